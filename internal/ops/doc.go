@@ -1,0 +1,13 @@
+// Package ops is the operator registry: one file per family, in which each operator declares its versions, inputs,
+// attributes, shape inference, reference kernel, gradient and numeric tolerance.
+//
+// # Glossary
+//
+//   - definition: everything known of an operator (Def); its versions are the opsets at which ONNX changed it.
+//   - reference kernel: Eval, plain Go over the element types of the schema, correct before fast. The engine replaces
+//     it by a float32 fast path where it has one.
+//   - gradient table: the Grad functions. Each gets the names of the gradients of a node's outputs and emits nodes
+//     that compute those of its inputs, so the backward pass is graph too, and passes through the same compiler.
+//
+// Shapes are written [N,C,H,W].
+package ops

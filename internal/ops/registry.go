@@ -1,0 +1,159 @@
+package ops
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// GradDomain is the private domain of the operators that only gradients use (ReluGrad, ConvGradInput, ...). Its
+// nodes exist inside the compiler and are never written to a file.
+const GradDomain = "cnnkit.grad"
+
+// Def is everything the toolkit knows of one operator.
+type Def struct {
+	Name   string
+	Domain string // "" is ai.onnx
+	// Versions are the opset versions at which the definition changed, ascending: Conv 1, 11, 22.
+	Versions []int64
+	Inputs   []Param
+	Outputs  []Param
+	Attrs    []AttrDef
+	// Types maps a type variable of Inputs and Outputs ("T") to the types it admits.
+	Types map[string]TypeSet
+	// Check validates attributes against each other where AttrDef cannot say it; may be nil.
+	Check func(n *Node) error
+	// Infer derives types and shapes of the outputs, with symbolic dims where the inputs have them.
+	Infer func(c *Infer) error
+	// Eval is the reference kernel, generic over the element types.
+	Eval func(c *Eval) error
+	// Grad emits the gradient; nil when the operator has none.
+	Grad func(g *Grad) error
+	// Tol is how far another implementation may be from Eval in float32.
+	Tol Tolerance
+}
+
+// Param is a formal input or output.
+type Param struct {
+	Name     string
+	Type     string // a variable of Def.Types
+	Optional bool
+	Variadic bool // the last one only
+}
+
+// AttrDef declares an attribute. Since and Until bound the definition versions that have it (0: unbounded).
+type AttrDef struct {
+	Name     string
+	Type     onnxio.AttrType
+	Required bool
+	Since    int64
+	Until    int64 // last version that has it
+}
+
+// Tolerance is |a-b| <= Abs + Rel*|b|.
+type Tolerance struct{ Abs, Rel float64 }
+
+// TypeSet is a set of element types.
+type TypeSet uint64
+
+// Set makes a TypeSet.
+func Set(types ...onnxio.DataType) TypeSet {
+	var s TypeSet
+	for _, t := range types {
+		s |= 1 << uint(t)
+	}
+	return s
+}
+
+// Has reports membership.
+func (s TypeSet) Has(t onnxio.DataType) bool { return s&(1<<uint(t)) != 0 }
+
+// The sets most schemas use.
+var (
+	Floats   = Set(onnxio.Float, onnxio.Double, onnxio.Float16, onnxio.BFloat16)
+	Signed   = Set(onnxio.Int8, onnxio.Int16, onnxio.Int32, onnxio.Int64)
+	Unsigned = Set(onnxio.Uint8, onnxio.Uint16, onnxio.Uint32, onnxio.Uint64)
+	Integers = Signed | Unsigned
+	Numbers  = Floats | Integers
+	Indices  = Set(onnxio.Int32, onnxio.Int64)
+	Bools    = Set(onnxio.Bool)
+	All      = TypeSet(1<<27-1) &^ 1
+)
+
+// Node is a node bound to the definition that its model's opset selects.
+type Node struct {
+	*onnxio.Node
+	Def *Def
+	// Since is the version of the definition in force: for Conv in opset 17, 11.
+	Since int64
+}
+
+// String names the node for errors: Conv "layer1.0/conv1".
+func (n *Node) String() string {
+	name := n.Name
+	if name == "" && len(n.Outputs) > 0 {
+		name = n.Outputs[0]
+	}
+	return fmt.Sprintf("%s %q", n.OpType, name)
+}
+
+// Errorf is an error that names the node.
+func (n *Node) Errorf(format string, args ...any) error {
+	return fmt.Errorf("%s: %w", n, fmt.Errorf(format, args...))
+}
+
+type key struct{ domain, name string }
+
+var registry = map[key]*Def{}
+
+// register adds definitions; each family's file calls it from init.
+func register(defs ...*Def) {
+	for _, d := range defs {
+		k := key{d.Domain, d.Name}
+		if registry[k] != nil {
+			panic("ops: registered twice: " + d.Name)
+		}
+		registry[k] = d
+	}
+}
+
+// Bind finds the definition of n in a model that imports the given opset of n's domain.
+func Bind(n *onnxio.Node, opset int64) (*Node, error) {
+	domain := n.Domain
+	if domain == "ai.onnx" {
+		domain = ""
+	}
+	d := registry[key{domain, n.OpType}]
+	name := n.OpType
+	if domain != "" {
+		name = domain + "." + name
+	}
+	if d == nil {
+		return nil, &onnxio.UnsupportedError{Op: name, Opset: opset, Node: n.Name, Reason: "no such operator here"}
+	}
+	if domain == GradDomain {
+		return &Node{n, d, 1}, nil
+	}
+	i := sort.Search(len(d.Versions), func(i int) bool { return d.Versions[i] > opset })
+	if i == 0 {
+		return nil, &onnxio.UnsupportedError{Op: name, Opset: opset, Node: n.Name,
+			Reason: fmt.Sprintf("it exists since opset %d", d.Versions[0])}
+	}
+	return &Node{n, d, d.Versions[i-1]}, nil
+}
+
+// Defs lists every definition, sorted by domain and name.
+func Defs() []*Def {
+	out := make([]*Def, 0, len(registry))
+	for _, d := range registry {
+		out = append(out, d)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Domain != out[j].Domain {
+			return out[i].Domain < out[j].Domain
+		}
+		return out[i].Name < out[j].Name
+	})
+	return out
+}
