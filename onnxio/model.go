@@ -23,10 +23,14 @@ type Model struct {
 type Opset struct {
 	Domain  string
 	Version int64
+	Unknown string // a string so that Opsets compare with ==
 }
 
 // Property is one StringStringEntryProto.
-type Property struct{ Key, Value string }
+type Property struct {
+	Key, Value string
+	Unknown    string // a string so that Properties compare with ==
+}
 
 // Graph is GraphProto. Nodes are in topological order.
 type Graph struct {
@@ -112,8 +116,9 @@ type SparseTensor struct {
 
 // QuantizationAnnotation is TensorAnnotation.
 type QuantizationAnnotation struct {
-	Tensor string
-	Params []Property
+	Tensor  string
+	Params  []Property
+	Unknown []byte
 }
 
 // Function is FunctionProto: a named subgraph used as an operator.
@@ -152,6 +157,9 @@ const (
 	MapType
 	OptionalType
 	SparseTensorType
+	OpaqueType
+	// NoType is a TypeProto in which no alternative that this package knows is set.
+	NoType
 )
 
 // Type is TypeProto. For tensors Elem and Shape count; HasShape false means that even the rank is unknown.
@@ -162,8 +170,13 @@ type Type struct {
 	HasShape   bool
 	Key        DataType // maps
 	Of         *Type    // the element of a sequence or optional, the value of a map
+	Domain     string   // opaque types: a name in a domain
+	Name       string
 	Denotation string
 	Unknown    []byte
+	// ValueUnknown and ShapeUnknown are the unknown fields of the alternative's own message and of its shape.
+	ValueUnknown []byte
+	ShapeUnknown []byte
 }
 
 // Dim is one dimension: Param when not empty is a symbolic name; otherwise Value, where -1 is unknown.
@@ -171,6 +184,7 @@ type Dim struct {
 	Value      int64
 	Param      string
 	Denotation string
+	Unknown    string // a string so that Dims compare with ==
 }
 
 // Known reports whether the dimension is a number.
@@ -305,5 +319,5 @@ func (m *Model) SetProperty(key, value string) {
 			return
 		}
 	}
-	m.Metadata = append(m.Metadata, Property{key, value})
+	m.Metadata = append(m.Metadata, Property{Key: key, Value: value})
 }

@@ -37,6 +37,8 @@ const (
 	Float8E8M0     DataType = 24
 	Uint2          DataType = 25
 	Int2           DataType = 26
+	Float6E2M3     DataType = 27
+	Float6E3M2     DataType = 28
 )
 
 // dataTypes describes every element type: its ONNX name and its width in bits (0: no fixed width).
@@ -51,6 +53,7 @@ var dataTypes = [...]struct {
 	BFloat16: {"bfloat16", 16}, Float8E4M3FN: {"float8e4m3fn", 8}, Float8E4M3FNUZ: {"float8e4m3fnuz", 8},
 	Float8E5M2: {"float8e5m2", 8}, Float8E5M2FNUZ: {"float8e5m2fnuz", 8}, Uint4: {"uint4", 4}, Int4: {"int4", 4},
 	Float4E2M1: {"float4e2m1", 4}, Float8E8M0: {"float8e8m0", 8}, Uint2: {"uint2", 2}, Int2: {"int2", 2},
+	Float6E2M3: {"float6e2m3", 6}, Float6E3M2: {"float6e3m2", 6},
 }
 
 // Valid reports whether d is a type this package knows, Undefined excluded.
@@ -84,7 +87,10 @@ type Tensor struct {
 	Raw []byte
 	// Strings holds the elements of a String tensor.
 	Strings [][]byte
-	Doc     string
+	// External says where the elements are when they are in another file and have not been read: the keys location,
+	// offset and length of external_data. Decode leaves it set, Load resolves it into Raw.
+	External []Property
+	Doc      string
 	// Metadata is metadata_props, in order.
 	Metadata []Property
 	// Unknown holds protobuf fields of a newer schema, written back as they were read.
@@ -175,6 +181,8 @@ func (t *Tensor) Clone() *Tensor {
 		c.Strings = make([][]byte, len(t.Strings))
 		copy(c.Strings, t.Strings)
 	}
+	c.External = append([]Property(nil), t.External...)
+	c.Metadata = append([]Property(nil), t.Metadata...)
 	return &c
 }
 
