@@ -8,7 +8,7 @@ import (
 )
 
 // floating are the types the neural-network kernels compute in; the half types are widened to float32 around them.
-type floating interface{ ~float32 | ~float64 }
+type floating interface{ float32 | float64 }
 
 // tile is the length of the float64 accumulator rows that kernels keep on their stack.
 const tile = 256
