@@ -21,9 +21,6 @@ func (e *encoder) tensor(t *Tensor) (head []byte, raw bool, err error) {
 }
 
 func (e *encoder) tensorHead(t *Tensor) (p *onnxpb.TensorProto, raw bool, err error) {
-	if !t.Type.Valid() {
-		return nil, false, malformed("the element type is %v", t.Type)
-	}
 	typ := int32(t.Type)
 	p = &onnxpb.TensorProto{Dims: t.Dims, DataType: &typ, Name: text(t.Name), DocString: text(t.Doc)}
 	if p.MetadataProps, err = propertyProtos(t.Metadata); err != nil {
@@ -32,40 +29,23 @@ func (e *encoder) tensorHead(t *Tensor) (p *onnxpb.TensorProto, raw bool, err er
 	if err := setUnknown(p, t.Unknown); err != nil {
 		return nil, false, err
 	}
-	refs := t.External
+	if err := t.Check(); err != nil {
+		return nil, false, err
+	}
 	if moved := e.external[t]; moved != nil {
-		refs = moved
+		return p, false, setExternal(p, moved)
 	}
-	switch {
-	case len(refs) > 0:
-		if _, err := (&Tensor{Type: t.Type, Dims: t.Dims, External: refs}).reference(); err != nil {
-			return nil, false, err
-		}
-		if len(t.External) > 0 && len(t.Raw) > 0 {
-			return nil, false, malformed("has both elements and a reference to external data")
-		}
-		p.DataLocation = onnxpb.TensorProto_EXTERNAL.Enum()
-		p.ExternalData, err = propertyProtos(refs)
-		return p, false, err
-	case t.Type == String:
-		n, err := elementCount(t.Dims)
-		if err != nil {
-			return nil, false, malformed("%v", err)
-		}
-		if n != int64(len(t.Strings)) {
-			return nil, false, malformed("holds %d strings where the shape %v asks for %d", len(t.Strings), t.Dims, n)
-		}
-		p.StringData = t.Strings
-		return p, false, nil
+	if len(t.External) > 0 {
+		return p, false, setExternal(p, t.External)
 	}
-	n, err := CheckedBytes(t.Type, t.Dims)
-	if err != nil {
-		return nil, false, malformed("%v", err)
-	}
-	if n != int64(len(t.Raw)) {
-		return nil, false, malformed("holds %d bytes where type %v and shape %v ask for %d", len(t.Raw), t.Type, t.Dims, n)
-	}
-	return p, true, t.checkBools()
+	p.StringData = t.Strings
+	return p, t.Type != String, nil
+}
+
+func setExternal(p *onnxpb.TensorProto, refs []Property) (err error) {
+	p.DataLocation = onnxpb.TensorProto_EXTERNAL.Enum()
+	p.ExternalData, err = propertyProtos(refs)
+	return err
 }
 
 // tensorProto is a whole TensorProto, for tensors inside attributes and subgraphs. Its elements are shared with t.

@@ -186,6 +186,43 @@ func (t *Tensor) Clone() *Tensor {
 	return &c
 }
 
+// Check reports whether the elements of t agree with its type and shape, which every function of this package takes
+// for granted; a tensor whose External is set must have none, and a reference that Load would follow. Errors are
+// *FormatError.
+func (t *Tensor) Check() error {
+	if !t.Type.Valid() {
+		return malformed("the element type is %v", t.Type)
+	}
+	n, err := elementCount(t.Dims)
+	if err != nil {
+		return malformed("%v", err)
+	}
+	switch {
+	case t.Type == String && len(t.External)+len(t.Raw) > 0:
+		return malformed("strings must be in Strings")
+	case t.Type == String:
+		if n != int64(len(t.Strings)) {
+			return malformed("holds %d strings where the shape %v asks for %d", len(t.Strings), t.Dims, n)
+		}
+		return nil
+	case len(t.Strings) > 0:
+		return malformed("strings in a tensor of type %v", t.Type)
+	case len(t.External) > 0:
+		if len(t.Raw) > 0 {
+			return malformed("has both elements and a reference to external data")
+		}
+		_, err := t.reference()
+		return err
+	}
+	if n, err = CheckedBytes(t.Type, t.Dims); err != nil {
+		return malformed("%v", err)
+	}
+	if n != int64(len(t.Raw)) {
+		return malformed("holds %d bytes where type %v and shape %v ask for %d", len(t.Raw), t.Type, t.Dims, n)
+	}
+	return t.checkBools()
+}
+
 func bytesOf[T Element](s []T) []byte {
 	if len(s) == 0 {
 		return []byte{}

@@ -1,5 +1,5 @@
 // The messages of an .onnx file: the field numbers and types are those of the ONNX intermediate representation
-// (IR version 13; https://onnx.ai/onnx/repo-docs/IR.html), the words are ours.
+// (IR version 14; https://onnx.ai/onnx/repo-docs/IR.html), the words are ours.
 //
 // The package is not called "onnx": a program may also link another reader of ONNX, and the protobuf runtime admits
 // each name once. What is left out on purpose (device configurations) travels as unknown fields.
