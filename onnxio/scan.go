@@ -152,7 +152,7 @@ func (s *scanner) message(m *message, off, end int64, depth int) error {
 				return err
 			}
 			if err = s.keep(off, next); err == nil {
-				err = s.afford(2 * (next - off))
+				err = s.afford(6 * (next - off)) // the runtime collects them in a slice that grows field by field
 			}
 		} else {
 			s.path = append(s.path, f.name)

@@ -1,0 +1,1 @@
+*DÈBfloat8e4m3fnuz

@@ -1,0 +1,1 @@
+*BÄBfloat8e5m2fnuz
