@@ -64,10 +64,13 @@ func inferConv(c *Infer) error {
 		return nil
 	}
 	rank := len(x.Shape) - 2
+	if rank < 1 {
+		return c.Node.Errorf("input of shape %s, not [N,C,W] or more", shapeText(x.Shape))
+	}
 	kernel := c.Node.Ints("kernel_shape")
 	out := unknownDim
 	if w.HasShape {
-		if len(w.Shape) != len(x.Shape) || rank < 1 {
+		if len(w.Shape) != len(x.Shape) {
 			return c.Node.Errorf("input %s with weights %s", shapeText(x.Shape), shapeText(w.Shape))
 		}
 		out = w.Shape[0]

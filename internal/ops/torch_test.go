@@ -79,18 +79,22 @@ func (c *torchCase) attributes(t *testing.T) []*onnxio.Attribute {
 	return out
 }
 
-// TestTorch compares results and gradients with PyTorch's, recorded in float64 with nine digits: kernels in float64
-// agree to 1e-7, in float32 to the rounding of inputs that float32 holds exactly and of one float32 result, 1e-5.
-func TestTorch(t *testing.T) {
+func torchCases(t *testing.T) (cases []torchCase) {
+	t.Helper()
 	b, err := os.ReadFile("../../testdata/ops/nn.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cases []torchCase
 	if err := json.Unmarshal(b, &cases); err != nil {
 		t.Fatal(err)
 	}
-	for i, c := range cases {
+	return cases
+}
+
+// TestTorch compares results and gradients with PyTorch's, recorded in float64 with nine digits: kernels in float64
+// agree to 1e-7, in float32 to the rounding of inputs that float32 holds exactly and of one float32 result, 1e-5.
+func TestTorch(t *testing.T) {
+	for i, c := range torchCases(t) {
 		for typ, tol := range map[onnxio.DataType]float64{onnxio.Double: 1e-7, onnxio.Float: 1e-5} {
 			t.Run(fmt.Sprintf("%d/%s/%v", i, c.Op, typ), func(t *testing.T) { c.check(t, typ, tol) })
 		}

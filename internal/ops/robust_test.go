@@ -1,0 +1,283 @@
+package ops
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// TestNoPanics gives every operator random inputs and hostile attributes: errors are fine, panics are not.
+func TestNoPanics(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	rounds := 1000
+	if testing.Short() {
+		rounds = 20
+	}
+	for _, d := range Defs() {
+		for i := 0; i < rounds; i++ {
+			if !attempt(t, d, r) {
+				break
+			}
+		}
+	}
+}
+
+// attempt runs check, inference and kernel of one random node; false after a panic.
+func attempt(t *testing.T, d *Def, r *rand.Rand) (ok bool) {
+	n := &onnxio.Node{Name: "node", OpType: d.Name, Domain: d.Domain}
+	var in []*onnxio.Tensor
+	desc := func() string { return describe(n, in) }
+	defer func() { ok = noPanic(t, recover(), d.Name, desc) }()
+	version := d.Versions[r.IntN(len(d.Versions))]
+	base := randomDims(r)
+	for i := 0; i < len(d.Inputs)+r.IntN(2); i++ {
+		if p := d.param(i); p == nil || p.Optional && r.IntN(2) == 0 {
+			in = append(in, nil)
+			n.Inputs = append(n.Inputs, "")
+			continue
+		}
+		in = append(in, randomTensor(r, d, d.param(i), base))
+		n.Inputs = append(n.Inputs, fmt.Sprintf("in%d", i))
+	}
+	for i := range d.Outputs {
+		n.Outputs = append(n.Outputs, fmt.Sprintf("out%d", i))
+	}
+	for _, a := range d.Attrs {
+		if a.Required || r.IntN(2) == 0 {
+			n.Attrs = append(n.Attrs, randomAttr(r, a))
+		}
+	}
+	node, err := Bind(n, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Check != nil && d.Check(node) != nil {
+		return true
+	}
+	return runRandom(d, node, in, r)
+}
+
+// noPanic reports a recovered panic.
+func noPanic(t *testing.T, p any, op string, desc func() string) bool {
+	if p != nil {
+		t.Errorf("%s panics: %v\nwith%s\n%s", op, p, desc(), debug.Stack())
+	}
+	return p == nil
+}
+
+// describe writes inputs and attributes of a node.
+func describe(n *onnxio.Node, in []*onnxio.Tensor) string {
+	var b strings.Builder
+	for _, x := range in {
+		if x != nil {
+			fmt.Fprintf(&b, " %v%s", x.Type, dimsText(x.Dims))
+		} else {
+			b.WriteString(" -")
+		}
+	}
+	for _, a := range n.Attrs {
+		fmt.Fprintf(&b, " %s=%v,%d,%v,%s", a.Name, a.F, a.I, a.Ints, a.S)
+	}
+	return b.String()
+}
+
+// TestNoPanicsNearValid changes one thing, or a few, of nodes that are right: a shape, a type, an attribute, an
+// omitted input.
+func TestNoPanicsNearValid(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for _, c := range torchCases(t) {
+		for i := 0; i < rounds; i++ {
+			if !attemptNear(t, &c, r) {
+				break
+			}
+		}
+	}
+}
+
+func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) (ok bool) {
+	n := &onnxio.Node{Name: "node", OpType: c.Op, Attrs: c.attributes(t), Outputs: make([]string, len(c.Outputs))}
+	var in []*onnxio.Tensor
+	for i, x := range c.Inputs {
+		n.Inputs = append(n.Inputs, fmt.Sprintf("in%d", i))
+		in = append(in, x.tensor(onnxio.Float))
+	}
+	for i := range n.Outputs {
+		n.Outputs[i] = fmt.Sprintf("out%d", i)
+	}
+	defer func() { ok = noPanic(t, recover(), c.Op, func() string { return describe(n, in) }) }()
+	for i := 1 + r.IntN(2); i > 0; i-- {
+		switch k := r.IntN(len(in)); {
+		case r.IntN(2) == 0 && len(n.Attrs) > 0:
+			mutateAttr(r, n.Attrs)
+		case in[k] == nil:
+		case r.IntN(8) == 0:
+			in[k], n.Inputs[k] = nil, ""
+		case r.IntN(8) == 0:
+			in[k] = onnxio.NewTensor([]onnxio.DataType{onnxio.Double, onnxio.Int64, onnxio.Int32, onnxio.Float16}[r.IntN(4)], in[k].Dims...)
+		default:
+			dims := append([]int64{}, in[k].Dims...)
+			switch {
+			case len(dims) == 0 || r.IntN(6) == 0:
+				dims = append(dims, 2)
+			case r.IntN(6) == 0:
+				dims = dims[:len(dims)-1]
+			default:
+				dims[r.IntN(len(dims))] = int64(r.IntN(4))
+			}
+			in[k] = onnxio.NewTensor(in[k].Type, dims...)
+		}
+	}
+	node, err := Bind(n, c.Opset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The checks of attributes may have been left out: kernels are on their own.
+	return runRandom(node.Def, node, in, r)
+}
+
+func mutateAttr(r *rand.Rand, attrs []*onnxio.Attribute) {
+	a := attrs[r.IntN(len(attrs))]
+	switch {
+	case a.Type == onnxio.AttrInts && len(a.Ints) > 0 && r.IntN(3) > 0:
+		a.Ints[r.IntN(len(a.Ints))] = randomInt(r)
+	case a.Type == onnxio.AttrInts && len(a.Ints) > 0:
+		a.Ints = a.Ints[1:]
+	case a.Type == onnxio.AttrFloat:
+		a.F = []float32{-1, 0, 1e38}[r.IntN(3)]
+	case a.Type == onnxio.AttrString:
+		a.S = []byte("other")
+	default:
+		a.I = randomInt(r)
+	}
+}
+
+// runRandom infers with constants known and unknown, and evaluates where the result is known to be small.
+func runRandom(d *Def, node *Node, in []*onnxio.Tensor, r *rand.Rand) bool {
+	for _, constants := range []bool{false, true} {
+		inf := &Infer{Node: node}
+		for _, x := range in {
+			var v *Value
+			if x != nil {
+				v = constValue(x)
+				if !constants {
+					v.Const = nil
+					for i := range v.Shape {
+						if r.IntN(3) == 0 {
+							v.Shape[i] = onnxio.Dim{Param: "N"}
+						}
+					}
+					v.HasShape = r.IntN(4) > 0
+				}
+			}
+			inf.In = append(inf.In, v)
+		}
+		for range node.Outputs {
+			inf.Out = append(inf.Out, &Value{})
+		}
+		if d.Infer(inf) != nil || !constants || d.Eval == nil {
+			continue
+		}
+		small := true
+		for _, o := range inf.Out {
+			dims, ok := o.Dims()
+			size, err := onnxio.CheckedBytes(onnxio.Uint8, dims)
+			small = small && ok && err == nil && size < 1<<16
+		}
+		if small {
+			_ = d.Eval(&Eval{Node: node, In: in})
+		}
+	}
+	return true
+}
+
+func randomDims(r *rand.Rand) []int64 {
+	dims := make([]int64, r.IntN(6))
+	for i := range dims {
+		dims[i] = int64(r.IntN(5))
+		if dims[i] == 0 && r.IntN(3) > 0 {
+			dims[i] = 2
+		}
+	}
+	return dims
+}
+
+// randomTensor is small, of a type that the parameter admits or, seldom, another; its shape is often that of others.
+func randomTensor(r *rand.Rand, d *Def, p *Param, base []int64) *onnxio.Tensor {
+	dims := base
+	if r.IntN(2) == 0 {
+		dims = randomDims(r)
+	}
+	var types []onnxio.DataType
+	for t := onnxio.Float; t <= onnxio.Int2; t++ {
+		if set, ok := d.Types[p.Type]; (!ok || set.Has(t) || r.IntN(20) == 0) && t != onnxio.String {
+			types = append(types, t)
+		}
+	}
+	if len(types) == 0 {
+		types = []onnxio.DataType{onnxio.Float}
+	}
+	typ := types[r.IntN(len(types))]
+	if slot := d.Types[p.Type]; slot.Has(onnxio.Float) && r.IntN(3) > 0 {
+		typ = onnxio.Float
+	}
+	out := onnxio.NewTensor(typ, dims...)
+	switch typ {
+	case onnxio.Int64:
+		for i, data := 0, onnxio.Data[int64](out); i < len(data); i++ {
+			data[i] = int64(r.IntN(7)) - 2
+		}
+	case onnxio.Float:
+		for i, data := 0, onnxio.Data[float32](out); i < len(data); i++ {
+			data[i] = r.Float32()*4 - 1
+		}
+	case onnxio.Bool:
+		for i := range out.Raw {
+			out.Raw[i] = byte(r.IntN(2))
+		}
+	}
+	return out
+}
+
+func randomInt(r *rand.Rand) int64 {
+	hostile := []int64{-1 << 63, -1 << 40, -1, 0, 1, 1, 2, 2, 3, 4, 1 << 31, 1 << 40, 1<<63 - 1}
+	return hostile[r.IntN(len(hostile))]
+}
+
+func randomAttr(r *rand.Rand, d AttrDef) *onnxio.Attribute {
+	a := &onnxio.Attribute{Name: d.Name, Type: d.Type}
+	switch d.Type {
+	case onnxio.AttrInt:
+		a.I = randomInt(r)
+	case onnxio.AttrFloat:
+		a.F = []float32{-1, 0, 0.5, 1, 1e30}[r.IntN(5)]
+	case onnxio.AttrInts:
+		tame := r.IntN(3) > 0
+		for i := r.IntN(7); i > 0; i-- {
+			if tame {
+				a.Ints = append(a.Ints, int64(1+r.IntN(2)))
+			} else {
+				a.Ints = append(a.Ints, randomInt(r))
+			}
+		}
+	case onnxio.AttrFloats:
+		for i := r.IntN(5); i > 0; i-- {
+			a.Floats = append(a.Floats, float32(r.IntN(4))-1)
+		}
+	case onnxio.AttrString:
+		words := []string{"", "mean", "none", "sum", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "tanh", "linear", "constant"}
+		a.S = []byte(words[r.IntN(len(words))])
+	case onnxio.AttrTensor:
+		a.T = onnxio.NewTensor(onnxio.Float, randomDims(r)...)
+	case onnxio.AttrStrings:
+		a.Strings = [][]byte{[]byte("x")}
+	}
+	return a
+}
