@@ -121,6 +121,9 @@ func checkReferences(path string, m *Model, written map[*Tensor][]Property) erro
 // path. That file is named after its content, NAME.HASH.data, and is in place before the model that refers to it
 // is, so a crash leaves the old model with its old data or the new one with the new. Data files of earlier saves
 // stay: another model may refer to them.
+//
+// Other readers cannot infer shapes from constants that are outside, so threshold should be above the size of the
+// small vectors that Reshape and the like take: 1024, as Save uses, is.
 func SaveExternal(path string, m *Model, threshold int64) error {
 	var tensors []*Tensor
 	seen := map[*Tensor]bool{}
