@@ -13,6 +13,9 @@ func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"external.onnx", "valid.onnx"} {
 		f.Add(readFixture(f, name))
 	}
+	for _, c := range brokenWire() {
+		f.Add(c.b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeBytes(b)
 		again, err2 := decodeBytes(b)

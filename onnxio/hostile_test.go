@@ -94,9 +94,14 @@ func external(kv ...string) []byte {
 	return append(b, 14<<3, 1)
 }
 
-// TestWire holds messages that break the rules of protobuf or of TensorProto; each must be refused with a word about
-// what is wrong.
-func TestWire(t *testing.T) {
+type wireCase struct {
+	name string
+	b    []byte
+	want string // what the error must say; "" when either verdict will do
+}
+
+// brokenWire lists messages that break the rules of protobuf or of TensorProto.
+func brokenWire() []wireCase {
 	nested := func(num protowire.Number, n int) []byte {
 		var b []byte
 		for range n {
@@ -112,11 +117,7 @@ func TestWire(t *testing.T) {
 	for range 40 { // graph > node > attribute > graph ...
 		graphs = bytesField(6, bytesField(1, bytesField(5, graphs...)...)...)
 	}
-	for _, c := range []struct {
-		name string
-		b    []byte
-		want string
-	}{
+	return []wireCase{
 		{"varint of 11 bytes", append(bytes.Repeat([]byte{0x80}, 10), 1), "varint longer than 10 bytes"},
 		{"value of 11 bytes", cat([]byte{8}, bytes.Repeat([]byte{0xff}, 10), []byte{1}), "varint longer than 10 bytes"},
 		{"field number 0", []byte{0, 0}, "field number 0"},
@@ -160,7 +161,12 @@ func TestWire(t *testing.T) {
 		{"segment", model(tensorBytes(Float, []int64{1}, bytesField(3))), "segments"},
 		{"external and raw", model(tensorBytes(Float, []int64{1}, raw(4), external("location", "x"))), "both external_data and raw_data"},
 		{"external_data without location type", model(tensorBytes(Float, []int64{1}, external("location", "x")[:15])), ""},
-	} {
+	}
+}
+
+// TestWire: each broken message is refused with a word about what is wrong.
+func TestWire(t *testing.T) {
+	for _, c := range brokenWire() {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := decodeBytes(c.b)
 			if c.want == "" {
