@@ -44,6 +44,9 @@ func (a activation) def() *Def {
 		Types: floatsT, Tol: activationTol, Infer: inferSame,
 		Eval: byFloat(evalMap[float32](a.f), evalMap[float64](a.f)),
 	}
+	if a.name == "Softsign" || a.name == "Tanh" {
+		d.Inputs[0].Name, d.Outputs[0].Name = "input", "output"
+	}
 	if a.versions[0] == 1 && len(a.versions) > 1 && a.versions[1] == 6 {
 		d.Attrs = append(d.Attrs, intsA("consumed_inputs").until(5))
 	}

@@ -22,7 +22,7 @@ func init() {
 			{Name: "input_mean", Type: "T2"}, {Name: "input_var", Type: "T2"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}, stat("running_mean"), stat("running_var"), stat("saved_mean"), stat("saved_var")},
 		Attrs: []AttrDef{floatA("epsilon"), floatA("momentum"), intA("is_test").until(6), intA("spatial").until(7),
-			intsA("consumed_inputs").until(1), intA("training_mode").since(14)},
+			intsA("consumed_inputs").until(1).required(), intA("training_mode").since(14)},
 		Types: map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Floats},
 		Infer: inferBatchNorm, Eval: byFloat(evalBatchNorm[float32], evalBatchNorm[float64]), Grad: gradBatchNorm, Tol: normTol,
 	}

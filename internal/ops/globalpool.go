@@ -17,7 +17,7 @@ func init() {
 	largest.Eval = byFloat(evalGlobal(globalMax[float32]), evalGlobal(globalMax[float64]))
 	largest.Grad = gradGlobalMaxPool
 	lp.Versions = []int64{1, 2, 22}
-	lp.Attrs = []AttrDef{{Name: "p", Type: onnxio.AttrFloat, Until: 1}, intA("p").since(2)}
+	lp.Attrs = []AttrDef{floatA("p").until(1), intA("p").since(2)}
 	lp.Eval = byFloat(evalGlobal(globalLp[float32]), evalGlobal(globalLp[float64]))
 	register(average, largest, lp)
 }

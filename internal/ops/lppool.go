@@ -10,8 +10,9 @@ func init() {
 	register(&Def{
 		Name: "LpPool", Versions: []int64{1, 2, 11, 18, 22},
 		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Attrs: windowAttrs(AttrDef{Name: "p", Type: onnxio.AttrFloat, Until: 1}, intA("p").since(2),
-			intsA("dilations").since(18), intA("ceil_mode").since(18)),
+		Attrs: []AttrDef{floatA("p").until(1), intA("p").since(2), intsA("kernel_shape").until(1),
+			intsA("kernel_shape").since(2).required(), intsA("strides"), intsA("pads"), stringA("auto_pad"),
+			intsA("dilations").since(18), intA("ceil_mode").since(18)},
 		Types: floatsT, Tol: averageTol, Check: checkPool, Infer: inferPool,
 		Eval: byFloat(evalLpPool[float32], evalLpPool[float64]),
 	}, &Def{

@@ -16,6 +16,7 @@ func init() {
 	lrnAttrs := []AttrDef{intA("size").required(), floatA("alpha"), floatA("beta"), floatA("bias")}
 	lpAttrs := []AttrDef{intA("axis"), intA("p")}
 	lrn, lp := one("LRN", []int64{1, 13}, lrnAttrs...), one("LpNormalization", []int64{1, 22}, lpAttrs...)
+	lp.Inputs[0].Name, lp.Outputs[0].Name = "input", "output"
 	mvn := one("MeanVarianceNormalization", []int64{9, 13}, intsA("axes"))
 	lrn.Eval, lrn.Grad = byFloat(evalLRN[float32], evalLRN[float64]), gradOfX("LRNGrad")
 	lp.Eval, lp.Grad = byFloat(evalLpNorm[float32], evalLpNorm[float64]), gradOfX("LpNormalizationGrad")

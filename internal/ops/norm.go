@@ -19,9 +19,11 @@ func init() {
 			Eval: byFloat(evalRows[float32], evalRows[float64])}
 	}
 	instance := scaled("InstanceNormalization", []int64{1, 6, 22}, inferRows, intsA("consumed_inputs").until(1))
+	instance.Inputs[0].Name, instance.Outputs[0].Name = "input", "output"
 	group := scaled("GroupNormalization", []int64{18, 21}, inferRows, intA("num_groups").required(), intA("stash_type").since(21))
+	group.Inputs[2].Name = "bias"
 	layer := scaled("LayerNormalization", []int64{17}, inferLayerNorm, intA("axis"), intA("stash_type"))
-	layer.Inputs[2].Optional = true
+	layer.Inputs[1].Name, layer.Inputs[2].Optional = "Scale", true
 	layer.Outputs = append(layer.Outputs, Param{Name: "Mean", Type: "U", Optional: true}, Param{Name: "InvStdDev", Type: "U", Optional: true})
 	layer.Types = map[string]TypeSet{"T": Floats, "U": Floats}
 	rms := scaled("RMSNormalization", []int64{23}, inferRows, intA("axis"), intA("stash_type"))

@@ -16,12 +16,12 @@ func init() {
 	maxPool := &Def{
 		Name: "MaxPool", Versions: []int64{1, 8, 10, 11, 12, 22},
 		Inputs: x, Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "Indices", Type: "I", Optional: true}},
-		Attrs: windowAttrs(ceil, intsA("dilations").since(10), intA("storage_order").since(8)),
+		Attrs: poolAttrs(ceil, intsA("dilations").since(10), intA("storage_order").since(8)),
 		Types: smalls, Check: checkPool, Infer: inferPool, Eval: evalMaxPool, Grad: gradMaxPool,
 	}
 	average := &Def{
 		Name: "AveragePool", Versions: []int64{1, 7, 10, 11, 19, 22}, Inputs: x, Outputs: y,
-		Attrs: windowAttrs(ceil, intsA("dilations").since(19), intA("count_include_pad").since(7)),
+		Attrs: poolAttrs(ceil, intsA("dilations").since(19), intA("count_include_pad").since(7)),
 		Types: floatsT, Tol: averageTol, Check: checkPool, Infer: inferPool,
 		Eval: byFloat(evalAveragePool[float32], evalAveragePool[float64]), Grad: gradAveragePool,
 	}

@@ -249,6 +249,13 @@ func windowAttrs(more ...AttrDef) []AttrDef {
 	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("pads"), stringA("auto_pad")}, more...)
 }
 
+// poolAttrs are windowAttrs with a kernel_shape that must be there.
+func poolAttrs(more ...AttrDef) []AttrDef {
+	attrs := windowAttrs(more...)
+	attrs[0].Required = true
+	return attrs
+}
+
 // gradWindowAttrs are the attributes of gradient operators with a window: what attrs gives.
 func gradWindowAttrs(more ...AttrDef) []AttrDef {
 	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("dilations"), intsA("pads")}, more...)

@@ -1,0 +1,158 @@
+package ops
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// onnxSchema is one version of an operator in testdata/ops/schemas.json.
+type onnxSchema struct {
+	In, Out [][3]string
+	Attrs   map[string][2]any
+}
+
+var attrTypes = map[string]onnxio.AttrType{"FLOAT": onnxio.AttrFloat, "INT": onnxio.AttrInt, "STRING": onnxio.AttrString,
+	"TENSOR": onnxio.AttrTensor, "GRAPH": onnxio.AttrGraph, "FLOATS": onnxio.AttrFloats, "INTS": onnxio.AttrInts,
+	"STRINGS": onnxio.AttrStrings, "TENSORS": onnxio.AttrTensors, "GRAPHS": onnxio.AttrGraphs,
+	"SPARSE_TENSOR": onnxio.AttrSparseTensor, "TYPE_PROTO": onnxio.AttrTypeProto}
+
+// TestSchemas compares every definition with the schemas of the onnx package: versions, the attributes of each
+// version with their types, the inputs and outputs of the newest, the element types of all versions together.
+func TestSchemas(t *testing.T) {
+	b, err := os.ReadFile("../../testdata/ops/schemas.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]map[string]onnxSchema
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range Defs() {
+		if d.Domain == "" {
+			t.Run(d.Name, func(t *testing.T) {
+				if all[d.Name] == nil {
+					t.Fatal("ONNX has no such operator")
+				}
+				checkSchema(t, d, all[d.Name])
+			})
+		}
+	}
+}
+
+func checkSchema(t *testing.T, d *Def, versions map[string]onnxSchema) {
+	var numbers []int64
+	outputs := 0
+	for v, s := range versions {
+		n, _ := strconv.ParseInt(v, 10, 64)
+		numbers = append(numbers, n)
+		outputs = max(outputs, len(s.Out))
+	}
+	slices.Sort(numbers)
+	if !slices.Equal(numbers, d.Versions) {
+		t.Errorf("versions %v, ONNX has %v", d.Versions, numbers)
+	}
+	for _, v := range numbers {
+		checkAttrs(t, d, v, versions[strconv.FormatInt(v, 10)])
+	}
+	newest := versions[strconv.FormatInt(numbers[len(numbers)-1], 10)]
+	checkParams(t, "inputs", d.Inputs, newest.In)
+	// BatchNormalization had more outputs once than it has now.
+	if len(d.Outputs) != outputs {
+		t.Errorf("%d outputs, ONNX has at most %d", len(d.Outputs), outputs)
+		return
+	}
+	checkParams(t, "outputs", d.Outputs[:len(newest.Out)], newest.Out)
+	for i, p := range d.Inputs {
+		want := map[string]bool{}
+		for _, s := range versions {
+			if i < len(s.In) {
+				for _, name := range strings.Fields(s.In[i][2]) {
+					want[name] = true
+				}
+			}
+		}
+		if d.Name == "Dropout" { // float8 is storage for quantised weights, which no Dropout meets
+			for name := range want {
+				if strings.HasPrefix(name, "float8") {
+					delete(want, name)
+				}
+			}
+		}
+		checkTypes(t, p, d.Types[p.Type], want)
+	}
+}
+
+// checkTypes compares an input's types with ONNX's, by name.
+func checkTypes(t *testing.T, p Param, set TypeSet, want map[string]bool) {
+	for typ := onnxio.Float; typ <= onnxio.Int2; typ++ {
+		name := typ.String()
+		switch typ {
+		case onnxio.Float:
+			name = "float"
+		case onnxio.Double:
+			name = "double"
+		}
+		if set.Has(typ) && !want[name] {
+			t.Errorf("input %s admits %s, ONNX does not", p.Name, name)
+		}
+		if !set.Has(typ) && want[name] {
+			t.Errorf("input %s does not admit %s", p.Name, name)
+		}
+	}
+}
+
+func checkAttrs(t *testing.T, d *Def, version int64, s onnxSchema) {
+	have := map[string]AttrDef{}
+	for _, a := range d.Attrs {
+		if (a.Since == 0 || a.Since <= version) && (a.Until == 0 || a.Until >= version) {
+			have[a.Name] = a
+		}
+	}
+	var names []string
+	for name := range s.Attrs {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		a, ok := have[name]
+		if !ok {
+			t.Errorf("version %d: attribute %s is missing", version, name)
+			continue
+		}
+		if want := attrTypes[s.Attrs[name][0].(string)]; a.Type != want {
+			t.Errorf("version %d: attribute %s has type %d, ONNX says %d", version, name, a.Type, want)
+		}
+		if a.Required != s.Attrs[name][1].(bool) {
+			t.Errorf("version %d: attribute %s required: %v, ONNX says %v", version, name, a.Required, s.Attrs[name][1])
+		}
+		delete(have, name)
+	}
+	for name := range have {
+		t.Errorf("version %d: ONNX has no attribute %s", version, name)
+	}
+}
+
+func checkParams(t *testing.T, what string, have []Param, want [][3]string) {
+	if len(have) != len(want) {
+		t.Errorf("%d %s, ONNX has %d", len(have), what, len(want))
+		return
+	}
+	for i, p := range have {
+		option := "single"
+		if p.Variadic {
+			option = "variadic"
+		} else if p.Optional {
+			option = "optional"
+		}
+		if p.Name != want[i][0] || option != want[i][1] {
+			t.Errorf("%s %d: %s %s, ONNX has %s %s", what, i, option, p.Name, want[i][1], want[i][0])
+		}
+	}
+}
