@@ -107,7 +107,7 @@ func inferConv(c *Infer) error {
 		return err
 	}
 	for i := 0; i < rank; i++ {
-		d, err := win.outDim(c.Node, i, x.Shape[2+i])
+		d, err := win.outDim(i, x.Shape[2+i])
 		if err != nil {
 			return c.Node.Errorf("input %s: %w", shapeText(x.Shape), err)
 		}

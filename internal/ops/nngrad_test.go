@@ -229,3 +229,42 @@ func TestDropoutGradients(t *testing.T) {
 		{op: "Dropout", name: "version 10", opset: 10, in: []*onnxio.Tensor{random(1, 3, 7)}},
 	})
 }
+
+func TestNormGradients(t *testing.T) {
+	norm := func(op string, opset int64, x, s []int64, attrs ...*onnxio.Attribute) gradCase {
+		c := gradCase{op: op, opset: opset, attrs: append(attrs, onnxio.FloatAttr("epsilon", 1e-3)),
+			in: []*onnxio.Tensor{random(1, x...), random(2, s...)}, rel: 1e-4}
+		if op != "RMSNormalization" {
+			c.in = append(c.in, random(3, s...))
+		}
+		return c
+	}
+	axis := func(v int64) *onnxio.Attribute { return onnxio.IntAttr("axis", v) }
+	groups := func(v int64) *onnxio.Attribute { return onnxio.IntAttr("num_groups", v) }
+	withStats := norm("LayerNormalization", 21, []int64{2, 3, 5}, []int64{5})
+	withStats.name, withStats.outs = "statistics asked for", 3
+	withStats.attrs = append(withStats.attrs, onnxio.IntAttr("stash_type", int64(onnxio.Double)))
+	lrn := func(size int64, x ...int64) gradCase {
+		return gradCase{op: "LRN", in: []*onnxio.Tensor{random(1, x...)},
+			attrs: attrsOf(onnxio.IntAttr("size", size), onnxio.FloatAttr("alpha", 0.5), onnxio.FloatAttr("bias", 2))}
+	}
+	lp := func(p, axis int64, x ...int64) gradCase {
+		return gradCase{op: "LpNormalization", in: []*onnxio.Tensor{random(1, x...)}, rel: 1e-4,
+			attrs: attrsOf(onnxio.IntAttr("p", p), onnxio.IntAttr("axis", axis))}
+	}
+	checkGrads(t, []gradCase{
+		norm("InstanceNormalization", 21, []int64{2, 3, 4, 5}, []int64{3}),
+		norm("InstanceNormalization", 21, []int64{1, 2, 7}, []int64{2}),
+		norm("GroupNormalization", 21, []int64{2, 6, 3, 2}, []int64{6}, groups(3)),
+		norm("GroupNormalization", 18, []int64{2, 6, 3, 2}, []int64{3}, groups(3)),
+		norm("GroupNormalization", 21, []int64{1, 4, 5}, []int64{4}, groups(1)),
+		norm("LayerNormalization", 21, []int64{2, 3, 5}, []int64{5}),
+		norm("LayerNormalization", 21, []int64{2, 3, 5}, []int64{3, 5}, axis(1)),
+		norm("LayerNormalization", 21, []int64{7, 2}, []int64{7, 2}, axis(0)),
+		withStats,
+		norm("RMSNormalization", 23, []int64{2, 3, 5}, []int64{5}),
+		norm("RMSNormalization", 23, []int64{2, 3, 5}, []int64{3, 5}, axis(-2)),
+		lrn(3, 2, 5, 2, 3), lrn(4, 1, 7, 2), lrn(1, 2, 3), lrn(9, 1, 4, 3),
+		lp(1, 1, 2, 3, 5), lp(2, -1, 2, 3, 5), lp(2, 0, 7, 1),
+	})
+}

@@ -57,7 +57,7 @@ func inferPool(c *Infer) error {
 	}
 	shape := append([]onnxio.Dim{}, x.Shape[:2]...)
 	for i, d := range x.Shape[2:] {
-		if d, err = w.outDim(c.Node, i, d); err != nil {
+		if d, err = w.outDim(i, d); err != nil {
 			return c.Node.Errorf("input %s: %w", shapeText(x.Shape), err)
 		}
 		shape = append(shape, d)

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"fmt"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -121,7 +123,7 @@ func (w *window) axis(i int) int { return maxSpatial - w.rank + i }
 func (w *window) reach(a int) int { return (w.kernel[a]-1)*w.dil[a] + 1 }
 
 // settle sets the input size of place a and computes output size and, for auto_pad, the pads.
-func (w *window) settle(n *Node, a, in int) error {
+func (w *window) settle(a, in int) error {
 	w.in[a] = in
 	s, reach := w.stride[a], w.reach(a)
 	if w.auto == padSameUpper || w.auto == padSameLower {
@@ -135,7 +137,7 @@ func (w *window) settle(n *Node, a, in int) error {
 	} else {
 		span := in + w.padB[a] + w.padE[a] - reach
 		if span < 0 {
-			return n.Errorf("kernel %d with dilation %d does not fit input %d with pads %d and %d",
+			return fmt.Errorf("kernel %d with dilation %d does not fit input %d with pads %d and %d",
 				w.kernel[a], w.dil[a], in, w.padB[a], w.padE[a])
 		}
 		w.out[a] = span/s + 1
@@ -155,8 +157,8 @@ func (w *window) settleAll(n *Node, spatial []int64) error {
 		if d > maxExtent {
 			return n.Errorf("spatial size %d is too large", d)
 		}
-		if err := w.settle(n, w.axis(i), int(d)); err != nil {
-			return err
+		if err := w.settle(w.axis(i), int(d)); err != nil {
+			return n.Errorf("input [...,%s: %w", dimsText(spatial)[1:], err)
 		}
 	}
 	w.sizes()
@@ -179,13 +181,13 @@ func (w *window) force(n *Node, in, out []int64) error {
 }
 
 // outDim infers output dimension i from the input's.
-func (w *window) outDim(n *Node, i int, in onnxio.Dim) (onnxio.Dim, error) {
+func (w *window) outDim(i int, in onnxio.Dim) (onnxio.Dim, error) {
 	a := w.axis(i)
 	if in.Known() {
 		if in.Value > maxExtent {
-			return in, n.Errorf("spatial size %d is too large", in.Value)
+			return in, fmt.Errorf("spatial size %d is too large", in.Value)
 		}
-		if err := w.settle(n, a, int(in.Value)); err != nil {
+		if err := w.settle(a, int(in.Value)); err != nil {
 			return in, err
 		}
 		return knownDim(int64(w.out[a])), nil
