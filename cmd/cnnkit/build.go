@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
+)
+
+// networkFlags configure a builder; build, train and convert share them.
+func networkFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "opset", Usage: "ONNX operator set, 13 to 21 (default 17)"},
+		&cli.Uint64Flag{Name: "seed", Usage: "of the initial weights"},
+		&cli.StringFlag{Name: "input", Usage: "input shape `CxHxW`, such as 3x32x32 (default: the network's own)"},
+		&cli.IntFlag{Name: "classes", Usage: "number of classes, or of mask channels"},
+		&cli.StringFlag{Name: "blocks", Usage: "resnet: blocks per layer, such as 2,2,2"},
+		&cli.IntFlag{Name: "width", Usage: "unet: channels of the first level"},
+		&cli.IntFlag{Name: "depth", Usage: "unet: number of levels"},
+	}
+}
+
+// network builds the named network from networkFlags.
+func network(c *cli.Context, name string) (*onnxio.Model, error) {
+	cfg, err := builders.Defaults(name)
+	if err != nil {
+		return nil, usageError("no network %q%s", name, didYouMean(name, builders.Names()))
+	}
+	if s := c.String("input"); s != "" {
+		if cfg.Input, err = dims(s); err != nil {
+			return nil, err
+		}
+	}
+	if s := c.String("blocks"); s != "" {
+		if cfg.Blocks, err = ints("blocks", s); err != nil {
+			return nil, err
+		}
+	}
+	set := func(flag string, to *int) {
+		if c.IsSet(flag) {
+			*to = c.Int(flag)
+		}
+	}
+	set("classes", &cfg.Classes)
+	set("width", &cfg.Width)
+	set("depth", &cfg.Depth)
+	if c.IsSet("opset") {
+		cfg.Opset = int64(c.Int("opset"))
+	}
+	cfg.Seed = c.Uint64("seed")
+	m, err := builders.Build(name, cfg)
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	return m, nil
+}
+
+func buildCommand() *cli.Command {
+	return &cli.Command{
+		Name: "build", Usage: "write a network as an ONNX file", UsageText: "cnnkit build NAME --out f.onnx [--flags]",
+		Description: "Networks:\n" + networkList() + `
+  cnnkit build lenet5 --out lenet5.onnx
+  cnnkit build resnet --blocks 3,4,5 --classes 100 --out resnet.onnx
+  cnnkit build unet --input 1x128x128 --width 16 --weights unet.pth --out unet.onnx`,
+		Flags: append(networkFlags(), outFlag("the `FILE` to write"), jsonFlag(),
+			&cli.StringFlag{Name: "weights", Usage: "state dict (`FILE` .pt, .pth or .safetensors) to fill the network with"}),
+		Action: func(c *cli.Context) error {
+			name, err := one(c, "network NAME")
+			if err != nil {
+				return err
+			}
+			out, err := required(c, "out")
+			if err != nil {
+				return err
+			}
+			m, err := network(c, name)
+			if err != nil {
+				return err
+			}
+			if path := c.String("weights"); path != "" {
+				if err := fill(m, path); err != nil {
+					return err
+				}
+			}
+			if err := check.Model(m); err != nil {
+				return err
+			}
+			if err := onnxio.Save(out, m); err != nil {
+				return err
+			}
+			return reportBuilt(c, name, out, m)
+		},
+	}
+}
+
+// fill loads a state dict strictly into the model.
+func fill(m *onnxio.Model, path string) error {
+	sd, err := convert.Load(path)
+	if err != nil {
+		return badFile{err}
+	}
+	if _, err := convert.Apply(m, sd, convert.ApplyOptions{Strict: true}); err != nil {
+		return badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	return nil
+}
+
+func reportBuilt(c *cli.Context, name, out string, m *onnxio.Model) error {
+	n := builders.Parameters(m)
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"network": name, "file": out, "parameters": n, "opset": m.Opset("")})
+	}
+	fmt.Fprintf(c.App.Writer, "%s: %s, %d parameters, opset %d, input %s\n", out, name, n, m.Opset(""), shapeOf(m.Graph.Inputs[0].Type))
+	return nil
+}
+
+func networkList() string {
+	s := ""
+	for _, info := range builders.List() {
+		s += fmt.Sprintf("  %-9s %s\n", info.Name, info.Summary)
+	}
+	return s
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Flags that several verbs share.
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON instead of a table"} }
+
+func threadsFlag() cli.Flag {
+	return &cli.IntFlag{Name: "threads", Usage: "threads to compute with (0: as many as the process may use)"}
+}
+
+func engineFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (ort when it is installed, else native)"},
+		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
+		threadsFlag(),
+	}
+}
+
+func outFlag(usage string) cli.Flag {
+	return &cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: usage}
+}
+
+// one is the verb's single argument.
+func one(c *cli.Context, what string) (string, error) {
+	switch c.NArg() {
+	case 1:
+		return c.Args().First(), nil
+	case 0:
+		return "", usageError("cnnkit %s takes a %s: %s", c.Command.Name, what, c.Command.UsageText)
+	}
+	return "", usageError("cnnkit %s takes one %s, not %d: %s", c.Command.Name, what, c.NArg(), strings.Join(c.Args().Slice(), " "))
+}
+
+// required is a string flag that must be set.
+func required(c *cli.Context, name string) (string, error) {
+	if v := c.String(name); v != "" {
+		return v, nil
+	}
+	return "", usageError("cnnkit %s needs --%s", c.Command.Name, name)
+}
+
+// dims parses 3x32x32.
+func dims(s string) ([3]int, error) {
+	var out [3]int
+	if s == "" {
+		return out, nil
+	}
+	parts := strings.Split(s, "x")
+	if len(parts) != 3 {
+		return out, usageError("--input wants CHANNELSxHEIGHTxWIDTH such as 3x32x32, not %q", s)
+	}
+	for i, p := range parts {
+		n, err := strconv.Atoi(p)
+		if err != nil || n <= 0 {
+			return out, usageError("--input wants CHANNELSxHEIGHTxWIDTH such as 3x32x32, not %q", s)
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// ints parses 2,2,2.
+func ints(flag, s string) ([]int, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out []int
+	for _, p := range strings.Split(s, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(p))
+		if err != nil || n <= 0 {
+			return nil, usageError("--%s wants positive numbers such as 2,2,2, not %q", flag, s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// printJSON writes one indented document.
+func printJSON(c *cli.Context, v any) error {
+	e := json.NewEncoder(c.App.Writer)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// loadModel reads a model file; its errors count as those of an input file.
+func loadModel(path string) (*onnxio.Model, error) {
+	m, err := onnxio.Load(path)
+	if err != nil {
+		return nil, badFile{err}
+	}
+	return m, nil
+}
+
+// shapeOf prints a shape with its symbolic dims: [N,3,32,32].
+func shapeOf(t *onnxio.Type) string {
+	if t == nil || !t.HasShape {
+		return "?"
+	}
+	parts := make([]string, len(t.Shape))
+	for i, d := range t.Shape {
+		switch {
+		case d.Param != "":
+			parts[i] = d.Param
+		case d.Value < 0:
+			parts[i] = "?"
+		default:
+			parts[i] = fmt.Sprint(d.Value)
+		}
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/infer"
+)
+
+func inspectCommand() *cli.Command {
+	return &cli.Command{
+		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan] [--json]",
+		Description: `Nodes with their output shapes, parameters and floating-point operations for one image; the state dict's tensors for
+.pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks.`,
+		Flags: []cli.Flag{jsonFlag(), threadsFlag(),
+			&cli.BoolFlag{Name: "plan", Usage: "show the native engine's plan"},
+			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
+		Action: func(c *cli.Context) error {
+			path, err := one(c, "FILE")
+			if err != nil {
+				return err
+			}
+			if c.Int("batch") < 1 {
+				return usageError("--batch must be at least 1")
+			}
+			if isStateDict(path) {
+				sd, err := convert.Load(path)
+				if err != nil {
+					return badFile{err}
+				}
+				return inspectStateDict(c, path, sd)
+			}
+			m, err := loadModel(path)
+			if err != nil {
+				return err
+			}
+			if c.Bool("plan") {
+				return inspectPlan(c, m)
+			}
+			return inspectModel(c, path, m)
+		},
+	}
+}
+
+// nodeRow is a line of the table.
+type nodeRow struct {
+	Name       string `json:"name"`
+	Op         string `json:"op"`
+	Output     string `json:"output"`
+	Shape      string `json:"shape"`
+	Parameters int64  `json:"parameters"`
+	FLOPs      int64  `json:"flops"`
+}
+
+func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
+	batch := int64(c.Int("batch"))
+	shapes, err := infer.Shapes(bound(m, batch))
+	if err != nil {
+		return badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	inits := map[string]*onnxio.Tensor{}
+	for _, t := range m.Graph.Initializers {
+		inits[t.Name] = t
+	}
+	var rows []nodeRow
+	var params, flops int64
+	counted := map[string]bool{}
+	for _, n := range m.Graph.Nodes {
+		row := nodeRow{Name: n.Name, Op: n.OpType}
+		for _, in := range n.Inputs {
+			if t := inits[in]; t != nil && !counted[in] {
+				counted[in] = true
+				row.Parameters += t.Size()
+			}
+		}
+		if len(n.Outputs) > 0 {
+			row.Output = n.Outputs[0]
+			row.Shape = shapeOf(shapes.ValueInfo(n.Outputs[0]).Type)
+		}
+		row.FLOPs = nodeFLOPs(n, shapes, inits)
+		params, flops = params+row.Parameters, flops+row.FLOPs
+		rows = append(rows, row)
+	}
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{
+			"file": path, "ir_version": m.IRVersion, "opset": m.Opset(""), "producer": m.ProducerName,
+			"inputs": valueRows(m.Graph.Inputs), "outputs": valueRows(m.Graph.Outputs),
+			"metadata": properties(m), "nodes": rows, "initializer_elements": params, "flops": flops, "batch": batch,
+		})
+	}
+	w := c.App.Writer
+	fmt.Fprintf(w, "%s: opset %d, IR version %d", path, m.Opset(""), m.IRVersion)
+	if m.ProducerName != "" {
+		fmt.Fprintf(w, ", by %s", m.ProducerName)
+	}
+	fmt.Fprintln(w)
+	for _, v := range m.Graph.Inputs {
+		if inits[v.Name] == nil {
+			fmt.Fprintf(w, "input   %s %s\n", v.Name, shapeOf(v.Type))
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		fmt.Fprintf(w, "output  %s %s\n", v.Name, shapeOf(v.Type))
+	}
+	for _, p := range m.Metadata {
+		fmt.Fprintf(w, "%s: %s\n", p.Key, shortened(p.Value, 100))
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "op\tname\tshape\tparameters\tMFLOP\t\n")
+	for _, r := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", r.Op, r.Name, r.Shape, blank(r.Parameters), mega(r.FLOPs))
+	}
+	fmt.Fprintf(t, "total\t\t\t%d\t%s\t\n", params, mega(flops))
+	return t.Flush()
+}
+
+// bound gives every symbolic batch dimension a number.
+func bound(m *onnxio.Model, batch int64) *onnxio.Model {
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	g.Inputs = nil
+	for _, v := range m.Graph.Inputs {
+		if v.Type != nil && len(v.Type.Shape) > 0 && !v.Type.Shape[0].Known() {
+			info, typ := *v, *v.Type
+			typ.Shape = append([]onnxio.Dim{{Value: batch}}, typ.Shape[1:]...)
+			info.Type = &typ
+			v = &info
+		}
+		g.Inputs = append(g.Inputs, v)
+	}
+	g.Outputs = nil
+	for _, v := range m.Graph.Outputs { // their declared symbols no longer hold
+		g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.Name, Type: &onnxio.Type{Elem: v.Type.Elem}})
+	}
+	g.Values = nil
+	return &out
+}
+
+// nodeFLOPs counts two operations a multiply-add of convolutions and matrix products.
+func nodeFLOPs(n *onnxio.Node, shapes *infer.Result, inits map[string]*onnxio.Tensor) int64 {
+	size := func(name string) int64 {
+		v := shapes.Values[name]
+		if v == nil {
+			return 0
+		}
+		dims, ok := v.Dims()
+		if !ok {
+			return 0
+		}
+		n := int64(1)
+		for _, d := range dims {
+			n *= d
+		}
+		return n
+	}
+	if len(n.Outputs) == 0 || len(n.Inputs) < 2 {
+		return 0
+	}
+	w, out := inits[n.Inputs[1]], size(n.Outputs[0])
+	if w == nil || len(w.Dims) < 2 {
+		return 0
+	}
+	switch n.OpType {
+	case "Conv":
+		return 2 * out * w.Size() / w.Dims[0]
+	case "ConvTranspose":
+		return 2 * size(n.Inputs[0]) * w.Size() / w.Dims[0]
+	case "Gemm":
+		k := w.Dims[0]
+		if n.Int("transB", 0) != 0 {
+			k = w.Dims[1]
+		}
+		return 2 * out * k
+	case "MatMul":
+		return 2 * out * w.Dims[len(w.Dims)-2]
+	}
+	return 0
+}
+
+func inspectPlan(c *cli.Context, m *onnxio.Model) error {
+	pool := parallel.New(c.Int("threads"))
+	defer pool.Close()
+	batch := int64(c.Int("batch"))
+	plan, err := engine.Compile(bound(m, batch), engine.Options{Pool: pool})
+	if err != nil {
+		return badFile{err}
+	}
+	steps := plan.Steps()
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"batch": batch, "arena_bytes": plan.ArenaBytes(), "steps": steps})
+	}
+	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\tlayout\tchunks\tMFLOP")
+	for i, s := range steps {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%d\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Layout, s.Chunks, mega(s.FLOPs))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.Writer, "arena: %.1f MB\n", float64(plan.ArenaBytes())/1e6)
+	return nil
+}
+
+func inspectStateDict(c *cli.Context, path string, sd *convert.StateDict) error {
+	type row struct {
+		Name  string  `json:"name"`
+		Type  string  `json:"type"`
+		Shape []int64 `json:"shape"`
+	}
+	var rows []row
+	var total int64
+	for _, e := range sd.Entries {
+		rows = append(rows, row{e.Name, e.Tensor.Type.String(), e.Tensor.Dims})
+		total += e.Tensor.Size()
+	}
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"file": path, "tensors": rows, "elements": total})
+	}
+	fmt.Fprintf(c.App.Writer, "%s: state dict, %d tensors, %d elements\n\n", path, len(rows), total)
+	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "name\ttype\tshape")
+	for _, r := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%v\n", r.Name, r.Type, r.Shape)
+	}
+	return t.Flush()
+}
+
+func valueRows(vs []*onnxio.ValueInfo) []map[string]string {
+	var out []map[string]string
+	for _, v := range vs {
+		out = append(out, map[string]string{"name": v.Name, "shape": shapeOf(v.Type), "type": v.Type.Elem.String()})
+	}
+	return out
+}
+
+func properties(m *onnxio.Model) map[string]string {
+	out := map[string]string{}
+	for _, p := range m.Metadata {
+		out[p.Key] = p.Value
+	}
+	return out
+}
+
+func blank(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func mega(flops int64) string {
+	if flops == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", float64(flops)/1e6)
+}
+
+func shortened(s string, n int) string {
+	s = strings.ReplaceAll(s, "\n", " ")
+	if len(s) > n {
+		return s[:n] + "..."
+	}
+	return s
+}

@@ -1,0 +1,95 @@
+package engine
+
+import "github.com/cnnkit/cnnkit/internal/ops"
+
+// fuse folds elementwise ops into the op whose output they read, where nobody else reads it:
+//
+//	Conv, ConvTranspose, Gemm + Relu
+//	Conv + Add(residual) [+ Relu]
+//	BatchNormalization (training) [+ Add(residual)] [+ Relu]
+//	ReluGrad into the BatchNormalizationGrad that reads it
+//
+// A fused op's intermediate value no longer exists; a gradient that needs it prevents the fusion by reading it.
+func fuse(g *graph) {
+	for i := 0; i < len(g.ops); i++ {
+		o := g.ops[i]
+		for fuseInto(g, o) {
+		}
+	}
+	for _, o := range append([]*op(nil), g.ops...) {
+		fuseMask(g, o)
+	}
+}
+
+// fuseInto folds the one reader of o's output into o and reports whether it did.
+func fuseInto(g *graph, o *op) bool {
+	if !fusable(o) || o.relu || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
+		return false
+	}
+	y, next := o.out[0], o.out[0].users[0]
+	if next.relu || next.residual != nil || next.mask != nil {
+		return false
+	}
+	switch {
+	case next.is("", "Relu"):
+		o.relu = true
+	case next.is("", "Add") && o.residual == nil && takesResidual(o) && y.isFloat4():
+		other := next.in[0]
+		if other == y {
+			other = next.in[1]
+		}
+		if other == y || !other.isFloat4() || !equalDims(other.dims, y.dims) || other.kind == constant || !g.before(other, o) {
+			return false
+		}
+		o.residual = other
+	default:
+		return false
+	}
+	g.take(o, next)
+	return true
+}
+
+func fusable(o *op) bool {
+	switch {
+	case o.is("", "Conv"), o.is("", "ConvTranspose"):
+		return o.out[0].isFloat4() && fastConv(o)
+	case o.is("", "BatchNormalization"):
+		return o.out[0].isFloat4()
+	case o.is("", "Gemm"):
+		return fastGemm(o)
+	}
+	return false
+}
+
+func takesResidual(o *op) bool { return o.is("", "Conv") || o.is("", "BatchNormalization") }
+
+// before reports whether v is there when o runs. A value made later but still before the Add cannot become o's
+// residual unless o moves; o stays.
+func (g *graph) before(v *value, o *op) bool {
+	if v.producer == nil {
+		return true
+	}
+	for _, x := range g.ops {
+		if x == o {
+			return false
+		}
+		if x == v.producer {
+			return true
+		}
+	}
+	return false
+}
+
+// fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx.
+func fuseMask(g *graph, o *op) {
+	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0].output || len(o.out[0].users) != 1 || !o.out[0].isFloat4() {
+		return
+	}
+	next := o.out[0].users[0]
+	if !next.is(ops.GradDomain, "BatchNormalizationGrad") || next.in[0] != o.out[0] {
+		return
+	}
+	next.in[0], next.mask = o.in[0], o.in[1]
+	next.node.Inputs[0] = o.in[0].name
+	g.prune()
+}

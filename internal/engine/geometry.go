@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
+)
+
+// geometry is a two-dimensional convolution or pooling window with its padding in numbers.
+type geometry struct {
+	kh, kw, sh, sw, dh, dw   int
+	top, left, bottom, right int
+}
+
+// window reads the attributes of a node that slides a [kh,kw] window over large, giving small, both [N,C,H,W].
+// ok is false when it is not two-dimensional.
+func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
+	n := o.node
+	strides, dilations, pads := n.Ints("strides", 1, 1), n.Ints("dilations", 1, 1), n.Ints("pads", 0, 0, 0, 0)
+	if len(kernel) != 2 || len(large) != 4 || len(small) != 4 || len(strides) != 2 || len(dilations) != 2 || len(pads) != 4 {
+		return w, false
+	}
+	w = geometry{
+		kh: int(kernel[0]), kw: int(kernel[1]), sh: int(strides[0]), sw: int(strides[1]),
+		dh: int(dilations[0]), dw: int(dilations[1]),
+		top: int(pads[0]), left: int(pads[1]), bottom: int(pads[2]), right: int(pads[3]),
+	}
+	switch n.Str("auto_pad", "NOTSET") {
+	case "VALID":
+		w.top, w.left, w.bottom, w.right = 0, 0, 0, 0
+	case "SAME_UPPER":
+		w.top, w.bottom = same(large[2], small[2], w.kh, w.sh, w.dh, false)
+		w.left, w.right = same(large[3], small[3], w.kw, w.sw, w.dw, false)
+	case "SAME_LOWER":
+		w.top, w.bottom = same(large[2], small[2], w.kh, w.sh, w.dh, true)
+		w.left, w.right = same(large[3], small[3], w.kw, w.sw, w.dw, true)
+	}
+	// What the last window reaches past the large map; negative padding is not for the fast paths.
+	w.bottom = max(0, (int(small[2])-1)*w.sh+(w.kh-1)*w.dh+1-int(large[2])-w.top)
+	w.right = max(0, (int(small[3])-1)*w.sw+(w.kw-1)*w.dw+1-int(large[3])-w.left)
+	return w, w.top >= 0 && w.left >= 0 && min(w.sh, w.sw, w.dh, w.dw, w.kh, w.kw) > 0
+}
+
+// same is the padding of auto_pad SAME_*: the odd pixel goes to the end (UPPER) or to the beginning (LOWER).
+func same(large, small int64, k, stride, dilation int, lower bool) (begin, end int) {
+	total := max(0, (int(small)-1)*stride+(k-1)*dilation+1-int(large))
+	if begin = total / 2; lower {
+		begin = total - begin
+	}
+	return begin, total - begin
+}
+
+// convParts names the roles of the values around a convolution-like op, whichever way it runs: x and y are the larger
+// and the smaller map of the underlying (forward) convolution, w its weights [O,I,kh,kw].
+type convParts struct {
+	x, y, w *value
+	kernel  []int64
+}
+
+// conv finds the parts of Conv, ConvTranspose, ConvGradInput and ConvGradWeight; ok is false for other ops.
+func conv(o *op) (p convParts, ok bool) {
+	switch {
+	case o.is("", "Conv"):
+		p = convParts{x: o.in[0], y: o.out[0], w: o.in[1]}
+	case o.is("", "ConvTranspose"):
+		p = convParts{x: o.out[0], y: o.in[0], w: o.in[1]}
+	case o.is(ops.GradDomain, "ConvGradInput"):
+		p = convParts{x: o.out[0], y: o.in[0], w: o.in[1]}
+	case o.is(ops.GradDomain, "ConvGradWeight"):
+		p = convParts{x: o.in[0], y: o.in[1], w: o.out[0]}
+	default:
+		return p, false
+	}
+	if p.w != nil && len(p.w.dims) == 4 {
+		p.kernel = p.w.dims[2:]
+	}
+	return p, true
+}
+
+// fastConv reports whether the op is a convolution, in any of its directions, that package kernels runs.
+func fastConv(o *op) bool {
+	p, ok := conv(o)
+	if !ok || !p.x.isFloat4() || !p.y.isFloat4() || o.node.Int("group", 1) != 1 {
+		return false
+	}
+	if p.x.size() == 0 || p.y.size() == 0 {
+		return false
+	}
+	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
+	if !ok {
+		return false
+	}
+	hx, hy := w.halos()
+	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
+	_, err := kernels.NewConv(w.spec(x, y))
+	return err == nil
+}
+
+// halos is what the convolution needs around x (forward) and around y (backward-data).
+func (w geometry) halos() (x, y int) {
+	return kernels.ConvHalo(w.kh, w.kw, w.sh, w.sw, w.top, w.left, w.bottom, w.right, w.dh, w.dw)
+}
+
+func (w geometry) spec(x, y kernels.Layout) kernels.ConvSpec {
+	return kernels.ConvSpec{X: x, Y: y, DX: x, DY: y, KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw,
+		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}
+}
+
+func blocked(v *value, halo, lanes int) kernels.Layout {
+	return kernels.Layout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: lanes}
+}
+
+// pool finds a pooling op's maps and window: MaxPool, AveragePool, GlobalAveragePool and their gradients.
+func pool(o *op) (x, y *value, w geometry, ok bool) {
+	switch {
+	case o.is("", "MaxPool") && (len(o.out) < 2 || o.out[1] == nil), o.is("", "AveragePool"), o.is("", "GlobalAveragePool"):
+		x, y = o.in[0], o.out[0]
+	case o.is(ops.GradDomain, "MaxPoolGrad"), o.is(ops.GradDomain, "AveragePoolGrad"):
+		x, y = o.out[0], o.in[0]
+	default:
+		return nil, nil, w, false
+	}
+	if !x.isFloat4() || !y.isFloat4() || x.size() == 0 || y.size() == 0 {
+		return nil, nil, w, false
+	}
+	kernel := o.node.Ints("kernel_shape")
+	if o.is("", "GlobalAveragePool") {
+		kernel = x.dims[2:]
+	}
+	w, ok = window(o, kernel, x.dims, y.dims)
+	return x, y, w, ok && w.dh == 1 && w.dw == 1 && o.node.Int("ceil_mode", 0) == 0
+}

@@ -1,0 +1,258 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// kind says where a value comes from.
+type kind uint8
+
+const (
+	computed kind = iota // by a node
+	input                // given to Run
+	constant             // an initializer or folded; konst holds it
+	param                // trained, or a running statistic: lives in the trainer's store
+)
+
+// value is one edge of the graph.
+type value struct {
+	name  string
+	kind  kind
+	info  *ops.Value
+	dims  []int64 // concrete shape, after infer
+	konst *onnxio.Tensor
+	// users is kept by graph.index.
+	producer *op
+	users    []*op
+	output   bool // of the graph: must be readable, plain, after Run
+
+	layout *kernels.Layout // nil: plain
+	pack   *packing        // packed convolution weights; nil: plain
+	buf    *buffer
+	twins  []*value // the same numbers in other layouts
+	store  *stored  // of a param
+}
+
+// op is one node application.
+type op struct {
+	node *ops.Node
+	in   []*value // nil where omitted
+	out  []*value
+	// What fuse has folded into the op.
+	relu     bool
+	residual *value
+	mask     *value // ReLU output that masks dy before the op's backward pass
+	// origin is the node the user wrote, for reports: a gradient's is its forward node.
+	origin string
+}
+
+func (o *op) is(domain, name string) bool { return o.node.OpType == name && o.node.Domain == domain }
+
+// String names the op as its node.
+func (o *op) String() string { return o.node.String() }
+
+// graph is the compiler's form of a model: values by name, ops in execution order.
+type graph struct {
+	values  map[string]*value
+	ops     []*op
+	inputs  []*value
+	outputs []*value
+	opset   int64
+	fresh   int // for names
+	keep    bool
+}
+
+func newGraph(opset int64) *graph {
+	return &graph{values: map[string]*value{}, opset: opset}
+}
+
+// add makes a value with a name not yet in use.
+func (g *graph) add(name string, k kind) (*value, error) {
+	if g.values[name] != nil {
+		return nil, &onnxio.FormatError{Format: "onnx", Where: name, Msg: "defined twice"}
+	}
+	v := &value{name: name, kind: k}
+	g.values[name] = v
+	return v, nil
+}
+
+// name makes a name that is not in use, starting with prefix.
+func (g *graph) name(prefix string) string {
+	if g.values[prefix] == nil {
+		return prefix
+	}
+	for {
+		g.fresh++
+		n := fmt.Sprintf("%s#%d", prefix, g.fresh)
+		if g.values[n] == nil {
+			return n
+		}
+	}
+}
+
+// infer sets types and shapes of an op's outputs.
+func (g *graph) infer(o *op) error {
+	in := make([]*ops.Value, len(o.in))
+	for i, v := range o.in {
+		if v != nil {
+			in[i] = v.info
+		}
+	}
+	out, err := ops.InferNode(o.node, in)
+	if err != nil {
+		return err
+	}
+	for i, v := range o.out {
+		if v == nil {
+			continue
+		}
+		v.info = out[i]
+		dims, ok := out[i].Dims()
+		if !ok {
+			return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
+				Reason: fmt.Sprintf("the shape of %q depends on data that is known only while the model runs", v.name)}
+		}
+		v.dims = dims
+	}
+	return nil
+}
+
+// make binds a node to its definition and adds its outputs; the op is returned, neither inferred nor placed.
+func (g *graph) make(n *onnxio.Node, opset int64) (*op, error) {
+	own := *n // passes change it, the model stays as it is
+	own.Inputs, own.Outputs = slices.Clone(n.Inputs), slices.Clone(n.Outputs)
+	own.Attrs = slices.Clone(n.Attrs)
+	bound, err := ops.Bind(&own, opset)
+	if err != nil {
+		return nil, err
+	}
+	o := &op{node: bound, origin: n.Name}
+	for _, name := range n.Inputs {
+		if name == "" {
+			o.in = append(o.in, nil)
+			continue
+		}
+		v := g.values[name]
+		if v == nil {
+			return nil, &onnxio.FormatError{Format: "onnx", Where: bound.String(),
+				Msg: fmt.Sprintf("input %q is not defined by an earlier node, an input or an initializer", name)}
+		}
+		o.in = append(o.in, v)
+	}
+	for _, name := range n.Outputs {
+		if name == "" {
+			o.out = append(o.out, nil)
+			continue
+		}
+		v, err := g.add(name, computed)
+		if err != nil {
+			return nil, err
+		}
+		v.producer = o
+		o.out = append(o.out, v)
+	}
+	return o, nil
+}
+
+// index recomputes producers and users.
+func (g *graph) index() {
+	for _, v := range g.values {
+		v.users, v.producer = v.users[:0], nil
+	}
+	for _, o := range g.ops {
+		for _, v := range o.reads() {
+			v.users = append(v.users, o)
+		}
+		for _, v := range o.out {
+			if v != nil {
+				v.producer = o
+			}
+		}
+	}
+}
+
+// reads lists the values an op needs, each once.
+func (o *op) reads() []*value {
+	var out []*value
+	for _, v := range append(append([]*value{}, o.in...), o.residual, o.mask) {
+		if v != nil && !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// replace makes every reader of old read new instead.
+func (g *graph) replace(old, new *value) {
+	for _, o := range g.ops {
+		for i, v := range o.in {
+			if v == old {
+				o.in[i] = new
+			}
+		}
+		if o.residual == old {
+			o.residual = new
+		}
+		if o.mask == old {
+			o.mask = new
+		}
+	}
+}
+
+// prune drops ops none of whose outputs is read or is a graph output.
+func (g *graph) prune() {
+	live := map[*value]bool{}
+	for _, v := range g.values {
+		if v.output {
+			live[v] = true
+		}
+	}
+	kept := make([]bool, len(g.ops))
+	for i := len(g.ops) - 1; i >= 0; i-- {
+		o := g.ops[i]
+		for _, v := range o.out {
+			if v != nil && (live[v] || v.kind == param) {
+				kept[i] = true
+			}
+		}
+		if kept[i] {
+			for _, v := range o.reads() {
+				live[v] = true
+			}
+		}
+	}
+	out := g.ops[:0]
+	for i, o := range g.ops {
+		if kept[i] {
+			out = append(out, o)
+			continue
+		}
+		for _, v := range o.out {
+			if v != nil {
+				delete(g.values, v.name)
+			}
+		}
+	}
+	clear(g.ops[len(out):])
+	g.ops = out
+	g.index()
+}
+
+// isFloat4 says that v is a float32 feature map [N,C,H,W].
+func (v *value) isFloat4() bool {
+	return v != nil && v.info != nil && v.info.Type == onnxio.Float && len(v.dims) == 4
+}
+
+// size is the number of elements.
+func (v *value) size() int64 {
+	n := int64(1)
+	for _, d := range v.dims {
+		n *= d
+	}
+	return n
+}

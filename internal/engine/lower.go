@@ -1,0 +1,272 @@
+package engine
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// buffer is memory with a lifetime: a value's, several values' in turn, or scratch of one op.
+type buffer struct {
+	floats      int // size in float32s; other element types take what covers them
+	first, last int // steps that write it first and touch it last
+	persistent  bool
+	shared      int // values that live in it
+	data        []float32
+}
+
+// bytes views the buffer.
+func (b *buffer) bytes(n int64) []byte {
+	if n == 0 {
+		return []byte{}
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b.data))), n)
+}
+
+// step is a stretch of a plan: chunks of one kernel over known buffers.
+type step struct {
+	op     *op
+	kernel string
+	chunks int
+	bufs   []*buffer
+	flops  int64
+	bytes  int64
+	// bind makes the function, once the buffers have memory.
+	bind func() func(chunk, worker int)
+	run  func(chunk, worker int)
+}
+
+// lowering turns ops into steps.
+type lowering struct {
+	g       *graph
+	threads int
+	steps   []*step
+	buffers []*buffer
+	at      *op
+	seed    *uint64 // of the current Run, for random operators
+	err     *error  // first error of a reference kernel
+	// weights caches packed constants, so that plans of one model for several shapes share them.
+	weights *Weights
+}
+
+const unit = 16 // floats: 64 bytes, the alignment of every buffer
+
+func roundUp(n int) int { return (n + unit - 1) / unit * unit }
+
+// buffer makes one of n floats.
+func (l *lowering) buffer(n int) *buffer {
+	b := &buffer{floats: roundUp(max(n, 1)), first: -1, last: -1}
+	l.buffers = append(l.buffers, b)
+	return b
+}
+
+// of gives v's buffer, making it on first sight.
+func (l *lowering) of(v *value) *buffer {
+	if v.buf != nil {
+		return v.buf
+	}
+	switch {
+	case v.kind == param:
+		v.buf = v.store.buf
+	case v.kind == constant:
+		v.buf = l.constant(v)
+	case v.layout != nil:
+		v.buf = l.buffer(v.layout.Size())
+	default:
+		n, _ := onnxio.CheckedBytes(v.info.Type, v.dims)
+		v.buf = l.buffer(int((n + 3) / 4))
+	}
+	v.buf.shared++
+	return v.buf
+}
+
+// constant is a persistent buffer that holds a constant, padded with zeros.
+func (l *lowering) constant(v *value) *buffer {
+	return l.weights.get(v.konst, "", func() []float32 {
+		n := len(v.konst.Raw)
+		b := &buffer{data: kernels.AlignedSlice(roundUp(max((n+3)/4, 1)))}
+		copy(b.bytes(int64(n)), v.konst.Raw)
+		return b.data
+	})
+}
+
+// alias makes out live in in's memory.
+func (l *lowering) alias(out, in *value) {
+	out.buf = l.of(in)
+	out.buf.shared++
+}
+
+// inPlace gives out the memory of in when o is in's only reader and nobody else's numbers are there.
+func (l *lowering) inPlace(o *op, out, in *value) bool {
+	b := l.of(in)
+	if in.kind != computed || in.output || len(in.users) != 1 || b.shared != 1 || b.persistent || out.buf != nil ||
+		(in.layout == nil) != (out.layout == nil) {
+		return false
+	}
+	if in.layout != nil && *in.layout != *out.layout {
+		return false
+	}
+	l.alias(out, in)
+	return true
+}
+
+// add appends a step that touches the given buffers.
+func (l *lowering) add(kernel string, chunks int, bufs []*buffer, bind func() func(chunk, worker int)) *step {
+	s := &step{op: l.at, kernel: kernel, chunks: chunks, bufs: bufs, bind: bind}
+	for _, b := range bufs {
+		s.bytes += int64(b.floats) * 4
+	}
+	l.steps = append(l.steps, s)
+	return s
+}
+
+// op lowers one op: by its fast path, else by its reference kernel.
+func (l *lowering) op(o *op, reference bool) error {
+	l.at = o
+	if done, err := l.view(o); done || err != nil {
+		return err
+	}
+	if !reference {
+		if low := lowerings[[2]string{o.node.Domain, o.node.OpType}]; low != nil {
+			done, err := low(l, o)
+			if err != nil {
+				return fmt.Errorf("%s: %w", o, err)
+			}
+			if done {
+				return nil
+			}
+		}
+	}
+	if o.relu || o.residual != nil || o.mask != nil || o.node.Def.Eval == nil {
+		return fmt.Errorf("%s: fused, but it has no kernel for that", o)
+	}
+	return l.reference(o)
+}
+
+// lowerings are the fast paths; each reports whether it took the op. The entries stand beside their kernels' files.
+var lowerings map[[2]string]func(l *lowering, o *op) (bool, error)
+
+func init() {
+	lowerings = map[[2]string]func(*lowering, *op) (bool, error){
+		{layoutDomain, "ToBlocked"}: (*lowering).toBlocked,
+		{layoutDomain, "ToPlain"}:   (*lowering).toPlain,
+
+		{"", "Conv"}:                       (*lowering).convForward,
+		{"", "ConvTranspose"}:              (*lowering).convBackwardData,
+		{ops.GradDomain, "ConvGradInput"}:  (*lowering).convBackwardData,
+		{ops.GradDomain, "ConvGradWeight"}: (*lowering).convBackwardWeights,
+		{ops.GradDomain, "ConvGradBias"}:   (*lowering).channelSum,
+
+		{"", "BatchNormalization"}:                 (*lowering).batchNorm,
+		{ops.GradDomain, "BatchNormalizationGrad"}: (*lowering).batchNormGrad,
+
+		{"", "MaxPool"}:                     (*lowering).pool,
+		{"", "AveragePool"}:                 (*lowering).pool,
+		{"", "GlobalAveragePool"}:           (*lowering).pool,
+		{ops.GradDomain, "MaxPoolGrad"}:     (*lowering).pool,
+		{ops.GradDomain, "AveragePoolGrad"}: (*lowering).pool,
+
+		{"", "Gemm"}:   (*lowering).gemm,
+		{"", "MatMul"}: (*lowering).gemm,
+
+		{"", "Relu"}:                       (*lowering).relu,
+		{ops.GradDomain, "ReluGrad"}:       (*lowering).reluGrad,
+		{"", "Add"}:                        (*lowering).addition,
+		{"", "LogSoftmax"}:                 (*lowering).logSoftmax,
+		{ops.GradDomain, "LogSoftmaxGrad"}: (*lowering).logSoftmax,
+		{ops.GradDomain, "SumTo"}:          (*lowering).sumRows,
+		{"", "Concat"}:                     (*lowering).concat,
+		{"", "Split"}:                      (*lowering).split,
+	}
+}
+
+// view handles the ops that only rename or reshape contiguous memory.
+func (l *lowering) view(o *op) (bool, error) {
+	if o.node.Domain != "" {
+		return false, nil
+	}
+	switch o.node.OpType {
+	case "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity":
+	default:
+		return false, nil
+	}
+	in, out := o.in[0], o.out[0]
+	if in.layout != nil || in.size() != out.size() || in.kind == param {
+		return false, nil
+	}
+	l.of(in)
+	l.alias(out, in)
+	return true, nil
+}
+
+// reference lowers an op to its reference kernel, in one chunk.
+func (l *lowering) reference(o *op) error {
+	var bufs []*buffer
+	ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out))}
+	for i, v := range o.in {
+		if v == nil {
+			continue
+		}
+		if v.kind == constant {
+			ev.In[i] = v.konst
+			continue
+		}
+		bufs = append(bufs, l.of(v))
+	}
+	for _, v := range o.out {
+		if v != nil {
+			bufs = append(bufs, l.of(v))
+		}
+	}
+	seed, fail := l.seed, l.err
+	number := uint64(len(l.steps)) + 1
+	l.add("reference", 1, bufs, func() func(int, int) {
+		for i, v := range o.in {
+			if v != nil && ev.In[i] == nil {
+				ev.In[i] = v.tensor()
+			}
+		}
+		outs := make([]*onnxio.Tensor, len(o.out))
+		for i, v := range o.out {
+			if v != nil {
+				outs[i] = v.tensor()
+			}
+		}
+		return func(int, int) {
+			copy(ev.Out, outs)
+			ev.Seed = mix(*seed + number)
+			if err := o.node.Def.Eval(ev); err != nil && *fail == nil {
+				*fail = err
+			}
+		}
+	})
+	return nil
+}
+
+// mix is SplitMix64: neighbouring inputs give unrelated outputs.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// tensor views a plain value's memory.
+func (v *value) tensor() *onnxio.Tensor {
+	n, _ := onnxio.CheckedBytes(v.info.Type, v.dims)
+	return &onnxio.Tensor{Name: v.name, Type: v.info.Type, Dims: v.dims, Raw: v.buf.bytes(n)}
+}
+
+// f is a value's memory as floats, after allocation; nil for an absent value.
+func (v *value) f() []float32 {
+	if v == nil {
+		return nil
+	}
+	return v.buf.data
+}
+
+// plainFloats is a plain value's elements without the padding of its buffer.
+func (v *value) plainFloats() []float32 { return v.buf.data[:v.size()] }

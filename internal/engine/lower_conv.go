@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+)
+
+// packing is the form of a convolution's weights in a buffer: all kernels of one key read the same.
+type packing struct {
+	key  string
+	conv *kernels.Conv
+}
+
+// planConv makes the kernel of a convolution op from the settled layouts of its values.
+func planConv(o *op) (*kernels.Conv, packing, error) {
+	p, _ := conv(o)
+	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
+	if !ok {
+		return nil, packing{}, fmt.Errorf("not a two-dimensional convolution")
+	}
+	hx, hy := w.halos()
+	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
+	if p.x.layout != nil {
+		x = *p.x.layout
+	}
+	if p.y.layout != nil {
+		y = *p.y.layout
+	}
+	c, err := kernels.NewConv(w.spec(x, y))
+	if err != nil {
+		return nil, packing{}, err
+	}
+	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d/%d", y.C, x.C, w.kh, w.kw, x.Lanes), conv: c}, nil
+}
+
+// packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is computed
+// is packed each time.
+func (l *lowering) packed(w *value, p packing) *buffer {
+	switch {
+	case w.kind == constant:
+		return l.weights.get(w.konst, p.key, func() []float32 {
+			dst := kernels.AlignedSlice(roundUp(p.conv.WeightSize()))
+			p.conv.Pack(dst, w.konst.Float32s())
+			return dst
+		})
+	case w.kind == param && w.store.pack != nil && w.store.pack.key == p.key:
+		return w.store.buf
+	}
+	src, dst := l.of(w), l.buffer(p.conv.WeightSize())
+	l.add("pack weights", 1, []*buffer{src, dst}, func() func(int, int) {
+		from, to := w.plainFloats(), dst.data
+		return func(int, int) { p.conv.Pack(to, from) }
+	})
+	return dst
+}
+
+// convForward lowers Conv, with what was fused into it.
+func (l *lowering) convForward(o *op) (bool, error) {
+	if o.out[0].layout == nil {
+		return false, nil
+	}
+	c, form, err := planConv(o)
+	if err != nil {
+		return false, err
+	}
+	w := l.packed(o.in[1], form)
+	bias := l.optional(o, 2)
+	bufs := []*buffer{l.of(o.in[0]), w, l.of(o.out[0])}
+	bufs = append(bufs, l.all(bias, o.residual)...)
+	s := l.add("conv "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
+		y, x, b, r, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.residual.f(), o.relu
+		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, b, r, relu) }
+	})
+	s.flops = convFLOPs(o)
+	return true, nil
+}
+
+// convBackwardData lowers ConvGradInput, and ConvTranspose, which is the same with a bias.
+func (l *lowering) convBackwardData(o *op) (bool, error) {
+	if o.out[0].layout == nil {
+		return false, nil
+	}
+	c, form, err := planConv(o)
+	if err != nil {
+		return false, err
+	}
+	flipped := l.flipped(o.in[1], c, form)
+	bias := l.optional(o, 2)
+	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias)...)
+	s := l.add("conv backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
+		dx, dy, b, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.relu
+		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, b, relu) }
+	})
+	s.flops = convFLOPs(o)
+	return true, nil
+}
+
+// flipped is the weights as backward-data reads them.
+func (l *lowering) flipped(w *value, c *kernels.Conv, form packing) *buffer {
+	if w.kind == constant {
+		return l.weights.get(w.konst, form.key+"/flipped", func() []float32 {
+			packed, dst := kernels.AlignedSlice(roundUp(c.WeightSize())), kernels.AlignedSlice(roundUp(c.FlipSize()))
+			c.Pack(packed, w.konst.Float32s())
+			for i := range c.FlipChunks() {
+				c.Flip(i, dst, packed)
+			}
+			return dst
+		})
+	}
+	src, dst := l.packed(w, form), l.buffer(c.FlipSize())
+	l.add("flip weights", c.FlipChunks(), []*buffer{src, dst}, func() func(int, int) {
+		return func(chunk, _ int) { c.Flip(chunk, dst.data, src.data) }
+	})
+	return dst
+}
+
+// convBackwardWeights lowers ConvGradWeight. The gradient of a packed param comes packed.
+func (l *lowering) convBackwardWeights(o *op) (bool, error) {
+	if o.in[0].layout == nil || o.in[1].layout == nil {
+		return false, nil
+	}
+	c, form, err := planConv(o)
+	if err != nil {
+		return false, err
+	}
+	dw := o.out[0]
+	packed := l.buffer(c.WeightSize())
+	if dw.pack != nil {
+		dw.buf = packed
+		packed.shared++
+	}
+	scratch := l.buffer(c.BackwardWeightsScratch())
+	x, dy := l.of(o.in[0]), l.of(o.in[1])
+	s := l.add("conv backward-weights "+kernels.Level(), c.BackwardWeightsChunks(), []*buffer{x, dy, scratch}, func() func(int, int) {
+		xs, dys := o.in[0].f(), o.in[1].f()
+		return func(chunk, _ int) { c.BackwardWeights(chunk, scratch.data, xs, dys) }
+	})
+	s.flops = convFLOPs(o)
+	l.add("reduce", c.ReduceWeightsChunks(), []*buffer{scratch, packed}, func() func(int, int) {
+		return func(chunk, _ int) { c.ReduceWeights(chunk, packed.data, scratch.data) }
+	})
+	if dw.pack == nil {
+		l.add("unpack weights", 1, []*buffer{packed, l.of(dw)}, func() func(int, int) {
+			to := dw.plainFloats()
+			return func(int, int) { form.conv.Unpack(to, packed.data) }
+		})
+	}
+	return true, nil
+}
+
+// channelSum lowers ConvGradBias.
+func (l *lowering) channelSum(o *op) (bool, error) {
+	if o.in[0].layout == nil {
+		return false, nil
+	}
+	k := kernels.NewChannelSum(*o.in[0].layout)
+	scratch, dy, db := l.buffer(k.Scratch()), l.of(o.in[0]), l.of(o.out[0])
+	l.add("channel sum", k.Chunks(), []*buffer{dy, scratch}, func() func(int, int) {
+		return func(chunk, _ int) { k.Partial(chunk, scratch.data, dy.data) }
+	})
+	l.add("reduce", 1, []*buffer{scratch, db}, func() func(int, int) {
+		return func(int, int) { k.Reduce(db.data, scratch.data) }
+	})
+	return true, nil
+}
+
+// optional is input i where present, a vector whose buffer is padded with zeros to a multiple of 16, as kernels read
+// biases. Constants and params are stored so; what is computed is copied.
+func (l *lowering) optional(o *op, i int) *value {
+	if i >= len(o.in) || o.in[i] == nil {
+		return nil
+	}
+	v := o.in[i]
+	if v.kind == constant || v.kind == param {
+		return v
+	}
+	padded := &value{name: v.name, info: v.info, dims: v.dims, buf: l.buffer(int(v.size()))}
+	l.add("pad", 1, []*buffer{l.of(v), padded.buf}, func() func(int, int) {
+		return func(int, int) { clear(padded.f()[copy(padded.f(), v.plainFloats()):]) }
+	})
+	return padded
+}
+
+// all gives the buffers of the values that are there.
+func (l *lowering) all(vs ...*value) []*buffer {
+	var out []*buffer
+	for _, v := range vs {
+		if v != nil {
+			out = append(out, l.of(v))
+		}
+	}
+	return out
+}
+
+// convFLOPs counts two operations a multiply-add, real channels only.
+func convFLOPs(o *op) int64 {
+	p, _ := conv(o)
+	return 2 * p.y.size() * p.x.dims[1] * p.kernel[0] * p.kernel[1]
+}

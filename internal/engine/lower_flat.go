@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// flatChunk is the number of floats of one chunk of an elementwise step: 64 KiB, about 10 us.
+const flatChunk = 1 << 14
+
+// flat appends a step over equally long slices, cut into chunks.
+func (l *lowering) flat(kernel string, out *value, ins []*value, bind func(out []float32, in [][]float32) func(lo, hi int)) {
+	l.of(out)
+	n := int(out.size())
+	if out.layout != nil {
+		n = out.layout.Size()
+	}
+	l.add(kernel, (n+flatChunk-1)/flatChunk, append(l.all(ins...), l.of(out)), func() func(int, int) {
+		in := [][]float32{}
+		for _, v := range ins {
+			in = append(in, v.f()[:n])
+		}
+		f := bind(out.f()[:n], in)
+		return func(chunk, _ int) { f(chunk*flatChunk, min(n, (chunk+1)*flatChunk)) }
+	})
+}
+
+func isFloat(vs ...*value) bool {
+	for _, v := range vs {
+		if v == nil || v.info.Type != onnxio.Float || v.size() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *lowering) relu(o *op) (bool, error) {
+	if !isFloat(o.in[0]) {
+		return false, nil
+	}
+	l.inPlace(o, o.out[0], o.in[0])
+	l.flat("relu", o.out[0], o.in, func(y []float32, in [][]float32) func(lo, hi int) {
+		return func(lo, hi int) { kernels.Relu(y[lo:hi], in[0][lo:hi]) }
+	})
+	return true, nil
+}
+
+func (l *lowering) reluGrad(o *op) (bool, error) {
+	if !isFloat(o.in[0]) {
+		return false, nil
+	}
+	l.inPlace(o, o.out[0], o.in[0])
+	l.flat("relu backward", o.out[0], o.in, func(dx []float32, in [][]float32) func(lo, hi int) {
+		return func(lo, hi int) { kernels.ReluGrad(dx[lo:hi], in[0][lo:hi], in[1][lo:hi]) }
+	})
+	return true, nil
+}
+
+// addition lowers Add of equal shapes.
+func (l *lowering) addition(o *op) (bool, error) {
+	if !isFloat(o.in...) || !equalDims(o.in[0].dims, o.in[1].dims) {
+		return false, nil
+	}
+	if !l.inPlace(o, o.out[0], o.in[0]) {
+		l.inPlace(o, o.out[0], o.in[1])
+	}
+	l.flat("add", o.out[0], o.in, func(y []float32, in [][]float32) func(lo, hi int) {
+		return func(lo, hi int) { kernels.Add(y[lo:hi], in[0][lo:hi], in[1][lo:hi]) }
+	})
+	return true, nil
+}
+
+// logSoftmax lowers LogSoftmax and its gradient over the last axis.
+func (l *lowering) logSoftmax(o *op) (bool, error) {
+	x := o.in[0]
+	rank := int64(len(x.dims))
+	def := int64(-1)
+	if o.node.Domain == "" && o.node.Since < 13 {
+		def = 1 // and the axes from it on are one
+	}
+	axis := o.node.Int("axis", def)
+	if axis < 0 {
+		axis += rank
+	}
+	if !isFloat(o.in...) || axis != rank-1 {
+		return false, nil
+	}
+	cols := int(x.dims[axis])
+	rows := int(x.size()) / cols
+	per := max(1, 4096/cols) // rows of a chunk
+	l.add("log-softmax", (rows+per-1)/per, l.all(append([]*value{o.out[0]}, o.in...)...), func() func(int, int) {
+		out, in := o.out[0].f(), o.in[0].f()
+		span := func(chunk int) (lo, hi int) { return chunk * per, min(rows, (chunk+1)*per) }
+		if o.node.OpType == "LogSoftmax" {
+			return func(chunk, _ int) {
+				lo, hi := span(chunk)
+				kernels.LogSoftmaxRows(out[lo*cols:hi*cols], in[lo*cols:hi*cols], hi-lo, cols)
+			}
+		}
+		y := o.in[1].f()
+		return func(chunk, _ int) {
+			lo, hi := span(chunk)
+			kernels.LogSoftmaxGradRows(out[lo*cols:hi*cols], in[lo*cols:hi*cols], y[lo*cols:hi*cols], hi-lo, cols)
+		}
+	})
+	return true, nil
+}
+
+// sumRows lowers SumTo from [rows,cols] to [cols]: the gradient of a fully connected layer's bias.
+func (l *lowering) sumRows(o *op) (bool, error) {
+	x, y := o.in[0], o.out[0]
+	if !isFloat(x) || len(x.dims) != 2 || y.size() != x.dims[1] || x.dims[0] == 1 || y.dims[len(y.dims)-1] != x.dims[1] {
+		return false, nil
+	}
+	rows, cols := int(x.dims[0]), int(x.dims[1])
+	const per = 128 // columns of a chunk
+	l.add("sum rows", (cols+per-1)/per, l.all(x, y), func() func(int, int) {
+		in, out := x.f(), y.f()
+		return func(chunk, _ int) {
+			lo, hi := chunk*per, min(cols, (chunk+1)*per)
+			copy(out[lo:hi], in[lo:hi])
+			for r := 1; r < rows; r++ {
+				kernels.Add(out[lo:hi], out[lo:hi], in[r*cols+lo:r*cols+hi])
+			}
+		}
+	})
+	return true, nil
+}
+
+// fastGemm reports whether the op is a matrix product that package kernels runs: alpha and beta 1, C a row.
+func fastGemm(o *op) bool {
+	a, b := o.in[0], o.in[1]
+	if !isFloat(a, b) || len(a.dims) != 2 || len(b.dims) != 2 {
+		return false
+	}
+	if o.is("", "MatMul") {
+		return true
+	}
+	if o.node.Float("alpha", 1) != 1 {
+		return false
+	}
+	if len(o.in) < 3 || o.in[2] == nil {
+		return true
+	}
+	c, n := o.in[2], o.out[0].dims[1]
+	row := c.size() == n && len(c.dims) > 0 && c.dims[len(c.dims)-1] == n
+	return o.node.Float("beta", 1) == 1 && isFloat(c) && row
+}
+
+// gemm lowers Gemm and MatMul.
+func (l *lowering) gemm(o *op) (bool, error) {
+	if !fastGemm(o) {
+		return false, nil
+	}
+	m, n, k := int(o.out[0].dims[0]), int(o.out[0].dims[1]), int(o.in[0].dims[1])
+	transA, transB := false, false
+	if o.node.OpType == "Gemm" {
+		transA, transB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
+	}
+	if transA {
+		k = int(o.in[0].dims[0])
+	}
+	g := kernels.NewGemm(kernels.GemmSpec{M: m, N: n, K: k, TransA: transA, TransB: transB})
+	bias := l.optional(o, 2)
+	per := roundUp(g.Scratch())
+	scratch := l.buffer(per * l.threads)
+	bufs := append([]*buffer{scratch}, l.all(o.in[0], o.in[1], bias, o.out[0])...)
+	s := l.add("gemm "+kernels.Level(), g.Chunks(), bufs, func() func(int, int) {
+		c, a, b, relu := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(), o.relu
+		var add []float32
+		if bias != nil {
+			add = bias.f()[:n]
+		}
+		return func(chunk, worker int) {
+			g.Run(chunk, scratch.data[worker*per:(worker+1)*per], c, a, b, add, relu, false)
+		}
+	})
+	s.flops = 2 * int64(m) * int64(n) * int64(k)
+	return true, nil
+}

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"math"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
+)
+
+// toBlocked and toPlain lower the layout conversions.
+func (l *lowering) toBlocked(o *op) (bool, error) {
+	k := kernels.NewReorder(*o.out[0].layout)
+	l.add("to blocked", k.Chunks(), []*buffer{l.of(o.in[0]), l.of(o.out[0])}, func() func(int, int) {
+		dst, src := o.out[0].f(), o.in[0].plainFloats()
+		return func(chunk, _ int) { k.ToBlocked(chunk, dst, src) }
+	})
+	return true, nil
+}
+
+func (l *lowering) toPlain(o *op) (bool, error) {
+	k := kernels.NewReorder(*o.in[0].layout)
+	l.add("to plain", k.Chunks(), []*buffer{l.of(o.in[0]), l.of(o.out[0])}, func() func(int, int) {
+		dst, src := o.out[0].plainFloats(), o.in[0].f()
+		return func(chunk, _ int) { k.ToPlain(chunk, dst, src) }
+	})
+	return true, nil
+}
+
+// pool lowers MaxPool, AveragePool, GlobalAveragePool and their gradients.
+func (l *lowering) pool(o *op) (bool, error) {
+	x, y, w, ok := pool(o)
+	if !ok || o.out[0].layout == nil {
+		return false, nil
+	}
+	spec := kernels.PoolSpec{X: *x.layout, Y: *y.layout, DX: *x.layout, DY: *y.layout, KH: w.kh, KW: w.kw,
+		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
+	if o.is(ops.GradDomain, "MaxPoolGrad") {
+		spec.X, spec.Y = *o.in[1].layout, *o.in[2].layout
+	}
+	k := kernels.NewPool(spec)
+	bufs := append(l.all(o.in...), l.of(o.out[0]))
+	l.add("pool", k.Chunks(), bufs, func() func(int, int) {
+		out, in := o.out[0].f(), o.in[0].f()
+		switch o.node.OpType {
+		case "MaxPool":
+			return func(chunk, _ int) { k.Max(chunk, out, in) }
+		case "MaxPoolGrad":
+			x, y := o.in[1].f(), o.in[2].f()
+			return func(chunk, _ int) { k.MaxBackward(chunk, out, in, x, y) }
+		case "AveragePoolGrad":
+			return func(chunk, _ int) { k.AverageBackward(chunk, out, in) }
+		}
+		return func(chunk, _ int) { k.Average(chunk, out, in) }
+	})
+	return true, nil
+}
+
+// batchNorm lowers BatchNormalization: in training statistics first, with the running ones updated in place.
+func (l *lowering) batchNorm(o *op) (bool, error) {
+	if o.out[0].layout == nil {
+		return false, nil
+	}
+	k := kernels.NewBatchNorm(*o.out[0].layout)
+	channels := int(o.in[0].dims[1])
+	mean, invstd := l.buffer(channels), l.buffer(channels)
+	eps := o.node.Float("epsilon", 1e-5)
+	if o.node.Int("training_mode", 0) != 0 {
+		l.batchStatistics(o, k, mean, invstd, eps)
+	} else {
+		runningMean, variance := l.of(o.in[3]), l.of(o.in[4])
+		l.add("inverse deviation", 1, []*buffer{runningMean, variance, mean, invstd}, func() func(int, int) {
+			return func(int, int) {
+				copy(mean.data[:channels], runningMean.data)
+				inverse(invstd.data[:channels], variance.data, eps)
+				clearTails(channels, mean.data, invstd.data)
+			}
+		})
+	}
+	bufs := append([]*buffer{mean, invstd}, l.all(o.in[0], o.in[1], o.in[2], o.residual, o.out[0])...)
+	l.add("normalize", k.Chunks(), bufs, func() func(int, int) {
+		y, x, scale, bias, r, relu := o.out[0].f(), o.in[0].f(), o.in[1].f(), o.in[2].f(), o.residual.f(), o.relu
+		return func(chunk, _ int) { k.Normalize(chunk, y, x, mean.data, invstd.data, scale, bias, r, relu) }
+	})
+	return true, nil
+}
+
+func inverse(dst, variance []float32, eps float32) {
+	for i := range dst {
+		dst[i] = float32(1 / math.Sqrt(float64(variance[i])+float64(eps)))
+	}
+}
+
+// batchStatistics computes mean and inverse deviation over the batch, saves them where the gradient wants them and
+// moves the running statistics: running = momentum*running + (1-momentum)*batch.
+func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *buffer, eps float32) {
+	x, channels := l.of(o.in[0]), int(o.in[0].dims[1])
+	scratch, variance := l.buffer(k.StatsScratch()), l.buffer(channels)
+	l.add("batch statistics", k.StatsChunks(), []*buffer{x, scratch}, func() func(int, int) {
+		return func(chunk, _ int) { k.Stats(chunk, scratch.data, x.data) }
+	})
+	saved := func(i int) *value {
+		if i < len(o.out) {
+			return o.out[i]
+		}
+		return nil
+	}
+	bufs := append([]*buffer{scratch, mean, invstd, variance}, l.all(o.in[3], o.in[4])...)
+	bufs = append(bufs, l.all(o.out[1:]...)...)
+	momentum := o.node.Float("momentum", 0.9)
+	unbias := float32(1)
+	if n := o.in[0].size() / o.in[0].dims[1]; o.node.Int(unbiasedAttr, 0) == 1 && n > 1 {
+		unbias = float32(n) / float32(n-1)
+	}
+	l.add("reduce", 1, bufs, func() func(int, int) {
+		runMean, runVar, oldMean, oldVar := saved(1).f(), saved(2).f(), o.in[3].f(), o.in[4].f()
+		savedMean, savedInv := saved(3).f(), saved(4).f()
+		return func(int, int) {
+			k.StatsReduce(mean.data, variance.data, scratch.data)
+			inverse(invstd.data[:channels], variance.data, eps)
+			clearTails(channels, mean.data, invstd.data)
+			copy(savedMean, mean.data)
+			copy(savedInv, invstd.data)
+			move(runMean, oldMean, mean.data[:channels], momentum, 1)
+			move(runVar, oldVar, variance.data[:channels], momentum, unbias)
+		}
+	})
+}
+
+// clearTails zeroes what lies behind the channels, so that pad lanes stay zero whatever is computed in them.
+func clearTails(channels int, vectors ...[]float32) {
+	for _, v := range vectors {
+		clear(v[channels:])
+	}
+}
+
+// move is dst = momentum*old + (1-momentum)*factor*batch; nothing when dst is nil.
+func move(dst, old, batch []float32, momentum, factor float32) {
+	if dst == nil {
+		return
+	}
+	for i, b := range batch {
+		dst[i] = momentum*old[i] + (1-momentum)*factor*b
+	}
+}
+
+// unbiasedAttr is the private attribute that makes a training BatchNormalization move its running variance by the
+// unbiased variance of the batch, as PyTorch does, where ONNX says biased.
+const unbiasedAttr = "cnnkit_unbiased"
+
+// batchNormGrad lowers BatchNormalizationGrad(dy, x, scale, saved_mean, saved_invstd).
+func (l *lowering) batchNormGrad(o *op) (bool, error) {
+	if o.out[0].layout == nil {
+		return false, nil
+	}
+	k := kernels.NewBatchNorm(*o.out[0].layout)
+	channels := int(o.in[1].dims[1])
+	scratch := l.buffer(k.BackwardScratch())
+	sums := [2]*buffer{}
+	for i := range sums {
+		if v := o.out[i+1 : min(i+2, len(o.out))]; len(v) == 1 && v[0] != nil {
+			sums[i] = l.of(v[0])
+		} else {
+			sums[i] = l.buffer(channels)
+		}
+	}
+	dy, x, mean, invstd := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4])
+	mask := l.all(o.mask)
+	l.add("statistics backward", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch}, mask...), func() func(int, int) {
+		y := o.mask.f()
+		return func(chunk, _ int) { k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, y) }
+	})
+	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
+		return func(int, int) {
+			k.BackwardReduce(sums[0].data, sums[1].data, scratch.data)
+			clearTails(channels, sums[0].data, sums[1].data)
+		}
+	})
+	bufs := append([]*buffer{dy, x, mean, invstd, sums[0], sums[1], l.of(o.in[2]), l.of(o.out[0])}, mask...)
+	l.add("normalize backward", k.Chunks(), bufs, func() func(int, int) {
+		dx, scale, y := o.out[0].f(), o.in[2].f(), o.mask.f()
+		return func(chunk, _ int) {
+			k.BackwardData(chunk, dx, dy.data, x.data, mean.data, invstd.data, scale, sums[0].data, sums[1].data, y)
+		}
+	})
+	return true, nil
+}
+
+// concat lowers Concat along the channels of blocked maps.
+func (l *lowering) concat(o *op) (bool, error) {
+	if o.out[0].layout == nil {
+		return false, nil
+	}
+	at := 0
+	for _, v := range o.in {
+		l.copyChannels(o.out[0], at, v, 0, int(v.dims[1]))
+		at += int(v.dims[1])
+	}
+	return true, nil
+}
+
+// split lowers Split along the channels of a blocked map.
+func (l *lowering) split(o *op) (bool, error) {
+	if o.in[0].layout == nil {
+		return false, nil
+	}
+	at := 0
+	for _, v := range o.out {
+		if v != nil {
+			l.copyChannels(v, 0, o.in[0], at, int(v.dims[1]))
+			at += int(v.dims[1])
+		}
+	}
+	return true, nil
+}
+
+func (l *lowering) copyChannels(dst *value, dstC int, src *value, srcC, count int) {
+	k := kernels.NewCopyChannels(*dst.layout, dstC, *src.layout, srcC, count)
+	l.add("copy channels", k.Chunks(), []*buffer{l.of(src), l.of(dst)}, func() func(int, int) {
+		to, from := dst.f(), src.f()
+		return func(chunk, _ int) { k.Run(chunk, to, from) }
+	})
+}

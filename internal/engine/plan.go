@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Plan is a compiled graph: steps over one arena. A plan runs one call at a time.
+type Plan struct {
+	pool    *parallel.Pool
+	steps   []*step
+	inputs  []*value
+	outputs []*value
+	names   []string // of the outputs, as the model has them
+	arena   []float32
+	seed    uint64
+	err     error
+	draws   uint64 // runs so far, for seed
+
+	ctx   context.Context
+	exec  func(parallel.Region)
+	times []time.Duration // per step, when profiling
+	timed int
+}
+
+// StepInfo describes one step of a plan.
+type StepInfo struct {
+	Name   string        // the node it comes from
+	Op     string        // operator
+	Kernel string        // what runs it
+	Shape  []int64       // of the first output
+	Layout string        // "" is plain
+	Chunks int           // pieces the step is cut into
+	FLOPs  int64         // of convolutions and matrix products
+	Bytes  int64         // of the buffers it touches
+	Time   time.Duration // mean, after Profile
+}
+
+// Compile plans the inference of m.
+func Compile(m *onnxio.Model, opt Options) (*Plan, error) { return new(Weights).Compile(m, opt) }
+
+// Compile is the function of the same name; plans compiled through one Weights share the packed constants.
+func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
+	g, err := importModel(m, opt, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := simplify(g, false); err != nil {
+		return nil, err
+	}
+	return w.finish(g, opt, nil, nil, nil)
+}
+
+// finish runs the passes after differentiation. extra appends steps; kept are values to keep readable, replaced by
+// their plain twins.
+func (w *Weights) finish(g *graph, opt Options, kept []*value, arena []float32, extra func(*lowering) error) (*Plan, error) {
+	p := &Plan{pool: opt.Pool, inputs: g.inputs}
+	if p.pool == nil {
+		p.pool = parallel.Default()
+	}
+	for _, v := range g.outputs {
+		p.names = append(p.names, v.name)
+	}
+	if !opt.Reference {
+		fuse(g)
+		chooseLayouts(g)
+	}
+	p.outputs = g.outputs
+	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w}
+	for _, o := range g.ops {
+		if err := l.op(o, opt.Reference); err != nil {
+			return nil, err
+		}
+	}
+	if extra != nil {
+		if err := extra(l); err != nil {
+			return nil, err
+		}
+	}
+	ends := append(append([]*value{}, p.outputs...), kept...)
+	for _, v := range append(append([]*value{}, g.inputs...), ends...) {
+		l.of(v)
+	}
+	lifetimes(l.steps, g.inputs, ends)
+	p.arena = place(l.buffers, arena)
+	p.steps = l.steps
+	for _, s := range p.steps {
+		s.run = s.bind()
+	}
+	p.exec = p.execute
+	return p, nil
+}
+
+// execute runs the steps; it stops between two when the context ends.
+func (p *Plan) execute(r parallel.Region) {
+	for i, s := range p.steps {
+		if i%8 == 0 && p.ctx.Err() != nil {
+			p.err = p.ctx.Err()
+			return
+		}
+		if p.times != nil {
+			start := time.Now()
+			r.Run(s.chunks, s.run)
+			p.times[i] += time.Since(start)
+		} else {
+			r.Run(s.chunks, s.run)
+		}
+		if p.err != nil {
+			return
+		}
+	}
+}
+
+// run copies the inputs in and executes.
+func (p *Plan) run(ctx context.Context, in map[string]*onnxio.Tensor) error {
+	for _, v := range p.inputs {
+		t := in[v.name]
+		if t == nil {
+			return fmt.Errorf("input %q is missing: the model takes %s", v.name, p.inputNames())
+		}
+		if t.Type != v.info.Type || !equalDims(t.Dims, v.dims) {
+			return fmt.Errorf("input %q is %v %v; this plan takes %v %v", v.name, t.Type, t.Dims, v.info.Type, v.dims)
+		}
+		copy(v.buf.bytes(int64(len(t.Raw))), t.Raw)
+	}
+	if len(in) > len(p.inputs) {
+		for name := range in {
+			if !strings.Contains(" "+p.inputNames()+",", " "+name+",") {
+				return fmt.Errorf("input %q is unknown: the model takes %s", name, p.inputNames())
+			}
+		}
+	}
+	p.draws++
+	p.seed = mix(p.draws)
+	p.timed++
+	p.ctx, p.err = ctx, nil
+	p.pool.Do(p.exec)
+	p.ctx = nil
+	return p.err
+}
+
+func (p *Plan) inputNames() string {
+	names := []string{}
+	for _, v := range p.inputs {
+		names = append(names, v.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It ends early when
+// ctx does.
+func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+	if err := p.run(ctx, in); err != nil {
+		return nil, err
+	}
+	out := make(map[string]*onnxio.Tensor, len(p.outputs))
+	for i, v := range p.outputs {
+		t := v.tensor().Clone()
+		t.Name = p.names[i]
+		out[t.Name] = t
+	}
+	return out, nil
+}
+
+// ArenaBytes is the size of the memory that all intermediate values share.
+func (p *Plan) ArenaBytes() int64 { return int64(len(p.arena)) * 4 }
+
+// Profile turns per-step timing on or off and clears what was measured.
+func (p *Plan) Profile(on bool) {
+	if p.times = nil; on {
+		p.times, p.timed = make([]time.Duration, len(p.steps)), 0
+	}
+}
+
+// Steps describes the plan.
+func (p *Plan) Steps() []StepInfo {
+	out := make([]StepInfo, len(p.steps))
+	for i, s := range p.steps {
+		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops, Bytes: s.bytes}
+		if len(s.op.out) > 0 && s.op.out[0] != nil {
+			out[i].Shape = s.op.out[0].dims
+			if y := s.op.out[0].layout; y != nil {
+				out[i].Layout = fmt.Sprintf("NCHWc%d halo %d", y.Lanes, y.Halo)
+			}
+		}
+		if p.times != nil && p.timed > 0 {
+			out[i].Time = p.times[i] / time.Duration(p.timed)
+		}
+	}
+	return out
+}
+
+// Inputs lists the names and shapes the plan was compiled for, in the model's order.
+func (p *Plan) Inputs() []*onnxio.ValueInfo {
+	var out []*onnxio.ValueInfo
+	for _, v := range p.inputs {
+		out = append(out, onnxio.TensorInfo(v.name, v.info.Type, v.info.Shape...))
+	}
+	return out
+}
+
+// OutputNames lists the outputs in the model's order; with Options.Keep, every node's follow.
+func (p *Plan) OutputNames() []string { return p.names }
+
+// sortedKeys lists a map's keys in order.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

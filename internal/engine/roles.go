@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+type role int
+
+const (
+	roleTrained role = iota + 1
+	roleRunning      // a running statistic of BatchNormalization
+)
+
+// weightInputs says at which inputs an operator takes trained weights.
+var weightInputs = map[string][]int{
+	"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2},
+	"InstanceNormalization": {1, 2}, "LayerNormalization": {1, 2}, "GroupNormalization": {1, 2}, "PRelu": {1},
+	"Add": {0, 1}, "Sub": {0, 1}, "Mul": {0, 1}, "Div": {0, 1},
+}
+
+// weightRoles finds the float32 initializers that are weights by where they stand, and the running statistics. Rank 0
+// is a constant of the formula, not a weight.
+func weightRoles(m *onnxio.Model) map[string]role {
+	floats := map[string]bool{}
+	for _, t := range m.Graph.Initializers {
+		floats[t.Name] = t.Type == onnxio.Float && len(t.Dims) > 0
+	}
+	roles := map[string]role{}
+	for _, n := range m.Graph.Nodes {
+		for _, i := range weightInputs[n.OpType] {
+			if n.Domain == "" && i < len(n.Inputs) && floats[n.Inputs[i]] && roles[n.Inputs[i]] == 0 {
+				roles[n.Inputs[i]] = roleTrained
+			}
+		}
+	}
+	for _, n := range m.Graph.Nodes {
+		if n.OpType == "BatchNormalization" && n.Domain == "" {
+			for _, i := range []int{3, 4} {
+				if i < len(n.Inputs) && floats[n.Inputs[i]] {
+					roles[n.Inputs[i]] = roleRunning
+				}
+			}
+		}
+	}
+	return roles
+}
+
+// withUnbiasedVariance marks the training BatchNormalizations so that running variances move as PyTorch's do. m itself
+// is not changed.
+func withUnbiasedVariance(m *onnxio.Model) *onnxio.Model {
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	g.Nodes = slices.Clone(g.Nodes)
+	for i, n := range g.Nodes {
+		if n.OpType == "BatchNormalization" && n.Domain == "" && n.Int("training_mode", 0) != 0 {
+			c := *n
+			c.Attrs = append(slices.Clone(n.Attrs), onnxio.IntAttr(unbiasedAttr, 1))
+			g.Nodes[i] = &c
+		}
+	}
+	return &out
+}
+
+// updateNode stands for the optimiser in a plan's description.
+var updateNode = &ops.Node{Node: &onnxio.Node{OpType: "Update", Domain: layoutDomain, Name: "update"}}

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// maxFolded bounds the bytes of a folded constant: a ConstantOfShape of a gigabyte is better made when it is needed.
+const maxFolded = 1 << 26
+
+// simplify folds constants, drops Identity and inference-time Dropout and, for inference, folds BatchNormalization
+// into the convolution before it. What is left computes the same outputs.
+func simplify(g *graph, training bool) error {
+	for _, o := range g.ops {
+		if err := fold(g, o); err != nil {
+			return err
+		}
+	}
+	for _, o := range g.ops {
+		if from := passesThrough(o); from != nil {
+			bypass(g, o, from)
+		}
+	}
+	g.prune()
+	if !training && !g.keep {
+		for _, o := range g.ops {
+			foldBatchNorm(g, o)
+		}
+		g.prune()
+	}
+	return nil
+}
+
+// draws are the operators that give other numbers each time.
+var draws = map[string]bool{"Dropout": true, "RandomNormal": true, "RandomNormalLike": true, "RandomUniform": true,
+	"RandomUniformLike": true, "Bernoulli": true, "Multinomial": true}
+
+// fold evaluates an op all of whose inputs are constants.
+func fold(g *graph, o *op) error {
+	if draws[o.node.OpType] || len(o.out) == 0 {
+		return nil
+	}
+	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in))}
+	for i, v := range o.in {
+		if v == nil {
+			continue
+		}
+		if v.kind != constant {
+			return nil
+		}
+		ev.In[i] = v.konst
+	}
+	for _, v := range o.out {
+		if v == nil {
+			continue
+		}
+		if n, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil || n > maxFolded {
+			return nil // strings and giants stay
+		}
+	}
+	if err := o.node.Def.Eval(&ev); err != nil {
+		return err
+	}
+	for i, v := range o.out {
+		if v != nil && i < len(ev.Out) && ev.Out[i] != nil {
+			v.kind, v.konst, v.info.Const = constant, ev.Out[i], ev.Out[i]
+		}
+	}
+	return nil
+}
+
+// passesThrough is the input whose numbers are the op's output, nil for other ops.
+func passesThrough(o *op) *value {
+	switch {
+	case o.node.Domain != "":
+	case o.node.OpType == "Identity":
+		return o.in[0]
+	case o.node.OpType == "Dropout" && (len(o.out) < 2 || o.out[1] == nil || len(o.out[1].users) == 0 && !o.out[1].output):
+		if !dropsOut(o) {
+			return o.in[0]
+		}
+	}
+	return nil
+}
+
+// dropsOut reports whether a Dropout may change its input.
+func dropsOut(o *op) bool {
+	switch {
+	case o.node.Since >= 12:
+		if len(o.in) < 3 || o.in[2] == nil {
+			return false
+		}
+		mode := o.in[2].konst
+		return mode == nil || len(mode.Raw) == 0 || mode.Raw[0] != 0
+	case o.node.Since >= 7:
+		return false
+	}
+	return o.node.Int("is_test", 0) == 0
+}
+
+// bypass makes the readers of o's first output read from instead. A graph output keeps its name, so it is left.
+func bypass(g *graph, o *op, from *value) {
+	if o.out[0] == nil || o.out[0].output {
+		return
+	}
+	g.replace(o.out[0], from)
+}
+
+// foldBatchNorm multiplies an inference BatchNormalization into the constant weights of the Conv or ConvTranspose it
+// follows: w' = w * scale/sqrt(var+eps), b' = (b-mean) * scale/sqrt(var+eps) + bias.
+func foldBatchNorm(g *graph, bn *op) {
+	if !bn.is("", "BatchNormalization") || bn.node.Int("training_mode", 0) != 0 || len(bn.in) < 5 || bn.in[0] == nil {
+		return
+	}
+	conv := bn.in[0].producer
+	if conv == nil || bn.in[0].output || len(bn.in[0].users) != 1 || bn.in[0].info.Type != onnxio.Float {
+		return
+	}
+	transposed := conv.is("", "ConvTranspose")
+	if !transposed && !conv.is("", "Conv") || conv.node.Int("group", 1) != 1 && transposed {
+		return
+	}
+	weights := conv.in[1]
+	for _, v := range append([]*value{weights}, bn.in[1:5]...) {
+		if v == nil || v.kind != constant {
+			return
+		}
+	}
+	if len(conv.in) > 2 && conv.in[2] != nil && conv.in[2].kind != constant {
+		return
+	}
+	w, b := scaled(conv, bn, transposed)
+	for len(conv.in) < 3 {
+		conv.in = append(conv.in, nil)
+	}
+	conv.in[1], conv.in[2] = g.constant(conv.out[0].name+"/folded-weight", w), g.constant(conv.out[0].name+"/folded-bias", b)
+	g.take(conv, bn)
+}
+
+func scaled(conv, bn *op, transposed bool) (w, b *onnxio.Tensor) {
+	w = conv.in[1].konst.Clone()
+	data := w.Float32s()
+	scale, shift := bn.in[1].konst.Float32s(), bn.in[2].konst.Float32s()
+	mean, variance := bn.in[3].konst.Float32s(), bn.in[4].konst.Float32s()
+	eps := float64(bn.node.Float("epsilon", 1e-5))
+	channels := len(scale)
+	b = onnxio.NewTensor(onnxio.Float, int64(channels))
+	if len(conv.in) > 2 && conv.in[2] != nil {
+		copy(b.Float32s(), conv.in[2].konst.Float32s())
+	}
+	per := len(data) / channels // a Conv's output channel is its first dim
+	inner := 1
+	if transposed { // [C,M,kH,kW]: the second
+		inner = int(w.Dims[2] * w.Dims[3])
+	}
+	factor := make([]float32, channels)
+	for c := range channels {
+		f := float64(scale[c]) / math.Sqrt(float64(variance[c])+eps)
+		factor[c] = float32(f)
+		b.Float32s()[c] = float32((float64(b.Float32s()[c])-float64(mean[c]))*f + float64(shift[c]))
+	}
+	for i := range data {
+		if transposed {
+			data[i] *= factor[i/inner%channels]
+		} else {
+			data[i] *= factor[i/per]
+		}
+	}
+	return w, b
+}
+
+// constant adds a constant value.
+func (g *graph) constant(name string, t *onnxio.Tensor) *value {
+	v := &value{name: g.name(name), kind: constant, konst: t, dims: t.Dims,
+		info: &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}}
+	g.values[v.name] = v
+	return v
+}
+
+// take makes first yield last's output: last has been folded into first, which it followed.
+func (g *graph) take(first, last *op) {
+	old := first.out[0]
+	out := last.out[0]
+	first.out[0], first.node.Outputs[0] = out, out.name
+	out.producer = first
+	delete(g.values, old.name)
+	last.out[0] = nil
+	for i, o := range g.ops {
+		if o == last {
+			g.ops = append(g.ops[:i:i], g.ops[i+1:]...)
+			break
+		}
+	}
+	g.index()
+}
+
+// String prints the graph, one op a line: what a pass has made of it.
+func (g *graph) String() string {
+	s := ""
+	for _, o := range g.ops {
+		s += fmt.Sprintf("%s <-", o)
+		for _, v := range o.in {
+			if v != nil {
+				s += fmt.Sprintf(" %s%v", v.name, v.dims)
+			}
+		}
+		s += " ->"
+		for _, v := range o.out {
+			if v != nil {
+				s += fmt.Sprintf(" %s%v", v.name, v.dims)
+			}
+		}
+		if o.relu {
+			s += " +relu"
+		}
+		if o.residual != nil {
+			s += " +residual " + o.residual.name
+		}
+		if o.mask != nil {
+			s += " +mask " + o.mask.name
+		}
+		s += "\n"
+	}
+	return s
+}

@@ -1,0 +1,353 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Update is an optimiser's rule.
+type Update interface {
+	// Slots is the number of state values the rule keeps for each parameter element.
+	Slots() int
+	// Begin announces update number step = 1, 2, ...
+	Begin(step int64)
+	// Apply updates p by its gradient g, element by element. It is called concurrently on disjoint ranges.
+	Apply(p, g []float32, slots [][]float32)
+}
+
+// TrainOptions of a Trainer.
+type TrainOptions struct {
+	// Pool runs the steps; nil is the process-wide pool.
+	Pool *parallel.Pool
+	// Loss names the graph output to minimise, a scalar.
+	Loss string
+	// Params names the initializers to train; nil means those that stand where operators take weights.
+	Params []string
+	// Update is the optimiser; nil computes gradients only.
+	Update Update
+	// Seed drives Dropout.
+	Seed uint64
+	// Reference keeps to the reference kernels.
+	Reference bool
+}
+
+// Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in training mode.
+// It holds the parameters and the optimiser's state; plans for batches of different shapes share them. It is not safe
+// for concurrent use.
+type Trainer struct {
+	model   *onnxio.Model
+	opt     TrainOptions
+	params  map[string]*stored
+	names   []string // of the trained parameters, sorted
+	plans   []*trainPlan
+	last    *trainPlan
+	weights Weights
+	steps   int64
+}
+
+// stored is a parameter or a running statistic.
+type stored struct {
+	name    string
+	dims    []int64
+	buf     *buffer
+	pack    *packing // nil: plain
+	slots   []*buffer
+	trained bool
+	settled bool // the first plan has chosen its form
+}
+
+// size is the number of floats in use in buf and slots.
+func (s *stored) size() int {
+	if s.pack != nil {
+		return s.pack.conv.WeightSize()
+	}
+	n := int64(1)
+	for _, d := range s.dims {
+		n *= d
+	}
+	return int(n)
+}
+
+type trainPlan struct {
+	*Plan
+	grads  map[string]*value
+	views  map[string]*onnxio.Tensor
+	shapes map[string][]int64
+}
+
+// NewTrainer prepares the training of m. Plans are compiled when Step meets a shape for the first time.
+func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
+	t := &Trainer{model: withUnbiasedVariance(m), opt: opt, params: map[string]*stored{}}
+	roles := weightRoles(m)
+	trained := opt.Params
+	if trained == nil {
+		for _, name := range sortedKeys(roles) {
+			if roles[name] == roleTrained {
+				trained = append(trained, name)
+			}
+		}
+	}
+	for _, name := range trained {
+		if err := t.hold(name, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range sortedKeys(roles) {
+		if roles[name] == roleRunning {
+			if err := t.hold(name, false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t, nil
+}
+
+func (t *Trainer) hold(name string, trained bool) error {
+	init := t.model.Graph.Initializer(name)
+	if init == nil || init.Type != onnxio.Float {
+		return fmt.Errorf("parameter %q is no float32 initializer of the model", name)
+	}
+	if t.params[name] != nil {
+		return fmt.Errorf("parameter %q is named twice, or is a running statistic", name)
+	}
+	s := &stored{name: name, dims: init.Dims, trained: trained}
+	s.buf = persistent(s.size())
+	copy(s.buf.data, init.Float32s())
+	t.params[name] = s
+	if trained {
+		t.names = append(t.names, name)
+	}
+	return nil
+}
+
+func persistent(n int) *buffer {
+	n = roundUp(max(n, 1))
+	return &buffer{floats: n, data: kernels.AlignedSlice(n), persistent: true, shared: 2}
+}
+
+// compile makes the plan for inputs of these shapes.
+func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
+	held := map[string]bool{}
+	for name := range t.params {
+		held[name] = true
+	}
+	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference}
+	g, err := importModel(t.model, opt, held)
+	if err != nil {
+		return nil, err
+	}
+	for name, s := range t.params {
+		g.values[name].store = s
+	}
+	if err := simplify(g, true); err != nil {
+		return nil, err
+	}
+	loss := g.values[t.opt.Loss]
+	if loss == nil || !loss.output {
+		return nil, fmt.Errorf("the graph has no output %q to minimise", t.opt.Loss)
+	}
+	grads, err := differentiate(g, loss)
+	if err != nil {
+		return nil, err
+	}
+	// The gradients join the outputs while the later passes run, so that they stay readable and plain.
+	first := len(g.outputs)
+	var order []*value
+	for _, name := range t.names {
+		if v := g.values[name]; grads[v] != nil {
+			grads[v].output = true
+			g.outputs, order = append(g.outputs, grads[v]), append(order, v)
+		}
+	}
+	runningInPlace(g)
+	g.prune()
+	t.settle(g, grads)
+	p := &trainPlan{grads: map[string]*value{}, views: map[string]*onnxio.Tensor{}, shapes: shapes}
+	var arena []float32
+	for _, other := range t.plans {
+		if len(other.arena) > len(arena) {
+			arena = other.arena // plans never run at the same time
+		}
+	}
+	p.Plan, err = t.weights.finish(g, opt, nil, arena, func(l *lowering) error {
+		for i, v := range order {
+			p.grads[v.name] = g.outputs[first+i]
+		}
+		t.lowerUpdate(l, p.grads)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range p.outputs[:first] {
+		view := v.tensor()
+		view.Name = p.names[i]
+		p.views[view.Name] = view
+	}
+	p.outputs, p.names = p.outputs[:first], p.names[:first]
+	t.plans = append(t.plans, p)
+	return p, nil
+}
+
+// runningInPlace lets the statistics that BatchNormalization puts out live where it reads the old ones.
+func runningInPlace(g *graph) {
+	for _, o := range g.ops {
+		if !o.is("", "BatchNormalization") || o.node.Int("training_mode", 0) == 0 {
+			continue
+		}
+		for i := 1; i <= 2 && i < len(o.out); i++ {
+			if in := o.in[i+2]; o.out[i] != nil && in != nil && in.kind == param {
+				o.out[i].kind, o.out[i].store = param, in.store
+			}
+		}
+	}
+}
+
+// settle chooses the form in which parameters are stored: packed where every reader is a convolution of the same form
+// and the gradient comes straight from one.
+func (t *Trainer) settle(g *graph, grads map[*value]*value) {
+	for _, name := range t.names {
+		v := g.values[name]
+		form := t.form(v, grads[v])
+		s := v.store
+		if !s.settled {
+			s.settled = true
+			s.repack(form)
+		}
+		if s.pack != nil && form != nil && form.key == s.pack.key {
+			grads[v].pack = form
+		}
+	}
+}
+
+// form is the packed form that suits every reader of v, nil when there is none.
+func (t *Trainer) form(v, dv *value) *packing {
+	if t.opt.Reference || dv == nil || dv.producer == nil || dv.producer.node.OpType != "ConvGradWeight" || len(dv.users) > 0 {
+		return nil
+	}
+	var form *packing
+	for _, o := range append([]*op{dv.producer}, v.users...) {
+		p, ok := conv(o)
+		if !ok || p.w != v && p.w != dv || !fastConv(o) {
+			return nil
+		}
+		_, f, err := planConv(o)
+		// Before layouts are chosen, x is assumed in blocks; one that will keep its few channels is known by its kind.
+		if p.x.kind == input && p.x.dims[1] <= 4 {
+			f, err = smallForm(o, p)
+		}
+		if err != nil || form != nil && form.key != f.key {
+			return nil
+		}
+		form = &f
+	}
+	return form
+}
+
+// smallForm is planConv for an x that keeps its C <= 4 channels.
+func smallForm(o *op, p convParts) (packing, error) {
+	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
+	hx, _ := w.halos()
+	x := blocked(p.x, hx, int(p.x.dims[1]))
+	old := p.x.layout
+	p.x.layout = &x
+	_, f, err := planConv(o)
+	p.x.layout = old
+	return f, err
+}
+
+// repack changes the form in which s and its state are stored; they hold plain numbers before.
+func (s *stored) repack(form *packing) {
+	if form == nil {
+		return
+	}
+	plainSize := s.size()
+	s.pack = form
+	move := func(old *buffer) *buffer {
+		b := persistent(s.size())
+		form.conv.Pack(b.data, old.data[:plainSize])
+		return b
+	}
+	s.buf = move(s.buf)
+	for i, slot := range s.slots {
+		s.slots[i] = move(slot)
+	}
+}
+
+// Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes may
+// differ from call to call.
+func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error {
+	p, err := t.planFor(in)
+	if err != nil {
+		return err
+	}
+	t.steps++
+	if t.opt.Update != nil {
+		t.opt.Update.Begin(t.steps)
+	}
+	p.draws = mix(t.opt.Seed) + uint64(t.steps)
+	t.last = p
+	if err := p.run(ctx, in); err != nil {
+		t.steps--
+		return err
+	}
+	return nil
+}
+
+func (t *Trainer) planFor(in map[string]*onnxio.Tensor) (*trainPlan, error) {
+	for i := len(t.plans) - 1; i >= 0; i-- {
+		if t.plans[i].matches(in) {
+			return t.plans[i], nil
+		}
+	}
+	shapes := map[string][]int64{}
+	for _, info := range t.model.Graph.Inputs {
+		x := in[info.Name]
+		if x == nil {
+			if t.model.Graph.Initializer(info.Name) != nil {
+				continue
+			}
+			return nil, fmt.Errorf("input %q is missing", info.Name)
+		}
+		shapes[info.Name] = append([]int64{}, x.Dims...)
+	}
+	return t.compile(shapes)
+}
+
+func (p *trainPlan) matches(in map[string]*onnxio.Tensor) bool {
+	for _, v := range p.inputs {
+		if x := in[v.name]; x == nil || !equalDims(x.Dims, v.dims) {
+			return false
+		}
+	}
+	return true
+}
+
+// Steps is the number of updates made.
+func (t *Trainer) Steps() int64 { return t.steps }
+
+// SetSteps tells a resumed trainer how many updates were made before.
+func (t *Trainer) SetSteps(n int64) { t.steps = n }
+
+// Params lists the trained parameters.
+func (t *Trainer) Params() []string { return t.names }
+
+// Output is a graph output of the last Step: a view that the next Step overwrites. nil when there is none.
+func (t *Trainer) Output(name string) *onnxio.Tensor {
+	if t.last == nil {
+		return nil
+	}
+	return t.last.views[name]
+}
+
+// Plan is the plan of the last Step, for its description.
+func (t *Trainer) Plan() *Plan {
+	if t.last == nil {
+		return nil
+	}
+	return t.last.Plan
+}

@@ -1,0 +1,283 @@
+package kernels
+
+// BatchNorm is batch normalisation over a blocked map, in training and in inference; y, dx, dy and the residual have
+// the layout of x.
+//
+// Sums run in float32 along a row of the map and in float64 across rows, per group of images and channel block; the
+// groups are merged in their order.
+type BatchNorm struct {
+	l      Layout
+	groups int
+}
+
+// NewBatchNorm plans batch normalisation of a map.
+func NewBatchNorm(x Layout) *BatchNorm {
+	work := x.N * x.Blocks() * x.H * x.W * Block * 8
+	return &BatchNorm{x, max(1, min(x.N, 16/x.Blocks(), pieces(work, x.N)))}
+}
+
+// Chunks is the number of chunks of Normalize and BackwardData: one a channel block of an image.
+func (k *BatchNorm) Chunks() int { return k.l.N * k.l.Blocks() }
+
+// StatsChunks is the number of chunks of Stats and BackwardStats.
+func (k *BatchNorm) StatsChunks() int { return k.groups * k.l.Blocks() }
+
+// StatsScratch is the number of floats of the partial results of Stats.
+func (k *BatchNorm) StatsScratch() int { return k.StatsChunks() * 2 * Block }
+
+// BackwardScratch is the number of floats of the partial results of BackwardStats.
+func (k *BatchNorm) BackwardScratch() int { return k.StatsChunks() * 2 * Block }
+
+// count is the number of pixels of a channel in group g.
+func (k *BatchNorm) count(g int) float64 {
+	lo, hi := span(k.l.N, g, k.groups)
+	return float64((hi - lo) * k.l.H * k.l.W)
+}
+
+// Stats computes mean and sum of squared deviations of one channel block over one group of images. Sums are taken of
+// the distance to the first pixel, so that a large mean does not cost the variance its digits.
+func (k *BatchNorm) Stats(chunk int, scratch, x []float32) {
+	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
+	lo, hi := span(k.l.N, g, k.groups)
+	shift := *(*[Block]float32)(x[k.l.at(lo, b, 0, 0):])
+	var sum, squares [Block]float64
+	for n := lo; n < hi; n++ {
+		for h := range k.l.H {
+			var row [2 * Block]float32
+			sumSquares(&row, x[k.l.at(n, b, h, 0):][:k.l.W*Block], &shift)
+			for o := range sum {
+				sum[o] += float64(row[o])
+				squares[o] += float64(row[o+Block])
+			}
+		}
+	}
+	out := (*[2 * Block]float32)(scratch[chunk*2*Block:])
+	count := k.count(g)
+	for o := range sum {
+		d := sum[o] / count
+		out[o] = float32(float64(shift[o]) + d)
+		out[o+Block] = float32(max(0, squares[o]-d*sum[o]))
+	}
+}
+
+// sumSquaresGo adds, for every lane o, x[w*16+o]-shift[o] to sums[o] and its square to sums[16+o].
+func sumSquaresGo(sums *[2 * Block]float32, x []float32, shift *[Block]float32) {
+	for w := 0; w < len(x); w += Block {
+		v := (*[Block]float32)(x[w:])
+		for o := range v {
+			d := v[o] - shift[o]
+			sums[o] += d
+			sums[o+Block] += d * d
+		}
+	}
+}
+
+// StatsReduce merges the groups: mean and (biased) variance of every channel.
+func (k *BatchNorm) StatsReduce(mean, variance, scratch []float32) {
+	for c := range k.l.C {
+		var n, m, m2 float64
+		for g := range k.groups {
+			part := scratch[(g*k.l.Blocks()+c/Block)*2*Block:]
+			count, pm, pm2 := k.count(g), float64(part[c%Block]), float64(part[Block+c%Block])
+			d := pm - m
+			total := n + count
+			m += d * count / total
+			m2 += pm2 + d*d*n*count/total
+			n = total
+		}
+		mean[c], variance[c] = float32(m), float32(m2/n)
+	}
+}
+
+// Normalize computes a part of y = (x-mean)*invstd*scale + bias + residual, with ReLU when relu is set; residual may
+// be nil. The vectors are padded with zeros to a multiple of 16.
+func (k *BatchNorm) Normalize(chunk int, y, x, mean, invstd, scale, bias, residual []float32, relu bool) {
+	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
+	var coef [3 * Block]float32 // mean, factor, bias
+	for o := range k.l.real(b) {
+		c := b*Block + o
+		coef[o], coef[Block+o], coef[2*Block+o] = mean[c], invstd[c]*scale[c], bias[c]
+	}
+	for h := range k.l.H {
+		at, width := k.l.at(n, b, h, 0), k.l.W*Block
+		var res []float32
+		if residual != nil {
+			res = residual[at:][:width]
+		}
+		normalize(y[at:][:width], x[at:][:width], res, &coef, relu)
+	}
+	k.l.clearHalo(y, n, b, 0, k.l.H)
+}
+
+// normalizeGo computes y = max0?((x-mean)*factor + bias + res) lane by lane; coef holds mean, factor, bias.
+func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
+	for w := 0; w < len(y); w += Block {
+		to, v := (*[Block]float32)(y[w:]), (*[Block]float32)(x[w:])
+		for o := range to {
+			r := (v[o]-coef[o])*coef[Block+o] + coef[2*Block+o]
+			if res != nil {
+				r += res[w+o]
+			}
+			if relu && !(r > 0) {
+				r = 0
+			}
+			to[o] = r
+		}
+	}
+}
+
+// BackwardStats sums dy and dy*(x-mean)*invstd of one channel block over one group of images. With y, the output of
+// the ReLU that follows, dy counts only where y > 0.
+func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, y []float32) {
+	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
+	lo, hi := span(k.l.N, g, k.groups)
+	var shift [Block]float32
+	copy(shift[:k.l.real(b)], mean[b*Block:])
+	var sum, product [Block]float64
+	for n := lo; n < hi; n++ {
+		for h := range k.l.H {
+			at, width := k.l.at(n, b, h, 0), k.l.W*Block
+			var mask []float32
+			if y != nil {
+				mask = y[at:][:width]
+			}
+			var row [2 * Block]float32
+			sumProducts(&row, dy[at:][:width], x[at:][:width], mask, &shift)
+			for o := range sum {
+				sum[o] += float64(row[o])
+				product[o] += float64(row[o+Block])
+			}
+		}
+	}
+	out := (*[2 * Block]float32)(scratch[chunk*2*Block:])
+	for o := range k.l.real(b) {
+		out[o] = float32(sum[o])
+		out[o+Block] = float32(product[o] * float64(invstd[b*Block+o]))
+	}
+}
+
+// sumProductsGo adds, for every lane o, d = dy[w*16+o] (zero where mask is not positive) to sums[o] and
+// d*(x[w*16+o]-shift[o]) to sums[16+o].
+func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32) {
+	for w := 0; w < len(dy); w += Block {
+		d, v := (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
+		for o := range d {
+			if mask != nil && !(mask[w+o] > 0) {
+				continue
+			}
+			sums[o] += d[o]
+			sums[o+Block] += d[o] * (v[o] - shift[o])
+		}
+	}
+}
+
+// BackwardReduce adds the groups: the gradients of scale and bias.
+func (k *BatchNorm) BackwardReduce(dscale, dbias, scratch []float32) {
+	for c := range k.l.C {
+		var s, p float64
+		for g := range k.groups {
+			part := scratch[(g*k.l.Blocks()+c/Block)*2*Block:]
+			s += float64(part[c%Block])
+			p += float64(part[Block+c%Block])
+		}
+		dbias[c], dscale[c] = float32(s), float32(p)
+	}
+}
+
+// BackwardData computes a part of
+//
+//	dx = scale*invstd * (dy - dbias/n - (x-mean)*invstd*dscale/n)
+//
+// with n the number of pixels of a channel and dy masked by y as in BackwardStats.
+func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dscale, dbias, y []float32) {
+	img, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
+	n := float32(k.l.N * k.l.H * k.l.W)
+	var coef [4 * Block]float32 // mean, factor of dy, of x-mean, constant
+	for o := range k.l.real(b) {
+		c := b*Block + o
+		f := scale[c] * invstd[c]
+		coef[o], coef[Block+o] = mean[c], f
+		coef[2*Block+o], coef[3*Block+o] = -f*invstd[c]*dscale[c]/n, -f*dbias[c]/n
+	}
+	for h := range k.l.H {
+		at, width := k.l.at(img, b, h, 0), k.l.W*Block
+		var mask []float32
+		if y != nil {
+			mask = y[at:][:width]
+		}
+		normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], mask, &coef)
+	}
+	k.l.clearHalo(dx, img, b, 0, k.l.H)
+}
+
+// normalizeBackwardGo computes dx = d*coef1 + (x-mean)*coef2 + coef3 lane by lane, d being dy where mask is positive.
+func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
+	for w := 0; w < len(dx); w += Block {
+		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
+		for o := range to {
+			g := d[o]
+			if mask != nil && !(mask[w+o] > 0) {
+				g = 0
+			}
+			to[o] = g*coef[Block+o] + (v[o]-coef[o])*coef[2*Block+o] + coef[3*Block+o]
+		}
+	}
+}
+
+// ChannelSum sums a blocked map over everything but its channels: the gradient of a convolution's bias.
+type ChannelSum struct {
+	l      Layout
+	groups int
+}
+
+// NewChannelSum plans the sum.
+func NewChannelSum(l Layout) *ChannelSum {
+	work := l.N * l.Blocks() * l.H * l.W * Block * 8
+	return &ChannelSum{l, max(1, min(l.N, 16/l.Blocks(), pieces(work, l.N)))}
+}
+
+// Chunks is the number of chunks of Partial, Scratch the floats of its results.
+func (k *ChannelSum) Chunks() int { return k.groups * k.l.Blocks() }
+
+// Scratch is the number of floats of the partial sums.
+func (k *ChannelSum) Scratch() int { return k.Chunks() * Block }
+
+// Partial sums one channel block over one group of images.
+func (k *ChannelSum) Partial(chunk int, scratch, dy []float32) {
+	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
+	lo, hi := span(k.l.N, g, k.groups)
+	var sum [Block]float64
+	for n := lo; n < hi; n++ {
+		for h := range k.l.H {
+			var row [Block]float32
+			sumLanes(&row, dy[k.l.at(n, b, h, 0):][:k.l.W*Block])
+			for o := range sum {
+				sum[o] += float64(row[o])
+			}
+		}
+	}
+	for o, v := range sum {
+		scratch[chunk*Block+o] = float32(v)
+	}
+}
+
+// sumLanesGo adds x[w*16+o] to sums[o].
+func sumLanesGo(sums *[Block]float32, x []float32) {
+	for w := 0; w < len(x); w += Block {
+		v := (*[Block]float32)(x[w:])
+		for o := range v {
+			sums[o] += v[o]
+		}
+	}
+}
+
+// Reduce adds the groups.
+func (k *ChannelSum) Reduce(db, scratch []float32) {
+	for c := range k.l.C {
+		var s float64
+		for g := range k.groups {
+			s += float64(scratch[(g*k.l.Blocks()+c/Block)*Block+c%Block])
+		}
+		db[c] = float32(s)
+	}
+}

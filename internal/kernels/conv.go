@@ -1,0 +1,169 @@
+package kernels
+
+import "fmt"
+
+// ConvSpec is the geometry of a two-dimensional convolution without groups: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY
+// are the layouts of the gradients, of the same shapes as X and Y; they may be left zero when there are none.
+type ConvSpec struct {
+	X, Y, DX, DY     Layout
+	KH, KW           int
+	StrideH, StrideW int
+	PadTop, PadLeft  int
+	DilH, DilW       int
+}
+
+// ConvHalo is the halo that the forward pass needs around X and backward-data around DY.
+func ConvHalo(kh, kw, strideH, strideW, padTop, padLeft, padBottom, padRight, dilH, dilW int) (x, dy int) {
+	need := func(k, stride, dilation, pad int) int {
+		return max(0, ((k-1)*dilation-pad+stride-1)/stride)
+	}
+	x = max(padTop, padLeft, padBottom, padRight, 0)
+	dy = max(need(kh, strideH, dilH, min(padTop, padBottom)), need(kw, strideW, dilW, min(padLeft, padRight)))
+	return x, dy
+}
+
+// Conv is a planned convolution.
+//
+// Weights are packed [O/16][K][16], where K runs over (block of C, kh, kw, channel in the block): real channels only,
+// the lanes past O are zero. Backward-data reads them flipped: [C/16][K'][16] with K' over (parity of the position in
+// the stride, block of O, kh, kw, channel).
+type Conv struct {
+	ConvSpec
+	k       int   // rows of weights of one output block
+	runs    []run // of the forward pass, from the window's origin
+	back    []parity
+	backK   int
+	units   int // rows a forward unit has
+	forward int // chunks
+	data    int
+	groups  int // partial sums of the weight gradient
+}
+
+// parity is the part of backward-data that writes the pixels of one residue of the stride.
+type parity struct {
+	h, w   int
+	runs   []run
+	taps   [][2]int // (kh, kw) in the order of the flipped weights of one block of O
+	offset int      // of its weights in a block of C, in rows
+}
+
+// NewConv plans a convolution; an error says that these kernels do not cover it.
+func NewConv(s ConvSpec) (*Conv, error) {
+	if s.DX == (Layout{}) {
+		s.DX = s.X
+	}
+	if s.DY == (Layout{}) {
+		s.DY = s.Y
+	}
+	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
+		if err := l.valid(); err != nil {
+			return nil, err
+		}
+	}
+	if s.Y.Lanes != Block || s.DY.Lanes != Block {
+		return nil, fmt.Errorf("kernels: a convolution's output has 16 lanes")
+	}
+	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 || s.PadLeft < 0 {
+		return nil, fmt.Errorf("kernels: convolution with kernel %dx%d, strides %dx%d, dilations %dx%d, pads %d,%d", s.KH, s.KW,
+			s.StrideH, s.StrideW, s.DilH, s.DilW, s.PadTop, s.PadLeft)
+	}
+	bottom := (s.Y.H-1)*s.StrideH + (s.KH-1)*s.DilH + 1 - s.X.H - s.PadTop
+	right := (s.Y.W-1)*s.StrideW + (s.KW-1)*s.DilW + 1 - s.X.W - s.PadLeft
+	if x := max(s.PadTop, s.PadLeft, bottom, right); s.X.Halo < x {
+		return nil, fmt.Errorf("kernels: the convolution needs a halo of %d around x, which has %d", x, s.X.Halo)
+	}
+	c := &Conv{ConvSpec: s, k: s.X.C * s.KH * s.KW}
+	c.planForward()
+	c.planBackwardData()
+	c.planBackwardWeights()
+	return c, nil
+}
+
+// planForward lists the runs. Where taps are adjacent and all lanes real, a row of the kernel is one run.
+func (c *Conv) planForward() {
+	x := c.X
+	for b := range x.Blocks() {
+		for kh := range c.KH {
+			base := b*x.plane() + kh*c.DilH*x.row()
+			if c.DilW == 1 && x.real(b) == x.Lanes {
+				c.runs = append(c.runs, run{base, c.KW * x.Lanes})
+				continue
+			}
+			for kw := range c.KW {
+				c.runs = append(c.runs, run{base + kw*c.DilW*x.Lanes, x.real(b)})
+			}
+		}
+	}
+	perRow := c.Y.W * c.k * Block * 2
+	c.units = max(1, min(c.Y.H, 1_000_000/max(perRow, 1)))
+	c.forward = pieces(c.Y.N*c.Y.Blocks()*c.Y.H*perRow, c.forwardUnits())
+}
+
+func (c *Conv) forwardUnits() int { return c.Y.N * c.Y.Blocks() * ((c.Y.H + c.units - 1) / c.units) }
+
+// WeightSize is the number of floats of the packed weights.
+func (c *Conv) WeightSize() int { return c.Y.Blocks() * c.k * Block }
+
+// row is the packed row of weights of (input block, kh, kw, lane).
+func (c *Conv) row(b, kh, kw, lane int) int {
+	return b*c.X.Lanes*c.KH*c.KW + (kh*c.KW+kw)*c.X.real(b) + lane
+}
+
+// Pack packs weights [O,C,KH,KW].
+func (c *Conv) Pack(dst, oihw []float32) {
+	clear(dst[:c.WeightSize()])
+	c.eachWeight(func(packed, plain int) { dst[packed] = oihw[plain] })
+}
+
+// Unpack is the reverse of Pack.
+func (c *Conv) Unpack(oihw, packed []float32) {
+	c.eachWeight(func(p, plain int) { oihw[plain] = packed[p] })
+}
+
+func (c *Conv) eachWeight(f func(packed, plain int)) {
+	plain := 0
+	for o := range c.Y.C {
+		base := o/Block*c.k*Block + o%Block
+		for i := range c.X.C {
+			for kh := range c.KH {
+				for kw := range c.KW {
+					f(base+c.row(i/c.X.Lanes, kh, kw, i%c.X.Lanes)*Block, plain)
+					plain++
+				}
+			}
+		}
+	}
+}
+
+// ForwardChunks is the number of chunks of Forward.
+func (c *Conv) ForwardChunks() int { return c.forward }
+
+// Forward computes a part of y = conv(x, w) + bias + residual, with ReLU when relu is set. bias is nil or padded with
+// zeros to a multiple of 16, residual nil or of y's layout.
+func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) {
+	lo, hi := span(c.forwardUnits(), chunk, c.forward)
+	perPlane := (c.Y.H + c.units - 1) / c.units
+	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: Block}
+	if relu {
+		a.relu = 1
+	}
+	for u := lo; u < hi; u++ {
+		plane, part := u/perPlane, u%perPlane
+		n, ob := plane/c.Y.Blocks(), plane%c.Y.Blocks()
+		a.w = w[ob*c.k*Block:][:c.k*Block]
+		if bias != nil {
+			a.bias = bias[ob*Block:][:Block]
+		}
+		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
+		for h := first; h < last; h++ {
+			to := c.Y.at(n, ob, h, 0)
+			a.y = y[to:]
+			a.x = x[c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft):]
+			if residual != nil {
+				a.res = residual[to:]
+			}
+			rowOfTiles(c.Y.W, &a)
+		}
+		c.Y.clearHalo(y, n, ob, first, last)
+	}
+}

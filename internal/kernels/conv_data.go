@@ -1,0 +1,134 @@
+package kernels
+
+// planBackwardData lists, for every parity of the stride, the taps that reach its pixels:
+//
+//	dx[h] = sum over kh with (h + PadTop - kh*DilH) divisible by StrideH of dy[(h + PadTop - kh*DilH)/StrideH] * w[kh]
+//
+// and likewise for w. For h = s*StrideH + ph the taps are the same for all s, and the row of dy is s plus a constant,
+// so each parity is a stride-1 convolution of dy. Taps go from last to first, which makes them ascend in dy.
+func (c *Conv) planBackwardData() {
+	dy := c.DY
+	for ph := range min(c.StrideH, c.DX.H) {
+		for pw := range min(c.StrideW, c.DX.W) {
+			p := parity{h: ph, w: pw, offset: c.backK}
+			type tap struct{ k, at int }
+			var rows, cols []tap
+			for kh := c.KH - 1; kh >= 0; kh-- {
+				if d := ph + c.PadTop - kh*c.DilH; d%c.StrideH == 0 {
+					rows = append(rows, tap{kh, d / c.StrideH})
+				}
+			}
+			for kw := c.KW - 1; kw >= 0; kw-- {
+				if d := pw + c.PadLeft - kw*c.DilW; d%c.StrideW == 0 {
+					cols = append(cols, tap{kw, d / c.StrideW})
+				}
+			}
+			for _, r := range rows {
+				for _, q := range cols {
+					p.taps = append(p.taps, [2]int{r.k, q.k})
+				}
+			}
+			for b := range dy.Blocks() {
+				for _, r := range rows {
+					joined := -1 // index of the run that the next tap may extend
+					for _, q := range cols {
+						at := b*dy.plane() + (r.at+dy.Halo)*dy.row() + (q.at+dy.Halo)*Block
+						n := dy.real(b)
+						if joined >= 0 && n == Block && p.runs[joined].offset+p.runs[joined].length == at {
+							p.runs[joined].length += n
+							continue
+						}
+						p.runs = append(p.runs, run{at, n})
+						joined = len(p.runs) - 1
+					}
+				}
+			}
+			c.backK += len(p.taps) * dy.C
+			c.back = append(c.back, p)
+		}
+	}
+	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backK * Block * 2 / max(1, c.StrideH*c.StrideW)
+	c.data = pieces(flops, c.dataUnits())
+}
+
+// dataUnits counts (image, block of C, stride rows of dx).
+func (c *Conv) dataUnits() int { return c.DX.N * c.DX.Blocks() * c.dataRows() }
+
+func (c *Conv) dataRows() int { return (c.DX.H + c.StrideH - 1) / c.StrideH }
+
+// FlipSize is the number of floats of the flipped weights.
+func (c *Conv) FlipSize() int { return (c.X.C + Block - 1) / Block * c.backK * Block }
+
+// FlipChunks is the number of chunks of Flip.
+func (c *Conv) FlipChunks() int { return (c.X.C + Block - 1) / Block }
+
+// Flip writes the weights in the form backward-data reads, from the packed form.
+func (c *Conv) Flip(chunk int, flipped, w []float32) {
+	cb := chunk
+	channels := min(Block, c.X.C-cb*Block)
+	dst := flipped[cb*c.backK*Block:][:c.backK*Block]
+	if channels < Block {
+		clear(dst)
+	}
+	for _, p := range c.back {
+		at := p.offset * Block
+		for ob := range c.Y.Blocks() {
+			lanes := c.Y.real(ob)
+			for _, t := range p.taps {
+				var from int
+				if c.X.Lanes == Block {
+					from = c.row(cb, t[0], t[1], 0)
+				} else {
+					from = c.row(0, t[0], t[1], 0)
+				}
+				src := w[(ob*c.k+from)*Block:][:channels*Block]
+				transpose(dst[at:at+lanes*Block], src, lanes, channels)
+				at += lanes * Block
+			}
+		}
+	}
+}
+
+// transposeGo writes dst[o*16+i] = src[i*16+o] for o < rows, i < cols.
+func transposeGo(dst, src []float32, rows, cols int) {
+	for i := range cols {
+		for o, v := range src[i*Block:][:rows] {
+			dst[o*Block+i] = v
+		}
+	}
+}
+
+// BackwardDataChunks is the number of chunks of BackwardData.
+func (c *Conv) BackwardDataChunks() int { return c.data }
+
+// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights. It is
+// the forward pass of a transposed convolution too: bias (nil or padded to a multiple of 16) and relu serve that.
+func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu bool) {
+	lo, hi := span(c.dataUnits(), chunk, c.data)
+	l := c.DX
+	a := tile{xStride: Block, yStride: c.StrideW * Block}
+	if relu {
+		a.relu = 1
+	}
+	for u := lo; u < hi; u++ {
+		plane, s := u/c.dataRows(), u%c.dataRows()
+		n, cb := plane/l.Blocks(), plane%l.Blocks()
+		if bias != nil {
+			a.bias = bias[cb*Block:][:Block]
+		}
+		first, last := s*c.StrideH, min(l.H, (s+1)*c.StrideH)
+		for i := range c.back {
+			p := &c.back[i]
+			h := first + p.h
+			if h >= last {
+				continue
+			}
+			a.runs = p.runs
+			a.w = flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
+			a.y = dx[l.at(n, cb, h, p.w):]
+			a.x = dy[n*c.DY.image()+s*c.DY.row():]
+			rowOfTiles((l.W-p.w+c.StrideW-1)/c.StrideW, &a)
+		}
+		l.clearHalo(dx, n, cb, first, last)
+	}
+}

@@ -1,0 +1,62 @@
+package kernels
+
+// planBackwardWeights chooses into how many groups of images the sum is split: enough for sixteen chunks.
+func (c *Conv) planBackwardWeights() {
+	c.groups = max(1, min(c.Y.N, 16/c.Y.Blocks()))
+}
+
+// BackwardWeightsChunks is the number of chunks of BackwardWeights.
+func (c *Conv) BackwardWeightsChunks() int { return c.groups * c.Y.Blocks() }
+
+// BackwardWeightsScratch is the number of floats of its partial sums.
+func (c *Conv) BackwardWeightsScratch() int { return c.groups * c.WeightSize() }
+
+// BackwardWeights sums, over one group of images, the gradient of one output block's weights into scratch:
+//
+//	dw[k][o] = sum over pixels of x[pixel's window + k] * dy[pixel][o]
+//
+// A few rows of the map at a time go through all of k, so that they stay in the first-level cache.
+func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
+	group, ob := chunk/c.Y.Blocks(), chunk%c.Y.Blocks()
+	dw := scratch[group*c.WeightSize()+ob*c.k*Block:][:c.k*Block]
+	clear(dw)
+	lo, hi := span(c.Y.N, group, c.groups)
+	most := gradDepth()
+	rows := max(1, 128/c.DY.W)
+	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(), dyStride: Block, dyRow: c.DY.row()}
+	for n := lo; n < hi; n++ {
+		for h := 0; h < c.DY.H; h += rows {
+			a.rows = min(rows, c.DY.H-h)
+			a.dy = dy[c.DY.at(n, ob, h, 0):]
+			origin := c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft)
+			at := 0
+			for _, r := range c.runs {
+				wide, countWide, narrow, countNarrow := widths(r.length, most)
+				from := origin + r.offset
+				for i := range countWide + countNarrow {
+					k := wide
+					if i >= countWide {
+						k = narrow
+					}
+					a.x, a.dw = x[from:], dw[at*Block:]
+					gradTiles(k, &a)
+					from, at = from+k, at+k
+				}
+			}
+		}
+	}
+}
+
+const reduceSpan = 1 << 12 // floats of a chunk of ReduceWeights
+
+// ReduceWeightsChunks is the number of chunks of ReduceWeights.
+func (c *Conv) ReduceWeightsChunks() int { return (c.WeightSize() + reduceSpan - 1) / reduceSpan }
+
+// ReduceWeights adds the groups' partial sums, in their order, into the packed gradient.
+func (c *Conv) ReduceWeights(chunk int, dw, scratch []float32) {
+	lo, hi := chunk*reduceSpan, min(c.WeightSize(), (chunk+1)*reduceSpan)
+	copy(dw[lo:hi], scratch[lo:hi])
+	for g := 1; g < c.groups; g++ {
+		Add(dw[lo:hi], dw[lo:hi], scratch[g*c.WeightSize()+lo:g*c.WeightSize()+hi])
+	}
+}

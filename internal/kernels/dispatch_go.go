@@ -1,0 +1,46 @@
+//go:build !amd64 || purego
+
+package kernels
+
+// Without assembly the twins are the kernels.
+
+func available() level { return levelGo }
+
+func tileWidth() int { return 6 }
+func gradDepth() int { return 16 }
+
+func convTiles(p int, a *tile)                                             { convTilesGo(p, a) }
+func gradTiles(k int, a *gradTile)                                         { gradTilesGo(k, a) }
+func transpose(dst, src []float32, rows, cols int)                         { transposeGo(dst, src, rows, cols) }
+func gather(dst, src []float32, stride, n, cols int)                       { gatherGo(dst, src, stride, n, cols) }
+func maxPairs(y, a, b []float32)                                           { maxPairsGo(y, a, b) }
+func maxPairsBackward(da, db, a, b, y, dy []float32)                       { maxPairsBackwardGo(da, db, a, b, y, dy) }
+func sumSquares(s *[2 * Block]float32, x []float32, shift *[Block]float32) { sumSquaresGo(s, x, shift) }
+func sumLanes(s *[Block]float32, x []float32)                              { sumLanesGo(s, x) }
+
+func normalize(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
+	normalizeGo(y, x, res, coef, relu)
+}
+
+func sumProducts(s *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32) {
+	sumProductsGo(s, dy, x, mask, shift)
+}
+
+func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
+	normalizeBackwardGo(dx, dy, x, mask, coef)
+}
+
+// Relu computes y = max(x, 0); NaN becomes 0.
+func Relu(y, x []float32) { reluGo(y, x) }
+
+// ReluGrad computes dx = dy where y > 0, else 0.
+func ReluGrad(dx, dy, y []float32) { reluGradGo(dx, dy, y) }
+
+// Add computes y = a + b.
+func Add(y, a, b []float32) { addGo(y, a, b) }
+
+// SGD updates p by the gradient g; buf is the momentum buffer.
+func SGD(p, g, buf []float32, h SGDParams) { sgdGo(p, g, buf, h) }
+
+// Adam updates p by the gradient g; m and v are the moments.
+func Adam(p, g, m, v []float32, h AdamParams) { adamGo(p, g, m, v, h) }

@@ -1,0 +1,132 @@
+package kernels
+
+import "math"
+
+// reluGo computes y = max(x, 0); NaN becomes 0, as in the fused kernels.
+func reluGo(y, x []float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		if !(v > 0) {
+			v = 0
+		}
+		y[i] = v
+	}
+}
+
+// reluGradGo computes dx = dy where y > 0, else 0.
+func reluGradGo(dx, dy, y []float32) {
+	dy, y = dy[:len(dx)], y[:len(dx)]
+	for i, v := range dy {
+		if !(y[i] > 0) {
+			v = 0
+		}
+		dx[i] = v
+	}
+}
+
+// addGo computes y = a + b.
+func addGo(y, a, b []float32) {
+	a, b = a[:len(y)], b[:len(y)]
+	for i, v := range a {
+		y[i] = v + b[i]
+	}
+}
+
+// SGDParams are the settings of one SGD update, as torch.optim.SGD has them.
+type SGDParams struct {
+	LR, Momentum, Dampening, WeightDecay float32
+	Nesterov                             bool
+	First                                bool // the momentum buffer takes the gradient as it is
+}
+
+// sgdGo updates p by PyTorch's rule:
+//
+//	g += WeightDecay*p
+//	buf = Momentum*buf + (1-Dampening)*g   (buf = g when First)
+//	p -= LR * (g + Momentum*buf if Nesterov else buf)
+//
+// Without momentum buf is not touched and p -= LR*g.
+func sgdGo(p, g, buf []float32, h SGDParams) {
+	g = g[:len(p)]
+	if h.Momentum == 0 {
+		for i, v := range p {
+			p[i] = v - h.LR*(g[i]+h.WeightDecay*v)
+		}
+		return
+	}
+	buf = buf[:len(p)]
+	for i, v := range p {
+		d := g[i] + h.WeightDecay*v
+		m := d
+		if !h.First {
+			m = h.Momentum*buf[i] + (1-h.Dampening)*d
+		}
+		buf[i] = m
+		if h.Nesterov {
+			m = d + h.Momentum*m
+		}
+		p[i] = v - h.LR*m
+	}
+}
+
+// AdamParams are the settings of one Adam update. Correction1 is 1-Beta1^step and Correction2 the square root of
+// 1-Beta2^step.
+type AdamParams struct {
+	LR, Beta1, Beta2, Eps, WeightDecay float32
+	Correction1, Correction2           float32
+	Decoupled                          bool // AdamW: p *= 1 - LR*WeightDecay instead of g += WeightDecay*p
+}
+
+// adamGo updates p by PyTorch's rule:
+//
+//	m += (g-m)*(1-Beta1);  v = Beta2*v + (1-Beta2)*g*g
+//	p -= LR/Correction1 * m / (sqrt(v)/Correction2 + Eps)
+func adamGo(p, g, m, v []float32, h AdamParams) {
+	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
+	step := h.LR / h.Correction1
+	for i, x := range p {
+		d := g[i]
+		if h.Decoupled {
+			x -= h.LR * h.WeightDecay * x
+		} else {
+			d += h.WeightDecay * x
+		}
+		mi := m[i] + (d-m[i])*(1-h.Beta1)
+		vi := h.Beta2*v[i] + (1-h.Beta2)*d*d
+		m[i], v[i] = mi, vi
+		p[i] = x - step*mi/(float32(math.Sqrt(float64(vi)))/h.Correction2+h.Eps)
+	}
+}
+
+// LogSoftmaxRows computes the log-softmax of every row of x [rows,cols].
+func LogSoftmaxRows(y, x []float32, rows, cols int) {
+	for r := range rows {
+		in, out := x[r*cols:][:cols], y[r*cols:][:cols]
+		top := in[0]
+		for _, v := range in {
+			top = max(top, v)
+		}
+		sum := 0.0
+		for _, v := range in {
+			sum += math.Exp(float64(v - top))
+		}
+		shift := top + float32(math.Log(sum))
+		for i, v := range in {
+			out[i] = v - shift
+		}
+	}
+}
+
+// LogSoftmaxGradRows computes dx = dy - exp(y) * sum(dy) of every row.
+func LogSoftmaxGradRows(dx, dy, y []float32, rows, cols int) {
+	for r := range rows {
+		g, out, to := dy[r*cols:][:cols], y[r*cols:][:cols], dx[r*cols:][:cols]
+		sum := 0.0
+		for _, v := range g {
+			sum += float64(v)
+		}
+		for i, v := range g {
+			to[i] = v - float32(math.Exp(float64(out[i]))*sum)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package kernels
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Block is the number of channels of a block: one AVX-512 vector or two of AVX2.
+const Block = 16
+
+// Layout describes a blocked feature map: [N][ceil(C/Lanes)][H+2*Halo][W+2*Halo][Lanes] float32.
+type Layout struct {
+	N, C, H, W int
+	Halo       int
+	Lanes      int // 16, or C <= 4
+}
+
+// Blocks is the number of channel blocks.
+func (l Layout) Blocks() int { return (l.C + l.Lanes - 1) / l.Lanes }
+
+// row, plane and image are the distances, in floats, between rows, channel blocks and images.
+func (l Layout) row() int   { return (l.W + 2*l.Halo) * l.Lanes }
+func (l Layout) plane() int { return (l.H + 2*l.Halo) * l.row() }
+func (l Layout) image() int { return l.Blocks() * l.plane() }
+
+// Size is the number of floats.
+func (l Layout) Size() int { return l.N * l.image() }
+
+// at is the offset of pixel (h, w) of channel block b of image n.
+func (l Layout) at(n, b, h, w int) int {
+	return n*l.image() + b*l.plane() + (h+l.Halo)*l.row() + (w+l.Halo)*l.Lanes
+}
+
+// real is the number of channels in block b.
+func (l Layout) real(b int) int { return min(l.Lanes, l.C-b*l.Lanes) }
+
+func (l Layout) valid() error {
+	if l.N <= 0 || l.C <= 0 || l.H <= 0 || l.W <= 0 || l.Halo < 0 {
+		return fmt.Errorf("kernels: empty layout %+v", l)
+	}
+	if l.Lanes != Block && (l.Lanes != l.C || l.C > 4) {
+		return fmt.Errorf("kernels: layout %+v: lanes must be 16, or C when C <= 4", l)
+	}
+	return nil
+}
+
+// clearHalo zeroes the halo around rows [lo, hi) of block b of image n: left and right of them, above the first row of
+// the map and below the last.
+func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
+	if l.Halo == 0 {
+		return
+	}
+	side := l.Halo * l.Lanes
+	if lo == 0 {
+		start := l.at(n, b, -l.Halo, -l.Halo)
+		clear(y[start : start+l.Halo*l.row()])
+	}
+	for h := lo; h < hi; h++ {
+		start := l.at(n, b, h, -l.Halo)
+		clear(y[start : start+side])
+		clear(y[start+l.row()-side : start+l.row()])
+	}
+	if hi == l.H {
+		start := l.at(n, b, l.H, -l.Halo)
+		clear(y[start : start+l.Halo*l.row()])
+	}
+}
+
+// AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary.
+func AlignedSlice(n int) []float32 {
+	if n == 0 {
+		return nil
+	}
+	s := make([]float32, n+15)
+	off := int(-uintptr(unsafe.Pointer(&s[0])) & 63 / 4)
+	return s[off : off+n : off+n]
+}
+
+// span is the share [lo, hi) of n things that chunk number chunk of chunks gets.
+func span(n, chunk, chunks int) (lo, hi int) { return n * chunk / chunks, n * (chunk + 1) / chunks }
+
+// pieces is the number of chunks for work of so many floating-point operations in the given number of indivisible
+// units: about 2 million a chunk (20 us), never more than the units.
+func pieces(flops, units int) int {
+	return max(1, min(units, flops/2_000_000))
+}

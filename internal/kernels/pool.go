@@ -1,0 +1,208 @@
+package kernels
+
+import "math"
+
+// PoolSpec is the geometry of a pooling window over X [N,C,H,W] giving Y [N,C,OH,OW]; DX and DY are the layouts of the
+// gradients.
+type PoolSpec struct {
+	X, Y, DX, DY     Layout
+	KH, KW           int
+	StrideH, StrideW int
+	PadTop, PadLeft  int
+	CountIncludePad  bool
+}
+
+// Pool is a planned pooling, maximum or average, and its backward pass. Padding never wins a maximum.
+type Pool struct{ PoolSpec }
+
+// NewPool plans a pooling.
+func NewPool(s PoolSpec) *Pool { return &Pool{s} }
+
+// Chunks is the number of chunks of every pass: one a channel block of an image.
+func (p *Pool) Chunks() int { return p.X.N * p.X.Blocks() }
+
+// pairs reports the window of nearly every network: 2x2, stride 2, no padding.
+func (p *Pool) pairs() bool {
+	return p.KH == 2 && p.KW == 2 && p.StrideH == 2 && p.StrideW == 2 && p.PadTop == 0 && p.PadLeft == 0 &&
+		p.Y.H*2 <= p.X.H && p.Y.W*2 <= p.X.W
+}
+
+// window clips the window of output pixel i to [0, size).
+func window(i, stride, pad, k, size int) (lo, hi int) {
+	lo = i*stride - pad
+	return max(lo, 0), min(lo+k, size)
+}
+
+// Max computes a part of the maximum.
+func (p *Pool) Max(chunk int, y, x []float32) {
+	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
+	for oh := range p.Y.H {
+		out := y[p.Y.at(n, b, oh, 0):][:p.Y.W*Block]
+		if p.pairs() {
+			maxPairs(out, x[p.X.at(n, b, 2*oh, 0):], x[p.X.at(n, b, 2*oh+1, 0):])
+			continue
+		}
+		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
+		for ow := range p.Y.W {
+			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
+			to := (*[Block]float32)(out[ow*Block:])
+			for o := range to {
+				to[o] = float32(math.Inf(-1))
+			}
+			for h := h0; h < h1; h++ {
+				for w := w0; w < w1; w++ {
+					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
+					for o := range to {
+						if v[o] > to[o] || v[o] != v[o] {
+							to[o] = v[o]
+						}
+					}
+				}
+			}
+		}
+	}
+	p.Y.clearHalo(y, n, b, 0, p.Y.H)
+}
+
+// maxPairsGo computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for blocks of 16 lanes.
+func maxPairsGo(y, a, b []float32) {
+	for w := 0; w < len(y); w += Block {
+		to := (*[Block]float32)(y[w:])
+		p, q := (*[2 * Block]float32)(a[2*w:]), (*[2 * Block]float32)(b[2*w:])
+		for o := range to {
+			to[o] = max(p[o], p[o+Block], q[o], q[o+Block])
+		}
+	}
+}
+
+// MaxBackward computes a part of the gradient of x: dy goes to the first pixel of its window, row by row, that holds
+// the maximum y.
+func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32) {
+	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
+	if p.pairs() {
+		p.maxBackwardPairs(n, b, dx, dy, x, y)
+		return
+	}
+	for h := range p.X.H {
+		clear(dx[p.DX.at(n, b, h, 0):][:p.X.W*Block])
+	}
+	for oh := range p.Y.H {
+		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
+		for ow := range p.Y.W {
+			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
+			top := (*[Block]float32)(y[p.Y.at(n, b, oh, ow):])
+			give := *(*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
+			for h := h0; h < h1; h++ {
+				for w := w0; w < w1; w++ {
+					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
+					to := (*[Block]float32)(dx[p.DX.at(n, b, h, w):])
+					for o := range to {
+						if v[o] == top[o] {
+							to[o] += give[o]
+							give[o] = 0
+						}
+					}
+				}
+			}
+		}
+	}
+	p.DX.clearHalo(dx, n, b, 0, p.X.H)
+}
+
+func (p *Pool) maxBackwardPairs(n, b int, dx, dy, x, y []float32) {
+	for h := 0; h < p.X.H; h++ {
+		to := dx[p.DX.at(n, b, h, 0):][:p.X.W*Block]
+		clear(to[min(p.Y.W*2, p.X.W)*Block:])
+		if h >= p.Y.H*2 {
+			clear(to)
+		}
+	}
+	for oh := range p.Y.H {
+		maxPairsBackward(dx[p.DX.at(n, b, 2*oh, 0):], dx[p.DX.at(n, b, 2*oh+1, 0):], x[p.X.at(n, b, 2*oh, 0):],
+			x[p.X.at(n, b, 2*oh+1, 0):], y[p.Y.at(n, b, oh, 0):][:p.Y.W*Block], dy[p.DY.at(n, b, oh, 0):])
+	}
+	p.DX.clearHalo(dx, n, b, 0, p.X.H)
+}
+
+// maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others.
+func maxPairsBackwardGo(da, db, a, b, y, dy []float32) {
+	for w := 0; w < len(y); w += Block {
+		p, q := (*[2 * Block]float32)(a[2*w:]), (*[2 * Block]float32)(b[2*w:])
+		dp, dq := (*[2 * Block]float32)(da[2*w:]), (*[2 * Block]float32)(db[2*w:])
+		top, give := (*[Block]float32)(y[w:]), (*[Block]float32)(dy[w:])
+		for o := range top {
+			m, g := top[o], give[o]
+			var g0, g1, g2, g3 float32
+			switch m {
+			case p[o]:
+				g0 = g
+			case p[o+Block]:
+				g1 = g
+			case q[o]:
+				g2 = g
+			case q[o+Block]:
+				g3 = g
+			}
+			dp[o], dp[o+Block], dq[o], dq[o+Block] = g0, g1, g2, g3
+		}
+	}
+}
+
+// share is what each pixel of a window counts: one over the window's pixels, padding included or not.
+func (p *Pool) share(h0, h1, w0, w1 int) float32 {
+	if p.CountIncludePad {
+		return 1 / float32(p.KH*p.KW)
+	}
+	return 1 / float32((h1-h0)*(w1-w0))
+}
+
+// Average computes a part of the average.
+func (p *Pool) Average(chunk int, y, x []float32) {
+	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
+	for oh := range p.Y.H {
+		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
+		for ow := range p.Y.W {
+			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
+			var sum [Block]float32
+			for h := h0; h < h1; h++ {
+				for w := w0; w < w1; w++ {
+					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
+					for o := range sum {
+						sum[o] += v[o]
+					}
+				}
+			}
+			f := p.share(h0, h1, w0, w1)
+			to := (*[Block]float32)(y[p.Y.at(n, b, oh, ow):])
+			for o := range to {
+				to[o] = sum[o] * f
+			}
+		}
+	}
+	p.Y.clearHalo(y, n, b, 0, p.Y.H)
+}
+
+// AverageBackward computes a part of the gradient of x.
+func (p *Pool) AverageBackward(chunk int, dx, dy []float32) {
+	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
+	for h := range p.X.H {
+		clear(dx[p.DX.at(n, b, h, 0):][:p.X.W*Block])
+	}
+	for oh := range p.Y.H {
+		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
+		for ow := range p.Y.W {
+			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
+			f := p.share(h0, h1, w0, w1)
+			give := (*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
+			for h := h0; h < h1; h++ {
+				for w := w0; w < w1; w++ {
+					to := (*[Block]float32)(dx[p.DX.at(n, b, h, w):])
+					for o := range to {
+						to[o] += give[o] * f
+					}
+				}
+			}
+		}
+	}
+	p.DX.clearHalo(dx, n, b, 0, p.X.H)
+}

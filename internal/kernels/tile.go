@@ -1,0 +1,109 @@
+package kernels
+
+// run is a stretch of the reduction of a convolution: length consecutive floats of x at offset from the window's
+// origin, and as many rows of 16 weights.
+type run struct{ offset, length int }
+
+// tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels. The assembly reads the
+// fields by their place, and moves y, x and res.
+//
+// The tiles lie one after the other in a row of the map: pixel i reads x[i*xStride+...] and writes y[i*yStride:][:16].
+type tile struct {
+	y, x, w []float32
+	bias    []float32 // nil or 16
+	res     []float32 // nil or as y
+	runs    []run
+	xStride int
+	yStride int
+	n       int
+	relu    int // 0 or 1
+}
+
+// convTilesGo computes, for every pixel i of n*p and every lane o of 16,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs and max0 applies when relu is 1.
+func convTilesGo(p int, a *tile) {
+	for i := range a.n * p {
+		var acc [Block]float32
+		copy(acc[:], a.bias)
+		w := a.w
+		for _, r := range a.runs {
+			x := a.x[i*a.xStride+r.offset:][:r.length]
+			for k, v := range x {
+				row := (*[Block]float32)(w[k*Block:])
+				for o := range acc {
+					acc[o] += v * row[o]
+				}
+			}
+			w = w[r.length*Block:]
+		}
+		y := a.y[i*a.yStride:][:Block]
+		for o, v := range acc {
+			if a.res != nil {
+				v += a.res[i*a.yStride+o]
+			}
+			if a.relu != 0 && !(v > 0) {
+				v = 0
+			}
+			y[o] = v
+		}
+	}
+}
+
+// gradTile is a call of the inner loop of the gradient of weights: the products of k consecutive floats of x with 16
+// lanes of dy, summed over the pixels of some rows.
+type gradTile struct {
+	dw, x, dy       []float32
+	rows, cols      int
+	xStride, xRow   int // floats between pixels and between rows
+	dyStride, dyRow int
+}
+
+// gradTilesGo computes, for t < k and every lane o of 16,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+func gradTilesGo(k int, a *gradTile) {
+	for t := range k {
+		acc := (*[Block]float32)(a.dw[t*Block:])
+		for r := range a.rows {
+			for c := range a.cols {
+				v := a.x[r*a.xRow+c*a.xStride+t]
+				dy := (*[Block]float32)(a.dy[r*a.dyRow+c*a.dyStride:])
+				for o := range acc {
+					acc[o] += v * dy[o]
+				}
+			}
+		}
+	}
+}
+
+// widths splits a row of n pixels into tiles of nearly equal width, at most most: first tiles of a pixels, then tiles
+// of b = a-1.
+func widths(n, most int) (a, countA, b, countB int) {
+	tiles := (n + most - 1) / most
+	b = n / tiles
+	countA = n - b*tiles
+	return b + 1, countA, b, tiles - countA
+}
+
+// rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
+func rowOfTiles(n int, a *tile) {
+	wide, countWide, narrow, countNarrow := widths(n, tileWidth())
+	if countWide > 0 {
+		b := *a
+		b.n = countWide
+		convTiles(wide, &b)
+	}
+	if countNarrow > 0 {
+		b := *a
+		b.n = countNarrow
+		done := countWide * wide
+		b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
+		if a.res != nil {
+			b.res = a.res[done*a.yStride:]
+		}
+		convTiles(narrow, &b)
+	}
+}
