@@ -25,7 +25,9 @@ func readFixture(t testing.TB, name string) []byte {
 	return b
 }
 
-func decodeBytes(b []byte) (*Model, error) { return Decode(bytes.NewReader(b), int64(len(b)), Limits{}) }
+func decodeBytes(b []byte) (*Model, error) {
+	return Decode(bytes.NewReader(b), int64(len(b)), Limits{})
+}
 
 func decodeFixture(t testing.TB, name string) *Model {
 	t.Helper()

@@ -43,21 +43,17 @@ func (c *checker) schema(s *scope, i int) {
 		return // what follows reads attributes and takes their types for granted
 	}
 	if bound.Def.Check != nil {
-		c.add(nodeError(s, i, bound.Def.Check(bound)))
+		c.add(nodeError(s, bound.Def.Check(bound)))
 	}
 	c.sane(s, i, bound)
 }
 
-// nodeError makes an error of a definition one that names the graph around the node too.
-func nodeError(s *scope, i int, err error) error {
+// nodeError puts the graph around the node before an error of its definition.
+func nodeError(s *scope, err error) error {
 	if err == nil {
 		return nil
 	}
-	where := s.where
-	if where == "" {
-		where = "graph"
-	}
-	return &onnxio.FormatError{Format: "onnx", Where: where, Msg: "node " + describe(s.nodes[i]), Err: err}
+	return &onnxio.FormatError{Format: "onnx", Where: s.where, Msg: "invalid attributes", Err: err} // err names the node
 }
 
 // refers says whether an attribute's value is only known to the caller of a function.

@@ -222,7 +222,7 @@ func (c *checker) sparse(where, what string, t *onnxio.SparseTensor) {
 	case idx.Type != onnxio.Int64 || len(idx.External) > 0:
 		c.bad(where, "indices are %v, not int64 in the file", idx.Type)
 		return
-	case idx.Dims == nil || idx.Dims[0] != t.Values.Dims[0] || len(idx.Dims) > 2 || len(idx.Dims) == 2 && idx.Dims[1] != rank:
+	case len(idx.Dims) == 0 || idx.Dims[0] != t.Values.Dims[0] || len(idx.Dims) > 2 || len(idx.Dims) == 2 && idx.Dims[1] != rank:
 		c.bad(where, "indices have shape %v for %d values of rank %d", idx.Dims, t.Values.Dims[0], rank)
 		return
 	}
