@@ -80,19 +80,18 @@ func evalMaxPool(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err
 	}
-	switch t := c.In[0].Type; t {
-	case onnxio.Float:
-		return maxPool[float32](c, float32(math.Inf(-1)))
-	case onnxio.Double:
-		return maxPool[float64](c, math.Inf(-1))
+	switch c.In[0].Type {
 	case onnxio.Int8:
 		return maxPool[int8](c, math.MinInt8)
 	case onnxio.Uint8:
 		return maxPool[uint8](c, 0)
-	default:
-		return c.Node.Errorf("element type %v is not implemented", t)
 	}
+	return maxPoolFloat(c)
 }
+
+var maxPoolFloat = byFloat(
+	func(c *Eval) error { return maxPool[float32](c, float32(math.Inf(-1))) },
+	func(c *Eval) error { return maxPool[float64](c, math.Inf(-1)) })
 
 // maxPool gives the largest of each window, lowest where a window holds nothing but padding, and its index within
 // the whole tensor, -1 for such windows.

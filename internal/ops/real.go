@@ -20,6 +20,11 @@ func byFloat(f32, f64 func(*Eval) error) func(*Eval) error {
 		if err := evalReady(c); err != nil {
 			return err
 		}
+		for _, t := range c.In {
+			if t != nil && isHalf(t.Type) {
+				return widened(c, byFloat(f32, f64))
+			}
+		}
 		switch t := c.In[0].Type; t {
 		case onnxio.Float:
 			return f32(c)
