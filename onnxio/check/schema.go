@@ -30,22 +30,27 @@ func (c *checker) schema(s *scope, i int) {
 		c.call(s, i, f)
 		return
 	}
+	before := len(c.problems) + c.more
 	bound, err := ops.Bind(n, version)
 	if err != nil {
 		c.add(err)
+	} else {
+		c.arity(s, i, bound)
+		c.definedAttributes(s, i, bound)
+		c.elementTypes(s, i, bound)
+		if len(c.problems)+c.more > before {
+			return // what follows takes inputs and attributes for granted
+		}
+	}
+	if refers(n) {
 		return
 	}
-	c.arity(s, i, bound)
-	before := len(c.problems) + c.more
-	c.definedAttributes(s, i, bound)
-	c.elementTypes(s, i, bound)
-	if len(c.problems)+c.more > before || refers(n) {
-		return // what follows reads attributes and takes their types for granted
-	}
-	if bound.Def.Check != nil {
+	if bound != nil && bound.Def.Check != nil {
 		c.add(nodeError(s, bound.Def.Check(bound)))
 	}
-	c.sane(s, i, bound)
+	if domain == "" { // also for operators that are not in the registry: their names mean the same everywhere
+		c.sane(s, i, n, version)
+	}
 }
 
 // nodeError puts the graph around the node before an error of its definition.

@@ -9,18 +9,23 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
+type nodeCase struct {
+	name string
+	init []*onnxio.Tensor
+	node *onnxio.Node
+	want string // "": nothing to complain about
+}
+
+// byDefinition says that only the operator's definition can tell what is wrong.
+func (c *nodeCase) byDefinition() bool { return c.name == "Concat without axis" }
+
 // TestNodes gives operators what they cannot take.
 func TestNodes(t *testing.T) {
 	w := func(dims ...int64) *onnxio.Tensor { return named("w", onnxio.NewTensor(onnxio.Float, dims...)) }
 	ints := func(v ...int64) *onnxio.Tensor { return named("s", onnxio.Int64s(v)) }
 	floats := func(v ...float32) *onnxio.Tensor { return named("s", onnxio.Floats(v)) }
 	scalar := func(name string, v int64) *onnxio.Tensor { return named(name, onnxio.Scalar(onnxio.Int64, v)) }
-	for _, c := range []struct {
-		name string
-		init []*onnxio.Tensor
-		node *onnxio.Node
-		want string // "": nothing to complain about
-	}{
+	for _, c := range []nodeCase{
 		{"Conv", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y"), ""},
 		{"Conv of one input", nil, node("Conv", "x", "y"), "input 1 (W) is missing"},
 		{"Conv of an omitted input", nil, node("Conv", "x _", "y"), "input 1 (W) is missing"},
@@ -35,6 +40,12 @@ func TestNodes(t *testing.T) {
 		{"kernel 0", nil, node("MaxPool", "x", "y", onnxio.IntsAttr("kernel_shape", 0, 2)), "kernel_shape [0 2]"},
 		{"pads -1", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("pads", 0, 0, -1, 0)), "pads [0 0 -1 0]"},
 		{"pads huge", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("pads", 0, 0, 1<<40, 0)), "pads"},
+		{"pads bomb", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("pads", 1<<20, 1<<20, 1<<20, 1<<20)), "limit"},
+		{"pads bomb with strides", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("pads", 1<<20, 1<<20, 1<<20, 1<<20), onnxio.IntsAttr("strides", 1<<19, 1<<19)), ""},
+		{"pool bomb", nil, node("MaxPool", "x", "y", onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("pads", 1<<20, 1<<20, 1<<20, 1<<20)), "limit"},
+		{"stride bomb", []*onnxio.Tensor{w(3, 4, 2, 2)}, node("ConvTranspose", "x w", "y", onnxio.IntsAttr("strides", 1<<20, 1<<20)), "limit"},
+		{"output_shape bomb", []*onnxio.Tensor{w(3, 4, 2, 2)}, node("ConvTranspose", "x w", "y", onnxio.IntsAttr("output_shape", 1<<20, 1<<20)), "limit"},
+		{"dilation bomb", []*onnxio.Tensor{w(3, 4, 2, 2)}, node("ConvTranspose", "x w", "y", onnxio.IntsAttr("dilations", 1<<20, 1<<20)), "limit"},
 		{"three pads", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("pads", 0, 0, 0)), "pads has 3 entries"},
 		{"one stride", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("strides", 1)), "strides has 1 entries for 2"},
 		{"kernel unlike weights", []*onnxio.Tensor{w(4, 3, 3, 3)}, node("Conv", "x w", "y", onnxio.IntsAttr("kernel_shape", 5, 5)), "kernel_shape [5 5] where"},
@@ -73,9 +84,9 @@ func TestNodes(t *testing.T) {
 		{"Tile bomb", []*onnxio.Tensor{ints(1<<20, 1<<20, 1, 1)}, node("Tile", "x s", "y"), "limit"},
 		{"Tile of 2^62", []*onnxio.Tensor{ints(1<<62, 1<<62, 1, 1)}, node("Tile", "x s", "y"), "overflow"},
 		{"Tile negative", []*onnxio.Tensor{ints(-1, 1, 1, 1)}, node("Tile", "x s", "y"), "scale -1"},
-		{"Range bomb", []*onnxio.Tensor{scalar("s", 0), scalar("e", 1<<60), scalar("d", 1)}, node("Range", "s e d", "y"), "limit"},
+		{"Range bomb", []*onnxio.Tensor{scalar("s", 0), scalar("e", 1<<40), scalar("d", 1)}, node("Range", "s e d", "y"), "limit"},
 		{"Range of step 0", []*onnxio.Tensor{scalar("s", 0), scalar("e", 5), scalar("d", 0)}, node("Range", "s e d", "y"), "in steps of 0"},
-		{"Resize bomb", []*onnxio.Tensor{floats(1, 1, 1e9, 1e9)}, node("Resize", "x _ s", "y"), "limit"},
+		{"Resize bomb", []*onnxio.Tensor{floats(1, 1, 1e5, 1e5)}, node("Resize", "x _ s", "y"), "limit"},
 		{"Resize sizes bomb", []*onnxio.Tensor{ints(1, 1, 1<<30, 1<<30)}, node("Resize", "x _ _ s", "y"), "overflow"},
 		{"Resize of scale 0", []*onnxio.Tensor{floats(1, 1, 0, 1)}, node("Resize", "x _ s", "y"), "scales"},
 		{"Resize of scale NaN", []*onnxio.Tensor{floats(1, 1, float32(math.NaN()), 1)}, node("Resize", "x _ s", "y"), "scales"},
@@ -89,10 +100,13 @@ func TestNodes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := Model(small(c.init, c.node))
-			if c.node.OpType != "Frobnicate" {
-				if _, bindErr := ops.Bind(c.node, 17); bindErr != nil {
-					t.Skipf("not there yet: %v", bindErr)
+			if _, missing := ops.Bind(c.node, 17); missing != nil && c.byDefinition() {
+				t.Skip(missing)
+			} else if missing != nil && c.want == "" {
+				if len(problems(err)) != 1 {
+					t.Errorf("remarks: %v", err)
 				}
+				return
 			}
 			if c.want != "" {
 				expect(t, err, c.want)

@@ -3,13 +3,12 @@ package check
 import (
 	"math"
 
-	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // sizes bounds the operators that make much out of little.
-func (c *checker) sizes(s *scope, i int, n *ops.Node) {
-	x := s.input(n.Node, 0)
+func (c *checker) sizes(s *scope, i int, n *onnxio.Node, version int64) {
+	x := s.input(n, 0)
 	switch n.OpType {
 	case "ConstantOfShape":
 		shape, ok := x.ints()
@@ -21,7 +20,7 @@ func (c *checker) sizes(s *scope, i int, n *ops.Node) {
 			c.bytes(s.node(i), elem, shape)
 		}
 	case "Expand":
-		if shape, ok := s.input(n.Node, 1).ints(); ok {
+		if shape, ok := s.input(n, 1).ints(); ok {
 			c.bytes(s.node(i), x.elem, shape)
 		}
 	case "RandomNormal", "RandomUniform":
@@ -31,14 +30,14 @@ func (c *checker) sizes(s *scope, i int, n *ops.Node) {
 	case "Range":
 		c.rangeCount(s, i, n, x)
 	case "Resize", "Upsample":
-		c.resize(s, i, n, x)
+		c.resize(s, i, n, x, version)
 	case "Pad":
 		c.pad(s, i, n, x)
 	case "Reshape":
 		c.reshape(s, i, n, x)
 	case "OneHot":
-		if depth, ok := s.input(n.Node, 1).ints(); ok && len(depth) == 1 {
-			c.bytes(s.node(i), s.input(n.Node, 2).elem, append(certain(x.dims), depth[0]))
+		if depth, ok := s.input(n, 1).ints(); ok && len(depth) == 1 {
+			c.bytes(s.node(i), s.input(n, 2).elem, append(certain(x.dims), depth[0]))
 		}
 	}
 }
@@ -75,8 +74,8 @@ func (c *checker) scaled(s *scope, i int, elem onnxio.DataType, dims []int64, fa
 	c.bytes(s.node(i), elem, out)
 }
 
-func (c *checker) tile(s *scope, i int, n *ops.Node, x *known) {
-	repeats, ok := s.input(n.Node, 1).ints()
+func (c *checker) tile(s *scope, i int, n *onnxio.Node, x *known) {
+	repeats, ok := s.input(n, 1).ints()
 	if !ok {
 		return
 	}
@@ -91,9 +90,9 @@ func (c *checker) tile(s *scope, i int, n *ops.Node, x *known) {
 	c.scaled(s, i, x.elem, x.dims, factors)
 }
 
-func (c *checker) rangeCount(s *scope, i int, n *ops.Node, start *known) {
+func (c *checker) rangeCount(s *scope, i int, n *onnxio.Node, start *known) {
 	v := make([]float64, 3)
-	for j, k := range []*known{start, s.input(n.Node, 1), s.input(n.Node, 2)} {
+	for j, k := range []*known{start, s.input(n, 1), s.input(n, 2)} {
 		f, ok := k.floats()
 		if d, isInt := k.ints(); isInt && len(d) == 1 {
 			f, ok = []float64{float64(d[0])}, true
@@ -111,15 +110,15 @@ func (c *checker) rangeCount(s *scope, i int, n *ops.Node, start *known) {
 }
 
 // resize looks at sizes (input 3) and scales: input 2, or 1 for Upsample and the first Resize, or an attribute.
-func (c *checker) resize(s *scope, i int, n *ops.Node, x *known) {
-	if sizes, ok := s.input(n.Node, 3).ints(); ok && len(sizes) > 0 {
+func (c *checker) resize(s *scope, i int, n *onnxio.Node, x *known, version int64) {
+	if sizes, ok := s.input(n, 3).ints(); ok && len(sizes) > 0 {
 		c.bytes(s.node(i), x.elem, sizes)
 	}
 	at := 2
-	if n.OpType == "Upsample" || n.Since < 11 {
+	if n.OpType == "Upsample" || version < 11 {
 		at = 1
 	}
-	scales, ok := s.input(n.Node, at).floats()
+	scales, ok := s.input(n, at).floats()
 	if a := n.Attr("scales"); a != nil && a.Type == onnxio.AttrFloats {
 		scales, ok = nil, true
 		for _, f := range a.Floats {
@@ -142,8 +141,8 @@ func (c *checker) resize(s *scope, i int, n *ops.Node, x *known) {
 	}
 }
 
-func (c *checker) pad(s *scope, i int, n *ops.Node, x *known) {
-	pads, ok := s.input(n.Node, 1).ints()
+func (c *checker) pad(s *scope, i int, n *onnxio.Node, x *known) {
+	pads, ok := s.input(n, 1).ints()
 	for _, name := range []string{"pads", "paddings"} {
 		if a := n.Attr(name); a != nil {
 			pads, ok = a.Ints, true
@@ -158,7 +157,7 @@ func (c *checker) pad(s *scope, i int, n *ops.Node, x *known) {
 			return
 		}
 	}
-	axes := s.input(n.Node, 3)
+	axes := s.input(n, 3)
 	if len(pads)%2 != 0 || x.ranked && len(n.Inputs) < 4 && len(pads) != 2*len(x.dims) {
 		c.bad(s.node(i), "%d pads for an input of rank %d", len(pads), len(x.dims))
 		return
@@ -179,8 +178,8 @@ func (c *checker) pad(s *scope, i int, n *ops.Node, x *known) {
 
 // reshape checks the target: no number below -1, at most one -1, and as many elements as the input where both are
 // known.
-func (c *checker) reshape(s *scope, i int, n *ops.Node, x *known) {
-	shape, ok := s.input(n.Node, 1).ints()
+func (c *checker) reshape(s *scope, i int, n *onnxio.Node, x *known) {
+	shape, ok := s.input(n, 1).ints()
 	if a := n.Attr("shape"); a != nil {
 		shape, ok = a.Ints, true
 	}
