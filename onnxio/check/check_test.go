@@ -201,7 +201,7 @@ func TestAllAtOnce(t *testing.T) {
 	for _, want := range []string{"99", "ghost", "phantom", "spectre"} {
 		expect(t, Model(m), want)
 	}
-	if Model(m).Error() != Model(m).Error() {
+	if first, second := Model(m), Model(m); first.Error() != second.Error() {
 		t.Error("two verdicts")
 	}
 	for i := range 1000 {
