@@ -2,6 +2,7 @@
 
 fields.onnx     a model in which every message, field and element type of ONNX occurs, tensors in typed fields
 fields.json     what Python reads from it, field by field, with every tensor as raw_data
+schema.json     number, type and label of every field of every message, from the descriptors of the Python package
 raw.onnx        the same tensors as raw_data
 external.onnx, external.bin   a model whose initializers are in another file
 valid.onnx      a small valid model with subgraphs and functions, for the fuzzer
@@ -234,7 +235,27 @@ def valid():
     onnx.save(m, "valid.onnx")
 
 
+def schema():
+    """{message: {field: [number, kind, repeated, packed]}} of everything that ModelProto is made of."""
+    out = {}
+
+    def visit(d):
+        name = d.full_name.removeprefix("onnx.")
+        if name in out:
+            return
+        out[name] = {f.name: [f.number, f.type, f.is_repeated, f.is_packed] for f in d.fields}
+        for f in d.fields:
+            if f.message_type is not None:
+                visit(f.message_type)
+
+    visit(onnx.ModelProto.DESCRIPTOR)
+    return out
+
+
 def main():
+    with open("schema.json", "w") as f:
+        json.dump(schema(), f, indent=1, sort_keys=True)
+        f.write("\n")
     m = fields()
     with open("fields.onnx", "wb") as f:
         f.write(m.SerializeToString(deterministic=True))
