@@ -76,6 +76,7 @@ func (d *decoder) model(p *onnxpb.ModelProto) (*Model, error) {
 			return nil, err
 		}
 	}
+	m.Functions = sized[*Function](len(p.Functions))
 	for _, f := range p.Functions {
 		fn, err := d.function(f)
 		if err != nil {
@@ -103,6 +104,7 @@ func (d *decoder) graph(p *onnxpb.GraphProto) (*Graph, error) {
 	if g.Initializers, err = d.tensors(p.Initializer); err != nil {
 		return nil, err
 	}
+	g.SparseInitializers = sized[*SparseTensor](len(p.SparseInitializer))
 	for i, s := range p.SparseInitializer {
 		p.SparseInitializer[i] = nil
 		t, err := d.sparse(s)
@@ -111,6 +113,7 @@ func (d *decoder) graph(p *onnxpb.GraphProto) (*Graph, error) {
 		}
 		g.SparseInitializers = append(g.SparseInitializers, t)
 	}
+	g.Quantization = sized[QuantizationAnnotation](len(p.QuantizationAnnotation))
 	for _, q := range p.QuantizationAnnotation {
 		g.Quantization = append(g.Quantization, QuantizationAnnotation{
 			Tensor: q.GetTensorName(), Params: properties(q.QuantParameterTensorNames), Unknown: unknown(q)})
@@ -146,7 +149,7 @@ func (d *decoder) nodes(ps []*onnxpb.NodeProto) ([]*Node, error) {
 }
 
 func (d *decoder) attributes(ps []*onnxpb.AttributeProto) ([]*Attribute, error) {
-	var out []*Attribute
+	out := sized[*Attribute](len(ps))
 	for i, p := range ps {
 		ps[i] = nil
 		a, err := d.attribute(p)
@@ -195,6 +198,7 @@ func (d *decoder) attribute(p *onnxpb.AttributeProto) (a *Attribute, err error) 
 	if a.Tensors, err = d.tensors(p.Tensors); err != nil {
 		return nil, err
 	}
+	a.Graphs = sized[*Graph](len(p.Graphs))
 	for _, pg := range p.Graphs {
 		g, err := d.graph(pg)
 		if err != nil {
@@ -202,6 +206,7 @@ func (d *decoder) attribute(p *onnxpb.AttributeProto) (a *Attribute, err error) 
 		}
 		a.Graphs = append(a.Graphs, g)
 	}
+	a.SparseTensors = sized[*SparseTensor](len(p.SparseTensors))
 	for _, ps := range p.SparseTensors {
 		s, err := d.sparse(ps)
 		if err != nil {
@@ -260,6 +265,14 @@ func (d *decoder) function(p *onnxpb.FunctionProto) (*Function, error) {
 	return f, nil
 }
 
+// sized is an empty slice with room for n, nil for none.
+func sized[T any](n int) []T {
+	if n == 0 {
+		return nil
+	}
+	return make([]T, 0, n)
+}
+
 // unknown is what the message holds beyond its schema, nil when nothing.
 func unknown(p proto.Message) []byte {
 	if u := p.ProtoReflect().GetUnknown(); len(u) > 0 {
@@ -269,7 +282,7 @@ func unknown(p proto.Message) []byte {
 }
 
 func opsets(ps []*onnxpb.OperatorSetIdProto) []Opset {
-	var out []Opset
+	out := sized[Opset](len(ps))
 	for _, p := range ps {
 		out = append(out, Opset{Domain: p.GetDomain(), Version: p.GetVersion(), Unknown: string(unknown(p))})
 	}
@@ -277,7 +290,7 @@ func opsets(ps []*onnxpb.OperatorSetIdProto) []Opset {
 }
 
 func properties(ps []*onnxpb.StringStringEntryProto) []Property {
-	var out []Property
+	out := sized[Property](len(ps))
 	for _, p := range ps {
 		out = append(out, Property{Key: p.GetKey(), Value: p.GetValue(), Unknown: string(unknown(p))})
 	}
@@ -285,7 +298,7 @@ func properties(ps []*onnxpb.StringStringEntryProto) []Property {
 }
 
 func valueInfos(ps []*onnxpb.ValueInfoProto) []*ValueInfo {
-	var out []*ValueInfo
+	out := sized[*ValueInfo](len(ps))
 	for i, p := range ps {
 		ps[i] = nil
 		out = append(out, &ValueInfo{Name: p.GetName(), Type: typeOf(p.Type), Doc: p.GetDocString(),
@@ -295,7 +308,7 @@ func valueInfos(ps []*onnxpb.ValueInfoProto) []*ValueInfo {
 }
 
 func types(ps []*onnxpb.TypeProto) []*Type {
-	var out []*Type
+	out := sized[*Type](len(ps))
 	for _, p := range ps {
 		out = append(out, typeOf(p))
 	}
@@ -337,6 +350,7 @@ func (t *Type) shape(p *onnxpb.TensorShapeProto) {
 		return
 	}
 	t.HasShape, t.ShapeUnknown = true, unknown(p)
+	t.Shape = sized[Dim](len(p.Dim))
 	for _, pd := range p.Dim {
 		d := Dim{Value: -1, Denotation: pd.GetDenotation(), Unknown: string(unknown(pd))}
 		switch v := pd.Value.(type) {

@@ -173,7 +173,7 @@ func TestExternalBomb(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	if got > 70<<20 {
+	if got > 140<<20 {
 		t.Errorf("%d bytes allocated before the limit", got)
 	}
 	if _, err := LoadLimits(path, Limits{ExternalBytes: 100}); !errors.As(err, &l) || l.Limit != 100 {

@@ -272,6 +272,58 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryEstimate: what the scanner charges for a message is at least what decoding allocates for it.
+func TestMemoryEstimate(t *testing.T) {
+	const n = 1 << 15
+	many := func(b ...byte) []byte { return bytes.Repeat(b, n) }
+	node := func(b []byte) []byte { return bytesField(7, bytesField(1, b...)...) }
+	attr := func(b []byte) []byte { return node(bytesField(5, b...)) }
+	typ := func(b []byte) []byte { return bytesField(7, bytesField(11, bytesField(2, b...)...)...) }
+	for name, b := range map[string][]byte{
+		"nodes":         bytesField(7, many(0x0a, 0)...),
+		"initializers":  bytesField(7, bytes.Repeat(bytesField(5, tensorBytes(Float, nil, raw(4))...), n)...),
+		"inputs":        bytesField(7, many(0x5a, 0)...),
+		"values":        bytesField(7, bytes.Repeat(bytesField(13, bytesField(2, bytesField(1)...)...), n)...),
+		"annotations":   bytesField(7, many(14<<3|2, 0)...),
+		"sparse":        bytesField(7, many(15<<3|2, 0)...),
+		"opsets":        many(8<<3|2, 0),
+		"metadata":      many(14<<3|2, 0),
+		"full metadata": bytes.Repeat(bytesField(14, cat(bytesField(1, 'a'), bytesField(2, 'b'))...), n),
+		"node inputs":   node(many(0x0a, 0)),
+		"attributes":    node(many(0x2a, 0)),
+		"ints":          attr(many(8<<3, 0)),
+		"floats":        attr(many(7<<3|5, 0, 0, 0, 0)),
+		"strings":       attr(bytes.Repeat(bytesField(9, 'a'), n)),
+		"tensors":       attr(bytes.Repeat(bytesField(10, tensorBytes(Float, []int64{1}, raw(4))...), n)),
+		"graphs":        attr(many(11<<3|2, 0)),
+		"types":         attr(many(15<<3|2, 0)),
+		"dims":          typ(bytesField(1, bytesField(2, many(0x0a, 0)...)...)),
+		"named dims":    typ(bytesField(1, bytesField(2, bytes.Repeat(bytesField(1, bytesField(2, 'N')...), n)...)...)),
+		"tensor dims":   model(tensorBytes(Float, []int64{0}, bytes.Repeat([]byte{8, 1}, n))),
+		"string data":   model(tensorBytes(String, []int64{n}, bytes.Repeat(bytesField(6, 'a'), n))),
+		"int32 data":    model(tensorBytes(Int8, []int64{n}, bytesField(5, make([]byte, n)...))),
+		"functions":     bytes.Repeat([]byte{0xca, 1, 0}, n),
+		"training":      bytes.Repeat([]byte{0xa2, 1, 0}, n),
+		"unknown":       bytes.Repeat([]byte{0xa0, 0x06, 1}, n),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scanner{r: bytes.NewReader(b), size: int64(len(b)), lim: DefaultLimits(), window: make([]byte, 0, 1<<16)}
+			if err := s.message(schema()["cnnkit.onnx.ModelProto"], 0, s.size, 0); err != nil {
+				t.Fatal(err)
+			}
+			got := allocated(func() {
+				if _, err := decodeBytes(b); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Logf("%d bytes allocated, %d charged", got, s.cost+s.kept)
+			if got > s.cost+s.kept+1<<18 {
+				t.Errorf("%d bytes allocated, %d charged", got, s.cost+s.kept)
+			}
+		})
+	}
+}
+
 // TestModelIsHeldOnce: the elements of a large tensor are allocated once, and writing them copies nothing.
 func TestModelIsHeldOnce(t *testing.T) {
 	const size = 32 << 20

@@ -8,8 +8,8 @@ type Limits struct {
 	ExternalBytes int64
 	// Depth is how deeply messages may nest; by default 100, what the C++ and Python readers allow.
 	Depth int
-	// Overhead is the memory that reading may take beyond twice the size of the file; by default 64 MiB. A file of
-	// hundreds of thousands of nodes and few weights needs more.
+	// Overhead is the memory that reading may take beyond twice the size of the file; by default 128 MiB. A file of
+	// tens of thousands of nodes and few weights needs more.
 	Overhead int64
 }
 
@@ -27,7 +27,7 @@ func (l Limits) orDefault() Limits {
 		l.Depth = 100
 	}
 	if l.Overhead == 0 {
-		l.Overhead = 64 << 20
+		l.Overhead = 128 << 20
 	}
 	return l
 }

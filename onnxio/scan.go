@@ -152,7 +152,7 @@ func (s *scanner) message(m *message, off, end int64, depth int) error {
 				return err
 			}
 			if err = s.keep(off, next); err == nil {
-				err = s.afford(6 * (next - off)) // the runtime collects them in a slice that grows field by field
+				err = s.afford((growth + 1) * (next - off)) // the runtime collects them in a slice that grows field by field
 			}
 		} else {
 			s.path = append(s.path, f.name)
@@ -181,7 +181,7 @@ func (s *scanner) field(f *field, num protowire.Number, typ protowire.Type, off,
 		if err := s.keep(off, next); err != nil {
 			return 0, err
 		}
-		return next, s.afford(24)
+		return next, s.afford(growth*8 + 8)
 	}
 	n, body, err := s.length(val, end)
 	if err != nil {
@@ -196,7 +196,7 @@ func (s *scanner) field(f *field, num protowire.Number, typ protowire.Type, off,
 			return 0, err
 		}
 	default:
-		if err := s.afford(n + 64); err != nil {
+		if err := s.afford(n + growth*24 + 24); err != nil { // a string or []byte, in a slice at worst
 			return 0, err
 		}
 	}
@@ -249,6 +249,9 @@ func (s *scanner) submessage(f *field, off, val, body, end int64, depth int) err
 	}
 	if f.sub.name == "TrainingInfoProto" {
 		s.noCut++
+		if err := s.afford(2 * (end - body)); err != nil { // encoded again
+			return err
+		}
 		defer func() { s.noCut-- }()
 	}
 	if err := s.keep(off, body); err != nil {

@@ -41,23 +41,30 @@ var schema = sync.OnceValue(func() map[string]*message {
 	return all
 })
 
-// costs is what one message takes: the generated struct, ours, and the pointers to both. Where it is missing the
-// generated struct and a pointer are charged.
+// costs is what one message takes decoded: the generated struct, ours, and the places that hold both.
 var costs = map[string]int64{
-	"GraphProto":       sizes[onnxpb.GraphProto, Graph](),
-	"NodeProto":        sizes[onnxpb.NodeProto, Node](),
-	"AttributeProto":   sizes[onnxpb.AttributeProto, Attribute](),
-	"TensorProto":      sizes[onnxpb.TensorProto, Tensor](),
-	"FunctionProto":    sizes[onnxpb.FunctionProto, Function](),
-	"ValueInfoProto":   sizes[onnxpb.ValueInfoProto, ValueInfo](),
-	"TypeProto":        sizes[onnxpb.TypeProto, Type](),
-	"Dimension":        sizes[onnxpb.TensorShapeProto_Dimension, Dim](),
-	"TensorAnnotation": sizes[onnxpb.TensorAnnotation, QuantizationAnnotation](),
+	"GraphProto":             sizes[onnxpb.GraphProto, Graph](),
+	"NodeProto":              sizes[onnxpb.NodeProto, Node](),
+	"AttributeProto":         sizes[onnxpb.AttributeProto, Attribute](),
+	"TensorProto":            sizes[onnxpb.TensorProto, Tensor](),
+	"SparseTensorProto":      sizes[onnxpb.SparseTensorProto, SparseTensor](),
+	"FunctionProto":          sizes[onnxpb.FunctionProto, Function](),
+	"ValueInfoProto":         sizes[onnxpb.ValueInfoProto, ValueInfo](),
+	"TypeProto":              sizes[onnxpb.TypeProto, Type](),
+	"Dimension":              sizes[onnxpb.TensorShapeProto_Dimension, Dim](),
+	"TensorAnnotation":       sizes[onnxpb.TensorAnnotation, QuantizationAnnotation](),
+	"OperatorSetIdProto":     sizes[onnxpb.OperatorSetIdProto, Opset](),
+	"StringStringEntryProto": sizes[onnxpb.StringStringEntryProto, Property](),
+	"TrainingInfoProto":      sizes[onnxpb.TrainingInfoProto, [5][]byte](),
 }
 
-// sizes adds up what a message takes as P and as G, with the slots (grown by doubling) that point to them.
+// growth is how many times the size of an element a slice allocates for it when it grows element by element, by a
+// quarter each time: 1 + 4/5 + (4/5)^2 + ...
+const growth = 5
+
+// sizes adds up what a message takes as P and as G, rounded up as the allocator does, and the slots that hold them.
 func sizes[P, G any]() int64 {
-	return int64(unsafe.Sizeof(*new(P))+unsafe.Sizeof(*new(G))) + 4*8 + 32
+	return int64(unsafe.Sizeof(*new(P))+unsafe.Sizeof(*new(G)))*9/8 + growth*8 + 8 + 32
 }
 
 func build(all map[string]*message, d protoreflect.MessageDescriptor) *message {
@@ -65,7 +72,7 @@ func build(all map[string]*message, d protoreflect.MessageDescriptor) *message {
 	if m := all[string(d.FullName())]; m != nil {
 		return m
 	}
-	m := &message{name: name, cost: 160}
+	m := &message{name: name, cost: 160} // of types and shapes, which are part of ours
 	if c, ok := costs[name]; ok {
 		m.cost = c
 	}
