@@ -1,9 +1,8 @@
 // Package onnxpb is ONNX on the wire: the Go code that protoc-gen-go makes of cnnkit/onnx.proto.
 //
-// Regenerating needs a protobuf compiler (the package protobuf-compiler of most systems) and the plugin of the
-// version that go.mod pins:
-//
-//	go install google.golang.org/protobuf/cmd/protoc-gen-go
+// go generate needs nothing but Go: the generator in _gen, a module of its own so that users never download it, parses
+// the .proto and calls protoc-gen-go's code. A protoc with that plugin gives the same file but for the line that names
+// its version.
 package onnxpb
 
-//go:generate protoc --go_out=. --go_opt=module=github.com/cnnkit/cnnkit/onnxio/internal/onnxpb cnnkit/onnx.proto
+//go:generate go -C _gen run .
