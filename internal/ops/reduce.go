@@ -1,0 +1,256 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Reductions over axes, and SumTo, which undoes broadcasting. Sums accumulate in float64.
+
+// reduceTol: sums of a few thousand numbers in another order.
+var reduceTol = Tolerance{Abs: 1e-5, Rel: 1e-5}
+
+// reduction is one row: how elements join an accumulator, and what becomes of it at the end (n elements).
+type reduction struct {
+	name  string
+	axes  int64 // version since which axes are an input
+	start float64
+	join  func(acc, x float64) float64
+	end   func(acc, n float64) float64
+}
+
+func same(acc, _ float64) float64 { return acc }
+
+var reductions = []reduction{
+	{"ReduceSum", 13, 0, func(a, x float64) float64 { return a + x }, same},
+	{"ReduceMean", 18, 0, func(a, x float64) float64 { return a + x }, func(a, n float64) float64 { return a / n }},
+	{"ReduceMax", 18, math.Inf(-1), math.Max, same},
+	{"ReduceMin", 18, math.Inf(1), math.Min, same},
+	{"ReduceProd", 18, 1, func(a, x float64) float64 { return a * x }, same},
+	{"ReduceL1", 18, 0, func(a, x float64) float64 { return a + math.Abs(x) }, same},
+	{"ReduceL2", 18, 0, func(a, x float64) float64 { return a + x*x }, func(a, _ float64) float64 { return math.Sqrt(a) }},
+	{"ReduceSumSquare", 18, 0, func(a, x float64) float64 { return a + x*x }, same},
+	{"ReduceLogSum", 18, 0, func(a, x float64) float64 { return a + x }, func(a, _ float64) float64 { return math.Log(a) }},
+}
+
+func init() {
+	for _, r := range reductions {
+		register(r.def())
+	}
+	d := gradDef("SumTo", []string{"dy"}, []string{"dx"}, intsA("shape"))
+	d.Infer = func(c *Infer) error {
+		c.Set(0, c.In[0].Type, knownDims(c.Node.Ints("shape")))
+		return nil
+	}
+	d.Eval = evalSumTo
+	d.Tol = reduceTol
+	register(d)
+}
+
+func (r reduction) def() *Def {
+	versions := []int64{1, 11, 13}
+	if r.axes == 18 {
+		versions = append(versions, 18)
+	}
+	if r.name == "ReduceMax" || r.name == "ReduceMin" {
+		versions = []int64{1, 11, 12, 13, 18, 20}
+	}
+	d := &Def{
+		Name: r.name, Versions: versions,
+		Attrs:  []AttrDef{intsA("axes").until(r.axes - 1), intA("keepdims"), intA("noop_with_empty_axes").since(r.axes)},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true}}, Outputs: []Param{{Name: "reduced", Type: "T"}},
+		Types: map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
+		Eval: func(c *Eval) error { return evalReduce(c, r) },
+	}
+	if r.name == "ReduceSum" || r.name == "ReduceMean" {
+		d.Grad = gradReduce
+	}
+	return d
+}
+
+// reduced marks the axes that are reduced; nil when they are not known. all says that no axes means all.
+func reduced(n *Node, rank int, axes []int64, present, known bool) ([]bool, error) {
+	if !known {
+		return nil, nil
+	}
+	out := make([]bool, rank)
+	if !present || len(axes) == 0 {
+		for i := range out {
+			out[i] = n.Int("noop_with_empty_axes", 0) == 0
+		}
+		return out, nil
+	}
+	for _, a := range axes {
+		i, err := axisOf(n, a, rank)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = true
+	}
+	return out, nil
+}
+
+func inferReduce(c *Infer) error {
+	if err := inferReady(c); err != nil {
+		return err
+	}
+	c.SetType(0, c.In[0].Type)
+	axes, present, known := c.listOf("axes", 1)
+	if !shaped(c, 0) {
+		return nil
+	}
+	red, err := reduced(c.Node, len(c.In[0].Shape), axes, present, known)
+	if err != nil || red == nil {
+		return err
+	}
+	keep := c.Node.Int("keepdims", 1) != 0
+	out := []onnxio.Dim{}
+	for i, d := range c.In[0].Shape {
+		switch {
+		case !red[i]:
+			out = append(out, d)
+		case keep:
+			out = append(out, knownDim(1))
+		}
+	}
+	c.Set(0, c.In[0].Type, out)
+	return nil
+}
+
+func evalReduce(c *Eval, r reduction) error {
+	if err := evalReady(c); err != nil {
+		return err
+	}
+	x := c.In[0]
+	axes, present := c.listOf("axes", 1)
+	red, err := reduced(c.Node, len(x.Dims), axes, present, true)
+	if err != nil {
+		return err
+	}
+	dims := []int64{}
+	kept := make([]int64, len(x.Dims)) // shape with ones
+	for i, d := range x.Dims {
+		kept[i] = d
+		if red[i] {
+			kept[i] = 1
+		}
+		if !red[i] || c.Node.Int("keepdims", 1) != 0 {
+			dims = append(dims, kept[i])
+		}
+	}
+	y, err := c.Alloc(0, x.Type, dims...)
+	if err != nil {
+		return err
+	}
+	return reduceInto(c, y, x, kept, r)
+}
+
+// reduceInto joins the elements of x that share a place in kept, the output's shape with ones.
+func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
+	in := x
+	if x.Type != onnxio.Float && x.Type != onnxio.Double {
+		wide, err := asFloat64(c, x)
+		if err != nil {
+			return err
+		}
+		in = wide
+	}
+	acc := make([]float64, sizeOf(kept))
+	for i := range acc {
+		acc[i] = r.start
+	}
+	if in.Type == onnxio.Float {
+		joinAll(acc, onnxio.Data[float32](in), x.Dims, kept, r.join)
+	} else {
+		joinAll(acc, onnxio.Data[float64](in), x.Dims, kept, r.join)
+	}
+	n := 1.0
+	if len(acc) > 0 {
+		n = float64(sizeOf(x.Dims)) / float64(len(acc))
+	}
+	for i := range acc {
+		acc[i] = r.end(acc[i], n)
+	}
+	switch y.Type {
+	case onnxio.Float:
+		for i, v := range acc {
+			y.Float32s()[i] = float32(v)
+		}
+		return nil
+	case onnxio.Double:
+		copy(onnxio.Data[float64](y), acc)
+		return nil
+	}
+	return cast(c.Node, y, onnxio.FromSlice(onnxio.Double, acc, y.Dims...), false)
+}
+
+func joinAll[T floating](acc []float64, x []T, dims, kept []int64, join func(acc, x float64) float64) {
+	s := spread(kept, dims)
+	i := 0
+	walk(dims, [][]int64{s}, func(n int64, at []int64) {
+		to, step := at[0], int64(0)
+		if len(s) > 0 {
+			step = s[len(s)-1]
+		}
+		for range n {
+			acc[to] = join(acc[to], float64(x[i]))
+			i, to = i+1, to+step
+		}
+	})
+}
+
+func evalSumTo(c *Eval) error {
+	shape := c.Node.Ints("shape")
+	dy := c.In[0]
+	y, err := c.Alloc(0, dy.Type, shape...)
+	if err != nil {
+		return err
+	}
+	kept := make([]int64, len(dy.Dims))
+	for i := range kept {
+		kept[i] = 1
+	}
+	copy(kept[len(kept)-len(shape):], shape)
+	return reduceInto(c, y, dy, kept, reductions[0])
+}
+
+// gradReduce spreads dy over what was summed, divided by its number for the mean.
+func gradReduce(g *Grad) error {
+	if !g.Wants[0] {
+		return nil
+	}
+	dims := g.Dims(g.In(0))
+	var axes []int64
+	present := false
+	if a := g.Node.Attr("axes"); a != nil {
+		axes, present = a.Ints, true
+	} else if g.In(1) != "" {
+		list, ok := intsOf(g.Value(g.In(1)).Const)
+		if !ok {
+			return g.Node.Errorf("the gradient needs constant axes")
+		}
+		axes, present = list, true
+	}
+	red, err := reduced(g.Node, len(dims), axes, present, true)
+	if err != nil {
+		return err
+	}
+	kept, n := make([]int64, len(dims)), int64(1)
+	for i, d := range dims {
+		if kept[i] = d; red[i] {
+			kept[i], n = 1, n*d
+		}
+	}
+	d := g.DOut[0]
+	if g.Node.OpType == "ReduceMean" && n > 1 {
+		if d, err = scaled(g, d, 1/float64(n)); err != nil {
+			return err
+		}
+	}
+	if d, err = g.One("", "Reshape", []string{d, g.Const(onnxio.Int64s(kept))}); err != nil {
+		return err
+	}
+	g.DIn[0], err = g.One("", "Expand", []string{d, g.Const(onnxio.Int64s(append([]int64{}, dims...)))})
+	return err
+}
