@@ -228,6 +228,34 @@ func TestSaveExternal(t *testing.T) {
 	}
 }
 
+// TestNilParts: a model with holes is an error on every way out.
+func TestNilParts(t *testing.T) {
+	for name, spoil := range map[string]func(m *Model){
+		"node":        func(m *Model) { m.Graph.Nodes[0] = nil },
+		"attribute":   func(m *Model) { m.Graph.Nodes[0].Attrs[0] = nil },
+		"initializer": func(m *Model) { m.Graph.Initializers[0] = nil },
+		"input":       func(m *Model) { m.Graph.Inputs[0] = nil },
+		"function":    func(m *Model) { m.Functions[0] = nil },
+		"subgraphs":   func(m *Model) { m.Graph.Nodes[1].Attrs[0].Graphs = []*Graph{nil} },
+		"cycle":       func(m *Model) { m.Graph.Nodes[1].Attrs[0].G = m.Graph },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := decodeFixture(t, "valid.onnx")
+			spoil(m)
+			path := filepath.Join(t.TempDir(), "m.onnx")
+			_, err := Encode(m)
+			for _, err := range []error{err, Save(path, m), SaveExternal(path, m, 1)} {
+				if !isTyped(err) {
+					t.Errorf("%T %v", err, err)
+				}
+			}
+			if left := entries(t, filepath.Dir(path)); len(left) > 0 {
+				t.Errorf("files %v", left)
+			}
+		})
+	}
+}
+
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)

@@ -125,6 +125,9 @@ func checkReferences(path string, m *Model, written map[*Tensor][]Property) erro
 // Other readers cannot infer shapes from constants that are outside, so threshold should be above the size of the
 // small vectors that Reshape and the like take: 1024, as Save uses, is.
 func SaveExternal(path string, m *Model, threshold int64) error {
+	if err := (&encoder{}).model(m); err != nil { // before anything is written
+		return atPath(err, path)
+	}
 	var tensors []*Tensor
 	seen := map[*Tensor]bool{}
 	eachInitializer(m, func(t *Tensor) {

@@ -137,6 +137,12 @@ func TestStructure(t *testing.T) {
 		{"attribute twice", func(m *onnxio.Model) {
 			m.Graph.Nodes[0].Attrs = append(m.Graph.Nodes[0].Attrs, onnxio.IntAttr("group", 1), onnxio.IntAttr("group", 1))
 		}, "attribute group: the attribute is there twice"},
+		{"attribute nil", func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs[0] = nil }, `Conv "conv": an attribute is nil`},
+		{"attribute of a function nil", func(m *onnxio.Model) { m.Functions[0].AttrProtos = []*onnxio.Attribute{nil} }, "an attribute is nil"},
+		{"attribute in a function nil", func(m *onnxio.Model) { m.Functions[0].Nodes[0].Attrs[0] = nil }, "an attribute is nil"},
+		{"attribute of a call nil", func(m *onnxio.Model) { branch(m, "else_branch").Nodes[0].Attrs[0] = nil }, "an attribute is nil"},
+		{"input nil", func(m *onnxio.Model) { m.Graph.Inputs[0] = nil }, "a graph input has no name"},
+		{"function nil", func(m *onnxio.Model) { m.Functions[0] = nil }, "function 0 has no name"},
 		{"attribute without name", func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs[0].Name = "" }, "an attribute has no name"},
 		{"attribute without type", func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs[0].Type = 0 }, "attribute's type is 0"},
 		{"attribute of two values", func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs[0].F = 1 }, "has a value of type 1"},

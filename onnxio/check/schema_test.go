@@ -17,7 +17,7 @@ type nodeCase struct {
 }
 
 // byDefinition says that only the operator's definition can tell what is wrong.
-func (c *nodeCase) byDefinition() bool { return c.name == "Concat without axis" }
+func (c *nodeCase) byDefinition() bool { return c.name == "LRN without size" }
 
 // TestNodes gives operators what they cannot take.
 func TestNodes(t *testing.T) {
@@ -64,7 +64,7 @@ func TestNodes(t *testing.T) {
 		{"Flatten at the end", nil, node("Flatten", "x", "y", onnxio.IntAttr("axis", 4)), ""},
 		{"Flatten beyond", nil, node("Flatten", "x", "y", onnxio.IntAttr("axis", 5)), "axis 5"},
 		{"Concat axis", nil, node("Concat", "x x", "y", onnxio.IntAttr("axis", 7)), "axis 7"},
-		{"Concat without axis", nil, node("Concat", "x x", "y"), "axis"},
+		{"LRN without size", nil, node("LRN", "x", "y"), "the attribute size is missing"},
 		{"perm of three", nil, node("Transpose", "x", "y", onnxio.IntsAttr("perm", 0, 1, 2)), "no permutation"},
 		{"perm twice", nil, node("Transpose", "x", "y", onnxio.IntsAttr("perm", 0, 1, 2, 2)), "no permutation"},
 		{"perm", nil, node("Transpose", "x", "y", onnxio.IntsAttr("perm", 3, 1, 2, 0)), ""},
