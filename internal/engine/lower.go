@@ -178,8 +178,18 @@ func init() {
 		{"", "LogSoftmax"}:                 (*lowering).logSoftmax,
 		{ops.GradDomain, "LogSoftmaxGrad"}: (*lowering).logSoftmax,
 		{ops.GradDomain, "SumTo"}:          (*lowering).sumRows,
-		{"", "Concat"}:                     (*lowering).concat,
-		{"", "Split"}:                      (*lowering).split,
+		{"", "Sub"}:                        (*lowering).arithmetic,
+		{"", "Mul"}:                        (*lowering).arithmetic,
+		{"", "Expand"}:                     (*lowering).expand,
+		{"", "ReduceMean"}:                 (*lowering).reduceMean,
+		{"", "Softplus"}:                   (*lowering).softplus,
+		{ops.GradDomain, "SoftplusGrad"}:   (*lowering).softplus,
+
+		{"", "NegativeLogLikelihoodLoss"}:                 (*lowering).nll,
+		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: (*lowering).nll,
+
+		{"", "Concat"}: (*lowering).concat,
+		{"", "Split"}:  (*lowering).split,
 	}
 }
 

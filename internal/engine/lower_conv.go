@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // packing is the form of a convolution's weights in a buffer: all kernels of one key read the same.
@@ -21,13 +22,19 @@ func planConv(o *op) (*kernels.Conv, packing, error) {
 	}
 	hx, hy := w.halos()
 	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
+	spec := w.spec(x, y) // what the op does not read keeps the halo it would need
 	if p.x.layout != nil {
-		x = *p.x.layout
+		if spec.DX = *p.x.layout; o.is("", "Conv") || o.is(ops.GradDomain, "ConvGradWeight") {
+			spec.X = spec.DX
+		}
 	}
 	if p.y.layout != nil {
-		y = *p.y.layout
+		if spec.DY = *p.y.layout; o.is("", "Conv") {
+			spec.Y = spec.DY
+		}
 	}
-	c, err := kernels.NewConv(w.spec(x, y))
+	x, y = spec.X, spec.Y
+	c, err := kernels.NewConv(spec)
 	if err != nil {
 		return nil, packing{}, err
 	}

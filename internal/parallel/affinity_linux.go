@@ -19,15 +19,25 @@ func allowedCPUs() []int {
 	return out
 }
 
-// pin binds the calling thread to one CPU; the result undoes it. The caller holds the thread.
-func pin(cpu int) (restore func()) {
-	var old, one unix.CPUSet
-	if unix.SchedGetaffinity(0, &old) != nil {
-		return func() {}
+// affinity remembers on which CPUs a thread could run before it was pinned.
+type affinity struct {
+	old, one unix.CPUSet
+	pinned   bool
+}
+
+// pin binds the calling thread to one CPU. The caller holds the thread.
+func (a *affinity) pin(cpu int) {
+	if a.pinned = false; unix.SchedGetaffinity(0, &a.old) != nil {
+		return
 	}
-	one.Set(cpu)
-	if unix.SchedSetaffinity(0, &one) != nil {
-		return func() {}
+	a.one.Zero()
+	a.one.Set(cpu)
+	a.pinned = unix.SchedSetaffinity(0, &a.one) == nil
+}
+
+// restore undoes pin.
+func (a *affinity) restore() {
+	if a.pinned {
+		_ = unix.SchedSetaffinity(0, &a.old)
 	}
-	return func() { _ = unix.SchedSetaffinity(0, &old) }
 }

@@ -5,4 +5,7 @@ package parallel
 // Other systems place threads themselves.
 func allowedCPUs() []int { return nil }
 
-func pin(int) (restore func()) { return func() {} }
+type affinity struct{}
+
+func (affinity) pin(int)  {}
+func (affinity) restore() {}

@@ -17,6 +17,7 @@ type Pool struct {
 	threads int
 	mu      sync.Mutex // held by the caller that owns the workers
 	cpus    []int      // CPUs this process may use
+	saved   affinity   // of the thread that calls Do
 
 	run    func(chunk, worker int)
 	chunks int64
@@ -86,8 +87,8 @@ func (p *Pool) Do(f func(region Region)) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	restore := pin(p.cpus[0])
-	defer restore()
+	p.saved.pin(p.cpus[0])
+	defer p.saved.restore()
 	f(Region{p})
 }
 
@@ -144,7 +145,7 @@ func (p *Pool) work(w *worker, index int) {
 	defer close(w.done)
 	if len(p.cpus) >= p.threads {
 		runtime.LockOSThread() // for good: the thread ends with the worker and takes its affinity along
-		pin(p.cpus[index])
+		new(affinity).pin(p.cpus[index])
 	}
 	var last uint64
 	for !p.closed.Load() {
