@@ -88,6 +88,9 @@ func (c *checker) model() {
 	if len(m.Opsets) == 0 && m.IRVersion >= opsetsIR {
 		c.bad("", "no opset_import")
 	}
+	if len(m.Opsets) > 0 && m.IRVersion > 0 && m.IRVersion < opsetsIR {
+		c.bad("", "opset_import in IR version %d, which has none", m.IRVersion)
+	}
 	c.uniqueKeys("metadata_props", m.Metadata)
 	opsets := c.opsets("model", m.Opsets)
 	if len(m.Opsets) == 0 {

@@ -78,6 +78,7 @@ func TestStructure(t *testing.T) {
 	}{
 		{"ir_version 0", func(m *onnxio.Model) { m.IRVersion = 0 }, "ir_version 0"},
 		{"ir_version of the future", func(m *onnxio.Model) { m.IRVersion = 99 }, "ir_version 99"},
+		{"opsets in old IR", func(m *onnxio.Model) { m.IRVersion = 2 }, "opset_import in IR version 2"},
 		{"no opsets", func(m *onnxio.Model) { m.Opsets = nil }, "no opset_import"},
 		{"opset of the future", func(m *onnxio.Model) { m.Opsets[0].Version = 99 }, "opset 99"},
 		{"opset 0", func(m *onnxio.Model) { m.Opsets[0].Version = 0 }, "known are versions 1 to"},

@@ -120,6 +120,17 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// TestInputVersions: Clip takes its bounds as inputs from version 11 on.
+func TestInputVersions(t *testing.T) {
+	lo := named("lo", onnxio.Scalar(onnxio.Float, float32(0)))
+	m := small([]*onnxio.Tensor{lo}, node("Clip", "x lo", "y"))
+	if err := Model(m); err != nil {
+		t.Error(err)
+	}
+	m.Opsets[0].Version = 10
+	expect(t, Model(m), "2 inputs, which Clip-6 does not take")
+}
+
 // TestAttributeVersions: Dropout has its ratio as an attribute up to version 10 and as an input from 12 on.
 func TestAttributeVersions(t *testing.T) {
 	m := small(nil, node("Dropout", "x", "y", onnxio.FloatAttr("ratio", 0.3)))
