@@ -196,6 +196,12 @@ func (t *Tensor) fill(fields []element) error {
 	if t.Type == Undefined {
 		return malformed("the element type is undefined")
 	}
+	size := int64(0) // of Raw
+	if t.Type != String {
+		if size, err = CheckedBytes(t.Type, t.Dims); err != nil {
+			return malformed("%v", err)
+		}
+	}
 	if len(fields) == 0 {
 		if n != 0 {
 			return malformed("no elements where the shape %v asks for %d", t.Dims, n)
@@ -211,9 +217,7 @@ func (t *Tensor) fill(fields []element) error {
 		if t.Type == String {
 			return malformed("strings in raw_data")
 		}
-		if entries, err = CheckedBytes(t.Type, t.Dims); err != nil {
-			return malformed("%v", err)
-		}
+		entries = size
 	} else if f.field != want {
 		return malformed("elements of type %v in %s", t.Type, f.field)
 	}
@@ -224,10 +228,6 @@ func (t *Tensor) fill(fields []element) error {
 	case t.Type == String:
 		return nil
 	case f.put != nil:
-		size, err := CheckedBytes(t.Type, t.Dims)
-		if err != nil {
-			return malformed("%v", err)
-		}
 		t.Raw = make([]byte, size)
 		if err := f.put(t.Raw); err != nil {
 			return err
