@@ -1,0 +1,92 @@
+package builders
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
+)
+
+func TestParameters(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want int64
+	}{
+		{"lenet5", Config{}, 61706},
+		{"lenet5", Config{Input: [3]int{3, 32, 32}}, 83126},
+		{"minivgg", Config{}, 123502},
+		{"resnet", Config{}, 195738},
+		{"unet", Config{}, 31031745},
+	} {
+		m, err := Build(c.name, c.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := Parameters(m); n != c.want {
+			t.Errorf("%s %+v has %d parameters, want %d", c.name, c.cfg, n, c.want)
+		}
+	}
+	m, err := Build("minivgg", Config{Input: [3]int{3, 32, 32}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := m.Graph.Initializer("fc1.weight"); w.Dims[1] != 1152 {
+		t.Errorf("minivgg on 3x32x32: fc1 reads %d features, want 1152", w.Dims[1])
+	}
+}
+
+func TestEveryOpsetIsSound(t *testing.T) {
+	for opset := int64(MinOpset); opset <= MaxOpset; opset++ {
+		for _, name := range Names() {
+			m, err := Build(name, Config{Opset: opset, Width: 4})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check.Model(m); err != nil {
+				t.Errorf("%s, opset %d: %v", name, opset, err)
+			}
+		}
+	}
+}
+
+func TestSameBuildSameBytes(t *testing.T) {
+	encode := func(seed uint64) []byte {
+		m, err := Build("resnet", Config{Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := onnxio.Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	if !bytes.Equal(encode(1), encode(1)) {
+		t.Error("two builds of one configuration differ")
+	}
+	if bytes.Equal(encode(1), encode(2)) {
+		t.Error("the seed changes nothing")
+	}
+}
+
+func TestErrorsNameLayerAndShape(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"lenet5", Config{Input: [3]int{1, 6, 6}}, "lenet5: conv2: a 5x5 kernel with padding 0 does not fit its input [N,6,3,3]"},
+		{"unet", Config{Input: [3]int{3, 100, 100}}, "unet: depth: 4 levels halve"},
+		{"resnet", Config{Blocks: []int{2}}, "resnet: blocks"},
+		{"lenet5", Config{Opset: 12}, "opset 12"},
+		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet unet]`},
+	} {
+		_, err := Build(c.name, c.cfg)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %+v: got %v, want %q", c.name, c.cfg, err, c.want)
+		}
+	}
+}
