@@ -3,7 +3,7 @@ module github.com/cnnkit/cnnkit
 go 1.26.0
 
 require (
-	github.com/ulikunitz/xz v0.5.17
+	github.com/therootcompany/xz v1.0.1
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/sys v0.49.0
 	google.golang.org/protobuf v1.36.12

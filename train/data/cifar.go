@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ulikunitz/xz"
+	"github.com/therootcompany/xz"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -63,7 +63,7 @@ func readCIFAR(path string) ([]byte, error) {
 	defer f.Close()
 	var r io.Reader = f
 	if packed {
-		if r, err = xz.NewReader(f); err != nil {
+		if r, err = xz.NewReader(f, xz.DefaultDictMax); err != nil {
 			return nil, &onnxio.FormatError{Format: "xz", Path: path + ".xz", Msg: "cannot unpack", Err: err}
 		}
 	}
