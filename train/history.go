@@ -1,0 +1,134 @@
+package train
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+
+	"image/color"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Epoch is one line of a run's history. Training figures are means over the epoch, while the weights moved.
+type Epoch struct {
+	Epoch              int     `json:"epoch"`
+	TrainLoss          float64 `json:"train_loss"`
+	TrainAccuracy      float64 `json:"train_accuracy"`
+	ValidationLoss     float64 `json:"validation_loss"`
+	ValidationAccuracy float64 `json:"validation_accuracy"`
+	Seconds            float64 `json:"seconds"`
+	ImagesPerSecond    float64 `json:"images_per_s"` // training alone
+}
+
+// WriteCSV writes the history, atomically.
+func WriteCSV(path string, history []Epoch) error {
+	return onnxio.WriteFile(path, func(w io.Writer) error {
+		c := csv.NewWriter(w)
+		_ = c.Write([]string{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds", "images_per_s"})
+		f := func(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
+		for _, e := range history {
+			_ = c.Write([]string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6), f(e.ValidationLoss, 6),
+				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1)})
+		}
+		c.Flush()
+		return c.Error()
+	})
+}
+
+// The plot's colours: blue for training, orange for validation, told apart by people who do not see red and green.
+var (
+	trainColor      = color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff}
+	validationColor = color.RGBA{R: 0xe6, G: 0x7e, B: 0x22, A: 0xff}
+	gridColor       = color.RGBA{R: 0xe4, G: 0xe4, B: 0xe4, A: 0xff}
+)
+
+// Plot draws loss and accuracy over the epochs as a PNG, atomically.
+func Plot(path string, history []Epoch) error {
+	loss, err := panel(history, "Loss", func(e Epoch) (float64, float64) { return e.TrainLoss, e.ValidationLoss })
+	if err != nil {
+		return err
+	}
+	accuracy, err := panel(history, "Accuracy, %", func(e Epoch) (float64, float64) {
+		return 100 * e.TrainAccuracy, 100 * e.ValidationAccuracy
+	})
+	if err != nil {
+		return err
+	}
+	accuracy.Legend.Top, loss.Legend.Top = false, true
+	best := 0.0
+	for _, e := range history {
+		best = max(best, e.ValidationAccuracy)
+	}
+	accuracy.Title.Text = fmt.Sprintf("Accuracy (best validation %.2f%%)", 100*best)
+	loss.Title.Text = "Loss"
+	img := vgimg.NewWith(vgimg.UseWH(10*vg.Inch, 4*vg.Inch), vgimg.UseDPI(120))
+	canvas := draw.New(img)
+	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 16, PadTop: 8, PadBottom: 8, PadLeft: 8, PadRight: 12}
+	loss.Draw(tiles.At(canvas, 0, 0))
+	accuracy.Draw(tiles.At(canvas, 1, 0))
+	return onnxio.WriteFile(path, func(w io.Writer) error {
+		_, err := vgimg.PngCanvas{Canvas: img}.WriteTo(w)
+		return err
+	})
+}
+
+// epochTicks marks whole epochs, about ten of them.
+type epochTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (epochTicks) Ticks(lo, hi float64) []plot.Tick {
+	step := max(1, int((hi-lo)/10+0.999))
+	var out []plot.Tick
+	for e := 1; float64(e) <= hi; e++ {
+		if (e-1)%step == 0 && float64(e) >= lo {
+			out = append(out, plot.Tick{Value: float64(e), Label: strconv.Itoa(e)})
+		}
+	}
+	return out
+}
+
+func panel(history []Epoch, label string, values func(Epoch) (train, validation float64)) (*plot.Plot, error) {
+	p := plot.New()
+	p.X.Label.Text, p.Y.Label.Text = "Epoch", label
+	p.Title.TextStyle.Font.Size, p.Title.Padding = font.Length(14), 8
+	p.X.Tick.Marker = epochTicks{}
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color, grid.Vertical.Color = gridColor, gridColor
+	p.Add(grid)
+	train, validation := make(plotter.XYs, len(history)), make(plotter.XYs, len(history))
+	for i, e := range history {
+		a, b := values(e)
+		train[i], validation[i] = plotter.XY{X: float64(e.Epoch), Y: a}, plotter.XY{X: float64(e.Epoch), Y: b}
+	}
+	for _, s := range []struct {
+		name   string
+		points plotter.XYs
+		color  color.Color
+	}{{"training", train, trainColor}, {"validation", validation, validationColor}} {
+		line, dots, err := plotter.NewLinePoints(s.points)
+		if err != nil {
+			return nil, err
+		}
+		line.Color, line.Width = s.color, 1.6
+		dots.Color, dots.Radius, dots.Shape = s.color, 2.6, draw.CircleGlyph{}
+		if len(history) > 40 {
+			dots.Radius = 1
+		}
+		p.Add(line, dots)
+		p.Legend.Add(s.name, line, dots)
+	}
+	p.Legend.Padding, p.Legend.YOffs, p.Legend.XOffs = 3, 4, -6
+	if len(history) == 1 {
+		p.X.Min, p.X.Max = 0.5, 1.5
+	}
+	return p, nil
+}
