@@ -1,0 +1,94 @@
+package convert
+
+import (
+	"math"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// converted gives src's elements in dst's type, copied; false when the shapes differ or the types do not convert.
+func converted(dst, src *onnxio.Tensor) ([]byte, bool) {
+	if !slices.Equal(dst.Dims, src.Dims) {
+		return nil, false
+	}
+	if dst.Type == src.Type {
+		return append(make([]byte, 0, len(src.Raw)), src.Raw...), true
+	}
+	if !isFloat(dst.Type) || !isFloat(src.Type) {
+		return nil, false
+	}
+	out := onnxio.NewTensor(dst.Type, dst.Dims...)
+	for i := range int(src.Size()) {
+		setFloat(out, i, floatAt(src, i))
+	}
+	return out.Raw, true
+}
+
+func floatAt(t *onnxio.Tensor, i int) float64 {
+	switch t.Type {
+	case onnxio.Double:
+		return onnxio.Data[float64](t)[i]
+	case onnxio.Float16:
+		return fromHalf(onnxio.Data[uint16](t)[i])
+	case onnxio.BFloat16:
+		return float64(math.Float32frombits(uint32(onnxio.Data[uint16](t)[i]) << 16))
+	}
+	return float64(t.Float32s()[i])
+}
+
+func setFloat(t *onnxio.Tensor, i int, v float64) {
+	switch t.Type {
+	case onnxio.Double:
+		onnxio.Data[float64](t)[i] = v
+	case onnxio.Float16:
+		onnxio.Data[uint16](t)[i] = toHalf(v)
+	case onnxio.BFloat16:
+		onnxio.Data[uint16](t)[i] = toBFloat(float32(v))
+	default:
+		t.Float32s()[i] = float32(v)
+	}
+}
+
+// fromHalf widens IEEE 754 binary16.
+func fromHalf(h uint16) float64 {
+	sign := 1.0
+	if h>>15 != 0 {
+		sign = -1
+	}
+	exp, frac := int(h>>10&31), float64(h&1023)
+	switch {
+	case exp == 31 && frac != 0:
+		return math.NaN()
+	case exp == 31:
+		return sign * math.Inf(1)
+	case exp == 0:
+		return sign * math.Ldexp(frac, -24)
+	}
+	return sign * math.Ldexp(1024+frac, exp-25)
+}
+
+// toHalf rounds to IEEE 754 binary16, to nearest even.
+func toHalf(v float64) uint16 {
+	sign := uint16(math.Float64bits(v) >> 48 & 0x8000)
+	a := math.Abs(v)
+	switch {
+	case a != a:
+		return sign | 0x7e00
+	case a >= 65520: // halfway from the largest half to the next power
+		return sign | 0x7c00
+	case a < math.Ldexp(1, -14):
+		return sign | uint16(math.RoundToEven(math.Ldexp(a, 24)))
+	}
+	frac, exp := math.Frexp(a) // frac in [0.5, 1)
+	bits := int(math.RoundToEven(math.Ldexp(frac, 11)))
+	return sign | uint16((exp+13)<<10+bits) // bits holds the leading 1 (1024), or 2048 after rounding up
+}
+
+func toBFloat(f float32) uint16 {
+	b := math.Float32bits(f)
+	if f != f {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}

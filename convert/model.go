@@ -1,0 +1,103 @@
+package convert
+
+import (
+	"strings"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// parameterSlots says from which input on an operator's inputs are parameters.
+var parameterSlots = map[string]int{
+	"Conv": 1, "ConvTranspose": 1, "BatchNormalization": 1, "InstanceNormalization": 1, "LayerNormalization": 1,
+	"GroupNormalization": 1, "RMSNormalization": 1, "PRelu": 1, "Gemm": 0, "MatMul": 0, "LSTM": 1, "GRU": 1, "RNN": 1,
+}
+
+const batches = ".num_batches_tracked"
+
+// FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order, sharing
+// their bytes. An initializer is one when its type is a float and either an operator takes it where parameters go
+// (weights of Conv, Gemm, BatchNormalization, ...) or its name is dotted as PyTorch dots names ("layer1.0.scale", not
+// "/layer1/Constant" nor "onnx::Mul_3"). So Reshape's shapes, Clip's bounds and other constants stay out. Each
+// BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
+func FromModel(m *onnxio.Model) (*StateDict, error) {
+	if m == nil || m.Graph == nil {
+		return nil, malformed("onnx", "", "the model has no graph")
+	}
+	slots := parameterUses(m.Graph)
+	sd := &StateDict{}
+	for _, t := range m.Graph.Initializers {
+		if t == nil || !isFloat(t.Type) || !(slots[t.Name] || dotted(t.Name)) {
+			continue
+		}
+		if sd.Get(t.Name) != nil {
+			return nil, malformed("onnx", t.Name, "two initializers of this name")
+		}
+		sd.Set(t.Name, t)
+	}
+	trackBatches(m.Graph, sd)
+	return sd, sd.check()
+}
+
+// trackBatches puts num_batches_tracked after each running_var, where PyTorch has it.
+func trackBatches(g *onnxio.Graph, sd *StateDict) {
+	norms := map[string]bool{}
+	for _, n := range g.Nodes {
+		if n != nil && n.OpType == "BatchNormalization" && len(n.Inputs) == 5 {
+			if p, ok := strings.CutSuffix(n.Inputs[3], ".running_mean"); ok {
+				norms[p] = true
+			}
+		}
+	}
+	old := sd.entries
+	sd.entries, sd.index = nil, nil
+	for _, e := range old {
+		sd.Set(e.Name, e.Tensor)
+		if p, ok := strings.CutSuffix(e.Name, ".running_var"); ok && norms[p] {
+			t := onnxio.Scalar(onnxio.Int64, int64(0))
+			t.Name = p + batches
+			sd.Set(t.Name, t)
+		}
+	}
+}
+
+// parameterUses finds the values that nodes take as parameters, subgraphs included.
+func parameterUses(g *onnxio.Graph) map[string]bool {
+	used := map[string]bool{}
+	seen := map[*onnxio.Graph]bool{}
+	for todo := []*onnxio.Graph{g}; len(todo) > 0; {
+		g := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if g == nil || seen[g] {
+			continue
+		}
+		seen[g] = true
+		for _, n := range g.Nodes {
+			if n == nil {
+				continue
+			}
+			if from, ok := parameterSlots[n.OpType]; ok && len(n.Inputs) > from {
+				for _, in := range n.Inputs[from:] {
+					used[in] = true
+				}
+			}
+			for _, a := range n.Attrs {
+				if a != nil {
+					todo = append(append(todo, a.G), a.Graphs...)
+				}
+			}
+		}
+	}
+	return used
+}
+
+func dotted(name string) bool {
+	return strings.Contains(name, ".") && !strings.Contains(name, "/") && !strings.Contains(name, "::")
+}
+
+func isFloat(t onnxio.DataType) bool {
+	switch t {
+	case onnxio.Float, onnxio.Double, onnxio.Float16, onnxio.BFloat16:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,197 @@
+package convert
+
+import (
+	"archive/zip"
+	"bufio"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"strconv"
+	"unsafe"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// storageNames and dtypeNames are the inverse of storageTypes and torchTypes.
+var storageNames, dtypeNames = func() (map[onnxio.DataType]string, map[onnxio.DataType]string) {
+	s, d := map[onnxio.DataType]string{}, map[onnxio.DataType]string{}
+	for name, t := range storageTypes {
+		if name != "UntypedStorage" {
+			s[t] = name
+		}
+	}
+	for name, t := range torchTypes {
+		d[t] = name
+	}
+	return s, d
+}()
+
+// pickler writes protocol 2.
+type pickler struct{ b []byte }
+
+func (p *pickler) op(ops ...byte) { p.b = append(p.b, ops...) }
+
+func (p *pickler) global(module, name string) {
+	p.op(opGlobal)
+	p.b = append(p.b, module+"\n"+name+"\n"...)
+}
+
+func (p *pickler) str(s string) {
+	p.op(opBinUnicode)
+	p.b = append(binary.LittleEndian.AppendUint32(p.b, uint32(len(s))), s...)
+}
+
+func (p *pickler) int(v int64) {
+	if v == int64(int32(v)) {
+		p.op(opBinInt)
+		p.b = binary.LittleEndian.AppendUint32(p.b, uint32(v))
+		return
+	}
+	p.op(opLong1, 8)
+	p.b = binary.LittleEndian.AppendUint64(p.b, uint64(v))
+}
+
+func (p *pickler) ints(v []int64) {
+	p.op(opMark)
+	for _, x := range v {
+		p.int(x)
+	}
+	p.op(opTuple)
+}
+
+// tensor writes a call of _rebuild_tensor_v2, or of _v3 for element types that have no typed storage.
+func (p *pickler) tensor(t *onnxio.Tensor, key int) {
+	typed, ok := storageNames[t.Type]
+	version := "_rebuild_tensor_v2"
+	if !ok {
+		version = "_rebuild_tensor_v3"
+	}
+	p.global("torch._utils", version)
+	p.op(opMark, opMark)
+	p.str("storage")
+	if ok {
+		p.global("torch", typed)
+	} else {
+		p.global("torch.storage", "UntypedStorage")
+	}
+	p.str(strconv.Itoa(key))
+	p.str("cpu")
+	if ok {
+		p.int(t.Size())
+	} else {
+		p.int(int64(len(t.Raw)))
+	}
+	p.op(opTuple, opBinPersID)
+	p.int(0)
+	p.ints(t.Dims)
+	strides := make([]int64, len(t.Dims))
+	for i, n := len(t.Dims)-1, int64(1); i >= 0; i-- {
+		strides[i] = n
+		n *= max(t.Dims[i], 1)
+	}
+	p.ints(strides)
+	p.op(opNewFalse)
+	p.global("collections", "OrderedDict")
+	p.op(opEmptyTuple, opReduce)
+	if !ok {
+		p.global("torch", dtypeNames[t.Type])
+	}
+	p.op(opTuple, opReduce)
+}
+
+// WritePT writes a state dict as torch.save does since 1.6: an OrderedDict of tensors in a zip whose entries are
+// stored, each at a multiple of 64 bytes. torch.load reads it with weights_only=True. Tensors that share their bytes,
+// type and length become one storage: tied weights stay tied.
+func WritePT(w io.Writer, sd *StateDict) error {
+	if err := sd.check(); err != nil {
+		return err
+	}
+	type piece struct {
+		p *byte
+		n int
+		t onnxio.DataType
+	}
+	var p pickler
+	var storages [][]byte
+	keys := map[piece]int{}
+	p.op(opProto, 2)
+	p.global("collections", "OrderedDict")
+	p.op(opEmptyTuple, opReduce, opMark)
+	for _, e := range sd.entries {
+		if _, ok := dtypeNames[e.Tensor.Type]; !ok {
+			return &onnxio.UnsupportedError{Op: "torch tensor", Node: e.Name, Reason: "PyTorch has no element type " + e.Tensor.Type.String()}
+		}
+		id := piece{unsafe.SliceData(e.Tensor.Raw), len(e.Tensor.Raw), e.Tensor.Type}
+		key, ok := keys[id]
+		if !ok || id.n == 0 {
+			key = len(storages)
+			keys[id] = key
+			storages = append(storages, e.Tensor.Raw)
+		}
+		p.str(e.Name)
+		p.tensor(e.Tensor, key)
+	}
+	p.op(opSetItems, opStop)
+	z := newZipWriter(w)
+	z.add("data.pkl", p.b)
+	z.add("byteorder", []byte("little"))
+	for i, s := range storages {
+		z.add("data/"+strconv.Itoa(i), s)
+	}
+	z.add("version", []byte("3\n"))
+	return z.close()
+}
+
+// zipWriter stores entries at multiples of 64 bytes, without times, so that the same content gives the same bytes.
+type zipWriter struct {
+	count countWriter
+	z     *zip.Writer
+	err   error
+}
+
+type countWriter struct {
+	w *bufio.Writer
+	n int64
+}
+
+func (c *countWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func newZipWriter(w io.Writer) *zipWriter {
+	z := &zipWriter{count: countWriter{w: bufio.NewWriterSize(w, 1<<16)}}
+	z.z = zip.NewWriter(&z.count)
+	return z
+}
+
+func (z *zipWriter) add(name string, data []byte) {
+	if z.err != nil {
+		return
+	}
+	if z.err = z.z.Flush(); z.err != nil {
+		return
+	}
+	name = "archive/" + name
+	// The padding is an extra field "FB", as PyTorch's own writer pads.
+	start := z.count.n + 30 + int64(len(name)) + 4
+	pad := int(-start & 63)
+	extra := append([]byte{'F', 'B', byte(pad), 0}, make([]byte, pad)...)
+	f, err := z.z.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data),
+		CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(len(data)), Extra: extra})
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	z.err = err
+}
+
+func (z *zipWriter) close() error {
+	if z.err == nil {
+		z.err = z.z.Close()
+	}
+	if z.err == nil {
+		z.err = z.count.w.Flush()
+	}
+	return z.err
+}
