@@ -93,4 +93,3 @@ func (sd *StateDict) check() error {
 	}
 	return nil
 }
-
