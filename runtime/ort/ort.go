@@ -1,0 +1,239 @@
+//go:build cgo && (linux || darwin || windows)
+
+package ort
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	onnxruntime "github.com/yalue/onnxruntime_go"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// MaxIRVersion is the newest IR version that the pinned library reads.
+const MaxIRVersion = 13
+
+var environment = sync.OnceValue(func() error {
+	path, err := Library()
+	if err != nil {
+		return err
+	}
+	onnxruntime.SetSharedLibraryPath(path)
+	if err := onnxruntime.InitializeEnvironment(onnxruntime.WithLogLevelError()); err != nil {
+		reason := err.Error()
+		if strings.Contains(reason, "setting ORT API base") {
+			reason = fmt.Sprintf("%s is too old: version 1.24 or newer is needed", path)
+		}
+		return &MissingError{"ONNX Runtime", reason, howToInstall}
+	}
+	return nil
+})
+
+// Available says why ONNX Runtime cannot be used; nil when it can. The library is loaded once in the life of a process.
+func Available() error { return environment() }
+
+// Version is that of the library in use.
+func Version() (string, error) {
+	if err := Available(); err != nil {
+		return "", err
+	}
+	return onnxruntime.GetVersion(), nil
+}
+
+// CUDA says why the CUDA execution provider cannot be used on a device; nil when it can.
+func CUDA(device int) error {
+	if err := Available(); err != nil {
+		return err
+	}
+	o, err := onnxruntime.NewSessionOptions()
+	if err != nil {
+		return err
+	}
+	defer o.Destroy()
+	return useCUDA(o, device)
+}
+
+// useCUDA asks for the provider. Updating its options, not appending it, tells the real reason when it is missing.
+func useCUDA(o *onnxruntime.SessionOptions, device int) error {
+	missing := func(err error) error {
+		return &MissingError{"the CUDA execution provider", err.Error(),
+			"install CUDA and a library with the provider ('cnnkit runtime install --cuda'), or use --provider cpu"}
+	}
+	cuda, err := onnxruntime.NewCUDAProviderOptions()
+	if err != nil {
+		return missing(err)
+	}
+	defer cuda.Destroy()
+	if err := cuda.Update(map[string]string{"device_id": fmt.Sprint(device)}); err != nil {
+		return missing(err)
+	}
+	if err := o.AppendExecutionProviderCUDA(cuda); err != nil {
+		return missing(err)
+	}
+	return nil
+}
+
+// Backend is an ONNX Runtime session.
+type Backend struct {
+	session *onnxruntime.DynamicAdvancedSession
+	inputs  []string
+	outputs []string
+	single  bool // every output is of a type that ONNX Runtime may allocate
+	mu      sync.RWMutex
+	closed  bool
+}
+
+// Open hands ONNX Runtime a model that onnxio/check has passed.
+func Open(m *onnxio.Model, opt Options) (*Backend, error) {
+	if err := Available(); err != nil {
+		return nil, err
+	}
+	if m.IRVersion > MaxIRVersion {
+		return nil, &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("IR version %d; ONNX Runtime here reads up to %d", m.IRVersion, MaxIRVersion)}
+	}
+	b := &Backend{}
+	for _, v := range m.Graph.Inputs {
+		if m.Graph.Initializer(v.Name) == nil {
+			b.inputs = append(b.inputs, v.Name)
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		b.outputs = append(b.outputs, v.Name)
+	}
+	if len(b.inputs) == 0 || len(b.outputs) == 0 {
+		return nil, &onnxio.UnsupportedError{Op: "model", Reason: "a model needs an input and an output"}
+	}
+	o, err := sessionOptions(opt)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Destroy()
+	b.session, err = create(m, b.inputs, b.outputs, o)
+	return b, err
+}
+
+func sessionOptions(opt Options) (*onnxruntime.SessionOptions, error) {
+	o, err := onnxruntime.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	steps := []func() error{
+		func() error { return o.SetIntraOpNumThreads(opt.Threads) },
+		func() error { return o.SetInterOpNumThreads(1) },
+		func() error { return o.SetLogSeverityLevel(onnxruntime.LoggingLevelError) },
+	}
+	if opt.Profile != "" {
+		steps = append(steps, func() error { return o.EnableProfiling(opt.Profile) })
+	}
+	if opt.CUDA >= 0 {
+		steps = append(steps, func() error { return useCUDA(o, opt.CUDA) })
+	}
+	for _, s := range steps {
+		if err := s(); err != nil {
+			o.Destroy()
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// create encodes the model; one beyond protobuf's 2 GB goes by a file with external data.
+func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*onnxruntime.DynamicAdvancedSession, error) {
+	total := 0
+	for _, t := range m.Graph.Initializers {
+		total += len(t.Raw)
+	}
+	if total < 1<<31-1<<24 {
+		data, err := onnxio.Encode(m)
+		if err != nil {
+			return nil, err
+		}
+		return onnxruntime.NewDynamicAdvancedSessionWithONNXData(data, in, out, o)
+	}
+	dir, err := os.MkdirTemp("", "cnnkit-ort-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "model.onnx")
+	if err := onnxio.Save(path, m); err != nil {
+		return nil, err
+	}
+	return onnxruntime.NewDynamicAdvancedSession(path, in, out, o)
+}
+
+// Run implements the session. ONNX Runtime reads the inputs where they are and allocates the outputs.
+func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return nil, errors.New("the session is closed")
+	}
+	values := make([]onnxruntime.Value, len(b.inputs))
+	defer destroy(values)
+	for i, name := range b.inputs {
+		v, err := wrap(in[name])
+		if err != nil {
+			return nil, fmt.Errorf("input %q: %w", name, err)
+		}
+		values[i] = v
+	}
+	outputs := make([]onnxruntime.Value, len(b.outputs))
+	if err := b.run(ctx, values, outputs); err != nil {
+		return nil, err
+	}
+	defer destroy(outputs)
+	out := make(map[string]*onnxio.Tensor, len(outputs))
+	for i, v := range outputs {
+		t, err := unwrap(v)
+		if err != nil {
+			return nil, fmt.Errorf("output %q: %w", b.outputs[i], err)
+		}
+		t.Name = b.outputs[i]
+		out[t.Name] = t
+	}
+	return out, nil
+}
+
+// run ends the call when the context ends, where there is a context that can end.
+func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
+	if ctx.Done() == nil {
+		return b.session.Run(in, out)
+	}
+	o, err := onnxruntime.NewRunOptions()
+	if err != nil {
+		return err
+	}
+	defer o.Destroy()
+	stop := context.AfterFunc(ctx, func() { _ = o.Terminate() })
+	err = b.session.RunWithOptions(in, out, o)
+	if !stop() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// Close releases the session; a profile is written now.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	return b.session.Destroy()
+}
+
+func destroy(values []onnxruntime.Value) {
+	for _, v := range values {
+		if v != nil {
+			_ = v.Destroy()
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/runtime/native"
+	"github.com/cnnkit/cnnkit/runtime/onnxgo"
+	"github.com/cnnkit/cnnkit/runtime/ort"
+)
+
+// Engine names what runs a model.
+type Engine string
+
+// The engines. Auto takes ORT when its library is found, else Native; Session.Engine says which.
+const (
+	Auto   Engine = "auto"
+	Native Engine = "native"
+	ORT    Engine = "ort"
+	OnnxGo Engine = "onnxgo"
+)
+
+// Engines lists the engines that ParseEngine knows.
+func Engines() []string { return []string{"auto", "native", "ort", "onnxgo"} }
+
+// ParseEngine is the engine of that name.
+func ParseEngine(name string) (Engine, error) {
+	for _, e := range Engines() {
+		if e == name {
+			return Engine(name), nil
+		}
+	}
+	return "", fmt.Errorf("no engine %q: known are %s", name, strings.Join(Engines(), ", "))
+}
+
+// MissingError says that a component is not there: ONNX Runtime's library, or its CUDA execution provider.
+type MissingError = ort.MissingError
+
+// Session runs one model. It is safe for concurrent use; Close waits for no running call.
+type Session interface {
+	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
+	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
+	// Inputs describes what Run takes, with symbolic dimensions.
+	Inputs() []*onnxio.ValueInfo
+	// Outputs describes what Run gives.
+	Outputs() []*onnxio.ValueInfo
+	// Metadata is the model's metadata_props.
+	Metadata() map[string]string
+	// Engine is what runs the model; never Auto.
+	Engine() Engine
+	// Close releases what the session holds.
+	Close() error
+}
+
+// Option changes how a model is opened.
+type Option func(*config)
+
+type config struct {
+	engine  Engine
+	threads int
+	cuda    int // device, -1: CPU
+	profile string
+}
+
+// WithEngine chooses the engine; the default is Auto.
+func WithEngine(e Engine) Option { return func(c *config) { c.engine = e } }
+
+// WithThreads bounds the threads of one Run; 0 is as many as the process may use.
+func WithThreads(n int) Option { return func(c *config) { c.threads = n } }
+
+// WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening fails with
+// ONNX Runtime's reason.
+func WithCUDA(device int) Option { return func(c *config) { c.cuda = device } }
+
+// WithProfile lets ONNX Runtime write a profile, which it does at Close, to a file whose name starts so.
+func WithProfile(prefix string) Option { return func(c *config) { c.profile = prefix } }
+
+// Open loads, checks and opens a model file.
+func Open(path string, opts ...Option) (Session, error) {
+	m, err := onnxio.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := OpenModel(m, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// backend is what the engines' packages give.
+type backend interface {
+	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
+	Close() error
+}
+
+// OpenModel checks and opens a model. The model must not be changed while the session is open.
+func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
+	c := config{engine: Auto, cuda: -1}
+	for _, o := range opts {
+		o(&c)
+	}
+	if c.engine == Auto {
+		if c.engine = Native; c.cuda >= 0 || ort.Available() == nil {
+			c.engine = ORT
+		}
+	}
+	if c.cuda >= 0 && c.engine != ORT {
+		return nil, fmt.Errorf("engine %s runs on the CPU: CUDA needs engine ort", c.engine)
+	}
+	if err := check.Model(m); err != nil {
+		return nil, err
+	}
+	var b backend
+	var err error
+	switch c.engine {
+	case Native:
+		b, err = native.Open(m, native.Options{Threads: c.threads})
+	case ORT:
+		b, err = ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
+	case OnnxGo:
+		b, err = onnxgo.Open(m)
+	default:
+		return nil, fmt.Errorf("no engine %q: known are %s", c.engine, strings.Join(Engines(), ", "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newSession(m, c.engine, b), nil
+}
+
+type session struct {
+	engine   Engine
+	inputs   []*onnxio.ValueInfo
+	outputs  []*onnxio.ValueInfo
+	metadata map[string]string
+	backend
+}
+
+func newSession(m *onnxio.Model, e Engine, b backend) *session {
+	s := &session{engine: e, outputs: m.Graph.Outputs, metadata: map[string]string{}, backend: b}
+	for _, v := range m.Graph.Inputs {
+		if m.Graph.Initializer(v.Name) == nil {
+			s.inputs = append(s.inputs, v)
+		}
+	}
+	for _, p := range m.Metadata {
+		s.metadata[p.Key] = p.Value
+	}
+	return s
+}
+
+func (s *session) Inputs() []*onnxio.ValueInfo  { return s.inputs }
+func (s *session) Outputs() []*onnxio.ValueInfo { return s.outputs }
+func (s *session) Metadata() map[string]string  { return s.metadata }
+func (s *session) Engine() Engine               { return s.engine }
+
+// Run checks the inputs, so that every engine complains in the same words.
+func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	symbols := map[string]int64{}
+	for _, want := range s.inputs {
+		t := in[want.Name]
+		if t == nil {
+			return nil, fmt.Errorf("input %q is missing: the model takes %s", want.Name, s.wanted())
+		}
+		if err := fits(want, t, symbols); err != nil {
+			return nil, err
+		}
+	}
+	if len(in) > len(s.inputs) {
+		return nil, fmt.Errorf("the model takes %s, not %s", s.wanted(), strings.Join(names(in), ", "))
+	}
+	return s.backend.Run(ctx, in)
+}
+
+func (s *session) wanted() string {
+	var out []string
+	for _, v := range s.inputs {
+		out = append(out, fmt.Sprintf("%q %s %s", v.Name, v.Type.Elem, shapeText(v.Type)))
+	}
+	return strings.Join(out, ", ")
+}
+
+func names(in map[string]*onnxio.Tensor) []string {
+	var out []string
+	for name := range in {
+		out = append(out, name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// fits compares a tensor with the declared type; a symbolic dimension must be the same wherever its name stands.
+func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) error {
+	typ := want.Type
+	bad := typ != nil && t.Type != typ.Elem
+	if typ != nil && typ.HasShape && !bad {
+		bad = len(t.Dims) != len(typ.Shape)
+		for i := 0; !bad && i < len(t.Dims); i++ {
+			d := typ.Shape[i]
+			switch {
+			case d.Known():
+				bad = d.Value != t.Dims[i]
+			case d.Param != "":
+				if n, ok := symbols[d.Param]; ok && n != t.Dims[i] {
+					bad = true
+				}
+				symbols[d.Param] = t.Dims[i]
+			}
+		}
+	}
+	if !bad {
+		return nil
+	}
+	return fmt.Errorf("input %q is %s %v: the model takes %s %s", want.Name, t.Type, t.Dims, typ.Elem, shapeText(typ))
+}
+
+func shapeText(t *onnxio.Type) string {
+	if t == nil || !t.HasShape {
+		return "of any shape"
+	}
+	parts := make([]string, len(t.Shape))
+	for i, d := range t.Shape {
+		switch {
+		case d.Param != "":
+			parts[i] = d.Param
+		case d.Value < 0:
+			parts[i] = "?"
+		default:
+			parts[i] = fmt.Sprint(d.Value)
+		}
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}
