@@ -1,4 +1,4 @@
-//go:build !amd64 || purego || !asm
+//go:build !amd64 || purego
 
 package kernels
 
@@ -12,6 +12,7 @@ func gradDepth() int { return 16 }
 func convTiles(p int, a *tile)                                             { convTilesGo(p, a) }
 func gradTiles(k int, a *gradTile)                                         { gradTilesGo(k, a) }
 func transpose(dst, src []float32, rows, cols int)                         { transposeGo(dst, src, rows, cols) }
+func scatter(dst, src []float32, stride, n, cols int)                      { scatterGo(dst, src, stride, n, cols) }
 func gather(dst, src []float32, stride, n, cols int)                       { gatherGo(dst, src, stride, n, cols) }
 func maxPairs(y, a, b []float32)                                           { maxPairsGo(y, a, b) }
 func maxPairsBackward(da, db, a, b, y, dy []float32)                       { maxPairsBackwardGo(da, db, a, b, y, dy) }

@@ -129,3 +129,12 @@ func gatherGo(dst, src []float32, stride, n, cols int) {
 		}
 	}
 }
+
+// scatterGo writes dst[o*stride+i] = src[i*16+o] for i < n, o < cols.
+func scatterGo(dst, src []float32, stride, n, cols int) {
+	for o := range cols {
+		for i := range dst[o*stride:][:n] {
+			dst[o*stride+i] = src[i*Block+o]
+		}
+	}
+}

@@ -42,7 +42,11 @@ func (r *Reorder) ToPlain(chunk int, nchw, src []float32) {
 	dst := nchw[(n*l.C+b*l.Lanes)*area:]
 	for h := range l.H {
 		row := src[l.at(n, b, h, 0):][:l.W*l.Lanes]
-		for c := range l.real(b) {
+		if l.Lanes == Block {
+			scatter(dst[h*l.W:], row, area, l.W, l.real(b))
+			continue
+		}
+		for c := range l.C {
 			to := dst[c*area+h*l.W:][:l.W]
 			for w := range to {
 				to[w] = row[w*l.Lanes+c]

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Offsets of the fields of kernels.tile and kernels.gradTile.
+const (
+	tileY, tileX, tileW, tileBias, tileRes = 0, 24, 48, 72, 96
+	tileRuns, tileRunsLen                  = 120, 128
+	tileXStride, tileYStride               = 144, 152
+	tileN, tileRelu                        = 160, 168
+
+	gradDW, gradX, gradDY   = 0, 24, 48
+	gradRows, gradCols      = 72, 80
+	gradXStride, gradXRow   = 88, 96
+	gradDYStride, gradDYRow = 104, 112
+)
+
+func (g *gen) convolution() {
+	for p := 1; p <= g.pixels; p++ {
+		g.convTile(p)
+	}
+}
+
+// group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}.
+const group = 7
+
+// pixels addresses the pixels of a tile.
+type pixels struct {
+	bases     []reg.GPVirtual
+	s, s3, s5 reg.GPVirtual
+}
+
+func (x pixels) at(i, disp int) Mem {
+	m := Mem{Base: x.bases[i/group], Disp: disp}
+	switch i % group {
+	case 1, 2, 4:
+		m.Index, m.Scale = x.s, uint8(i%group)
+	case 3:
+		m.Index, m.Scale = x.s3, 1
+	case 5:
+		m.Index, m.Scale = x.s5, 1
+	case 6:
+		m.Index, m.Scale = x.s3, 2
+	}
+	return m
+}
+
+// convTile emits the tile of p pixels by 16 output channels: the sums stay in registers while the runs go by.
+func (g *gen) convTile(p int) {
+	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
+		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of 16,", p), "",
+		"\ty[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )", "",
+		"where k' counts on through the runs. It moves y, x and res and counts n down.")
+	label := func(s string) string { return s }
+	nv := g.vectors()
+	a := g.arg("a")
+	x := pixels{s: g.GP64(), s3: g.GP64(), s5: g.GP64()}
+	for range (p + group - 1) / group {
+		x.bases = append(x.bases, g.GP64())
+	}
+	g.MOVQ(at(a, tileXStride), x.s)
+	g.SHLQ(U8(2), x.s)
+	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 2}, x.s3)
+	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 4}, x.s5)
+	acc := g.vecs(p * nv)
+
+	g.Label(label("tile"))
+	g.startSums(a, acc)
+	w, runs, many, count := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	g.MOVQ(at(a, tileW), w)
+	g.MOVQ(at(a, tileRuns), runs)
+	g.MOVQ(at(a, tileRunsLen), many)
+	g.TESTQ(many, many)
+	g.JZ(LabelRef("finish"))
+
+	g.Label("run")
+	g.MOVQ(at(runs, 0), x.bases[0])
+	g.SHLQ(U8(2), x.bases[0])
+	g.ADDQ(at(a, tileX), x.bases[0])
+	for i := 1; i < len(x.bases); i++ {
+		g.LEAQ(Mem{Base: x.bases[i-1], Index: x.s5, Scale: 1}, x.bases[i])
+		g.LEAQ(Mem{Base: x.bases[i], Index: x.s, Scale: 2}, x.bases[i])
+	}
+	g.MOVQ(at(runs, 8), count)
+	const unroll = 4
+	step := func(n int) {
+		for k := range n {
+			g.products(x, w, acc, p, k)
+		}
+		for _, b := range x.bases {
+			g.ADDQ(U32(4*n), b)
+		}
+		g.ADDQ(U32(4*block*n), w)
+	}
+	g.SUBQ(Imm(unroll), count)
+	g.JL(LabelRef("rest"))
+	g.Label("four")
+	step(unroll)
+	g.SUBQ(Imm(unroll), count)
+	g.JGE(LabelRef("four"))
+	g.Label("rest")
+	g.ADDQ(Imm(unroll), count)
+	g.JZ(LabelRef("next"))
+	g.Label("one")
+	step(1)
+	g.DECQ(count)
+	g.JNZ(LabelRef("one"))
+	g.Label("next")
+	g.ADDQ(Imm(16), runs)
+	g.DECQ(many)
+	g.JNZ(LabelRef("run"))
+
+	g.Label("finish")
+	g.storeSums(a, acc, x.s, p)
+	g.DECQ(at(a, tileN))
+	g.JNZ(LabelRef("tile"))
+	g.ret()
+}
+
+// startSums sets the sums to the bias or to zero.
+func (g *gen) startSums(a reg.Register, acc []reg.VecVirtual) {
+	nv := g.vectors()
+	bias := g.GP64()
+	g.MOVQ(at(a, tileBias), bias)
+	g.TESTQ(bias, bias)
+	g.JZ(LabelRef("zero"))
+	for i, v := range acc {
+		g.VMOVUPS(at(bias, i%nv*g.lanes*4), v)
+	}
+	g.JMP(LabelRef("begin"))
+	g.Label("zero")
+	for _, v := range acc {
+		g.zero(v)
+	}
+	g.Label("begin")
+}
+
+// products adds one row of weights times one float of each pixel.
+func (g *gen) products(x pixels, w reg.Register, acc []reg.VecVirtual, p, k int) {
+	if g.lanes == 16 {
+		row := g.vec()
+		g.VMOVUPS(at(w, 64*k), row)
+		for i := range p {
+			g.VFMADD231PS_BCST(x.at(i, 4*k), row, acc[i])
+		}
+		return
+	}
+	lo, hi := g.vec(), g.vec()
+	g.VMOVUPS(at(w, 64*k), lo)
+	g.VMOVUPS(at(w, 64*k+32), hi)
+	for i := range p {
+		v := g.vec()
+		g.VBROADCASTSS(x.at(i, 4*k), v)
+		g.VFMADD231PS(lo, v, acc[2*i])
+		g.VFMADD231PS(hi, v, acc[2*i+1])
+	}
+}
+
+// storeSums adds the residual, clips and stores, and moves on to the next tile.
+func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, xBytes reg.Register, p int) {
+	nv := g.vectors()
+	stride, to := g.GP64(), g.GP64()
+	g.MOVQ(at(a, tileYStride), stride)
+	g.SHLQ(U8(2), stride)
+	each := func(f func(m Mem, v reg.VecVirtual)) {
+		for i := range p {
+			for j := range nv {
+				f(at(to, j*g.lanes*4), acc[i*nv+j])
+			}
+			g.ADDQ(stride, to)
+		}
+	}
+	g.MOVQ(at(a, tileRes), to)
+	g.TESTQ(to, to)
+	g.JZ(LabelRef("clip"))
+	each(func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
+	g.MOVQ(to, at(a, tileRes))
+	g.Label("clip")
+	g.CMPQ(at(a, tileRelu), Imm(0))
+	g.JE(LabelRef("store"))
+	zero := g.vec()
+	g.zero(zero)
+	for _, v := range acc {
+		g.VMAXPS(zero, v, v) // zero where v is NaN
+	}
+	g.Label("store")
+	g.MOVQ(at(a, tileY), to)
+	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
+	g.MOVQ(to, at(a, tileY))
+	g.MOVQ(xBytes, to)
+	g.IMUL3Q(U32(p), to, to)
+	g.ADDQ(to, at(a, tileX))
+}
+
+func (g *gen) gradient() {
+	for k := 1; k <= g.depth; k++ {
+		g.gradTile(k)
+	}
+}
+
+// gradTile emits the tile of k floats of x by 16 lanes of dy: the sums stay in registers while the pixels go by.
+func (g *gen) gradTile(k int) {
+	g.text(fmt.Sprintf("gradTile%d", k), "func(a *gradTile)",
+		fmt.Sprintf("computes, for t < %d and every lane o of 16,", k), "",
+		"\tdw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]")
+	nv := g.vectors()
+	a := g.arg("a")
+	acc := g.vecs(k * nv)
+	dw := g.GP64()
+	each := func(f func(m Mem, v reg.VecVirtual)) {
+		g.MOVQ(at(a, gradDW), dw)
+		for i, v := range acc {
+			f(at(dw, i*g.lanes*4), v)
+		}
+	}
+	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
+	rowX, rowDY, rows := g.GP64(), g.GP64(), g.GP64()
+	stepX, stepDY := g.GP64(), g.GP64()
+	g.MOVQ(at(a, gradX), rowX)
+	g.MOVQ(at(a, gradDY), rowDY)
+	g.MOVQ(at(a, gradRows), rows)
+	g.MOVQ(at(a, gradXStride), stepX)
+	g.SHLQ(U8(2), stepX)
+	g.MOVQ(at(a, gradDYStride), stepDY)
+	g.SHLQ(U8(2), stepDY)
+	x, dy, cols := g.GP64(), g.GP64(), g.GP64()
+	pixel := func() {
+		d := g.vecs(nv)
+		for j := range d {
+			g.VMOVUPS(at(dy, j*g.lanes*4), d[j])
+		}
+		for t := range k {
+			if g.lanes == 16 {
+				g.VFMADD231PS_BCST(at(x, 4*t), d[0], acc[t])
+				continue
+			}
+			v := g.vec()
+			g.VBROADCASTSS(at(x, 4*t), v)
+			g.VFMADD231PS(d[0], v, acc[2*t])
+			g.VFMADD231PS(d[1], v, acc[2*t+1])
+		}
+		g.ADDQ(stepX, x)
+		g.ADDQ(stepDY, dy)
+	}
+	g.Label("row")
+	g.MOVQ(rowX, x)
+	g.MOVQ(rowDY, dy)
+	g.MOVQ(at(a, gradCols), cols)
+	g.SUBQ(Imm(2), cols)
+	g.JL(LabelRef("last"))
+	g.Label("two")
+	pixel()
+	pixel()
+	g.SUBQ(Imm(2), cols)
+	g.JGE(LabelRef("two"))
+	g.Label("last")
+	g.ADDQ(Imm(2), cols)
+	g.JZ(LabelRef("next"))
+	pixel()
+	g.Label("next")
+	for _, r := range []struct {
+		row   reg.Register
+		field int
+	}{{rowX, gradXRow}, {rowDY, gradDYRow}} {
+		g.MOVQ(at(a, r.field), cols)
+		g.LEAQ(Mem{Base: r.row, Index: cols, Scale: 4}, r.row)
+	}
+	g.DECQ(rows)
+	g.JNZ(LabelRef("row"))
+	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
+	g.ret()
+}

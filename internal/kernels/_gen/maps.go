@@ -1,0 +1,4 @@
+package main
+
+func (g *gen) maps() {}
+func (g *gen) flat() {}
