@@ -263,6 +263,8 @@ func TestNormGradients(t *testing.T) {
 		norm("LayerNormalization", 21, []int64{7, 2}, []int64{7, 2}, axis(0)),
 		withStats,
 		norm("RMSNormalization", 23, []int64{2, 3, 5}, []int64{5}),
+		norm("RMSNormalization", 23, []int64{2, 3, 5}, []int64{5}, axis(1)),
+		norm("LayerNormalization", 21, []int64{2, 3, 5}, []int64{1}, axis(1)),
 		norm("RMSNormalization", 23, []int64{2, 3, 5}, []int64{3, 5}, axis(-2)),
 		lrn(3, 2, 5, 2, 3), lrn(4, 1, 7, 2), lrn(1, 2, 3), lrn(9, 1, 4, 3),
 		lp(1, 1, 2, 3, 5), lp(2, -1, 2, 3, 5), lp(2, 0, 7, 1),

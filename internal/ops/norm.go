@@ -108,7 +108,7 @@ func inferRows(c *Infer) error {
 		}
 		for i := 1; i < len(c.In); i++ {
 			if s, ok := c.In[i].Dims(); ok {
-				if n, err := onnxio.CheckedBytes(onnxio.Uint8, s); err != nil || n != int64(r.count) && n != 1 {
+				if !r.fits(dims, s) {
 					return c.Node.Errorf("%s %s with input %s", c.Node.Def.Inputs[i].Name, dimsText(s), dimsText(dims))
 				}
 			}
@@ -159,12 +159,23 @@ func rowMoments[T floating](r *rowNorm, x []T) (mean, inv float64) {
 	return mean, 1 / math.Sqrt(sum/float64(len(x))+r.eps)
 }
 
-// broadcastAt is element i of scale or bias, which may be a single number.
-func broadcastAt[T floating](r *rowNorm, v []T, i int) (at int) {
-	if len(v) == 1 {
-		return 0
+// fits reports whether scale or bias of shape s serves an input of shape x: as many elements as there are, one for
+// all, or for rows of trailing dimensions the last ones of x, which are repeated.
+func (r *rowNorm) fits(x, s []int64) bool {
+	n, err := onnxio.CheckedBytes(onnxio.Uint8, s)
+	if err != nil {
+		return false
 	}
-	return i / r.inner % r.count
+	for len(s) > 0 && s[0] == 1 {
+		s = s[1:]
+	}
+	suffix := r.inner == 1 && len(s) <= len(x) && r.size%max(int(n), 1) == 0 && equal(s, x[len(x)-len(s):])
+	return n == 1 || n == int64(r.count) || n > 0 && suffix
+}
+
+// broadcastAt is where scale or bias v has what belongs to element i.
+func broadcastAt[T floating](r *rowNorm, v []T, i int) (at int) {
+	return i / r.inner % min(r.count, len(v))
 }
 
 func evalRows[T floating](c *Eval) error {
@@ -174,8 +185,10 @@ func evalRows[T floating](c *Eval) error {
 		return err
 	}
 	scale, bias := onnxio.Data[T](c.In[1]), optional[T](c, 2)
-	if (len(scale) != r.count && len(scale) != 1) || (bias != nil && len(bias) != r.count && len(bias) != 1) {
-		return c.Node.Errorf("input %s with scale of %d and bias of %d elements where %d are wanted", dimsText(x.Dims), len(scale), len(bias), r.count)
+	for i := 1; i < len(c.In); i++ {
+		if c.Has(i) && !r.fits(x.Dims, c.In[i].Dims) {
+			return c.Node.Errorf("%s %s with input %s", c.Node.Def.Inputs[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
+		}
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
 	if err != nil {
@@ -276,7 +289,7 @@ func evalRowsGrad[T floating](c *Eval) error {
 	r := rowNorm{size: int(n.Int("size", 1)), inner: int(n.Int("inner", 1)), count: int(n.Int("count", 1)),
 		rms: n.Int("rms", 0) != 0, eps: float64(n.Float("epsilon", 1e-5))}
 	if !equal(dy.Dims, x.Dims) || r.size < 1 || r.inner < 1 || r.count < 1 || sizeOf(x.Dims)%r.size != 0 ||
-		(s.Size() != int64(r.count) && s.Size() != 1) {
+		!r.fits(x.Dims, s.Dims) {
 		return n.Errorf("dy %s, x %s, scale %s in rows of %d", dimsText(dy.Dims), dimsText(x.Dims), dimsText(s.Dims), r.size)
 	}
 	r.rows = sizeOf(x.Dims) / r.size
