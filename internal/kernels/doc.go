@@ -19,4 +19,4 @@
 // use; the environment variable CNNKIT_CPU (avx512, avx2 or go) or the build tag purego forces one.
 package kernels
 
-//go:generate go -C _gen run . -out ../micro_amd64.s -stubs ../micro_amd64.go -pkg kernels
+//go:generate go -C _gen run . -asm ../micro_amd64.s -go ../micro_amd64.go

@@ -79,6 +79,30 @@ func gradTilesGo(k int, a *gradTile) {
 	}
 }
 
+// check panics where the call would leave a slice: the assembly does not look.
+func (a *tile) check(p int) {
+	last := a.n*p - 1
+	k := 0
+	for _, r := range a.runs {
+		_ = a.x[r.offset : r.offset+last*a.xStride+r.length]
+		k += r.length
+	}
+	_ = a.w[:k*Block]
+	_ = a.y[last*a.yStride:][:Block]
+	if a.res != nil {
+		_ = a.res[last*a.yStride:][:Block]
+	}
+	if a.bias != nil {
+		_ = a.bias[:Block]
+	}
+}
+
+func (a *gradTile) check(k int) {
+	_ = a.dw[:k*Block]
+	_ = a.x[(a.rows-1)*a.xRow+(a.cols-1)*a.xStride:][:k]
+	_ = a.dy[(a.rows-1)*a.dyRow+(a.cols-1)*a.dyStride:][:Block]
+}
+
 // widths splits a row of n pixels into tiles of nearly equal width, at most most: first tiles of a pixels, then tiles
 // of b = a-1.
 func widths(n, most int) (a, countA, b, countB int) {
@@ -88,8 +112,22 @@ func widths(n, most int) (a, countA, b, countB int) {
 	return b + 1, countA, b, tiles - countA
 }
 
+// mostProducts bounds the multiplications of one call of the inner loop, which cannot be preempted: about 70 us.
+const mostProducts = 4 << 20
+
 // rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
 func rowOfTiles(n int, a *tile) {
+	if most := max(tileWidth(), mostProducts/max(1, len(a.w))); n > most {
+		b := *a
+		for done := 0; done < n; done += most {
+			b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
+			if a.res != nil {
+				b.res = a.res[done*a.yStride:]
+			}
+			rowOfTiles(min(most, n-done), &b)
+		}
+		return
+	}
 	wide, countWide, narrow, countNarrow := widths(n, tileWidth())
 	if countWide > 0 {
 		b := *a

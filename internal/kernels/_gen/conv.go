@@ -56,7 +56,6 @@ func (g *gen) convTile(p int) {
 		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of 16,", p), "",
 		"\ty[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )", "",
 		"where k' counts on through the runs. It moves y, x and res and counts n down.")
-	label := func(s string) string { return s }
 	nv := g.vectors()
 	a := g.arg("a")
 	x := pixels{s: g.GP64(), s3: g.GP64(), s5: g.GP64()}
@@ -69,7 +68,7 @@ func (g *gen) convTile(p int) {
 	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 4}, x.s5)
 	acc := g.vecs(p * nv)
 
-	g.Label(label("tile"))
+	g.Label("tile")
 	g.startSums(a, acc)
 	w, runs, many, count := g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	g.MOVQ(at(a, tileW), w)

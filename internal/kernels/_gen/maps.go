@@ -1,4 +1,273 @@
 package main
 
-func (g *gen) maps() {}
-func (g *gen) flat() {}
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The routines of this file walk n > 0 blocks of 16 lanes.
+
+func (g *gen) maps() {
+	g.sumLanes()
+	g.sumSquares()
+	g.sumProducts()
+	g.normalize()
+	g.normalizeBackward()
+	g.maxPairs()
+	g.maxPairsBackward()
+	if g.lanes == 8 {
+		g.transpose8()
+	}
+}
+
+// args loads arguments into registers.
+func (g *gen) args(names ...string) []reg.Register {
+	r := make([]reg.Register, len(names))
+	for i, n := range names {
+		r[i] = g.arg(n)
+	}
+	return r
+}
+
+// each emits f for the vectors of a block; disp is a vector's offset in bytes.
+func (g *gen) each(f func(j, disp int)) {
+	for j := range g.vectors() {
+		f(j, j*g.lanes*4)
+	}
+}
+
+// load fills the vectors of n blocks.
+func (g *gen) load(from reg.Register, n int) []reg.VecVirtual {
+	v := g.vecs(n * g.vectors())
+	for i := range v {
+		g.VMOVUPS(at(from, i*g.lanes*4), v[i])
+	}
+	return v
+}
+
+func (g *gen) store(v []reg.VecVirtual, to reg.Register) {
+	for i := range v {
+		g.VMOVUPS(v[i], at(to, i*g.lanes*4))
+	}
+}
+
+// loop emits body n times and moves the pointers on by a block, or by as many blocks as given.
+func (g *gen) loop(n reg.Register, body func(), pointers ...reg.Register) {
+	g.Label("loop")
+	body()
+	for _, p := range pointers {
+		g.ADDQ(U32(block*4), p)
+	}
+	g.DECQ(n)
+	g.JNZ(LabelRef("loop"))
+}
+
+// less is VCMPPS's ordered, quiet "less than"; equal its "equal", differ its negation.
+const (
+	less   = 0x11
+	equal  = 0x00
+	differ = 0x04
+)
+
+// where keeps v where 0 < mask and clears it elsewhere.
+func (g *gen) where(mask Mem, zero, v reg.VecVirtual) {
+	if g.lanes == 16 {
+		k := g.K()
+		g.VCMPPS(Imm(less), mask, zero, k)
+		g.VMOVAPS_Z(v, k, v)
+		return
+	}
+	m := g.vec()
+	g.VCMPPS(Imm(less), mask, zero, m)
+	g.VANDPS(m, v, v)
+}
+
+// take moves give to taken where v equals top; elsewhere taken is zero and give stays.
+func (g *gen) take(v Mem, top, give, taken reg.VecVirtual) {
+	if g.lanes == 16 {
+		same, other := g.K(), g.K()
+		g.VCMPPS(Imm(equal), v, top, same)
+		g.VCMPPS(Imm(differ), v, top, other)
+		g.VMOVAPS_Z(give, same, taken)
+		g.VMOVAPS_Z(give, other, give)
+		return
+	}
+	m := g.vec()
+	g.VCMPPS(Imm(equal), v, top, m)
+	g.VANDPS(give, m, taken)
+	g.VANDNPS(give, m, give)
+}
+
+func (g *gen) or(a Op, b, dst reg.VecVirtual) {
+	if g.lanes == 16 {
+		g.VPORD(a, b, dst)
+	} else {
+		g.VORPS(a, b, dst)
+	}
+}
+
+func (g *gen) sumLanes() {
+	g.text("sumLanes", "func(sums, x *float32, n int)", "adds x[w*16+o] to sums[o], for w < n and o < 16.")
+	a := g.args("sums", "x", "n")
+	sums := g.load(a[0], 1)
+	g.loop(a[2], func() {
+		g.each(func(j, d int) { g.VADDPS(at(a[1], d), sums[j], sums[j]) })
+	}, a[1])
+	g.store(sums, a[0])
+	g.ret()
+}
+
+func (g *gen) sumSquares() {
+	g.text("sumSquares", "func(sums, x, shift *float32, n int)",
+		"adds d = x[w*16+o]-shift[o] to sums[o] and d*d to sums[16+o], for w < n and o < 16.")
+	a := g.args("sums", "x", "shift", "n")
+	sums, shift := g.load(a[0], 2), g.load(a[2], 1)
+	g.loop(a[3], func() {
+		x := g.load(a[1], 1)
+		g.each(func(j, d int) {
+			g.VSUBPS(shift[j], x[j], x[j])
+			g.VADDPS(x[j], sums[j], sums[j])
+			g.VFMADD231PS(x[j], x[j], sums[g.vectors()+j])
+		})
+	}, a[1])
+	g.store(sums, a[0])
+	g.ret()
+}
+
+func (g *gen) sumProducts() {
+	g.text("sumProducts", "func(sums, dy, x, mask, shift *float32, n int)",
+		"adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-shift[o]) to sums[16+o], for w < n and o < 16,",
+		"where mask is nil or mask[w*16+o] > 0.")
+	a := g.args("sums", "dy", "x", "mask", "shift", "n")
+	sums, shift, zero := g.load(a[0], 2), g.load(a[4], 1), g.vec()
+	g.zero(zero)
+	add := func(d []reg.VecVirtual) {
+		x := g.load(a[2], 1)
+		g.each(func(j, disp int) {
+			g.VSUBPS(shift[j], x[j], x[j])
+			g.VADDPS(d[j], sums[j], sums[j])
+			g.VFMADD231PS(x[j], d[j], sums[g.vectors()+j])
+		})
+	}
+	g.loop(a[5], func() {
+		d := g.load(a[1], 1)
+		g.masked(a[3], zero, d)
+		add(d)
+	}, a[1], a[2])
+	g.store(sums, a[0])
+	g.ret()
+}
+
+// masked clears d where mask is not positive, unless mask is nil, and moves mask on.
+func (g *gen) masked(mask reg.Register, zero reg.VecVirtual, d []reg.VecVirtual) {
+	g.TESTQ(mask, mask)
+	g.JZ(LabelRef("all"))
+	g.each(func(j, disp int) { g.where(at(mask, disp), zero, d[j]) })
+	g.ADDQ(U32(block*4), mask)
+	g.Label("all")
+}
+
+func (g *gen) normalize() {
+	g.text("normalize", "func(y, x, res, coef *float32, n, relu int)",
+		"computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,",
+		"factor and bias; res may be nil.")
+	a := g.args("y", "x", "res", "coef", "n", "relu")
+	coef, zero, nv := g.load(a[3], 3), g.vec(), g.vectors()
+	g.zero(zero)
+	g.loop(a[4], func() {
+		v, sum := g.load(a[1], 1), g.vecs(nv)
+		g.each(func(j, d int) {
+			g.VSUBPS(coef[j], v[j], v[j])
+			g.VMOVAPS(coef[2*nv+j], sum[j])
+			g.VFMADD231PS(coef[nv+j], v[j], sum[j])
+		})
+		g.TESTQ(a[2], a[2])
+		g.JZ(LabelRef("clip"))
+		g.each(func(j, d int) { g.VADDPS(at(a[2], d), sum[j], sum[j]) })
+		g.ADDQ(U32(block*4), a[2])
+		g.Label("clip")
+		g.TESTQ(a[5], a[5])
+		g.JZ(LabelRef("store"))
+		g.each(func(j, d int) { g.VMAXPS(zero, sum[j], sum[j]) })
+		g.Label("store")
+		g.store(sum, a[0])
+	}, a[0], a[1])
+	g.ret()
+}
+
+func (g *gen) normalizeBackward() {
+	g.text("normalizeBackward", "func(dx, dy, x, mask, coef *float32, n int)",
+		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where mask is nil or",
+		"positive, else 0; coef holds 16 of each.")
+	a := g.args("dx", "dy", "x", "mask", "coef", "n")
+	coef, zero, nv := g.load(a[4], 4), g.vec(), g.vectors()
+	if g.lanes == 8 { // registers are few: the constants stay in memory
+		coef = nil
+	}
+	c := func(i, j int) Op {
+		if coef == nil {
+			return at(a[4], (i*nv+j)*g.lanes*4)
+		}
+		return coef[i*nv+j]
+	}
+	g.zero(zero)
+	g.loop(a[5], func() {
+		d, v := g.load(a[1], 1), g.load(a[2], 1)
+		g.masked(a[3], zero, d)
+		sum := g.vecs(nv)
+		g.each(func(j, disp int) {
+			g.VSUBPS(c(0, j), v[j], v[j])
+			g.VMOVUPS(c(3, j), sum[j])
+			g.VFMADD231PS(c(2, j), v[j], sum[j])
+			g.VFMADD231PS(c(1, j), d[j], sum[j])
+		})
+		g.store(sum, a[0])
+	}, a[0], a[1], a[2])
+	g.ret()
+}
+
+func (g *gen) maxPairs() {
+	g.text("maxPairs", "func(y, a, b *float32, n int)",
+		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.")
+	p := g.args("y", "a", "b", "n")
+	// VMAXPS gives its second source when one is NaN. Both orders, or-ed, keep every NaN and else change nothing.
+	most := func(m Op, v reg.VecVirtual) {
+		w, r := g.vec(), g.vec()
+		g.VMOVUPS(m, w)
+		g.VMAXPS(w, v, r)
+		g.VMAXPS(v, w, w)
+		g.or(w, r, v)
+	}
+	g.loop(p[3], func() {
+		g.each(func(j, d int) {
+			v := g.vec()
+			g.VMOVUPS(at(p[1], d), v)
+			most(at(p[1], d+block*4), v)
+			most(at(p[2], d), v)
+			most(at(p[2], d+block*4), v)
+			g.VMOVUPS(v, at(p[0], d))
+		})
+	}, p[0], p[1], p[1], p[2], p[2])
+	g.ret()
+}
+
+func (g *gen) maxPairsBackward() {
+	g.text("maxPairsBackward", "func(da, db, a, b, y, dy *float32, n int)",
+		"gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n",
+		"blocks of 16 lanes.")
+	p := g.args("da", "db", "a", "b", "y", "dy", "n")
+	g.loop(p[6], func() {
+		g.each(func(j, d int) {
+			top, give := g.vec(), g.vec()
+			g.VMOVUPS(at(p[4], d), top)
+			g.VMOVUPS(at(p[5], d), give)
+			for i := range 4 {
+				taken := g.vec()
+				disp := d + i%2*block*4
+				g.take(at(p[2+i/2], disp), top, give, taken)
+				g.VMOVUPS(taken, at(p[i/2], disp))
+			}
+		})
+	}, p[0], p[0], p[1], p[1], p[2], p[2], p[3], p[3], p[4], p[5])
+	g.ret()
+}

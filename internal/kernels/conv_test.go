@@ -1,0 +1,282 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// convCase is a convolution by its usual parameters.
+type convCase struct {
+	n, c, h, w, o                            int
+	kh, kw, sh, sw, top, left, bottom, right int
+	dh, dw                                   int
+	moreHalo                                 int
+	small                                    bool // x keeps C lanes
+}
+
+func (c convCase) String() string {
+	return fmt.Sprintf("%d,%d,%dx%d->%d k%dx%d s%d,%d p%d,%d,%d,%d d%d,%d halo+%d small=%v", c.n, c.c, c.h, c.w, c.o, c.kh, c.kw, c.sh, c.sw,
+		c.top, c.left, c.bottom, c.right, c.dh, c.dw, c.moreHalo, c.small)
+}
+
+func square(n, c, size, o, k, stride, pad int) convCase {
+	return convCase{n, c, size, size, o, k, k, stride, stride, pad, pad, pad, pad, 1, 1, 0, false}
+}
+
+func (c convCase) spec() (ConvSpec, bool) {
+	oh := (c.h+c.top+c.bottom-(c.kh-1)*c.dh-1)/c.sh + 1
+	ow := (c.w+c.left+c.right-(c.kw-1)*c.dw-1)/c.sw + 1
+	if c.h+c.top+c.bottom < (c.kh-1)*c.dh+1 || c.w+c.left+c.right < (c.kw-1)*c.dw+1 {
+		return ConvSpec{}, false
+	}
+	hx, hy := ConvHalo(c.kh, c.kw, c.sh, c.sw, c.top, c.left, c.bottom, c.right, c.dh, c.dw)
+	s := ConvSpec{X: plane(c.n, c.c, c.h, c.w, hx+c.moreHalo), Y: plane(c.n, c.o, oh, ow, c.moreHalo),
+		DX: plane(c.n, c.c, c.h, c.w, c.moreHalo), DY: plane(c.n, c.o, oh, ow, hy+c.moreHalo),
+		KH: c.kh, KW: c.kw, StrideH: c.sh, StrideW: c.sw, PadTop: c.top, PadLeft: c.left, DilH: c.dh, DilW: c.dw}
+	if c.small {
+		s.X.Lanes = c.c
+	}
+	return s, true
+}
+
+var convCases = []convCase{
+	square(1, 1, 1, 1, 1, 1, 0),
+	square(2, 16, 8, 16, 3, 1, 1),
+	square(1, 33, 7, 17, 3, 1, 1),
+	square(2, 6, 13, 16, 5, 1, 0),
+	square(3, 17, 5, 3, 1, 1, 0),
+	square(1, 16, 9, 16, 1, 2, 0),
+	square(1, 16, 31, 33, 3, 2, 1),
+	square(1, 3, 19, 8, 7, 2, 3),
+	square(1, 5, 7, 4, 2, 3, 0), // stride > kernel
+	square(1, 16, 29, 16, 3, 1, 1),
+	square(1, 16, 57, 16, 1, 1, 0),
+	{1, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 0, true},
+	{2, 3, 17, 15, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true},
+	{1, 3, 23, 23, 20, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 0, true},
+	{1, 16, 11, 13, 16, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2, 0, false}, // dilated
+	{1, 18, 6, 40, 5, 1, 3, 1, 2, 0, 1, 0, 1, 1, 1, 2, false},
+	{1, 4, 9, 9, 4, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false}, // pads differ
+	square(1, 16, 4, 16, 2, 2, 0),
+}
+
+// wide is a tensor with the magnitude behind every value.
+type wide struct{ v, m []float64 }
+
+func newWide(n int) wide { return wide{make([]float64, n), make([]float64, n)} }
+
+func (w wide) add(i int, v float64) { w.v[i] += v; w.m[i] += math.Abs(v) }
+
+// naive computes y, dx and dw of a convolution, all in plain layout.
+func (c convCase) naive(s ConvSpec, x, w, dy []float32) (y, dx, dw wide) {
+	y, dx, dw = newWide(len(dy)), newWide(len(x)), newWide(len(w))
+	for n := range c.n {
+		for o := range c.o {
+			for p := range s.Y.H * s.Y.W {
+				oh, ow := p/s.Y.W, p%s.Y.W
+				yi := (n*c.o+o)*s.Y.H*s.Y.W + p
+				for i := range c.c {
+					for k := range c.kh * c.kw {
+						h, v := oh*c.sh-c.top+k/c.kw*c.dh, ow*c.sw-c.left+k%c.kw*c.dw
+						if h < 0 || h >= c.h || v < 0 || v >= c.w {
+							continue
+						}
+						xi, wi := ((n*c.c+i)*c.h+h)*c.w+v, (o*c.c+i)*c.kh*c.kw+k
+						y.add(yi, float64(x[xi])*float64(w[wi]))
+						dx.add(xi, float64(dy[yi])*float64(w[wi]))
+						dw.add(wi, float64(x[xi])*float64(dy[yi]))
+					}
+				}
+			}
+		}
+	}
+	return y, dx, dw
+}
+
+func checkConv(t *testing.T, c convCase, r *rand.Rand) {
+	s, ok := c.spec()
+	if !ok {
+		t.Skip("no output")
+	}
+	k, err := NewConv(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
+	y, dx, dw := c.naive(s, x, w, dy)
+	packed := AlignedSlice(k.WeightSize())
+	k.Pack(packed, w)
+	back := make([]float32, len(w))
+	k.Unpack(back, packed)
+	for i := range w {
+		if back[i] != w[i] {
+			t.Fatalf("weight %d is %g after packing, was %g", i, back[i], w[i])
+		}
+	}
+	bx, bdy := toBlocked(s.X, x), toBlocked(s.DY, dy)
+
+	out := guard(s.Y.Size())
+	for i := range k.ForwardChunks() {
+		k.Forward(i, out.s, bx, packed, nil, nil, false)
+	}
+	out.intact(t, "y")
+	zeroElsewhere(t, "y", s.Y, out.s)
+	same(t, "y", toPlain(s.Y, out.s), y.v, y.m)
+	checkEpilogue(t, c, k, bx, packed, y, r)
+
+	if !c.small {
+		flipped, out := AlignedSlice(k.FlipSize()), guard(s.DX.Size())
+		for i := range k.FlipChunks() {
+			k.Flip(i, flipped, packed)
+		}
+		for i := range k.BackwardDataChunks() {
+			k.BackwardData(i, out.s, bdy, flipped, nil, false)
+		}
+		out.intact(t, "dx")
+		zeroElsewhere(t, "dx", s.DX, out.s)
+		same(t, "dx", toPlain(s.DX, out.s), dx.v, dx.m)
+	}
+
+	scratch, sum := guard(k.BackwardWeightsScratch()), guard(k.WeightSize())
+	for i := range k.BackwardWeightsChunks() {
+		k.BackwardWeights(i, scratch.s, bx, bdy)
+	}
+	for i := range k.ReduceWeightsChunks() {
+		k.ReduceWeights(i, sum.s, scratch.s)
+	}
+	scratch.intact(t, "scratch")
+	sum.intact(t, "dw")
+	got := make([]float32, len(w))
+	k.Unpack(got, sum.s)
+	same(t, "dw", got, dw.v, dw.m)
+}
+
+// checkEpilogue compares bias, residual and ReLU.
+func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wide, r *rand.Rand) {
+	res, bias := random(r, len(y.v)), AlignedSlice(k.Y.Blocks()*Block)
+	copy(bias, random(r, c.o))
+	out := guard(k.Y.Size())
+	bres := toBlocked(k.Y, res)
+	for i := range k.ForwardChunks() {
+		k.Forward(i, out.s, bx, packed, bias, bres, true)
+	}
+	want, m := make([]float64, len(y.v)), make([]float64, len(y.v))
+	area := k.Y.H * k.Y.W
+	for i := range want {
+		b, e := float64(bias[i/area%c.o]), float64(res[i])
+		want[i], m[i] = max(0, y.v[i]+b+e), y.m[i]+math.Abs(b)+math.Abs(e)
+	}
+	out.intact(t, "y with epilogue")
+	zeroElsewhere(t, "y with epilogue", k.Y, out.s)
+	same(t, "y with epilogue", toPlain(k.Y, out.s), want, m)
+}
+
+func TestConv(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		for _, c := range convCases {
+			t.Run(c.String(), func(t *testing.T) { checkConv(t, c, rand.New(rand.NewPCG(1, 2))) })
+		}
+	})
+}
+
+func TestConvRandom(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for range 60 {
+			c := randomConv(r)
+			t.Run(c.String(), func(t *testing.T) { checkConv(t, c, r) })
+		}
+	})
+}
+
+func randomConv(r *rand.Rand) convCase {
+	up := func(n int) int { return 1 + r.IntN(n) }
+	c := convCase{n: up(2), c: up(35), h: up(12), w: up(40), o: up(35), kh: up(4), kw: up(4), sh: up(3), sw: up(3), top: r.IntN(3),
+		left: r.IntN(3), bottom: r.IntN(3), right: r.IntN(3), dh: up(2), dw: up(2), moreHalo: r.IntN(2)}
+	c.small = c.c <= 4
+	return c
+}
+
+func TestConvRefuses(t *testing.T) {
+	good, _ := square(1, 16, 8, 16, 3, 1, 1).spec()
+	for name, change := range map[string]func(*ConvSpec){
+		"batch 0":   func(s *ConvSpec) { s.X.N = 0 },
+		"no halo":   func(s *ConvSpec) { s.X.Halo = 0 },
+		"stride 0":  func(s *ConvSpec) { s.StrideW = 0 },
+		"lanes":     func(s *ConvSpec) { s.Y.Lanes = 8 },
+		"no kernel": func(s *ConvSpec) { s.KH = 0 },
+		"dy halo":   func(s *ConvSpec) { s.DY.Halo = 0 },
+		"batches":   func(s *ConvSpec) { s.Y.N = 2 },
+	} {
+		s := good
+		change(&s)
+		if _, err := NewConv(s); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestConvTransposed runs a transposed convolution's forward pass, with bias and ReLU, as backward-data.
+func TestConvTransposed(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 6))
+		c := square(2, 20, 10, 18, 2, 2, 0)
+		s, _ := c.spec()
+		k, err := NewConv(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*4), random(r, c.n*c.o*s.Y.H*s.Y.W)
+		_, dx, _ := c.naive(s, x, w, dy)
+		packed, flipped, bias := AlignedSlice(k.WeightSize()), AlignedSlice(k.FlipSize()), AlignedSlice(32)
+		k.Pack(packed, w)
+		copy(bias, random(r, c.c))
+		for i := range k.FlipChunks() {
+			k.Flip(i, flipped, packed)
+		}
+		out := guard(s.DX.Size())
+		for i := range k.BackwardDataChunks() {
+			k.BackwardData(i, out.s, toBlocked(s.DY, dy), flipped, bias, true)
+		}
+		for i := range dx.v {
+			b := float64(bias[i/(c.h*c.w)%c.c])
+			dx.v[i], dx.m[i] = max(0, dx.v[i]+b), dx.m[i]+math.Abs(b)
+		}
+		out.intact(t, "y")
+		zeroElsewhere(t, "y", s.DX, out.s)
+		same(t, "y", toPlain(s.DX, out.s), dx.v, dx.m)
+	})
+}
+
+func TestConvAllocations(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		s, _ := square(1, 16, 32, 16, 3, 1, 1).spec()
+		k, err := NewConv(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, y, w, f := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(k.WeightSize()), AlignedSlice(k.FlipSize())
+		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
+		noAllocations(t, "Forward", func() { k.Forward(0, y, x, w, nil, nil, true) })
+		noAllocations(t, "Flip", func() { k.Flip(0, f, w) })
+		noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx, dy, f, nil, false) })
+		noAllocations(t, "BackwardWeights", func() { k.BackwardWeights(0, scratch, x, dy) })
+		noAllocations(t, "ReduceWeights", func() { k.ReduceWeights(0, w, scratch) })
+	})
+}
+
+// FuzzConv compares the kernels of each level with the naive convolution on any geometry.
+func FuzzConv(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		c := randomConv(r)
+		best, was := available(), current
+		defer func() { current = was }()
+		for current = levelGo; current <= best; current++ {
+			checkConv(t, c, r)
+		}
+	})
+}
