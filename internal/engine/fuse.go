@@ -86,7 +86,7 @@ func fuseMask(g *graph, o *op) {
 		return
 	}
 	next := o.out[0].users[0]
-	if !next.is(ops.GradDomain, "BatchNormalizationGrad") || next.in[0] != o.out[0] {
+	if !next.is(ops.GradDomain, "BatchNormalizationGrad") || next.in[0] != o.out[0] || next.node.Int("frozen", 0) != 0 {
 		return
 	}
 	next.in[0], next.mask = o.in[0], o.in[1]

@@ -63,6 +63,9 @@ func importModel(m *onnxio.Model, opt Options, params map[string]bool) (*graph, 
 		return nil, err
 	}
 	for _, n := range nodes {
+		if strings.HasPrefix(n.Domain, "cnnkit.") {
+			return nil, &onnxio.UnsupportedError{Op: n.Domain + "." + n.OpType, Node: n.Name, Reason: "the domain is the compiler's own and cannot stand in a model"}
+		}
 		o, err := g.make(n, m.Opset(n.Domain))
 		if err != nil {
 			return nil, err
