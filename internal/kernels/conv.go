@@ -3,7 +3,8 @@ package kernels
 import "fmt"
 
 // ConvSpec is the geometry of a two-dimensional convolution without groups: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY
-// are the layouts of the gradients, of the same shapes as X and Y; they may be left zero when there are none.
+// are the layouts of the gradients, of the same shapes as X and Y; they may be left zero when there are none. Backward-data
+// needs the halo around DY that ConvHalo tells; without it BackwardData panics.
 type ConvSpec struct {
 	X, Y, DX, DY     Layout
 	KH, KW           int
@@ -36,6 +37,7 @@ type Conv struct {
 	units   int // rows a forward unit has
 	forward int // chunks
 	data    int
+	need    int // halo around dy that backward-data reads
 	groups  int // partial sums of the weight gradient
 }
 
@@ -59,6 +61,9 @@ func NewConv(s ConvSpec) (*Conv, error) {
 		if err := l.valid(); err != nil {
 			return nil, err
 		}
+	}
+	if !s.X.sameShape(s.DX) || !s.Y.sameShape(s.DY) || s.X.N != s.Y.N {
+		return nil, fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X, s.Y, s.DX, s.DY)
 	}
 	if s.Y.Lanes != Block || s.DY.Lanes != Block {
 		return nil, fmt.Errorf("kernels: a convolution's output has 16 lanes")

@@ -1,5 +1,7 @@
 package kernels
 
+import "fmt"
+
 // planBackwardData lists, for every parity of the stride, the taps that reach its pixels:
 //
 //	dx[h] = sum over kh with (h + PadTop - kh*DilH) divisible by StrideH of dy[(h + PadTop - kh*DilH)/StrideH] * w[kh]
@@ -25,6 +27,8 @@ func (c *Conv) planBackwardData() {
 			}
 			for _, r := range rows {
 				for _, q := range cols {
+					lastH, lastW := (c.DX.H-1-ph)/c.StrideH, (c.DX.W-1-pw)/c.StrideW
+					c.need = max(c.need, -r.at, -q.at, r.at+lastH+1-dy.H, q.at+lastW+1-dy.W)
 					p.taps = append(p.taps, [2]int{r.k, q.k})
 				}
 			}
@@ -104,6 +108,9 @@ func (c *Conv) BackwardDataChunks() int { return c.data }
 // BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights. It is
 // the forward pass of a transposed convolution too: bias (nil or padded to a multiple of 16) and relu serve that.
 func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu bool) {
+	if c.DY.Halo < c.need {
+		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d", c.need, c.DY.Halo))
+	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
 	a := tile{xStride: Block, yStride: c.StrideW * Block}

@@ -104,6 +104,9 @@ func checkConv(t *testing.T, c convCase, r *rand.Rand) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if k.need > s.DY.Halo-c.moreHalo {
+		t.Fatalf("backward-data needs a halo of %d, ConvHalo says %d", k.need, s.DY.Halo-c.moreHalo)
+	}
 	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
 	y, dx, dw := c.naive(s, x, w, dy)
 	packed := AlignedSlice(k.WeightSize())
@@ -207,7 +210,7 @@ func TestConvRefuses(t *testing.T) {
 		"stride 0":  func(s *ConvSpec) { s.StrideW = 0 },
 		"lanes":     func(s *ConvSpec) { s.Y.Lanes = 8 },
 		"no kernel": func(s *ConvSpec) { s.KH = 0 },
-		"dy halo":   func(s *ConvSpec) { s.DY.Halo = 0 },
+		"gradient":  func(s *ConvSpec) { s.DX.W++ },
 		"batches":   func(s *ConvSpec) { s.Y.N = 2 },
 	} {
 		s := good

@@ -34,6 +34,9 @@ func (l Layout) at(n, b, h, w int) int {
 // real is the number of channels in block b.
 func (l Layout) real(b int) int { return min(l.Lanes, l.C-b*l.Lanes) }
 
+// sameShape reports whether both describe maps of one shape; halo and lanes may differ.
+func (l Layout) sameShape(m Layout) bool { return l.N == m.N && l.C == m.C && l.H == m.H && l.W == m.W }
+
 func (l Layout) valid() error {
 	if l.N <= 0 || l.C <= 0 || l.H <= 0 || l.W <= 0 || l.Halo < 0 {
 		return fmt.Errorf("kernels: empty layout %+v", l)

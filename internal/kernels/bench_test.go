@@ -1,0 +1,96 @@
+package kernels
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// Every benchmark works on one thread and reports GFLOP/s. CNNKIT_CPU chooses the level:
+//
+//	CNNKIT_CPU=avx2 go test -run '^$' -bench Conv -count 5 ./internal/kernels
+
+func gflops(b *testing.B, flops int) {
+	b.ReportMetric(float64(flops)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+func BenchmarkConv(b *testing.B) {
+	type bench struct {
+		name string
+		c    convCase
+	}
+	cases := []bench{}
+	for _, s := range [][4]int{{16, 16, 32, 100}, {32, 32, 16, 100}, {64, 64, 8, 100}, {64, 64, 128, 4}, {512, 512, 16, 4}} {
+		cases = append(cases, bench{fmt.Sprintf("%dto%d_%d_b%d", s[0], s[1], s[2], s[3]), square(s[3], s[0], s[2], s[1], 3, 1, 1)})
+	}
+	first := square(100, 3, 32, 16, 3, 1, 1)
+	first.small = true
+	lenet := square(64, 1, 28, 6, 5, 1, 2)
+	lenet.small = true
+	cases = append(cases, bench{"3to16_32_b100", first}, bench{"1to6_28_k5_b64", lenet}, bench{"6to16_14_k5_b64", square(64, 6, 14, 16, 5, 1, 0)},
+		bench{"64to128_56_s2_b4", square(4, 64, 56, 128, 3, 2, 1)}, bench{"256to64_56_k1_b4", square(4, 256, 56, 64, 1, 1, 0)},
+		bench{"512to512_7_b8", square(8, 512, 7, 512, 3, 1, 1)}, bench{"64to64_224_b1", square(1, 64, 224, 64, 3, 1, 1)})
+	for _, c := range cases {
+		b.Run(c.name, func(b *testing.B) { benchConv(b, c.c) })
+	}
+}
+
+func benchConv(b *testing.B, c convCase) {
+	s, _ := c.spec()
+	k, err := NewConv(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	x, y, w, f := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize()), random(r, k.FlipSize())
+	dx, dy, scratch := AlignedSlice(s.DX.Size()), random(r, s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
+	flops := 2 * c.n * c.o * s.Y.H * s.Y.W * c.c * c.kh * c.kw
+	run := func(name string, chunks int, pass func(int)) {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				for i := range chunks {
+					pass(i)
+				}
+			}
+			gflops(b, flops)
+		})
+	}
+	run("forward", k.ForwardChunks(), func(i int) { k.Forward(i, y, x, w, nil, nil, false) })
+	if !c.small {
+		run("data", k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, nil, false) })
+	}
+	run("weights", k.BackwardWeightsChunks(), func(i int) { k.BackwardWeights(i, scratch, x, dy) })
+}
+
+func BenchmarkGemm(b *testing.B) {
+	for _, s := range []GemmSpec{{M: 64, N: 120, K: 400, TransB: true}, {M: 32, N: 4096, K: 4096, TransB: true}, {M: 512, N: 512, K: 512},
+		{M: 512, N: 512, K: 512, TransA: true}, {M: 1, N: 4096, K: 4096, TransB: true}} {
+		b.Run(fmt.Sprintf("%dx%dx%d_ta%v_tb%v", s.M, s.N, s.K, s.TransA, s.TransB), func(b *testing.B) {
+			g := NewGemm(s)
+			c, x, y, scratch := AlignedSlice(s.M*s.N), AlignedSlice(s.M*s.K), AlignedSlice(s.K*s.N), AlignedSlice(g.Scratch())
+			for b.Loop() {
+				for i := range g.Chunks() {
+					g.Run(i, scratch, c, x, y, nil, false, false)
+				}
+			}
+			gflops(b, 2*s.M*s.N*s.K)
+		})
+	}
+}
+
+// BenchmarkPeak multiplies inside the first-level cache: what the machine can do.
+func BenchmarkPeak(b *testing.B) {
+	if current == levelGo {
+		b.Skip("no assembly")
+	}
+	p := tileWidth()
+	x, w, y := AlignedSlice(p*16+240), AlignedSlice(240*Block), AlignedSlice(p*Block)
+	a := tile{y: y, x: x, w: w, runs: []run{{0, 240}}, xStride: 16, yStride: Block}
+	for b.Loop() {
+		c := a
+		c.n = 1
+		convTiles(p, &c)
+	}
+	gflops(b, 2*p*240*Block)
+}
