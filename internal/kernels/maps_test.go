@@ -1,0 +1,312 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17, 5, 7, 2), plane(2, 33, 4, 13, 0)}
+
+func TestReorder(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 1))
+		for _, l := range append([]Layout{{2, 3, 5, 4, 1, 3}, {1, 1, 9, 9, 2, 1}}, layouts...) {
+			x, k := random(r, l.N*l.C*l.H*l.W), NewReorder(l)
+			b, p := guard(l.Size()), guard(len(x))
+			for i := range k.Chunks() {
+				k.ToBlocked(i, b.s, x)
+			}
+			for i := range k.Chunks() {
+				k.ToPlain(i, p.s, b.s)
+			}
+			b.intact(t, "blocked")
+			p.intact(t, "plain")
+			zeroElsewhere(t, fmt.Sprint(l), l, b.s)
+			for i, v := range toBlocked(l, x) {
+				if b.s[i] != v {
+					t.Fatalf("%+v: blocked[%d] is %g, want %g", l, i, b.s[i], v)
+				}
+			}
+			for i, v := range x {
+				if p.s[i] != v {
+					t.Fatalf("%+v: plain[%d] is %g, want %g", l, i, p.s[i], v)
+				}
+			}
+		}
+	})
+}
+
+// TestCopyChannels concatenates two maps and splits them again.
+func TestCopyChannels(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 1))
+	for _, c := range [][2]int{{16, 16}, {5, 3}, {17, 30}, {1, 33}} {
+		a, b, both := plane(2, c[0], 3, 4, 0), plane(2, c[1], 3, 4, 1), plane(2, c[0]+c[1], 3, 4, 2)
+		x, y, out := random(r, 2*c[0]*12), random(r, 2*c[1]*12), guard(both.Size())
+		run := func(dst Layout, d int, src Layout, s, n int, to, from []float32) {
+			k := NewCopyChannels(dst, d, src, s, n)
+			for i := range k.Chunks() {
+				k.Run(i, to, from)
+			}
+		}
+		run(both, 0, a, 0, c[0], out.s, toBlocked(a, x))
+		run(both, c[0], b, 0, c[1], out.s, toBlocked(b, y))
+		out.intact(t, "concatenation")
+		zeroElsewhere(t, "concatenation", both, out.s)
+		one, two := AlignedSlice(a.Size()), AlignedSlice(b.Size())
+		run(a, 0, both, 0, c[0], one, out.s)
+		run(b, 0, both, c[0], c[1], two, out.s)
+		for i, v := range toPlain(a, one) {
+			if v != x[i] {
+				t.Fatalf("%v: first part at %d: %g, want %g", c, i, v, x[i])
+			}
+		}
+		for i, v := range toPlain(b, two) {
+			if v != y[i] {
+				t.Fatalf("%v: second part at %d: %g, want %g", c, i, v, y[i])
+			}
+		}
+	}
+}
+
+func TestPool(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(13, 1))
+		for _, c := range []struct{ n, c, h, w, k, stride, pad int }{
+			{2, 17, 8, 8, 2, 2, 0}, {1, 16, 7, 9, 2, 2, 0}, {1, 6, 9, 7, 3, 2, 1}, {1, 16, 5, 5, 5, 5, 0}, {1, 33, 6, 6, 3, 1, 1}, {1, 3, 7, 7, 1, 3, 0},
+		} {
+			for _, include := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%+v %v", c, include), func(t *testing.T) {
+					oh, ow := (c.h+2*c.pad-c.k)/c.stride+1, (c.w+2*c.pad-c.k)/c.stride+1
+					checkPool(t, r, PoolSpec{X: plane(c.n, c.c, c.h, c.w, 1), Y: plane(c.n, c.c, oh, ow, 2), DX: plane(c.n, c.c, c.h, c.w, 0),
+						DY: plane(c.n, c.c, oh, ow, 1), KH: c.k, KW: c.k, StrideH: c.stride, StrideW: c.stride, PadTop: c.pad, PadLeft: c.pad,
+						CountIncludePad: include})
+				})
+			}
+		}
+	})
+}
+
+func checkPool(t *testing.T, r *rand.Rand, s PoolSpec) {
+	k := NewPool(s)
+	x, dy := random(r, s.X.N*s.X.C*s.X.H*s.X.W), random(r, s.Y.N*s.Y.C*s.Y.H*s.Y.W)
+	for i := range x {
+		x[i] = float32(math.Round(float64(x[i]))) // ties
+	}
+	top, average, dtop, daverage := newWide(len(dy)), newWide(len(dy)), newWide(len(x)), newWide(len(x))
+	for i := range dy {
+		nc, oh, ow := i/(s.Y.H*s.Y.W), i/s.Y.W%s.Y.H, i%s.Y.W
+		var in []int
+		for a := range s.KH * s.KW {
+			h, w := oh*s.StrideH-s.PadTop+a/s.KW, ow*s.StrideW-s.PadLeft+a%s.KW
+			if h >= 0 && h < s.X.H && w >= 0 && w < s.X.W {
+				in = append(in, (nc*s.X.H+h)*s.X.W+w)
+			}
+		}
+		best, share := in[0], 1/float64(len(in))
+		if s.CountIncludePad {
+			share = 1 / float64(s.KH*s.KW)
+		}
+		for _, j := range in {
+			if x[j] > x[best] {
+				best = j
+			}
+			average.add(i, float64(x[j])*share)
+			daverage.add(j, float64(dy[i])*share)
+		}
+		top.add(i, float64(x[best]))
+		dtop.add(best, float64(dy[i]))
+	}
+	bx, bdy := toBlocked(s.X, x), toBlocked(s.DY, dy)
+	run := func(name string, l Layout, want wide, f func(chunk int, out []float32)) []float32 {
+		out := guard(l.Size())
+		for i := range k.Chunks() {
+			f(i, out.s)
+		}
+		out.intact(t, name)
+		zeroElsewhere(t, name, l, out.s)
+		same(t, name, toPlain(l, out.s), want.v, want.m)
+		noAllocations(t, name, func() { f(0, out.s) })
+		return out.s
+	}
+	y := run("max", s.Y, top, func(i int, y []float32) { k.Max(i, y, bx) })
+	run("max backward", s.DX, dtop, func(i int, dx []float32) { k.MaxBackward(i, dx, bdy, bx, y) })
+	run("average", s.Y, average, func(i int, y []float32) { k.Average(i, y, bx) })
+	run("average backward", s.DX, daverage, func(i int, dx []float32) { k.AverageBackward(i, dx, bdy) })
+}
+
+func TestChannelSum(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(14, 1))
+		for _, l := range layouts {
+			x, k := random(r, l.N*l.C*l.H*l.W), NewChannelSum(l)
+			want := newWide(l.C)
+			for i, v := range x {
+				want.add(i/(l.H*l.W)%l.C, float64(v))
+			}
+			scratch, db, b := guard(k.Scratch()), guard(l.C), toBlocked(l, x)
+			for i := range k.Chunks() {
+				k.Partial(i, scratch.s, b)
+			}
+			k.Reduce(db.s, scratch.s)
+			scratch.intact(t, "scratch")
+			db.intact(t, "db")
+			same(t, "db", db.s, want.v, want.m)
+		}
+	})
+}
+
+func TestBatchNorm(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		for _, l := range layouts {
+			for _, masked := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%+v %v", l, masked), func(t *testing.T) { checkBatchNorm(t, l, masked) })
+			}
+		}
+	})
+}
+
+func checkBatchNorm(t *testing.T, l Layout, relu bool) {
+	r := rand.New(rand.NewPCG(15, 1))
+	size, area, padded := l.N*l.C*l.H*l.W, l.H*l.W, l.Blocks()*Block
+	x, res, dy := random(r, size), random(r, size), random(r, size)
+	for i := range x {
+		x[i] += 100 // a mean far from zero
+	}
+	mean, variance, invstd, scale, bias := AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded)
+	copy(scale, random(r, l.C))
+	copy(bias, random(r, l.C))
+	k, bx, bdy := NewBatchNorm(l), toBlocked(l, x), toBlocked(l, dy)
+	scratch := guard(max(k.StatsScratch(), k.BackwardScratch()))
+	for i := range k.StatsChunks() {
+		k.Stats(i, scratch.s, bx)
+	}
+	k.StatsReduce(mean, variance, scratch.s)
+	n := float64(l.N * area)
+	m, v := make([]float64, l.C), make([]float64, l.C)
+	for i, e := range x {
+		m[i/area%l.C] += float64(e) / n
+	}
+	for i, e := range x {
+		d := float64(e) - m[i/area%l.C]
+		v[i/area%l.C] += d * d / n
+	}
+	for c := range l.C {
+		if math.Abs(float64(mean[c])-m[c]) > 1e-4 || math.Abs(float64(variance[c])-v[c]) > 1e-4*(v[c]+1e-3) {
+			t.Fatalf("channel %d: mean %g, variance %g; want %g, %g", c, mean[c], variance[c], m[c], v[c])
+		}
+		invstd[c] = float32(1 / math.Sqrt(v[c]+1e-5))
+	}
+	y := guard(l.Size())
+	for i := range k.Chunks() {
+		k.Normalize(i, y.s, bx, mean, invstd, scale, bias, toBlocked(l, res), relu)
+	}
+	y.intact(t, "y")
+	zeroElsewhere(t, "y", l, y.s)
+	want, plain := newWide(size), toPlain(l, y.s)
+	dscale, dbias := newWide(l.C), newWide(l.C)
+	var mask []float32
+	for i := range x {
+		c := i / area % l.C
+		norm := (float64(x[i]) - float64(mean[c])) * float64(invstd[c])
+		want.add(i, norm*float64(scale[c]))
+		want.add(i, float64(bias[c]))
+		want.add(i, float64(res[i]))
+		if relu {
+			want.v[i] = max(0, want.v[i])
+			mask = y.s
+		}
+		if !relu || plain[i] > 0 {
+			dbias.add(c, float64(dy[i]))
+			dscale.add(c, float64(dy[i])*norm)
+		}
+	}
+	same(t, "y", plain, want.v, want.m)
+
+	ds, db := AlignedSlice(padded), AlignedSlice(padded)
+	for i := range k.StatsChunks() {
+		k.BackwardStats(i, scratch.s, bdy, bx, mean, invstd, mask)
+	}
+	k.BackwardReduce(ds, db, scratch.s)
+	scratch.intact(t, "scratch")
+	same(t, "dscale", ds, dscale.v, dscale.m)
+	same(t, "dbias", db, dbias.v, dbias.m)
+	dx := guard(l.Size())
+	for i := range k.Chunks() {
+		k.BackwardData(i, dx.s, bdy, bx, mean, invstd, scale, ds, db, mask)
+	}
+	dx.intact(t, "dx")
+	zeroElsewhere(t, "dx", l, dx.s)
+	grad := newWide(size)
+	for i := range x {
+		c := i / area % l.C
+		f, norm := float64(scale[c])*float64(invstd[c]), (float64(x[i])-float64(mean[c]))*float64(invstd[c])
+		if !relu || plain[i] > 0 {
+			grad.add(i, f*float64(dy[i]))
+		}
+		grad.add(i, -f*float64(db[c])/n)
+		grad.add(i, -f*norm*float64(ds[c])/n)
+	}
+	same(t, "dx", toPlain(l, dx.s), grad.v, grad.m)
+	noAllocations(t, "Stats", func() { k.Stats(0, scratch.s, bx) })
+	noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx.s, bdy, bx, mean, invstd, scale, ds, db, mask) })
+}
+
+func TestGemm(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(16, 1))
+		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}} {
+			for bits := range 16 {
+				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0}
+				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
+			}
+		}
+	})
+}
+
+func checkGemm(t *testing.T, r *rand.Rand, s GemmSpec, relu, accumulate bool) {
+	t.Helper()
+	name := fmt.Sprintf("%+v relu=%v accumulate=%v", s, relu, accumulate)
+	g := NewGemm(s)
+	a, b, c, bias := random(r, s.M*s.K), random(r, s.K*s.N), guard(s.M*s.N), random(r, s.N)
+	want := newWide(s.M * s.N)
+	copy(c.s, random(r, len(c.s)))
+	for i := range want.v {
+		m, n := i/s.N, i%s.N
+		want.add(i, float64(bias[n]))
+		if accumulate {
+			want.add(i, float64(c.s[i]))
+		}
+		for k := range s.K {
+			x, y := a[m*s.K+k], b[k*s.N+n]
+			if s.TransA {
+				x = a[k*s.M+m]
+			}
+			if s.TransB {
+				y = b[n*s.K+k]
+			}
+			want.add(i, float64(x)*float64(y))
+		}
+		if relu {
+			want.v[i] = max(0, want.v[i])
+		}
+	}
+	scratch := guard(g.Scratch())
+	for i := range g.Chunks() {
+		g.Run(i, scratch.s, c.s, a, b, bias, relu, accumulate)
+	}
+	scratch.intact(t, name)
+	c.intact(t, name)
+	same(t, name, c.s, want.v, want.m)
+	noAllocations(t, name, func() { g.Run(0, scratch.s, c.s, a, b, bias, relu, accumulate) })
+}
+
+func TestLogSoftmaxRows(t *testing.T) {
+	x := []float32{1, 2, 3, -1000, 0, 1000}
+	y, dx := make([]float32, 6), make([]float32, 6)
+	LogSoftmaxRows(y, x, 2, 3)
+	same(t, "y", y, []float64{-2.4076059644, -1.4076059644, -0.4076059644, -2000, -1000, 0}, []float64{1, 1, 1, 1, 1, 1})
+	LogSoftmaxGradRows(dx, []float32{1, 0, 0, 0, 0, 1}, y, 2, 3)
+	same(t, "dx", dx, []float64{1 - 0.0900305732, -0.2447284711, -0.6652409558, 0, 0, 0}, []float64{1, 1, 1, 1, 1, 1})
+}
