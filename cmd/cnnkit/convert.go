@@ -41,7 +41,7 @@ func convertCommand() *cli.Command {
 				if err := convert.Save(out, sd); err != nil {
 					return err
 				}
-				return reportConverted(c, in, out, len(sd.Entries))
+				return reportConverted(c, in, out, len(sd.Entries()))
 			}
 			m, err := graphFor(c, in)
 			if err != nil {
@@ -60,7 +60,7 @@ func convertCommand() *cli.Command {
 			if err := onnxio.Save(out, m); err != nil {
 				return err
 			}
-			return reportConverted(c, in, out, len(sd.Entries))
+			return reportConverted(c, in, out, len(sd.Entries()))
 		},
 	}
 }

@@ -74,8 +74,9 @@ func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
 	counted := map[string]bool{}
 	for _, n := range m.Graph.Nodes {
 		row := nodeRow{Name: n.Name, Op: n.OpType}
-		for _, in := range n.Inputs {
-			if t := inits[in]; t != nil && !counted[in] {
+		for i, in := range n.Inputs {
+			running := n.OpType == "BatchNormalization" && i >= 3
+			if t := inits[in]; t != nil && !counted[in] && !running && isFloat(t.Type) && len(t.Dims) > 0 {
 				counted[in] = true
 				row.Parameters += t.Size()
 			}
@@ -92,7 +93,7 @@ func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
 		return printJSON(c, map[string]any{
 			"file": path, "ir_version": m.IRVersion, "opset": m.Opset(""), "producer": m.ProducerName,
 			"inputs": valueRows(m.Graph.Inputs), "outputs": valueRows(m.Graph.Outputs),
-			"metadata": properties(m), "nodes": rows, "initializer_elements": params, "flops": flops, "batch": batch,
+			"metadata": properties(m), "nodes": rows, "parameters": params, "flops": flops, "batch": batch,
 		})
 	}
 	w := c.App.Writer
@@ -113,12 +114,13 @@ func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
 		fmt.Fprintf(w, "%s: %s\n", p.Key, shortened(p.Value, 100))
 	}
 	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "op\tname\tshape\tparameters\tMFLOP\t\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	const line = "%s\t%s\t%s\t%10s\t%9s\n"
+	fmt.Fprintf(t, line, "op", "name", "shape", "parameters", "MFLOP")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", r.Op, r.Name, r.Shape, blank(r.Parameters), mega(r.FLOPs))
+		fmt.Fprintf(t, line, r.Op, r.Name, r.Shape, blank(r.Parameters), mega(r.FLOPs))
 	}
-	fmt.Fprintf(t, "total\t\t\t%d\t%s\t\n", params, mega(flops))
+	fmt.Fprintf(t, line, "total", "", "", fmt.Sprint(params), mega(flops))
 	return t.Flush()
 }
 
@@ -217,7 +219,7 @@ func inspectStateDict(c *cli.Context, path string, sd *convert.StateDict) error 
 	}
 	var rows []row
 	var total int64
-	for _, e := range sd.Entries {
+	for _, e := range sd.Entries() {
 		rows = append(rows, row{e.Name, e.Tensor.Type.String(), e.Tensor.Dims})
 		total += e.Tensor.Size()
 	}
@@ -247,6 +249,10 @@ func properties(m *onnxio.Model) map[string]string {
 		out[p.Key] = p.Value
 	}
 	return out
+}
+
+func isFloat(t onnxio.DataType) bool {
+	return t == onnxio.Float || t == onnxio.Double || t == onnxio.Float16 || t == onnxio.BFloat16
 }
 
 func blank(n int64) string {

@@ -64,9 +64,9 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		CommandNotFound:        nil,
 		OnUsageError:           onUsageError,
 		Commands: []*cli.Command{
-			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
-			inspectCommand(), checkCommand(), verifyCommand(), convertCommand(), benchCommand(), dataCommand(),
-			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
+			buildCommand(), trainCommand(), evalCommand(),
+			inspectCommand(), checkCommand(), convertCommand(),
+			runtimeCommand(), completionCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -63,7 +63,7 @@ func CUDA(device int) error {
 func useCUDA(o *onnxruntime.SessionOptions, device int) error {
 	missing := func(err error) error {
 		return &MissingError{"the CUDA execution provider", err.Error(),
-			"install CUDA and a library with the provider ('cnnkit runtime install --cuda'), or use --provider cpu"}
+			"install CUDA and point CNNKIT_ORT_LIB at a library that has the provider beside it, or use --provider cpu"}
 	}
 	cuda, err := onnxruntime.NewCUDAProviderOptions()
 	if err != nil {

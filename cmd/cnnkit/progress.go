@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/cnnkit/cnnkit/train"
+)
+
+// progress shows a training: a bar on a terminal, a line for each epoch everywhere, JSON lines with --json.
+type progress struct {
+	out, err io.Writer
+	json     bool
+	epochs   int
+	steps    int
+	batch    int
+	bar      *progressbar.ProgressBar
+	terminal bool
+	shown    time.Time
+	epoch    int
+}
+
+func newProgress(c *cli.Context, cfg train.Config) *progress {
+	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch,
+		terminal: isTerminal(c.App.ErrWriter)}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (p *progress) observer() train.Observer {
+	o := train.Observer{Start: p.start, Epoch: p.finished}
+	if p.terminal && !p.json {
+		o.Step = p.step
+	}
+	return o
+}
+
+func (p *progress) start(steps, parameters int) {
+	p.steps = steps
+	if !p.json {
+		fmt.Fprintf(p.out, "%d parameters, %d epochs of %d steps of %d images\n", parameters, p.epochs, steps, p.batch)
+	}
+}
+
+// step moves the bar; it is redrawn ten times a second at most, since a step may take a millisecond.
+func (p *progress) step(epoch, step, images int, loss float64) {
+	if p.epoch != epoch {
+		p.epoch = epoch
+		p.bar = progressbar.NewOptions(p.steps*p.batch,
+			progressbar.OptionSetWriter(p.err), progressbar.OptionSetWidth(24), progressbar.OptionShowIts(),
+			progressbar.OptionSetItsString("images"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(),
+			progressbar.OptionThrottle(0), progressbar.OptionSetElapsedTime(false))
+	}
+	if time.Since(p.shown) < 100*time.Millisecond && step != p.steps {
+		return
+	}
+	p.shown = time.Now()
+	p.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.4f", epoch, p.epochs, loss))
+	_ = p.bar.Set(images)
+}
+
+func (p *progress) finished(e train.Epoch) {
+	p.close()
+	if p.json {
+		_ = json.NewEncoder(p.out).Encode(e)
+		return
+	}
+	fmt.Fprintf(p.out, "epoch %d/%d: train loss %.4f, accuracy %.2f%%; validation loss %.4f, accuracy %.2f%%; %.1f s, %.0f images/s\n",
+		e.Epoch, p.epochs, e.TrainLoss, 100*e.TrainAccuracy, e.ValidationLoss, 100*e.ValidationAccuracy, e.Seconds, e.ImagesPerSecond)
+}
+
+// close takes the bar away.
+func (p *progress) close() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+}

@@ -1,0 +1,249 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Result is what is known of each value of a graph: inputs, initializers and the outputs of nodes, by name.
+type Result struct {
+	Values map[string]*ops.Value
+}
+
+// ValueInfo describes a value; its type says Undefined where nothing is known. It is never nil.
+func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
+	v := r.Values[name]
+	if v == nil {
+		return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{}}
+	}
+	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape, HasShape: v.HasShape}}
+}
+
+// Shapes infers every value of the main graph, in its order, and compares what results with the declared outputs. The
+// model is not changed. Calls of the model's own functions and of operators of foreign domains are taken for what
+// value_info says of their outputs.
+func Shapes(m *onnxio.Model) (*Result, error) {
+	if m == nil || m.Graph == nil {
+		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
+	}
+	w := walk{model: m, values: map[string]*ops.Value{}, declared: map[string]*onnxio.ValueInfo{}}
+	for _, list := range [][]*onnxio.ValueInfo{m.Graph.Values, m.Graph.Outputs} {
+		for _, v := range list {
+			w.declared[v.Name] = v
+		}
+	}
+	for _, in := range m.Graph.Inputs {
+		w.values[in.Name] = valueOf(in)
+	}
+	for _, t := range m.Graph.Initializers {
+		w.values[t.Name] = &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}
+	}
+	for _, s := range m.Graph.SparseInitializers {
+		if s.Values != nil {
+			w.values[s.Values.Name] = &ops.Value{Type: s.Values.Type, Shape: numbers(s.Dims), HasShape: true}
+		}
+	}
+	for _, n := range m.Graph.Nodes {
+		if err := w.node(n); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.outputs(); err != nil {
+		return nil, err
+	}
+	return &Result{Values: w.values}, nil
+}
+
+// Annotate puts what Shapes finds into the graph's value_info, for readers that do not infer. What is declared and
+// remains unknown is kept.
+func Annotate(m *onnxio.Model) error {
+	r, err := Shapes(m)
+	if err != nil {
+		return err
+	}
+	skip := map[string]bool{}
+	for _, v := range m.Graph.Outputs {
+		skip[v.Name] = true
+	}
+	declared := map[string]*onnxio.ValueInfo{}
+	for _, v := range m.Graph.Values {
+		declared[v.Name] = v
+	}
+	var values []*onnxio.ValueInfo
+	for _, n := range m.Graph.Nodes {
+		for _, name := range n.Outputs {
+			if name == "" || skip[name] {
+				continue
+			}
+			skip[name] = true
+			info := r.ValueInfo(name)
+			old := declared[name]
+			switch {
+			case info.Type.Elem == onnxio.Undefined && old == nil:
+				continue
+			case info.Type.Elem == onnxio.Undefined:
+				info = old
+			case old != nil:
+				info.Doc, info.Metadata, info.Unknown = old.Doc, old.Metadata, old.Unknown
+			}
+			values = append(values, info)
+		}
+	}
+	m.Graph.Values = values
+	return nil
+}
+
+type walk struct {
+	model    *onnxio.Model
+	values   map[string]*ops.Value
+	declared map[string]*onnxio.ValueInfo
+}
+
+func (w *walk) node(n *onnxio.Node) error {
+	if w.foreign(n) {
+		w.believe(n)
+		return nil
+	}
+	b, err := ops.Bind(n, w.model.Opset(n.Domain))
+	if err != nil {
+		return err
+	}
+	in := make([]*ops.Value, len(n.Inputs))
+	for i, name := range n.Inputs {
+		if name == "" {
+			continue
+		}
+		if in[i] = w.values[name]; in[i] == nil {
+			return &onnxio.FormatError{Format: "onnx", Where: b.String(), Msg: fmt.Sprintf("reads %q, which nothing before it makes", name)}
+		}
+		if in[i].Type == onnxio.Undefined { // behind a foreign operator
+			w.believe(n)
+			return nil
+		}
+	}
+	out, err := ops.InferNode(b, in)
+	if err != nil {
+		return named(b, err)
+	}
+	for i, name := range n.Outputs {
+		if name != "" && i < len(out) && out[i] != nil {
+			w.values[name] = out[i]
+		}
+	}
+	return nil
+}
+
+// named makes sure that an error says which node it is about.
+func named(n *ops.Node, err error) error {
+	var unsupported *onnxio.UnsupportedError
+	if errors.As(err, &unsupported) && unsupported.Node != "" || strings.Contains(err.Error(), n.String()) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", n, err)
+}
+
+// foreign says that nothing is known of a node's operator: it is one of the model's functions, or of a domain that is
+// not ONNX's own.
+func (w *walk) foreign(n *onnxio.Node) bool {
+	for _, f := range w.model.Functions {
+		if f.Name == n.OpType && f.Domain == n.Domain && f.Overload == n.Overload {
+			return true
+		}
+	}
+	if n.Domain == "" || n.Domain == "ai.onnx" {
+		return false
+	}
+	for _, d := range ops.Defs() {
+		if d.Domain == n.Domain && d.Name == n.OpType {
+			return false
+		}
+	}
+	return true
+}
+
+// believe takes a node's outputs for what is declared of them.
+func (w *walk) believe(n *onnxio.Node) {
+	for _, name := range n.Outputs {
+		if name != "" {
+			w.values[name] = valueOf(w.declared[name])
+		}
+	}
+}
+
+// outputs compares declared outputs with inferred ones: numbers against numbers; a symbol may stand for anything.
+func (w *walk) outputs() error {
+	for _, want := range w.model.Graph.Outputs {
+		got := w.values[want.Name]
+		if got == nil {
+			return &onnxio.FormatError{Format: "onnx", Where: want.Name, Msg: "this output of the graph is made by no node"}
+		}
+		if want.Type == nil || want.Type.Kind != onnxio.TensorType || got.Type == onnxio.Undefined {
+			continue
+		}
+		bad := want.Type.Elem != onnxio.Undefined && want.Type.Elem != got.Type
+		if !bad && want.Type.HasShape && got.HasShape {
+			bad = len(want.Type.Shape) != len(got.Shape)
+			for i := 0; !bad && i < len(got.Shape); i++ {
+				a, b := want.Type.Shape[i], got.Shape[i]
+				bad = known(a) && known(b) && a.Value != b.Value
+			}
+		}
+		if bad {
+			return &onnxio.FormatError{Format: "onnx", Where: w.maker(want.Name),
+				Msg: fmt.Sprintf("output %q is declared %s %s, but is %s %s", want.Name,
+					want.Type.Elem, shapeText(want.Type.Shape, want.Type.HasShape), got.Type, shapeText(got.Shape, got.HasShape))}
+		}
+	}
+	return nil
+}
+
+// maker names the node that makes a value.
+func (w *walk) maker(name string) string {
+	for _, n := range w.model.Graph.Nodes {
+		for _, o := range n.Outputs {
+			if o == name {
+				return fmt.Sprintf("%s %q", n.OpType, n.Name)
+			}
+		}
+	}
+	return name
+}
+
+func valueOf(v *onnxio.ValueInfo) *ops.Value {
+	if v == nil || v.Type == nil || v.Type.Kind != onnxio.TensorType {
+		return &ops.Value{}
+	}
+	return &ops.Value{Type: v.Type.Elem, Shape: v.Type.Shape, HasShape: v.Type.HasShape}
+}
+
+func known(d onnxio.Dim) bool { return d.Param == "" && d.Value >= 0 }
+
+func numbers(dims []int64) []onnxio.Dim {
+	out := make([]onnxio.Dim, len(dims))
+	for i, d := range dims {
+		out[i].Value = d
+	}
+	return out
+}
+
+func shapeText(shape []onnxio.Dim, has bool) string {
+	if !has {
+		return "of unknown rank"
+	}
+	parts := make([]string, len(shape))
+	for i, d := range shape {
+		switch {
+		case d.Param != "":
+			parts[i] = d.Param
+		case d.Value < 0:
+			parts[i] = "?"
+		default:
+			parts[i] = fmt.Sprint(d.Value)
+		}
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}
