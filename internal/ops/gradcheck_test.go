@@ -199,7 +199,7 @@ func (c *gradCase) build() (*testGraph, error) {
 		name := fmt.Sprintf("in%d", i)
 		n.Inputs = append(n.Inputs, name)
 		g.data[name], g.values[name] = t.Clone(), constValue(t)
-		if t.Type == onnxio.Double {
+		if t.Type == onnxio.Double && !slices.Contains(c.frozen, i) {
 			g.values[name].Const = nil
 		}
 	}
