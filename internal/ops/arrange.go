@@ -11,7 +11,7 @@ func init() {
 		&Def{Name: "Transpose", Versions: []int64{1, 13, 21, 23, 24, 25}, Attrs: []AttrDef{intsA("perm")},
 			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "transposed", Type: "T"}}, Types: allTypes,
 			Infer: inferTranspose, Eval: evalTranspose, Grad: gradTranspose},
-		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis")},
+		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3), intA("axis").since(4).required()},
 			Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
 			Infer: inferConcat, Eval: evalConcat, Grad: gradConcat},
 		&Def{Name: "Split", Versions: []int64{1, 2, 11, 13, 18},

@@ -11,7 +11,7 @@ import (
 func init() {
 	types := Numbers | Bools
 	def := &Def{
-		Name: "Cast", Versions: []int64{1, 6, 9, 13, 19, 21, 23, 24, 25},
+		Name: "Cast", Versions: []int64{1, 6, 9, 13, 19, 21, 23, 24, 25, 28},
 		Attrs: []AttrDef{{Name: "to", Type: onnxio.AttrInt, Required: true, Since: 6}, intA("saturate").since(19),
 			stringA("round_mode").since(24)},
 		Inputs: []Param{{Name: "input", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},

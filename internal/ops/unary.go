@@ -112,6 +112,9 @@ func (u unary) def() *Def {
 			return evalUnary(c, u.f)
 		},
 	}
+	if u.versions[0] == 7 || len(u.name) == 5 && u.versions[0] == 9 { // the trigonometric family calls them so
+		d.Inputs[0].Name, d.Outputs[0].Name = "input", "output"
+	}
 	if u.versions[0] == 1 {
 		d.Attrs = []AttrDef{intsA("consumed_inputs").until(5)}
 	}
