@@ -114,6 +114,10 @@ func openData(c *cli.Context) (data.Splits, error) {
 	if err != nil {
 		return data.Splits{}, hinted{err, "see 'cnnkit data list' for what there is"}
 	}
+	return namedData(name)
+}
+
+func namedData(name string) (data.Splits, error) {
 	if known, _, _ := strings.Cut(name, "="); !slices.Contains(data.Names(), known) {
 		return data.Splits{}, usageError("no data set %q%s", known, didYouMean(known, data.Names()))
 	}

@@ -65,8 +65,8 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		OnUsageError:           onUsageError,
 		Commands: []*cli.Command{
 			buildCommand(), trainCommand(), evalCommand(),
-			inspectCommand(), checkCommand(), convertCommand(),
-			runtimeCommand(), completionCommand(), versionCommand(),
+			inspectCommand(), checkCommand(), convertCommand(), dataCommand(),
+			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
