@@ -104,6 +104,20 @@ func (c *Conv) planForward() {
 	c.forward = pieces(c.Y.N*c.Y.Blocks()*c.Y.H*perRow, c.forwardUnits())
 }
 
+// inner reports whether the output blocks of a stretch of rows come one after the other, so that the rows are read from
+// memory once: where the map is too large for the second-level cache and all the weights are not.
+func inner(source Layout, weights int) bool {
+	return source.image() > 64<<10 && weights <= 128<<10
+}
+
+// unit is where unit u begins: image, output block and part of the plane.
+func unit(u, blocks, parts int, inner bool) (n, b, part int) {
+	if inner {
+		return u / blocks / parts, u % blocks, u / blocks % parts
+	}
+	return u / parts / blocks, u / parts % blocks, u % parts
+}
+
 func (c *Conv) forwardUnits() int { return c.Y.N * c.Y.Blocks() * ((c.Y.H + c.units - 1) / c.units) }
 
 // WeightSize is the number of floats of the packed weights.
@@ -148,13 +162,13 @@ func (c *Conv) ForwardChunks() int { return c.forward }
 func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
+	inside := inner(c.X, c.WeightSize())
 	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: Block}
 	if relu {
 		a.relu = 1
 	}
 	for u := lo; u < hi; u++ {
-		plane, part := u/perPlane, u%perPlane
-		n, ob := plane/c.Y.Blocks(), plane%c.Y.Blocks()
+		n, ob, part := unit(u, c.Y.Blocks(), perPlane, inside)
 		a.w = w[ob*c.k*Block:][:c.k*Block]
 		if bias != nil {
 			a.bias = bias[ob*Block:][:Block]

@@ -113,13 +113,13 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu boo
 	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
+	inside := inner(c.DY, c.FlipSize())
 	a := tile{xStride: Block, yStride: c.StrideW * Block}
 	if relu {
 		a.relu = 1
 	}
 	for u := lo; u < hi; u++ {
-		plane, s := u/c.dataRows(), u%c.dataRows()
-		n, cb := plane/l.Blocks(), plane%l.Blocks()
+		n, cb, s := unit(u, l.Blocks(), c.dataRows(), inside)
 		if bias != nil {
 			a.bias = bias[cb*Block:][:Block]
 		}

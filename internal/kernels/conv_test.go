@@ -53,6 +53,8 @@ var convCases = []convCase{
 	square(1, 5, 7, 4, 2, 3, 0), // stride > kernel
 	square(1, 16, 29, 16, 3, 1, 1),
 	square(1, 16, 57, 16, 1, 1, 0),
+	square(1, 16, 48, 32, 3, 1, 1), // several chunks
+	square(1, 64, 40, 64, 1, 1, 0), // output blocks innermost
 	{1, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 0, true},
 	{2, 3, 17, 15, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true},
 	{1, 3, 23, 23, 20, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 0, true},

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17, 5, 7, 2), plane(2, 33, 4, 13, 0)}
+var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17, 5, 7, 2), plane(2, 33, 4, 13, 0),
+	plane(8, 16, 64, 64, 0)} // the last has several groups
 
 func TestReorder(t *testing.T) {
 	levels(t, func(t *testing.T) {
@@ -172,7 +173,7 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 	size, area, padded := l.N*l.C*l.H*l.W, l.H*l.W, l.Blocks()*Block
 	x, res, dy := random(r, size), random(r, size), random(r, size)
 	for i := range x {
-		x[i] += 100 // a mean far from zero
+		x[i] += float32(100 + i/(l.C*area)) // a mean far from zero, another in each image
 	}
 	mean, variance, invstd, scale, bias := AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded)
 	copy(scale, random(r, l.C))
@@ -256,7 +257,7 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 func TestGemm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(16, 1))
-		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}} {
+		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}} {
 			for bits := range 16 {
 				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0}
 				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
