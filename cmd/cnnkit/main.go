@@ -64,7 +64,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		CommandNotFound:        nil,
 		OnUsageError:           onUsageError,
 		Commands: []*cli.Command{
-			buildCommand(), trainCommand(), evalCommand(),
+			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(),
 			inspectCommand(), checkCommand(), convertCommand(), dataCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"image"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/runtime/vision"
+)
+
+func predictCommand() *cli.Command {
+	return &cli.Command{
+		Name: "predict", Usage: "classify images", UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json]",
+		Description: `Images are PNG, JPEG, GIF, BMP, TIFF or WebP files, or folders of them. Size, channels and normalisation come from the
+model's metadata, as train writes it; so do the labels.
+
+  cnnkit predict lenet5-mnist/model.onnx seven.png
+  cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json`,
+		Flags: append(engineFlags(), jsonFlag(),
+			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
+			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
+		Action: func(c *cli.Context) error {
+			if c.Int("top") < 1 {
+				return usageError("--top must be at least 1")
+			}
+			p, err := openPictures(c)
+			if err != nil {
+				return err
+			}
+			defer p.session.Close()
+			var rows []prediction
+			err = p.each(c, func(files []picture, y *onnxio.Tensor) error {
+				tops, err := vision.Top(y, vision.ScaleOf(p.model), c.Int("top"), builders.Labels(p.model))
+				if err != nil {
+					return badFile{fmt.Errorf("%s: %w", p.path, err)}
+				}
+				for i, f := range files {
+					rows = append(rows, prediction{f.file, tops[i]})
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if err := reportPredictions(c, rows); err != nil {
+				return err
+			}
+			return p.failure()
+		},
+	}
+}
+
+type prediction struct {
+	File string         `json:"file"`
+	Top  []vision.Guess `json:"top"`
+}
+
+func reportPredictions(c *cli.Context, rows []prediction) error {
+	if c.Bool("json") {
+		return printJSON(c, rows)
+	}
+	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		file := r.File
+		for _, g := range r.Top {
+			fmt.Fprintf(t, "%s\t%s\t%6.2f%%\n", file, g.Label, 100*g.Probability)
+			file = ""
+		}
+	}
+	return t.Flush()
+}
+
+// picture is one image on its way through the model.
+type picture struct {
+	file  string
+	image image.Image
+}
+
+// pictures are the images of a command line and the model that they go through.
+type pictures struct {
+	path    string
+	model   *onnxio.Model
+	session runtime.Session
+	prep    builders.Preprocessing
+	files   []string
+	failed  int
+}
+
+// openPictures reads the arguments MODEL IMAGE...
+func openPictures(c *cli.Context) (*pictures, error) {
+	if c.NArg() < 2 {
+		return nil, usageError("cnnkit %s takes a MODEL and at least one IMAGE or folder: %s", c.Command.Name, c.Command.UsageText)
+	}
+	if c.Int("batch") < 1 {
+		return nil, usageError("--batch must be at least 1")
+	}
+	p := &pictures{path: c.Args().First()}
+	var err error
+	if p.model, err = loadModel(p.path); err != nil {
+		return nil, err
+	}
+	if p.files, err = vision.Files(c.Args().Tail()); err != nil {
+		return nil, badFile{err}
+	}
+	var recorded bool
+	if p.prep, recorded, err = vision.Preprocessing(p.model); err != nil {
+		return nil, badFile{fmt.Errorf("%s: %w", p.path, err)}
+	}
+	if !recorded {
+		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s does not say how images are prepared: taking values from 0 to 1\n", p.path)
+	}
+	p.session, err = openSession(c, p.model, p.path)
+	return p, err
+}
+
+// each runs the images in batches of one size and hands over the model's first output. An image that cannot be read is
+// reported and skipped.
+func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) error) error {
+	var batch []picture
+	var inputs []*onnxio.Tensor
+	run := forward(p.session)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		x, err := vision.Stack(inputs)
+		if err != nil {
+			return err
+		}
+		y, err := run(c.Context, x)
+		if err != nil {
+			return err
+		}
+		if len(y.Dims) == 0 || y.Dims[0] != int64(len(batch)) {
+			return badFile{fmt.Errorf("%s: the output is %v for %d images", p.path, y.Dims, len(batch))}
+		}
+		err = use(batch, y)
+		batch, inputs = nil, nil
+		return err
+	}
+	limit := c.Int("batch")
+	if d := p.session.Inputs()[0].Type.Shape[0]; d.Known() && d.Value > 0 {
+		limit = int(d.Value) // a model of a fixed batch
+	}
+	for _, file := range p.files {
+		img, err := vision.Load(file, vision.Limits{})
+		if err != nil {
+			p.failed++
+			fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))
+			continue
+		}
+		x := vision.Input(img, p.prep)
+		if len(batch) == limit || len(inputs) > 0 && !slices.Equal(inputs[0].Dims, x.Dims) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, inputs = append(batch, picture{file, img}), append(inputs, x)
+	}
+	return flush()
+}
+
+func (p *pictures) failure() error {
+	if p.failed == 0 {
+		return nil
+	}
+	return badFile{fmt.Errorf("%d of %d images could not be read", p.failed, len(p.files))}
+}

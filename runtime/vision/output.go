@@ -1,0 +1,105 @@
+package vision
+
+import (
+	"fmt"
+	"math"
+	"sort"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Scale says what a model's output numbers are.
+type Scale int
+
+// Outputs are logits unless the last node says otherwise.
+const (
+	Logits Scale = iota
+	LogProbabilities
+	Probabilities
+)
+
+// ScaleOf tells from the node that makes the first output.
+func ScaleOf(m *onnxio.Model) Scale {
+	if len(m.Graph.Outputs) == 0 {
+		return Logits
+	}
+	for _, n := range m.Graph.Nodes {
+		for _, o := range n.Outputs {
+			if o != m.Graph.Outputs[0].Name {
+				continue
+			}
+			switch n.OpType {
+			case "LogSoftmax":
+				return LogProbabilities
+			case "Softmax", "Sigmoid":
+				return Probabilities
+			}
+		}
+	}
+	return Logits
+}
+
+// Guess is one class of a ranking.
+type Guess struct {
+	Class       int     `json:"class"`
+	Label       string  `json:"label"`
+	Probability float64 `json:"probability"`
+}
+
+// Top ranks the k likeliest classes of every row of an output [N,classes], also [N,classes,1,1]. Labels may be nil.
+func Top(y *onnxio.Tensor, scale Scale, k int, labels []string) ([][]Guess, error) {
+	bad := y.Type != onnxio.Float || len(y.Dims) < 2 || y.Dims[1] == 0
+	for i := 2; !bad && i < len(y.Dims); i++ {
+		bad = y.Dims[i] != 1
+	}
+	if bad {
+		return nil, fmt.Errorf("the output is %v %v; a classifier gives float32 [N,classes]", y.Type, y.Dims)
+	}
+	n, classes := int(y.Dims[0]), int(y.Dims[1])
+	out := make([][]Guess, n)
+	for i := range out {
+		row := probabilities(y.Float32s()[i*classes:(i+1)*classes], scale)
+		all := make([]Guess, classes)
+		for c, p := range row {
+			all[c] = Guess{Class: c, Label: fmt.Sprint(c), Probability: p}
+			if c < len(labels) {
+				all[c].Label = labels[c]
+			}
+		}
+		sort.SliceStable(all, func(a, b int) bool { return all[a].Probability > all[b].Probability })
+		out[i] = all[:min(k, classes)]
+	}
+	return out, nil
+}
+
+func probabilities(row []float32, scale Scale) []float64 {
+	out := make([]float64, len(row))
+	switch scale {
+	case Probabilities:
+		for i, v := range row {
+			out[i] = float64(v)
+		}
+		return out
+	case LogProbabilities:
+		for i, v := range row {
+			out[i] = math.Exp(float64(v))
+		}
+		return out
+	}
+	top := math.Inf(-1)
+	for _, v := range row {
+		top = max(top, float64(v))
+	}
+	sum := 0.0
+	for i, v := range row {
+		out[i] = math.Exp(float64(v) - top)
+		sum += out[i]
+	}
+	for i := range out {
+		out[i] /= sum
+	}
+	return out
+}
+
+// logit is the inverse of the sigmoid.
+func logit(p float64) float64 { return math.Log(p / (1 - p)) }
