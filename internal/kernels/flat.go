@@ -32,6 +32,44 @@ func addGo(y, a, b []float32) {
 	}
 }
 
+// AddRelu computes y = max(a + b, 0).
+func AddRelu(y, a, b []float32) {
+	Add(y, a, b)
+	Relu(y, y)
+}
+
+// Mul computes y = a * b.
+func Mul(y, a, b []float32) {
+	a, b = a[:len(y)], b[:len(y)]
+	for i, v := range a {
+		y[i] = v * b[i]
+	}
+}
+
+// Scale computes y = a * x.
+func Scale(y, x []float32, a float32) {
+	for i, v := range x[:len(y)] {
+		y[i] = a * v
+	}
+}
+
+// Axpy computes y += a * x.
+func Axpy(y, x []float32, a float32) {
+	for i, v := range x[:len(y)] {
+		y[i] += float32(a * v)
+	}
+}
+
+// Fill sets every float of y to v.
+func Fill(y []float32, v float32) {
+	for i := range y {
+		y[i] = v
+	}
+}
+
+// Copy computes y = x.
+func Copy(y, x []float32) { copy(y, x[:len(y)]) }
+
 // SGDParams are the settings of one SGD update, as torch.optim.SGD has them.
 type SGDParams struct {
 	LR, Momentum, Dampening, WeightDecay float32

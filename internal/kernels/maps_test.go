@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -310,4 +311,25 @@ func TestLogSoftmaxRows(t *testing.T) {
 	same(t, "y", y, []float64{-2.4076059644, -1.4076059644, -0.4076059644, -2000, -1000, 0}, []float64{1, 1, 1, 1, 1, 1})
 	LogSoftmaxGradRows(dx, []float32{1, 0, 0, 0, 0, 1}, y, 2, 3)
 	same(t, "dx", dx, []float64{1 - 0.0900305732, -0.2447284711, -0.6652409558, 0, 0, 0}, []float64{1, 1, 1, 1, 1, 1})
+}
+
+func TestFlat(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		a, b := []float32{1, -2, 3, -4}, []float32{2, 1, -5, 8}
+		for name, c := range map[string]struct {
+			f    func(y []float32)
+			want []float32
+		}{
+			"AddRelu": {func(y []float32) { AddRelu(y, a, b) }, []float32{3, 0, 0, 4}},
+			"Mul":     {func(y []float32) { Mul(y, a, b) }, []float32{2, -2, -15, -32}},
+			"Scale":   {func(y []float32) { Scale(y, a, 2) }, []float32{2, -4, 6, -8}},
+			"Axpy":    {func(y []float32) { Copy(y, b); Axpy(y, a, 2) }, []float32{4, -3, 1, 0}},
+			"Fill":    {func(y []float32) { Fill(y, 7) }, []float32{7, 7, 7, 7}},
+		} {
+			y := make([]float32, 4)
+			if c.f(y); !slices.Equal(y, c.want) {
+				t.Errorf("%s: %v, want %v", name, y, c.want)
+			}
+		}
+	})
 }
