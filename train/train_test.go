@@ -127,8 +127,12 @@ func TestMistakesAreFoundBeforeTraining(t *testing.T) {
 		"shape": func(_ *Config, _ *string, m **onnxio.Model) {
 			*m, _ = builders.Build("lenet5", builders.Config{Input: [3]int{3, 32, 32}})
 		},
-		"classes": func(_ *Config, _ *string, m **onnxio.Model) { *m, _ = builders.Build("lenet5", builders.Config{Classes: 7}) },
-		"masks":   func(_ *Config, _ *string, m **onnxio.Model) { *m, _ = builders.Build("unet", builders.Config{Input: [3]int{1, 28, 28}, Depth: 2, Width: 4}) },
+		"classes": func(_ *Config, _ *string, m **onnxio.Model) {
+			*m, _ = builders.Build("lenet5", builders.Config{Classes: 7})
+		},
+		"masks": func(_ *Config, _ *string, m **onnxio.Model) {
+			*m, _ = builders.Build("unet", builders.Config{Input: [3]int{1, 28, 28}, Depth: 2, Width: 4})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, dir, m := Defaults("lenet5"), "", lenet(t)
