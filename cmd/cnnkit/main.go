@@ -54,17 +54,18 @@ every engine runs it, and its initializers carry the names of the PyTorch state 
 
 Exit codes: 0 done; 1 the answer is no (a check failed, engines part) or the work failed; 2 wrong usage; 3 bad input
 file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
-		Writer:                 stdout,
-		ErrWriter:              stderr,
-		EnableBashCompletion:   true,
-		HideVersion:            true,
-		UseShortOptionHandling: false,
-		Suggest:                true,
-		ExitErrHandler:         func(*cli.Context, error) {}, // run decides
-		CommandNotFound:        nil,
-		OnUsageError:           onUsageError,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		EnableBashCompletion:      true,
+		HideVersion:               true,
+		UseShortOptionHandling:    false,
+		Suggest:                   true,
+		DisableSliceFlagSeparator: true,                         // file names may hold commas
+		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
+		CommandNotFound:           nil,
+		OnUsageError:              onUsageError,
 		Commands: []*cli.Command{
-			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(),
+			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
 			inspectCommand(), checkCommand(), convertCommand(), dataCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},
