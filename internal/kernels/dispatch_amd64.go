@@ -224,3 +224,24 @@ func scatter(dst, src []float32, stride, n, cols int) {
 		scatterGo(dst[tall*stride:], src[tall:], stride, n, cols-tall)
 	}
 }
+
+// turn writes dst[c*dstStride+r] = src[r*srcStride+c] for r < rows, c < cols.
+func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
+	if current == levelGo || rows < 8 || cols < 8 {
+		turnGo(dst, dstStride, src, srcStride, rows, cols)
+		return
+	}
+	_, _ = dst[(cols-1)*dstStride+rows-1], src[(rows-1)*srcStride+cols-1]
+	tall, wide := rows&^7, cols&^7
+	for r := 0; r < tall; r += 8 {
+		for c := 0; c < wide; c += 8 {
+			transpose8AVX2(&dst[c*dstStride+r], dstStride, &src[r*srcStride+c], srcStride)
+		}
+	}
+	if tall < rows {
+		turnGo(dst[tall:], dstStride, src[tall*srcStride:], srcStride, rows-tall, wide)
+	}
+	if wide < cols {
+		turnGo(dst[wide*dstStride:], dstStride, src[wide:], srcStride, rows, cols-wide)
+	}
+}

@@ -9,10 +9,13 @@ func available() level { return levelGo }
 func tileWidth() int { return 6 }
 func gradDepth() int { return 16 }
 
-func convTiles(p int, a *tile)                                             { convTilesGo(p, a) }
-func gradTiles(k int, a *gradTile)                                         { gradTilesGo(k, a) }
-func transpose(dst, src []float32, rows, cols int)                         { transposeGo(dst, src, rows, cols) }
-func scatter(dst, src []float32, stride, n, cols int)                      { scatterGo(dst, src, stride, n, cols) }
+func convTiles(p int, a *tile)                        { convTilesGo(p, a) }
+func gradTiles(k int, a *gradTile)                    { gradTilesGo(k, a) }
+func transpose(dst, src []float32, rows, cols int)    { transposeGo(dst, src, rows, cols) }
+func scatter(dst, src []float32, stride, n, cols int) { scatterGo(dst, src, stride, n, cols) }
+func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
+	turnGo(dst, dstStride, src, srcStride, rows, cols)
+}
 func gather(dst, src []float32, stride, n, cols int)                       { gatherGo(dst, src, stride, n, cols) }
 func maxPairs(y, a, b []float32)                                           { maxPairsGo(y, a, b) }
 func maxPairsBackward(da, db, a, b, y, dy []float32)                       { maxPairsBackwardGo(da, db, a, b, y, dy) }

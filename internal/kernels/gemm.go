@@ -38,11 +38,15 @@ const depth = 256
 // Scratch is the number of floats each concurrent Run needs.
 func (g *Gemm) Scratch() int {
 	n := min(depth, g.K)*Block + g.rows*Block
-	if g.TransA {
-		n += min(depth, g.K) * ((g.rows + Block - 1) / Block * Block)
+	if g.packs() {
+		n += g.rows * (min(depth, g.K) + Block)
 	}
 	return n
 }
+
+// packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
+// of a tile into the same few sets of the cache.
+func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth()) > 8 }
 
 // Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead. bias is nil
 // or one value a column.
@@ -54,7 +58,7 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 	packed, scratch := scratch[:most*Block], scratch[most*Block:]
 	sums := scratch[:(hi-lo)*Block]
 	var rowsOfA []float32
-	if g.TransA {
+	if g.packs() {
 		rowsOfA = scratch[g.rows*Block:]
 	}
 	var first [Block]float32
@@ -70,9 +74,9 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 		} else {
 			t.res = sums
 		}
-		if g.TransA {
+		if g.packs() {
 			g.packA(rowsOfA, a, k, deep, lo, hi)
-			t.x, t.xStride = rowsOfA, deep
+			t.x, t.xStride = rowsOfA, deep+Block
 		} else {
 			t.x, t.xStride = a[lo*g.K+k:], g.K
 		}
@@ -111,12 +115,22 @@ func (g *Gemm) packB(dst, b []float32, k, deep, col, cols int) {
 	}
 }
 
-// packA copies the transpose of deep rows of A: dst[r][i] = a[k+i][lo+r].
+// packA copies rows [lo, hi) of op(A), deep floats of each, a block apart: dst[r][i] = op(a)[lo+r][k+i].
 func (g *Gemm) packA(dst, a []float32, k, deep, lo, hi int) {
-	for i := range deep {
-		row := a[(k+i)*g.M+lo : (k+i)*g.M+hi]
-		for r, v := range row {
-			dst[r*deep+i] = v
+	if g.TransA {
+		turn(dst, deep+Block, a[k*g.M+lo:], g.M, deep, hi-lo)
+		return
+	}
+	for r := lo; r < hi; r++ {
+		copy(dst[(r-lo)*(deep+Block):], a[r*g.K+k:][:deep])
+	}
+}
+
+// turnGo writes dst[c*dstStride+r] = src[r*srcStride+c] for r < rows, c < cols.
+func turnGo(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
+	for r := range rows {
+		for c, v := range src[r*srcStride:][:cols] {
+			dst[c*dstStride+r] = v
 		}
 	}
 }

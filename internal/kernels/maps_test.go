@@ -258,7 +258,7 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 func TestGemm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(16, 1))
-		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}} {
+		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}, {31, 20, 384}} {
 			for bits := range 16 {
 				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0}
 				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
