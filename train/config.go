@@ -14,13 +14,13 @@ type Config struct {
 	Loss      string `json:"loss"`      // auto, nll, cross-entropy, bce-with-logits
 	Optimizer string `json:"optimizer"` // sgd, adam, adamw
 
-	LR          float32    `json:"lr"`
-	Momentum    float32    `json:"momentum,omitzero"`
-	Dampening   float32    `json:"dampening,omitzero"`
+	LR          float64    `json:"lr"`
+	Momentum    float64    `json:"momentum,omitzero"`
+	Dampening   float64    `json:"dampening,omitzero"`
 	Nesterov    bool       `json:"nesterov,omitzero"`
-	Betas       [2]float32 `json:"betas,omitzero"` // 0.9, 0.999
-	Eps         float32    `json:"eps,omitzero"`   // 1e-8
-	WeightDecay float32    `json:"weight_decay,omitzero"`
+	Betas       [2]float64 `json:"betas,omitzero"` // 0.9, 0.999
+	Eps         float64    `json:"eps,omitzero"`   // 1e-8
+	WeightDecay float64    `json:"weight_decay,omitzero"`
 
 	Threads int `json:"threads,omitzero"` // 0: as many as the process may use
 }
@@ -61,8 +61,8 @@ func (c Config) Update() (engine.Update, error) {
 		return nil, err
 	}
 	betas, eps := c.Betas, c.Eps
-	if betas == [2]float32{} {
-		betas = [2]float32{0.9, 0.999}
+	if betas == [2]float64{} {
+		betas = [2]float64{0.9, 0.999}
 	}
 	if eps == 0 {
 		eps = 1e-8

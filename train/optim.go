@@ -14,7 +14,7 @@ var (
 
 // SGD is torch.optim.SGD.
 type SGD struct {
-	LR, Momentum, Dampening, WeightDecay float32
+	LR, Momentum, Dampening, WeightDecay float64
 	Nesterov                             bool
 
 	first bool
@@ -43,13 +43,13 @@ func (u *SGD) Apply(p, g []float32, slots [][]float32) {
 
 // Adam is torch.optim.Adam, or with Decoupled torch.optim.AdamW.
 type Adam struct {
-	LR          float32
-	Betas       [2]float32
-	Eps         float32
-	WeightDecay float32
+	LR          float64
+	Betas       [2]float64
+	Eps         float64
+	WeightDecay float64
 	Decoupled   bool
 
-	correction1, correction2 float32
+	correction1, correction2 float64
 }
 
 // Slots is 2: the moments.
@@ -57,12 +57,9 @@ func (u *Adam) Slots() int { return 2 }
 
 // Begin implements engine.Update.
 func (u *Adam) Begin(step int64) {
-	u.correction1 = float32(1 - math.Pow(widened(u.Betas[0]), float64(step)))
-	u.correction2 = float32(math.Sqrt(1 - math.Pow(widened(u.Betas[1]), float64(step))))
+	u.correction1 = 1 - math.Pow(u.Betas[0], float64(step))
+	u.correction2 = math.Sqrt(1 - math.Pow(u.Betas[1], float64(step)))
 }
-
-// widened is the float64 that a person meant who wrote the float32: 0.999 and not 0.99900001.
-func widened(v float32) float64 { return math.Round(float64(v)*1e7) / 1e7 }
 
 // Apply implements engine.Update.
 func (u *Adam) Apply(p, g []float32, slots [][]float32) {

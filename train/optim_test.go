@@ -48,7 +48,7 @@ func TestOptimisersFollowPyTorch(t *testing.T) {
 		"sgd-dampening": {Optimizer: "sgd", LR: 0.1, Momentum: 0.9, Dampening: 0.3, WeightDecay: 0.01},
 		"sgd-nesterov":  {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01},
 		"adam":          {Optimizer: "adam", LR: 0.01},
-		"adam-decay":    {Optimizer: "adam", LR: 0.01, Betas: [2]float32{0.8, 0.99}, Eps: 1e-6, WeightDecay: 0.1},
+		"adam-decay":    {Optimizer: "adam", LR: 0.01, Betas: [2]float64{0.8, 0.99}, Eps: 1e-6, WeightDecay: 0.1},
 		"adamw":         {Optimizer: "adamw", LR: 0.01, WeightDecay: 0.1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -111,10 +111,10 @@ func trainConfig(c *cli.Context, m *onnxio.Model) (train.Config, error) {
 			*to = c.Int(flag)
 		}
 	}
-	for flag, to := range map[string]*float32{"lr": &cfg.LR, "momentum": &cfg.Momentum, "dampening": &cfg.Dampening,
+	for flag, to := range map[string]*float64{"lr": &cfg.LR, "momentum": &cfg.Momentum, "dampening": &cfg.Dampening,
 		"eps": &cfg.Eps, "weight-decay": &cfg.WeightDecay} {
 		if c.IsSet(flag) {
-			*to = float32(c.Float64(flag))
+			*to = c.Float64(flag)
 		}
 	}
 	if c.IsSet("loss") {

@@ -26,8 +26,8 @@ var cases = []struct {
 	{"lenet5-32", "lenet5", [3]int{3, 32, 32}, 100, &train.SGD{LR: 0.01, Momentum: 0.5}},
 	{"minivgg-28", "minivgg", [3]int{1, 28, 28}, 64, &train.SGD{LR: 0.01, Momentum: 0.5}},
 	{"minivgg-32", "minivgg", [3]int{3, 32, 32}, 100, &train.SGD{LR: 0.01, Momentum: 0.5}},
-	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, &train.Adam{LR: 1e-3, Betas: [2]float32{0.9, 0.999}, Eps: 1e-8}},
-	{"unet-128", "unet", [3]int{3, 128, 128}, 4, &train.Adam{LR: 1e-3, Betas: [2]float32{0.9, 0.999}, Eps: 1e-8}},
+	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}},
+	{"unet-128", "unet", [3]int{3, 128, 128}, 4, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}},
 }
 
 // BenchmarkTrain runs training steps; images/s is the figure to compare. With CNNKIT_PROFILE=1 it prints where a step's

@@ -70,9 +70,10 @@ func Fill(y []float32, v float32) {
 // Copy computes y = x.
 func Copy(y, x []float32) { copy(y, x[:len(y)]) }
 
-// SGDParams are the settings of one SGD update, as torch.optim.SGD has them.
+// SGDParams are the settings of one SGD update, as torch.optim.SGD has them. Like PyTorch's they are float64, and what
+// is computed from them is rounded once: 1-0.999 is 0.001 and not what float32 leaves of it.
 type SGDParams struct {
-	LR, Momentum, Dampening, WeightDecay float32
+	LR, Momentum, Dampening, WeightDecay float64
 	Nesterov                             bool
 	First                                bool // the momentum buffer takes the gradient as it is
 }
@@ -86,32 +87,33 @@ type SGDParams struct {
 // Without momentum buf is not touched and p -= LR*g.
 func sgdGo(p, g, buf []float32, h SGDParams) {
 	g = g[:len(p)]
+	lr, decay, momentum, rest := float32(h.LR), float32(h.WeightDecay), float32(h.Momentum), float32(1-h.Dampening)
 	if h.Momentum == 0 {
 		for i, v := range p {
-			p[i] = v - h.LR*(g[i]+h.WeightDecay*v)
+			p[i] = v - lr*(g[i]+decay*v)
 		}
 		return
 	}
 	buf = buf[:len(p)]
 	for i, v := range p {
-		d := g[i] + h.WeightDecay*v
+		d := g[i] + decay*v
 		m := d
 		if !h.First {
-			m = h.Momentum*buf[i] + (1-h.Dampening)*d
+			m = momentum*buf[i] + rest*d
 		}
 		buf[i] = m
 		if h.Nesterov {
-			m = d + h.Momentum*m
+			m = d + momentum*m
 		}
-		p[i] = v - h.LR*m
+		p[i] = v - lr*m
 	}
 }
 
 // AdamParams are the settings of one Adam update. Correction1 is 1-Beta1^step and Correction2 the square root of
 // 1-Beta2^step.
 type AdamParams struct {
-	LR, Beta1, Beta2, Eps, WeightDecay float32
-	Correction1, Correction2           float32
+	LR, Beta1, Beta2, Eps, WeightDecay float64
+	Correction1, Correction2           float64
 	Decoupled                          bool // AdamW: p *= 1 - LR*WeightDecay instead of g += WeightDecay*p
 }
 
@@ -121,19 +123,29 @@ type AdamParams struct {
 //	p -= LR/Correction1 * m / (sqrt(v)/Correction2 + Eps)
 func adamGo(p, g, m, v []float32, h AdamParams) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
-	step := h.LR / h.Correction1
+	k := h.coefficients()
 	for i, x := range p {
-		d := g[i]
-		if h.Decoupled {
-			x -= h.LR * h.WeightDecay * x
-		} else {
-			d += h.WeightDecay * x
-		}
-		mi := m[i] + (d-m[i])*(1-h.Beta1)
-		vi := h.Beta2*v[i] + (1-h.Beta2)*d*d
+		x -= k.shrink * x
+		d := g[i] + k.decay*x
+		mi := m[i] + (d-m[i])*k.rest1
+		vi := k.beta2*v[i] + k.rest2*d*d
 		m[i], v[i] = mi, vi
-		p[i] = x - step*mi/(float32(math.Sqrt(float64(vi)))/h.Correction2+h.Eps)
+		p[i] = x - k.step*mi/(float32(math.Sqrt(float64(vi)))/k.correction2+k.eps)
 	}
+}
+
+// adamCoefficients are what an update multiplies by, in the order in which the assembly reads them.
+type adamCoefficients struct{ shrink, decay, rest1, beta2, rest2, step, correction2, eps float32 }
+
+func (h AdamParams) coefficients() adamCoefficients {
+	k := adamCoefficients{rest1: float32(1 - h.Beta1), beta2: float32(h.Beta2), rest2: float32(1 - h.Beta2),
+		step: float32(h.LR / h.Correction1), correction2: float32(h.Correction2), eps: float32(h.Eps)}
+	if h.Decoupled {
+		k.shrink = float32(h.LR * h.WeightDecay)
+	} else {
+		k.decay = float32(h.WeightDecay)
+	}
+	return k
 }
 
 // LogSoftmaxRows computes the log-softmax of every row of x [rows,cols].

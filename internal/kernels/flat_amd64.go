@@ -63,7 +63,7 @@ func SGD(p, g, buf []float32, h SGDParams) {
 		return
 	}
 	buf = buf[:len(p)]
-	coef := [4]float32{h.LR, h.WeightDecay, h.Momentum, 1 - h.Dampening}
+	coef := [4]float32{float32(h.LR), float32(h.WeightDecay), float32(h.Momentum), float32(1 - h.Dampening)}
 	for n := vectors(len(p)); n > 0; n = vectors(len(p)) {
 		if current == levelAVX512 {
 			sgdAVX512(&p[0], &g[0], &buf[0], &coef[0], n/Block, flag(h.First), flag(h.Nesterov))
@@ -78,11 +78,8 @@ func SGD(p, g, buf []float32, h SGDParams) {
 // Adam updates p by the gradient g; m and v are the moments.
 func Adam(p, g, m, v []float32, h AdamParams) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
-	shrink, decay := h.LR*h.WeightDecay, float32(0)
-	if !h.Decoupled {
-		shrink, decay = 0, h.WeightDecay
-	}
-	coef := [8]float32{shrink, decay, 1 - h.Beta1, h.Beta2, 1 - h.Beta2, h.LR / h.Correction1, h.Correction2, h.Eps}
+	k := h.coefficients()
+	coef := [8]float32{k.shrink, k.decay, k.rest1, k.beta2, k.rest2, k.step, k.correction2, k.eps}
 	for n := vectors(len(p)); n > 0; n = vectors(len(p)) {
 		if current == levelAVX512 {
 			adamAVX512(&p[0], &g[0], &m[0], &v[0], &coef[0], n/Block)

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/runtime/verify"
+	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [--data NAME | --input x.npy | --random] [--engines E,E] [--nodes] [--json]",
+		Description: `Runs the same inputs through every engine and reports, for each pair, the largest difference, absolute and relative to the
+largest output, and how many labels agree. Exit code 1 when a pair differs by more than --tolerance (relative where
+outputs are above 1). Engines that are not installed or cannot run the model are left out, unless --engines names them.
+
+  cnnkit verify lenet5-mnist/model.onnx --data mnist --tolerance 1e-5
+  cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
+  cnnkit verify resnet.onnx --input x.npy --nodes`,
+		Flags: []cli.Flag{
+			dataFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
+			&cli.BoolFlag{Name: "random", Usage: "made-up inputs (the default)"},
+			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 4; with --data 500, or 100 with onnxgo)"},
+			&cli.Uint64Flag{Name: "seed", Usage: "of the made-up inputs"},
+			&cli.IntFlag{Name: "limit", Usage: "with --data: the first `N` images only"},
+			&cli.StringFlag{Name: "engines", Usage: "engines to compare, such as native,ort,onnxgo (default: those that can run the model)"},
+			&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "ONNX Runtime's: cpu, cuda or cuda:`DEVICE`"},
+			&cli.Float64Flag{Name: "tolerance", Value: 1e-4, Usage: "largest difference that is none"},
+			&cli.BoolFlag{Name: "nodes", Usage: "compare native and ort node by node"},
+			threadsFlag(), jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			path, err := one(c, "MODEL")
+			if err != nil {
+				return err
+			}
+			if err := checkVerifyFlags(c); err != nil {
+				return err
+			}
+			m, err := loadModel(path)
+			if err != nil {
+				return err
+			}
+			if c.Bool("nodes") {
+				return verifyNodes(c, path, m)
+			}
+			return verifyEngines(c, path, m)
+		},
+	}
+}
+
+func checkVerifyFlags(c *cli.Context) error {
+	sources := 0
+	for _, f := range []string{"data", "input", "random"} {
+		if c.IsSet(f) {
+			sources++
+		}
+	}
+	switch {
+	case sources > 1:
+		return usageError("--data, --input and --random exclude each other")
+	case c.Int("batch") < 0 || c.IsSet("batch") && c.Int("batch") == 0:
+		return usageError("--batch must be at least 1")
+	case c.Int("limit") < 0:
+		return usageError("--limit must be at least 1")
+	case !(c.Float64("tolerance") >= 0):
+		return usageError("--tolerance must not be negative")
+	}
+	return nil
+}
+
+// skipped is an engine that takes no part, and why.
+type skipped struct {
+	Engine string `json:"engine"`
+	Reason string `json:"reason"`
+}
+
+// openEngines opens those that --engines names, or all that can run the model.
+func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runtime.Session, out []skipped, err error) {
+	names, named := []string{"native", "ort", "onnxgo"}, c.IsSet("engines")
+	if named {
+		names = strings.Split(c.String("engines"), ",")
+	}
+	defer func() {
+		if err != nil {
+			closeAll(sessions)
+		}
+	}()
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return sessions, nil, usageError("--engines names %s twice", name)
+		}
+		if name == "auto" {
+			return sessions, nil, usageError("--engines takes engines by name: native, ort, onnxgo")
+		}
+		s, err := openEngineFor(c, m, path, name)
+		var use usage
+		if err != nil && (named || errors.As(err, &use)) {
+			return sessions, nil, err
+		}
+		if err != nil {
+			out = append(out, skipped{name, err.Error()})
+			continue
+		}
+		sessions = append(sessions, s)
+	}
+	if len(sessions) < 2 {
+		if len(out) > 0 && !named {
+			return sessions, out, hinted{&runtime.MissingError{Component: "a second engine", Reason: out[0].Engine + ": " + out[0].Reason},
+				"run 'cnnkit runtime install' for ONNX Runtime"}
+		}
+		return sessions, out, usageError("a comparison takes two engines: --engines native,ort")
+	}
+	return sessions, out, nil
+}
+
+// openEngineFor gives --provider to ONNX Runtime alone.
+func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string) (runtime.Session, error) {
+	if name == "ort" {
+		return openEngine(c, m, path, name)
+	}
+	n, err := threads(c)
+	if err != nil {
+		return nil, err
+	}
+	e, err := runtime.ParseEngine(name)
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	s, err := runtime.OpenModel(m, runtime.WithEngine(e), runtime.WithThreads(n))
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return s, nil
+}
+
+func closeAll(sessions []runtime.Session) {
+	for _, s := range sessions {
+		s.Close()
+	}
+}
+
+func verifyEngines(c *cli.Context, path string, m *onnxio.Model) error {
+	sessions, out, err := openEngines(c, m, path)
+	if err != nil {
+		return err
+	}
+	defer closeAll(sessions)
+	e := verify.New(c.Float64("tolerance"), sessions...)
+	n, err := feed(c, m, path, sessions, e)
+	if err != nil {
+		return err
+	}
+	return reportVerified(c, path, e, n, out)
+}
+
+// feed runs the inputs that the flags choose and counts them.
+func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Session, e *verify.Engines) (int, error) {
+	s := sessions[0]
+	if c.String("data") == "" {
+		in, err := inputsFor(c, s)
+		if err != nil {
+			return 0, err
+		}
+		return batchSize(in), e.Run(c.Context, in)
+	}
+	splits, err := openData(c)
+	if err != nil {
+		return 0, err
+	}
+	if err := takesImages(s, splits, path); err != nil {
+		return 0, err
+	}
+	batch := c.Int("batch")
+	if batch == 0 {
+		batch = 500
+		for _, s := range sessions {
+			batch = min(batch, batchOf(c, s.Engine()))
+		}
+	}
+	order := data.Sequence(splits.Validation.Len())
+	if n := c.Int("limit"); n > 0 {
+		order = order[:min(n, len(order))]
+	}
+	for at := 0; at < len(order); at += batch {
+		part := order[at:min(at+batch, len(order))]
+		x, err := images(splits, part)
+		if err != nil {
+			return 0, err
+		}
+		if err := e.Run(c.Context, map[string]*onnxio.Tensor{s.Inputs()[0].Name: x}); err != nil {
+			return 0, err
+		}
+	}
+	return len(order), nil
+}
+
+func images(splits data.Splits, indices []int) (*onnxio.Tensor, error) {
+	x, target := train.NewBatch(splits.Validation.Shape(), len(indices))
+	return x, splits.Validation.Fill(x, target, indices)
+}
+
+// inputsFor reads --input or makes inputs up.
+func inputsFor(c *cli.Context, s runtime.Session) (map[string]*onnxio.Tensor, error) {
+	if files := c.StringSlice("input"); len(files) > 0 {
+		return inputs(files, s)
+	}
+	batch := c.Int("batch")
+	if batch == 0 {
+		batch = 4
+	}
+	in, err := verify.Random(s.Inputs(), int64(batch), c.Uint64("seed"))
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	return in, nil
+}
+
+func batchSize(in map[string]*onnxio.Tensor) int {
+	n := 0
+	for _, t := range in {
+		if len(t.Dims) > 0 {
+			n = max(n, int(t.Dims[0]))
+		}
+	}
+	return n
+}
+
+func reportVerified(c *cli.Context, path string, e *verify.Engines, n int, out []skipped) error {
+	if c.Bool("json") {
+		if err := printJSON(c, map[string]any{"file": path, "inputs": n, "tolerance": e.Tolerance, "ok": e.OK(), "pairs": e.Pairs, "skipped": out}); err != nil {
+			return err
+		}
+	} else {
+		for _, s := range out {
+			fmt.Fprintf(c.App.Writer, "without %s: %s\n", s.Engine, s.Reason)
+		}
+		t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(t, "engines\tlargest difference\trelative\tlabels\t\n")
+		for _, p := range e.Pairs {
+			same := ""
+			if p.Labels > 0 {
+				same = fmt.Sprintf("%d of %d agree", p.Agree, p.Labels)
+			}
+			fmt.Fprintf(t, "%s, %s\t%s\t%.3g\t%s\t%s\n", p.A, p.B, differs(p.Difference), p.MaxRel, same, verdict(p.OK))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if !e.OK() {
+		return errNo
+	}
+	return nil
+}
+
+func differs(d verify.Difference) string {
+	if d.Odd > 0 {
+		return fmt.Sprintf("%.3g, and %d not finite", d.MaxAbs, d.Odd)
+	}
+	return fmt.Sprintf("%.3g", d.MaxAbs)
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "PART"
+}
