@@ -236,6 +236,9 @@ func batchSize(in map[string]*onnxio.Tensor) int {
 }
 
 func reportVerified(c *cli.Context, path string, e *verify.Engines, n int, out []skipped) error {
+	if out == nil {
+		out = []skipped{}
+	}
 	if c.Bool("json") {
 		if err := printJSON(c, map[string]any{"file": path, "inputs": n, "tolerance": e.Tolerance, "ok": e.OK(), "pairs": e.Pairs, "skipped": out}); err != nil {
 			return err

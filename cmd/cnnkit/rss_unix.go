@@ -1,0 +1,20 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	goruntime "runtime"
+	"syscall"
+)
+
+// peakRSS is the most memory the process has held, in MB.
+func peakRSS() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	if goruntime.GOOS == "darwin" { // bytes there, kilobytes on Linux
+		return u.Maxrss >> 20
+	}
+	return u.Maxrss >> 10
+}
