@@ -111,7 +111,9 @@ func Install(ctx context.Context, opt Options) (string, error) {
 			if ctx.Err() != nil {
 				return "", ctx.Err()
 			}
-			failures = append(failures, fmt.Errorf("%s: %w", s.name, err))
+			err = fmt.Errorf("%s: %w", s.name, err)
+			opt.Log("%v", err)
+			failures = append(failures, err)
 			continue
 		}
 		return path, nil

@@ -1,0 +1,167 @@
+package infer_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/infer"
+)
+
+// Every value of every reference network is known, but for the batch, which stays N.
+func TestNetworks(t *testing.T) {
+	for _, name := range builders.Names() {
+		for _, opset := range []int64{13, 17, 21} {
+			m, err := builders.Build(name, builders.Config{Opset: opset, Width: smallWidth(name)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := infer.Shapes(m)
+			if err != nil {
+				t.Fatalf("%s, opset %d: %v", name, opset, err)
+			}
+			for _, n := range m.Graph.Nodes {
+				typ := r.ValueInfo(n.Outputs[0]).Type
+				if typ.Elem == onnxio.Undefined || !typ.HasShape || len(typ.Shape) < 2 {
+					t.Errorf("%s, opset %d: %s %q is %+v", name, opset, n.OpType, n.Name, typ)
+					continue
+				}
+				if typ.Shape[0].Param != "N" {
+					t.Errorf("%s, opset %d: the batch of %s %q is %+v, not N", name, opset, n.OpType, n.Name, typ.Shape[0])
+				}
+				for _, d := range typ.Shape[1:] {
+					if !d.Known() || d.Value < 1 {
+						t.Errorf("%s, opset %d: %s %q is %+v", name, opset, n.OpType, n.Name, typ.Shape)
+					}
+				}
+			}
+		}
+	}
+}
+
+func smallWidth(name string) int {
+	if name == "unet" {
+		return 8
+	}
+	return 0
+}
+
+func TestAnnotate(t *testing.T) {
+	m, err := builders.Build("resnet", builders.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := infer.Annotate(m); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(m.Graph.Values), len(m.Graph.Nodes)-1; got != want { // the last node makes the output
+		t.Fatalf("%d values are annotated, not %d", got, want)
+	}
+	before, err := onnxio.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := infer.Annotate(m); err != nil {
+		t.Fatal(err)
+	}
+	after, err := onnxio.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(before) != string(after) {
+		t.Error("annotating twice changes the file")
+	}
+}
+
+// small is a graph of the given nodes on an input [N,3,8,8] and weights w [4,3,3,3].
+func small(out *onnxio.ValueInfo, nodes ...*onnxio.Node) *onnxio.Model {
+	w := onnxio.NewTensor(onnxio.Float, 4, 3, 3, 3)
+	w.Name = "w"
+	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}, {Domain: "com.example", Version: 1}},
+		Graph: &onnxio.Graph{Name: "g", Nodes: nodes, Initializers: []*onnxio.Tensor{w}, Outputs: []*onnxio.ValueInfo{out},
+			Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3, 8, 8)...)}}}
+}
+
+func TestErrorsNameTheNode(t *testing.T) {
+	y := onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 6, 6)...)
+	tests := []struct {
+		name  string
+		model *onnxio.Model
+		want  []string
+	}{
+		{"channels", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"w", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`}},
+		{"missing input", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "missing"}},
+		{"order", small(y, &onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"later"}, Outputs: []string{"y"}}), []string{`Relu "r"`, "later"}},
+		{"unknown operator", small(y, &onnxio.Node{Name: "z", OpType: "Zog", Inputs: []string{"x"}, Outputs: []string{"y"}}), []string{"Zog", `"z"`}},
+		{"declared shape", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 7, 6)...),
+			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "[N,4,7,6]", "[N,4,6,6]"}},
+		{"declared rank", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4)...),
+			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "[N,4]"}},
+		{"declared type", small(onnxio.TensorInfo("y", onnxio.Int64, onnxio.Shape("N", 4, 6, 6)...),
+			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "int64", "float32"}},
+		{"no maker", small(y), []string{"y", "no node"}},
+		{"no graph", &onnxio.Model{}, []string{"no graph"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := infer.Shapes(tt.model)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q does not say %q", err, w)
+				}
+			}
+		})
+	}
+}
+
+// What stands behind a foreign operator is taken from the declarations, or is unknown; it is no error.
+func TestForeignOperator(t *testing.T) {
+	m := small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 5)...),
+		&onnxio.Node{Name: "f", OpType: "Magic", Domain: "com.example", Inputs: []string{"x"}, Outputs: []string{"a", "b"}},
+		&onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"c"}},
+		&onnxio.Node{Name: "s", OpType: "Relu", Inputs: []string{"b"}, Outputs: []string{"y"}})
+	m.Graph.Values = []*onnxio.ValueInfo{onnxio.TensorInfo("a", onnxio.Float, onnxio.Shape("N", 7)...)}
+	r, err := infer.Shapes(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if typ := r.ValueInfo("c").Type; typ.Elem != onnxio.Float || len(typ.Shape) != 2 || typ.Shape[1].Value != 7 {
+		t.Errorf("c is %+v", typ)
+	}
+	if typ := r.ValueInfo("b").Type; typ.Elem != onnxio.Undefined {
+		t.Errorf("b is %+v", typ)
+	}
+	if v := r.ValueInfo("nowhere"); v == nil || v.Type == nil || v.Type.Elem != onnxio.Undefined {
+		t.Errorf("nowhere is %+v", v)
+	}
+	if err := infer.Annotate(m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A Reshape whose target is computed from Shape is followed.
+func TestComputedReshape(t *testing.T) {
+	c := func(name string, v ...int64) *onnxio.Tensor {
+		x := onnxio.Int64s(v, int64(len(v)))
+		x.Name = name
+		return x
+	}
+	m := small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 192)...),
+		&onnxio.Node{Name: "shape", OpType: "Shape", Inputs: []string{"x"}, Outputs: []string{"s"}},
+		&onnxio.Node{Name: "gather", OpType: "Gather", Inputs: []string{"s", "zero"}, Outputs: []string{"n"}},
+		&onnxio.Node{Name: "concat", OpType: "Concat", Inputs: []string{"n", "rest"}, Outputs: []string{"t"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}},
+		&onnxio.Node{Name: "reshape", OpType: "Reshape", Inputs: []string{"x", "t"}, Outputs: []string{"y"}})
+	m.Graph.Initializers = append(m.Graph.Initializers, c("zero", 0), c("rest", -1))
+	r, err := infer.Shapes(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.ValueInfo("y").Type.Shape
+	if len(s) != 2 || s[0].Param != "N" || s[1].Value != 192 {
+		t.Errorf("y is %+v, not [N,192]", s)
+	}
+}
