@@ -2,9 +2,11 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
@@ -40,7 +42,7 @@ func ParseEngine(name string) (Engine, error) {
 // MissingError says that a component is not there: ONNX Runtime's library, or its CUDA execution provider.
 type MissingError = ort.MissingError
 
-// Session runs one model. It is safe for concurrent use; Close waits for no running call.
+// Session runs one model. It is safe for concurrent use; Close waits for the calls that are running.
 type Session interface {
 	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
@@ -134,6 +136,8 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 }
 
 type session struct {
+	mu       sync.RWMutex // held to read by running calls
+	closed   bool
 	engine   Engine
 	inputs   []*onnxio.ValueInfo
 	outputs  []*onnxio.ValueInfo
@@ -173,11 +177,30 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 		if err := fits(want, t, symbols); err != nil {
 			return nil, err
 		}
+		if err := t.Check(); err != nil {
+			return nil, fmt.Errorf("input %q: %w", want.Name, err)
+		}
 	}
 	if len(in) > len(s.inputs) {
 		return nil, fmt.Errorf("the model takes %s, not %s", s.wanted(), strings.Join(names(in), ", "))
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, errors.New("the session is closed")
+	}
 	return s.backend.Run(ctx, in)
+}
+
+// Close may be called more than once.
+func (s *session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.backend.Close()
 }
 
 func (s *session) wanted() string {

@@ -4,7 +4,6 @@ package ort
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,14 +78,11 @@ func useCUDA(o *onnxruntime.SessionOptions, device int) error {
 	return nil
 }
 
-// Backend is an ONNX Runtime session.
+// Backend is an ONNX Runtime session. No Run may be in progress at Close, or come after it.
 type Backend struct {
 	session *onnxruntime.DynamicAdvancedSession
 	inputs  []string
 	outputs []string
-	single  bool // every output is of a type that ONNX Runtime may allocate
-	mu      sync.RWMutex
-	closed  bool
 }
 
 // Open hands ONNX Runtime a model that onnxio/check has passed.
@@ -170,11 +166,6 @@ func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*
 
 // Run implements the session. ONNX Runtime reads the inputs where they are and allocates the outputs.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return nil, errors.New("the session is closed")
-	}
 	values := make([]onnxruntime.Value, len(b.inputs))
 	defer destroy(values)
 	for i, name := range b.inputs {
@@ -221,12 +212,6 @@ func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
 
 // Close releases the session; a profile is written now.
 func (b *Backend) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil
-	}
-	b.closed = true
 	return b.session.Destroy()
 }
 

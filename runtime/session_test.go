@@ -1,0 +1,288 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/runtime/ort"
+	"github.com/cnnkit/cnnkit/runtime/verify"
+)
+
+func build(t testing.TB, name string) *onnxio.Model {
+	t.Helper()
+	cfg := builders.Config{Seed: 3}
+	if name == "unet" {
+		cfg.Width, cfg.Input = 8, [3]int{3, 32, 32}
+	}
+	m, err := builders.Build(name, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func open(t testing.TB, m *onnxio.Model, e runtime.Engine, more ...runtime.Option) runtime.Session {
+	t.Helper()
+	if e == runtime.ORT {
+		needORT(t)
+	}
+	s, err := runtime.OpenModel(m, append(more, runtime.WithEngine(e))...)
+	if err != nil {
+		t.Fatalf("%s: %v", e, err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func needORT(t testing.TB) {
+	t.Helper()
+	if err := ort.Available(); err != nil {
+		t.Skipf("without ONNX Runtime: %v", err)
+	}
+}
+
+func random(t testing.TB, s runtime.Session, batch int64, seed uint64) map[string]*onnxio.Tensor {
+	t.Helper()
+	in, err := verify.Random(s.Inputs(), batch, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// The engines share no code, so that each is a witness of the others. 1e-5 is some ten units in the last place of the
+// log-probabilities, which sums of a few hundred products may differ by.
+func TestEnginesAgree(t *testing.T) {
+	tests := []struct {
+		network string
+		engine  runtime.Engine
+	}{
+		{"lenet5", runtime.ORT}, {"minivgg", runtime.ORT}, {"resnet", runtime.ORT}, {"unet", runtime.ORT},
+		{"lenet5", runtime.OnnxGo}, {"minivgg", runtime.OnnxGo},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s/%s", tt.network, tt.engine), func(t *testing.T) {
+			m := build(t, tt.network)
+			a, b := open(t, m, runtime.Native), open(t, m, tt.engine)
+			for _, batch := range []int64{1, 2, 5} {
+				e := verify.New(1e-5, a, b)
+				if err := e.Run(context.Background(), random(t, a, batch, uint64(batch))); err != nil {
+					t.Fatal(err)
+				}
+				if !e.OK() {
+					t.Errorf("batch %d: %+v", batch, e.Pairs[0])
+				}
+			}
+		})
+	}
+}
+
+// Answers must not depend on what else a session is doing.
+func TestConcurrentRuns(t *testing.T) {
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
+		t.Run(string(e), func(t *testing.T) {
+			s := open(t, build(t, "lenet5"), e)
+			type question struct {
+				in   map[string]*onnxio.Tensor
+				want []float32
+			}
+			var questions []question
+			for i := range 4 {
+				in := random(t, s, int64(1+i%3), uint64(i))
+				out, err := s.Run(context.Background(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				questions = append(questions, question{in, out["output"].Float32s()})
+			}
+			var wg sync.WaitGroup
+			for range 3 {
+				for i, q := range questions {
+					wg.Go(func() {
+						out, err := s.Run(context.Background(), q.in)
+						if err != nil {
+							t.Errorf("question %d: %v", i, err)
+							return
+						}
+						if !slices.Equal(out["output"].Float32s(), q.want) {
+							t.Errorf("question %d has another answer when others run beside it", i)
+						}
+					})
+				}
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func TestThreadsGiveTheSameBits(t *testing.T) {
+	m := build(t, "resnet")
+	one := open(t, m, runtime.Native, runtime.WithThreads(1))
+	in := random(t, one, 3, 1)
+	want, err := one.Run(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{2, 5} {
+		got, err := open(t, m, runtime.Native, runtime.WithThreads(n)).Run(context.Background(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got["output"].Float32s(), want["output"].Float32s()) {
+			t.Errorf("%d threads give other bits than one", n)
+		}
+	}
+}
+
+func TestWrongInputs(t *testing.T) {
+	good := func() *onnxio.Tensor { return onnxio.NewTensor(onnxio.Float, 2, 1, 28, 28) }
+	tests := []struct {
+		name string
+		in   map[string]*onnxio.Tensor
+		want string
+	}{
+		{"none", nil, `input "input" is missing: the model takes "input" float32 [N,1,28,28]`},
+		{"another name", map[string]*onnxio.Tensor{"x": good()}, `input "input" is missing`},
+		{"one too many", map[string]*onnxio.Tensor{"input": good(), "x": good()}, "not input, x"},
+		{"channels", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, 2, 3, 28, 28)}, "[2 3 28 28]: the model takes float32 [N,1,28,28]"},
+		{"rank", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, 28, 28)}, "[28 28]"},
+		{"type", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Double, 2, 1, 28, 28)}, "float64"},
+		{"torn", map[string]*onnxio.Tensor{"input": {Type: onnxio.Float, Dims: []int64{2, 1, 28, 28}, Raw: make([]byte, 8)}}, "input"},
+	}
+	m := build(t, "lenet5")
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprintf("%s/%s", e, tt.name), func(t *testing.T) {
+				_, err := open(t, m, e).Run(context.Background(), tt.in)
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%v, which does not say %q", err, tt.want)
+				}
+			})
+		}
+	}
+}
+
+func TestCancelledContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
+		t.Run(string(e), func(t *testing.T) {
+			s := open(t, build(t, "lenet5"), e)
+			if _, err := s.Run(ctx, random(t, s, 1, 1)); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestSessionDescribesTheModel(t *testing.T) {
+	m := build(t, "lenet5")
+	builders.SetLabels(m, []string{"a", "b"})
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := onnxio.Save(path, m); err != nil {
+		t.Fatal(err)
+	}
+	s, err := runtime.Open(path, runtime.WithEngine(runtime.Native))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if len(s.Inputs()) != 1 || s.Inputs()[0].Name != "input" || len(s.Outputs()) != 1 || s.Outputs()[0].Name != "output" {
+		t.Errorf("%v, %v", s.Inputs(), s.Outputs())
+	}
+	if s.Metadata()["labels"] != `["a","b"]` || s.Metadata()["cnnkit.arch"] != "lenet5" {
+		t.Errorf("metadata %v", s.Metadata())
+	}
+}
+
+func TestAutoTakesWhatIsThere(t *testing.T) {
+	s := open(t, build(t, "lenet5"), runtime.Auto)
+	want := runtime.Native
+	if ort.Available() == nil {
+		want = runtime.ORT
+	}
+	if s.Engine() != want {
+		t.Errorf("auto is %s, not %s", s.Engine(), want)
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	if _, err := runtime.Open(filepath.Join(t.TempDir(), "none.onnx")); err == nil {
+		t.Error("opened a file that is not there")
+	}
+	bad := build(t, "lenet5")
+	bad.Graph.Nodes[0].Inputs[1] = "gone"
+	if _, err := runtime.OpenModel(bad); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("a dangling name: %v", err)
+	}
+	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine("tpu")); err == nil || !strings.Contains(err.Error(), "native") {
+		t.Errorf("an unknown engine: %v", err)
+	}
+	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine(runtime.Native), runtime.WithCUDA(0)); err == nil {
+		t.Error("the native engine opened on CUDA")
+	}
+	var unsupported *onnxio.UnsupportedError
+	if _, err := runtime.OpenModel(build(t, "unet"), runtime.WithEngine(runtime.OnnxGo)); !errors.As(err, &unsupported) {
+		t.Errorf("onnx-go and ConvTranspose: %v", err)
+	}
+	if _, err := runtime.ParseEngine("ORT"); err == nil {
+		t.Error("engines are written in small letters")
+	}
+}
+
+// Without CUDA the reason must be ONNX Runtime's, and nothing falls back to the CPU.
+func TestMissingCUDA(t *testing.T) {
+	needORT(t)
+	if ort.CUDA(0) == nil {
+		t.Skip("this machine has CUDA")
+	}
+	_, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithCUDA(0))
+	var missing *runtime.MissingError
+	if !errors.As(err, &missing) || missing.Do == "" || !strings.Contains(missing.Reason, "libonnxruntime_providers") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Non-finite numbers pass through every engine alike.
+func TestNaN(t *testing.T) {
+	m := build(t, "lenet5")
+	x := onnxio.NewTensor(onnxio.Float, 1, 1, 28, 28)
+	x.Float32s()[14*28+14] = float32(math.NaN())
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT} {
+		t.Run(string(e), func(t *testing.T) {
+			out, err := open(t, m, e).Run(context.Background(), map[string]*onnxio.Tensor{"input": x})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(out["output"].Float32s())
+		})
+	}
+}
+
+func TestClosedSession(t *testing.T) {
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT} {
+		t.Run(string(e), func(t *testing.T) {
+			s := open(t, build(t, "lenet5"), e)
+			in := random(t, s, 1, 1)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Errorf("closing twice: %v", err)
+			}
+			if _, err := s.Run(context.Background(), in); err == nil {
+				t.Error("a closed session runs")
+			}
+		})
+	}
+}
