@@ -79,7 +79,9 @@ func (l *lowering) of(v *value) *buffer {
 		n, _ := onnxio.CheckedBytes(v.info.Type, v.dims)
 		v.buf = l.buffer(int((n + 3) / 4))
 	}
-	v.buf.shared++
+	if !v.buf.persistent { // those may belong to several plans, and are never written in place
+		v.buf.shared++
+	}
 	return v.buf
 }
 
@@ -95,8 +97,9 @@ func (l *lowering) constant(v *value) *buffer {
 
 // alias makes out live in in's memory.
 func (l *lowering) alias(out, in *value) {
-	out.buf = l.of(in)
-	out.buf.shared++
+	if out.buf = l.of(in); !out.buf.persistent {
+		out.buf.shared++
+	}
 }
 
 // inPlace gives out the memory of in when o is in's only reader and nobody else's numbers are there.
