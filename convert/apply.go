@@ -114,8 +114,16 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	if opt.Strict && !rep.OK() {
 		return rep, &MatchError{rep}
 	}
-	for name, raw := range fresh {
-		inits[name].Raw = raw
+	// New tensors, because the old ones may be shared: with a state dict from FromModel, with a copy of the graph.
+	for i, t := range m.Graph.Initializers {
+		if t == nil || inits[t.Name] != t {
+			continue
+		}
+		if raw, ok := fresh[t.Name]; ok {
+			given := *t
+			given.Raw = raw
+			m.Graph.Initializers[i] = &given
+		}
 	}
 	return rep, nil
 }

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,9 @@ func Load(path string) (*StateDict, error) { return LoadKey(path, "") }
 // LoadKey is Load for a checkpoint with several state dicts: key says which, dotted for one further down
 // ("ema.state_dict"). An empty key leaves the choice to Load.
 func LoadKey(path, key string) (*StateDict, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -62,6 +66,10 @@ func load(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error)
 	if err := readAt(r, head, 0, formatPT, ""); err != nil {
 		return nil, err
 	}
+	// A safetensors file starts with a length, whose bytes may look like a pickle's (640 is 80 02) or a zip's start.
+	if len(head) >= 9 && head[8] == '{' && binary.LittleEndian.Uint64(head) <= maxHeader {
+		return loadSafetensors(r, size, lim, key)
+	}
 	switch {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		return loadZip(r, size, lim, key)
@@ -71,10 +79,7 @@ func load(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error)
 		return nil, &onnxio.UnsupportedError{Op: "tar checkpoint",
 			Reason: "torch.save has not written tar files since version 0.1.10; load it in PyTorch and save it again"}
 	case len(head) >= 9 && head[8] == '{':
-		if key != "" {
-			return nil, malformed(formatSafetensors, "", "holds one state dict, so there is no %q to choose", key)
-		}
-		return loadSafetensors(r, size, lim)
+		return loadSafetensors(r, size, lim, key)
 	}
 	return nil, malformed("state dict", "", "neither a torch.save file (zip or legacy) nor safetensors")
 }

@@ -40,7 +40,10 @@ type safeEntry struct {
 }
 
 // loadSafetensors reads: uint64 header length, JSON header, elements. Entries keep the header's order.
-func loadSafetensors(r io.ReaderAt, size int64, lim Limits) (*StateDict, error) {
+func loadSafetensors(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error) {
+	if key != "" {
+		return nil, malformed(formatSafetensors, "", "holds one state dict, so there is no %q to choose", key)
+	}
 	var b [8]byte
 	if err := readAt(r, b[:], 0, formatSafetensors, ""); err != nil {
 		return nil, err

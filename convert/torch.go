@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -404,7 +405,7 @@ func (c *checkpoint) tensor(name string, t *pyTensor) (*onnxio.Tensor, error) {
 	switch {
 	case n == 0:
 		out.Raw = []byte{}
-	case t.contiguous():
+	case t.contiguous() && aligned(data[t.offset*width:], t.typ):
 		out.Raw = data[t.offset*width : t.offset*width+n : t.offset*width+n]
 	default:
 		out.Raw = gather(t, data, width, n)
@@ -417,11 +418,16 @@ func (c *checkpoint) tensor(name string, t *pyTensor) (*onnxio.Tensor, error) {
 }
 
 func viewKey(t *pyTensor) string {
-	b := []byte(t.storage.key + "\x00" + t.typ.String())
-	for _, v := range append(append([]int64{t.storage.offset, t.offset, int64(len(t.sizes))}, t.sizes...), t.stride...) {
+	var b []byte
+	for _, v := range append(append([]int64{int64(t.typ), t.storage.offset, t.offset, int64(len(t.sizes))}, t.sizes...), t.stride...) {
 		b = binary.LittleEndian.AppendUint64(b, uint64(v))
 	}
-	return string(b)
+	return string(b) + t.storage.key
+}
+
+// aligned reports whether elements of this type may be read in place: a view of an untyped storage can start anywhere.
+func aligned(data []byte, typ onnxio.DataType) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(data)))%uintptr(min(typ.Bits()/8, 8)) == 0
 }
 
 // gather copies a strided view, row-major.

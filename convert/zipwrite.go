@@ -4,9 +4,11 @@ import (
 	"archive/zip"
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"strconv"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -120,6 +122,9 @@ func WritePT(w io.Writer, sd *StateDict) error {
 	for _, e := range sd.entries {
 		if _, ok := dtypeNames[e.Tensor.Type]; !ok {
 			return &onnxio.UnsupportedError{Op: "torch tensor", Node: e.Name, Reason: "PyTorch has no element type " + e.Tensor.Type.String()}
+		}
+		if !utf8.ValidString(e.Name) {
+			return fmt.Errorf("state dict: %q cannot be a key: not UTF-8", e.Name)
 		}
 		id := piece{unsafe.SliceData(e.Tensor.Raw), len(e.Tensor.Raw), e.Tensor.Type}
 		key, ok := keys[id]
