@@ -3,34 +3,82 @@ package convert
 import (
 	"bytes"
 	"os"
+	"slices"
 	"testing"
 )
 
-func fuzz(f *testing.F, seeds ...string) {
-	for _, s := range seeds {
+func seeds(f *testing.F, names ...string) {
+	for _, s := range names {
 		b, err := os.ReadFile(fixtures + s)
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		sd, err := LoadReader(bytes.NewReader(b), int64(len(b)), Limits{})
-		if err != nil {
-			if !typed(err) {
-				t.Fatalf("untyped error %v", err)
-			}
-			return
-		}
-		var w bytes.Buffer
-		if err := WritePT(&w, sd); err != nil && !typed(err) {
-			t.Fatalf("read but not written: %v", err)
-		}
-	})
 }
 
-func FuzzPT(f *testing.F)     { fuzz(f, "all-zip-new.pth", "all-zip-old.pth") }
-func FuzzLegacy(f *testing.F) { fuzz(f, "all-legacy-new.pth", "all-legacy-old.pth") }
+// survive reads hostile bytes: a typed error, the same each time, or a state dict that comes back from both writers.
+func survive(t *testing.T, b []byte) {
+	lim := Limits{MaxBytes: 64 << 20}
+	sd, err := loadBytes(b, lim)
+	if _, again := loadBytes(b, lim); (again == nil) != (err == nil) || err != nil && err.Error() != again.Error() {
+		t.Fatalf("%v, then %v", err, again)
+	}
+	if err != nil {
+		if !typed(err) {
+			t.Fatalf("untyped error %v", err)
+		}
+		return
+	}
+	var pt, st bytes.Buffer
+	if err := WritePT(&pt, sd); err != nil {
+		if !typed(err) {
+			t.Fatalf("read but not written: %v", err)
+		}
+	} else {
+		compare(t, sd, pt.Bytes())
+	}
+	if err := WriteSafetensors(&st, sd); err == nil { // it lacks some types, and a key may be __metadata__
+		compare(t, sd, st.Bytes())
+	}
+}
+
+// compare reads what was written.
+func compare(t *testing.T, sd *StateDict, b []byte) {
+	got, err := loadBytes(b, Limits{})
+	if err != nil {
+		t.Fatalf("written but not read: %v", err)
+	}
+	if got.Len() != sd.Len() {
+		t.Fatalf("%d entries come back as %d", sd.Len(), got.Len())
+	}
+	for _, e := range sd.Entries() {
+		x := got.Get(e.Name)
+		if x == nil || x.Type != e.Tensor.Type || !slices.Equal(x.Dims, e.Tensor.Dims) || !bytes.Equal(x.Raw, e.Tensor.Raw) {
+			t.Fatalf("%q differs", e.Name)
+		}
+	}
+}
+
+func FuzzPT(f *testing.F) {
+	seeds(f, "all-zip-new.pth", "all-zip-old.pth")
+	f.Fuzz(survive)
+}
+
+func FuzzLegacy(f *testing.F) {
+	seeds(f, "all-legacy-new.pth", "all-legacy-old.pth")
+	f.Fuzz(survive)
+}
+
+// FuzzPickle puts the bytes where no CRC guards them: data.pkl and one storage are wrapped after mutation.
+func FuzzPickle(f *testing.F) {
+	f.Add(statePickle(
+		view{name: "a", storage: "FloatStorage", key: "0", numel: 4, sizes: []int64{2, 2}, stride: []int64{1, 2}},
+		view{name: "b", storage: "FloatStorage", key: "0", numel: 4, offset: 1, sizes: []int64{3}, stride: []int64{1}}))
+	f.Add(statePickle(view{name: "a", storage: "UntypedStorage", key: "0", numel: 16, viewOffset: 3, viewCount: 9,
+		sizes: []int64{2}, stride: []int64{1}, dtype: "float16"}))
+	f.Fuzz(func(t *testing.T, p []byte) { survive(t, torchZip(p, make([]byte, 16))) })
+}
 
 func FuzzSafetensors(f *testing.F) {
 	sd, err := Load(fixtures + "all-zip-new.pth")
@@ -42,5 +90,5 @@ func FuzzSafetensors(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(w.Bytes())
-	fuzz(f)
+	f.Fuzz(survive)
 }
