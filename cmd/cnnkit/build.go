@@ -40,14 +40,14 @@ func network(c *cli.Context, name string) (*onnxio.Model, error) {
 			return nil, err
 		}
 	}
-	set := func(flag string, to *int) {
-		if c.IsSet(flag) {
-			*to = c.Int(flag)
+	for flag, to := range map[string]*int{"classes": &cfg.Classes, "width": &cfg.Width, "depth": &cfg.Depth} {
+		if !c.IsSet(flag) {
+			continue
+		}
+		if *to = c.Int(flag); *to < 1 {
+			return nil, usageError("--%s must be at least 1", flag)
 		}
 	}
-	set("classes", &cfg.Classes)
-	set("width", &cfg.Width)
-	set("depth", &cfg.Depth)
 	if c.IsSet("opset") {
 		cfg.Opset = int64(c.Int("opset"))
 	}
@@ -89,7 +89,7 @@ func buildCommand() *cli.Command {
 			if err := check.Model(m); err != nil {
 				return err
 			}
-			if err := onnxio.Save(out, m); err != nil {
+			if err := saved(onnxio.Save(out, m)); err != nil {
 				return err
 			}
 			return reportBuilt(c, name, out, m)

@@ -38,7 +38,7 @@ func convertCommand() *cli.Command {
 				return err
 			}
 			if !toONNX {
-				if err := convert.Save(out, sd); err != nil {
+				if err := saved(convert.Save(out, sd)); err != nil {
 					return err
 				}
 				return reportConverted(c, in, out, len(sd.Entries()))
@@ -57,7 +57,7 @@ func convertCommand() *cli.Command {
 			if err := check.Model(m); err != nil {
 				return err
 			}
-			if err := onnxio.Save(out, m); err != nil {
+			if err := saved(onnxio.Save(out, m)); err != nil {
 				return err
 			}
 			return reportConverted(c, in, out, len(sd.Entries()))

@@ -35,6 +35,19 @@ type badFile struct{ error }
 
 func (b badFile) Unwrap() error { return b.error }
 
+// badOutput marks an error as one of writing, whatever its cause.
+type badOutput struct{ error }
+
+func (b badOutput) Unwrap() error { return b.error }
+
+// saved marks the error of writing a file, when there is one.
+func saved(err error) error {
+	if err == nil {
+		return nil
+	}
+	return badOutput{err}
+}
+
 // hinted carries what to do next.
 type hinted struct {
 	error
@@ -55,6 +68,7 @@ func exitCode(ctx context.Context, err error) int {
 	var (
 		u           usage
 		bad         badFile
+		out         badOutput
 		format      *onnxio.FormatError
 		unsupported *onnxio.UnsupportedError
 		limit       *onnxio.LimitError
@@ -67,6 +81,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &missing):
 		return exitMissing
+	case errors.As(err, &out):
+		return exitNo
 	case errors.Is(err, context.Canceled) || ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &bad), errors.As(err, &format), errors.As(err, &unsupported), errors.As(err, &limit), errors.Is(err, fs.ErrNotExist):

@@ -97,7 +97,7 @@ func inputs(args []string, s runtime.Session) (map[string]*onnxio.Tensor, error)
 }
 
 func writeOutputs(c *cli.Context, s runtime.Session, out map[string]*onnxio.Tensor, dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := saved(os.MkdirAll(dir, 0o777)); err != nil {
 		return err
 	}
 	type row struct {
@@ -116,7 +116,7 @@ func writeOutputs(c *cli.Context, s runtime.Session, out map[string]*onnxio.Tens
 		}
 		taken[name] = true
 		file := filepath.Join(dir, name+".npy")
-		if err := npy.Save(file, t); err != nil {
+		if err := saved(npy.Save(file, t)); err != nil {
 			return fmt.Errorf("output %q: %w", v.Name, err)
 		}
 		rows = append(rows, row{v.Name, t.Type.String(), t.Dims, file})

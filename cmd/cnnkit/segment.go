@@ -43,7 +43,7 @@ class.
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(dir, 0o777); err != nil {
+			if err := saved(os.MkdirAll(dir, 0o777)); err != nil {
 				return err
 			}
 			var rows []segmentation
@@ -90,7 +90,7 @@ func writeMask(stem string, p picture, m vision.Mask) (segmentation, error) {
 }
 
 func writePNG(path string, img image.Image) error {
-	return onnxio.WriteFile(path, func(w io.Writer) error { return png.Encode(w, img) })
+	return saved(onnxio.WriteFile(path, func(w io.Writer) error { return png.Encode(w, img) }))
 }
 
 // outputNames gives each file its name in the output folder: without the extension, unless two would be the same.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -118,7 +119,10 @@ func trainConfig(c *cli.Context, m *onnxio.Model) (train.Config, error) {
 		}
 	}
 	if c.IsSet("loss") {
-		cfg.Loss = c.String("loss")
+		losses := []string{train.LossAuto, train.LossNLL, train.LossCrossEntropy, train.LossBCE}
+		if cfg.Loss = c.String("loss"); !slices.Contains(losses, cfg.Loss) {
+			return cfg, usageError("no loss %q: known are %s", cfg.Loss, strings.Join(losses, ", "))
+		}
 	}
 	cfg.Nesterov = c.Bool("nesterov")
 	if s := c.String("betas"); s != "" {
@@ -141,7 +145,13 @@ func trainError(c *cli.Context, err error, dir string) error {
 	if stopped.Saved == "" {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
-	return hinted{err, fmt.Sprintf("go on with: cnnkit train %s --data %s --out %s", stopped.Saved, c.String("data"), dir)}
+	again := fmt.Sprintf("go on with: cnnkit train %s --data %s --out %s", stopped.Saved, c.String("data"), dir)
+	for _, f := range trainFlags() {
+		if name := f.Names()[0]; c.IsSet(name) {
+			again += fmt.Sprintf(" --%s=%v", name, c.Value(name))
+		}
+	}
+	return hinted{err, again}
 }
 
 func reportTrained(c *cli.Context, r *train.Result, dir string) error {
