@@ -10,7 +10,7 @@ import (
 // interspersed moves a verb's flags before its arguments, since package cli stops at the first argument and people
 // write `cnnkit build lenet5 --out f.onnx`. What follows "--" stays where it is.
 func interspersed(app *cli.App, args []string) []string {
-	if len(args) < 2 || args[len(args)-1] == "--generate-bash-completion" {
+	if len(args) < 2 {
 		return args
 	}
 	cmd := app.Command(args[1])

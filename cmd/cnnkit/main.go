@@ -25,6 +25,12 @@ func main() {
 // run is the whole program, for tests: it gives the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
+	if n := len(args) - 1; n > 0 && args[n] == completionFlag {
+		for _, word := range complete(app, args[1:n]) {
+			fmt.Fprintln(stdout, word)
+		}
+		return exitDone
+	}
 	args = interspersed(app, args)
 	err := app.RunContext(ctx, args)
 	if err == nil {
@@ -56,7 +62,6 @@ Exit codes: 0 done; 1 the answer is no (a check failed, engines part) or the wor
 file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
-		EnableBashCompletion:      true,
 		HideVersion:               true,
 		UseShortOptionHandling:    false,
 		Suggest:                   true,

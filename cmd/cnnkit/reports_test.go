@@ -181,11 +181,14 @@ func TestVersionDoctorCompletion(t *testing.T) {
 			t.Errorf("%s: %s", shell, out)
 		}
 	}
-	for args, want := range map[string]string{"": "train", "tr": "train", "train": "--data", "runtime": "install", "bench infer --": "--cases"} {
-		r := program(t, nil, append(strings.Fields(args), "--generate-bash-completion")...)
-		if !strings.Contains(r.out, want) {
-			t.Errorf("completion of %q leaves out %s: %s", args, want, r.out)
+	for args, want := range map[string]string{"": "train", "tr": "train", "train": "lenet5", "train --": "--data", "train --data": "mnist",
+		"train --data m": "mnist", "runtime": "install", "bench infer --": "--cases", "bench infer --engine": "ort", "completion": "bash"} {
+		if out := done(t, append(strings.Fields(args), completionFlag)...); !strings.Contains(out, want) {
+			t.Errorf("completion of %q leaves out %s: %s", args, want, out)
 		}
+	}
+	if out := done(t, "build", "lenet5", "--out", completionFlag); out != "" { // a file: the shell's business
+		t.Errorf("completion of a file: %s", out)
 	}
 }
 
