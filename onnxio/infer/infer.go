@@ -30,6 +30,9 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 	if m == nil || m.Graph == nil {
 		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
 	}
+	if err := whole(m); err != nil {
+		return nil, err
+	}
 	w := walk{model: m, values: map[string]*ops.Value{}, declared: map[string]*onnxio.ValueInfo{}}
 	for _, list := range [][]*onnxio.ValueInfo{m.Graph.Values, m.Graph.Outputs} {
 		for _, v := range list {
@@ -56,6 +59,44 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 		return nil, err
 	}
 	return &Result{Values: w.values}, nil
+}
+
+// whole refuses a model with holes, which no file gives but a program may.
+func whole(m *onnxio.Model) error {
+	g := m.Graph
+	for _, list := range []struct {
+		what string
+		n    int
+		hole func(int) bool
+	}{
+		{"input", len(g.Inputs), func(i int) bool { return g.Inputs[i] == nil }},
+		{"output", len(g.Outputs), func(i int) bool { return g.Outputs[i] == nil }},
+		{"value", len(g.Values), func(i int) bool { return g.Values[i] == nil }},
+		{"initializer", len(g.Initializers), func(i int) bool { return g.Initializers[i] == nil }},
+		{"sparse initializer", len(g.SparseInitializers), func(i int) bool { return g.SparseInitializers[i] == nil }},
+		{"function", len(m.Functions), func(i int) bool { return m.Functions[i] == nil }},
+		{"node", len(g.Nodes), func(i int) bool { return g.Nodes[i] == nil || hasNil(g.Nodes[i].Attrs) }},
+	} {
+		for i := range list.n {
+			if list.hole(i) {
+				hole := "nil"
+				if list.what == "node" && g.Nodes[i] != nil {
+					hole = fmt.Sprintf("%s %q with a nil attribute", g.Nodes[i].OpType, g.Nodes[i].Name)
+				}
+				return &onnxio.FormatError{Format: "onnx", Where: g.Name, Msg: fmt.Sprintf("%s %d of the graph is %s", list.what, i, hole)}
+			}
+		}
+	}
+	return nil
+}
+
+func hasNil(attrs []*onnxio.Attribute) bool {
+	for _, a := range attrs {
+		if a == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Annotate puts what Shapes finds into the graph's value_info, for readers that do not infer. What is declared and

@@ -1,6 +1,7 @@
 package infer_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -163,5 +164,37 @@ func TestComputedReshape(t *testing.T) {
 	s := r.ValueInfo("y").Type.Shape
 	if len(s) != 2 || s[0].Param != "N" || s[1].Value != 192 {
 		t.Errorf("y is %+v, not [N,192]", s)
+	}
+}
+
+// A model with nil where something should be gives a typed error.
+func TestHoles(t *testing.T) {
+	tests := map[string]func(m *onnxio.Model){
+		"graph":              func(m *onnxio.Model) { m.Graph = nil },
+		"input":              func(m *onnxio.Model) { m.Graph.Inputs = append(m.Graph.Inputs, nil) },
+		"output":             func(m *onnxio.Model) { m.Graph.Outputs = append(m.Graph.Outputs, nil) },
+		"value":              func(m *onnxio.Model) { m.Graph.Values = append(m.Graph.Values, nil) },
+		"node":               func(m *onnxio.Model) { m.Graph.Nodes = append(m.Graph.Nodes, nil) },
+		"attribute":          func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs = []*onnxio.Attribute{nil} },
+		"initializer":        func(m *onnxio.Model) { m.Graph.Initializers = append(m.Graph.Initializers, nil) },
+		"sparse initializer": func(m *onnxio.Model) { m.Graph.SparseInitializers = append(m.Graph.SparseInitializers, nil) },
+		"function":           func(m *onnxio.Model) { m.Functions = append(m.Functions, nil) },
+	}
+	for what, hole := range tests {
+		t.Run(what, func(t *testing.T) {
+			m := small(onnxio.TensorInfo("y", onnxio.Float), &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}})
+			hole(m)
+			_, err := infer.Shapes(m)
+			var format *onnxio.FormatError
+			if !errors.As(err, &format) || !strings.Contains(err.Error(), what) {
+				t.Errorf("the error is %v", err)
+			}
+			if infer.Annotate(m) == nil {
+				t.Error("Annotate gives no error")
+			}
+		})
+	}
+	if _, err := infer.Shapes(nil); err == nil {
+		t.Error("no model is no error")
 	}
 }
