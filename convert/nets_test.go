@@ -11,7 +11,7 @@ import (
 
 // TestApplyNetworks takes each network's weights through a file into a network with other weights.
 func TestApplyNetworks(t *testing.T) {
-	for _, name := range []string{"lenet5", "minivgg", "resnet"} {
+	for _, name := range []string{"lenet5", "minivgg", "resnet", "unet"} {
 		t.Run(name, func(t *testing.T) {
 			from, err := builders.Build(name, builders.Config{Seed: 1})
 			if err != nil {
