@@ -95,6 +95,14 @@ func prepare(cmd *cli.Command) {
 	}
 }
 
+func init() {
+	// A default of 0 or false is none: the flag's text says what is taken then.
+	whole := cli.FlagStringer
+	cli.FlagStringer = func(f cli.Flag) string {
+		return strings.TrimSuffix(strings.TrimSuffix(whole(f), " (default: 0)"), " (default: false)")
+	}
+}
+
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	name := "cnnkit"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "cnnkit" {
