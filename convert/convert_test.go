@@ -32,7 +32,7 @@ func TestTorchFixtures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(sd.Skipped, []string{"epoch", "best_prec1"}) || sd.Len() != 16 {
+			if !slices.Equal(sd.Skipped, []string{"epoch", "best_prec1"}) || sd.Len() != 17 {
 				t.Fatalf("skipped %q, %d entries", sd.Skipped, sd.Len())
 			}
 			values := []float64{-5, 2, -2, 5, 1, -3}
@@ -46,6 +46,9 @@ func TestTorchFixtures(t *testing.T) {
 			}
 			if x := sd.Get("module.d.int64"); !slices.Equal(onnxio.Data[int64](x), []int64{-5, 2, -2, 5, 1, -3}) {
 				t.Error("int64 differs")
+			}
+			if x := sd.Get("module.d.bool"); x.Type != onnxio.Bool || !slices.Equal(x.Raw, []byte{0, 1, 0, 1, 1, 0}) {
+				t.Errorf("bool = %v %v", x.Type, x.Raw)
 			}
 			x := sd.Get("module.strided")
 			if !slices.Equal(x.Dims, []int64{3, 2}) || !slices.Equal(x.Float32s(), []float32{-5, 5, 2, 1, -2, -3}) {

@@ -22,6 +22,7 @@ def tensor(dtype, n=6):
 
 dtypes = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"]
 sd = collections.OrderedDict(("module.d." + d, tensor(getattr(torch, d)).reshape(2, 3)) for d in dtypes)
+sd["module.d.bool"] = torch.tensor([value(i) > 0 for i in range(6)]).reshape(2, 3)
 sd["module.scalar"] = torch.tensor(3.0)
 sd["module.num_batches_tracked"] = torch.tensor(7)
 sd["module.strided"] = tensor(torch.float32).reshape(2, 3).t()
