@@ -19,7 +19,7 @@ func init() {
 					return err
 				}
 				c.Set(0, t.Type, knownDims(t.Dims))
-				if c.Out[0] != nil {
+				if c.Out[0] != nil && hasData(t) {
 					c.Out[0].Const = t
 				}
 				return nil
@@ -28,6 +28,9 @@ func init() {
 				t, err := constantOf(c.Node)
 				if err != nil {
 					return err
+				}
+				if !hasData(t) {
+					return c.Node.Errorf("the elements of its value have not been read")
 				}
 				y, err := c.Alloc(0, t.Type, t.Dims...)
 				if err == nil {
@@ -110,6 +113,9 @@ func fillOf(n *Node) (*onnxio.Tensor, error) {
 	}
 	if a.T.Size() != 1 || a.T.Type.Bits() < 8 {
 		return nil, n.Errorf("value must be one number")
+	}
+	if !hasData(a.T) {
+		return nil, n.Errorf("the elements of its value have not been read")
 	}
 	return a.T, nil
 }

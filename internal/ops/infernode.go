@@ -14,7 +14,7 @@ func InferNode(node *Node, in []*Value) ([]*Value, error) {
 	if err := arity(node, in); err != nil {
 		return nil, err
 	}
-	c := &Infer{Node: node, In: in}
+	c := &Infer{Node: node, In: withData(in)}
 	for _, name := range node.Outputs {
 		if name == "" {
 			c.Out = append(c.Out, nil)
@@ -31,6 +31,41 @@ func InferNode(node *Node, in []*Value) ([]*Value, error) {
 	foldNode(c)
 	return c.Out, nil
 }
+
+// withData is in, where a constant whose elements have not been read (external data that onnxio.Decode leaves where it
+// is) is a value of known type and shape alone.
+func withData(in []*Value) []*Value {
+	out := in
+	for i, v := range in {
+		if v == nil || v.Const == nil || hasData(v.Const) {
+			continue
+		}
+		if &out[0] == &in[0] {
+			out = append([]*Value(nil), in...)
+		}
+		bare := *v
+		bare.Const = nil
+		out[i] = &bare
+	}
+	return out
+}
+
+// hasData reports whether a tensor has all the elements that its shape says.
+func hasData(t *onnxio.Tensor) bool {
+	if t == nil || len(t.External) > 0 {
+		return false
+	}
+	n, err := onnxio.CheckedBytes(t.Type, t.Dims)
+	if t.Type == onnxio.String {
+		n, err = onnxio.CheckedBytes(onnxio.Uint8, t.Dims)
+		return err == nil && int64(len(t.Strings)) == n
+	}
+	return err == nil && int64(len(t.Raw)) == n
+}
+
+// draws are the operators that give other numbers each time, which must not become a constant.
+var draws = map[string]bool{"Dropout": true, "RandomNormal": true, "RandomNormalLike": true, "RandomUniform": true,
+	"RandomUniformLike": true, "Multinomial": true, "Bernoulli": true}
 
 // arity compares the numbers of inputs and outputs with the definition.
 func arity(node *Node, in []*Value) error {
@@ -56,7 +91,7 @@ func arity(node *Node, in []*Value) error {
 // foldNode evaluates a node of small constant inputs; a failure leaves the outputs unknown, since it may concern a
 // branch that never runs.
 func foldNode(c *Infer) {
-	if c.Node.Def.Eval == nil || len(c.In) == 0 {
+	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Domain == "" && draws[c.Node.OpType] {
 		return
 	}
 	ev := &Eval{Node: c.Node, In: make([]*onnxio.Tensor, len(c.In))}
@@ -64,7 +99,7 @@ func foldNode(c *Infer) {
 		if v == nil {
 			continue
 		}
-		if v.Const == nil || len(v.Const.Raw) > maxFoldedBytes {
+		if v.Const == nil || len(v.Const.Raw) > maxFoldedBytes || !hasData(v.Const) {
 			return
 		}
 		ev.In[i] = v.Const
@@ -99,7 +134,7 @@ func (v *Value) Known() (elems []onnxio.Dim, ok bool) {
 	if v.Elems != nil {
 		return v.Elems, true
 	}
-	if v.Const == nil || v.Const.Type != onnxio.Int64 && v.Const.Type != onnxio.Int32 {
+	if v.Const == nil || v.Const.Type != onnxio.Int64 && v.Const.Type != onnxio.Int32 || !hasData(v.Const) {
 		return nil, false
 	}
 	elems = []onnxio.Dim{}

@@ -159,7 +159,7 @@ func axisOf(n *Node, axis int64, rank int) (int, error) {
 // intsOf reads an integer tensor of any integer type.
 func intsOf(t *onnxio.Tensor) ([]int64, bool) {
 	switch {
-	case t == nil:
+	case t == nil || !hasData(t):
 		return nil, false
 	case t.Type == onnxio.Int64:
 		return onnxio.Data[int64](t), true
