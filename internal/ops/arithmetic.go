@@ -344,6 +344,16 @@ func evalPow(c *Eval) error {
 	if isHalf(c.In[0].Type) || isHalf(c.In[1].Type) {
 		return widened(c, evalPow)
 	}
+	if exact, ok := exactPow.of(c.In[0].Type); ok && Integers.Has(c.In[1].Type) {
+		y := c.In[1]
+		if y.Type != onnxio.Int64 && y.Type != onnxio.Uint64 {
+			y = onnxio.NewTensor(onnxio.Int64, y.Dims...)
+			if err := cast(c.Node, y, c.In[1], false); err != nil {
+				return err
+			}
+		}
+		return exact(c, c.In[0], y)
+	}
 	x, err := asFloat64(c, c.In[0])
 	if err != nil {
 		return err

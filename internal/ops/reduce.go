@@ -148,6 +148,9 @@ func evalReduce(c *Eval, r reduction) error {
 
 // reduceInto joins the elements of x that share a place in kept, the output's shape with ones.
 func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
+	if exact, ok := exactReduce.of(x.Type); ok && exact(r.name, y, x, kept) {
+		return nil
+	}
 	in := x
 	if x.Type != onnxio.Float && x.Type != onnxio.Double {
 		wide, err := asFloat64(c, x)
@@ -161,7 +164,7 @@ func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
 		acc[i] = r.start
 	}
 	if in.Type == onnxio.Float {
-		joinAll(acc, onnxio.Data[float32](in), x.Dims, kept, r.join)
+		joinAll(acc, onnxio.Data[float32](in), x.Dims, kept, func(acc float64, x float32) float64 { return r.join(acc, float64(x)) })
 	} else {
 		joinAll(acc, onnxio.Data[float64](in), x.Dims, kept, r.join)
 	}
@@ -185,7 +188,7 @@ func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
 	return cast(c.Node, y, onnxio.FromSlice(onnxio.Double, acc, y.Dims...), false)
 }
 
-func joinAll[T floating](acc []float64, x []T, dims, kept []int64, join func(acc, x float64) float64) {
+func joinAll[A, T numeric](acc []A, x []T, dims, kept []int64, join func(acc A, x T) A) {
 	s := spread(kept, dims)
 	i := 0
 	walk(dims, [][]int64{s}, func(n int64, at []int64) {
@@ -194,7 +197,7 @@ func joinAll[T floating](acc []float64, x []T, dims, kept []int64, join func(acc
 			step = s[len(s)-1]
 		}
 		for range n {
-			acc[to] = join(acc[to], float64(x[i]))
+			acc[to] = join(acc[to], x[i])
 			i, to = i+1, to+step
 		}
 	})

@@ -109,6 +109,9 @@ func (u unary) def() *Def {
 			if err := evalReady(c); err != nil {
 				return err
 			}
+			if exact, ok := exactUnary[u.name].of(c.In[0].Type); ok && exact != nil {
+				return exact(c)
+			}
 			return evalUnary(c, u.f)
 		},
 	}
