@@ -185,33 +185,56 @@ func inferBinary(c *Infer) error {
 	return nil
 }
 
-// elementsOf carries vectors of dimensions through Add, Sub, Mul and Div, where the result is known.
+// elementsOf carries vectors and scalars of dimensions through Add, Sub, Mul and Div, where the result is known.
 func elementsOf(c *Infer) {
 	a, okA := c.In[0].Known()
 	b, okB := c.In[1].Known()
-	if !okA || !okB || c.Out[0] == nil || c.In[0].Const != nil && c.In[1].Const != nil || len(a) != len(b) {
+	if !okA || !okB || c.Out[0] == nil || c.In[0].Const != nil && c.In[1].Const != nil || len(c.Out[0].Shape) > 1 {
 		return
 	}
-	out := make([]onnxio.Dim, len(a))
-	for i := range a {
-		out[i] = dimArithmetic(c.Node.OpType, a[i], b[i])
+	n := len(a)
+	if n == 1 {
+		n = len(b)
+	}
+	if len(b) != n && len(b) != 1 {
+		return
+	}
+	out := make([]onnxio.Dim, n)
+	for i := range out {
+		out[i] = dimArithmetic(c.Node.OpType, a[i%len(a)], b[i%len(b)], Floats.Has(c.In[0].Type))
 	}
 	c.Out[0].Elems = out
 }
 
-func dimArithmetic(op string, a, b onnxio.Dim) onnxio.Dim {
-	if !a.Known() || !b.Known() {
+// dimArithmetic is the result where it is a dimension: a number that is not negative and does not overflow, or one of
+// the operands. In floats a quotient that is not whole is none.
+func dimArithmetic(op string, a, b onnxio.Dim, float bool) onnxio.Dim {
+	is := func(d onnxio.Dim, v int64) bool { return d.Known() && d.Value == v }
+	switch {
+	case is(b, 0) && (op == "Add" || op == "Sub"), is(b, 1) && (op == "Mul" || op == "Div"):
+		return a
+	case is(a, 0) && op == "Add", is(a, 1) && op == "Mul":
+		return b
+	case !a.Known() || !b.Known():
 		return unknownDim
 	}
 	switch op {
 	case "Add":
-		return knownDim(a.Value + b.Value)
+		if a.Value <= math.MaxInt64-b.Value {
+			return knownDim(a.Value + b.Value)
+		}
 	case "Sub":
-		return knownDim(a.Value - b.Value)
+		if a.Value >= b.Value {
+			return knownDim(a.Value - b.Value)
+		}
 	case "Mul":
-		return knownDim(a.Value * b.Value)
+		if b.Value == 0 || a.Value <= math.MaxInt64/b.Value {
+			return knownDim(a.Value * b.Value)
+		}
 	case "Div":
-		return knownDim(intDiv(a.Value, b.Value))
+		if b.Value != 0 && (!float || a.Value%b.Value == 0) {
+			return knownDim(a.Value / b.Value)
+		}
 	}
 	return unknownDim
 }

@@ -417,7 +417,7 @@ func inferGather(c *Infer) error {
 	}
 	out := append(append(append([]onnxio.Dim{}, s[:axis]...), c.In[1].Shape...), s[axis+1:]...)
 	c.Set(0, c.In[0].Type, out)
-	if list, ok := intsOf(c.In[1].Const); ok && c.In[0].Elems != nil && c.In[0].Const == nil && c.Out[0] != nil {
+	if list, ok := intsOf(c.In[1].Const); ok && c.In[0].Elems != nil && c.In[0].Const == nil && c.Out[0] != nil && len(out) < 2 {
 		elems := []onnxio.Dim{}
 		for _, i := range list {
 			if i < 0 {

@@ -25,7 +25,7 @@ func init() {
 			if shaped(c, 0) {
 				c.Set(0, to, c.In[0].Shape)
 			}
-			if c.Out[0] != nil && Indices.Has(to) && c.In[0].Const == nil {
+			if c.Out[0] != nil && c.In[0].Const == nil && (Indices.Has(to) || to == onnxio.Double || to == onnxio.Float && exactInFloat(c.In[0].Elems)) {
 				c.Out[0].Elems = c.In[0].Elems
 			}
 			return nil
@@ -75,6 +75,16 @@ func init() {
 		return cast(c.Node, out, c.In[0], false)
 	}
 	register(def, &like)
+}
+
+// exactInFloat reports whether dimensions survive float32. A symbol does: it stands for no batch or side of 2^24.
+func exactInFloat(dims []onnxio.Dim) bool {
+	for _, d := range dims {
+		if d.Value > 1<<24 {
+			return false
+		}
+	}
+	return true
 }
 
 // cast converts the elements of src to dst's type. Floats become integers by truncation, or rounded to nearest when

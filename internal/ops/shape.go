@@ -18,8 +18,12 @@ func init() {
 			Outputs: []Param{{Name: "size", Type: "T1"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
 			Infer: func(c *Infer) error {
 				c.Set(0, onnxio.Int64, nil)
-				if dims, ok := c.In[0].Dims(); ok && c.Out[0] != nil {
-					c.Out[0].Const = onnxio.Scalar(onnxio.Int64, int64(sizeOf(dims)))
+				if shaped(c, 0) && c.Out[0] != nil {
+					if n := sizeOfDims(c.In[0].Shape); n.Known() {
+						c.Out[0].Const = onnxio.Scalar(onnxio.Int64, n.Value)
+					} else {
+						c.Out[0].Elems = []onnxio.Dim{n}
+					}
 				}
 				return nil
 			},
@@ -32,17 +36,17 @@ func init() {
 			}},
 		viewDef("Identity", []int64{1, 13, 14, 16, 19, 21, 23, 24, 25}, nil, nil, func(c *Infer) ([]onnxio.Dim, bool, error) {
 			return c.In[0].Shape, c.In[0].HasShape, nil
-		}, nil),
+		}, sameElems),
 		viewDef("Flatten", []int64{1, 9, 11, 13, 21, 23, 24, 25}, []AttrDef{intA("axis")}, nil, inferFlatten, nil),
 		viewDef("Reshape", []int64{1, 5, 13, 14, 19, 21, 23, 24, 25},
-			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4), intA("allowzero").since(14)}, []string{"shape"}, inferReshape, nil),
-		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferSqueeze, dropElems),
-		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferUnsqueeze, dropElems),
+			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4), intA("allowzero").since(14)}, []string{"shape"}, inferReshape, sameElems),
+		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferSqueeze, sameElems),
+		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferUnsqueeze, sameElems),
 	)
 }
 
-// dropElems marks the operators through which a vector of dimensions passes unchanged.
-func dropElems(v *Value) []onnxio.Dim { return v.Elems }
+// sameElems marks the operators through which a vector of dimensions passes unchanged.
+func sameElems(v *Value) []onnxio.Dim { return v.Elems }
 
 // viewDef is an operator that gives the elements of input 0 a shape. shape derives it (ok false: unknown); more names
 // the second input.
@@ -58,10 +62,10 @@ func viewDef(name string, versions []int64, attrs []AttrDef, more []string,
 			return err
 		}
 		c.SetType(0, c.In[0].Type)
-		if elems != nil && c.Out[0] != nil {
+		dims, ok, err := shape(c)
+		if elems != nil && c.Out[0] != nil && ok && len(dims) < 2 && c.In[0].Const == nil {
 			c.Out[0].Elems = elems(c.In[0])
 		}
-		dims, ok, err := shape(c)
 		if err == nil && ok {
 			c.Set(0, c.In[0].Type, dims)
 		}

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"math"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -40,7 +42,10 @@ func sliceDef() *Def {
 }
 
 // slicing is a Slice in numbers: per dimension its first index, step and length.
-type slicing struct{ start, step, dims []int64 }
+type slicing struct {
+	start, step, dims []int64
+	whole             []bool // all of the axis, whatever its length
+}
 
 // sliceOf resolves a Slice node; nil when its lists are not known.
 func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known bool), dims []int64) (*slicing, error) {
@@ -54,7 +59,7 @@ func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known b
 	if !has || !hasEnds || len(starts) != len(ends) || hasAxes && len(axes) != len(starts) || hasSteps && len(steps) != len(starts) {
 		return nil, n.Errorf("starts, ends, axes and steps do not go together")
 	}
-	p := &slicing{make([]int64, len(dims)), make([]int64, len(dims)), append([]int64{}, dims...)}
+	p := &slicing{make([]int64, len(dims)), make([]int64, len(dims)), append([]int64{}, dims...), make([]bool, len(dims))}
 	for i := range p.step {
 		p.step[i] = 1
 	}
@@ -76,6 +81,8 @@ func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known b
 		}
 		p.start[a], p.dims[a] = sliceSpan(starts[i], ends[i], step, dims[a])
 		p.step[a] = step
+		// Exporters write "to the end" as the greatest int32 or int64, the least ones when they go backwards.
+		p.whole[a] = step == 1 && starts[i] == 0 && ends[i] >= math.MaxInt32 || step == -1 && (starts[i] == -1 || starts[i] >= math.MaxInt32) && ends[i] <= math.MinInt32
 	}
 	return p, nil
 }
@@ -128,7 +135,7 @@ func inferSlice(c *Infer) error {
 			touched = touched || int(a) == i || int(a) == i-len(s)
 		}
 		switch {
-		case !touched:
+		case !touched || p != nil && !d.Known() && p.whole[i]:
 			out[i] = d
 		case p != nil && d.Known():
 			out[i] = knownDim(p.dims[i])

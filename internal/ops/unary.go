@@ -121,6 +121,14 @@ func (u unary) def() *Def {
 	if u.versions[0] == 1 {
 		d.Attrs = []AttrDef{intsA("consumed_inputs").until(5)}
 	}
+	if u.name == "Floor" || u.name == "Ceil" || u.name == "Round" { // dimensions are whole
+		d.Infer = func(c *Infer) error {
+			if c.Out[0] != nil && c.Has(0) {
+				c.Out[0].Elems = c.In[0].Elems
+			}
+			return inferSame(c)
+		}
+	}
 	if u.grad != nil {
 		d.Grad = func(g *Grad) (err error) {
 			if g.Wants[0] {
