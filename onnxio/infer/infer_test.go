@@ -2,6 +2,7 @@ package infer_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,11 @@ func TestNetworks(t *testing.T) {
 			r, err := infer.Shapes(m)
 			if err != nil {
 				t.Fatalf("%s, opset %d: %v", name, opset, err)
+			}
+			for _, o := range m.Graph.Outputs {
+				if typ := r.ValueInfo(o.Name).Type; typ.Elem != o.Type.Elem || !slices.Equal(typ.Shape, o.Type.Shape) {
+					t.Errorf("%s, opset %d: output %s is %+v, declared %+v", name, opset, o.Name, typ, o.Type)
+				}
 			}
 			for _, n := range m.Graph.Nodes {
 				typ := r.ValueInfo(n.Outputs[0]).Type
