@@ -66,7 +66,7 @@ func resizingOf(n *Node, s []onnxio.Dim, tensor func(i int) (t *onnxio.Tensor, k
 		if !ok {
 			return nil, nil
 		}
-		if roi == nil || int(roi.Size()) != 2*len(axes) {
+		if roi == nil || !Floats.Has(roi.Type) || int(roi.Size()) != 2*len(axes) {
 			return nil, n.Errorf("roi does not have two numbers for each of %d axes", len(axes))
 		}
 		for k, i := range axes {
@@ -81,6 +81,9 @@ func resizingOf(n *Node, s []onnxio.Dim, tensor func(i int) (t *onnxio.Tensor, k
 	case !ok:
 		return nil, nil
 	case scales != nil && scales.Size() > 0:
+		if scales.Type != onnxio.Float {
+			return nil, n.Errorf("scales are %v", scales.Type)
+		}
 		if int(scales.Size()) != len(axes) {
 			return nil, n.Errorf("%d scales for %d axes", scales.Size(), len(axes))
 		}
@@ -210,7 +213,7 @@ func (r *resizing) taps(n *Node, axis int, d int64) ([][]tap, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (x < 0 || x > float64(d-1)) {
+		if n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && !(x >= 0 && x <= float64(d-1)) {
 			continue
 		}
 		if mode == "nearest" {
@@ -297,6 +300,9 @@ func interpolate(n *Node, mode string, x, scale float64, d int64) ([]tap, error)
 		reach = 2
 	default:
 		return nil, n.Errorf("mode %q is unknown", mode)
+	}
+	if reach/scale > float64(4*d+4) {
+		return nil, n.Errorf("scale %v is too small for %d places", scale, d)
 	}
 	base := math.Floor(x)
 	first := int64(math.Floor(-reach/scale)) + 1
