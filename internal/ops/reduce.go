@@ -32,6 +32,18 @@ var reductions = []reduction{
 	{"ReduceL2", 18, 0, func(a, x float64) float64 { return a + x*x }, func(a, _ float64) float64 { return math.Sqrt(a) }},
 	{"ReduceSumSquare", 18, 0, func(a, x float64) float64 { return a + x*x }, same},
 	{"ReduceLogSum", 18, 0, func(a, x float64) float64 { return a + x }, func(a, _ float64) float64 { return math.Log(a) }},
+	{"ReduceLogSumExp", 18, math.Inf(-1), logAddExp, same},
+}
+
+// logAddExp is log(e^a + e^b) without overflow.
+func logAddExp(a, b float64) float64 {
+	if a < b {
+		a, b = b, a
+	}
+	if math.IsInf(b, -1) || math.IsInf(a, 1) {
+		return a
+	}
+	return a + math.Log1p(math.Exp(b-a))
 }
 
 func init() {
