@@ -2,6 +2,7 @@ package builders
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -143,14 +144,6 @@ func (b *Builder) param(layer, what string, fill func(name string, data []float3
 	return name
 }
 
-// constant adds an int64 vector that an operator takes as input.
-func (b *Builder) constant(layer string, v ...int64) string {
-	t := onnxio.Int64s(append([]int64{}, v...))
-	t.Name = b.unique(b.path(layer))
-	b.root.graph.Initializers = append(b.root.graph.Initializers, t)
-	return t.Name
-}
-
 // is3 checks that v is a feature map.
 func (b *Builder) is3(layer string, v Value) bool {
 	if b.root.err == nil && len(v.Shape) != 3 {
@@ -177,17 +170,23 @@ func (b *Builder) Model(out Value) (*onnxio.Model, error) {
 	if len(r.graph.Nodes) == 0 {
 		return nil, fmt.Errorf("%s: the network has no layers", r.graph.Name)
 	}
-	g := r.graph
-	values := g.Values[:0]
-	for _, v := range g.Values {
+	found := false
+	own := *r.graph // the builder's stays as it is
+	g := &own
+	g.Values, g.Nodes = nil, nil
+	for _, v := range r.graph.Values {
 		if v.Name != out.Name {
-			values = append(values, v)
+			g.Values = append(g.Values, v)
 		}
+		found = found || v.Name == out.Name
 	}
-	g.Values = values
-	for _, n := range g.Nodes {
-		rename(n.Inputs, out.Name)
-		rename(n.Outputs, out.Name)
+	if !found {
+		return nil, fmt.Errorf("%s: no layer gives %q, which is to be the output", r.graph.Name, out.Name)
+	}
+	for _, n := range r.graph.Nodes {
+		c := *n
+		c.Inputs, c.Outputs = renamed(n.Inputs, out.Name), renamed(n.Outputs, out.Name)
+		g.Nodes = append(g.Nodes, &c)
 	}
 	g.Outputs = []*onnxio.ValueInfo{info(Value{"output", out.Shape})}
 	return &onnxio.Model{
@@ -195,12 +194,14 @@ func (b *Builder) Model(out Value) (*onnxio.Model, error) {
 	}, nil
 }
 
-func rename(names []string, from string) {
-	for i, n := range names {
+func renamed(names []string, from string) []string {
+	out := slices.Clone(names)
+	for i, n := range out {
 		if n == from {
-			names[i] = "output"
+			out[i] = "output"
 		}
 	}
+	return out
 }
 
 // irVersion is the IR version that goes with the opset.

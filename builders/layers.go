@@ -2,6 +2,8 @@ package builders
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -56,6 +58,15 @@ func CeilMode() Option { return func(l *layer) { l.ceil = true } }
 // ExcludePad leaves the padding out of an average pool's count.
 func ExcludePad() Option { return func(l *layer) { l.countPad = false } }
 
+// refuse reports options that a kind of layer does not have.
+func (b *Builder) refuse(name, kind string, options map[string]bool) {
+	for _, o := range slices.Sorted(maps.Keys(options)) {
+		if options[o] {
+			b.fail(name, "%s has no option %s", kind, o)
+		}
+	}
+}
+
 // windowed is the output size of a window over size.
 func windowed(size, k int64, l layer) int64 {
 	span := size + 2*l.pad - l.dilation*(k-1) - 1
@@ -100,6 +111,7 @@ func (b *Builder) checkWindow(name string, x Value, k int, l layer) (h, w int64,
 // name.weight [channels,C/groups,k,k] and name.bias [channels].
 func (b *Builder) Conv2d(name string, x Value, channels, k int, opts ...Option) Value {
 	l := options(opts)
+	b.refuse(name, "Conv2d", map[string]bool{"CeilMode": l.ceil, "OutputPad": l.outPad != 0})
 	h, w, ok := b.checkWindow(name, x, k, l)
 	if !ok {
 		return Value{}
@@ -128,7 +140,9 @@ func (b *Builder) ConvTranspose2d(name string, x Value, channels, k int, opts ..
 	in := x.Shape[0]
 	size := func(d int64) int64 { return (d-1)*l.stride - 2*l.pad + l.dilation*(int64(k)-1) + l.outPad + 1 }
 	h, w := size(x.Shape[1]), size(x.Shape[2])
-	if channels < 1 || k < 1 || l.stride < 1 || l.pad < 0 || l.groups < 1 || in%l.groups != 0 || int64(channels)%l.groups != 0 || h < 1 || w < 1 {
+	b.refuse(name, "ConvTranspose2d", map[string]bool{"CeilMode": l.ceil,
+		"an output padding of the stride or more": l.outPad != 0 && l.outPad >= max(l.stride, l.dilation)})
+	if channels < 1 || k < 1 || l.stride < 1 || l.dilation < 1 || l.pad < 0 || l.groups < 1 || in%l.groups != 0 || int64(channels)%l.groups != 0 || h < 1 || w < 1 {
 		b.fail(name, "kernel %d, stride %d, pad %d, %d channels in %d groups do not fit %s", k, l.stride, l.pad, channels, l.groups, x)
 		return Value{}
 	}
@@ -175,6 +189,7 @@ func (b *Builder) Linear(name string, x Value, out int, opts ...Option) Value {
 // MaxPool2d is torch.nn.MaxPool2d with a square window of size k; the stride is k unless given.
 func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := options(append([]Option{Stride(k)}, opts...))
+	b.refuse(name, "MaxPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != 0, "a padding of more than half the kernel": 2*l.pad > int64(k)})
 	h, w, ok := b.checkWindow(name, x, k, l)
 	if !ok {
 		return Value{}
@@ -192,6 +207,8 @@ func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 // AvgPool2d is torch.nn.AvgPool2d with a square window of size k; the stride is k unless given.
 func (b *Builder) AvgPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := options(append([]Option{Stride(k)}, opts...))
+	b.refuse(name, "AvgPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != 0, "Dilation": l.dilation != 1,
+		"a padding of more than half the kernel": 2*l.pad > int64(k)})
 	h, w, ok := b.checkWindow(name, x, k, l)
 	if !ok {
 		return Value{}

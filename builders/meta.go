@@ -53,6 +53,11 @@ func GetPreprocessing(m *onnxio.Model) (p Preprocessing, ok bool, err error) {
 		return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
 			Msg: fmt.Sprintf("size %v, %d channels, %d means and %d deviations do not go together", p.Size, p.Channels, len(p.Mean), len(p.Std))}
 	}
+	for _, s := range p.Std {
+		if !(s > 0) {
+			return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing", Msg: fmt.Sprintf("a deviation is %v", s)}
+		}
+	}
 	return p, true, nil
 }
 

@@ -153,6 +153,12 @@ func resnet(b *Builder, cfg Config) Value {
 		b.fail("blocks", "%v: a number for each of the three layers", cfg.Blocks)
 		return Value{}
 	}
+	for _, n := range cfg.Blocks {
+		if n < 1 {
+			b.fail("blocks", "%v: at least one block a layer", cfg.Blocks)
+			return Value{}
+		}
+	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), 16, 3, Pad(1), NoBias())))
 	for i, n := range cfg.Blocks {
 		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
@@ -181,7 +187,11 @@ func (b *Builder) basicBlock(x Value, channels, stride int) Value {
 
 // unet is the U-Net of Ronneberger et al. 2015 with padded convolutions.
 func unet(b *Builder, cfg Config) Value {
-	if f := 1 << cfg.Depth; cfg.Depth < 1 || cfg.Depth > 12 || cfg.Input[1]%f != 0 || cfg.Input[2]%f != 0 {
+	if cfg.Depth < 1 || cfg.Depth > 12 || cfg.Width < 1 || cfg.Classes < 1 {
+		b.fail("depth", "%d levels of width %d to %d channels: all must be positive, and at most 12 levels", cfg.Depth, cfg.Width, cfg.Classes)
+		return Value{}
+	}
+	if f := 1 << cfg.Depth; cfg.Input[1]%f != 0 || cfg.Input[2]%f != 0 {
 		b.fail("depth", "%d levels halve height and width %d times; %dx%d cannot be", cfg.Depth, cfg.Depth, cfg.Input[1], cfg.Input[2])
 		return Value{}
 	}

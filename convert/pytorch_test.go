@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sbinet/npyio"
-
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/npy"
 )
 
 const nets = "../testdata/convert/nets/"
@@ -26,16 +25,11 @@ var configs = map[string]builders.Config{
 // array reads a float32 .npy file of the given shape.
 func array(t *testing.T, path string, dims ...int64) *onnxio.Tensor {
 	t.Helper()
-	f, err := os.Open(path)
+	x, err := npy.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var data []float32
-	if err := npyio.Read(f, &data); err != nil {
-		t.Fatal(err)
-	}
-	return onnxio.Floats(data, dims...)
+	return onnxio.Floats(x.Float32s(), dims...)
 }
 
 // output runs a model in the native engine.
@@ -116,14 +110,8 @@ func TestWriteNetworksForPeers(t *testing.T) {
 		}
 		in := m.Graph.Inputs[0].Type.Shape
 		x := array(t, nets+name+"-input.npy", 2, in[1].Value, in[2].Value, in[3].Value)
-		f, err := os.Create(filepath.Join(dir, name+"-output.npy"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := npyio.Write(f, output(t, m, x).Float32s()); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
+		y := output(t, m, x)
+		if err := npy.Save(filepath.Join(dir, name+"-output.npy"), onnxio.Floats(y.Float32s())); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -135,8 +135,9 @@ func rebuildTensor(name string, args []any, bad error) (any, error) {
 		if len(args) < 7 {
 			return nil, bad
 		}
-		g, isGlobal := args[6].(pyGlobal)
-		if t.typ, isGlobal = torchTypes[g.name]; !isGlobal || g.module != "torch" {
+		g, _ := args[6].(pyGlobal)
+		typ, known := torchTypes[g.name]
+		if t.typ = typ; !known || g.module != "torch" {
 			return nil, bad
 		}
 	}
