@@ -173,7 +173,11 @@ func (b *Builder) Model(out Value) (*onnxio.Model, error) {
 	found := false
 	own := *r.graph // the builder's stays as it is
 	g := &own
-	g.Values, g.Nodes = nil, nil
+	g.Values, g.Nodes, g.Initializers = nil, nil, nil
+	g.Inputs = slices.Clone(r.graph.Inputs)
+	for _, t := range r.graph.Initializers {
+		g.Initializers = append(g.Initializers, t.Clone())
+	}
 	for _, v := range r.graph.Values {
 		if v.Name != out.Name {
 			g.Values = append(g.Values, v)

@@ -117,7 +117,8 @@ func TestMisusedBuilders(t *testing.T) {
 func TestModelTwice(t *testing.T) {
 	b := New("net", 0, 0, 3, 8, 8)
 	y := b.ReLU("relu", b.Conv2d("conv", b.Input(), 4, 3))
-	for range 2 {
+	var weights [2]float32
+	for i := range weights {
 		m, err := b.Model(y)
 		if err != nil {
 			t.Fatal(err)
@@ -125,5 +126,10 @@ func TestModelTwice(t *testing.T) {
 		if err := check.Model(m); err != nil {
 			t.Error(err)
 		}
+		w := m.Graph.Initializer("conv.weight").Float32s()
+		weights[i], w[0] = w[0], 100 // the other model must not see this
+	}
+	if weights[0] != weights[1] {
+		t.Errorf("the second model starts from %v, the first from %v", weights[1], weights[0])
 	}
 }
