@@ -34,13 +34,9 @@ func simplify(g *graph, training bool) error {
 	return nil
 }
 
-// draws are the operators that give other numbers each time.
-var draws = map[string]bool{"Dropout": true, "RandomNormal": true, "RandomNormalLike": true, "RandomUniform": true,
-	"RandomUniformLike": true, "Bernoulli": true, "Multinomial": true}
-
 // fold evaluates an op all of whose inputs are constants.
 func fold(g *graph, o *op) error {
-	if draws[o.node.OpType] || len(o.out) == 0 {
+	if ops.Draws(o.node.OpType) || len(o.out) == 0 {
 		return nil
 	}
 	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in))}

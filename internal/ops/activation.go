@@ -303,7 +303,7 @@ func gradPRelu(g *Grad) error {
 	if !g.Wants[1] {
 		return nil
 	}
-	if g.DIn[1], err = summedTo(g, out[1], slope); err == nil && slope != g.In(1) {
+	if g.DIn[1], err = sumTo(g, out[1], slope); err == nil && slope != g.In(1) {
 		g.DIn[1], err = reshaped(g, g.DIn[1], own)
 	}
 	return err

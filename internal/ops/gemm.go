@@ -241,7 +241,7 @@ func gradGemm(g *Grad) (err error) {
 			return err
 		}
 	}
-	g.DIn[2], err = summedTo(g, d, g.In(2))
+	g.DIn[2], err = sumTo(g, d, g.In(2))
 	return err
 }
 
@@ -263,12 +263,4 @@ func floatScalar(t onnxio.DataType, v float64) *onnxio.Tensor {
 		return onnxio.Scalar(t, v)
 	}
 	return onnxio.Scalar(onnxio.Float, float32(v))
-}
-
-// summedTo sums d over what broadcasting gave the value like, unless nothing was broadcast.
-func summedTo(g *Grad, d, like string) (string, error) {
-	if shape := g.Dims(like); !equal(g.Dims(d), shape) {
-		return g.One(GradDomain, "SumTo", []string{d}, onnxio.IntsAttr("shape", shape...))
-	}
-	return d, nil
 }

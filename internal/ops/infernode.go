@@ -63,9 +63,14 @@ func hasData(t *onnxio.Tensor) bool {
 	return err == nil && int64(len(t.Raw)) == n
 }
 
-// draws are the operators that give other numbers each time, which must not become a constant.
-var draws = map[string]bool{"Dropout": true, "RandomNormal": true, "RandomNormalLike": true, "RandomUniform": true,
-	"RandomUniformLike": true, "Multinomial": true, "Bernoulli": true}
+// Draws reports whether an operator of ai.onnx gives other numbers each time, so that it must not become a constant.
+func Draws(op string) bool {
+	switch op {
+	case "Dropout", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli":
+		return true
+	}
+	return false
+}
 
 // arity compares the numbers of inputs and outputs with the definition.
 func arity(node *Node, in []*Value) error {
@@ -91,7 +96,7 @@ func arity(node *Node, in []*Value) error {
 // foldNode evaluates a node of small constant inputs; a failure leaves the outputs unknown, since it may concern a
 // branch that never runs.
 func foldNode(c *Infer) {
-	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Domain == "" && draws[c.Node.OpType] {
+	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Domain == "" && Draws(c.Node.OpType) {
 		return
 	}
 	ev := &Eval{Node: c.Node, In: make([]*onnxio.Tensor, len(c.In))}
