@@ -12,40 +12,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/cnnkit/cnnkit/builders"
-	"github.com/cnnkit/cnnkit/onnxio"
-	"github.com/cnnkit/cnnkit/runtime/verify"
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// benchCase is a network with the batch and optimiser it is trained with.
-type benchCase struct {
-	name      string
-	network   string
-	input     [3]int
-	batch     int
-	optimizer string
-}
-
-var benchCases = []benchCase{
-	{"lenet5-28", "lenet5", [3]int{1, 28, 28}, 64, "sgd"},
-	{"lenet5-32", "lenet5", [3]int{3, 32, 32}, 100, "sgd"},
-	{"minivgg-28", "minivgg", [3]int{1, 28, 28}, 64, "sgd"},
-	{"minivgg-32", "minivgg", [3]int{3, 32, 32}, 100, "sgd"},
-	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, "adam"},
-	{"unet-128", "unet", [3]int{3, 128, 128}, 4, "adam"},
-}
-
-func caseNames() []string {
-	var out []string
-	for _, b := range benchCases {
-		out = append(out, b.name)
-	}
-	return out
-}
-
-func (b benchCase) build() (*onnxio.Model, error) {
-	return builders.Build(b.network, builders.Config{Input: b.input})
-}
+// winograd is the engine's switch for Winograd convolutions. The engine has none yet; once it has, this points at it.
+var winograd = new(bool)
 
 // measurement is one line of the report: the fields that the scripts for other engines print, too.
 type measurement struct {
@@ -54,6 +26,8 @@ type measurement struct {
 	Batch     int     `json:"batch"`
 	Threads   int     `json:"threads"`
 	Engine    string  `json:"engine"`
+	Level     string  `json:"level,omitempty"`    // native: instruction set
+	Winograd  *bool   `json:"winograd,omitempty"` // native: whether convolutions may use it
 	Optimiser string  `json:"optimiser,omitempty"`
 	Images    float64 `json:"images_per_s,omitempty"`
 	MS        float64 `json:"ms,omitempty"`
@@ -64,16 +38,22 @@ type measurement struct {
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "bench", Usage: "time training or inference", UsageText: "cnnkit bench train|infer [--cases A,B] [--threads N] [--json]",
+		Name: "bench", Usage: "time training or inference", UsageText: "cnnkit bench train|infer [--cases A,B] [--batch 1,32] [--threads N] [--json]",
 		Description: "Medians over windows, with the fastest and the slowest: images/s for train, milliseconds a call for infer. Inputs are\n" +
-			"random and in memory. Cases: " + strings.Join(caseNames(), ", ") + ".\n\n" +
+			"random and in memory; the peak memory is the process's until then. Cases: " + strings.Join(caseNames(), ",\n") + ".\n\n" +
+			"--per-op times each step of the native engine's plan instead (--windows times --seconds long), --trace writes such a\n" +
+			"run for chrome://tracing or ui.perfetto.dev: an event a step, one after the other, each as long as its mean over the\n" +
+			"run. The chunks that threads share a step in are not shown.\n\n" +
 			"  cnnkit bench train --cases resnet-cifar --threads 1\n" +
 			"  cnnkit bench infer --cases unet-128 --batch 1,32 --engine native,ort --json\n" +
-			"  cnnkit bench infer --model resnet.onnx",
+			"  cnnkit bench infer --model resnet.onnx --batch 1 --per-op --trace resnet.json",
 		Subcommands: []*cli.Command{
-			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B] [--threads N] [--json]",
-				Flags: benchFlags(&cli.IntFlag{Name: "batch", Usage: "images a step (default: the case's)"}), Action: benchTrain},
-			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N] [--json]",
+			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
+				Flags: benchFlags(
+					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's)"},
+					&cli.StringFlag{Name: "engine", Value: "native", Usage: "native is the only one that trains"}),
+				Action: benchTrain},
+			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
 					&cli.StringFlag{Name: "batch", Value: "1,32", Usage: "batch sizes"},
 					&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` instead of the cases"},
@@ -93,133 +73,115 @@ func benchCommand() *cli.Command {
 func benchFlags(more ...cli.Flag) []cli.Flag {
 	return append(more,
 		&cli.StringFlag{Name: "cases", Value: "lenet5-28,minivgg-28,resnet-cifar,unet-128", Usage: "what to time"},
-		&cli.IntFlag{Name: "windows", Value: 7, Usage: "measurements of which the median is taken"},
-		&cli.Float64Flag{Name: "seconds", Value: 1, Usage: "length of a window"},
+		&cli.IntFlag{Name: "windows", Aliases: []string{"rounds"}, Value: 7, Usage: "measurements of which the median is taken"},
+		&cli.Float64Flag{Name: "seconds", Aliases: []string{"time"}, Value: 1, Usage: "length of a window"},
+		&cli.BoolFlag{Name: "per-op", Usage: "time each step of the native engine's plan"},
+		&cli.StringFlag{Name: "trace", Usage: "write the steps' mean times as Chrome trace events to `FILE`"},
+		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct"},
 		threadsFlag(), &cli.BoolFlag{Name: "json", Usage: "print one line of JSON a measurement"})
 }
 
-// chosenCases parses --cases.
-func chosenCases(c *cli.Context) ([]benchCase, error) {
-	if err := none(c); err != nil {
-		return nil, err
-	}
-	if c.Int("windows") < 1 || !(c.Float64("seconds") > 0) {
-		return nil, usageError("--windows and --seconds must be positive")
-	}
-	var out []benchCase
-	for _, name := range strings.Split(c.String("cases"), ",") {
-		i := slices.IndexFunc(benchCases, func(b benchCase) bool { return b.name == name })
-		if i < 0 {
-			return nil, usageError("no case %q%s", name, didYouMean(name, caseNames()))
-		}
-		out = append(out, benchCases[i])
-	}
-	return out, nil
+// bench is one call of the verb: how to measure and where the report goes.
+type bench struct {
+	*cli.Context
+	threads int
+	titled  bool // the table has its header
+	trace   chromeTrace
 }
 
-func benchThreads(c *cli.Context) (int, error) {
+func newBench(c *cli.Context) (*bench, error) {
 	n, err := threads(c)
+	if err != nil {
+		return nil, err
+	}
 	if n == 0 {
 		n = goruntime.GOMAXPROCS(0)
 	}
-	return n, err
+	if c.Bool("no-winograd") {
+		*winograd = false
+	}
+	return &bench{Context: c, threads: n}, nil
 }
 
-func benchInfer(c *cli.Context) error {
-	cases, err := chosenCases(c)
-	if err != nil {
-		return err
+// perStep says that steps are to be timed, not calls.
+func (b *bench) perStep() bool { return b.Bool("per-op") || b.IsSet("trace") }
+
+// close writes the trace.
+func (b *bench) close() error {
+	if !b.IsSet("trace") {
+		return nil
 	}
-	n, err := benchThreads(c)
-	if err != nil {
-		return err
+	return saved(b.trace.save(b.String("trace")))
+}
+
+// row starts a measurement of what.
+func (b *bench) row(what, name string, batch int, engine string) measurement {
+	m := measurement{What: what, Case: name, Batch: batch, Threads: b.threads, Engine: engine}
+	if engine == "native" {
+		m.Level, m.Winograd = kernels.Level(), winograd
 	}
-	batches, err := ints("batch", c.String("batch"))
-	if err != nil {
-		return err
-	}
-	type target struct {
-		name  string
-		model *onnxio.Model
-	}
-	var targets []target
-	if path := c.String("model"); path != "" {
-		m, err := loadModel(path)
+	return m
+}
+
+// measure times call, which runs the plan once, and reports.
+func (b *bench) measure(m measurement, plan func() *engine.Plan, call func() error) error {
+	warm := 700 * time.Millisecond
+	if b.perStep() {
+		p, err := b.profile(m, warm, plan, call)
 		if err != nil {
 			return err
 		}
-		targets = append(targets, target{path, m})
-	} else {
-		for _, b := range cases {
-			targets = append(targets, target{name: b.name})
-		}
+		b.trace.add(p)
+		return b.reportProfile(p)
 	}
-	for i, t := range targets {
-		if t.model == nil {
-			if t.model, err = cases[i].build(); err != nil {
-				return err
-			}
-		}
-		for _, batch := range batches {
-			for _, engine := range strings.Split(c.String("engine"), ",") {
-				row, err := timeInference(c, t.name, t.model, batch, n, engine)
-				if err != nil {
-					return err
-				}
-				if err := reportMeasurement(c, row); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func timeInference(c *cli.Context, name string, m *onnxio.Model, batch, threads int, engine string) (measurement, error) {
-	row := measurement{What: "infer", Case: name, Batch: batch, Threads: threads, Engine: engine}
-	s, err := openEngineFor(c, m, name, engine)
+	times, err := b.windows(warm, call)
 	if err != nil {
-		return row, err
-	}
-	defer s.Close()
-	row.Engine = string(s.Engine())
-	in, err := verify.Random(s.Inputs(), int64(batch), 0)
-	if err != nil {
-		return row, badFile{fmt.Errorf("%s: %w", name, err)}
-	}
-	times, err := windows(c, 500*time.Millisecond, func() error {
-		_, err := s.Run(c.Context, in)
 		return err
-	})
-	if err != nil {
-		return row, err
 	}
-	row.MS, row.Min, row.Max = median(times), slices.Min(times), slices.Max(times)
-	row.PeakRSS = peakRSS()
-	return row, nil
+	m.PeakRSS = peakRSS()
+	if m.What == "train" {
+		rate := func(ms float64) float64 { return 1e3 * float64(m.Batch) / ms }
+		m.Images, m.Min, m.Max = rate(median(times)), rate(slices.Max(times)), rate(slices.Min(times))
+	} else {
+		m.MS, m.Min, m.Max = median(times), slices.Min(times), slices.Max(times)
+	}
+	return b.report(m)
 }
 
 // windows gives the milliseconds a call in each window, after a warm-up.
-func windows(c *cli.Context, warm time.Duration, call func() error) ([]float64, error) {
-	n, start := 0, time.Now()
-	for n < 3 || time.Since(start) < warm {
-		if err := step(c.Context, call); err != nil {
-			return nil, err
-		}
-		n++
+func (b *bench) windows(warm time.Duration, call func() error) ([]float64, error) {
+	each, err := b.warm(warm, call)
+	if err != nil {
+		return nil, err
 	}
-	n = max(1, int(c.Float64("seconds")*float64(n)/time.Since(start).Seconds()+0.5))
-	out := make([]float64, c.Int("windows"))
+	n := max(1, int(b.Float64("seconds")/each.Seconds()+0.5))
+	out := make([]float64, b.Int("windows"))
 	for w := range out {
 		start := time.Now()
 		for range n {
-			if err := step(c.Context, call); err != nil {
+			if err := step(b.Context.Context, call); err != nil {
 				return nil, err
 			}
 		}
 		out[w] = 1e3 * time.Since(start).Seconds() / float64(n)
 	}
 	return out, nil
+}
+
+// warm calls for a while, and thrice unless a call takes seconds. It gives the time of a call after the first, which
+// may compile.
+func (b *bench) warm(d time.Duration, call func() error) (time.Duration, error) {
+	var first time.Duration
+	n, start := 0, time.Now()
+	for n < 2 || time.Since(start) < d || n < 3 && time.Since(start) < 3*time.Second {
+		if err := step(b.Context.Context, call); err != nil {
+			return 0, err
+		}
+		if n++; n == 1 {
+			first = time.Since(start)
+		}
+	}
+	return (time.Since(start) - first) / time.Duration(n-1), nil
 }
 
 func step(ctx context.Context, call func() error) error {
@@ -237,22 +199,30 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-func reportMeasurement(c *cli.Context, m measurement) error {
+// short keeps six digits.
+func short(v float64) float64 {
+	s, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+	return s
+}
+
+// report prints a measurement as it comes: a line of JSON, or of a table.
+func (b *bench) report(m measurement) error {
 	for _, v := range []*float64{&m.Images, &m.MS, &m.Min, &m.Max} {
-		*v, _ = strconv.ParseFloat(strconv.FormatFloat(*v, 'g', 6, 64), 64)
+		*v = short(*v)
 	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(m)
+	w := b.App.Writer
+	if b.Bool("json") {
+		return json.NewEncoder(w).Encode(m)
 	}
 	unit, value := "ms", m.MS
 	if m.What == "train" {
 		unit, value = "images/s", m.Images
 	}
-	threads := "1 thread"
-	if m.Threads != 1 {
-		threads = fmt.Sprintf("%d threads", m.Threads)
+	if !b.titled {
+		b.titled = true
+		fmt.Fprintf(w, "%-14s %5s %7s  %-7s %10s %10s %10s %8s\n", "case", "batch", "threads", "engine", unit, "min", "max", "peak MB")
 	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s %-13s batch %-4d %-7s %s: %10.4g %s (%.4g to %.4g), peak %d MB\n",
-		m.What, m.Case, m.Batch, m.Engine, threads, value, unit, m.Min, m.Max, m.PeakRSS)
+	_, err := fmt.Fprintf(w, "%-14s %5d %7d  %-7s %10.4g %10.4g %10.4g %8d\n",
+		m.Case, m.Batch, m.Threads, m.Engine, value, m.Min, m.Max, m.PeakRSS)
 	return err
 }

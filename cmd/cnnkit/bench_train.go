@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,73 +18,70 @@ func benchTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := benchThreads(c)
+	b, err := newBench(c)
 	if err != nil {
 		return err
 	}
-	if c.Int("batch") < 0 {
-		return usageError("--batch must be at least 1")
+	batches, err := ints("batch", c.String("batch"))
+	if err != nil {
+		return err
 	}
-	for _, b := range cases {
-		if c.IsSet("batch") {
-			b.batch = max(1, c.Int("batch"))
+	if e := c.String("engine"); e != "native" {
+		return usageError("only the native engine trains, not %s", e)
+	}
+	for _, k := range cases {
+		sizes := batches
+		if len(sizes) == 0 {
+			sizes = []int{k.batch}
 		}
-		row, err := timeTraining(c, b, n)
-		if err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
-		}
-		if err := reportMeasurement(c, row); err != nil {
-			return err
+		for _, n := range sizes {
+			if err := b.train(k, n); err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
+			}
 		}
 	}
-	return nil
+	return b.close()
 }
 
-// timeTraining takes steps over four batches of random images.
-func timeTraining(c *cli.Context, b benchCase, threads int) (measurement, error) {
-	row := measurement{What: "train", Case: b.name, Batch: b.batch, Threads: threads, Engine: "native", Optimiser: b.optimizer}
-	m, err := b.build()
+// train takes steps over four batches of n random images.
+func (b *bench) train(k benchCase, n int) error {
+	m, err := k.build()
 	if err != nil {
-		return row, err
+		return err
 	}
 	graph, _, err := train.TrainingGraph(m, train.LossAuto)
 	if err != nil {
-		return row, err
+		return err
 	}
-	cfg := train.Config{Epochs: 1, Batch: b.batch, Optimizer: b.optimizer, LR: 1e-3}
-	if b.optimizer == "sgd" {
+	cfg := train.Config{Epochs: 1, Batch: n, Optimizer: k.optimizer, LR: 1e-3}
+	if k.optimizer == "sgd" {
 		cfg.LR, cfg.Momentum = 0.01, 0.5
 	}
 	update, err := cfg.Update()
 	if err != nil {
-		return row, err
+		return err
 	}
-	pool := parallel.New(threads)
+	pool := parallel.New(b.threads)
 	defer pool.Close()
 	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update})
 	if err != nil {
-		return row, err
+		return err
 	}
-	batches, err := randomBatches(graph, b.batch)
+	batches, err := k.randomBatches(graph, n)
 	if err != nil {
-		return row, err
+		return err
 	}
+	row := b.row("train", k.name, n, "native")
+	row.Optimiser = k.optimizer
 	i := 0
-	times, err := windows(c, 700*time.Millisecond, func() error {
+	return b.measure(row, t.Plan, func() error {
 		i++
-		return t.Step(c.Context, batches[i%len(batches)])
+		return t.Step(b.Context.Context, batches[i%len(batches)])
 	})
-	if err != nil {
-		return row, err
-	}
-	rate := func(ms float64) float64 { return 1e3 * float64(b.batch) / ms }
-	row.Images, row.Min, row.Max = rate(median(times)), rate(slices.Max(times)), rate(slices.Min(times))
-	row.PeakRSS = peakRSS()
-	return row, nil
 }
 
-// randomBatches makes inputs and targets: classes below 10, or for masks 0 and 1.
-func randomBatches(graph *onnxio.Model, n int) ([4]map[string]*onnxio.Tensor, error) {
+// randomBatches makes inputs and targets: classes, or for masks 0 and 1.
+func (k benchCase) randomBatches(graph *onnxio.Model, n int) ([4]map[string]*onnxio.Tensor, error) {
 	var out [4]map[string]*onnxio.Tensor
 	r := rand.New(rand.NewPCG(1, 2))
 	var inputs []*onnxio.ValueInfo
@@ -102,12 +97,12 @@ func randomBatches(graph *onnxio.Model, n int) ([4]map[string]*onnxio.Tensor, er
 		}
 		switch t := in[train.TargetName]; t.Type {
 		case onnxio.Int64:
-			for k := range onnxio.Data[int64](t) {
-				onnxio.Data[int64](t)[k] = r.Int64N(10)
+			for j := range onnxio.Data[int64](t) {
+				onnxio.Data[int64](t)[j] = r.Int64N(int64(k.classes))
 			}
 		case onnxio.Float:
-			for k := range t.Float32s() {
-				t.Float32s()[k] = float32(r.IntN(2))
+			for j := range t.Float32s() {
+				t.Float32s()[j] = float32(r.IntN(2))
 			}
 		}
 		out[i] = in
