@@ -61,6 +61,19 @@ func benchConv(b *testing.B, c convCase) {
 		run("data", k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, nil, false) })
 	}
 	run("weights", k.BackwardWeightsChunks(), func(i int) { k.BackwardWeights(i, scratch, x, dy) })
+	if c.kh != 3 || c.sh != 1 || c.small {
+		return
+	}
+	p := planWinograd(k)
+	pass := func(name string, p *WinogradPass, y, x, w []float32) {
+		scratch, u := AlignedSlice(p.Scratch()), AlignedSlice(p.WeightSize())
+		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, nil, nil, false) })
+		run("winograd-"+name+"-u", p.TransformChunks(), func(i int) { p.Transform(i, scratch, u, w) })
+	}
+	pass("forward", p.Forward, y, x, w)
+	pass("data", p.Data, dx, dy, f)
+	work, sums := AlignedSlice(p.Weights.Scratch()), AlignedSlice(p.Weights.Sums())
+	run("winograd-weights", p.Weights.Chunks(), func(i int) { p.Weights.Run(i, work, sums, x, dy) })
 }
 
 func BenchmarkGemm(b *testing.B) {

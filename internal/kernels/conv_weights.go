@@ -54,9 +54,14 @@ func (c *Conv) ReduceWeightsChunks() int { return (c.WeightSize() + reduceSpan -
 
 // ReduceWeights adds the groups' partial sums, in their order, into the packed gradient.
 func (c *Conv) ReduceWeights(chunk int, dw, scratch []float32) {
-	lo, hi := chunk*reduceSpan, min(c.WeightSize(), (chunk+1)*reduceSpan)
-	copy(dw[lo:hi], scratch[lo:hi])
-	for g := 1; g < c.groups; g++ {
-		Add(dw[lo:hi], dw[lo:hi], scratch[g*c.WeightSize()+lo:g*c.WeightSize()+hi])
+	reduce(chunk, dw, scratch, c.WeightSize(), c.groups)
+}
+
+// reduce adds a chunk of groups slices of n floats each, in their order, into dst.
+func reduce(chunk int, dst, parts []float32, n, groups int) {
+	lo, hi := chunk*reduceSpan, min(n, (chunk+1)*reduceSpan)
+	copy(dst[lo:hi], parts[lo:hi])
+	for g := 1; g < groups; g++ {
+		Add(dst[lo:hi], dst[lo:hi], parts[g*n+lo:g*n+hi])
 	}
 }

@@ -120,13 +120,6 @@ func first(x []float32, n int) *float32 {
 	return &x[:n][0]
 }
 
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 func normalize(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
 	n := len(y) / Block
 	if current == levelGo || n == 0 {

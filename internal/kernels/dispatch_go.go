@@ -48,3 +48,8 @@ func SGD(p, g, buf []float32, h SGDParams) { sgdGo(p, g, buf, h) }
 
 // Adam updates p by the gradient g; m and v are the moments.
 func Adam(p, g, m, v []float32, h AdamParams) { adamGo(p, g, m, v, h) }
+func winogradInput(a *winogradTile)           { winogradInputGo(a) }
+func winogradGradient(a *winogradTile)        { winogradGradientGo(a) }
+func winogradWeights(a *winogradTile)         { winogradWeightsGo(a) }
+func winogradOutput(a *winogradTile)          { winogradOutputGo(a) }
+func winogradTaps(a *winogradTile)            { winogradTapsGo(a) }

@@ -171,6 +171,53 @@ func sgdAVX2(p *float32, grad *float32, buf *float32, h *float32, n int, first i
 //go:noescape
 func adamAVX2(p *float32, grad *float32, m *float32, v *float32, h *float32, n int)
 
+// winogradInputAVX2 transforms n tiles of 6x6 pixels, 4 apart, of 16 lanes:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (B' x B)[i][j], x[r][c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradInputAVX2(a *winogradTile)
+
+// winogradGradientAVX2 transforms n tiles of 4x4 pixels of 16 lanes:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (A x A')[i][j], x[r][c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradGradientAVX2(a *winogradTile)
+
+// winogradWeightsAVX2 transforms the 3x3 taps of n input channels, of 16 output channels each:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (G w G')[i][j], w[r][c] = pixels[(r*3+c)*row+t*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradWeightsAVX2(a *winogradTile)
+
+// winogradOutputAVX2 transforms n tiles back to 4x4 pixels of 16 lanes, the epilogue included:
+//
+//	pixels[r*row+(4*t+c)*16:][:16] = max0?( (A' m A)[r][c] + bias + res[r*row+(4*t+c)*16:][:16] )
+//
+// with m[i][j] = positions[(i*6+j)*step+t*next:][:16]. bias and res may be nil; max0 applies when relu is 1.
+//
+// It counts n down.
+//
+//go:noescape
+func winogradOutputAVX2(a *winogradTile)
+
+// winogradTapsAVX2 transforms the gradients of n input channels' weights back to 3x3 taps:
+//
+//	pixels[(r*3+c)*row+t*16:][:16] = (G' m G)[r][c], m[i][j] = positions[(i*6+j)*step+t*next:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradTapsAVX2(a *winogradTile)
+
 // convTile1AVX512 computes, for every pixel i of n*1 and every lane o of 16,
 //
 //	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
@@ -684,6 +731,53 @@ func sgdAVX512(p *float32, grad *float32, buf *float32, h *float32, n int, first
 //
 //go:noescape
 func adamAVX512(p *float32, grad *float32, m *float32, v *float32, h *float32, n int)
+
+// winogradInputAVX512 transforms n tiles of 6x6 pixels, 4 apart, of 16 lanes:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (B' x B)[i][j], x[r][c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradInputAVX512(a *winogradTile)
+
+// winogradGradientAVX512 transforms n tiles of 4x4 pixels of 16 lanes:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (A x A')[i][j], x[r][c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradGradientAVX512(a *winogradTile)
+
+// winogradWeightsAVX512 transforms the 3x3 taps of n input channels, of 16 output channels each:
+//
+//	positions[(i*6+j)*step+t*next:][:16] = (G w G')[i][j], w[r][c] = pixels[(r*3+c)*row+t*16:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradWeightsAVX512(a *winogradTile)
+
+// winogradOutputAVX512 transforms n tiles back to 4x4 pixels of 16 lanes, the epilogue included:
+//
+//	pixels[r*row+(4*t+c)*16:][:16] = max0?( (A' m A)[r][c] + bias + res[r*row+(4*t+c)*16:][:16] )
+//
+// with m[i][j] = positions[(i*6+j)*step+t*next:][:16]. bias and res may be nil; max0 applies when relu is 1.
+//
+// It counts n down.
+//
+//go:noescape
+func winogradOutputAVX512(a *winogradTile)
+
+// winogradTapsAVX512 transforms the gradients of n input channels' weights back to 3x3 taps:
+//
+//	pixels[(r*3+c)*row+t*16:][:16] = (G' m G)[r][c], m[i][j] = positions[(i*6+j)*step+t*next:][:16]
+//
+// It counts n down.
+//
+//go:noescape
+func winogradTapsAVX512(a *winogradTile)
 
 // convTilesAVX2 calls the routine for p.
 func convTilesAVX2(p int, a *tile) {

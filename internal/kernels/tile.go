@@ -145,3 +145,11 @@ func rowOfTiles(n int, a *tile) {
 		convTiles(narrow, &b)
 	}
 }
+
+// flag is a bool as the assembly takes it.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -39,7 +39,8 @@ var isas = []isa{
 type gen struct {
 	*build.Context
 	isa
-	types map[string]string // function -> Go type of its only argument, where avo's parser does not know it
+	types   map[string]string      // function -> Go type of its only argument, where avo's parser does not know it
+	numbers map[string]operand.Mem // constants so far
 }
 
 // vectors is the number of vectors of a block.
@@ -104,11 +105,12 @@ func main() {
 	c.ConstraintExpr("amd64,!purego")
 	types := map[string]string{}
 	for _, i := range isas {
-		g := &gen{c, i, types}
+		g := &gen{c, i, types, map[string]operand.Mem{}}
 		g.convolution()
 		g.gradient()
 		g.maps()
 		g.flat()
+		g.winograd()
 	}
 	f, err := c.Result()
 	if err != nil {

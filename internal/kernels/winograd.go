@@ -1,0 +1,403 @@
+package kernels
+
+const (
+	side      = 4 // pixels of y that a tile has in each direction
+	positions = 36
+)
+
+// Winograd is a convolution of kernel 3x3, stride 1 and no dilation by F(4x4,3x3). It stands beside a Conv, whose packed
+// weights and gradients it shares, and does a quarter of the multiplications, less what tiles at the edge waste.
+type Winograd struct {
+	Forward *WinogradPass
+	Data    *WinogradPass // from dy and the flipped weights
+	Weights *WinogradWeights
+}
+
+// NewWinograd plans c by Winograd's method; a nil pass says that the direct kernel does better or the method does not
+// fit.
+func NewWinograd(c *Conv) *Winograd {
+	w := planWinograd(c)
+	if w.Forward != nil && !w.Forward.pays() {
+		w.Forward = nil
+	}
+	if w.Data != nil && !w.Data.pays() {
+		w.Data = nil
+	}
+	if w.Weights != nil && !w.Weights.pays() {
+		w.Weights = nil
+	}
+	return w
+}
+
+// planWinograd plans the passes that the method fits, whether they pay or not.
+func planWinograd(c *Conv) *Winograd {
+	w := &Winograd{}
+	if c.KH != 3 || c.KW != 3 || c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 {
+		return w
+	}
+	if c.X.Lanes == Block {
+		w.Forward = newPass(c.X, c.Y, c.PadTop, c.PadLeft)
+		w.Weights = newWinogradWeights(c)
+	}
+	if c.PadTop <= 2 && c.PadLeft <= 2 {
+		w.Data = newPass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft)
+	}
+	return w
+}
+
+// tiles says how a map that is read lies under the tiles of one that is computed: tile (h, w) computes pixels from
+// (4h, 4w) on and reads from (4h-top, 4w-left) on.
+type tiles struct {
+	in        Layout
+	top, left int
+	high      int // rows of tiles an image has
+	wide      int // tiles a row has
+	reads     int // pixels a tile reads in each direction
+}
+
+func newTiles(in Layout, outH, outW, top, left, reads int) tiles {
+	return tiles{in, top, left, (outH + side - 1) / side, (outW + side - 1) / side, reads}
+}
+
+// rows is the number of rows of tiles of all images.
+func (t *tiles) rows() int { return t.in.N * t.high }
+
+// covered is the share of the pixels of the tiles that lie in a map of h x w.
+func (t *tiles) covered(h, w int) float64 { return float64(h*w) / float64(t.high*t.wide*side*side) }
+
+// straight is the range of the tiles of a row that can be read where they lie.
+func (t *tiles) straight(h int) (lo, hi int) {
+	top := h*side - t.top
+	if top < -t.in.Halo || top+t.reads > t.in.H+t.in.Halo {
+		return 0, 0
+	}
+	for lo < t.wide && lo*side-t.left < -t.in.Halo {
+		lo++
+	}
+	for hi = t.wide; hi > lo && (hi-1)*side-t.left+t.reads > t.in.W+t.in.Halo; hi-- {
+	}
+	return lo, hi
+}
+
+// cut copies what tile (h, w) of block b of image n reads into dst, [reads][reads][16], with zeros around the map.
+func (t *tiles) cut(dst, x []float32, n, b, h, w int) {
+	halo := t.in.Halo
+	top, left := h*side-t.top, w*side-t.left
+	first, last := max(0, -halo-left), min(t.reads, t.in.W+halo-left)
+	for r := range t.reads {
+		row := dst[r*t.reads*Block:][:t.reads*Block]
+		if y := top + r; y < -halo || y >= t.in.H+halo || first >= last {
+			clear(row)
+			continue
+		}
+		clear(row[:first*Block])
+		copy(row[first*Block:last*Block], x[t.in.at(n, b, top+r, left+first):])
+		clear(row[last*Block:])
+	}
+}
+
+// kernel is B' x B for tiles that read 6x6 pixels, A x A' for those that read 4x4. (A function value would move its
+// argument to the heap.)
+func (t *tiles) kernel(a *winogradTile) {
+	if t.reads == side {
+		winogradGradient(a)
+	} else {
+		winogradInput(a)
+	}
+}
+
+// transform transforms the tiles of row (n, h), blocks of channels from lo to hi: tile i, block b goes to
+// positions[i*a.next+(b-lo)*blockStep:].
+func (t *tiles) transform(a *winogradTile, edge, x []float32, n, h, lo, hi, blockStep int) {
+	from, to := t.straight(h)
+	base := a.positions
+	for b := lo; b < hi; b++ {
+		at := base[(b-lo)*blockStep:]
+		if from < to {
+			a.pixels, a.row, a.n = x[t.in.at(n, b, h*side-t.top, from*side-t.left):], t.in.row(), to-from
+			a.positions = at[from*a.next:]
+			t.kernel(a)
+		}
+		for w := range t.wide {
+			if w >= from && w < to {
+				continue
+			}
+			t.cut(edge, x, n, b, h, w)
+			a.pixels, a.row, a.n, a.positions = edge, t.reads*Block, 1, at[w*a.next:]
+			t.kernel(a)
+		}
+	}
+	a.positions = base
+}
+
+// apart makes a distance between positions that does not fall into the same sets of a cache again and again.
+func apart(floats int) int {
+	lines := (floats + Block - 1) / Block
+	return (lines | 1) * Block
+}
+
+// WinogradPass is a planned convolution from one map to another: forward, or backward-data.
+type WinogradPass struct {
+	tiles
+	out    Layout
+	runs   [1]run
+	group  int // rows of tiles a chunk has
+	parts  int // parts into which the output's blocks are divided
+	vNext  int // floats between tiles of V
+	vStep  int
+	mStep  int
+	blocks int // the most output blocks a part has
+}
+
+// spare is the number of floats of scratch beside V and M: spilled registers and a tile cut out at the edge.
+const spare = 2 * positions * Block
+
+func newPass(in, out Layout, top, left int) *WinogradPass {
+	p := &WinogradPass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out}
+	p.runs[0] = run{0, in.C}
+	// V and M of a chunk should stay in the second-level cache, and a chunk should read the weights seldom.
+	want := max(24, min(96, 320/(in.Blocks()+min(4, out.Blocks()))))
+	p.group = max(1, min(p.rows(), (want+p.wide/2)/p.wide))
+	p.parts = 1
+	chunks := (p.rows() + p.group - 1) / p.group
+	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && chunks*p.parts < 16) {
+		p.parts *= 2
+	}
+	p.blocks = (out.Blocks() + p.parts - 1) / p.parts
+	n := p.group * p.wide
+	p.vNext = in.Blocks() * Block
+	if p.vNext%128 == 0 {
+		p.vNext += Block
+	}
+	p.vStep, p.mStep = apart(n*p.vNext), apart(min(p.blocks, 4)*n*Block)
+	return p
+}
+
+// pays compares the work with the direct kernel's, in multiplications of 16 lanes.
+func (p *WinogradPass) pays() bool {
+	in, out := float64(p.in.C), float64(p.out.Blocks())
+	count := float64(p.high * p.wide)
+	direct := float64(p.out.H*p.out.W) * 9 * in * out
+	transforms := 300*float64(p.in.Blocks()) + 220*out
+	return count*(positions*in*out+transforms)*1.1 < direct
+}
+
+// WeightSize is the number of floats of the transformed weights: [36][O/16][C][16].
+func (p *WinogradPass) WeightSize() int { return positions * p.uStep() }
+
+func (p *WinogradPass) uStep() int { return apart(p.out.Blocks() * p.in.C * Block) }
+
+// TransformChunks is the number of chunks of Transform: one an output block.
+func (p *WinogradPass) TransformChunks() int { return p.out.Blocks() }
+
+// TransformScratch is the number of floats of scratch that Transform needs.
+func (p *WinogradPass) TransformScratch() int { return positions * Block }
+
+// Transform transforms packed weights (flipped ones for backward-data).
+func (p *WinogradPass) Transform(chunk int, scratch, u, packed []float32) {
+	a := winogradTile{spill: scratch, step: p.uStep(), next: Block}
+	for b := range p.in.Blocks() {
+		a.n = p.in.real(b)
+		a.row = a.n * Block
+		a.pixels = packed[(chunk*p.in.C+b*Block)*9*Block:]
+		a.positions = u[(chunk*p.in.C+b*Block)*Block:]
+		winogradWeights(&a)
+	}
+}
+
+// Chunks is the number of chunks of Run.
+func (p *WinogradPass) Chunks() int { return (p.rows() + p.group - 1) / p.group * p.parts }
+
+// Scratch is the number of floats of scratch that Run needs.
+func (p *WinogradPass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
+
+// Run computes a part of y = conv(x, w) + bias + residual, with ReLU when relu is set, from transformed weights.
+func (p *WinogradPass) Run(chunk int, scratch, y, x, u, bias, residual []float32, relu bool) {
+	part, group := chunk%p.parts, chunk/p.parts
+	first, last := group*p.group, min(p.rows(), (group+1)*p.group)
+	n := (last - first) * p.wide
+	spill, edge := scratch[:positions*Block], scratch[positions*Block:spare]
+	v, m := scratch[spare:][:positions*p.vStep], scratch[spare+positions*p.vStep:][:positions*p.mStep]
+	a := winogradTile{spill: spill, step: p.vStep, next: p.vNext}
+	for r := first; r < last; r++ {
+		a.positions = v[(r-first)*p.wide*p.vNext:]
+		p.transform(&a, edge, x, r/p.high, r%p.high, 0, p.in.Blocks(), Block)
+	}
+	from, to := span(p.out.Blocks(), part, p.parts)
+	t := tile{runs: p.runs[:], xStride: p.vNext, yStride: Block}
+	for ob := from; ob < to; ob += 4 {
+		many := min(4, to-ob)
+		for i := range positions {
+			for o := range many {
+				t.x, t.y = v[i*p.vStep:], m[i*p.mStep+o*n*Block:]
+				t.w = u[i*p.uStep()+(ob+o)*p.in.C*Block:][:p.in.C*Block]
+				rowOfTiles(n, &t)
+			}
+		}
+		for o := range many {
+			for r := first; r < last; r++ {
+				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], bias, residual, relu, spill, edge)
+			}
+		}
+	}
+}
+
+// back computes a row of tiles of y from M.
+func (p *WinogradPass) back(row, ob int, y, m, bias, residual []float32, relu bool, spill, edge []float32) {
+	n, h := row/p.high, row%p.high
+	a := winogradTile{spill: spill, step: p.mStep, next: Block, relu: flag(relu)}
+	if bias != nil {
+		a.bias = bias[ob*Block:][:Block]
+	}
+	whole := p.out.W / side
+	if (h+1)*side > p.out.H {
+		whole = 0
+	}
+	if whole > 0 {
+		at := p.out.at(n, ob, h*side, 0)
+		a.pixels, a.positions, a.row, a.n = y[at:], m, p.out.row(), whole
+		if residual != nil {
+			a.res = residual[at:]
+		}
+		winogradOutput(&a)
+	}
+	if whole < p.wide {
+		a.pixels, a.row, a.res = edge, side*Block, nil
+		high := min(side, p.out.H-h*side)
+		res := edge[side*side*Block:][:side*side*Block]
+		for w := whole; w < p.wide; w++ {
+			long := min(side, p.out.W-w*side) * Block
+			at := p.out.at(n, ob, h*side, w*side)
+			if residual != nil {
+				a.res = res
+				for r := range high {
+					copy(res[r*side*Block:][:long], residual[at+r*p.out.row():])
+				}
+			}
+			a.positions, a.n = m[w*Block:], 1
+			winogradOutput(&a)
+			for r := range high {
+				copy(y[at+r*p.out.row():][:long], edge[r*side*Block:])
+			}
+		}
+	}
+	p.out.clearHalo(y, n, ob, h*side, min(p.out.H, (h+1)*side))
+}
+
+// WinogradWeights is the gradient of a convolution's weights:
+//
+//	dw = G' [ sum over tiles of (B' x B) . (A dy A') ] G
+type WinogradWeights struct {
+	x, dy  tiles
+	group  int // rows of tiles that are transformed at a time
+	groups int // partial sums
+	parts  int // parts of the output's blocks
+	blocks int // the most that a part has
+	c, o   Layout
+	vNext  int
+	vStep  int
+	dStep  int
+	uStep  int
+}
+
+func newWinogradWeights(c *Conv) *WinogradWeights {
+	w := &WinogradWeights{
+		x:  newTiles(c.X, c.Y.H, c.Y.W, c.PadTop, c.PadLeft, side+2),
+		dy: newTiles(c.DY, c.Y.H, c.Y.W, 0, 0, side),
+		c:  c.X, o: c.DY,
+	}
+	// The sums of a chunk are read and written once for every group of tiles: they should fit into the second-level
+	// cache, or the groups should be long.
+	w.parts = 1
+	for w.o.Blocks()%(2*w.parts) == 0 && positions*w.c.C*w.o.Blocks()/w.parts*Block > 1<<19 {
+		w.parts *= 2
+	}
+	w.blocks = (w.o.Blocks() + w.parts - 1) / w.parts
+	w.groups = max(1, min(w.x.rows(), 16/w.parts))
+	want := max(32, min(96, 320/(w.c.Blocks()+w.blocks)))
+	w.group = max(1, min((w.x.rows()+w.groups-1)/w.groups, (want+w.x.wide/2)/w.x.wide))
+	n := w.group * w.x.wide
+	w.vNext = w.c.Blocks() * Block
+	w.vStep, w.dStep = apart(n*w.vNext), apart(n*w.blocks*Block)
+	w.uStep = apart(w.blocks * w.c.C * Block)
+	return w
+}
+
+func (w *WinogradWeights) pays() bool {
+	in, out := float64(w.c.C), float64(w.o.Blocks())
+	count := float64(w.x.high * w.x.wide)
+	direct := float64(w.o.H*w.o.W) * 9 * in * out
+	return count*(positions*in*out+300*float64(w.c.Blocks())+200*out)*1.1 < direct
+}
+
+// Chunks is the number of chunks of Run.
+func (w *WinogradWeights) Chunks() int { return w.groups * w.parts }
+
+// Scratch is the number of floats of scratch that Run needs.
+func (w *WinogradWeights) Scratch() int { return spare + positions*(w.vStep+w.dStep+w.uStep) }
+
+// Sums is the number of floats of the partial sums: packed weights, once for each group of tiles.
+func (w *WinogradWeights) Sums() int { return w.groups * w.weights() }
+
+func (w *WinogradWeights) weights() int { return w.o.Blocks() * w.c.C * 9 * Block }
+
+// Run writes the gradient of a part of the weights over a group of tiles into sums.
+func (w *WinogradWeights) Run(chunk int, scratch, sums, x, dy []float32) {
+	part, group := chunk%w.parts, chunk/w.parts
+	lo, hi := span(w.x.rows(), group, w.groups)
+	from, to := span(w.o.Blocks(), part, w.parts)
+	spill, edge := scratch[:positions*Block], scratch[positions*Block:spare]
+	scratch = scratch[spare:]
+	v, scratch := scratch[:positions*w.vStep], scratch[positions*w.vStep:]
+	d, u := scratch[:positions*w.dStep], scratch[positions*w.dStep:][:positions*w.uStep]
+	clear(u)
+	wide, countWide, narrow, countNarrow := widths(w.c.C, gradDepth())
+	for ; lo < hi; lo += w.group {
+		rows := min(w.group, hi-lo)
+		a := winogradTile{spill: spill, step: w.vStep, next: w.vNext}
+		b := winogradTile{spill: spill, step: w.dStep, next: Block}
+		n := rows * w.x.wide
+		for r := range rows {
+			image, h := (lo+r)/w.x.high, (lo+r)%w.x.high
+			a.positions = v[r*w.x.wide*w.vNext:]
+			w.x.transform(&a, edge, x, image, h, 0, w.c.Blocks(), Block)
+			b.positions = d[r*w.x.wide*Block:]
+			w.dy.transform(&b, edge, dy, image, h, from, to, n*Block)
+		}
+		t := gradTile{rows: 1, cols: n, xStride: w.vNext, dyStride: Block}
+		for i := range positions {
+			for ob := range to - from {
+				t.dy = d[i*w.dStep+ob*n*Block:]
+				at := 0
+				for k := range countWide + countNarrow {
+					deep := wide
+					if k >= countWide {
+						deep = narrow
+					}
+					t.x, t.dw = v[i*w.vStep+at:], u[i*w.uStep+(ob*w.c.C+at)*Block:]
+					gradTiles(deep, &t)
+					at += deep
+				}
+			}
+		}
+	}
+	a := winogradTile{spill: spill, step: w.uStep, next: Block}
+	dw := sums[group*w.weights():][:w.weights()]
+	for ob := from; ob < to; ob++ {
+		for b := range w.c.Blocks() {
+			a.n = w.c.real(b)
+			a.row = a.n * Block
+			a.pixels = dw[(ob*w.c.C+b*Block)*9*Block:]
+			a.positions = u[((ob-from)*w.c.C+b*Block)*Block:]
+			winogradTaps(&a)
+		}
+	}
+}
+
+// ReduceChunks is the number of chunks of Reduce.
+func (w *WinogradWeights) ReduceChunks() int { return (w.weights() + reduceSpan - 1) / reduceSpan }
+
+// Reduce adds the partial sums in their order into the packed gradient.
+func (w *WinogradWeights) Reduce(chunk int, dw, sums []float32) {
+	reduce(chunk, dw, sums, w.weights(), w.groups)
+}
