@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
 
@@ -81,8 +82,11 @@ func useCUDA(o *onnxruntime.SessionOptions, device int) error {
 // Backend is an ONNX Runtime session. No Run may be in progress at Close, or come after it.
 type Backend struct {
 	session *onnxruntime.DynamicAdvancedSession
-	inputs  []string
-	outputs []string
+	inputs  []string // the model's
+	vectors []bool   // inputs that are scalars to the model and vectors to the session
+	outputs []output
+	results int         // outputs of the session: the model's, then shapes
+	unsure  atomic.Bool // shapes of outputs were predicted wrongly
 }
 
 // Open hands ONNX Runtime a model that onnxio/check has passed.
@@ -94,23 +98,26 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 		return nil, &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("IR version %d; ONNX Runtime here reads up to %d", m.IRVersion, MaxIRVersion)}
 	}
 	b := &Backend{}
+	var inputs []*onnxio.ValueInfo
 	for _, v := range m.Graph.Inputs {
 		if m.Graph.Initializer(v.Name) == nil {
-			b.inputs = append(b.inputs, v.Name)
+			inputs, b.inputs = append(inputs, v), append(b.inputs, v.Name)
 		}
 	}
-	for _, v := range m.Graph.Outputs {
-		b.outputs = append(b.outputs, v.Name)
-	}
-	if len(b.inputs) == 0 || len(b.outputs) == 0 {
+	if len(b.inputs) == 0 || len(m.Graph.Outputs) == 0 {
 		return nil, &onnxio.UnsupportedError{Op: "model", Reason: "a model needs an input and an output"}
+	}
+	m, plan, ins, outs := adapted(m, inputs)
+	b.outputs, b.results = plan, len(outs)
+	for i, name := range ins {
+		b.vectors = append(b.vectors, name != b.inputs[i])
 	}
 	o, err := sessionOptions(opt)
 	if err != nil {
 		return nil, err
 	}
 	defer o.Destroy()
-	b.session, err = create(m, b.inputs, b.outputs, o)
+	b.session, err = create(m, ins, outs, o)
 	return b, err
 }
 
@@ -164,30 +171,93 @@ func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*
 	return onnxruntime.NewDynamicAdvancedSession(path, in, out, o)
 }
 
-// Run implements the session. ONNX Runtime reads the inputs where they are and allocates the outputs.
+// Run implements the session. ONNX Runtime reads the inputs where they are, and writes outputs of known shape where the
+// caller gets them.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	values := make([]onnxruntime.Value, len(b.inputs))
-	defer destroy(values)
-	for i, name := range b.inputs {
-		v, err := wrap(in[name])
-		if err != nil {
-			return nil, fmt.Errorf("input %q: %w", name, err)
-		}
-		values[i] = v
+	if b.unsure.Load() {
+		return b.runWith(ctx, in, false)
 	}
-	outputs := make([]onnxruntime.Value, len(b.outputs))
-	if err := b.run(ctx, values, outputs); err != nil {
+	out, err := b.runWith(ctx, in, true)
+	if err == nil || ctx.Err() != nil {
+		return out, err
+	}
+	// Where the model describes an operator of a foreign domain wrongly, the fault may lie with the prepared outputs.
+	out, again := b.runWith(ctx, in, false)
+	if again != nil {
 		return nil, err
 	}
-	defer destroy(outputs)
-	out := make(map[string]*onnxio.Tensor, len(outputs))
-	for i, v := range outputs {
-		t, err := unwrap(v)
-		if err != nil {
-			return nil, fmt.Errorf("output %q: %w", b.outputs[i], err)
+	b.unsure.Store(true)
+	return out, nil
+}
+
+// runWith runs with prepared outputs, or without those that may be of a wrong shape.
+func (b *Backend) runWith(ctx context.Context, in map[string]*onnxio.Tensor, prepared bool) (map[string]*onnxio.Tensor, error) {
+	values := make([]onnxruntime.Value, len(b.inputs)+b.results)
+	defer destroy(values)
+	inputs, outputs := values[:len(b.inputs)], values[len(b.inputs):]
+	given := make([]*onnxio.Tensor, len(b.inputs))
+	for i, name := range b.inputs {
+		given[i] = in[name]
+		if b.vectors[i] {
+			given[i] = &onnxio.Tensor{Type: given[i].Type, Dims: []int64{1}, Raw: given[i].Raw}
 		}
-		t.Name = b.outputs[i]
-		out[t.Name] = t
+		var err error
+		if inputs[i], err = wrap(given[i]); err != nil {
+			return nil, fmt.Errorf("input %q: %w", name, err)
+		}
+	}
+	made, err := b.make(given, outputs, prepared)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.run(ctx, inputs, outputs); err != nil {
+		return nil, err
+	}
+	return b.take(made, outputs)
+}
+
+// make prepares the outputs whose shape is known, or only the scalars, whose shape is certain; nil stands for the others.
+func (b *Backend) make(in []*onnxio.Tensor, values []onnxruntime.Value, all bool) ([]*onnxio.Tensor, error) {
+	made := make([]*onnxio.Tensor, len(values))
+	for i := range b.outputs {
+		o := &b.outputs[i]
+		if !o.known || !all && !o.flat {
+			continue
+		}
+		if made[i] = o.made(in); made[i] == nil {
+			continue
+		}
+		var err error
+		if values[i], err = wrap(made[i]); err != nil {
+			return nil, fmt.Errorf("output %q: %w", o.name, err)
+		}
+	}
+	return made, nil
+}
+
+// take brings what the session has computed into the model's form.
+func (b *Backend) take(made []*onnxio.Tensor, values []onnxruntime.Value) (map[string]*onnxio.Tensor, error) {
+	for i, t := range made {
+		if t != nil {
+			continue
+		}
+		var err error
+		if made[i], err = unwrap(values[i]); err != nil {
+			return nil, fmt.Errorf("output %q: %w", b.outputs[min(i, len(b.outputs)-1)].name, err)
+		}
+	}
+	out := make(map[string]*onnxio.Tensor, len(b.outputs))
+	for i := range b.outputs {
+		o := &b.outputs[i]
+		var shape *onnxio.Tensor
+		if o.shape >= 0 {
+			shape = made[o.shape]
+		}
+		t, err := o.result(made[i], shape)
+		if err != nil {
+			return nil, fmt.Errorf("output %q: %w", o.name, err)
+		}
+		out[o.name] = t
 	}
 	return out, nil
 }

@@ -4,99 +4,142 @@ package ort
 
 import (
 	"fmt"
+	"math"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// wrap makes an ONNX Runtime value that reads t's memory.
+// empty stands for the elements of a tensor that has none, since ONNX Runtime's Go bindings want an address.
+var empty [16]byte
+
+// wrap makes an ONNX Runtime value that reads and, for outputs, writes t's memory. A scalar is copied.
 func wrap(t *onnxio.Tensor) (onnxruntime.Value, error) {
+	if t.Type == onnxio.String || !t.Type.Valid() {
+		return nil, fmt.Errorf("element type %v cannot be handed over", t.Type)
+	}
+	if len(t.Dims) == 0 {
+		return wrapScalar(t)
+	}
+	raw := t.Raw
+	if len(raw) == 0 {
+		raw = empty[:]
+	}
+	// ONNX Runtime numbers element types as ONNX does.
+	v, err := onnxruntime.NewCustomDataTensor(t.Dims, raw, onnxruntime.TensorElementDataType(t.Type))
+	if err != nil {
+		return nil, err // and no Value that holds a nil pointer
+	}
+	return v, nil
+}
+
+// wrapScalar is wrap for rank 0, for which the bindings have another type.
+func wrapScalar(t *onnxio.Tensor) (onnxruntime.Value, error) {
 	switch t.Type {
 	case onnxio.Float:
-		return typed[float32](t)
+		return scalar[float32](t)
 	case onnxio.Double:
-		return typed[float64](t)
+		return scalar[float64](t)
+	case onnxio.Bool:
+		return scalar[bool](t)
 	case onnxio.Int8:
-		return typed[int8](t)
+		return scalar[int8](t)
 	case onnxio.Int16:
-		return typed[int16](t)
+		return scalar[int16](t)
 	case onnxio.Int32:
-		return typed[int32](t)
+		return scalar[int32](t)
 	case onnxio.Int64:
-		return typed[int64](t)
+		return scalar[int64](t)
 	case onnxio.Uint8:
-		return typed[uint8](t)
+		return scalar[uint8](t)
 	case onnxio.Uint16:
-		return typed[uint16](t)
+		return scalar[uint16](t)
 	case onnxio.Uint32:
-		return typed[uint32](t)
+		return scalar[uint32](t)
 	case onnxio.Uint64:
-		return typed[uint64](t)
-	case onnxio.Bool, onnxio.Float16, onnxio.BFloat16:
-		if len(t.Dims) == 0 || len(t.Raw) == 0 {
-			return nil, fmt.Errorf("a %v tensor of shape %v cannot be handed over", t.Type, t.Dims)
-		}
-		return onnxruntime.NewCustomDataTensor(t.Dims, t.Raw, onnxruntime.TensorElementDataType(t.Type))
+		return scalar[uint64](t)
 	}
-	return nil, fmt.Errorf("element type %v cannot be handed over", t.Type)
+	return nil, fmt.Errorf("a scalar of type %v cannot be handed over", t.Type)
 }
 
-func typed[T interface {
+func scalar[T element](t *onnxio.Tensor) (onnxruntime.Value, error) {
+	v, err := onnxruntime.NewScalar(onnxio.Data[T](t)[0])
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// element is what both sides take for one.
+type element interface {
 	onnxio.Element
 	onnxruntime.TensorData
-}](t *onnxio.Tensor) (onnxruntime.Value, error) {
-	data := onnxio.Data[T](t)
-	if len(t.Dims) == 0 {
-		return onnxruntime.NewScalar(data[0])
-	}
-	return onnxruntime.NewTensor(t.Dims, data)
 }
 
-// unwrap copies a value out of ONNX Runtime's hands.
+// unwrap takes over what ONNX Runtime has allocated for an output. The bindings have copied it to Go's memory already.
 func unwrap(v onnxruntime.Value) (*onnxio.Tensor, error) {
 	switch v := v.(type) {
 	case *onnxruntime.Tensor[float32]:
-		return copied(onnxio.Float, v)
+		return taken(onnxio.Float, v), nil
 	case *onnxruntime.Tensor[float64]:
-		return copied(onnxio.Double, v)
+		return taken(onnxio.Double, v), nil
+	case *onnxruntime.Tensor[bool]:
+		return taken(onnxio.Bool, v), nil
 	case *onnxruntime.Tensor[int8]:
-		return copied(onnxio.Int8, v)
+		return taken(onnxio.Int8, v), nil
 	case *onnxruntime.Tensor[int16]:
-		return copied(onnxio.Int16, v)
+		return taken(onnxio.Int16, v), nil
 	case *onnxruntime.Tensor[int32]:
-		return copied(onnxio.Int32, v)
+		return taken(onnxio.Int32, v), nil
 	case *onnxruntime.Tensor[int64]:
-		return copied(onnxio.Int64, v)
+		return taken(onnxio.Int64, v), nil
 	case *onnxruntime.Tensor[uint8]:
-		return copied(onnxio.Uint8, v)
+		return taken(onnxio.Uint8, v), nil
 	case *onnxruntime.Tensor[uint16]:
-		return copied(onnxio.Uint16, v)
+		return taken(onnxio.Uint16, v), nil
 	case *onnxruntime.Tensor[uint32]:
-		return copied(onnxio.Uint32, v)
+		return taken(onnxio.Uint32, v), nil
 	case *onnxruntime.Tensor[uint64]:
-		return copied(onnxio.Uint64, v)
-	case *onnxruntime.Scalar[float32]:
-		return onnxio.Scalar(onnxio.Float, v.GetData()), nil
-	case *onnxruntime.Scalar[float64]:
-		return onnxio.Scalar(onnxio.Double, v.GetData()), nil
-	case *onnxruntime.Scalar[int64]:
-		return onnxio.Scalar(onnxio.Int64, v.GetData()), nil
-	case *onnxruntime.Scalar[int32]:
-		return onnxio.Scalar(onnxio.Int32, v.GetData()), nil
+		return taken(onnxio.Uint64, v), nil
 	case *onnxruntime.CustomDataTensor:
-		t := onnxio.NewTensor(onnxio.DataType(v.DataType()), v.GetShape()...)
-		copy(t.Raw, v.GetData())
-		return t, nil
+		return nil, fmt.Errorf("element type %v cannot be handed back", onnxio.DataType(v.DataType()))
+	case *onnxruntime.StringTensor:
+		return nil, fmt.Errorf("element type %v cannot be handed back", onnxio.String)
 	}
 	return nil, fmt.Errorf("ONNX Runtime gave a %T", v)
 }
 
-func copied[T interface {
-	onnxio.Element
-	onnxruntime.TensorData
-}](typ onnxio.DataType, v *onnxruntime.Tensor[T]) (*onnxio.Tensor, error) {
-	t := onnxio.NewTensor(typ, v.GetShape()...)
-	copy(onnxio.Data[T](t), v.GetData())
-	return t, nil
+func taken[T element](typ onnxio.DataType, v *onnxruntime.Tensor[T]) *onnxio.Tensor {
+	dims := v.GetShape() // never empty: the bindings refuse scalars
+	return onnxio.FromSlice(typ, v.GetData(), dims...)
+}
+
+// narrowed turns float32 numbers that Cast has made from 16-bit ones back into those, exactly.
+func narrowed(typ onnxio.DataType, x *onnxio.Tensor, dims []int64) *onnxio.Tensor {
+	t := onnxio.NewTensor(typ, dims...)
+	to := onnxio.Data[uint16](t)
+	for i, v := range x.Float32s() {
+		if typ == onnxio.BFloat16 {
+			to[i] = uint16(math.Float32bits(v) >> 16)
+		} else {
+			to[i] = half(v)
+		}
+	}
+	return t
+}
+
+// half is the bits of a float16 whose value is v; v must be one.
+func half(v float32) uint16 {
+	b := math.Float32bits(v)
+	sign, exp, mant := uint16(b>>16&0x8000), int(b>>23&0xff), b&0x7fffff
+	switch {
+	case exp == 255: // infinite, or not a number, whose first bit Cast sets
+		return sign | 0x7c00 | uint16(mant>>13)
+	case exp >= 113:
+		return sign | uint16(exp-112)<<10 | uint16(mant>>13)
+	case exp >= 103: // subnormal: a multiple of 2^-24
+		return sign | uint16((mant|1<<23)>>(126-exp))
+	}
+	return sign
 }
