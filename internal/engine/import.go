@@ -22,6 +22,8 @@ type Options struct {
 	Reference bool
 	// Keep makes the output of every node readable after Run, under its name in the model.
 	Keep bool
+	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
+	NoWinograd bool
 }
 
 // importModel turns a model into a graph with concrete shapes. params names the initializers that become params instead of

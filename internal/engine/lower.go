@@ -50,6 +50,8 @@ type lowering struct {
 	err     *error  // first error of a reference kernel
 	// weights caches packed constants, so that plans of one model for several shapes share them.
 	weights *Weights
+	// winograd allows convolutions by Winograd's method.
+	winograd bool
 }
 
 const unit = 16 // floats: 64 bytes, the alignment of every buffer

@@ -46,11 +46,7 @@ func planConv(o *op) (*kernels.Conv, packing, error) {
 func (l *lowering) packed(w *value, p packing) *buffer {
 	switch {
 	case w.kind == constant:
-		return l.weights.get(w.konst, p.key, func() []float32 {
-			dst := kernels.AlignedSlice(roundUp(p.conv.WeightSize()))
-			p.conv.Pack(dst, w.konst.Float32s())
-			return dst
-		})
+		return l.weights.get(w.konst, p.key, func() []float32 { return pack(w, p.conv) })
 	case w.kind == param && w.store.pack != nil && w.store.pack.key == p.key:
 		return w.store.buf
 	}
@@ -59,6 +55,22 @@ func (l *lowering) packed(w *value, p packing) *buffer {
 		from, to := w.plainFloats(), dst.data
 		return func(int, int) { p.conv.Pack(to, from) }
 	})
+	return dst
+}
+
+// pack packs a constant.
+func pack(w *value, c *kernels.Conv) []float32 {
+	dst := kernels.AlignedSlice(roundUp(c.WeightSize()))
+	c.Pack(dst, w.konst.Float32s())
+	return dst
+}
+
+// flip turns packed weights into the form that backward-data reads.
+func flip(packed []float32, c *kernels.Conv) []float32 {
+	dst := kernels.AlignedSlice(roundUp(c.FlipSize()))
+	for i := range c.FlipChunks() {
+		c.Flip(i, dst, packed)
+	}
 	return dst
 }
 
@@ -71,8 +83,13 @@ func (l *lowering) convForward(o *op) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	w := l.packed(o.in[1], form)
 	bias := l.optional(o, 2)
+	if pass := l.byWinograd(c).Forward; pass != nil {
+		u := l.transformed(o.in[1], pass, c, form, false)
+		l.winogradPass("winograd", o, pass, u, bias)
+		return true, nil
+	}
+	w := l.packed(o.in[1], form)
 	bufs := []*buffer{l.of(o.in[0]), w, l.of(o.out[0])}
 	bufs = append(bufs, l.all(bias, o.residual)...)
 	s := l.add("conv "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
@@ -92,8 +109,13 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	flipped := l.flipped(o.in[1], c, form)
 	bias := l.optional(o, 2)
+	if pass := l.byWinograd(c).Data; pass != nil {
+		u := l.transformed(o.in[1], pass, c, form, true)
+		l.winogradPass("winograd backward-data", o, pass, u, bias)
+		return true, nil
+	}
+	flipped := l.flipped(o.in[1], c, form)
 	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias)...)
 	s := l.add("conv backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
 		dx, dy, b, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.relu
@@ -106,14 +128,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 // flipped is the weights as backward-data reads them.
 func (l *lowering) flipped(w *value, c *kernels.Conv, form packing) *buffer {
 	if w.kind == constant {
-		return l.weights.get(w.konst, form.key+"/flipped", func() []float32 {
-			packed, dst := kernels.AlignedSlice(roundUp(c.WeightSize())), kernels.AlignedSlice(roundUp(c.FlipSize()))
-			c.Pack(packed, w.konst.Float32s())
-			for i := range c.FlipChunks() {
-				c.Flip(i, dst, packed)
-			}
-			return dst
-		})
+		return l.weights.get(w.konst, form.key+"/flipped", func() []float32 { return flip(pack(w, c), c) })
 	}
 	src, dst := l.packed(w, form), l.buffer(c.FlipSize())
 	l.add("flip weights", c.FlipChunks(), []*buffer{src, dst}, func() func(int, int) {
@@ -137,6 +152,20 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 		dw.buf = packed
 		packed.shared++
 	}
+	if !l.winogradWeights(o, c, packed) {
+		l.directWeights(o, c, packed)
+	}
+	if dw.pack == nil {
+		l.add("unpack weights", 1, []*buffer{packed, l.of(dw)}, func() func(int, int) {
+			to := dw.plainFloats()
+			return func(int, int) { form.conv.Unpack(to, packed.data) }
+		})
+	}
+	return true, nil
+}
+
+// directWeights sums the gradient of the weights into packed by the direct kernel.
+func (l *lowering) directWeights(o *op, c *kernels.Conv, packed *buffer) {
 	scratch := l.buffer(c.BackwardWeightsScratch())
 	x, dy := l.of(o.in[0]), l.of(o.in[1])
 	s := l.add("conv backward-weights "+kernels.Level(), c.BackwardWeightsChunks(), []*buffer{x, dy, scratch}, func() func(int, int) {
@@ -147,13 +176,6 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 	l.add("reduce", c.ReduceWeightsChunks(), []*buffer{scratch, packed}, func() func(int, int) {
 		return func(chunk, _ int) { c.ReduceWeights(chunk, packed.data, scratch.data) }
 	})
-	if dw.pack == nil {
-		l.add("unpack weights", 1, []*buffer{packed, l.of(dw)}, func() func(int, int) {
-			to := dw.plainFloats()
-			return func(int, int) { form.conv.Unpack(to, packed.data) }
-		})
-	}
-	return true, nil
 }
 
 // channelSum lowers ConvGradBias.

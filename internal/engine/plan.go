@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"os"
 	"sort"
 	"strings"
 	"time"
@@ -72,7 +73,8 @@ func (w *Weights) finish(g *graph, opt Options, kept []*value, arena []float32, 
 		chooseLayouts(g)
 	}
 	p.outputs = g.outputs
-	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w}
+	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
+		winograd: !opt.NoWinograd && os.Getenv("CNNKIT_WINOGRAD") != "off"}
 	for _, o := range g.ops {
 		if err := l.op(o, opt.Reference); err != nil {
 			return nil, err

@@ -33,6 +33,8 @@ type TrainOptions struct {
 	Seed uint64
 	// Reference keeps to the reference kernels.
 	Reference bool
+	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
+	NoWinograd bool
 }
 
 // Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in training mode.
@@ -135,7 +137,7 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	for name := range t.params {
 		held[name] = true
 	}
-	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference}
+	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd}
 	g, err := importModel(t.model, opt, held)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,83 @@
+package engine
+
+import "github.com/cnnkit/cnnkit/internal/kernels"
+
+// byWinograd plans c by Winograd's method, where that is allowed; passes that do not pay are nil.
+func (l *lowering) byWinograd(c *kernels.Conv) *kernels.Winograd {
+	if !l.winograd {
+		return &kernels.Winograd{}
+	}
+	return kernels.NewWinograd(c)
+}
+
+// transformed is the weights of c, or its flipped weights, as a Winograd pass reads them: made once for constants, in
+// every run for params.
+func (l *lowering) transformed(w *value, pass *kernels.WinogradPass, c *kernels.Conv, form packing, flipped bool) *buffer {
+	if w.kind == constant {
+		key := form.key + "/winograd"
+		if flipped {
+			key += "/flipped"
+		}
+		return l.weights.get(w.konst, key, func() []float32 {
+			from := pack(w, c)
+			if flipped {
+				from = flip(from, c)
+			}
+			dst, scratch := kernels.AlignedSlice(roundUp(pass.WeightSize())), kernels.AlignedSlice(pass.TransformScratch())
+			for i := range pass.TransformChunks() {
+				pass.Transform(i, scratch, dst, from)
+			}
+			return dst
+		})
+	}
+	var src *buffer
+	if flipped {
+		src = l.flipped(w, c, form)
+	} else {
+		src = l.packed(w, form)
+	}
+	dst := l.buffer(pass.WeightSize())
+	scratch, per := l.perWorker(pass.TransformScratch())
+	l.add("transform weights", pass.TransformChunks(), []*buffer{src, scratch, dst}, func() func(int, int) {
+		return func(chunk, worker int) { pass.Transform(chunk, scratch.data[worker*per:][:per], dst.data, src.data) }
+	})
+	return dst
+}
+
+// perWorker is a buffer with n floats for each worker, the next one's per floats on.
+func (l *lowering) perWorker(n int) (b *buffer, per int) {
+	per = roundUp(n)
+	return l.buffer(per * l.threads), per
+}
+
+// winogradPass appends a convolution from transformed weights, with what was fused into it.
+func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, u *buffer, bias *value) {
+	scratch, per := l.perWorker(pass.Scratch())
+	bufs := append([]*buffer{l.of(o.in[0]), u, scratch, l.of(o.out[0])}, l.all(bias, o.residual)...)
+	s := l.add(name+" "+kernels.Level(), pass.Chunks(), bufs, func() func(int, int) {
+		y, x, b, r, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.residual.f(), o.relu
+		return func(chunk, worker int) {
+			pass.Run(chunk, scratch.data[worker*per:][:per], y, x, u.data, b, r, relu)
+		}
+	})
+	s.flops = convFLOPs(o)
+}
+
+// winogradWeights sums the gradient of the weights into packed, or reports that the direct kernel does it better.
+func (l *lowering) winogradWeights(o *op, c *kernels.Conv, packed *buffer) bool {
+	pass := l.byWinograd(c).Weights
+	if pass == nil {
+		return false
+	}
+	scratch, per := l.perWorker(pass.Scratch())
+	sums, x, dy := l.buffer(pass.Sums()), l.of(o.in[0]), l.of(o.in[1])
+	s := l.add("winograd backward-weights "+kernels.Level(), pass.Chunks(), []*buffer{x, dy, scratch, sums}, func() func(int, int) {
+		xs, dys := o.in[0].f(), o.in[1].f()
+		return func(chunk, worker int) { pass.Run(chunk, scratch.data[worker*per:][:per], sums.data, xs, dys) }
+	})
+	s.flops = convFLOPs(o)
+	l.add("reduce", pass.ReduceChunks(), []*buffer{sums, packed}, func() func(int, int) {
+		return func(chunk, _ int) { pass.Reduce(chunk, packed.data, sums.data) }
+	})
+	return true
+}
