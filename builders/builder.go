@@ -122,8 +122,8 @@ func info(v Value) *onnxio.ValueInfo {
 	return onnxio.TensorInfo(v.Name, onnxio.Float, dims...)
 }
 
-// param adds an initializer named scope + layer + "." + what, filled by init.
-func (b *Builder) param(layer, what string, fill func(name string, data []float32), dims ...int64) string {
+// param adds an initializer named scope + layer + "." + what, filled by fill.
+func (b *Builder) param(layer, what string, fill Init, dims ...int64) string {
 	name := b.scope + layer + "." + what
 	if b.root.err != nil {
 		return name
@@ -139,7 +139,7 @@ func (b *Builder) param(layer, what string, fill func(name string, data []float3
 	b.root.used[name] = true
 	t := onnxio.NewTensor(onnxio.Float, dims...)
 	t.Name = name
-	fill(name, t.Float32s())
+	fill(b.random(name), dims, t.Float32s())
 	b.root.graph.Initializers = append(b.root.graph.Initializers, t)
 	return name
 }
@@ -161,8 +161,29 @@ func (v Value) String() string {
 	return s + "]"
 }
 
-// Model finishes the network: out becomes the graph's output "output".
+// scalar adds an initializer without dimensions, which is no parameter: the slash in its name sets it apart.
+func (b *Builder) scalar(layer, what string, v float32) string {
+	t := onnxio.Scalar(onnxio.Float, v)
+	t.Name = b.unique(b.path(layer) + "/" + what)
+	b.root.graph.Initializers = append(b.root.graph.Initializers, t)
+	return t.Name
+}
+
+// Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that the
+// builder may grow further.
 func (b *Builder) Model(out Value) (*onnxio.Model, error) {
+	m, err := b.finish(out)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range m.Graph.Initializers {
+		m.Graph.Initializers[i] = t.Clone()
+	}
+	return m, nil
+}
+
+// finish is Model with the builder's own weights.
+func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 	r := b.root
 	if r.err != nil {
 		return nil, r.err
@@ -173,11 +194,8 @@ func (b *Builder) Model(out Value) (*onnxio.Model, error) {
 	found := false
 	own := *r.graph // the builder's stays as it is
 	g := &own
-	g.Values, g.Nodes, g.Initializers = nil, nil, nil
-	g.Inputs = slices.Clone(r.graph.Inputs)
-	for _, t := range r.graph.Initializers {
-		g.Initializers = append(g.Initializers, t.Clone())
-	}
+	g.Values, g.Nodes = nil, nil
+	g.Inputs, g.Initializers = slices.Clone(r.graph.Inputs), slices.Clone(r.graph.Initializers)
 	for _, v := range r.graph.Values {
 		if v.Name != out.Name {
 			g.Values = append(g.Values, v)

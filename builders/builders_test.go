@@ -20,6 +20,8 @@ func TestParameters(t *testing.T) {
 		{"minivgg", Config{}, 123502},
 		{"resnet", Config{}, 195738},
 		{"unet", Config{}, 31031745},
+		{"resnet18", Config{}, 11689512},
+		{"resnet18", Config{Blocks: []int{3, 4, 6, 3}}, 21797672}, // torchvision's resnet34
 	} {
 		m, err := Build(c.name, c.cfg)
 		if err != nil {
@@ -41,7 +43,7 @@ func TestParameters(t *testing.T) {
 func TestEveryOpsetIsSound(t *testing.T) {
 	for opset := int64(MinOpset); opset <= MaxOpset; opset++ {
 		for _, name := range Names() {
-			m, err := Build(name, Config{Opset: opset, Width: 4})
+			m, err := Build(name, small(name, Config{Opset: opset}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,6 +52,14 @@ func TestEveryOpsetIsSound(t *testing.T) {
 			}
 		}
 	}
+}
+
+// small is the network with narrow layers where it can have them.
+func small(name string, cfg Config) Config {
+	if networks[name].Defaults.Width != 0 {
+		cfg.Width = 4
+	}
+	return cfg
 }
 
 func TestSameBuildSameBytes(t *testing.T) {
@@ -84,7 +94,18 @@ func TestErrorsNameLayerAndShape(t *testing.T) {
 		{"unet", Config{Depth: -1}, "unet: depth: -1 levels"},
 		{"resnet", Config{Blocks: []int{2, 0, 2}}, "at least one block"},
 		{"lenet5", Config{Opset: 12}, "opset 12"},
-		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet unet]`},
+		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet resnet18 unet vgg16]`},
+		{"lenet5", Config{Width: 3, Blocks: []int{2}}, "lenet5 does not take blocks or width: it takes input, classes, opset and seed"},
+		{"minivgg", Config{Depth: 2}, "minivgg does not take depth: it takes input, classes, opset and seed"},
+		{"resnet", Config{Width: 8}, "resnet does not take width: it takes input, classes, blocks, opset and seed"},
+		{"resnet18", Config{Depth: 1}, "resnet18 does not take depth: it takes input, classes, blocks, width, opset and seed"},
+		{"resnet18", Config{Blocks: []int{2, 2}}, "resnet18: blocks: [2 2]: a number for each of the 4 layers"},
+		{"unet", Config{Blocks: []int{2}}, "unet does not take blocks: it takes input, classes, width, depth, opset and seed"},
+		{"vgg16", Config{Depth: -1}, "vgg16 does not take depth: it takes input, classes, width, opset and seed"},
+		{"vgg16", Config{Input: [3]int{3, 32, 32}, Width: 4}, "vgg16: avgpool: cannot pool [N,32,1,1] to 7x7"},
+		{"vgg16", Config{Input: [3]int{3, 300, 224}, Width: 4}, "a multiple of that, or one more"},
+		{"vgg16", Config{Input: [3]int{3, 16, 16}, Width: 4}, "vgg16: features.30: a 2x2 kernel with padding 0 does not fit its input [N,32,1,1]"},
+		{"resnet18", Config{Width: -1}, "resnet18: conv1"},
 	} {
 		_, err := Build(c.name, c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -3,6 +3,7 @@ package builders
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -18,6 +19,7 @@ type layer struct {
 	eps, momentum                 float32
 	ceil                          bool
 	countPad                      bool
+	weightInit, biasInit          Init
 }
 
 func options(opts []Option) layer {
@@ -57,6 +59,12 @@ func CeilMode() Option { return func(l *layer) { l.ceil = true } }
 
 // ExcludePad leaves the padding out of an average pool's count.
 func ExcludePad() Option { return func(l *layer) { l.countPad = false } }
+
+// WeightInit fills the layer's weight otherwise than PyTorch does by default.
+func WeightInit(f Init) Option { return func(l *layer) { l.weightInit = f } }
+
+// BiasInit fills the layer's bias otherwise than PyTorch does by default.
+func BiasInit(f Init) Option { return func(l *layer) { l.biasInit = f } }
 
 // refuse reports options that a kind of layer does not have.
 func (b *Builder) refuse(name, kind string, options map[string]bool) {
@@ -107,6 +115,26 @@ func (b *Builder) checkWindow(name string, x Value, k int, l layer) (h, w int64,
 	return h, w, true
 }
 
+// weights adds name.weight of the given shape and, unless left out, name.bias with one number for each output. The shape's
+// dimensions after the first make up PyTorch's fan_in.
+func (b *Builder) weights(name string, l layer, outputs int, shape ...int64) []string {
+	fan := int64(1)
+	for _, d := range shape[1:] {
+		fan *= d
+	}
+	if l.weightInit == nil {
+		l.weightInit = uniform(fan)
+	}
+	if l.biasInit == nil {
+		l.biasInit = uniform(fan)
+	}
+	names := []string{b.param(name, "weight", l.weightInit, shape...)}
+	if l.bias {
+		names = append(names, b.param(name, "bias", l.biasInit, int64(outputs)))
+	}
+	return names
+}
+
 // Conv2d is torch.nn.Conv2d: x [N,C,H,W] to [N,channels,H',W'] with a square kernel of size k. Initializers
 // name.weight [channels,C/groups,k,k] and name.bias [channels].
 func (b *Builder) Conv2d(name string, x Value, channels, k int, opts ...Option) Value {
@@ -121,11 +149,7 @@ func (b *Builder) Conv2d(name string, x Value, channels, k int, opts ...Option) 
 		b.fail(name, "%d groups do not divide %d input and %d output channels", l.groups, in, channels)
 		return Value{}
 	}
-	fan := in / l.groups * int64(k*k)
-	inputs := []string{x.Name, b.param(name, "weight", b.uniform(fan), int64(channels), in/l.groups, int64(k), int64(k))}
-	if l.bias {
-		inputs = append(inputs, b.param(name, "bias", b.uniform(fan), int64(channels)))
-	}
+	inputs := append([]string{x.Name}, b.weights(name, l, channels, int64(channels), in/l.groups, int64(k), int64(k))...)
 	attrs := append(spatial(int64(k), l), onnxio.IntsAttr("dilations", l.dilation, l.dilation), onnxio.IntAttr("group", l.groups))
 	return b.node("Conv", name, inputs, []int64{int64(channels), h, w}, attrs...)
 }
@@ -146,11 +170,7 @@ func (b *Builder) ConvTranspose2d(name string, x Value, channels, k int, opts ..
 		b.fail(name, "kernel %d, stride %d, pad %d, %d channels in %d groups do not fit %s", k, l.stride, l.pad, channels, l.groups, x)
 		return Value{}
 	}
-	fan := int64(channels) / l.groups * int64(k*k) // PyTorch counts the second dimension of the weight
-	inputs := []string{x.Name, b.param(name, "weight", b.uniform(fan), in, int64(channels)/l.groups, int64(k), int64(k))}
-	if l.bias {
-		inputs = append(inputs, b.param(name, "bias", b.uniform(fan), int64(channels)))
-	}
+	inputs := append([]string{x.Name}, b.weights(name, l, channels, in, int64(channels)/l.groups, int64(k), int64(k))...)
 	attrs := append(spatial(int64(k), l), onnxio.IntsAttr("dilations", l.dilation, l.dilation), onnxio.IntAttr("group", l.groups),
 		onnxio.IntsAttr("output_padding", l.outPad, l.outPad))
 	return b.node("ConvTranspose", name, inputs, []int64{int64(channels), h, w}, attrs...)
@@ -162,8 +182,8 @@ func (b *Builder) BatchNorm2d(name string, x Value, opts ...Option) Value {
 		return Value{}
 	}
 	l, c := options(opts), x.Shape[0]
-	in := []string{x.Name, b.param(name, "weight", ones, c), b.param(name, "bias", zeros, c),
-		b.param(name, "running_mean", zeros, c), b.param(name, "running_var", ones, c)}
+	in := []string{x.Name, b.param(name, "weight", Ones, c), b.param(name, "bias", Zeros, c),
+		b.param(name, "running_mean", Zeros, c), b.param(name, "running_var", Ones, c)}
 	return b.node("BatchNormalization", name, in, x.Shape, onnxio.FloatAttr("epsilon", l.eps), onnxio.FloatAttr("momentum", 1-l.momentum))
 }
 
@@ -179,10 +199,7 @@ func (b *Builder) Linear(name string, x Value, out int, opts ...Option) Value {
 		return Value{}
 	}
 	l, f := options(opts), x.Shape[0]
-	in := []string{x.Name, b.param(name, "weight", b.uniform(f), int64(out), f)}
-	if l.bias {
-		in = append(in, b.param(name, "bias", b.uniform(f), int64(out)))
-	}
+	in := append([]string{x.Name}, b.weights(name, l, out, int64(out), f)...)
 	return b.node("Gemm", name, in, []int64{int64(out)}, onnxio.FloatAttr("alpha", 1), onnxio.FloatAttr("beta", 1), onnxio.IntAttr("transB", 1))
 }
 
@@ -231,6 +248,42 @@ func (b *Builder) GlobalAvgPool2d(name string, x Value) Value {
 	return b.node("GlobalAveragePool", name, []string{x.Name}, []int64{x.Shape[0], 1, 1})
 }
 
+// AdaptiveAvgPool2d is torch.nn.AdaptiveAvgPool2d: [N,C,H,W] to [N,C,h,w], each output the mean of its share of the input.
+// ONNX wants the shares of one size and step, as they are when H is a multiple of h or one more, and W of w. A feature map
+// that has the size already stays as it is, without a node.
+func (b *Builder) AdaptiveAvgPool2d(name string, x Value, h, w int) Value {
+	if !b.is3(name, x) {
+		return Value{}
+	}
+	if h == 1 && w == 1 {
+		return b.GlobalAvgPool2d(name, x)
+	}
+	if h < 1 || w < 1 {
+		b.fail(name, "cannot pool to %dx%d", h, w)
+		return Value{}
+	}
+	high, down, ok := adaptive(x.Shape[1], int64(h))
+	wide, right, also := adaptive(x.Shape[2], int64(w))
+	if !ok || !also {
+		b.fail(name, "cannot pool %s to %dx%d in windows of one size and step, which ONNX wants: height and width must be a multiple of that, or one more",
+			x, h, w)
+		return Value{}
+	}
+	if high == 1 && wide == 1 && down == 1 && right == 1 {
+		return x
+	}
+	return b.node("AveragePool", name, []string{x.Name}, []int64{x.Shape[0], int64(h), int64(w)},
+		onnxio.IntsAttr("kernel_shape", high, wide), onnxio.IntsAttr("strides", down, right), onnxio.IntsAttr("pads", 0, 0, 0, 0))
+}
+
+// adaptive is the window and step that cut size into n shares as PyTorch does, share i from floor(i*size/n) to
+// ceil((i+1)*size/n). With size = q*n + r they are from i*q + floor(i*r/n) on: evenly spaced and of one size q+r only for
+// r = 0 and 1.
+func adaptive(size, n int64) (window, step int64, ok bool) {
+	q, r := size/n, size%n
+	return q + r, q, q > 0 && r <= 1
+}
+
 // ReLU, Sigmoid, Tanh and SiLU apply the function to every element.
 func (b *Builder) ReLU(name string, x Value) Value { return b.map1("Relu", name, x) }
 
@@ -243,6 +296,22 @@ func (b *Builder) Tanh(name string, x Value) Value { return b.map1("Tanh", name,
 // SiLU is x*sigmoid(x).
 func (b *Builder) SiLU(name string, x Value) Value {
 	return b.Mul(name, x, b.map1("Sigmoid", name+".sigmoid", x))
+}
+
+// GELU is torch.nn.GELU: x times the normal distribution's share below x, (1+erf(x/sqrt(2)))/2. Opset 20 has an operator
+// for it; before, it takes five.
+func (b *Builder) GELU(name string, x Value) Value {
+	if b.root.err != nil {
+		return Value{}
+	}
+	if b.root.opset >= 20 {
+		return b.map1("Gelu", name, x)
+	}
+	with := func(op, what string, x Value, number string, v float32) Value {
+		return b.node(op, name+"."+what, []string{x.Name, b.scalar(name, number, v)}, x.Shape)
+	}
+	y := b.map1("Erf", name+".erf", with("Div", "div", x, "sqrt2", math.Sqrt2))
+	return b.Mul(name, with("Mul", "half", x, "0.5", 0.5), with("Add", "add", y, "1", 1))
 }
 
 // LeakyReLU is x where positive, else slope*x.
@@ -262,10 +331,7 @@ func (b *Builder) Dropout(name string, x Value, p float32) Value {
 	if b.root.err != nil {
 		return Value{}
 	}
-	ratio := onnxio.Scalar(onnxio.Float, p)
-	ratio.Name = b.unique(b.path(name) + "/ratio")
-	b.root.graph.Initializers = append(b.root.graph.Initializers, ratio)
-	return b.node("Dropout", name, []string{x.Name, ratio.Name}, x.Shape)
+	return b.node("Dropout", name, []string{x.Name, b.scalar(name, "ratio", p)}, x.Shape)
 }
 
 // Flatten is torch.flatten(x, 1): [N,C,H,W] to [N,C*H*W].

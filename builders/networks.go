@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -12,8 +13,8 @@ import (
 type Config struct {
 	Input   [3]int `json:"input,omitzero"`   // channels, height, width
 	Classes int    `json:"classes,omitzero"` // or channels of the mask
-	Blocks  []int  `json:"blocks,omitempty"` // resnet: blocks per layer
-	Width   int    `json:"width,omitzero"`   // unet: channels of the first level
+	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18: blocks per layer
+	Width   int    `json:"width,omitzero"`   // unet, resnet18, vgg16: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
 	Opset   int64  `json:"opset,omitzero"`
 	Seed    uint64 `json:"seed,omitzero"`
@@ -32,10 +33,12 @@ type network struct {
 }
 
 var networks = map[string]network{
-	"lenet5":  {Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
-	"minivgg": {Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
-	"resnet":  {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}}}, resnet},
-	"unet":    {Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class", Config{Input: [3]int{3, 128, 128}, Classes: 1, Width: 64, Depth: 4}}, unet},
+	"lenet5":   {Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
+	"minivgg":  {Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
+	"resnet":   {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}}}, resnet},
+	"resnet18": {Info{"resnet18", "ResNet-18 as torchvision has it: four layers of two basic blocks (3,4,6,3 blocks make ResNet-34)", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Blocks: []int{2, 2, 2, 2}, Width: 64}}, resnet18},
+	"unet":     {Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class", Config{Input: [3]int{3, 128, 128}, Classes: 1, Width: 64, Depth: 4}}, unet},
+	"vgg16":    {Info{"vgg16", "VGG-16 as torchvision has it: thirteen 3x3 convolutions, three fully connected layers, for 224x224 pixels and more", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Width: 64}}, vgg16},
 }
 
 // Names lists the networks that Build knows.
@@ -69,15 +72,19 @@ func Defaults(name string) (Config, error) {
 }
 
 // Build makes the named network. The input is "input" [N,C,H,W]; the output "output" holds log-probabilities
-// [N,classes], or for unet logits [N,classes,H,W]. The model's metadata records name and configuration (Arch).
+// [N,classes], logits [N,classes] for resnet18 and vgg16, or for unet logits [N,classes,H,W]. What the network does not
+// take must be zero in cfg. The model's metadata records name and configuration (Arch).
 func Build(name string, cfg Config) (*onnxio.Model, error) {
 	def, err := Defaults(name)
 	if err != nil {
 		return nil, err
 	}
+	if err := foreign(name, cfg, def); err != nil {
+		return nil, err
+	}
 	cfg = completed(cfg, def)
 	b := New(name, cfg.Opset, cfg.Seed, cfg.Input[0], cfg.Input[1], cfg.Input[2])
-	m, err := b.Model(networks[name].build(b, cfg))
+	m, err := b.finish(networks[name].build(b, cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +95,30 @@ func Build(name string, cfg Config) (*onnxio.Model, error) {
 	m.SetProperty("cnnkit.arch", name)
 	m.SetProperty("cnnkit.config", string(text))
 	return m, nil
+}
+
+// foreign reports what is set in c though the network, whose defaults are def, does not take it.
+func foreign(name string, c, def Config) error {
+	takes := []string{"input", "classes"}
+	var not []string
+	for _, o := range []struct {
+		name        string
+		set, exists bool
+	}{
+		{"blocks", len(c.Blocks) > 0, len(def.Blocks) > 0},
+		{"width", c.Width != 0, def.Width != 0},
+		{"depth", c.Depth != 0, def.Depth != 0},
+	} {
+		if o.exists {
+			takes = append(takes, o.name)
+		} else if o.set {
+			not = append(not, o.name)
+		}
+	}
+	if not == nil {
+		return nil
+	}
+	return fmt.Errorf("%s does not take %s: it takes %s, opset and seed", name, strings.Join(not, " or "), strings.Join(takes, ", "))
 }
 
 func completed(c, def Config) Config {
@@ -149,15 +180,8 @@ func (b *Builder) classifier(x Value, classes int) Value {
 
 // resnet is the CIFAR ResNet of He et al. 2015 with projection shortcuts.
 func resnet(b *Builder, cfg Config) Value {
-	if len(cfg.Blocks) != 3 {
-		b.fail("blocks", "%v: a number for each of the three layers", cfg.Blocks)
+	if !b.hasBlocks(cfg.Blocks, 3) {
 		return Value{}
-	}
-	for _, n := range cfg.Blocks {
-		if n < 1 {
-			b.fail("blocks", "%v: at least one block a layer", cfg.Blocks)
-			return Value{}
-		}
 	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), 16, 3, Pad(1), NoBias())))
 	for i, n := range cfg.Blocks {
@@ -172,6 +196,19 @@ func resnet(b *Builder, cfg Config) Value {
 	}
 	x = b.Flatten("flatten", b.AvgPool2d("avg_pool", x, 8))
 	return b.LogSoftmax("logsoftmax", b.Linear("fc", x, cfg.Classes))
+}
+
+// hasBlocks checks a number of blocks for each layer.
+func (b *Builder) hasBlocks(blocks []int, layers int) bool {
+	if len(blocks) != layers {
+		b.fail("blocks", "%v: a number for each of the %d layers", blocks, layers)
+	}
+	for _, n := range blocks {
+		if n < 1 {
+			b.fail("blocks", "%v: at least one block a layer", blocks)
+		}
+	}
+	return b.root.err == nil
 }
 
 // basicBlock is two 3x3 convolutions and a shortcut, which is a projection where the shape changes.
