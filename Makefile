@@ -3,7 +3,7 @@
 GO ?= go
 PYTHON ?= python3
 
-.PHONY: all train test lint race purego nocgo cross generate peers fuzz
+.PHONY: all train test lint race-detector purego nocgo cross generate peers race fuzz
 
 all: test
 
@@ -18,7 +18,7 @@ lint: ## formatting, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-race: ## tests under the race detector
+race-detector: ## tests under the race detector
 	$(GO) test -race -short ./...
 
 purego: ## tests without assembly
@@ -38,6 +38,9 @@ generate: ## generated files again; leaves no diff
 
 peers: ## compare live with PyTorch, torchvision and the onnx package (testdata/peers.sh says what it needs)
 	PYTHON=$(PYTHON) testdata/peers.sh
+
+race: ## race against PyTorch, ONNX Runtime and OpenVINO: MODES="train infer mnist" (testdata/race/race.sh says what else)
+	PYTHON=$(PYTHON) testdata/race/race.sh $(MODES)
 
 fuzz: ## every fuzz target, FUZZTIME each
 	testdata/fuzz.sh $(or $(FUZZTIME),10m)

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Races cnnkit against PyTorch, ONNX Runtime and OpenVINO. race.sh says how, and what the variables are."""
+import argparse
+import ctypes.util
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+
+from contest import Failed, Side, contest, faster, run
+from table import number, print_table, spread
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# The arguments of `cnnkit build` that make each case's network.
+CASES = {
+    'lenet5-28': 'lenet5 --input 1x28x28', 'lenet5-32': 'lenet5 --input 3x32x32',
+    'minivgg-28': 'minivgg --input 1x28x28', 'minivgg-32': 'minivgg --input 3x32x32',
+    'resnet-cifar': 'resnet', 'unet-128': 'unet --input 3x128x128',
+    'resnet18-224': 'resnet18 --input 3x224x224 --classes 1000', 'vgg16-224': 'vgg16 --input 3x224x224 --classes 1000',
+}
+EAGER = ['eager-nchw-fused', 'eager-nhwc-fused', 'eager-nhwc-foreach']
+WINDOWS = 3
+
+
+def arguments():
+    env = os.environ.get
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('modes', nargs='*', help='train, infer, mnist (default: train and infer)')
+    p.add_argument('--cnnkit', required=True, help='the binary')
+    p.add_argument('--cases', default=env('CASES') or ','.join(CASES))
+    p.add_argument('--threads', default=env('THREADS') or '1,2')
+    p.add_argument('--batch', default=env('BATCH') or '1,32', help='of inference')
+    p.add_argument('--rounds', type=int, default=env('ROUNDS') or 5)
+    p.add_argument('--seconds', type=float, default=3, help='to measure a process for')
+    p.add_argument('--epochs', type=int, default=env('EPOCHS') or 5, help='of mnist')
+    args = p.parse_args()
+    args.modes = args.modes or ['train', 'infer']
+    args.cases = [c for c in args.cases.split(',') if c]
+    args.threads = [int(n) for n in args.threads.split(',')]
+    args.batch = [int(n) for n in args.batch.split(',')]
+    for mode in args.modes:
+        if mode not in ('train', 'infer', 'mnist'):
+            p.error(f'no mode {mode}: train, infer or mnist')
+    for case in args.cases:
+        if case not in CASES:
+            p.error(f'no case {case}: {", ".join(CASES)}')
+    return args
+
+
+def allocator():
+    """What is preloaded into the peers, and its environment."""
+    asked = os.environ.get('ALLOCATOR', '')
+    if asked != 'glibc':
+        for name in [asked] if asked else ['tcmalloc', 'tcmalloc_minimal', 'jemalloc']:
+            library = name if '/' in name else ctypes.util.find_library(name)
+            if library:
+                return library, {'LD_PRELOAD': library}
+        if asked:
+            sys.exit(f'ALLOCATOR={asked} is not to be found')
+    # Without: glibc keeps what it has, as the others do; by default it gives pages back after every step.
+    return 'glibc, keeping its heap', {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': str(1 << 40), 'MALLOC_TOP_PAD_': str(64 << 20)}
+
+
+def peer_env(threads):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('OMP_', 'OPENBLAS_', 'MKL_', 'KMP_', 'GOMP_'))}
+    env.update(allocator()[1], OMP_NUM_THREADS=str(threads))
+    return env
+
+
+class Race:
+    def __init__(self, args, folder, log):
+        self.args, self.folder, self.log = args, folder, log
+        self.flags = ['--windows', str(WINDOWS), '--seconds', str(args.seconds / WINDOWS)]
+        self.versions = {}
+        self.busy = []  # what the tables' last column says
+
+    def bench(self, threads, *rest):
+        winograd = ['--no-winograd'] if os.environ.get('NO_WINOGRAD') else []
+        return Side('cnnkit', {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']})
+
+    def peer(self, label, threads, commands):
+        return Side(label, {v: [sys.executable, *c, '--threads', str(threads), *self.flags] for v, c in commands.items()}, peer_env(threads))
+
+    def train(self):
+        for case in self.args.cases:
+            variants = list(EAGER)
+            if os.environ.get('COMPILE') and case.startswith('resnet'):
+                variants.append('compile-nchw-fused')
+            for threads in self.args.threads:
+                yield from self.contest('train', case, threads, self.bench(threads, 'train', '--cases', case), [
+                    self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v] for v in variants})])
+
+    def infer(self):
+        for case in self.args.cases:
+            model = f'{self.folder}/{case}.onnx'
+            try:
+                run([self.args.cnnkit, 'build', *CASES[case].split(), '--out', model])
+            except Failed as e:
+                print(f'infer {case}: left out: {e}', file=sys.stderr)
+                continue
+            for batch in self.args.batch:
+                for threads in self.args.threads:
+                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch))
+                    peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
+                             for label, engine in (('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino'))]
+                    yield from self.contest('infer', case, threads, ours, peers)
+            os.remove(model)
+
+    def contest(self, mode, case, threads, ours, peers):
+        """The rows of the table for one case."""
+        print(f'{mode} {case}, threads {threads}', file=sys.stderr)
+        try:
+            results = contest(ours, peers, self.args.rounds, lambda row: self.log(dict(row, case=case)))
+        except Failed as e:
+            print(f'{mode} {case}: left out: {e}', file=sys.stderr)
+            return
+        key = 'images_per_s' if mode == 'train' else 'ms'
+        for label, variant, mine, its in results:
+            self.versions[label] = its[0]['version']
+            self.versions['cnnkit'] = f"kernels {mine[0]['level']}, Winograd {'allowed' if mine[0]['winograd'] else 'off'}"
+            ratios = [faster(a, b) for a, b in zip(mine, its)]
+            medians = [statistics.median(r[key] for r in rows) for rows in (mine, its)]
+            ratio = medians[0] / medians[1] if mode == 'train' else medians[1] / medians[0]
+            peaks = [max(r['peak_rss_mb'] for r in rows) for rows in (mine, its)]
+            self.busy.append(others([r['others'] for r in mine + its]))
+            yield [case, mine[0]['batch'], threads, spread([r[key] for r in mine]), f'{label} {variant}'.strip(),
+                   spread([r[key] for r in its]), f'{ratio:.2f}', f'{min(ratios):.2f}-{max(ratios):.2f}',
+                   *map(number, peaks), self.busy[-1]]
+
+    def mnist(self):
+        """The README's command, from the start of the process to the saved file."""
+        data = os.path.join(HERE, '../../train/data/mnist/files')
+        for threads in self.args.threads:
+            ours, peer = [], []
+            for seed in range(self.args.rounds):
+                print(f'mnist, threads {threads}, round {seed + 1}', file=sys.stderr)
+                flags = ['--epochs', str(self.args.epochs), '--seed', str(seed), '--threads', str(threads)]
+                p = run([self.args.cnnkit, 'train', 'lenet5', '--data', 'mnist', *flags, '--json', '--out', f'{self.folder}/ours'])
+                epochs = [json.loads(line) for line in p.output.splitlines()]
+                ours.append(self.whole(p, seed, threads, 'native', accuracy=epochs[self.args.epochs - 1]['validation_accuracy']))
+                p = run([sys.executable, f'{HERE}/peer_mnist.py', '--data', data, *flags, '--out', f'{self.folder}/peer.pt'], peer_env(threads))
+                peer.append(self.whole(p, seed, threads, 'torch', **json.loads(p.output.splitlines()[-1])))
+            self.versions['PyTorch'] = peer[0]['version']
+            self.busy.append(others([r['others'] for r in ours + peer]))
+            column = lambda rows, key: [r[key] for r in rows]  # noqa: E731
+            mine, its = column(ours, 'seconds'), column(peer, 'seconds')
+            ratios = [b / a for a, b in zip(mine, its)]
+            yield [threads, spread(mine), spread(its), spread(column(peer, 'without_start')),
+                   f'{statistics.median(its) / statistics.median(mine):.2f}', f'{min(ratios):.2f}-{max(ratios):.2f}',
+                   *(spread([100 * v for v in column(rows, 'accuracy')], '{:.2f}'.format) for rows in (ours, peer)),
+                   *(number(max(column(rows, 'peak_rss_mb'))) for rows in (ours, peer)), self.busy[-1]]
+
+    def whole(self, p, seed, threads, engine, **more):
+        """The row of a whole process, logged."""
+        row = dict(what='mnist', case='lenet5-28', seed=seed, threads=threads, engine=engine, epochs=self.args.epochs,
+                   seconds=p.seconds, peak_rss_mb=p.peak_mb, others=p.others, **more)
+        self.log(row)
+        return row
+
+
+def others(values):
+    """The median number of processors that other processes kept busy."""
+    known = [v for v in values if v is not None]
+    return f'{statistics.median(known):.1f}' if known else '?'
+
+
+def headers(mode, epochs):
+    if mode == 'mnist':
+        return (f'LeNet-5 on MNIST, epochs: {epochs}, whole process to the saved file, seconds; ratio above 1: cnnkit is faster',
+                ['threads', 'cnnkit', 'PyTorch', 'without its start', 'ratio', 'by round', 'accuracy % cnnkit', 'PyTorch', 'peak MB cnnkit', 'PyTorch', 'others'])
+    unit = 'images/s' if mode == 'train' else 'ms'
+    title = 'Training' if mode == 'train' else 'Inference'
+    return (f'{title}, {unit}: median (min-max) of the rounds; ratio above 1: cnnkit is faster',
+            ['case', 'batch', 'threads', f'cnnkit {unit}', 'peer', f'peer {unit}', 'ratio', 'by round', 'peak MB cnnkit', 'peer', 'others'])
+
+
+def processor():
+    try:
+        with open('/proc/cpuinfo') as f:
+            info = dict(line.split(':', 1) for line in f if line.startswith(('model name', 'flags')))
+        name = {k.strip(): v.strip() for k, v in info.items()}
+        return name['model name'] + (' with AVX-512' if 'avx512f' in name['flags'].split() else '')
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
+
+
+def main():
+    args = arguments()
+    path = os.environ.get('JSON', '')
+    lines = open(path, 'a') if path else None
+
+    def log(row):
+        if lines:
+            print(json.dumps(row), file=lines, flush=True)
+
+    print(f'{processor()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before; {args.rounds} rounds; '
+          f'allocator of the peers: {allocator()[0]}')
+    with tempfile.TemporaryDirectory() as folder:
+        race = Race(args, folder, log)
+        for mode in args.modes:
+            rows, stopped = [], None
+            try:
+                for row in getattr(race, mode)():
+                    rows.append(row)
+                    print('  ' + '  '.join(map(str, row)), file=sys.stderr)
+            except (KeyboardInterrupt, Failed) as e:  # what is done is worth a table
+                stopped = e
+            print_table(*headers(mode, args.epochs), rows)
+            if stopped is not None:
+                sys.exit(f'stopped: {stopped}' if str(stopped) else 'interrupted')
+        print('\nothers: processors that other processes kept busy meanwhile, the median.', end='')
+        if any(b != '?' and float(b) >= 0.2 for b in race.busy):
+            print(' This machine was not idle: engines that spin while\nthey wait for each other (PyTorch above all, on all threads) lose most by that. The ratios are not to be quoted.', end='')
+        print('\n' + '; '.join(f'{k} {v}' for k, v in race.versions.items()))
+
+
+main()
