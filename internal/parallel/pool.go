@@ -1,36 +1,36 @@
 package parallel
 
 import (
-	"runtime"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// spinTime is how long a worker polls for the next region before it parks. Waking a parked worker costs about 100 us,
-// a poll less than one.
-const spinTime = 200 * time.Microsecond
+// spinTime is how long a thread polls before it gives its core away: a worker for the next region, the caller for a
+// late chunk. Waking a parked worker costs about as much, a poll less than a microsecond.
+const spinTime = 50 * time.Microsecond
 
 // Pool is a fixed set of workers: the calling goroutine and Threads()-1 others. It is safe for concurrent use; regions
 // of different callers run one after the other.
 type Pool struct {
 	threads int
 	mu      sync.Mutex // held by the caller that owns the workers
-	cpus    []int      // CPUs this process may use
-	saved   affinity   // of the thread that calls Do
-
-	run    func(chunk, worker int)
-	chunks int64
-	next   atomic.Int64
-	_      [56]byte
-	open   atomic.Uint64 // number of the open region, 0 between regions
-	_      [56]byte
-	active atomic.Int64 // workers inside the open region
-	_      [56]byte
-	region uint64
-	closed atomic.Bool
-
 	workers []*worker
+	closed  atomic.Bool
+	failed  atomic.Pointer[chunkPanic] // of a worker in the open region
+	help    account
+
+	f        func(chunk, worker int) // of the open region
+	own      int                     // chunks of the open region the caller took
+	finished int64                   // what done is when the region is over
+	_        [64]byte
+	left     atomic.Uint64 // chunks [lo, hi) nobody has claimed yet, as lo<<32 | hi
+	opened   atomic.Uint64 // regions so far
+	_        [64]byte
+	done     atomic.Int64 // chunks the workers have finished so far
+	_        [64]byte
 }
 
 type worker struct {
@@ -39,13 +39,13 @@ type worker struct {
 	done   chan struct{}
 }
 
-// New starts a pool of the given number of threads; 0 or less means as many as the process may use (GOMAXPROCS, which
-// honours the cgroup's CPU limit).
+// New starts a pool of the given number of threads; 0 or less means as many as the process may use: GOMAXPROCS, but no
+// more than its affinity mask and the CPU quota of its cgroup, rounded up, allow.
 func New(threads int) *Pool {
 	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = available()
 	}
-	p := &Pool{threads: threads, cpus: allowedCPUs()}
+	p := &Pool{threads: threads}
 	for i := 1; i < threads; i++ {
 		w := &worker{wake: make(chan struct{}, 1), done: make(chan struct{})}
 		p.workers = append(p.workers, w)
@@ -56,7 +56,7 @@ func New(threads int) *Pool {
 
 var defaultPool = sync.OnceValue(func() *Pool { return New(0) })
 
-// Default is the process-wide pool of GOMAXPROCS threads.
+// Default is the process-wide pool of as many threads as the process may use.
 func Default() *Pool { return defaultPool() }
 
 // Threads is the number of threads, the caller's included.
@@ -76,116 +76,176 @@ func (p *Pool) Close() {
 	p.workers = nil
 }
 
-// Do gives f the workers: within f, region may be called any number of times. The calling thread is bound to the first
-// CPU meanwhile, so that it does not share one with a worker.
+// Do gives f the workers: within f, region may be called any number of times.
 func (p *Pool) Do(f func(region Region)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.workers) == 0 || len(p.cpus) < p.threads {
-		f(Region{p})
-		return
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p.saved.pin(p.cpus[0])
-	defer p.saved.restore()
 	f(Region{p})
 }
 
 // Run is Do with one region.
 func (p *Pool) Run(chunks int, f func(chunk, worker int)) {
-	p.Do(func(r Region) { r.Run(chunks, f) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	Region{p}.Run(chunks, f)
 }
 
 // Region is the right to use a pool's workers, given by Do.
 type Region struct{ p *Pool }
 
 // Run calls f for every chunk in [0, chunks), on all workers, and returns when all are done. worker is below
-// Threads(); no two concurrent calls get the same.
+// Threads(); no two concurrent calls get the same. A panic of f ends the region and is passed on to the caller.
 func (r Region) Run(chunks int, f func(chunk, worker int)) {
 	p := r.p
-	if chunks == 1 || len(p.workers) == 0 {
+	if chunks <= 1 || len(p.workers) == 0 || p.help.suspended() {
 		for c := range chunks {
 			f(c, 0)
 		}
 		return
 	}
-	p.run, p.chunks = f, int64(chunks)
-	p.next.Store(0)
-	p.region++
-	p.open.Store(p.region)
+	start := now()
+	p.f, p.own = f, 0
+	p.left.Store(uint64(chunks))
+	p.opened.Add(1)
 	for i, w := range p.workers {
 		if i+1 < chunks {
 			w.unpark()
 		}
 	}
-	p.claim(0)
-	// A worker enters before it looks at open, so either it sees the region closed or it is seen here.
-	p.open.Store(0)
-	for spins := 0; p.active.Load() != 0; spins++ {
-		if spins > 1<<14 {
-			runtime.Gosched()
-		}
+	p.claimFront(chunks)
+	p.finished += int64(chunks - p.own)
+	if p.own > 0 && p.done.Load() != p.finished {
+		idle := now()
+		chunk := (idle - start) / time.Duration(p.own)
+		p.join(idle, chunk)
+		end := now()
+		saved := chunk * time.Duration(chunks-p.own)
+		p.help.add(saved, end-idle, chunk, end, len(p.workers))
+	} else {
+		p.join(start, 0)
 	}
-	p.run = nil
+	p.f = nil
+	if e := p.failed.Swap(nil); e != nil {
+		panic(e)
+	}
 }
 
-func (p *Pool) claim(worker int) {
-	f, n := p.run, p.chunks
+// claimFront runs chunks from the first on, for the caller. If f panics it waits for the chunks others have claimed.
+func (p *Pool) claimFront(chunks int) {
+	ended := false
+	defer func() {
+		if !ended {
+			p.own += p.drain()
+			p.finished += int64(chunks - p.own)
+			p.join(now(), 0)
+			p.f = nil
+			p.failed.Store(nil)
+		}
+	}()
 	for {
-		c := p.next.Add(1) - 1
-		if c >= n {
+		s := p.left.Load()
+		if empty(s) {
+			ended = true
 			return
 		}
-		f(int(c), worker)
+		if p.left.CompareAndSwap(s, s+1<<32) {
+			p.own++
+			p.f(int(s>>32), 0)
+		}
+	}
+}
+
+// claimBack runs chunks from the last on, for a worker. Whichever region a claim hits is the open one, and stays open
+// until the chunk is done.
+func (p *Pool) claimBack(index int) {
+	ended := false
+	defer func() {
+		if !ended {
+			p.failed.CompareAndSwap(nil, &chunkPanic{recover(), debug.Stack()})
+			p.done.Add(int64(1 + p.drain()))
+		}
+	}()
+	for {
+		s := p.left.Load()
+		if empty(s) {
+			ended = true
+			return
+		}
+		if p.left.CompareAndSwap(s, s-1) {
+			p.f(int(s&0xffffffff)-1, index)
+			p.done.Add(1)
+		}
+	}
+}
+
+func empty(left uint64) bool { return left>>32 >= left&0xffffffff }
+
+// drain takes all chunks that are left and counts them.
+func (p *Pool) drain() int {
+	s := p.left.Swap(0)
+	return int(s&0xffffffff) - int(s>>32)
+}
+
+// join waits for the chunks the workers have claimed. After the time of two chunks somebody has taken a worker's core:
+// the caller then sleeps, for the system to let the worker run on the core that becomes free.
+func (p *Pool) join(start, chunk time.Duration) {
+	patience := spinTime + min(2*chunk, time.Millisecond)
+	for polls := 1; p.done.Load() != p.finished; polls++ {
+		if pause(); polls%64 == 0 && now()-start > patience {
+			nap()
+		}
 	}
 }
 
 func (p *Pool) work(w *worker, index int) {
 	defer close(w.done)
-	if len(p.cpus) >= p.threads {
-		runtime.LockOSThread() // for good: the thread ends with the worker and takes its affinity along
-		new(affinity).pin(p.cpus[index])
-	}
-	var last uint64
 	for !p.closed.Load() {
-		if g := p.open.Load(); g == 0 || g == last {
-			w.wait(p, last)
-			continue
-		}
-		p.active.Add(1)
-		if g := p.open.Load(); g != 0 && g != last {
-			last = g
-			p.claim(index)
-		}
-		p.active.Add(-1)
+		p.claimBack(index)
+		w.wait(p)
 	}
 }
 
-// wait spins, then parks, until a region other than last opens or the pool closes.
-func (w *worker) wait(p *Pool, last uint64) {
-	ready := func() bool {
-		g := p.open.Load()
-		return g != 0 && g != last || p.closed.Load()
-	}
-	start := time.Now()
-	for spins := 1; ; spins++ {
-		if ready() {
+// wait polls, then parks, until there are chunks to claim or the pool closes. It may return for nothing.
+func (w *worker) wait(p *Pool) {
+	start, seen := now(), p.opened.Load()
+	for polls := 1; ; polls++ {
+		if p.wanted() {
 			return
 		}
-		if spins%256 == 0 && time.Since(start) > spinTime {
-			break
+		if pause(); polls%64 == 0 {
+			t := now()
+			if n := p.opened.Load(); n != seen {
+				start, seen = t, n
+			}
+			if t-start > spinTime {
+				break
+			}
 		}
 	}
 	w.parked.Store(true)
-	if ready() && w.parked.CompareAndSwap(true, false) {
+	if p.wanted() && w.parked.CompareAndSwap(true, false) {
 		return
 	}
 	<-w.wake
 }
 
+func (p *Pool) wanted() bool { return !empty(p.left.Load()) || p.closed.Load() }
+
 func (w *worker) unpark() {
 	if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
 		w.wake <- struct{}{}
 	}
+}
+
+// chunkPanic is what a chunk on a worker panicked with.
+type chunkPanic struct {
+	value any
+	stack []byte // of the worker
+}
+
+func (e *chunkPanic) Error() string { return fmt.Sprintf("%v\n\n%s", e.value, e.stack) }
+
+func (e *chunkPanic) Unwrap() error {
+	err, _ := e.value.(error)
+	return err
 }

@@ -1,6 +1,8 @@
 package parallel
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,13 +78,89 @@ func TestRunAllocatesNothing(t *testing.T) {
 	})
 }
 
+// BenchmarkRegion is the cost of a region without work.
 func BenchmarkRegion(b *testing.B) {
-	p := New(2)
+	for _, threads := range []int{1, 2} {
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
+			p := New(threads)
+			defer p.Close()
+			f := func(int, int) {}
+			p.Do(func(r Region) {
+				for b.Loop() {
+					r.Run(8, f)
+				}
+			})
+		})
+	}
+}
+
+func TestPanicReachesTheCaller(t *testing.T) {
+	p := New(3)
 	defer p.Close()
-	f := func(int, int) {}
+	want := errors.New("broken")
+	for bad := range 20 {
+		func() {
+			defer func() {
+				if err, _ := recover().(error); !errors.Is(err, want) {
+					t.Errorf("chunk %d: recovered %v", bad, err)
+				}
+			}()
+			p.Run(20, func(c, _ int) {
+				if c == bad {
+					panic(want)
+				}
+			})
+		}()
+		var n atomic.Int64
+		p.Run(20, func(int, int) { n.Add(1) })
+		if n.Load() != 20 {
+			t.Fatalf("after a panic, %d of 20 chunks ran", n.Load())
+		}
+	}
+}
+
+// A worker index is scratch space: no two chunks may use one at once, whoever is late.
+func TestWorkersAreExclusive(t *testing.T) {
+	const threads = 4
+	p := New(threads)
+	defer p.Close()
+	var scratch [threads]int
 	p.Do(func(r Region) {
-		for b.Loop() {
-			r.Run(8, f)
+		for range 2000 {
+			r.Run(9, func(_, w int) { scratch[w]++ })
 		}
 	})
+	total := 0
+	for _, n := range scratch {
+		total += n
+	}
+	if total != 2000*9 {
+		t.Fatalf("%d chunks counted", total)
+	}
+}
+
+// A region does not wait for a worker that claims nothing, and sleeps for one that is late with a chunk.
+func TestLateWorker(t *testing.T) {
+	p := New(2)
+	defer p.Close()
+	var slow atomic.Int64
+	p.Do(func(r Region) {
+		for range 20 {
+			r.Run(4, func(_, w int) {
+				if w == 1 {
+					time.Sleep(5 * time.Millisecond)
+					slow.Add(1)
+				}
+			})
+		}
+	})
+	if p.help.level == 0 && slow.Load() > 1 {
+		t.Errorf("%d late chunks and the worker is still trusted", slow.Load())
+	}
+}
+
+func TestNapAllocatesNothing(t *testing.T) {
+	if n := testing.AllocsPerRun(10, nap); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
