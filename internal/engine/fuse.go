@@ -8,6 +8,8 @@ import "github.com/cnnkit/cnnkit/internal/ops"
 //	Conv + Add(residual) [+ Relu]
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
 //	ReluGrad into the BatchNormalizationGrad that reads it
+//	MaxPoolGrad + ReluGrad, where the pool's input is the ReLU's output
+//	ConvGradBias of a MaxPoolGrad's output: the sum is taken of what goes into the pool's gradient
 //
 // A fused op's intermediate value no longer exists; a gradient that needs it prevents the fusion by reading it.
 func fuse(g *graph) {
@@ -18,7 +20,44 @@ func fuse(g *graph) {
 	}
 	for _, o := range append([]*op(nil), g.ops...) {
 		fuseMask(g, o)
+		fusePool(g, o)
 	}
+	for _, o := range g.ops {
+		fuseBias(o)
+	}
+	g.index()
+}
+
+// fuseBias lets ConvGradBias sum the pooled gradient instead of the pool's: every element of it goes to one pixel.
+func fuseBias(o *op) {
+	if !o.is(ops.GradDomain, "ConvGradBias") || o.in[0].producer == nil {
+		return
+	}
+	p := o.in[0].producer
+	if _, _, _, ok := pool(p); !ok || !p.is(ops.GradDomain, "MaxPoolGrad") {
+		return
+	}
+	o.in[0], o.node.Inputs[0] = p.in[0], p.in[0].name
+	if p.relu {
+		o.mask = p.in[2]
+	}
+}
+
+// fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y: where the maximum is
+// positive, so is the pixel that it came from.
+func fusePool(g *graph, o *op) {
+	if !o.is(ops.GradDomain, "ReluGrad") {
+		return
+	}
+	p := o.in[0].producer
+	if p == nil || !p.is(ops.GradDomain, "MaxPoolGrad") || p.in[1] != o.in[1] || o.in[0].output || len(o.in[0].users) != 1 {
+		return
+	}
+	if _, _, _, ok := pool(p); !ok {
+		return
+	}
+	p.relu = true
+	g.take(p, o)
 }
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.

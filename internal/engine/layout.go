@@ -19,6 +19,7 @@ const layoutDomain = "cnnkit.layout"
 // walk them flat.
 func chooseLayouts(g *graph) {
 	l := &layouts{g: g, halo: map[*value]int{}, parent: map[*value]*value{}}
+	l.findNarrow()
 	old := g.ops
 	g.ops = nil
 	for _, o := range old {
@@ -40,7 +41,7 @@ func chooseLayouts(g *graph) {
 		o.residual, o.mask = l.blocked(o.residual, o), l.blocked(o.mask, o)
 		for _, i := range outs {
 			if i < len(o.out) && o.out[i] != nil {
-				y := blocked(o.out[i], 0, kernels.Block)
+				y := blocked(o.out[i], 0, l.lanes(o.out[i]))
 				o.out[i].layout = &y
 			}
 		}
@@ -65,6 +66,58 @@ type layouts struct {
 	g      *graph
 	halo   map[*value]int
 	parent map[*value]*value // union-find: values with one halo
+	narrow map[int64]bool    // numbers of channels whose maps have 8 lanes
+}
+
+const narrowLanes = 8
+
+// findNarrow chooses 8 lanes instead of 16 for maps of at most 8 channels, where every op on maps of so many channels
+// can do with them: a convolution's output costs half the time then. All maps of a number of channels are alike, so that
+// a value, its gradient and its mask can be walked together.
+func (l *layouts) findNarrow() {
+	l.narrow = map[int64]bool{}
+	for _, o := range l.g.ops {
+		for _, v := range append(o.reads(), o.out...) {
+			if !v.isFloat4() || v.dims[1] > narrowLanes {
+				continue
+			}
+			if _, seen := l.narrow[v.dims[1]]; !seen {
+				l.narrow[v.dims[1]] = true
+			}
+			if !narrowable(o) {
+				l.narrow[v.dims[1]] = false
+			}
+		}
+	}
+}
+
+// narrowable reports whether o has kernels for maps of 8 lanes.
+func narrowable(o *op) bool {
+	if _, ok := conv(o); ok {
+		return fastConv(o)
+	}
+	if x, y, w, ok := pool(o); ok {
+		max := o.is("", "MaxPool") || o.is(ops.GradDomain, "MaxPoolGrad")
+		two := w == geometry{kh: 2, kw: 2, sh: 2, sw: 2, dh: 1, dw: 1}
+		return max && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
+	}
+	switch {
+	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"):
+		return true
+	case o.is("", "BatchNormalization"), o.is(ops.GradDomain, "BatchNormalizationGrad"), o.is("", "Concat"), o.is("", "Split"):
+		return false
+	case o.is("", "AveragePool"), o.is("", "GlobalAveragePool"), o.is(ops.GradDomain, "AveragePoolGrad"):
+		return false
+	}
+	return true // reads and writes plain values
+}
+
+// lanes is the number of lanes of v in blocks.
+func (l *layouts) lanes(v *value) int {
+	if l.narrow[v.dims[1]] {
+		return narrowLanes
+	}
+	return kernels.Block
 }
 
 // rule gives the indices of the inputs and outputs that are blocked when o runs; nil when o runs plain.
@@ -128,7 +181,7 @@ func (l *layouts) followsInputs(o *op) bool {
 // twin is the same value in blocked or in plain form, nil if there is none yet.
 func (v *value) twin(blockedForm bool) *value {
 	for _, t := range v.twins {
-		if (t.layout != nil) == blockedForm && (t.layout == nil || t.layout.Lanes == kernels.Block) {
+		if (t.layout != nil) == blockedForm && (t.layout == nil || t.layout.Lanes >= narrowLanes) {
 			return t
 		}
 	}
@@ -147,12 +200,12 @@ func (l *layouts) plain(v *value) *value {
 }
 
 // blocked is v in blocked form for a reader. A graph input of few channels that only convolutions read as x keeps its
-// channels instead of a padded block of 16.
+// channels instead of a padded block.
 func (l *layouts) blocked(v *value, reader *op) *value {
 	if v == nil || v.layout != nil {
 		return v
 	}
-	lanes := kernels.Block
+	lanes := l.lanes(v)
 	if v.kind == input && v.dims[1] <= 4 && (reader.is("", "Conv") || reader.is(ops.GradDomain, "ConvGradWeight") && reader.in[0] == v) {
 		lanes = int(v.dims[1])
 	}
@@ -199,6 +252,8 @@ func (l *layouts) needs(o *op) {
 		if o.is(ops.GradDomain, "BatchNormalizationGrad") {
 			l.same(o.in[0], o.in[1])
 		}
+	case o.is(ops.GradDomain, "ConvGradBias"):
+		l.same(o.in[0], o.mask)
 	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add"):
 		l.same(append(slices.Clone(o.in), o.out...)...)
 	}

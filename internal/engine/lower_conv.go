@@ -38,7 +38,7 @@ func planConv(o *op) (*kernels.Conv, packing, error) {
 	if err != nil {
 		return nil, packing{}, err
 	}
-	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d/%d", y.C, x.C, w.kh, w.kw, x.Lanes), conv: c}, nil
+	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d", y.C, x.C, w.kh, w.kw), conv: c}, nil
 }
 
 // packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is computed
@@ -185,8 +185,10 @@ func (l *lowering) channelSum(o *op) (bool, error) {
 	}
 	k := kernels.NewChannelSum(*o.in[0].layout)
 	scratch, dy, db := l.buffer(k.Scratch()), l.of(o.in[0]), l.of(o.out[0])
-	l.add("channel sum", k.Chunks(), []*buffer{dy, scratch}, func() func(int, int) {
-		return func(chunk, _ int) { k.Partial(chunk, scratch.data, dy.data) }
+	bufs := append([]*buffer{dy, scratch}, l.all(o.mask)...)
+	l.add("channel sum", k.Chunks(), bufs, func() func(int, int) {
+		y := o.mask.f()
+		return func(chunk, _ int) { k.Partial(chunk, scratch.data, dy.data, y) }
 	})
 	l.add("reduce", 1, []*buffer{scratch, db}, func() func(int, int) {
 		return func(int, int) { k.Reduce(db.data, scratch.data) }

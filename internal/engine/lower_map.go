@@ -46,7 +46,7 @@ func (l *lowering) pool(o *op) (bool, error) {
 			return func(chunk, _ int) { k.Max(chunk, out, in) }
 		case "MaxPoolGrad":
 			x, y := o.in[1].f(), o.in[2].f()
-			return func(chunk, _ int) { k.MaxBackward(chunk, out, in, x, y) }
+			return func(chunk, _ int) { k.MaxBackward(chunk, out, in, x, y, o.relu) }
 		case "AveragePoolGrad":
 			return func(chunk, _ int) { k.AverageBackward(chunk, out, in) }
 		}

@@ -238,28 +238,12 @@ func (t *Trainer) form(v, dv *value) *packing {
 			return nil
 		}
 		_, f, err := planConv(o)
-		// Before layouts are chosen, x is assumed in blocks; one that will keep its few channels is known by its kind.
-		if p.x.kind == input && p.x.dims[1] <= 4 {
-			f, err = smallForm(o, p)
-		}
 		if err != nil || form != nil && form.key != f.key {
 			return nil
 		}
 		form = &f
 	}
 	return form
-}
-
-// smallForm is planConv for an x that keeps its C <= 4 channels.
-func smallForm(o *op, p convParts) (packing, error) {
-	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
-	hx, _ := w.halos()
-	x := blocked(p.x, hx, int(p.x.dims[1]))
-	old := p.x.layout
-	p.x.layout = &x
-	_, f, err := planConv(o)
-	p.x.layout = old
-	return f, err
 }
 
 // repack changes the form in which s and its state are stored; they hold plain numbers before.

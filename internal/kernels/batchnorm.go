@@ -230,7 +230,7 @@ type ChannelSum struct {
 	groups int
 }
 
-// NewChannelSum plans the sum.
+// NewChannelSum plans the sum over a map of 16 or 8 lanes.
 func NewChannelSum(l Layout) *ChannelSum {
 	work := l.N * l.Blocks() * l.H * l.W * Block * 8
 	return &ChannelSum{l, max(1, min(l.N, 16/l.Blocks(), pieces(work, l.N)))}
@@ -242,15 +242,19 @@ func (k *ChannelSum) Chunks() int { return k.groups * k.l.Blocks() }
 // Scratch is the number of floats of the partial sums.
 func (k *ChannelSum) Scratch() int { return k.Chunks() * Block }
 
-// Partial sums one channel block over one group of images.
-func (k *ChannelSum) Partial(chunk int, scratch, dy []float32) {
+// Partial sums one channel block over one group of images; with a mask, of dy's layout, only where that is positive.
+func (k *ChannelSum) Partial(chunk int, scratch, dy, mask []float32) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)
 	var sum [Block]float64
 	for n := lo; n < hi; n++ {
 		for h := range k.l.H {
-			var row [Block]float32
-			sumLanes(&row, dy[k.l.at(n, b, h, 0):][:k.l.W*Block])
+			at, width := k.l.at(n, b, h, 0), k.l.W*k.l.Lanes
+			var positive []float32
+			if mask != nil {
+				positive = mask[at:][:width]
+			}
+			row := k.row(dy[at:][:width], positive)
 			for o := range sum {
 				sum[o] += float64(row[o])
 			}
@@ -259,6 +263,31 @@ func (k *ChannelSum) Partial(chunk int, scratch, dy []float32) {
 	for o, v := range sum {
 		scratch[chunk*Block+o] = float32(v)
 	}
+}
+
+// row sums the pixels of a row. Pixels of 8 lanes go in pairs.
+func (k *ChannelSum) row(x, mask []float32) (sum [Block]float32) {
+	whole := len(x) &^ (Block - 1)
+	if mask == nil {
+		sumLanes(&sum, x[:whole])
+	} else {
+		var both [2 * Block]float32
+		var none [Block]float32
+		sumProducts(&both, x[:whole], x[:whole], mask[:whole], &none)
+		copy(sum[:], both[:])
+	}
+	if k.l.Lanes < Block {
+		for o := range narrowBlock {
+			sum[o] += sum[o+narrowBlock]
+			sum[o+narrowBlock] = 0
+		}
+		for o, v := range x[whole:] {
+			if mask == nil || mask[whole+o] > 0 {
+				sum[o] += v
+			}
+		}
+	}
+	return sum
 }
 
 // sumLanesGo adds x[w*16+o] to sums[o].

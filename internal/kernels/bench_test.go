@@ -97,7 +97,7 @@ func BenchmarkPeak(b *testing.B) {
 	if current == levelGo {
 		b.Skip("no assembly")
 	}
-	p := tileWidth()
+	p := tileWidth(false)
 	x, w, y := AlignedSlice(p*16+240), AlignedSlice(240*Block), AlignedSlice(p*Block)
 	a := tile{y: y, x: x, w: w, runs: []run{{0, 240}}, xStride: 16, yStride: Block}
 	for b.Loop() {

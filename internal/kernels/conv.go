@@ -65,8 +65,8 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	if !s.X.sameShape(s.DX) || !s.Y.sameShape(s.DY) || s.X.N != s.Y.N {
 		return nil, fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X, s.Y, s.DX, s.DY)
 	}
-	if s.Y.Lanes != Block || s.DY.Lanes != Block {
-		return nil, fmt.Errorf("kernels: a convolution's output has 16 lanes")
+	if s.Y.Lanes < narrowBlock || s.DY.Lanes < narrowBlock {
+		return nil, fmt.Errorf("kernels: a convolution's output has 16 or 8 lanes")
 	}
 	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 || s.PadLeft < 0 {
 		return nil, fmt.Errorf("kernels: convolution with kernel %dx%d, strides %dx%d, dilations %dx%d, pads %d,%d", s.KH, s.KW,
@@ -163,7 +163,7 @@ func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) 
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
 	inside := inner(c.X, c.WeightSize())
-	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: Block}
+	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow()}
 	if relu {
 		a.relu = 1
 	}

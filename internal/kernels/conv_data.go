@@ -36,9 +36,9 @@ func (c *Conv) planBackwardData() {
 				for _, r := range rows {
 					joined := -1 // index of the run that the next tap may extend
 					for _, q := range cols {
-						at := b*dy.plane() + (r.at+dy.Halo)*dy.row() + (q.at+dy.Halo)*Block
+						at := b*dy.plane() + (r.at+dy.Halo)*dy.row() + (q.at+dy.Halo)*dy.Lanes
 						n := dy.real(b)
-						if joined >= 0 && n == Block && p.runs[joined].offset+p.runs[joined].length == at {
+						if joined >= 0 && n == dy.Lanes && p.runs[joined].offset+p.runs[joined].length == at {
 							p.runs[joined].length += n
 							continue
 						}
@@ -114,7 +114,7 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu boo
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
 	inside := inner(c.DY, c.FlipSize())
-	a := tile{xStride: Block, yStride: c.StrideW * Block}
+	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow()}
 	if relu {
 		a.relu = 1
 	}

@@ -14,15 +14,16 @@ type convCase struct {
 	dh, dw                                   int
 	moreHalo                                 int
 	small                                    bool // x keeps C lanes
+	narrow                                   bool // maps of up to 8 channels have 8 lanes
 }
 
 func (c convCase) String() string {
-	return fmt.Sprintf("%d,%d,%dx%d->%d k%dx%d s%d,%d p%d,%d,%d,%d d%d,%d halo+%d small=%v", c.n, c.c, c.h, c.w, c.o, c.kh, c.kw, c.sh, c.sw,
-		c.top, c.left, c.bottom, c.right, c.dh, c.dw, c.moreHalo, c.small)
+	return fmt.Sprintf("%d,%d,%dx%d->%d k%dx%d s%d,%d p%d,%d,%d,%d d%d,%d halo+%d small=%v narrow=%v", c.n, c.c, c.h, c.w, c.o, c.kh, c.kw, c.sh, c.sw,
+		c.top, c.left, c.bottom, c.right, c.dh, c.dw, c.moreHalo, c.small, c.narrow)
 }
 
 func square(n, c, size, o, k, stride, pad int) convCase {
-	return convCase{n, c, size, size, o, k, k, stride, stride, pad, pad, pad, pad, 1, 1, 0, false}
+	return convCase{n, c, size, size, o, k, k, stride, stride, pad, pad, pad, pad, 1, 1, 0, false, false}
 }
 
 func (c convCase) spec() (ConvSpec, bool) {
@@ -37,6 +38,13 @@ func (c convCase) spec() (ConvSpec, bool) {
 		KH: c.kh, KW: c.kw, StrideH: c.sh, StrideW: c.sw, PadTop: c.top, PadLeft: c.left, DilH: c.dh, DilW: c.dw}
 	if c.small {
 		s.X.Lanes = c.c
+	}
+	if c.narrow {
+		for _, l := range []*Layout{&s.X, &s.DX, &s.Y, &s.DY} {
+			if l.C <= narrowBlock && l.Lanes == Block {
+				l.Lanes = narrowBlock
+			}
+		}
 	}
 	return s, true
 }
@@ -55,13 +63,18 @@ var convCases = []convCase{
 	square(1, 16, 57, 16, 1, 1, 0),
 	square(1, 16, 48, 32, 3, 1, 1), // several chunks
 	square(1, 64, 40, 64, 1, 1, 0), // output blocks innermost
-	{1, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 0, true},
-	{2, 3, 17, 15, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true},
-	{1, 3, 23, 23, 20, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 0, true},
-	{1, 16, 11, 13, 16, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2, 0, false}, // dilated
-	{1, 18, 6, 40, 5, 1, 3, 1, 2, 0, 1, 0, 1, 1, 1, 2, false},
-	{1, 4, 9, 9, 4, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false}, // pads differ
+	{1, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 0, true, false},
+	{2, 3, 17, 15, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, false},
+	{1, 3, 23, 23, 20, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 0, true, false},
+	{1, 16, 11, 13, 16, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2, 0, false, false}, // dilated
+	{1, 18, 6, 40, 5, 1, 3, 1, 2, 0, 1, 0, 1, 1, 1, 2, false, false},
+	{1, 4, 9, 9, 4, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false, false}, // pads differ
 	square(1, 16, 4, 16, 2, 2, 0),
+	{2, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 0, true, true},
+	{2, 6, 14, 14, 16, 5, 5, 1, 1, 0, 0, 0, 0, 1, 1, 0, false, true},
+	{1, 8, 13, 31, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, true},
+	{1, 20, 9, 9, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, false, true},
+	{1, 64, 7, 7, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, false, true},
 }
 
 // wide is a tensor with the magnitude behind every value.

@@ -21,9 +21,9 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 	dw := scratch[group*c.WeightSize()+ob*c.k*Block:][:c.k*Block]
 	clear(dw)
 	lo, hi := span(c.Y.N, group, c.groups)
-	most := gradDepth()
+	most := gradDepth(c.DY.narrow())
 	rows := max(1, 128/c.DY.W)
-	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(), dyStride: Block, dyRow: c.DY.row()}
+	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(), dyStride: c.DY.Lanes, dyRow: c.DY.row(), narrow: c.DY.narrow()}
 	for n := lo; n < hi; n++ {
 		for h := 0; h < c.DY.H; h += rows {
 			a.rows = min(rows, c.DY.H-h)

@@ -17,74 +17,103 @@ func available() level {
 }
 
 // tileWidth is the number of pixels of the widest tile of the convolution.
-func tileWidth() int {
-	if current == levelAVX512 {
+func tileWidth(narrow bool) int {
+	switch {
+	case current == levelAVX512 && narrow:
+		return tileWidthNarrowAVX512
+	case current == levelAVX512:
 		return tileWidthAVX512
+	case narrow:
+		return tileWidthNarrowAVX2
 	}
 	return tileWidthAVX2
 }
 
 // gradDepth is the number of floats of x of the deepest tile of the weight gradient.
-func gradDepth() int {
-	switch current {
-	case levelAVX512:
+func gradDepth(narrow bool) int {
+	switch {
+	case current == levelGo:
+		return 16
+	case current == levelAVX512 && narrow:
+		return gradDepthNarrowAVX512
+	case current == levelAVX512:
 		return gradDepthAVX512
-	case levelAVX2:
-		return gradDepthAVX2
+	case narrow:
+		return gradDepthNarrowAVX2
 	}
-	return 16
+	return gradDepthAVX2
 }
 
 func convTiles(p int, a *tile) {
 	a.check(p)
-	switch current {
-	case levelAVX512:
-		convTilesAVX512(p, a)
-	case levelAVX2:
-		convTilesAVX2(p, a)
-	default:
+	switch {
+	case current == levelGo:
 		convTilesGo(p, a)
+	case current == levelAVX512 && a.narrow:
+		convTilesNarrowAVX512(p, a)
+	case current == levelAVX512:
+		convTilesAVX512(p, a)
+	case a.narrow:
+		convTilesNarrowAVX2(p, a)
+	default:
+		convTilesAVX2(p, a)
 	}
 }
 
 func gradTiles(k int, a *gradTile) {
 	a.check(k)
-	switch current {
-	case levelAVX512:
-		gradTilesAVX512(k, a)
-	case levelAVX2:
-		gradTilesAVX2(k, a)
-	default:
+	switch {
+	case current == levelGo:
 		gradTilesGo(k, a)
+	case current == levelAVX512 && a.narrow:
+		gradTilesNarrowAVX512(k, a)
+	case current == levelAVX512:
+		gradTilesAVX512(k, a)
+	case a.narrow:
+		gradTilesNarrowAVX2(k, a)
+	default:
+		gradTilesAVX2(k, a)
 	}
 }
 
-func maxPairs(y, a, b []float32) {
-	n := len(y) / Block
+func maxPairs(y, a, b []float32, narrow bool) {
+	block := lanes(narrow)
+	n := len(y) / block
 	if current == levelGo || n == 0 {
-		maxPairsGo(y, a, b)
+		maxPairsGo(y, a, b, narrow)
 		return
 	}
-	_, _ = a[2*n*Block-1], b[2*n*Block-1]
-	if current == levelAVX512 {
+	_, _ = a[2*n*block-1], b[2*n*block-1]
+	switch {
+	case current == levelAVX512 && narrow:
+		maxPairsNarrowAVX512(&y[0], &a[0], &b[0], n)
+	case current == levelAVX512:
 		maxPairsAVX512(&y[0], &a[0], &b[0], n)
-	} else {
+	case narrow:
+		maxPairsNarrowAVX2(&y[0], &a[0], &b[0], n)
+	default:
 		maxPairsAVX2(&y[0], &a[0], &b[0], n)
 	}
 }
 
-func maxPairsBackward(da, db, a, b, y, dy []float32) {
-	n := len(y) / Block
+func maxPairsBackward(da, db, a, b, y, dy []float32, narrow, relu bool) {
+	block := lanes(narrow)
+	n := len(y) / block
 	if current == levelGo || n == 0 {
-		maxPairsBackwardGo(da, db, a, b, y, dy)
+		maxPairsBackwardGo(da, db, a, b, y, dy, narrow, relu)
 		return
 	}
-	last := 2*n*Block - 1
-	_, _, _, _, _ = da[last], db[last], a[last], b[last], dy[n*Block-1]
-	if current == levelAVX512 {
-		maxPairsBackwardAVX512(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n)
-	} else {
-		maxPairsBackwardAVX2(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n)
+	last := 2*n*block - 1
+	_, _, _, _, _ = da[last], db[last], a[last], b[last], dy[n*block-1]
+	switch {
+	case current == levelAVX512 && narrow:
+		maxPairsBackwardNarrowAVX512(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n, flag(relu))
+	case current == levelAVX512:
+		maxPairsBackwardAVX512(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n, flag(relu))
+	case narrow:
+		maxPairsBackwardNarrowAVX2(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n, flag(relu))
+	default:
+		maxPairsBackwardAVX2(&da[0], &db[0], &a[0], &b[0], &y[0], &dy[0], n, flag(relu))
 	}
 }
 

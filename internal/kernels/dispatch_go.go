@@ -6,8 +6,8 @@ package kernels
 
 func available() level { return levelGo }
 
-func tileWidth() int { return 6 }
-func gradDepth() int { return 16 }
+func tileWidth(narrow bool) int { return 6 }
+func gradDepth(narrow bool) int { return 16 }
 
 func convTiles(p int, a *tile)                        { convTilesGo(p, a) }
 func gradTiles(k int, a *gradTile)                    { gradTilesGo(k, a) }
@@ -16,9 +16,11 @@ func scatter(dst, src []float32, stride, n, cols int) { scatterGo(dst, src, stri
 func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
 	turnGo(dst, dstStride, src, srcStride, rows, cols)
 }
-func gather(dst, src []float32, stride, n, cols int)                       { gatherGo(dst, src, stride, n, cols) }
-func maxPairs(y, a, b []float32)                                           { maxPairsGo(y, a, b) }
-func maxPairsBackward(da, db, a, b, y, dy []float32)                       { maxPairsBackwardGo(da, db, a, b, y, dy) }
+func gather(dst, src []float32, stride, n, cols int) { gatherGo(dst, src, stride, n, cols) }
+func maxPairs(y, a, b []float32, narrow bool)        { maxPairsGo(y, a, b, narrow) }
+func maxPairsBackward(da, db, a, b, y, dy []float32, narrow, relu bool) {
+	maxPairsBackwardGo(da, db, a, b, y, dy, narrow, relu)
+}
 func sumSquares(s *[2 * Block]float32, x []float32, shift *[Block]float32) { sumSquaresGo(s, x, shift) }
 func sumLanes(s *[Block]float32, x []float32)                              { sumLanesGo(s, x) }
 

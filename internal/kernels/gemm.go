@@ -46,7 +46,7 @@ func (g *Gemm) Scratch() int {
 
 // packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
 // of a tile into the same few sets of the cache.
-func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth()) > 8 }
+func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth(false)) > 8 }
 
 // Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead. bias is nil
 // or one value a column.

@@ -8,11 +8,14 @@ import (
 // Block is the number of channels of a block: one AVX-512 vector or two of AVX2.
 const Block = 16
 
+// narrowBlock is the number of lanes of maps with few channels: one AVX2 vector.
+const narrowBlock = 8
+
 // Layout describes a blocked feature map: [N][ceil(C/Lanes)][H+2*Halo][W+2*Halo][Lanes] float32.
 type Layout struct {
 	N, C, H, W int
 	Halo       int
-	Lanes      int // 16, or C <= 4
+	Lanes      int // 16, or 8 for C <= 8, or C <= 4
 }
 
 // Blocks is the number of channel blocks.
@@ -34,6 +37,9 @@ func (l Layout) at(n, b, h, w int) int {
 // real is the number of channels in block b.
 func (l Layout) real(b int) int { return min(l.Lanes, l.C-b*l.Lanes) }
 
+// narrow says that a pixel has 8 lanes.
+func (l Layout) narrow() bool { return l.Lanes == narrowBlock }
+
 // sameShape reports whether both describe maps of one shape; halo and lanes may differ.
 func (l Layout) sameShape(m Layout) bool { return l.N == m.N && l.C == m.C && l.H == m.H && l.W == m.W }
 
@@ -41,8 +47,8 @@ func (l Layout) valid() error {
 	if l.N <= 0 || l.C <= 0 || l.H <= 0 || l.W <= 0 || l.Halo < 0 {
 		return fmt.Errorf("kernels: empty layout %+v", l)
 	}
-	if l.Lanes != Block && (l.Lanes != l.C || l.C > 4) {
-		return fmt.Errorf("kernels: layout %+v: lanes must be 16, or C when C <= 4", l)
+	if l.Lanes != Block && (l.Lanes != narrowBlock || l.C > narrowBlock) && (l.Lanes != l.C || l.C > 4) {
+		return fmt.Errorf("kernels: layout %+v: lanes must be 16, or 8 for C <= 8, or C for C <= 4", l)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17,
 func TestReorder(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 1))
-		for _, l := range append([]Layout{{2, 3, 5, 4, 1, 3}, {1, 1, 9, 9, 2, 1}}, layouts...) {
+		for _, l := range append([]Layout{{2, 3, 5, 4, 1, 3}, {1, 1, 9, 9, 2, 1}, {2, 6, 5, 4, 1, 8}}, layouts...) {
 			x, k := random(r, l.N*l.C*l.H*l.W), NewReorder(l)
 			b, p := guard(l.Size()), guard(len(x))
 			for i := range k.Chunks() {
@@ -87,6 +87,13 @@ func TestPool(t *testing.T) {
 				})
 			}
 		}
+		for _, c := range [][3]int{{6, 8, 8}, {8, 7, 9}} {
+			narrow := func(h, w, halo int) Layout { return Layout{2, c[0], h, w, halo, narrowBlock} }
+			t.Run(fmt.Sprintf("narrow %v", c), func(t *testing.T) {
+				checkPool(t, r, PoolSpec{X: narrow(c[1], c[2], 1), Y: narrow(c[1]/2, c[2]/2, 2), DX: narrow(c[1], c[2], 0),
+					DY: narrow(c[1]/2, c[2]/2, 1), KH: 2, KW: 2, StrideH: 2, StrideW: 2})
+			})
+		}
 	})
 }
 
@@ -133,7 +140,17 @@ func checkPool(t *testing.T, r *rand.Rand, s PoolSpec) {
 		return out.s
 	}
 	y := run("max", s.Y, top, func(i int, y []float32) { k.Max(i, y, bx) })
-	run("max backward", s.DX, dtop, func(i int, dx []float32) { k.MaxBackward(i, dx, bdy, bx, y) })
+	run("max backward", s.DX, dtop, func(i int, dx []float32) { k.MaxBackward(i, dx, bdy, bx, y, false) })
+	clipped := newWide(len(x))
+	for i, v := range dtop.v {
+		if x[i] > 0 {
+			clipped.v[i], clipped.m[i] = v, dtop.m[i]
+		}
+	}
+	run("max backward with relu", s.DX, clipped, func(i int, dx []float32) { k.MaxBackward(i, dx, bdy, bx, y, true) })
+	if s.X.narrow() {
+		return
+	}
 	run("average", s.Y, average, func(i int, y []float32) { k.Average(i, y, bx) })
 	run("average backward", s.DX, daverage, func(i int, dx []float32) { k.AverageBackward(i, dx, bdy) })
 }
@@ -141,7 +158,7 @@ func checkPool(t *testing.T, r *rand.Rand, s PoolSpec) {
 func TestChannelSum(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(14, 1))
-		for _, l := range layouts {
+		for _, l := range append([]Layout{{3, 6, 5, 7, 1, narrowBlock}, {2, 8, 4, 4, 0, narrowBlock}}, layouts...) {
 			x, k := random(r, l.N*l.C*l.H*l.W), NewChannelSum(l)
 			want := newWide(l.C)
 			for i, v := range x {
@@ -149,12 +166,24 @@ func TestChannelSum(t *testing.T) {
 			}
 			scratch, db, b := guard(k.Scratch()), guard(l.C), toBlocked(l, x)
 			for i := range k.Chunks() {
-				k.Partial(i, scratch.s, b)
+				k.Partial(i, scratch.s, b, nil)
 			}
 			k.Reduce(db.s, scratch.s)
 			scratch.intact(t, "scratch")
 			db.intact(t, "db")
 			same(t, "db", db.s, want.v, want.m)
+			mask := random(r, len(x))
+			want = newWide(l.C)
+			for i, v := range x {
+				if mask[i] > 0 {
+					want.add(i/(l.H*l.W)%l.C, float64(v))
+				}
+			}
+			for i := range k.Chunks() {
+				k.Partial(i, scratch.s, b, toBlocked(l, mask))
+			}
+			k.Reduce(db.s, scratch.s)
+			same(t, "masked", db.s, want.v, want.m)
 		}
 	})
 }

@@ -134,10 +134,10 @@ func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, 
 func maxPairsAVX2(y *float32, a *float32, b *float32, n int)
 
 // maxPairsBackwardAVX2 gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n
-// blocks of 16 lanes.
+// blocks of 16 lanes; with relu 1, only where y is positive.
 //
 //go:noescape
-func maxPairsBackwardAVX2(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int)
+func maxPairsBackwardAVX2(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
 
 // transpose8AVX2 writes dst[j*dstStride+i] = src[i*srcStride+j] for i, j < 8.
 //
@@ -700,10 +700,10 @@ func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32
 func maxPairsAVX512(y *float32, a *float32, b *float32, n int)
 
 // maxPairsBackwardAVX512 gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n
-// blocks of 16 lanes.
+// blocks of 16 lanes; with relu 1, only where y is positive.
 //
 //go:noescape
-func maxPairsBackwardAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int)
+func maxPairsBackwardAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
 
 // reluAVX512 computes y = x where x > 0, else 0.
 //
@@ -778,6 +778,668 @@ func winogradOutputAVX512(a *winogradTile)
 //
 //go:noescape
 func winogradTapsAVX512(a *winogradTile)
+
+// convTile1NarrowAVX2 computes, for every pixel i of n*1 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile1NarrowAVX2(a *tile)
+
+// convTile2NarrowAVX2 computes, for every pixel i of n*2 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile2NarrowAVX2(a *tile)
+
+// convTile3NarrowAVX2 computes, for every pixel i of n*3 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile3NarrowAVX2(a *tile)
+
+// convTile4NarrowAVX2 computes, for every pixel i of n*4 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile4NarrowAVX2(a *tile)
+
+// convTile5NarrowAVX2 computes, for every pixel i of n*5 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile5NarrowAVX2(a *tile)
+
+// convTile6NarrowAVX2 computes, for every pixel i of n*6 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile6NarrowAVX2(a *tile)
+
+// convTile7NarrowAVX2 computes, for every pixel i of n*7 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile7NarrowAVX2(a *tile)
+
+// convTile8NarrowAVX2 computes, for every pixel i of n*8 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile8NarrowAVX2(a *tile)
+
+// convTile9NarrowAVX2 computes, for every pixel i of n*9 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile9NarrowAVX2(a *tile)
+
+// convTile10NarrowAVX2 computes, for every pixel i of n*10 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile10NarrowAVX2(a *tile)
+
+// convTile11NarrowAVX2 computes, for every pixel i of n*11 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile11NarrowAVX2(a *tile)
+
+// convTile12NarrowAVX2 computes, for every pixel i of n*12 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile12NarrowAVX2(a *tile)
+
+// gradTile1NarrowAVX2 computes, for t < 1 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile1NarrowAVX2(a *gradTile)
+
+// gradTile2NarrowAVX2 computes, for t < 2 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2NarrowAVX2(a *gradTile)
+
+// gradTile3NarrowAVX2 computes, for t < 3 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3NarrowAVX2(a *gradTile)
+
+// gradTile4NarrowAVX2 computes, for t < 4 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4NarrowAVX2(a *gradTile)
+
+// gradTile5NarrowAVX2 computes, for t < 5 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5NarrowAVX2(a *gradTile)
+
+// gradTile6NarrowAVX2 computes, for t < 6 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile6NarrowAVX2(a *gradTile)
+
+// gradTile7NarrowAVX2 computes, for t < 7 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile7NarrowAVX2(a *gradTile)
+
+// gradTile8NarrowAVX2 computes, for t < 8 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile8NarrowAVX2(a *gradTile)
+
+// gradTile9NarrowAVX2 computes, for t < 9 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile9NarrowAVX2(a *gradTile)
+
+// gradTile10NarrowAVX2 computes, for t < 10 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile10NarrowAVX2(a *gradTile)
+
+// gradTile11NarrowAVX2 computes, for t < 11 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile11NarrowAVX2(a *gradTile)
+
+// gradTile12NarrowAVX2 computes, for t < 12 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile12NarrowAVX2(a *gradTile)
+
+// maxPairsNarrowAVX2 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 8 lanes; NaN wins.
+//
+//go:noescape
+func maxPairsNarrowAVX2(y *float32, a *float32, b *float32, n int)
+
+// maxPairsBackwardNarrowAVX2 gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n
+// blocks of 8 lanes; with relu 1, only where y is positive.
+//
+//go:noescape
+func maxPairsBackwardNarrowAVX2(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
+
+// convTile1NarrowAVX512 computes, for every pixel i of n*1 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile1NarrowAVX512(a *tile)
+
+// convTile2NarrowAVX512 computes, for every pixel i of n*2 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile2NarrowAVX512(a *tile)
+
+// convTile3NarrowAVX512 computes, for every pixel i of n*3 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile3NarrowAVX512(a *tile)
+
+// convTile4NarrowAVX512 computes, for every pixel i of n*4 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile4NarrowAVX512(a *tile)
+
+// convTile5NarrowAVX512 computes, for every pixel i of n*5 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile5NarrowAVX512(a *tile)
+
+// convTile6NarrowAVX512 computes, for every pixel i of n*6 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile6NarrowAVX512(a *tile)
+
+// convTile7NarrowAVX512 computes, for every pixel i of n*7 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile7NarrowAVX512(a *tile)
+
+// convTile8NarrowAVX512 computes, for every pixel i of n*8 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile8NarrowAVX512(a *tile)
+
+// convTile9NarrowAVX512 computes, for every pixel i of n*9 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile9NarrowAVX512(a *tile)
+
+// convTile10NarrowAVX512 computes, for every pixel i of n*10 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile10NarrowAVX512(a *tile)
+
+// convTile11NarrowAVX512 computes, for every pixel i of n*11 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile11NarrowAVX512(a *tile)
+
+// convTile12NarrowAVX512 computes, for every pixel i of n*12 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile12NarrowAVX512(a *tile)
+
+// convTile13NarrowAVX512 computes, for every pixel i of n*13 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile13NarrowAVX512(a *tile)
+
+// convTile14NarrowAVX512 computes, for every pixel i of n*14 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile14NarrowAVX512(a *tile)
+
+// convTile15NarrowAVX512 computes, for every pixel i of n*15 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile15NarrowAVX512(a *tile)
+
+// convTile16NarrowAVX512 computes, for every pixel i of n*16 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile16NarrowAVX512(a *tile)
+
+// convTile17NarrowAVX512 computes, for every pixel i of n*17 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile17NarrowAVX512(a *tile)
+
+// convTile18NarrowAVX512 computes, for every pixel i of n*18 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile18NarrowAVX512(a *tile)
+
+// convTile19NarrowAVX512 computes, for every pixel i of n*19 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile19NarrowAVX512(a *tile)
+
+// convTile20NarrowAVX512 computes, for every pixel i of n*20 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile20NarrowAVX512(a *tile)
+
+// convTile21NarrowAVX512 computes, for every pixel i of n*21 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile21NarrowAVX512(a *tile)
+
+// convTile22NarrowAVX512 computes, for every pixel i of n*22 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile22NarrowAVX512(a *tile)
+
+// convTile23NarrowAVX512 computes, for every pixel i of n*23 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile23NarrowAVX512(a *tile)
+
+// convTile24NarrowAVX512 computes, for every pixel i of n*24 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile24NarrowAVX512(a *tile)
+
+// convTile25NarrowAVX512 computes, for every pixel i of n*25 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile25NarrowAVX512(a *tile)
+
+// convTile26NarrowAVX512 computes, for every pixel i of n*26 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile26NarrowAVX512(a *tile)
+
+// convTile27NarrowAVX512 computes, for every pixel i of n*27 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile27NarrowAVX512(a *tile)
+
+// convTile28NarrowAVX512 computes, for every pixel i of n*28 and every lane o of 8,
+//
+//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//
+// where k' counts on through the runs. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile28NarrowAVX512(a *tile)
+
+// gradTile1NarrowAVX512 computes, for t < 1 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile1NarrowAVX512(a *gradTile)
+
+// gradTile2NarrowAVX512 computes, for t < 2 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2NarrowAVX512(a *gradTile)
+
+// gradTile3NarrowAVX512 computes, for t < 3 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3NarrowAVX512(a *gradTile)
+
+// gradTile4NarrowAVX512 computes, for t < 4 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4NarrowAVX512(a *gradTile)
+
+// gradTile5NarrowAVX512 computes, for t < 5 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5NarrowAVX512(a *gradTile)
+
+// gradTile6NarrowAVX512 computes, for t < 6 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile6NarrowAVX512(a *gradTile)
+
+// gradTile7NarrowAVX512 computes, for t < 7 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile7NarrowAVX512(a *gradTile)
+
+// gradTile8NarrowAVX512 computes, for t < 8 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile8NarrowAVX512(a *gradTile)
+
+// gradTile9NarrowAVX512 computes, for t < 9 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile9NarrowAVX512(a *gradTile)
+
+// gradTile10NarrowAVX512 computes, for t < 10 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile10NarrowAVX512(a *gradTile)
+
+// gradTile11NarrowAVX512 computes, for t < 11 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile11NarrowAVX512(a *gradTile)
+
+// gradTile12NarrowAVX512 computes, for t < 12 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile12NarrowAVX512(a *gradTile)
+
+// gradTile13NarrowAVX512 computes, for t < 13 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile13NarrowAVX512(a *gradTile)
+
+// gradTile14NarrowAVX512 computes, for t < 14 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile14NarrowAVX512(a *gradTile)
+
+// gradTile15NarrowAVX512 computes, for t < 15 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile15NarrowAVX512(a *gradTile)
+
+// gradTile16NarrowAVX512 computes, for t < 16 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile16NarrowAVX512(a *gradTile)
+
+// gradTile17NarrowAVX512 computes, for t < 17 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile17NarrowAVX512(a *gradTile)
+
+// gradTile18NarrowAVX512 computes, for t < 18 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile18NarrowAVX512(a *gradTile)
+
+// gradTile19NarrowAVX512 computes, for t < 19 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile19NarrowAVX512(a *gradTile)
+
+// gradTile20NarrowAVX512 computes, for t < 20 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile20NarrowAVX512(a *gradTile)
+
+// gradTile21NarrowAVX512 computes, for t < 21 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile21NarrowAVX512(a *gradTile)
+
+// gradTile22NarrowAVX512 computes, for t < 22 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile22NarrowAVX512(a *gradTile)
+
+// gradTile23NarrowAVX512 computes, for t < 23 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile23NarrowAVX512(a *gradTile)
+
+// gradTile24NarrowAVX512 computes, for t < 24 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile24NarrowAVX512(a *gradTile)
+
+// gradTile25NarrowAVX512 computes, for t < 25 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile25NarrowAVX512(a *gradTile)
+
+// gradTile26NarrowAVX512 computes, for t < 26 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile26NarrowAVX512(a *gradTile)
+
+// gradTile27NarrowAVX512 computes, for t < 27 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile27NarrowAVX512(a *gradTile)
+
+// gradTile28NarrowAVX512 computes, for t < 28 and every lane o of 8,
+//
+//	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile28NarrowAVX512(a *gradTile)
+
+// maxPairsNarrowAVX512 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 8 lanes; NaN wins.
+//
+//go:noescape
+func maxPairsNarrowAVX512(y *float32, a *float32, b *float32, n int)
+
+// maxPairsBackwardNarrowAVX512 gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n
+// blocks of 8 lanes; with relu 1, only where y is positive.
+//
+//go:noescape
+func maxPairsBackwardNarrowAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
 
 // convTilesAVX2 calls the routine for p.
 func convTilesAVX2(p int, a *tile) {
@@ -955,4 +1617,206 @@ func gradTilesAVX512(k int, a *gradTile) {
 const (
 	tileWidthAVX512 = 28
 	gradDepthAVX512 = 28
+)
+
+// convTilesNarrowAVX2 calls the routine for p.
+func convTilesNarrowAVX2(p int, a *tile) {
+	switch p {
+	case 1:
+		convTile1NarrowAVX2(a)
+	case 2:
+		convTile2NarrowAVX2(a)
+	case 3:
+		convTile3NarrowAVX2(a)
+	case 4:
+		convTile4NarrowAVX2(a)
+	case 5:
+		convTile5NarrowAVX2(a)
+	case 6:
+		convTile6NarrowAVX2(a)
+	case 7:
+		convTile7NarrowAVX2(a)
+	case 8:
+		convTile8NarrowAVX2(a)
+	case 9:
+		convTile9NarrowAVX2(a)
+	case 10:
+		convTile10NarrowAVX2(a)
+	case 11:
+		convTile11NarrowAVX2(a)
+	case 12:
+		convTile12NarrowAVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// gradTilesNarrowAVX2 calls the routine for k.
+func gradTilesNarrowAVX2(k int, a *gradTile) {
+	switch k {
+	case 1:
+		gradTile1NarrowAVX2(a)
+	case 2:
+		gradTile2NarrowAVX2(a)
+	case 3:
+		gradTile3NarrowAVX2(a)
+	case 4:
+		gradTile4NarrowAVX2(a)
+	case 5:
+		gradTile5NarrowAVX2(a)
+	case 6:
+		gradTile6NarrowAVX2(a)
+	case 7:
+		gradTile7NarrowAVX2(a)
+	case 8:
+		gradTile8NarrowAVX2(a)
+	case 9:
+		gradTile9NarrowAVX2(a)
+	case 10:
+		gradTile10NarrowAVX2(a)
+	case 11:
+		gradTile11NarrowAVX2(a)
+	case 12:
+		gradTile12NarrowAVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const (
+	tileWidthNarrowAVX2 = 12
+	gradDepthNarrowAVX2 = 12
+)
+
+// convTilesNarrowAVX512 calls the routine for p.
+func convTilesNarrowAVX512(p int, a *tile) {
+	switch p {
+	case 1:
+		convTile1NarrowAVX512(a)
+	case 2:
+		convTile2NarrowAVX512(a)
+	case 3:
+		convTile3NarrowAVX512(a)
+	case 4:
+		convTile4NarrowAVX512(a)
+	case 5:
+		convTile5NarrowAVX512(a)
+	case 6:
+		convTile6NarrowAVX512(a)
+	case 7:
+		convTile7NarrowAVX512(a)
+	case 8:
+		convTile8NarrowAVX512(a)
+	case 9:
+		convTile9NarrowAVX512(a)
+	case 10:
+		convTile10NarrowAVX512(a)
+	case 11:
+		convTile11NarrowAVX512(a)
+	case 12:
+		convTile12NarrowAVX512(a)
+	case 13:
+		convTile13NarrowAVX512(a)
+	case 14:
+		convTile14NarrowAVX512(a)
+	case 15:
+		convTile15NarrowAVX512(a)
+	case 16:
+		convTile16NarrowAVX512(a)
+	case 17:
+		convTile17NarrowAVX512(a)
+	case 18:
+		convTile18NarrowAVX512(a)
+	case 19:
+		convTile19NarrowAVX512(a)
+	case 20:
+		convTile20NarrowAVX512(a)
+	case 21:
+		convTile21NarrowAVX512(a)
+	case 22:
+		convTile22NarrowAVX512(a)
+	case 23:
+		convTile23NarrowAVX512(a)
+	case 24:
+		convTile24NarrowAVX512(a)
+	case 25:
+		convTile25NarrowAVX512(a)
+	case 26:
+		convTile26NarrowAVX512(a)
+	case 27:
+		convTile27NarrowAVX512(a)
+	case 28:
+		convTile28NarrowAVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// gradTilesNarrowAVX512 calls the routine for k.
+func gradTilesNarrowAVX512(k int, a *gradTile) {
+	switch k {
+	case 1:
+		gradTile1NarrowAVX512(a)
+	case 2:
+		gradTile2NarrowAVX512(a)
+	case 3:
+		gradTile3NarrowAVX512(a)
+	case 4:
+		gradTile4NarrowAVX512(a)
+	case 5:
+		gradTile5NarrowAVX512(a)
+	case 6:
+		gradTile6NarrowAVX512(a)
+	case 7:
+		gradTile7NarrowAVX512(a)
+	case 8:
+		gradTile8NarrowAVX512(a)
+	case 9:
+		gradTile9NarrowAVX512(a)
+	case 10:
+		gradTile10NarrowAVX512(a)
+	case 11:
+		gradTile11NarrowAVX512(a)
+	case 12:
+		gradTile12NarrowAVX512(a)
+	case 13:
+		gradTile13NarrowAVX512(a)
+	case 14:
+		gradTile14NarrowAVX512(a)
+	case 15:
+		gradTile15NarrowAVX512(a)
+	case 16:
+		gradTile16NarrowAVX512(a)
+	case 17:
+		gradTile17NarrowAVX512(a)
+	case 18:
+		gradTile18NarrowAVX512(a)
+	case 19:
+		gradTile19NarrowAVX512(a)
+	case 20:
+		gradTile20NarrowAVX512(a)
+	case 21:
+		gradTile21NarrowAVX512(a)
+	case 22:
+		gradTile22NarrowAVX512(a)
+	case 23:
+		gradTile23NarrowAVX512(a)
+	case 24:
+		gradTile24NarrowAVX512(a)
+	case 25:
+		gradTile25NarrowAVX512(a)
+	case 26:
+		gradTile26NarrowAVX512(a)
+	case 27:
+		gradTile27NarrowAVX512(a)
+	case 28:
+		gradTile28NarrowAVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const (
+	tileWidthNarrowAVX512 = 28
+	gradDepthNarrowAVX512 = 28
 )

@@ -15,7 +15,7 @@ type PoolSpec struct {
 // Pool is a planned pooling, maximum or average, and its backward pass. Padding never wins a maximum.
 type Pool struct{ PoolSpec }
 
-// NewPool plans a pooling.
+// NewPool plans a pooling. Maps of 8 lanes must be pooled by maximum, 2x2 with stride 2.
 func NewPool(s PoolSpec) *Pool { return &Pool{s} }
 
 // Chunks is the number of chunks of every pass: one a channel block of an image.
@@ -37,9 +37,9 @@ func window(i, stride, pad, k, size int) (lo, hi int) {
 func (p *Pool) Max(chunk int, y, x []float32) {
 	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
 	for oh := range p.Y.H {
-		out := y[p.Y.at(n, b, oh, 0):][:p.Y.W*Block]
+		out := y[p.Y.at(n, b, oh, 0):][:p.Y.W*p.Y.Lanes]
 		if p.pairs() {
-			maxPairs(out, x[p.X.at(n, b, 2*oh, 0):], x[p.X.at(n, b, 2*oh+1, 0):])
+			maxPairs(out, x[p.X.at(n, b, 2*oh, 0):], x[p.X.at(n, b, 2*oh+1, 0):], p.Y.narrow())
 			continue
 		}
 		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
@@ -64,23 +64,23 @@ func (p *Pool) Max(chunk int, y, x []float32) {
 	p.Y.clearHalo(y, n, b, 0, p.Y.H)
 }
 
-// maxPairsGo computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for blocks of 16 lanes.
-func maxPairsGo(y, a, b []float32) {
-	for w := 0; w < len(y); w += Block {
-		to := (*[Block]float32)(y[w:])
-		p, q := (*[2 * Block]float32)(a[2*w:]), (*[2 * Block]float32)(b[2*w:])
-		for o := range to {
-			to[o] = max(p[o], p[o+Block], q[o], q[o+Block])
+// maxPairsGo computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for blocks of 16 lanes, or of 8.
+func maxPairsGo(y, a, b []float32, narrow bool) {
+	block := lanes(narrow)
+	for w := 0; w < len(y); w += block {
+		p, q := a[2*w:][:2*block], b[2*w:][:2*block]
+		for o := range block {
+			y[w+o] = max(p[o], p[o+block], q[o], q[o+block])
 		}
 	}
 }
 
 // MaxBackward computes a part of the gradient of x: dy goes to the first pixel of its window, row by row, that holds
-// the maximum y.
-func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32) {
+// the maximum y; with relu set only where that is positive, which is the gradient of max(relu(.)).
+func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32, relu bool) {
 	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
 	if p.pairs() {
-		p.maxBackwardPairs(n, b, dx, dy, x, y)
+		p.maxBackwardPairs(n, b, dx, dy, x, y, relu)
 		return
 	}
 	for h := range p.X.H {
@@ -92,6 +92,13 @@ func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32) {
 			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
 			top := (*[Block]float32)(y[p.Y.at(n, b, oh, ow):])
 			give := *(*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
+			if relu {
+				for o, v := range top {
+					if !(v > 0) {
+						give[o] = 0
+					}
+				}
+			}
 			for h := h0; h < h1; h++ {
 				for w := w0; w < w1; w++ {
 					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
@@ -109,41 +116,46 @@ func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32) {
 	p.DX.clearHalo(dx, n, b, 0, p.X.H)
 }
 
-func (p *Pool) maxBackwardPairs(n, b int, dx, dy, x, y []float32) {
-	for h := 0; h < p.X.H; h++ {
-		to := dx[p.DX.at(n, b, h, 0):][:p.X.W*Block]
-		clear(to[min(p.Y.W*2, p.X.W)*Block:])
+func (p *Pool) maxBackwardPairs(n, b int, dx, dy, x, y []float32, relu bool) {
+	lanes := p.X.Lanes
+	for h := range p.X.H {
+		to := dx[p.DX.at(n, b, h, 0):][:p.X.W*lanes]
+		clear(to[min(p.Y.W*2, p.X.W)*lanes:])
 		if h >= p.Y.H*2 {
 			clear(to)
 		}
 	}
 	for oh := range p.Y.H {
 		maxPairsBackward(dx[p.DX.at(n, b, 2*oh, 0):], dx[p.DX.at(n, b, 2*oh+1, 0):], x[p.X.at(n, b, 2*oh, 0):],
-			x[p.X.at(n, b, 2*oh+1, 0):], y[p.Y.at(n, b, oh, 0):][:p.Y.W*Block], dy[p.DY.at(n, b, oh, 0):])
+			x[p.X.at(n, b, 2*oh+1, 0):], y[p.Y.at(n, b, oh, 0):][:p.Y.W*lanes], dy[p.DY.at(n, b, oh, 0):], p.X.narrow(), relu)
 	}
 	p.DX.clearHalo(dx, n, b, 0, p.X.H)
 }
 
-// maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others.
-func maxPairsBackwardGo(da, db, a, b, y, dy []float32) {
-	for w := 0; w < len(y); w += Block {
-		p, q := (*[2 * Block]float32)(a[2*w:]), (*[2 * Block]float32)(b[2*w:])
-		dp, dq := (*[2 * Block]float32)(da[2*w:]), (*[2 * Block]float32)(db[2*w:])
-		top, give := (*[Block]float32)(y[w:]), (*[Block]float32)(dy[w:])
-		for o := range top {
-			m, g := top[o], give[o]
+// maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the
+// others; with relu only where y is positive.
+func maxPairsBackwardGo(da, db, a, b, y, dy []float32, narrow, relu bool) {
+	block := lanes(narrow)
+	for w := 0; w < len(y); w += block {
+		p, q := a[2*w:][:2*block], b[2*w:][:2*block]
+		dp, dq := da[2*w:][:2*block], db[2*w:][:2*block]
+		for o := range block {
+			m, g := y[w+o], dy[w+o]
+			if relu && !(m > 0) {
+				g = 0
+			}
 			var g0, g1, g2, g3 float32
 			switch m {
 			case p[o]:
 				g0 = g
-			case p[o+Block]:
+			case p[o+block]:
 				g1 = g
 			case q[o]:
 				g2 = g
-			case q[o+Block]:
+			case q[o+block]:
 				g3 = g
 			}
-			dp[o], dp[o+Block], dq[o], dq[o+Block] = g0, g1, g2, g3
+			dp[o], dp[o+block], dq[o], dq[o+block] = g0, g1, g2, g3
 		}
 	}
 }

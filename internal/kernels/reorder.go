@@ -25,6 +25,10 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 			gather(row, src[h*l.W:], area, l.W, channels)
 			continue
 		}
+		if l.Lanes == 1 {
+			copy(row, src[h*l.W:])
+			continue
+		}
 		for c := range channels {
 			for w, v := range src[c*area+h*l.W:][:l.W] {
 				row[w*l.Lanes+c] = v

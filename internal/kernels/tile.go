@@ -4,7 +4,7 @@ package kernels
 // origin, and as many rows of 16 weights.
 type run struct{ offset, length int }
 
-// tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels. The assembly reads the
+// tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels or 8. The assembly reads the
 // fields by their place, and moves y, x and res.
 //
 // The tiles lie one after the other in a row of the map: pixel i reads x[i*xStride+...] and writes y[i*yStride:][:16].
@@ -16,7 +16,18 @@ type tile struct {
 	xStride int
 	yStride int
 	n       int
-	relu    int // 0 or 1
+	relu    int  // 0 or 1
+	narrow  bool // y, bias and res have 8 lanes
+}
+
+// lanes is the number of output channels.
+func (a *tile) lanes() int { return lanes(a.narrow) }
+
+func lanes(narrow bool) int {
+	if narrow {
+		return narrowBlock
+	}
+	return Block
 }
 
 // convTilesGo computes, for every pixel i of n*p and every lane o of 16,
@@ -25,6 +36,7 @@ type tile struct {
 //
 // where k' counts on through the runs and max0 applies when relu is 1.
 func convTilesGo(p int, a *tile) {
+	lanes := a.lanes()
 	for i := range a.n * p {
 		var acc [Block]float32
 		copy(acc[:], a.bias)
@@ -32,15 +44,15 @@ func convTilesGo(p int, a *tile) {
 		for _, r := range a.runs {
 			x := a.x[i*a.xStride+r.offset:][:r.length]
 			for k, v := range x {
-				row := (*[Block]float32)(w[k*Block:])
-				for o := range acc {
-					acc[o] += v * row[o]
+				row := w[k*Block:][:lanes]
+				for o, f := range row {
+					acc[o] += v * f
 				}
 			}
 			w = w[r.length*Block:]
 		}
-		y := a.y[i*a.yStride:][:Block]
-		for o, v := range acc {
+		y := a.y[i*a.yStride:][:lanes]
+		for o, v := range acc[:lanes] {
 			if a.res != nil {
 				v += a.res[i*a.yStride+o]
 			}
@@ -59,18 +71,20 @@ type gradTile struct {
 	rows, cols      int
 	xStride, xRow   int // floats between pixels and between rows
 	dyStride, dyRow int
+	narrow          bool // dy has 8 lanes
 }
 
 // gradTilesGo computes, for t < k and every lane o of 16,
 //
 //	dw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]
 func gradTilesGo(k int, a *gradTile) {
+	lanes := lanes(a.narrow)
 	for t := range k {
-		acc := (*[Block]float32)(a.dw[t*Block:])
+		acc := a.dw[t*Block:][:lanes]
 		for r := range a.rows {
 			for c := range a.cols {
 				v := a.x[r*a.xRow+c*a.xStride+t]
-				dy := (*[Block]float32)(a.dy[r*a.dyRow+c*a.dyStride:])
+				dy := a.dy[r*a.dyRow+c*a.dyStride:][:lanes]
 				for o := range acc {
 					acc[o] += v * dy[o]
 				}
@@ -88,9 +102,9 @@ func (a *tile) check(p int) {
 		k += r.length
 	}
 	_ = a.w[:k*Block]
-	_ = a.y[last*a.yStride:][:Block]
+	_ = a.y[last*a.yStride:][:a.lanes()]
 	if a.res != nil {
-		_ = a.res[last*a.yStride:][:Block]
+		_ = a.res[last*a.yStride:][:a.lanes()]
 	}
 	if a.bias != nil {
 		_ = a.bias[:Block]
@@ -100,7 +114,7 @@ func (a *tile) check(p int) {
 func (a *gradTile) check(k int) {
 	_ = a.dw[:k*Block]
 	_ = a.x[(a.rows-1)*a.xRow+(a.cols-1)*a.xStride:][:k]
-	_ = a.dy[(a.rows-1)*a.dyRow+(a.cols-1)*a.dyStride:][:Block]
+	_ = a.dy[(a.rows-1)*a.dyRow+(a.cols-1)*a.dyStride:][:lanes(a.narrow)]
 }
 
 // widths splits a row of n pixels into tiles of nearly equal width, at most most: first tiles of a pixels, then tiles
@@ -117,7 +131,7 @@ const mostProducts = 4 << 20
 
 // rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
 func rowOfTiles(n int, a *tile) {
-	if most := max(tileWidth(), mostProducts/max(1, len(a.w))); n > most {
+	if most := max(tileWidth(a.narrow), mostProducts/max(1, len(a.w))); n > most {
 		b := *a
 		for done := 0; done < n; done += most {
 			b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
@@ -128,7 +142,7 @@ func rowOfTiles(n int, a *tile) {
 		}
 		return
 	}
-	wide, countWide, narrow, countNarrow := widths(n, tileWidth())
+	wide, countWide, narrow, countNarrow := widths(n, tileWidth(a.narrow))
 	if countWide > 0 {
 		b := *a
 		b.n = countWide

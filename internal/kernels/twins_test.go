@@ -25,14 +25,6 @@ var twins = []twin{
 	{"relu", func(b [][]float32, n int) { Relu(b[0], b[1]) }, func(b [][]float32, n int) { reluGo(b[0], b[1]) }, []int{1, 1}, true, 0},
 	{"reluGrad", func(b [][]float32, n int) { ReluGrad(b[0], b[1], b[2]) }, func(b [][]float32, n int) { reluGradGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
 	{"add", func(b [][]float32, n int) { Add(b[0], b[1], b[2]) }, func(b [][]float32, n int) { addGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
-	{"maxPairs", func(b [][]float32, n int) { maxPairs(b[0], b[1], b[2]) }, func(b [][]float32, n int) { maxPairsGo(b[0], b[1], b[2]) }, []int{1, 2, 2}, true, 0},
-	{"maxPairsBackward", func(b [][]float32, n int) {
-		maxPairsGo(b[4], b[2], b[3])
-		maxPairsBackward(b[0], b[1], b[2], b[3], b[4], b[5])
-	}, func(b [][]float32, n int) {
-		maxPairsGo(b[4], b[2], b[3])
-		maxPairsBackwardGo(b[0], b[1], b[2], b[3], b[4], b[5])
-	}, []int{2, 2, 2, 2, 1, 1}, true, 0},
 	{"sumLanes", func(b [][]float32, n int) { sumLanes(lanes16(b[0]), b[1]) }, func(b [][]float32, n int) { sumLanesGo(lanes16(b[0]), b[1]) }, []int{-1, 1}, true, 0},
 	{"sumSquares", func(b [][]float32, n int) { sumSquares(lanes32(b[0]), b[1], lanes16(b[2])) },
 		func(b [][]float32, n int) { sumSquaresGo(lanes32(b[0]), b[1], lanes16(b[2])) }, []int{-2, 1, -1}, false, 0},
@@ -44,6 +36,23 @@ var twins = []twin{
 		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), true) }, []int{1, 1, 1, -3}, false, 2},
 	{"normalizeBackward", func(b [][]float32, n int) { normalizeBackward(b[0], b[1], b[2], b[3], (*[64]float32)(b[4])) },
 		func(b [][]float32, n int) { normalizeBackwardGo(b[0], b[1], b[2], b[3], (*[64]float32)(b[4])) }, []int{1, 1, 1, 1, -4}, false, 3},
+}
+
+func init() {
+	for _, narrow := range []bool{false, true} {
+		name := map[bool]string{false: "", true: " narrow"}[narrow]
+		twins = append(twins, twin{"maxPairs" + name, func(b [][]float32, n int) { maxPairs(b[0], b[1], b[2], narrow) },
+			func(b [][]float32, n int) { maxPairsGo(b[0], b[1], b[2], narrow) }, []int{1, 2, 2}, true, 0})
+		for _, relu := range []bool{false, true} {
+			twins = append(twins, twin{fmt.Sprintf("maxPairsBackward%s relu=%v", name, relu), func(b [][]float32, n int) {
+				maxPairsGo(b[4], b[2], b[3], narrow)
+				maxPairsBackward(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
+			}, func(b [][]float32, n int) {
+				maxPairsGo(b[4], b[2], b[3], narrow)
+				maxPairsBackwardGo(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
+			}, []int{2, 2, 2, 2, 1, 1}, true, 0})
+		}
+	}
 }
 
 // TestTwins compares every routine with its twin, over nil buffers where allowed, NaN and infinities where the bits

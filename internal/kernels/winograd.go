@@ -35,11 +35,13 @@ func planWinograd(c *Conv) *Winograd {
 	if c.KH != 3 || c.KW != 3 || c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 {
 		return w
 	}
-	if c.X.Lanes == Block {
+	if c.X.Lanes == Block && c.Y.Lanes == Block {
 		w.Forward = newPass(c.X, c.Y, c.PadTop, c.PadLeft)
+	}
+	if c.X.Lanes == Block && c.DY.Lanes == Block {
 		w.Weights = newWinogradWeights(c)
 	}
-	if c.PadTop <= 2 && c.PadLeft <= 2 {
+	if c.DX.Lanes == Block && c.DY.Lanes == Block && c.PadTop <= 2 && c.PadLeft <= 2 {
 		w.Data = newPass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft)
 	}
 	return w
@@ -351,7 +353,7 @@ func (w *WinogradWeights) Run(chunk int, scratch, sums, x, dy []float32) {
 	v, scratch := scratch[:positions*w.vStep], scratch[positions*w.vStep:]
 	d, u := scratch[:positions*w.dStep], scratch[positions*w.dStep:][:positions*w.uStep]
 	clear(u)
-	wide, countWide, narrow, countNarrow := widths(w.c.C, gradDepth())
+	wide, countWide, narrow, countNarrow := widths(w.c.C, gradDepth(false))
 	for ; lo < hi; lo += w.group {
 		rows := min(w.group, hi-lo)
 		a := winogradTile{spill: spill, step: w.vStep, next: w.vNext}

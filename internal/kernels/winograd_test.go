@@ -15,8 +15,8 @@ var winogradCases = []convCase{
 	square(1, 128, 6, 16, 3, 1, 1), // rows of V a power of two apart
 	square(4, 16, 29, 16, 3, 1, 1), // several chunks
 	square(1, 16, 48, 32, 3, 1, 1),
-	{1, 16, 9, 14, 16, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false}, // pads differ
-	{2, 17, 11, 6, 18, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, false}, // more halo than needed
+	{1, 16, 9, 14, 16, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false, false}, // pads differ
+	{2, 17, 11, 6, 18, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, false, false}, // more halo than needed
 	square(1, 3, 6, 5, 3, 1, 1),
 }
 

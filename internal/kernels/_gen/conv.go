@@ -50,10 +50,10 @@ func (x pixels) at(i, disp int) Mem {
 	return m
 }
 
-// convTile emits the tile of p pixels by 16 output channels: the sums stay in registers while the runs go by.
+// convTile emits the tile of p pixels by a block of output channels: the sums stay in registers while the runs go by.
 func (g *gen) convTile(p int) {
 	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
-		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of 16,", p), "",
+		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of %d,", p, g.block), "",
 		"\ty[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )", "",
 		"where k' counts on through the runs. It moves y, x and res and counts n down.")
 	nv := g.vectors()
@@ -141,22 +141,25 @@ func (g *gen) startSums(a reg.Register, acc []reg.VecVirtual) {
 
 // products adds one row of weights times one float of each pixel.
 func (g *gen) products(x pixels, w reg.Register, acc []reg.VecVirtual, p, k int) {
-	if g.lanes == 16 {
-		row := g.vec()
-		g.VMOVUPS(at(w, 64*k), row)
-		for i := range p {
-			g.VFMADD231PS_BCST(x.at(i, 4*k), row, acc[i])
-		}
+	row := g.vecs(g.vectors())
+	for j, v := range row {
+		g.VMOVUPS(at(w, 4*block*k+4*g.lanes*j), v)
+	}
+	for i := range p {
+		g.product(x.at(i, 4*k), row, acc[i*len(row):])
+	}
+}
+
+// product adds the float at m times row to sums.
+func (g *gen) product(m Mem, row, sums []reg.VecVirtual) {
+	if g.evex && len(row) == 1 {
+		g.VFMADD231PS_BCST(m, row[0], sums[0])
 		return
 	}
-	lo, hi := g.vec(), g.vec()
-	g.VMOVUPS(at(w, 64*k), lo)
-	g.VMOVUPS(at(w, 64*k+32), hi)
-	for i := range p {
-		v := g.vec()
-		g.VBROADCASTSS(x.at(i, 4*k), v)
-		g.VFMADD231PS(lo, v, acc[2*i])
-		g.VFMADD231PS(hi, v, acc[2*i+1])
+	v := g.vec()
+	g.VBROADCASTSS(m, v)
+	for j := range row {
+		g.VFMADD231PS(row[j], v, sums[j])
 	}
 }
 
@@ -202,10 +205,10 @@ func (g *gen) gradient() {
 	}
 }
 
-// gradTile emits the tile of k floats of x by 16 lanes of dy: the sums stay in registers while the pixels go by.
+// gradTile emits the tile of k floats of x by a block of lanes of dy: the sums stay in registers while the pixels go by.
 func (g *gen) gradTile(k int) {
 	g.text(fmt.Sprintf("gradTile%d", k), "func(a *gradTile)",
-		fmt.Sprintf("computes, for t < %d and every lane o of 16,", k), "",
+		fmt.Sprintf("computes, for t < %d and every lane o of %d,", k, g.block), "",
 		"\tdw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]")
 	nv := g.vectors()
 	a := g.arg("a")
@@ -214,7 +217,7 @@ func (g *gen) gradTile(k int) {
 	each := func(f func(m Mem, v reg.VecVirtual)) {
 		g.MOVQ(at(a, gradDW), dw)
 		for i, v := range acc {
-			f(at(dw, i*g.lanes*4), v)
+			f(at(dw, (i/nv*block+i%nv*g.lanes)*4), v)
 		}
 	}
 	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
@@ -234,14 +237,7 @@ func (g *gen) gradTile(k int) {
 			g.VMOVUPS(at(dy, j*g.lanes*4), d[j])
 		}
 		for t := range k {
-			if g.lanes == 16 {
-				g.VFMADD231PS_BCST(at(x, 4*t), d[0], acc[t])
-				continue
-			}
-			v := g.vec()
-			g.VBROADCASTSS(at(x, 4*t), v)
-			g.VFMADD231PS(d[0], v, acc[2*t])
-			g.VFMADD231PS(d[1], v, acc[2*t+1])
+			g.product(at(x, 4*t), d, acc[t*nv:])
 		}
 		g.ADDQ(stepX, x)
 		g.ADDQ(stepDY, dy)

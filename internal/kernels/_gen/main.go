@@ -20,19 +20,27 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-const block = 16 // lanes of a channel block, as kernels.Block
+const block = 16 // lanes of a channel block and of a row of weights, as kernels.Block
 
 // isa is an instruction set: how many floats a vector has, and how wide the register tiles are.
 type isa struct {
 	name   string
 	lanes  int
-	pixels int // widest tile of the convolution
-	depth  int // deepest tile of the weight gradient
+	block  int  // lanes of a pixel
+	evex   bool // 32 registers and embedded broadcast
+	pixels int  // widest tile of the convolution
+	depth  int  // deepest tile of the weight gradient
 }
 
 var isas = []isa{
-	{name: "AVX2", lanes: 8, pixels: 6, depth: 6},
-	{name: "AVX512", lanes: 16, pixels: 28, depth: 28},
+	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6},
+	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28},
+}
+
+// narrow are the same for maps of 8 lanes.
+var narrow = []isa{
+	{name: "NarrowAVX2", lanes: 8, block: 8, pixels: 12, depth: 12},
+	{name: "NarrowAVX512", lanes: 8, block: 8, evex: true, pixels: 28, depth: 28},
 }
 
 // gen emits kernels for one instruction set.
@@ -43,8 +51,8 @@ type gen struct {
 	numbers map[string]operand.Mem // constants so far
 }
 
-// vectors is the number of vectors of a block.
-func (g *gen) vectors() int { return block / g.lanes }
+// vectors is the number of vectors of a pixel.
+func (g *gen) vectors() int { return g.block / g.lanes }
 
 // vec is a fresh vector register.
 func (g *gen) vec() reg.VecVirtual {
@@ -112,6 +120,13 @@ func main() {
 		g.flat()
 		g.winograd()
 	}
+	for _, i := range narrow {
+		g := &gen{c, i, types, map[string]operand.Mem{}}
+		g.convolution()
+		g.gradient()
+		g.maxPairs()
+		g.maxPairsBackward()
+	}
 	f, err := c.Result()
 	if err != nil {
 		log.Fatalf("%+v", err)
@@ -151,7 +166,7 @@ func declarations(f *ir.File, types map[string]string) []byte {
 		}
 		fmt.Fprintf(&b, "//\n//go:noescape\nfunc %s%s\n\n", fn.Name, signature)
 	}
-	for _, i := range isas {
+	for _, i := range append(isas, narrow...) {
 		choice(&b, "convTiles"+i.name, "p", "tile", i.pixels)
 		choice(&b, "gradTiles"+i.name, "k", "gradTile", i.depth)
 		fmt.Fprintf(&b, "const (\ntileWidth%s = %d\ngradDepth%s = %d\n)\n\n", i.name, i.pixels, i.name, i.depth)
@@ -162,13 +177,9 @@ func declarations(f *ir.File, types map[string]string) []byte {
 // choice is a switch and not a table of functions: a call through a variable would make its argument escape.
 func choice(b *bytes.Buffer, name, arg, typ string, most int) {
 	fmt.Fprintf(b, "// %s calls the routine for %s.\nfunc %s(%s int, a *%s) {\nswitch %s {\n", name, arg, name, arg, typ, arg)
-	base, level := strings.CutSuffix(name, "AVX512")
-	suffix := "AVX512"
-	if !level {
-		base, suffix = strings.TrimSuffix(name, "AVX2"), "AVX2"
-	}
+	base, suffix, _ := strings.Cut(name, "Tiles")
 	for i := 1; i <= most; i++ {
-		fmt.Fprintf(b, "case %d:\n%s%d%s(a)\n", i, strings.TrimSuffix(base, "s"), i, suffix)
+		fmt.Fprintf(b, "case %d:\n%sTile%d%s(a)\n", i, base, i, suffix)
 	}
 	fmt.Fprintf(b, "default:\npanic(\"kernels: no tile of this width\")\n}\n}\n\n")
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -56,7 +58,7 @@ func (g *gen) loop(n reg.Register, body func(), pointers ...reg.Register) {
 	g.Label("loop")
 	body()
 	for _, p := range pointers {
-		g.ADDQ(U32(block*4), p)
+		g.ADDQ(U32(g.block*4), p)
 	}
 	g.DECQ(n)
 	g.JNZ(LabelRef("loop"))
@@ -228,7 +230,7 @@ func (g *gen) normalizeBackward() {
 
 func (g *gen) maxPairs() {
 	g.text("maxPairs", "func(y, a, b *float32, n int)",
-		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.")
+		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of "+fmt.Sprint(g.block)+" lanes; NaN wins.")
 	p := g.args("y", "a", "b", "n")
 	// VMAXPS gives its second source when one is NaN. Both orders, or-ed, keep every NaN and else change nothing.
 	most := func(m Op, v reg.VecVirtual) {
@@ -242,9 +244,9 @@ func (g *gen) maxPairs() {
 		g.each(func(j, d int) {
 			v := g.vec()
 			g.VMOVUPS(at(p[1], d), v)
-			most(at(p[1], d+block*4), v)
+			most(at(p[1], d+g.block*4), v)
 			most(at(p[2], d), v)
-			most(at(p[2], d+block*4), v)
+			most(at(p[2], d+g.block*4), v)
 			g.VMOVUPS(v, at(p[0], d))
 		})
 	}, p[0], p[1], p[1], p[2], p[2])
@@ -252,18 +254,25 @@ func (g *gen) maxPairs() {
 }
 
 func (g *gen) maxPairsBackward() {
-	g.text("maxPairsBackward", "func(da, db, a, b, y, dy *float32, n int)",
+	g.text("maxPairsBackward", "func(da, db, a, b, y, dy *float32, n, relu int)",
 		"gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the others, for n",
-		"blocks of 16 lanes.")
-	p := g.args("da", "db", "a", "b", "y", "dy", "n")
+		fmt.Sprintf("blocks of %d lanes; with relu 1, only where y is positive.", g.block))
+	p := g.args("da", "db", "a", "b", "y", "dy", "n", "relu")
+	zero := g.vec()
+	g.zero(zero)
 	g.loop(p[6], func() {
 		g.each(func(j, d int) {
 			top, give := g.vec(), g.vec()
 			g.VMOVUPS(at(p[4], d), top)
 			g.VMOVUPS(at(p[5], d), give)
+			label := fmt.Sprint("all", j)
+			g.TESTQ(p[7], p[7])
+			g.JZ(LabelRef(label))
+			g.where(at(p[4], d), zero, give)
+			g.Label(label)
 			for i := range 4 {
 				taken := g.vec()
-				disp := d + i%2*block*4
+				disp := d + i%2*g.block*4
 				g.take(at(p[2+i/2], disp), top, give, taken)
 				g.VMOVUPS(taken, at(p[i/2], disp))
 			}
