@@ -13,13 +13,17 @@ import (
 type Difference struct {
 	MaxAbs float64 `json:"max_abs"` // largest |a-b|
 	MaxRel float64 `json:"max_rel"` // MaxAbs by the largest |b|
-	Scale  float64 `json:"-"`       // largest |b|
+	Scale  float64 `json:"scale"`   // largest |b|
 	Odd    int     `json:"odd"`     // elements of which one is NaN or infinite and the other is not the same
 }
 
-// Within says that nothing differs by more than tolerance, relative to the largest number when that is above 1.
+// Allowed is the largest MaxAbs that a tolerance lets pass: relative to the largest number when that is above 1, else
+// absolute.
+func (d Difference) Allowed(tolerance float64) float64 { return tolerance * math.Max(1, d.Scale) }
+
+// Within says that nothing differs by more than what tolerance allows.
 func (d Difference) Within(tolerance float64) bool {
-	return d.Odd == 0 && d.MaxAbs <= tolerance*math.Max(1, d.Scale)
+	return d.Odd == 0 && d.MaxAbs <= d.Allowed(tolerance)
 }
 
 // Add takes two tensors of one shape and type into account; another shape or type is an error.

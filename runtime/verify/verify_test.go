@@ -41,6 +41,12 @@ func TestDifference(t *testing.T) {
 			}
 		})
 	}
+	if got := (verify.Difference{Scale: 1000}).Allowed(1e-3); got != 1 {
+		t.Errorf("%g is allowed at 1000", got)
+	}
+	if got := (verify.Difference{Scale: 0.5}).Allowed(1e-3); got != 1e-3 {
+		t.Errorf("%g is allowed at 0.5", got)
+	}
 	var d verify.Difference
 	one := onnxio.Floats([]float32{1}, 1)
 	for _, bad := range []*onnxio.Tensor{nil, onnxio.Floats([]float32{1}, 1, 1), onnxio.Int64s([]int64{1}, 1)} {
