@@ -2,6 +2,7 @@
 """Races cnnkit against PyTorch, ONNX Runtime and OpenVINO. race.sh says how, and what the variables are."""
 import argparse
 import ctypes.util
+import importlib.util
 import json
 import os
 import platform
@@ -186,8 +187,15 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+# What PYTHON needs in each mode.
+MODULES = {'train': ['torch', 'torchvision'], 'infer': ['numpy', 'onnxruntime', 'openvino'], 'mnist': ['torch']}
+
+
 def main():
     args = arguments()
+    missing = {m for mode in args.modes for m in MODULES[mode] if importlib.util.find_spec(m) is None}
+    if missing:
+        sys.exit(f'{sys.executable} has no {", ".join(sorted(missing))}: set PYTHON, as testdata/race/race.sh says')
     path = os.environ.get('JSON', '')
     lines = open(path, 'a') if path else None
 
