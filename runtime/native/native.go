@@ -3,8 +3,9 @@ package native
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
-	"sync"
+	"runtime"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
@@ -16,28 +17,30 @@ type Options struct {
 	Threads int // 0: as many as the process may use
 }
 
-// maxShapes bounds the input shapes for which plans are kept.
-const maxShapes = 8
-
-// Backend runs one model. Plans are compiled when a shape is met for the first time, and a plan serves one Run at a
-// time; concurrent Runs of one shape get plans of their own, which share the weights.
+// Backend runs one model. A plan is compiled for the shapes of the inputs when they are met for the first time, and kept.
+// It serves one Run at a time; concurrent Runs get plans of their own, with arenas of their own, which share the weights.
 type Backend struct {
 	model   *onnxio.Model
+	inputs  []string
 	pool    *parallel.Pool
 	weights engine.Weights
-
-	mu    sync.Mutex
-	idle  map[string][]*engine.Plan
-	order []string // shapes by last use, oldest first
+	plans   cache
+	running chan struct{} // bounds the arenas in use: more Runs than processors only take memory
 }
 
-// Open prepares a model. It compiles nothing yet, except where every input shape is known.
+// Open prepares a model. It compiles a plan at once where every input shape is known, or is but for one symbol, the
+// batch, which is then 1: so the first Run of that shape takes no longer than the next, and an operator that is not
+// there is found early.
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
-	b := &Backend{model: m, pool: parallel.New(opt.Threads), idle: map[string][]*engine.Plan{}}
-	// A batch of one tells early whether every operator is there.
+	b := &Backend{model: m, pool: parallel.New(opt.Threads), running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
 	dims, open := map[string]int64{}, false
 	for _, in := range m.Graph.Inputs {
-		if in.Type == nil {
+		if m.Graph.Initializer(in.Name) != nil {
+			continue
+		}
+		b.inputs = append(b.inputs, in.Name)
+		if in.Type == nil || !in.Type.HasShape {
+			open = true
 			continue
 		}
 		for _, d := range in.Type.Shape {
@@ -46,7 +49,6 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 			}
 			open = open || d.Param == "" && d.Value < 0
 		}
-		open = open || !in.Type.HasShape
 	}
 	if open || len(dims) > 1 {
 		return b, nil // shapes that only the caller knows
@@ -56,76 +58,64 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 		b.pool.Close()
 		return nil, err
 	}
-	b.put(key(b.shapesOf(p)), p)
+	var shapes []byte
+	for _, v := range p.Inputs() {
+		shapes = appendLength(shapes, len(v.Type.Shape))
+		for _, d := range v.Type.Shape {
+			shapes = binary.AppendVarint(shapes, d.Value)
+		}
+	}
+	b.plans.put(string(shapes), p, p.ArenaBytes())
 	return b, nil
 }
 
-func (b *Backend) shapesOf(p *engine.Plan) map[string][]int64 {
-	out := map[string][]int64{}
-	for _, v := range p.Inputs() {
-		dims := make([]int64, len(v.Type.Shape))
-		for i, d := range v.Type.Shape {
-			dims[i] = d.Value
+func appendLength(shapes []byte, n int) []byte { return binary.AppendVarint(shapes, int64(n)) }
+
+// appendShapes encodes the shapes of all inputs, in the model's order, as a key for plans.
+func (b *Backend) appendShapes(to []byte, in map[string]*onnxio.Tensor) ([]byte, error) {
+	for _, name := range b.inputs {
+		t := in[name]
+		if t == nil {
+			return nil, fmt.Errorf("input %q is missing", name)
 		}
-		out[v.Name] = dims
+		to = appendLength(to, len(t.Dims))
+		for _, d := range t.Dims {
+			to = binary.AppendVarint(to, d)
+		}
 	}
-	return out
+	return to, nil
 }
 
-// key names the shapes of all inputs.
-func (b *Backend) keyOf(in map[string]*onnxio.Tensor) string {
-	shapes := map[string][]int64{}
-	for name, t := range in {
-		shapes[name] = t.Dims
-	}
-	return key(shapes)
-}
-
-func key(shapes map[string][]int64) string { return fmt.Sprint(shapes) } // maps print sorted
-
-// Run implements the session.
+// Run implements the session. When many Runs are under way it waits for one to end.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	k := b.keyOf(in)
-	p, err := b.take(k, in)
+	var space [64]byte
+	shapes, err := b.appendShapes(space[:0], in)
 	if err != nil {
 		return nil, err
 	}
-	defer b.put(k, p)
-	return p.Run(ctx, in)
+	select {
+	case b.running <- struct{}{}:
+		defer func() { <-b.running }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p := b.plans.take(shapes)
+	if p == nil {
+		if p, err = b.compile(in); err != nil {
+			return nil, err
+		}
+	}
+	out, err := p.Run(ctx, in)
+	b.plans.put(string(shapes), p, p.ArenaBytes())
+	return out, err
 }
 
-func (b *Backend) take(k string, in map[string]*onnxio.Tensor) (*engine.Plan, error) {
-	b.mu.Lock()
-	if plans := b.idle[k]; len(plans) > 0 {
-		p := plans[len(plans)-1]
-		b.idle[k] = plans[:len(plans)-1]
-		b.mu.Unlock()
-		return p, nil
-	}
-	b.mu.Unlock()
+func (b *Backend) compile(in map[string]*onnxio.Tensor) (*engine.Plan, error) {
 	shapes := map[string][]int64{}
 	for name, t := range in {
 		shapes[name] = t.Dims
 	}
 	return b.weights.Compile(b.model, engine.Options{Pool: b.pool, Shapes: shapes})
-}
-
-// put keeps a plan for the next Run of its shape and forgets the shape that was used longest ago.
-func (b *Backend) put(k string, p *engine.Plan) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.idle[k] = append(b.idle[k], p)
-	for i, o := range b.order {
-		if o == k {
-			b.order = append(b.order[:i], b.order[i+1:]...)
-			break
-		}
-	}
-	b.order = append(b.order, k)
-	if len(b.order) > maxShapes {
-		delete(b.idle, b.order[0])
-		b.order = b.order[1:]
-	}
 }
 
 // Close ends the workers.
