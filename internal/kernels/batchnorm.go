@@ -247,16 +247,20 @@ func (k *ChannelSum) Partial(chunk int, scratch, dy, mask []float32) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)
 	var sum [Block]float64
+	rows := max(1, 256/k.l.W) // in float32
 	for n := lo; n < hi; n++ {
-		for h := range k.l.H {
-			at, width := k.l.at(n, b, h, 0), k.l.W*k.l.Lanes
-			var positive []float32
-			if mask != nil {
-				positive = mask[at:][:width]
+		for first := 0; first < k.l.H; first += rows {
+			var part [2 * Block]float32
+			for h := first; h < min(first+rows, k.l.H); h++ {
+				at, width := k.l.at(n, b, h, 0), k.l.W*k.l.Lanes
+				if mask != nil {
+					k.row(&part, dy[at:][:width], mask[at:][:width])
+				} else {
+					k.row(&part, dy[at:][:width], nil)
+				}
 			}
-			row := k.row(dy[at:][:width], positive)
-			for o := range sum {
-				sum[o] += float64(row[o])
+			for o := range k.l.Lanes {
+				sum[o] += float64(part[o])
 			}
 		}
 	}
@@ -265,16 +269,14 @@ func (k *ChannelSum) Partial(chunk int, scratch, dy, mask []float32) {
 	}
 }
 
-// row sums the pixels of a row. Pixels of 8 lanes go in pairs.
-func (k *ChannelSum) row(x, mask []float32) (sum [Block]float32) {
+// row adds the pixels of a row to the first lanes of sum. Pixels of 8 lanes go in pairs.
+func (k *ChannelSum) row(sum *[2 * Block]float32, x, mask []float32) {
 	whole := len(x) &^ (Block - 1)
 	if mask == nil {
-		sumLanes(&sum, x[:whole])
+		sumLanes((*[Block]float32)(sum[:]), x[:whole])
 	} else {
-		var both [2 * Block]float32
 		var none [Block]float32
-		sumProducts(&both, x[:whole], x[:whole], mask[:whole], &none)
-		copy(sum[:], both[:])
+		sumProducts(sum, x[:whole], x[:whole], mask[:whole], &none)
 	}
 	if k.l.Lanes < Block {
 		for o := range narrowBlock {
@@ -287,7 +289,6 @@ func (k *ChannelSum) row(x, mask []float32) (sum [Block]float32) {
 			}
 		}
 	}
-	return sum
 }
 
 // sumLanesGo adds x[w*16+o] to sums[o].

@@ -32,6 +32,7 @@ type Conv struct {
 	ConvSpec
 	k       int   // rows of weights of one output block
 	runs    []run // of the forward pass, from the window's origin
+	trim    trim
 	back    []parity
 	backK   int
 	units   int // rows a forward unit has
@@ -47,6 +48,8 @@ type parity struct {
 	runs   []run
 	taps   [][2]int // (kh, kw) in the order of the flipped weights of one block of O
 	offset int      // of its weights in a block of C, in rows
+	top    int      // row of dy of the first tap, less the row of dx over the stride
+	trim   trim
 }
 
 // NewConv plans a convolution; an error says that these kernels do not cover it.
@@ -99,9 +102,40 @@ func (c *Conv) planForward() {
 			}
 		}
 	}
+	if x.Blocks() == 1 {
+		c.trim = newTrim(len(c.runs), c.k, c.KH, c.DilH)
+	}
 	perRow := c.Y.W * c.k * Block * 2
 	c.units = max(1, min(c.Y.H, 1_000_000/max(perRow, 1)))
 	c.forward = pieces(c.Y.N*c.Y.Blocks()*c.Y.H*perRow, c.forwardUnits())
+}
+
+// trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels: the runs and
+// the weights of a row follow one another.
+type trim struct {
+	rows     int // of the kernel; 0: nothing is left out
+	runs     int // of a row
+	weights  int // floats of a row
+	dilation int
+}
+
+func newTrim(runs, k, rows, dilation int) trim {
+	return trim{rows, runs / rows, k / rows * Block, dilation}
+}
+
+// inside keeps the rows that lie in [0, high) when the first lies at top. At least one is kept.
+func (t trim) inside(runs []run, w []float32, top, high int) ([]run, []float32) {
+	if t.rows < 2 || top >= 0 && top+(t.rows-1)*t.dilation < high {
+		return runs, w
+	}
+	lo, hi := 0, t.rows
+	for lo < hi-1 && top+lo*t.dilation < 0 {
+		lo++
+	}
+	for hi > lo+1 && top+(hi-1)*t.dilation >= high {
+		hi--
+	}
+	return runs[lo*t.runs : hi*t.runs], w[lo*t.weights : hi*t.weights]
 }
 
 // inner reports whether the output blocks of a stretch of rows come one after the other, so that the rows are read from
@@ -174,10 +208,12 @@ func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) 
 			a.bias = bias[ob*Block:][:Block]
 		}
 		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
+		weights := a.w
 		for h := first; h < last; h++ {
 			to := c.Y.at(n, ob, h, 0)
 			a.y = y[to:]
 			a.x = x[c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft):]
+			a.runs, a.w = c.trim.inside(c.runs, weights, h*c.StrideH-c.PadTop, c.X.H)
 			if residual != nil {
 				a.res = residual[to:]
 			}

@@ -47,6 +47,10 @@ func (c *Conv) planBackwardData() {
 					}
 				}
 			}
+			if dy.Blocks() == 1 && len(rows) > 1 {
+				p.top = rows[0].at
+				p.trim = newTrim(len(p.runs), len(p.taps)*dy.C, len(rows), rows[1].at-rows[0].at)
+			}
 			c.backK += len(p.taps) * dy.C
 			c.back = append(c.back, p)
 		}
@@ -130,8 +134,8 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu boo
 			if h >= last {
 				continue
 			}
-			a.runs = p.runs
-			a.w = flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
+			weights := flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
+			a.runs, a.w = p.trim.inside(p.runs, weights, s+p.top, c.DY.H)
 			a.y = dx[l.at(n, cb, h, p.w):]
 			a.x = dy[n*c.DY.image()+s*c.DY.row():]
 			rowOfTiles((l.W-p.w+c.StrideW-1)/c.StrideW, &a)

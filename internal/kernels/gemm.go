@@ -65,14 +65,23 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 	if bias != nil {
 		copy(first[:], bias[col:col+cols])
 	}
+	// A whole panel is summed where it belongs, a part of one in scratch.
+	y, stride, whole := sums, Block, cols == Block && g.K > 0
+	if whole {
+		y, stride = c[lo*g.N+col:], g.N
+	}
 	for k := 0; k < g.K || k == 0; k += most {
 		deep := min(most, g.K-k)
 		g.packB(packed, b, k, deep, col, cols)
-		t := tile{y: sums, w: packed[:deep*Block], runs: []run{{0, deep}}, yStride: Block}
+		t := tile{y: y, w: packed[:deep*Block], runs: []run{{0, deep}}, yStride: stride}
 		if k == 0 {
 			t.bias = first[:]
-		} else {
-			t.res = sums
+		}
+		if k > 0 || accumulate && whole {
+			t.res = y
+		}
+		if k+most >= g.K && whole {
+			t.relu = flag(relu)
 		}
 		if g.packs() {
 			g.packA(rowsOfA, a, k, deep, lo, hi)
@@ -84,6 +93,9 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 		if g.K == 0 {
 			break
 		}
+	}
+	if whole {
+		return
 	}
 	for r := lo; r < hi; r++ {
 		to, from := c[r*g.N+col:][:cols], sums[(r-lo)*Block:][:cols]

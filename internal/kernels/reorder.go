@@ -16,6 +16,22 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 	channels := l.real(b)
 	area := l.H * l.W
 	src := nchw[(n*l.C+b*l.Lanes)*area:]
+	if l.Lanes < narrowBlock { // the halo is a few floats at a time: all at once is faster
+		clear(dst[n*l.image():][:l.image()])
+		for h := range l.H {
+			row := dst[l.at(n, b, h, 0):][:l.W*l.Lanes]
+			if l.Lanes == 1 {
+				copy(row, src[h*l.W:])
+				continue
+			}
+			for c := range channels {
+				for w, v := range src[c*area+h*l.W:][:l.W] {
+					row[w*l.Lanes+c] = v
+				}
+			}
+		}
+		return
+	}
 	for h := range l.H {
 		row := dst[l.at(n, b, h, 0):][:l.W*l.Lanes]
 		if channels < l.Lanes {
@@ -23,10 +39,6 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 		}
 		if l.Lanes == Block {
 			gather(row, src[h*l.W:], area, l.W, channels)
-			continue
-		}
-		if l.Lanes == 1 {
-			copy(row, src[h*l.W:])
 			continue
 		}
 		for c := range channels {
