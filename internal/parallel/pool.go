@@ -8,9 +8,13 @@ import (
 	"time"
 )
 
-// spinTime is how long a thread polls before it gives its core away: a worker for the next region, the caller for a
-// late chunk. Waking a parked worker costs about as much, a poll less than a microsecond.
-const spinTime = 50 * time.Microsecond
+const (
+	// spinTime is how long a worker polls for the next region before it parks. Waking it costs more, but a worker that
+	// polls takes the core from other processes, whose turn then comes in the middle of a chunk.
+	spinTime = 30 * time.Microsecond
+	// patience is how long the caller polls for the chunks of others, beyond the time of two chunks.
+	patience = 20 * time.Microsecond
+)
 
 // Pool is a fixed set of workers: the calling goroutine and Threads()-1 others. It is safe for concurrent use; regions
 // of different callers run one after the other.
@@ -20,7 +24,6 @@ type Pool struct {
 	workers []*worker
 	closed  atomic.Bool
 	failed  atomic.Pointer[chunkPanic] // of a worker in the open region
-	help    account
 
 	f        func(chunk, worker int) // of the open region
 	own      int                     // chunks of the open region the caller took
@@ -97,7 +100,7 @@ type Region struct{ p *Pool }
 // Threads(); no two concurrent calls get the same. A panic of f ends the region and is passed on to the caller.
 func (r Region) Run(chunks int, f func(chunk, worker int)) {
 	p := r.p
-	if chunks <= 1 || len(p.workers) == 0 || p.help.suspended() {
+	if chunks <= 1 || len(p.workers) == 0 {
 		for c := range chunks {
 			f(c, 0)
 		}
@@ -114,15 +117,8 @@ func (r Region) Run(chunks int, f func(chunk, worker int)) {
 	}
 	p.claimFront(chunks)
 	p.finished += int64(chunks - p.own)
-	if p.own > 0 && p.done.Load() != p.finished {
-		idle := now()
-		chunk := (idle - start) / time.Duration(p.own)
-		p.join(idle, chunk)
-		end := now()
-		saved := chunk * time.Duration(chunks-p.own)
-		p.help.add(saved, end-idle, chunk, end, len(p.workers))
-	} else {
-		p.join(start, 0)
+	if p.done.Load() != p.finished {
+		p.join(start)
 	}
 	p.f = nil
 	if e := p.failed.Swap(nil); e != nil {
@@ -137,7 +133,7 @@ func (p *Pool) claimFront(chunks int) {
 		if !ended {
 			p.own += p.drain()
 			p.finished += int64(chunks - p.own)
-			p.join(now(), 0)
+			p.join(now())
 			p.f = nil
 			p.failed.Store(nil)
 		}
@@ -186,16 +182,22 @@ func (p *Pool) drain() int {
 	return int(s&0xffffffff) - int(s>>32)
 }
 
-// join waits for the chunks the workers have claimed. After the time of two chunks somebody has taken a worker's core:
-// the caller then sleeps, for the system to let the worker run on the core that becomes free.
-func (p *Pool) join(start, chunk time.Duration) {
-	patience := spinTime + min(2*chunk, time.Millisecond)
+// join waits for the chunks the workers have claimed in the region that began at start. When one takes the time of
+// more than two chunks of the caller's, somebody has taken the worker's core: the caller then sleeps, for the system to
+// let the worker run on the core that becomes free.
+func (p *Pool) join(start time.Duration) {
+	idle := now()
+	end := idle + patience + min(2*(idle-start)/time.Duration(max(p.own, 1)), time.Millisecond)
 	for polls := 1; p.done.Load() != p.finished; polls++ {
-		if pause(); polls%64 == 0 && now()-start > patience {
+		if pause(); polls%64 == 0 && now() > end {
 			nap()
 		}
 	}
 }
+
+var epoch = time.Now()
+
+func now() time.Duration { return time.Since(epoch) }
 
 func (p *Pool) work(w *worker, index int) {
 	defer close(w.done)
