@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	goruntime "runtime"
 	"slices"
 	"strconv"
@@ -16,8 +17,9 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// winograd is the engine's switch for Winograd convolutions. The engine has none yet; once it has, this points at it.
-var winograd = new(bool)
+// winogradSwitch is the environment variable that keeps the native engine from Winograd's method when it is "off". It
+// reaches sessions, too, which have no option for it.
+const winogradSwitch = "CNNKIT_WINOGRAD"
 
 // measurement is one line of the report: the fields that the scripts for other engines print, too.
 type measurement struct {
@@ -77,18 +79,21 @@ func benchFlags(more ...cli.Flag) []cli.Flag {
 		&cli.Float64Flag{Name: "seconds", Aliases: []string{"time"}, Value: 1, Usage: "length of a window"},
 		&cli.BoolFlag{Name: "per-op", Usage: "time each step of the native engine's plan"},
 		&cli.StringFlag{Name: "trace", Usage: "write the steps' mean times as Chrome trace events to `FILE`"},
-		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct"},
+		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct (as " + winogradSwitch + "=off does)"},
 		threadsFlag(), &cli.BoolFlag{Name: "json", Usage: "print one line of JSON a measurement"})
 }
 
 // bench is one call of the verb: how to measure and where the report goes.
 type bench struct {
 	*cli.Context
-	threads int
-	titled  bool // the table has its header
-	trace   chromeTrace
+	threads  int
+	winograd bool
+	titled   bool // the table has its header
+	trace    chromeTrace
+	end      func()
 }
 
+// newBench reads the flags. The caller defers end.
 func newBench(c *cli.Context) (*bench, error) {
 	n, err := threads(c)
 	if err != nil {
@@ -97,10 +102,16 @@ func newBench(c *cli.Context) (*bench, error) {
 	if n == 0 {
 		n = goruntime.GOMAXPROCS(0)
 	}
-	if c.Bool("no-winograd") {
-		*winograd = false
+	end := func() {}
+	if old, set := os.LookupEnv(winogradSwitch); c.Bool("no-winograd") {
+		os.Setenv(winogradSwitch, "off")
+		end = func() {
+			if os.Unsetenv(winogradSwitch); set {
+				os.Setenv(winogradSwitch, old)
+			}
+		}
 	}
-	return &bench{Context: c, threads: n}, nil
+	return &bench{Context: c, threads: n, winograd: os.Getenv(winogradSwitch) != "off", end: end}, nil
 }
 
 // perStep says that steps are to be timed, not calls.
@@ -118,7 +129,7 @@ func (b *bench) close() error {
 func (b *bench) row(what, name string, batch int, engine string) measurement {
 	m := measurement{What: what, Case: name, Batch: batch, Threads: b.threads, Engine: engine}
 	if engine == "native" {
-		m.Level, m.Winograd = kernels.Level(), winograd
+		m.Level, m.Winograd = kernels.Level(), &b.winograd
 	}
 	return m
 }

@@ -21,6 +21,7 @@ func benchInfer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer b.end()
 	batches, err := ints("batch", c.String("batch"))
 	if err != nil {
 		return err

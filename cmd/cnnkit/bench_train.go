@@ -22,6 +22,7 @@ func benchTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer b.end()
 	batches, err := ints("batch", c.String("batch"))
 	if err != nil {
 		return err
