@@ -1,6 +1,7 @@
 // Package ort runs models with ONNX Runtime, through github.com/yalue/onnxruntime_go. Use it through package runtime.
 //
-// The library is looked for in CNNKIT_ORT_LIB, then where package runtime/install puts it.
+// The library is looked for in CNNKIT_ORT_LIB, then where package runtime/install puts it. Its telemetry is turned off,
+// unless the environment variable ORT_DISABLE_TELEMETRY says 0.
 package ort
 
 import (

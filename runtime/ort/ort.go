@@ -24,6 +24,7 @@ var environment = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
+	quiet()
 	onnxruntime.SetSharedLibraryPath(path)
 	if err := onnxruntime.InitializeEnvironment(onnxruntime.WithLogLevelError()); err != nil {
 		reason := err.Error()
@@ -32,8 +33,19 @@ var environment = sync.OnceValue(func() error {
 		}
 		return &MissingError{"ONNX Runtime", reason, howToInstall}
 	}
+	if os.Getenv("ORT_DISABLE_TELEMETRY") != "0" {
+		_ = onnxruntime.DisableTelemetry() // older versions, on Windows
+	}
 	return nil
 })
+
+// quiet keeps ONNX Runtime from reporting to its makers: from version 1.29 on its official builds do so on every system,
+// with the names of model files and graphs, unless this variable is set when the library is loaded. Who sets it decides.
+func quiet() {
+	if _, set := os.LookupEnv("ORT_DISABLE_TELEMETRY"); !set {
+		_ = os.Setenv("ORT_DISABLE_TELEMETRY", "1") // with cgo, C's environment too
+	}
+}
 
 // Available says why ONNX Runtime cannot be used; nil when it can. The library is loaded once in the life of a process.
 func Available() error { return environment() }

@@ -6,6 +6,7 @@
 # PYTHON needs onnxruntime and numpy. When its package holds a shared library, that is the one that cnnkit loads too, so
 # that both sides run the same version; otherwise it is cnnkit's own, and the versions may differ.
 set -eu
+export ORT_DISABLE_TELEMETRY=1
 python=${PYTHON:-python3}
 rounds=${1:-60}
 cd "$(dirname "$0")/../.."
