@@ -7,7 +7,7 @@ import "github.com/cnnkit/cnnkit/internal/ops"
 //	Conv, ConvTranspose, Gemm + Relu
 //	Conv + Add(residual) [+ Relu]
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
-//	ReluGrad into the BatchNormalizationGrad that reads it
+//	ReluGrad into the BatchNormalizationGrad that reads it, or into the convolution that made its input
 //	MaxPoolGrad + ReluGrad, where the pool's input is the ReLU's output
 //	ConvGradBias of a MaxPoolGrad's output: the sum is taken of what goes into the pool's gradient
 //
@@ -46,7 +46,7 @@ func fuseBias(o *op) {
 // fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y: where the maximum is
 // positive, so is the pixel that it came from.
 func fusePool(g *graph, o *op) {
-	if !o.is(ops.GradDomain, "ReluGrad") {
+	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil {
 		return
 	}
 	p := o.in[0].producer
@@ -119,9 +119,19 @@ func (g *graph) before(v *value, o *op) bool {
 	return false
 }
 
-// fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx.
+// fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx, or into the convolution (a
+// gradient's, or the gradient of a transposed one) whose output dy is.
 func fuseMask(g *graph, o *op) {
-	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0].output || len(o.out[0].users) != 1 || !o.out[0].isFloat4() {
+	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil || !o.out[0].isFloat4() {
+		return
+	}
+	if p := o.in[0].producer; p != nil && (p.is("", "Conv") || p.is(ops.GradDomain, "ConvGradInput")) && fastConv(p) &&
+		!p.relu && p.residual == nil && p.mask == nil && !o.in[0].output && len(o.in[0].users) == 1 && g.before(o.in[1], p) {
+		p.mask = o.in[1]
+		g.take(p, o)
+		return
+	}
+	if o.out[0].output || len(o.out[0].users) != 1 {
 		return
 	}
 	next := o.out[0].users[0]

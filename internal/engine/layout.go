@@ -238,11 +238,12 @@ func (l *layouts) needs(o *op) {
 		switch o.node.OpType {
 		case "Conv":
 			l.need(o.in[0], hx)
-			l.same(o.out[0], o.residual)
+			l.same(o.out[0], o.residual, o.mask)
 		case "ConvGradWeight":
 			l.need(o.in[0], hx)
 		default:
 			l.need(o.in[0], hy)
+			l.same(o.out[0], o.residual, o.mask)
 		}
 		return
 	}

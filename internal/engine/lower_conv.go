@@ -74,6 +74,11 @@ func flip(packed []float32, c *kernels.Conv) []float32 {
 	return dst
 }
 
+// epilogue is what was fused into a convolution.
+func (o *op) epilogue(bias *value) kernels.Epilogue {
+	return kernels.Epilogue{Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu}
+}
+
 // convForward lowers Conv, with what was fused into it.
 func (l *lowering) convForward(o *op) (bool, error) {
 	if o.out[0].layout == nil {
@@ -91,10 +96,10 @@ func (l *lowering) convForward(o *op) (bool, error) {
 	}
 	w := l.packed(o.in[1], form)
 	bufs := []*buffer{l.of(o.in[0]), w, l.of(o.out[0])}
-	bufs = append(bufs, l.all(bias, o.residual)...)
+	bufs = append(bufs, l.all(bias, o.residual, o.mask)...)
 	s := l.add("conv "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
-		y, x, b, r, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.residual.f(), o.relu
-		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, b, r, relu) }
+		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
+		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, e) }
 	})
 	s.flops = convFLOPs(o)
 	return true, nil
@@ -116,10 +121,10 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		return true, nil
 	}
 	flipped := l.flipped(o.in[1], c, form)
-	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias)...)
+	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
 	s := l.add("conv backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
-		dx, dy, b, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.relu
-		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, b, relu) }
+		dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
+		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, e) }
 	})
 	s.flops = convFLOPs(o)
 	return true, nil

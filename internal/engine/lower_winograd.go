@@ -53,11 +53,11 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 // winogradPass appends a convolution from transformed weights, with what was fused into it.
 func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, u *buffer, bias *value) {
 	scratch, per := l.perWorker(pass.Scratch())
-	bufs := append([]*buffer{l.of(o.in[0]), u, scratch, l.of(o.out[0])}, l.all(bias, o.residual)...)
+	bufs := append([]*buffer{l.of(o.in[0]), u, scratch, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
 	s := l.add(name+" "+kernels.Level(), pass.Chunks(), bufs, func() func(int, int) {
-		y, x, b, r, relu := o.out[0].f(), o.in[0].f(), bias.f(), o.residual.f(), o.relu
+		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, worker int) {
-			pass.Run(chunk, scratch.data[worker*per:][:per], y, x, u.data, b, r, relu)
+			pass.Run(chunk, scratch.data[worker*per:][:per], y, x, u.data, e)
 		}
 	})
 	s.flops = convFLOPs(o)

@@ -56,9 +56,9 @@ func benchConv(b *testing.B, c convCase) {
 			gflops(b, flops)
 		})
 	}
-	run("forward", k.ForwardChunks(), func(i int) { k.Forward(i, y, x, w, nil, nil, false) })
+	run("forward", k.ForwardChunks(), func(i int) { k.Forward(i, y, x, w, Epilogue{}) })
 	if !c.small {
-		run("data", k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, nil, false) })
+		run("data", k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, Epilogue{}) })
 	}
 	run("weights", k.BackwardWeightsChunks(), func(i int) { k.BackwardWeights(i, scratch, x, dy) })
 	if c.kh != 3 || c.sh != 1 || c.small {
@@ -67,7 +67,7 @@ func benchConv(b *testing.B, c convCase) {
 	p := planWinograd(k)
 	pass := func(name string, p *WinogradPass, y, x, w []float32) {
 		scratch, u := AlignedSlice(p.Scratch()), AlignedSlice(p.WeightSize())
-		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, nil, nil, false) })
+		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, Epilogue{}) })
 		run("winograd-"+name+"-u", p.TransformChunks(), func(i int) { p.Transform(i, scratch, u, w) })
 	}
 	pass("forward", p.Forward, y, x, w)

@@ -191,21 +191,18 @@ func (c *Conv) eachWeight(f func(packed, plain int)) {
 // ForwardChunks is the number of chunks of Forward.
 func (c *Conv) ForwardChunks() int { return c.forward }
 
-// Forward computes a part of y = conv(x, w) + bias + residual, with ReLU when relu is set. bias is nil or padded with
-// zeros to a multiple of 16, residual nil or of y's layout.
-func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) {
+// Forward computes a part of y = conv(x, w).
+func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
 	inside := inner(c.X, c.WeightSize())
-	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow()}
-	if relu {
-		a.relu = 1
-	}
+	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act()}
+	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, ob, part := unit(u, c.Y.Blocks(), perPlane, inside)
 		a.w = w[ob*c.k*Block:][:c.k*Block]
-		if bias != nil {
-			a.bias = bias[ob*Block:][:Block]
+		if e.Bias != nil {
+			a.bias = e.Bias[ob*Block:][:Block]
 		}
 		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
 		weights := a.w
@@ -214,8 +211,8 @@ func (c *Conv) Forward(chunk int, y, x, w, bias, residual []float32, relu bool) 
 			a.y = y[to:]
 			a.x = x[c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft):]
 			a.runs, a.w = c.trim.inside(c.runs, weights, h*c.StrideH-c.PadTop, c.X.H)
-			if residual != nil {
-				a.res = residual[to:]
+			if beside != nil {
+				a.res = beside[to:]
 			}
 			rowOfTiles(c.Y.W, &a)
 		}

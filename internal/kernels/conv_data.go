@@ -110,22 +110,20 @@ func transposeGo(dst, src []float32, rows, cols int) {
 func (c *Conv) BackwardDataChunks() int { return c.data }
 
 // BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights. It is
-// the forward pass of a transposed convolution too: bias (nil or padded to a multiple of 16) and relu serve that.
-func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu bool) {
+// the forward pass of a transposed convolution too.
+func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 	if c.DY.Halo < c.need {
 		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d", c.need, c.DY.Halo))
 	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
 	inside := inner(c.DY, c.FlipSize())
-	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow()}
-	if relu {
-		a.relu = 1
-	}
+	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act()}
+	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, cb, s := unit(u, l.Blocks(), c.dataRows(), inside)
-		if bias != nil {
-			a.bias = bias[cb*Block:][:Block]
+		if e.Bias != nil {
+			a.bias = e.Bias[cb*Block:][:Block]
 		}
 		first, last := s*c.StrideH, min(l.H, (s+1)*c.StrideH)
 		for i := range c.back {
@@ -136,7 +134,11 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped, bias []float32, relu boo
 			}
 			weights := flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
 			a.runs, a.w = p.trim.inside(p.runs, weights, s+p.top, c.DY.H)
-			a.y = dx[l.at(n, cb, h, p.w):]
+			to := l.at(n, cb, h, p.w)
+			a.y = dx[to:]
+			if beside != nil {
+				a.res = beside[to:]
+			}
 			a.x = dy[n*c.DY.image()+s*c.DY.row():]
 			rowOfTiles((l.W-p.w+c.StrideW-1)/c.StrideW, &a)
 		}

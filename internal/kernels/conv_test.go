@@ -137,7 +137,7 @@ func checkConv(t *testing.T, c convCase, r *rand.Rand) {
 
 	out := guard(s.Y.Size())
 	for i := range k.ForwardChunks() {
-		k.Forward(i, out.s, bx, packed, nil, nil, false)
+		k.Forward(i, out.s, bx, packed, Epilogue{})
 	}
 	out.intact(t, "y")
 	zeroElsewhere(t, "y", s.Y, out.s)
@@ -150,7 +150,7 @@ func checkConv(t *testing.T, c convCase, r *rand.Rand) {
 			k.Flip(i, flipped, packed)
 		}
 		for i := range k.BackwardDataChunks() {
-			k.BackwardData(i, out.s, bdy, flipped, nil, false)
+			k.BackwardData(i, out.s, bdy, flipped, Epilogue{})
 		}
 		out.intact(t, "dx")
 		zeroElsewhere(t, "dx", s.DX, out.s)
@@ -178,7 +178,7 @@ func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wi
 	out := guard(k.Y.Size())
 	bres := toBlocked(k.Y, res)
 	for i := range k.ForwardChunks() {
-		k.Forward(i, out.s, bx, packed, bias, bres, true)
+		k.Forward(i, out.s, bx, packed, Epilogue{Bias: bias, Residual: bres, ReLU: true})
 	}
 	want, m := make([]float64, len(y.v)), make([]float64, len(y.v))
 	area := k.Y.H * k.Y.W
@@ -189,6 +189,15 @@ func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wi
 	out.intact(t, "y with epilogue")
 	zeroElsewhere(t, "y with epilogue", k.Y, out.s)
 	same(t, "y with epilogue", toPlain(k.Y, out.s), want, m)
+	for i := range k.ForwardChunks() {
+		k.Forward(i, out.s, bx, packed, Epilogue{Mask: bres})
+	}
+	for i := range want {
+		if want[i], m[i] = y.v[i], y.m[i]; !(res[i] > 0) {
+			want[i] = 0
+		}
+	}
+	same(t, "masked y", toPlain(k.Y, out.s), want, m)
 }
 
 func TestConv(t *testing.T) {
@@ -256,7 +265,7 @@ func TestConvTransposed(t *testing.T) {
 		}
 		out := guard(s.DX.Size())
 		for i := range k.BackwardDataChunks() {
-			k.BackwardData(i, out.s, toBlocked(s.DY, dy), flipped, bias, true)
+			k.BackwardData(i, out.s, toBlocked(s.DY, dy), flipped, Epilogue{Bias: bias, ReLU: true})
 		}
 		for i := range dx.v {
 			b := float64(bias[i/(c.h*c.w)%c.c])
@@ -277,9 +286,9 @@ func TestConvAllocations(t *testing.T) {
 		}
 		x, y, w, f := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(k.WeightSize()), AlignedSlice(k.FlipSize())
 		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
-		noAllocations(t, "Forward", func() { k.Forward(0, y, x, w, nil, nil, true) })
+		noAllocations(t, "Forward", func() { k.Forward(0, y, x, w, Epilogue{ReLU: true}) })
 		noAllocations(t, "Flip", func() { k.Flip(0, f, w) })
-		noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx, dy, f, nil, false) })
+		noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx, dy, f, Epilogue{}) })
 		noAllocations(t, "BackwardWeights", func() { k.BackwardWeights(0, scratch, x, dy) })
 		noAllocations(t, "ReduceWeights", func() { k.ReduceWeights(0, w, scratch) })
 	})

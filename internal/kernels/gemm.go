@@ -81,7 +81,7 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 			t.res = y
 		}
 		if k+most >= g.K && whole {
-			t.relu = flag(relu)
+			t.act = Epilogue{ReLU: relu}.act()
 		}
 		if g.packs() {
 			g.packA(rowsOfA, a, k, deep, lo, hi)

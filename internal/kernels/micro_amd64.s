@@ -89,7 +89,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y2, Y2, Y2
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -100,9 +103,17 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y2, Y2, Y2
 	VMAXPS Y2, Y0, Y0
 	VMAXPS Y2, Y1, Y1
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y2, Y3
+	VANDPS Y3, Y0, Y0
+	VCMPPS $0x11, 32(BX), Y2, Y2
+	VANDPS Y2, Y1, Y1
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -222,7 +233,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y4, Y4, Y4
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -236,11 +250,24 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y4, Y4, Y4
 	VMAXPS Y4, Y0, Y0
 	VMAXPS Y4, Y1, Y1
 	VMAXPS Y4, Y2, Y2
 	VMAXPS Y4, Y3, Y3
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y4, Y5
+	VANDPS Y5, Y0, Y0
+	VCMPPS $0x11, 32(BX), Y4, Y5
+	VANDPS Y5, Y1, Y1
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y4, Y5
+	VANDPS Y5, Y2, Y2
+	VCMPPS $0x11, 32(BX), Y4, Y4
+	VANDPS Y4, Y3, Y3
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -382,7 +409,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y6, Y6, Y6
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -399,13 +429,31 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y6, Y6, Y6
 	VMAXPS Y6, Y0, Y0
 	VMAXPS Y6, Y1, Y1
 	VMAXPS Y6, Y2, Y2
 	VMAXPS Y6, Y3, Y3
 	VMAXPS Y6, Y4, Y4
 	VMAXPS Y6, Y5, Y5
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y0, Y0
+	VCMPPS $0x11, 32(BX), Y6, Y7
+	VANDPS Y7, Y1, Y1
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y2, Y2
+	VCMPPS $0x11, 32(BX), Y6, Y7
+	VANDPS Y7, Y3, Y3
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y4, Y4
+	VCMPPS $0x11, 32(BX), Y6, Y6
+	VANDPS Y6, Y5, Y5
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -569,7 +617,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VXORPS Y8, Y8, Y8
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -589,7 +640,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y8, Y8, Y8
 	VMAXPS Y8, Y0, Y0
 	VMAXPS Y8, Y1, Y1
 	VMAXPS Y8, Y2, Y2
@@ -598,6 +648,30 @@ clip:
 	VMAXPS Y8, Y5, Y5
 	VMAXPS Y8, Y6, Y6
 	VMAXPS Y8, Y7, Y7
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y0, Y0
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y2, Y2
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y3, Y3
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y4, Y4
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y5, Y5
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y6, Y6
+	VCMPPS $0x11, 32(SI), Y8, Y8
+	VANDPS Y8, Y7, Y7
+	ADDQ   BX, SI
+	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -783,7 +857,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VXORPS Y10, Y10, Y10
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -806,7 +883,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y10, Y10, Y10
 	VMAXPS Y10, Y0, Y0
 	VMAXPS Y10, Y1, Y1
 	VMAXPS Y10, Y2, Y2
@@ -817,6 +893,35 @@ clip:
 	VMAXPS Y10, Y7, Y7
 	VMAXPS Y10, Y8, Y8
 	VMAXPS Y10, Y9, Y9
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y0, Y0
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y2, Y2
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y3, Y3
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y4, Y4
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y5, Y5
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y6, Y6
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y7, Y7
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y8, Y8
+	VCMPPS $0x11, 32(SI), Y10, Y10
+	VANDPS Y10, Y9, Y9
+	ADDQ   BX, SI
+	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -1024,7 +1129,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y12, Y12, Y12
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -1050,7 +1158,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y12, Y12, Y12
 	VMAXPS Y12, Y0, Y0
 	VMAXPS Y12, Y1, Y1
 	VMAXPS Y12, Y2, Y2
@@ -1063,6 +1170,40 @@ clip:
 	VMAXPS Y12, Y9, Y9
 	VMAXPS Y12, Y10, Y10
 	VMAXPS Y12, Y11, Y11
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y0, Y0
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y2, Y2
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y4, Y4
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y6, Y6
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y8, Y8
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y9, Y9
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y10, Y10
+	VCMPPS $0x11, 32(DI), Y12, Y12
+	VANDPS Y12, Y11, Y11
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -4178,11 +4319,14 @@ tile:
 	VADDPS      Y1, Y5, Y5
 
 biased0_0:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_0
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_0
 	VADDPS (R12), Y0, Y0
 	VADDPS 64(R12), Y4, Y4
 	VADDPS 128(R12), Y7, Y7
@@ -4190,14 +4334,24 @@ biased0_0:
 
 added0_0:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_0
-	VXORPS Y1, Y1, Y1
+	JE     store0_0
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store0_0
 
-clipped0_0:
+mask0_0:
+	VCMPPS $0x11, (R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 64(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 128(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 192(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store0_0:
 	VMOVUPS     Y0, (BX)
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
@@ -4233,11 +4387,14 @@ clipped0_0:
 	VADDPS      Y1, Y5, Y5
 
 biased0_1:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_1
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_1
 	VADDPS (R12), Y0, Y0
 	VADDPS 64(R12), Y4, Y4
 	VADDPS 128(R12), Y7, Y7
@@ -4245,14 +4402,24 @@ biased0_1:
 
 added0_1:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_1
-	VXORPS Y1, Y1, Y1
+	JE     store0_1
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store0_1
 
-clipped0_1:
+mask0_1:
+	VCMPPS $0x11, (R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 64(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 128(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 192(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store0_1:
 	VMOVUPS     Y0, (BX)
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
@@ -4288,11 +4455,14 @@ clipped0_1:
 	VADDPS      Y1, Y5, Y5
 
 biased0_2:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_2
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_2
 	VADDPS (R12), Y0, Y0
 	VADDPS 64(R12), Y4, Y4
 	VADDPS 128(R12), Y7, Y7
@@ -4300,14 +4470,24 @@ biased0_2:
 
 added0_2:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_2
-	VXORPS Y1, Y1, Y1
+	JE     store0_2
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store0_2
 
-clipped0_2:
+mask0_2:
+	VCMPPS $0x11, (R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 64(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 128(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 192(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store0_2:
 	VMOVUPS     Y0, (BX)
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
@@ -4343,11 +4523,14 @@ clipped0_2:
 	VADDPS      Y1, Y5, Y5
 
 biased0_3:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_3
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_3
 	VADDPS (R12), Y0, Y0
 	VADDPS 64(R12), Y4, Y4
 	VADDPS 128(R12), Y7, Y7
@@ -4355,14 +4538,24 @@ biased0_3:
 
 added0_3:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_3
-	VXORPS Y1, Y1, Y1
+	JE     store0_3
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store0_3
 
-clipped0_3:
+mask0_3:
+	VCMPPS $0x11, (R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 64(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 128(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 192(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store0_3:
 	VMOVUPS     Y0, (BX)
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
@@ -4548,11 +4741,14 @@ clipped0_3:
 	VADDPS      Y1, Y5, Y5
 
 biased32_0:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added32_0
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask32_0
 	VADDPS 32(R12), Y0, Y0
 	VADDPS 96(R12), Y4, Y4
 	VADDPS 160(R12), Y7, Y7
@@ -4560,14 +4756,24 @@ biased32_0:
 
 added32_0:
 	CMPQ   152(AX), $0x00
-	JE     clipped32_0
-	VXORPS Y1, Y1, Y1
+	JE     store32_0
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store32_0
 
-clipped32_0:
+mask32_0:
+	VCMPPS $0x11, 32(R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 96(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 160(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 224(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store32_0:
 	VMOVUPS     Y0, 32(BX)
 	VMOVUPS     Y4, 96(BX)
 	VMOVUPS     Y7, 160(BX)
@@ -4603,11 +4809,14 @@ clipped32_0:
 	VADDPS      Y1, Y5, Y5
 
 biased32_1:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added32_1
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask32_1
 	VADDPS 32(R12), Y0, Y0
 	VADDPS 96(R12), Y4, Y4
 	VADDPS 160(R12), Y7, Y7
@@ -4615,14 +4824,24 @@ biased32_1:
 
 added32_1:
 	CMPQ   152(AX), $0x00
-	JE     clipped32_1
-	VXORPS Y1, Y1, Y1
+	JE     store32_1
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store32_1
 
-clipped32_1:
+mask32_1:
+	VCMPPS $0x11, 32(R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 96(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 160(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 224(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store32_1:
 	VMOVUPS     Y0, 32(BX)
 	VMOVUPS     Y4, 96(BX)
 	VMOVUPS     Y7, 160(BX)
@@ -4658,11 +4877,14 @@ clipped32_1:
 	VADDPS      Y1, Y5, Y5
 
 biased32_2:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added32_2
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask32_2
 	VADDPS 32(R12), Y0, Y0
 	VADDPS 96(R12), Y4, Y4
 	VADDPS 160(R12), Y7, Y7
@@ -4670,14 +4892,24 @@ biased32_2:
 
 added32_2:
 	CMPQ   152(AX), $0x00
-	JE     clipped32_2
-	VXORPS Y1, Y1, Y1
+	JE     store32_2
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store32_2
 
-clipped32_2:
+mask32_2:
+	VCMPPS $0x11, 32(R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 96(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 160(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 224(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store32_2:
 	VMOVUPS     Y0, 32(BX)
 	VMOVUPS     Y4, 96(BX)
 	VMOVUPS     Y7, 160(BX)
@@ -4713,11 +4945,14 @@ clipped32_2:
 	VADDPS      Y1, Y5, Y5
 
 biased32_3:
+	VXORPS Y1, Y1, Y1
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added32_3
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask32_3
 	VADDPS 32(R12), Y0, Y0
 	VADDPS 96(R12), Y4, Y4
 	VADDPS 160(R12), Y7, Y7
@@ -4725,14 +4960,24 @@ biased32_3:
 
 added32_3:
 	CMPQ   152(AX), $0x00
-	JE     clipped32_3
-	VXORPS Y1, Y1, Y1
+	JE     store32_3
 	VMAXPS Y1, Y0, Y0
 	VMAXPS Y1, Y4, Y4
 	VMAXPS Y1, Y7, Y7
 	VMAXPS Y1, Y5, Y5
+	JMP    store32_3
 
-clipped32_3:
+mask32_3:
+	VCMPPS $0x11, 32(R12), Y1, Y2
+	VANDPS Y2, Y0, Y0
+	VCMPPS $0x11, 96(R12), Y1, Y2
+	VANDPS Y2, Y4, Y4
+	VCMPPS $0x11, 160(R12), Y1, Y2
+	VANDPS Y2, Y7, Y7
+	VCMPPS $0x11, 224(R12), Y1, Y1
+	VANDPS Y1, Y5, Y5
+
+store32_3:
 	VMOVUPS Y0, 32(BX)
 	VMOVUPS Y4, 96(BX)
 	VMOVUPS Y7, 160(BX)
@@ -5288,7 +5533,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Z2, Z2, Z2
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Z0, Z0
@@ -5298,8 +5546,14 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z2, Z2, Z2
 	VMAXPS Z2, Z0, Z0
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Z2, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -5389,7 +5643,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Z3, Z3, Z3
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Z0, Z0
@@ -5401,9 +5658,18 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z3, Z3, Z3
 	VMAXPS Z3, Z0, Z0
 	VMAXPS Z3, Z1, Z1
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Z3, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z3, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -5502,7 +5768,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Z4, Z4, Z4
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Z0, Z0
@@ -5516,10 +5785,22 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z4, Z4, Z4
 	VMAXPS Z4, Z0, Z0
 	VMAXPS Z4, Z1, Z1
 	VMAXPS Z4, Z2, Z2
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -5627,7 +5908,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VPXORD Z5, Z5, Z5
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Z0, Z0
@@ -5643,11 +5927,26 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z5, Z5, Z5
 	VMAXPS Z5, Z0, Z0
 	VMAXPS Z5, Z1, Z1
 	VMAXPS Z5, Z2, Z2
 	VMAXPS Z5, Z3, Z3
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      BX, SI
+	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -5764,7 +6063,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VPXORD Z6, Z6, Z6
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Z0, Z0
@@ -5782,12 +6084,30 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z6, Z6, Z6
 	VMAXPS Z6, Z0, Z0
 	VMAXPS Z6, Z1, Z1
 	VMAXPS Z6, Z2, Z2
 	VMAXPS Z6, Z3, Z3
 	VMAXPS Z6, Z4, Z4
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      BX, SI
+	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -5913,7 +6233,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z7, Z7, Z7
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -5933,13 +6256,34 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z7, Z7, Z7
 	VMAXPS Z7, Z0, Z0
 	VMAXPS Z7, Z1, Z1
 	VMAXPS Z7, Z2, Z2
 	VMAXPS Z7, Z3, Z3
 	VMAXPS Z7, Z4, Z4
 	VMAXPS Z7, Z5, Z5
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6074,7 +6418,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z8, Z8, Z8
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -6096,7 +6443,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z8, Z8, Z8
 	VMAXPS Z8, Z0, Z0
 	VMAXPS Z8, Z1, Z1
 	VMAXPS Z8, Z2, Z2
@@ -6104,6 +6450,31 @@ clip:
 	VMAXPS Z8, Z4, Z4
 	VMAXPS Z8, Z5, Z5
 	VMAXPS Z8, Z6, Z6
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6251,7 +6622,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z9, Z9, Z9
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -6275,7 +6649,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z9, Z9, Z9
 	VMAXPS Z9, Z0, Z0
 	VMAXPS Z9, Z1, Z1
 	VMAXPS Z9, Z2, Z2
@@ -6284,6 +6657,34 @@ clip:
 	VMAXPS Z9, Z5, Z5
 	VMAXPS Z9, Z6, Z6
 	VMAXPS Z9, Z7, Z7
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6440,7 +6841,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z10, Z10, Z10
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -6466,7 +6870,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z10, Z10, Z10
 	VMAXPS Z10, Z0, Z0
 	VMAXPS Z10, Z1, Z1
 	VMAXPS Z10, Z2, Z2
@@ -6476,6 +6879,37 @@ clip:
 	VMAXPS Z10, Z6, Z6
 	VMAXPS Z10, Z7, Z7
 	VMAXPS Z10, Z8, Z8
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6641,7 +7075,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z11, Z11, Z11
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -6669,7 +7106,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z11, Z11, Z11
 	VMAXPS Z11, Z0, Z0
 	VMAXPS Z11, Z1, Z1
 	VMAXPS Z11, Z2, Z2
@@ -6680,6 +7116,40 @@ clip:
 	VMAXPS Z11, Z7, Z7
 	VMAXPS Z11, Z8, Z8
 	VMAXPS Z11, Z9, Z9
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6854,7 +7324,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z12, Z12, Z12
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -6884,7 +7357,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z12, Z12, Z12
 	VMAXPS Z12, Z0, Z0
 	VMAXPS Z12, Z1, Z1
 	VMAXPS Z12, Z2, Z2
@@ -6896,6 +7368,43 @@ clip:
 	VMAXPS Z12, Z8, Z8
 	VMAXPS Z12, Z9, Z9
 	VMAXPS Z12, Z10, Z10
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7079,7 +7588,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z13, Z13, Z13
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -7111,7 +7623,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z13, Z13, Z13
 	VMAXPS Z13, Z0, Z0
 	VMAXPS Z13, Z1, Z1
 	VMAXPS Z13, Z2, Z2
@@ -7124,6 +7635,46 @@ clip:
 	VMAXPS Z13, Z9, Z9
 	VMAXPS Z13, Z10, Z10
 	VMAXPS Z13, Z11, Z11
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7316,7 +7867,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z14, Z14, Z14
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -7350,7 +7904,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z14, Z14, Z14
 	VMAXPS Z14, Z0, Z0
 	VMAXPS Z14, Z1, Z1
 	VMAXPS Z14, Z2, Z2
@@ -7364,6 +7917,49 @@ clip:
 	VMAXPS Z14, Z10, Z10
 	VMAXPS Z14, Z11, Z11
 	VMAXPS Z14, Z12, Z12
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7565,7 +8161,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z15, Z15, Z15
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -7601,7 +8200,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z15, Z15, Z15
 	VMAXPS Z15, Z0, Z0
 	VMAXPS Z15, Z1, Z1
 	VMAXPS Z15, Z2, Z2
@@ -7616,6 +8214,52 @@ clip:
 	VMAXPS Z15, Z11, Z11
 	VMAXPS Z15, Z12, Z12
 	VMAXPS Z15, Z13, Z13
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7830,7 +8474,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z16, Z16, Z16
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -7868,7 +8515,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z16, Z16, Z16
 	VMAXPS Z16, Z0, Z0
 	VMAXPS Z16, Z1, Z1
 	VMAXPS Z16, Z2, Z2
@@ -7884,6 +8530,55 @@ clip:
 	VMAXPS Z16, Z12, Z12
 	VMAXPS Z16, Z13, Z13
 	VMAXPS Z16, Z14, Z14
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8107,7 +8802,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z17, Z17, Z17
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -8147,7 +8845,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z17, Z17, Z17
 	VMAXPS Z17, Z0, Z0
 	VMAXPS Z17, Z1, Z1
 	VMAXPS Z17, Z2, Z2
@@ -8164,6 +8861,58 @@ clip:
 	VMAXPS Z17, Z13, Z13
 	VMAXPS Z17, Z14, Z14
 	VMAXPS Z17, Z15, Z15
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8396,7 +9145,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z18, Z18, Z18
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -8438,7 +9190,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z18, Z18, Z18
 	VMAXPS Z18, Z0, Z0
 	VMAXPS Z18, Z1, Z1
 	VMAXPS Z18, Z2, Z2
@@ -8456,6 +9207,61 @@ clip:
 	VMAXPS Z18, Z14, Z14
 	VMAXPS Z18, Z15, Z15
 	VMAXPS Z18, Z16, Z16
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8697,7 +9503,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z19, Z19, Z19
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -8741,7 +9550,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z19, Z19, Z19
 	VMAXPS Z19, Z0, Z0
 	VMAXPS Z19, Z1, Z1
 	VMAXPS Z19, Z2, Z2
@@ -8760,6 +9568,64 @@ clip:
 	VMAXPS Z19, Z15, Z15
 	VMAXPS Z19, Z16, Z16
 	VMAXPS Z19, Z17, Z17
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9010,7 +9876,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z20, Z20, Z20
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -9056,7 +9925,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z20, Z20, Z20
 	VMAXPS Z20, Z0, Z0
 	VMAXPS Z20, Z1, Z1
 	VMAXPS Z20, Z2, Z2
@@ -9076,6 +9944,67 @@ clip:
 	VMAXPS Z20, Z16, Z16
 	VMAXPS Z20, Z17, Z17
 	VMAXPS Z20, Z18, Z18
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9335,7 +10264,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z21, Z21, Z21
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -9383,7 +10315,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z21, Z21, Z21
 	VMAXPS Z21, Z0, Z0
 	VMAXPS Z21, Z1, Z1
 	VMAXPS Z21, Z2, Z2
@@ -9404,6 +10335,70 @@ clip:
 	VMAXPS Z21, Z17, Z17
 	VMAXPS Z21, Z18, Z18
 	VMAXPS Z21, Z19, Z19
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9672,7 +10667,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z22, Z22, Z22
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -9722,7 +10720,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z22, Z22, Z22
 	VMAXPS Z22, Z0, Z0
 	VMAXPS Z22, Z1, Z1
 	VMAXPS Z22, Z2, Z2
@@ -9744,6 +10741,73 @@ clip:
 	VMAXPS Z22, Z18, Z18
 	VMAXPS Z22, Z19, Z19
 	VMAXPS Z22, Z20, Z20
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -10025,7 +11089,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z23, Z23, Z23
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -10077,7 +11144,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z23, Z23, Z23
 	VMAXPS Z23, Z0, Z0
 	VMAXPS Z23, Z1, Z1
 	VMAXPS Z23, Z2, Z2
@@ -10100,6 +11166,76 @@ clip:
 	VMAXPS Z23, Z19, Z19
 	VMAXPS Z23, Z20, Z20
 	VMAXPS Z23, Z21, Z21
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -10390,7 +11526,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z24, Z24, Z24
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -10444,7 +11583,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z24, Z24, Z24
 	VMAXPS Z24, Z0, Z0
 	VMAXPS Z24, Z1, Z1
 	VMAXPS Z24, Z2, Z2
@@ -10468,6 +11606,79 @@ clip:
 	VMAXPS Z24, Z20, Z20
 	VMAXPS Z24, Z21, Z21
 	VMAXPS Z24, Z22, Z22
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -10767,7 +11978,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z25, Z25, Z25
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -10823,7 +12037,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z25, Z25, Z25
 	VMAXPS Z25, Z0, Z0
 	VMAXPS Z25, Z1, Z1
 	VMAXPS Z25, Z2, Z2
@@ -10848,6 +12061,82 @@ clip:
 	VMAXPS Z25, Z21, Z21
 	VMAXPS Z25, Z22, Z22
 	VMAXPS Z25, Z23, Z23
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11156,7 +12445,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z26, Z26, Z26
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -11214,7 +12506,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z26, Z26, Z26
 	VMAXPS Z26, Z0, Z0
 	VMAXPS Z26, Z1, Z1
 	VMAXPS Z26, Z2, Z2
@@ -11240,6 +12531,85 @@ clip:
 	VMAXPS Z26, Z22, Z22
 	VMAXPS Z26, Z23, Z23
 	VMAXPS Z26, Z24, Z24
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11557,7 +12927,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z27, Z27, Z27
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -11617,7 +12990,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z27, Z27, Z27
 	VMAXPS Z27, Z0, Z0
 	VMAXPS Z27, Z1, Z1
 	VMAXPS Z27, Z2, Z2
@@ -11644,6 +13016,88 @@ clip:
 	VMAXPS Z27, Z23, Z23
 	VMAXPS Z27, Z24, Z24
 	VMAXPS Z27, Z25, Z25
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11970,7 +13424,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z28, Z28, Z28
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -12032,7 +13489,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z28, Z28, Z28
 	VMAXPS Z28, Z0, Z0
 	VMAXPS Z28, Z1, Z1
 	VMAXPS Z28, Z2, Z2
@@ -12060,6 +13516,91 @@ clip:
 	VMAXPS Z28, Z24, Z24
 	VMAXPS Z28, Z25, Z25
 	VMAXPS Z28, Z26, Z26
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z26, K1, Z26
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -12395,7 +13936,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Z29, Z29, Z29
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
@@ -12459,7 +14003,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VPXORD Z29, Z29, Z29
 	VMAXPS Z29, Z0, Z0
 	VMAXPS Z29, Z1, Z1
 	VMAXPS Z29, Z2, Z2
@@ -12488,6 +14031,94 @@ clip:
 	VMAXPS Z29, Z25, Z25
 	VMAXPS Z29, Z26, Z26
 	VMAXPS Z29, Z27, Z27
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z26, K1, Z26
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z27, K1, Z27
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -17269,11 +18900,14 @@ tile:
 	VADDPS           Z1, Z14, Z14
 
 biased0_0:
+	VPXORD Z7, Z7, Z7
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_0
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_0
 	VADDPS (R12), Z0, Z0
 	VADDPS 64(R12), Z6, Z6
 	VADDPS 128(R12), Z22, Z22
@@ -17281,14 +18915,24 @@ biased0_0:
 
 added0_0:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_0
-	VPXORD Z7, Z7, Z7
+	JE     store0_0
 	VMAXPS Z7, Z0, Z0
 	VMAXPS Z7, Z6, Z6
 	VMAXPS Z7, Z22, Z22
 	VMAXPS Z7, Z14, Z14
+	JMP    store0_0
 
-clipped0_0:
+mask0_0:
+	VCMPPS    $0x11, (R12), Z7, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VCMPPS    $0x11, 64(R12), Z7, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VCMPPS    $0x11, 128(R12), Z7, K1
+	VMOVAPS.Z Z22, K1, Z22
+	VCMPPS    $0x11, 192(R12), Z7, K1
+	VMOVAPS.Z Z14, K1, Z14
+
+store0_0:
 	VMOVUPS          Z0, (BX)
 	VMOVUPS          Z6, 64(BX)
 	VMOVUPS          Z22, 128(BX)
@@ -17319,11 +18963,14 @@ clipped0_0:
 	VADDPS           Z1, Z0, Z0
 
 biased0_1:
+	VPXORD Z8, Z8, Z8
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_1
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_1
 	VADDPS (R12), Z4, Z4
 	VADDPS 64(R12), Z3, Z3
 	VADDPS 128(R12), Z6, Z6
@@ -17331,14 +18978,24 @@ biased0_1:
 
 added0_1:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_1
-	VPXORD Z8, Z8, Z8
+	JE     store0_1
 	VMAXPS Z8, Z4, Z4
 	VMAXPS Z8, Z3, Z3
 	VMAXPS Z8, Z6, Z6
 	VMAXPS Z8, Z0, Z0
+	JMP    store0_1
 
-clipped0_1:
+mask0_1:
+	VCMPPS    $0x11, (R12), Z8, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VCMPPS    $0x11, 64(R12), Z8, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VCMPPS    $0x11, 128(R12), Z8, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VCMPPS    $0x11, 192(R12), Z8, K1
+	VMOVAPS.Z Z0, K1, Z0
+
+store0_1:
 	VMOVUPS          Z4, (BX)
 	VMOVUPS          Z3, 64(BX)
 	VMOVUPS          Z6, 128(BX)
@@ -17369,11 +19026,14 @@ clipped0_1:
 	VADDPS           Z1, Z0, Z0
 
 biased0_2:
+	VPXORD Z9, Z9, Z9
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_2
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_2
 	VADDPS (R12), Z11, Z11
 	VADDPS 64(R12), Z3, Z3
 	VADDPS 128(R12), Z4, Z4
@@ -17381,14 +19041,24 @@ biased0_2:
 
 added0_2:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_2
-	VPXORD Z9, Z9, Z9
+	JE     store0_2
 	VMAXPS Z9, Z11, Z11
 	VMAXPS Z9, Z3, Z3
 	VMAXPS Z9, Z4, Z4
 	VMAXPS Z9, Z0, Z0
+	JMP    store0_2
 
-clipped0_2:
+mask0_2:
+	VCMPPS    $0x11, (R12), Z9, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VCMPPS    $0x11, 64(R12), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VCMPPS    $0x11, 128(R12), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VCMPPS    $0x11, 192(R12), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+
+store0_2:
 	VMOVUPS          Z11, (BX)
 	VMOVUPS          Z3, 64(BX)
 	VMOVUPS          Z4, 128(BX)
@@ -17419,11 +19089,14 @@ clipped0_2:
 	VADDPS           Z1, Z0, Z0
 
 biased0_3:
+	VPXORD Z10, Z10, Z10
 	MOVQ   72(AX), R12
 	TESTQ  R12, R12
 	JZ     added0_3
 	SUBQ   (AX), R12
 	ADDQ   BX, R12
+	CMPQ   152(AX), $0x02
+	JE     mask0_3
 	VADDPS (R12), Z5, Z5
 	VADDPS 64(R12), Z3, Z3
 	VADDPS 128(R12), Z4, Z4
@@ -17431,14 +19104,24 @@ biased0_3:
 
 added0_3:
 	CMPQ   152(AX), $0x00
-	JE     clipped0_3
-	VPXORD Z10, Z10, Z10
+	JE     store0_3
 	VMAXPS Z10, Z5, Z5
 	VMAXPS Z10, Z3, Z3
 	VMAXPS Z10, Z4, Z4
 	VMAXPS Z10, Z0, Z0
+	JMP    store0_3
 
-clipped0_3:
+mask0_3:
+	VCMPPS    $0x11, (R12), Z10, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VCMPPS    $0x11, 64(R12), Z10, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VCMPPS    $0x11, 128(R12), Z10, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VCMPPS    $0x11, 192(R12), Z10, K1
+	VMOVAPS.Z Z0, K1, Z0
+
+store0_3:
 	VMOVUPS Z5, (BX)
 	VMOVUPS Z3, 64(BX)
 	VMOVUPS Z4, 128(BX)
@@ -17730,7 +19413,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y1, Y1, Y1
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -17740,8 +19426,14 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y1, Y1, Y1
 	VMAXPS Y1, Y0, Y0
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y1, Y1
+	VANDPS Y1, Y0, Y0
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -17841,7 +19533,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y2, Y2, Y2
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -17853,9 +19548,18 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y2, Y2, Y2
 	VMAXPS Y2, Y0, Y0
 	VMAXPS Y2, Y1, Y1
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y2, Y3
+	VANDPS Y3, Y0, Y0
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y2, Y2
+	VANDPS Y2, Y1, Y1
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -17969,7 +19673,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VXORPS Y3, Y3, Y3
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -17983,10 +19690,22 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y3, Y3, Y3
 	VMAXPS Y3, Y0, Y0
 	VMAXPS Y3, Y1, Y1
 	VMAXPS Y3, Y2, Y2
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y3, Y4
+	VANDPS Y4, Y0, Y0
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y3, Y4
+	VANDPS Y4, Y1, Y1
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y3, Y3
+	VANDPS Y3, Y2, Y2
+	ADDQ   DX, BX
+	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -18114,7 +19833,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VXORPS Y4, Y4, Y4
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -18130,11 +19852,26 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y4, Y4, Y4
 	VMAXPS Y4, Y0, Y0
 	VMAXPS Y4, Y1, Y1
 	VMAXPS Y4, Y2, Y2
 	VMAXPS Y4, Y3, Y3
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y4, Y5
+	VANDPS Y5, Y0, Y0
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y4, Y5
+	VANDPS Y5, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y4, Y5
+	VANDPS Y5, Y2, Y2
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y4, Y4
+	VANDPS Y4, Y3, Y3
+	ADDQ   BX, SI
+	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -18276,7 +20013,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VXORPS Y5, Y5, Y5
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -18294,12 +20034,30 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y5, Y5, Y5
 	VMAXPS Y5, Y0, Y0
 	VMAXPS Y5, Y1, Y1
 	VMAXPS Y5, Y2, Y2
 	VMAXPS Y5, Y3, Y3
 	VMAXPS Y5, Y4, Y4
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y5, Y6
+	VANDPS Y6, Y0, Y0
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y5, Y6
+	VANDPS Y6, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y5, Y6
+	VANDPS Y6, Y2, Y2
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y5, Y6
+	VANDPS Y6, Y3, Y3
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y5, Y5
+	VANDPS Y5, Y4, Y4
+	ADDQ   BX, SI
+	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -18455,7 +20213,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y6, Y6, Y6
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -18475,13 +20236,34 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y6, Y6, Y6
 	VMAXPS Y6, Y0, Y0
 	VMAXPS Y6, Y1, Y1
 	VMAXPS Y6, Y2, Y2
 	VMAXPS Y6, Y3, Y3
 	VMAXPS Y6, Y4, Y4
 	VMAXPS Y6, Y5, Y5
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y6, Y7
+	VANDPS Y7, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y6, Y7
+	VANDPS Y7, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y6, Y7
+	VANDPS Y7, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y6, Y7
+	VANDPS Y7, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y6, Y7
+	VANDPS Y7, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y6, Y6
+	VANDPS Y6, Y5, Y5
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -18651,7 +20433,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y7, Y7, Y7
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -18673,7 +20458,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y7, Y7, Y7
 	VMAXPS Y7, Y0, Y0
 	VMAXPS Y7, Y1, Y1
 	VMAXPS Y7, Y2, Y2
@@ -18681,6 +20465,31 @@ clip:
 	VMAXPS Y7, Y4, Y4
 	VMAXPS Y7, Y5, Y5
 	VMAXPS Y7, Y6, Y6
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y8
+	VANDPS Y8, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y7, Y7
+	VANDPS Y7, Y6, Y6
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -18868,7 +20677,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y8, Y8, Y8
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -18892,7 +20704,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y8, Y8, Y8
 	VMAXPS Y8, Y0, Y0
 	VMAXPS Y8, Y1, Y1
 	VMAXPS Y8, Y2, Y2
@@ -18901,6 +20712,34 @@ clip:
 	VMAXPS Y8, Y5, Y5
 	VMAXPS Y8, Y6, Y6
 	VMAXPS Y8, Y7, Y7
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y9
+	VANDPS Y9, Y6, Y6
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y8, Y8
+	VANDPS Y8, Y7, Y7
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -19102,7 +20941,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y9, Y9, Y9
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -19128,7 +20970,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y9, Y9, Y9
 	VMAXPS Y9, Y0, Y0
 	VMAXPS Y9, Y1, Y1
 	VMAXPS Y9, Y2, Y2
@@ -19138,6 +20979,37 @@ clip:
 	VMAXPS Y9, Y6, Y6
 	VMAXPS Y9, Y7, Y7
 	VMAXPS Y9, Y8, Y8
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y6, Y6
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y10
+	VANDPS Y10, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y9, Y9
+	VANDPS Y9, Y8, Y8
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -19353,7 +21225,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y10, Y10, Y10
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -19381,7 +21256,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y10, Y10, Y10
 	VMAXPS Y10, Y0, Y0
 	VMAXPS Y10, Y1, Y1
 	VMAXPS Y10, Y2, Y2
@@ -19392,6 +21266,40 @@ clip:
 	VMAXPS Y10, Y7, Y7
 	VMAXPS Y10, Y8, Y8
 	VMAXPS Y10, Y9, Y9
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y6, Y6
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y11
+	VANDPS Y11, Y8, Y8
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y10, Y10
+	VANDPS Y10, Y9, Y9
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -19621,7 +21529,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y11, Y11, Y11
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -19651,7 +21562,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y11, Y11, Y11
 	VMAXPS Y11, Y0, Y0
 	VMAXPS Y11, Y1, Y1
 	VMAXPS Y11, Y2, Y2
@@ -19663,6 +21573,43 @@ clip:
 	VMAXPS Y11, Y8, Y8
 	VMAXPS Y11, Y9, Y9
 	VMAXPS Y11, Y10, Y10
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y6, Y6
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y8, Y8
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y12
+	VANDPS Y12, Y9, Y9
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y11, Y11
+	VANDPS Y11, Y10, Y10
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -19906,7 +21853,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VXORPS Y12, Y12, Y12
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -19938,7 +21888,6 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y12, Y12, Y12
 	VMAXPS Y12, Y0, Y0
 	VMAXPS Y12, Y1, Y1
 	VMAXPS Y12, Y2, Y2
@@ -19951,6 +21900,46 @@ clip:
 	VMAXPS Y12, Y9, Y9
 	VMAXPS Y12, Y10, Y10
 	VMAXPS Y12, Y11, Y11
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y0, Y0
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y2, Y2
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y4, Y4
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y6, Y6
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y8, Y8
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y9, Y9
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y10, Y10
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y12
+	VANDPS Y12, Y11, Y11
+	ADDQ   SI, DI
+	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -21290,7 +23279,7 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
+	VPXORD Y0, Y0, Y0
 
 begin:
 	MOVQ  48(AX), BX
@@ -21341,7 +23330,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Y2, Y2, Y2
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -21351,8 +23343,14 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y1, Y1, Y1
-	VMAXPS Y1, Y0, Y0
+	VMAXPS Y2, Y0, Y0
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Y2, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -21385,8 +23383,8 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
 
 begin:
 	MOVQ  48(AX), BX
@@ -21442,7 +23440,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Y3, Y3, Y3
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -21454,9 +23455,18 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y2, Y2, Y2
-	VMAXPS Y2, Y0, Y0
-	VMAXPS Y2, Y1, Y1
+	VMAXPS Y3, Y0, Y0
+	VMAXPS Y3, Y1, Y1
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Y3, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Y3, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -21492,9 +23502,9 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
 
 begin:
 	MOVQ  48(AX), BX
@@ -21555,7 +23565,10 @@ next:
 finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
+	VPXORD Y4, Y4, Y4
 	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  BX, BX
 	JZ     clip
 	VADDPS (BX), Y0, Y0
@@ -21569,10 +23582,22 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y3, Y3, Y3
-	VMAXPS Y3, Y0, Y0
-	VMAXPS Y3, Y1, Y1
-	VMAXPS Y3, Y2, Y2
+	VMAXPS Y4, Y0, Y0
+	VMAXPS Y4, Y1, Y1
+	VMAXPS Y4, Y2, Y2
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Y4, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Y4, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Y4, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      DX, BX
+	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -21611,10 +23636,10 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
 
 begin:
 	MOVQ  48(AX), SI
@@ -21680,7 +23705,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VPXORD Y5, Y5, Y5
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -21696,11 +23724,26 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y4, Y4, Y4
-	VMAXPS Y4, Y0, Y0
-	VMAXPS Y4, Y1, Y1
-	VMAXPS Y4, Y2, Y2
-	VMAXPS Y4, Y3, Y3
+	VMAXPS Y5, Y0, Y0
+	VMAXPS Y5, Y1, Y1
+	VMAXPS Y5, Y2, Y2
+	VMAXPS Y5, Y3, Y3
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Y5, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y5, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y5, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y5, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      BX, SI
+	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -21742,11 +23785,11 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
 
 begin:
 	MOVQ  48(AX), SI
@@ -21817,7 +23860,10 @@ next:
 finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
+	VPXORD Y6, Y6, Y6
 	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  SI, SI
 	JZ     clip
 	VADDPS (SI), Y0, Y0
@@ -21835,12 +23881,30 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y5, Y5, Y5
-	VMAXPS Y5, Y0, Y0
-	VMAXPS Y5, Y1, Y1
-	VMAXPS Y5, Y2, Y2
-	VMAXPS Y5, Y3, Y3
-	VMAXPS Y5, Y4, Y4
+	VMAXPS Y6, Y0, Y0
+	VMAXPS Y6, Y1, Y1
+	VMAXPS Y6, Y2, Y2
+	VMAXPS Y6, Y3, Y3
+	VMAXPS Y6, Y4, Y4
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Y6, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y6, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y6, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y6, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Y6, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      BX, SI
+	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -21885,12 +23949,12 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
 
 begin:
 	MOVQ  48(AX), DI
@@ -21966,7 +24030,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y7, Y7, Y7
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -21986,13 +24053,34 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y6, Y6, Y6
-	VMAXPS Y6, Y0, Y0
-	VMAXPS Y6, Y1, Y1
-	VMAXPS Y6, Y2, Y2
-	VMAXPS Y6, Y3, Y3
-	VMAXPS Y6, Y4, Y4
-	VMAXPS Y6, Y5, Y5
+	VMAXPS Y7, Y0, Y0
+	VMAXPS Y7, Y1, Y1
+	VMAXPS Y7, Y2, Y2
+	VMAXPS Y7, Y3, Y3
+	VMAXPS Y7, Y4, Y4
+	VMAXPS Y7, Y5, Y5
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y7, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22040,13 +24128,13 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
 
 begin:
 	MOVQ  48(AX), DI
@@ -22127,7 +24215,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y8, Y8, Y8
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -22149,14 +24240,38 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y7, Y7, Y7
-	VMAXPS Y7, Y0, Y0
-	VMAXPS Y7, Y1, Y1
-	VMAXPS Y7, Y2, Y2
-	VMAXPS Y7, Y3, Y3
-	VMAXPS Y7, Y4, Y4
-	VMAXPS Y7, Y5, Y5
-	VMAXPS Y7, Y6, Y6
+	VMAXPS Y8, Y0, Y0
+	VMAXPS Y8, Y1, Y1
+	VMAXPS Y8, Y2, Y2
+	VMAXPS Y8, Y3, Y3
+	VMAXPS Y8, Y4, Y4
+	VMAXPS Y8, Y5, Y5
+	VMAXPS Y8, Y6, Y6
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y8, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22207,14 +24322,14 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
 
 begin:
 	MOVQ  48(AX), R8
@@ -22304,7 +24419,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y9, Y9, Y9
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -22328,15 +24446,42 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y8, Y8, Y8
-	VMAXPS Y8, Y0, Y0
-	VMAXPS Y8, Y1, Y1
-	VMAXPS Y8, Y2, Y2
-	VMAXPS Y8, Y3, Y3
-	VMAXPS Y8, Y4, Y4
-	VMAXPS Y8, Y5, Y5
-	VMAXPS Y8, Y6, Y6
-	VMAXPS Y8, Y7, Y7
+	VMAXPS Y9, Y0, Y0
+	VMAXPS Y9, Y1, Y1
+	VMAXPS Y9, Y2, Y2
+	VMAXPS Y9, Y3, Y3
+	VMAXPS Y9, Y4, Y4
+	VMAXPS Y9, Y5, Y5
+	VMAXPS Y9, Y6, Y6
+	VMAXPS Y9, Y7, Y7
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y9, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22390,15 +24535,15 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
 
 begin:
 	MOVQ  48(AX), R8
@@ -22493,7 +24638,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y10, Y10, Y10
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -22519,16 +24667,46 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y9, Y9, Y9
-	VMAXPS Y9, Y0, Y0
-	VMAXPS Y9, Y1, Y1
-	VMAXPS Y9, Y2, Y2
-	VMAXPS Y9, Y3, Y3
-	VMAXPS Y9, Y4, Y4
-	VMAXPS Y9, Y5, Y5
-	VMAXPS Y9, Y6, Y6
-	VMAXPS Y9, Y7, Y7
-	VMAXPS Y9, Y8, Y8
+	VMAXPS Y10, Y0, Y0
+	VMAXPS Y10, Y1, Y1
+	VMAXPS Y10, Y2, Y2
+	VMAXPS Y10, Y3, Y3
+	VMAXPS Y10, Y4, Y4
+	VMAXPS Y10, Y5, Y5
+	VMAXPS Y10, Y6, Y6
+	VMAXPS Y10, Y7, Y7
+	VMAXPS Y10, Y8, Y8
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y10, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22585,16 +24763,16 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
 
 begin:
 	MOVQ  48(AX), R8
@@ -22694,7 +24872,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y11, Y11, Y11
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -22722,17 +24903,50 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y10, Y10, Y10
-	VMAXPS Y10, Y0, Y0
-	VMAXPS Y10, Y1, Y1
-	VMAXPS Y10, Y2, Y2
-	VMAXPS Y10, Y3, Y3
-	VMAXPS Y10, Y4, Y4
-	VMAXPS Y10, Y5, Y5
-	VMAXPS Y10, Y6, Y6
-	VMAXPS Y10, Y7, Y7
-	VMAXPS Y10, Y8, Y8
-	VMAXPS Y10, Y9, Y9
+	VMAXPS Y11, Y0, Y0
+	VMAXPS Y11, Y1, Y1
+	VMAXPS Y11, Y2, Y2
+	VMAXPS Y11, Y3, Y3
+	VMAXPS Y11, Y4, Y4
+	VMAXPS Y11, Y5, Y5
+	VMAXPS Y11, Y6, Y6
+	VMAXPS Y11, Y7, Y7
+	VMAXPS Y11, Y8, Y8
+	VMAXPS Y11, Y9, Y9
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y11, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22792,17 +25006,17 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
 
 begin:
 	MOVQ  48(AX), R8
@@ -22907,7 +25121,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y12, Y12, Y12
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -22937,18 +25154,54 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y11, Y11, Y11
-	VMAXPS Y11, Y0, Y0
-	VMAXPS Y11, Y1, Y1
-	VMAXPS Y11, Y2, Y2
-	VMAXPS Y11, Y3, Y3
-	VMAXPS Y11, Y4, Y4
-	VMAXPS Y11, Y5, Y5
-	VMAXPS Y11, Y6, Y6
-	VMAXPS Y11, Y7, Y7
-	VMAXPS Y11, Y8, Y8
-	VMAXPS Y11, Y9, Y9
-	VMAXPS Y11, Y10, Y10
+	VMAXPS Y12, Y0, Y0
+	VMAXPS Y12, Y1, Y1
+	VMAXPS Y12, Y2, Y2
+	VMAXPS Y12, Y3, Y3
+	VMAXPS Y12, Y4, Y4
+	VMAXPS Y12, Y5, Y5
+	VMAXPS Y12, Y6, Y6
+	VMAXPS Y12, Y7, Y7
+	VMAXPS Y12, Y8, Y8
+	VMAXPS Y12, Y9, Y9
+	VMAXPS Y12, Y10, Y10
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y12, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -23011,18 +25264,18 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
 
 begin:
 	MOVQ  48(AX), R8
@@ -23132,7 +25385,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y13, Y13, Y13
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -23164,19 +25420,58 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y12, Y12, Y12
-	VMAXPS Y12, Y0, Y0
-	VMAXPS Y12, Y1, Y1
-	VMAXPS Y12, Y2, Y2
-	VMAXPS Y12, Y3, Y3
-	VMAXPS Y12, Y4, Y4
-	VMAXPS Y12, Y5, Y5
-	VMAXPS Y12, Y6, Y6
-	VMAXPS Y12, Y7, Y7
-	VMAXPS Y12, Y8, Y8
-	VMAXPS Y12, Y9, Y9
-	VMAXPS Y12, Y10, Y10
-	VMAXPS Y12, Y11, Y11
+	VMAXPS Y13, Y0, Y0
+	VMAXPS Y13, Y1, Y1
+	VMAXPS Y13, Y2, Y2
+	VMAXPS Y13, Y3, Y3
+	VMAXPS Y13, Y4, Y4
+	VMAXPS Y13, Y5, Y5
+	VMAXPS Y13, Y6, Y6
+	VMAXPS Y13, Y7, Y7
+	VMAXPS Y13, Y8, Y8
+	VMAXPS Y13, Y9, Y9
+	VMAXPS Y13, Y10, Y10
+	VMAXPS Y13, Y11, Y11
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y13, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -23242,19 +25537,19 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
 
 begin:
 	MOVQ  48(AX), R8
@@ -23369,7 +25664,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y14, Y14, Y14
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -23403,20 +25701,62 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y13, Y13, Y13
-	VMAXPS Y13, Y0, Y0
-	VMAXPS Y13, Y1, Y1
-	VMAXPS Y13, Y2, Y2
-	VMAXPS Y13, Y3, Y3
-	VMAXPS Y13, Y4, Y4
-	VMAXPS Y13, Y5, Y5
-	VMAXPS Y13, Y6, Y6
-	VMAXPS Y13, Y7, Y7
-	VMAXPS Y13, Y8, Y8
-	VMAXPS Y13, Y9, Y9
-	VMAXPS Y13, Y10, Y10
-	VMAXPS Y13, Y11, Y11
-	VMAXPS Y13, Y12, Y12
+	VMAXPS Y14, Y0, Y0
+	VMAXPS Y14, Y1, Y1
+	VMAXPS Y14, Y2, Y2
+	VMAXPS Y14, Y3, Y3
+	VMAXPS Y14, Y4, Y4
+	VMAXPS Y14, Y5, Y5
+	VMAXPS Y14, Y6, Y6
+	VMAXPS Y14, Y7, Y7
+	VMAXPS Y14, Y8, Y8
+	VMAXPS Y14, Y9, Y9
+	VMAXPS Y14, Y10, Y10
+	VMAXPS Y14, Y11, Y11
+	VMAXPS Y14, Y12, Y12
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y14, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -23485,20 +25825,20 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
 
 begin:
 	MOVQ  48(AX), R8
@@ -23618,7 +25958,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y15, Y15, Y15
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -23654,21 +25997,66 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y14, Y14, Y14
-	VMAXPS Y14, Y0, Y0
-	VMAXPS Y14, Y1, Y1
-	VMAXPS Y14, Y2, Y2
-	VMAXPS Y14, Y3, Y3
-	VMAXPS Y14, Y4, Y4
-	VMAXPS Y14, Y5, Y5
-	VMAXPS Y14, Y6, Y6
-	VMAXPS Y14, Y7, Y7
-	VMAXPS Y14, Y8, Y8
-	VMAXPS Y14, Y9, Y9
-	VMAXPS Y14, Y10, Y10
-	VMAXPS Y14, Y11, Y11
-	VMAXPS Y14, Y12, Y12
-	VMAXPS Y14, Y13, Y13
+	VMAXPS Y15, Y0, Y0
+	VMAXPS Y15, Y1, Y1
+	VMAXPS Y15, Y2, Y2
+	VMAXPS Y15, Y3, Y3
+	VMAXPS Y15, Y4, Y4
+	VMAXPS Y15, Y5, Y5
+	VMAXPS Y15, Y6, Y6
+	VMAXPS Y15, Y7, Y7
+	VMAXPS Y15, Y8, Y8
+	VMAXPS Y15, Y9, Y9
+	VMAXPS Y15, Y10, Y10
+	VMAXPS Y15, Y11, Y11
+	VMAXPS Y15, Y12, Y12
+	VMAXPS Y15, Y13, Y13
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y15, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -23740,21 +26128,21 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
 
 begin:
 	MOVQ  48(AX), R9
@@ -23883,7 +26271,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y16, Y16, Y16
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -23921,22 +26312,70 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y15, Y15, Y15
-	VMAXPS Y15, Y0, Y0
-	VMAXPS Y15, Y1, Y1
-	VMAXPS Y15, Y2, Y2
-	VMAXPS Y15, Y3, Y3
-	VMAXPS Y15, Y4, Y4
-	VMAXPS Y15, Y5, Y5
-	VMAXPS Y15, Y6, Y6
-	VMAXPS Y15, Y7, Y7
-	VMAXPS Y15, Y8, Y8
-	VMAXPS Y15, Y9, Y9
-	VMAXPS Y15, Y10, Y10
-	VMAXPS Y15, Y11, Y11
-	VMAXPS Y15, Y12, Y12
-	VMAXPS Y15, Y13, Y13
-	VMAXPS Y15, Y14, Y14
+	VMAXPS Y16, Y0, Y0
+	VMAXPS Y16, Y1, Y1
+	VMAXPS Y16, Y2, Y2
+	VMAXPS Y16, Y3, Y3
+	VMAXPS Y16, Y4, Y4
+	VMAXPS Y16, Y5, Y5
+	VMAXPS Y16, Y6, Y6
+	VMAXPS Y16, Y7, Y7
+	VMAXPS Y16, Y8, Y8
+	VMAXPS Y16, Y9, Y9
+	VMAXPS Y16, Y10, Y10
+	VMAXPS Y16, Y11, Y11
+	VMAXPS Y16, Y12, Y12
+	VMAXPS Y16, Y13, Y13
+	VMAXPS Y16, Y14, Y14
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y16, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24011,22 +26450,22 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
 
 begin:
 	MOVQ  48(AX), R9
@@ -24160,7 +26599,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y17, Y17, Y17
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -24200,23 +26642,74 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y16, Y16, Y16
-	VMAXPS Y16, Y0, Y0
-	VMAXPS Y16, Y1, Y1
-	VMAXPS Y16, Y2, Y2
-	VMAXPS Y16, Y3, Y3
-	VMAXPS Y16, Y4, Y4
-	VMAXPS Y16, Y5, Y5
-	VMAXPS Y16, Y6, Y6
-	VMAXPS Y16, Y7, Y7
-	VMAXPS Y16, Y8, Y8
-	VMAXPS Y16, Y9, Y9
-	VMAXPS Y16, Y10, Y10
-	VMAXPS Y16, Y11, Y11
-	VMAXPS Y16, Y12, Y12
-	VMAXPS Y16, Y13, Y13
-	VMAXPS Y16, Y14, Y14
-	VMAXPS Y16, Y15, Y15
+	VMAXPS Y17, Y0, Y0
+	VMAXPS Y17, Y1, Y1
+	VMAXPS Y17, Y2, Y2
+	VMAXPS Y17, Y3, Y3
+	VMAXPS Y17, Y4, Y4
+	VMAXPS Y17, Y5, Y5
+	VMAXPS Y17, Y6, Y6
+	VMAXPS Y17, Y7, Y7
+	VMAXPS Y17, Y8, Y8
+	VMAXPS Y17, Y9, Y9
+	VMAXPS Y17, Y10, Y10
+	VMAXPS Y17, Y11, Y11
+	VMAXPS Y17, Y12, Y12
+	VMAXPS Y17, Y13, Y13
+	VMAXPS Y17, Y14, Y14
+	VMAXPS Y17, Y15, Y15
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y17, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24294,23 +26787,23 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
 
 begin:
 	MOVQ  48(AX), R9
@@ -24449,7 +26942,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y18, Y18, Y18
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -24491,24 +26987,78 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y17, Y17, Y17
-	VMAXPS Y17, Y0, Y0
-	VMAXPS Y17, Y1, Y1
-	VMAXPS Y17, Y2, Y2
-	VMAXPS Y17, Y3, Y3
-	VMAXPS Y17, Y4, Y4
-	VMAXPS Y17, Y5, Y5
-	VMAXPS Y17, Y6, Y6
-	VMAXPS Y17, Y7, Y7
-	VMAXPS Y17, Y8, Y8
-	VMAXPS Y17, Y9, Y9
-	VMAXPS Y17, Y10, Y10
-	VMAXPS Y17, Y11, Y11
-	VMAXPS Y17, Y12, Y12
-	VMAXPS Y17, Y13, Y13
-	VMAXPS Y17, Y14, Y14
-	VMAXPS Y17, Y15, Y15
-	VMAXPS Y17, Y16, Y16
+	VMAXPS Y18, Y0, Y0
+	VMAXPS Y18, Y1, Y1
+	VMAXPS Y18, Y2, Y2
+	VMAXPS Y18, Y3, Y3
+	VMAXPS Y18, Y4, Y4
+	VMAXPS Y18, Y5, Y5
+	VMAXPS Y18, Y6, Y6
+	VMAXPS Y18, Y7, Y7
+	VMAXPS Y18, Y8, Y8
+	VMAXPS Y18, Y9, Y9
+	VMAXPS Y18, Y10, Y10
+	VMAXPS Y18, Y11, Y11
+	VMAXPS Y18, Y12, Y12
+	VMAXPS Y18, Y13, Y13
+	VMAXPS Y18, Y14, Y14
+	VMAXPS Y18, Y15, Y15
+	VMAXPS Y18, Y16, Y16
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y18, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24589,24 +27139,24 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
 
 begin:
 	MOVQ  48(AX), R9
@@ -24750,7 +27300,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y19, Y19, Y19
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -24794,25 +27347,82 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y18, Y18, Y18
-	VMAXPS Y18, Y0, Y0
-	VMAXPS Y18, Y1, Y1
-	VMAXPS Y18, Y2, Y2
-	VMAXPS Y18, Y3, Y3
-	VMAXPS Y18, Y4, Y4
-	VMAXPS Y18, Y5, Y5
-	VMAXPS Y18, Y6, Y6
-	VMAXPS Y18, Y7, Y7
-	VMAXPS Y18, Y8, Y8
-	VMAXPS Y18, Y9, Y9
-	VMAXPS Y18, Y10, Y10
-	VMAXPS Y18, Y11, Y11
-	VMAXPS Y18, Y12, Y12
-	VMAXPS Y18, Y13, Y13
-	VMAXPS Y18, Y14, Y14
-	VMAXPS Y18, Y15, Y15
-	VMAXPS Y18, Y16, Y16
-	VMAXPS Y18, Y17, Y17
+	VMAXPS Y19, Y0, Y0
+	VMAXPS Y19, Y1, Y1
+	VMAXPS Y19, Y2, Y2
+	VMAXPS Y19, Y3, Y3
+	VMAXPS Y19, Y4, Y4
+	VMAXPS Y19, Y5, Y5
+	VMAXPS Y19, Y6, Y6
+	VMAXPS Y19, Y7, Y7
+	VMAXPS Y19, Y8, Y8
+	VMAXPS Y19, Y9, Y9
+	VMAXPS Y19, Y10, Y10
+	VMAXPS Y19, Y11, Y11
+	VMAXPS Y19, Y12, Y12
+	VMAXPS Y19, Y13, Y13
+	VMAXPS Y19, Y14, Y14
+	VMAXPS Y19, Y15, Y15
+	VMAXPS Y19, Y16, Y16
+	VMAXPS Y19, Y17, Y17
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y19, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24896,25 +27506,25 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
 
 begin:
 	MOVQ  48(AX), R9
@@ -25063,7 +27673,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y20, Y20, Y20
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -25109,26 +27722,86 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y19, Y19, Y19
-	VMAXPS Y19, Y0, Y0
-	VMAXPS Y19, Y1, Y1
-	VMAXPS Y19, Y2, Y2
-	VMAXPS Y19, Y3, Y3
-	VMAXPS Y19, Y4, Y4
-	VMAXPS Y19, Y5, Y5
-	VMAXPS Y19, Y6, Y6
-	VMAXPS Y19, Y7, Y7
-	VMAXPS Y19, Y8, Y8
-	VMAXPS Y19, Y9, Y9
-	VMAXPS Y19, Y10, Y10
-	VMAXPS Y19, Y11, Y11
-	VMAXPS Y19, Y12, Y12
-	VMAXPS Y19, Y13, Y13
-	VMAXPS Y19, Y14, Y14
-	VMAXPS Y19, Y15, Y15
-	VMAXPS Y19, Y16, Y16
-	VMAXPS Y19, Y17, Y17
-	VMAXPS Y19, Y18, Y18
+	VMAXPS Y20, Y0, Y0
+	VMAXPS Y20, Y1, Y1
+	VMAXPS Y20, Y2, Y2
+	VMAXPS Y20, Y3, Y3
+	VMAXPS Y20, Y4, Y4
+	VMAXPS Y20, Y5, Y5
+	VMAXPS Y20, Y6, Y6
+	VMAXPS Y20, Y7, Y7
+	VMAXPS Y20, Y8, Y8
+	VMAXPS Y20, Y9, Y9
+	VMAXPS Y20, Y10, Y10
+	VMAXPS Y20, Y11, Y11
+	VMAXPS Y20, Y12, Y12
+	VMAXPS Y20, Y13, Y13
+	VMAXPS Y20, Y14, Y14
+	VMAXPS Y20, Y15, Y15
+	VMAXPS Y20, Y16, Y16
+	VMAXPS Y20, Y17, Y17
+	VMAXPS Y20, Y18, Y18
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y20, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25215,26 +27888,26 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
 
 begin:
 	MOVQ  48(AX), R9
@@ -25388,7 +28061,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y21, Y21, Y21
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -25436,27 +28112,90 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y20, Y20, Y20
-	VMAXPS Y20, Y0, Y0
-	VMAXPS Y20, Y1, Y1
-	VMAXPS Y20, Y2, Y2
-	VMAXPS Y20, Y3, Y3
-	VMAXPS Y20, Y4, Y4
-	VMAXPS Y20, Y5, Y5
-	VMAXPS Y20, Y6, Y6
-	VMAXPS Y20, Y7, Y7
-	VMAXPS Y20, Y8, Y8
-	VMAXPS Y20, Y9, Y9
-	VMAXPS Y20, Y10, Y10
-	VMAXPS Y20, Y11, Y11
-	VMAXPS Y20, Y12, Y12
-	VMAXPS Y20, Y13, Y13
-	VMAXPS Y20, Y14, Y14
-	VMAXPS Y20, Y15, Y15
-	VMAXPS Y20, Y16, Y16
-	VMAXPS Y20, Y17, Y17
-	VMAXPS Y20, Y18, Y18
-	VMAXPS Y20, Y19, Y19
+	VMAXPS Y21, Y0, Y0
+	VMAXPS Y21, Y1, Y1
+	VMAXPS Y21, Y2, Y2
+	VMAXPS Y21, Y3, Y3
+	VMAXPS Y21, Y4, Y4
+	VMAXPS Y21, Y5, Y5
+	VMAXPS Y21, Y6, Y6
+	VMAXPS Y21, Y7, Y7
+	VMAXPS Y21, Y8, Y8
+	VMAXPS Y21, Y9, Y9
+	VMAXPS Y21, Y10, Y10
+	VMAXPS Y21, Y11, Y11
+	VMAXPS Y21, Y12, Y12
+	VMAXPS Y21, Y13, Y13
+	VMAXPS Y21, Y14, Y14
+	VMAXPS Y21, Y15, Y15
+	VMAXPS Y21, Y16, Y16
+	VMAXPS Y21, Y17, Y17
+	VMAXPS Y21, Y18, Y18
+	VMAXPS Y21, Y19, Y19
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y21, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25546,27 +28285,27 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
 
 begin:
 	MOVQ  48(AX), R9
@@ -25725,7 +28464,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y22, Y22, Y22
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -25775,28 +28517,94 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y21, Y21, Y21
-	VMAXPS Y21, Y0, Y0
-	VMAXPS Y21, Y1, Y1
-	VMAXPS Y21, Y2, Y2
-	VMAXPS Y21, Y3, Y3
-	VMAXPS Y21, Y4, Y4
-	VMAXPS Y21, Y5, Y5
-	VMAXPS Y21, Y6, Y6
-	VMAXPS Y21, Y7, Y7
-	VMAXPS Y21, Y8, Y8
-	VMAXPS Y21, Y9, Y9
-	VMAXPS Y21, Y10, Y10
-	VMAXPS Y21, Y11, Y11
-	VMAXPS Y21, Y12, Y12
-	VMAXPS Y21, Y13, Y13
-	VMAXPS Y21, Y14, Y14
-	VMAXPS Y21, Y15, Y15
-	VMAXPS Y21, Y16, Y16
-	VMAXPS Y21, Y17, Y17
-	VMAXPS Y21, Y18, Y18
-	VMAXPS Y21, Y19, Y19
-	VMAXPS Y21, Y20, Y20
+	VMAXPS Y22, Y0, Y0
+	VMAXPS Y22, Y1, Y1
+	VMAXPS Y22, Y2, Y2
+	VMAXPS Y22, Y3, Y3
+	VMAXPS Y22, Y4, Y4
+	VMAXPS Y22, Y5, Y5
+	VMAXPS Y22, Y6, Y6
+	VMAXPS Y22, Y7, Y7
+	VMAXPS Y22, Y8, Y8
+	VMAXPS Y22, Y9, Y9
+	VMAXPS Y22, Y10, Y10
+	VMAXPS Y22, Y11, Y11
+	VMAXPS Y22, Y12, Y12
+	VMAXPS Y22, Y13, Y13
+	VMAXPS Y22, Y14, Y14
+	VMAXPS Y22, Y15, Y15
+	VMAXPS Y22, Y16, Y16
+	VMAXPS Y22, Y17, Y17
+	VMAXPS Y22, Y18, Y18
+	VMAXPS Y22, Y19, Y19
+	VMAXPS Y22, Y20, Y20
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y22, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25889,28 +28697,28 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
 
 begin:
 	MOVQ  48(AX), R10
@@ -26078,7 +28886,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y23, Y23, Y23
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -26130,29 +28941,98 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y22, Y22, Y22
-	VMAXPS Y22, Y0, Y0
-	VMAXPS Y22, Y1, Y1
-	VMAXPS Y22, Y2, Y2
-	VMAXPS Y22, Y3, Y3
-	VMAXPS Y22, Y4, Y4
-	VMAXPS Y22, Y5, Y5
-	VMAXPS Y22, Y6, Y6
-	VMAXPS Y22, Y7, Y7
-	VMAXPS Y22, Y8, Y8
-	VMAXPS Y22, Y9, Y9
-	VMAXPS Y22, Y10, Y10
-	VMAXPS Y22, Y11, Y11
-	VMAXPS Y22, Y12, Y12
-	VMAXPS Y22, Y13, Y13
-	VMAXPS Y22, Y14, Y14
-	VMAXPS Y22, Y15, Y15
-	VMAXPS Y22, Y16, Y16
-	VMAXPS Y22, Y17, Y17
-	VMAXPS Y22, Y18, Y18
-	VMAXPS Y22, Y19, Y19
-	VMAXPS Y22, Y20, Y20
-	VMAXPS Y22, Y21, Y21
+	VMAXPS Y23, Y0, Y0
+	VMAXPS Y23, Y1, Y1
+	VMAXPS Y23, Y2, Y2
+	VMAXPS Y23, Y3, Y3
+	VMAXPS Y23, Y4, Y4
+	VMAXPS Y23, Y5, Y5
+	VMAXPS Y23, Y6, Y6
+	VMAXPS Y23, Y7, Y7
+	VMAXPS Y23, Y8, Y8
+	VMAXPS Y23, Y9, Y9
+	VMAXPS Y23, Y10, Y10
+	VMAXPS Y23, Y11, Y11
+	VMAXPS Y23, Y12, Y12
+	VMAXPS Y23, Y13, Y13
+	VMAXPS Y23, Y14, Y14
+	VMAXPS Y23, Y15, Y15
+	VMAXPS Y23, Y16, Y16
+	VMAXPS Y23, Y17, Y17
+	VMAXPS Y23, Y18, Y18
+	VMAXPS Y23, Y19, Y19
+	VMAXPS Y23, Y20, Y20
+	VMAXPS Y23, Y21, Y21
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y23, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -26248,29 +29128,29 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
 
 begin:
 	MOVQ  48(AX), R10
@@ -26443,7 +29323,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y24, Y24, Y24
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -26497,30 +29380,102 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y23, Y23, Y23
-	VMAXPS Y23, Y0, Y0
-	VMAXPS Y23, Y1, Y1
-	VMAXPS Y23, Y2, Y2
-	VMAXPS Y23, Y3, Y3
-	VMAXPS Y23, Y4, Y4
-	VMAXPS Y23, Y5, Y5
-	VMAXPS Y23, Y6, Y6
-	VMAXPS Y23, Y7, Y7
-	VMAXPS Y23, Y8, Y8
-	VMAXPS Y23, Y9, Y9
-	VMAXPS Y23, Y10, Y10
-	VMAXPS Y23, Y11, Y11
-	VMAXPS Y23, Y12, Y12
-	VMAXPS Y23, Y13, Y13
-	VMAXPS Y23, Y14, Y14
-	VMAXPS Y23, Y15, Y15
-	VMAXPS Y23, Y16, Y16
-	VMAXPS Y23, Y17, Y17
-	VMAXPS Y23, Y18, Y18
-	VMAXPS Y23, Y19, Y19
-	VMAXPS Y23, Y20, Y20
-	VMAXPS Y23, Y21, Y21
-	VMAXPS Y23, Y22, Y22
+	VMAXPS Y24, Y0, Y0
+	VMAXPS Y24, Y1, Y1
+	VMAXPS Y24, Y2, Y2
+	VMAXPS Y24, Y3, Y3
+	VMAXPS Y24, Y4, Y4
+	VMAXPS Y24, Y5, Y5
+	VMAXPS Y24, Y6, Y6
+	VMAXPS Y24, Y7, Y7
+	VMAXPS Y24, Y8, Y8
+	VMAXPS Y24, Y9, Y9
+	VMAXPS Y24, Y10, Y10
+	VMAXPS Y24, Y11, Y11
+	VMAXPS Y24, Y12, Y12
+	VMAXPS Y24, Y13, Y13
+	VMAXPS Y24, Y14, Y14
+	VMAXPS Y24, Y15, Y15
+	VMAXPS Y24, Y16, Y16
+	VMAXPS Y24, Y17, Y17
+	VMAXPS Y24, Y18, Y18
+	VMAXPS Y24, Y19, Y19
+	VMAXPS Y24, Y20, Y20
+	VMAXPS Y24, Y21, Y21
+	VMAXPS Y24, Y22, Y22
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y24, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -26619,30 +29574,30 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
-	VXORPS Y23, Y23, Y23
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
+	VPXORD Y23, Y23, Y23
 
 begin:
 	MOVQ  48(AX), R10
@@ -26820,7 +29775,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y25, Y25, Y25
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -26876,31 +29834,106 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y24, Y24, Y24
-	VMAXPS Y24, Y0, Y0
-	VMAXPS Y24, Y1, Y1
-	VMAXPS Y24, Y2, Y2
-	VMAXPS Y24, Y3, Y3
-	VMAXPS Y24, Y4, Y4
-	VMAXPS Y24, Y5, Y5
-	VMAXPS Y24, Y6, Y6
-	VMAXPS Y24, Y7, Y7
-	VMAXPS Y24, Y8, Y8
-	VMAXPS Y24, Y9, Y9
-	VMAXPS Y24, Y10, Y10
-	VMAXPS Y24, Y11, Y11
-	VMAXPS Y24, Y12, Y12
-	VMAXPS Y24, Y13, Y13
-	VMAXPS Y24, Y14, Y14
-	VMAXPS Y24, Y15, Y15
-	VMAXPS Y24, Y16, Y16
-	VMAXPS Y24, Y17, Y17
-	VMAXPS Y24, Y18, Y18
-	VMAXPS Y24, Y19, Y19
-	VMAXPS Y24, Y20, Y20
-	VMAXPS Y24, Y21, Y21
-	VMAXPS Y24, Y22, Y22
-	VMAXPS Y24, Y23, Y23
+	VMAXPS Y25, Y0, Y0
+	VMAXPS Y25, Y1, Y1
+	VMAXPS Y25, Y2, Y2
+	VMAXPS Y25, Y3, Y3
+	VMAXPS Y25, Y4, Y4
+	VMAXPS Y25, Y5, Y5
+	VMAXPS Y25, Y6, Y6
+	VMAXPS Y25, Y7, Y7
+	VMAXPS Y25, Y8, Y8
+	VMAXPS Y25, Y9, Y9
+	VMAXPS Y25, Y10, Y10
+	VMAXPS Y25, Y11, Y11
+	VMAXPS Y25, Y12, Y12
+	VMAXPS Y25, Y13, Y13
+	VMAXPS Y25, Y14, Y14
+	VMAXPS Y25, Y15, Y15
+	VMAXPS Y25, Y16, Y16
+	VMAXPS Y25, Y17, Y17
+	VMAXPS Y25, Y18, Y18
+	VMAXPS Y25, Y19, Y19
+	VMAXPS Y25, Y20, Y20
+	VMAXPS Y25, Y21, Y21
+	VMAXPS Y25, Y22, Y22
+	VMAXPS Y25, Y23, Y23
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y25, K1
+	VMOVAPS.Z Y23, K1, Y23
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27002,31 +30035,31 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
-	VXORPS Y23, Y23, Y23
-	VXORPS Y24, Y24, Y24
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
+	VPXORD Y23, Y23, Y23
+	VPXORD Y24, Y24, Y24
 
 begin:
 	MOVQ  48(AX), R10
@@ -27209,7 +30242,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y26, Y26, Y26
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -27267,32 +30303,110 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y25, Y25, Y25
-	VMAXPS Y25, Y0, Y0
-	VMAXPS Y25, Y1, Y1
-	VMAXPS Y25, Y2, Y2
-	VMAXPS Y25, Y3, Y3
-	VMAXPS Y25, Y4, Y4
-	VMAXPS Y25, Y5, Y5
-	VMAXPS Y25, Y6, Y6
-	VMAXPS Y25, Y7, Y7
-	VMAXPS Y25, Y8, Y8
-	VMAXPS Y25, Y9, Y9
-	VMAXPS Y25, Y10, Y10
-	VMAXPS Y25, Y11, Y11
-	VMAXPS Y25, Y12, Y12
-	VMAXPS Y25, Y13, Y13
-	VMAXPS Y25, Y14, Y14
-	VMAXPS Y25, Y15, Y15
-	VMAXPS Y25, Y16, Y16
-	VMAXPS Y25, Y17, Y17
-	VMAXPS Y25, Y18, Y18
-	VMAXPS Y25, Y19, Y19
-	VMAXPS Y25, Y20, Y20
-	VMAXPS Y25, Y21, Y21
-	VMAXPS Y25, Y22, Y22
-	VMAXPS Y25, Y23, Y23
-	VMAXPS Y25, Y24, Y24
+	VMAXPS Y26, Y0, Y0
+	VMAXPS Y26, Y1, Y1
+	VMAXPS Y26, Y2, Y2
+	VMAXPS Y26, Y3, Y3
+	VMAXPS Y26, Y4, Y4
+	VMAXPS Y26, Y5, Y5
+	VMAXPS Y26, Y6, Y6
+	VMAXPS Y26, Y7, Y7
+	VMAXPS Y26, Y8, Y8
+	VMAXPS Y26, Y9, Y9
+	VMAXPS Y26, Y10, Y10
+	VMAXPS Y26, Y11, Y11
+	VMAXPS Y26, Y12, Y12
+	VMAXPS Y26, Y13, Y13
+	VMAXPS Y26, Y14, Y14
+	VMAXPS Y26, Y15, Y15
+	VMAXPS Y26, Y16, Y16
+	VMAXPS Y26, Y17, Y17
+	VMAXPS Y26, Y18, Y18
+	VMAXPS Y26, Y19, Y19
+	VMAXPS Y26, Y20, Y20
+	VMAXPS Y26, Y21, Y21
+	VMAXPS Y26, Y22, Y22
+	VMAXPS Y26, Y23, Y23
+	VMAXPS Y26, Y24, Y24
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y23, K1, Y23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y26, K1
+	VMOVAPS.Z Y24, K1, Y24
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27397,32 +30511,32 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
-	VXORPS Y23, Y23, Y23
-	VXORPS Y24, Y24, Y24
-	VXORPS Y25, Y25, Y25
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
+	VPXORD Y23, Y23, Y23
+	VPXORD Y24, Y24, Y24
+	VPXORD Y25, Y25, Y25
 
 begin:
 	MOVQ  48(AX), R10
@@ -27610,7 +30724,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y27, Y27, Y27
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -27670,33 +30787,114 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y26, Y26, Y26
-	VMAXPS Y26, Y0, Y0
-	VMAXPS Y26, Y1, Y1
-	VMAXPS Y26, Y2, Y2
-	VMAXPS Y26, Y3, Y3
-	VMAXPS Y26, Y4, Y4
-	VMAXPS Y26, Y5, Y5
-	VMAXPS Y26, Y6, Y6
-	VMAXPS Y26, Y7, Y7
-	VMAXPS Y26, Y8, Y8
-	VMAXPS Y26, Y9, Y9
-	VMAXPS Y26, Y10, Y10
-	VMAXPS Y26, Y11, Y11
-	VMAXPS Y26, Y12, Y12
-	VMAXPS Y26, Y13, Y13
-	VMAXPS Y26, Y14, Y14
-	VMAXPS Y26, Y15, Y15
-	VMAXPS Y26, Y16, Y16
-	VMAXPS Y26, Y17, Y17
-	VMAXPS Y26, Y18, Y18
-	VMAXPS Y26, Y19, Y19
-	VMAXPS Y26, Y20, Y20
-	VMAXPS Y26, Y21, Y21
-	VMAXPS Y26, Y22, Y22
-	VMAXPS Y26, Y23, Y23
-	VMAXPS Y26, Y24, Y24
-	VMAXPS Y26, Y25, Y25
+	VMAXPS Y27, Y0, Y0
+	VMAXPS Y27, Y1, Y1
+	VMAXPS Y27, Y2, Y2
+	VMAXPS Y27, Y3, Y3
+	VMAXPS Y27, Y4, Y4
+	VMAXPS Y27, Y5, Y5
+	VMAXPS Y27, Y6, Y6
+	VMAXPS Y27, Y7, Y7
+	VMAXPS Y27, Y8, Y8
+	VMAXPS Y27, Y9, Y9
+	VMAXPS Y27, Y10, Y10
+	VMAXPS Y27, Y11, Y11
+	VMAXPS Y27, Y12, Y12
+	VMAXPS Y27, Y13, Y13
+	VMAXPS Y27, Y14, Y14
+	VMAXPS Y27, Y15, Y15
+	VMAXPS Y27, Y16, Y16
+	VMAXPS Y27, Y17, Y17
+	VMAXPS Y27, Y18, Y18
+	VMAXPS Y27, Y19, Y19
+	VMAXPS Y27, Y20, Y20
+	VMAXPS Y27, Y21, Y21
+	VMAXPS Y27, Y22, Y22
+	VMAXPS Y27, Y23, Y23
+	VMAXPS Y27, Y24, Y24
+	VMAXPS Y27, Y25, Y25
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y23, K1, Y23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y24, K1, Y24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y27, K1
+	VMOVAPS.Z Y25, K1, Y25
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27804,33 +31002,33 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
-	VXORPS Y23, Y23, Y23
-	VXORPS Y24, Y24, Y24
-	VXORPS Y25, Y25, Y25
-	VXORPS Y26, Y26, Y26
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
+	VPXORD Y23, Y23, Y23
+	VPXORD Y24, Y24, Y24
+	VPXORD Y25, Y25, Y25
+	VPXORD Y26, Y26, Y26
 
 begin:
 	MOVQ  48(AX), R10
@@ -28023,7 +31221,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y28, Y28, Y28
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -28085,34 +31286,118 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y27, Y27, Y27
-	VMAXPS Y27, Y0, Y0
-	VMAXPS Y27, Y1, Y1
-	VMAXPS Y27, Y2, Y2
-	VMAXPS Y27, Y3, Y3
-	VMAXPS Y27, Y4, Y4
-	VMAXPS Y27, Y5, Y5
-	VMAXPS Y27, Y6, Y6
-	VMAXPS Y27, Y7, Y7
-	VMAXPS Y27, Y8, Y8
-	VMAXPS Y27, Y9, Y9
-	VMAXPS Y27, Y10, Y10
-	VMAXPS Y27, Y11, Y11
-	VMAXPS Y27, Y12, Y12
-	VMAXPS Y27, Y13, Y13
-	VMAXPS Y27, Y14, Y14
-	VMAXPS Y27, Y15, Y15
-	VMAXPS Y27, Y16, Y16
-	VMAXPS Y27, Y17, Y17
-	VMAXPS Y27, Y18, Y18
-	VMAXPS Y27, Y19, Y19
-	VMAXPS Y27, Y20, Y20
-	VMAXPS Y27, Y21, Y21
-	VMAXPS Y27, Y22, Y22
-	VMAXPS Y27, Y23, Y23
-	VMAXPS Y27, Y24, Y24
-	VMAXPS Y27, Y25, Y25
-	VMAXPS Y27, Y26, Y26
+	VMAXPS Y28, Y0, Y0
+	VMAXPS Y28, Y1, Y1
+	VMAXPS Y28, Y2, Y2
+	VMAXPS Y28, Y3, Y3
+	VMAXPS Y28, Y4, Y4
+	VMAXPS Y28, Y5, Y5
+	VMAXPS Y28, Y6, Y6
+	VMAXPS Y28, Y7, Y7
+	VMAXPS Y28, Y8, Y8
+	VMAXPS Y28, Y9, Y9
+	VMAXPS Y28, Y10, Y10
+	VMAXPS Y28, Y11, Y11
+	VMAXPS Y28, Y12, Y12
+	VMAXPS Y28, Y13, Y13
+	VMAXPS Y28, Y14, Y14
+	VMAXPS Y28, Y15, Y15
+	VMAXPS Y28, Y16, Y16
+	VMAXPS Y28, Y17, Y17
+	VMAXPS Y28, Y18, Y18
+	VMAXPS Y28, Y19, Y19
+	VMAXPS Y28, Y20, Y20
+	VMAXPS Y28, Y21, Y21
+	VMAXPS Y28, Y22, Y22
+	VMAXPS Y28, Y23, Y23
+	VMAXPS Y28, Y24, Y24
+	VMAXPS Y28, Y25, Y25
+	VMAXPS Y28, Y26, Y26
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y23, K1, Y23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y24, K1, Y24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y25, K1, Y25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y28, K1
+	VMOVAPS.Z Y26, K1, Y26
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -28223,34 +31508,34 @@ tile:
 	JMP     begin
 
 zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	VXORPS Y20, Y20, Y20
-	VXORPS Y21, Y21, Y21
-	VXORPS Y22, Y22, Y22
-	VXORPS Y23, Y23, Y23
-	VXORPS Y24, Y24, Y24
-	VXORPS Y25, Y25, Y25
-	VXORPS Y26, Y26, Y26
-	VXORPS Y27, Y27, Y27
+	VPXORD Y0, Y0, Y0
+	VPXORD Y1, Y1, Y1
+	VPXORD Y2, Y2, Y2
+	VPXORD Y3, Y3, Y3
+	VPXORD Y4, Y4, Y4
+	VPXORD Y5, Y5, Y5
+	VPXORD Y6, Y6, Y6
+	VPXORD Y7, Y7, Y7
+	VPXORD Y8, Y8, Y8
+	VPXORD Y9, Y9, Y9
+	VPXORD Y10, Y10, Y10
+	VPXORD Y11, Y11, Y11
+	VPXORD Y12, Y12, Y12
+	VPXORD Y13, Y13, Y13
+	VPXORD Y14, Y14, Y14
+	VPXORD Y15, Y15, Y15
+	VPXORD Y16, Y16, Y16
+	VPXORD Y17, Y17, Y17
+	VPXORD Y18, Y18, Y18
+	VPXORD Y19, Y19, Y19
+	VPXORD Y20, Y20, Y20
+	VPXORD Y21, Y21, Y21
+	VPXORD Y22, Y22, Y22
+	VPXORD Y23, Y23, Y23
+	VPXORD Y24, Y24, Y24
+	VPXORD Y25, Y25, Y25
+	VPXORD Y26, Y26, Y26
+	VPXORD Y27, Y27, Y27
 
 begin:
 	MOVQ  48(AX), R10
@@ -28448,7 +31733,10 @@ next:
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
+	VPXORD Y29, Y29, Y29
 	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Y0, Y0
@@ -28512,35 +31800,122 @@ finish:
 clip:
 	CMPQ   168(AX), $0x00
 	JE     store
-	VXORPS Y28, Y28, Y28
-	VMAXPS Y28, Y0, Y0
-	VMAXPS Y28, Y1, Y1
-	VMAXPS Y28, Y2, Y2
-	VMAXPS Y28, Y3, Y3
-	VMAXPS Y28, Y4, Y4
-	VMAXPS Y28, Y5, Y5
-	VMAXPS Y28, Y6, Y6
-	VMAXPS Y28, Y7, Y7
-	VMAXPS Y28, Y8, Y8
-	VMAXPS Y28, Y9, Y9
-	VMAXPS Y28, Y10, Y10
-	VMAXPS Y28, Y11, Y11
-	VMAXPS Y28, Y12, Y12
-	VMAXPS Y28, Y13, Y13
-	VMAXPS Y28, Y14, Y14
-	VMAXPS Y28, Y15, Y15
-	VMAXPS Y28, Y16, Y16
-	VMAXPS Y28, Y17, Y17
-	VMAXPS Y28, Y18, Y18
-	VMAXPS Y28, Y19, Y19
-	VMAXPS Y28, Y20, Y20
-	VMAXPS Y28, Y21, Y21
-	VMAXPS Y28, Y22, Y22
-	VMAXPS Y28, Y23, Y23
-	VMAXPS Y28, Y24, Y24
-	VMAXPS Y28, Y25, Y25
-	VMAXPS Y28, Y26, Y26
-	VMAXPS Y28, Y27, Y27
+	VMAXPS Y29, Y0, Y0
+	VMAXPS Y29, Y1, Y1
+	VMAXPS Y29, Y2, Y2
+	VMAXPS Y29, Y3, Y3
+	VMAXPS Y29, Y4, Y4
+	VMAXPS Y29, Y5, Y5
+	VMAXPS Y29, Y6, Y6
+	VMAXPS Y29, Y7, Y7
+	VMAXPS Y29, Y8, Y8
+	VMAXPS Y29, Y9, Y9
+	VMAXPS Y29, Y10, Y10
+	VMAXPS Y29, Y11, Y11
+	VMAXPS Y29, Y12, Y12
+	VMAXPS Y29, Y13, Y13
+	VMAXPS Y29, Y14, Y14
+	VMAXPS Y29, Y15, Y15
+	VMAXPS Y29, Y16, Y16
+	VMAXPS Y29, Y17, Y17
+	VMAXPS Y29, Y18, Y18
+	VMAXPS Y29, Y19, Y19
+	VMAXPS Y29, Y20, Y20
+	VMAXPS Y29, Y21, Y21
+	VMAXPS Y29, Y22, Y22
+	VMAXPS Y29, Y23, Y23
+	VMAXPS Y29, Y24, Y24
+	VMAXPS Y29, Y25, Y25
+	VMAXPS Y29, Y26, Y26
+	VMAXPS Y29, Y27, Y27
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y0, K1, Y0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y1, K1, Y1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y2, K1, Y2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y3, K1, Y3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y4, K1, Y4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y5, K1, Y5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y6, K1, Y6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y7, K1, Y7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y8, K1, Y8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y9, K1, Y9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y10, K1, Y10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y11, K1, Y11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y12, K1, Y12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y13, K1, Y13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y14, K1, Y14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y15, K1, Y15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y16, K1, Y16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y17, K1, Y17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y18, K1, Y18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y19, K1, Y19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y20, K1, Y20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y21, K1, Y21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y22, K1, Y22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y23, K1, Y23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y24, K1, Y24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y25, K1, Y25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y26, K1, Y26
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Y29, K1
+	VMOVAPS.Z Y27, K1, Y27
+	ADDQ      SI, DI
+	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -31984,7 +35359,7 @@ next:
 	RET
 
 // func maxPairsNarrowAVX512(y *float32, a *float32, b *float32, n int)
-// Requires: AVX
+// Requires: AVX, AVX512F, AVX512VL
 TEXT ·maxPairsNarrowAVX512(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ a+8(FP), CX
@@ -31996,15 +35371,15 @@ loop:
 	VMOVUPS 32(CX), Y1
 	VMAXPS  Y1, Y0, Y2
 	VMAXPS  Y0, Y1, Y1
-	VORPS   Y1, Y2, Y0
+	VPORD   Y1, Y2, Y0
 	VMOVUPS (DX), Y1
 	VMAXPS  Y1, Y0, Y2
 	VMAXPS  Y0, Y1, Y1
-	VORPS   Y1, Y2, Y0
+	VPORD   Y1, Y2, Y0
 	VMOVUPS 32(DX), Y1
 	VMAXPS  Y1, Y0, Y2
 	VMAXPS  Y0, Y1, Y1
-	VORPS   Y1, Y2, Y0
+	VPORD   Y1, Y2, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
@@ -32017,7 +35392,7 @@ loop:
 	RET
 
 // func maxPairsBackwardNarrowAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
-// Requires: AVX
+// Requires: AVX, AVX512F, AVX512VL
 TEXT ·maxPairsBackwardNarrowAVX512(SB), NOSPLIT, $0-64
 	MOVQ   da+0(FP), AX
 	MOVQ   db+8(FP), CX
@@ -32027,44 +35402,48 @@ TEXT ·maxPairsBackwardNarrowAVX512(SB), NOSPLIT, $0-64
 	MOVQ   dy+40(FP), DI
 	MOVQ   n+48(FP), R8
 	MOVQ   relu+56(FP), R9
-	VXORPS Y0, Y0, Y0
+	VPXORD Y0, Y0, Y0
 
 loop:
-	VMOVUPS (SI), Y1
-	VMOVUPS (DI), Y2
-	TESTQ   R9, R9
-	JZ      all0
-	VCMPPS  $0x11, (SI), Y0, Y3
-	VANDPS  Y3, Y2, Y2
+	VMOVUPS   (SI), Y1
+	VMOVUPS   (DI), Y2
+	TESTQ     R9, R9
+	JZ        all0
+	VCMPPS    $0x11, (SI), Y0, K1
+	VMOVAPS.Z Y2, K1, Y2
 
 all0:
-	VCMPPS  $0x00, (DX), Y1, Y4
-	VANDPS  Y2, Y4, Y3
-	VANDNPS Y2, Y4, Y2
-	VMOVUPS Y3, (AX)
-	VCMPPS  $0x00, 32(DX), Y1, Y4
-	VANDPS  Y2, Y4, Y3
-	VANDNPS Y2, Y4, Y2
-	VMOVUPS Y3, 32(AX)
-	VCMPPS  $0x00, (BX), Y1, Y4
-	VANDPS  Y2, Y4, Y3
-	VANDNPS Y2, Y4, Y2
-	VMOVUPS Y3, (CX)
-	VCMPPS  $0x00, 32(BX), Y1, Y3
-	VANDPS  Y2, Y3, Y1
-	VANDNPS Y2, Y3, Y2
-	VMOVUPS Y1, 32(CX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000020, DX
-	ADDQ    $0x00000020, DX
-	ADDQ    $0x00000020, BX
-	ADDQ    $0x00000020, BX
-	ADDQ    $0x00000020, SI
-	ADDQ    $0x00000020, DI
-	DECQ    R8
-	JNZ     loop
+	VCMPPS    $0x00, (DX), Y1, K1
+	VCMPPS    $0x04, (DX), Y1, K2
+	VMOVAPS.Z Y2, K1, Y3
+	VMOVAPS.Z Y2, K2, Y2
+	VMOVUPS   Y3, (AX)
+	VCMPPS    $0x00, 32(DX), Y1, K1
+	VCMPPS    $0x04, 32(DX), Y1, K2
+	VMOVAPS.Z Y2, K1, Y3
+	VMOVAPS.Z Y2, K2, Y2
+	VMOVUPS   Y3, 32(AX)
+	VCMPPS    $0x00, (BX), Y1, K1
+	VCMPPS    $0x04, (BX), Y1, K2
+	VMOVAPS.Z Y2, K1, Y3
+	VMOVAPS.Z Y2, K2, Y2
+	VMOVUPS   Y3, (CX)
+	VCMPPS    $0x00, 32(BX), Y1, K1
+	VCMPPS    $0x04, 32(BX), Y1, K2
+	VMOVAPS.Z Y2, K1, Y1
+	VMOVAPS.Z Y2, K2, Y2
+	VMOVUPS   Y1, 32(CX)
+	ADDQ      $0x00000020, AX
+	ADDQ      $0x00000020, AX
+	ADDQ      $0x00000020, CX
+	ADDQ      $0x00000020, CX
+	ADDQ      $0x00000020, DX
+	ADDQ      $0x00000020, DX
+	ADDQ      $0x00000020, BX
+	ADDQ      $0x00000020, BX
+	ADDQ      $0x00000020, SI
+	ADDQ      $0x00000020, DI
+	DECQ      R8
+	JNZ       loop
 	VZEROUPPER
 	RET

@@ -16,7 +16,7 @@ type tile struct {
 	xStride int
 	yStride int
 	n       int
-	relu    int  // 0 or 1
+	act     int  // activation
 	narrow  bool // y, bias and res have 8 lanes
 }
 
@@ -32,9 +32,9 @@ func lanes(narrow bool) int {
 
 // convTilesGo computes, for every pixel i of n*p and every lane o of 16,
 //
-//	y[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )
+//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
 //
-// where k' counts on through the runs and max0 applies when relu is 1.
+// where k' counts on through the runs and finish is the epilogue.
 func convTilesGo(p int, a *tile) {
 	lanes := a.lanes()
 	for i := range a.n * p {
@@ -53,13 +53,7 @@ func convTilesGo(p int, a *tile) {
 		}
 		y := a.y[i*a.yStride:][:lanes]
 		for o, v := range acc[:lanes] {
-			if a.res != nil {
-				v += a.res[i*a.yStride+o]
-			}
-			if a.relu != 0 && !(v > 0) {
-				v = 0
-			}
-			y[o] = v
+			y[o] = finish(a.act, v, a.res, i*a.yStride+o)
 		}
 	}
 }
@@ -158,6 +152,56 @@ func rowOfTiles(n int, a *tile) {
 		}
 		convTiles(narrow, &b)
 	}
+}
+
+// What becomes of the sums of a convolution at last, as the assembly reads it.
+const (
+	asTheyAre = iota
+	clipped   // 0 where they are not positive: ReLU
+	masked    // 0 where res is not positive, which is not added: ReLU's gradient
+)
+
+// Epilogue is what a convolution does to its sums before it stores them: add the bias (nil, or padded with zeros to a
+// multiple of 16) and the residual (nil, or of y's layout), then clip at zero; or, with a mask (of y's layout), clear
+// what lies where the mask is not positive. A mask excludes residual and ReLU.
+type Epilogue struct {
+	Bias, Residual, Mask []float32
+	ReLU                 bool
+}
+
+func (e Epilogue) act() int {
+	switch {
+	case e.Mask != nil:
+		return masked
+	case e.ReLU:
+		return clipped
+	}
+	return asTheyAre
+}
+
+// beside is the map that is read pixel by pixel with y: residual or mask.
+func (e Epilogue) beside() []float32 {
+	if e.Mask != nil {
+		return e.Mask
+	}
+	return e.Residual
+}
+
+// finish applies an epilogue to one sum; res is beside it.
+func finish(act int, v float32, res []float32, at int) float32 {
+	switch {
+	case act == masked:
+		if !(res[at] > 0) {
+			return 0
+		}
+		return v
+	case res != nil:
+		v += res[at]
+	}
+	if act == clipped && !(v > 0) {
+		return 0
+	}
+	return v
 }
 
 // flag is a bool as the assembly takes it.

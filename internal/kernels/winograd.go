@@ -213,8 +213,8 @@ func (p *WinogradPass) Chunks() int { return (p.rows() + p.group - 1) / p.group 
 // Scratch is the number of floats of scratch that Run needs.
 func (p *WinogradPass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
 
-// Run computes a part of y = conv(x, w) + bias + residual, with ReLU when relu is set, from transformed weights.
-func (p *WinogradPass) Run(chunk int, scratch, y, x, u, bias, residual []float32, relu bool) {
+// Run computes a part of y = conv(x, w) from transformed weights.
+func (p *WinogradPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 	part, group := chunk%p.parts, chunk/p.parts
 	first, last := group*p.group, min(p.rows(), (group+1)*p.group)
 	n := (last - first) * p.wide
@@ -238,18 +238,19 @@ func (p *WinogradPass) Run(chunk int, scratch, y, x, u, bias, residual []float32
 		}
 		for o := range many {
 			for r := first; r < last; r++ {
-				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], bias, residual, relu, spill, edge)
+				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], e, spill, edge)
 			}
 		}
 	}
 }
 
 // back computes a row of tiles of y from M.
-func (p *WinogradPass) back(row, ob int, y, m, bias, residual []float32, relu bool, spill, edge []float32) {
+func (p *WinogradPass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []float32) {
 	n, h := row/p.high, row%p.high
-	a := winogradTile{spill: spill, step: p.mStep, next: Block, relu: flag(relu)}
-	if bias != nil {
-		a.bias = bias[ob*Block:][:Block]
+	a := winogradTile{spill: spill, step: p.mStep, next: Block, act: e.act()}
+	beside := e.beside()
+	if e.Bias != nil {
+		a.bias = e.Bias[ob*Block:][:Block]
 	}
 	whole := p.out.W / side
 	if (h+1)*side > p.out.H {
@@ -258,8 +259,8 @@ func (p *WinogradPass) back(row, ob int, y, m, bias, residual []float32, relu bo
 	if whole > 0 {
 		at := p.out.at(n, ob, h*side, 0)
 		a.pixels, a.positions, a.row, a.n = y[at:], m, p.out.row(), whole
-		if residual != nil {
-			a.res = residual[at:]
+		if beside != nil {
+			a.res = beside[at:]
 		}
 		winogradOutput(&a)
 	}
@@ -270,10 +271,10 @@ func (p *WinogradPass) back(row, ob int, y, m, bias, residual []float32, relu bo
 		for w := whole; w < p.wide; w++ {
 			long := min(side, p.out.W-w*side) * Block
 			at := p.out.at(n, ob, h*side, w*side)
-			if residual != nil {
+			if beside != nil {
 				a.res = res
 				for r := range high {
-					copy(res[r*side*Block:][:long], residual[at+r*p.out.row():])
+					copy(res[r*side*Block:][:long], beside[at+r*p.out.row():])
 				}
 			}
 			a.positions, a.n = m[w*Block:], 1

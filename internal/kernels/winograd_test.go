@@ -56,7 +56,7 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 	}
 	bx, bdy := toBlocked(s.X, x), toBlocked(s.DY, dy)
 	plan := planWinograd(k)
-	run := func(p *WinogradPass, name string, l Layout, from, weights []float32, want wide, bias, res []float32, relu bool) {
+	run := func(p *WinogradPass, name string, l Layout, from, weights []float32, want wide, e Epilogue) {
 		scratch, u, out := guard(p.Scratch()), guard(p.WeightSize()), guard(l.Size())
 		spill := AlignedSlice(p.TransformScratch())
 		for i := range p.TransformChunks() {
@@ -66,7 +66,7 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 			for j := range scratch.s {
 				scratch.s[j] = nan // what other chunks left must not matter
 			}
-			p.Run(i, scratch.s, out.s, from, u.s, bias, res, relu)
+			p.Run(i, scratch.s, out.s, from, u.s, e)
 		}
 		scratch.intact(t, name+" scratch")
 		u.intact(t, name+" weights")
@@ -74,15 +74,23 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 		zeroElsewhere(t, name, l, out.s)
 		same(t, name, toPlain(l, out.s), want.v, want.m)
 	}
-	run(plan.Forward, "y", s.Y, bx, packed, y, nil, nil, false)
-	run(plan.Data, "dx", s.DX, bdy, flipped, dx, nil, nil, false)
+	run(plan.Forward, "y", s.Y, bx, packed, y, Epilogue{})
+	run(plan.Data, "dx", s.DX, bdy, flipped, dx, Epilogue{})
 
 	bias, res := AlignedSlice(s.Y.Blocks()*Block), random(r, len(dy))
 	copy(bias, random(r, c.o))
 	for i := range y.v {
 		y.v[i] = max(0, y.v[i]+float64(bias[i/(s.Y.H*s.Y.W)%c.o])+float64(res[i]))
 	}
-	run(plan.Forward, "y with epilogue", s.Y, bx, packed, y, bias, toBlocked(s.Y, res), true)
+	run(plan.Forward, "y with epilogue", s.Y, bx, packed, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true})
+
+	mask := random(r, len(x))
+	for i := range dx.v {
+		if !(mask[i] > 0) {
+			dx.v[i] = 0
+		}
+	}
+	run(plan.Data, "dx with mask", s.DX, bdy, flipped, dx, Epilogue{Mask: toBlocked(s.DX, mask)})
 
 	g := plan.Weights
 	sums, scratch, packedGrad := guard(g.Sums()), guard(g.Scratch()), guard(k.WeightSize())

@@ -25,7 +25,7 @@ type winogradTile struct {
 	step              int       // between positions
 	next              int       // between tiles in a position
 	n                 int
-	relu              int
+	act               int // activation
 }
 
 // The rows of B', A', G and of the reverse directions, as used by the twins.
@@ -132,9 +132,9 @@ func winogradWeightsGo(a *winogradTile) {
 
 // winogradOutputGo transforms n tiles back to 4x4 pixels of 16 lanes, the epilogue included:
 //
-//	pixels[r*row+(4*t+c)*16:][:16] = max0?( (A' m A)[r][c] + bias + res[r*row+(4*t+c)*16:][:16] )
+//	pixels[r*row+(4*t+c)*16:][:16] = finish( (A' m A)[r][c] + bias, res[r*row+(4*t+c)*16:][:16] )
 //
-// with m[i][j] = positions[(i*6+j)*step+t*next:][:16]. bias and res may be nil; max0 applies when relu is 1.
+// with m[i][j] = positions[(i*6+j)*step+t*next:][:16] and finish the epilogue. bias and res may be nil.
 func winogradOutputGo(a *winogradTile) {
 	for t := range a.n {
 		for o := range Block {
@@ -154,13 +154,7 @@ func winogradOutputGo(a *winogradTile) {
 					if a.bias != nil {
 						v += a.bias[o]
 					}
-					if a.res != nil {
-						v += a.res[at]
-					}
-					if a.relu != 0 && !(v > 0) {
-						v = 0
-					}
-					a.pixels[at] = v
+					a.pixels[at] = finish(a.act, v, a.res, at)
 				}
 			}
 		}

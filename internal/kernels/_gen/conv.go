@@ -12,7 +12,7 @@ const (
 	tileY, tileX, tileW, tileBias, tileRes = 0, 24, 48, 72, 96
 	tileRuns, tileRunsLen                  = 120, 128
 	tileXStride, tileYStride               = 144, 152
-	tileN, tileRelu                        = 160, 168
+	tileN, tileAct                         = 160, 168
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -25,6 +25,9 @@ func (g *gen) convolution() {
 		g.convTile(p)
 	}
 }
+
+// masked is kernels' activation of this name; 0 is none, 1 is ReLU.
+const masked = 2
 
 // group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}.
 const group = 7
@@ -54,8 +57,8 @@ func (x pixels) at(i, disp int) Mem {
 func (g *gen) convTile(p int) {
 	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
 		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of %d,", p, g.block), "",
-		"\ty[i*yStride+o] = max0?( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o] + res[i*yStride+o] )", "",
-		"where k' counts on through the runs. It moves y, x and res and counts n down.")
+		"\ty[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )", "",
+		"where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.")
 	nv := g.vectors()
 	a := g.arg("a")
 	x := pixels{s: g.GP64(), s3: g.GP64(), s5: g.GP64()}
@@ -177,19 +180,25 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, xBytes reg.Registe
 			g.ADDQ(stride, to)
 		}
 	}
+	zero := g.vec()
+	g.zero(zero)
 	g.MOVQ(at(a, tileRes), to)
+	g.CMPQ(at(a, tileAct), Imm(masked))
+	g.JE(LabelRef("mask"))
 	g.TESTQ(to, to)
 	g.JZ(LabelRef("clip"))
 	each(func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
 	g.MOVQ(to, at(a, tileRes))
 	g.Label("clip")
-	g.CMPQ(at(a, tileRelu), Imm(0))
+	g.CMPQ(at(a, tileAct), Imm(0))
 	g.JE(LabelRef("store"))
-	zero := g.vec()
-	g.zero(zero)
 	for _, v := range acc {
 		g.VMAXPS(zero, v, v) // zero where v is NaN
 	}
+	g.JMP(LabelRef("store"))
+	g.Label("mask")
+	each(func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
+	g.MOVQ(to, at(a, tileRes))
 	g.Label("store")
 	g.MOVQ(at(a, tileY), to)
 	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })

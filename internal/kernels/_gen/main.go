@@ -72,7 +72,7 @@ func (g *gen) vecs(n int) []reg.VecVirtual {
 
 // zero clears a vector.
 func (g *gen) zero(v reg.VecVirtual) {
-	if g.lanes == 16 {
+	if g.evex {
 		g.VPXORD(v, v, v)
 	} else {
 		g.VXORPS(v, v, v)

@@ -73,7 +73,7 @@ const (
 
 // where keeps v where 0 < mask and clears it elsewhere.
 func (g *gen) where(mask Mem, zero, v reg.VecVirtual) {
-	if g.lanes == 16 {
+	if g.evex {
 		k := g.K()
 		g.VCMPPS(Imm(less), mask, zero, k)
 		g.VMOVAPS_Z(v, k, v)
@@ -86,7 +86,7 @@ func (g *gen) where(mask Mem, zero, v reg.VecVirtual) {
 
 // take moves give to taken where v equals top; elsewhere taken is zero and give stays.
 func (g *gen) take(v Mem, top, give, taken reg.VecVirtual) {
-	if g.lanes == 16 {
+	if g.evex {
 		same, other := g.K(), g.K()
 		g.VCMPPS(Imm(equal), v, top, same)
 		g.VCMPPS(Imm(differ), v, top, other)
@@ -101,7 +101,7 @@ func (g *gen) take(v Mem, top, give, taken reg.VecVirtual) {
 }
 
 func (g *gen) or(a Op, b, dst reg.VecVirtual) {
-	if g.lanes == 16 {
+	if g.evex {
 		g.VPORD(a, b, dst)
 	} else {
 		g.VORPS(a, b, dst)

@@ -228,7 +228,7 @@ func multiple(base, s, s3, s5 reg.Register, k int) Mem {
 // Offsets of the fields of kernels.winogradTile.
 const (
 	winoPixels, winoPositions, winoBias, winoRes, winoSpill = 0, 24, 48, 72, 96
-	winoRow, winoStep, winoNext, winoN, winoRelu            = 120, 128, 136, 144, 152
+	winoRow, winoStep, winoNext, winoN, winoAct             = 120, 128, 136, 144, 152
 )
 
 // winograd emits the transforms. Each handles n tiles (or channels) one after the other.
@@ -244,8 +244,8 @@ func (g *gen) winograd() {
 		"\tpositions[(i*6+j)*step+t*next:][:16] = (G w G')[i][j], w[r][c] = pixels[(r*3+c)*row+t*16:][:16]")
 	g.winogradFrom("winogradOutput", g.outputLine(),
 		"transforms n tiles back to 4x4 pixels of 16 lanes, the epilogue included:", "",
-		"\tpixels[r*row+(4*t+c)*16:][:16] = max0?( (A' m A)[r][c] + bias + res[r*row+(4*t+c)*16:][:16] )", "",
-		"with m[i][j] = positions[(i*6+j)*step+t*next:][:16]. bias and res may be nil; max0 applies when relu is 1.")
+		"\tpixels[r*row+(4*t+c)*16:][:16] = finish( (A' m A)[r][c] + bias, res[r*row+(4*t+c)*16:][:16] )", "",
+		"with m[i][j] = positions[(i*6+j)*step+t*next:][:16] and finish the epilogue. bias and res may be nil.")
 	g.winogradFrom("winogradTaps", g.weightsBackLine(),
 		"transforms the gradients of n input channels' weights back to 3x3 taps:", "",
 		"\tpixels[(r*3+c)*row+t*16:][:16] = (G' m G)[r][c], m[i][j] = positions[(i*6+j)*step+t*next:][:16]")
@@ -402,23 +402,30 @@ func (g *gen) pixelsOut(a reg.Register, label string, bytes int, to reg.GPVirtua
 		g.VADDPS(b, v, v)
 	}
 	g.Label("biased" + label)
+	zero := g.vec()
+	g.zero(zero)
 	g.MOVQ(at(a, winoRes), p)
 	g.TESTQ(p, p)
 	g.JZ(LabelRef("added" + label))
 	g.SUBQ(at(a, winoPixels), p)
 	g.ADDQ(to, p)
+	g.CMPQ(at(a, winoAct), Imm(masked))
+	g.JE(LabelRef("mask" + label))
 	for j, v := range out {
 		g.VADDPS(at(p, j*block*4+bytes), v, v)
 	}
 	g.Label("added" + label)
-	g.CMPQ(at(a, winoRelu), Imm(0))
-	g.JE(LabelRef("clipped" + label))
-	zero := g.vec()
-	g.zero(zero)
+	g.CMPQ(at(a, winoAct), Imm(0))
+	g.JE(LabelRef("store" + label))
 	for _, v := range out {
 		g.VMAXPS(zero, v, v) // zero where v is NaN
 	}
-	g.Label("clipped" + label)
+	g.JMP(LabelRef("store" + label))
+	g.Label("mask" + label)
+	for j, v := range out {
+		g.where(at(p, j*block*4+bytes), zero, v)
+	}
+	g.Label("store" + label)
 	for j, v := range out {
 		g.VMOVUPS(v, at(to, j*block*4+bytes))
 	}
