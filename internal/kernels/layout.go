@@ -75,14 +75,26 @@ func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
 	}
 }
 
-// AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary.
+// hugePage is the size of a huge page, in bytes.
+const hugePage = 2 << 20
+
+// AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary; a large one lies in huge pages where the
+// system has them.
 func AlignedSlice(n int) []float32 {
 	if n == 0 {
 		return nil
 	}
-	s := make([]float32, n+15)
-	off := int(-uintptr(unsafe.Pointer(&s[0])) & 63 / 4)
-	return s[off : off+n : off+n]
+	align := 64
+	if n*4 >= 2*hugePage {
+		align = hugePage
+	}
+	s := make([]float32, n+align/4-1)
+	off := int(-uintptr(unsafe.Pointer(&s[0]))) & (align - 1) / 4
+	s = s[off : off+n : off+n]
+	if align == hugePage {
+		askHugePages(s)
+	}
+	return s
 }
 
 // span is the share [lo, hi) of n things that chunk number chunk of chunks gets.
