@@ -55,3 +55,5 @@ func winogradGradient(a *winogradTile)        { winogradGradientGo(a) }
 func winogradWeights(a *winogradTile)         { winogradWeightsGo(a) }
 func winogradOutput(a *winogradTile)          { winogradOutputGo(a) }
 func winogradTaps(a *winogradTile)            { winogradTapsGo(a) }
+func maxWindows(a *windows)                   { maxWindowsGo(a) }
+func maxWindowsBackward(a *windows)           { maxWindowsBackwardGo(a) }

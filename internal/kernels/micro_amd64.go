@@ -218,6 +218,24 @@ func winogradOutputAVX2(a *winogradTile)
 //go:noescape
 func winogradTapsAVX2(a *winogradTile)
 
+// maxWindowsAVX2 computes the maximum of n windows of kh x kw pixels:
+//
+//	y[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]
+//
+// NaN wins. It counts n down.
+//
+//go:noescape
+func maxWindowsAVX2(a *windows)
+
+// maxWindowsBackwardAVX2 adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:
+//
+//	dx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]
+//
+// With relu 1, only where y is positive. It counts n down.
+//
+//go:noescape
+func maxWindowsBackwardAVX2(a *windows)
+
 // convTile1AVX512 computes, for every pixel i of n*1 and every lane o of 16,
 //
 //	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
@@ -778,6 +796,24 @@ func winogradOutputAVX512(a *winogradTile)
 //
 //go:noescape
 func winogradTapsAVX512(a *winogradTile)
+
+// maxWindowsAVX512 computes the maximum of n windows of kh x kw pixels:
+//
+//	y[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]
+//
+// NaN wins. It counts n down.
+//
+//go:noescape
+func maxWindowsAVX512(a *windows)
+
+// maxWindowsBackwardAVX512 adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:
+//
+//	dx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]
+//
+// With relu 1, only where y is positive. It counts n down.
+//
+//go:noescape
+func maxWindowsBackwardAVX512(a *windows)
 
 // convTile1NarrowAVX2 computes, for every pixel i of n*1 and every lane o of 8,
 //

@@ -5465,6 +5465,112 @@ DATA numberAVX23f2aaaab<>+24(SB)/4, $0x3f2aaaab
 DATA numberAVX23f2aaaab<>+28(SB)/4, $0x3f2aaaab
 GLOBL numberAVX23f2aaaab<>(SB), RODATA|NOPTR, $32
 
+// func maxWindowsAVX2(a *byte)
+// Requires: AVX
+TEXT ·maxWindowsAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 24(AX), DX
+
+window:
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    DX, BX
+	MOVQ    104(AX), SI
+
+row:
+	MOVQ BX, R8
+	MOVQ 120(AX), DI
+	LEAQ (BX)(DI*4), BX
+	MOVQ 112(AX), DI
+
+pixel:
+	VMOVUPS (R8), Y2
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y2
+	VORPS   Y2, Y3, Y0
+	VMOVUPS 32(R8), Y2
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y2
+	VORPS   Y2, Y3, Y1
+	ADDQ    $0x00000040, R8
+	DECQ    DI
+	JNZ     pixel
+	DECQ    SI
+	JNZ     row
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    $0x00000040, CX
+	MOVQ    136(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	DECQ    96(AX)
+	JNZ     window
+	VZEROUPPER
+	RET
+
+// func maxWindowsBackwardAVX2(a *byte)
+// Requires: AVX
+TEXT ·maxWindowsBackwardAVX2(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   24(AX), BX
+	MOVQ   72(AX), SI
+	VXORPS Y0, Y0, Y0
+
+window:
+	VMOVUPS (CX), Y1
+	VMOVUPS 32(CX), Y2
+	VMOVUPS (DX), Y3
+	VMOVUPS 32(DX), Y4
+	CMPQ    144(AX), $0x00
+	JE      all
+	VCMPPS  $0x11, (CX), Y0, Y5
+	VANDPS  Y5, Y3, Y3
+	VCMPPS  $0x11, 32(CX), Y0, Y5
+	VANDPS  Y5, Y4, Y4
+
+all:
+	MOVQ BX, DI
+	MOVQ SI, R8
+	MOVQ 104(AX), R9
+
+row:
+	MOVQ DI, R11
+	MOVQ 120(AX), R10
+	LEAQ (DI)(R10*4), DI
+	MOVQ R8, R12
+	MOVQ 128(AX), R10
+	LEAQ (R8)(R10*4), R8
+	MOVQ 112(AX), R10
+
+pixel:
+	VCMPPS  $0x00, (R11), Y1, Y6
+	VANDPS  Y3, Y6, Y5
+	VANDNPS Y3, Y6, Y3
+	VADDPS  (R12), Y5, Y5
+	VMOVUPS Y5, (R12)
+	VCMPPS  $0x00, 32(R11), Y2, Y6
+	VANDPS  Y4, Y6, Y5
+	VANDNPS Y4, Y6, Y4
+	VADDPS  32(R12), Y5, Y5
+	VMOVUPS Y5, 32(R12)
+	ADDQ    $0x00000040, R11
+	ADDQ    $0x00000040, R12
+	DECQ    R10
+	JNZ     pixel
+	DECQ    R9
+	JNZ     row
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, DX
+	MOVQ    136(AX), DI
+	LEAQ    (BX)(DI*4), BX
+	LEAQ    (SI)(DI*4), SI
+	DECQ    96(AX)
+	JNZ     window
+	VZEROUPPER
+	RET
+
 // func convTile1AVX512(a *byte)
 // Requires: AVX, AVX512F
 TEXT ·convTile1AVX512(SB), NOSPLIT, $0-8
@@ -19339,6 +19445,98 @@ GLOBL numberAVX512bef15bef<>(SB), RODATA|NOPTR, $4
 
 DATA numberAVX5123f2aaaab<>+0(SB)/4, $0x3f2aaaab
 GLOBL numberAVX5123f2aaaab<>(SB), RODATA|NOPTR, $4
+
+// func maxWindowsAVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·maxWindowsAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 24(AX), DX
+
+window:
+	VMOVUPS (DX), Z0
+	MOVQ    DX, BX
+	MOVQ    104(AX), SI
+
+row:
+	MOVQ BX, R8
+	MOVQ 120(AX), DI
+	LEAQ (BX)(DI*4), BX
+	MOVQ 112(AX), DI
+
+pixel:
+	VMOVUPS (R8), Z1
+	VMAXPS  Z1, Z0, Z2
+	VMAXPS  Z0, Z1, Z1
+	VPORD   Z1, Z2, Z0
+	ADDQ    $0x00000040, R8
+	DECQ    DI
+	JNZ     pixel
+	DECQ    SI
+	JNZ     row
+	VMOVUPS Z0, (CX)
+	ADDQ    $0x00000040, CX
+	MOVQ    136(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	DECQ    96(AX)
+	JNZ     window
+	VZEROUPPER
+	RET
+
+// func maxWindowsBackwardAVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·maxWindowsBackwardAVX512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   24(AX), BX
+	MOVQ   72(AX), SI
+	VPXORD Z0, Z0, Z0
+
+window:
+	VMOVUPS   (CX), Z1
+	VMOVUPS   (DX), Z2
+	CMPQ      144(AX), $0x00
+	JE        all
+	VCMPPS    $0x11, (CX), Z0, K1
+	VMOVAPS.Z Z2, K1, Z2
+
+all:
+	MOVQ BX, DI
+	MOVQ SI, R8
+	MOVQ 104(AX), R9
+
+row:
+	MOVQ DI, R11
+	MOVQ 120(AX), R10
+	LEAQ (DI)(R10*4), DI
+	MOVQ R8, R12
+	MOVQ 128(AX), R10
+	LEAQ (R8)(R10*4), R8
+	MOVQ 112(AX), R10
+
+pixel:
+	VCMPPS    $0x00, (R11), Z1, K1
+	VCMPPS    $0x04, (R11), Z1, K2
+	VMOVAPS.Z Z2, K1, Z3
+	VMOVAPS.Z Z2, K2, Z2
+	VADDPS    (R12), Z3, Z3
+	VMOVUPS   Z3, (R12)
+	ADDQ      $0x00000040, R11
+	ADDQ      $0x00000040, R12
+	DECQ      R10
+	JNZ       pixel
+	DECQ      R9
+	JNZ       row
+	ADDQ      $0x00000040, CX
+	ADDQ      $0x00000040, DX
+	MOVQ      136(AX), DI
+	LEAQ      (BX)(DI*4), BX
+	LEAQ      (SI)(DI*4), SI
+	DECQ      96(AX)
+	JNZ       window
+	VZEROUPPER
+	RET
 
 // func convTile1NarrowAVX2(a *byte)
 // Requires: AVX, FMA3

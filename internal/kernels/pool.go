@@ -1,7 +1,5 @@
 package kernels
 
-import "math"
-
 // PoolSpec is the geometry of a pooling window over X [N,C,H,W] giving Y [N,C,OH,OW]; DX and DY are the layouts of the
 // gradients.
 type PoolSpec struct {
@@ -33,6 +31,21 @@ func window(i, stride, pad, k, size int) (lo, hi int) {
 	return max(lo, 0), min(lo+k, size)
 }
 
+// eachRun calls f for the windows of a row of y, all of those at once that no edge clips: many windows from ow on, the
+// first from (h0, w0) on, of kh x kw pixels.
+func (p *Pool) eachRun(oh int, f func(ow, many, h0, w0, kh, kw int)) {
+	h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
+	for ow := 0; ow < p.Y.W; {
+		w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
+		many := 1
+		if w1-w0 == p.KW {
+			many = min(p.Y.W-ow, (p.X.W-w1)/p.StrideW+1)
+		}
+		f(ow, many, h0, w0, h1-h0, w1-w0)
+		ow += many
+	}
+}
+
 // Max computes a part of the maximum.
 func (p *Pool) Max(chunk int, y, x []float32) {
 	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
@@ -42,24 +55,10 @@ func (p *Pool) Max(chunk int, y, x []float32) {
 			maxPairs(out, x[p.X.at(n, b, 2*oh, 0):], x[p.X.at(n, b, 2*oh+1, 0):], p.Y.narrow())
 			continue
 		}
-		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
-		for ow := range p.Y.W {
-			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
-			to := (*[Block]float32)(out[ow*Block:])
-			for o := range to {
-				to[o] = float32(math.Inf(-1))
-			}
-			for h := h0; h < h1; h++ {
-				for w := w0; w < w1; w++ {
-					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
-					for o := range to {
-						if v[o] > to[o] || v[o] != v[o] {
-							to[o] = v[o]
-						}
-					}
-				}
-			}
-		}
+		p.eachRun(oh, func(ow, many, h0, w0, kh, kw int) {
+			k := windows{y: out[ow*Block:], x: x[p.X.at(n, b, h0, w0):], n: many, kh: kh, kw: kw, xRow: p.X.row(), step: p.StrideW * Block}
+			maxWindows(&k)
+		})
 	}
 	p.Y.clearHalo(y, n, b, 0, p.Y.H)
 }
@@ -87,31 +86,11 @@ func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32, relu bool) {
 		clear(dx[p.DX.at(n, b, h, 0):][:p.X.W*Block])
 	}
 	for oh := range p.Y.H {
-		h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
-		for ow := range p.Y.W {
-			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
-			top := (*[Block]float32)(y[p.Y.at(n, b, oh, ow):])
-			give := *(*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
-			if relu {
-				for o, v := range top {
-					if !(v > 0) {
-						give[o] = 0
-					}
-				}
-			}
-			for h := h0; h < h1; h++ {
-				for w := w0; w < w1; w++ {
-					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
-					to := (*[Block]float32)(dx[p.DX.at(n, b, h, w):])
-					for o := range to {
-						if v[o] == top[o] {
-							to[o] += give[o]
-							give[o] = 0
-						}
-					}
-				}
-			}
-		}
+		p.eachRun(oh, func(ow, many, h0, w0, kh, kw int) {
+			k := windows{y: y[p.Y.at(n, b, oh, ow):], x: x[p.X.at(n, b, h0, w0):], dy: dy[p.DY.at(n, b, oh, ow):], dx: dx[p.DX.at(n, b, h0, w0):],
+				n: many, kh: kh, kw: kw, xRow: p.X.row(), dxRow: p.DX.row(), step: p.StrideW * Block, relu: flag(relu)}
+			maxWindowsBackward(&k)
+		})
 	}
 	p.DX.clearHalo(dx, n, b, 0, p.X.H)
 }
@@ -160,6 +139,69 @@ func maxPairsBackwardGo(da, db, a, b, y, dy []float32, narrow, relu bool) {
 	}
 }
 
+// windows is a call of a pooling's inner loop: n windows of kh x kw pixels of 16 lanes. The assembly reads the fields by
+// their place and counts n down.
+type windows struct {
+	y, x, dy, dx      []float32
+	n, kh, kw         int
+	xRow, dxRow, step int // floats between rows and between windows
+	relu              int
+}
+
+func (a *windows) check(backward bool) {
+	_ = a.y[:a.n*Block]
+	last := (a.n-1)*a.step + a.kw*Block
+	_ = a.x[:(a.kh-1)*a.xRow+last]
+	if backward {
+		_ = a.dy[:a.n*Block]
+		_ = a.dx[:(a.kh-1)*a.dxRow+last]
+	}
+}
+
+// maxWindowsGo computes the maximum of n windows of kh x kw pixels:
+//
+//	y[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]
+func maxWindowsGo(a *windows) {
+	for i := range a.n {
+		y := (*[Block]float32)(a.y[i*Block:])
+		copy(y[:], a.x[i*a.step:])
+		for r := range a.kh {
+			for c := range a.kw {
+				for o, v := range a.x[r*a.xRow+i*a.step+c*Block:][:Block] {
+					y[o] = max(y[o], v)
+				}
+			}
+		}
+	}
+}
+
+// maxWindowsBackwardGo adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:
+//
+//	dx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]
+//
+// With relu 1, only where y is positive.
+func maxWindowsBackwardGo(a *windows) {
+	for i := range a.n {
+		y, give := (*[Block]float32)(a.y[i*Block:]), *(*[Block]float32)(a.dy[i*Block:])
+		for o, v := range y {
+			if a.relu != 0 && !(v > 0) {
+				give[o] = 0
+			}
+		}
+		for r := range a.kh {
+			for c := range a.kw {
+				x, dx := (*[Block]float32)(a.x[r*a.xRow+i*a.step+c*Block:]), (*[Block]float32)(a.dx[r*a.dxRow+i*a.step+c*Block:])
+				for o := range x {
+					if x[o] == y[o] {
+						dx[o] += give[o]
+						give[o] = 0
+					}
+				}
+			}
+		}
+	}
+}
+
 // share is what each pixel of a window counts: one over the window's pixels, padding included or not.
 func (p *Pool) share(h0, h1, w0, w1 int) float32 {
 	if p.CountIncludePad {
@@ -177,12 +219,7 @@ func (p *Pool) Average(chunk int, y, x []float32) {
 			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
 			var sum [Block]float32
 			for h := h0; h < h1; h++ {
-				for w := w0; w < w1; w++ {
-					v := (*[Block]float32)(x[p.X.at(n, b, h, w):])
-					for o := range sum {
-						sum[o] += v[o]
-					}
-				}
+				sumLanes(&sum, x[p.X.at(n, b, h, w0):][:(w1-w0)*Block])
 			}
 			f := p.share(h0, h1, w0, w1)
 			to := (*[Block]float32)(y[p.Y.at(n, b, oh, ow):])
@@ -205,13 +242,14 @@ func (p *Pool) AverageBackward(chunk int, dx, dy []float32) {
 		for ow := range p.Y.W {
 			w0, w1 := window(ow, p.StrideW, p.PadLeft, p.KW, p.X.W)
 			f := p.share(h0, h1, w0, w1)
-			give := (*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
+			give := *(*[Block]float32)(dy[p.DY.at(n, b, oh, ow):])
+			for o := range give {
+				give[o] *= f
+			}
 			for h := h0; h < h1; h++ {
-				for w := w0; w < w1; w++ {
-					to := (*[Block]float32)(dx[p.DX.at(n, b, h, w):])
-					for o := range to {
-						to[o] += give[o] * f
-					}
+				row := dx[p.DX.at(n, b, h, w0):][:(w1-w0)*Block]
+				for w := 0; w < len(row); w += Block {
+					Add(row[w:w+Block], row[w:w+Block], give[:])
 				}
 			}
 		}

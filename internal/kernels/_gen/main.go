@@ -119,6 +119,7 @@ func main() {
 		g.maps()
 		g.flat()
 		g.winograd()
+		g.windows()
 	}
 	for _, i := range narrow {
 		g := &gen{c, i, types, map[string]operand.Mem{}}

@@ -100,6 +100,16 @@ func (g *gen) take(v Mem, top, give, taken reg.VecVirtual) {
 	g.VANDNPS(give, m, give)
 }
 
+// most makes v the larger of v and what lies at m. VMAXPS gives its second source when one is NaN. Both orders, or-ed, keep
+// every NaN and else change nothing.
+func (g *gen) most(m Mem, v reg.VecVirtual) {
+	w, r := g.vec(), g.vec()
+	g.VMOVUPS(m, w)
+	g.VMAXPS(w, v, r)
+	g.VMAXPS(v, w, w)
+	g.or(w, r, v)
+}
+
 func (g *gen) or(a Op, b, dst reg.VecVirtual) {
 	if g.evex {
 		g.VPORD(a, b, dst)
@@ -232,21 +242,13 @@ func (g *gen) maxPairs() {
 	g.text("maxPairs", "func(y, a, b *float32, n int)",
 		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of "+fmt.Sprint(g.block)+" lanes; NaN wins.")
 	p := g.args("y", "a", "b", "n")
-	// VMAXPS gives its second source when one is NaN. Both orders, or-ed, keep every NaN and else change nothing.
-	most := func(m Op, v reg.VecVirtual) {
-		w, r := g.vec(), g.vec()
-		g.VMOVUPS(m, w)
-		g.VMAXPS(w, v, r)
-		g.VMAXPS(v, w, w)
-		g.or(w, r, v)
-	}
 	g.loop(p[3], func() {
 		g.each(func(j, d int) {
 			v := g.vec()
 			g.VMOVUPS(at(p[1], d), v)
-			most(at(p[1], d+g.block*4), v)
-			most(at(p[2], d), v)
-			most(at(p[2], d+g.block*4), v)
+			g.most(at(p[1], d+g.block*4), v)
+			g.most(at(p[2], d), v)
+			g.most(at(p[2], d+g.block*4), v)
 			g.VMOVUPS(v, at(p[0], d))
 		})
 	}, p[0], p[1], p[1], p[2], p[2])

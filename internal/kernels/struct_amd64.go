@@ -61,3 +61,27 @@ func winogradTaps(a *winogradTile) {
 		winogradTapsGo(a)
 	}
 }
+
+func maxWindows(a *windows) {
+	a.check(false)
+	switch current {
+	case levelAVX512:
+		maxWindowsAVX512(a)
+	case levelAVX2:
+		maxWindowsAVX2(a)
+	default:
+		maxWindowsGo(a)
+	}
+}
+
+func maxWindowsBackward(a *windows) {
+	a.check(true)
+	switch current {
+	case levelAVX512:
+		maxWindowsBackwardAVX512(a)
+	case levelAVX2:
+		maxWindowsBackwardAVX2(a)
+	default:
+		maxWindowsBackwardGo(a)
+	}
+}
