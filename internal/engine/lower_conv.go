@@ -89,7 +89,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if pass := l.byWinograd(c).Forward; pass != nil {
+	if pass := l.byWinograd(c, o.in[1]).Forward; pass != nil {
 		u := l.transformed(o.in[1], pass, c, form, false)
 		l.winogradPass("winograd", o, pass, u, bias)
 		return true, nil
@@ -115,7 +115,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if pass := l.byWinograd(c).Data; pass != nil {
+	if pass := l.byWinograd(c, o.in[1]).Data; pass != nil {
 		u := l.transformed(o.in[1], pass, c, form, true)
 		l.winogradPass("winograd backward-data", o, pass, u, bias)
 		return true, nil

@@ -3,11 +3,11 @@ package engine
 import "github.com/cnnkit/cnnkit/internal/kernels"
 
 // byWinograd plans c by Winograd's method, where that is allowed; passes that do not pay are nil.
-func (l *lowering) byWinograd(c *kernels.Conv) *kernels.Winograd {
+func (l *lowering) byWinograd(c *kernels.Conv, w *value) *kernels.Winograd {
 	if !l.winograd {
 		return &kernels.Winograd{}
 	}
-	return kernels.NewWinograd(c)
+	return kernels.NewWinograd(c, w.kind == constant)
 }
 
 // transformed is the weights of c, or its flipped weights, as a Winograd pass reads them: made once for constants, in
@@ -65,7 +65,7 @@ func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, 
 
 // winogradWeights sums the gradient of the weights into packed, or reports that the direct kernel does it better.
 func (l *lowering) winogradWeights(o *op, c *kernels.Conv, packed *buffer) bool {
-	pass := l.byWinograd(c).Weights
+	pass := l.byWinograd(c, o.out[0]).Weights
 	if pass == nil {
 		return false
 	}

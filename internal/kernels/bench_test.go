@@ -21,7 +21,7 @@ func BenchmarkConv(b *testing.B) {
 		c    convCase
 	}
 	cases := []bench{}
-	for _, s := range [][4]int{{16, 16, 32, 100}, {32, 32, 16, 100}, {64, 64, 8, 100}, {64, 64, 128, 4}, {512, 512, 16, 4}} {
+	for _, s := range [][4]int{{16, 16, 32, 100}, {32, 32, 16, 100}, {64, 64, 8, 100}, {64, 64, 128, 4}, {512, 512, 16, 4}, {512, 512, 14, 1}, {512, 512, 14, 4}, {256, 256, 14, 1}, {256, 256, 14, 8}, {128, 128, 28, 1}, {512, 512, 7, 1}} {
 		cases = append(cases, bench{fmt.Sprintf("%dto%d_%d_b%d", s[0], s[1], s[2], s[3]), square(s[3], s[0], s[2], s[1], 3, 1, 1)})
 	}
 	first := square(100, 3, 32, 16, 3, 1, 1)
@@ -65,6 +65,7 @@ func benchConv(b *testing.B, c convCase) {
 		return
 	}
 	p := planWinograd(k)
+	b.Logf("pays: %v %v %v, weights %v", p.Forward.pays(true), p.Forward.pays(false), p.Data.pays(false), p.Weights.pays())
 	pass := func(name string, p *WinogradPass, y, x, w []float32) {
 		scratch, u := AlignedSlice(p.Scratch()), AlignedSlice(p.WeightSize())
 		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, Epilogue{}) })
