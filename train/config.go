@@ -2,8 +2,8 @@ package train
 
 import (
 	"fmt"
-
-	"github.com/cnnkit/cnnkit/internal/engine"
+	"slices"
+	"strings"
 )
 
 // Config is a training run as data; it marshals to JSON. Zero values mean the default of the field's comment.
@@ -11,18 +11,56 @@ type Config struct {
 	Epochs    int    `json:"epochs"`
 	Batch     int    `json:"batch"`
 	Seed      uint64 `json:"seed"`
-	Loss      string `json:"loss"`      // auto, nll, cross-entropy, bce-with-logits
-	Optimizer string `json:"optimizer"` // sgd, adam, adamw
+	Loss      string `json:"loss"`      // auto, or one of Losses
+	Optimizer string `json:"optimizer"` // one of Optimizers
 
-	LR          float64    `json:"lr"`
+	LR          float64    `json:"lr"` // for one-cycle the peak
 	Momentum    float64    `json:"momentum,omitzero"`
 	Dampening   float64    `json:"dampening,omitzero"`
 	Nesterov    bool       `json:"nesterov,omitzero"`
-	Betas       [2]float64 `json:"betas,omitzero"` // 0.9, 0.999
-	Eps         float64    `json:"eps,omitzero"`   // 1e-8
-	WeightDecay float64    `json:"weight_decay,omitzero"`
+	Betas       [2]float64 `json:"betas,omitzero"`        // 0.9, 0.999; lion: 0.9, 0.99
+	Eps         float64    `json:"eps,omitzero"`          // 1e-8; adagrad: 1e-10; lamb: 1e-6
+	Alpha       float64    `json:"alpha,omitzero"`        // rmsprop: how much of the mean square is kept, 0.99
+	Centered    bool       `json:"centered,omitzero"`     // rmsprop
+	LRDecay     float64    `json:"lr_decay,omitzero"`     // adagrad
+	Accumulator float64    `json:"accumulator,omitzero"`  // adagrad: what the sum of squares starts from
+	Trust       float64    `json:"trust,omitzero"`        // lars: the trust coefficient, 0.001
+	WeightDecay float64    `json:"weight_decay,omitzero"` // of every parameter that no group says otherwise about
+	Groups      []Group    `json:"groups,omitzero"`
 
-	Threads int `json:"threads,omitzero"` // 0: as many as the process may use
+	Schedule   Schedule `json:"schedule,omitzero"`
+	Accumulate int      `json:"accumulate,omitzero"` // batches whose gradients make one step, 1
+	ClipNorm   float64  `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
+	ClipValue  float64  `json:"clip_value,omitzero"` // the greatest gradient of one number; 0: any
+	EMA        float64  `json:"ema,omitzero"`        // decay of the weights' moving average, which is what is validated and saved; 0: none
+
+	LabelSmoothing float64    `json:"label_smoothing,omitzero"` // nll, cross-entropy
+	Gamma          float64    `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
+	Balance        float64    `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
+	Smooth         float64    `json:"smooth,omitzero"`          // dice, jaccard, tversky: 1
+	Tversky        [2]float64 `json:"tversky,omitzero"`         // weights of false positives and false negatives: 0.5, 0.5
+
+	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
+	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
+	Patience int      `json:"patience,omitzero"` // epochs without a better one after which the run ends; 0: never
+
+	CheckpointSteps int `json:"checkpoint_steps,omitzero"` // batches between checkpoints within an epoch; 0: none
+	Threads         int `json:"threads,omitzero"`          // 0: as many as the process may use
+}
+
+// Group gives some parameters their own settings; a parameter belongs to the first group that it fits.
+type Group struct {
+	// Params is "bias" (what Conv, ConvTranspose and Gemm add), "norm" (weight and bias of the normalisations), or a
+	// pattern of parameter names as path.Match has it.
+	Params      string   `json:"params"`
+	LRScale     float64  `json:"lr_scale,omitzero"`      // 1
+	WeightDecay *float64 `json:"weight_decay,omitempty"` // null: the run's
+	Freeze      bool     `json:"freeze,omitzero"`        // they are not trained
+}
+
+// Optimizers lists what Config.Optimizer may be.
+func Optimizers() []string {
+	return []string{"sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "lars", "lamb"}
 }
 
 // Defaults is the configuration that suits a network that package builders makes; others get Adam.
@@ -36,8 +74,28 @@ func Defaults(arch string) Config {
 	return Config{Epochs: 25, Batch: 100, Loss: "auto", Optimizer: "adam", LR: 1e-3}
 }
 
+// With is c with another optimizer, and the learning rate and momentum that are usual with it.
+func (c Config) With(optimizer string) Config {
+	if optimizer == c.Optimizer {
+		return c
+	}
+	c.Optimizer, c.LR, c.Momentum = optimizer, 1e-3, 0
+	switch optimizer {
+	case "sgd":
+		c.LR, c.Momentum = 0.01, 0.5
+	case "rmsprop", "adagrad":
+		c.LR = 0.01
+	case "lion":
+		c.LR = 1e-4
+	case "lars":
+		c.LR, c.Momentum = 1, 0.9
+	}
+	return c
+}
+
 // validate names the first field that makes no sense.
 func (c Config) validate() error {
+	share := func(v float64) bool { return v >= 0 && v < 1 }
 	switch {
 	case c.Epochs < 1:
 		return fmt.Errorf("epochs is %d: at least 1", c.Epochs)
@@ -45,35 +103,81 @@ func (c Config) validate() error {
 		return fmt.Errorf("batch is %d: at least 1", c.Batch)
 	case !(c.LR > 0):
 		return fmt.Errorf("lr is %v: it must be positive", c.LR)
-	case c.Momentum < 0 || c.Momentum >= 1:
+	case !share(c.Momentum):
 		return fmt.Errorf("momentum is %v: it must be in [0,1)", c.Momentum)
 	case c.Nesterov && (c.Momentum == 0 || c.Dampening != 0):
 		return fmt.Errorf("nesterov needs momentum and no dampening")
-	case c.WeightDecay < 0:
+	case !(c.WeightDecay >= 0):
 		return fmt.Errorf("weight decay is %v: it must not be negative", c.WeightDecay)
+	case !share(c.Betas[0]) || !share(c.Betas[1]):
+		return fmt.Errorf("betas are %v: they must be in [0,1)", c.Betas)
+	case !(c.Eps >= 0) || !(c.LRDecay >= 0) || !(c.Accumulator >= 0) || !(c.Trust >= 0):
+		return fmt.Errorf("eps, lr_decay, accumulator and trust must not be negative")
+	case !share(c.Alpha):
+		return fmt.Errorf("alpha is %v: it must be in [0,1)", c.Alpha)
+	case c.Accumulate < 0:
+		return fmt.Errorf("accumulate is %d: at least 1", c.Accumulate)
+	case !(c.ClipNorm >= 0) || !(c.ClipValue >= 0):
+		return fmt.Errorf("clip_norm and clip_value must not be negative")
+	case !share(c.EMA):
+		return fmt.Errorf("ema is %v: it must be in [0,1)", c.EMA)
+	case c.Patience < 0 || c.CheckpointSteps < 0:
+		return fmt.Errorf("patience and checkpoint_steps must not be negative")
+	}
+	for _, g := range c.Groups {
+		if err := g.validate(); err != nil {
+			return err
+		}
+	}
+	if err := c.validateLoss(); err != nil {
+		return err
+	}
+	if err := c.validateMetrics(); err != nil {
+		return err
+	}
+	return c.Schedule.validate()
+}
+
+func (c Config) validateMetrics() error {
+	known := append([]string{"accuracy", "loss"}, Metrics()...)
+	for _, name := range append(slices.Clone(c.Metrics), c.Monitor) {
+		if name != "" && !slices.Contains(known, name) {
+			return fmt.Errorf("no metric %q: known are %s", name, strings.Join(known, ", "))
+		}
+	}
+	if c.Monitor == "confusion" {
+		return fmt.Errorf("monitor is confusion, which is a picture: choose one figure")
 	}
 	return nil
 }
 
-// Update makes the optimiser.
-func (c Config) Update() (engine.Update, error) {
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
-	betas, eps := c.Betas, c.Eps
+// rates has the default Betas and Eps filled in.
+func (c Config) rates() (betas [2]float64, eps float64) {
+	betas, eps = c.Betas, c.Eps
 	if betas == [2]float64{} {
-		betas = [2]float64{0.9, 0.999}
+		if betas = [2]float64{0.9, 0.999}; c.Optimizer == "lion" {
+			betas[1] = 0.99
+		}
 	}
 	if eps == 0 {
-		eps = 1e-8
+		switch eps = 1e-8; c.Optimizer {
+		case "adagrad":
+			eps = 1e-10
+		case "lamb":
+			eps = 1e-6
+		}
 	}
-	switch c.Optimizer {
-	case "sgd":
-		return &SGD{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, WeightDecay: c.WeightDecay, Nesterov: c.Nesterov}, nil
-	case "adam":
-		return &Adam{LR: c.LR, Betas: betas, Eps: eps, WeightDecay: c.WeightDecay}, nil
-	case "adamw":
-		return &Adam{LR: c.LR, Betas: betas, Eps: eps, WeightDecay: c.WeightDecay, Decoupled: true}, nil
+	return betas, eps
+}
+
+func or(v, def float64) float64 {
+	if v == 0 {
+		return def
 	}
-	return nil, fmt.Errorf("no optimizer %q: known are sgd, adam, adamw", c.Optimizer)
+	return v
+}
+
+// Metrics lists what Config.Metrics may ask for.
+func Metrics() []string {
+	return []string{"top3", "top5", "precision", "recall", "f1", "iou", "dice", "auc", "confusion"}
 }

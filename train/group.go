@@ -1,0 +1,78 @@
+package train
+
+import (
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+func (g Group) validate() error {
+	if _, err := path.Match(g.Params, ""); err != nil || g.Params == "" {
+		return fmt.Errorf("group %q: params is bias, norm or a pattern of names", g.Params)
+	}
+	if !(g.LRScale >= 0) || g.WeightDecay != nil && !(*g.WeightDecay >= 0) {
+		return fmt.Errorf("group %q: lr_scale and weight_decay must not be negative", g.Params)
+	}
+	return nil
+}
+
+// roles says of each initializer whether it is a "bias" or of a "norm", by the nodes that read it.
+func roles(m *onnxio.Model) map[string]string {
+	out := map[string]string{}
+	for _, n := range m.Graph.Nodes {
+		for i, name := range n.Inputs {
+			switch n.OpType {
+			case "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization":
+				if i == 1 || i == 2 {
+					out[name] = "norm"
+				}
+			case "Conv", "ConvTranspose", "Gemm":
+				if i == 2 && out[name] == "" {
+					out[name] = "bias"
+				}
+			}
+		}
+	}
+	return out
+}
+
+// group finds the group of a parameter; the zero Group when it is in none.
+func (c Config) group(name, role string) Group {
+	i := slices.IndexFunc(c.Groups, func(g Group) bool {
+		matched, _ := path.Match(g.Params, name)
+		return g.Params == role || matched
+	})
+	if i < 0 {
+		return Group{}
+	}
+	return c.Groups[i]
+}
+
+// frozen says whether some group is not trained.
+func (c Config) frozen() bool {
+	return slices.ContainsFunc(c.Groups, func(g Group) bool { return g.Freeze })
+}
+
+// trained lists the parameters to train, nil meaning all.
+func (c Config) trained(graph *onnxio.Model) ([]string, error) {
+	if !c.frozen() {
+		return nil, nil
+	}
+	all, err := engine.NewTrainer(graph, engine.TrainOptions{Loss: LossName})
+	if err != nil {
+		return nil, err
+	}
+	role, names := roles(graph), []string{}
+	for _, name := range all.Params() {
+		if !c.group(name, role[name]).Freeze {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("the groups freeze every parameter")
+	}
+	return names, nil
+}
