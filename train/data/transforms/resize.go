@@ -1,0 +1,183 @@
+package transforms
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// Interpolation says how a pixel between pixels is made.
+type Interpolation string
+
+// The interpolations. Where a shrinking image is resized, Bilinear and Bicubic widen their kernels (antialias).
+const (
+	Nearest  Interpolation = "nearest"
+	Bilinear Interpolation = "bilinear"
+	Bicubic  Interpolation = "bicubic"
+)
+
+// Resize makes the shorter side of the image Size, or the image Size [height, width]. Masks take the nearest pixel.
+type Resize struct {
+	Size          Ints          `json:"size"`
+	Interpolation Interpolation `json:"interpolation,omitempty"` // Bilinear if not given
+}
+
+func (t Resize) check() error {
+	if err := t.Size.checkSize("size"); err != nil {
+		return err
+	}
+	return checkWord("interpolation", t.Interpolation, Nearest, Bilinear, Bicubic)
+}
+
+// Apply resizes.
+func (t Resize) Apply(s *Sample, _ *rand.Rand) error {
+	if err := ready(t, s); err != nil {
+		return err
+	}
+	h, w := t.Size[0], t.Size[len(t.Size)-1]
+	if len(t.Size) == 1 {
+		if s.Image.W <= s.Image.H {
+			h = t.Size[0] * s.Image.H / s.Image.W
+		} else {
+			w = t.Size[0] * s.Image.W / s.Image.H
+		}
+		if h > maxSide || w > maxSide {
+			return fmt.Errorf("resizing %dx%d to %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W, h, w, maxSide)
+		}
+	}
+	s.resize(h, w, t.Interpolation)
+	return nil
+}
+
+func (s *Sample) resize(h, w int, by Interpolation) {
+	if h == s.Image.H && w == s.Image.W {
+		return
+	}
+	s.move(h, w, func(dst, src Image, masked bool) {
+		if masked {
+			resize(dst, src, Nearest)
+		} else {
+			resize(dst, src, by)
+		}
+	})
+}
+
+// resize is PIL's Image.resize: an integer pass along the rows, then one along the columns.
+func resize(dst, src Image, by Interpolation) {
+	if by == Nearest {
+		scale(dst, src, [6]float64{float64(src.W) / float64(dst.W), 0, 0, 0, float64(src.H) / float64(dst.H), 0}, nil)
+		return
+	}
+	if dst.W != src.W {
+		mid := dst
+		if dst.H != src.H {
+			mid = NewImage(src.C, src.H, dst.W)
+		}
+		resizeRows(mid, src, weights(src.W, dst.W, by))
+		src = mid
+	}
+	if dst.H != src.H {
+		resizeColumns(dst, src, weights(src.H, dst.H, by))
+	} else if dst.W == src.W && &dst.Pix[0] != &src.Pix[0] {
+		copy(dst.Pix, src.Pix)
+	}
+}
+
+// weightBits is the fixed point of PIL's weights: 8 bits for the pixel and 2 for the overshoot of bicubic are left.
+const weightBits = 32 - 8 - 2
+
+// tap is one output pixel's inputs: weights of the pixels from first on.
+type tap struct {
+	first int
+	w     []int32
+}
+
+// weights are the kernel's, for every output pixel, in fixed point and with sum one.
+func weights(in, out int, by Interpolation) []tap {
+	kernel, support := tent, 1.0
+	if by == Bicubic {
+		kernel, support = cubic, 2.0
+	}
+	ratio := float64(in) / float64(out)
+	stretch := max(ratio, 1)
+	support *= stretch
+	taps := make([]tap, out)
+	size := int(math.Ceil(support))*2 + 1
+	all := make([]int32, 0, out*size)
+	exact := make([]float64, 0, size)
+	for i := range taps {
+		centre := (float64(i) + 0.5) * ratio
+		from, to := max(int(centre-support+0.5), 0), min(int(centre+support+0.5), in)
+		sum := 0.0
+		exact = exact[:0]
+		for x := from; x < to; x++ {
+			w := kernel((float64(x) - centre + 0.5) * (1 / stretch))
+			exact = append(exact, w)
+			sum += w
+		}
+		start := len(all)
+		for _, w := range exact {
+			if sum != 0 {
+				w /= sum
+			}
+			all = append(all, int32(math.Trunc(float64(w*(1<<weightBits))+math.Copysign(0.5, w))))
+		}
+		taps[i] = tap{from, all[start:len(all):len(all)]}
+	}
+	return taps
+}
+
+func tent(x float64) float64 { return max(1-math.Abs(x), 0) }
+
+// cubic is Keys' kernel with a = -1/2, as PIL has it; PyTorch's tensors take -3/4.
+func cubic(x float64) float64 {
+	const a = -0.5
+	x = math.Abs(x)
+	switch {
+	case x < 1:
+		return float64(float64(float64((a+2)*x)-(a+3))*x*x) + 1
+	case x < 2:
+		return (float64((float64((x-5)*x)+8)*x) - 4) * a
+	}
+	return 0
+}
+
+func clip8(v int32) uint8 { return uint8(min(max(v>>weightBits, 0), 255)) }
+
+func resizeRows(dst, src Image, taps []tap) {
+	for y := range src.C * src.H {
+		in, out := src.Pix[y*src.W:][:src.W], dst.Pix[y*dst.W:][:dst.W]
+		for x := range out {
+			t := &taps[x]
+			sum := int32(1) << (weightBits - 1)
+			pixels := in[t.first:][:len(t.w)]
+			for i, w := range t.w {
+				sum += int32(pixels[i]) * w
+			}
+			out[x] = clip8(sum)
+		}
+	}
+}
+
+func resizeColumns(dst, src Image, taps []tap) {
+	w := dst.W
+	sums := make([]int32, w)
+	for c := range src.C {
+		in, out := src.plane(c), dst.plane(c)
+		for y := range taps {
+			for x := range sums {
+				sums[x] = 1 << (weightBits - 1)
+			}
+			for i, weight := range taps[y].w {
+				row := in[(taps[y].first+i)*w:][:w]
+				for x, p := range row {
+					sums[x] += int32(p) * weight
+				}
+			}
+			row := out[y*w:][:w]
+			for x, sum := range sums {
+				row[x] = clip8(sum)
+			}
+		}
+	}
+}
