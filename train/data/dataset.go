@@ -13,10 +13,37 @@ type Dataset interface {
 	Len() int
 	// Shape is [C,H,W] of the input.
 	Shape() [3]int
-	// Classes names the classes, in the order of the labels.
+	// Classes names the classes, in the order of the labels, or of the values of a mask.
 	Classes() []string
-	// Fill writes the samples of the indices into x [N,C,H,W] float32 and target [N] int64.
+	// Fill writes the samples of the indices into x [N,C,H,W] float32 and target, of the form that NewBatch gives it.
 	Fill(x, target *onnxio.Tensor, indices []int) error
+}
+
+// Source is a Dataset that also gives its samples as they are before normalisation, which is what transforms, loaders
+// and splits work on. Every data set that Open gives is one, and SourceOf finds it behind subsets.
+type Source interface {
+	Dataset
+	// Sample decodes a sample. Its image may be larger or smaller than Shape, and may lie in the data set's memory: it
+	// is to be read only.
+	Sample(i int) (Sample, error)
+	// Label is the class of a sample, known without decoding it; 0 where masks are the targets.
+	Label(i int) int
+	// Where names a sample in errors and reports: its file, or its number.
+	Where(i int) string
+	// Masked says that the targets are masks.
+	Masked() bool
+	// Norm is how pixels become inputs.
+	Norm() *Norm
+}
+
+// Sample is a decoded image with what is to be learnt of it.
+type Sample struct {
+	C, H, W int
+	Pixels  []uint8 // [C,H,W]
+	Mask    []uint8 // [H,W], a class for each pixel; nil where labels are the targets
+	Label   int
+	// Values [C,H,W] are taken for the input in place of normalised Pixels. Data sets leave it nil; a transform may set it.
+	Values []float32
 }
 
 // Splits is a data set in its two parts.
@@ -27,20 +54,55 @@ type Splits struct {
 	Mean, Std  []float32 // with which the inputs are normalised
 }
 
-// Images is a Dataset of labelled 8-bit images in memory.
+// Norm maps pixels to inputs: (p/255 - mean) / std, channel by channel.
+type Norm struct {
+	Mean, Std []float32
+	table     [][256]float32
+}
+
+// NewNorm makes the table of it.
+func NewNorm(mean, std []float32) (*Norm, error) {
+	if len(mean) == 0 || len(mean) != len(std) {
+		return nil, fmt.Errorf("%d means and %d deviations: one of each for every channel is wanted", len(mean), len(std))
+	}
+	n := &Norm{Mean: mean, Std: std, table: make([][256]float32, len(mean))}
+	for c := range n.table {
+		if !(std[c] > 0) {
+			return nil, fmt.Errorf("deviation %v of channel %d: more than 0 is wanted", std[c], c)
+		}
+		for p := range 256 {
+			n.table[c][p] = (float32(p)/255 - mean[c]) / std[c]
+		}
+	}
+	return n, nil
+}
+
+// Apply normalises pixels [C,H,W] into out, which is as long.
+func (n *Norm) Apply(out []float32, pixels []uint8) {
+	area := len(pixels) / len(n.table)
+	for c := range n.table {
+		table := &n.table[c]
+		to := out[c*area:][:area]
+		for j, p := range pixels[c*area:][:area] {
+			to[j] = table[p]
+		}
+	}
+}
+
+// Images is a Dataset of 8-bit images in memory, with labels, or with masks.
 type Images struct {
 	Size   [3]int  // C, H, W
 	Pixels []uint8 // N*C*H*W, channel planes
-	Labels []uint8
+	Labels []uint8 // N
+	Masks  []uint8 // N*H*W, a class for each pixel; nil where labels are the targets
 	Names  []string
-	// table maps a pixel to its normalised value, per channel.
-	table [][256]float32
+	norm   *Norm
 }
 
 // NewImages checks that pixels and labels fit and prepares normalisation: (p/255 - mean) / std, channel by channel.
 func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []float32) (*Images, error) {
-	per := size[0] * size[1] * size[2]
-	if per <= 0 || len(pixels) != per*len(labels) {
+	per, err := product(size[:]...)
+	if err != nil || per == 0 || len(pixels)/per != len(labels) || len(pixels)%per != 0 {
 		return nil, fmt.Errorf("%d pixels do not make %d images of %v", len(pixels), len(labels), size)
 	}
 	if len(mean) != size[0] || len(std) != size[0] {
@@ -48,16 +110,28 @@ func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []
 	}
 	for i, l := range labels {
 		if int(l) >= len(names) {
-			return nil, fmt.Errorf("label %d of image %d: there are %d classes", l, i, len(names))
+			return nil, fmt.Errorf("label %d of image %d is out of range: there are %d classes", l, i, len(names))
 		}
 	}
-	d := &Images{Size: size, Pixels: pixels, Labels: labels, Names: names, table: make([][256]float32, size[0])}
-	for c := range d.table {
-		for p := range 256 {
-			d.table[c][p] = (float32(p)/255 - mean[c]) / std[c]
+	norm, err := NewNorm(mean, std)
+	if err != nil {
+		return nil, err
+	}
+	return &Images{Size: size, Pixels: pixels, Labels: labels, Names: names, norm: norm}, nil
+}
+
+// product multiplies sizes, none of which may be negative, within 31 bits.
+func product(sizes ...int) (int, error) {
+	n := int64(1)
+	for _, s := range sizes {
+		if s < 0 || s > 1<<31-1 {
+			return 0, fmt.Errorf("size %d", s)
+		}
+		if n *= int64(s); n > 1<<31-1 {
+			return 0, &onnxio.LimitError{What: "elements", Got: n, Limit: 1<<31 - 1}
 		}
 	}
-	return d, nil
+	return int(n), nil
 }
 
 // Len is the number of images.
@@ -69,27 +143,45 @@ func (d *Images) Shape() [3]int { return d.Size }
 // Classes names the classes.
 func (d *Images) Classes() []string { return d.Names }
 
-// Fill writes normalised images and their labels.
-func (d *Images) Fill(x, target *onnxio.Tensor, indices []int) error {
+// Label is the class of an image.
+func (d *Images) Label(i int) int { return int(d.Labels[i]) }
+
+// Where gives an image's number.
+func (d *Images) Where(i int) string { return fmt.Sprintf("image %d", i) }
+
+// Masked says that there are masks.
+func (d *Images) Masked() bool { return d.Masks != nil }
+
+// Norm is the normalisation.
+func (d *Images) Norm() *Norm { return d.norm }
+
+// Sample gives an image where it lies.
+func (d *Images) Sample(i int) (Sample, error) {
+	if i < 0 || i >= len(d.Labels) {
+		return Sample{}, fmt.Errorf("image %d of %d", i, len(d.Labels))
+	}
 	area := d.Size[1] * d.Size[2]
 	per := d.Size[0] * area
-	to, labels := x.Float32s(), onnxio.Data[int64](target)
-	if len(to) != per*len(indices) || len(labels) != len(indices) {
-		return fmt.Errorf("batch of %d images of %v does not fit %v and %v", len(indices), d.Size, x.Dims, target.Dims)
+	s := Sample{C: d.Size[0], H: d.Size[1], W: d.Size[2], Pixels: d.Pixels[i*per : (i+1)*per : (i+1)*per], Label: int(d.Labels[i])}
+	if d.Masks != nil {
+		s.Mask = d.Masks[i*area : (i+1)*area : (i+1)*area]
+	}
+	return s, nil
+}
+
+// Fill writes normalised images and their labels or masks.
+func (d *Images) Fill(x, target *onnxio.Tensor, indices []int) error {
+	b, err := newBatchView(d, x, target, len(indices))
+	if err != nil {
+		return err
 	}
 	for n, i := range indices {
-		if i < 0 || i >= len(d.Labels) {
-			return fmt.Errorf("image %d of %d", i, len(d.Labels))
+		s, err := d.Sample(i)
+		if err != nil {
+			return err
 		}
-		labels[n] = int64(d.Labels[i])
-		src := d.Pixels[i*per : (i+1)*per]
-		for c := range d.table {
-			table := &d.table[c]
-			out := to[n*per+c*area:][:area]
-			for j, p := range src[c*area:][:area] {
-				out[j] = table[p]
-			}
-		}
+		d.norm.Apply(b.input(n), s.Pixels)
+		b.target(n, s)
 	}
 	return nil
 }
@@ -113,6 +205,52 @@ func (s Subset) Fill(x, target *onnxio.Tensor, indices []int) error {
 		mapped[i] = s.Indices[j]
 	}
 	return s.Dataset.Fill(x, target, mapped)
+}
+
+// subsetSource is a Subset of a Source.
+type subsetSource struct {
+	Subset
+	src Source
+}
+
+func (s subsetSource) Label(i int) int    { return s.src.Label(s.Indices[i]) }
+func (s subsetSource) Where(i int) string { return s.src.Where(s.Indices[i]) }
+func (s subsetSource) Masked() bool       { return s.src.Masked() }
+func (s subsetSource) Norm() *Norm        { return s.src.Norm() }
+
+func (s subsetSource) Sample(i int) (Sample, error) {
+	if i < 0 || i >= len(s.Indices) {
+		return Sample{}, fmt.Errorf("sample %d of %d", i, len(s.Indices))
+	}
+	return s.src.Sample(s.Indices[i])
+}
+
+// SourceOf gives the data set as a Source, looking through subsets.
+func SourceOf(ds Dataset) (Source, error) {
+	switch d := ds.(type) {
+	case Source:
+		return d, nil
+	case Subset:
+		src, err := SourceOf(d.Dataset)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range d.Indices {
+			if i < 0 || i >= src.Len() {
+				return nil, fmt.Errorf("a subset has sample %d of %d", i, src.Len())
+			}
+		}
+		return subsetSource{d, src}, nil
+	case *Subset:
+		return SourceOf(*d)
+	}
+	return nil, fmt.Errorf("a data set of type %T gives no single samples", ds)
+}
+
+// Masked says that the data set's targets are masks.
+func Masked(ds Dataset) bool {
+	src, err := SourceOf(ds)
+	return err == nil && src.Masked()
 }
 
 // Order is the order of an epoch: a permutation of n samples that depends on seed and epoch alone.

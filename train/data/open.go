@@ -2,66 +2,227 @@ package data
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
-// Names lists the data sets that Open knows.
-func Names() []string { return []string{"mnist", "fashion-mnist", "cifar10"} }
-
-// Open finds a data set. NAME=DIR takes it from a folder; otherwise mnist is embedded, and the others are looked up
-// under CNNKIT_DATA and then in the user's cache folder (cnnkit/data).
-func Open(name string) (Splits, error) {
-	name, dir, _ := strings.Cut(name, "=")
-	switch name {
-	case "mnist":
-		if dir == "" {
-			return embedded()
-		}
-		return openIDX(name, os.DirFS(dir), ".", digits, []float32{0.1307}, []float32{0.3081})
-	case "fashion-mnist":
-		root, err := find(name, dir, "train-images-idx3-ubyte.gz")
-		if err != nil {
-			return Splits{}, err
-		}
-		return openIDX(name, os.DirFS(root), ".", fashion, []float32{0.2860}, []float32{0.3530})
-	case "cifar10":
-		root, err := find(name, dir, "data_batch_1.bin", "data_batch_1.bin.xz")
-		if err != nil {
-			return Splits{}, err
-		}
-		return openCIFAR10(root)
-	}
-	return Splits{}, fmt.Errorf("no data set %q: known are %s, each also as NAME=FOLDER", name, strings.Join(Names(), ", "))
+// Options says what Open cannot know; the zero value takes every set as it is meant.
+type Options struct {
+	// Size is the height and the width of a batch's images. 0 takes 128x128 for pets, and otherwise the size of the
+	// files, which must then be of one size. Sets in memory (MNIST, CIFAR) have the size they have.
+	Size [2]int `json:"size,omitzero"`
+	// Channels is 3 (RGB) or 1 (grey); 0 takes 1 for nuclei and 3 for others of image files.
+	Channels int `json:"channels,omitempty"`
+	// Mean and Std normalise; nil takes the set's own, and ImageNet's for folders.
+	Mean []float32 `json:"mean,omitempty"`
+	Std  []float32 `json:"std,omitempty"`
+	// Validation is the share to validate on of a set that comes without parts; 0 takes 0.2.
+	Validation float64 `json:"validation,omitempty"`
+	// Seed chooses those.
+	Seed uint64 `json:"seed,omitempty"`
+	// MaskClasses names the classes of masks whose values are classes (Indexed); nil takes them for Binary.
+	MaskClasses []string      `json:"mask_classes,omitempty"`
+	Limits      vision.Limits `json:"limits,omitzero"`
 }
 
-// find is the folder that holds one of the files: dir, or the data set's folder in the usual places.
-func find(name, dir string, files ...string) (string, error) {
-	tried := []string{dir}
-	if dir == "" {
-		tried = nil
-		if root := os.Getenv("CNNKIT_DATA"); root != "" {
-			tried = append(tried, filepath.Join(root, name))
-		}
-		if cache, err := os.UserCacheDir(); err == nil {
-			tried = append(tried, filepath.Join(cache, "cnnkit", "data", name))
+func (o Options) files(classes []string) FilesConfig {
+	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits}
+}
+
+// set is a data set that has a name.
+type set struct {
+	name   string
+	folder string   // where it is looked for under CNNKIT_DATA and the cache
+	inside []string // folders that its official archive has around the files
+	files  []string // it is there when one of these is; none for one that is embedded
+	open   func(dir string, o Options) (Splits, error)
+}
+
+var sets = []set{
+	{"mnist", "mnist", nil, nil, openMNIST},
+	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion},
+	{"cifar10", "cifar10", []string{"cifar-10-batches-bin"}, []string{"data_batch_1.bin", "data_batch_1.bin.xz"}, openCIFAR10},
+	{"cifar100", "cifar100", []string{"cifar-100-binary"}, []string{"train.bin", "train.bin.xz"}, openCIFAR100},
+	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets},
+	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openBreeds},
+	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei},
+}
+
+// Names lists the data sets that Open knows by name.
+func Names() []string {
+	var out []string
+	for _, s := range sets {
+		out = append(out, s.name)
+	}
+	return out
+}
+
+// Schemes lists the words before a colon by which Open takes folders and files.
+func Schemes() []string { return []string{"images", "masks", "csv"} }
+
+// Known says that a word for Open names a data set that there is, or a folder or file in a way that there is.
+func Known(word string) bool {
+	if scheme, _, ok := strings.Cut(word, ":"); ok && slices.Contains(Schemes(), scheme) {
+		return true
+	}
+	name, _, _ := strings.Cut(word, "=")
+	return slices.Contains(Names(), name)
+}
+
+// Open finds a data set by a word:
+//
+//	mnist                MNIST, which is embedded
+//	fashion-mnist, cifar10, cifar100, nuclei
+//	pets, pets-breeds    Oxford-IIIT Pet: masks of pet and border; its breeds
+//	NAME=DIR             one of these that lies elsewhere
+//	images:DIR           images by class: DIR/CLASS/*.png, or DIR/train/CLASS/*.png and DIR/val/CLASS/*.png
+//	masks:IMAGES,MASKS   pairs of files that have the same name but for its extension
+//	csv:FILE             a table with the columns path and label, and perhaps split
+//
+// Names are looked up under CNNKIT_DATA and then in the user's cache folder (cnnkit/data).
+func Open(word string) (Splits, error) { return OpenWith(word, Options{}) }
+
+// OpenWith is Open with options.
+func OpenWith(word string, o Options) (Splits, error) {
+	if o.Validation < 0 || o.Validation >= 1 {
+		return Splits{}, fmt.Errorf("a share of %v to validate on: more than 0 and less than 1 is wanted", o.Validation)
+	}
+	if o.Validation == 0 {
+		o.Validation = 0.2
+	}
+	s, err := open(word, o)
+	if err != nil {
+		return Splits{}, err
+	}
+	if shape := s.Train.Shape(); o.Size != [2]int{} && o.Size != [2]int{shape[1], shape[2]} {
+		return Splits{}, fmt.Errorf("data set %s has images of %dx%d, not %dx%d", word, shape[1], shape[2], o.Size[0], o.Size[1])
+	} else if o.Channels != 0 && o.Channels != shape[0] {
+		return Splits{}, fmt.Errorf("data set %s has images of %d channels, not %d", word, shape[0], o.Channels)
+	}
+	if len(o.Mean) > 0 || len(o.Std) > 0 {
+		return s, s.renorm(o.Mean, o.Std)
+	}
+	return s, nil
+}
+
+// renorm gives sets in memory, which have been read with their own, another mean and deviation.
+func (s *Splits) renorm(mean, std []float32) error {
+	for _, part := range []Dataset{s.Train, s.Validation} {
+		if d, ok := part.(*Images); ok {
+			norm, err := NewNorm(mean, std)
+			if err != nil {
+				return err
+			}
+			if len(mean) != d.Size[0] {
+				return fmt.Errorf("%d means and deviations for %d channels", len(mean), d.Size[0])
+			}
+			c := *d
+			c.norm = norm
+			if part == s.Train {
+				s.Train = &c
+			} else {
+				s.Validation = &c
+			}
 		}
 	}
+	s.Mean, s.Std = mean, std
+	return nil
+}
+
+func open(word string, o Options) (Splits, error) {
+	if scheme, rest, ok := strings.Cut(word, ":"); ok {
+		switch scheme {
+		case "images":
+			return openImages(word, rest, o)
+		case "masks":
+			images, masks, ok := strings.Cut(rest, ",")
+			if !ok {
+				return Splits{}, fmt.Errorf("%s: masks:IMAGES,MASKS names two folders", word)
+			}
+			return openMasks(word, images, masks, o)
+		case "csv":
+			return openCSV(word, rest, o)
+		}
+	}
+	name, dir, elsewhere := strings.Cut(word, "=")
+	for _, s := range sets {
+		if s.name != name {
+			continue
+		}
+		if elsewhere && dir == "" {
+			return Splits{}, fmt.Errorf("%s: NAME=FOLDER wants a folder", word)
+		}
+		if !elsewhere && s.files == nil {
+			return s.open("", o)
+		}
+		root, err := s.find(dir)
+		if err != nil {
+			return Splits{}, err
+		}
+		return s.open(root, o)
+	}
+	return Splits{}, fmt.Errorf("no data set %q: known are %s, each also as NAME=FOLDER, and images:DIR, masks:IMAGES,MASKS, csv:FILE",
+		word, strings.Join(Names(), ", "))
+}
+
+// Places are the folders where a named data set is looked for, in this order.
+func Places(name string) []string {
+	for _, s := range sets {
+		if s.name == name {
+			name = s.folder
+		}
+	}
+	var out []string
+	if root := os.Getenv("CNNKIT_DATA"); root != "" {
+		out = append(out, filepath.Join(root, name))
+	}
+	if cache, err := os.UserCacheDir(); err == nil {
+		out = append(out, filepath.Join(cache, "cnnkit", "data", name))
+	}
+	return out
+}
+
+// Find is the folder that a named data set is read from; "" for one that is embedded.
+func Find(name string) (string, error) {
+	for _, s := range sets {
+		if s.name == name {
+			if s.files == nil {
+				return "", nil
+			}
+			return s.find("")
+		}
+	}
+	return "", fmt.Errorf("no data set %q: known are %s", name, strings.Join(Names(), ", "))
+}
+
+// find is the folder that holds one of the set's files: dir, or one of the usual places.
+func (s set) find(dir string) (string, error) {
+	tried := []string{dir}
+	if dir == "" {
+		tried = Places(s.name)
+	}
+	if s.files == nil {
+		return dir, nil
+	}
 	for _, t := range tried {
-		for _, f := range files {
-			if _, err := os.Stat(filepath.Join(t, f)); err == nil {
-				return t, nil
+		for _, in := range append([]string{"."}, s.inside...) {
+			for _, f := range s.files {
+				if _, err := os.Stat(filepath.Join(t, in, f)); err == nil {
+					return filepath.Join(t, in), nil
+				}
 			}
 		}
 	}
 	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there, or say where with --data %s=FOLDER: %w",
-		name, strings.Join(files, " or "), strings.Join(tried, " or "), name, fs.ErrNotExist)
+		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), s.name, fs.ErrNotExist)
 }
 
 var digits = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
@@ -72,21 +233,38 @@ var embedded = sync.OnceValues(func() (Splits, error) {
 	return openIDX("mnist", mnist.Files, "files", digits, []float32{0.1307}, []float32{0.3081})
 })
 
-// openIDX reads the four files of MNIST's kind.
+func openMNIST(dir string, _ Options) (Splits, error) {
+	if dir == "" {
+		return embedded()
+	}
+	return openIDX("mnist", os.DirFS(dir), ".", digits, []float32{0.1307}, []float32{0.3081})
+}
+
+func openFashion(dir string, _ Options) (Splits, error) {
+	return openIDX("fashion-mnist", os.DirFS(dir), ".", fashion, []float32{0.2860}, []float32{0.3530})
+}
+
+// openIDX reads the four files of MNIST's kind, each plain or packed with gzip.
 func openIDX(name string, files fs.FS, dir string, classes []string, mean, std []float32) (Splits, error) {
 	part := func(prefix string) (*Images, error) {
-		dims, pixels, err := readIDXFile(files, dir+"/"+prefix+"-images-idx3-ubyte.gz")
+		imagesFile, labelsFile := prefix+"-images-idx3-ubyte", prefix+"-labels-idx1-ubyte"
+		dims, pixels, err := readIDXFile(files, dir+"/"+imagesFile)
 		if err != nil {
 			return nil, err
 		}
-		ldims, labels, err := readIDXFile(files, dir+"/"+prefix+"-labels-idx1-ubyte.gz")
+		ldims, labels, err := readIDXFile(files, dir+"/"+labelsFile)
 		if err != nil {
 			return nil, err
 		}
 		if len(dims) != 3 || len(ldims) != 1 || dims[0] != ldims[0] {
-			return nil, fmt.Errorf("%s, %s: images %v and labels %v do not go together", name, prefix, dims, ldims)
+			return nil, &onnxio.FormatError{Format: "idx", Path: dir + "/" + imagesFile,
+				Msg: fmt.Sprintf("images %v and labels %v do not go together", dims, ldims)}
 		}
-		return NewImages([3]int{1, dims[1], dims[2]}, pixels, labels, classes, mean, std)
+		d, err := NewImages([3]int{1, dims[1], dims[2]}, pixels, labels, classes, mean, std)
+		if err != nil {
+			return nil, &onnxio.FormatError{Format: "idx", Path: dir + "/" + labelsFile, Msg: err.Error()}
+		}
+		return d, nil
 	}
 	s := Splits{Name: name, Mean: mean, Std: std}
 	train, err := part("train")
@@ -101,11 +279,18 @@ func openIDX(name string, files fs.FS, dir string, classes []string, mean, std [
 	return s, nil
 }
 
+// readIDXFile reads PATH.gz or PATH.
 func readIDXFile(files fs.FS, path string) ([]int, []uint8, error) {
-	f, err := files.Open(filepath.ToSlash(filepath.Clean(path)))
-	if err != nil {
-		return nil, nil, err
+	path = filepath.ToSlash(filepath.Clean(path))
+	f, err := files.Open(path + ".gz")
+	if err == nil {
+		defer f.Close()
+		return ReadIDXGzip(f, path+".gz")
 	}
-	defer f.Close()
-	return ReadIDXGzip(io.Reader(f), path)
+	plain, perr := files.Open(path)
+	if perr != nil {
+		return nil, nil, err // of the name that the official files have
+	}
+	defer plain.Close()
+	return ReadIDX(plain, path)
 }

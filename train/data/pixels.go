@@ -1,0 +1,125 @@
+package data
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+
+	"golang.org/x/image/draw"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
+)
+
+// Planes makes a sample of a decoded image: three planes R, G and B, or one of grey, weighed as ITU-R 601 does.
+// Transparent pixels count as black.
+func Planes(img image.Image, channels int) Sample {
+	b := img.Bounds()
+	w, h := b.Dx(), b.Dy()
+	s := Sample{C: channels, H: h, W: w, Pixels: make([]uint8, channels*h*w)}
+	if g, ok := img.(*image.Gray); ok {
+		for y := range h {
+			copy(s.Pixels[y*w:(y+1)*w], g.Pix[y*g.Stride:])
+		}
+		for c := 1; c < channels; c++ {
+			copy(s.Pixels[c*h*w:], s.Pixels[:h*w])
+		}
+		return s
+	}
+	rgba, ok := img.(*image.RGBA)
+	if !ok || rgba.Stride != 4*w || b.Min != (image.Point{}) {
+		rgba = image.NewRGBA(image.Rect(0, 0, w, h))
+		draw.Draw(rgba, rgba.Bounds(), img, b.Min, draw.Src)
+	}
+	for i := range h * w {
+		p := rgba.Pix[4*i : 4*i+3 : 4*i+3]
+		if channels == 1 {
+			s.Pixels[i] = grey(p[0], p[1], p[2])
+			continue
+		}
+		s.Pixels[i], s.Pixels[h*w+i], s.Pixels[2*h*w+i] = p[0], p[1], p[2]
+	}
+	return s
+}
+
+func grey(r, g, b uint8) uint8 {
+	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
+}
+
+// MaskCoding says what a mask file's values mean.
+type MaskCoding string
+
+const (
+	// Binary masks have 0 for background; foreground is 1 or, in grey levels, 128 and above. It is the zero value.
+	Binary MaskCoding = ""
+	// Indexed masks have the class of each pixel for its value: its grey level, or its index in the file's palette.
+	Indexed MaskCoding = "indexed"
+	// Trimap is that of the Oxford-IIIT Pet set: 1 pet, 2 background, 3 the border between them, which the set calls not
+	// classified. Pet and border are foreground.
+	Trimap MaskCoding = "trimap"
+)
+
+// loadMask reads a class for each pixel.
+func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([]uint8, error) {
+	img, err := load(path, lim)
+	if err != nil {
+		return nil, err
+	}
+	bad := func(format string, args ...any) error {
+		return &onnxio.FormatError{Format: "mask", Path: path, Msg: fmt.Sprintf(format, args...)}
+	}
+	m := levels(img, coding)
+	var top uint8
+	for _, v := range m {
+		top = max(top, v)
+	}
+	switch coding {
+	case Binary:
+		if top > 1 && top < 128 {
+			return nil, bad("its largest value is %d: 0 and 1, or 0 and 255, are wanted of a mask of foreground", top)
+		}
+		if top > 1 {
+			for i, v := range m {
+				m[i] = v >> 7
+			}
+		}
+	case Trimap:
+		for i, v := range m {
+			if v < 1 || v > 3 {
+				return nil, bad("value %d in a trimap: 1 (pet), 2 (background) and 3 (border) are wanted", v)
+			}
+			m[i] = v & 1
+		}
+	case Indexed:
+		if int(top) >= classes {
+			return nil, bad("label %d is out of range: there are %d classes", top, classes)
+		}
+	default:
+		return nil, fmt.Errorf("mask coding %q: %q, %q or %q is wanted", coding, Binary, Indexed, Trimap)
+	}
+	return m, nil
+}
+
+// levels is a mask's values: a palette's indices, where they are what is wanted or the palette has colours, or else grey
+// levels.
+func levels(img image.Image, coding MaskCoding) []uint8 {
+	p, ok := img.(*image.Paletted)
+	if !ok || coding == Binary && greys(p.Palette) {
+		return Planes(img, 1).Pixels
+	}
+	w, h := p.Bounds().Dx(), p.Bounds().Dy()
+	out := make([]uint8, w*h)
+	for y := range h {
+		copy(out[y*w:(y+1)*w], p.Pix[y*p.Stride:])
+	}
+	return out
+}
+
+func greys(p color.Palette) bool {
+	for _, c := range p {
+		if r, g, b, _ := c.RGBA(); r != g || g != b {
+			return false
+		}
+	}
+	return true
+}
