@@ -138,7 +138,12 @@ func fuseMask(g *graph, o *op) {
 	if !next.is(ops.GradDomain, "BatchNormalizationGrad") || next.in[0] != o.out[0] || next.node.Int("frozen", 0) != 0 {
 		return
 	}
-	next.in[0], next.mask = o.in[0], o.in[1]
+	if p := o.in[1].producer; p != nil && p.is("", "BatchNormalization") && p.relu && p.residual == nil && p.in[0] == next.in[1] {
+		next.maskBias = p.in[2] // the mask is what was normalised, which the gradient reads anyway
+	} else {
+		next.mask = o.in[1]
+	}
+	next.in[0] = o.in[0]
 	next.node.Inputs[0] = o.in[0].name
 	g.prune()
 }

@@ -47,6 +47,7 @@ type op struct {
 	relu     bool
 	residual *value
 	mask     *value // ReLU output that masks dy before the op's backward pass
+	maskBias *value // instead of mask, of the BatchNormalization whose output the ReLU took
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
 	origin string
 }
@@ -179,7 +180,7 @@ func (g *graph) index() {
 // reads lists the values an op needs, each once.
 func (o *op) reads() []*value {
 	var out []*value
-	for _, v := range append(append([]*value{}, o.in...), o.residual, o.mask) {
+	for _, v := range append(append([]*value{}, o.in...), o.residual, o.mask, o.maskBias) {
 		if v != nil && !slices.Contains(out, v) {
 			out = append(out, v)
 		}
@@ -200,6 +201,9 @@ func (g *graph) replace(old, new *value) {
 		}
 		if o.mask == old {
 			o.mask = new
+		}
+		if o.maskBias == old {
+			o.maskBias = new
 		}
 	}
 }

@@ -164,10 +164,12 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 		}
 	}
 	dy, x, mean, invstd := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4])
-	mask := l.all(o.mask)
-	l.add("statistics backward", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch}, mask...), func() func(int, int) {
-		y := o.mask.f()
-		return func(chunk, _ int) { k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, y) }
+	mask := l.all(o.mask, o.maskBias)
+	l.add("statistics backward", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch, l.of(o.in[2])}, mask...), func() func(int, int) {
+		scale, mask := o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}
+		return func(chunk, _ int) {
+			k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, scale, mask)
+		}
 	})
 	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
 		return func(int, int) {
@@ -177,9 +179,9 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 	})
 	bufs := append([]*buffer{dy, x, mean, invstd, sums[0], sums[1], l.of(o.in[2]), l.of(o.out[0])}, mask...)
 	l.add("normalize backward", k.Chunks(), bufs, func() func(int, int) {
-		dx, scale, y := o.out[0].f(), o.in[2].f(), o.mask.f()
+		dx, scale, mask := o.out[0].f(), o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}
 		return func(chunk, _ int) {
-			k.BackwardData(chunk, dx, dy.data, x.data, mean.data, invstd.data, scale, sums[0].data, sums[1].data, y)
+			k.BackwardData(chunk, dx, dy.data, x.data, mean.data, invstd.data, scale, sums[0].data, sums[1].data, mask)
 		}
 	})
 	return true, nil

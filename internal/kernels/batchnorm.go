@@ -126,23 +126,36 @@ func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
 	}
 }
 
-// BackwardStats sums dy and dy*(x-mean)*invstd of one channel block over one group of images. With y, the output of
-// the ReLU that follows, dy counts only where y > 0.
-func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, y []float32) {
+// Mask says where a ReLU that follows batch normalisation lets the gradient through: where its output Y is positive, or,
+// when Bias is given instead, where the normalised x is, which saves reading a map. The zero value lets everything
+// through.
+type Mask struct{ Y, Bias []float32 }
+
+// BackwardStats sums dy and dy*(x-mean)*invstd of one channel block over one group of images, dy as the mask leaves it.
+func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, scale []float32, mask Mask) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)
-	var shift [Block]float32
-	copy(shift[:k.l.real(b)], mean[b*Block:])
+	var coef [3 * Block]float32 // mean, factor, bias
+	for o := range k.l.real(b) {
+		c := b*Block + o
+		if coef[o] = mean[c]; mask.Bias != nil {
+			coef[Block+o], coef[2*Block+o] = invstd[c]*scale[c], mask.Bias[c]
+		}
+	}
+	shift := (*[Block]float32)(coef[:])
 	var sum, product [Block]float64
 	for n := lo; n < hi; n++ {
 		for h := range k.l.H {
 			at, width := k.l.at(n, b, h, 0), k.l.W*Block
-			var mask []float32
-			if y != nil {
-				mask = y[at:][:width]
-			}
 			var row [2 * Block]float32
-			sumProducts(&row, dy[at:][:width], x[at:][:width], mask, &shift)
+			switch {
+			case mask.Bias != nil:
+				sumProductsRelu(&row, dy[at:][:width], x[at:][:width], &coef)
+			case mask.Y != nil:
+				sumProducts(&row, dy[at:][:width], x[at:][:width], mask.Y[at:][:width], shift)
+			default:
+				sumProducts(&row, dy[at:][:width], x[at:][:width], nil, shift)
+			}
 			for o := range sum {
 				sum[o] += float64(row[o])
 				product[o] += float64(row[o+Block])
@@ -171,6 +184,21 @@ func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Bloc
 	}
 }
 
+// sumProductsReluGo is sumProductsGo with a mask that is positive where (x-mean)*factor + bias is; coef holds mean,
+// factor, bias.
+func sumProductsReluGo(sums *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
+	for w := 0; w < len(dy); w += Block {
+		d, v := (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
+		for o := range d {
+			t := v[o] - coef[o]
+			if t*coef[Block+o]+coef[2*Block+o] > 0 {
+				sums[o] += d[o]
+				sums[o+Block] += d[o] * t
+			}
+		}
+	}
+}
+
 // BackwardReduce adds the groups: the gradients of scale and bias.
 func (k *BatchNorm) BackwardReduce(dscale, dbias, scratch []float32) {
 	for c := range k.l.C {
@@ -188,24 +216,31 @@ func (k *BatchNorm) BackwardReduce(dscale, dbias, scratch []float32) {
 //
 //	dx = scale*invstd * (dy - dbias/n - (x-mean)*invstd*dscale/n)
 //
-// with n the number of pixels of a channel and dy masked by y as in BackwardStats.
-func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dscale, dbias, y []float32) {
+// with n the number of pixels of a channel and dy as the mask leaves it.
+func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dscale, dbias []float32, mask Mask) {
 	img, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	n := float32(k.l.N * k.l.H * k.l.W)
-	var coef [4 * Block]float32 // mean, factor of dy, of x-mean, constant
+	var coef [5 * Block]float32 // mean, factor of dy, of x-mean, constant, bias
 	for o := range k.l.real(b) {
 		c := b*Block + o
 		f := scale[c] * invstd[c]
 		coef[o], coef[Block+o] = mean[c], f
 		coef[2*Block+o], coef[3*Block+o] = -f*invstd[c]*dscale[c]/n, -f*dbias[c]/n
+		if mask.Bias != nil {
+			coef[4*Block+o] = mask.Bias[c]
+		}
 	}
+	four := (*[4 * Block]float32)(coef[:])
 	for h := range k.l.H {
 		at, width := k.l.at(img, b, h, 0), k.l.W*Block
-		var mask []float32
-		if y != nil {
-			mask = y[at:][:width]
+		switch {
+		case mask.Bias != nil:
+			normalizeBackwardRelu(dx[at:][:width], dy[at:][:width], x[at:][:width], &coef)
+		case mask.Y != nil:
+			normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], mask.Y[at:][:width], four)
+		default:
+			normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], nil, four)
 		}
-		normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], mask, &coef)
 	}
 	k.l.clearHalo(dx, img, b, 0, k.l.H)
 }
@@ -220,6 +255,20 @@ func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
 				g = 0
 			}
 			to[o] = g*coef[Block+o] + (v[o]-coef[o])*coef[2*Block+o] + coef[3*Block+o]
+		}
+	}
+}
+
+// normalizeBackwardReluGo is normalizeBackwardGo with a mask that is positive where (x-mean)*coef1 + coef4 is.
+func normalizeBackwardReluGo(dx, dy, x []float32, coef *[5 * Block]float32) {
+	for w := 0; w < len(dx); w += Block {
+		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
+		for o := range to {
+			g, t := d[o], v[o]-coef[o]
+			if !(t*coef[Block+o]+coef[4*Block+o] > 0) {
+				g = 0
+			}
+			to[o] = g*coef[Block+o] + t*coef[2*Block+o] + coef[3*Block+o]
 		}
 	}
 }

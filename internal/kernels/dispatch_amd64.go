@@ -191,6 +191,34 @@ func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
 	}
 }
 
+func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
+	n := len(dy) / Block
+	if current == levelGo || n == 0 {
+		sumProductsReluGo(s, dy, x, coef)
+		return
+	}
+	px := first(x, len(dy))
+	if current == levelAVX512 {
+		sumProductsReluAVX512(&s[0], &dy[0], px, &coef[0], n)
+	} else {
+		sumProductsReluAVX2(&s[0], &dy[0], px, &coef[0], n)
+	}
+}
+
+func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32) {
+	n := len(dx) / Block
+	if current == levelGo || n == 0 {
+		normalizeBackwardReluGo(dx, dy, x, coef)
+		return
+	}
+	pdy, px := first(dy, len(dx)), first(x, len(dx))
+	if current == levelAVX512 {
+		normalizeBackwardReluAVX512(&dx[0], pdy, px, &coef[0], n)
+	} else {
+		normalizeBackwardReluAVX2(&dx[0], pdy, px, &coef[0], n)
+	}
+}
+
 // transpose writes dst[o*16+i] = src[i*16+o] for o < rows, i < cols.
 func transpose(dst, src []float32, rows, cols int) {
 	if current == levelGo || rows < Block || cols < Block {

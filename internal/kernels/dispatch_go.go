@@ -57,3 +57,10 @@ func winogradOutput(a *winogradTile)          { winogradOutputGo(a) }
 func winogradTaps(a *winogradTile)            { winogradTapsGo(a) }
 func maxWindows(a *windows)                   { maxWindowsGo(a) }
 func maxWindowsBackward(a *windows)           { maxWindowsBackwardGo(a) }
+
+func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
+	sumProductsReluGo(s, dy, x, coef)
+}
+func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32) {
+	normalizeBackwardReluGo(dx, dy, x, coef)
+}

@@ -191,14 +191,15 @@ func TestChannelSum(t *testing.T) {
 func TestBatchNorm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		for _, l := range layouts {
-			for _, masked := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%+v %v", l, masked), func(t *testing.T) { checkBatchNorm(t, l, masked) })
+			for _, mask := range []string{"none", "y", "bias"} {
+				t.Run(fmt.Sprintf("%+v %v", l, mask), func(t *testing.T) { checkBatchNorm(t, l, mask) })
 			}
 		}
 	})
 }
 
-func checkBatchNorm(t *testing.T, l Layout, relu bool) {
+func checkBatchNorm(t *testing.T, l Layout, by string) {
+	relu := by != "none"
 	r := rand.New(rand.NewPCG(15, 1))
 	size, area, padded := l.N*l.C*l.H*l.W, l.H*l.W, l.Blocks()*Block
 	x, res, dy := random(r, size), random(r, size), random(r, size)
@@ -231,13 +232,18 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 	}
 	y := guard(l.Size())
 	for i := range k.Chunks() {
+		if by == "bias" { // no residual
+			clear(res)
+			k.Normalize(i, y.s, bx, mean, invstd, scale, bias, nil, relu)
+			continue
+		}
 		k.Normalize(i, y.s, bx, mean, invstd, scale, bias, toBlocked(l, res), relu)
 	}
 	y.intact(t, "y")
 	zeroElsewhere(t, "y", l, y.s)
 	want, plain := newWide(size), toPlain(l, y.s)
 	dscale, dbias := newWide(l.C), newWide(l.C)
-	var mask []float32
+	var mask Mask
 	for i := range x {
 		c := i / area % l.C
 		norm := (float64(x[i]) - float64(mean[c])) * float64(invstd[c])
@@ -246,7 +252,9 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 		want.add(i, float64(res[i]))
 		if relu {
 			want.v[i] = max(0, want.v[i])
-			mask = y.s
+			if mask.Y = y.s; by == "bias" {
+				mask = Mask{Bias: bias}
+			}
 		}
 		if !relu || plain[i] > 0 {
 			dbias.add(c, float64(dy[i]))
@@ -257,7 +265,7 @@ func checkBatchNorm(t *testing.T, l Layout, relu bool) {
 
 	ds, db := AlignedSlice(padded), AlignedSlice(padded)
 	for i := range k.StatsChunks() {
-		k.BackwardStats(i, scratch.s, bdy, bx, mean, invstd, mask)
+		k.BackwardStats(i, scratch.s, bdy, bx, mean, invstd, scale, mask)
 	}
 	k.BackwardReduce(ds, db, scratch.s)
 	scratch.intact(t, "scratch")

@@ -116,6 +116,12 @@ func sumSquaresAVX2(sums *float32, x *float32, shift *float32, n int)
 //go:noescape
 func sumProductsAVX2(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
 
+// sumProductsReluAVX2 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where
+// (x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.
+//
+//go:noescape
+func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int)
+
 // normalizeAVX2 computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,
 // factor and bias; res may be nil.
 //
@@ -127,6 +133,12 @@ func normalizeAVX2(y *float32, x *float32, res *float32, coef *float32, n int, r
 //
 //go:noescape
 func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+
+// normalizeBackwardReluAVX2 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where
+// (x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.
+//
+//go:noescape
+func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int)
 
 // maxPairsAVX2 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.
 //
@@ -700,6 +712,12 @@ func sumSquaresAVX512(sums *float32, x *float32, shift *float32, n int)
 //go:noescape
 func sumProductsAVX512(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
 
+// sumProductsReluAVX512 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where
+// (x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.
+//
+//go:noescape
+func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int)
+
 // normalizeAVX512 computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,
 // factor and bias; res may be nil.
 //
@@ -711,6 +729,12 @@ func normalizeAVX512(y *float32, x *float32, res *float32, coef *float32, n int,
 //
 //go:noescape
 func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+
+// normalizeBackwardReluAVX512 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where
+// (x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.
+//
+//go:noescape
+func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int)
 
 // maxPairsAVX512 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.
 //

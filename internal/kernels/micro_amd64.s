@@ -1886,26 +1886,70 @@ TEXT ·sumProductsAVX2(SB), NOSPLIT, $0-48
 loop:
 	VMOVUPS (CX), Y7
 	VMOVUPS 32(CX), Y8
+	VMOVUPS (DX), Y9
+	VMOVUPS 32(DX), Y10
 	TESTQ   BX, BX
 	JZ      all
-	VCMPPS  $0x11, (BX), Y6, Y9
-	VANDPS  Y9, Y7, Y7
-	VCMPPS  $0x11, 32(BX), Y6, Y9
-	VANDPS  Y9, Y8, Y8
+	VCMPPS  $0x11, (BX), Y6, Y11
+	VANDPS  Y11, Y7, Y7
+	VCMPPS  $0x11, 32(BX), Y6, Y11
+	VANDPS  Y11, Y8, Y8
 	ADDQ    $0x00000040, BX
 
 all:
-	VMOVUPS     (DX), Y9
-	VMOVUPS     32(DX), Y10
 	VSUBPS      Y4, Y9, Y9
+	VSUBPS      Y5, Y10, Y10
 	VADDPS      Y7, Y0, Y0
 	VFMADD231PS Y9, Y7, Y2
-	VSUBPS      Y5, Y10, Y10
 	VADDPS      Y8, Y1, Y1
 	VFMADD231PS Y10, Y8, Y3
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	DECQ        DI
+	JNZ         loop
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	VMOVUPS     Y2, 64(AX)
+	VMOVUPS     Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+// func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int)
+// Requires: AVX, FMA3
+TEXT ·sumProductsReluAVX2(SB), NOSPLIT, $0-40
+	MOVQ    sums+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    coef+24(FP), BX
+	MOVQ    n+32(FP), SI
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	VXORPS  Y4, Y4, Y4
+
+loop:
+	VMOVUPS     (CX), Y5
+	VMOVUPS     32(CX), Y6
+	VMOVUPS     (DX), Y7
+	VMOVUPS     32(DX), Y8
+	VSUBPS      (BX), Y7, Y7
+	VSUBPS      32(BX), Y8, Y8
+	VMOVUPS     128(BX), Y9
+	VFMADD231PS 64(BX), Y7, Y9
+	VCMPPS      $0x11, Y9, Y4, Y9
+	VANDPS      Y9, Y5, Y5
+	VMOVUPS     160(BX), Y9
+	VFMADD231PS 96(BX), Y8, Y9
+	VCMPPS      $0x11, Y9, Y4, Y9
+	VANDPS      Y9, Y6, Y6
+	VADDPS      Y5, Y0, Y0
+	VFMADD231PS Y7, Y5, Y2
+	VADDPS      Y6, Y1, Y1
+	VFMADD231PS Y8, Y6, Y3
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, DX
+	DECQ        SI
 	JNZ         loop
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
@@ -1965,21 +2009,13 @@ store:
 // func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
 // Requires: AVX, FMA3
 TEXT ·normalizeBackwardAVX2(SB), NOSPLIT, $0-48
-	MOVQ    dx+0(FP), AX
-	MOVQ    dy+8(FP), CX
-	MOVQ    x+16(FP), DX
-	MOVQ    mask+24(FP), BX
-	MOVQ    coef+32(FP), SI
-	MOVQ    n+40(FP), DI
-	VMOVUPS (SI), Y0
-	VMOVUPS 32(SI), Y0
-	VMOVUPS 64(SI), Y0
-	VMOVUPS 96(SI), Y0
-	VMOVUPS 128(SI), Y0
-	VMOVUPS 160(SI), Y0
-	VMOVUPS 192(SI), Y0
-	VMOVUPS 224(SI), Y0
-	VXORPS  Y0, Y0, Y0
+	MOVQ   dx+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   x+16(FP), DX
+	MOVQ   mask+24(FP), BX
+	MOVQ   coef+32(FP), SI
+	MOVQ   n+40(FP), DI
+	VXORPS Y0, Y0, Y0
 
 loop:
 	VMOVUPS (CX), Y1
@@ -1996,10 +2032,10 @@ loop:
 
 all:
 	VSUBPS      (SI), Y3, Y3
+	VSUBPS      32(SI), Y4, Y4
 	VMOVUPS     192(SI), Y5
 	VFMADD231PS 128(SI), Y3, Y5
 	VFMADD231PS 64(SI), Y1, Y5
-	VSUBPS      32(SI), Y4, Y4
 	VMOVUPS     224(SI), Y1
 	VFMADD231PS 160(SI), Y4, Y1
 	VFMADD231PS 96(SI), Y2, Y1
@@ -2009,6 +2045,47 @@ all:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	DECQ        DI
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int)
+// Requires: AVX, FMA3
+TEXT ·normalizeBackwardReluAVX2(SB), NOSPLIT, $0-40
+	MOVQ   dx+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   x+16(FP), DX
+	MOVQ   coef+24(FP), BX
+	MOVQ   n+32(FP), SI
+	VXORPS Y0, Y0, Y0
+
+loop:
+	VMOVUPS     (CX), Y1
+	VMOVUPS     32(CX), Y2
+	VMOVUPS     (DX), Y3
+	VMOVUPS     32(DX), Y4
+	VSUBPS      (BX), Y3, Y3
+	VSUBPS      32(BX), Y4, Y4
+	VMOVUPS     256(BX), Y5
+	VFMADD231PS 64(BX), Y3, Y5
+	VCMPPS      $0x11, Y5, Y0, Y5
+	VANDPS      Y5, Y1, Y1
+	VMOVUPS     288(BX), Y5
+	VFMADD231PS 96(BX), Y4, Y5
+	VCMPPS      $0x11, Y5, Y0, Y5
+	VANDPS      Y5, Y2, Y2
+	VMOVUPS     192(BX), Y5
+	VFMADD231PS 128(BX), Y3, Y5
+	VFMADD231PS 64(BX), Y1, Y5
+	VMOVUPS     224(BX), Y1
+	VFMADD231PS 160(BX), Y4, Y1
+	VFMADD231PS 96(BX), Y2, Y1
+	VMOVUPS     Y5, (AX)
+	VMOVUPS     Y1, 32(AX)
+	ADDQ        $0x00000040, AX
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, DX
+	DECQ        SI
 	JNZ         loop
 	VZEROUPPER
 	RET
@@ -17724,6 +17801,7 @@ TEXT ·sumProductsAVX512(SB), NOSPLIT, $0-48
 
 loop:
 	VMOVUPS   (CX), Z4
+	VMOVUPS   (DX), Z5
 	TESTQ     BX, BX
 	JZ        all
 	VCMPPS    $0x11, (BX), Z3, K1
@@ -17731,13 +17809,46 @@ loop:
 	ADDQ      $0x00000040, BX
 
 all:
-	VMOVUPS     (DX), Z5
 	VSUBPS      Z2, Z5, Z5
 	VADDPS      Z4, Z0, Z0
 	VFMADD231PS Z5, Z4, Z1
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	DECQ        DI
+	JNZ         loop
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·sumProductsReluAVX512(SB), NOSPLIT, $0-40
+	MOVQ    sums+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    coef+24(FP), BX
+	MOVQ    n+32(FP), SI
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS (BX), Z3
+	VMOVUPS 64(BX), Z4
+	VMOVUPS 128(BX), Z5
+	VPXORD  Z2, Z2, Z2
+
+loop:
+	VMOVUPS     (CX), Z6
+	VMOVUPS     (DX), Z7
+	VSUBPS      Z3, Z7, Z7
+	VMOVUPS     Z5, Z8
+	VFMADD231PS Z4, Z7, Z8
+	VCMPPS      $0x11, Z8, Z2, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VADDPS      Z6, Z0, Z0
+	VFMADD231PS Z7, Z6, Z1
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, DX
+	DECQ        SI
 	JNZ         loop
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
@@ -17791,31 +17902,66 @@ TEXT ·normalizeBackwardAVX512(SB), NOSPLIT, $0-48
 	MOVQ    mask+24(FP), BX
 	MOVQ    coef+32(FP), SI
 	MOVQ    n+40(FP), DI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	VMOVUPS 128(SI), Z2
-	VMOVUPS 192(SI), Z3
-	VPXORD  Z4, Z4, Z4
+	VMOVUPS (SI), Z1
+	VMOVUPS 64(SI), Z2
+	VMOVUPS 128(SI), Z3
+	VMOVUPS 192(SI), Z4
+	VPXORD  Z0, Z0, Z0
 
 loop:
 	VMOVUPS   (CX), Z5
 	VMOVUPS   (DX), Z6
 	TESTQ     BX, BX
 	JZ        all
-	VCMPPS    $0x11, (BX), Z4, K1
+	VCMPPS    $0x11, (BX), Z0, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      $0x00000040, BX
 
 all:
-	VSUBPS      Z0, Z6, Z6
-	VMOVUPS     Z3, Z7
-	VFMADD231PS Z2, Z6, Z7
-	VFMADD231PS Z1, Z5, Z7
+	VSUBPS      Z1, Z6, Z6
+	VMOVUPS     Z4, Z7
+	VFMADD231PS Z3, Z6, Z7
+	VFMADD231PS Z2, Z5, Z7
 	VMOVUPS     Z7, (AX)
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	DECQ        DI
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·normalizeBackwardReluAVX512(SB), NOSPLIT, $0-40
+	MOVQ    dx+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    coef+24(FP), BX
+	MOVQ    n+32(FP), SI
+	VMOVUPS (BX), Z1
+	VMOVUPS 64(BX), Z2
+	VMOVUPS 128(BX), Z3
+	VMOVUPS 192(BX), Z4
+	VMOVUPS 256(BX), Z5
+	VPXORD  Z0, Z0, Z0
+
+loop:
+	VMOVUPS     (CX), Z6
+	VMOVUPS     (DX), Z7
+	VSUBPS      Z1, Z7, Z7
+	VMOVUPS     Z5, Z8
+	VFMADD231PS Z2, Z7, Z8
+	VCMPPS      $0x11, Z8, Z0, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z4, Z8
+	VFMADD231PS Z3, Z7, Z8
+	VFMADD231PS Z2, Z6, Z8
+	VMOVUPS     Z8, (AX)
+	ADDQ        $0x00000040, AX
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, DX
+	DECQ        SI
 	JNZ         loop
 	VZEROUPPER
 	RET

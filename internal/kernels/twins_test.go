@@ -39,6 +39,11 @@ var twins = []twin{
 }
 
 func init() {
+	twins = append(twins,
+		twin{"sumProductsRelu", func(b [][]float32, n int) { sumProductsRelu(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3])) },
+			func(b [][]float32, n int) { sumProductsReluGo(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3])) }, []int{-2, 1, 1, -3}, false, 0},
+		twin{"normalizeBackwardRelu", func(b [][]float32, n int) { normalizeBackwardRelu(b[0], b[1], b[2], (*[80]float32)(b[3])) },
+			func(b [][]float32, n int) { normalizeBackwardReluGo(b[0], b[1], b[2], (*[80]float32)(b[3])) }, []int{1, 1, 1, -5}, false, 0})
 	for _, narrow := range []bool{false, true} {
 		name := map[bool]string{false: "", true: " narrow"}[narrow]
 		twins = append(twins, twin{"maxPairs" + name, func(b [][]float32, n int) { maxPairs(b[0], b[1], b[2], narrow) },

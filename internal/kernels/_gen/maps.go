@@ -13,8 +13,10 @@ func (g *gen) maps() {
 	g.sumLanes()
 	g.sumSquares()
 	g.sumProducts()
+	g.sumProductsRelu()
 	g.normalize()
 	g.normalizeBackward()
+	g.normalizeBackwardRelu()
 	g.maxPairs()
 	g.maxPairsBackward()
 	if g.lanes == 8 {
@@ -153,21 +155,65 @@ func (g *gen) sumProducts() {
 	a := g.args("sums", "dy", "x", "mask", "shift", "n")
 	sums, shift, zero := g.load(a[0], 2), g.load(a[4], 1), g.vec()
 	g.zero(zero)
-	add := func(d []reg.VecVirtual) {
-		x := g.load(a[2], 1)
-		g.each(func(j, disp int) {
-			g.VSUBPS(shift[j], x[j], x[j])
-			g.VADDPS(d[j], sums[j], sums[j])
-			g.VFMADD231PS(x[j], d[j], sums[g.vectors()+j])
-		})
-	}
 	g.loop(a[5], func() {
-		d := g.load(a[1], 1)
+		d, x := g.load(a[1], 1), g.load(a[2], 1)
 		g.masked(a[3], zero, d)
-		add(d)
+		g.each(func(j, disp int) { g.VSUBPS(shift[j], x[j], x[j]) })
+		g.addProducts(sums, d, x)
 	}, a[1], a[2])
 	g.store(sums, a[0])
 	g.ret()
+}
+
+func (g *gen) addProducts(sums, d, x []reg.VecVirtual) {
+	g.each(func(j, disp int) {
+		g.VADDPS(d[j], sums[j], sums[j])
+		g.VFMADD231PS(x[j], d[j], sums[g.vectors()+j])
+	})
+}
+
+func (g *gen) sumProductsRelu() {
+	g.text("sumProductsRelu", "func(sums, dy, x, coef *float32, n int)",
+		"adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where",
+		"(x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.")
+	a := g.args("sums", "dy", "x", "coef", "n")
+	sums, zero := g.load(a[0], 2), g.vec()
+	c := g.coefficients(a[3], 3)
+	g.zero(zero)
+	g.loop(a[4], func() {
+		d, x := g.load(a[1], 1), g.load(a[2], 1)
+		g.each(func(j, disp int) { g.VSUBPS(c(0, j), x[j], x[j]) })
+		g.whereNormal(x, zero, d, c, 1, 2)
+		g.addProducts(sums, d, x)
+	}, a[1], a[2])
+	g.store(sums, a[0])
+	g.ret()
+}
+
+// coefficients gives the vectors of an array of n blocks: in registers, or, where those are few, in memory.
+func (g *gen) coefficients(p reg.Register, n int) func(i, j int) Op {
+	if g.lanes == 8 {
+		return func(i, j int) Op { return at(p, (i*g.vectors()+j)*g.lanes*4) }
+	}
+	v := g.load(p, n)
+	return func(i, j int) Op { return v[i*g.vectors()+j] }
+}
+
+// whereNormal clears d where t*factor + bias, computed as normalize does, is not positive.
+func (g *gen) whereNormal(t []reg.VecVirtual, zero reg.VecVirtual, d []reg.VecVirtual, c func(i, j int) Op, factor, bias int) {
+	g.each(func(j, disp int) {
+		z := g.vec()
+		g.VMOVUPS(c(bias, j), z)
+		g.VFMADD231PS(c(factor, j), t[j], z)
+		if g.evex {
+			k := g.K()
+			g.VCMPPS(Imm(less), z, zero, k)
+			g.VMOVAPS_Z(d[j], k, d[j])
+			return
+		}
+		g.VCMPPS(Imm(less), z, zero, z)
+		g.VANDPS(z, d[j], d[j])
+	})
 }
 
 // masked clears d where mask is not positive, unless mask is nil, and moves mask on.
@@ -212,28 +258,40 @@ func (g *gen) normalizeBackward() {
 		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where mask is nil or",
 		"positive, else 0; coef holds 16 of each.")
 	a := g.args("dx", "dy", "x", "mask", "coef", "n")
-	coef, zero, nv := g.load(a[4], 4), g.vec(), g.vectors()
-	if g.lanes == 8 { // registers are few: the constants stay in memory
-		coef = nil
-	}
-	c := func(i, j int) Op {
-		if coef == nil {
-			return at(a[4], (i*nv+j)*g.lanes*4)
-		}
-		return coef[i*nv+j]
-	}
+	zero, c := g.vec(), g.coefficients(a[4], 4)
 	g.zero(zero)
 	g.loop(a[5], func() {
 		d, v := g.load(a[1], 1), g.load(a[2], 1)
 		g.masked(a[3], zero, d)
-		sum := g.vecs(nv)
-		g.each(func(j, disp int) {
-			g.VSUBPS(c(0, j), v[j], v[j])
-			g.VMOVUPS(c(3, j), sum[j])
-			g.VFMADD231PS(c(2, j), v[j], sum[j])
-			g.VFMADD231PS(c(1, j), d[j], sum[j])
-		})
-		g.store(sum, a[0])
+		g.each(func(j, disp int) { g.VSUBPS(c(0, j), v[j], v[j]) })
+		g.normalBackward(a[0], d, v, c)
+	}, a[0], a[1], a[2])
+	g.ret()
+}
+
+// normalBackward stores d*coef1 + t*coef2 + coef3.
+func (g *gen) normalBackward(to reg.Register, d, t []reg.VecVirtual, c func(i, j int) Op) {
+	sum := g.vecs(g.vectors())
+	g.each(func(j, disp int) {
+		g.VMOVUPS(c(3, j), sum[j])
+		g.VFMADD231PS(c(2, j), t[j], sum[j])
+		g.VFMADD231PS(c(1, j), d[j], sum[j])
+	})
+	g.store(sum, to)
+}
+
+func (g *gen) normalizeBackwardRelu() {
+	g.text("normalizeBackwardRelu", "func(dx, dy, x, coef *float32, n int)",
+		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where",
+		"(x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.")
+	a := g.args("dx", "dy", "x", "coef", "n")
+	zero, c := g.vec(), g.coefficients(a[3], 5)
+	g.zero(zero)
+	g.loop(a[4], func() {
+		d, v := g.load(a[1], 1), g.load(a[2], 1)
+		g.each(func(j, disp int) { g.VSUBPS(c(0, j), v[j], v[j]) })
+		g.whereNormal(v, zero, d, c, 1, 4)
+		g.normalBackward(a[0], d, v, c)
 	}, a[0], a[1], a[2])
 	g.ret()
 }
