@@ -142,8 +142,10 @@ func redo(op string, a arguments, s *Sample) error {
 	return fmt.Errorf("no case %q", op)
 }
 
-// Every function makes torchvision's bytes. Blurring alone may differ by a level: torchvision sums the kernel's products
-// in an order that its convolution chooses, and a sum beside a half may round either way.
+// Every function makes torchvision's bytes, two apart, which may differ by a level in a few of them. Blurring: torchvision
+// sums the kernel's products in an order that its convolution chooses, and a sum beside a half rounds either way. Turning
+// with bilinear weights: PIL cuts the fraction off, so where the weighted sum is a whole number (in the middle of an image
+// of odd size), the last bit of the sine decides, in which Go's and C's differ.
 func TestTorchvision(t *testing.T) {
 	w := readWitness(t)
 	far := map[string]int{}
@@ -170,11 +172,11 @@ func TestTorchvision(t *testing.T) {
 			}
 		}
 		tolerance := 0
-		if c.Op == "blur" {
+		if c.Op == "blur" || c.Args.Interpolation == Bilinear && (c.Op == "rotate" || c.Op == "affine") {
 			tolerance = 1
 			far[c.Op] += differ
 		}
-		if most > tolerance {
+		if most > tolerance || differ > len(want.Pix)/200 {
 			t.Errorf("case %d, %s of %s, %+v: %d of %d bytes differ, by at most %d", i, c.Op, c.Image, c.Args, differ,
 				len(want.Pix), most)
 		}
