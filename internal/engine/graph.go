@@ -36,6 +36,7 @@ type value struct {
 	buf    *buffer
 	twins  []*value // the same numbers in other layouts
 	store  *stored  // of a param
+	stats  *statistics
 }
 
 // op is one node application.

@@ -76,7 +76,37 @@ func flip(packed []float32, c *kernels.Conv) []float32 {
 
 // epilogue is what was fused into a convolution.
 func (o *op) epilogue(bias *value) kernels.Epilogue {
-	return kernels.Epilogue{Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu}
+	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu}
+}
+
+// statistics is where a convolution leaves the statistics of its output.
+type statistics struct {
+	kernels.Moments
+	buf *buffer
+}
+
+func (s *statistics) f() []float32 {
+	if s == nil {
+		return nil
+	}
+	return s.buf.data
+}
+
+func (s *statistics) buffers() []*buffer {
+	if s == nil {
+		return nil
+	}
+	return []*buffer{s.buf}
+}
+
+// leaveStatistics makes a place for the statistics of o's output, if a BatchNormalization in training reads it.
+func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
+	for _, next := range o.out[0].users {
+		if next.is("", "BatchNormalization") && next.in[0] == o.out[0] && next.node.Int("training_mode", 0) != 0 {
+			o.out[0].stats = &statistics{m, l.buffer(m.Size())}
+			return
+		}
+	}
 }
 
 // convForward lowers Conv, with what was fused into it.
@@ -95,8 +125,10 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		return true, nil
 	}
 	w := l.packed(o.in[1], form)
+	l.leaveStatistics(o, c.Moments())
 	bufs := []*buffer{l.of(o.in[0]), w, l.of(o.out[0])}
 	bufs = append(bufs, l.all(bias, o.residual, o.mask)...)
+	bufs = append(bufs, o.out[0].stats.buffers()...)
 	s := l.add("conv "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
 		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, e) }

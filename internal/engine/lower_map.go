@@ -94,10 +94,18 @@ func inverse(dst, variance []float32, eps float32) {
 // moves the running statistics: running = momentum*running + (1-momentum)*batch.
 func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *buffer, eps float32) {
 	x, channels := l.of(o.in[0]), int(o.in[0].dims[1])
-	scratch, variance := l.buffer(k.StatsScratch()), l.buffer(channels)
-	l.add("batch statistics", k.StatsChunks(), []*buffer{x, scratch}, func() func(int, int) {
-		return func(chunk, _ int) { k.Stats(chunk, scratch.data, x.data) }
-	})
+	variance := l.buffer(channels)
+	var scratch *buffer
+	reduce := func() { k.StatsReduce(mean.data, variance.data, scratch.data) }
+	if s := o.in[0].stats; s != nil {
+		scratch = s.buf
+		reduce = func() { s.Reduce(mean.data[:channels], variance.data, scratch.data) }
+	} else {
+		scratch = l.buffer(k.StatsScratch())
+		l.add("batch statistics", k.StatsChunks(), []*buffer{x, scratch}, func() func(int, int) {
+			return func(chunk, _ int) { k.Stats(chunk, scratch.data, x.data) }
+		})
+	}
 	saved := func(i int) *value {
 		if i < len(o.out) {
 			return o.out[i]
@@ -115,7 +123,7 @@ func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *bu
 		runMean, runVar, oldMean, oldVar := saved(1).f(), saved(2).f(), o.in[3].f(), o.in[4].f()
 		savedMean, savedInv := saved(3).f(), saved(4).f()
 		return func(int, int) {
-			k.StatsReduce(mean.data, variance.data, scratch.data)
+			reduce()
 			inverse(invstd.data[:channels], variance.data, eps)
 			clearTails(channels, mean.data, invstd.data)
 			copy(savedMean, mean.data)

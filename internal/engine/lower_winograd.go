@@ -53,7 +53,11 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 // winogradPass appends a convolution from transformed weights, with what was fused into it.
 func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, u *buffer, bias *value) {
 	scratch, per := l.perWorker(pass.Scratch())
+	if o.is("", "Conv") {
+		l.leaveStatistics(o, pass.Moments())
+	}
 	bufs := append([]*buffer{l.of(o.in[0]), u, scratch, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
+	bufs = append(bufs, o.out[0].stats.buffers()...)
 	s := l.add(name+" "+kernels.Level(), pass.Chunks(), bufs, func() func(int, int) {
 		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, worker int) {

@@ -216,6 +216,13 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			}
 			rowOfTiles(c.Y.W, &a)
 		}
+		if e.Moments != nil {
+			var m moments
+			for h := first; h < last; h++ {
+				m.add(y[c.Y.at(n, ob, h, 0):][:c.Y.W*Block])
+			}
+			m.store(e.Moments[((n*perPlane+part)*c.Y.Blocks()+ob)*record:])
+		}
 		c.Y.clearHalo(y, n, ob, first, last)
 	}
 }

@@ -189,6 +189,13 @@ func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wi
 	out.intact(t, "y with epilogue")
 	zeroElsewhere(t, "y with epilogue", k.Y, out.s)
 	same(t, "y with epilogue", toPlain(k.Y, out.s), want, m)
+	if !k.Y.narrow() {
+		records := AlignedSlice(k.Moments().Size())
+		for i := range k.ForwardChunks() {
+			k.Forward(i, out.s, bx, packed, Epilogue{Bias: bias, Moments: records})
+		}
+		checkMoments(t, k.Moments(), records, k.Y, toPlain(k.Y, out.s))
+	}
 	for i := range k.ForwardChunks() {
 		k.Forward(i, out.s, bx, packed, Epilogue{Mask: bres})
 	}
@@ -198,6 +205,31 @@ func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wi
 		}
 	}
 	same(t, "masked y", toPlain(k.Y, out.s), want, m)
+}
+
+// checkMoments compares the merged records with the moments of y, the plain map that came with them.
+func checkMoments(t *testing.T, m Moments, records []float32, l Layout, y []float32) {
+	t.Helper()
+	mean, variance := AlignedSlice(l.C), AlignedSlice(l.C)
+	m.Reduce(mean, variance, records)
+	area := l.H * l.W
+	n := float64(l.N * area)
+	for c := range l.C {
+		var sum, squares float64
+		each := func(f func(v float64)) {
+			for i := range l.N * area {
+				f(float64(y[(i/area*l.C+c)*area+i%area]))
+			}
+		}
+		each(func(v float64) { sum += v })
+		each(func(v float64) { squares += (v - sum/n) * (v - sum/n) })
+		if d := math.Abs(float64(mean[c]) - sum/n); d > 1e-5*(1+math.Abs(sum/n)) {
+			t.Fatalf("mean of channel %d is %g, want %g", c, mean[c], sum/n)
+		}
+		if d := math.Abs(float64(variance[c]) - squares/n); d > 1e-4*(1e-3+squares/n) {
+			t.Fatalf("variance of channel %d is %g, want %g", c, variance[c], squares/n)
+		}
+	}
 }
 
 func TestConv(t *testing.T) {

@@ -167,6 +167,9 @@ const (
 type Epilogue struct {
 	Bias, Residual, Mask []float32
 	ReLU                 bool
+	// Moments, of the size that the convolution's Moments tells, takes the statistics of what is written; nil leaves
+	// them out. A forward pass writes them, backward-data does not.
+	Moments []float32
 }
 
 func (e Epilogue) act() int {

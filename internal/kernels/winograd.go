@@ -161,8 +161,7 @@ func newPass(in, out Layout, top, left int) *WinogradPass {
 	want := max(24, min(96, 320/(in.Blocks()+min(4, out.Blocks()))))
 	p.group = max(1, min(p.rows(), (want+p.wide/2)/p.wide))
 	p.parts = 1
-	chunks := (p.rows() + p.group - 1) / p.group
-	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && chunks*p.parts < 16) {
+	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && p.groups()*p.parts < 16) {
 		p.parts *= 2
 	}
 	p.blocks = (out.Blocks() + p.parts - 1) / p.parts
@@ -205,7 +204,7 @@ func (p *WinogradPass) pays(constant bool) bool {
 	rows := float64(min(n, p.group*p.wide, tileWidth(false)))
 	products := positions * in * out * (1 + 1.5/rows)
 	cost := float64(n) * (products + inputCost*float64(p.in.Blocks()*p.parts) + outputCost*out)
-	cost += float64((p.rows()+p.group-1)/p.group) * far(p.WeightSize())
+	cost += float64(p.groups()) * far(p.WeightSize())
 	if !constant {
 		cost += tapsCost*in*out + 1.5*far(p.WeightSize())
 	}
@@ -236,7 +235,9 @@ func (p *WinogradPass) Transform(chunk int, scratch, u, packed []float32) {
 }
 
 // Chunks is the number of chunks of Run.
-func (p *WinogradPass) Chunks() int { return (p.rows() + p.group - 1) / p.group * p.parts }
+func (p *WinogradPass) Chunks() int { return p.groups() * p.parts }
+
+func (p *WinogradPass) groups() int { return (p.rows() + p.group - 1) / p.group }
 
 // Scratch is the number of floats of scratch that Run needs.
 func (p *WinogradPass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
@@ -267,6 +268,15 @@ func (p *WinogradPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 		for o := range many {
 			for r := first; r < last; r++ {
 				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], e, spill, edge)
+			}
+			if e.Moments != nil {
+				var s moments
+				for r := first; r < last; r++ {
+					for h := r % p.high * side; h < min(p.out.H, (r%p.high+1)*side); h++ {
+						s.add(y[p.out.at(r/p.high, ob+o, h, 0):][:p.out.W*Block])
+					}
+				}
+				s.store(e.Moments[(group*p.out.Blocks()+ob+o)*record:])
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 	}
 	bx, bdy := toBlocked(s.X, x), toBlocked(s.DY, dy)
 	plan := planWinograd(k)
-	run := func(p *WinogradPass, name string, l Layout, from, weights []float32, want wide, e Epilogue) {
+	run := func(p *WinogradPass, name string, l Layout, from, weights []float32, want wide, e Epilogue) []float32 {
 		scratch, u, out := guard(p.Scratch()), guard(p.WeightSize()), guard(l.Size())
 		spill := AlignedSlice(p.TransformScratch())
 		for i := range p.TransformChunks() {
@@ -73,6 +73,7 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 		out.intact(t, name)
 		zeroElsewhere(t, name, l, out.s)
 		same(t, name, toPlain(l, out.s), want.v, want.m)
+		return out.s
 	}
 	run(plan.Forward, "y", s.Y, bx, packed, y, Epilogue{})
 	run(plan.Data, "dx", s.DX, bdy, flipped, dx, Epilogue{})
@@ -83,6 +84,10 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 		y.v[i] = max(0, y.v[i]+float64(bias[i/(s.Y.H*s.Y.W)%c.o])+float64(res[i]))
 	}
 	run(plan.Forward, "y with epilogue", s.Y, bx, packed, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true})
+
+	records := AlignedSlice(plan.Forward.Moments().Size())
+	plain := toPlain(s.Y, run(plan.Forward, "y with moments", s.Y, bx, packed, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true, Moments: records}))
+	checkMoments(t, plan.Forward.Moments(), records, s.Y, plain)
 
 	mask := random(r, len(x))
 	for i := range dx.v {
