@@ -55,12 +55,18 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
 	if err := simplify(g, false); err != nil {
 		return nil, err
 	}
-	return w.finish(g, opt, nil, nil, nil)
+	return w.finish(g, opt, nil, additions{})
 }
 
-// finish runs the passes after differentiation. extra appends steps; kept are values to keep readable, replaced by
-// their plain twins.
-func (w *Weights) finish(g *graph, opt Options, kept []*value, arena []float32, extra func(*lowering) error) (*Plan, error) {
+// additions are what a training plan has beyond the graph's ops.
+type additions struct {
+	after func(l *lowering, i int) // op i has been lowered
+	end   func(l *lowering)        // all have
+	brief func(output int) bool    // an output that need not stay readable
+}
+
+// finish runs the passes after differentiation. The arena is one that may be used again.
+func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions) (*Plan, error) {
 	p := &Plan{pool: opt.Pool, inputs: g.inputs}
 	if p.pool == nil {
 		p.pool = parallel.Default()
@@ -75,17 +81,23 @@ func (w *Weights) finish(g *graph, opt Options, kept []*value, arena []float32, 
 	p.outputs = g.outputs
 	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
 		winograd: !opt.NoWinograd && os.Getenv("CNNKIT_WINOGRAD") != "off"}
-	for _, o := range g.ops {
+	for i, o := range g.ops {
 		if err := l.op(o, opt.Reference); err != nil {
 			return nil, err
 		}
-	}
-	if extra != nil {
-		if err := extra(l); err != nil {
-			return nil, err
+		if more.after != nil {
+			more.after(l, i)
 		}
 	}
-	ends := append(append([]*value{}, p.outputs...), kept...)
+	if more.end != nil {
+		more.end(l)
+	}
+	var ends []*value
+	for i, v := range p.outputs {
+		if more.brief == nil || !more.brief(i) {
+			ends = append(ends, v)
+		}
+	}
 	for _, v := range append(append([]*value{}, g.inputs...), ends...) {
 		l.of(v)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/parallel"
@@ -105,7 +106,21 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 			}
 		}
 	}
+	t.model = withoutData(t.model, t.params)
 	return t, nil
+}
+
+// withoutData is m without the numbers of the parameters, which the trainer has copies of.
+func withoutData(m *onnxio.Model, params map[string]*stored) *onnxio.Model {
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	g.Initializers = slices.Clone(g.Initializers)
+	for i, init := range g.Initializers {
+		if params[init.Name] != nil {
+			g.Initializers[i] = &onnxio.Tensor{Name: init.Name, Type: init.Type, Dims: init.Dims}
+		}
+	}
+	return &out
 }
 
 func (t *Trainer) hold(name string, trained bool) error {
@@ -175,15 +190,29 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 			arena = other.arena // plans never run at the same time
 		}
 	}
-	p.Plan, err = t.weights.finish(g, opt, nil, arena, func(l *lowering) error {
-		for i, v := range order {
-			p.grads[v.name] = g.outputs[first+i]
-		}
-		t.lowerUpdate(l, p.grads)
-		return nil
+	var early earlyUpdates
+	p.Plan, err = t.weights.finish(g, opt, arena, additions{
+		after: func(l *lowering, i int) {
+			if early.at == nil {
+				for i, v := range order {
+					p.grads[v.name] = g.outputs[first+i]
+				}
+				early = t.planEarly(g, p.grads)
+			}
+			if names := early.at[i]; len(names) > 0 {
+				t.lowerUpdate(l, p.grads, names)
+			}
+		},
+		end: func(l *lowering) { t.lowerUpdate(l, p.grads, early.late) },
+		brief: func(i int) bool {
+			return i >= first && early.has(order[i-first].name)
+		},
 	})
 	if err != nil {
 		return nil, err
+	}
+	for name := range early.names {
+		delete(p.grads, name)
 	}
 	for i, v := range p.outputs[:first] {
 		view := v.tensor()
@@ -265,8 +294,11 @@ func (s *stored) repack(form *packing) {
 }
 
 // Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes may
-// differ from call to call.
+// differ from call to call. It does not begin when ctx has ended.
 func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	p, err := t.planFor(in)
 	if err != nil {
 		return err
@@ -277,7 +309,8 @@ func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error 
 	}
 	p.draws = mix(t.opt.Seed) + uint64(t.steps)
 	t.last = p
-	if err := p.run(ctx, in); err != nil {
+	// A step is made as a whole or not at all: parameters change in its middle.
+	if err := p.run(context.Background(), in); err != nil {
 		t.steps--
 		return err
 	}

@@ -66,11 +66,12 @@ func (t *Trainer) Import(m *onnxio.Model) error {
 	return nil
 }
 
-// Gradient is the gradient of a parameter in the last Step.
+// Gradient is the gradient of a parameter in the last Step. A trainer with an optimiser does not keep those of large
+// parameters.
 func (t *Trainer) Gradient(name string) (*onnxio.Tensor, error) {
 	s := t.params[name]
 	if t.last == nil || s == nil || t.last.grads[name] == nil {
-		return nil, fmt.Errorf("no gradient of %q: no step has been made, or it is not trained", name)
+		return nil, fmt.Errorf("no gradient of %q: no step has been made, it is not trained, or it was used up", name)
 	}
 	v := t.last.grads[name]
 	if v.pack != nil {
@@ -119,20 +120,58 @@ type piece struct {
 	lo, hi int
 }
 
-// lowerUpdate appends the optimiser's step: all parameters in one region, cut into chunks of about flatChunk floats,
-// small parameters together.
-func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value) {
-	if t.opt.Update == nil {
+// earlyUpdates says which parameters are updated in the middle of the backward pass: large ones, as soon as their gradient
+// is there and nobody reads them any more. The gradient is in the cache then, and its memory is free again.
+type earlyUpdates struct {
+	at    map[int][]string // after the op of this index
+	names map[string]bool
+	late  []string // the others, updated together at the end
+}
+
+func (e earlyUpdates) has(name string) bool { return e.names[name] }
+
+// earlySize is the number of floats from which on a parameter is updated early.
+const earlySize = 1 << 16
+
+func (t *Trainer) planEarly(g *graph, grads map[string]*value) earlyUpdates {
+	e := earlyUpdates{at: map[int][]string{}, names: map[string]bool{}}
+	last := map[*value]int{}
+	for i, o := range g.ops {
+		for _, v := range append(o.reads(), o.out...) {
+			if v != nil {
+				last[v] = i
+			}
+		}
+	}
+	for _, name := range t.names {
+		if grads[name] == nil {
+			continue
+		}
+		if t.opt.Update == nil || t.params[name].size() < earlySize {
+			e.late = append(e.late, name)
+			continue
+		}
+		v := g.values[name]
+		at := max(last[grads[name]], last[v])
+		for _, twin := range v.twins {
+			at = max(at, last[twin])
+		}
+		e.at[at], e.names[name] = append(e.at[at], name), true
+	}
+	return e
+}
+
+// lowerUpdate appends the optimiser's step for some parameters: all in one region, cut into chunks of about flatChunk
+// floats, small parameters together.
+func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value, names []string) {
+	if t.opt.Update == nil || len(names) == 0 {
 		return
 	}
 	var chunks [][]piece
 	var bufs []*buffer
 	room := 0
-	for _, name := range t.names {
+	for _, name := range names {
 		s, dv := t.params[name], grads[name]
-		if dv == nil {
-			continue
-		}
 		t.makeSlots(s)
 		bufs = append(bufs, l.of(dv))
 		for lo := 0; lo < s.size(); lo += flatChunk {
