@@ -26,7 +26,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func uniform(r *rand.Rand, lo, hi float64) float64 { return lo + (hi-lo)*r.Float64() }
+// uniform rounds its product, so that no processor's fused multiply-add changes a draw.
+func uniform(r *rand.Rand, lo, hi float64) float64 { return lo + float64((hi-lo)*r.Float64()) }
 
 // beta draws from Beta(a, a) as x/(x+y), x and y from Gamma(a). Their logarithms are used, since both would vanish for a
 // small a.

@@ -109,7 +109,7 @@ func weights(in, out int, by Interpolation) []tap {
 	all := make([]int32, 0, out*size)
 	exact := make([]float64, 0, size)
 	for i := range taps {
-		centre := (float64(i) + 0.5) * ratio
+		centre := float64((float64(i) + 0.5) * ratio)
 		from, to := max(int(centre-support+0.5), 0), min(int(centre+support+0.5), in)
 		sum := 0.0
 		exact = exact[:0]
