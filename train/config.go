@@ -15,7 +15,7 @@ type Config struct {
 	Optimizer string `json:"optimizer"` // one of Optimizers
 
 	LR          float64    `json:"lr"` // for one-cycle the peak
-	Momentum    float64    `json:"momentum,omitzero"`
+	Momentum    float64    `json:"momentum"`
 	Dampening   float64    `json:"dampening,omitzero"`
 	Nesterov    bool       `json:"nesterov,omitzero"`
 	Betas       [2]float64 `json:"betas,omitzero"`        // 0.9, 0.999; lion: 0.9, 0.99

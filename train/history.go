@@ -4,6 +4,8 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -27,17 +29,36 @@ type Epoch struct {
 	ValidationAccuracy float64 `json:"validation_accuracy"`
 	Seconds            float64 `json:"seconds"`
 	ImagesPerSecond    float64 `json:"images_per_s"` // training alone
+	LR                 float64 `json:"lr"`           // at its end
+
+	Metrics map[string]float64 `json:"metrics,omitempty"` // of the validation, those asked for
 }
 
-// WriteCSV writes the history, atomically.
+// WriteCSV writes the history, atomically; a column for each metric stands behind the others.
 func WriteCSV(path string, history []Epoch) error {
 	return onnxio.WriteFile(path, func(w io.Writer) error {
 		c := csv.NewWriter(w)
-		_ = c.Write([]string{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds", "images_per_s"})
+		metrics := map[string]bool{}
+		for _, e := range history {
+			for name := range e.Metrics {
+				metrics[name] = true
+			}
+		}
+		names := slices.Sorted(maps.Keys(metrics))
+		_ = c.Write(append([]string{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
+			"images_per_s", "lr"}, names...))
 		f := func(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
 		for _, e := range history {
-			_ = c.Write([]string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6), f(e.ValidationLoss, 6),
-				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1)})
+			row := []string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6), f(e.ValidationLoss, 6),
+				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1), strconv.FormatFloat(e.LR, 'g', 6, 64)}
+			for _, name := range names {
+				cell := ""
+				if v, ok := e.Metrics[name]; ok {
+					cell = f(v, 6)
+				}
+				row = append(row, cell)
+			}
+			_ = c.Write(row)
 		}
 		c.Flush()
 		return c.Error()

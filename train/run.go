@@ -2,11 +2,8 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,15 +13,6 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
 	"github.com/cnnkit/cnnkit/train/data"
-)
-
-// Files that Run leaves in its folder.
-const (
-	LastFile        = "model.onnx"       // after the last finished epoch
-	BestFile        = "best.onnx"        // after the epoch of the highest validation accuracy
-	InterruptedFile = "interrupted.onnx" // within an epoch, when the run was interrupted
-	HistoryFile     = "history.csv"
-	PlotFile        = "history.png"
 )
 
 // Observer follows a run; nil functions are skipped.
@@ -39,17 +27,20 @@ type Observer struct {
 
 // Result of a run.
 type Result struct {
-	History []Epoch
-	Best    int // index in History
-	Model   *onnxio.Model
-	Loss    string // which loss was used
+	History   []Epoch
+	Best      int // index in History
+	Model     *onnxio.Model
+	Loss      string     // which loss was used
+	Stopped   bool       // the run ended early, for nothing got better
+	Confusion *Confusion // after the last epoch, when a metric asked for needs it
 }
 
 // InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, "" when there
-// was no folder.
+// was no folder, and Checkpoint the file from which Resume goes on.
 type InterruptedError struct {
 	Epoch, Step int
 	Saved       string
+	Checkpoint  string
 	Err         error
 }
 
@@ -67,29 +58,78 @@ func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // run is the state of Run.
 type run struct {
-	cfg     Config
+	recipe  Recipe
+	cfg     Config // the recipe's
 	model   *onnxio.Model
 	splits  data.Splits
 	dir     string
 	obs     Observer
 	pool    *parallel.Pool
+	graph   *onnxio.Model // with the loss
 	trainer *engine.Trainer
+	rule    rule   // what the engine applies; nil when apart
+	apart   *apart // makes the steps where the engine cannot
 	result  *Result
 	output  string
+	kind    kind
+	batches int // of an epoch
+
+	at      int // the epoch in progress, from 1
+	done    int // batches of it that are done
+	lossSum float64
+	right   int
+	counted int
+	seen    int
+	plateau Plateau
+
+	started time.Time     // of the epoch, or of its part since a resumption
+	spent   time.Duration // on the epoch before that
+	kept    *Checkpoint   // of the epoch's start or later
 }
 
 // Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in place: it
 // holds the weights of the last finished epoch, labels and preprocessing. After every epoch dir/model.onnx is replaced
 // atomically, so that it is always whole and from a finished epoch. When ctx ends, the step in progress is finished, the
-// weights are saved and the error is an *InterruptedError.
+// weights and a checkpoint are saved and the error is an *InterruptedError. Numbers that are not finite end the run with a
+// *DivergedError.
 func Run(ctx context.Context, model *onnxio.Model, splits data.Splits, cfg Config, dir string, obs Observer) (*Result, error) {
-	r := &run{cfg: cfg, model: model, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}}
+	return Recipe{Config: cfg}.Run(ctx, model, splits, dir, obs)
+}
+
+// Run is the function of the same name; the recipe is written into dir.
+func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer) (*Result, error) {
+	return recipe.run(ctx, model, splits, dir, obs, nil)
+}
+
+// Resume goes on from a checkpoint of the same recipe. Of its Config only what cannot change the numbers so far may
+// differ: Epochs, Metrics, Monitor, Patience, CheckpointSteps and Threads.
+func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string, obs Observer) (*Result, error) {
+	if err := from.Recipe.continues(recipe); err != nil {
+		return nil, err
+	}
+	if from.Epoch > recipe.Epochs {
+		return nil, fmt.Errorf("the checkpoint is that of the end, after %d epochs: ask for more epochs to go on", from.Epoch-1)
+	}
+	return recipe.run(ctx, withOwnInitializers(from.model), splits, dir, obs, from)
+}
+
+func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
+	r := &run{recipe: recipe, cfg: recipe.Config, model: model, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
+		plateau: Plateau{LR: recipe.LR}}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
 	defer r.pool.Close()
-	for epoch := 1; epoch <= cfg.Epochs; epoch++ {
-		if err := r.epoch(ctx, epoch); err != nil {
+	if from != nil {
+		if err := r.restore(from); err != nil {
+			return nil, err
+		}
+	}
+	if obs.Start != nil {
+		obs.Start(r.batches, int(builders.Parameters(r.model)))
+	}
+	for r.at <= r.cfg.Epochs && !r.result.Stopped {
+		if err := r.epoch(ctx); err != nil {
 			return r.result, err
 		}
 	}
@@ -98,201 +138,294 @@ func Run(ctx context.Context, model *onnxio.Model, splits data.Splits, cfg Confi
 
 // prepare finds out what can be found out before the first step.
 func (r *run) prepare() error {
-	update, err := r.cfg.Update()
-	if err != nil {
+	if _, err := r.cfg.Update(); err != nil {
 		return err
 	}
 	if err := r.compatible(); err != nil {
 		return err
 	}
-	graph, loss, err := TrainingGraph(r.model, r.cfg.Loss)
+	graph, loss, err := r.cfg.TrainingGraph(r.model)
 	if err != nil {
 		return err
 	}
-	if loss == LossBCE {
-		return fmt.Errorf("loss %s needs masks, and data set %s has class labels", loss, r.splits.Name)
+	r.graph, r.result.Loss, r.kind = graph, loss, kindOf(loss)
+	r.kind.maps = !r.kind.masks && len(r.model.Graph.Outputs[0].Type.Shape) == 4
+	if err := r.targets(loss); err != nil {
+		return err
 	}
 	if err := check.Model(graph); err != nil {
 		return err
 	}
-	r.result.Loss = loss
 	if r.dir != "" {
 		if err := writable(r.dir); err != nil {
 			return err
 		}
+		if err := r.recipe.Save(r.dir); err != nil {
+			return err
+		}
 	}
 	r.output = r.model.Graph.Outputs[0].Name
+	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.describe()
 	r.pool = parallel.New(r.cfg.Threads)
-	r.trainer, err = engine.NewTrainer(graph, engine.TrainOptions{Pool: r.pool, Loss: LossName, Update: update, Seed: r.cfg.Seed})
-	if err != nil {
+	if err := r.makeTrainer(); err != nil {
 		r.pool.Close()
 		return err
 	}
 	return nil
 }
 
-// compatible compares the data with the model's input and output.
-func (r *run) compatible() error {
-	if len(r.model.Graph.Inputs) == 0 || len(r.model.Graph.Outputs) == 0 {
-		return fmt.Errorf("the model has no input or no output")
+func (r *run) makeTrainer() error {
+	names, err := r.cfg.trained(r.graph)
+	if err != nil {
+		return err
 	}
-	in, shape := r.model.Graph.Inputs[0], r.splits.Train.Shape()
-	dims := in.Type.Shape
-	if len(dims) != 4 {
-		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
+	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: names, Seed: r.cfg.Seed}
+	if !r.cfg.needsApart() {
+		if r.rule, err = r.cfg.rule(Group{}); err != nil {
+			return err
+		}
+		opt.Update = r.rule
 	}
-	for i, d := range dims[1:] {
-		if d.Known() && d.Value != int64(shape[i]) {
-			return fmt.Errorf("data set %s has images of %dx%dx%d, the model takes %dx%dx%d: build it with --input %dx%dx%d",
-				r.splits.Name, shape[0], shape[1], shape[2], dims[1].Value, dims[2].Value, dims[3].Value, shape[0], shape[1], shape[2])
+	if r.trainer, err = engine.NewTrainer(r.graph, opt); err != nil {
+		return err
+	}
+	if r.rule == nil {
+		r.apart, err = newApart(r.cfg, r.graph, r.trainer, r.pool)
+	}
+	return err
+}
+
+// updates is the number of steps that the optimiser has made.
+func (r *run) updates() int64 {
+	if r.apart != nil {
+		return r.apart.updates
+	}
+	return r.trainer.Steps()
+}
+
+// rate is the learning rate of the next step, and one-cycle's momentum.
+func (r *run) rate() (lr, momentum float64, moves bool) {
+	s := r.cfg.Schedule
+	t, length := r.at-1, r.cfg.Epochs
+	if s.filled(1).By == "step" {
+		every := max(1, r.cfg.Accumulate)
+		t, length = int(r.updates()), length*((r.batches+every-1)/every)
+	}
+	momentum, moves = s.momentum(t, length)
+	if s.Kind == OnPlateau && t >= s.Warmup {
+		return r.plateau.LR, momentum, moves
+	}
+	return s.Rate(r.cfg.LR, t, length), momentum, moves
+}
+
+// setRates tells the optimiser.
+func (r *run) setRates() {
+	lr, momentum, moves := r.rate()
+	set := func(u rule, scale float64) {
+		u.setRate(lr * scale)
+		if p, ok := u.(pushed); ok && moves {
+			p.setMomentum(momentum)
 		}
 	}
-	out, classes := r.model.Graph.Outputs[0], len(r.splits.Train.Classes())
-	if s := out.Type.Shape; len(s) == 2 && s[1].Known() && s[1].Value < int64(classes) {
-		return fmt.Errorf("data set %s has %d classes, the model %d outputs: build it with --classes %d", r.splits.Name, classes, s[1].Value, classes)
+	if r.apart == nil {
+		set(r.rule, 1)
+		return
 	}
-	if r.splits.Train.Len() == 0 || r.splits.Validation.Len() == 0 {
-		return fmt.Errorf("data set %s has %d images to train on and %d to validate on", r.splits.Name, r.splits.Train.Len(), r.splits.Validation.Len())
+	for i, u := range r.apart.rules {
+		set(u, r.apart.scales[i])
+	}
+}
+
+func (r *run) elapsed() time.Duration {
+	if r.started.IsZero() {
+		return r.spent
+	}
+	return r.spent + time.Since(r.started)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// epoch trains on every image once, validates and saves; or on those that are left of a resumed epoch.
+func (r *run) epoch(ctx context.Context) error {
+	r.started = time.Now()
+	if r.kept == nil {
+		var err error
+		if r.kept, err = r.capture(); err != nil {
+			return err
+		}
+	}
+	f := r.feeder()
+	for r.done < r.batches {
+		if ctx.Err() != nil {
+			return r.interrupted(ctx)
+		}
+		if err := r.step(f); err != nil {
+			return r.explained(ctx, err)
+		}
+		if r.obs.Step != nil {
+			r.obs.Step(r.at, r.done, r.seen, r.lossSum/float64(r.seen))
+		}
+		if n := r.cfg.CheckpointSteps; n > 0 && r.done%n == 0 && r.done < r.batches {
+			if err := r.checkpoint(); err != nil {
+				return fmt.Errorf("checkpoint in epoch %d after step %d: %w", r.at, r.done, err)
+			}
+		}
+	}
+	trained := r.elapsed()
+	if err := r.export(); err != nil {
+		return err
+	}
+	// The plan of the exported model packs its own weights: they are new tensors each time.
+	v, err := Measure(ctx, native(r.model, r.pool), r.splits.Validation, 500, r.result.Loss, r.measured())
+	if err != nil {
+		if ctx.Err() != nil {
+			return r.interrupted(ctx)
+		}
+		return fmt.Errorf("validation after epoch %d: %w", r.at, err)
+	}
+	if !finite(v.Loss) {
+		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
+	}
+	lr, _, _ := r.rate()
+	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: float64(r.right) / float64(r.counted),
+		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
+		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
+	r.result.History, r.result.Confusion = append(r.result.History, e), v.Confusion
+	return r.finish(e)
+}
+
+// measured lists the metrics to measure: those asked for and the monitored one.
+func (r *run) measured() []string {
+	m := r.cfg.Metrics
+	if w := r.cfg.Monitor; w != "" && w != "accuracy" && w != "loss" && !slices.Contains(m, w) {
+		m = append(slices.Clone(m), w)
+	}
+	return m
+}
+
+// feeder fills the batches of an epoch.
+type feeder struct {
+	order     []int
+	x, target *onnxio.Tensor
+	in        map[string]*onnxio.Tensor
+}
+
+func (r *run) feeder() *feeder {
+	return &feeder{order: data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at), in: map[string]*onnxio.Tensor{}}
+}
+
+// fill is the batch at the run's position; n is the number of its images.
+func (r *run) fill(f *feeder) (n int, err error) {
+	ds := r.splits.Train
+	part := f.order[r.done*r.cfg.Batch : min(len(f.order), (r.done+1)*r.cfg.Batch)]
+	if f.x == nil || int(f.x.Dims[0]) != len(part) {
+		f.x, f.target = NewBatch(ds.Shape(), len(part))
+		f.target = r.kind.target(f.target, ds.Shape())
+	}
+	if err := ds.Fill(f.x, f.target, part); err != nil {
+		return 0, err
+	}
+	f.in[r.model.Graph.Inputs[0].Name], f.in[TargetName] = f.x, f.target
+	return len(part), nil
+}
+
+// step trains on one batch.
+func (r *run) step(f *feeder) error {
+	n, err := r.fill(f)
+	if err != nil {
+		return err
+	}
+	r.setRates()
+	if r.apart == nil {
+		err = r.trainer.Step(context.Background(), f.in)
+	} else {
+		err = r.apart.step(context.Background(), f.in, n, (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches)
+	}
+	if err != nil {
+		return fmt.Errorf("epoch %d, step %d: %w", r.at, r.done+1, err)
+	}
+	l := float64(r.trainer.Output(LossName).Float32s()[0])
+	if !finite(l) {
+		return &DivergedError{Epoch: r.at, Step: r.done + 1, What: fmt.Sprintf("the loss is %v", l)}
+	}
+	right, counted, err := r.kind.right(r.trainer.Output(r.output), f.target)
+	if err != nil {
+		return err
+	}
+	r.lossSum, r.right, r.counted, r.seen = r.lossSum+l*float64(n), r.right+right, r.counted+counted, r.seen+n
+	r.done++
+	return nil
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// export puts the weights that are to be validated and kept into the model: the current ones, or their moving average.
+// Running statistics are the current ones.
+func (r *run) export() error {
+	if err := r.trainer.Export(r.model); err != nil || r.cfg.EMA == 0 {
+		return err
+	}
+	for i, name := range r.trainer.Params() {
+		mean, err := r.slot(i, r.slotCount()-1)
+		if err != nil {
+			return err
+		}
+		copy(r.model.Graph.Initializer(name).Float32s(), mean.Float32s())
 	}
 	return nil
 }
 
-// describe records in the model what is needed to predict with it.
-func (r *run) describe() {
-	shape := r.splits.Train.Shape()
-	builders.SetLabels(r.model, r.splits.Train.Classes())
-	builders.SetPreprocessing(r.model, builders.Preprocessing{Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
-		Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"})
+// figure is what an epoch is judged by; rises says that more is better.
+func (r *run) figure(e Epoch) (v float64, rises bool) {
+	switch r.cfg.Monitor {
+	case "", "accuracy":
+		return e.ValidationAccuracy, true
+	case "loss":
+		return e.ValidationLoss, false
+	}
+	if v, ok := e.Metrics[r.cfg.Monitor]; ok {
+		return v, true
+	}
+	return math.Inf(-1), true
 }
 
-// writable makes the folder and tries to write in it, before hours of training.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("output folder: %w", err)
+// better says whether epoch a is better than b; equal ones are told apart by their loss.
+func (r *run) better(a, b Epoch) bool {
+	x, rises := r.figure(a)
+	y, _ := r.figure(b)
+	if !rises {
+		x, y = -x, -y
 	}
-	f, err := os.CreateTemp(dir, ".cnnkit-*")
-	if err != nil {
-		return fmt.Errorf("output folder %s cannot be written to: %w", dir, err)
-	}
-	f.Close()
-	return os.Remove(f.Name())
+	return x > y || x == y && a.ValidationLoss < b.ValidationLoss
 }
 
-// epoch trains on every image once, validates and saves.
-func (r *run) epoch(ctx context.Context, epoch int) error {
-	started := time.Now()
-	ds := r.splits.Train
-	order := data.Order(ds.Len(), r.cfg.Seed, epoch)
-	steps := (len(order) + r.cfg.Batch - 1) / r.cfg.Batch
-	if epoch == 1 && r.obs.Start != nil {
-		r.obs.Start(steps, int(builders.Parameters(r.model)))
-	}
-	x, target := NewBatch(ds.Shape(), min(r.cfg.Batch, len(order)))
-	in := map[string]*onnxio.Tensor{}
-	var loss float64
-	right, seen := 0, 0
-	for step := range steps {
-		if ctx.Err() != nil {
-			return r.interrupted(ctx, epoch, step)
-		}
-		part := order[step*r.cfg.Batch : min(len(order), (step+1)*r.cfg.Batch)]
-		if int(x.Dims[0]) != len(part) {
-			x, target = NewBatch(ds.Shape(), len(part))
-		}
-		if err := ds.Fill(x, target, part); err != nil {
-			return err
-		}
-		in[r.model.Graph.Inputs[0].Name], in[TargetName] = x, target
-		if err := r.trainer.Step(context.WithoutCancel(ctx), in); err != nil {
-			return fmt.Errorf("epoch %d, step %d: %w", epoch, step+1, err)
-		}
-		l := float64(r.trainer.Output(LossName).Float32s()[0])
-		if math.IsNaN(l) || math.IsInf(l, 0) {
-			return fmt.Errorf("epoch %d, step %d: the loss is %v: lower the learning rate, or look for bad numbers in the data", epoch, step+1, l)
-		}
-		_, n, err := batchScore(r.trainer.Output(r.output), target, true)
-		if err != nil {
-			return err
-		}
-		loss, right, seen = loss+l*float64(len(part)), right+n, seen+len(part)
-		if r.obs.Step != nil {
-			r.obs.Step(epoch, step+1, seen, loss/float64(seen))
-		}
-	}
-	trained := time.Since(started)
-	if err := r.trainer.Export(r.model); err != nil {
-		return err
-	}
-	// The plan of the exported model packs its own weights: they are new tensors each time.
-	v, err := Evaluate(ctx, native(r.model, r.pool), r.splits.Validation, 500, r.result.Loss == LossNLL)
-	if err != nil {
-		if ctx.Err() != nil {
-			return r.interrupted(ctx, epoch, steps)
-		}
-		return fmt.Errorf("validation after epoch %d: %w", epoch, err)
-	}
-	e := Epoch{Epoch: epoch, TrainLoss: loss / float64(seen), TrainAccuracy: float64(right) / float64(seen),
-		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: time.Since(started).Seconds(),
-		ImagesPerSecond: float64(seen) / trained.Seconds()}
-	r.result.History = append(r.result.History, e)
-	return r.finish(e)
-}
-
-// finish saves an epoch and reports it.
+// finish judges an epoch, saves and reports it, and turns to the next.
 func (r *run) finish(e Epoch) error {
 	h := r.result.History
-	better := func(a, b Epoch) bool {
-		return a.ValidationAccuracy > b.ValidationAccuracy ||
-			a.ValidationAccuracy == b.ValidationAccuracy && a.ValidationLoss < b.ValidationLoss
-	}
-	best := len(h) == 1 || better(e, h[r.result.Best])
+	best := len(h) == 1 || r.better(e, h[r.result.Best])
 	if best {
 		r.result.Best = len(h) - 1
 	}
-	if r.dir != "" {
-		if err := r.save(best); err != nil {
-			return fmt.Errorf("saving epoch %d: %w", e.Epoch, err)
+	if r.cfg.Schedule.Kind == OnPlateau && r.at > r.cfg.Schedule.Warmup {
+		figure, rises := e.ValidationLoss, false
+		if r.cfg.Monitor != "" {
+			figure, rises = r.figure(e)
 		}
+		r.plateau.Step(r.cfg.Schedule, figure, rises)
+	}
+	r.at++
+	r.done, r.lossSum, r.right, r.counted, r.seen, r.spent, r.started = 0, 0, 0, 0, 0, 0, time.Time{}
+	r.result.Stopped = r.cfg.Patience > 0 && len(h)-1-r.result.Best >= r.cfg.Patience && r.at <= r.cfg.Epochs
+	save := r.checkpoint
+	if r.dir != "" {
+		save = func() error { return r.save(best) }
+	}
+	if err := save(); err != nil {
+		return fmt.Errorf("saving epoch %d: %w", e.Epoch, err)
 	}
 	if r.obs.Epoch != nil {
 		r.obs.Epoch(e)
 	}
 	return nil
-}
-
-func (r *run) save(best bool) error {
-	if err := onnxio.Save(filepath.Join(r.dir, LastFile), r.model); err != nil {
-		return err
-	}
-	if best {
-		if err := onnxio.Save(filepath.Join(r.dir, BestFile), r.model); err != nil {
-			return err
-		}
-	}
-	if err := WriteCSV(filepath.Join(r.dir, HistoryFile), r.result.History); err != nil {
-		return err
-	}
-	return Plot(filepath.Join(r.dir, PlotFile), r.result.History)
-}
-
-// interrupted saves the weights of this moment beside those of the last finished epoch.
-func (r *run) interrupted(ctx context.Context, epoch, step int) error {
-	e := &InterruptedError{Epoch: epoch, Step: step, Err: context.Cause(ctx)}
-	if r.dir == "" || r.trainer.Steps() == 0 {
-		return e
-	}
-	g := *r.model.Graph
-	m := *r.model
-	m.Graph = &g
-	g.Initializers = slices.Clone(g.Initializers)
-	if err := r.trainer.Export(&m); err != nil {
-		return errors.Join(e, err)
-	}
-	path := filepath.Join(r.dir, InterruptedFile)
-	if err := onnxio.Save(path, &m); err != nil {
-		return errors.Join(e, err)
-	}
-	e.Saved = path
-	return e
 }

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,60 +18,83 @@ import (
 
 func trainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "train", Usage: "train a network, by name or from a file", UsageText: "cnnkit train NAME|MODEL --data NAME --out DIR [--flags]",
+		Name: "train", Usage: "train a network, by name or from a file",
+		UsageText: "cnnkit train NAME|MODEL --data NAME --out DIR [--flags], cnnkit train --recipe FILE --out DIR, or cnnkit train --resume DIR",
 		Description: `NAME is one of the networks of 'cnnkit build', with its flags; MODEL an .onnx file, whose weights are the start.
 Flags that are left out have the network's defaults. DIR gets model.onnx (last epoch), best.onnx (highest validation
-accuracy), history.csv and history.png. Ctrl-C finishes the step, saves interrupted.onnx and says how to go on.
+accuracy), history.csv, history.png, recipe.json and checkpoint.safetensors. Ctrl-C finishes the step, saves a checkpoint
+and interrupted.onnx, and says how to go on.
+
+A recipe is all of this as JSON: recipe.json has every field that was used, and each flag has its field. --set changes a
+field, flags do too; --resume goes on from a checkpoint to the same weights as without the interruption.
 
   cnnkit train lenet5 --data mnist --epochs 5 --out lenet5-mnist
   cnnkit train minivgg --data mnist --optimizer adam --lr 0.001 --out minivgg-mnist
-  cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more`,
-		Flags: append(networkFlags(), append(trainFlags(), dataFlag(), outFlag("the `DIR` to write"), threadsFlag(), jsonFlag())...),
-		Action: func(c *cli.Context) error {
-			what, err := one(c, "network NAME or MODEL file")
-			if err != nil {
-				return err
-			}
-			dir, err := required(c, "out")
-			if err != nil {
-				return err
-			}
-			m, err := modelToTrain(c, what)
-			if err != nil {
-				return err
-			}
-			cfg, err := trainConfig(c, m)
-			if err != nil {
-				return err
-			}
-			splits, err := openData(c)
-			if err != nil {
-				return err
-			}
-			p := newProgress(c, cfg)
-			result, err := train.Run(c.Context, m, splits, cfg, dir, p.observer())
-			p.close()
-			if err != nil {
-				return trainError(c, err, dir)
-			}
-			return reportTrained(c, result, dir)
-		},
+  cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
+  cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
+  cnnkit train --resume cosine --epochs 10`,
+		Flags:  append(networkFlags(), append(append(trainFlags(), recipeFlags()...), dataFlag(), outFlag("the `DIR` to write"), threadsFlag(), jsonFlag())...),
+		Action: trainAction,
 	}
+}
+
+func trainAction(c *cli.Context) error {
+	var err error
+	j := job{}
+	switch {
+	case c.IsSet("resume"):
+		j, err = resumedJob(c)
+	case c.IsSet("recipe"):
+		j, err = recipeJob(c)
+	default:
+		j, err = namedJob(c)
+	}
+	if err != nil {
+		return err
+	}
+	splits, err := openNamed(j.recipe.Data)
+	if err != nil {
+		return err
+	}
+	p := newProgress(c, j.recipe.Config)
+	var result *train.Result
+	if j.from != nil {
+		result, err = j.recipe.Resume(c.Context, j.from, splits, j.dir, p.observer())
+	} else {
+		result, err = j.recipe.Run(c.Context, j.model, splits, j.dir, p.observer())
+	}
+	p.close()
+	if err != nil {
+		return trainError(c, err, j)
+	}
+	return reportTrained(c, result, j.dir)
 }
 
 func trainFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "epochs", Usage: "times to go through the data"},
 		&cli.IntFlag{Name: "batch", Usage: "images a step"},
-		&cli.StringFlag{Name: "loss", Usage: "auto, nll, cross-entropy or bce-with-logits"},
-		&cli.StringFlag{Name: "optimizer", Usage: "sgd, adam or adamw"},
-		&cli.Float64Flag{Name: "lr", Usage: "learning rate"},
-		&cli.Float64Flag{Name: "momentum", Usage: "sgd: momentum"},
+		&cli.StringFlag{Name: "loss", Usage: strings.Join(train.Losses(), ", ")},
+		&cli.StringFlag{Name: "optimizer", Usage: strings.Join(train.Optimizers(), ", ")},
+		&cli.Float64Flag{Name: "lr", Usage: "learning rate; of one-cycle the highest"},
+		&cli.Float64Flag{Name: "momentum", Usage: "sgd, rmsprop, lars: momentum"},
 		&cli.Float64Flag{Name: "dampening", Usage: "sgd: dampening of the momentum"},
 		&cli.BoolFlag{Name: "nesterov", Usage: "sgd: Nesterov's momentum"},
-		&cli.StringFlag{Name: "betas", Usage: "adam, adamw: decay rates `B1,B2` (default 0.9,0.999)"},
-		&cli.Float64Flag{Name: "eps", Usage: "adam, adamw: the constant in the denominator (default 1e-8)"},
+		&cli.StringFlag{Name: "betas", Usage: "adam, adamw, lamb, lion: decay rates `B1,B2` (default 0.9,0.999; lion 0.9,0.99)"},
+		&cli.Float64Flag{Name: "eps", Usage: "the constant in the denominator (default 1e-8; adagrad 1e-10, lamb 1e-6)"},
 		&cli.Float64Flag{Name: "weight-decay", Usage: "weight decay"},
+		&cli.StringFlag{Name: "no-decay", Usage: "`GROUPS` of parameters without weight decay, such as bias,norm"},
+		&cli.StringFlag{Name: "schedule", Usage: "of the learning rate: `KIND` constant, step, multistep, exponential, polynomial, cosine, one-cycle or plateau; its settings with --set schedule.FIELD=VALUE"},
+		&cli.IntFlag{Name: "warmup", Usage: "epochs in which the learning rate rises to its value"},
+		&cli.IntFlag{Name: "accumulate", Usage: "batches whose gradients make one step"},
+		&cli.Float64Flag{Name: "clip-norm", Usage: "the greatest norm of the gradient"},
+		&cli.Float64Flag{Name: "clip-value", Usage: "the greatest number in the gradient"},
+		&cli.Float64Flag{Name: "ema", Usage: "`DECAY` of a moving average of the weights, which is validated and saved in their place"},
+		&cli.Float64Flag{Name: "label-smoothing", Usage: "nll, cross-entropy: share of the target that all classes have"},
+		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
+		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},
+		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},
+		&cli.IntFlag{Name: "checkpoint-steps", Usage: "steps between checkpoints within an epoch"},
 	}
 }
 
@@ -83,7 +107,7 @@ func modelToTrain(c *cli.Context, what string) (*onnxio.Model, error) {
 		}
 		return m, err
 	}
-	for _, flag := range []string{"opset", "input", "classes", "blocks", "width", "depth"} {
+	for _, flag := range networkFields[1:] {
 		if c.IsSet(flag) {
 			return nil, usageError("--%s shapes a network that is built by name; %s has its shape already", flag, what)
 		}
@@ -91,53 +115,14 @@ func modelToTrain(c *cli.Context, what string) (*onnxio.Model, error) {
 	return loadModel(what)
 }
 
-// trainConfig is the network's defaults with what the flags say on top.
-func trainConfig(c *cli.Context, m *onnxio.Model) (train.Config, error) {
-	arch, _, _ := builders.Arch(m)
-	cfg := train.Defaults(arch)
-	cfg.Seed = c.Uint64("seed")
-	n, err := threads(c)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Threads = n
-	if o := c.String("optimizer"); o != "" && o != cfg.Optimizer {
-		cfg.Optimizer, cfg.LR, cfg.Momentum = o, 1e-3, 0
-		if o == "sgd" {
-			cfg.LR, cfg.Momentum = 0.01, 0.5
-		}
-	}
-	for flag, to := range map[string]*int{"epochs": &cfg.Epochs, "batch": &cfg.Batch} {
-		if c.IsSet(flag) {
-			*to = c.Int(flag)
-		}
-	}
-	for flag, to := range map[string]*float64{"lr": &cfg.LR, "momentum": &cfg.Momentum, "dampening": &cfg.Dampening,
-		"eps": &cfg.Eps, "weight-decay": &cfg.WeightDecay} {
-		if c.IsSet(flag) {
-			*to = c.Float64(flag)
-		}
-	}
-	if c.IsSet("loss") {
-		losses := []string{train.LossAuto, train.LossNLL, train.LossCrossEntropy, train.LossBCE}
-		if cfg.Loss = c.String("loss"); !slices.Contains(losses, cfg.Loss) {
-			return cfg, usageError("no loss %q: known are %s", cfg.Loss, strings.Join(losses, ", "))
-		}
-	}
-	cfg.Nesterov = c.Bool("nesterov")
-	if s := c.String("betas"); s != "" {
-		if n, err := fmt.Sscanf(s, "%g,%g", &cfg.Betas[0], &cfg.Betas[1]); n != 2 || err != nil {
-			return cfg, usageError("--betas wants two numbers such as 0.9,0.999, not %q", s)
-		}
-	}
-	if _, err := cfg.Update(); err != nil {
-		return cfg, usageError("%w", err)
-	}
-	return cfg, nil
-}
-
 // trainError says how to go on after an interruption.
-func trainError(c *cli.Context, err error, dir string) error {
+func trainError(c *cli.Context, err error, j job) error {
+	again := "cnnkit train --resume " + j.dir
+	if errors.Is(err, syscall.ENOSPC) {
+		if _, gone := os.Stat(filepath.Join(j.dir, train.CheckpointFile)); gone == nil {
+			return hinted{err, "nothing that was saved is lost: make room and go on with: " + again}
+		}
+	}
 	var stopped *train.InterruptedError
 	if !errors.As(err, &stopped) {
 		return err
@@ -145,13 +130,13 @@ func trainError(c *cli.Context, err error, dir string) error {
 	if stopped.Saved == "" {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
-	again := fmt.Sprintf("go on with: cnnkit train %s --data %s --out %s", stopped.Saved, c.String("data"), dir)
+	fresh := fmt.Sprintf("cnnkit train %s --data %s --out %s", stopped.Saved, j.recipe.Data, j.dir)
 	for _, f := range trainFlags() {
 		if name := f.Names()[0]; c.IsSet(name) {
-			again += fmt.Sprintf(" --%s=%v", name, c.Value(name))
+			fresh += fmt.Sprintf(" --%s=%v", name, c.Value(name))
 		}
 	}
-	return hinted{err, again}
+	return hinted{err, "from where it stopped, to the same weights as without a stop: " + again + "; or from these weights, go on with: " + fresh}
 }
 
 func reportTrained(c *cli.Context, r *train.Result, dir string) error {
@@ -160,10 +145,19 @@ func reportTrained(c *cli.Context, r *train.Result, dir string) error {
 	csv, png := filepath.Join(dir, train.HistoryFile), filepath.Join(dir, train.PlotFile)
 	if c.Bool("json") {
 		return json.NewEncoder(c.App.Writer).Encode(map[string]any{"done": true, "loss": r.Loss, "best_epoch": best.Epoch,
-			"best_accuracy": best.ValidationAccuracy, "model": last, "best": bestFile, "history": csv, "plot": png})
+			"best_accuracy": best.ValidationAccuracy, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped})
 	}
 	w := c.App.Writer
+	if r.Stopped {
+		fmt.Fprintf(w, "stopped: nothing got better after epoch %d\n", best.Epoch)
+	}
 	fmt.Fprintf(w, "best: epoch %d with validation accuracy %.2f%%, in %s\n", best.Epoch, 100*best.ValidationAccuracy, bestFile)
 	fmt.Fprintf(w, "last: epoch %d, in %s; history in %s and %s\n", len(r.History), last, csv, png)
 	return nil
+}
+
+// archOf is the network that a model was built as, "" when it is none.
+func archOf(m *onnxio.Model) string {
+	arch, _, _ := builders.Arch(m)
+	return arch
 }

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// job is what a call of train is to do.
+type job struct {
+	recipe train.Recipe
+	model  *onnxio.Model     // to start from
+	from   *train.Checkpoint // or to go on from
+	dir    string
+}
+
+// assignments gathers the values of a flag that may stand several times; values may have commas.
+type assignments []string
+
+// Set implements cli.Generic.
+func (a *assignments) Set(s string) error {
+	*a = append(*a, s)
+	return nil
+}
+
+func (a *assignments) String() string { return strings.Join(*a, " ") }
+
+func recipeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run"},
+		&cli.GenericFlag{Name: "set", Value: &assignments{}, Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"},
+		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
+	}
+}
+
+// networkFields are the flags of networkFlags, each with a field of its name.
+var networkFields = []string{"seed", "opset", "input", "classes", "blocks", "width", "depth"}
+
+// namedJob is a run whose network is an argument.
+func namedJob(c *cli.Context) (job, error) {
+	what, err := one(c, "network NAME or MODEL file")
+	if err != nil {
+		return job{}, err
+	}
+	return newJob(c, train.Fields{"model": what})
+}
+
+// recipeJob is a run from a file; an argument replaces its model.
+func recipeJob(c *cli.Context) (job, error) {
+	path := c.String("recipe")
+	f, err := os.Open(path)
+	if err != nil {
+		return job{}, badFile{err}
+	}
+	defer f.Close()
+	fields, err := train.ReadFields(f)
+	if err != nil {
+		return job{}, badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	if c.NArg() > 0 {
+		what, err := one(c, "network NAME or MODEL file")
+		if err != nil {
+			return job{}, err
+		}
+		fields["model"] = what
+	}
+	return newJob(c, fields)
+}
+
+// newJob resolves the fields with what --set and the flags say on top, and makes the model.
+func newJob(c *cli.Context, fields train.Fields) (job, error) {
+	j := job{}
+	var err error
+	if j.dir, err = required(c, "out"); err != nil {
+		return j, err
+	}
+	if err := override(c, fields); err != nil {
+		return j, err
+	}
+	what, err := fields.Text("model")
+	if err == nil && what == "" {
+		err = fmt.Errorf("the recipe names no model: cnnkit train takes a network NAME or MODEL file")
+	}
+	if err != nil {
+		return j, usageError("%w", err)
+	}
+	for _, name := range networkFields { // network() reads the flags
+		if v := fields[name]; v != nil && !c.IsSet(name) {
+			if err := c.Set(name, flagText(v)); err != nil {
+				return j, usageError("recipe: %s: %w", name, err)
+			}
+		}
+	}
+	if j.model, err = modelToTrain(c, what); err != nil {
+		return j, err
+	}
+	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
+		return j, usageError("%w", err)
+	}
+	return j, nil
+}
+
+// flagText is a field's value as its flag takes it.
+func flagText(v any) string {
+	switch v := v.(type) {
+	case []any:
+		parts := make([]string, len(v))
+		for i, x := range v {
+			parts[i] = fmt.Sprint(x)
+		}
+		return strings.Join(parts, ",")
+	case []int:
+		return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
+	}
+	return fmt.Sprint(v)
+}
+
+// resumedJob goes on from a checkpoint with its recipe.
+func resumedJob(c *cli.Context) (job, error) {
+	if c.NArg() > 0 || c.IsSet("recipe") {
+		return job{}, usageError("--resume goes on with the network and the recipe of the checkpoint: leave out %s", c.Args().First()+c.String("recipe"))
+	}
+	path := c.String("resume")
+	from, err := train.LoadCheckpoint(path)
+	if err != nil {
+		return job{}, badFile{err}
+	}
+	j := job{from: from, dir: c.String("out")}
+	if j.dir == "" {
+		if j.dir = path; strings.HasSuffix(path, ".safetensors") {
+			j.dir = filepath.Dir(path)
+		}
+	}
+	raw, err := json.Marshal(from.Recipe)
+	if err != nil {
+		return j, err
+	}
+	fields, err := train.ReadFields(strings.NewReader(string(raw)))
+	if err != nil {
+		return j, err
+	}
+	if err := override(c, fields); err != nil {
+		return j, err
+	}
+	if j.recipe, err = fields.Recipe(""); err != nil {
+		return j, usageError("%w", err)
+	}
+	return j, nil
+}
+
+// override puts what --set says into the fields, then what the flags say.
+func override(c *cli.Context, fields train.Fields) error {
+	if set, ok := c.Generic("set").(*assignments); ok {
+		for _, s := range *set {
+			if err := fields.SetText(s); err != nil {
+				return usageError("--set: %w", err)
+			}
+		}
+	}
+	if _, err := threads(c); err != nil {
+		return err
+	}
+	for _, f := range append(append(networkFlags(), trainFlags()...), dataFlag(), threadsFlag()) {
+		name := f.Names()[0]
+		if !c.IsSet(name) {
+			continue
+		}
+		if err := setFlag(fields, name, c.Value(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setFlag puts a flag's value into its field.
+func setFlag(fields train.Fields, name string, v any) error {
+	field := strings.ReplaceAll(name, "-", "_")
+	switch name {
+	case "schedule":
+		field = "schedule.kind"
+	case "warmup":
+		field = "schedule.warmup"
+	case "betas":
+		var b [2]float64
+		if n, err := fmt.Sscanf(v.(string), "%g,%g", &b[0], &b[1]); n != 2 || err != nil {
+			return usageError("--betas wants two numbers such as 0.9,0.999, not %q", v)
+		}
+		v = b
+	case "blocks":
+		numbers, err := ints(name, v.(string))
+		if err != nil {
+			return err
+		}
+		v = numbers
+	case "metrics":
+		v = strings.Split(v.(string), ",")
+	case "no-decay":
+		field = "groups"
+		var groups []map[string]any
+		for _, params := range strings.Split(v.(string), ",") {
+			groups = append(groups, map[string]any{"params": params, "weight_decay": 0})
+		}
+		v = groups
+	}
+	if err := fields.Set(field, v); err != nil {
+		return usageError("--%s: %w", name, err)
+	}
+	return nil
+}
+
+// openNamed opens the data set of a recipe.
+func openNamed(name string) (data.Splits, error) {
+	if name == "" {
+		return data.Splits{}, hinted{usageError("cnnkit train needs --data"), "see 'cnnkit data list' for what there is"}
+	}
+	return namedData(name)
+}

@@ -1,0 +1,149 @@
+package train
+
+import (
+	"context"
+	"math"
+
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// apart makes the optimiser's steps outside the engine, which computes gradients only. The engine applies a rule to ranges
+// of parameters as soon as it can, and tells it neither which parameter a range is of nor when all gradients are there;
+// what needs to know either is done here, at the price of copying parameters and gradients: groups with their own
+// settings, rules that take norms, clipping, and gradients of several batches in one step.
+type apart struct {
+	cfg     Config
+	trainer *engine.Trainer
+	pool    *parallel.Pool
+	weights *onnxio.Model // takes the parameters out and brings them back
+	names   []string
+	rules   []rule    // of each parameter
+	scales  []float64 // of its learning rate
+	slots   [][][]float32
+	updates int64 // steps made
+
+	sums   [][]float32 // of gradients, weighted by their images
+	images int         // in sums
+}
+
+// needsApart says whether the engine cannot make the steps itself.
+func (c Config) needsApart() bool {
+	settings := false
+	for _, g := range c.Groups {
+		settings = settings || g.WeightDecay != nil || g.LRScale != 0
+	}
+	return settings || c.Optimizer == "lars" || c.Optimizer == "lamb" || c.ClipNorm > 0 || c.ClipValue > 0 || c.Accumulate > 1
+}
+
+// newApart takes a trainer without an Update.
+func newApart(cfg Config, graph *onnxio.Model, trainer *engine.Trainer, pool *parallel.Pool) (*apart, error) {
+	a := &apart{cfg: cfg, trainer: trainer, pool: pool, weights: withOwnInitializers(graph), names: trainer.Params()}
+	role := roles(graph)
+	for _, name := range a.names {
+		group := cfg.group(name, role[name])
+		u, err := cfg.rule(group)
+		if err != nil {
+			return nil, err
+		}
+		n := int(graph.Graph.Initializer(name).Size())
+		slots := make([][]float32, u.Slots())
+		for i := range slots {
+			slots[i] = make([]float32, n)
+		}
+		a.rules, a.scales = append(a.rules, u), append(a.scales, or(group.LRScale, 1))
+		a.slots, a.sums = append(a.slots, slots), append(a.sums, make([]float32, n))
+	}
+	return a, nil
+}
+
+// withOwnInitializers is m with a list of initializers of its own.
+func withOwnInitializers(m *onnxio.Model) *onnxio.Model {
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	g.Initializers = append([]*onnxio.Tensor{}, g.Initializers...)
+	return &out
+}
+
+// step computes the gradients of a batch of n images, and updates the parameters when flush says that enough batches have
+// come. The gradient of several is the mean over their images: that of one large batch.
+func (a *apart) step(ctx context.Context, in map[string]*onnxio.Tensor, n int, flush bool) error {
+	if err := a.trainer.Step(ctx, in); err != nil {
+		return err
+	}
+	a.images += n
+	single := flush && a.images == n
+	for i, name := range a.names {
+		g, err := a.trainer.Gradient(name)
+		if err != nil {
+			return err
+		}
+		if single {
+			a.sums[i] = g.Float32s()
+			continue
+		}
+		for j, v := range g.Float32s() {
+			a.sums[i][j] += float32(n) * v
+		}
+	}
+	if !flush {
+		return nil
+	}
+	if !single {
+		a.scale(1 / float64(a.images))
+	}
+	a.clip()
+	return a.update()
+}
+
+func (a *apart) scale(by float64) {
+	for _, g := range a.sums {
+		for j := range g {
+			g[j] *= float32(by)
+		}
+	}
+}
+
+// clip is torch.nn.utils.clip_grad_value_, then clip_grad_norm_.
+func (a *apart) clip() {
+	if top := float32(a.cfg.ClipValue); top > 0 {
+		for _, g := range a.sums {
+			for j, v := range g {
+				if v > top {
+					g[j] = top
+				} else if v < -top {
+					g[j] = -top
+				}
+			}
+		}
+	}
+	if a.cfg.ClipNorm > 0 {
+		sum := 0.0
+		for _, g := range a.sums {
+			sum += squares(g)
+		}
+		if by := a.cfg.ClipNorm / (math.Sqrt(sum) + 1e-6); by < 1 {
+			a.scale(by)
+		}
+	}
+}
+
+// update applies the rules to whole parameters.
+func (a *apart) update() error {
+	if err := a.trainer.Export(a.weights); err != nil { // running statistics too, which Import wants
+		return err
+	}
+	params := make([][]float32, len(a.names))
+	for i, name := range a.names {
+		params[i] = a.weights.Graph.Initializer(name).Float32s()
+	}
+	a.updates++
+	a.pool.Run(len(a.names), func(i, _ int) {
+		a.rules[i].Begin(a.updates)
+		a.rules[i].Apply(params[i], a.sums[i], a.slots[i])
+		clear(a.sums[i])
+	})
+	a.images = 0
+	return a.trainer.Import(a.weights)
+}

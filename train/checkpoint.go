@@ -1,0 +1,227 @@
+package train
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// CheckpointFile is the name of a run's checkpoint in its folder.
+const CheckpointFile = "checkpoint.safetensors"
+
+// Checkpoint is a run at one moment: from it the run goes on to the same bits as if it had never stopped. The orders of
+// the images and Dropout's draws depend on the seed and the position alone, so that they need no state of their own.
+//
+// As a file it is in safetensors form, written atomically: "state" is this struct as JSON, "model" the ONNX file with the
+// weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a gradient gathered so far.
+type Checkpoint struct {
+	Recipe  Recipe  `json:"recipe"`
+	Epoch   int     `json:"epoch"`   // in progress, from 1
+	Step    int     `json:"step"`    // batches of it that are done
+	Steps   int64   `json:"steps"`   // batches that are done in all
+	Updates int64   `json:"updates"` // the optimiser's
+	Loss    float64 `json:"loss"`    // sum over the epoch's images so far
+	Right   int     `json:"right"`   // right answers so far
+	Counted int     `json:"counted"` // of so many
+	Seen    int     `json:"seen"`    // images so far
+	Seconds float64 `json:"seconds"` // of the epoch so far
+	Images  int     `json:"images"`  // in the gathered gradients
+	History []Epoch `json:"history"`
+	Best    int     `json:"best"` // index in History
+	Plateau Plateau `json:"plateau"`
+
+	model *onnxio.Model
+	slots map[string][]*onnxio.Tensor
+	sums  map[string]*onnxio.Tensor
+}
+
+// capture copies the run's state.
+func (r *run) capture() (*Checkpoint, error) {
+	c := &Checkpoint{Recipe: r.recipe, Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,
+		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), History: slices.Clone(r.result.History),
+		Best: r.result.Best, Plateau: r.plateau, model: withOwnInitializers(r.model), slots: map[string][]*onnxio.Tensor{},
+		sums: map[string]*onnxio.Tensor{}}
+	if err := r.trainer.Export(c.model); err != nil {
+		return nil, err
+	}
+	for i, name := range r.trainer.Params() {
+		for k := range r.slotCount() {
+			slot, err := r.slot(i, k)
+			if err != nil {
+				return nil, err
+			}
+			c.slots[name] = append(c.slots[name], slot)
+		}
+		if r.apart != nil && r.apart.images > 0 {
+			c.Images = r.apart.images
+			c.sums[name] = vector(r.apart.sums[i])
+		}
+	}
+	return c, nil
+}
+
+func vector(x []float32) *onnxio.Tensor {
+	t := onnxio.NewTensor(onnxio.Float, int64(len(x)))
+	copy(t.Float32s(), x)
+	return t
+}
+
+func (r *run) slotCount() int {
+	if r.apart != nil {
+		return r.apart.rules[0].Slots()
+	}
+	return r.rule.Slots()
+}
+
+// slot copies the k-th state of the i-th parameter.
+func (r *run) slot(i, k int) (*onnxio.Tensor, error) {
+	if r.apart != nil {
+		return vector(r.apart.slots[i][k]), nil
+	}
+	return r.trainer.Slot(r.trainer.Params()[i], k)
+}
+
+// restore puts the run where c was taken.
+func (r *run) restore(c *Checkpoint) error {
+	if err := r.trainer.Import(c.model); err != nil {
+		return err
+	}
+	for i, name := range r.trainer.Params() {
+		if len(c.slots[name]) != r.slotCount() {
+			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(c.slots[name]), name, r.cfg.Optimizer, r.slotCount())
+		}
+		for k, slot := range c.slots[name] {
+			if r.apart == nil {
+				if err := r.trainer.SetSlot(name, k, slot); err != nil {
+					return err
+				}
+			} else if err := fill(r.apart.slots[i][k], slot, name); err != nil {
+				return err
+			}
+		}
+		if r.apart == nil {
+			continue
+		}
+		clear(r.apart.sums[i])
+		if c.Images > 0 {
+			if c.sums[name] == nil {
+				return fmt.Errorf("the checkpoint lacks the gradient of %q", name)
+			}
+			if err := fill(r.apart.sums[i], c.sums[name], name); err != nil {
+				return err
+			}
+		}
+	}
+	r.trainer.SetSteps(c.Steps)
+	if r.apart != nil {
+		r.apart.updates, r.apart.images = c.Updates, c.Images
+	}
+	r.at, r.done, r.lossSum, r.right, r.counted, r.seen = c.Epoch, c.Step, c.Loss, c.Right, c.Counted, c.Seen
+	r.spent, r.plateau = seconds(c.Seconds), c.Plateau
+	r.result.History, r.result.Best = slices.Clone(c.History), c.Best
+	return nil
+}
+
+func fill(to []float32, from *onnxio.Tensor, name string) error {
+	if from.Type != onnxio.Float || int(from.Size()) != len(to) {
+		return fmt.Errorf("the checkpoint's state of %q is %v %v; here it is float32 of %d", name, from.Type, from.Dims, len(to))
+	}
+	copy(to, from.Float32s())
+	return nil
+}
+
+// Save writes the checkpoint, atomically: when the disk is full, what was there before stays.
+func (c *Checkpoint) Save(path string) error {
+	state, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	model, err := onnxio.Encode(c.model)
+	if err != nil {
+		return err
+	}
+	sd := &convert.StateDict{}
+	sd.Set("state", &onnxio.Tensor{Type: onnxio.Uint8, Dims: []int64{int64(len(state))}, Raw: state})
+	sd.Set("model", &onnxio.Tensor{Type: onnxio.Uint8, Dims: []int64{int64(len(model))}, Raw: model})
+	for _, name := range slices.Sorted(maps.Keys(c.slots)) {
+		for k, slot := range c.slots[name] {
+			sd.Set(fmt.Sprintf("slot/%d/%s", k, name), slot)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.sums)) {
+		sd.Set("gradient/"+name, c.sums[name])
+	}
+	return onnxio.WriteFile(path, func(w io.Writer) error { return convert.WriteSafetensors(w, sd) })
+}
+
+// LoadCheckpoint reads a checkpoint, or that of a run's folder.
+func LoadCheckpoint(path string) (*Checkpoint, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		file := filepath.Join(path, CheckpointFile)
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("folder %s holds no %s: no epoch was finished there: %w", path, CheckpointFile, err)
+		}
+		path = file
+	}
+	sd, err := convert.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	bad := func(format string, args ...any) error {
+		return &onnxio.FormatError{Format: "checkpoint", Where: path, Msg: fmt.Sprintf(format, args...)}
+	}
+	raw := map[string][]byte{}
+	for _, name := range []string{"state", "model"} {
+		t := sd.Get(name)
+		if t == nil || t.Type != onnxio.Uint8 {
+			return nil, bad("it has no %q", name)
+		}
+		raw[name] = t.Raw
+	}
+	c := &Checkpoint{slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}}
+	d := json.NewDecoder(bytes.NewReader(raw["state"]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		return nil, &onnxio.FormatError{Format: "checkpoint", Where: path, Msg: "state", Err: err}
+	}
+	if c.Epoch < 1 || c.Step < 0 || c.Steps < 0 || c.Updates < 0 || c.Images < 0 || c.Best < 0 || c.Best > max(0, len(c.History)-1) {
+		return nil, bad("its position makes no sense: epoch %d, step %d", c.Epoch, c.Step)
+	}
+	if c.model, err = onnxio.Decode(bytes.NewReader(raw["model"]), int64(len(raw["model"])), onnxio.Limits{}); err != nil {
+		return nil, err
+	}
+	for _, e := range sd.Entries() {
+		if name, ok := cut(e.Name, "gradient/"); ok {
+			c.sums[name] = e.Tensor
+		}
+	}
+	for k := 0; ; k++ {
+		found := false
+		for _, e := range sd.Entries() {
+			if name, ok := cut(e.Name, "slot/"+strconv.Itoa(k)+"/"); ok {
+				c.slots[name], found = append(c.slots[name], e.Tensor), true
+			}
+		}
+		if !found {
+			return c, nil
+		}
+	}
+}
+
+func cut(s, prefix string) (string, bool) {
+	if len(s) <= len(prefix) || s[:len(prefix)] != prefix {
+		return "", false
+	}
+	return s[len(prefix):], true
+}

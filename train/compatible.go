@@ -1,0 +1,73 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// compatible compares the data with the model's input and output.
+func (r *run) compatible() error {
+	if len(r.model.Graph.Inputs) == 0 || len(r.model.Graph.Outputs) == 0 {
+		return fmt.Errorf("the model has no input or no output")
+	}
+	in, shape := r.model.Graph.Inputs[0], r.splits.Train.Shape()
+	dims := in.Type.Shape
+	if len(dims) != 4 {
+		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
+	}
+	for i, d := range dims[1:] {
+		if d.Known() && d.Value != int64(shape[i]) {
+			return fmt.Errorf("data set %s has images of %dx%dx%d, the model takes %dx%dx%d: build it with --input %dx%dx%d",
+				r.splits.Name, shape[0], shape[1], shape[2], dims[1].Value, dims[2].Value, dims[3].Value, shape[0], shape[1], shape[2])
+		}
+	}
+	out, classes := r.model.Graph.Outputs[0], len(r.splits.Train.Classes())
+	if s := out.Type.Shape; len(s) == 2 && s[1].Known() && s[1].Value < int64(classes) {
+		return fmt.Errorf("data set %s has %d classes, the model %d outputs: build it with --classes %d", r.splits.Name, classes, s[1].Value, classes)
+	}
+	if r.splits.Train.Len() == 0 || r.splits.Validation.Len() == 0 {
+		return fmt.Errorf("data set %s has %d images to train on and %d to validate on", r.splits.Name, r.splits.Train.Len(), r.splits.Validation.Len())
+	}
+	return nil
+}
+
+// targets compares the data set's targets with those that the loss takes.
+func (r *run) targets(loss string) error {
+	pixels := r.kind.masks || r.kind.maps
+	switch has := masked(r.splits.Train); {
+	case takesSoft(loss):
+		return fmt.Errorf("loss %s needs soft targets, and data set %s has none", loss, r.splits.Name)
+	case pixels && !has:
+		return fmt.Errorf("loss %s needs masks, and data set %s has class labels", loss, r.splits.Name)
+	case !pixels && has:
+		return fmt.Errorf("data set %s has masks, and the model gives one answer for an image", r.splits.Name)
+	}
+	out := r.model.Graph.Outputs[0].Type.Shape
+	if r.kind.masks && len(out) == 4 && out[1].Known() && out[1].Value != 1 {
+		return fmt.Errorf("loss %s takes one channel of logits, the model has %d: build it with --classes 1", loss, out[1].Value)
+	}
+	return nil
+}
+
+// masked says whether a data set's targets are masks, also behind subsets.
+func masked(ds data.Dataset) bool {
+	switch d := ds.(type) {
+	case interface{ Masked() bool }:
+		return d.Masked()
+	case data.Subset:
+		return masked(d.Dataset)
+	case *data.Subset:
+		return masked(d.Dataset)
+	}
+	return false
+}
+
+// describe records in the model what is needed to predict with it.
+func (r *run) describe() {
+	shape := r.splits.Train.Shape()
+	builders.SetLabels(r.model, r.splits.Train.Classes())
+	builders.SetPreprocessing(r.model, builders.Preprocessing{Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
+		Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"})
+}

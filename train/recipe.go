@@ -1,0 +1,182 @@
+package train
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"reflect"
+	"strings"
+)
+
+// RecipeFile is the name of the resolved recipe in a run's folder.
+const RecipeFile = "recipe.json"
+
+// Recipe is all that makes an experiment: the network, the data and the configuration. As a file it is JSON, whose fields
+// are these and those of Config; fields that are left out have the network's defaults.
+type Recipe struct {
+	Model string `json:"model,omitzero"` // a network of package builders, or an .onnx file
+	Data  string `json:"data,omitzero"`
+
+	// Of a network that is built; zero values mean its defaults.
+	Opset   int    `json:"opset,omitzero"`
+	Input   string `json:"input,omitzero"` // 3x32x32
+	Classes int    `json:"classes,omitzero"`
+	Blocks  []int  `json:"blocks,omitzero"` // resnet
+	Width   int    `json:"width,omitzero"`  // unet
+	Depth   int    `json:"depth,omitzero"`  // unet
+
+	Config
+}
+
+// Save writes the recipe into a run's folder, atomically.
+func (recipe Recipe) Save(dir string) error { return writeJSON(filepath.Join(dir, RecipeFile), recipe) }
+
+// Fields is a recipe in the making: fields by their JSON names, nested ones as Fields of their own.
+type Fields map[string]any
+
+// ReadFields reads a recipe's file.
+func ReadFields(r io.Reader) (Fields, error) {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	f := Fields{}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode((*map[string]any)(&f)); err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("recipe: text behind the closing }")
+	}
+	if f == nil {
+		return nil, fmt.Errorf("recipe: it is null")
+	}
+	if err := once(json.NewDecoder(bytes.NewReader(raw)), ""); err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	return f, nil
+}
+
+// once refuses a document in which an object has a key twice.
+func once(d *json.Decoder, at string) error {
+	t, err := d.Token()
+	if err != nil {
+		return err
+	}
+	delim, _ := t.(json.Delim)
+	seen := map[string]bool{}
+	for (delim == '{' || delim == '[') && d.More() {
+		where := at
+		if delim == '{' {
+			key, err := d.Token()
+			if err != nil {
+				return err
+			}
+			where += "." + key.(string)
+			if seen[where] {
+				return fmt.Errorf("field %q stands twice", where[1:])
+			}
+			seen[where] = true
+		}
+		if err := once(d, where); err != nil {
+			return err
+		}
+	}
+	if delim == '{' || delim == '[' {
+		_, err = d.Token()
+	}
+	return err
+}
+
+// Set puts a value at a field, or at a nested one such as schedule.kind.
+func (f Fields) Set(path string, value any) error {
+	head, rest, nested := strings.Cut(path, ".")
+	if head == "" {
+		return fmt.Errorf("%q names no field", path)
+	}
+	if !nested {
+		f[head] = value
+		return nil
+	}
+	inner, ok := f[head].(map[string]any)
+	if !ok {
+		if f[head] != nil {
+			return fmt.Errorf("%q has no fields", head)
+		}
+		inner = map[string]any{}
+	}
+	f[head] = inner
+	return Fields(inner).Set(rest, value)
+}
+
+// SetText is Set of FIELD=VALUE, the value in JSON; what is no JSON is text.
+func (f Fields) SetText(assignment string) error {
+	path, text, ok := strings.Cut(assignment, "=")
+	if !ok {
+		return fmt.Errorf("%q is no FIELD=VALUE", assignment)
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil || d.More() {
+		v = text
+	}
+	return f.Set(path, v)
+}
+
+// Text is a field that must be text.
+func (f Fields) Text(name string) (string, error) {
+	s, ok := f[name].(string)
+	if !ok && f[name] != nil {
+		return "", fmt.Errorf("recipe: %s is %v: it wants text", name, f[name])
+	}
+	return s, nil
+}
+
+// Recipe resolves the fields: what they leave out are the defaults of a network of package builders, arch, and those that
+// go with the optimizer. A field that no recipe has is an error, and so is a value that makes no sense.
+func (f Fields) Recipe(arch string) (Recipe, error) {
+	recipe := Recipe{Config: Defaults(arch)}
+	optimizer, err := f.Text("optimizer")
+	if err != nil {
+		return recipe, err
+	}
+	if optimizer != "" {
+		recipe.Config = recipe.With(optimizer)
+	}
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return recipe, err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&recipe); err != nil {
+		var typ *json.UnmarshalTypeError
+		if errors.As(err, &typ) {
+			return recipe, fmt.Errorf("recipe: field %q takes %s, not %s", typ.Field, typ.Type, typ.Value)
+		}
+		return recipe, fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	_, err = recipe.Update()
+	return recipe, err
+}
+
+// continues says which field of next makes it another run than recipe.
+func (recipe Recipe) continues(next Recipe) error {
+	a, b := recipe.Config, next.Config
+	for _, c := range []*Config{&a, &b} {
+		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Threads = 0, nil, "", 0, 0, 0
+	}
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range x.NumField() {
+		if was, is := x.Field(i).Interface(), y.Field(i).Interface(); !reflect.DeepEqual(was, is) {
+			name, _, _ := strings.Cut(x.Type().Field(i).Tag.Get("json"), ",")
+			return fmt.Errorf("%s was %v when the checkpoint was made, and is %v now: the run could not go on as it was", name, was, is)
+		}
+	}
+	return nil
+}

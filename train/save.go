@@ -1,0 +1,119 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Files that Run leaves in its folder, beside CheckpointFile and RecipeFile.
+const (
+	LastFile        = "model.onnx"       // after the last finished epoch
+	BestFile        = "best.onnx"        // after the best epoch, by the monitored figure
+	InterruptedFile = "interrupted.onnx" // within an epoch, when the run was interrupted
+	HistoryFile     = "history.csv"
+	PlotFile        = "history.png"
+	MetricsFile     = "metrics.json"  // scores of each class after the last epoch, when metrics were asked for
+	ConfusionFile   = "confusion.png" // after the last epoch, when it was asked for
+)
+
+// writable makes the folder and tries to write in it, before hours of training.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".cnnkit-*")
+	if err != nil {
+		return fmt.Errorf("output folder %s cannot be written to: %w", dir, err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// save writes what a finished epoch leaves. The checkpoint comes last: where one before it fails, the run goes on from the
+// checkpoint before and writes the same again.
+func (r *run) save(best bool) error {
+	in := func(name string) string { return filepath.Join(r.dir, name) }
+	if err := onnxio.Save(in(LastFile), r.model); err != nil {
+		return err
+	}
+	if best {
+		if err := onnxio.Save(in(BestFile), r.model); err != nil {
+			return err
+		}
+	}
+	if err := WriteCSV(in(HistoryFile), r.result.History); err != nil {
+		return err
+	}
+	if err := Plot(in(PlotFile), r.result.History); err != nil {
+		return err
+	}
+	if err := r.saveMetrics(); err != nil {
+		return err
+	}
+	return r.checkpoint()
+}
+
+func (r *run) saveMetrics() error {
+	h, c := r.result.History, r.result.Confusion
+	if len(r.measured()) == 0 {
+		return nil
+	}
+	var classes []ClassScore
+	if c != nil {
+		classes = c.PerClass()
+	}
+	if c != nil && slices.Contains(r.cfg.Metrics, "confusion") {
+		if err := c.Plot(filepath.Join(r.dir, ConfusionFile)); err != nil {
+			return err
+		}
+	}
+	return writeJSON(filepath.Join(r.dir, MetricsFile), map[string]any{"epoch": h[len(h)-1], "classes": classes, "confusion": c})
+}
+
+// writeJSON writes one indented document, atomically.
+func writeJSON(path string, v any) error {
+	return onnxio.WriteFile(path, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	})
+}
+
+// checkpoint keeps the state of this moment, and writes it when there is a folder.
+func (r *run) checkpoint() error {
+	c, err := r.capture()
+	if err != nil {
+		return err
+	}
+	r.kept = c
+	if r.dir == "" {
+		return nil
+	}
+	return c.Save(filepath.Join(r.dir, CheckpointFile))
+}
+
+// interrupted saves the weights of this moment beside those of the last finished epoch, and a checkpoint.
+func (r *run) interrupted(ctx context.Context) error {
+	e := &InterruptedError{Epoch: r.at, Step: r.done, Err: context.Cause(ctx)}
+	if r.dir == "" || r.trainer.Steps() == 0 {
+		return e
+	}
+	if err := r.checkpoint(); err != nil {
+		return errors.Join(e, err)
+	}
+	e.Checkpoint = filepath.Join(r.dir, CheckpointFile)
+	path := filepath.Join(r.dir, InterruptedFile)
+	if err := onnxio.Save(path, r.kept.model); err != nil {
+		return errors.Join(e, err)
+	}
+	e.Saved = path
+	return e
+}
