@@ -2,6 +2,7 @@ package data
 
 import (
 	"bufio"
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/therootcompany/xz"
@@ -28,8 +31,10 @@ const SumsFile = "SHA256SUMS"
 type FileReport struct {
 	File string `json:"file"`
 	By   string `json:"by"` // sha256 or md5
-	Err  error  `json:"-"`  // nil when it is the file
-	Says string `json:"says,omitempty"`
+	// Official says that it was compared with the published file, not with what the folder's SumsFile says of it.
+	Official bool   `json:"official"`
+	Err      error  `json:"-"` // nil when it is the file
+	Says     string `json:"says,omitempty"`
 }
 
 // Verify compares the files of a data set with the known hashes, those pinned here and those of its SumsFile; packed
@@ -76,17 +81,18 @@ func verifyFolder(dir string, files []remote) ([]FileReport, error) {
 	for _, r := range files {
 		known[r.file] = true
 	}
-	for _, r := range sums {
-		if !known[r.file] {
-			files = append(files, r)
-		}
+	report := verifyFS(os.DirFS(dir), ".", files)
+	for i := range report {
+		report[i].Official = true
 	}
-	return verifyFS(os.DirFS(dir), ".", files), nil
+	sums = slices.DeleteFunc(sums, func(r remote) bool { return known[r.file] })
+	return append(report, verifyFS(os.DirFS(dir), ".", sums)...), nil
 }
 
 func verifyFS(files fs.FS, dir string, wanted []remote) []FileReport {
-	var out []FileReport
-	for _, r := range wanted {
+	out := make([]FileReport, len(wanted))
+	_ = each(context.Background(), len(wanted), runtime.GOMAXPROCS(0), func(i int) error {
+		r := wanted[i]
 		rep := FileReport{File: r.file, By: "sha256"}
 		if len(r.hash) == md5.Size*2 {
 			rep.By = "md5"
@@ -103,8 +109,9 @@ func verifyFS(files fs.FS, dir string, wanted []remote) []FileReport {
 		if rep.Err != nil {
 			rep.Says = rep.Err.Error()
 		}
-		out = append(out, rep)
-	}
+		out[i] = rep
+		return nil
+	})
 	return out
 }
 
