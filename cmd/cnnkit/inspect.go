@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,13 +13,15 @@ import (
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/infer"
+	"github.com/cnnkit/cnnkit/runtime/verify"
 )
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan] [--json]",
 		Description: `Nodes with their output shapes, parameters and floating-point operations for one image; the state dict's tensors for
-.pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks.`,
+.pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks, and what each step was expected to
+take, on one kind of processor, and took here with random input.`,
 		Flags: []cli.Flag{jsonFlag(), threadsFlag(),
 			&cli.BoolFlag{Name: "plan", Usage: "show the native engine's plan"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
@@ -195,21 +198,49 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 	if err != nil {
 		return badFile{err}
 	}
+	if err := measurePlan(c, plan, batch); err != nil {
+		return err
+	}
 	steps := plan.Steps()
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{"batch": batch, "arena_bytes": plan.ArenaBytes(), "steps": steps})
 	}
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\tlayout\tchunks\tMFLOP")
+	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\tlayout\tchunks\tMFLOP\testimated\tmeasured")
+	var estimated, measured time.Duration
 	for i, s := range steps {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%d\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Layout, s.Chunks, mega(s.FLOPs))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Layout, s.Chunks, mega(s.FLOPs),
+			micro(s.Estimate), micro(s.Time))
+		estimated, measured = estimated+s.Estimate, measured+s.Time
 	}
+	fmt.Fprintf(t, "\t\t\t\t\t\t\t\t%s\t%s\n", micro(estimated), micro(measured))
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.App.Writer, "arena: %.1f MB\n", float64(plan.ArenaBytes())/1e6)
 	return nil
 }
+
+// measurePlan runs a plan a few times, at most about a second, with every step timed.
+func measurePlan(c *cli.Context, plan *engine.Plan, batch int64) error {
+	in, err := verify.Random(plan.Inputs(), batch, 0)
+	if err != nil {
+		return badFile{err}
+	}
+	start := time.Now()
+	for i := 0; i < 20 && (i < 2 || time.Since(start) < time.Second); i++ {
+		if i == 1 {
+			plan.Profile(true) // the first run is a warm-up
+		}
+		if _, err := plan.Run(c.Context, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// micro is a duration in microseconds.
+func micro(d time.Duration) string { return fmt.Sprintf("%.1f us", float64(d.Nanoseconds())/1e3) }
 
 func inspectStateDict(c *cli.Context, path string, sd *convert.StateDict) error {
 	type row struct {

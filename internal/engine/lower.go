@@ -34,6 +34,7 @@ type step struct {
 	bufs   []*buffer
 	flops  int64
 	bytes  int64
+	cycles float64 // estimated; 0: what its bytes take
 	// bind makes the function, once the buffers have memory.
 	bind func() func(chunk, worker int)
 	run  func(chunk, worker int)

@@ -133,7 +133,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, e) }
 	})
-	s.flops = convFLOPs(o)
+	s.flops, s.cycles = convFLOPs(o), c.ForwardCost()
 	return true, nil
 }
 
@@ -158,7 +158,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, e) }
 	})
-	s.flops = convFLOPs(o)
+	s.flops, s.cycles = convFLOPs(o), c.BackwardDataCost()
 	return true, nil
 }
 
@@ -209,7 +209,7 @@ func (l *lowering) directWeights(o *op, c *kernels.Conv, packed *buffer) {
 		xs, dys := o.in[0].f(), o.in[1].f()
 		return func(chunk, _ int) { c.BackwardWeights(chunk, scratch.data, xs, dys) }
 	})
-	s.flops = convFLOPs(o)
+	s.flops, s.cycles = convFLOPs(o), c.BackwardWeightsCost()
 	l.add("reduce", c.ReduceWeightsChunks(), []*buffer{scratch, packed}, func() func(int, int) {
 		return func(chunk, _ int) { c.ReduceWeights(chunk, packed.data, scratch.data) }
 	})

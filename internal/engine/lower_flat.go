@@ -175,6 +175,6 @@ func (l *lowering) gemm(o *op) (bool, error) {
 			g.Run(chunk, scratch.data[worker*per:(worker+1)*per], c, a, b, add, relu, false)
 		}
 	})
-	s.flops = 2 * int64(m) * int64(n) * int64(k)
+	s.flops, s.cycles = 2*int64(m)*int64(n)*int64(k), g.Cost()
 	return true, nil
 }

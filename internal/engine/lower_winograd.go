@@ -64,7 +64,7 @@ func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, 
 			pass.Run(chunk, scratch.data[worker*per:][:per], y, x, u.data, e)
 		}
 	})
-	s.flops = convFLOPs(o)
+	s.flops, s.cycles = convFLOPs(o), pass.Cost(true)
 }
 
 // winogradWeights sums the gradient of the weights into packed, or reports that the direct kernel does it better.
@@ -79,7 +79,7 @@ func (l *lowering) winogradWeights(o *op, c *kernels.Conv, packed *buffer) bool 
 		xs, dys := o.in[0].f(), o.in[1].f()
 		return func(chunk, worker int) { pass.Run(chunk, scratch.data[worker*per:][:per], sums.data, xs, dys) }
 	})
-	s.flops = convFLOPs(o)
+	s.flops, s.cycles = convFLOPs(o), pass.Cost()
 	l.add("reduce", pass.ReduceChunks(), []*buffer{sums, packed}, func() func(int, int) {
 		return func(chunk, _ int) { pass.Reduce(chunk, packed.data, sums.data) }
 	})

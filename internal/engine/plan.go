@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -32,15 +33,16 @@ type Plan struct {
 
 // StepInfo describes one step of a plan.
 type StepInfo struct {
-	Name   string        // the node it comes from
-	Op     string        // operator
-	Kernel string        // what runs it
-	Shape  []int64       // of the first output
-	Layout string        // "" is plain
-	Chunks int           // pieces the step is cut into
-	FLOPs  int64         // of convolutions and matrix products
-	Bytes  int64         // of the buffers it touches
-	Time   time.Duration // mean, after Profile
+	Name     string        // the node it comes from
+	Op       string        // operator
+	Kernel   string        // what runs it
+	Shape    []int64       // of the first output
+	Layout   string        // "" is plain
+	Chunks   int           // pieces the step is cut into
+	FLOPs    int64         // of convolutions and matrix products
+	Bytes    int64         // of the buffers it touches
+	Estimate time.Duration // by the cost model that chooses between algorithms
+	Time     time.Duration // mean, after Profile
 }
 
 // Compile plans the inference of m.
@@ -196,7 +198,8 @@ func (p *Plan) Profile(on bool) {
 func (p *Plan) Steps() []StepInfo {
 	out := make([]StepInfo, len(p.steps))
 	for i, s := range p.steps {
-		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops, Bytes: s.bytes}
+		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops, Bytes: s.bytes,
+			Estimate: s.estimate(p.pool.Threads())}
 		if len(s.op.out) > 0 && s.op.out[0] != nil {
 			out[i].Shape = s.op.out[0].dims
 			if y := s.op.out[0].layout; y != nil {
@@ -208,6 +211,15 @@ func (p *Plan) Steps() []StepInfo {
 		}
 	}
 	return out
+}
+
+// estimate is what the cost model expects of a step.
+func (s *step) estimate(threads int) time.Duration {
+	ns := s.cycles * kernels.NanosecondsPerCycle
+	if ns == 0 {
+		ns = float64(s.bytes) / kernels.BytesPerNanosecond
+	}
+	return time.Duration(ns / float64(min(threads, s.chunks)))
 }
 
 // Inputs lists the names and shapes the plan was compiled for, in the model's order.

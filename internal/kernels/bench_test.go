@@ -65,7 +65,6 @@ func benchConv(b *testing.B, c convCase) {
 		return
 	}
 	p := planWinograd(k)
-	b.Logf("pays: %v %v %v, weights %v", p.Forward.pays(true), p.Forward.pays(false), p.Data.pays(false), p.Weights.pays())
 	pass := func(name string, p *WinogradPass, y, x, w []float32) {
 		scratch, u := AlignedSlice(p.Scratch()), AlignedSlice(p.WeightSize())
 		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, Epilogue{}) })

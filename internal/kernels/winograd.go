@@ -17,13 +17,13 @@ type Winograd struct {
 // fit. constant says that the weights are transformed once and for all.
 func NewWinograd(c *Conv, constant bool) *Winograd {
 	w := planWinograd(c)
-	if w.Forward != nil && !w.Forward.pays(constant) {
+	if w.Forward != nil && w.Forward.Cost(constant) >= c.ForwardCost() {
 		w.Forward = nil
 	}
-	if w.Data != nil && !w.Data.pays(constant) {
+	if w.Data != nil && w.Data.Cost(constant) >= c.BackwardDataCost() {
 		w.Data = nil
 	}
-	if w.Weights != nil && !w.Weights.pays() {
+	if w.Weights != nil && w.Weights.Cost() >= c.BackwardWeightsCost() {
 		w.Weights = nil
 	}
 	return w
@@ -172,43 +172,6 @@ func newPass(in, out Layout, top, left int) *WinogradPass {
 	}
 	p.vStep, p.mStep = apart(n*p.vNext), apart(min(p.blocks, 4)*n*Block)
 	return p
-}
-
-// The costs below are in cycles of one core that multiplies 16 floats a cycle, as measured on Zen 4.
-const (
-	inputCost  = 190 // of B' x B of 16 lanes
-	outputCost = 150 // of A' m A
-	tapsCost   = 110 // of G w G'
-	farBytes   = 6   // a cycle, from the third-level cache or memory
-	nearFloats = 1 << 18
-)
-
-// far is the cost of moving floats that do not stay in the second-level cache.
-func far(floats int) float64 {
-	if floats < nearFloats {
-		return 0
-	}
-	return float64(floats) * 4 / farBytes
-}
-
-// directCost is the cost of the direct kernel: fewer rows of weights than floats of the map make it wait for them.
-func directCost(in, out Layout) float64 {
-	k := float64(9 * in.C * out.Blocks())
-	return 1.05*float64(out.N*out.H*out.W)*k + far(9*in.C*out.Blocks()*Block)
-}
-
-// pays compares the work with the direct kernel's. Weights that change are transformed for every run.
-func (p *WinogradPass) pays(constant bool) bool {
-	in, out := float64(p.in.C), float64(p.out.Blocks())
-	n := p.rows() * p.wide
-	rows := float64(min(n, p.group*p.wide, tileWidth(false)))
-	products := positions * in * out * (1 + 1.5/rows)
-	cost := float64(n) * (products + inputCost*float64(p.in.Blocks()*p.parts) + outputCost*out)
-	cost += float64(p.groups()) * far(p.WeightSize())
-	if !constant {
-		cost += tapsCost*in*out + 1.5*far(p.WeightSize())
-	}
-	return cost < directCost(p.in, p.out)
 }
 
 // WeightSize is the number of floats of the transformed weights: [36][O/16][C][16].
@@ -362,17 +325,6 @@ func newWinogradWeights(c *Conv) *WinogradWeights {
 	w.vStep, w.dStep = apart(n*w.vNext), apart(n*w.blocks*Block)
 	w.uStep = apart(w.blocks * w.c.C * Block)
 	return w
-}
-
-// pays compares the work with the direct kernel's.
-func (w *WinogradWeights) pays() bool {
-	in, out := float64(w.c.C), float64(w.o.Blocks())
-	n := float64(w.x.rows() * w.x.wide)
-	cost := n * (positions*in*out + inputCost*float64(w.c.Blocks()*w.parts) + outputCost*out)
-	blocks := (w.x.rows() + w.group - 1) / w.group
-	cost += float64(w.groups)*tapsCost*in*out + float64(2*blocks+2*w.groups)*far(positions*w.uStep)*float64(w.parts)
-	cost += float64(2*blocks*w.parts) * far(positions*w.vStep)
-	return cost < directCost(w.c, w.o)
 }
 
 // Chunks is the number of chunks of Run.

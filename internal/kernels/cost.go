@@ -1,0 +1,75 @@
+package kernels
+
+// The costs of this file are in cycles of one core that multiplies 16 floats in each, with constants as measured on
+// Zen 4. They choose between algorithms and tell a user what to expect; the README compares them with measurements.
+const (
+	inputCost  = 190     // of B' x B of 16 lanes
+	outputCost = 150     // of A' m A
+	tapsCost   = 110     // of G w G'
+	farBytes   = 6       // a cycle, from the third-level cache or memory
+	nearFloats = 1 << 18 // that stay in the second-level cache
+)
+
+// NanosecondsPerCycle is the length of a cycle of the costs: 32 floating-point operations at 112 GFLOP/s.
+const NanosecondsPerCycle = 32 / 112.
+
+// BytesPerNanosecond is what elementwise kernels move.
+const BytesPerNanosecond = 20
+
+// far is the cost of moving floats that do not stay in the second-level cache.
+func far(floats int) float64 {
+	if floats < nearFloats {
+		return 0
+	}
+	return float64(floats) * 4 / farBytes
+}
+
+// width is what a block of lanes costs: half for 8.
+func (l Layout) width() float64 { return float64(l.Blocks()) * float64(min(l.Lanes, Block)) / Block }
+
+// products is the number of multiplications of 16 floats by each pixel of out of taps taps of in.
+func products(in, out Layout, pixels, taps int) float64 {
+	return 1.05*float64(out.N*pixels*taps*in.C)*out.width() + far(taps*in.C*out.Blocks()*Block)
+}
+
+// ForwardCost estimates Forward.
+func (c *Conv) ForwardCost() float64 { return products(c.X, c.Y, c.Y.H*c.Y.W, c.KH*c.KW) }
+
+// BackwardDataCost estimates BackwardData.
+func (c *Conv) BackwardDataCost() float64 {
+	return products(c.DY, c.DX, c.DX.H*c.DX.W, c.KH*c.KW) / float64(c.StrideH*c.StrideW)
+}
+
+// BackwardWeightsCost estimates BackwardWeights.
+func (c *Conv) BackwardWeightsCost() float64 { return products(c.X, c.DY, c.DY.H*c.DY.W, c.KH*c.KW) }
+
+// Cost estimates Run and, unless the weights are constant, Transform.
+func (p *WinogradPass) Cost(constant bool) float64 {
+	in, out := float64(p.in.C), float64(p.out.Blocks())
+	n := p.rows() * p.wide
+	rows := float64(min(n, p.group*p.wide, tileWidth(false))) // of a register tile: few of them wait for the weights
+	cost := float64(n) * (positions*in*out*(1+1.5/rows) + inputCost*float64(p.in.Blocks()*p.parts) + outputCost*out)
+	cost += float64(p.groups()) * far(p.WeightSize())
+	if !constant {
+		cost += tapsCost*in*out + 1.5*far(p.WeightSize())
+	}
+	return cost
+}
+
+// Cost estimates Run.
+func (w *WinogradWeights) Cost() float64 {
+	in, out := float64(w.c.C), float64(w.o.Blocks())
+	n := float64(w.x.rows() * w.x.wide)
+	cost := n * (positions*in*out + inputCost*float64(w.c.Blocks()*w.parts) + outputCost*out)
+	blocks := (w.x.rows() + w.group - 1) / w.group
+	cost += float64(w.groups)*tapsCost*in*out + float64(2*blocks+2*w.groups)*far(positions*w.uStep)*float64(w.parts)
+	return cost + float64(2*blocks*w.parts)*far(positions*w.vStep)
+}
+
+// Cost estimates Run.
+func (g *Gemm) Cost() float64 {
+	rows := float64(min(g.M, tileWidth(false)))
+	cost := 1.1 * float64(g.M*g.panels()*g.K) * (1 + 1.5/rows)
+	parts := float64(g.chunks / g.panels())
+	return cost + parts*float64(g.K*g.N)/8 + far(g.K*g.N) // packing B, and reading it
+}
