@@ -14,7 +14,7 @@ type DivergedError struct {
 	Epoch, Step int
 	What        string // the loss is NaN
 	Node        string // the first node of the training graph whose output is not finite, "" when it is not known
-	Parameter   string // a parameter that was not finite before the step, or whose gradient was not, "" when there is none
+	Parameter   string // else a parameter that was not finite before the step or after it, or whose gradient was not
 	Source      string // the two in words
 }
 
@@ -28,36 +28,74 @@ func (e *DivergedError) Error() string {
 }
 
 // explained finds out where a number that is not finite came from. The step has already changed the weights, but the run
-// repeats itself to the bit: it is put back to the kept checkpoint and comes again to the moment before that step.
+// repeats itself to the bit: it is put back to the kept checkpoint and looked at step by step. The loss alone does not tell:
+// Relu may turn what is not a number into 0.
 func (r *run) explained(ctx context.Context, err error) error {
 	var d *DivergedError
 	if !errors.As(err, &d) {
 		return err
 	}
-	history := r.result.History
-	again := r.restore(r.kept)
-	f := r.feeder()
-	for again == nil && r.done < d.Step-1 && ctx.Err() == nil {
-		again = r.step(f)
-	}
-	r.result.History = history
-	if again != nil || ctx.Err() != nil {
+	history, last := r.result.History, d.Step
+	defer func() { r.result.History = history }()
+	if r.restore(r.kept) != nil {
 		return d
 	}
 	before := withOwnInitializers(r.graph)
-	if _, err := r.fill(f); err != nil || r.trainer.Export(before) != nil {
+	if r.trainer.Export(before) != nil {
 		return d
 	}
-	for _, name := range r.trainer.Params() {
-		if v, bad := strange(before.Graph.Initializer(name)); bad {
-			d.Parameter, d.Source = name, fmt.Sprintf("the step before made parameter %q %v", name, v)
+	for f := r.feeder(); r.done < last && ctx.Err() == nil; {
+		step := r.done + 1
+		stepErr := r.step(f)
+		after := withOwnInitializers(r.graph)
+		if r.trainer.Export(after) != nil || stepErr != nil && !errors.As(stepErr, new(*DivergedError)) {
 			return d
 		}
-	}
-	if node, v := r.firstStrange(ctx, before, f.in); node != nil {
-		d.Node, d.Source = node.Name, fmt.Sprintf("the first output that is not finite is that of %s %q: %v", node.OpType, node.Name, v)
+		name, v := r.strangeParameter(after)
+		if stepErr == nil && name == "" {
+			before = after
+			continue
+		}
+		d.Step = step
+		r.source(ctx, d, before, f.in)
+		if d.Source == "" && name != "" {
+			d.Parameter, d.Source = name, fmt.Sprintf("the step made parameter %q %v", name, v)
+		}
+		break
 	}
 	return d
+}
+
+// source looks for what was not finite in a step: a parameter before it, the output of a node, or a gradient.
+func (r *run) source(ctx context.Context, d *DivergedError, before *onnxio.Model, in map[string]*onnxio.Tensor) {
+	if name, v := r.strangeParameter(before); name != "" {
+		d.Parameter, d.Source = name, fmt.Sprintf("parameter %q was %v before the step", name, v)
+		return
+	}
+	if node, v := r.firstStrange(ctx, before, in); node != nil {
+		d.Node, d.Source = node.Name, fmt.Sprintf("the first output that is not finite is that of %s %q: %v", node.OpType, node.Name, v)
+		return
+	}
+	for _, name := range r.trainer.Params() {
+		g, err := r.trainer.Gradient(name)
+		if err != nil {
+			continue
+		}
+		if v, bad := strange(g); bad {
+			d.Parameter, d.Source = name, fmt.Sprintf("the gradient of parameter %q is %v", name, v)
+			return
+		}
+	}
+}
+
+// strangeParameter finds a parameter, or a running statistic, that is not finite.
+func (r *run) strangeParameter(m *onnxio.Model) (name string, v float32) {
+	for _, t := range m.Graph.Initializers {
+		if v, bad := strange(t); bad {
+			return t.Name, v
+		}
+	}
+	return "", 0
 }
 
 // strange finds a value that is not finite.

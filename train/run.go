@@ -268,13 +268,16 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 		if n := r.cfg.CheckpointSteps; n > 0 && r.done%n == 0 && r.done < r.batches {
 			if err := r.checkpoint(); err != nil {
-				return fmt.Errorf("checkpoint in epoch %d after step %d: %w", r.at, r.done, err)
+				return fmt.Errorf("checkpoint in epoch %d after step %d: %w", r.at, r.done, r.explained(ctx, err))
 			}
 		}
 	}
 	trained := r.elapsed()
 	if err := r.export(); err != nil {
 		return err
+	}
+	if name, v := r.strangeParameter(r.model); name != "" {
+		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
 	v, err := Measure(ctx, native(r.model, r.pool), r.splits.Validation, 500, r.result.Loss, r.measured())

@@ -93,6 +93,9 @@ func (r *run) checkpoint() error {
 	if err != nil {
 		return err
 	}
+	if name, v := r.strangeParameter(c.model); name != "" { // what was saved before is worth more
+		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)}
+	}
 	r.kept = c
 	if r.dir == "" {
 		return nil
@@ -107,7 +110,7 @@ func (r *run) interrupted(ctx context.Context) error {
 		return e
 	}
 	if err := r.checkpoint(); err != nil {
-		return errors.Join(e, err)
+		return errors.Join(e, r.explained(context.WithoutCancel(ctx), err))
 	}
 	e.Checkpoint = filepath.Join(r.dir, CheckpointFile)
 	path := filepath.Join(r.dir, InterruptedFile)

@@ -1,0 +1,140 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// linear is a Gemm of 6 inputs and 4 classes with apart.py's weights.
+func linear() *onnxio.Model {
+	w, b := onnxio.NewTensor(onnxio.Float, 4, 6), onnxio.NewTensor(onnxio.Float, 4)
+	w.Name, b.Name = "fc.weight", "fc.bias"
+	copy(w.Float32s(), uniform(24, 1))
+	copy(b.Float32s(), uniform(4, 2))
+	n := onnxio.Dim{Param: "N"}
+	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "g",
+		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, n, onnxio.Dim{Value: 6})},
+		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, n, onnxio.Dim{Value: 4})},
+		Initializers: []*onnxio.Tensor{w, b},
+		Nodes: []*onnxio.Node{{Name: "fc", OpType: "Gemm", Inputs: []string{"x", "fc.weight", "fc.bias"}, Outputs: []string{"y"},
+			Attrs: []*onnxio.Attribute{onnxio.IntAttr("transB", 1)}}}}}
+}
+
+// Gathered and clipped gradients, and groups, make PyTorch's steps: within 1e-5 of its weights in float64 after 24 batches.
+func TestStepsApartFollowPyTorch(t *testing.T) {
+	var cases []struct {
+		Config       Config
+		Weight, Bias []float64
+	}
+	readJSON(t, "apart.json", &cases)
+	pool := parallel.New(2)
+	defer pool.Close()
+	for i, c := range cases {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			c.Config.Epochs, c.Config.Batch = 1, 5
+			if !c.Config.needsApart() {
+				t.Fatal("the engine would make these steps")
+			}
+			graph, _, err := c.Config.TrainingGraph(linear())
+			if err != nil {
+				t.Fatal(err)
+			}
+			trainer, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: LossName})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := newApart(c.Config, graph, trainer, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, target := onnxio.NewTensor(onnxio.Float, 5, 6), onnxio.NewTensor(onnxio.Int64, 5)
+			for batch := range 24 {
+				copy(x.Float32s(), uniform(30, uint64(100+batch)))
+				for j := range 5 {
+					onnxio.Data[int64](target)[j] = int64((j + batch) % 4)
+				}
+				in := map[string]*onnxio.Tensor{"x": x, TargetName: target}
+				if err := a.step(t.Context(), in, 5, (batch+1)%max(1, c.Config.Accumulate) == 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m := linear()
+			if err := trainer.Export(m); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string][]float64{"fc.weight": c.Weight, "fc.bias": c.Bias} {
+				for j, w := range want {
+					if got := float64(m.Graph.Initializer(name).Float32s()[j]); !(math.Abs(got-w) <= 1e-5) {
+						t.Fatalf("%s[%d] is %v, PyTorch has %v", name, j, got, w)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Batches of unequal sizes count by their images: two of 32 and 16 make the step of one of 48, to rounding.
+func TestGatheredBatchesAreOneLargeBatch(t *testing.T) {
+	weights := func(batch, accumulate int) []float32 {
+		cfg := Config{Epochs: 1, Batch: batch, Accumulate: accumulate, Optimizer: "sgd", LR: 0.1, ClipNorm: 1e9}
+		splits := small(t, 48, 10)
+		m := lenet(t)
+		if _, err := Run(t.Context(), m, splits, cfg, "", Observer{}); err != nil {
+			t.Fatal(err)
+		}
+		return m.Graph.Initializer("fc1.weight").Float32s()
+	}
+	a, b := weights(48, 1), weights(32, 2)
+	for i := range a {
+		if d := math.Abs(float64(a[i] - b[i])); !(d <= 1e-6) {
+			t.Fatalf("weight %d is %v in one batch, %v in two", i, a[i], b[i])
+		}
+	}
+}
+
+// Frozen parameters keep their bits, and the others move.
+func TestFrozenGroup(t *testing.T) {
+	m, first := lenet(t), lenet(t)
+	cfg := Config{Epochs: 1, Batch: 32, Optimizer: "adam", LR: 1e-2, EMA: 0.5, Groups: []Group{{Params: "conv*", Freeze: true}}}
+	if _, err := Run(t.Context(), m, small(t, 64, 10), cfg, t.TempDir(), Observer{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range first.Graph.Initializers {
+		got := m.Graph.Initializer(w.Name)
+		same := true
+		for i, v := range w.Float32s() {
+			same = same && v == got.Float32s()[i]
+		}
+		if frozen := w.Name[:4] == "conv"; same != frozen {
+			t.Errorf("%s: the same is %v", w.Name, same)
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	m, err := builders.Build("resnet", builders.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := roles(m)
+	for name, want := range map[string]string{"conv.weight": "", "bn.weight": "norm", "bn.bias": "norm", "fc.bias": "bias", "fc.weight": ""} {
+		if m.Graph.Initializer(name) == nil {
+			t.Errorf("no %s", name)
+		}
+		if role[name] != want {
+			t.Errorf("%s is %q, not %q", name, role[name], want)
+		}
+	}
+	c := Config{Groups: []Group{{Params: "layer1.*", LRScale: 2}, {Params: "norm", LRScale: 3}}}
+	for name, want := range map[string]float64{"layer1.0.bn1.weight": 2, "bn.bias": 3, "fc.weight": 0} {
+		if got := c.group(name, role[name]).LRScale; got != want {
+			t.Errorf("%s is in group %v, not %v", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+//go:build unix
+
+package train
+
+import (
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// roomFor lets no file grow beyond n bytes while f runs, which to a writer is the same as a full disk.
+func roomFor(t *testing.T, n uint64, f func()) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Skip(err)
+	}
+	small := old
+	small.Cur = n
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+// Where the disk is full while a model or a checkpoint is written, the run ends with an error, what was saved before stays
+// whole, and the run goes on from there to the same bits.
+func TestFullDiskLosesNothing(t *testing.T) {
+	cfg := resumable("adam")
+	cfg.Schedule = Schedule{} // which depends on the run's length, and a first run of one epoch is to have the same
+	want := stopped(t, lenet, cfg, t.TempDir())
+	for _, room := range []uint64{1, 20_000, 200_000, 300_000, 700_000} {
+		dir, short := t.TempDir(), cfg
+		short.Epochs = 1
+		if _, err := Run(t.Context(), lenet(t), small(t, 200, 50), short, dir, Observer{}); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(filepath.Join(dir, CheckpointFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadCheckpoint(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roomFor(t, room, func() {
+			_, err = Recipe{Config: cfg}.Resume(t.Context(), c, small(t, 200, 50), dir, Observer{})
+		})
+		if err == nil {
+			t.Fatalf("files of %d bytes are enough", room)
+		}
+		t.Log(err)
+		if after, err := os.ReadFile(filepath.Join(dir, CheckpointFile)); err != nil || string(after) != string(before) {
+			t.Errorf("%d bytes of room: the checkpoint is not what it was: %v", room, err)
+		}
+		for _, name := range []string{LastFile, BestFile} {
+			if _, err := onnxio.Load(filepath.Join(dir, name)); err != nil {
+				t.Errorf("%d bytes of room: %v", room, err)
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
+			t.Errorf("%d bytes of room: %v are left behind", room, left)
+		}
+		if c, err = LoadCheckpoint(dir); err != nil {
+			t.Fatal(err)
+		}
+		res, err := Recipe{Config: cfg}.Resume(t.Context(), c, small(t, 200, 50), dir, Observer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if encoded(t, res.Model) != want {
+			t.Errorf("%d bytes of room: the run ends in other weights", room)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
+)
+
+// runs are configurations that keep state of every kind. 200 images in batches of 24 leave a short batch at the end.
+var runs = map[string]Config{
+	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9},
+	"adam":    {Optimizer: "adam", LR: 1e-3, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 4}},
+	"ema":     {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle, Momentum: [2]float64{0.85, 0.95}}},
+	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau, Patience: -1, Factor: 0.5, Threshold: 0.5}},
+	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8,
+		Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}},
+}
+
+func resumable(name string) Config {
+	c := runs[name]
+	c.Epochs, c.Batch, c.Threads, c.Seed = 3, 24, 1, 5
+	return c
+}
+
+// stopped runs cfg into dir until some number of steps are made, and goes on from the checkpoint until all are; each part
+// is a run of its own, as after a new start of the program.
+func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string, stops ...int) string {
+	t.Helper()
+	steps, next := 0, 0
+	go_ := func(f func(context.Context, Observer) (*Result, error)) *Result {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		res, err := f(ctx, Observer{Step: func(int, int, int, float64) {
+			if steps++; next < len(stops) && steps == stops[next] {
+				next++
+				cancel()
+			}
+		}})
+		var interrupted *InterruptedError
+		if err != nil && !errors.As(err, &interrupted) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			return nil
+		}
+		return res
+	}
+	splits := small(t, 200, 50)
+	res := go_(func(ctx context.Context, o Observer) (*Result, error) { return Run(ctx, build(t), splits, cfg, dir, o) })
+	for res == nil {
+		c, err := LoadCheckpoint(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res = go_(func(ctx context.Context, o Observer) (*Result, error) {
+			return Recipe{Config: cfg}.Resume(ctx, c, splits, dir, o)
+		})
+	}
+	if len(res.History) != cfg.Epochs {
+		t.Fatalf("%d epochs of %d", len(res.History), cfg.Epochs)
+	}
+	if stepsOf := 27; steps != stepsOf {
+		t.Fatalf("%d steps of %d", steps, stepsOf)
+	}
+	return encoded(t, res.Model)
+}
+
+// A run that is interrupted after any step and resumed ends in the same bytes as one that is not, models, best ones and
+// all. The last of an epoch's steps is among them: the validation is then still to be done.
+func TestResumedRunsEndInTheSameBits(t *testing.T) {
+	for name := range runs {
+		t.Run(name, func(t *testing.T) {
+			cfg, whole := resumable(name), t.TempDir()
+			want := stopped(t, lenet, cfg, whole)
+			random := rand.New(rand.NewPCG(3, 4))
+			for i := range 10 {
+				at := 1 + random.IntN(26)
+				if i == 0 {
+					at = 9
+				}
+				dir := t.TempDir()
+				if stopped(t, lenet, cfg, dir, at) != want {
+					t.Errorf("interrupted after step %d the run ends in other weights", at)
+				}
+				a, err1 := os.ReadFile(filepath.Join(whole, BestFile))
+				b, err2 := os.ReadFile(filepath.Join(dir, BestFile))
+				if err1 != nil || err2 != nil || string(a) != string(b) {
+					t.Errorf("interrupted after step %d the best model is another: %v, %v", at, err1, err2)
+				}
+			}
+			if stopped(t, lenet, cfg, t.TempDir(), 2, 3, 11, 18, 26) != want {
+				t.Error("interrupted five times the run ends in other weights")
+			}
+		})
+	}
+}
+
+// Running statistics and Dropout's draws go on as well.
+func TestResumedNormAndDropout(t *testing.T) {
+	build := func(t testing.TB) *onnxio.Model {
+		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := m.Graph.Nodes[len(m.Graph.Nodes)-1]
+		ratio := onnxio.Scalar(onnxio.Float, float32(0.3))
+		ratio.Name = "ratio"
+		m.Graph.Initializers = append(m.Graph.Initializers, ratio)
+		drop := &onnxio.Node{Name: "drop", OpType: "Dropout", Inputs: []string{out.Inputs[0], "ratio"}, Outputs: []string{"dropped"}}
+		out.Inputs[0] = "dropped"
+		m.Graph.Nodes = append(m.Graph.Nodes[:len(m.Graph.Nodes)-1], drop, out)
+		if err := check.Model(m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	cfg := resumable("adam")
+	want := stopped(t, build, cfg, t.TempDir())
+	if stopped(t, build, cfg, t.TempDir(), 5, 14) != want {
+		t.Error("the interrupted run ends in other weights")
+	}
+	cfg.Seed++
+	if stopped(t, build, cfg, t.TempDir()) == want {
+		t.Error("the seed changes nothing")
+	}
+}
+
+// What stands in a checkpoint between the epochs is enough too, and another run's recipe is refused.
+func TestResumeAfterTheEndAndRefusals(t *testing.T) {
+	cfg, dir := resumable("sgd"), t.TempDir()
+	short := cfg
+	short.Epochs = 1
+	if _, err := Run(t.Context(), lenet(t), small(t, 200, 50), short, dir, Observer{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadCheckpoint(filepath.Join(dir, CheckpointFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*Config){"lr": func(c *Config) { c.LR *= 2 }, "batch": func(c *Config) { c.Batch++ },
+		"seed": func(c *Config) { c.Seed++ }, "optimizer": func(c *Config) { c.Optimizer = "adam" }, "epochs": func(c *Config) { c.Epochs = 1 }} {
+		other := cfg
+		change(&other)
+		if _, err := (Recipe{Config: other}).Resume(t.Context(), c, small(t, 200, 50), "", Observer{}); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("another %s: %v", field, err)
+		}
+	}
+	res, err := Recipe{Config: cfg}.Resume(t.Context(), c, small(t, 200, 50), "", Observer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if encoded(t, res.Model) != stopped(t, lenet, cfg, t.TempDir()) {
+		t.Error("one epoch and two more are not three")
+	}
+}
+
+// Damaged checkpoints give errors.
+func TestDamagedCheckpoints(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := LoadCheckpoint(dir); err == nil || !strings.Contains(err.Error(), "no epoch was finished") {
+		t.Error(err)
+	}
+	cfg := resumable("adam")
+	cfg.Epochs = 1
+	if _, err := Run(t.Context(), lenet(t), small(t, 48, 10), cfg, dir, Observer{}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, CheckpointFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range [][]byte{nil, raw[:100], raw[:len(raw)-1], []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"),
+		[]byte(strings.Replace(string(raw), `"epoch":2`, `"epoch":0`, 1)), []byte(strings.Replace(string(raw), `"steps":2`, `"stepx":2`, 1))} {
+		path := filepath.Join(t.TempDir(), fmt.Sprint(i, ".safetensors"))
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadCheckpoint(path); err == nil {
+			t.Errorf("damage %d is not noticed", i)
+		} else {
+			t.Log(err)
+		}
+	}
+}
