@@ -220,7 +220,9 @@ func (c *Confusion) Plot(path string) error {
 		p.Add(labels)
 	}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(xs), plot.ConstantTicks(ys)
-	p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = math.Pi/4, draw.XRight, draw.YCenter
+	if slices.ContainsFunc(c.Classes, func(s string) bool { return len(s) > 3 }) {
+		p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = math.Pi/4, draw.XRight, draw.YCenter
+	}
 	size := vg.Length(min(12, 4+0.35*float64(n))) * vg.Inch
 	img := vgimg.NewWith(vgimg.UseWH(size, size), vgimg.UseDPI(120))
 	p.Draw(draw.Crop(draw.New(img), 8, -12, 8, -8))

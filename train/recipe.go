@@ -157,7 +157,7 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 	if err := d.Decode(&recipe); err != nil {
 		var typ *json.UnmarshalTypeError
 		if errors.As(err, &typ) {
-			return recipe, fmt.Errorf("recipe: field %q takes %s, not %s", typ.Field, typ.Type, typ.Value)
+			return recipe, fmt.Errorf("recipe: field %q takes %s, not %s", strings.TrimPrefix(typ.Field, "Config."), typ.Type, typ.Value)
 		}
 		return recipe, fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
