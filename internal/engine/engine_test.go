@@ -3,8 +3,11 @@ package engine
 import (
 	"context"
 	"math"
+	"os"
+	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -95,6 +98,12 @@ func steps(t *testing.T, m *onnxio.Model, b *net, opt TrainOptions, n int, in ..
 		params[p.Name] = p
 	}
 	for _, name := range tr.Params() {
+		if opt.Update != nil && tr.params[name].size() >= earlySize { // used up
+			if _, err := tr.Gradient(name); err == nil {
+				t.Errorf("the gradient of %s outlived its update", name)
+			}
+			continue
+		}
 		grad, err := tr.Gradient(name)
 		if err != nil {
 			t.Fatal(err)
@@ -136,6 +145,12 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 1, 28, 28), "target": classes(b, n)}
 		},
 	},
+	"deep": {
+		func() (*onnxio.Model, *net) { b := deep(15); return b.nll(0), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 20, 20), "target": classes(b, n)}
+		},
+	},
 	"residual": {
 		func() (*onnxio.Model, *net) { b := residual(12, true); return b.nll(0), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
@@ -174,6 +189,32 @@ func TestTrainingEqualsReference(t *testing.T) {
 				near(t, name, fast[name], want, 1e-4)
 			}
 		})
+	}
+}
+
+// The cases take the ways that they are there for.
+func TestTrainingTakesTheFastWays(t *testing.T) {
+	m, b := trainCases["deep"].make()
+	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, Update: plainSGD{0.01, 0.5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Step(context.Background(), trainCases["deep"].in(b, 4)); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, s := range tr.Plan().Steps() {
+		kernel, _, _ := strings.Cut(s.Kernel, " "+kernels.Level())
+		found[kernel]++
+	}
+	want := map[string]int{"winograd": 2, "winograd backward-data": 2, "winograd backward-weights": 2, "update": 2, "relu backward": 0}
+	if os.Getenv("CNNKIT_WINOGRAD") == "off" {
+		want = map[string]int{"winograd": 0, "conv": 3, "update": 2}
+	}
+	for kernel, n := range want {
+		if found[kernel] != n {
+			t.Errorf("%d steps of %q, want %d; the plan has %v", found[kernel], kernel, n, found)
+		}
 	}
 }
 

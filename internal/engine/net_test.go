@@ -135,6 +135,22 @@ func lenet(seed uint64) *net {
 	return b
 }
 
+// deep is a network whose convolutions pay to be done by Winograd's method, with a layer that is updated early.
+func deep(seed uint64) *net {
+	b := newNet(seed, "N", 3, 20, 20)
+	b.conv(3, 32, 3, 1, 1)
+	b.node("Relu", []string{b.last})
+	b.conv(32, 32, 3, 1, 1)
+	b.node("Relu", []string{b.last})
+	b.conv(32, 32, 3, 1, 0)
+	b.node("Relu", []string{b.last})
+	b.maxpool()
+	b.node("Flatten", []string{b.last})
+	b.linear(32*9*9, 32)
+	b.linear(32, 10)
+	return b
+}
+
 // residual is a small network with every structure of a ResNet: strides, shortcuts, a shared input, average pooling.
 func residual(seed uint64, training bool) *net {
 	b := newNet(seed, "N", 3, 16, 16)
