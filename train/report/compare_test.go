@@ -72,7 +72,9 @@ func TestCompare(t *testing.T) {
 }
 
 func TestOverlap(t *testing.T) {
-	mask := func(classes int, p ...uint8) vision.Mask { return vision.Mask{W: len(p), H: 1, Classes: classes, Pixels: p} }
+	mask := func(classes int, p ...uint8) vision.Mask {
+		return vision.Mask{W: len(p), H: 1, Classes: classes, Pixels: p}
+	}
 	for _, c := range []struct {
 		name string
 		a, b vision.Mask

@@ -18,7 +18,7 @@ const hostile = `</script><script>alert("x")</script><img src=x onerror='alert(1
 func example(t *testing.T) Run {
 	t.Helper()
 	run := Run{Title: "lenet5 on fashion-mnist", State: Running, Started: time.Date(2025, 10, 9, 8, 0, 0, 0, time.UTC), Planned: 30,
-		Config: json.RawMessage(`{"arch":"lenet5","batch":64,"schedule":{"kind":"one-cycle","warmup":3},"betas":[0.9,0.999],"note":"<b>&"}`),
+		Config:      json.RawMessage(`{"arch":"lenet5","batch":64,"schedule":{"kind":"one-cycle","warmup":3},"betas":[0.9,0.999],"note":"<b>&"}`),
 		Environment: []Entry{{"cnnkit", "v1.2.3"}, {"processor", "A Processor (TM) " + hostile}}}
 	for n := 1; n <= 24; n++ {
 		at := float64(n)
