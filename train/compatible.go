@@ -36,7 +36,7 @@ func (r *run) compatible() error {
 // targets compares the data set's targets with those that the loss takes.
 func (r *run) targets(loss string) error {
 	pixels := r.kind.masks || r.kind.maps
-	switch has := masked(r.splits.Train); {
+	switch has := data.Masked(r.splits.Train); {
 	case takesSoft(loss):
 		return fmt.Errorf("loss %s needs soft targets, and data set %s has none", loss, r.splits.Name)
 	case pixels && !has:
@@ -46,22 +46,9 @@ func (r *run) targets(loss string) error {
 	}
 	out := r.model.Graph.Outputs[0].Type.Shape
 	if r.kind.masks && len(out) == 4 && out[1].Known() && out[1].Value != 1 {
-		return fmt.Errorf("loss %s takes one channel of logits, the model has %d: build it with --classes 1", loss, out[1].Value)
+		return fmt.Errorf("loss %s takes one channel of logits, the model has %d: build it with --classes 1, or use cross-entropy", loss, out[1].Value)
 	}
 	return nil
-}
-
-// masked says whether a data set's targets are masks, also behind subsets.
-func masked(ds data.Dataset) bool {
-	switch d := ds.(type) {
-	case interface{ Masked() bool }:
-		return d.Masked()
-	case data.Subset:
-		return masked(d.Dataset)
-	case *data.Subset:
-		return masked(d.Dataset)
-	}
-	return false
 }
 
 // describe records in the model what is needed to predict with it.

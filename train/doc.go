@@ -1,9 +1,13 @@
 // Package train trains ONNX models.
 //
 // A training run is a graph: the model with BatchNormalization and Dropout in training mode, and a loss made of ONNX
-// operators (TrainingGraph). The engine differentiates it and applies the optimiser (SGD, Adam, AdamW, by PyTorch's exact
-// rules). Run loops over epochs, validates, and keeps the last and the best model, a history and its plot.
+// operators (TrainingGraph). The engine differentiates it and applies the optimiser: SGD, Adam, AdamW, RMSprop and Adagrad
+// by PyTorch's exact rules, Lion, LARS and LAMB by their papers'. A Schedule moves the learning rate. Run loops over
+// epochs, validates, measures, and keeps the last and the best model, a history and its plot, and a Checkpoint.
 //
-// Inputs are [N,C,H,W] float32; targets are [N] int64 class numbers, or for bce-with-logits masks of the output's shape.
-// The same configuration and seed give the same bits, whatever the number of threads.
+// All of a run is data: a Recipe, which is a JSON file whose fields are those of Recipe and Config. The same recipe gives
+// the same bits, whatever the number of threads, and however often the run was interrupted and resumed.
+//
+// Inputs are [N,C,H,W] float32. Targets are [N] int64 class numbers; where the data set has masks, [N,1,H,W] float32 for
+// the losses of two classes and [N,H,W] int64 class numbers for cross-entropy.
 package train

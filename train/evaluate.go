@@ -46,6 +46,7 @@ func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, l
 		return Score{}, fmt.Errorf("the data set has no images")
 	}
 	m := newMeter(loss, ds.Classes(), metrics)
+	m.maps = !m.masks && data.Masked(ds)
 	order := data.Sequence(n)
 	for at := 0; at < len(order); at += batch {
 		part := order[at:min(len(order), at+batch)]
