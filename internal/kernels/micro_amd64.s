@@ -2488,7 +2488,7 @@ loop:
 	RET
 
 // func winogradInputAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winogradInputAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -2504,6 +2504,11 @@ TEXT ·winogradInputAVX2(SB), NOSPLIT, $0-8
 	LEAQ (R10)(R10*4), R12
 
 tile:
+	LEAQ         (DX)(R8*2), BX
+	PREFETCHT1   (BX)
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (BX)(DI*2)
+	PREFETCHT1   (BX)(R8*1)
 	VMOVUPS      (DX), Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VMOVUPS      (DX)(DI*2), Y2
@@ -2532,6 +2537,10 @@ tile:
 	VMOVAPS      Y4, 96(SI)
 	VMOVAPS      Y2, 128(SI)
 	VMOVAPS      Y5, 160(SI)
+	PREFETCHT1   64(BX)
+	PREFETCHT1   64(BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*2)
+	PREFETCHT1   64(BX)(R8*1)
 	VMOVUPS      64(DX), Y0
 	VMOVUPS      64(DX)(DI*1), Y1
 	VMOVUPS      64(DX)(DI*2), Y2
@@ -2560,6 +2569,10 @@ tile:
 	VMOVAPS      Y4, 288(SI)
 	VMOVAPS      Y2, 320(SI)
 	VMOVAPS      Y5, 352(SI)
+	PREFETCHT1   128(BX)
+	PREFETCHT1   128(BX)(DI*1)
+	PREFETCHT1   128(BX)(DI*2)
+	PREFETCHT1   128(BX)(R8*1)
 	VMOVUPS      128(DX), Y0
 	VMOVUPS      128(DX)(DI*1), Y1
 	VMOVUPS      128(DX)(DI*2), Y2
@@ -2588,6 +2601,10 @@ tile:
 	VMOVAPS      Y4, 480(SI)
 	VMOVAPS      Y2, 512(SI)
 	VMOVAPS      Y5, 544(SI)
+	PREFETCHT1   192(BX)
+	PREFETCHT1   192(BX)(DI*1)
+	PREFETCHT1   192(BX)(DI*2)
+	PREFETCHT1   192(BX)(R8*1)
 	VMOVUPS      192(DX), Y0
 	VMOVUPS      192(DX)(DI*1), Y1
 	VMOVUPS      192(DX)(DI*2), Y2
@@ -3247,7 +3264,7 @@ DATA numberAVX23fb504f3<>+28(SB)/4, $0x3fb504f3
 GLOBL numberAVX23fb504f3<>(SB), RODATA|NOPTR, $32
 
 // func winogradGradientAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winogradGradientAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -3263,6 +3280,11 @@ TEXT ·winogradGradientAVX2(SB), NOSPLIT, $0-8
 	LEAQ (R9)(R9*4), R11
 
 tile:
+	LEAQ         (DX)(DI*4), BX
+	PREFETCHT1   (BX)
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   (BX)(DI*2)
+	PREFETCHT1   (BX)(R8*1)
 	VMOVUPS      (DX), Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VMOVUPS      (DX)(DI*2), Y2
@@ -3287,6 +3309,10 @@ tile:
 	VMOVAPS      Y5, 96(SI)
 	VMOVAPS      Y2, 128(SI)
 	VMOVAPS      Y3, 160(SI)
+	PREFETCHT1   64(BX)
+	PREFETCHT1   64(BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*2)
+	PREFETCHT1   64(BX)(R8*1)
 	VMOVUPS      64(DX), Y0
 	VMOVUPS      64(DX)(DI*1), Y1
 	VMOVUPS      64(DX)(DI*2), Y2
@@ -3311,6 +3337,10 @@ tile:
 	VMOVAPS      Y5, 288(SI)
 	VMOVAPS      Y2, 320(SI)
 	VMOVAPS      Y3, 352(SI)
+	PREFETCHT1   128(BX)
+	PREFETCHT1   128(BX)(DI*1)
+	PREFETCHT1   128(BX)(DI*2)
+	PREFETCHT1   128(BX)(R8*1)
 	VMOVUPS      128(DX), Y0
 	VMOVUPS      128(DX)(DI*1), Y1
 	VMOVUPS      128(DX)(DI*2), Y2
@@ -3335,6 +3365,10 @@ tile:
 	VMOVAPS      Y5, 480(SI)
 	VMOVAPS      Y2, 512(SI)
 	VMOVAPS      Y3, 544(SI)
+	PREFETCHT1   192(BX)
+	PREFETCHT1   192(BX)(DI*1)
+	PREFETCHT1   192(BX)(DI*2)
+	PREFETCHT1   192(BX)(R8*1)
 	VMOVUPS      192(DX), Y0
 	VMOVUPS      192(DX)(DI*1), Y1
 	VMOVUPS      192(DX)(DI*2), Y2
@@ -4199,7 +4233,7 @@ DATA numberAVX23e715bef<>+28(SB)/4, $0x3e715bef
 GLOBL numberAVX23e715bef<>(SB), RODATA|NOPTR, $32
 
 // func winogradOutputAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·winogradOutputAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -4213,6 +4247,7 @@ TEXT ·winogradOutputAVX2(SB), NOSPLIT, $0-8
 	ADDQ R9, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R9)(R9*4), R11
+	LEAQ (DI)(DI*2), R12
 
 tile:
 	MOVQ        CX, BX
@@ -4365,6 +4400,11 @@ tile:
 	VMOVAPS     Y4, 672(SI)
 	VMOVAPS     Y7, 704(SI)
 	VMOVAPS     Y5, 736(SI)
+	LEAQ        (DX)(DI*4), BX
+	PREFETCHT1  (BX)
+	PREFETCHT1  (BX)(DI*1)
+	PREFETCHT1  (BX)(DI*2)
+	PREFETCHT1  (BX)(R12*1)
 	MOVQ        DX, BX
 	VMOVAPS     (SI), Y0
 	VMOVAPS     128(SI), Y1
@@ -4386,10 +4426,10 @@ tile:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased0_0
-	VMOVUPS     (R12), Y1
+	VMOVUPS     (R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4397,17 +4437,17 @@ tile:
 
 biased0_0:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_0
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_0
-	VADDPS (R12), Y0, Y0
-	VADDPS 64(R12), Y4, Y4
-	VADDPS 128(R12), Y7, Y7
-	VADDPS 192(R12), Y5, Y5
+	VADDPS (R13), Y0, Y0
+	VADDPS 64(R13), Y4, Y4
+	VADDPS 128(R13), Y7, Y7
+	VADDPS 192(R13), Y5, Y5
 
 added0_0:
 	CMPQ   152(AX), $0x00
@@ -4419,13 +4459,13 @@ added0_0:
 	JMP    store0_0
 
 mask0_0:
-	VCMPPS $0x11, (R12), Y1, Y2
+	VCMPPS $0x11, (R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 64(R12), Y1, Y2
+	VCMPPS $0x11, 64(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 128(R12), Y1, Y2
+	VCMPPS $0x11, 128(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 192(R12), Y1, Y1
+	VCMPPS $0x11, 192(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store0_0:
@@ -4433,6 +4473,11 @@ store0_0:
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
 	VMOVUPS     Y5, 192(BX)
+	LEAQ        (DX)(DI*4), R13
+	PREFETCHT1  64(R13)
+	PREFETCHT1  64(R13)(DI*1)
+	PREFETCHT1  64(R13)(DI*2)
+	PREFETCHT1  64(R13)(R12*1)
 	ADDQ        DI, BX
 	VMOVAPS     32(SI), Y0
 	VMOVAPS     160(SI), Y1
@@ -4454,10 +4499,10 @@ store0_0:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased0_1
-	VMOVUPS     (R12), Y1
+	VMOVUPS     (R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4465,17 +4510,17 @@ store0_0:
 
 biased0_1:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_1
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_1
-	VADDPS (R12), Y0, Y0
-	VADDPS 64(R12), Y4, Y4
-	VADDPS 128(R12), Y7, Y7
-	VADDPS 192(R12), Y5, Y5
+	VADDPS (R13), Y0, Y0
+	VADDPS 64(R13), Y4, Y4
+	VADDPS 128(R13), Y7, Y7
+	VADDPS 192(R13), Y5, Y5
 
 added0_1:
 	CMPQ   152(AX), $0x00
@@ -4487,13 +4532,13 @@ added0_1:
 	JMP    store0_1
 
 mask0_1:
-	VCMPPS $0x11, (R12), Y1, Y2
+	VCMPPS $0x11, (R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 64(R12), Y1, Y2
+	VCMPPS $0x11, 64(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 128(R12), Y1, Y2
+	VCMPPS $0x11, 128(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 192(R12), Y1, Y1
+	VCMPPS $0x11, 192(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store0_1:
@@ -4501,6 +4546,11 @@ store0_1:
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
 	VMOVUPS     Y5, 192(BX)
+	LEAQ        (DX)(DI*4), R13
+	PREFETCHT1  128(R13)
+	PREFETCHT1  128(R13)(DI*1)
+	PREFETCHT1  128(R13)(DI*2)
+	PREFETCHT1  128(R13)(R12*1)
 	ADDQ        DI, BX
 	VMOVAPS     64(SI), Y0
 	VMOVAPS     192(SI), Y1
@@ -4522,10 +4572,10 @@ store0_1:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased0_2
-	VMOVUPS     (R12), Y1
+	VMOVUPS     (R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4533,17 +4583,17 @@ store0_1:
 
 biased0_2:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_2
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_2
-	VADDPS (R12), Y0, Y0
-	VADDPS 64(R12), Y4, Y4
-	VADDPS 128(R12), Y7, Y7
-	VADDPS 192(R12), Y5, Y5
+	VADDPS (R13), Y0, Y0
+	VADDPS 64(R13), Y4, Y4
+	VADDPS 128(R13), Y7, Y7
+	VADDPS 192(R13), Y5, Y5
 
 added0_2:
 	CMPQ   152(AX), $0x00
@@ -4555,13 +4605,13 @@ added0_2:
 	JMP    store0_2
 
 mask0_2:
-	VCMPPS $0x11, (R12), Y1, Y2
+	VCMPPS $0x11, (R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 64(R12), Y1, Y2
+	VCMPPS $0x11, 64(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 128(R12), Y1, Y2
+	VCMPPS $0x11, 128(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 192(R12), Y1, Y1
+	VCMPPS $0x11, 192(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store0_2:
@@ -4569,6 +4619,11 @@ store0_2:
 	VMOVUPS     Y4, 64(BX)
 	VMOVUPS     Y7, 128(BX)
 	VMOVUPS     Y5, 192(BX)
+	LEAQ        (DX)(DI*4), R13
+	PREFETCHT1  192(R13)
+	PREFETCHT1  192(R13)(DI*1)
+	PREFETCHT1  192(R13)(DI*2)
+	PREFETCHT1  192(R13)(R12*1)
 	ADDQ        DI, BX
 	VMOVAPS     96(SI), Y0
 	VMOVAPS     224(SI), Y1
@@ -4590,10 +4645,10 @@ store0_2:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased0_3
-	VMOVUPS     (R12), Y1
+	VMOVUPS     (R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4601,17 +4656,17 @@ store0_2:
 
 biased0_3:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_3
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_3
-	VADDPS (R12), Y0, Y0
-	VADDPS 64(R12), Y4, Y4
-	VADDPS 128(R12), Y7, Y7
-	VADDPS 192(R12), Y5, Y5
+	VADDPS (R13), Y0, Y0
+	VADDPS 64(R13), Y4, Y4
+	VADDPS 128(R13), Y7, Y7
+	VADDPS 192(R13), Y5, Y5
 
 added0_3:
 	CMPQ   152(AX), $0x00
@@ -4623,13 +4678,13 @@ added0_3:
 	JMP    store0_3
 
 mask0_3:
-	VCMPPS $0x11, (R12), Y1, Y2
+	VCMPPS $0x11, (R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 64(R12), Y1, Y2
+	VCMPPS $0x11, 64(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 128(R12), Y1, Y2
+	VCMPPS $0x11, 128(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 192(R12), Y1, Y1
+	VCMPPS $0x11, 192(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store0_3:
@@ -4808,10 +4863,10 @@ store0_3:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased32_0
-	VMOVUPS     32(R12), Y1
+	VMOVUPS     32(R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4819,17 +4874,17 @@ store0_3:
 
 biased32_0:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added32_0
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask32_0
-	VADDPS 32(R12), Y0, Y0
-	VADDPS 96(R12), Y4, Y4
-	VADDPS 160(R12), Y7, Y7
-	VADDPS 224(R12), Y5, Y5
+	VADDPS 32(R13), Y0, Y0
+	VADDPS 96(R13), Y4, Y4
+	VADDPS 160(R13), Y7, Y7
+	VADDPS 224(R13), Y5, Y5
 
 added32_0:
 	CMPQ   152(AX), $0x00
@@ -4841,13 +4896,13 @@ added32_0:
 	JMP    store32_0
 
 mask32_0:
-	VCMPPS $0x11, 32(R12), Y1, Y2
+	VCMPPS $0x11, 32(R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 96(R12), Y1, Y2
+	VCMPPS $0x11, 96(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 160(R12), Y1, Y2
+	VCMPPS $0x11, 160(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 224(R12), Y1, Y1
+	VCMPPS $0x11, 224(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store32_0:
@@ -4876,10 +4931,10 @@ store32_0:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased32_1
-	VMOVUPS     32(R12), Y1
+	VMOVUPS     32(R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4887,17 +4942,17 @@ store32_0:
 
 biased32_1:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added32_1
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask32_1
-	VADDPS 32(R12), Y0, Y0
-	VADDPS 96(R12), Y4, Y4
-	VADDPS 160(R12), Y7, Y7
-	VADDPS 224(R12), Y5, Y5
+	VADDPS 32(R13), Y0, Y0
+	VADDPS 96(R13), Y4, Y4
+	VADDPS 160(R13), Y7, Y7
+	VADDPS 224(R13), Y5, Y5
 
 added32_1:
 	CMPQ   152(AX), $0x00
@@ -4909,13 +4964,13 @@ added32_1:
 	JMP    store32_1
 
 mask32_1:
-	VCMPPS $0x11, 32(R12), Y1, Y2
+	VCMPPS $0x11, 32(R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 96(R12), Y1, Y2
+	VCMPPS $0x11, 96(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 160(R12), Y1, Y2
+	VCMPPS $0x11, 160(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 224(R12), Y1, Y1
+	VCMPPS $0x11, 224(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store32_1:
@@ -4944,10 +4999,10 @@ store32_1:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased32_2
-	VMOVUPS     32(R12), Y1
+	VMOVUPS     32(R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -4955,17 +5010,17 @@ store32_1:
 
 biased32_2:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added32_2
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask32_2
-	VADDPS 32(R12), Y0, Y0
-	VADDPS 96(R12), Y4, Y4
-	VADDPS 160(R12), Y7, Y7
-	VADDPS 224(R12), Y5, Y5
+	VADDPS 32(R13), Y0, Y0
+	VADDPS 96(R13), Y4, Y4
+	VADDPS 160(R13), Y7, Y7
+	VADDPS 224(R13), Y5, Y5
 
 added32_2:
 	CMPQ   152(AX), $0x00
@@ -4977,13 +5032,13 @@ added32_2:
 	JMP    store32_2
 
 mask32_2:
-	VCMPPS $0x11, 32(R12), Y1, Y2
+	VCMPPS $0x11, 32(R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 96(R12), Y1, Y2
+	VCMPPS $0x11, 96(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 160(R12), Y1, Y2
+	VCMPPS $0x11, 160(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 224(R12), Y1, Y1
+	VCMPPS $0x11, 224(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store32_2:
@@ -5012,10 +5067,10 @@ store32_2:
 	VFMADD231PS numberAVX240000000<>+0(SB), Y3, Y7
 	VFMADD231PS numberAVX23eb504f3<>+0(SB), Y6, Y5
 	VFMADD231PS numberAVX2403504f3<>+0(SB), Y2, Y5
-	MOVQ        48(AX), R12
-	TESTQ       R12, R12
+	MOVQ        48(AX), R13
+	TESTQ       R13, R13
 	JZ          biased32_3
-	VMOVUPS     32(R12), Y1
+	VMOVUPS     32(R13), Y1
 	VADDPS      Y1, Y0, Y0
 	VADDPS      Y1, Y4, Y4
 	VADDPS      Y1, Y7, Y7
@@ -5023,17 +5078,17 @@ store32_2:
 
 biased32_3:
 	VXORPS Y1, Y1, Y1
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added32_3
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask32_3
-	VADDPS 32(R12), Y0, Y0
-	VADDPS 96(R12), Y4, Y4
-	VADDPS 160(R12), Y7, Y7
-	VADDPS 224(R12), Y5, Y5
+	VADDPS 32(R13), Y0, Y0
+	VADDPS 96(R13), Y4, Y4
+	VADDPS 160(R13), Y7, Y7
+	VADDPS 224(R13), Y5, Y5
 
 added32_3:
 	CMPQ   152(AX), $0x00
@@ -5045,13 +5100,13 @@ added32_3:
 	JMP    store32_3
 
 mask32_3:
-	VCMPPS $0x11, 32(R12), Y1, Y2
+	VCMPPS $0x11, 32(R13), Y1, Y2
 	VANDPS Y2, Y0, Y0
-	VCMPPS $0x11, 96(R12), Y1, Y2
+	VCMPPS $0x11, 96(R13), Y1, Y2
 	VANDPS Y2, Y4, Y4
-	VCMPPS $0x11, 160(R12), Y1, Y2
+	VCMPPS $0x11, 160(R13), Y1, Y2
 	VANDPS Y2, Y7, Y7
-	VCMPPS $0x11, 224(R12), Y1, Y1
+	VCMPPS $0x11, 224(R13), Y1, Y1
 	VANDPS Y1, Y5, Y5
 
 store32_3:
@@ -5102,6 +5157,7 @@ TEXT ·winogradTapsAVX2(SB), NOSPLIT, $0-8
 	ADDQ R9, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R9)(R9*4), R11
+	LEAQ (DI)(DI*2), BX
 
 tile:
 	MOVQ         CX, BX
@@ -18215,7 +18271,7 @@ loop:
 	RET
 
 // func winogradInputAVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winogradInputAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -18231,6 +18287,11 @@ TEXT ·winogradInputAVX512(SB), NOSPLIT, $0-8
 	LEAQ (R10)(R10*4), R12
 
 tile:
+	LEAQ              (DX)(R8*2), BX
+	PREFETCHT1        (BX)
+	PREFETCHT1        (BX)(DI*1)
+	PREFETCHT1        (BX)(DI*2)
+	PREFETCHT1        (BX)(R8*1)
 	VMOVUPS           (DX), Z0
 	VMOVUPS           (DX)(DI*1), Z1
 	VMOVUPS           (DX)(DI*2), Z2
@@ -18253,6 +18314,10 @@ tile:
 	VMOVAPS           Z4, Z2
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z3, Z2
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z3, Z4
+	PREFETCHT1        64(BX)
+	PREFETCHT1        64(BX)(DI*1)
+	PREFETCHT1        64(BX)(DI*2)
+	PREFETCHT1        64(BX)(R8*1)
 	VMOVUPS           64(DX), Z3
 	VMOVUPS           64(DX)(DI*1), Z7
 	VMOVUPS           64(DX)(DI*2), Z8
@@ -18275,6 +18340,10 @@ tile:
 	VMOVAPS           Z10, Z8
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z9, Z8
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z9, Z10
+	PREFETCHT1        128(BX)
+	PREFETCHT1        128(BX)(DI*1)
+	PREFETCHT1        128(BX)(DI*2)
+	PREFETCHT1        128(BX)(R8*1)
 	VMOVUPS           128(DX), Z9
 	VMOVUPS           128(DX)(DI*1), Z13
 	VMOVUPS           128(DX)(DI*2), Z14
@@ -18297,6 +18366,10 @@ tile:
 	VMOVAPS           Z16, Z14
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z15, Z14
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z15, Z16
+	PREFETCHT1        192(BX)
+	PREFETCHT1        192(BX)(DI*1)
+	PREFETCHT1        192(BX)(DI*2)
+	PREFETCHT1        192(BX)(R8*1)
 	VMOVUPS           192(DX), Z15
 	VMOVUPS           192(DX)(DI*1), Z19
 	VMOVUPS           192(DX)(DI*2), Z20
@@ -18561,7 +18634,7 @@ DATA numberAVX5123fb504f3<>+0(SB)/4, $0x3fb504f3
 GLOBL numberAVX5123fb504f3<>(SB), RODATA|NOPTR, $4
 
 // func winogradGradientAVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winogradGradientAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -18577,6 +18650,11 @@ TEXT ·winogradGradientAVX512(SB), NOSPLIT, $0-8
 	LEAQ (R9)(R9*4), R11
 
 tile:
+	LEAQ              (DX)(DI*4), BX
+	PREFETCHT1        (BX)
+	PREFETCHT1        (BX)(DI*1)
+	PREFETCHT1        (BX)(DI*2)
+	PREFETCHT1        (BX)(R8*1)
 	VMOVUPS           (DX), Z0
 	VMOVUPS           (DX)(DI*1), Z1
 	VMOVUPS           (DX)(DI*2), Z2
@@ -18595,6 +18673,10 @@ tile:
 	VMOVAPS           Z5, Z2
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z1, Z2
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z1, Z5
+	PREFETCHT1        64(BX)
+	PREFETCHT1        64(BX)(DI*1)
+	PREFETCHT1        64(BX)(DI*2)
+	PREFETCHT1        64(BX)(R8*1)
 	VMOVUPS           64(DX), Z1
 	VMOVUPS           64(DX)(DI*1), Z7
 	VMOVUPS           64(DX)(DI*2), Z8
@@ -18613,6 +18695,10 @@ tile:
 	VMOVAPS           Z11, Z8
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z7, Z8
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z7, Z11
+	PREFETCHT1        128(BX)
+	PREFETCHT1        128(BX)(DI*1)
+	PREFETCHT1        128(BX)(DI*2)
+	PREFETCHT1        128(BX)(R8*1)
 	VMOVUPS           128(DX), Z7
 	VMOVUPS           128(DX)(DI*1), Z13
 	VMOVUPS           128(DX)(DI*2), Z14
@@ -18631,6 +18717,10 @@ tile:
 	VMOVAPS           Z17, Z14
 	VFNMADD231PS.BCST numberAVX5123fb504f3<>+0(SB), Z13, Z14
 	VFMADD231PS.BCST  numberAVX5123fb504f3<>+0(SB), Z13, Z17
+	PREFETCHT1        192(BX)
+	PREFETCHT1        192(BX)(DI*1)
+	PREFETCHT1        192(BX)(DI*2)
+	PREFETCHT1        192(BX)(R8*1)
 	VMOVUPS           192(DX), Z13
 	VMOVUPS           192(DX)(DI*1), Z19
 	VMOVUPS           192(DX)(DI*2), Z20
@@ -18980,7 +19070,7 @@ DATA numberAVX5123e715bef<>+0(SB)/4, $0x3e715bef
 GLOBL numberAVX5123e715bef<>(SB), RODATA|NOPTR, $4
 
 // func winogradOutputAVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·winogradOutputAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 	MOVQ 24(AX), CX
@@ -18994,6 +19084,7 @@ TEXT ·winogradOutputAVX512(SB), NOSPLIT, $0-8
 	ADDQ R9, R9
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R9)(R9*4), R11
+	LEAQ (DI)(DI*2), R12
 
 tile:
 	MOVQ             CX, BX
@@ -19126,6 +19217,11 @@ tile:
 	VMOVAPS          Z28, 64(SI)
 	VMOVAPS          Z31, 128(SI)
 	VMOVAPS          Z29, 192(SI)
+	LEAQ             (DX)(DI*4), BX
+	PREFETCHT1       (BX)
+	PREFETCHT1       (BX)(DI*1)
+	PREFETCHT1       (BX)(DI*2)
+	PREFETCHT1       (BX)(R12*1)
 	MOVQ             DX, BX
 	VMOVAPS          (SI), Z14
 	VMOVAPS          Z1, Z18
@@ -19142,10 +19238,10 @@ tile:
 	VFMADD231PS.BCST numberAVX51240000000<>+0(SB), Z3, Z22
 	VFMADD231PS.BCST numberAVX5123eb504f3<>+0(SB), Z18, Z14
 	VFMADD231PS.BCST numberAVX512403504f3<>+0(SB), Z2, Z14
-	MOVQ             48(AX), R12
-	TESTQ            R12, R12
+	MOVQ             48(AX), R13
+	TESTQ            R13, R13
 	JZ               biased0_0
-	VMOVUPS          (R12), Z1
+	VMOVUPS          (R13), Z1
 	VADDPS           Z1, Z0, Z0
 	VADDPS           Z1, Z6, Z6
 	VADDPS           Z1, Z22, Z22
@@ -19153,17 +19249,17 @@ tile:
 
 biased0_0:
 	VPXORD Z7, Z7, Z7
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_0
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_0
-	VADDPS (R12), Z0, Z0
-	VADDPS 64(R12), Z6, Z6
-	VADDPS 128(R12), Z22, Z22
-	VADDPS 192(R12), Z14, Z14
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z6, Z6
+	VADDPS 128(R13), Z22, Z22
+	VADDPS 192(R13), Z14, Z14
 
 added0_0:
 	CMPQ   152(AX), $0x00
@@ -19175,13 +19271,13 @@ added0_0:
 	JMP    store0_0
 
 mask0_0:
-	VCMPPS    $0x11, (R12), Z7, K1
+	VCMPPS    $0x11, (R13), Z7, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, 64(R12), Z7, K1
+	VCMPPS    $0x11, 64(R13), Z7, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, 128(R12), Z7, K1
+	VCMPPS    $0x11, 128(R13), Z7, K1
 	VMOVAPS.Z Z22, K1, Z22
-	VCMPPS    $0x11, 192(R12), Z7, K1
+	VCMPPS    $0x11, 192(R13), Z7, K1
 	VMOVAPS.Z Z14, K1, Z14
 
 store0_0:
@@ -19189,6 +19285,11 @@ store0_0:
 	VMOVUPS          Z6, 64(BX)
 	VMOVUPS          Z22, 128(BX)
 	VMOVUPS          Z14, 192(BX)
+	LEAQ             (DX)(DI*4), R13
+	PREFETCHT1       64(R13)
+	PREFETCHT1       64(R13)(DI*1)
+	PREFETCHT1       64(R13)(DI*2)
+	PREFETCHT1       64(R13)(R12*1)
 	ADDQ             DI, BX
 	VMOVAPS          64(SI), Z0
 	VMOVAPS          Z12, Z1
@@ -19205,10 +19306,10 @@ store0_0:
 	VFMADD231PS.BCST numberAVX51240000000<>+0(SB), Z20, Z6
 	VFMADD231PS.BCST numberAVX5123eb504f3<>+0(SB), Z1, Z0
 	VFMADD231PS.BCST numberAVX512403504f3<>+0(SB), Z2, Z0
-	MOVQ             48(AX), R12
-	TESTQ            R12, R12
+	MOVQ             48(AX), R13
+	TESTQ            R13, R13
 	JZ               biased0_1
-	VMOVUPS          (R12), Z1
+	VMOVUPS          (R13), Z1
 	VADDPS           Z1, Z4, Z4
 	VADDPS           Z1, Z3, Z3
 	VADDPS           Z1, Z6, Z6
@@ -19216,17 +19317,17 @@ store0_0:
 
 biased0_1:
 	VPXORD Z8, Z8, Z8
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_1
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_1
-	VADDPS (R12), Z4, Z4
-	VADDPS 64(R12), Z3, Z3
-	VADDPS 128(R12), Z6, Z6
-	VADDPS 192(R12), Z0, Z0
+	VADDPS (R13), Z4, Z4
+	VADDPS 64(R13), Z3, Z3
+	VADDPS 128(R13), Z6, Z6
+	VADDPS 192(R13), Z0, Z0
 
 added0_1:
 	CMPQ   152(AX), $0x00
@@ -19238,13 +19339,13 @@ added0_1:
 	JMP    store0_1
 
 mask0_1:
-	VCMPPS    $0x11, (R12), Z8, K1
+	VCMPPS    $0x11, (R13), Z8, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, 64(R12), Z8, K1
+	VCMPPS    $0x11, 64(R13), Z8, K1
 	VMOVAPS.Z Z3, K1, Z3
-	VCMPPS    $0x11, 128(R12), Z8, K1
+	VCMPPS    $0x11, 128(R13), Z8, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, 192(R12), Z8, K1
+	VCMPPS    $0x11, 192(R13), Z8, K1
 	VMOVAPS.Z Z0, K1, Z0
 
 store0_1:
@@ -19252,6 +19353,11 @@ store0_1:
 	VMOVUPS          Z3, 64(BX)
 	VMOVUPS          Z6, 128(BX)
 	VMOVUPS          Z0, 192(BX)
+	LEAQ             (DX)(DI*4), R13
+	PREFETCHT1       128(R13)
+	PREFETCHT1       128(R13)(DI*1)
+	PREFETCHT1       128(R13)(DI*2)
+	PREFETCHT1       128(R13)(R12*1)
 	ADDQ             DI, BX
 	VMOVAPS          128(SI), Z0
 	VMOVAPS          Z15, Z1
@@ -19268,10 +19374,10 @@ store0_1:
 	VFMADD231PS.BCST numberAVX51240000000<>+0(SB), Z23, Z4
 	VFMADD231PS.BCST numberAVX5123eb504f3<>+0(SB), Z1, Z0
 	VFMADD231PS.BCST numberAVX512403504f3<>+0(SB), Z2, Z0
-	MOVQ             48(AX), R12
-	TESTQ            R12, R12
+	MOVQ             48(AX), R13
+	TESTQ            R13, R13
 	JZ               biased0_2
-	VMOVUPS          (R12), Z1
+	VMOVUPS          (R13), Z1
 	VADDPS           Z1, Z11, Z11
 	VADDPS           Z1, Z3, Z3
 	VADDPS           Z1, Z4, Z4
@@ -19279,17 +19385,17 @@ store0_1:
 
 biased0_2:
 	VPXORD Z9, Z9, Z9
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_2
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_2
-	VADDPS (R12), Z11, Z11
-	VADDPS 64(R12), Z3, Z3
-	VADDPS 128(R12), Z4, Z4
-	VADDPS 192(R12), Z0, Z0
+	VADDPS (R13), Z11, Z11
+	VADDPS 64(R13), Z3, Z3
+	VADDPS 128(R13), Z4, Z4
+	VADDPS 192(R13), Z0, Z0
 
 added0_2:
 	CMPQ   152(AX), $0x00
@@ -19301,13 +19407,13 @@ added0_2:
 	JMP    store0_2
 
 mask0_2:
-	VCMPPS    $0x11, (R12), Z9, K1
+	VCMPPS    $0x11, (R13), Z9, K1
 	VMOVAPS.Z Z11, K1, Z11
-	VCMPPS    $0x11, 64(R12), Z9, K1
+	VCMPPS    $0x11, 64(R13), Z9, K1
 	VMOVAPS.Z Z3, K1, Z3
-	VCMPPS    $0x11, 128(R12), Z9, K1
+	VCMPPS    $0x11, 128(R13), Z9, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, 192(R12), Z9, K1
+	VCMPPS    $0x11, 192(R13), Z9, K1
 	VMOVAPS.Z Z0, K1, Z0
 
 store0_2:
@@ -19315,6 +19421,11 @@ store0_2:
 	VMOVUPS          Z3, 64(BX)
 	VMOVUPS          Z4, 128(BX)
 	VMOVUPS          Z0, 192(BX)
+	LEAQ             (DX)(DI*4), R13
+	PREFETCHT1       192(R13)
+	PREFETCHT1       192(R13)(DI*1)
+	PREFETCHT1       192(R13)(DI*2)
+	PREFETCHT1       192(R13)(R12*1)
 	ADDQ             DI, BX
 	VMOVAPS          192(SI), Z0
 	VMOVAPS          Z13, Z1
@@ -19331,10 +19442,10 @@ store0_2:
 	VFMADD231PS.BCST numberAVX51240000000<>+0(SB), Z21, Z4
 	VFMADD231PS.BCST numberAVX5123eb504f3<>+0(SB), Z1, Z0
 	VFMADD231PS.BCST numberAVX512403504f3<>+0(SB), Z2, Z0
-	MOVQ             48(AX), R12
-	TESTQ            R12, R12
+	MOVQ             48(AX), R13
+	TESTQ            R13, R13
 	JZ               biased0_3
-	VMOVUPS          (R12), Z1
+	VMOVUPS          (R13), Z1
 	VADDPS           Z1, Z5, Z5
 	VADDPS           Z1, Z3, Z3
 	VADDPS           Z1, Z4, Z4
@@ -19342,17 +19453,17 @@ store0_2:
 
 biased0_3:
 	VPXORD Z10, Z10, Z10
-	MOVQ   72(AX), R12
-	TESTQ  R12, R12
+	MOVQ   72(AX), R13
+	TESTQ  R13, R13
 	JZ     added0_3
-	SUBQ   (AX), R12
-	ADDQ   BX, R12
+	SUBQ   (AX), R13
+	ADDQ   BX, R13
 	CMPQ   152(AX), $0x02
 	JE     mask0_3
-	VADDPS (R12), Z5, Z5
-	VADDPS 64(R12), Z3, Z3
-	VADDPS 128(R12), Z4, Z4
-	VADDPS 192(R12), Z0, Z0
+	VADDPS (R13), Z5, Z5
+	VADDPS 64(R13), Z3, Z3
+	VADDPS 128(R13), Z4, Z4
+	VADDPS 192(R13), Z0, Z0
 
 added0_3:
 	CMPQ   152(AX), $0x00
@@ -19364,13 +19475,13 @@ added0_3:
 	JMP    store0_3
 
 mask0_3:
-	VCMPPS    $0x11, (R12), Z10, K1
+	VCMPPS    $0x11, (R13), Z10, K1
 	VMOVAPS.Z Z5, K1, Z5
-	VCMPPS    $0x11, 64(R12), Z10, K1
+	VCMPPS    $0x11, 64(R13), Z10, K1
 	VMOVAPS.Z Z3, K1, Z3
-	VCMPPS    $0x11, 128(R12), Z10, K1
+	VCMPPS    $0x11, 128(R13), Z10, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, 192(R12), Z10, K1
+	VCMPPS    $0x11, 192(R13), Z10, K1
 	VMOVAPS.Z Z0, K1, Z0
 
 store0_3:
@@ -19407,6 +19518,7 @@ TEXT ·winogradTapsAVX512(SB), NOSPLIT, $0-8
 	ADDQ R8, R8
 	LEAQ (R8)(R8*2), R9
 	LEAQ (R8)(R8*4), R10
+	LEAQ (SI)(SI*2), BX
 
 tile:
 	MOVQ              CX, BX

@@ -295,7 +295,16 @@ func (g *gen) winogradTo(name string, l line, pixelsApart int, doc ...string) {
 			m.Disp = j*block*4 + bytes
 			return m
 		}
-		column := func(int) {}
+		column := func(j int) {}
+		if !taps && bytes == 0 {
+			below := g.GP64()
+			if l.in == 6 {
+				g.LEAQ(Mem{Base: x, Index: r3, Scale: 2}, below)
+			} else {
+				g.LEAQ(Mem{Base: x, Index: r, Scale: 4}, below)
+			}
+			column = func(j int) { g.askFor(below, r, r3, j) }
+		}
 		if taps { // column j has the taps j, j+3 and j+6
 			load = func(i, j int) Mem {
 				m := multiple(from, r, r3, r5, 3*(i%2))
@@ -329,6 +338,19 @@ func (g *gen) winogradTo(name string, l line, pixelsApart int, doc ...string) {
 	}, g.next(a, v), func() { g.ADDQ(U32(pixelsApart*4), x) })
 }
 
+// askFor prefetches what column j of a tile has in the four rows below it, of which the next row of tiles consists: rows of
+// a map are too short for the processor to see a stream in them.
+func (g *gen) askFor(below, r, r3 reg.Register, j int) {
+	if j >= 4 {
+		return
+	}
+	for i := range 4 {
+		m := multiple(below, r, r3, nil, i)
+		m.Disp = j * block * 4
+		g.PREFETCHT1(m)
+	}
+}
+
 // winogradFrom emits a transform from the 36 positions to 4x4 pixels with the epilogue of a convolution, or to 3x3 taps.
 func (g *gen) winogradFrom(name string, l line, doc ...string) {
 	g.text(name, "func(a *winogradTile)", append(doc, "", "It counts n down.")...)
@@ -347,6 +369,8 @@ func (g *gen) winogradFrom(name string, l line, doc ...string) {
 	g.LEAQ(Mem{Base: six, Index: six, Scale: 2}, six3)
 	g.LEAQ(Mem{Base: six, Index: six, Scale: 4}, six5)
 	taps := l.out == 3
+	three := g.GP64()
+	g.LEAQ(Mem{Base: row, Index: row, Scale: 2}, three)
 	g.halves(a, func(bytes int) {
 		var out []reg.VecVirtual
 		g.tile(l, spill,
@@ -364,6 +388,11 @@ func (g *gen) winogradFrom(name string, l line, doc ...string) {
 			},
 			func(i int) {
 				out = nil
+				if !taps && bytes == 0 {
+					next := g.GP64()
+					g.LEAQ(Mem{Base: y, Index: row, Scale: 4}, next)
+					g.askFor(next, row, three, i)
+				}
 				if i == 0 {
 					g.MOVQ(y, to)
 				} else if !taps {
