@@ -27,6 +27,7 @@ const CheckpointFile = "checkpoint.safetensors"
 // weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a gradient gathered so far.
 type Checkpoint struct {
 	Recipe  Recipe  `json:"recipe"`
+	Samples int     `json:"samples"` // in the data to train on
 	Epoch   int     `json:"epoch"`   // in progress, from 1
 	Step    int     `json:"step"`    // batches of it that are done
 	Steps   int64   `json:"steps"`   // batches that are done in all
@@ -48,7 +49,7 @@ type Checkpoint struct {
 
 // capture copies the run's state.
 func (r *run) capture() (*Checkpoint, error) {
-	c := &Checkpoint{Recipe: r.recipe, Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,
+	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,
 		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), History: slices.Clone(r.result.History),
 		Best: r.result.Best, Plateau: r.plateau, model: withOwnInitializers(r.model), slots: map[string][]*onnxio.Tensor{},
 		sums: map[string]*onnxio.Tensor{}}
@@ -94,6 +95,9 @@ func (r *run) slot(i, k int) (*onnxio.Tensor, error) {
 
 // restore puts the run where c was taken.
 func (r *run) restore(c *Checkpoint) error {
+	if n := r.splits.Train.Len(); c.Samples != n || c.Step > r.batches {
+		return fmt.Errorf("the checkpoint was made with %d images to train on, and data set %s has %d", c.Samples, r.splits.Name, n)
+	}
 	if err := r.trainer.Import(c.model); err != nil {
 		return err
 	}

@@ -77,6 +77,9 @@ func once(d *json.Decoder, at string) error {
 				return err
 			}
 			where += "." + key.(string)
+			if where != strings.ToLower(where) { // encoding/json would take LR for lr
+				return fmt.Errorf("unknown field %q", where[1:])
+			}
 			if seen[where] {
 				return fmt.Errorf("field %q stands twice", where[1:])
 			}

@@ -38,6 +38,7 @@ func TestRecipeFields(t *testing.T) {
 // Mistakes in a recipe are errors that name them.
 func TestRecipeMistakes(t *testing.T) {
 	for text, says := range map[string]string{
+		`{"LR": 0.1}`:                               `"LR"`,
 		`{"learning_rate": 0.1}`:                    "learning_rate",
 		`{"schedule": {"knd": "step"}}`:             "knd",
 		`{"groups": [{"parms": "bias"}]}`:           "parms",

@@ -154,6 +154,9 @@ func TestResumeAfterTheEndAndRefusals(t *testing.T) {
 			t.Errorf("another %s: %v", field, err)
 		}
 	}
+	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, small(t, 100, 50), "", Observer{}); err == nil || !strings.Contains(err.Error(), "200 images") {
+		t.Errorf("other data: %v", err)
+	}
 	res, err := Recipe{Config: cfg}.Resume(t.Context(), c, small(t, 200, 50), "", Observer{})
 	if err != nil {
 		t.Fatal(err)
