@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -108,7 +109,7 @@ func charts(epochs []Epoch, planned int) ([]chart, error) {
 	return out, nil
 }
 
-// names are those of all figures, sorted.
+// names are those of all figures.
 func names(epochs []Epoch) []string {
 	all := map[string]bool{}
 	for _, e := range epochs {
@@ -116,7 +117,13 @@ func names(epochs []Epoch) []string {
 			all[name] = true
 		}
 	}
-	return slices.Sorted(maps.Keys(all))
+	return slices.SortedFunc(maps.Keys(all), func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
+}
+
+// rank puts the figures that are looked for first, and those that are not about learning last.
+func rank(name string) int {
+	panel, _ := panelOf(name)
+	return cmp.Or(map[string]int{"loss": 1, "accuracy": 2, "lr": 4, "seconds": 5, "images_per_s": 6}[panel], 3)
 }
 
 // axis maps values to positions.

@@ -62,7 +62,7 @@ func CreateEvents(dir string, from int) (*Events, error) {
 }
 
 func createEvents(dir string, from int, now func() time.Time) (*Events, error) {
-	name := fmt.Sprintf("events.out.tfevents.%010d.cnnkit.%d.%d", now().Unix(), os.Getpid(), files.Add(1)-1)
+	name := fmt.Sprintf("events.out.tfevents.%010d.cnnkit.%d.%03d", now().Unix(), os.Getpid(), files.Add(1)-1)
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
