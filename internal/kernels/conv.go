@@ -123,10 +123,14 @@ func newTrim(runs, k, rows, dilation int) trim {
 	return trim{rows, runs / rows, k / rows * Block, dilation}
 }
 
-// inside keeps the rows that lie in [0, high) when the first lies at top. At least one is kept.
-func (t trim) inside(runs []run, w []float32, top, high int) ([]run, []float32) {
-	if t.rows < 2 || top >= 0 && top+(t.rows-1)*t.dilation < high {
-		return runs, w
+// inside keeps the rows that lie in [0, high) when the first lies at top, one at least. The same rows are to be kept for
+// the many windows from there on, of at most most, each step rows below the last.
+func (t trim) inside(runs []run, w []float32, top, step, most, high int) (in []run, weights []float32, many int) {
+	if t.rows < 2 {
+		return runs, w, most
+	}
+	if room := high - 1 - top - (t.rows-1)*t.dilation; top >= 0 && room >= 0 {
+		return runs, w, min(most, room/step+1)
 	}
 	lo, hi := 0, t.rows
 	for lo < hi-1 && top+lo*t.dilation < 0 {
@@ -135,7 +139,7 @@ func (t trim) inside(runs []run, w []float32, top, high int) ([]run, []float32) 
 	for hi > lo+1 && top+(hi-1)*t.dilation >= high {
 		hi--
 	}
-	return runs[lo*t.runs : hi*t.runs], w[lo*t.weights : hi*t.weights]
+	return runs[lo*t.runs : hi*t.runs], w[lo*t.weights : hi*t.weights], 1
 }
 
 // inner reports whether the output blocks of a stretch of rows come one after the other, so that the rows are read from
@@ -206,15 +210,15 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 		}
 		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
 		weights := a.w
-		for h := first; h < last; h++ {
-			to := c.Y.at(n, ob, h, 0)
+		for h, many := first, 0; h < last; h += many {
+			to, top := c.Y.at(n, ob, h, 0), h*c.StrideH-c.PadTop
 			a.y = y[to:]
-			a.x = x[c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft):]
-			a.runs, a.w = c.trim.inside(c.runs, weights, h*c.StrideH-c.PadTop, c.X.H)
+			a.x = x[c.X.at(n, 0, top, -c.PadLeft):]
+			a.runs, a.w, many = c.trim.inside(c.runs, weights, top, c.StrideH, last-h, c.X.H)
 			if beside != nil {
 				a.res = beside[to:]
 			}
-			rowOfTiles(c.Y.W, &a)
+			rowsOfTiles(many, c.Y.W, c.StrideH*c.X.row(), c.Y.row(), &a)
 		}
 		if e.Moments != nil {
 			var m moments

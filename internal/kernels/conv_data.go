@@ -120,27 +120,27 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 	inside := inner(c.DY, c.FlipSize())
 	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act()}
 	beside := e.beside()
-	for u := lo; u < hi; u++ {
+	for u, stride := lo, 0; u < hi; u += stride {
 		n, cb, s := unit(u, l.Blocks(), c.dataRows(), inside)
+		if stride = 1; !inside { // rows follow one another
+			stride = min(hi-u, c.dataRows()-s)
+		}
 		if e.Bias != nil {
 			a.bias = e.Bias[cb*Block:][:Block]
 		}
-		first, last := s*c.StrideH, min(l.H, (s+1)*c.StrideH)
+		first, last := s*c.StrideH, min(l.H, (s+stride)*c.StrideH)
 		for i := range c.back {
 			p := &c.back[i]
-			h := first + p.h
-			if h >= last {
-				continue
-			}
 			weights := flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
-			a.runs, a.w = p.trim.inside(p.runs, weights, s+p.top, c.DY.H)
-			to := l.at(n, cb, h, p.w)
-			a.y = dx[to:]
-			if beside != nil {
-				a.res = beside[to:]
+			for h, many := first+p.h, 0; h < last; h += many * c.StrideH {
+				row, to := h/c.StrideH, l.at(n, cb, h, p.w)
+				a.runs, a.w, many = p.trim.inside(p.runs, weights, row+p.top, 1, (last-h+c.StrideH-1)/c.StrideH, c.DY.H)
+				a.y, a.x = dx[to:], dy[n*c.DY.image()+row*c.DY.row():]
+				if beside != nil {
+					a.res = beside[to:]
+				}
+				rowsOfTiles(many, (l.W-p.w+c.StrideW-1)/c.StrideW, c.DY.row(), c.StrideH*l.row(), &a)
 			}
-			a.x = dy[n*c.DY.image()+s*c.DY.row():]
-			rowOfTiles((l.W-p.w+c.StrideW-1)/c.StrideW, &a)
 		}
 		l.clearHalo(dx, n, cb, first, last)
 	}

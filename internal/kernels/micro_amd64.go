@@ -4,54 +4,60 @@
 
 package kernels
 
-// convTile1AVX2 computes, for every pixel i of n*1 and every lane o of 16,
+// convTile1AVX2 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile1AVX2(a *tile)
 
-// convTile2AVX2 computes, for every pixel i of n*2 and every lane o of 16,
+// convTile2AVX2 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile2AVX2(a *tile)
 
-// convTile3AVX2 computes, for every pixel i of n*3 and every lane o of 16,
+// convTile3AVX2 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile3AVX2(a *tile)
 
-// convTile4AVX2 computes, for every pixel i of n*4 and every lane o of 16,
+// convTile4AVX2 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile4AVX2(a *tile)
 
-// convTile5AVX2 computes, for every pixel i of n*5 and every lane o of 16,
+// convTile5AVX2 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile5AVX2(a *tile)
 
-// convTile6AVX2 computes, for every pixel i of n*6 and every lane o of 16,
+// convTile6AVX2 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
@@ -248,252 +254,280 @@ func maxWindowsAVX2(a *windows)
 //go:noescape
 func maxWindowsBackwardAVX2(a *windows)
 
-// convTile1AVX512 computes, for every pixel i of n*1 and every lane o of 16,
+// convTile1AVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile1AVX512(a *tile)
 
-// convTile2AVX512 computes, for every pixel i of n*2 and every lane o of 16,
+// convTile2AVX512 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile2AVX512(a *tile)
 
-// convTile3AVX512 computes, for every pixel i of n*3 and every lane o of 16,
+// convTile3AVX512 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile3AVX512(a *tile)
 
-// convTile4AVX512 computes, for every pixel i of n*4 and every lane o of 16,
+// convTile4AVX512 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile4AVX512(a *tile)
 
-// convTile5AVX512 computes, for every pixel i of n*5 and every lane o of 16,
+// convTile5AVX512 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile5AVX512(a *tile)
 
-// convTile6AVX512 computes, for every pixel i of n*6 and every lane o of 16,
+// convTile6AVX512 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile6AVX512(a *tile)
 
-// convTile7AVX512 computes, for every pixel i of n*7 and every lane o of 16,
+// convTile7AVX512 computes, for every pixel i < 7 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile7AVX512(a *tile)
 
-// convTile8AVX512 computes, for every pixel i of n*8 and every lane o of 16,
+// convTile8AVX512 computes, for every pixel i < 8 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile8AVX512(a *tile)
 
-// convTile9AVX512 computes, for every pixel i of n*9 and every lane o of 16,
+// convTile9AVX512 computes, for every pixel i < 9 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile9AVX512(a *tile)
 
-// convTile10AVX512 computes, for every pixel i of n*10 and every lane o of 16,
+// convTile10AVX512 computes, for every pixel i < 10 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile10AVX512(a *tile)
 
-// convTile11AVX512 computes, for every pixel i of n*11 and every lane o of 16,
+// convTile11AVX512 computes, for every pixel i < 11 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile11AVX512(a *tile)
 
-// convTile12AVX512 computes, for every pixel i of n*12 and every lane o of 16,
+// convTile12AVX512 computes, for every pixel i < 12 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile12AVX512(a *tile)
 
-// convTile13AVX512 computes, for every pixel i of n*13 and every lane o of 16,
+// convTile13AVX512 computes, for every pixel i < 13 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile13AVX512(a *tile)
 
-// convTile14AVX512 computes, for every pixel i of n*14 and every lane o of 16,
+// convTile14AVX512 computes, for every pixel i < 14 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile14AVX512(a *tile)
 
-// convTile15AVX512 computes, for every pixel i of n*15 and every lane o of 16,
+// convTile15AVX512 computes, for every pixel i < 15 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile15AVX512(a *tile)
 
-// convTile16AVX512 computes, for every pixel i of n*16 and every lane o of 16,
+// convTile16AVX512 computes, for every pixel i < 16 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile16AVX512(a *tile)
 
-// convTile17AVX512 computes, for every pixel i of n*17 and every lane o of 16,
+// convTile17AVX512 computes, for every pixel i < 17 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile17AVX512(a *tile)
 
-// convTile18AVX512 computes, for every pixel i of n*18 and every lane o of 16,
+// convTile18AVX512 computes, for every pixel i < 18 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile18AVX512(a *tile)
 
-// convTile19AVX512 computes, for every pixel i of n*19 and every lane o of 16,
+// convTile19AVX512 computes, for every pixel i < 19 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile19AVX512(a *tile)
 
-// convTile20AVX512 computes, for every pixel i of n*20 and every lane o of 16,
+// convTile20AVX512 computes, for every pixel i < 20 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile20AVX512(a *tile)
 
-// convTile21AVX512 computes, for every pixel i of n*21 and every lane o of 16,
+// convTile21AVX512 computes, for every pixel i < 21 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile21AVX512(a *tile)
 
-// convTile22AVX512 computes, for every pixel i of n*22 and every lane o of 16,
+// convTile22AVX512 computes, for every pixel i < 22 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile22AVX512(a *tile)
 
-// convTile23AVX512 computes, for every pixel i of n*23 and every lane o of 16,
+// convTile23AVX512 computes, for every pixel i < 23 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile23AVX512(a *tile)
 
-// convTile24AVX512 computes, for every pixel i of n*24 and every lane o of 16,
+// convTile24AVX512 computes, for every pixel i < 24 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile24AVX512(a *tile)
 
-// convTile25AVX512 computes, for every pixel i of n*25 and every lane o of 16,
+// convTile25AVX512 computes, for every pixel i < 25 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile25AVX512(a *tile)
 
-// convTile26AVX512 computes, for every pixel i of n*26 and every lane o of 16,
+// convTile26AVX512 computes, for every pixel i < 26 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile26AVX512(a *tile)
 
-// convTile27AVX512 computes, for every pixel i of n*27 and every lane o of 16,
+// convTile27AVX512 computes, for every pixel i < 27 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile27AVX512(a *tile)
 
-// convTile28AVX512 computes, for every pixel i of n*28 and every lane o of 16,
+// convTile28AVX512 computes, for every pixel i < 28 of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
@@ -839,108 +873,120 @@ func maxWindowsAVX512(a *windows)
 //go:noescape
 func maxWindowsBackwardAVX512(a *windows)
 
-// convTile1NarrowAVX2 computes, for every pixel i of n*1 and every lane o of 8,
+// convTile1NarrowAVX2 computes, for every pixel i < 1 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile1NarrowAVX2(a *tile)
 
-// convTile2NarrowAVX2 computes, for every pixel i of n*2 and every lane o of 8,
+// convTile2NarrowAVX2 computes, for every pixel i < 2 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile2NarrowAVX2(a *tile)
 
-// convTile3NarrowAVX2 computes, for every pixel i of n*3 and every lane o of 8,
+// convTile3NarrowAVX2 computes, for every pixel i < 3 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile3NarrowAVX2(a *tile)
 
-// convTile4NarrowAVX2 computes, for every pixel i of n*4 and every lane o of 8,
+// convTile4NarrowAVX2 computes, for every pixel i < 4 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile4NarrowAVX2(a *tile)
 
-// convTile5NarrowAVX2 computes, for every pixel i of n*5 and every lane o of 8,
+// convTile5NarrowAVX2 computes, for every pixel i < 5 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile5NarrowAVX2(a *tile)
 
-// convTile6NarrowAVX2 computes, for every pixel i of n*6 and every lane o of 8,
+// convTile6NarrowAVX2 computes, for every pixel i < 6 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile6NarrowAVX2(a *tile)
 
-// convTile7NarrowAVX2 computes, for every pixel i of n*7 and every lane o of 8,
+// convTile7NarrowAVX2 computes, for every pixel i < 7 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile7NarrowAVX2(a *tile)
 
-// convTile8NarrowAVX2 computes, for every pixel i of n*8 and every lane o of 8,
+// convTile8NarrowAVX2 computes, for every pixel i < 8 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile8NarrowAVX2(a *tile)
 
-// convTile9NarrowAVX2 computes, for every pixel i of n*9 and every lane o of 8,
+// convTile9NarrowAVX2 computes, for every pixel i < 9 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile9NarrowAVX2(a *tile)
 
-// convTile10NarrowAVX2 computes, for every pixel i of n*10 and every lane o of 8,
+// convTile10NarrowAVX2 computes, for every pixel i < 10 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile10NarrowAVX2(a *tile)
 
-// convTile11NarrowAVX2 computes, for every pixel i of n*11 and every lane o of 8,
+// convTile11NarrowAVX2 computes, for every pixel i < 11 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile11NarrowAVX2(a *tile)
 
-// convTile12NarrowAVX2 computes, for every pixel i of n*12 and every lane o of 8,
+// convTile12NarrowAVX2 computes, for every pixel i < 12 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
@@ -1042,252 +1088,280 @@ func maxPairsNarrowAVX2(y *float32, a *float32, b *float32, n int)
 //go:noescape
 func maxPairsBackwardNarrowAVX2(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
 
-// convTile1NarrowAVX512 computes, for every pixel i of n*1 and every lane o of 8,
+// convTile1NarrowAVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile1NarrowAVX512(a *tile)
 
-// convTile2NarrowAVX512 computes, for every pixel i of n*2 and every lane o of 8,
+// convTile2NarrowAVX512 computes, for every pixel i < 2 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile2NarrowAVX512(a *tile)
 
-// convTile3NarrowAVX512 computes, for every pixel i of n*3 and every lane o of 8,
+// convTile3NarrowAVX512 computes, for every pixel i < 3 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile3NarrowAVX512(a *tile)
 
-// convTile4NarrowAVX512 computes, for every pixel i of n*4 and every lane o of 8,
+// convTile4NarrowAVX512 computes, for every pixel i < 4 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile4NarrowAVX512(a *tile)
 
-// convTile5NarrowAVX512 computes, for every pixel i of n*5 and every lane o of 8,
+// convTile5NarrowAVX512 computes, for every pixel i < 5 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile5NarrowAVX512(a *tile)
 
-// convTile6NarrowAVX512 computes, for every pixel i of n*6 and every lane o of 8,
+// convTile6NarrowAVX512 computes, for every pixel i < 6 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile6NarrowAVX512(a *tile)
 
-// convTile7NarrowAVX512 computes, for every pixel i of n*7 and every lane o of 8,
+// convTile7NarrowAVX512 computes, for every pixel i < 7 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile7NarrowAVX512(a *tile)
 
-// convTile8NarrowAVX512 computes, for every pixel i of n*8 and every lane o of 8,
+// convTile8NarrowAVX512 computes, for every pixel i < 8 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile8NarrowAVX512(a *tile)
 
-// convTile9NarrowAVX512 computes, for every pixel i of n*9 and every lane o of 8,
+// convTile9NarrowAVX512 computes, for every pixel i < 9 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile9NarrowAVX512(a *tile)
 
-// convTile10NarrowAVX512 computes, for every pixel i of n*10 and every lane o of 8,
+// convTile10NarrowAVX512 computes, for every pixel i < 10 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile10NarrowAVX512(a *tile)
 
-// convTile11NarrowAVX512 computes, for every pixel i of n*11 and every lane o of 8,
+// convTile11NarrowAVX512 computes, for every pixel i < 11 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile11NarrowAVX512(a *tile)
 
-// convTile12NarrowAVX512 computes, for every pixel i of n*12 and every lane o of 8,
+// convTile12NarrowAVX512 computes, for every pixel i < 12 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile12NarrowAVX512(a *tile)
 
-// convTile13NarrowAVX512 computes, for every pixel i of n*13 and every lane o of 8,
+// convTile13NarrowAVX512 computes, for every pixel i < 13 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile13NarrowAVX512(a *tile)
 
-// convTile14NarrowAVX512 computes, for every pixel i of n*14 and every lane o of 8,
+// convTile14NarrowAVX512 computes, for every pixel i < 14 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile14NarrowAVX512(a *tile)
 
-// convTile15NarrowAVX512 computes, for every pixel i of n*15 and every lane o of 8,
+// convTile15NarrowAVX512 computes, for every pixel i < 15 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile15NarrowAVX512(a *tile)
 
-// convTile16NarrowAVX512 computes, for every pixel i of n*16 and every lane o of 8,
+// convTile16NarrowAVX512 computes, for every pixel i < 16 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile16NarrowAVX512(a *tile)
 
-// convTile17NarrowAVX512 computes, for every pixel i of n*17 and every lane o of 8,
+// convTile17NarrowAVX512 computes, for every pixel i < 17 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile17NarrowAVX512(a *tile)
 
-// convTile18NarrowAVX512 computes, for every pixel i of n*18 and every lane o of 8,
+// convTile18NarrowAVX512 computes, for every pixel i < 18 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile18NarrowAVX512(a *tile)
 
-// convTile19NarrowAVX512 computes, for every pixel i of n*19 and every lane o of 8,
+// convTile19NarrowAVX512 computes, for every pixel i < 19 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile19NarrowAVX512(a *tile)
 
-// convTile20NarrowAVX512 computes, for every pixel i of n*20 and every lane o of 8,
+// convTile20NarrowAVX512 computes, for every pixel i < 20 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile20NarrowAVX512(a *tile)
 
-// convTile21NarrowAVX512 computes, for every pixel i of n*21 and every lane o of 8,
+// convTile21NarrowAVX512 computes, for every pixel i < 21 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile21NarrowAVX512(a *tile)
 
-// convTile22NarrowAVX512 computes, for every pixel i of n*22 and every lane o of 8,
+// convTile22NarrowAVX512 computes, for every pixel i < 22 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile22NarrowAVX512(a *tile)
 
-// convTile23NarrowAVX512 computes, for every pixel i of n*23 and every lane o of 8,
+// convTile23NarrowAVX512 computes, for every pixel i < 23 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile23NarrowAVX512(a *tile)
 
-// convTile24NarrowAVX512 computes, for every pixel i of n*24 and every lane o of 8,
+// convTile24NarrowAVX512 computes, for every pixel i < 24 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile24NarrowAVX512(a *tile)
 
-// convTile25NarrowAVX512 computes, for every pixel i of n*25 and every lane o of 8,
+// convTile25NarrowAVX512 computes, for every pixel i < 25 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile25NarrowAVX512(a *tile)
 
-// convTile26NarrowAVX512 computes, for every pixel i of n*26 and every lane o of 8,
+// convTile26NarrowAVX512 computes, for every pixel i < 26 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile26NarrowAVX512(a *tile)
 
-// convTile27NarrowAVX512 computes, for every pixel i of n*27 and every lane o of 8,
+// convTile27NarrowAVX512 computes, for every pixel i < 27 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //
 //go:noescape
 func convTile27NarrowAVX512(a *tile)
 
-// convTile28NarrowAVX512 computes, for every pixel i of n*28 and every lane o of 8,
+// convTile28NarrowAVX512 computes, for every pixel i < 28 of n tiles t and every lane o of 8,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
 //

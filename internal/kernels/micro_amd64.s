@@ -11,14 +11,14 @@ TEXT ·convTile1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 144(AX), CX
 	SHLQ $0x02, CX
 	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	LEAQ (CX)(CX*4), CX
 
 tile:
-	MOVQ    72(AX), DX
-	TESTQ   DX, DX
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
 	JZ      zero
-	VMOVUPS (DX), Y0
-	VMOVUPS 32(DX), Y1
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
 	JMP     begin
 
 zero:
@@ -26,79 +26,78 @@ zero:
 	VXORPS Y1, Y1, Y1
 
 begin:
-	MOVQ  48(AX), BX
-	MOVQ  120(AX), SI
-	MOVQ  128(AX), DI
-	TESTQ DI, DI
+	MOVQ  48(AX), DX
+	MOVQ  120(AX), BX
+	MOVQ  128(AX), SI
+	TESTQ SI, SI
 	JZ    finish
 
 run:
-	MOVQ (SI), DX
-	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
-	MOVQ 8(SI), R8
-	SUBQ $0x04, R8
+	MOVQ (BX), CX
+	SHLQ $0x02, CX
+	ADDQ 24(AX), CX
+	MOVQ 8(BX), DI
+	SUBQ $0x04, DI
 	JL   rest
 
 four:
-	VMOVUPS      (BX), Y2
-	VMOVUPS      32(BX), Y3
-	VBROADCASTSS (DX), Y4
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	VMOVUPS      64(BX), Y2
-	VMOVUPS      96(BX), Y3
-	VBROADCASTSS 4(DX), Y4
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      96(DX), Y3
+	VBROADCASTSS 4(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	VMOVUPS      128(BX), Y2
-	VMOVUPS      160(BX), Y3
-	VBROADCASTSS 8(DX), Y4
+	VMOVUPS      128(DX), Y2
+	VMOVUPS      160(DX), Y3
+	VBROADCASTSS 8(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	VMOVUPS      192(BX), Y2
-	VMOVUPS      224(BX), Y3
-	VBROADCASTSS 12(DX), Y4
+	VMOVUPS      192(DX), Y2
+	VMOVUPS      224(DX), Y3
+	VBROADCASTSS 12(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	ADDQ         $0x00000010, DX
-	ADDQ         $0x00000100, BX
-	SUBQ         $0x04, R8
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x04, DI
 	JGE          four
 
 rest:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 	JZ   next
 
 one:
-	VMOVUPS      (BX), Y2
-	VMOVUPS      32(BX), Y3
-	VBROADCASTSS (DX), Y4
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	ADDQ         $0x00000004, DX
-	ADDQ         $0x00000040, BX
-	DECQ         R8
+	ADDQ         $0x00000004, CX
+	ADDQ         $0x00000040, DX
+	DECQ         DI
 	JNZ          one
 
 next:
-	ADDQ $0x10, SI
-	DECQ DI
+	ADDQ $0x10, BX
+	DECQ SI
 	JNZ  run
 
 finish:
-	MOVQ   152(AX), DX
-	SHLQ   $0x02, DX
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
 	VXORPS Y2, Y2, Y2
-	MOVQ   96(AX), BX
+	MOVQ   96(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
-	TESTQ  BX, BX
+	TESTQ  DX, DX
 	JZ     clip
-	VADDPS (BX), Y0, Y0
-	VADDPS 32(BX), Y1, Y1
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	VADDPS (DX), Y0, Y0
+	VADDPS 32(DX), Y1, Y1
+	ADDQ   CX, DX
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -108,24 +107,35 @@ clip:
 	JMP    store
 
 mask:
-	VCMPPS $0x11, (BX), Y2, Y3
+	VCMPPS $0x11, (DX), Y2, Y3
 	VANDPS Y3, Y0, Y0
-	VCMPPS $0x11, 32(BX), Y2, Y2
+	VCMPPS $0x11, 32(DX), Y2, Y2
 	VANDPS Y2, Y1, Y1
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), BX
-	VMOVUPS Y0, (BX)
-	VMOVUPS Y1, 32(BX)
-	ADDQ    DX, BX
-	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000001, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    (AX), DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -245,7 +255,6 @@ finish:
 	VADDPS (BX), Y2, Y2
 	VADDPS 32(BX), Y3, Y3
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -267,7 +276,6 @@ mask:
 	VCMPPS $0x11, 32(BX), Y4, Y4
 	VANDPS Y4, Y3, Y3
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -277,12 +285,24 @@ store:
 	VMOVUPS Y2, (BX)
 	VMOVUPS Y3, 32(BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000002, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -424,7 +444,6 @@ finish:
 	VADDPS (BX), Y4, Y4
 	VADDPS 32(BX), Y5, Y5
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -453,7 +472,6 @@ mask:
 	VCMPPS $0x11, 32(BX), Y6, Y6
 	VANDPS Y6, Y5, Y5
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -466,12 +484,24 @@ store:
 	VMOVUPS Y4, (BX)
 	VMOVUPS Y5, 32(BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000003, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -635,7 +665,6 @@ finish:
 	VADDPS (SI), Y6, Y6
 	VADDPS 32(SI), Y7, Y7
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -671,7 +700,6 @@ mask:
 	VCMPPS $0x11, 32(SI), Y8, Y8
 	VANDPS Y8, Y7, Y7
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -687,12 +715,24 @@ store:
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, 32(SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000004, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -878,7 +918,6 @@ finish:
 	VADDPS (SI), Y8, Y8
 	VADDPS 32(SI), Y9, Y9
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -921,7 +960,6 @@ mask:
 	VCMPPS $0x11, 32(SI), Y10, Y10
 	VANDPS Y10, Y9, Y9
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -940,12 +978,24 @@ store:
 	VMOVUPS Y8, (SI)
 	VMOVUPS Y9, 32(SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000005, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -1153,7 +1203,6 @@ finish:
 	VADDPS (DI), Y10, Y10
 	VADDPS 32(DI), Y11, Y11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -1203,7 +1252,6 @@ mask:
 	VCMPPS $0x11, 32(DI), Y12, Y12
 	VANDPS Y12, Y11, Y11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -1225,12 +1273,24 @@ store:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000006, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -5711,76 +5771,75 @@ TEXT ·convTile1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 144(AX), CX
 	SHLQ $0x02, CX
 	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	LEAQ (CX)(CX*4), CX
 
 tile:
-	MOVQ    72(AX), DX
-	TESTQ   DX, DX
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
 	JZ      zero
-	VMOVUPS (DX), Z0
+	VMOVUPS (CX), Z0
 	JMP     begin
 
 zero:
 	VPXORD Z0, Z0, Z0
 
 begin:
-	MOVQ  48(AX), BX
-	MOVQ  120(AX), SI
-	MOVQ  128(AX), DI
-	TESTQ DI, DI
+	MOVQ  48(AX), DX
+	MOVQ  120(AX), BX
+	MOVQ  128(AX), SI
+	TESTQ SI, SI
 	JZ    finish
 
 run:
-	MOVQ (SI), DX
-	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
-	MOVQ 8(SI), R8
-	SUBQ $0x04, R8
+	MOVQ (BX), CX
+	SHLQ $0x02, CX
+	ADDQ 24(AX), CX
+	MOVQ 8(BX), DI
+	SUBQ $0x04, DI
 	JL   rest
 
 four:
-	VMOVUPS          (BX), Z1
-	VFMADD231PS.BCST (DX), Z1, Z0
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 4(DX), Z1, Z0
-	VMOVUPS          128(BX), Z1
-	VFMADD231PS.BCST 8(DX), Z1, Z0
-	VMOVUPS          192(BX), Z1
-	VFMADD231PS.BCST 12(DX), Z1, Z0
-	ADDQ             $0x00000010, DX
-	ADDQ             $0x00000100, BX
-	SUBQ             $0x04, R8
+	VMOVUPS          (DX), Z1
+	VFMADD231PS.BCST (CX), Z1, Z0
+	VMOVUPS          64(DX), Z1
+	VFMADD231PS.BCST 4(CX), Z1, Z0
+	VMOVUPS          128(DX), Z1
+	VFMADD231PS.BCST 8(CX), Z1, Z0
+	VMOVUPS          192(DX), Z1
+	VFMADD231PS.BCST 12(CX), Z1, Z0
+	ADDQ             $0x00000010, CX
+	ADDQ             $0x00000100, DX
+	SUBQ             $0x04, DI
 	JGE              four
 
 rest:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 	JZ   next
 
 one:
-	VMOVUPS          (BX), Z1
-	VFMADD231PS.BCST (DX), Z1, Z0
-	ADDQ             $0x00000004, DX
-	ADDQ             $0x00000040, BX
-	DECQ             R8
+	VMOVUPS          (DX), Z1
+	VFMADD231PS.BCST (CX), Z1, Z0
+	ADDQ             $0x00000004, CX
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              one
 
 next:
-	ADDQ $0x10, SI
-	DECQ DI
+	ADDQ $0x10, BX
+	DECQ SI
 	JNZ  run
 
 finish:
-	MOVQ   152(AX), DX
-	SHLQ   $0x02, DX
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
 	VPXORD Z2, Z2, Z2
-	MOVQ   96(AX), BX
+	MOVQ   96(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
-	TESTQ  BX, BX
+	TESTQ  DX, DX
 	JZ     clip
-	VADDPS (BX), Z0, Z0
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -5789,21 +5848,32 @@ clip:
 	JMP    store
 
 mask:
-	VCMPPS    $0x11, (BX), Z2, K1
+	VCMPPS    $0x11, (DX), Z2, K1
 	VMOVAPS.Z Z0, K1, Z0
-	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
+	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), BX
-	VMOVUPS Z0, (BX)
-	ADDQ    DX, BX
-	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000001, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    (AX), DX
+	VMOVUPS Z0, (DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -5892,7 +5962,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Z1, Z1
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -5908,7 +5977,6 @@ mask:
 	VCMPPS    $0x11, (BX), Z3, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -5916,12 +5984,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000002, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6019,7 +6099,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Z2, Z2
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6039,7 +6118,6 @@ mask:
 	VCMPPS    $0x11, (BX), Z4, K1
 	VMOVAPS.Z Z2, K1, Z2
 	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -6049,12 +6127,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Z2, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000003, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6161,7 +6251,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Z3, Z3
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6185,7 +6274,6 @@ mask:
 	VCMPPS    $0x11, (SI), Z5, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      BX, SI
-	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -6197,12 +6285,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000004, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6318,7 +6418,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Z4, Z4
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6346,7 +6445,6 @@ mask:
 	VCMPPS    $0x11, (SI), Z6, K1
 	VMOVAPS.Z Z4, K1, Z4
 	ADDQ      BX, SI
-	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -6360,12 +6458,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000005, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6490,7 +6600,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z5, Z5
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6522,7 +6631,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z7, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6538,12 +6646,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z5, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000006, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6677,7 +6797,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6713,7 +6832,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z8, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6731,12 +6849,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000007, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -6883,7 +7013,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -6923,7 +7052,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -6943,12 +7071,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000008, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -7104,7 +7244,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -7148,7 +7287,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z8, K1, Z8
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7170,12 +7308,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000009, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -7340,7 +7490,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z9, Z9
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -7388,7 +7537,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7412,12 +7560,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z9, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000a, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -7591,7 +7751,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -7643,7 +7802,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z10, K1, Z10
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7669,12 +7827,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000b, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -7857,7 +8027,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z11, Z11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -7913,7 +8082,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -7941,12 +8109,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z11, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000c, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -8138,7 +8318,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -8198,7 +8377,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z12, K1, Z12
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8228,12 +8406,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000d, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -8434,7 +8624,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -8498,7 +8687,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8530,12 +8718,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000e, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -8749,7 +8949,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -8817,7 +9016,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -8851,12 +9049,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000f, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -9079,7 +9289,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -9151,7 +9360,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9187,12 +9395,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000010, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -9424,7 +9644,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -9500,7 +9719,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z16, K1, Z16
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9538,12 +9756,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000011, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -9784,7 +10014,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z17, Z17
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -9864,7 +10093,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -9904,12 +10132,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z17, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000012, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -10159,7 +10399,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -10243,7 +10482,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z18, K1, Z18
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -10285,12 +10523,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000013, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -10549,7 +10799,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z19, Z19
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -10637,7 +10886,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -10681,12 +10929,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z19, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000014, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -10954,7 +11214,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -11046,7 +11305,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11092,12 +11350,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000015, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -11378,7 +11648,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -11474,7 +11743,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11522,12 +11790,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000016, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -11817,7 +12097,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -11917,7 +12196,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z22, K1, Z22
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -11967,12 +12245,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000017, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -12271,7 +12561,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z23, Z23
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -12375,7 +12664,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z23, K1, Z23
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -12427,12 +12715,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z23, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000018, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -12740,7 +13040,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z24, Z24
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -12848,7 +13147,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z24, K1, Z24
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -12902,12 +13200,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z24, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000019, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -13224,7 +13534,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z25, Z25
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -13336,7 +13645,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z25, K1, Z25
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -13392,12 +13700,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z25, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001a, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -13723,7 +14043,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z26, Z26
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -13839,7 +14158,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z26, K1, Z26
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -13897,12 +14215,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z26, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001b, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -14237,7 +14567,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z27, Z27
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -14357,7 +14686,6 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z27, K1, Z27
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -14417,12 +14745,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z27, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001c, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -19803,81 +20143,80 @@ TEXT ·convTile1NarrowAVX2(SB), NOSPLIT, $0-8
 	MOVQ 144(AX), CX
 	SHLQ $0x02, CX
 	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	LEAQ (CX)(CX*4), CX
 
 tile:
-	MOVQ    72(AX), DX
-	TESTQ   DX, DX
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
 	JZ      zero
-	VMOVUPS (DX), Y0
+	VMOVUPS (CX), Y0
 	JMP     begin
 
 zero:
 	VXORPS Y0, Y0, Y0
 
 begin:
-	MOVQ  48(AX), BX
-	MOVQ  120(AX), SI
-	MOVQ  128(AX), DI
-	TESTQ DI, DI
+	MOVQ  48(AX), DX
+	MOVQ  120(AX), BX
+	MOVQ  128(AX), SI
+	TESTQ SI, SI
 	JZ    finish
 
 run:
-	MOVQ (SI), DX
-	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
-	MOVQ 8(SI), R8
-	SUBQ $0x04, R8
+	MOVQ (BX), CX
+	SHLQ $0x02, CX
+	ADDQ 24(AX), CX
+	MOVQ 8(BX), DI
+	SUBQ $0x04, DI
 	JL   rest
 
 four:
-	VMOVUPS      (BX), Y1
-	VBROADCASTSS (DX), Y2
+	VMOVUPS      (DX), Y1
+	VBROADCASTSS (CX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	VMOVUPS      64(BX), Y1
-	VBROADCASTSS 4(DX), Y2
+	VMOVUPS      64(DX), Y1
+	VBROADCASTSS 4(CX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	VMOVUPS      128(BX), Y1
-	VBROADCASTSS 8(DX), Y2
+	VMOVUPS      128(DX), Y1
+	VBROADCASTSS 8(CX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	VMOVUPS      192(BX), Y1
-	VBROADCASTSS 12(DX), Y2
+	VMOVUPS      192(DX), Y1
+	VBROADCASTSS 12(CX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	ADDQ         $0x00000010, DX
-	ADDQ         $0x00000100, BX
-	SUBQ         $0x04, R8
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x04, DI
 	JGE          four
 
 rest:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 	JZ   next
 
 one:
-	VMOVUPS      (BX), Y1
-	VBROADCASTSS (DX), Y2
+	VMOVUPS      (DX), Y1
+	VBROADCASTSS (CX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	ADDQ         $0x00000004, DX
-	ADDQ         $0x00000040, BX
-	DECQ         R8
+	ADDQ         $0x00000004, CX
+	ADDQ         $0x00000040, DX
+	DECQ         DI
 	JNZ          one
 
 next:
-	ADDQ $0x10, SI
-	DECQ DI
+	ADDQ $0x10, BX
+	DECQ SI
 	JNZ  run
 
 finish:
-	MOVQ   152(AX), DX
-	SHLQ   $0x02, DX
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
 	VXORPS Y1, Y1, Y1
-	MOVQ   96(AX), BX
+	MOVQ   96(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
-	TESTQ  BX, BX
+	TESTQ  DX, DX
 	JZ     clip
-	VADDPS (BX), Y0, Y0
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	VADDPS (DX), Y0, Y0
+	ADDQ   CX, DX
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -19886,21 +20225,32 @@ clip:
 	JMP    store
 
 mask:
-	VCMPPS $0x11, (BX), Y1, Y1
+	VCMPPS $0x11, (DX), Y1, Y1
 	VANDPS Y1, Y0, Y0
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), BX
-	VMOVUPS Y0, (BX)
-	ADDQ    DX, BX
-	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000001, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    (AX), DX
+	VMOVUPS Y0, (DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -19999,7 +20349,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Y1, Y1
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20015,7 +20364,6 @@ mask:
 	VCMPPS $0x11, (BX), Y2, Y2
 	VANDPS Y2, Y1, Y1
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -20023,12 +20371,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000002, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -20141,7 +20501,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Y2, Y2
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20161,7 +20520,6 @@ mask:
 	VCMPPS $0x11, (BX), Y3, Y3
 	VANDPS Y3, Y2, Y2
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -20171,12 +20529,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000003, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -20303,7 +20673,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Y3, Y3
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20327,7 +20696,6 @@ mask:
 	VCMPPS $0x11, (SI), Y4, Y4
 	VANDPS Y4, Y3, Y3
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -20339,12 +20707,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y3, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000004, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -20485,7 +20865,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Y4, Y4
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20513,7 +20892,6 @@ mask:
 	VCMPPS $0x11, (SI), Y5, Y5
 	VANDPS Y5, Y4, Y4
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -20527,12 +20905,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y4, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000005, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -20687,7 +21077,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y5, Y5
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20719,7 +21108,6 @@ mask:
 	VCMPPS $0x11, (DI), Y6, Y6
 	VANDPS Y6, Y5, Y5
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -20735,12 +21123,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y5, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000006, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -20909,7 +21309,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -20945,7 +21344,6 @@ mask:
 	VCMPPS $0x11, (DI), Y7, Y7
 	VANDPS Y7, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -20963,12 +21361,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000007, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -21155,7 +21565,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -21195,7 +21604,6 @@ mask:
 	VCMPPS $0x11, (DI), Y8, Y8
 	VANDPS Y8, Y7, Y7
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -21215,12 +21623,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000008, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -21421,7 +21841,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -21465,7 +21884,6 @@ mask:
 	VCMPPS $0x11, (DI), Y9, Y9
 	VANDPS Y9, Y8, Y8
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -21487,12 +21905,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000009, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -21707,7 +22137,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y9, Y9
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -21755,7 +22184,6 @@ mask:
 	VCMPPS $0x11, (DI), Y10, Y10
 	VANDPS Y10, Y9, Y9
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -21779,12 +22207,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y9, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000a, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -22013,7 +22453,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y10, Y10
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -22065,7 +22504,6 @@ mask:
 	VCMPPS $0x11, (DI), Y11, Y11
 	VANDPS Y11, Y10, Y10
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22091,12 +22529,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y10, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000b, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -22339,7 +22789,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y11, Y11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -22395,7 +22844,6 @@ mask:
 	VCMPPS $0x11, (DI), Y12, Y12
 	VANDPS Y12, Y11, Y11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -22423,12 +22871,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y11, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000c, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -23725,76 +24185,75 @@ TEXT ·convTile1NarrowAVX512(SB), NOSPLIT, $0-8
 	MOVQ 144(AX), CX
 	SHLQ $0x02, CX
 	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	LEAQ (CX)(CX*4), CX
 
 tile:
-	MOVQ    72(AX), DX
-	TESTQ   DX, DX
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
 	JZ      zero
-	VMOVUPS (DX), Y0
+	VMOVUPS (CX), Y0
 	JMP     begin
 
 zero:
 	VPXORD Y0, Y0, Y0
 
 begin:
-	MOVQ  48(AX), BX
-	MOVQ  120(AX), SI
-	MOVQ  128(AX), DI
-	TESTQ DI, DI
+	MOVQ  48(AX), DX
+	MOVQ  120(AX), BX
+	MOVQ  128(AX), SI
+	TESTQ SI, SI
 	JZ    finish
 
 run:
-	MOVQ (SI), DX
-	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
-	MOVQ 8(SI), R8
-	SUBQ $0x04, R8
+	MOVQ (BX), CX
+	SHLQ $0x02, CX
+	ADDQ 24(AX), CX
+	MOVQ 8(BX), DI
+	SUBQ $0x04, DI
 	JL   rest
 
 four:
-	VMOVUPS          (BX), Y1
-	VFMADD231PS.BCST (DX), Y1, Y0
-	VMOVUPS          64(BX), Y1
-	VFMADD231PS.BCST 4(DX), Y1, Y0
-	VMOVUPS          128(BX), Y1
-	VFMADD231PS.BCST 8(DX), Y1, Y0
-	VMOVUPS          192(BX), Y1
-	VFMADD231PS.BCST 12(DX), Y1, Y0
-	ADDQ             $0x00000010, DX
-	ADDQ             $0x00000100, BX
-	SUBQ             $0x04, R8
+	VMOVUPS          (DX), Y1
+	VFMADD231PS.BCST (CX), Y1, Y0
+	VMOVUPS          64(DX), Y1
+	VFMADD231PS.BCST 4(CX), Y1, Y0
+	VMOVUPS          128(DX), Y1
+	VFMADD231PS.BCST 8(CX), Y1, Y0
+	VMOVUPS          192(DX), Y1
+	VFMADD231PS.BCST 12(CX), Y1, Y0
+	ADDQ             $0x00000010, CX
+	ADDQ             $0x00000100, DX
+	SUBQ             $0x04, DI
 	JGE              four
 
 rest:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 	JZ   next
 
 one:
-	VMOVUPS          (BX), Y1
-	VFMADD231PS.BCST (DX), Y1, Y0
-	ADDQ             $0x00000004, DX
-	ADDQ             $0x00000040, BX
-	DECQ             R8
+	VMOVUPS          (DX), Y1
+	VFMADD231PS.BCST (CX), Y1, Y0
+	ADDQ             $0x00000004, CX
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              one
 
 next:
-	ADDQ $0x10, SI
-	DECQ DI
+	ADDQ $0x10, BX
+	DECQ SI
 	JNZ  run
 
 finish:
-	MOVQ   152(AX), DX
-	SHLQ   $0x02, DX
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
 	VPXORD Y2, Y2, Y2
-	MOVQ   96(AX), BX
+	MOVQ   96(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
-	TESTQ  BX, BX
+	TESTQ  DX, DX
 	JZ     clip
-	VADDPS (BX), Y0, Y0
-	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
+	VADDPS (DX), Y0, Y0
+	ADDQ   CX, DX
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -23803,21 +24262,32 @@ clip:
 	JMP    store
 
 mask:
-	VCMPPS    $0x11, (BX), Y2, K1
+	VCMPPS    $0x11, (DX), Y2, K1
 	VMOVAPS.Z Y0, K1, Y0
-	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
+	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), BX
-	VMOVUPS Y0, (BX)
-	ADDQ    DX, BX
-	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000001, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    (AX), DX
+	VMOVUPS Y0, (DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -23906,7 +24376,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Y1, Y1
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -23922,7 +24391,6 @@ mask:
 	VCMPPS    $0x11, (BX), Y3, K1
 	VMOVAPS.Z Y1, K1, Y1
 	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -23930,12 +24398,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000002, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24033,7 +24513,6 @@ finish:
 	ADDQ   DX, BX
 	VADDPS (BX), Y2, Y2
 	ADDQ   DX, BX
-	MOVQ   BX, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24053,7 +24532,6 @@ mask:
 	VCMPPS    $0x11, (BX), Y4, K1
 	VMOVAPS.Z Y2, K1, Y2
 	ADDQ      DX, BX
-	MOVQ      BX, 96(AX)
 
 store:
 	MOVQ    (AX), BX
@@ -24063,12 +24541,24 @@ store:
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
 	MOVQ    BX, (AX)
-	MOVQ    CX, BX
-	IMUL3Q  $0x00000003, BX, BX
-	ADDQ    BX, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24175,7 +24665,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Y3, Y3
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24199,7 +24688,6 @@ mask:
 	VCMPPS    $0x11, (SI), Y5, K1
 	VMOVAPS.Z Y3, K1, Y3
 	ADDQ      BX, SI
-	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -24211,12 +24699,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y3, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000004, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24332,7 +24832,6 @@ finish:
 	ADDQ   BX, SI
 	VADDPS (SI), Y4, Y4
 	ADDQ   BX, SI
-	MOVQ   SI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24360,7 +24859,6 @@ mask:
 	VCMPPS    $0x11, (SI), Y6, K1
 	VMOVAPS.Z Y4, K1, Y4
 	ADDQ      BX, SI
-	MOVQ      SI, 96(AX)
 
 store:
 	MOVQ    (AX), SI
@@ -24374,12 +24872,24 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y4, (SI)
 	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
 	MOVQ    SI, (AX)
-	MOVQ    CX, SI
-	IMUL3Q  $0x00000005, SI, SI
-	ADDQ    SI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24504,7 +25014,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y5, Y5
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24536,7 +25045,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y7, K1
 	VMOVAPS.Z Y5, K1, Y5
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24552,12 +25060,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y5, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000006, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24691,7 +25211,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24727,7 +25246,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y8, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24745,12 +25263,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000007, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -24897,7 +25427,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -24937,7 +25466,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y9, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -24957,12 +25485,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000008, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -25118,7 +25658,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -25162,7 +25701,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y10, K1
 	VMOVAPS.Z Y8, K1, Y8
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25184,12 +25722,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000009, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -25354,7 +25904,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y9, Y9
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -25402,7 +25951,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y11, K1
 	VMOVAPS.Z Y9, K1, Y9
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25426,12 +25974,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y9, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000a, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -25605,7 +26165,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y10, Y10
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -25657,7 +26216,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y12, K1
 	VMOVAPS.Z Y10, K1, Y10
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25683,12 +26241,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y10, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000b, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -25871,7 +26441,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y11, Y11
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -25927,7 +26496,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y13, K1
 	VMOVAPS.Z Y11, K1, Y11
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -25955,12 +26523,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y11, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000c, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -26152,7 +26732,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y12, Y12
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -26212,7 +26791,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y14, K1
 	VMOVAPS.Z Y12, K1, Y12
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -26242,12 +26820,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y12, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000d, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -26448,7 +27038,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -26512,7 +27101,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y15, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -26544,12 +27132,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000e, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -26763,7 +27363,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -26831,7 +27430,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -26865,12 +27463,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000000f, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -27093,7 +27703,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -27165,7 +27774,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y15, K1, Y15
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27201,12 +27809,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000010, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -27438,7 +28058,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y16, Y16
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -27514,7 +28133,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y16, K1, Y16
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27552,12 +28170,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y16, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000011, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -27798,7 +28428,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y17, Y17
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -27878,7 +28507,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y17, K1, Y17
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -27918,12 +28546,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y17, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000012, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -28173,7 +28813,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y18, Y18
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -28257,7 +28896,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y18, K1, Y18
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -28299,12 +28937,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y18, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000013, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -28563,7 +29213,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y19, Y19
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -28651,7 +29300,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y19, K1, Y19
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -28695,12 +29343,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y19, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000014, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -28968,7 +29628,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -29060,7 +29719,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -29106,12 +29764,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000015, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -29392,7 +30062,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -29488,7 +30157,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -29536,12 +30204,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000016, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -29831,7 +30511,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -29931,7 +30610,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y22, K1, Y22
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -29981,12 +30659,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000017, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -30285,7 +30975,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y23, Y23
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -30389,7 +31078,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y23, K1, Y23
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -30441,12 +31129,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y23, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000018, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -30754,7 +31454,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y24, Y24
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -30862,7 +31561,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y24, K1, Y24
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -30916,12 +31614,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y24, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x00000019, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -31238,7 +31948,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y25, Y25
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -31350,7 +32059,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y25, K1, Y25
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -31406,12 +32114,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y25, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001a, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -31737,7 +32457,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y26, Y26
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -31853,7 +32572,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y26, K1, Y26
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -31911,12 +32629,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y26, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001b, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 
@@ -32251,7 +32981,6 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y27, Y27
 	ADDQ   SI, DI
-	MOVQ   DI, 96(AX)
 
 clip:
 	CMPQ   168(AX), $0x00
@@ -32371,7 +33100,6 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y27, K1, Y27
 	ADDQ      SI, DI
-	MOVQ      DI, 96(AX)
 
 store:
 	MOVQ    (AX), DI
@@ -32431,12 +33159,24 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y27, (DI)
 	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
 	MOVQ    DI, (AX)
-	MOVQ    CX, DI
-	IMUL3Q  $0x0000001c, DI, DI
-	ADDQ    DI, 24(AX)
-	DECQ    160(AX)
-	JNZ     tile
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
 	VZEROUPPER
 	RET
 

@@ -7,7 +7,8 @@ type run struct{ offset, length int }
 // tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels or 8. The assembly reads the
 // fields by their place, and moves y, x and res.
 //
-// The tiles lie one after the other in a row of the map: pixel i reads x[i*xStride+...] and writes y[i*yStride:][:16].
+// Pixel i of tile t reads x[t*xNext+i*xStride+...] and writes y[t*yNext+i*yStride:][:16]: the tiles follow one another in
+// a row of the map, or are rows of it.
 type tile struct {
 	y, x, w []float32
 	bias    []float32 // nil or 16
@@ -16,7 +17,9 @@ type tile struct {
 	xStride int
 	yStride int
 	n       int
-	act     int  // activation
+	act     int // activation
+	xNext   int // floats to the next tile
+	yNext   int
 	narrow  bool // y, bias and res have 8 lanes
 }
 
@@ -30,19 +33,22 @@ func lanes(narrow bool) int {
 	return Block
 }
 
-// convTilesGo computes, for every pixel i of n*p and every lane o of 16,
+// convTilesGo computes, for every pixel i < p of n tiles t and every lane o of 16,
 //
-//	y[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
 //
 // where k' counts on through the runs and finish is the epilogue.
 func convTilesGo(p int, a *tile) {
 	lanes := a.lanes()
-	for i := range a.n * p {
+	for j := range a.n * p {
+		i := j % p
+		from, at := j/p*a.xNext+i*a.xStride, j/p*a.yNext+i*a.yStride
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		w := a.w
 		for _, r := range a.runs {
-			x := a.x[i*a.xStride+r.offset:][:r.length]
+			x := a.x[from+r.offset:][:r.length]
 			for k, v := range x {
 				row := w[k*Block:][:lanes]
 				for o, f := range row {
@@ -51,9 +57,9 @@ func convTilesGo(p int, a *tile) {
 			}
 			w = w[r.length*Block:]
 		}
-		y := a.y[i*a.yStride:][:lanes]
+		y := a.y[at:][:lanes]
 		for o, v := range acc[:lanes] {
-			y[o] = finish(a.act, v, a.res, i*a.yStride+o)
+			y[o] = finish(a.act, v, a.res, at+o)
 		}
 	}
 }
@@ -89,16 +95,16 @@ func gradTilesGo(k int, a *gradTile) {
 
 // check panics where the call would leave a slice: the assembly does not look.
 func (a *tile) check(p int) {
-	last := a.n*p - 1
+	lastX, lastY := (a.n-1)*a.xNext+(p-1)*a.xStride, (a.n-1)*a.yNext+(p-1)*a.yStride
 	k := 0
 	for _, r := range a.runs {
-		_ = a.x[r.offset : r.offset+last*a.xStride+r.length]
+		_ = a.x[r.offset : r.offset+lastX+r.length]
 		k += r.length
 	}
 	_ = a.w[:k*Block]
-	_ = a.y[last*a.yStride:][:a.lanes()]
+	_ = a.y[lastY:][:a.lanes()]
 	if a.res != nil {
-		_ = a.res[last*a.yStride:][:a.lanes()]
+		_ = a.res[lastY:][:a.lanes()]
 	}
 	if a.bias != nil {
 		_ = a.bias[:Block]
@@ -139,12 +145,12 @@ func rowOfTiles(n int, a *tile) {
 	wide, countWide, narrow, countNarrow := widths(n, tileWidth(a.narrow))
 	if countWide > 0 {
 		b := *a
-		b.n = countWide
+		b.n, b.xNext, b.yNext = countWide, wide*a.xStride, wide*a.yStride
 		convTiles(wide, &b)
 	}
 	if countNarrow > 0 {
 		b := *a
-		b.n = countNarrow
+		b.n, b.xNext, b.yNext = countNarrow, narrow*a.xStride, narrow*a.yStride
 		done := countWide * wide
 		b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
 		if a.res != nil {
@@ -205,6 +211,28 @@ func finish(act int, v float32, res []float32, at int) float32 {
 		return 0
 	}
 	return v
+}
+
+// rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart. Short rows go into the loop
+// together.
+func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
+	together := min(rows, mostProducts/max(1, n*len(a.w)))
+	if n > tileWidth(a.narrow) || together < 2 {
+		together = 1
+	}
+	for done := 0; done < rows; done += together {
+		b := *a
+		b.x, b.y = a.x[done*xRow:], a.y[done*yRow:]
+		if a.res != nil {
+			b.res = a.res[done*yRow:]
+		}
+		if together == 1 {
+			rowOfTiles(n, &b)
+			continue
+		}
+		b.n, b.xNext, b.yNext = min(together, rows-done), xRow, yRow
+		convTiles(n, &b)
+	}
 }
 
 // flag is a bool as the assembly takes it.

@@ -13,6 +13,7 @@ const (
 	tileRuns, tileRunsLen                  = 120, 128
 	tileXStride, tileYStride               = 144, 152
 	tileN, tileAct                         = 160, 168
+	tileXNext, tileYNext                   = 176, 184
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -56,8 +57,9 @@ func (x pixels) at(i, disp int) Mem {
 // convTile emits the tile of p pixels by a block of output channels: the sums stay in registers while the runs go by.
 func (g *gen) convTile(p int) {
 	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
-		fmt.Sprintf("computes, for every pixel i of n*%d and every lane o of %d,", p, g.block), "",
-		"\ty[i*yStride+o] = finish( bias[o] + sum over runs r, k < r.length of x[i*xStride+r.offset+k] * w[k'*16+o], res[i*yStride+o] )", "",
+		fmt.Sprintf("computes, for every pixel i < %d of n tiles t and every lane o of %d,", p, g.block), "",
+		"\ty[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),",
+		"\tat = t*yNext+i*yStride,", "",
 		"where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.")
 	nv := g.vectors()
 	a := g.arg("a")
@@ -118,7 +120,7 @@ func (g *gen) convTile(p int) {
 	g.JNZ(LabelRef("run"))
 
 	g.Label("finish")
-	g.storeSums(a, acc, x.s, p)
+	g.storeSums(a, acc, p)
 	g.DECQ(at(a, tileN))
 	g.JNZ(LabelRef("tile"))
 	g.ret()
@@ -167,7 +169,7 @@ func (g *gen) product(m Mem, row, sums []reg.VecVirtual) {
 }
 
 // storeSums adds the residual, clips and stores, and moves on to the next tile.
-func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, xBytes reg.Register, p int) {
+func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	nv := g.vectors()
 	stride, to := g.GP64(), g.GP64()
 	g.MOVQ(at(a, tileYStride), stride)
@@ -188,7 +190,6 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, xBytes reg.Registe
 	g.TESTQ(to, to)
 	g.JZ(LabelRef("clip"))
 	each(func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
-	g.MOVQ(to, at(a, tileRes))
 	g.Label("clip")
 	g.CMPQ(at(a, tileAct), Imm(0))
 	g.JE(LabelRef("store"))
@@ -198,14 +199,20 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, xBytes reg.Registe
 	g.JMP(LabelRef("store"))
 	g.Label("mask")
 	each(func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
-	g.MOVQ(to, at(a, tileRes))
 	g.Label("store")
 	g.MOVQ(at(a, tileY), to)
 	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
-	g.MOVQ(to, at(a, tileY))
-	g.MOVQ(xBytes, to)
-	g.IMUL3Q(U32(p), to, to)
-	g.ADDQ(to, at(a, tileX))
+	for _, f := range []struct{ field, next int }{{tileY, tileYNext}, {tileX, tileXNext}, {tileRes, tileYNext}} {
+		g.MOVQ(at(a, f.next), stride)
+		g.MOVQ(at(a, f.field), to)
+		if f.field == tileRes { // nil stays nil
+			g.TESTQ(to, to)
+			g.JZ(LabelRef("moved"))
+		}
+		g.LEAQ(Mem{Base: to, Index: stride, Scale: 4}, to)
+		g.MOVQ(to, at(a, f.field))
+	}
+	g.Label("moved")
 }
 
 func (g *gen) gradient() {
