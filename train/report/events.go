@@ -38,8 +38,7 @@ const (
 	eventSummary     protowire.Number = 5
 	eventSessionLog  protowire.Number = 7
 
-	sessionStatus      protowire.Number = 1
-	sessionStatusStart                  = 1
+	sessionStatus protowire.Number = 1
 
 	summaryValue protowire.Number = 1
 	valueTag     protowire.Number = 1
@@ -51,6 +50,8 @@ const (
 	imageColorspace protowire.Number = 3
 	imageEncoded    protowire.Number = 4
 )
+
+const sessionStatusStart = 1 // SessionLog.START
 
 // files numbers the event files of this process, whose names would be the same within a second.
 var files atomic.Int64

@@ -178,15 +178,11 @@ func facts(run Run) []Entry {
 			s += " of " + strconv.Itoa(run.Planned)
 		}
 		add("epochs", s)
-		best := last
+		best, which := last, "last epoch"
 		for _, e := range run.Epochs {
 			if e.Epoch == run.Best {
-				best = e
+				best, which = e, "best epoch, "+strconv.Itoa(e.Epoch)
 			}
-		}
-		which := "last"
-		if run.Best > 0 {
-			which = "best epoch, " + strconv.Itoa(best.Epoch)
 		}
 		for _, f := range []struct{ key, name string }{{"validation_accuracy", "validation accuracy"}, {"iou", "IoU"}, {"dice", "Dice"}, {"validation_loss", "validation loss"}} {
 			if value, ok := best.Values[f.key]; ok {
