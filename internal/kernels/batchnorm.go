@@ -98,20 +98,18 @@ func (k *BatchNorm) Normalize(chunk int, y, x, mean, invstd, scale, bias, residu
 		c := b*Block + o
 		coef[o], coef[Block+o], coef[2*Block+o] = mean[c], invstd[c]*scale[c], bias[c]
 	}
-	for h := range k.l.H {
-		at, width := k.l.at(n, b, h, 0), k.l.W*Block
-		var res []float32
-		if residual != nil {
-			res = residual[at:][:width]
-		}
-		normalize(y[at:][:width], x[at:][:width], res, &coef, relu)
+	at := k.l.at(n, b, 0, 0)
+	var res []float32
+	if residual != nil {
+		res = residual[at:]
 	}
+	normalize(y[at:], x[at:], res, &coef, k.l.rect(k.l.H), relu)
 	k.l.clearHalo(y, n, b, 0, k.l.H)
 }
 
 // normalizeGo computes y = max0?((x-mean)*factor + bias + res) lane by lane; coef holds mean, factor, bias.
-func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
-	for w := 0; w < len(y); w += Block {
+func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, r rect, relu bool) {
+	for w := range r.pixels() {
 		to, v := (*[Block]float32)(y[w:]), (*[Block]float32)(x[w:])
 		for o := range to {
 			r := (v[o]-coef[o])*coef[Block+o] + coef[2*Block+o]
@@ -144,21 +142,22 @@ func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, scale
 	}
 	shift := (*[Block]float32)(coef[:])
 	var sum, product [Block]float64
+	rows := max(1, 256/k.l.W) // in float32
 	for n := lo; n < hi; n++ {
-		for h := range k.l.H {
-			at, width := k.l.at(n, b, h, 0), k.l.W*Block
-			var row [2 * Block]float32
+		for h := 0; h < k.l.H; h += rows {
+			at, r := k.l.at(n, b, h, 0), k.l.rect(min(rows, k.l.H-h))
+			var part [2 * Block]float32
 			switch {
 			case mask.Bias != nil:
-				sumProductsRelu(&row, dy[at:][:width], x[at:][:width], &coef)
+				sumProductsRelu(&part, dy[at:], x[at:], &coef, r)
 			case mask.Y != nil:
-				sumProducts(&row, dy[at:][:width], x[at:][:width], mask.Y[at:][:width], shift)
+				sumProducts(&part, dy[at:], x[at:], mask.Y[at:], shift, r)
 			default:
-				sumProducts(&row, dy[at:][:width], x[at:][:width], nil, shift)
+				sumProducts(&part, dy[at:], x[at:], nil, shift, r)
 			}
 			for o := range sum {
-				sum[o] += float64(row[o])
-				product[o] += float64(row[o+Block])
+				sum[o] += float64(part[o])
+				product[o] += float64(part[o+Block])
 			}
 		}
 	}
@@ -171,8 +170,8 @@ func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, scale
 
 // sumProductsGo adds, for every lane o, d = dy[w*16+o] (zero where mask is not positive) to sums[o] and
 // d*(x[w*16+o]-shift[o]) to sums[16+o].
-func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32) {
-	for w := 0; w < len(dy); w += Block {
+func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32, r rect) {
+	for w := range r.pixels() {
 		d, v := (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
 		for o := range d {
 			if mask != nil && !(mask[w+o] > 0) {
@@ -186,8 +185,8 @@ func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Bloc
 
 // sumProductsReluGo is sumProductsGo with a mask that is positive where (x-mean)*factor + bias is; coef holds mean,
 // factor, bias.
-func sumProductsReluGo(sums *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
-	for w := 0; w < len(dy); w += Block {
+func sumProductsReluGo(sums *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32, r rect) {
+	for w := range r.pixels() {
 		d, v := (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
 		for o := range d {
 			t := v[o] - coef[o]
@@ -231,23 +230,21 @@ func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dsca
 		}
 	}
 	four := (*[4 * Block]float32)(coef[:])
-	for h := range k.l.H {
-		at, width := k.l.at(img, b, h, 0), k.l.W*Block
-		switch {
-		case mask.Bias != nil:
-			normalizeBackwardRelu(dx[at:][:width], dy[at:][:width], x[at:][:width], &coef)
-		case mask.Y != nil:
-			normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], mask.Y[at:][:width], four)
-		default:
-			normalizeBackward(dx[at:][:width], dy[at:][:width], x[at:][:width], nil, four)
-		}
+	at, r := k.l.at(img, b, 0, 0), k.l.rect(k.l.H)
+	switch {
+	case mask.Bias != nil:
+		normalizeBackwardRelu(dx[at:], dy[at:], x[at:], &coef, r)
+	case mask.Y != nil:
+		normalizeBackward(dx[at:], dy[at:], x[at:], mask.Y[at:], four, r)
+	default:
+		normalizeBackward(dx[at:], dy[at:], x[at:], nil, four, r)
 	}
 	k.l.clearHalo(dx, img, b, 0, k.l.H)
 }
 
 // normalizeBackwardGo computes dx = d*coef1 + (x-mean)*coef2 + coef3 lane by lane, d being dy where mask is positive.
-func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
-	for w := 0; w < len(dx); w += Block {
+func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32, r rect) {
+	for w := range r.pixels() {
 		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
 		for o := range to {
 			g := d[o]
@@ -260,8 +257,8 @@ func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
 }
 
 // normalizeBackwardReluGo is normalizeBackwardGo with a mask that is positive where (x-mean)*coef1 + coef4 is.
-func normalizeBackwardReluGo(dx, dy, x []float32, coef *[5 * Block]float32) {
-	for w := 0; w < len(dx); w += Block {
+func normalizeBackwardReluGo(dx, dy, x []float32, coef *[5 * Block]float32, r rect) {
+	for w := range r.pixels() {
 		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
 		for o := range to {
 			g, t := d[o], v[o]-coef[o]
@@ -325,7 +322,7 @@ func (k *ChannelSum) row(sum *[2 * Block]float32, x, mask []float32) {
 		sumLanes((*[Block]float32)(sum[:]), x[:whole])
 	} else {
 		var none [Block]float32
-		sumProducts(sum, x[:whole], x[:whole], mask[:whole], &none)
+		sumProducts(sum, x, x, mask, &none, rect{whole, 1, 0})
 	}
 	if k.l.Lanes < Block {
 		for o := range narrowBlock {

@@ -149,73 +149,73 @@ func first(x []float32, n int) *float32 {
 	return &x[:n][0]
 }
 
-func normalize(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
-	n := len(y) / Block
-	if current == levelGo || n == 0 {
-		normalizeGo(y, x, res, coef, relu)
+func normalize(y, x, res []float32, coef *[3 * Block]float32, r rect, relu bool) {
+	n := r.width / Block
+	if current == levelGo || r.empty() {
+		normalizeGo(y, x, res, coef, r, relu)
 		return
 	}
-	px, pres := first(x, len(y)), first(res, len(y))
+	to, px, pres := first(y, r.extent()), first(x, r.extent()), first(res, r.extent())
 	if current == levelAVX512 {
-		normalizeAVX512(&y[0], px, pres, &coef[0], n, flag(relu))
+		normalizeAVX512(to, px, pres, &coef[0], n, r.rows, r.skip, flag(relu))
 	} else {
-		normalizeAVX2(&y[0], px, pres, &coef[0], n, flag(relu))
+		normalizeAVX2(to, px, pres, &coef[0], n, r.rows, r.skip, flag(relu))
 	}
 }
 
-func sumProducts(s *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32) {
-	n := len(dy) / Block
-	if current == levelGo || n == 0 {
-		sumProductsGo(s, dy, x, mask, shift)
+func sumProducts(s *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32, r rect) {
+	n := r.width / Block
+	if current == levelGo || r.empty() {
+		sumProductsGo(s, dy, x, mask, shift, r)
 		return
 	}
-	px, pm := first(x, len(dy)), first(mask, len(dy))
+	pdy, px, pm := first(dy, r.extent()), first(x, r.extent()), first(mask, r.extent())
 	if current == levelAVX512 {
-		sumProductsAVX512(&s[0], &dy[0], px, pm, &shift[0], n)
+		sumProductsAVX512(&s[0], pdy, px, pm, &shift[0], n, r.rows, r.skip)
 	} else {
-		sumProductsAVX2(&s[0], &dy[0], px, pm, &shift[0], n)
+		sumProductsAVX2(&s[0], pdy, px, pm, &shift[0], n, r.rows, r.skip)
 	}
 }
 
-func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
-	n := len(dx) / Block
-	if current == levelGo || n == 0 {
-		normalizeBackwardGo(dx, dy, x, mask, coef)
+func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32, r rect) {
+	n := r.width / Block
+	if current == levelGo || r.empty() {
+		normalizeBackwardGo(dx, dy, x, mask, coef, r)
 		return
 	}
-	pdy, px, pm := first(dy, len(dx)), first(x, len(dx)), first(mask, len(dx))
+	to, pdy, px, pm := first(dx, r.extent()), first(dy, r.extent()), first(x, r.extent()), first(mask, r.extent())
 	if current == levelAVX512 {
-		normalizeBackwardAVX512(&dx[0], pdy, px, pm, &coef[0], n)
+		normalizeBackwardAVX512(to, pdy, px, pm, &coef[0], n, r.rows, r.skip)
 	} else {
-		normalizeBackwardAVX2(&dx[0], pdy, px, pm, &coef[0], n)
+		normalizeBackwardAVX2(to, pdy, px, pm, &coef[0], n, r.rows, r.skip)
 	}
 }
 
-func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
-	n := len(dy) / Block
-	if current == levelGo || n == 0 {
-		sumProductsReluGo(s, dy, x, coef)
+func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32, r rect) {
+	n := r.width / Block
+	if current == levelGo || r.empty() {
+		sumProductsReluGo(s, dy, x, coef, r)
 		return
 	}
-	px := first(x, len(dy))
+	pdy, px := first(dy, r.extent()), first(x, r.extent())
 	if current == levelAVX512 {
-		sumProductsReluAVX512(&s[0], &dy[0], px, &coef[0], n)
+		sumProductsReluAVX512(&s[0], pdy, px, &coef[0], n, r.rows, r.skip)
 	} else {
-		sumProductsReluAVX2(&s[0], &dy[0], px, &coef[0], n)
+		sumProductsReluAVX2(&s[0], pdy, px, &coef[0], n, r.rows, r.skip)
 	}
 }
 
-func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32) {
-	n := len(dx) / Block
-	if current == levelGo || n == 0 {
-		normalizeBackwardReluGo(dx, dy, x, coef)
+func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32, r rect) {
+	n := r.width / Block
+	if current == levelGo || r.empty() {
+		normalizeBackwardReluGo(dx, dy, x, coef, r)
 		return
 	}
-	pdy, px := first(dy, len(dx)), first(x, len(dx))
+	to, pdy, px := first(dx, r.extent()), first(dy, r.extent()), first(x, r.extent())
 	if current == levelAVX512 {
-		normalizeBackwardReluAVX512(&dx[0], pdy, px, &coef[0], n)
+		normalizeBackwardReluAVX512(to, pdy, px, &coef[0], n, r.rows, r.skip)
 	} else {
-		normalizeBackwardReluAVX2(&dx[0], pdy, px, &coef[0], n)
+		normalizeBackwardReluAVX2(to, pdy, px, &coef[0], n, r.rows, r.skip)
 	}
 }
 

@@ -24,16 +24,16 @@ func maxPairsBackward(da, db, a, b, y, dy []float32, narrow, relu bool) {
 func sumSquares(s *[2 * Block]float32, x []float32, shift *[Block]float32) { sumSquaresGo(s, x, shift) }
 func sumLanes(s *[Block]float32, x []float32)                              { sumLanesGo(s, x) }
 
-func normalize(y, x, res []float32, coef *[3 * Block]float32, relu bool) {
-	normalizeGo(y, x, res, coef, relu)
+func normalize(y, x, res []float32, coef *[3 * Block]float32, r rect, relu bool) {
+	normalizeGo(y, x, res, coef, r, relu)
 }
 
-func sumProducts(s *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32) {
-	sumProductsGo(s, dy, x, mask, shift)
+func sumProducts(s *[2 * Block]float32, dy, x, mask []float32, shift *[Block]float32, r rect) {
+	sumProductsGo(s, dy, x, mask, shift, r)
 }
 
-func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32) {
-	normalizeBackwardGo(dx, dy, x, mask, coef)
+func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32, r rect) {
+	normalizeBackwardGo(dx, dy, x, mask, coef, r)
 }
 
 // Relu computes y = max(x, 0); NaN becomes 0.
@@ -58,9 +58,9 @@ func winogradTaps(a *winogradTile)            { winogradTapsGo(a) }
 func maxWindows(a *windows)                   { maxWindowsGo(a) }
 func maxWindowsBackward(a *windows)           { maxWindowsBackwardGo(a) }
 
-func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32) {
-	sumProductsReluGo(s, dy, x, coef)
+func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32, r rect) {
+	sumProductsReluGo(s, dy, x, coef, r)
 }
-func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32) {
-	normalizeBackwardReluGo(dx, dy, x, coef)
+func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32, r rect) {
+	normalizeBackwardReluGo(dx, dy, x, coef, r)
 }

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"iter"
 	"unsafe"
 )
 
@@ -77,6 +78,30 @@ func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
 
 // hugePage is the size of a huge page, in bytes.
 const hugePage = 2 << 20
+
+// rect is rows of width floats with skip floats between them: the pixels of a plane between its halos.
+type rect struct{ width, rows, skip int }
+
+// rect is rows of the map.
+func (l Layout) rect(rows int) rect { return rect{l.W * l.Lanes, rows, 2 * l.Halo * l.Lanes} }
+
+func (r rect) empty() bool { return r.width < Block || r.rows == 0 }
+
+// extent is the floats from the first to the last.
+func (r rect) extent() int { return r.rows*(r.width+r.skip) - r.skip }
+
+// pixels is where each pixel of 16 lanes begins.
+func (r rect) pixels() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range r.rows {
+			for w := 0; w < r.width; w += Block {
+				if !yield(i*(r.width+r.skip) + w) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary; a large one lies in huge pages where the
 // system has them.

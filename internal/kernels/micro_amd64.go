@@ -117,34 +117,34 @@ func sumLanesAVX2(sums *float32, x *float32, n int)
 func sumSquaresAVX2(sums *float32, x *float32, shift *float32, n int)
 
 // sumProductsAVX2 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-shift[o]) to sums[16+o], for w < n and o < 16,
-// where mask is nil or mask[w*16+o] > 0.
+// where mask is nil or mask[w*16+o] > 0, for rows of n blocks, skip floats apart.
 //
 //go:noescape
-func sumProductsAVX2(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
+func sumProductsAVX2(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int, rows int, skip int)
 
 // sumProductsReluAVX2 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where
-// (x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.
+// (x-mean)*factor + bias > 0, for rows of n blocks, skip floats apart; coef holds 16 each of mean, factor and bias.
 //
 //go:noescape
-func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int)
+func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 
-// normalizeAVX2 computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,
+// normalizeAVX2 computes y = max0?((x-mean)*factor + bias + res) lane by lane for rows of n blocks, skip floats apart; coef holds 16 each of mean,
 // factor and bias; res may be nil.
 //
 //go:noescape
-func normalizeAVX2(y *float32, x *float32, res *float32, coef *float32, n int, relu int)
+func normalizeAVX2(y *float32, x *float32, res *float32, coef *float32, n int, rows int, skip int, relu int)
 
-// normalizeBackwardAVX2 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where mask is nil or
+// normalizeBackwardAVX2 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where mask is nil or
 // positive, else 0; coef holds 16 of each.
 //
 //go:noescape
-func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int, rows int, skip int)
 
-// normalizeBackwardReluAVX2 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where
+// normalizeBackwardReluAVX2 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where
 // (x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.
 //
 //go:noescape
-func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int)
+func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 
 // maxPairsAVX2 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.
 //
@@ -741,34 +741,34 @@ func sumLanesAVX512(sums *float32, x *float32, n int)
 func sumSquaresAVX512(sums *float32, x *float32, shift *float32, n int)
 
 // sumProductsAVX512 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-shift[o]) to sums[16+o], for w < n and o < 16,
-// where mask is nil or mask[w*16+o] > 0.
+// where mask is nil or mask[w*16+o] > 0, for rows of n blocks, skip floats apart.
 //
 //go:noescape
-func sumProductsAVX512(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
+func sumProductsAVX512(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int, rows int, skip int)
 
 // sumProductsReluAVX512 adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where
-// (x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.
+// (x-mean)*factor + bias > 0, for rows of n blocks, skip floats apart; coef holds 16 each of mean, factor and bias.
 //
 //go:noescape
-func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int)
+func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 
-// normalizeAVX512 computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,
+// normalizeAVX512 computes y = max0?((x-mean)*factor + bias + res) lane by lane for rows of n blocks, skip floats apart; coef holds 16 each of mean,
 // factor and bias; res may be nil.
 //
 //go:noescape
-func normalizeAVX512(y *float32, x *float32, res *float32, coef *float32, n int, relu int)
+func normalizeAVX512(y *float32, x *float32, res *float32, coef *float32, n int, rows int, skip int, relu int)
 
-// normalizeBackwardAVX512 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where mask is nil or
+// normalizeBackwardAVX512 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where mask is nil or
 // positive, else 0; coef holds 16 of each.
 //
 //go:noescape
-func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int, rows int, skip int)
 
-// normalizeBackwardReluAVX512 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where
+// normalizeBackwardReluAVX512 computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where
 // (x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.
 //
 //go:noescape
-func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int)
+func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 
 // maxPairsAVX512 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 16 lanes; NaN wins.
 //

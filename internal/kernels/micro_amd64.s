@@ -1926,15 +1926,17 @@ loop:
 	VZEROUPPER
 	RET
 
-// func sumProductsAVX2(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
+// func sumProductsAVX2(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int, rows int, skip int)
 // Requires: AVX, FMA3
-TEXT ·sumProductsAVX2(SB), NOSPLIT, $0-48
+TEXT ·sumProductsAVX2(SB), NOSPLIT, $0-64
 	MOVQ    sums+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    mask+24(FP), BX
 	MOVQ    shift+32(FP), SI
 	MOVQ    n+40(FP), DI
+	MOVQ    rows+48(FP), R8
+	MOVQ    skip+56(FP), R9
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	VMOVUPS 64(AX), Y2
@@ -1942,6 +1944,10 @@ TEXT ·sumProductsAVX2(SB), NOSPLIT, $0-48
 	VMOVUPS (SI), Y4
 	VMOVUPS 32(SI), Y5
 	VXORPS  Y6, Y6, Y6
+	SHLQ    $0x02, R9
+
+row:
+	MOVQ DI, SI
 
 loop:
 	VMOVUPS (CX), Y7
@@ -1965,28 +1971,43 @@ all:
 	VFMADD231PS Y10, Y8, Y3
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        DI
+	DECQ        SI
 	JNZ         loop
-	VMOVUPS     Y0, (AX)
-	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     Y2, 64(AX)
-	VMOVUPS     Y3, 96(AX)
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	TESTQ       BX, BX
+	JZ          below
+	ADDQ        R9, BX
+
+below:
+	DECQ    R8
+	JNZ     row
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
 	VZEROUPPER
 	RET
 
-// func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int)
+// func sumProductsReluAVX2(sums *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, FMA3
-TEXT ·sumProductsReluAVX2(SB), NOSPLIT, $0-40
+TEXT ·sumProductsReluAVX2(SB), NOSPLIT, $0-56
 	MOVQ    sums+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    coef+24(FP), BX
 	MOVQ    n+32(FP), SI
+	MOVQ    rows+40(FP), DI
+	MOVQ    skip+48(FP), R8
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	VMOVUPS 64(AX), Y2
 	VMOVUPS 96(AX), Y3
 	VXORPS  Y4, Y4, Y4
+	SHLQ    $0x02, R8
+
+row:
+	MOVQ SI, R9
 
 loop:
 	VMOVUPS     (CX), Y5
@@ -2009,8 +2030,12 @@ loop:
 	VFMADD231PS Y8, Y6, Y3
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        SI
+	DECQ        R9
 	JNZ         loop
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
+	JNZ         row
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y1, 32(AX)
 	VMOVUPS     Y2, 64(AX)
@@ -2018,15 +2043,17 @@ loop:
 	VZEROUPPER
 	RET
 
-// func normalizeAVX2(y *float32, x *float32, res *float32, coef *float32, n int, relu int)
+// func normalizeAVX2(y *float32, x *float32, res *float32, coef *float32, n int, rows int, skip int, relu int)
 // Requires: AVX, FMA3
-TEXT ·normalizeAVX2(SB), NOSPLIT, $0-48
+TEXT ·normalizeAVX2(SB), NOSPLIT, $0-64
 	MOVQ    y+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    res+16(FP), DX
 	MOVQ    coef+24(FP), BX
 	MOVQ    n+32(FP), SI
-	MOVQ    relu+40(FP), DI
+	MOVQ    rows+40(FP), DI
+	MOVQ    skip+48(FP), R8
+	MOVQ    relu+56(FP), R9
 	VMOVUPS (BX), Y0
 	VMOVUPS 32(BX), Y1
 	VMOVUPS 64(BX), Y2
@@ -2034,6 +2061,10 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $0-48
 	VMOVUPS 128(BX), Y4
 	VMOVUPS 160(BX), Y5
 	VXORPS  Y6, Y6, Y6
+	SHLQ    $0x02, R8
+
+row:
+	MOVQ SI, BX
 
 loop:
 	VMOVUPS     (CX), Y7
@@ -2051,7 +2082,7 @@ loop:
 	ADDQ        $0x00000040, DX
 
 clip:
-	TESTQ  DI, DI
+	TESTQ  R9, R9
 	JZ     store
 	VMAXPS Y6, Y9, Y9
 	VMAXPS Y6, Y7, Y7
@@ -2061,21 +2092,36 @@ store:
 	VMOVUPS Y7, 32(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
-	DECQ    SI
+	DECQ    BX
 	JNZ     loop
+	ADDQ    R8, AX
+	ADDQ    R8, CX
+	TESTQ   DX, DX
+	JZ      below
+	ADDQ    R8, DX
+
+below:
+	DECQ DI
+	JNZ  row
 	VZEROUPPER
 	RET
 
-// func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+// func normalizeBackwardAVX2(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, FMA3
-TEXT ·normalizeBackwardAVX2(SB), NOSPLIT, $0-48
+TEXT ·normalizeBackwardAVX2(SB), NOSPLIT, $0-64
 	MOVQ   dx+0(FP), AX
 	MOVQ   dy+8(FP), CX
 	MOVQ   x+16(FP), DX
 	MOVQ   mask+24(FP), BX
 	MOVQ   coef+32(FP), SI
 	MOVQ   n+40(FP), DI
+	MOVQ   rows+48(FP), R8
+	MOVQ   skip+56(FP), R9
 	VXORPS Y0, Y0, Y0
+	SHLQ   $0x02, R9
+
+row:
+	MOVQ DI, R10
 
 loop:
 	VMOVUPS (CX), Y1
@@ -2104,20 +2150,36 @@ all:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        DI
+	DECQ        R10
 	JNZ         loop
+	ADDQ        R9, AX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	TESTQ       BX, BX
+	JZ          below
+	ADDQ        R9, BX
+
+below:
+	DECQ R8
+	JNZ  row
 	VZEROUPPER
 	RET
 
-// func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int)
+// func normalizeBackwardReluAVX2(dx *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, FMA3
-TEXT ·normalizeBackwardReluAVX2(SB), NOSPLIT, $0-40
+TEXT ·normalizeBackwardReluAVX2(SB), NOSPLIT, $0-56
 	MOVQ   dx+0(FP), AX
 	MOVQ   dy+8(FP), CX
 	MOVQ   x+16(FP), DX
 	MOVQ   coef+24(FP), BX
 	MOVQ   n+32(FP), SI
+	MOVQ   rows+40(FP), DI
+	MOVQ   skip+48(FP), R8
 	VXORPS Y0, Y0, Y0
+	SHLQ   $0x02, R8
+
+row:
+	MOVQ SI, R9
 
 loop:
 	VMOVUPS     (CX), Y1
@@ -2145,8 +2207,13 @@ loop:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        SI
+	DECQ        R9
 	JNZ         loop
+	ADDQ        R8, AX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
+	JNZ         row
 	VZEROUPPER
 	RET
 
@@ -18181,19 +18248,25 @@ loop:
 	VZEROUPPER
 	RET
 
-// func sumProductsAVX512(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int)
+// func sumProductsAVX512(sums *float32, dy *float32, x *float32, mask *float32, shift *float32, n int, rows int, skip int)
 // Requires: AVX, AVX512F
-TEXT ·sumProductsAVX512(SB), NOSPLIT, $0-48
+TEXT ·sumProductsAVX512(SB), NOSPLIT, $0-64
 	MOVQ    sums+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    mask+24(FP), BX
 	MOVQ    shift+32(FP), SI
 	MOVQ    n+40(FP), DI
+	MOVQ    rows+48(FP), R8
+	MOVQ    skip+56(FP), R9
 	VMOVUPS (AX), Z0
 	VMOVUPS 64(AX), Z1
 	VMOVUPS (SI), Z2
 	VPXORD  Z3, Z3, Z3
+	SHLQ    $0x02, R9
+
+row:
+	MOVQ DI, SI
 
 loop:
 	VMOVUPS   (CX), Z4
@@ -18210,27 +18283,42 @@ all:
 	VFMADD231PS Z5, Z4, Z1
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        DI
+	DECQ        SI
 	JNZ         loop
-	VMOVUPS     Z0, (AX)
-	VMOVUPS     Z1, 64(AX)
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	TESTQ       BX, BX
+	JZ          below
+	ADDQ        R9, BX
+
+below:
+	DECQ    R8
+	JNZ     row
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int)
+// func sumProductsReluAVX512(sums *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, AVX512F
-TEXT ·sumProductsReluAVX512(SB), NOSPLIT, $0-40
+TEXT ·sumProductsReluAVX512(SB), NOSPLIT, $0-56
 	MOVQ    sums+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    coef+24(FP), BX
 	MOVQ    n+32(FP), SI
+	MOVQ    rows+40(FP), DI
+	MOVQ    skip+48(FP), R8
 	VMOVUPS (AX), Z0
 	VMOVUPS 64(AX), Z1
 	VMOVUPS (BX), Z3
 	VMOVUPS 64(BX), Z4
 	VMOVUPS 128(BX), Z5
 	VPXORD  Z2, Z2, Z2
+	SHLQ    $0x02, R8
+
+row:
+	MOVQ SI, BX
 
 loop:
 	VMOVUPS     (CX), Z6
@@ -18244,26 +18332,36 @@ loop:
 	VFMADD231PS Z7, Z6, Z1
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        SI
+	DECQ        BX
 	JNZ         loop
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
+	JNZ         row
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func normalizeAVX512(y *float32, x *float32, res *float32, coef *float32, n int, relu int)
+// func normalizeAVX512(y *float32, x *float32, res *float32, coef *float32, n int, rows int, skip int, relu int)
 // Requires: AVX, AVX512F
-TEXT ·normalizeAVX512(SB), NOSPLIT, $0-48
+TEXT ·normalizeAVX512(SB), NOSPLIT, $0-64
 	MOVQ    y+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    res+16(FP), DX
 	MOVQ    coef+24(FP), BX
 	MOVQ    n+32(FP), SI
-	MOVQ    relu+40(FP), DI
+	MOVQ    rows+40(FP), DI
+	MOVQ    skip+48(FP), R8
+	MOVQ    relu+56(FP), R9
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
 	VPXORD  Z3, Z3, Z3
+	SHLQ    $0x02, R8
+
+row:
+	MOVQ SI, BX
 
 loop:
 	VMOVUPS     (CX), Z4
@@ -18276,7 +18374,7 @@ loop:
 	ADDQ        $0x00000040, DX
 
 clip:
-	TESTQ  DI, DI
+	TESTQ  R9, R9
 	JZ     store
 	VMAXPS Z3, Z5, Z5
 
@@ -18284,25 +18382,40 @@ store:
 	VMOVUPS Z5, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
-	DECQ    SI
+	DECQ    BX
 	JNZ     loop
+	ADDQ    R8, AX
+	ADDQ    R8, CX
+	TESTQ   DX, DX
+	JZ      below
+	ADDQ    R8, DX
+
+below:
+	DECQ DI
+	JNZ  row
 	VZEROUPPER
 	RET
 
-// func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int)
+// func normalizeBackwardAVX512(dx *float32, dy *float32, x *float32, mask *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, AVX512F
-TEXT ·normalizeBackwardAVX512(SB), NOSPLIT, $0-48
+TEXT ·normalizeBackwardAVX512(SB), NOSPLIT, $0-64
 	MOVQ    dx+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    mask+24(FP), BX
 	MOVQ    coef+32(FP), SI
 	MOVQ    n+40(FP), DI
+	MOVQ    rows+48(FP), R8
+	MOVQ    skip+56(FP), R9
 	VMOVUPS (SI), Z1
 	VMOVUPS 64(SI), Z2
 	VMOVUPS 128(SI), Z3
 	VMOVUPS 192(SI), Z4
 	VPXORD  Z0, Z0, Z0
+	SHLQ    $0x02, R9
+
+row:
+	MOVQ DI, SI
 
 loop:
 	VMOVUPS   (CX), Z5
@@ -18322,25 +18435,41 @@ all:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        DI
+	DECQ        SI
 	JNZ         loop
+	ADDQ        R9, AX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	TESTQ       BX, BX
+	JZ          below
+	ADDQ        R9, BX
+
+below:
+	DECQ R8
+	JNZ  row
 	VZEROUPPER
 	RET
 
-// func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int)
+// func normalizeBackwardReluAVX512(dx *float32, dy *float32, x *float32, coef *float32, n int, rows int, skip int)
 // Requires: AVX, AVX512F
-TEXT ·normalizeBackwardReluAVX512(SB), NOSPLIT, $0-40
+TEXT ·normalizeBackwardReluAVX512(SB), NOSPLIT, $0-56
 	MOVQ    dx+0(FP), AX
 	MOVQ    dy+8(FP), CX
 	MOVQ    x+16(FP), DX
 	MOVQ    coef+24(FP), BX
 	MOVQ    n+32(FP), SI
+	MOVQ    rows+40(FP), DI
+	MOVQ    skip+48(FP), R8
 	VMOVUPS (BX), Z1
 	VMOVUPS 64(BX), Z2
 	VMOVUPS 128(BX), Z3
 	VMOVUPS 192(BX), Z4
 	VMOVUPS 256(BX), Z5
 	VPXORD  Z0, Z0, Z0
+	SHLQ    $0x02, R8
+
+row:
+	MOVQ SI, BX
 
 loop:
 	VMOVUPS     (CX), Z6
@@ -18357,8 +18486,13 @@ loop:
 	ADDQ        $0x00000040, AX
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
-	DECQ        SI
+	DECQ        BX
 	JNZ         loop
+	ADDQ        R8, AX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
+	JNZ         row
 	VZEROUPPER
 	RET
 

@@ -21,6 +21,14 @@ type twin struct {
 func lanes16(s []float32) *[Block]float32     { return (*[Block]float32)(s) }
 func lanes32(s []float32) *[2 * Block]float32 { return (*[2 * Block]float32)(s) }
 
+// rows is n blocks in rows as long as can be, with a gap of a block between them: the last of what is left over.
+func rows(n int) rect {
+	if n >= 7 {
+		return rect{(n / 2) * Block, 2, (n % 2) * Block}
+	}
+	return rect{n * Block, 1, 0}
+}
+
 var twins = []twin{
 	{"relu", func(b [][]float32, n int) { Relu(b[0], b[1]) }, func(b [][]float32, n int) { reluGo(b[0], b[1]) }, []int{1, 1}, true, 0},
 	{"reluGrad", func(b [][]float32, n int) { ReluGrad(b[0], b[1], b[2]) }, func(b [][]float32, n int) { reluGradGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
@@ -28,22 +36,24 @@ var twins = []twin{
 	{"sumLanes", func(b [][]float32, n int) { sumLanes(lanes16(b[0]), b[1]) }, func(b [][]float32, n int) { sumLanesGo(lanes16(b[0]), b[1]) }, []int{-1, 1}, true, 0},
 	{"sumSquares", func(b [][]float32, n int) { sumSquares(lanes32(b[0]), b[1], lanes16(b[2])) },
 		func(b [][]float32, n int) { sumSquaresGo(lanes32(b[0]), b[1], lanes16(b[2])) }, []int{-2, 1, -1}, false, 0},
-	{"sumProducts", func(b [][]float32, n int) { sumProducts(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4])) },
-		func(b [][]float32, n int) { sumProductsGo(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4])) }, []int{-2, 1, 1, 1, -1}, false, 3},
-	{"normalize", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), false) },
-		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), false) }, []int{1, 1, 1, -3}, false, 2},
-	{"normalize+relu", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), true) },
-		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), true) }, []int{1, 1, 1, -3}, false, 2},
-	{"normalizeBackward", func(b [][]float32, n int) { normalizeBackward(b[0], b[1], b[2], b[3], (*[64]float32)(b[4])) },
-		func(b [][]float32, n int) { normalizeBackwardGo(b[0], b[1], b[2], b[3], (*[64]float32)(b[4])) }, []int{1, 1, 1, 1, -4}, false, 3},
+	{"sumProducts", func(b [][]float32, n int) { sumProducts(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n)) },
+		func(b [][]float32, n int) { sumProductsGo(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n)) }, []int{-2, 1, 1, 1, -1}, false, 3},
+	{"normalize", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false) },
+		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false) }, []int{1, 1, 1, -3}, false, 2},
+	{"normalize+relu", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true) },
+		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true) }, []int{1, 1, 1, -3}, false, 2},
+	{"normalizeBackward", func(b [][]float32, n int) { normalizeBackward(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n)) },
+		func(b [][]float32, n int) { normalizeBackwardGo(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n)) }, []int{1, 1, 1, 1, -4}, false, 3},
 }
 
 func init() {
 	twins = append(twins,
-		twin{"sumProductsRelu", func(b [][]float32, n int) { sumProductsRelu(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3])) },
-			func(b [][]float32, n int) { sumProductsReluGo(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3])) }, []int{-2, 1, 1, -3}, false, 0},
-		twin{"normalizeBackwardRelu", func(b [][]float32, n int) { normalizeBackwardRelu(b[0], b[1], b[2], (*[80]float32)(b[3])) },
-			func(b [][]float32, n int) { normalizeBackwardReluGo(b[0], b[1], b[2], (*[80]float32)(b[3])) }, []int{1, 1, 1, -5}, false, 0})
+		twin{"sumProductsRelu", func(b [][]float32, n int) { sumProductsRelu(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3]), rows(n)) },
+			func(b [][]float32, n int) {
+				sumProductsReluGo(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3]), rows(n))
+			}, []int{-2, 1, 1, -3}, false, 0},
+		twin{"normalizeBackwardRelu", func(b [][]float32, n int) { normalizeBackwardRelu(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n)) },
+			func(b [][]float32, n int) { normalizeBackwardReluGo(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n)) }, []int{1, 1, 1, -5}, false, 0})
 	for _, narrow := range []bool{false, true} {
 		name := map[bool]string{false: "", true: " narrow"}[narrow]
 		twins = append(twins, twin{"maxPairs" + name, func(b [][]float32, n int) { maxPairs(b[0], b[1], b[2], narrow) },

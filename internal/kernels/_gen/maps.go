@@ -66,6 +66,27 @@ func (g *gen) loop(n reg.Register, body func(), pointers ...reg.Register) {
 	g.JNZ(LabelRef("loop"))
 }
 
+// area emits body for n blocks of each of rows rows and moves the pointers on; between rows they skip some floats. A
+// maybe is a pointer that may be nil, and that body itself moves from block to block.
+func (g *gen) area(n, rows, skip reg.Register, body func(), maybe reg.Register, pointers ...reg.Register) {
+	count := g.GP64()
+	g.SHLQ(U8(2), skip)
+	g.Label("row")
+	g.MOVQ(n, count)
+	g.loop(count, body, pointers...)
+	for _, p := range pointers {
+		g.ADDQ(skip, p)
+	}
+	if maybe != nil {
+		g.TESTQ(maybe, maybe)
+		g.JZ(LabelRef("below"))
+		g.ADDQ(skip, maybe)
+		g.Label("below")
+	}
+	g.DECQ(rows)
+	g.JNZ(LabelRef("row"))
+}
+
 // less is VCMPPS's ordered, quiet "less than"; equal its "equal", differ its negation.
 const (
 	less   = 0x11
@@ -149,18 +170,18 @@ func (g *gen) sumSquares() {
 }
 
 func (g *gen) sumProducts() {
-	g.text("sumProducts", "func(sums, dy, x, mask, shift *float32, n int)",
+	g.text("sumProducts", "func(sums, dy, x, mask, shift *float32, n, rows, skip int)",
 		"adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-shift[o]) to sums[16+o], for w < n and o < 16,",
-		"where mask is nil or mask[w*16+o] > 0.")
-	a := g.args("sums", "dy", "x", "mask", "shift", "n")
+		"where mask is nil or mask[w*16+o] > 0, for rows of n blocks, skip floats apart.")
+	a := g.args("sums", "dy", "x", "mask", "shift", "n", "rows", "skip")
 	sums, shift, zero := g.load(a[0], 2), g.load(a[4], 1), g.vec()
 	g.zero(zero)
-	g.loop(a[5], func() {
+	g.area(a[5], a[6], a[7], func() {
 		d, x := g.load(a[1], 1), g.load(a[2], 1)
 		g.masked(a[3], zero, d)
 		g.each(func(j, disp int) { g.VSUBPS(shift[j], x[j], x[j]) })
 		g.addProducts(sums, d, x)
-	}, a[1], a[2])
+	}, a[3], a[1], a[2])
 	g.store(sums, a[0])
 	g.ret()
 }
@@ -173,19 +194,19 @@ func (g *gen) addProducts(sums, d, x []reg.VecVirtual) {
 }
 
 func (g *gen) sumProductsRelu() {
-	g.text("sumProductsRelu", "func(sums, dy, x, coef *float32, n int)",
+	g.text("sumProductsRelu", "func(sums, dy, x, coef *float32, n, rows, skip int)",
 		"adds d = dy[w*16+o] to sums[o] and d*(x[w*16+o]-mean[o]) to sums[16+o], for w < n and o < 16, where",
-		"(x-mean)*factor + bias > 0; coef holds 16 each of mean, factor and bias.")
-	a := g.args("sums", "dy", "x", "coef", "n")
+		"(x-mean)*factor + bias > 0, for rows of n blocks, skip floats apart; coef holds 16 each of mean, factor and bias.")
+	a := g.args("sums", "dy", "x", "coef", "n", "rows", "skip")
 	sums, zero := g.load(a[0], 2), g.vec()
 	c := g.coefficients(a[3], 3)
 	g.zero(zero)
-	g.loop(a[4], func() {
+	g.area(a[4], a[5], a[6], func() {
 		d, x := g.load(a[1], 1), g.load(a[2], 1)
 		g.each(func(j, disp int) { g.VSUBPS(c(0, j), x[j], x[j]) })
 		g.whereNormal(x, zero, d, c, 1, 2)
 		g.addProducts(sums, d, x)
-	}, a[1], a[2])
+	}, nil, a[1], a[2])
 	g.store(sums, a[0])
 	g.ret()
 }
@@ -226,13 +247,13 @@ func (g *gen) masked(mask reg.Register, zero reg.VecVirtual, d []reg.VecVirtual)
 }
 
 func (g *gen) normalize() {
-	g.text("normalize", "func(y, x, res, coef *float32, n, relu int)",
-		"computes y = max0?((x-mean)*factor + bias + res) lane by lane for n blocks; coef holds 16 each of mean,",
+	g.text("normalize", "func(y, x, res, coef *float32, n, rows, skip, relu int)",
+		"computes y = max0?((x-mean)*factor + bias + res) lane by lane for rows of n blocks, skip floats apart; coef holds 16 each of mean,",
 		"factor and bias; res may be nil.")
-	a := g.args("y", "x", "res", "coef", "n", "relu")
+	a := g.args("y", "x", "res", "coef", "n", "rows", "skip", "relu")
 	coef, zero, nv := g.load(a[3], 3), g.vec(), g.vectors()
 	g.zero(zero)
-	g.loop(a[4], func() {
+	g.area(a[4], a[5], a[6], func() {
 		v, sum := g.load(a[1], 1), g.vecs(nv)
 		g.each(func(j, d int) {
 			g.VSUBPS(coef[j], v[j], v[j])
@@ -244,28 +265,28 @@ func (g *gen) normalize() {
 		g.each(func(j, d int) { g.VADDPS(at(a[2], d), sum[j], sum[j]) })
 		g.ADDQ(U32(block*4), a[2])
 		g.Label("clip")
-		g.TESTQ(a[5], a[5])
+		g.TESTQ(a[7], a[7])
 		g.JZ(LabelRef("store"))
 		g.each(func(j, d int) { g.VMAXPS(zero, sum[j], sum[j]) })
 		g.Label("store")
 		g.store(sum, a[0])
-	}, a[0], a[1])
+	}, a[2], a[0], a[1])
 	g.ret()
 }
 
 func (g *gen) normalizeBackward() {
-	g.text("normalizeBackward", "func(dx, dy, x, mask, coef *float32, n int)",
-		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where mask is nil or",
+	g.text("normalizeBackward", "func(dx, dy, x, mask, coef *float32, n, rows, skip int)",
+		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where mask is nil or",
 		"positive, else 0; coef holds 16 of each.")
-	a := g.args("dx", "dy", "x", "mask", "coef", "n")
+	a := g.args("dx", "dy", "x", "mask", "coef", "n", "rows", "skip")
 	zero, c := g.vec(), g.coefficients(a[4], 4)
 	g.zero(zero)
-	g.loop(a[5], func() {
+	g.area(a[5], a[6], a[7], func() {
 		d, v := g.load(a[1], 1), g.load(a[2], 1)
 		g.masked(a[3], zero, d)
 		g.each(func(j, disp int) { g.VSUBPS(c(0, j), v[j], v[j]) })
 		g.normalBackward(a[0], d, v, c)
-	}, a[0], a[1], a[2])
+	}, a[3], a[0], a[1], a[2])
 	g.ret()
 }
 
@@ -281,18 +302,18 @@ func (g *gen) normalBackward(to reg.Register, d, t []reg.VecVirtual, c func(i, j
 }
 
 func (g *gen) normalizeBackwardRelu() {
-	g.text("normalizeBackwardRelu", "func(dx, dy, x, coef *float32, n int)",
-		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for n blocks, d being dy where",
+	g.text("normalizeBackwardRelu", "func(dx, dy, x, coef *float32, n, rows, skip int)",
+		"computes dx = d*coef1 + (x-coef0)*coef2 + coef3 lane by lane for rows of n blocks, skip floats apart, d being dy where",
 		"(x-coef0)*coef1 + coef4 > 0, else 0; coef holds 16 of each.")
-	a := g.args("dx", "dy", "x", "coef", "n")
+	a := g.args("dx", "dy", "x", "coef", "n", "rows", "skip")
 	zero, c := g.vec(), g.coefficients(a[3], 5)
 	g.zero(zero)
-	g.loop(a[4], func() {
+	g.area(a[4], a[5], a[6], func() {
 		d, v := g.load(a[1], 1), g.load(a[2], 1)
 		g.each(func(j, disp int) { g.VSUBPS(c(0, j), v[j], v[j]) })
 		g.whereNormal(v, zero, d, c, 1, 4)
 		g.normalBackward(a[0], d, v, c)
-	}, a[0], a[1], a[2])
+	}, nil, a[0], a[1], a[2])
 	g.ret()
 }
 
