@@ -60,20 +60,21 @@ func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
 	if l.Halo == 0 {
 		return
 	}
-	side := l.Halo * l.Lanes
+	side, row := l.Halo*l.Lanes, l.row()
+	start := l.at(n, b, lo, -l.Halo)
+	first, last := start, start+side // of what is cleared next: the end of a row and the beginning of the one below
 	if lo == 0 {
-		start := l.at(n, b, -l.Halo, -l.Halo)
-		clear(y[start : start+l.Halo*l.row()])
+		first -= l.Halo * row
 	}
-	for h := lo; h < hi; h++ {
-		start := l.at(n, b, h, -l.Halo)
-		clear(y[start : start+side])
-		clear(y[start+l.row()-side : start+l.row()])
+	for range hi - lo {
+		clear(y[first:last])
+		start += row
+		first, last = start-side, start+side
 	}
-	if hi == l.H {
-		start := l.at(n, b, l.H, -l.Halo)
-		clear(y[start : start+l.Halo*l.row()])
+	if last = start; hi == l.H {
+		last += l.Halo * row
 	}
+	clear(y[first:last])
 }
 
 // hugePage is the size of a huge page, in bytes.
