@@ -116,7 +116,7 @@ func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, r rect, relu boo
 			if res != nil {
 				r += res[w+o]
 			}
-			if relu && !(r > 0) {
+			if relu && r < 0 {
 				r = 0
 			}
 			to[o] = r

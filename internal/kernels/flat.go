@@ -2,11 +2,11 @@ package kernels
 
 import "math"
 
-// reluGo computes y = max(x, 0); NaN becomes 0, as in the fused kernels.
+// reluGo computes y = max(x, 0); NaN stays, as in the fused kernels.
 func reluGo(y, x []float32) {
 	x = x[:len(y)]
 	for i, v := range x {
-		if !(v > 0) {
+		if v < 0 {
 			v = 0
 		}
 		y[i] = v

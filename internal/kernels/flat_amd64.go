@@ -13,7 +13,7 @@ func vectors(n int) int {
 	return min(n, stretch) / Block * Block
 }
 
-// Relu computes y = max(x, 0); NaN becomes 0.
+// Relu computes y = max(x, 0); NaN stays.
 func Relu(y, x []float32) {
 	x = x[:len(y)]
 	for n := vectors(len(y)); n > 0; n = vectors(len(y)) {

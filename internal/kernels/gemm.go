@@ -103,7 +103,7 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 			if accumulate {
 				v += to[i]
 			}
-			if relu && !(v > 0) {
+			if relu && v < 0 {
 				v = 0
 			}
 			to[i] = v

@@ -370,3 +370,45 @@ func TestFlat(t *testing.T) {
 		}
 	})
 }
+
+// TestClippingKeepsNaN: a network that has gone wrong must not look healthy behind its first ReLU.
+func TestClippingKeepsNaN(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		x, y := AlignedSlice(Block), AlignedSlice(Block)
+		x[3], x[4], x[5] = nan, -1, 2
+		check := func(name string) {
+			t.Helper()
+			if v := y[3]; v == v {
+				t.Errorf("%s: NaN became %g", name, v)
+			}
+			if y[4] != 0 || y[5] != 2 {
+				t.Errorf("%s: -1 and 2 became %g and %g", name, y[4], y[5])
+			}
+		}
+		Relu(y, x)
+		check("relu")
+		var coef [3 * Block]float32
+		for o := range Block {
+			coef[Block+o] = 1
+		}
+		normalize(y, x, nil, &coef, rect{Block, 1, 0}, true)
+		check("normalize")
+		one := convCase{1, Block, 1, 1, Block, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, false, false}
+		s, _ := one.spec()
+		c, err := NewConv(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		identity := make([]float32, Block*Block)
+		for o := range Block {
+			identity[o*Block+o] = 1
+		}
+		w := AlignedSlice(c.WeightSize())
+		c.Pack(w, identity)
+		x[3] = 1
+		bias := AlignedSlice(Block)
+		bias[3] = nan
+		c.Forward(0, y, x, w, Epilogue{Bias: bias, ReLU: true})
+		check("convolution")
+	})
+}

@@ -162,7 +162,7 @@ func maxPairsBackwardAVX2(da *float32, db *float32, a *float32, b *float32, y *f
 //go:noescape
 func transpose8AVX2(dst *float32, dstStride int, src *float32, srcStride int)
 
-// reluAVX2 computes y = x where x > 0, else 0.
+// reluAVX2 computes y = 0 where x < 0, else x.
 //
 //go:noescape
 func reluAVX2(y *float32, x *float32, n int)
@@ -781,7 +781,7 @@ func maxPairsAVX512(y *float32, a *float32, b *float32, n int)
 //go:noescape
 func maxPairsBackwardAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
 
-// reluAVX512 computes y = x where x > 0, else 0.
+// reluAVX512 computes y = 0 where x < 0, else x.
 //
 //go:noescape
 func reluAVX512(y *float32, x *float32, n int)

@@ -207,7 +207,7 @@ func finish(act int, v float32, res []float32, at int) float32 {
 	case res != nil:
 		v += res[at]
 	}
-	if act == clipped && !(v > 0) {
+	if act == clipped && v < 0 { // NaN stays
 		return 0
 	}
 	return v

@@ -194,7 +194,7 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	g.CMPQ(at(a, tileAct), Imm(0))
 	g.JE(LabelRef("store"))
 	for _, v := range acc {
-		g.VMAXPS(zero, v, v) // zero where v is NaN
+		g.VMAXPS(v, zero, v) // NaN where v is
 	}
 	g.JMP(LabelRef("store"))
 	g.Label("mask")

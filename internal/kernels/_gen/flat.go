@@ -17,12 +17,12 @@ func (g *gen) flat() {
 }
 
 func (g *gen) relu() {
-	g.text("relu", "func(y, x *float32, n int)", "computes y = x where x > 0, else 0.")
+	g.text("relu", "func(y, x *float32, n int)", "computes y = 0 where x < 0, else x.")
 	a, zero := g.args("y", "x", "n"), g.vec()
 	g.zero(zero)
 	g.loop(a[2], func() {
 		v := g.load(a[1], 1)
-		g.each(func(j, d int) { g.VMAXPS(zero, v[j], v[j]) })
+		g.each(func(j, d int) { g.VMAXPS(v[j], zero, v[j]) })
 		g.store(v, a[0])
 	}, a[0], a[1])
 	g.ret()

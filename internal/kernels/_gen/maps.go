@@ -267,7 +267,7 @@ func (g *gen) normalize() {
 		g.Label("clip")
 		g.TESTQ(a[7], a[7])
 		g.JZ(LabelRef("store"))
-		g.each(func(j, d int) { g.VMAXPS(zero, sum[j], sum[j]) })
+		g.each(func(j, d int) { g.VMAXPS(sum[j], zero, sum[j]) })
 		g.Label("store")
 		g.store(sum, a[0])
 	}, a[2], a[0], a[1])

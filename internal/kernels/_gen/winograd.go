@@ -447,7 +447,7 @@ func (g *gen) pixelsOut(a reg.Register, label string, bytes int, to reg.GPVirtua
 	g.CMPQ(at(a, winoAct), Imm(0))
 	g.JE(LabelRef("store" + label))
 	for _, v := range out {
-		g.VMAXPS(zero, v, v) // zero where v is NaN
+		g.VMAXPS(v, zero, v) // NaN where v is
 	}
 	g.JMP(LabelRef("store" + label))
 	g.Label("mask" + label)
