@@ -248,6 +248,14 @@ func (b *Builder) GlobalAvgPool2d(name string, x Value) Value {
 	return b.node("GlobalAveragePool", name, []string{x.Name}, []int64{x.Shape[0], 1, 1})
 }
 
+// GlobalMaxPool2d is torch.nn.AdaptiveMaxPool2d(1): [N,C,H,W] to [N,C,1,1].
+func (b *Builder) GlobalMaxPool2d(name string, x Value) Value {
+	if !b.is3(name, x) {
+		return Value{}
+	}
+	return b.node("GlobalMaxPool", name, []string{x.Name}, []int64{x.Shape[0], 1, 1})
+}
+
 // AdaptiveAvgPool2d is torch.nn.AdaptiveAvgPool2d: [N,C,H,W] to [N,C,h,w], each output the mean of its share of the input.
 // ONNX wants the shares of one size and step, as they are when H is a multiple of h or one more, and W of w. A feature map
 // that has the size already stays as it is, without a node.
@@ -358,6 +366,14 @@ func (b *Builder) Add(name string, x, y Value) Value { return b.map2("Add", name
 
 // Mul multiplies two values of one shape.
 func (b *Builder) Mul(name string, x, y Value) Value { return b.map2("Mul", name, x, y) }
+
+// Scale multiplies every element by a constant.
+func (b *Builder) Scale(name string, x Value, factor float32) Value {
+	if b.root.err != nil {
+		return Value{}
+	}
+	return b.node("Mul", name, []string{x.Name, b.scalar(name, "factor", factor)}, x.Shape)
+}
 
 func (b *Builder) map2(op, name string, x, y Value) Value {
 	if b.root.err == nil && fmt.Sprint(x.Shape) != fmt.Sprint(y.Shape) {

@@ -85,6 +85,7 @@ func TestLayerShapes(t *testing.T) {
 		{"AvgPool2d ceil", mean(3, builders.CeilMode()), "[N,4,4,5]"},
 		{"AvgPool2d pad", mean(2, builders.Pad(1), builders.ExcludePad()), "[N,4,6,8]"},
 		{"GlobalAvgPool2d", each((*builders.Builder).GlobalAvgPool2d), "[N,4,1,1]"},
+		{"GlobalMaxPool2d", each((*builders.Builder).GlobalMaxPool2d), "[N,4,1,1]"},
 		{"AdaptiveAvgPool2d 1", adaptive(1, 1), "[N,4,1,1]"},
 		{"AdaptiveAvgPool2d as it is", adaptive(11, 14), "[N,4,11,14]"},
 		{"AdaptiveAvgPool2d", adaptive(5, 7), "[N,4,5,7]"},
@@ -101,6 +102,7 @@ func TestLayerShapes(t *testing.T) {
 		{"Dropout", func(b *builders.Builder, x builders.Value) builders.Value { return b.Dropout("drop", x, 0.5) }, "[N,4,11,14]"},
 		{"Add", func(b *builders.Builder, x builders.Value) builders.Value { return b.Add("add", x, x) }, "[N,4,11,14]"},
 		{"Mul", func(b *builders.Builder, x builders.Value) builders.Value { return b.Mul("mul", x, x) }, "[N,4,11,14]"},
+		{"Scale", func(b *builders.Builder, x builders.Value) builders.Value { return b.Scale("scale", x, 0.5) }, "[N,4,11,14]"},
 		{"Concat", func(b *builders.Builder, x builders.Value) builders.Value { return b.Concat("cat", x, x, x) }, "[N,12,11,14]"},
 		{"Flatten", each((*builders.Builder).Flatten), "[N,616]"},
 		{"Linear", func(b *builders.Builder, x builders.Value) builders.Value {

@@ -14,7 +14,7 @@ type Config struct {
 	Input   [3]int `json:"input,omitzero"`   // channels, height, width
 	Classes int    `json:"classes,omitzero"` // or channels of the mask
 	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18: blocks per layer
-	Width   int    `json:"width,omitzero"`   // unet, resnet18, vgg16: channels of the first level
+	Width   int    `json:"width,omitzero"`   // unet, resnet9, resnet18, vgg16: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
 	Opset   int64  `json:"opset,omitzero"`
 	Seed    uint64 `json:"seed,omitzero"`
@@ -36,6 +36,7 @@ var networks = map[string]network{
 	"lenet5":   {Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
 	"minivgg":  {Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
 	"resnet":   {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}}}, resnet},
+	"resnet9":  {Info{"resnet9", "ResNet-9 of the DAWNBench CIFAR-10 entries: eight 3x3 convolutions, two of the stages residual, one linear layer", Config{Input: [3]int{3, 32, 32}, Classes: 10, Width: 64}}, resnet9},
 	"resnet18": {Info{"resnet18", "ResNet-18 as torchvision has it: four layers of two basic blocks (3,4,6,3 blocks make ResNet-34)", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Blocks: []int{2, 2, 2, 2}, Width: 64}}, resnet18},
 	"unet":     {Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class", Config{Input: [3]int{3, 128, 128}, Classes: 1, Width: 64, Depth: 4}}, unet},
 	"vgg16":    {Info{"vgg16", "VGG-16 as torchvision has it: thirteen 3x3 convolutions, three fully connected layers, for 224x224 pixels and more", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Width: 64}}, vgg16},
@@ -72,8 +73,8 @@ func Defaults(name string) (Config, error) {
 }
 
 // Build makes the named network. The input is "input" [N,C,H,W]; the output "output" holds log-probabilities
-// [N,classes], logits [N,classes] for resnet18 and vgg16, or for unet logits [N,classes,H,W]. What the network does not
-// take must be zero in cfg. The model's metadata records name and configuration (Arch).
+// [N,classes], logits [N,classes] for resnet9, resnet18 and vgg16, or for unet logits [N,classes,H,W]. What the network
+// does not take must be zero in cfg. The model's metadata records name and configuration (Arch).
 func Build(name string, cfg Config) (*onnxio.Model, error) {
 	def, err := Defaults(name)
 	if err != nil {
@@ -220,6 +221,29 @@ func (b *Builder) basicBlock(x Value, channels, stride int) Value {
 		x = d.BatchNorm2d("1", d.Conv2d("0", x, channels, 3, Stride(stride), Pad(1), NoBias()))
 	}
 	return b.ReLU("relu2", b.Add("add", y, x))
+}
+
+// resnet9 is the network of David Page's DAWNBench entry for CIFAR-10 (How to train your ResNet, 2018). The stages have
+// Width, 2, 4 and 8 times Width channels. Its logits are scaled by 1/8, which keeps the classes' probabilities near to each
+// other early on. Any height and width from 8 on fits: the last pool takes all that is left, 4x4 of CIFAR's 32x32.
+func resnet9(b *Builder, cfg Config) Value {
+	x := b.Scope("prep").convNorm(b.Input(), cfg.Width)
+	for i := range 3 {
+		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
+		x = layer.MaxPool2d("pool", layer.convNorm(x, cfg.Width<<(i+1)), 2)
+		if i != 1 {
+			r := layer.Scope("residual")
+			y := r.Scope("res2").convNorm(r.Scope("res1").convNorm(x, cfg.Width<<(i+1)), cfg.Width<<(i+1))
+			x = r.Add("add", x, y)
+		}
+	}
+	x = b.Flatten("flatten", b.GlobalMaxPool2d("pool", x))
+	return b.Scale("logits", b.Linear("linear", x, cfg.Classes, NoBias()), 0.125)
+}
+
+// convNorm is a 3x3 convolution that keeps the size, its norm and ReLU.
+func (b *Builder) convNorm(x Value, channels int) Value {
+	return b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", x, channels, 3, Pad(1), NoBias())))
 }
 
 // unet is the U-Net of Ronneberger et al. 2015 with padded convolutions.

@@ -21,6 +21,8 @@ CASES = [
     ('minivgg', {'input': [3, 32, 32], 'classes': 12}),
     ('resnet', {}),
     ('resnet', {'input': [1, 64, 32], 'classes': 5, 'blocks': [1, 2, 3]}),
+    ('resnet9', {}),
+    ('resnet9', {'input': [1, 27, 40], 'classes': 6, 'width': 8}),
     ('resnet18', {'input': [3, 64, 64], 'classes': 20}),
     ('resnet18', {'input': [1, 75, 96], 'classes': 6, 'blocks': [1, 3, 2, 1], 'width': 8}),
     ('unet', {'input': [3, 16, 16], 'width': 4}),

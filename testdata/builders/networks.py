@@ -8,6 +8,7 @@ DEFAULTS = {
     'lenet5': dict(input=(1, 28, 28), classes=10),
     'minivgg': dict(input=(1, 28, 28), classes=10),
     'resnet': dict(input=(3, 32, 32), classes=10, blocks=(2, 2, 2)),
+    'resnet9': dict(input=(3, 32, 32), classes=10, width=64),
     'resnet18': dict(input=(3, 224, 224), classes=1000, blocks=(2, 2, 2, 2), width=64),
     'unet': dict(input=(3, 128, 128), classes=1, width=64, depth=4),
     'vgg16': dict(input=(3, 224, 224), classes=1000, width=64),
@@ -62,6 +63,49 @@ class ResNet(nn.Module):
     def forward(self, x):
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn(self.conv(x))))))
         return F.log_softmax(self.fc(self.avg_pool(x).flatten(1)), dim=1)
+
+
+class ConvNorm(nn.Module):
+    def __init__(self, channels, out):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(channels, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+
+    def forward(self, x):
+        return F.relu(self.bn(self.conv(x)))
+
+
+class Pair(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.res1, self.res2 = ConvNorm(channels, channels), ConvNorm(channels, channels)
+
+    def forward(self, x):
+        return x + self.res2(self.res1(x))
+
+
+class Stage(ConvNorm):
+    """Halves the feature map."""
+
+    def __init__(self, channels, out, residual):
+        super().__init__(channels, out)
+        self.residual = Pair(out) if residual else nn.Identity()
+
+    def forward(self, x):
+        return self.residual(F.max_pool2d(super().forward(x), 2))
+
+
+class ResNet9(nn.Module):
+    """The network of David Page's DAWNBench entry for CIFAR-10."""
+
+    def __init__(self, channels, classes, width):
+        super().__init__()
+        self.prep, self.layer1 = ConvNorm(channels, width), Stage(width, width * 2, True)
+        self.layer2, self.layer3 = Stage(width * 2, width * 4, False), Stage(width * 4, width * 8, True)
+        self.linear = nn.Linear(width * 8, classes, bias=False)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.prep(x))))
+        return self.linear(F.adaptive_max_pool2d(x, 1).flatten(1)) * 0.125
 
 
 class UNet(nn.Module):
@@ -125,6 +169,7 @@ def network(name, config):
         'minivgg': lambda: Convs(channels, classes, {'conv11': (16, 3, 0), 'conv12': (16, 3, 0), 'conv21': (32, 3, 0),
                                                      'conv22': (32, 3, 1)}, ('conv12', 'conv22')),
         'resnet': lambda: ResNet(channels, classes, c['blocks']),
+        'resnet9': lambda: ResNet9(channels, classes, c['width']),
         'resnet18': lambda: resnet18(channels, classes, c['blocks'], c['width']),
         'unet': lambda: UNet(channels, classes, c['width'], c['depth']),
         'vgg16': lambda: vgg16(channels, classes, c['width']),

@@ -9,7 +9,7 @@ for opset in 13 17 21; do
   for network in lenet5 minivgg resnet; do
     "$CNNKIT" build "$network" --opset "$opset" --out "$out/$network-$opset.onnx"
   done
-  for network in resnet18 vgg16; do
+  for network in resnet9 resnet18 vgg16; do
     "$CNNKIT" build "$network" --opset "$opset" --width 8 --out "$out/$network-$opset.onnx"
   done
   "$CNNKIT" build unet --opset "$opset" --width 8 --out "$out/unet-$opset.onnx"
