@@ -48,7 +48,8 @@ func TestNetworks(t *testing.T) {
 }
 
 func smallWidth(name string) int {
-	if name == "unet" {
+	switch name {
+	case "unet", "vgg16", "resnet9", "resnet18":
 		return 8
 	}
 	return 0
