@@ -37,14 +37,17 @@ func (r *run) compatible() error {
 func (r *run) targets(loss string) error {
 	pixels := r.kind.masks || r.kind.maps
 	switch has := data.Masked(r.splits.Train); {
-	case takesSoft(loss):
-		return fmt.Errorf("loss %s needs soft targets, and data set %s has none", loss, r.splits.Name)
+	case takesSoft(loss) && has:
+		return fmt.Errorf("loss %s needs class labels, and data set %s has masks", loss, r.splits.Name)
 	case pixels && !has:
 		return fmt.Errorf("loss %s needs masks, and data set %s has class labels", loss, r.splits.Name)
 	case !pixels && has:
 		return fmt.Errorf("data set %s has masks, and the model gives one answer for an image", r.splits.Name)
 	}
-	out := r.model.Graph.Outputs[0].Type.Shape
+	out, classes := r.model.Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
+	if takesSoft(loss) && len(out) == 2 && out[1].Value != int64(classes) {
+		return fmt.Errorf("loss %s: data set %s has %d classes, the model %d outputs: build it with --classes %d", loss, r.splits.Name, classes, out[1].Value, classes)
+	}
 	if r.kind.masks && len(out) == 4 && out[1].Known() && out[1].Value != 1 {
 		return fmt.Errorf("loss %s takes one channel of logits, the model has %d: build it with --classes 1, or use cross-entropy", loss, out[1].Value)
 	}

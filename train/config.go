@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
 // Config is a training run as data; it marshals to JSON. Zero values mean the default of the field's comment.
@@ -33,6 +35,10 @@ type Config struct {
 	ClipNorm   float64  `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
 	ClipValue  float64  `json:"clip_value,omitzero"` // the greatest gradient of one number; 0: any
 	EMA        float64  `json:"ema,omitzero"`        // decay of the weights' moving average, which is what is validated and saved; 0: none
+
+	Augment transforms.Compose      `json:"augment,omitempty"` // changes the images to train on, at the size of their files, before they are brought to that of the batch
+	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
+	Workers int                     `json:"workers,omitempty"` // goroutines that read and change images; 0: as many as are useful
 
 	LabelSmoothing float64    `json:"label_smoothing,omitzero"` // nll, cross-entropy
 	Gamma          float64    `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
@@ -121,6 +127,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("clip_norm and clip_value must not be negative")
 	case !share(c.EMA):
 		return fmt.Errorf("ema is %v: it must be in [0,1)", c.EMA)
+	case c.Workers < 0:
+		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
 	case c.Patience < 0 || c.CheckpointSteps < 0:
 		return fmt.Errorf("patience and checkpoint_steps must not be negative")
 	}
@@ -128,6 +136,9 @@ func (c Config) validate() error {
 		if err := g.validate(); err != nil {
 			return err
 		}
+	}
+	if _, err := transforms.Of(c.Augment...); err != nil {
+		return fmt.Errorf("augment: %w", err)
 	}
 	if err := c.validateLoss(); err != nil {
 		return err

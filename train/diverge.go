@@ -44,7 +44,9 @@ func (r *run) explained(ctx context.Context, err error) error {
 	if r.trainer.Export(before) != nil {
 		return d
 	}
-	for f := r.feeder(); r.done < last && ctx.Err() == nil; {
+	f := r.feeder()
+	defer f.stop()
+	for r.done < last && ctx.Err() == nil {
 		step := r.done + 1
 		stepErr := r.step(f)
 		after := withOwnInitializers(r.graph)

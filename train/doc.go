@@ -5,9 +5,12 @@
 // by PyTorch's exact rules, Lion, LARS and LAMB by their papers'. A Schedule moves the learning rate. Run loops over
 // epochs, validates, measures, and keeps the last and the best model, a history and its plot, and a Checkpoint.
 //
+// Recipe.Open opens the data set that a recipe names. Batches of sets in memory are copied from there; where images are read
+// from files, augmented (Config.Augment) or mixed (Config.Mix), a data.Loader makes the batches ahead of the steps.
+//
 // All of a run is data: a Recipe, which is a JSON file whose fields are those of Recipe and Config. The same recipe gives
 // the same bits, whatever the number of threads, and however often the run was interrupted and resumed.
 //
 // Inputs are [N,C,H,W] float32. Targets are [N] int64 class numbers; where the data set has masks, [N,1,H,W] float32 for
-// the losses of two classes and [N,H,W] int64 class numbers for cross-entropy.
+// the losses of two classes and [N,H,W] int64 class numbers for cross-entropy. Mixed batches have [N,classes] float32.
 package train

@@ -47,19 +47,15 @@ func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, l
 	}
 	m := newMeter(loss, ds.Classes(), metrics)
 	m.maps = !m.masks && data.Masked(ds)
-	order := data.Sequence(n)
-	for at := 0; at < len(order); at += batch {
-		part := order[at:min(len(order), at+batch)]
-		x, target := NewBatch(ds.Shape(), len(part))
-		target = m.kind.target(target, ds.Shape())
-		if err := ds.Fill(x, target, part); err != nil {
-			return Score{}, err
-		}
-		y, err := forward(ctx, x)
+	for b, err := range batches(ctx, ds, batch, m.kind) {
 		if err != nil {
 			return Score{}, err
 		}
-		if err := m.add(y, target); err != nil {
+		y, err := forward(ctx, b.X)
+		if err != nil {
+			return Score{}, err
+		}
+		if err := m.add(y, b.Target); err != nil {
 			return Score{}, err
 		}
 	}
@@ -72,11 +68,18 @@ func NewBatch(shape [3]int, n int) (x, target *onnxio.Tensor) {
 	return x, onnxio.NewTensor(onnxio.Int64, int64(n))
 }
 
+// EvaluationBatch is how many images [C,H,W] are evaluated at a time: 500 of CIFAR-10's size, fewer of larger ones, whose
+// maps would fill the memory.
+func EvaluationBatch(shape [3]int) int {
+	return min(500, max(8, 500*3*32*32/max(1, shape[0]*shape[1]*shape[2])))
+}
+
 // kind is how outputs and targets are to be read.
 type kind struct {
 	logs  bool // outputs are log-probabilities
 	masks bool // targets are float32 masks of the output's shape
 	maps  bool // targets are int64 [N,H,W]
+	soft  bool // targets are probabilities, float32 [N,C]
 }
 
 func kindOf(loss string) kind {
@@ -109,11 +112,28 @@ func (k kind) right(y, target *onnxio.Tensor) (right, counted int, err error) {
 		}
 		return right, len(truth), nil
 	}
+	if k.soft {
+		return softRight(y, target)
+	}
 	m := meter{kind: kind{logs: true}} // the loss is not wanted
 	if err := m.add(y, target); err != nil {
 		return 0, 0, err
 	}
 	return m.right, m.count, nil
+}
+
+// softRight counts the rows whose largest output is at the largest target.
+func softRight(y, target *onnxio.Tensor) (right, counted int, err error) {
+	if len(y.Dims) != 2 || !slices.Equal(y.Dims, target.Dims) {
+		return 0, 0, fmt.Errorf("the output is %v, the soft targets %v", y.Dims, target.Dims)
+	}
+	n, cols := int(y.Dims[0]), int(y.Dims[1])
+	for i := range n {
+		if argmax(y.Float32s()[i*cols:(i+1)*cols]) == argmax(target.Float32s()[i*cols:(i+1)*cols]) {
+			right++
+		}
+	}
+	return right, n, nil
 }
 
 // meter gathers what a score is made of.

@@ -32,6 +32,13 @@ func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if len(c.Mix) > 0 {
+		soft := map[string]string{LossNLL: LossSoftNLL, LossCrossEntropy: LossSoft, LossSoftNLL: LossSoftNLL, LossSoft: LossSoft}[loss]
+		if soft == "" {
+			return nil, "", fmt.Errorf("mix makes soft targets, which go with nll and cross-entropy, not with %s", loss)
+		}
+		loss = soft
+	}
 	out, g := *m, *m.Graph
 	out.Graph = &g
 	g.Nodes = nil

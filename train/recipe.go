@@ -18,7 +18,14 @@ const RecipeFile = "recipe.json"
 // are these and those of Config; fields that are left out have the network's defaults.
 type Recipe struct {
 	Model string `json:"model,omitzero"` // a network of package builders, or an .onnx file
-	Data  string `json:"data,omitzero"`
+	Data  string `json:"data,omitzero"`  // a word that package data opens: mnist, cifar10=DIR, images:DIR, ...
+
+	// Of the data; Open reads them.
+	Size       string  `json:"size,omitzero"`       // 128x128: height and width that images are brought to
+	Subset     int     `json:"subset,omitzero"`     // so many of the images to train on; 0: all
+	Stratified bool    `json:"stratified,omitzero"` // the subset has of each class its share
+	Validation float64 `json:"validation,omitzero"` // share of the images to train on that is validated on instead; 0: the set's own part
+	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
 
 	// Of a network that is built; zero values mean its defaults.
 	Opset   int    `json:"opset,omitzero"`
@@ -164,15 +171,33 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 		}
 		return recipe, fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+	if err := recipe.validateData(); err != nil {
+		return recipe, err
+	}
 	_, err = recipe.Update()
 	return recipe, err
 }
 
+// selection is which images a run sees, in words.
+func (recipe Recipe) selection() string {
+	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, in_memory %v", recipe.Size, recipe.Subset, recipe.Stratified,
+		recipe.Validation, recipe.InMemory)
+}
+
 // continues says which field of next makes it another run than recipe.
 func (recipe Recipe) continues(next Recipe) error {
+	if was, is := recipe.selection(), next.selection(); was != is {
+		return fmt.Errorf("the images were those of %s when the checkpoint was made, and are those of %s now: the run could not go on as it was", was, is)
+	}
 	a, b := recipe.Config, next.Config
 	for _, c := range []*Config{&a, &b} {
-		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Threads = 0, nil, "", 0, 0, 0
+		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Threads, c.Workers = 0, nil, "", 0, 0, 0, 0
+		if len(c.Augment) == 0 { // [] and nothing are the same
+			c.Augment = nil
+		}
+		if len(c.Mix) == 0 {
+			c.Mix = nil
+		}
 	}
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range x.NumField() {

@@ -72,7 +72,8 @@ type run struct {
 	result  *Result
 	output  string
 	kind    kind
-	batches int // of an epoch
+	loader  *data.Loader // nil where batches are copied from memory
+	batches int          // of an epoch
 
 	at      int // the epoch in progress, from 1
 	done    int // batches of it that are done
@@ -149,11 +150,15 @@ func (r *run) prepare() error {
 		return err
 	}
 	r.graph, r.result.Loss, r.kind = graph, loss, kindOf(loss)
+	r.kind.soft = takesSoft(loss)
 	r.kind.maps = !r.kind.masks && len(r.model.Graph.Outputs[0].Type.Shape) == 4
 	if err := r.targets(loss); err != nil {
 		return err
 	}
 	if err := check.Model(graph); err != nil {
+		return err
+	}
+	if err := r.makeLoader(); err != nil {
 		return err
 	}
 	if r.dir != "" {
@@ -256,6 +261,7 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 	}
 	f := r.feeder()
+	defer f.stop()
 	for r.done < r.batches {
 		if ctx.Err() != nil {
 			return r.interrupted(ctx)
@@ -280,7 +286,7 @@ func (r *run) epoch(ctx context.Context) error {
 		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
-	v, err := Measure(ctx, native(r.model, r.pool), r.splits.Validation, 500, r.result.Loss, r.measured())
+	v, err := Measure(ctx, native(r.model, r.pool), r.splits.Validation, EvaluationBatch(r.splits.Validation.Shape()), r.result.Loss, r.measured())
 	if err != nil {
 		if ctx.Err() != nil {
 			return r.interrupted(ctx)
@@ -305,32 +311,6 @@ func (r *run) measured() []string {
 		m = append(slices.Clone(m), w)
 	}
 	return m
-}
-
-// feeder fills the batches of an epoch.
-type feeder struct {
-	order     []int
-	x, target *onnxio.Tensor
-	in        map[string]*onnxio.Tensor
-}
-
-func (r *run) feeder() *feeder {
-	return &feeder{order: data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at), in: map[string]*onnxio.Tensor{}}
-}
-
-// fill is the batch at the run's position; n is the number of its images.
-func (r *run) fill(f *feeder) (n int, err error) {
-	ds := r.splits.Train
-	part := f.order[r.done*r.cfg.Batch : min(len(f.order), (r.done+1)*r.cfg.Batch)]
-	if f.x == nil || int(f.x.Dims[0]) != len(part) {
-		f.x, f.target = NewBatch(ds.Shape(), len(part))
-		f.target = r.kind.target(f.target, ds.Shape())
-	}
-	if err := ds.Fill(f.x, f.target, part); err != nil {
-		return 0, err
-	}
-	f.in[r.model.Graph.Inputs[0].Name], f.in[TargetName] = f.x, f.target
-	return len(part), nil
 }
 
 // step trains on one batch.

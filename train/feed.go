@@ -1,0 +1,153 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// feeder gives the batches of an epoch from the run's position on.
+type feeder struct {
+	order     []int
+	x, target *onnxio.Tensor
+	in        map[string]*onnxio.Tensor
+
+	next func() (*data.Batch, error, bool) // of a loader; nil where batches are filled in place
+	stop func()
+}
+
+// makeLoader makes the loader, where there is something to do beside copying pixels from memory.
+func (r *run) makeLoader() error {
+	soft := takesSoft(r.result.Loss)
+	if len(r.cfg.Augment) == 0 && !soft && r.cfg.Workers == 0 && filled(r.splits.Train) {
+		return nil
+	}
+	var err error
+	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.cfg.Batch, Workers: r.cfg.Workers, Seed: r.cfg.Seed,
+		Shuffle: true, Transforms: r.cfg.Augment, Soft: soft, Mix: r.cfg.Mix})
+	if err != nil {
+		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
+	}
+	return nil
+}
+
+// filled says that a data set's own Fill makes the batches: of images in memory, and of sets without single samples.
+func filled(ds data.Dataset) bool {
+	_, err := data.SourceOf(ds)
+	return err != nil || inMemory(ds)
+}
+
+func inMemory(ds data.Dataset) bool {
+	switch d := ds.(type) {
+	case *data.Images:
+		return true
+	case data.Subset:
+		return inMemory(d.Dataset)
+	case *data.Subset:
+		return inMemory(d.Dataset)
+	}
+	return false
+}
+
+func (r *run) feeder() *feeder {
+	f := &feeder{in: map[string]*onnxio.Tensor{}, stop: func() {}}
+	if r.loader == nil {
+		f.order = data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at)
+		return f
+	}
+	// The loader is stopped by stop, never by the run's context: an interrupted run finishes its step.
+	f.next, f.stop = iter.Pull2(r.loader.Epoch(context.Background(), r.at, r.done))
+	return f
+}
+
+// fill is the batch at the run's position; n is the number of its images.
+func (r *run) fill(f *feeder) (n int, err error) {
+	if f.next != nil {
+		if err := r.load(f); err != nil {
+			return 0, err
+		}
+	} else if err := r.copy(f); err != nil {
+		return 0, err
+	}
+	f.in[r.model.Graph.Inputs[0].Name], f.in[TargetName] = f.x, f.target
+	return int(f.x.Dims[0]), nil
+}
+
+func (r *run) copy(f *feeder) error {
+	ds := r.splits.Train
+	part := f.order[r.done*r.cfg.Batch : min(len(f.order), (r.done+1)*r.cfg.Batch)]
+	if f.x == nil || int(f.x.Dims[0]) != len(part) {
+		f.x, f.target = NewBatch(ds.Shape(), len(part))
+		f.target = r.kind.target(f.target, ds.Shape())
+	}
+	return ds.Fill(f.x, f.target, part)
+}
+
+// load takes the next batch from the loader.
+func (r *run) load(f *feeder) error {
+	b, err, ok := f.next()
+	if err != nil {
+		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
+	}
+	if !ok || b.Step != r.done {
+		return fmt.Errorf("data set %s: no batch %d of %d", r.splits.Name, r.done+1, r.batches)
+	}
+	f.x, f.target = b.X, r.kind.taken(b.Target)
+	return nil
+}
+
+// taken is a loader's target in the form that the loss takes.
+func (k kind) taken(target *onnxio.Tensor) *onnxio.Tensor {
+	d := target.Dims
+	switch {
+	case k.masks && target.Type == onnxio.Int64:
+		out := onnxio.NewTensor(onnxio.Float, d[0], 1, d[1], d[2])
+		for i, v := range onnxio.Data[int64](target) {
+			out.Float32s()[i] = float32(v)
+		}
+		return out
+	case k.maps && target.Type == onnxio.Float:
+		out := onnxio.NewTensor(onnxio.Int64, d[0], d[2], d[3])
+		to := onnxio.Data[int64](out)
+		for i, v := range target.Float32s() {
+			to[i] = int64(v)
+		}
+		return out
+	}
+	return target
+}
+
+// batches gives a data set's batches in its order, read ahead where they do not lie in memory. A batch is valid until the
+// next is asked for.
+func batches(ctx context.Context, ds data.Dataset, batch int, k kind) iter.Seq2[*data.Batch, error] {
+	return func(yield func(*data.Batch, error) bool) {
+		if !filled(ds) {
+			loader, err := data.NewLoader(ds, data.LoaderConfig{Batch: batch})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for b, err := range loader.Epoch(ctx, 1, 0) {
+				if err == nil {
+					b.Target = k.taken(b.Target)
+				}
+				if !yield(b, err) {
+					return
+				}
+			}
+			return
+		}
+		order := data.Sequence(ds.Len())
+		for at := 0; at < len(order); at += batch {
+			b := &data.Batch{Indices: order[at:min(len(order), at+batch)], Step: at / batch}
+			b.X, b.Target = NewBatch(ds.Shape(), len(b.Indices))
+			b.Target = k.target(b.Target, ds.Shape())
+			if !yield(b, ds.Fill(b.X, b.Target, b.Indices)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package train
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// Open opens the recipe's data set: Data at Size, with Validation and Subset taken from its images to train on. Image files
+// that no Size is given for are brought to the size and the channels of m's input, and normalised as m says, where it does;
+// m may be nil.
+//
+// Which images are validated on depends on the data alone, so that runs of every seed, and cnnkit eval, take the same ones;
+// the subset depends on the seed.
+func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, error) {
+	size, err := recipe.size()
+	if err != nil {
+		return data.Splits{}, err
+	}
+	o := data.Options{Validation: recipe.Validation}
+	if ofFiles(recipe.Data) {
+		o = forModel(o, m)
+		if size != [2]int{} {
+			o.Size = size
+		}
+	}
+	s, err := data.OpenWith(recipe.Data, o)
+	if err != nil {
+		return s, err
+	}
+	if size != [2]int{} {
+		if s.Train, err = atSize(s.Train, size); err != nil {
+			return s, err
+		}
+		if s.Validation, err = atSize(s.Validation, size); err != nil {
+			return s, err
+		}
+	}
+	if _, divided := s.Train.(data.Subset); recipe.Validation > 0 && !divided {
+		if s.Train, s.Validation, err = split(s.Train, recipe.Validation); err != nil {
+			return s, fmt.Errorf("data set %s: %w", recipe.Data, err)
+		}
+	}
+	if recipe.Subset > 0 {
+		part, err := data.Take(s.Train, recipe.Subset, recipe.Seed, recipe.Stratified)
+		if err != nil {
+			return s, fmt.Errorf("data set %s: %w", recipe.Data, err)
+		}
+		s.Train = part
+	}
+	if recipe.InMemory {
+		workers := cmp.Or(recipe.Workers, runtime.GOMAXPROCS(0))
+		if s.Train, err = data.InMemory(ctx, s.Train, workers); err == nil {
+			s.Validation, err = data.InMemory(ctx, s.Validation, workers)
+		}
+	}
+	return s, err
+}
+
+func split(ds data.Dataset, share float64) (train, validation data.Dataset, err error) {
+	a, b, err := data.Split(ds, share, 0)
+	return a, b, err
+}
+
+// ofFiles says that a word names image files, which can be read at any size.
+func ofFiles(word string) bool {
+	if scheme, _, ok := strings.Cut(word, ":"); ok && slices.Contains(data.Schemes(), scheme) {
+		return true
+	}
+	name, _, _ := strings.Cut(word, "=")
+	return slices.Contains([]string{"pets", "pets-breeds", "nuclei"}, name)
+}
+
+// forModel asks for images as a model takes them.
+func forModel(o data.Options, m *onnxio.Model) data.Options {
+	if m == nil || m.Graph == nil || len(m.Graph.Inputs) == 0 {
+		return o
+	}
+	t := m.Graph.Inputs[0].Type
+	if t == nil || len(t.Shape) != 4 {
+		return o
+	}
+	if h, w := t.Shape[2], t.Shape[3]; h.Known() && w.Known() {
+		o.Size = [2]int{int(h.Value), int(w.Value)}
+	}
+	if c := t.Shape[1]; c.Known() && (c.Value == 1 || c.Value == 3) {
+		o.Channels = int(c.Value)
+	}
+	if p, ok, err := builders.GetPreprocessing(m); ok && err == nil && len(p.Mean) == o.Channels && len(p.Std) == o.Channels {
+		o.Mean, o.Std = p.Mean, p.Std
+	}
+	return o
+}
+
+// size reads Size: 128x128, height first, or 128.
+func (recipe Recipe) size() ([2]int, error) {
+	if recipe.Size == "" {
+		return [2]int{}, nil
+	}
+	h, w, two := strings.Cut(recipe.Size, "x")
+	if !two {
+		w = h
+	}
+	height, err1 := strconv.Atoi(h)
+	width, err2 := strconv.Atoi(w)
+	if err1 != nil || err2 != nil || height < 1 || width < 1 {
+		return [2]int{}, fmt.Errorf("size is %q: it wants HEIGHTxWIDTH such as 128x128", recipe.Size)
+	}
+	return [2]int{height, width}, nil
+}
+
+// validateData names the first of the data's fields that makes no sense.
+func (recipe Recipe) validateData() error {
+	switch {
+	case recipe.Subset < 0:
+		return fmt.Errorf("subset is %d: it must not be negative", recipe.Subset)
+	case recipe.Stratified && recipe.Subset == 0:
+		return fmt.Errorf("stratified goes with subset: say how many images")
+	case !(recipe.Validation >= 0 && recipe.Validation < 1):
+		return fmt.Errorf("validation is %v: a share in (0,1) is wanted", recipe.Validation)
+	}
+	_, err := recipe.size()
+	return err
+}
+
+// resized is a data set of labelled images at another size.
+type resized struct {
+	data.Source
+	shape [3]int
+}
+
+// atSize is the data set with images of a size.
+func atSize(ds data.Dataset, size [2]int) (data.Dataset, error) {
+	shape := ds.Shape()
+	if size == [2]int{shape[1], shape[2]} {
+		return ds, nil
+	}
+	src, err := data.SourceOf(ds)
+	if err != nil {
+		return nil, err
+	}
+	return resized{src, [3]int{shape[0], size[0], size[1]}}, nil
+}
+
+// Shape is [C,H,W].
+func (d resized) Shape() [3]int { return d.shape }
+
+// Fill implements data.Dataset.
+func (d resized) Fill(x, target *onnxio.Tensor, indices []int) error {
+	in, labels := x.Float32s(), onnxio.Data[int64](target)
+	per := d.shape[0] * d.shape[1] * d.shape[2]
+	if len(in) != len(indices)*per || len(labels) != len(indices) {
+		return fmt.Errorf("a batch of %d images of %v does not fit %v and %v", len(indices), d.shape, x.Dims, target.Dims)
+	}
+	for n, i := range indices {
+		s, err := d.Sample(i)
+		if err != nil {
+			return err
+		}
+		s = s.Resized(d.shape[1], d.shape[2])
+		d.Norm().Apply(in[n*per:(n+1)*per], s.Pixels)
+		labels[n] = int64(s.Label)
+	}
+	return nil
+}
