@@ -47,6 +47,9 @@ type Checkpoint struct {
 	sums  map[string]*onnxio.Tensor
 }
 
+// Model is the model as it was then; its weights are not to be changed.
+func (c *Checkpoint) Model() *onnxio.Model { return withOwnInitializers(c.model) }
+
 // capture copies the run's state.
 func (r *run) capture() (*Checkpoint, error) {
 	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -36,7 +37,7 @@ func complete(app *cli.App, args []string) []string {
 		cmd, rest = cmd.Subcommands[i], rest[1:]
 	}
 	values := map[string][]string{"data": data.Names(), "engine": runtime.Engines(), "provider": {"cpu", "cuda"},
-		"optimizer": {"sgd", "adam", "adamw"}, "arch": builders.Names(), "cases": caseNames()}
+		"optimizer": train.Optimizers(), "loss": train.Losses(), "metrics": train.Metrics(), "arch": builders.Names(), "cases": caseNames()}
 	for i := len(rest) - 1; i >= 0 && i >= len(rest)-2; i-- { // the flag may have half a value behind it
 		if name := strings.TrimLeft(rest[i], "-"); name != rest[i] && takesValue(cmd, name) {
 			return values[name] // none: a file, which the shell knows

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,23 +19,35 @@ import (
 
 func evalCommand() *cli.Command {
 	return &cli.Command{
-		Name: "eval", Usage: "measure a classifier on a data set", UsageText: "cnnkit eval MODEL --data NAME [--engine E] [--json]",
-		Description: `Accuracy and mean loss on the validation part of a data set, by any engine.
+		Name: "eval", Usage: "measure a model on a data set", UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
+		Description: `Accuracy and mean loss on the validation part of a data set, by any engine; of masks also IoU and Dice, those of the
+foreground where there is one. Where a recipe.json stands beside the model, the metrics that it names are measured too.
 
   cnnkit eval lenet5-mnist/model.onnx --data mnist
-  cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json`,
-		Flags: append(engineFlags(), dataFlag(), jsonFlag(),
-			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500; 20 for onnxgo)"}),
+  cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
+  cnnkit eval unet-pets/model.onnx --data pets`,
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), jsonFlag(),
+			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
+			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "MODEL")
 			if err != nil {
 				return err
 			}
-			splits, err := openData(c)
+			name, err := required(c, "data")
+			if err != nil {
+				return hinted{err, "see 'cnnkit data list' for what there is"}
+			}
+			m, err := loadModel(path)
 			if err != nil {
 				return err
 			}
-			m, err := loadModel(path)
+			wanted, err := wantedMetrics(c, path)
+			if err != nil {
+				return err
+			}
+			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation")}
+			splits, err := openRecipe(c, recipe, m)
 			if err != nil {
 				return err
 			}
@@ -45,29 +59,85 @@ func evalCommand() *cli.Command {
 			if err := takesImages(s, splits, path); err != nil {
 				return err
 			}
-			return evaluate(c, s, m, splits)
+			return evaluate(c, s, m, splits, wanted)
 		},
 	}
 }
 
-func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Splits) error {
+// wantedMetrics are those of --metrics, or of the recipe beside the model.
+func wantedMetrics(c *cli.Context, path string) ([]string, error) {
+	if names := c.String("metrics"); names != "" {
+		wanted := strings.Split(names, ",")
+		for _, name := range wanted {
+			if !slices.Contains(train.Metrics(), name) {
+				return nil, usageError("no metric %q%s", name, didYouMean(name, train.Metrics()))
+			}
+		}
+		return wanted, nil
+	}
+	f, err := os.Open(filepath.Join(filepath.Dir(path), train.RecipeFile))
+	if err != nil {
+		return nil, nil // none is beside it
+	}
+	defer f.Close()
+	fields, err := train.ReadFields(f)
+	if err != nil {
+		return nil, badFile{fmt.Errorf("%s: %w", f.Name(), err)}
+	}
+	recipe, err := fields.Recipe("")
+	if err != nil {
+		return nil, badFile{fmt.Errorf("%s: %w", f.Name(), err)}
+	}
+	return recipe.Metrics, nil
+}
+
+// scored is what outputs and targets are, as train.Measure wants to know it.
+func scored(m *onnxio.Model, splits data.Splits) string {
+	out := m.Graph.Outputs[0].Type
+	switch {
+	case logProbabilities(m):
+		return train.LossNLL
+	case data.Masked(splits.Validation) && out != nil && len(out.Shape) == 4 && out.Shape[1].Value == 1:
+		return train.LossBCE
+	}
+	return train.LossCrossEntropy
+}
+
+func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Splits, wanted []string) error {
+	if data.Masked(splits.Validation) {
+		for _, name := range []string{"iou", "dice"} {
+			if !slices.Contains(wanted, name) {
+				wanted = append(slices.Clone(wanted), name)
+			}
+		}
+	}
 	started := time.Now()
-	score, err := train.Evaluate(c.Context, forward(s), splits.Validation, batchOf(c, s.Engine()), logProbabilities(m))
+	batch := batchOf(c, s.Engine())
+	if c.Int("batch") == 0 {
+		batch = min(batch, train.EvaluationBatch(splits.Validation.Shape()))
+	}
+	score, err := train.Measure(c.Context, forward(s), splits.Validation, batch, scored(m, splits), wanted)
 	if err != nil {
 		return err
 	}
 	seconds := time.Since(started).Seconds()
 	if c.Bool("json") {
-		return printJSON(c, struct {
-			Engine   string  `json:"engine"`
-			Images   int     `json:"images"`
-			Accuracy float64 `json:"accuracy"`
-			Loss     float64 `json:"loss"`
-			Seconds  float64 `json:"seconds"`
-		}{string(s.Engine()), score.Images, score.Accuracy, score.Loss, seconds})
+		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "accuracy": score.Accuracy, "loss": score.Loss, "seconds": seconds}
+		for name, v := range score.Metrics {
+			out[name] = v
+		}
+		if slices.Contains(wanted, "confusion") {
+			out["confusion"] = score.Confusion
+		}
+		return printJSON(c, out)
 	}
-	fmt.Fprintf(c.App.Writer, "%s on %s: accuracy %.2f%%, loss %.4f (%d images, %.2f s, engine %s)\n",
-		c.Args().First(), splits.Name, 100*score.Accuracy, score.Loss, score.Images, seconds, s.Engine())
+	fmt.Fprintf(c.App.Writer, "%s on %s: accuracy %.2f%%, loss %.4f", c.Args().First(), splits.Name, 100*score.Accuracy, score.Loss)
+	for _, name := range wanted {
+		if v, ok := score.Metrics[name]; ok {
+			fmt.Fprintf(c.App.Writer, ", %s %.4f", name, v)
+		}
+	}
+	fmt.Fprintf(c.App.Writer, " (%d images, %.2f s, engine %s)\n", score.Images, seconds, s.Engine())
 	return nil
 }
 
@@ -108,22 +178,33 @@ func logProbabilities(m *onnxio.Model) bool {
 }
 
 func dataFlag() cli.Flag {
-	return &cli.StringFlag{Name: "data", Usage: "data set `NAME` or NAME=FOLDER (see 'cnnkit data list')"}
+	return &cli.StringFlag{Name: "data", Usage: "data set `NAME` or NAME=FOLDER, images:DIR, masks:IMAGES,MASKS or csv:FILE (see 'cnnkit data list')"}
 }
 
+func sizeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "size", Usage: "`HEIGHTxWIDTH` to bring images to (default: the model's for image files, else the data set's)"}
+}
+
+func validationFlag() cli.Flag {
+	return &cli.Float64Flag{Name: "validation", Usage: "`SHARE` of the images to train on to validate on (default: the set's own part; of a set without parts 0.2)"}
+}
+
+// openData opens what --data says.
 func openData(c *cli.Context) (data.Splits, error) {
 	name, err := required(c, "data")
 	if err != nil {
 		return data.Splits{}, hinted{err, "see 'cnnkit data list' for what there is"}
 	}
-	return namedData(name)
+	return openRecipe(c, train.Recipe{Data: name}, nil)
 }
 
-func namedData(name string) (data.Splits, error) {
-	if known, _, _ := strings.Cut(name, "="); !slices.Contains(data.Names(), known) {
+// openRecipe opens a recipe's data set for a model, or for none.
+func openRecipe(c *cli.Context, recipe train.Recipe, m *onnxio.Model) (data.Splits, error) {
+	if !data.Known(recipe.Data) {
+		known, _, _ := strings.Cut(recipe.Data, "=")
 		return data.Splits{}, usageError("no data set %q%s", known, didYouMean(known, data.Names()))
 	}
-	splits, err := data.Open(name)
+	splits, err := recipe.Open(c.Context, m)
 	if err != nil {
 		return splits, hinted{badFile{err}, "see 'cnnkit data list' for what there is"}
 	}

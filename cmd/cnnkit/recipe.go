@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -168,7 +169,7 @@ func override(c *cli.Context, fields train.Fields) error {
 	if _, err := threads(c); err != nil {
 		return err
 	}
-	for _, f := range append(append(networkFlags(), trainFlags()...), dataFlag(), threadsFlag()) {
+	for _, f := range slices.Concat(networkFlags(), trainFlags(), dataFlags(), []cli.Flag{threadsFlag()}) {
 		name := f.Names()[0]
 		if !c.IsSet(name) {
 			continue
@@ -200,6 +201,12 @@ func setFlag(fields train.Fields, name string, v any) error {
 			return err
 		}
 		v = numbers
+	case "augment", "mix":
+		l, err := list(v.(string))
+		if err != nil {
+			return usageError("--%s: %w", name, err)
+		}
+		v = l
 	case "metrics":
 		v = strings.Split(v.(string), ",")
 	case "no-decay":
@@ -216,10 +223,44 @@ func setFlag(fields train.Fields, name string, v any) error {
 	return nil
 }
 
-// openNamed opens the data set of a recipe.
-func openNamed(name string) (data.Splits, error) {
-	if name == "" {
+// dataFlags say what is taken of the data, and what becomes of the images.
+func dataFlags() []cli.Flag {
+	return []cli.Flag{dataFlag(), sizeFlag(),
+		&cli.IntFlag{Name: "subset", Usage: "train on so many of the images, chosen by the seed"},
+		&cli.BoolFlag{Name: "stratified", Usage: "the subset has of each class its share"},
+		validationFlag(),
+		&cli.StringFlag{Name: "augment", Usage: "`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"},
+		&cli.StringFlag{Name: "mix", Usage: "`LIST` of what mixes batches: MixUp,CutMix, or with settings as JSON"},
+		&cli.IntFlag{Name: "workers", Usage: "goroutines that read and change images (0: as many as are useful)"},
+		&cli.BoolFlag{Name: "in-memory", Usage: "decode image files once; they are augmented at their --size then"},
+	}
+}
+
+// list reads the value of --augment or --mix: JSON, or names alone.
+func list(text string) (any, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "[") {
+		var v []any
+		d := json.NewDecoder(strings.NewReader(text))
+		d.UseNumber()
+		if err := d.Decode(&v); err != nil {
+			return nil, err
+		}
+		return v, nil
+	}
+	v := []any{}
+	for name := range strings.SplitSeq(text, ",") {
+		v = append(v, map[string]any{"name": strings.TrimSpace(name)})
+	}
+	return v, nil
+}
+
+// open opens the job's data set.
+func (j job) open(c *cli.Context) (data.Splits, error) {
+	if j.recipe.Data == "" {
 		return data.Splits{}, hinted{usageError("cnnkit train needs --data"), "see 'cnnkit data list' for what there is"}
 	}
-	return namedData(name)
+	if j.from != nil {
+		return openRecipe(c, j.recipe, j.from.Model())
+	}
+	return openRecipe(c, j.recipe, j.model)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,7 +34,7 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,
-		Flags:  append(networkFlags(), append(append(trainFlags(), recipeFlags()...), dataFlag(), outFlag("the `DIR` to write"), threadsFlag(), jsonFlag())...),
+		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
 		Action: trainAction,
 	}
 }
@@ -52,7 +53,7 @@ func trainAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	splits, err := openNamed(j.recipe.Data)
+	splits, err := j.open(c)
 	if err != nil {
 		return err
 	}
@@ -131,12 +132,20 @@ func trainError(c *cli.Context, err error, j job) error {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
 	fresh := fmt.Sprintf("cnnkit train %s --data %s --out %s", stopped.Saved, j.recipe.Data, j.dir)
-	for _, f := range trainFlags() {
+	for _, f := range append(trainFlags(), dataFlags()[1:]...) {
 		if name := f.Names()[0]; c.IsSet(name) {
-			fresh += fmt.Sprintf(" --%s=%v", name, c.Value(name))
+			fresh += fmt.Sprintf(" --%s=%s", name, quoted(fmt.Sprint(c.Value(name))))
 		}
 	}
 	return hinted{err, "from where it stopped, to the same weights as without a stop: " + again + "; or from these weights, go on with: " + fresh}
+}
+
+// quoted is a word as a shell takes it.
+func quoted(s string) string {
+	if strings.ContainsAny(s, " \"'[]{}*?$`\\|&;<>()") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 func reportTrained(c *cli.Context, r *train.Result, dir string) error {
