@@ -151,6 +151,12 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 20, 20), "target": classes(b, n)}
 		},
 	},
+	"pooled": {
+		func() (*onnxio.Model, *net) { b := pooled(16); return b.nll(0), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 20, 20), "target": classes(b, n)}
+		},
+	},
 	"residual": {
 		func() (*onnxio.Model, *net) { b := residual(12, true); return b.nll(0), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {

@@ -19,8 +19,9 @@ func fuse(g *graph) {
 		}
 	}
 	for _, o := range append([]*op(nil), g.ops...) {
-		fuseMask(g, o)
-		fusePool(g, o)
+		if !fusePool(g, o) { // o is gone where it was folded
+			fuseMask(g, o)
+		}
 	}
 	for _, o := range g.ops {
 		fuseBias(o)
@@ -43,21 +44,22 @@ func fuseBias(o *op) {
 	}
 }
 
-// fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y: where the maximum is
-// positive, so is the pixel that it came from.
-func fusePool(g *graph, o *op) {
+// fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y, and reports whether it
+// did: where the maximum is positive, so is the pixel that it came from.
+func fusePool(g *graph, o *op) bool {
 	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil {
-		return
+		return false
 	}
 	p := o.in[0].producer
 	if p == nil || !p.is(ops.GradDomain, "MaxPoolGrad") || p.in[1] != o.in[1] || o.in[0].output || len(o.in[0].users) != 1 {
-		return
+		return false
 	}
 	if _, _, _, ok := pool(p); !ok {
-		return
+		return false
 	}
 	p.relu = true
 	g.take(p, o)
+	return true
 }
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.

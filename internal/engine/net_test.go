@@ -151,6 +151,25 @@ func deep(seed uint64) *net {
 	return b
 }
 
+// pooled has a normalised and clipped map in front of every kind of maximum pooling.
+func pooled(seed uint64) *net {
+	b := newNet(seed, "N", 3, 20, 20)
+	b.conv(3, 20, 3, 1, 1)
+	b.bn(20, true)
+	b.node("Relu", []string{b.last})
+	b.maxpool()
+	b.conv(20, 16, 3, 1, 1)
+	b.bn(16, true)
+	b.node("Relu", []string{b.last})
+	b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3), onnxio.IntsAttr("strides", 2, 2), onnxio.IntsAttr("pads", 1, 1, 1, 1))
+	b.conv(16, 8, 3, 1, 0)
+	b.node("Relu", []string{b.last})
+	b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3))
+	b.node("Flatten", []string{b.last})
+	b.linear(8, 10)
+	return b
+}
+
 // residual is a small network with every structure of a ResNet: strides, shortcuts, a shared input, average pooling.
 func residual(seed uint64, training bool) *net {
 	b := newNet(seed, "N", 3, 16, 16)
