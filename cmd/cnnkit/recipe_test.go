@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"image"
+	"image/jpeg"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/report"
 )
 
 func readRecipe(t *testing.T, dir string) train.Recipe {
@@ -158,5 +162,203 @@ func TestWrongRecipes(t *testing.T) {
 		if r.code != tt.code || !strings.Contains(r.err, tt.says) {
 			t.Errorf("train %s: exit code %d: %s", tt.args, r.code, r.err)
 		}
+	}
+}
+
+// tiny writes a data set of few images that are like those of a named one, with masks where it has them, and gives what --data takes.
+func tiny(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	in := func(file string) string {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	switch name {
+	case "mnist":
+		return digits(t, 200, 40)
+	case "cifar10":
+		for i := range 60 {
+			img := image.NewRGBA(image.Rect(0, 0, 32, 32))
+			for k := range img.Pix {
+				img.Pix[k] = uint8(i*k>>5) | uint8(k%4/3*255)
+			}
+			part := []string{"train", "train", "val"}[i/20]
+			writePicture(t, in(fmt.Sprintf("%s/%d/%d.png", part, i%10, i)), img)
+		}
+		return "images:" + dir
+	case "pets", "nuclei":
+		var lists [2]string
+		for i := range 24 {
+			img, mask := image.NewGray(image.Rect(0, 0, 40, 30)), image.NewGray(image.Rect(0, 0, 40, 30))
+			for k := range img.Pix {
+				inside := k%40 > i && k%40 < i+14
+				img.Pix[k] = uint8(k * 7 % 60)
+				mask.Pix[k] = 2
+				if name == "nuclei" {
+					mask.Pix[k] = 0
+				}
+				if inside {
+					img.Pix[k] += 150
+					mask.Pix[k] = map[string]uint8{"pets": 1, "nuclei": 255}[name]
+				}
+			}
+			id := fmt.Sprintf("Thing_%d", i)
+			var b bytes.Buffer
+			if err := jpeg.Encode(&b, img, nil); err != nil {
+				t.Fatal(err)
+			}
+			if name == "pets" {
+				write(t, in("images/"+id+".jpg"), b.Bytes())
+				writePicture(t, in("trimaps/"+id+".png"), mask)
+				lists[i/16] += id + " 1 1 1\n"
+			} else {
+				writePicture(t, in("images/"+id+".png"), img)
+				writePicture(t, in("masks/"+id+".png"), mask)
+				lists[i/16] += id + "\n"
+			}
+		}
+		write(t, in(map[string]string{"pets": "trainval.txt", "nuclei": "train.txt"}[name]), []byte(lists[0]))
+		write(t, in("test.txt"), []byte(lists[1]))
+	}
+	return name + "=" + dir
+}
+
+// Every shipped recipe runs an epoch on a small part of its kind of data, and eval measures what it names.
+func TestShippedRecipesRun(t *testing.T) {
+	paths, err := filepath.Glob("../../models/recipes/*.json")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no recipes")
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fields, err := train.ReadFields(bytes.NewReader(raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, err := fields.Text("data")
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, set := filepath.Join(t.TempDir(), "out"), tiny(t, name)
+			args := []string{"train", "--recipe", path, "--data", set, "--subset", "10", "--epochs", "1", "--batch", "5", "--out", out}
+			if fields["width"] != nil {
+				args = append(args, "--width", "4")
+			}
+			done(t, args...)
+			var score map[string]any
+			answer(t, &score, "eval", filepath.Join(out, train.LastFile), "--data", set, "--engine", "native")
+			for _, metric := range readRecipe(t, out).Metrics {
+				if v, ok := score[metric].(float64); !ok || v < 0 || v > 1 {
+					t.Errorf("%s is %v", metric, score[metric])
+				}
+			}
+			if a, ok := score["accuracy"].(float64); !ok || a < 0 || a > 1 {
+				t.Errorf("%v", score)
+			}
+		})
+	}
+}
+
+// The data's flags are fields of the recipe, which makes the same run again; interrupted and resumed it is the same too.
+func TestDataFlags(t *testing.T) {
+	set, dir := tiny(t, "mnist"), t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	args := []string{"train", "lenet5", "--input", "1x32x32", "--data", set, "--size", "32x32", "--subset", "40", "--stratified", "--validation", "0.2", "--epochs", "3",
+		"--batch", "10", "--workers", "2", "--mix", "MixUp,CutMix", "--augment", `[{"name": "RandomCrop", "size": 28, "padding": 2}, {"name": "RandomErasing"}]`}
+	done(t, append(args, "--out", in("flags"))...)
+	got := readRecipe(t, in("flags"))
+	if got.Size != "32x32" || got.Subset != 40 || !got.Stratified || got.Validation != 0.2 || len(got.Augment) != 2 || len(got.Mix) != 2 || got.Workers != 2 {
+		t.Errorf("%+v", got)
+	}
+	done(t, "train", "--recipe", filepath.Join(in("flags"), train.RecipeFile), "--out", in("again"))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := &closing{at: 2, cancel: cancel}
+	var errs bytes.Buffer
+	if code := run(ctx, append([]string{"cnnkit"}, append(args, "--out", in("parts"))...), w, &errs); code != exitInterrupted || !strings.Contains(errs.String(), `--augment='[{`) {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	if r := cnnkit(t, "train", "--resume", in("parts"), "--subset", "41"); r.code == exitDone || !strings.Contains(r.err, "subset 40") {
+		t.Errorf("another subset: %d, %s", r.code, r.err)
+	}
+	done(t, "train", "--resume", in("parts"))
+	for _, other := range []string{"again", "parts"} {
+		if !sameFile(t, filepath.Join(in("flags"), train.LastFile), filepath.Join(in(other), train.LastFile)) {
+			t.Errorf("%s: other weights", other)
+		}
+	}
+	for _, tt := range []struct {
+		args string
+		says string
+	}{
+		{"--size 3y4", "HEIGHTxWIDTH"}, {"--subset -1", "subset"}, {"--stratified", "how many"}, {"--validation 1", "validation"},
+		{"--augment RandomFlip", "RandomFlip"}, {"--augment [{]", "augment"}, {"--mix RandomErasing", "single images"}, {"--workers -1", "workers"},
+	} {
+		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(tt.args)...)...)
+		if r.code != exitUsage || !strings.Contains(r.err, tt.says) {
+			t.Errorf("%s: exit code %d: %s", tt.args, r.code, r.err)
+		}
+	}
+}
+
+// A folder of pairs, named by a scheme, is trained on and measured.
+func TestOwnMasks(t *testing.T) {
+	_, root, _ := strings.Cut(tiny(t, "nuclei"), "=")
+	word, out := "masks:"+filepath.Join(root, "images")+","+filepath.Join(root, "masks"), filepath.Join(t.TempDir(), "out")
+	done(t, "train", "unet", "--input", "1x32x32", "--depth", "2", "--width", "4", "--data", word, "--loss", "dice", "--epochs", "2", "--out", out)
+	if text := done(t, "eval", filepath.Join(out, train.LastFile), "--data", word, "--engine", "native"); !strings.Contains(text, "iou") || !strings.Contains(text, "(5 images") {
+		t.Error(text)
+	}
+	page, err := os.ReadFile(filepath.Join(out, report.PageFile))
+	if err != nil || bytes.Count(page, []byte("data:image/png")) < 15 {
+		t.Errorf("the report shows no masks: %v", err)
+	}
+}
+
+// Reports change no weights; a resumed run's have each epoch once, and a dashboard can be asked while the run goes on.
+func TestReports(t *testing.T) {
+	set, dir := tiny(t, "mnist"), t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	args := []string{"train", "lenet5", "--data", set, "--epochs", "3", "--batch", "20", "--metrics", "confusion,top3"}
+	done(t, append(args, "--out", in("with"))...)
+	done(t, append(args, "--no-report", "--out", in("without"))...)
+	if r := cnnkit(t, append(args, "--dashboard", "--no-report", "--out", in("dashboard"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+		t.Errorf("%+v", r)
+	}
+	for _, other := range []string{"without", "dashboard"} {
+		if !sameFile(t, filepath.Join(in("with"), train.LastFile), filepath.Join(in(other), train.LastFile)) {
+			t.Errorf("%s: other weights", other)
+		}
+		if _, err := os.Stat(filepath.Join(in(other), report.PageFile)); err == nil {
+			t.Errorf("%s: a report", other)
+		}
+	}
+	done(t, "train", "--resume", in("with"), "--epochs", "5")
+	f, err := os.Open(filepath.Join(in("with"), report.LinesFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	epochs, err := report.ReadLines(f)
+	if err != nil || len(epochs) != 5 || epochs[4].Epoch != 5 || epochs[4].Values["top3"] == 0 {
+		t.Errorf("%v, %v", epochs, err)
+	}
+	page, err := os.ReadFile(filepath.Join(in("with"), report.PageFile))
+	if err != nil || bytes.Count(page, []byte("data:image/png")) < 20 || !bytes.Contains(page, []byte("finished")) {
+		t.Errorf("the report shows no pictures: %v", err)
+	}
+	events, err := filepath.Glob(filepath.Join(in("with"), "events.out.tfevents.*"))
+	if err != nil || len(events) != 2 {
+		t.Errorf("%v, %v", events, err)
+	}
+	if r := cnnkit(t, append(args, "--dashboard-addr", "nowhere:x", "--out", in("bad"))...); r.code == exitDone || !strings.Contains(r.err, "HOST:PORT") {
+		t.Errorf("%+v", r)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/report"
 )
 
 func trainCommand() *cli.Command {
@@ -23,7 +25,8 @@ func trainCommand() *cli.Command {
 		UsageText: "cnnkit train NAME|MODEL --data NAME --out DIR [--flags], cnnkit train --recipe FILE --out DIR, or cnnkit train --resume DIR",
 		Description: `NAME is one of the networks of 'cnnkit build', with its flags; MODEL an .onnx file, whose weights are the start.
 Flags that are left out have the network's defaults. DIR gets model.onnx (last epoch), best.onnx (highest validation
-accuracy), history.csv, history.png, recipe.json and checkpoint.safetensors. Ctrl-C finishes the step, saves a checkpoint
+accuracy), history.csv, history.png, recipe.json and checkpoint.safetensors, and the reports history.jsonl, report.html and
+TensorBoard's events; --dashboard shows them in a browser while the run goes on. Ctrl-C finishes the step, saves a checkpoint
 and interrupted.onnx, and says how to go on.
 
 A recipe is all of this as JSON: recipe.json has every field that was used, and each flag has its field. --set changes a
@@ -31,10 +34,12 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
 
   cnnkit train lenet5 --data mnist --epochs 5 --out lenet5-mnist
   cnnkit train minivgg --data mnist --optimizer adam --lr 0.001 --out minivgg-mnist
+  cnnkit train lenet5 --data mnist --subset 160 --stratified --epochs 100 --batch 16 --out few
+  cnnkit train unet --width 16 --data pets --loss bce-dice --metrics iou,dice --augment RandomHorizontalFlip --out pets
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,
-		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
+		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
 		Action: trainAction,
 	}
 }
@@ -57,18 +62,78 @@ func trainAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dashboard, err := serveDashboard(c, j)
+	if err != nil {
+		return err
+	}
+	defer dashboard.stop()
 	p := newProgress(c, j.recipe.Config)
+	observer := p.observer()
+	var reports *train.Reports
+	if dir := j.dir; !c.Bool("no-report") || dashboard.board != nil {
+		if c.Bool("no-report") {
+			dir = ""
+		}
+		reports = train.NewReports(j.recipe, splits, dir, j.from, dashboard.board)
+		observer = reports.Observer(observer)
+	}
 	var result *train.Result
 	if j.from != nil {
-		result, err = j.recipe.Resume(c.Context, j.from, splits, j.dir, p.observer())
+		result, err = j.recipe.Resume(c.Context, j.from, splits, j.dir, observer)
 	} else {
-		result, err = j.recipe.Run(c.Context, j.model, splits, j.dir, p.observer())
+		result, err = j.recipe.Run(c.Context, j.model, splits, j.dir, observer)
 	}
 	p.close()
+	var reportErr error
+	if reports != nil {
+		reportErr = reports.Close(c.Context, result, err)
+	}
 	if err != nil {
 		return trainError(c, err, j)
 	}
-	return reportTrained(c, result, j.dir)
+	if err := reportTrained(c, result, j.dir); err != nil {
+		return err
+	}
+	if reportErr != nil {
+		return hinted{saved(fmt.Errorf("report: %w", reportErr)), "the run itself is whole; --no-report goes without"}
+	}
+	return nil
+}
+
+// served is a dashboard that is being served, or none.
+type served struct {
+	board *report.Dashboard
+	stop  func()
+}
+
+// serveDashboard serves the run at --dashboard-addr and says where.
+func serveDashboard(c *cli.Context, j job) (served, error) {
+	if !c.Bool("dashboard") && !c.IsSet("dashboard-addr") {
+		return served{stop: func() {}}, nil
+	}
+	l, err := report.Listen(c.String("dashboard-addr"))
+	if err != nil {
+		return served{}, hinted{fmt.Errorf("dashboard: %w", err), "--dashboard-addr takes HOST:PORT, such as 127.0.0.1:6006; without it a free port is taken"}
+	}
+	board := report.NewDashboard(report.Run{Title: j.recipe.Model + " on " + j.recipe.Data, State: report.Running, Planned: j.recipe.Epochs})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := board.Serve(ctx, l); err != nil {
+			fmt.Fprintf(c.App.ErrWriter, "cnnkit: dashboard: %v\n", err)
+		}
+	}()
+	fmt.Fprintf(c.App.ErrWriter, "dashboard: http://%s/\n", l.Addr())
+	return served{board, func() { cancel(); <-done }}, nil
+}
+
+func reportFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-report", Usage: "write no history.jsonl, report.html and TensorBoard events"},
+		&cli.BoolFlag{Name: "dashboard", Usage: "serve the report while the run goes on, on localhost at a free port"},
+		&cli.StringFlag{Name: "dashboard-addr", Usage: "--dashboard at `HOST:PORT`, or at PORT on localhost"},
+	}
 }
 
 func trainFlags() []cli.Flag {
@@ -152,9 +217,13 @@ func reportTrained(c *cli.Context, r *train.Result, dir string) error {
 	best := r.History[r.Best]
 	last, bestFile := filepath.Join(dir, train.LastFile), filepath.Join(dir, train.BestFile)
 	csv, png := filepath.Join(dir, train.HistoryFile), filepath.Join(dir, train.PlotFile)
+	page := filepath.Join(dir, report.PageFile)
+	if c.Bool("no-report") {
+		page = ""
+	}
 	if c.Bool("json") {
 		return json.NewEncoder(c.App.Writer).Encode(map[string]any{"done": true, "loss": r.Loss, "best_epoch": best.Epoch,
-			"best_accuracy": best.ValidationAccuracy, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped})
+			"best_accuracy": best.ValidationAccuracy, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped, "report": page})
 	}
 	w := c.App.Writer
 	if r.Stopped {
@@ -162,6 +231,9 @@ func reportTrained(c *cli.Context, r *train.Result, dir string) error {
 	}
 	fmt.Fprintf(w, "best: epoch %d with validation accuracy %.2f%%, in %s\n", best.Epoch, 100*best.ValidationAccuracy, bestFile)
 	fmt.Fprintf(w, "last: epoch %d, in %s; history in %s and %s\n", len(r.History), last, csv, png)
+	if page != "" {
+		fmt.Fprintf(w, "report: %s\n", page)
+	}
 	return nil
 }
 

@@ -1,0 +1,357 @@
+package train
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
+	"github.com/cnnkit/cnnkit/train/data"
+	"github.com/cnnkit/cnnkit/train/report"
+)
+
+// Reports follows a run and writes what package report makes of it: history.jsonl, report.html and TensorBoard's events. It
+// only looks on: a run has the same weights with it and without. Not safe for concurrent use.
+type Reports struct {
+	recipe    Recipe
+	splits    data.Splits
+	dir       string
+	dashboard *report.Dashboard
+	recorder  *report.Recorder // nil before the run's start
+	history   []Epoch
+	best      int
+	steps     int
+	told      time.Time // of the progress
+	begun     time.Time // the epoch's first step
+	err       error     // the first of writing
+}
+
+// How many pictures a report has.
+const (
+	reportedMistakes = 24
+	reportedSamples  = 16
+	reportedMasks    = 8
+)
+
+// NewReports makes a run's reports, which begin with the run; dir "" writes no files. from is the checkpoint that the run goes
+// on from, or nil, and dashboard, when it is not nil, shows the run as it goes on.
+func NewReports(recipe Recipe, splits data.Splits, dir string, from *Checkpoint, dashboard *report.Dashboard) *Reports {
+	r := &Reports{recipe: recipe, splits: splits, dir: dir, dashboard: dashboard}
+	if from != nil {
+		r.history, r.best = slices.Clone(from.History), from.Best
+	}
+	return r
+}
+
+// begin opens the files, once the run has found nothing wrong.
+func (r *Reports) begin() error {
+	config, err := json.Marshal(r.recipe)
+	if err != nil {
+		return err
+	}
+	run := report.Run{Title: cmp.Or(r.recipe.Model, "model") + " on " + cmp.Or(r.recipe.Data, r.splits.Name), State: report.Running,
+		Started: time.Now(), Planned: r.recipe.Epochs, Config: config, Environment: report.Environment()}
+	for _, e := range r.history {
+		run.Epochs = append(run.Epochs, e.reported())
+	}
+	if len(r.history) > 0 {
+		run.Best = r.history[r.best].Epoch
+	}
+	recorder, err := report.NewRecorder(r.dir, run)
+	if err != nil {
+		return err
+	}
+	recorder.Dashboard, r.recorder = r.dashboard, recorder
+	return recorder.Save()
+}
+
+// reported is the epoch as package report takes it.
+func (e Epoch) reported() report.Epoch {
+	values := map[string]float64{"train_loss": e.TrainLoss, "train_accuracy": e.TrainAccuracy, "validation_loss": e.ValidationLoss,
+		"validation_accuracy": e.ValidationAccuracy, "seconds": e.Seconds, "images_per_s": e.ImagesPerSecond, "lr": e.LR}
+	for name, v := range e.Metrics {
+		values[name] = v
+	}
+	return report.Epoch{Epoch: e.Epoch, Values: values}
+}
+
+// Observer is o with the reports behind it.
+func (r *Reports) Observer(o Observer) Observer {
+	out := Observer{
+		Start: func(steps, parameters int) {
+			r.steps = steps
+			r.keep(r.begin())
+			if o.Start != nil {
+				o.Start(steps, parameters)
+			}
+		},
+		Step: o.Step,
+		Epoch: func(e Epoch) {
+			r.epoch(e)
+			if o.Epoch != nil {
+				o.Epoch(e)
+			}
+		},
+	}
+	if r.dashboard != nil {
+		out.Step = func(epoch, step, images int, loss float64) {
+			r.step(epoch, step, images, loss)
+			if o.Step != nil {
+				o.Step(epoch, step, images, loss)
+			}
+		}
+	}
+	return out
+}
+
+// step tells the dashboard, some times a second.
+func (r *Reports) step(epoch, step, images int, loss float64) {
+	now := time.Now()
+	if step == 1 || r.begun.IsZero() {
+		r.begun = now
+	}
+	if now.Sub(r.told) < 250*time.Millisecond {
+		return
+	}
+	r.told = now
+	p := report.Progress{Epoch: epoch, Epochs: r.recipe.Epochs, Step: step, Steps: r.steps, Loss: loss}
+	if s := now.Sub(r.begun).Seconds(); s > 0 && step > 1 {
+		p.ImagesPerSecond = float64(images) * float64(step-1) / float64(step) / s
+	}
+	r.dashboard.Progress(p)
+}
+
+func (r *Reports) epoch(e Epoch) {
+	if r.recorder == nil {
+		return
+	}
+	r.history = append(r.history, e)
+	judge := run{cfg: r.recipe.Config}
+	best := len(r.history) == 1 || judge.better(e, r.history[r.best])
+	if best {
+		r.best = len(r.history) - 1
+	}
+	r.keep(r.recorder.Epoch(e.reported(), best))
+}
+
+func (r *Reports) keep(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+// Close ends the reports with what the run gave, its error among it. A finished run's model is shown the images to validate
+// on once more: the confusion matrix, the worst mistakes and some predictions are those of the last epoch. The error is
+// the first of writing the reports.
+func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
+	if r.recorder == nil {
+		return r.err
+	}
+	run := &r.recorder.Run
+	run.State, run.Ended = report.Finished, time.Now()
+	var interrupted *InterruptedError
+	switch {
+	case errors.As(err, &interrupted):
+		run.State, run.Message = report.Interrupted, err.Error()
+	case err != nil:
+		run.State, run.Message = report.Failed, err.Error()
+	case result != nil:
+		if result.Stopped {
+			run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
+		}
+		r.keep(r.show(ctx, result))
+	}
+	r.keep(r.recorder.Close())
+	return r.err
+}
+
+// show looks at the validation once more and fills in what the report shows of it.
+func (r *Reports) show(ctx context.Context, result *Result) error {
+	pool := parallel.New(r.recipe.Threads)
+	defer pool.Close()
+	src, err := data.SourceOf(r.splits.Validation)
+	if err != nil {
+		return nil // there are no pictures to show
+	}
+	forward := native(result.Model, pool)
+	if src.Masked() {
+		err = r.showMasks(ctx, src, forward, result)
+	} else {
+		err = r.showLabels(ctx, src, forward, result)
+	}
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if png, err := os.ReadFile(filepath.Join(r.dir, ConfusionFile)); err == nil && r.dir != "" && slices.Contains(r.recipe.Metrics, "confusion") {
+		return r.recorder.Image("confusion", len(r.history), png)
+	}
+	return nil
+}
+
+// guess is what the model takes a sample for.
+type guess struct {
+	index, label, taken int
+	p                   float64 // probability of what it was taken for
+}
+
+func (r *Reports) showLabels(ctx context.Context, src data.Source, forward Forward, result *Result) error {
+	classes, n := src.Classes(), src.Len()
+	confusion := NewConfusion(classes)
+	k := kindOf(result.Loss)
+	var mistakes, samples []guess
+	every := max(1, n/reportedSamples)
+	for b, err := range batches(ctx, src, EvaluationBatch(src.Shape()), k) {
+		if err != nil {
+			return err
+		}
+		y, err := forward(ctx, b.X)
+		if err != nil {
+			return err
+		}
+		if len(y.Dims) != 2 || int(y.Dims[0]) != len(b.Indices) {
+			return nil // no classifier
+		}
+		cols := int(y.Dims[1])
+		for i, label := range onnxio.Data[int64](b.Target) {
+			row := y.Float32s()[i*cols : (i+1)*cols]
+			g := guess{index: b.Indices[i], label: int(label), taken: argmax(row)}
+			total := 0.0
+			if !k.logs {
+				total = logSumExp(row)
+			}
+			g.p = math.Exp(float64(row[g.taken]) - total)
+			if g.label < len(classes) && g.taken < len(classes) {
+				confusion.Counts[g.label][g.taken]++
+			}
+			if g.taken != g.label {
+				mistakes = append(mistakes, g)
+			}
+			if g.index%every == 0 && len(samples) < reportedSamples {
+				samples = append(samples, g)
+			}
+		}
+		slices.SortStableFunc(mistakes, func(a, b guess) int { return cmp.Compare(b.p, a.p) })
+		mistakes = mistakes[:min(len(mistakes), reportedMistakes)]
+	}
+	run := &r.recorder.Run
+	run.Confusion = &report.Confusion{Classes: confusion.Classes, Counts: confusion.Counts}
+	var err error
+	if run.Mistakes, err = pictured(src, mistakes); err != nil {
+		return err
+	}
+	run.Samples, err = pictured(src, samples)
+	return err
+}
+
+// pictured makes the report's samples of guesses.
+func pictured(src data.Source, guesses []guess) ([]report.Sample, error) {
+	classes := src.Classes()
+	name := func(class int) string {
+		if class < len(classes) {
+			return classes[class]
+		}
+		return fmt.Sprint(class)
+	}
+	var out []report.Sample
+	for _, g := range guesses {
+		img, err := picture(src, g.index)
+		if err != nil {
+			return nil, err
+		}
+		s := report.Sample{Name: where(src, g.index), Truth: name(g.label), Prediction: name(g.taken), Probability: g.p}
+		if s.Image, err = report.PNG(img); err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// where names a sample by its file, without the folders, which are the machine's.
+func where(src data.Source, index int) string { return filepath.Base(src.Where(index)) }
+
+// picture is a sample as the model sees it.
+func picture(src data.Source, index int) (image.Image, error) {
+	s, err := src.Sample(index)
+	if err != nil {
+		return nil, err
+	}
+	shape := src.Shape()
+	s = s.Resized(shape[1], shape[2])
+	return report.Pixels(s.C, s.H, s.W, s.Pixels)
+}
+
+// showMasks shows some samples from the whole of the validation, input, truth and prediction.
+func (r *Reports) showMasks(ctx context.Context, src data.Source, forward Forward, result *Result) error {
+	if c := result.Confusion; c != nil {
+		r.recorder.Run.Confusion = &report.Confusion{Classes: c.Classes, Counts: c.Counts}
+	}
+	n := min(reportedMasks, src.Len())
+	var some data.Subset
+	some.Dataset = src
+	for i := range n {
+		some.Indices = append(some.Indices, i*src.Len()/n)
+	}
+	k := kindOf(result.Loss)
+	k.maps = !k.masks
+	shape := src.Shape()
+	for b, err := range batches(ctx, some, 1, k) {
+		if err != nil {
+			return err
+		}
+		y, err := forward(ctx, b.X)
+		if err != nil {
+			return err
+		}
+		masks, err := vision.Masks(y, vision.ScaleOf(result.Model), 0.5)
+		if err != nil {
+			return err
+		}
+		index := some.Indices[b.Indices[0]]
+		s, err := src.Sample(index)
+		if err != nil {
+			return err
+		}
+		s = s.Resized(shape[1], shape[2])
+		img, err := report.Pixels(s.C, s.H, s.W, s.Pixels)
+		if err != nil {
+			return err
+		}
+		truth := vision.Mask{W: s.W, H: s.H, Classes: max(2, len(src.Classes())), Pixels: s.Mask}
+		triple, err := report.NewTriple(where(src, index), img, &truth, masks[0])
+		if err != nil {
+			return err
+		}
+		r.recorder.Run.Masks = append(r.recorder.Run.Masks, triple)
+		if err := r.compare(triple.Name, img, &truth, masks[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare puts the three pictures side by side into TensorBoard's file.
+func (r *Reports) compare(name string, img image.Image, truth *vision.Mask, prediction vision.Mask) error {
+	if r.dir == "" {
+		return nil
+	}
+	side, err := report.Compare(img, truth, prediction)
+	if err != nil {
+		return err
+	}
+	png, err := report.PNG(side)
+	if err != nil {
+		return err
+	}
+	return r.recorder.Image("masks/"+name, len(r.history), png)
+}
