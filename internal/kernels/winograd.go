@@ -64,9 +64,6 @@ func newTiles(in Layout, outH, outW, top, left, reads int) tiles {
 // rows is the number of rows of tiles of all images.
 func (t *tiles) rows() int { return t.in.N * t.high }
 
-// covered is the share of the pixels of the tiles that lie in a map of h x w.
-func (t *tiles) covered(h, w int) float64 { return float64(h*w) / float64(t.high*t.wide*side*side) }
-
 // straight is the range of the tiles of a row that can be read where they lie.
 func (t *tiles) straight(h int) (lo, hi int) {
 	top := h*side - t.top
