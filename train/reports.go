@@ -169,7 +169,9 @@ func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 		if result.Stopped {
 			run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
 		}
-		r.keep(r.show(ctx, result))
+		if err := r.show(ctx, result); ctx.Err() == nil { // who interrupts the last look has a report without pictures
+			r.keep(err)
+		}
 	}
 	r.keep(r.recorder.Close())
 	return r.err
@@ -190,7 +192,7 @@ func (r *Reports) show(ctx context.Context, result *Result) error {
 		err = r.showLabels(ctx, src, forward, result)
 	}
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return err
 	}
 	if png, err := os.ReadFile(filepath.Join(r.dir, ConfusionFile)); err == nil && r.dir != "" && slices.Contains(r.recipe.Metrics, "confusion") {
 		return r.recorder.Image("confusion", len(r.history), png)
