@@ -4,8 +4,10 @@ package train
 
 import (
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -36,7 +38,21 @@ func roomFor(t *testing.T, n uint64, f func()) {
 
 // Where the disk is full while a model or a checkpoint is written, the run ends with an error, what was saved before stays
 // whole, and the run goes on from there to the same bits.
+//
+// It is a process of its own that has no room: the limit would strike the log that `go test` keeps of this one, too.
 func TestFullDiskLosesNothing(t *testing.T) {
+	if os.Getenv("CNNKIT_TEST_FULL_DISK") == "" {
+		child := exec.Command(os.Args[0], "-test.run=^TestFullDiskLosesNothing$", "-test.v")
+		child.Env = append(os.Environ(), "CNNKIT_TEST_FULL_DISK=1")
+		out, err := child.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if !strings.Contains(string(out), "--- PASS: TestFullDiskLosesNothing") {
+			t.Skipf("%s", out)
+		}
+		return
+	}
 	cfg := resumable("adam")
 	cfg.Schedule = Schedule{} // which depends on the run's length, and a first run of one epoch is to have the same
 	want := stopped(t, lenet, cfg, t.TempDir())
