@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// TestModelCards evaluates the models that are shipped and compares with the figure that their card prints in bold. Two
+// images in ten thousand are allowed for: where two classes are as likely, another instruction set may round the other way.
+func TestModelCards(t *testing.T) {
+	if testing.Short() {
+		t.Skip("evaluates every shipped model")
+	}
+	cards, err := filepath.Glob("../../models/*/card.md")
+	if err != nil || len(cards) == 0 {
+		t.Fatalf("no cards: %v", err)
+	}
+	command := regexp.MustCompile(`cnnkit eval models/\S+ --data (\S+)`)
+	figure := regexp.MustCompile(`\*\*(Dice )?([0-9.]+)%?\*\*`)
+	for _, card := range cards {
+		dir := filepath.Dir(card)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			text, err := os.ReadFile(card)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, want := command.FindSubmatch(text), figure.FindSubmatch(text)
+			if set == nil || want == nil {
+				t.Fatal("the card has no eval command or no figure in bold")
+			}
+			if _, err := data.Find(string(set[1])); err != nil {
+				t.Skip(err)
+			}
+			var got struct{ Accuracy, Dice float64 }
+			answer(t, &got, "eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]), "--engine", "native")
+			promised, err := strconv.ParseFloat(string(want[2]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, digits := 100*got.Accuracy, 0.02
+			if len(want[1]) > 0 {
+				value, digits = got.Dice, 0.001
+			}
+			if math.Abs(value-promised) > digits+1e-9 {
+				t.Errorf("the card says %s, it is %s", want[2], fmt.Sprintf("%.4f", value))
+			}
+		})
+	}
+}
