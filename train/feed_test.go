@@ -32,6 +32,9 @@ func augmented(t testing.TB) (transforms.Compose, transforms.BatchCompose) {
 
 // Runs with augmentation and mixed batches are interrupted at random steps and end in the same bits.
 func TestResumedAugmentedRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains again and again")
+	}
 	for _, name := range []string{"sgd", "adam"} {
 		t.Run(name, func(t *testing.T) {
 			cfg := resumable(name)

@@ -44,6 +44,9 @@ func unet(t *testing.T, classes int) *onnxio.Model {
 
 // Every loss that takes masks learns them, and so does cross-entropy over three classes of pixels.
 func TestMasksAreLearnt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains again and again")
+	}
 	for _, loss := range []string{LossAuto, LossSigmoidFocal, LossDice, LossJaccard, LossTversky, LossBCEDice, LossCrossEntropy} {
 		t.Run(loss, func(t *testing.T) {
 			classes, channels := 2, 1

@@ -77,6 +77,9 @@ func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir
 // A run that is interrupted after any step and resumed ends in the same bytes as one that is not, models, best ones and
 // all. The last of an epoch's steps is among them: the validation is then still to be done.
 func TestResumedRunsEndInTheSameBits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains again and again")
+	}
 	for name := range runs {
 		t.Run(name, func(t *testing.T) {
 			cfg, whole := resumable(name), t.TempDir()
