@@ -84,7 +84,7 @@ func (l *layouts) findNarrow() {
 			if _, seen := l.narrow[v.dims[1]]; !seen {
 				l.narrow[v.dims[1]] = true
 			}
-			if !narrowable(o) {
+			if !l.narrowable(o) {
 				l.narrow[v.dims[1]] = false
 			}
 		}
@@ -92,7 +92,7 @@ func (l *layouts) findNarrow() {
 }
 
 // narrowable reports whether o has kernels for maps of 8 lanes.
-func narrowable(o *op) bool {
+func (l *layouts) narrowable(o *op) bool {
 	if _, ok := conv(o); ok {
 		return fastConv(o)
 	}
@@ -104,12 +104,11 @@ func narrowable(o *op) bool {
 	switch {
 	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"):
 		return true
-	case o.is("", "BatchNormalization"), o.is(ops.GradDomain, "BatchNormalizationGrad"), o.is("", "Concat"), o.is("", "Split"):
-		return false
-	case o.is("", "AveragePool"), o.is("", "GlobalAveragePool"), o.is(ops.GradDomain, "AveragePoolGrad"):
+	case o.is("", "Concat"), o.is("", "Split"):
 		return false
 	}
-	return true // reads and writes plain values
+	ins, _ := l.rule(o)
+	return ins == nil // it takes plain values
 }
 
 // lanes is the number of lanes of v in blocks.
