@@ -66,6 +66,7 @@ type config struct {
 	threads int
 	cuda    int // device, -1: CPU
 	profile string
+	direct  bool // no convolutions by Winograd's method
 }
 
 // WithEngine chooses the engine; the default is Auto.
@@ -77,6 +78,9 @@ func WithThreads(n int) Option { return func(c *config) { c.threads = n } }
 // WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening fails with
 // ONNX Runtime's reason.
 func WithCUDA(device int) Option { return func(c *config) { c.cuda = device } }
+
+// WithoutWinograd keeps the native engine's convolutions direct, which round a little less.
+func WithoutWinograd() Option { return func(c *config) { c.direct = true } }
 
 // WithProfile lets ONNX Runtime write a profile, which it does at Close, to a file whose name starts so.
 func WithProfile(prefix string) Option { return func(c *config) { c.profile = prefix } }
@@ -121,7 +125,7 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 	var err error
 	switch c.engine {
 	case Native:
-		b, err = native.Open(m, native.Options{Threads: c.threads})
+		b, err = native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct})
 	case ORT:
 		b, err = ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
 	case OnnxGo:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	goruntime "runtime"
 	"slices"
 	"strconv"
@@ -16,10 +15,6 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
-
-// winogradSwitch is the environment variable that keeps the native engine from Winograd's method when it is "off". It
-// reaches sessions, too, which have no option for it.
-const winogradSwitch = "CNNKIT_WINOGRAD"
 
 // measurement is one line of the report: the fields that the scripts for other engines print, too.
 type measurement struct {
@@ -79,7 +74,7 @@ func benchFlags(more ...cli.Flag) []cli.Flag {
 		&cli.Float64Flag{Name: "seconds", Aliases: []string{"time"}, Value: 1, Usage: "length of a window"},
 		&cli.BoolFlag{Name: "per-op", Usage: "time each step of the native engine's plan"},
 		&cli.StringFlag{Name: "trace", Usage: "write the steps' mean times as Chrome trace events to `FILE`"},
-		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct (as " + winogradSwitch + "=off does)"},
+		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct (as CNNKIT_WINOGRAD=off does)"},
 		threadsFlag(), &cli.BoolFlag{Name: "json", Usage: "print one line of JSON a measurement"})
 }
 
@@ -90,10 +85,9 @@ type bench struct {
 	winograd bool
 	titled   bool // the table has its header
 	trace    chromeTrace
-	end      func()
 }
 
-// newBench reads the flags. The caller defers end.
+// newBench reads the flags.
 func newBench(c *cli.Context) (*bench, error) {
 	n, err := threads(c)
 	if err != nil {
@@ -102,16 +96,7 @@ func newBench(c *cli.Context) (*bench, error) {
 	if n == 0 {
 		n = goruntime.GOMAXPROCS(0)
 	}
-	end := func() {}
-	if old, set := os.LookupEnv(winogradSwitch); c.Bool("no-winograd") {
-		os.Setenv(winogradSwitch, "off")
-		end = func() {
-			if os.Unsetenv(winogradSwitch); set {
-				os.Setenv(winogradSwitch, old)
-			}
-		}
-	}
-	return &bench{Context: c, threads: n, winograd: os.Getenv(winogradSwitch) != "off", end: end}, nil
+	return &bench{Context: c, threads: n, winograd: engine.WinogradAllowed() && !c.Bool("no-winograd")}, nil
 }
 
 // perStep says that steps are to be timed, not calls.

@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/verify"
 )
 
@@ -21,7 +22,6 @@ func benchInfer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer b.end()
 	batches, err := ints("batch", c.String("batch"))
 	if err != nil {
 		return err
@@ -64,7 +64,11 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	if b.perStep() {
 		return b.inferSteps(name, m, batch, engineName)
 	}
-	s, err := openEngineFor(b.Context, m, name, engineName)
+	var more []runtime.Option
+	if !b.winograd {
+		more = append(more, runtime.WithoutWinograd())
+	}
+	s, err := openEngineFor(b.Context, m, name, engineName, more...)
 	if err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func (b *bench) inferSteps(name string, m *onnxio.Model, batch int, engineName s
 	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool})
+	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool, NoWinograd: !b.winograd})
 	if err != nil {
 		return badFile{fmt.Errorf("%s: %w", name, err)}
 	}

@@ -22,7 +22,6 @@ func benchTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer b.end()
 	batches, err := ints("batch", c.String("batch"))
 	if err != nil {
 		return err
@@ -64,7 +63,7 @@ func (b *bench) train(k benchCase, n int) error {
 	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update})
+	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update, NoWinograd: !b.winograd})
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,7 @@ func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runti
 }
 
 // openEngineFor gives --provider to ONNX Runtime alone.
-func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string) (runtime.Session, error) {
+func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string, more ...runtime.Option) (runtime.Session, error) {
 	if name == "ort" {
 		return openEngine(c, m, path, name)
 	}
@@ -143,7 +143,7 @@ func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string) (runtime.
 	if err != nil {
 		return nil, usageError("%w", err)
 	}
-	s, err := runtime.OpenModel(m, runtime.WithEngine(e), runtime.WithThreads(n))
+	s, err := runtime.OpenModel(m, append(more, runtime.WithEngine(e), runtime.WithThreads(n))...)
 	if err != nil {
 		return nil, openError(path, err)
 	}

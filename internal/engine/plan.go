@@ -60,6 +60,9 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
 	return w.finish(g, opt, nil, additions{})
 }
 
+// WinogradAllowed reports whether convolutions may run by Winograd's method: unless CNNKIT_WINOGRAD=off forbids it.
+func WinogradAllowed() bool { return os.Getenv("CNNKIT_WINOGRAD") != "off" }
+
 // additions are what a training plan has beyond the graph's ops.
 type additions struct {
 	after func(l *lowering, i int) // op i has been lowered
@@ -82,7 +85,7 @@ func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions)
 	}
 	p.outputs = g.outputs
 	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
-		winograd: !opt.NoWinograd && os.Getenv("CNNKIT_WINOGRAD") != "off"}
+		winograd: !opt.NoWinograd && WinogradAllowed()}
 	for i, o := range g.ops {
 		if err := l.op(o, opt.Reference); err != nil {
 			return nil, err

@@ -14,7 +14,8 @@ import (
 
 // Options of a Backend.
 type Options struct {
-	Threads int // 0: as many as the process may use
+	Threads    int  // 0: as many as the process may use
+	NoWinograd bool // direct convolutions only, which round a little less
 }
 
 // Backend runs one model. A plan is compiled for the shapes of the inputs when they are met for the first time, and kept.
@@ -23,6 +24,7 @@ type Backend struct {
 	model   *onnxio.Model
 	inputs  []string
 	pool    *parallel.Pool
+	direct  bool // no convolutions by Winograd's method
 	weights engine.Weights
 	plans   cache
 	running chan struct{} // bounds the arenas in use: more Runs than processors only take memory
@@ -32,7 +34,7 @@ type Backend struct {
 // batch, which is then 1: so the first Run of that shape takes no longer than the next, and an operator that is not
 // there is found early.
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
-	b := &Backend{model: m, pool: parallel.New(opt.Threads), running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
+	b := &Backend{model: m, pool: parallel.New(opt.Threads), direct: opt.NoWinograd, running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
 	dims, open := map[string]int64{}, false
 	for _, in := range m.Graph.Inputs {
 		if m.Graph.Initializer(in.Name) != nil {
@@ -53,7 +55,7 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 	if open || len(dims) > 1 {
 		return b, nil // shapes that only the caller knows
 	}
-	p, err := b.weights.Compile(m, engine.Options{Pool: b.pool, Dims: dims})
+	p, err := b.weights.Compile(m, engine.Options{Pool: b.pool, Dims: dims, NoWinograd: b.direct})
 	if err != nil {
 		b.pool.Close()
 		return nil, err
@@ -115,7 +117,7 @@ func (b *Backend) compile(in map[string]*onnxio.Tensor) (*engine.Plan, error) {
 	for name, t := range in {
 		shapes[name] = t.Dims
 	}
-	return b.weights.Compile(b.model, engine.Options{Pool: b.pool, Shapes: shapes})
+	return b.weights.Compile(b.model, engine.Options{Pool: b.pool, Shapes: shapes, NoWinograd: b.direct})
 }
 
 // Close ends the workers.
