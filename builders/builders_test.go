@@ -98,7 +98,7 @@ func TestErrorsNameLayerAndShape(t *testing.T) {
 		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet resnet18 resnet9 unet vgg16]`},
 		{"lenet5", Config{Width: 3, Blocks: []int{2}}, "lenet5 does not take blocks or width: it takes input, classes, opset and seed"},
 		{"minivgg", Config{Depth: 2}, "minivgg does not take depth: it takes input, classes, opset and seed"},
-		{"resnet", Config{Width: 8}, "resnet does not take width: it takes input, classes, blocks, opset and seed"},
+		{"resnet", Config{Depth: 1}, "resnet does not take depth: it takes input, classes, blocks, width, opset and seed"},
 		{"resnet9", Config{Blocks: []int{1}}, "resnet9 does not take blocks: it takes input, classes, width, opset and seed"},
 		{"resnet9", Config{Input: [3]int{3, 7, 32}, Width: 4}, "resnet9: layer3.pool: a 2x2 kernel with padding 0 does not fit its input [N,32,1,8]"},
 		{"resnet9", Config{Width: -1}, "resnet9: prep.conv"},

@@ -14,7 +14,7 @@ type Config struct {
 	Input   [3]int `json:"input,omitzero"`   // channels, height, width
 	Classes int    `json:"classes,omitzero"` // or channels of the mask
 	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18: blocks per layer
-	Width   int    `json:"width,omitzero"`   // unet, resnet9, resnet18, vgg16: channels of the first level
+	Width   int    `json:"width,omitzero"`   // unet, resnet, resnet9, resnet18, vgg16: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
 	Opset   int64  `json:"opset,omitzero"`
 	Seed    uint64 `json:"seed,omitzero"`
@@ -35,7 +35,7 @@ type network struct {
 var networks = map[string]network{
 	"lenet5":   {Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
 	"minivgg":  {Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
-	"resnet":   {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}}}, resnet},
+	"resnet":   {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}, Width: 16}}, resnet},
 	"resnet9":  {Info{"resnet9", "ResNet-9 of the DAWNBench CIFAR-10 entries: eight 3x3 convolutions, two of the stages residual, one linear layer", Config{Input: [3]int{3, 32, 32}, Classes: 10, Width: 64}}, resnet9},
 	"resnet18": {Info{"resnet18", "ResNet-18 as torchvision has it: four layers of two basic blocks (3,4,6,3 blocks make ResNet-34)", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Blocks: []int{2, 2, 2, 2}, Width: 64}}, resnet18},
 	"unet":     {Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class", Config{Input: [3]int{3, 128, 128}, Classes: 1, Width: 64, Depth: 4}}, unet},
@@ -179,12 +179,13 @@ func (b *Builder) classifier(x Value, classes int) Value {
 	return b.LogSoftmax("logsoftmax", b.Linear("fc3", x, classes))
 }
 
-// resnet is the CIFAR ResNet of He et al. 2015 with projection shortcuts.
+// resnet is the CIFAR ResNet of He et al. 2015 with projection shortcuts. The layers have Width, 2 and 4 times Width channels:
+// 16, 32 and 64 in the paper, more in the wide ones of Zagoruyko and Komodakis 2016.
 func resnet(b *Builder, cfg Config) Value {
 	if !b.hasBlocks(cfg.Blocks, 3) {
 		return Value{}
 	}
-	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), 16, 3, Pad(1), NoBias())))
+	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), cfg.Width, 3, Pad(1), NoBias())))
 	for i, n := range cfg.Blocks {
 		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
 		for j := range n {
@@ -192,7 +193,7 @@ func resnet(b *Builder, cfg Config) Value {
 			if i > 0 && j == 0 {
 				stride = 2
 			}
-			x = layer.Scope(fmt.Sprint(j)).basicBlock(x, 16<<i, stride)
+			x = layer.Scope(fmt.Sprint(j)).basicBlock(x, cfg.Width<<i, stride)
 		}
 	}
 	x = b.Flatten("flatten", b.AvgPool2d("avg_pool", x, 8))

@@ -14,9 +14,9 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Open opens the recipe's data set: Data at Size, with Validation and Subset taken from its images to train on. Image files
-// that no Size is given for are brought to the size and the channels of m's input, and normalised as m says, where it does;
-// m may be nil.
+// Open opens the recipe's data set: Data at Size, with Validation and Subset taken from its images to train on, normalised by
+// Mean and Std; without these as m says, where it does, as it has learnt with that. Image files that no Size is given for are
+// brought to the size and the channels of m's input. m may be nil.
 //
 // Which images are validated on depends on the data alone, so that runs of every seed, and cnnkit eval, take the same ones;
 // the subset depends on the seed.
@@ -25,7 +25,7 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 	if err != nil {
 		return data.Splits{}, err
 	}
-	o := data.Options{Validation: recipe.Validation}
+	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
 	if ofFiles(recipe.Data) {
 		o = forModel(o, m)
 		if size != [2]int{} {
@@ -35,6 +35,11 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 	s, err := data.OpenWith(recipe.Data, o)
 	if err != nil {
 		return s, err
+	}
+	if mean, std := normalisation(m); o.Mean == nil && len(mean) == s.Train.Shape()[0] {
+		if err := s.Normalise(mean, std); err != nil {
+			return s, err
+		}
 	}
 	if size != [2]int{} {
 		if s.Train, err = atSize(s.Train, size); err != nil {
@@ -94,10 +99,21 @@ func forModel(o data.Options, m *onnxio.Model) data.Options {
 	if c := t.Shape[1]; c.Known() && (c.Value == 1 || c.Value == 3) {
 		o.Channels = int(c.Value)
 	}
-	if p, ok, err := builders.GetPreprocessing(m); ok && err == nil && len(p.Mean) == o.Channels && len(p.Std) == o.Channels {
-		o.Mean, o.Std = p.Mean, p.Std
+	if mean, std := normalisation(m); o.Mean == nil && len(mean) == o.Channels {
+		o.Mean, o.Std = mean, std
 	}
 	return o
+}
+
+// normalisation is what a model says that it has learnt with, or nil.
+func normalisation(m *onnxio.Model) (mean, std []float32) {
+	if m == nil {
+		return nil, nil
+	}
+	if p, ok, err := builders.GetPreprocessing(m); ok && err == nil {
+		mean, std = p.Mean, p.Std
+	}
+	return mean, std
 }
 
 // size reads Size: 128x128, height first, or 128.
@@ -126,6 +142,8 @@ func (recipe Recipe) validateData() error {
 		return fmt.Errorf("stratified goes with subset: say how many images")
 	case !(recipe.Validation >= 0 && recipe.Validation < 1):
 		return fmt.Errorf("validation is %v: a share in (0,1) is wanted", recipe.Validation)
+	case len(recipe.Mean) != len(recipe.Std):
+		return fmt.Errorf("mean has %d numbers and std %d: both want one a channel", len(recipe.Mean), len(recipe.Std))
 	}
 	_, err := recipe.size()
 	return err

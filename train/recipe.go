@@ -27,12 +27,16 @@ type Recipe struct {
 	Validation float64 `json:"validation,omitzero"` // share of the images to train on that is validated on instead; 0: the set's own part
 	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
 
+	// Inputs are (p/255 - Mean) / Std, a number a channel; nil: as the model says, else the set's own.
+	Mean []float32 `json:"mean,omitempty"`
+	Std  []float32 `json:"std,omitempty"`
+
 	// Of a network that is built; zero values mean its defaults.
 	Opset   int    `json:"opset,omitzero"`
 	Input   string `json:"input,omitzero"` // 3x32x32
 	Classes int    `json:"classes,omitzero"`
-	Blocks  []int  `json:"blocks,omitzero"` // resnet
-	Width   int    `json:"width,omitzero"`  // unet
+	Blocks  []int  `json:"blocks,omitzero"` // resnet, resnet18
+	Width   int    `json:"width,omitzero"`  // unet, resnet, ...
 	Depth   int    `json:"depth,omitzero"`  // unet
 
 	Config
@@ -180,8 +184,8 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 
 // selection is which images a run sees, in words.
 func (recipe Recipe) selection() string {
-	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, in_memory %v", recipe.Size, recipe.Subset, recipe.Stratified,
-		recipe.Validation, recipe.InMemory)
+	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
+		recipe.Stratified, recipe.Validation, recipe.InMemory, recipe.Mean, recipe.Std)
 }
 
 // continues says which field of next makes it another run than recipe.

@@ -85,6 +85,19 @@ func ints(flag, s string) ([]int, error) {
 	return out, nil
 }
 
+// floats reads numbers such as "0.5,0.5,0.5".
+func floats(flag, s string) ([]float32, error) {
+	var out []float32
+	for _, p := range strings.Split(s, ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(p), 32)
+		if err != nil {
+			return nil, usageError("--%s wants numbers such as 0.5,0.5,0.5, not %q", flag, s)
+		}
+		out = append(out, float32(v))
+	}
+	return out, nil
+}
+
 // printJSON writes one indented document.
 func printJSON(c *cli.Context, v any) error {
 	e := json.NewEncoder(c.App.Writer)

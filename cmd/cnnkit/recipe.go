@@ -195,6 +195,12 @@ func setFlag(fields train.Fields, name string, v any) error {
 			return usageError("--betas wants two numbers such as 0.9,0.999, not %q", v)
 		}
 		v = b
+	case "mean", "std":
+		numbers, err := floats(name, v.(string))
+		if err != nil {
+			return err
+		}
+		v = numbers
 	case "blocks":
 		numbers, err := ints(name, v.(string))
 		if err != nil {
@@ -229,6 +235,8 @@ func dataFlags() []cli.Flag {
 		&cli.IntFlag{Name: "subset", Usage: "train on so many of the images, chosen by the seed"},
 		&cli.BoolFlag{Name: "stratified", Usage: "the subset has of each class its share"},
 		validationFlag(),
+		&cli.StringFlag{Name: "mean", Usage: "`NUMBERS`, one a channel: inputs are (p/255 - mean) / std (default: the model's, else the set's own)"},
+		&cli.StringFlag{Name: "std", Usage: "`NUMBERS` that go with --mean, such as 0.5,0.5,0.5"},
 		&cli.StringFlag{Name: "augment", Usage: "`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"},
 		&cli.StringFlag{Name: "mix", Usage: "`LIST` of what mixes batches: MixUp,CutMix, or with settings as JSON"},
 		&cli.IntFlag{Name: "workers", Usage: "goroutines that read and change images (0: as many as are useful)"},

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"image"
 	"image/jpeg"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -305,6 +309,49 @@ func TestDataFlags(t *testing.T) {
 		if r.code != exitUsage || !strings.Contains(r.err, tt.says) {
 			t.Errorf("%s: exit code %d: %s", tt.args, r.code, r.err)
 		}
+	}
+}
+
+// Inputs are normalised by what was asked for, which the model records: eval takes the same from there.
+func TestNormalisation(t *testing.T) {
+	set, dir := tiny(t, "mnist"), t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	loss := map[string]float64{}
+	for name, flags := range map[string][]string{"own": nil, "said": {"--mean", "0.1307", "--std", "0.3081"}, "other": {"--mean", "0.5", "--std", "0.25"}} {
+		done(t, append([]string{"train", "lenet5", "--data", set, "--epochs", "1", "--out", in(name)}, flags...)...)
+		file, err := os.Open(filepath.Join(in(name), train.HistoryFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(file).ReadAll()
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if loss[name], err = strconv.ParseFloat(rows[1][slices.Index(rows[0], "validation_loss")], 64); err != nil {
+			t.Fatal(err)
+		}
+		var score map[string]any
+		answer(t, &score, "eval", filepath.Join(in(name), train.LastFile), "--data", set, "--engine", "native")
+		got, _ := score["loss"].(float64)
+		if math.Abs(got-loss[name]) > 1e-5*loss[name] { // sums of another order
+			t.Errorf("%s: eval says %v, training %v", name, got, loss[name])
+		}
+	}
+	if loss["own"] != loss["said"] || loss["own"] == loss["other"] {
+		t.Errorf("%v", loss)
+	}
+	if got := readRecipe(t, in("other")); !slices.Equal(got.Mean, []float32{0.5}) || !slices.Equal(got.Std, []float32{0.25}) {
+		t.Errorf("%+v", got)
+	}
+	for args, says := range map[string]string{"--mean 0.5": "std 0", "--mean a --std 1": "--mean wants numbers"} {
+		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(args)...)...)
+		if r.code != exitUsage || !strings.Contains(r.err, says) {
+			t.Errorf("%s: exit code %d: %s", args, r.code, r.err)
+		}
+	}
+	if r := cnnkit(t, "train", "lenet5", "--data", set, "--out", in("wrong"), "--mean", "0,0,0", "--std", "1,1,1"); r.code == exitDone || !strings.Contains(r.err, "3 means") {
+		t.Errorf("exit code %d: %s", r.code, r.err)
 	}
 }
 

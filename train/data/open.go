@@ -108,13 +108,14 @@ func OpenWith(word string, o Options) (Splits, error) {
 		return Splits{}, fmt.Errorf("data set %s has images of %d channels, not %d", word, shape[0], o.Channels)
 	}
 	if len(o.Mean) > 0 || len(o.Std) > 0 {
-		return s, s.renorm(o.Mean, o.Std)
+		return s, s.Normalise(o.Mean, o.Std)
 	}
 	return s, nil
 }
 
-// renorm gives sets in memory, which have been read with their own, another mean and deviation.
-func (s *Splits) renorm(mean, std []float32) error {
+// Normalise gives sets in memory, which have been read with their own, another mean and deviation. Sets of files have got
+// theirs from Options.
+func (s *Splits) Normalise(mean, std []float32) error {
 	for _, part := range []Dataset{s.Train, s.Validation} {
 		if d, ok := part.(*Images); ok {
 			norm, err := NewNorm(mean, std)
