@@ -169,6 +169,17 @@ func (b *Builder) scalar(layer, what string, v float32) string {
 	return t.Name
 }
 
+// ints is the name of a Constant that a layer needs: numbers which are no part of the state dict.
+func (b *Builder) ints(layer, what string, v ...int64) string {
+	if b.root.err != nil {
+		return ""
+	}
+	name := b.unique(b.path(layer) + "/" + what)
+	b.root.graph.Nodes = append(b.root.graph.Nodes, &onnxio.Node{Name: name, OpType: "Constant", Outputs: []string{name},
+		Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Int64s(v))}})
+	return name
+}
+
 // Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that the
 // builder may grow further.
 func (b *Builder) Model(out Value) (*onnxio.Model, error) {

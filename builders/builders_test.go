@@ -95,7 +95,7 @@ func TestErrorsNameLayerAndShape(t *testing.T) {
 		{"unet", Config{Depth: -1}, "unet: depth: -1 levels"},
 		{"resnet", Config{Blocks: []int{2, 0, 2}}, "at least one block"},
 		{"lenet5", Config{Opset: 12}, "opset 12"},
-		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet resnet18 resnet9 unet vgg16]`},
+		{"lenet", Config{}, `no network "lenet": known are [lenet5 minivgg resnet resnet18 resnet20 resnet9 unet vgg16]`},
 		{"lenet5", Config{Width: 3, Blocks: []int{2}}, "lenet5 does not take blocks or width: it takes input, classes, opset and seed"},
 		{"minivgg", Config{Depth: 2}, "minivgg does not take depth: it takes input, classes, opset and seed"},
 		{"resnet", Config{Depth: 1}, "resnet does not take depth: it takes input, classes, blocks, width, opset and seed"},

@@ -22,6 +22,7 @@ func TestGoldenBytes(t *testing.T) {
 		{"lenet5", Config{}, "ba08fd870a46910b4907229af647fa611b98706cd32f1e31b87c1182a0b4fa37"},
 		{"minivgg", Config{}, "20d7d65d31b3ed6f708fea0b099e24550032849ea9705e3c28e628a3ffc93468"},
 		{"resnet", Config{}, "9fb6da9a7702ca24dc64446c2a57668fa0ebd35c056f2b998e31800264b0daad"},
+		{"resnet20", Config{}, "5add704d7b3d7fee17aa676c0bc0e472995927ec4216ba49da6f3b4a88388089"},
 		{"resnet9", Config{Width: 8}, "eb7a2e68d51b88bd6048689495cf584f6ea48a3ac3a04d3d316ce7009bb465b9"},
 		{"resnet18", Config{Width: 8}, "661f1134ef7712e96f91bf56f84c1bc3af80e54b4e8ead1566026268bc6ece20"},
 		{"unet", Config{Width: 8}, "c584d1e47f36c080a6188054da9e6f3212bec7ac93b77f4be28cb82a70af40c6"},

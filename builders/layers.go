@@ -403,3 +403,16 @@ func (b *Builder) Concat(name string, values ...Value) Value {
 	}
 	return b.node("Concat", name, names, shape, onnxio.IntAttr("axis", 1))
 }
+
+// PadChannels puts channels of zeros before and behind those of x, as torch.nn.functional.pad(x, (0, 0, 0, 0, before, behind)).
+func (b *Builder) PadChannels(name string, x Value, before, behind int) Value {
+	if !b.is3(name, x) {
+		return Value{}
+	}
+	if before < 0 || behind < 0 {
+		b.fail(name, "cannot pad with %d and %d channels", before, behind)
+		return Value{}
+	}
+	pads := b.ints(name, "pads", 0, int64(before), 0, 0, 0, int64(behind), 0, 0)
+	return b.node("Pad", name, []string{x.Name, pads}, []int64{x.Shape[0] + int64(before+behind), x.Shape[1], x.Shape[2]})
+}

@@ -13,8 +13,8 @@ import (
 type Config struct {
 	Input   [3]int `json:"input,omitzero"`   // channels, height, width
 	Classes int    `json:"classes,omitzero"` // or channels of the mask
-	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18: blocks per layer
-	Width   int    `json:"width,omitzero"`   // unet, resnet, resnet9, resnet18, vgg16: channels of the first level
+	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18, resnet20: blocks per layer
+	Width   int    `json:"width,omitzero"`   // unet, resnet, resnet9, resnet18, resnet20, vgg16: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
 	Opset   int64  `json:"opset,omitzero"`
 	Seed    uint64 `json:"seed,omitzero"`
@@ -36,6 +36,7 @@ var networks = map[string]network{
 	"lenet5":   {Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
 	"minivgg":  {Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
 	"resnet":   {Info{"resnet", "ResNet for small images: three layers of basic blocks with 16, 32, 64 channels", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{2, 2, 2}, Width: 16}}, resnet},
+	"resnet20": {Info{"resnet20", "ResNet-20 for CIFAR-10 as its authors trained it, with shortcuts that have no weights (5,5,5 blocks make ResNet-32)", Config{Input: [3]int{3, 32, 32}, Classes: 10, Blocks: []int{3, 3, 3}, Width: 16}}, resnet20},
 	"resnet9":  {Info{"resnet9", "ResNet-9 of the DAWNBench CIFAR-10 entries: eight 3x3 convolutions, two of the stages residual, one linear layer", Config{Input: [3]int{3, 32, 32}, Classes: 10, Width: 64}}, resnet9},
 	"resnet18": {Info{"resnet18", "ResNet-18 as torchvision has it: four layers of two basic blocks (3,4,6,3 blocks make ResNet-34)", Config{Input: [3]int{3, 224, 224}, Classes: 1000, Blocks: []int{2, 2, 2, 2}, Width: 64}}, resnet18},
 	"unet":     {Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class", Config{Input: [3]int{3, 128, 128}, Classes: 1, Width: 64, Depth: 4}}, unet},
@@ -179,74 +180,6 @@ func (b *Builder) classifier(x Value, classes int) Value {
 	return b.LogSoftmax("logsoftmax", b.Linear("fc3", x, classes))
 }
 
-// resnet is the CIFAR ResNet of He et al. 2015 with projection shortcuts. The layers have Width, 2 and 4 times Width channels:
-// 16, 32 and 64 in the paper, more in the wide ones of Zagoruyko and Komodakis 2016.
-func resnet(b *Builder, cfg Config) Value {
-	if !b.hasBlocks(cfg.Blocks, 3) {
-		return Value{}
-	}
-	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), cfg.Width, 3, Pad(1), NoBias())))
-	for i, n := range cfg.Blocks {
-		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
-		for j := range n {
-			stride := 1
-			if i > 0 && j == 0 {
-				stride = 2
-			}
-			x = layer.Scope(fmt.Sprint(j)).basicBlock(x, cfg.Width<<i, stride)
-		}
-	}
-	x = b.Flatten("flatten", b.AvgPool2d("avg_pool", x, 8))
-	return b.LogSoftmax("logsoftmax", b.Linear("fc", x, cfg.Classes))
-}
-
-// hasBlocks checks a number of blocks for each layer.
-func (b *Builder) hasBlocks(blocks []int, layers int) bool {
-	if len(blocks) != layers {
-		b.fail("blocks", "%v: a number for each of the %d layers", blocks, layers)
-	}
-	for _, n := range blocks {
-		if n < 1 {
-			b.fail("blocks", "%v: at least one block a layer", blocks)
-		}
-	}
-	return b.root.err == nil
-}
-
-// basicBlock is two 3x3 convolutions and a shortcut, which is a projection where the shape changes.
-func (b *Builder) basicBlock(x Value, channels, stride int) Value {
-	y := b.ReLU("relu1", b.BatchNorm2d("bn1", b.Conv2d("conv1", x, channels, 3, Stride(stride), Pad(1), NoBias())))
-	y = b.BatchNorm2d("bn2", b.Conv2d("conv2", y, channels, 3, Pad(1), NoBias()))
-	if stride != 1 || len(x.Shape) == 3 && x.Shape[0] != int64(channels) {
-		d := b.Scope("downsample")
-		x = d.BatchNorm2d("1", d.Conv2d("0", x, channels, 3, Stride(stride), Pad(1), NoBias()))
-	}
-	return b.ReLU("relu2", b.Add("add", y, x))
-}
-
-// resnet9 is the network of David Page's DAWNBench entry for CIFAR-10 (How to train your ResNet, 2018). The stages have
-// Width, 2, 4 and 8 times Width channels. Its logits are scaled by 1/8, which keeps the classes' probabilities near to each
-// other early on. Any height and width from 8 on fits: the last pool takes all that is left, 4x4 of CIFAR's 32x32.
-func resnet9(b *Builder, cfg Config) Value {
-	x := b.Scope("prep").convNorm(b.Input(), cfg.Width)
-	for i := range 3 {
-		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
-		x = layer.MaxPool2d("pool", layer.convNorm(x, cfg.Width<<(i+1)), 2)
-		if i != 1 {
-			r := layer.Scope("residual")
-			y := r.Scope("res2").convNorm(r.Scope("res1").convNorm(x, cfg.Width<<(i+1)), cfg.Width<<(i+1))
-			x = r.Add("add", x, y)
-		}
-	}
-	x = b.Flatten("flatten", b.GlobalMaxPool2d("pool", x))
-	return b.Scale("logits", b.Linear("linear", x, cfg.Classes, NoBias()), 0.125)
-}
-
-// convNorm is a 3x3 convolution that keeps the size, its norm and ReLU.
-func (b *Builder) convNorm(x Value, channels int) Value {
-	return b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", x, channels, 3, Pad(1), NoBias())))
-}
-
 // unet is the U-Net of Ronneberger et al. 2015 with padded convolutions.
 func unet(b *Builder, cfg Config) Value {
 	if cfg.Depth < 1 || cfg.Depth > 12 || cfg.Width < 1 || cfg.Classes < 1 {
@@ -277,4 +210,17 @@ func unet(b *Builder, cfg Config) Value {
 		x = double(fmt.Sprintf("dec%d", k), b.Concat(fmt.Sprintf("concat%d", k), up, skips[k-1]), cfg.Width<<(k-1))
 	}
 	return b.Conv2d("conv_final", x, cfg.Classes, 1)
+}
+
+// hasBlocks checks a number of blocks for each layer.
+func (b *Builder) hasBlocks(blocks []int, layers int) bool {
+	if len(blocks) != layers {
+		b.fail("blocks", "%v: a number for each of the %d layers", blocks, layers)
+	}
+	for _, n := range blocks {
+		if n < 1 {
+			b.fail("blocks", "%v: at least one block a layer", blocks)
+		}
+	}
+	return b.root.err == nil
 }

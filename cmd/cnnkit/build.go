@@ -18,8 +18,8 @@ func networkFlags() []cli.Flag {
 		&cli.Uint64Flag{Name: "seed", Usage: "of the initial weights"},
 		&cli.StringFlag{Name: "input", Usage: "input shape `CxHxW`, such as 3x32x32 (default: the network's own)"},
 		&cli.IntFlag{Name: "classes", Usage: "number of classes, or of mask channels"},
-		&cli.StringFlag{Name: "blocks", Usage: "resnet, resnet18: blocks per layer, such as 2,2,2"},
-		&cli.IntFlag{Name: "width", Usage: "unet, resnet, resnet9, resnet18, vgg16: width, the channels of the first level"},
+		&cli.StringFlag{Name: "blocks", Usage: "resnet, resnet18, resnet20: blocks per layer, such as 2,2,2"},
+		&cli.IntFlag{Name: "width", Usage: "unet, resnet, resnet9, resnet18, resnet20, vgg16: width, the channels of the first level"},
 		&cli.IntFlag{Name: "depth", Usage: "unet: number of levels"},
 	}
 }

@@ -25,8 +25,9 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 
   cnnkit eval lenet5-mnist/model.onnx --data mnist
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
-  cnnkit eval unet-pets/model.onnx --data pets`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), jsonFlag(),
+  cnnkit eval unet-pets/model.onnx --data pets
+  cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), meanFlag(), stdFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -47,6 +48,9 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation")}
+			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
+				return err
+			}
 			splits, err := openRecipe(c, recipe, m)
 			if err != nil {
 				return err
@@ -62,6 +66,23 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			return evaluate(c, s, m, splits, wanted)
 		},
 	}
+}
+
+// normalisation reads --mean and --std.
+func normalisation(c *cli.Context) (mean, std []float32, err error) {
+	if !c.IsSet("mean") && !c.IsSet("std") {
+		return nil, nil, nil
+	}
+	if mean, err = floats("mean", c.String("mean")); err != nil {
+		return nil, nil, err
+	}
+	if std, err = floats("std", c.String("std")); err != nil {
+		return nil, nil, err
+	}
+	if len(mean) != len(std) {
+		return nil, nil, usageError("--mean has %d numbers and --std %d: both want one a channel", len(mean), len(std))
+	}
+	return mean, std, nil
 }
 
 // wantedMetrics are those of --metrics, or of the recipe beside the model.
@@ -183,6 +204,14 @@ func dataFlag() cli.Flag {
 
 func sizeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "size", Usage: "`HEIGHTxWIDTH` to bring images to (default: the model's for image files, else the data set's)"}
+}
+
+func meanFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mean", Usage: "`NUMBERS`, one a channel: inputs are (p/255 - mean) / std (default: the model's, else the set's own)"}
+}
+
+func stdFlag() cli.Flag {
+	return &cli.StringFlag{Name: "std", Usage: "`NUMBERS` that go with --mean, such as 0.5,0.5,0.5"}
 }
 
 func validationFlag() cli.Flag {

@@ -12,6 +12,22 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
+// TestPublishedCheckpoint turns a ResNet-20 that was trained elsewhere into ONNX: 9,173 of the test images right, as its
+// authors say: an error of 8.27%.
+func TestPublishedCheckpoint(t *testing.T) {
+	root := os.Getenv("CNNKIT_DATA")
+	if testing.Short() || root == "" {
+		t.Skip("evaluates a network on CIFAR-10 under CNNKIT_DATA")
+	}
+	out := filepath.Join(t.TempDir(), "resnet20.onnx")
+	done(t, "convert", filepath.Join(root, "checkpoints", "resnet20-12fca82f.th"), out, "--arch", "resnet20")
+	var got struct{ Accuracy float64 }
+	answer(t, &got, "eval", out, "--data", "cifar10", "--engine", "native", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
+	if got.Accuracy != 0.9173 {
+		t.Errorf("accuracy %v", got.Accuracy)
+	}
+}
+
 // TestModelCards evaluates the models that are shipped and compares with the figure that their card prints in bold. Two
 // images in ten thousand are allowed for: where two classes are as likely, another instruction set may round the other way.
 func TestModelCards(t *testing.T) {

@@ -23,6 +23,7 @@ OPTIONS = {
     'lenet5': [{}, {'input': [3, 32, 40], 'classes': 7}],
     'minivgg': [{}, {'input': [3, 32, 32], 'classes': 100}],
     'resnet': [{}, {'input': [1, 64, 32], 'classes': 5, 'blocks': [3, 4, 5]}],
+    'resnet20': [{}, {'input': [1, 21, 30], 'classes': 5, 'blocks': [1, 2, 1], 'width': 7}],
     'resnet9': [{}, {'input': [1, 27, 40], 'classes': 6, 'width': 8}],
     'resnet18': [{}, {'input': [1, 75, 96], 'classes': 6, 'blocks': [3, 4, 6, 3], 'width': 16}],
     'unet': [{'input': [3, 64, 64]}, {'input': [1, 48, 80], 'classes': 3, 'width': 6, 'depth': 3}],

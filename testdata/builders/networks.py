@@ -7,8 +7,9 @@ from torch.nn import functional as F
 DEFAULTS = {
     'lenet5': dict(input=(1, 28, 28), classes=10),
     'minivgg': dict(input=(1, 28, 28), classes=10),
-    'resnet': dict(input=(3, 32, 32), classes=10, blocks=(2, 2, 2)),
+    'resnet': dict(input=(3, 32, 32), classes=10, blocks=(2, 2, 2), width=16),
     'resnet9': dict(input=(3, 32, 32), classes=10, width=64),
+    'resnet20': dict(input=(3, 32, 32), classes=10, blocks=(3, 3, 3), width=16),
     'resnet18': dict(input=(3, 224, 224), classes=1000, blocks=(2, 2, 2, 2), width=64),
     'unet': dict(input=(3, 128, 128), classes=1, width=64, depth=4),
     'vgg16': dict(input=(3, 224, 224), classes=1000, width=64),
@@ -49,12 +50,12 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, channels, classes, blocks):
+    def __init__(self, channels, classes, blocks, width):
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        before = 16
+        self.conv, self.bn = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        before = width
         for i, n in enumerate(blocks):
-            out = 16 << i
+            out = width << i
             layer = [Residual(out if j else before, out, 2 if i and not j else 1) for j in range(n)]
             setattr(self, f'layer{i + 1}', nn.Sequential(*layer))
             before = out
@@ -63,6 +64,37 @@ class ResNet(nn.Module):
     def forward(self, x):
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn(self.conv(x))))))
         return F.log_softmax(self.fc(self.avg_pool(x).flatten(1)), dim=1)
+
+
+class PlainResidual(nn.Module):
+    """A shortcut without weights (option A): every second pixel, zeros for the further channels."""
+
+    def __init__(self, channels, out, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        self.stride, self.more = stride, out - channels
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)))
+
+
+class ResNet20(nn.Module):
+    def __init__(self, channels, classes, blocks, width):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        before = width
+        for i, n in enumerate(blocks):
+            out = width << i
+            layer = [PlainResidual(out if j else before, out, 2 if i and not j else 1) for j in range(n)]
+            setattr(self, f'layer{i + 1}', nn.Sequential(*layer))
+            before = out
+        self.linear = nn.Linear(before, classes)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(x.mean((2, 3)))
 
 
 class ConvNorm(nn.Module):
@@ -168,7 +200,8 @@ def network(name, config):
         'lenet5': lambda: Convs(channels, classes, {'conv1': (6, 5, 2), 'conv2': (16, 5, 0)}, ('conv1', 'conv2')),
         'minivgg': lambda: Convs(channels, classes, {'conv11': (16, 3, 0), 'conv12': (16, 3, 0), 'conv21': (32, 3, 0),
                                                      'conv22': (32, 3, 1)}, ('conv12', 'conv22')),
-        'resnet': lambda: ResNet(channels, classes, c['blocks']),
+        'resnet': lambda: ResNet(channels, classes, c['blocks'], c['width']),
+        'resnet20': lambda: ResNet20(channels, classes, c['blocks'], c['width']),
         'resnet9': lambda: ResNet9(channels, classes, c['width']),
         'resnet18': lambda: resnet18(channels, classes, c['blocks'], c['width']),
         'unet': lambda: UNet(channels, classes, c['width'], c['depth']),

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 for opset in 13 17 21; do
-  for network in lenet5 minivgg resnet; do
+  for network in lenet5 minivgg resnet resnet20; do
     "$CNNKIT" build "$network" --opset "$opset" --out "$out/$network-$opset.onnx"
   done
   for network in resnet9 resnet18 vgg16; do
