@@ -147,34 +147,68 @@ func fastGemm(o *op) bool {
 	return o.node.Float("beta", 1) == 1 && isFloat(c) && row
 }
 
-// gemm lowers Gemm and MatMul.
+// gemmSpec is the geometry of an op that fastGemm accepts.
+func gemmSpec(o *op) kernels.GemmSpec {
+	s := kernels.GemmSpec{M: int(o.out[0].dims[0]), N: int(o.out[0].dims[1]), K: int(o.in[0].dims[1])}
+	if o.node.OpType == "Gemm" {
+		s.TransA, s.TransB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
+	}
+	if s.TransA {
+		s.K = int(o.in[0].dims[0])
+	}
+	return s
+}
+
+// gemm lowers Gemm and MatMul. A constant B is packed once.
 func (l *lowering) gemm(o *op) (bool, error) {
 	if !fastGemm(o) {
 		return false, nil
 	}
-	m, n, k := int(o.out[0].dims[0]), int(o.out[0].dims[1]), int(o.in[0].dims[1])
-	transA, transB := false, false
-	if o.node.OpType == "Gemm" {
-		transA, transB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
-	}
-	if transA {
-		k = int(o.in[0].dims[0])
-	}
-	g := kernels.NewGemm(kernels.GemmSpec{M: m, N: n, K: k, TransA: transA, TransB: transB})
-	bias := l.optional(o, 2)
+	spec := gemmSpec(o)
+	spec.Packed = o.in[1].kind == constant
+	g := kernels.NewGemm(spec)
+	matrix, bias := l.gemmMatrix(g, o.in[1]), l.optional(o, 2)
 	per := roundUp(g.Scratch())
 	scratch := l.buffer(per * l.threads)
-	bufs := append([]*buffer{scratch}, l.all(o.in[0], o.in[1], bias, o.out[0])...)
+	bufs := append([]*buffer{scratch, matrix}, l.all(o.in[0], bias, o.out[0])...)
 	s := l.add("gemm "+kernels.Level(), g.Chunks(), bufs, func() func(int, int) {
-		c, a, b, relu := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(), o.relu
+		c, a, b, relu := o.out[0].plainFloats(), o.in[0].plainFloats(), matrix.data, o.relu
 		var add []float32
 		if bias != nil {
-			add = bias.f()[:n]
+			add = bias.f()[:g.N]
 		}
 		return func(chunk, worker int) {
 			g.Run(chunk, scratch.data[worker*per:(worker+1)*per], c, a, b, add, relu, false)
 		}
 	})
-	s.flops, s.cycles = 2*int64(m)*int64(n)*int64(k), g.Cost()
+	s.flops, s.cycles = 2*int64(g.M)*int64(g.N)*int64(g.K), g.Cost()
 	return true, nil
+}
+
+// gemmMatrix is the buffer of B as g reads it.
+func (l *lowering) gemmMatrix(g *kernels.Gemm, b *value) *buffer {
+	if !g.Packed {
+		return l.of(b)
+	}
+	form := "panels"
+	if g.TransB {
+		form = "panels of the transpose"
+	}
+	return l.weights.get(b.konst, form, func() []float32 {
+		dst := kernels.AlignedSlice(roundUp(g.PackedSize()))
+		for i := range g.PackChunks() {
+			g.Pack(i, dst, b.konst.Float32s())
+		}
+		return dst
+	})
+}
+
+// packedPanels packs B each time.
+func (l *lowering) packedPanels(g *kernels.Gemm, b *value) *buffer {
+	dst := l.buffer(g.PackedSize())
+	l.add("pack", g.PackChunks(), []*buffer{l.of(b), dst}, func() func(int, int) {
+		from := b.plainFloats()
+		return func(chunk, _ int) { g.Pack(chunk, dst.data, from) }
+	})
+	return dst
 }

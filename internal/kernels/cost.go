@@ -66,10 +66,15 @@ func (w *WinogradWeights) Cost() float64 {
 	return cost + float64(2*blocks*w.parts)*far(positions*w.vStep)
 }
 
+// FarCost is the cost of moving bytes that come from memory.
+func FarCost(bytes int64) float64 { return float64(bytes) / farBytes }
+
 // Cost estimates Run.
 func (g *Gemm) Cost() float64 {
 	rows := float64(min(g.M, tileWidth(false)))
-	cost := 1.1 * float64(g.M*g.panels()*g.K) * (1 + 1.5/rows)
-	parts := float64(g.chunks / g.panels())
-	return cost + parts*float64(g.K*g.N)/8 + far(g.K*g.N) // packing B, and reading it
+	cost := 1.1*float64(g.M*g.panels()*g.K)*(1+1.5/rows) + far(g.K*g.N)
+	if !g.Packed {
+		cost += float64(g.chunks/g.across()) * float64(g.K*g.N) / 8
+	}
+	return cost
 }

@@ -5,105 +5,212 @@ package kernels
 type GemmSpec struct {
 	M, N, K        int
 	TransA, TransB bool
+	// Packed says that B comes as Pack leaves it, whether it lay across before or not.
+	Packed bool
 }
 
 // Gemm is a planned matrix product. It runs on the convolution's inner loop: a row of A is a pixel, and 16 columns of B
-// are the weights of an output block.
+// (a panel) are the weights of an output block. An element's sum does not depend on M or on how C is cut.
 type Gemm struct {
 	GemmSpec
 	rows   int // of C, of one chunk
+	wide   int // panels of one chunk
 	chunks int
 }
 
 // NewGemm plans a matrix product.
 func NewGemm(s GemmSpec) *Gemm {
 	g := &Gemm{GemmSpec: s, rows: s.M}
-	// A chunk packs 16 columns of B for itself, so few chunks share a panel: rows are split only when there are not
+	// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when there are not
 	// panels enough.
-	panels := g.panels()
-	parts := max(1, min((s.M+47)/48, pieces(2*s.M*s.N*s.K, 16)/panels))
+	g.wide = g.together()
+	parts := max(1, min((s.M+47)/48, pieces(2*s.M*s.N*s.K, 16)/g.across()))
 	g.rows = (s.M + parts - 1) / parts
-	g.chunks = panels * ((s.M + g.rows - 1) / g.rows)
+	g.chunks = g.across() * ((s.M + g.rows - 1) / g.rows)
 	return g
+}
+
+// together is the number of panels that a chunk takes through K at a time: they share the copied rows of A, or are read
+// from B in longer runs. Few rows are bound by memory, and do better one panel after the other.
+func (g *Gemm) together() int {
+	switch {
+	case g.Packed:
+		return packedGroup
+	case g.panels() < 64 || g.M <= 8:
+		return 1
+	}
+	return 4
 }
 
 func (g *Gemm) panels() int { return (g.N + Block - 1) / Block }
 
+// across is the number of chunks side by side.
+func (g *Gemm) across() int { return (g.panels() + g.wide - 1) / g.wide }
+
 // Chunks is the number of chunks of Run.
 func (g *Gemm) Chunks() int { return g.chunks }
 
-// depth bounds how much of K is packed at once: 16 KiB of B stay in the first-level cache.
+// depth bounds how much of K is packed at once: 16 KiB of a panel stay in the first-level cache.
 const depth = 256
 
+func (g *Gemm) deep() int { return min(depth, g.K) }
+
 // Scratch is the number of floats each concurrent Run needs.
-func (g *Gemm) Scratch() int {
-	n := min(depth, g.K)*Block + g.rows*Block
+func (g *Gemm) Scratch() int { return g.PartScratch(g.rows, g.wide*Block) }
+
+// PartScratch is the number of floats each concurrent Part of so many rows and columns needs.
+func (g *Gemm) PartScratch(rows, columns int) int {
+	n := rows*Block + g.panelSize()
+	if !g.TransB && !g.Packed {
+		n += (columns+Block-1)/Block*g.panelSize() - g.panelSize()
+	}
 	if g.packs() {
-		n += g.rows * (min(depth, g.K) + Block)
+		n += rows * (g.deep() + Block)
 	}
 	return n
 }
 
+// panelSize is the number of floats of scratch of a panel.
+func (g *Gemm) panelSize() int {
+	if g.Packed {
+		return 0
+	}
+	return apart(g.deep() * Block)
+}
+
 // packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
 // of a tile into the same few sets of the cache.
-func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth(false)) > 8 }
+func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth(false)) > 4 }
+
+// packedGroup is the number of panels of a group of packed B. A group is stored in the order in which a chunk reads it:
+//
+//	[K/256][panel of the group][256][16]
+//
+// so that all of it is one stream to the processor's prefetcher.
+const packedGroup = 4
+
+// PackedSize is the number of floats of B packed: groups of panels, with zeros past N.
+func (g *Gemm) PackedSize() int { return g.panels() * g.K * Block }
+
+// PackChunks is the number of chunks of Pack: one a group.
+func (g *Gemm) PackChunks() int { return (g.panels() + packedGroup - 1) / packedGroup }
+
+// Pack packs a part of B.
+func (g *Gemm) Pack(chunk int, dst, b []float32) {
+	from, to := chunk*packedGroup*Block, min(g.N, (chunk+1)*packedGroup*Block)
+	for k := 0; k < g.K; k += depth {
+		deep := min(depth, g.K-k)
+		if !g.TransB {
+			g.copyB(dst[g.packedAt(from, k, deep):], deep*Block, b, k, deep, from, to)
+			continue
+		}
+		for col := from; col < to; col += Block {
+			g.turnB(dst[g.packedAt(col, k, deep):][:deep*Block], b, k, deep, col)
+		}
+	}
+}
+
+// packedAt is where rows k to k+deep of the panel that begins at column col lie in packed B.
+func (g *Gemm) packedAt(col, k, deep int) int {
+	panel := col / Block
+	first := panel / packedGroup * packedGroup
+	return (first*g.K + min(packedGroup, g.panels()-first)*k + (panel-first)*deep) * Block
+}
 
 // Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead. bias is nil
 // or one value a column.
 func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate bool) {
-	panel, part := chunk%g.panels(), chunk/g.panels()
-	col, cols := panel*Block, min(Block, g.N-panel*Block)
-	lo, hi := part*g.rows, min(g.M, (part+1)*g.rows)
-	most := min(depth, g.K)
-	packed, scratch := scratch[:most*Block], scratch[most*Block:]
-	sums := scratch[:(hi-lo)*Block]
+	group, part := chunk%g.across(), chunk/g.across()
+	p := gemmPart{lo: part * g.rows, hi: min(g.M, (part+1)*g.rows), from: group * g.wide * Block,
+		to: min(g.N, (group+1)*g.wide*Block), stride: g.N, bias: bias, relu: relu, accumulate: accumulate}
+	p.c = c[p.lo*g.N+p.from:]
+	g.part(&p, scratch, a, b)
+}
+
+// Part computes rows [lo, hi) and columns [from, to) of a b into c, [hi-lo, to-from]. from is a multiple of 16.
+func (g *Gemm) Part(scratch, c, a, b []float32, lo, hi, from, to int) {
+	g.part(&gemmPart{lo: lo, hi: hi, from: from, to: to, c: c, stride: to - from}, scratch, a, b)
+}
+
+// gemmPart is rows [lo, hi) and columns [from, to) of a product and what becomes of them.
+type gemmPart struct {
+	lo, hi, from, to int
+	c                []float32 // from the first element on
+	stride           int       // of the rows of c
+	bias             []float32
+	relu, accumulate bool
+}
+
+func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
+	rows, most := p.hi-p.lo, g.deep()
+	sums, scratch := scratch[:rows*Block], scratch[rows*Block:]
 	var rowsOfA []float32
 	if g.packs() {
-		rowsOfA = scratch[g.rows*Block:]
-	}
-	var first [Block]float32
-	if bias != nil {
-		copy(first[:], bias[col:col+cols])
-	}
-	// A whole panel is summed where it belongs, a part of one in scratch.
-	y, stride, whole := sums, Block, cols == Block && g.K > 0
-	if whole {
-		y, stride = c[lo*g.N+col:], g.N
+		rowsOfA, scratch = scratch[:rows*(most+Block)], scratch[rows*(most+Block):]
 	}
 	for k := 0; k < g.K || k == 0; k += most {
 		deep := min(most, g.K-k)
-		g.packB(packed, b, k, deep, col, cols)
-		t := tile{y: y, w: packed[:deep*Block], runs: []run{{0, deep}}, yStride: stride}
-		if k == 0 {
-			t.bias = first[:]
-		}
-		if k > 0 || accumulate && whole {
-			t.res = y
-		}
-		if k+most >= g.K && whole {
-			t.act = Epilogue{ReLU: relu}.act()
-		}
+		t := tile{runs: []run{{0, deep}}, x: rowsOfA, xStride: deep + Block}
 		if g.packs() {
-			g.packA(rowsOfA, a, k, deep, lo, hi)
-			t.x, t.xStride = rowsOfA, deep+Block
+			g.packA(rowsOfA, a, k, deep, p.lo, p.hi)
 		} else {
-			t.x, t.xStride = a[lo*g.K+k:], g.K
+			t.x, t.xStride = a[p.lo*g.K+k:], g.K
 		}
-		rowOfTiles(hi-lo, &t)
+		if !g.Packed && !g.TransB {
+			g.copyB(scratch, g.panelSize(), b, k, deep, p.from, p.to)
+		}
+		for col := p.from; col < p.to; col += Block {
+			switch {
+			case g.Packed:
+				t.w = b[g.packedAt(col, k, deep):][:deep*Block]
+			case g.TransB:
+				t.w = scratch[:deep*Block]
+				g.turnB(t.w, b, k, deep, col)
+			default:
+				t.w = scratch[(col-p.from)/Block*g.panelSize():][:deep*Block]
+			}
+			g.panel(p, t, sums, col, k == 0, k+most >= g.K)
+		}
 		if g.K == 0 {
 			break
 		}
 	}
+}
+
+// panel adds a stretch of K to the sums of a panel; first and last say that it is the first and the last. A whole panel is
+// summed where it belongs, a part of one in scratch.
+func (g *Gemm) panel(p *gemmPart, t tile, sums []float32, col int, first, last bool) {
+	rows, cols := p.hi-p.lo, min(Block, p.to-col)
+	c := p.c[col-p.from:]
+	whole := cols == Block
+	t.y, t.yStride = sums, Block
 	if whole {
+		t.y, t.yStride = c, p.stride
+	}
+	var bias [Block]float32
+	if first {
+		if p.bias != nil {
+			copy(bias[:], p.bias[col:col+cols])
+		}
+		t.bias = bias[:]
+	}
+	if !first || p.accumulate && whole {
+		t.res = t.y
+	}
+	if last && whole {
+		t.act = Epilogue{ReLU: p.relu}.act()
+	}
+	rowOfTiles(rows, &t)
+	if whole || !last {
 		return
 	}
-	for r := lo; r < hi; r++ {
-		to, from := c[r*g.N+col:][:cols], sums[(r-lo)*Block:][:cols]
+	for r := range rows {
+		to, from := c[r*p.stride:][:cols], sums[r*Block:][:cols]
 		for i, v := range from {
-			if accumulate {
+			if p.accumulate {
 				v += to[i]
 			}
-			if relu && v < 0 {
+			if p.relu && v < 0 {
 				v = 0
 			}
 			to[i] = v
@@ -111,19 +218,27 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 	}
 }
 
-// packB copies deep rows of op(B), 16 columns of them, padded with zeros.
-func (g *Gemm) packB(dst, b []float32, k, deep, col, cols int) {
-	if g.TransB {
-		if cols < Block {
-			clear(dst[:deep*Block])
-		}
-		gather(dst, b[col*g.K+k:], g.K, deep, cols)
-		return
+// turnB copies deep rows of B, which lies across, 16 columns of them from col on, padded with zeros.
+func (g *Gemm) turnB(dst, b []float32, k, deep, col int) {
+	cols := min(Block, g.N-col)
+	if cols < Block {
+		clear(dst[:deep*Block])
 	}
+	gather(dst, b[col*g.K+k:], g.K, deep, cols)
+}
+
+// copyB copies deep rows of B, columns [from, to) of them, into panels that are stride floats apart, padded with zeros.
+func (g *Gemm) copyB(dst []float32, stride int, b []float32, k, deep, from, to int) {
 	for i := range deep {
-		row := dst[i*Block:][:Block]
-		n := copy(row, b[(k+i)*g.N+col:][:cols])
-		clear(row[n:])
+		row := b[(k+i)*g.N+from:][:to-from]
+		at := i * Block
+		for ; len(row) >= Block; at += stride {
+			*(*[Block]float32)(dst[at:]) = *(*[Block]float32)(row)
+			row = row[Block:]
+		}
+		if len(row) > 0 {
+			clear(dst[at+copy(dst[at:], row) : at+Block])
+		}
 	}
 }
 

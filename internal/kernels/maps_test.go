@@ -295,9 +295,10 @@ func checkBatchNorm(t *testing.T, l Layout, by string) {
 func TestGemm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(16, 1))
-		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}, {31, 20, 384}} {
-			for bits := range 16 {
-				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0}
+		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}, {31, 20, 384},
+			{5, 1100, 30}, {2, 1040, 260}, {3, 20, 0}} {
+			for bits := range 32 {
+				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0, Packed: bits&16 != 0}
 				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
 			}
 		}
@@ -331,6 +332,14 @@ func checkGemm(t *testing.T, r *rand.Rand, s GemmSpec, relu, accumulate bool) {
 			want.v[i] = max(0, want.v[i])
 		}
 	}
+	if s.Packed {
+		packed := guard(g.PackedSize())
+		for i := range g.PackChunks() {
+			g.Pack(i, packed.s, b)
+		}
+		packed.intact(t, name)
+		b = packed.s
+	}
 	scratch := guard(g.Scratch())
 	for i := range g.Chunks() {
 		g.Run(i, scratch.s, c.s, a, b, bias, relu, accumulate)
@@ -339,6 +348,34 @@ func checkGemm(t *testing.T, r *rand.Rand, s GemmSpec, relu, accumulate bool) {
 	c.intact(t, name)
 	same(t, name, c.s, want.v, want.m)
 	noAllocations(t, name, func() { g.Run(0, scratch.s, c.s, a, b, bias, relu, accumulate) })
+	if !relu && !accumulate { // which Part knows nothing of
+		checkGemmPart(t, g, a, b)
+	}
+}
+
+// checkGemmPart compares parts with the whole product, bit by bit.
+func checkGemmPart(t *testing.T, g *Gemm, a, b []float32) {
+	t.Helper()
+	whole, scratch := AlignedSlice(g.M*g.N), AlignedSlice(g.Scratch())
+	for i := range g.Chunks() {
+		g.Run(i, scratch, whole, a, b, nil, false, false)
+	}
+	const rows, columns = 3, 3 * Block
+	work := guard(g.PartScratch(rows, columns))
+	for lo := 0; lo < g.M; lo += rows {
+		for from := 0; from < g.N; from += columns {
+			hi, to := min(g.M, lo+rows), min(g.N, from+columns)
+			c := guard((hi - lo) * (to - from))
+			g.Part(work.s, c.s, a, b, lo, hi, from, to)
+			c.intact(t, "Part")
+			work.intact(t, "Part")
+			for i, v := range c.s {
+				if w := whole[(lo+i/(to-from))*g.N+from+i%(to-from)]; v != w {
+					t.Fatalf("%+v: element %d of rows %d to %d, columns %d to %d is %v, in the whole product %v", g.GemmSpec, i, lo, hi, from, to, v, w)
+				}
+			}
+		}
+	}
 }
 
 func TestLogSoftmaxRows(t *testing.T) {
