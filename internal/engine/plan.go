@@ -65,9 +65,10 @@ func WinogradAllowed() bool { return os.Getenv("CNNKIT_WINOGRAD") != "off" }
 
 // additions are what a training plan has beyond the graph's ops.
 type additions struct {
-	after func(l *lowering, i int) // op i has been lowered
-	end   func(l *lowering)        // all have
-	brief func(output int) bool    // an output that need not stay readable
+	take  func(l *lowering, i int) bool // lowers op i in another way, or reports that it does not
+	after func(l *lowering, i int)      // op i has been lowered
+	end   func(l *lowering)             // all have
+	brief func(output int) bool         // an output that need not stay readable
 }
 
 // finish runs the passes after differentiation. The arena is one that may be used again.
@@ -87,8 +88,10 @@ func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions)
 	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
 		winograd: !opt.NoWinograd && WinogradAllowed()}
 	for i, o := range g.ops {
-		if err := l.op(o, opt.Reference); err != nil {
-			return nil, err
+		if more.take == nil || !more.take(l, i) {
+			if err := l.op(o, opt.Reference); err != nil {
+				return nil, err
+			}
 		}
 		if more.after != nil {
 			more.after(l, i)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -146,11 +147,18 @@ func persistent(n int) *buffer {
 	return &buffer{floats: n, data: kernels.AlignedSlice(n), persistent: true, shared: 2}
 }
 
+// muchMemory is the number of floats of parameters from which on a collection before the first plan pays.
+const muchMemory = 1 << 24
+
 // compile makes the plan for inputs of these shapes.
 func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
-	held := map[string]bool{}
-	for name := range t.params {
+	held, floats := map[string]bool{}, 0
+	for name, s := range t.params {
 		held[name] = true
+		floats += s.size()
+	}
+	if len(t.plans) == 0 && floats >= muchMemory {
+		runtime.GC() // the caller may have let go of the model: the optimiser's state and the arena can have its memory
 	}
 	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd}
 	g, err := importModel(t.model, opt, held)
@@ -192,13 +200,20 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	}
 	var early earlyUpdates
 	p.Plan, err = t.weights.finish(g, opt, arena, additions{
-		after: func(l *lowering, i int) {
+		take: func(l *lowering, i int) bool {
 			if early.at == nil {
 				for i, v := range order {
 					p.grads[v.name] = g.outputs[first+i]
 				}
 				early = t.planEarly(g, p.grads)
 			}
+			s := early.streamed[i]
+			if s != nil {
+				t.lowerStreamed(l, g.ops[i], s)
+			}
+			return s != nil
+		},
+		after: func(l *lowering, i int) {
 			if names := early.at[i]; len(names) > 0 {
 				t.lowerUpdate(l, p.grads, names)
 			}

@@ -123,9 +123,12 @@ type piece struct {
 // earlyUpdates says which parameters are updated in the middle of the backward pass: large ones, as soon as their gradient
 // is there and nobody reads them any more. The gradient is in the cache then, and its memory is free again.
 type earlyUpdates struct {
-	at    map[int][]string // after the op of this index
-	names map[string]bool
-	late  []string // the others, updated together at the end
+	at map[int][]string // after the op of this index
+	// streamed are the parameters whose gradient the op of this index would compute: gradient and update are made together
+	// instead, see lowerStreamed.
+	streamed map[int]*stored
+	names    map[string]bool
+	late     []string // the others, updated together at the end
 }
 
 func (e earlyUpdates) has(name string) bool { return e.names[name] }
@@ -134,7 +137,7 @@ func (e earlyUpdates) has(name string) bool { return e.names[name] }
 const earlySize = 1 << 16
 
 func (t *Trainer) planEarly(g *graph, grads map[string]*value) earlyUpdates {
-	e := earlyUpdates{at: map[int][]string{}, names: map[string]bool{}}
+	e := earlyUpdates{at: map[int][]string{}, streamed: map[int]*stored{}, names: map[string]bool{}}
 	last := map[*value]int{}
 	for i, o := range g.ops {
 		for _, v := range append(o.reads(), o.out...) {
@@ -156,7 +159,12 @@ func (t *Trainer) planEarly(g *graph, grads map[string]*value) earlyUpdates {
 		for _, twin := range v.twins {
 			at = max(at, last[twin])
 		}
-		e.at[at], e.names[name] = append(e.at[at], name), true
+		e.names[name] = true
+		if o := g.ops[at]; !t.opt.Reference && streams(o, grads[name], v) {
+			e.streamed[at] = v.store
+			continue
+		}
+		e.at[at] = append(e.at[at], name)
 	}
 	return e
 }
