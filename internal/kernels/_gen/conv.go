@@ -147,6 +147,9 @@ func (g *gen) startSums(a reg.Register, acc []reg.VecVirtual) {
 // products adds one row of weights times one float of each pixel.
 func (g *gen) products(x pixels, w reg.Register, acc []reg.VecVirtual, p, k int) {
 	row := g.vecs(g.vectors())
+	if len(acc) >= 8 {
+		g.PREFETCHT0(at(w, 4*block*k+2048))
+	}
 	for j, v := range row {
 		g.VMOVUPS(at(w, 4*block*k+4*g.lanes*j), v)
 	}
@@ -237,6 +240,9 @@ func (g *gen) gradTile(k int) {
 		}
 	}
 	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
+	for i := range acc {
+		g.PREFETCHT0(at(dw, ((k*nv+i)/nv*block+i%nv*g.lanes)*4))
+	}
 	rowX, rowDY, rows := g.GP64(), g.GP64(), g.GP64()
 	stepX, stepDY := g.GP64(), g.GP64()
 	g.MOVQ(at(a, gradX), rowX)
