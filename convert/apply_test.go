@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // dictPickle nests a state dict {"w": tensor} under a key, beside an epoch.
 func dictPickle(keys ...string) []byte {
 	p := &pickler{}
-	p.op(opProto, 2, opEmptyDict, opMark)
+	p.op(pickle.OpProto, 2, pickle.OpEmptyDict, pickle.OpMark)
 	for _, k := range keys {
 		p.str(k)
 		one := statePickle(view{name: "w", storage: "FloatStorage", key: "0", numel: 1, sizes: []int64{1}, stride: []int64{1}})
@@ -21,7 +22,7 @@ func dictPickle(keys ...string) []byte {
 	}
 	p.str("epoch")
 	p.int(3)
-	p.op(opSetItems, opStop)
+	p.op(pickle.OpSetItems, pickle.OpStop)
 	return p.b
 }
 

@@ -138,8 +138,8 @@ func TestHostilePickles(t *testing.T) {
 		"odd setitems":     "\x80\x02}(Nu.",
 	} {
 		t.Run(name, func(t *testing.T) {
-			vm := newPickleVM(bytes.NewReader([]byte(p)), 0, int64(len(p)), DefaultLimits())
-			if _, err := vm.load(); !typed(err) {
+			vm := newPickle(bytes.NewReader([]byte(p)), 0, int64(len(p)), DefaultLimits())
+			if _, err := vm.Load(); !typed(err) {
 				t.Fatalf("error %v", err)
 			}
 		})

@@ -4,53 +4,54 @@ import (
 	"encoding/binary"
 	"io"
 
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // legacyMagic is 0x1950a86a20f9469cfc6c, torch/serialization.py's MAGIC_NUMBER, little-endian.
-const legacyMagic = pyLong("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
+const legacyMagic = pickle.Long("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
 
 // loadLegacy reads what torch.save wrote before 1.6 (or with _use_new_zipfile_serialization=False): five pickles
 // (magic, protocol, machine, object, storage keys), then for each key an int64 count and the elements.
 func loadLegacy(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error) {
 	c := newCheckpoint(size, lim, key)
-	vm := newPickleVM(r, 0, size, lim)
-	magic, err := vm.load()
+	vm := newPickle(r, 0, size, lim)
+	magic, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
 	if magic != any(legacyMagic) {
 		return nil, malformed(formatPT, "", "a pickle, but not one that torch.save wrote")
 	}
-	protocol, err := vm.load()
+	protocol, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
 	if protocol != any(int64(1001)) {
 		return nil, malformed(formatPT, "", "legacy protocol is not 1001")
 	}
-	system, err := vm.load()
+	system, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
-	if d, ok := system.(*pyDict); !ok || d.get("little_endian") != any(true) {
+	if d, ok := system.(*pickle.Dict); !ok || d.Get("little_endian") != any(true) {
 		return nil, &onnxio.UnsupportedError{Op: "legacy checkpoint", Reason: "it was not written by a little-endian machine"}
 	}
-	vm.persistent = c.persistent
-	root, err := vm.load()
+	vm.Persistent = c.persistent
+	root, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
-	vm.persistent = nil
-	list, err := vm.load()
+	vm.Persistent = nil
+	list, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := list.(*pyList)
+	keys, ok := list.(*pickle.List)
 	if !ok {
 		return nil, malformed(formatPT, "", "the storage keys are not a list")
 	}
-	at, err := legacyStorages(r, size, vm.used, keys.items, c.ids)
+	at, err := legacyStorages(r, size, vm.Used, keys.Items, c.ids)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -25,7 +26,7 @@ type view struct {
 // statePickle writes a state dict of views.
 func statePickle(views ...view) []byte {
 	p := &pickler{}
-	p.op(opProto, 2, opEmptyDict, opMark)
+	p.op(pickle.OpProto, 2, pickle.OpEmptyDict, pickle.OpMark)
 	for _, v := range views {
 		p.str(v.name)
 		version := "_rebuild_tensor_v2"
@@ -33,30 +34,30 @@ func statePickle(views ...view) []byte {
 			version = "_rebuild_tensor_v3"
 		}
 		p.global("torch._utils", version)
-		p.op(opMark, opMark)
+		p.op(pickle.OpMark, pickle.OpMark)
 		p.str("storage")
 		p.global("torch", v.storage)
 		p.str(v.key)
 		p.str("cpu")
 		p.int(v.numel)
 		if v.viewCount > 0 {
-			p.op(opMark)
+			p.op(pickle.OpMark)
 			p.str("view")
 			p.int(v.viewOffset)
 			p.int(v.viewCount)
-			p.op(opTuple)
+			p.op(pickle.OpTuple)
 		}
-		p.op(opTuple, opBinPersID)
+		p.op(pickle.OpTuple, pickle.OpBinPersID)
 		p.int(v.offset)
 		p.ints(v.sizes)
 		p.ints(v.stride)
-		p.op(opNewFalse, opEmptyDict)
+		p.op(pickle.OpNewFalse, pickle.OpEmptyDict)
 		if v.dtype != "" {
 			p.global("torch", v.dtype)
 		}
-		p.op(opTuple, opReduce)
+		p.op(pickle.OpTuple, pickle.OpReduce)
 	}
-	p.op(opSetItems, opStop)
+	p.op(pickle.OpSetItems, pickle.OpStop)
 	return p.b
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -73,7 +74,7 @@ func load(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error)
 	switch {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		return loadZip(r, size, lim, key)
-	case len(head) >= 2 && head[0] == opProto && head[1] >= 2 && head[1] <= 5:
+	case len(head) >= 2 && head[0] == pickle.OpProto && head[1] >= 2 && head[1] <= 5:
 		return loadLegacy(r, size, lim, key)
 	case len(head) >= 262 && string(head[257:262]) == "ustar":
 		return nil, &onnxio.UnsupportedError{Op: "tar checkpoint",

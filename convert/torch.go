@@ -2,13 +2,21 @@ package convert
 
 import (
 	"encoding/binary"
+	"io"
 	"math"
 	"slices"
 	"strings"
 	"unsafe"
 
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
+
+// newPickle reads what torch.save has pickled.
+func newPickle(r io.ReaderAt, off, size int64, lim Limits) *pickle.Machine {
+	return pickle.New(r, off, size, pickle.Rules{Format: formatPT, Holds: "a state dict", Max: lim.MaxObjects,
+		Allowed: allowedGlobal, Reduce: rebuild, Build: build})
+}
 
 // storageTypes maps torch's typed storages to element types; UntypedStorage counts bytes.
 var storageTypes = map[string]onnxio.DataType{
@@ -29,22 +37,22 @@ var torchTypes = map[string]onnxio.DataType{
 }
 
 // allowedGlobal is the whole list of names that a pickle may hold.
-func allowedGlobal(g pyGlobal) bool {
-	switch g.module {
+func allowedGlobal(g pickle.Global) bool {
+	switch g.Module {
 	case "collections":
-		return g.name == "OrderedDict"
+		return g.Name == "OrderedDict"
 	case "torch._utils":
-		switch g.name {
+		switch g.Name {
 		case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_parameter_with_state":
 			return true
 		}
 	case "torch", "torch.storage":
-		if _, ok := storageTypes[g.name]; ok {
+		if _, ok := storageTypes[g.Name]; ok {
 			return true
 		}
-		if g.module == "torch" {
-			_, ok := torchTypes[g.name]
-			return ok || g.name == "Size"
+		if g.Module == "torch" {
+			_, ok := torchTypes[g.Name]
+			return ok || g.Name == "Size"
 		}
 	}
 	return false
@@ -68,14 +76,14 @@ type pyTensor struct {
 }
 
 // rebuild stands for the call that REDUCE asks for.
-func rebuild(g pyGlobal, args []any) (any, error) {
-	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes", g.module, g.name)
-	switch g.name {
+func rebuild(g pickle.Global, args []any) (any, error) {
+	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes", g.Module, g.Name)
+	switch g.Name {
 	case "OrderedDict":
 		return orderedDict(args, bad)
 	case "Size":
 		if len(args) == 1 {
-			if t, ok := args[0].(*pyTuple); ok {
+			if t, ok := args[0].(*pickle.Tuple); ok {
 				return t, nil
 			}
 		}
@@ -86,33 +94,42 @@ func rebuild(g pyGlobal, args []any) (any, error) {
 			}
 		}
 	case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3":
-		return rebuildTensor(g.name, args, bad)
+		return rebuildTensor(g.Name, args, bad)
 	}
 	return nil, bad
 }
 
+// build drops the state that BUILD gives: an OrderedDict's _metadata.
+func build(target, _ any) (any, error) {
+	switch target.(type) {
+	case *pickle.Dict, *pyTensor:
+		return target, nil
+	}
+	return nil, malformed(formatPT, "pickle", "BUILD on a value that is neither a dict nor a tensor; nothing was executed")
+}
+
 // orderedDict takes no arguments, or Python 2's list of pairs.
 func orderedDict(args []any, bad error) (any, error) {
-	d := &pyDict{}
+	d := &pickle.Dict{}
 	if len(args) == 0 {
 		return d, nil
 	}
-	l, ok := args[0].(*pyList)
+	l, ok := args[0].(*pickle.List)
 	if !ok || len(args) != 1 {
 		return nil, bad
 	}
-	for _, it := range l.items {
+	for _, it := range l.Items {
 		var pair []any
 		switch p := it.(type) {
-		case *pyList:
-			pair = p.items
-		case *pyTuple:
-			pair = p.items
+		case *pickle.List:
+			pair = p.Items
+		case *pickle.Tuple:
+			pair = p.Items
 		}
 		if len(pair) != 2 {
 			return nil, bad
 		}
-		d.set(pair[0], pair[1])
+		d.Set(pair[0], pair[1])
 	}
 	return d, nil
 }
@@ -135,9 +152,9 @@ func rebuildTensor(name string, args []any, bad error) (any, error) {
 		if len(args) < 7 {
 			return nil, bad
 		}
-		g, _ := args[6].(pyGlobal)
-		typ, known := torchTypes[g.name]
-		if t.typ = typ; !known || g.module != "torch" {
+		g, _ := args[6].(pickle.Global)
+		typ, known := torchTypes[g.Name]
+		if t.typ = typ; !known || g.Module != "torch" {
 			return nil, bad
 		}
 	}
@@ -145,12 +162,12 @@ func rebuildTensor(name string, args []any, bad error) (any, error) {
 }
 
 func ints(v any) ([]int64, bool) {
-	t, ok := v.(*pyTuple)
-	if !ok || len(t.items) > 64 {
+	t, ok := v.(*pickle.Tuple)
+	if !ok || len(t.Items) > 64 {
 		return nil, false
 	}
-	out := make([]int64, len(t.items))
-	for i, it := range t.items {
+	out := make([]int64, len(t.Items))
+	for i, it := range t.Items {
 		if out[i], ok = it.(int64); !ok {
 			return nil, false
 		}
@@ -205,15 +222,15 @@ func (t *pyTensor) contiguous() bool {
 // storageID reads ('storage', type, key, location, numel[, view]).
 func storageID(id any) (*pyStorage, error) {
 	bad := malformed(formatPT, "pickle", "a persistent id is not ('storage', type, key, location, count)")
-	t, ok := id.(*pyTuple)
-	if !ok || len(t.items) < 5 || len(t.items) > 6 || t.items[0] != any("storage") {
+	t, ok := id.(*pickle.Tuple)
+	if !ok || len(t.Items) < 5 || len(t.Items) > 6 || t.Items[0] != any("storage") {
 		return nil, bad
 	}
-	g, ok1 := t.items[1].(pyGlobal)
-	key, ok2 := t.items[2].(string)
-	_, ok3 := t.items[3].(string)
-	numel, ok4 := t.items[4].(int64)
-	typ, ok5 := storageTypes[g.name]
+	g, ok1 := t.Items[1].(pickle.Global)
+	key, ok2 := t.Items[2].(string)
+	_, ok3 := t.Items[3].(string)
+	numel, ok4 := t.Items[4].(int64)
+	typ, ok5 := storageTypes[g.Name]
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || numel < 0 {
 		return nil, bad
 	}
@@ -221,14 +238,14 @@ func storageID(id any) (*pyStorage, error) {
 		return nil, malformed(formatPT, "storage "+key, "%v", err)
 	}
 	s := &pyStorage{key: key, typ: typ, numel: numel, view: numel}
-	if len(t.items) == 6 && t.items[5] != nil {
-		v, ok := t.items[5].(*pyTuple)
-		if !ok || len(v.items) != 3 {
+	if len(t.Items) == 6 && t.Items[5] != nil {
+		v, ok := t.Items[5].(*pickle.Tuple)
+		if !ok || len(v.Items) != 3 {
 			return nil, bad
 		}
 		var ok1, ok2 bool
-		s.offset, ok1 = v.items[1].(int64)
-		s.view, ok2 = v.items[2].(int64)
+		s.offset, ok1 = v.Items[1].(int64)
+		s.view, ok2 = v.Items[2].(int64)
 		if !ok1 || !ok2 || s.offset < 0 || s.view < 0 || s.offset > numel || s.view > numel-s.offset {
 			return nil, malformed(formatPT, "storage "+key, "a view leaves the storage")
 		}
@@ -265,7 +282,7 @@ func (c *checkpoint) persistent(id any) (any, error) {
 }
 
 func (c *checkpoint) stateDict(root any) (*StateDict, error) {
-	top, ok := root.(*pyDict)
+	top, ok := root.(*pickle.Dict)
 	if !ok {
 		return nil, malformed(formatPT, "", "holds no dict at its top, so no state dict")
 	}
@@ -276,15 +293,15 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 	sd := &StateDict{}
 	if dict != top {
 		first, _, _ := strings.Cut(name, ".")
-		for _, k := range top.keys {
+		for _, k := range top.Keys {
 			if s, ok := k.(string); ok && s != first {
 				sd.Skipped = append(sd.Skipped, s)
 			}
 		}
 	}
-	for i, k := range dict.keys {
+	for i, k := range dict.Keys {
 		s, isString := k.(string)
-		t, isTensor := dict.values[i].(*pyTensor)
+		t, isTensor := dict.Values[i].(*pyTensor)
 		if !isString {
 			continue
 		}
@@ -293,7 +310,7 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 			continue
 		}
 		if int64(sd.Len()) >= c.lim.MaxEntries {
-			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: int64(len(dict.keys)), Limit: c.lim.MaxEntries}
+			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: int64(len(dict.Keys)), Limit: c.lim.MaxEntries}
 		}
 		out, err := c.tensor(s, t)
 		if err != nil {
@@ -309,11 +326,11 @@ var preferred = []string{"state_dict", "model_state_dict", "model", "net", "modu
 
 type candidate struct {
 	name string
-	dict *pyDict
+	dict *pickle.Dict
 }
 
 // choose finds the state dict: the one under a usual key, else the top itself, else the only one there is.
-func choose(top *pyDict, key string) (*pyDict, string, error) {
+func choose(top *pickle.Dict, key string) (*pickle.Dict, string, error) {
 	found := candidates(top)
 	var names []string
 	var usual []candidate
@@ -333,7 +350,7 @@ func choose(top *pyDict, key string) (*pyDict, string, error) {
 		return usual[0].dict, usual[0].name, nil
 	case len(usual) == 0 && len(found) > 0 && found[0].dict == top, len(found) == 1:
 		return found[0].dict, found[0].name, nil
-	case len(found) == 0 && len(top.keys) == 0:
+	case len(found) == 0 && len(top.Keys) == 0:
 		return top, "", nil
 	case len(found) == 0:
 		return nil, "", malformed(formatPT, "", "no dict in it holds tensors under string keys")
@@ -343,23 +360,23 @@ func choose(top *pyDict, key string) (*pyDict, string, error) {
 
 // candidates lists the dicts that hold tensors, the top first, following string keys three levels down. A dict met
 // twice counts once, so shared and cyclic dicts cost nothing.
-func candidates(top *pyDict) []candidate {
+func candidates(top *pickle.Dict) []candidate {
 	var found []candidate
-	seen := map[*pyDict]bool{top: true}
+	seen := map[*pickle.Dict]bool{top: true}
 	level := []candidate{{"", top}}
 	for depth := 0; depth < 4 && len(level) > 0; depth++ {
 		var next []candidate
 		for _, c := range level {
 			tensors := false
-			for i, k := range c.dict.keys {
+			for i, k := range c.dict.Keys {
 				s, ok := k.(string)
 				if !ok {
 					continue
 				}
-				switch v := c.dict.values[i].(type) {
+				switch v := c.dict.Values[i].(type) {
 				case *pyTensor:
 					tensors = true
-				case *pyDict:
+				case *pickle.Dict:
 					if !seen[v] {
 						seen[v] = true
 						next = append(next, candidate{strings.TrimPrefix(c.name+"."+s, "."), v})

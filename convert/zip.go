@@ -291,14 +291,14 @@ func loadZip(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, err
 		return nil, err
 	}
 	c := newCheckpoint(size, lim, key)
-	vm := newPickleVM(bytes.NewReader(data), 0, int64(len(data)), lim)
-	vm.persistent = c.persistent
-	top, err := vm.load()
+	vm := newPickle(bytes.NewReader(data), 0, int64(len(data)), lim)
+	vm.Persistent = c.persistent
+	top, err := vm.Load()
 	if err != nil {
 		return nil, err
 	}
-	if vm.left != 0 {
-		return nil, malformed(formatPT, "pickle", "%d bytes after STOP", vm.left)
+	if vm.Left != 0 {
+		return nil, malformed(formatPT, "pickle", "%d bytes after STOP", vm.Left)
 	}
 	c.read = func(s *pyStorage) ([]byte, error) { return a.storage(root, s, big) }
 	return c.stateDict(top)

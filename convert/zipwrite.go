@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -34,31 +35,31 @@ type pickler struct{ b []byte }
 func (p *pickler) op(ops ...byte) { p.b = append(p.b, ops...) }
 
 func (p *pickler) global(module, name string) {
-	p.op(opGlobal)
+	p.op(pickle.OpGlobal)
 	p.b = append(p.b, module+"\n"+name+"\n"...)
 }
 
 func (p *pickler) str(s string) {
-	p.op(opBinUnicode)
+	p.op(pickle.OpBinUnicode)
 	p.b = append(binary.LittleEndian.AppendUint32(p.b, uint32(len(s))), s...)
 }
 
 func (p *pickler) int(v int64) {
 	if v == int64(int32(v)) {
-		p.op(opBinInt)
+		p.op(pickle.OpBinInt)
 		p.b = binary.LittleEndian.AppendUint32(p.b, uint32(v))
 		return
 	}
-	p.op(opLong1, 8)
+	p.op(pickle.OpLong1, 8)
 	p.b = binary.LittleEndian.AppendUint64(p.b, uint64(v))
 }
 
 func (p *pickler) ints(v []int64) {
-	p.op(opMark)
+	p.op(pickle.OpMark)
 	for _, x := range v {
 		p.int(x)
 	}
-	p.op(opTuple)
+	p.op(pickle.OpTuple)
 }
 
 // tensor writes a call of _rebuild_tensor_v2, or of _v3 for element types that have no typed storage.
@@ -69,7 +70,7 @@ func (p *pickler) tensor(t *onnxio.Tensor, key int) {
 		version = "_rebuild_tensor_v3"
 	}
 	p.global("torch._utils", version)
-	p.op(opMark, opMark)
+	p.op(pickle.OpMark, pickle.OpMark)
 	p.str("storage")
 	if ok {
 		p.global("torch", typed)
@@ -83,7 +84,7 @@ func (p *pickler) tensor(t *onnxio.Tensor, key int) {
 	} else {
 		p.int(int64(len(t.Raw)))
 	}
-	p.op(opTuple, opBinPersID)
+	p.op(pickle.OpTuple, pickle.OpBinPersID)
 	p.int(0)
 	p.ints(t.Dims)
 	strides := make([]int64, len(t.Dims))
@@ -92,13 +93,13 @@ func (p *pickler) tensor(t *onnxio.Tensor, key int) {
 		n *= max(t.Dims[i], 1)
 	}
 	p.ints(strides)
-	p.op(opNewFalse)
+	p.op(pickle.OpNewFalse)
 	p.global("collections", "OrderedDict")
-	p.op(opEmptyTuple, opReduce)
+	p.op(pickle.OpEmptyTuple, pickle.OpReduce)
 	if !ok {
 		p.global("torch", dtypeNames[t.Type])
 	}
-	p.op(opTuple, opReduce)
+	p.op(pickle.OpTuple, pickle.OpReduce)
 }
 
 // WritePT writes a state dict as torch.save does since 1.6: an OrderedDict of tensors in a zip whose entries are
@@ -116,9 +117,9 @@ func WritePT(w io.Writer, sd *StateDict) error {
 	var p pickler
 	var storages [][]byte
 	keys := map[piece]int{}
-	p.op(opProto, 2)
+	p.op(pickle.OpProto, 2)
 	p.global("collections", "OrderedDict")
-	p.op(opEmptyTuple, opReduce, opMark)
+	p.op(pickle.OpEmptyTuple, pickle.OpReduce, pickle.OpMark)
 	for _, e := range sd.entries {
 		if _, ok := dtypeNames[e.Tensor.Type]; !ok {
 			return &onnxio.UnsupportedError{Op: "torch tensor", Node: e.Name, Reason: "PyTorch has no element type " + e.Tensor.Type.String()}
@@ -136,7 +137,7 @@ func WritePT(w io.Writer, sd *StateDict) error {
 		p.str(e.Name)
 		p.tensor(e.Tensor, key)
 	}
-	p.op(opSetItems, opStop)
+	p.op(pickle.OpSetItems, pickle.OpStop)
 	z := newZipWriter(w)
 	z.add("data.pkl", p.b)
 	z.add("byteorder", []byte("little"))
