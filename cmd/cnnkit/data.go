@@ -27,7 +27,9 @@ or from a folder given as NAME=FOLDER wherever a verb takes --data. A set of one
   masks:IMAGES,MASKS    pairs of files that have the same name but for its extension
   csv:FILE              a table with the columns path and label, and perhaps split (train or validation)
 
-pets has masks, in which pet and border are foreground; pets-breeds has the same images with their breeds.
+pets has masks, in which pet and border are foreground; pets-breeds has the same images with their breeds. cifar10 and
+cifar100 are taken in the form that lies there: the binary files, Python's pickles (cifar-10-batches-py), or train/CLASS/*.png
+and test/CLASS/*.png.
 
   cnnkit data list
   cnnkit data get cifar10

@@ -90,8 +90,8 @@ func (d *Dict) Set(k, v any) {
 	d.Values = append(d.Values, v)
 }
 
-// Get is the value of a key that is a string, nil if there is none.
-func (d *Dict) Get(k string) any {
+// Get is the value of a key, nil if there is none.
+func (d *Dict) Get(k any) any {
 	if i, ok := d.index[k]; ok {
 		return d.Values[i]
 	}

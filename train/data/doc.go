@@ -2,7 +2,8 @@
 //
 // Open finds a data set by a word: "mnist" is embedded in the program, other names are looked up under CNNKIT_DATA and
 // then in the user's cache folder, and images:DIR, masks:IMAGES,MASKS and csv:FILE are folders and tables of one's own.
-// Splits pairs what to train on with what to validate on.
+// Splits pairs what to train on with what to validate on. CIFAR is read in its binary form, as Python's pickles (nothing
+// of which is executed) or as folders of images.
 //
 // A Dataset fills float32 inputs [N,C,H,W] and targets from indices; NewBatch makes both. A Source, which every set that
 // Open gives is, also has its samples before normalisation, [C,H,W] of 8 bits. Take, Split, KFold and ClassWeights work

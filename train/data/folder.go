@@ -379,8 +379,13 @@ func readList(dir, name string) ([][]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return parseList(f, path)
+}
+
+// parseList reads the lines of a list.
+func parseList(r io.Reader, path string) ([][]string, error) {
 	var out [][]string
-	scan := bufio.NewScanner(io.LimitReader(f, maxList))
+	scan := bufio.NewScanner(io.LimitReader(r, maxList))
 	for line := 1; scan.Scan(); line++ {
 		words := strings.Fields(scan.Text())
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {

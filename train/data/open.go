@@ -49,8 +49,8 @@ type set struct {
 var sets = []set{
 	{"mnist", "mnist", nil, nil, openMNIST},
 	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion},
-	{"cifar10", "cifar10", []string{"cifar-10-batches-bin"}, []string{"data_batch_1.bin", "data_batch_1.bin.xz"}, openCIFAR10},
-	{"cifar100", "cifar100", []string{"cifar-100-binary"}, []string{"train.bin", "train.bin.xz"}, openCIFAR100},
+	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open},
+	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open},
 	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets},
 	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openBreeds},
 	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei},
@@ -83,6 +83,7 @@ func Known(word string) bool {
 //	fashion-mnist, cifar10, cifar100, nuclei
 //	pets, pets-breeds    Oxford-IIIT Pet: masks of pet and border; its breeds
 //	NAME=DIR             one of these that lies elsewhere
+//	                     (CIFAR in its binary form, as Python's pickles, or as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png)
 //	images:DIR           images by class: DIR/CLASS/*.png, or DIR/train/CLASS/*.png and DIR/val/CLASS/*.png
 //	masks:IMAGES,MASKS   pairs of files that have the same name but for its extension
 //	csv:FILE             a table with the columns path and label, and perhaps split

@@ -1,6 +1,9 @@
 package data
 
-import "slices"
+import (
+	"path/filepath"
+	"slices"
+)
 
 // remote is a file as the place that publishes a data set has it.
 type remote struct {
@@ -72,6 +75,36 @@ func pinned(name string) []remote {
 		return files
 	}
 	return slices.DeleteFunc(slices.Clone(remotes[name]), remote.archive)
+}
+
+// pickled are the hashes of the Python versions' files: the MD5 that torchvision pins.
+var pickled = map[string][]remote{
+	"cifar10": {
+		{file: "data_batch_1", hash: "c99cafc152244af753f735de768cd75f"},
+		{file: "data_batch_2", hash: "d4bba439e000b95fd0a9bffe97cbabec"},
+		{file: "data_batch_3", hash: "54ebc095f3ab1f0389bbae665268c751"},
+		{file: "data_batch_4", hash: "634d18415352ddfa80567beed471001a"},
+		{file: "data_batch_5", hash: "482c414d41f54cd18b22e5b47cb7c3cb"},
+		{file: "test_batch", hash: "40351d587109b95175f43aff81a1287e"},
+		{file: "batches.meta", hash: "5ff9c542aee3614f3951f8cda6e48888"},
+	},
+	"cifar100": {
+		{file: "train", hash: "16019d7e3df5f24257cddd939b257f8d"},
+		{file: "test", hash: "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+		{file: "meta", hash: "7973b15100ade9c7d40fb424638fde48"},
+	},
+}
+
+// pinnedIn is pinned for the form of the set that lies in a folder: none are known of images in folders.
+func pinnedIn(name, dir string) []remote {
+	files, ok := pickled[name]
+	if !ok || exists(filepath.Join(dir, unpacked[name][0].file)) || exists(filepath.Join(dir, unpacked[name][0].file+".xz")) {
+		return pinned(name)
+	}
+	if isDir(filepath.Join(dir, "train")) {
+		return nil
+	}
+	return files
 }
 
 // Fetchable says that Get can fetch the data set.

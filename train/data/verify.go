@@ -53,7 +53,7 @@ func Verify(word string) ([]FileReport, error) {
 		if err != nil {
 			return nil, err
 		}
-		return verifyFolder(root, pinned(s.folder))
+		return verifyFolder(root, pinnedIn(s.folder, root))
 	}
 	if Known(word) {
 		return nil, nil
