@@ -16,7 +16,13 @@ func init() {
 			}
 			return nil
 		},
-		Eval: evalGatherElements})
+		Eval: evalGatherElements,
+		Grad: func(g *Grad) (err error) {
+			if g.Wants[0] {
+				g.DIn[0], err = scatterBack(g, g.DOut[0], g.In(1), g.Node.Int("axis", 0))
+			}
+			return err
+		}})
 }
 
 func evalGatherElements(c *Eval) error {
@@ -29,14 +35,9 @@ func evalGatherElements(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	list, ok := intsOf(index)
-	if !ok || len(index.Dims) != len(x.Dims) {
-		return c.Node.Errorf("indices %v %s do not fit %s", index.Type, dimsText(index.Dims), dimsText(x.Dims))
-	}
-	for i, d := range index.Dims {
-		if i != axis && d > x.Dims[i] {
-			return c.Node.Errorf("indices %s do not fit %s", dimsText(index.Dims), dimsText(x.Dims))
-		}
+	list, err := elementIndex(c.Node, x.Dims, index, axis)
+	if err != nil {
+		return err
 	}
 	y, err := c.Alloc(0, x.Type, index.Dims...)
 	if err != nil {
@@ -47,18 +48,10 @@ func evalGatherElements(c *Eval) error {
 	s[axis] = 0 // the index says where along the axis
 	walk(index.Dims, [][]int64{s}, func(n int64, at []int64) {
 		for k := range n {
-			j := list[i]
-			if j < 0 {
-				j += x.Dims[axis]
-			}
-			if j < 0 || j >= x.Dims[axis] {
-				err = c.Node.Errorf("index %d is out of range for dimension %d", list[i], x.Dims[axis])
-				return
-			}
-			from := (at[0] + k*s[last] + j*along) * es
+			from := (at[0] + k*s[last] + list[i]*along) * es
 			copy(y.Raw[i*es:][:es], x.Raw[from:])
 			i++
 		}
 	})
-	return err
+	return nil
 }
