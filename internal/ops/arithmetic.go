@@ -23,8 +23,8 @@ func init() {
 		powDef(),
 		variadicDef("Sum", []int64{1, 6, 8, 13}, Floats, func(c *Eval) error { return evalVariadic(c, "Add") }, gradSum),
 		variadicDef("Mean", []int64{1, 6, 8, 13}, Floats, evalMean, gradMean),
-		variadicDef("Max", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Max") }, nil),
-		variadicDef("Min", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Min") }, nil),
+		variadicDef("Max", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Max") }, gradChoice),
+		variadicDef("Min", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Min") }, gradChoice),
 	)
 }
 
@@ -519,6 +519,43 @@ func gradSum(g *Grad) (err error) {
 		}
 	}
 	return nil
+}
+
+// gradChoice is the gradient of Max and Min: dy, shared equally among the inputs that are the result, as PyTorch's
+// maximum shares it.
+func gradChoice(g *Grad) error {
+	is := make([]string, len(g.DIn))
+	for i := range is {
+		var err error
+		if is[i], err = equals(g, g.In(i), g.Out(0)); err != nil {
+			return err
+		}
+	}
+	n, err := g.One("", "Sum", is)
+	if err != nil {
+		return err
+	}
+	d, err := g.One("", "Div", []string{g.DOut[0], n})
+	if err != nil {
+		return err
+	}
+	for i := range is {
+		if g.Wants[i] {
+			if g.DIn[i], err = times(g, d, is[i], g.In(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// equals emits 1 where a and b are equal, else 0, in their type.
+func equals(g *Grad, a, b string) (string, error) {
+	e, err := g.One("", "Equal", []string{a, b})
+	if err != nil {
+		return "", err
+	}
+	return g.One("", "Cast", []string{e}, onnxio.IntAttr("to", int64(g.Value(b).Type)))
 }
 
 func gradMean(g *Grad) (err error) {

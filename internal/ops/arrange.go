@@ -18,7 +18,7 @@ func init() {
 			Attrs:  []AttrDef{intA("axis"), intsA("split").until(12), intA("num_outputs").since(18)},
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "split", Type: "I", Optional: true}}, Outputs: []Param{{Name: "outputs", Type: "T", Variadic: true}},
 			Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64) | Floats}, Infer: inferSplit, Eval: evalSplit, Grad: gradSplit},
-		sliceDef(), padDef(), sliceGradDef(),
+		sliceDef(), padDef(), sliceGradDef(), padGradDef(),
 		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "shape", Type: "I"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
 			Infer: inferExpand, Eval: evalExpand, Grad: func(g *Grad) (err error) {
@@ -29,7 +29,8 @@ func init() {
 			}},
 		&Def{Name: "Gather", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{intA("axis")},
 			Inputs: []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}}, Outputs: []Param{{Name: "output", Type: "T"}},
-			Types: map[string]TypeSet{"T": All, "I": Indices}, Infer: inferGather, Eval: evalGather},
+			Types: map[string]TypeSet{"T": All, "I": Indices}, Infer: inferGather, Eval: evalGather, Grad: gradGather},
+		gatherGradDef(),
 	)
 }
 
@@ -464,6 +465,68 @@ func evalGather(c *Eval) error {
 			}
 			copy(y.Raw[at:][:inner], x.Raw[(o*x.Dims[axis]+i)*inner:])
 			at += inner
+		}
+	}
+	return nil
+}
+
+func gradGather(g *Grad) error {
+	if !g.Wants[0] {
+		return nil
+	}
+	dims := g.Dims(g.In(0))
+	axis, err := axisOf(g.Node, g.Node.Int("axis", 0), len(dims))
+	if err != nil {
+		return err
+	}
+	g.DIn[0], err = g.One(GradDomain, "GatherGrad", []string{g.DOut[0], g.In(1)}, onnxio.IntAttr("axis", int64(axis)), onnxio.IntsAttr("shape", dims...))
+	return err
+}
+
+// GatherGrad(dy, indices; axis, shape) adds dy into zeros where Gather took it from.
+func gatherGradDef() *Def {
+	d := gradDef("GatherGrad", []string{"dy"}, []string{"dx"}, intA("axis"), intsA("shape").required())
+	d.Inputs, d.Types = append(d.Inputs, Param{Name: "indices", Type: "I"}), map[string]TypeSet{"T": Floats, "I": Indices}
+	d.Infer = func(c *Infer) error {
+		if err := inferReady(c); err != nil {
+			return err
+		}
+		c.Set(0, c.In[0].Type, knownDims(c.Node.Ints("shape")))
+		return nil
+	}
+	d.Eval, d.Tol = byFloat(evalGatherGrad[float32], evalGatherGrad[float64]), reduceTol
+	return d
+}
+
+func evalGatherGrad[T floating](c *Eval) error {
+	shape := c.Node.Ints("shape")
+	axis, err := axisOf(c.Node, c.Node.Int("axis", 0), len(shape))
+	if err != nil {
+		return err
+	}
+	list, ok := intsOf(c.In[1])
+	if !ok {
+		return c.Node.Errorf("indices are %v", c.In[1].Type)
+	}
+	if list, err = fromFront(c.Node, list, shape[axis]); err != nil {
+		return err
+	}
+	y, err := c.Alloc(0, c.In[0].Type, shape...)
+	if err != nil {
+		return err
+	}
+	outer, inner := sizeOf(shape[:axis]), sizeOf(shape[axis+1:])
+	from, to := onnxio.Data[T](c.In[0]), onnxio.Data[T](y)
+	if len(from) != outer*len(list)*inner {
+		return c.Node.Errorf("dy %s with %d indices into %s", dimsText(c.In[0].Dims), len(list), dimsText(shape))
+	}
+	clear(to)
+	for o := range outer {
+		for k, at := range list {
+			row := to[(o*int(shape[axis])+int(at))*inner:][:inner]
+			for i, v := range from[(o*len(list)+k)*inner:][:inner] {
+				row[i] += v
+			}
 		}
 	}
 	return nil

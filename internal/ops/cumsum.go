@@ -10,7 +10,16 @@ func init() {
 	register(&Def{Name: "CumSum", Versions: []int64{11, 14}, Attrs: []AttrDef{intA("exclusive"), intA("reverse")},
 		Inputs: []Param{{Name: "x", Type: "T"}, {Name: "axis", Type: "T2"}}, Outputs: []Param{{Name: "y", Type: "T"}},
 		Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32, onnxio.Uint64), "T2": Indices},
-		Tol:   reduceTol, Infer: inferSame, Eval: evalCumSum})
+		Tol:   reduceTol, Infer: inferSame, Eval: evalCumSum, Grad: gradCumSum})
+}
+
+// gradCumSum sums the other way.
+func gradCumSum(g *Grad) (err error) {
+	if g.Wants[0] {
+		g.DIn[0], err = g.One("", "CumSum", []string{g.DOut[0], g.In(1)}, onnxio.IntAttr("exclusive", g.Node.Int("exclusive", 0)),
+			onnxio.IntAttr("reverse", 1-g.Node.Int("reverse", 0)))
+	}
+	return err
 }
 
 func evalCumSum(c *Eval) error {

@@ -11,10 +11,16 @@ func init() {
 	register(
 		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{size, stringA("mode").since(11)},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
-			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: evalDepthToSpace},
+			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: evalDepthToSpace, Grad: gradDepthToSpace},
 		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13}, Attrs: []AttrDef{size},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
-			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: evalSpaceToDepth})
+			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: evalSpaceToDepth,
+			Grad: func(g *Grad) (err error) {
+				if g.Wants[0] {
+					g.DIn[0], err = g.One("", "DepthToSpace", []string{g.DOut[0]}, onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)))
+				}
+				return err
+			}})
 }
 
 // inferDepth gives [N,C/b²,H*b,W*b], or the way back.
@@ -113,4 +119,25 @@ func permuted(c *Eval, from []int64, order []int, dims []int64) error {
 	}
 	move(y.Raw, c.In[0].Raw, es, to, strides(to), step, 0, 0)
 	return nil
+}
+
+// gradDepthToSpace moves dy back. SpaceToDepth puts the places of a block before the channels (DCR); for CRD, where
+// they come after, its channels [b*b,C] are transposed.
+func gradDepthToSpace(g *Grad) (err error) {
+	if !g.Wants[0] {
+		return nil
+	}
+	b, x := g.Node.Int("blocksize", 1), g.Dims(g.In(0))
+	d, err := g.One("", "SpaceToDepth", []string{g.DOut[0]}, onnxio.IntAttr("blocksize", b))
+	if err == nil && g.Node.Str("mode", "DCR") == "CRD" {
+		if d, err = reshaped(g, d, []int64{x[0], b * b, x[1] / (b * b), x[2], x[3]}); err != nil {
+			return err
+		}
+		if d, err = g.One("", "Transpose", []string{d}, onnxio.IntsAttr("perm", 0, 2, 1, 3, 4)); err != nil {
+			return err
+		}
+		d, err = reshaped(g, d, x)
+	}
+	g.DIn[0] = d
+	return err
 }

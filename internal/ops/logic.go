@@ -187,8 +187,26 @@ func whereDef() *Def {
 			c.Set(0, c.In[1].Type, out)
 			return nil
 		},
-		Eval: evalWhere,
+		Eval: evalWhere, Grad: gradWhere,
 	}
+}
+
+// gradWhere gives dy to X where the condition holds and to Y where it does not.
+func gradWhere(g *Grad) (err error) {
+	none := g.Const(floatScalar(g.Value(g.DOut[0]).Type, 0))
+	for i, parts := range [][]string{1: {g.In(0), g.DOut[0], none}, 2: {g.In(0), none, g.DOut[0]}} {
+		if parts == nil || !g.Wants[i] {
+			continue
+		}
+		d, err := g.One("", "Where", parts)
+		if err != nil {
+			return err
+		}
+		if g.DIn[i], err = sumTo(g, d, g.In(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func evalWhere(c *Eval) error {

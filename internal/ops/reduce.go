@@ -75,7 +75,7 @@ func (r reduction) def() *Def {
 		Types: map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
 		Eval: func(c *Eval) error { return evalReduce(c, r) },
 	}
-	if r.name == "ReduceSum" || r.name == "ReduceMean" {
+	if r.name != "ReduceProd" { // whose gradient divides by what may be zero
 		d.Grad = gradReduce
 	}
 	return d
@@ -230,11 +230,99 @@ func evalSumTo(c *Eval) error {
 	return reduceInto(c, y, dy, kept, reductions[0])
 }
 
-// gradReduce spreads dy over what was summed, divided by its number for the mean.
+// gradReduce spreads dy over what was reduced, times the derivative of the result by each element.
 func gradReduce(g *Grad) error {
 	if !g.Wants[0] {
 		return nil
 	}
+	kept, axes, err := keptDims(g)
+	if err != nil {
+		return err
+	}
+	d, err := reshaped(g, g.DOut[0], kept)
+	if err != nil {
+		return err
+	}
+	dims := g.Dims(g.In(0))
+	switch g.Node.OpType {
+	case "ReduceSum":
+	case "ReduceMean":
+		if n := sizeOf(dims) / max(sizeOf(kept), 1); n > 1 {
+			d, err = scaled(g, d, 1/float64(n))
+		}
+	default:
+		g.DIn[0], err = reduceSlope(g, d, kept, axes)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	g.DIn[0], err = g.One("", "Expand", []string{d, g.Const(onnxio.Int64s(append([]int64{}, dims...)))})
+	return err
+}
+
+// reduceSlope emits d, of shape kept, times dy/dx where that depends on the element x.
+func reduceSlope(g *Grad, d string, kept, axes []int64) (string, error) {
+	x := g.In(0)
+	y, err := reshaped(g, g.Out(0), kept)
+	if err != nil {
+		return "", err
+	}
+	switch op := g.Node.OpType; op {
+	case "ReduceMax", "ReduceMin": // shared equally among the extremes, as PyTorch's amax shares it
+		is, err := equals(g, x, y)
+		if err != nil {
+			return "", err
+		}
+		n, err := g.One("", "ReduceSum", []string{is, g.Const(onnxio.Int64s(axes))}, onnxio.IntAttr("noop_with_empty_axes", 1))
+		if err != nil {
+			return "", err
+		}
+		if d, err = two(g, "Div", d, n); err != nil {
+			return "", err
+		}
+		x = is
+	case "ReduceL1":
+		x, err = g.One("", "Sign", []string{x})
+	case "ReduceL2":
+		nought, err := equals(g, g.Const(floatScalar(g.Value(y).Type, 0)), y)
+		if err != nil {
+			return "", err
+		}
+		if y, err = two(g, "Add", y, nought); err != nil { // a norm of 0 has the gradient 0, as in PyTorch
+			return "", err
+		}
+		if d, err = two(g, "Div", d, y); err != nil {
+			return "", err
+		}
+	case "ReduceSumSquare":
+		d, err = scaled(g, d, 2)
+	case "ReduceLogSum": // 1/sum
+		if x, err = g.One("", "Neg", []string{y}); err == nil {
+			x, err = g.One("", "Exp", []string{x})
+		}
+		if err == nil {
+			d, err = two(g, "Mul", d, x)
+		}
+		if err != nil {
+			return "", err
+		}
+		return g.One("", "Expand", []string{d, g.Const(onnxio.Int64s(append([]int64{}, g.Dims(g.In(0))...)))})
+	case "ReduceLogSumExp":
+		if x, err = two(g, "Sub", x, y); err == nil {
+			x, err = g.One("", "Exp", []string{x})
+		}
+	default:
+		return "", g.Node.Errorf("no gradient for %s", op)
+	}
+	if err != nil {
+		return "", err
+	}
+	return two(g, "Mul", x, d)
+}
+
+// keptDims is the shape of a reduction's result with ones where it was reduced, and the reduced axes.
+func keptDims(g *Grad) (kept, which []int64, err error) {
 	dims := g.Dims(g.In(0))
 	var axes []int64
 	present := false
@@ -243,29 +331,19 @@ func gradReduce(g *Grad) error {
 	} else if g.In(1) != "" {
 		list, ok := intsOf(g.Value(g.In(1)).Const)
 		if !ok {
-			return g.Node.Errorf("the gradient needs constant axes")
+			return nil, nil, g.Node.Errorf("the gradient needs constant axes")
 		}
 		axes, present = list, true
 	}
 	red, err := reduced(g.Node, len(dims), axes, present, true)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	kept, n := make([]int64, len(dims)), int64(1)
+	kept, which = make([]int64, len(dims)), []int64{}
 	for i, d := range dims {
 		if kept[i] = d; red[i] {
-			kept[i], n = 1, n*d
+			kept[i], which = 1, append(which, int64(i))
 		}
 	}
-	d := g.DOut[0]
-	if g.Node.OpType == "ReduceMean" && n > 1 {
-		if d, err = scaled(g, d, 1/float64(n)); err != nil {
-			return err
-		}
-	}
-	if d, err = g.One("", "Reshape", []string{d, g.Const(onnxio.Int64s(kept))}); err != nil {
-		return err
-	}
-	g.DIn[0], err = g.One("", "Expand", []string{d, g.Const(onnxio.Int64s(append([]int64{}, dims...)))})
-	return err
+	return kept, which, nil
 }

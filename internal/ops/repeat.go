@@ -12,7 +12,7 @@ func init() {
 	register(modDef(), argDef("ArgMax", func(a, b float64) bool { return a > b }), argDef("ArgMin", func(a, b float64) bool { return a < b }),
 		&Def{Name: "Tile", Versions: []int64{1, 6, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "repeats", Type: "T1"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
-			Check: checkTile, Infer: inferTile, Eval: evalTile},
+			Check: checkTile, Infer: inferTile, Eval: evalTile, Grad: gradTile},
 		&Def{Name: "Range", Versions: []int64{11, 27}, Attrs: []AttrDef{intA("stash_type").since(27)}, Inputs: []Param{{Name: "start", Type: "T"}, {Name: "limit", Type: "T"}, {Name: "delta", Type: "T"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Tol: arithmeticTol,
 			Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int16, onnxio.Int32, onnxio.Int64)},
@@ -160,6 +160,27 @@ func evalTile(c *Eval) error {
 	if err == nil {
 		move(y.Raw, x.Raw, es, wide, strides(wide), from, 0, 0)
 	}
+	return err
+}
+
+// gradTile adds up the copies: dy seen as [repeat, d, repeat, d, ...], summed over the repeats.
+func gradTile(g *Grad) error {
+	if !g.Wants[0] {
+		return nil
+	}
+	x, y := g.Dims(g.In(0)), g.Dims(g.DOut[0])
+	wide, axes := []int64{}, []int64{}
+	for i, d := range x {
+		axes, wide = append(axes, int64(len(wide))), append(wide, y[i]/max(d, 1), d)
+	}
+	d, err := reshaped(g, g.DOut[0], wide)
+	if err != nil {
+		return err
+	}
+	if d, err = g.One("", "ReduceSum", []string{d, g.Const(onnxio.Int64s(axes))}, onnxio.IntAttr("noop_with_empty_axes", 1)); err != nil {
+		return err
+	}
+	g.DIn[0], err = reshaped(g, d, x)
 	return err
 }
 

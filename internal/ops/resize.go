@@ -18,15 +18,15 @@ func init() {
 			{Name: "sizes", Type: "I", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T1"}}, Tol: activationTol,
 		Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats, "S": Set(onnxio.Float), "I": Set(onnxio.Int64)},
-		Infer: inferResize, Eval: evalResize,
+		Infer: inferResize, Eval: evalResize, Grad: gradResize,
 	}, &Def{Name: "Upsample", Versions: []int64{1, 7, 9, 10},
 		Attrs: []AttrDef{stringA("mode"), floatA("width_scale").required().until(1), floatA("height_scale").required().until(1),
 			{Name: "scales", Type: onnxio.AttrFloats, Required: true, Since: 7, Until: 7}},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scales", Type: "S", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T"}}, Tol: activationTol,
 		Types: map[string]TypeSet{"T": Numbers | Bools, "S": Set(onnxio.Float)},
-		Infer: inferResize, Eval: evalResize,
-	})
+		Infer: inferResize, Eval: evalResize, Grad: gradResize,
+	}, resizeGradDef())
 }
 
 // resizing is a Resize node resolved: per axis its scale, the output's size and the region of interest.
@@ -334,12 +334,9 @@ func interpolate(n *Node, mode string, x, scale float64, d int64) ([]tap, error)
 	return taps, nil
 }
 
-func evalResize(c *Eval) error {
-	if err := evalReady(c); err != nil {
-		return err
-	}
-	x := c.In[0]
-	r, err := resizingOf(c.Node, knownDims(x.Dims), func(i int) (*onnxio.Tensor, bool) {
+// resizingWhileRunning resolves node n, which may be the one whose gradient c is, for an input of shape dims.
+func resizingWhileRunning(c *Eval, n *Node, dims []int64) (*resizing, error) {
+	r, err := resizingOf(n, knownDims(dims), func(i int) (*onnxio.Tensor, bool) {
 		if !c.Has(i) {
 			return nil, true
 		}
@@ -351,11 +348,20 @@ func evalResize(c *Eval) error {
 		sizes, _ := intsOf(c.In[3])
 		return knownDims(sizes)
 	})
-	if err != nil {
+	if err == nil && r == nil {
+		err = c.Node.Errorf("has neither scales nor sizes")
+	}
+	return r, err
+}
+
+func evalResize(c *Eval) error {
+	if err := evalReady(c); err != nil {
 		return err
 	}
-	if r == nil {
-		return c.Node.Errorf("has neither scales nor sizes")
+	x := c.In[0]
+	r, err := resizingWhileRunning(c, c.Node, x.Dims)
+	if err != nil {
+		return err
 	}
 	dims := make([]int64, len(r.dims))
 	for i, d := range r.dims {
@@ -378,6 +384,9 @@ func evalResize(c *Eval) error {
 		if err != nil {
 			return err
 		}
+		if unmoved(taps, shape[axis]) {
+			continue
+		}
 		values, outside = stretch(values, outside, shape, axis, taps)
 		shape[axis] = dims[axis]
 	}
@@ -387,6 +396,21 @@ func evalResize(c *Eval) error {
 		}
 	}
 	return cast(c.Node, y, onnxio.FromSlice(onnxio.Double, values, dims...), false)
+}
+
+// unmoved reports whether taps give each of d places itself.
+func unmoved(taps [][]tap, d int64) bool {
+	for i, list := range taps {
+		for _, t := range list {
+			if t.weight != 0 && (t.weight != 1 || t.at != int64(i)) {
+				return false
+			}
+		}
+		if list == nil {
+			return false
+		}
+	}
+	return int64(len(taps)) == d
 }
 
 // stretch applies the taps of one axis. outside marks what no tap reaches; empty, nothing is marked.
@@ -418,4 +442,85 @@ func stretch(x []float64, outside []bool, dims []int64, axis int, taps [][]tap) 
 		}
 	}
 	return y, marks
+}
+
+func gradResize(g *Grad) (err error) {
+	if g.Wants[0] {
+		attrs := append(slices.Clone(g.Node.Attrs), onnxio.IntsAttr("shape", g.Dims(g.In(0))...), onnxio.StringAttr("forward", g.Node.OpType),
+			onnxio.IntAttr("version", g.Node.Since))
+		g.DIn[0], err = g.One(GradDomain, "ResizeGrad", append([]string{g.DOut[0]}, g.Node.Inputs[1:]...), attrs...)
+	}
+	return err
+}
+
+// ResizeGrad(dy, ...; shape, forward, version, ...) takes the weighted sums of Resize or Upsample back. Its other
+// inputs and attributes are those of the operator that forward names, in the given version.
+func resizeGradDef() *Def {
+	d := &Def{Name: "ResizeGrad", Domain: GradDomain, Versions: []int64{1}, Tol: reduceTol,
+		Attrs: []AttrDef{intsA("shape").required(), stringA("forward"), intA("version"), stringA("mode"), stringA("coordinate_transformation_mode"),
+			floatA("cubic_coeff_a"), intA("exclude_outside"), floatA("extrapolation_value"), stringA("nearest_mode"), intA("antialias"),
+			intsA("axes"), stringA("keep_aspect_ratio_policy"), floatA("width_scale"), floatA("height_scale"), {Name: "scales", Type: onnxio.AttrFloats}},
+		Inputs: []Param{{Name: "dy", Type: "T"}, {Name: "roi", Type: "T2", Optional: true}, {Name: "scales", Type: "S", Optional: true},
+			{Name: "sizes", Type: "I", Optional: true}},
+		Outputs: []Param{{Name: "dx", Type: "T"}},
+		Types:   map[string]TypeSet{"T": Floats, "T2": Floats, "S": Set(onnxio.Float), "I": Set(onnxio.Int64)}}
+	d.Infer = func(c *Infer) error {
+		if err := inferReady(c); err != nil {
+			return err
+		}
+		c.Set(0, c.In[0].Type, knownDims(c.Node.Ints("shape")))
+		return nil
+	}
+	d.Eval = byFloat(evalResizeGrad, evalResizeGrad)
+	return d
+}
+
+func evalResizeGrad(c *Eval) error {
+	shape, dy := c.Node.Ints("shape"), c.In[0]
+	n := &Node{&onnxio.Node{Name: c.Node.Name, OpType: c.Node.Str("forward", "Resize"), Attrs: c.Node.Attrs}, c.Node.Def, c.Node.Int("version", 19)}
+	r, err := resizingWhileRunning(c, n, shape)
+	if err != nil {
+		return err
+	}
+	if !agreeAll(r.dims, knownDims(dy.Dims)) {
+		return c.Node.Errorf("dy %s where %s is wanted", dimsText(dy.Dims), shapeText(r.dims))
+	}
+	y, err := c.Alloc(0, dy.Type, shape...)
+	if err != nil {
+		return err
+	}
+	wide, err := asFloat64(c, dy)
+	if err != nil {
+		return err
+	}
+	values, dims := onnxio.Data[float64](wide), slices.Clone(dy.Dims)
+	for axis, d := range shape {
+		taps, err := r.taps(n, axis, d)
+		if err != nil {
+			return err
+		}
+		if !unmoved(taps, d) {
+			values = unstretch(values, dims, axis, taps, int(d))
+		}
+		dims[axis] = d
+	}
+	return cast(c.Node, y, onnxio.FromSlice(onnxio.Double, values, shape...), false)
+}
+
+// unstretch is the transpose of stretch: y of shape dims goes back to d places along the axis.
+func unstretch(y []float64, dims []int64, axis int, taps [][]tap, d int) []float64 {
+	outer, inner := sizeOf(dims[:axis]), sizeOf(dims[axis+1:])
+	x := make([]float64, outer*d*inner)
+	for o := range outer {
+		for i, list := range taps {
+			from := y[(o*len(taps)+i)*inner:][:inner]
+			for _, t := range list {
+				to := x[(o*d+int(t.at))*inner:][:inner]
+				for k, v := range from {
+					to[k] += t.weight * v
+				}
+			}
+		}
+	}
+	return x
 }

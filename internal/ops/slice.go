@@ -2,6 +2,7 @@ package ops
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -220,30 +221,42 @@ func padDef() *Def {
 			if !g.Wants[0] {
 				return nil
 			}
-			if g.Node.Str("mode", "constant") != "constant" {
-				return g.Node.Errorf("no gradient for mode %s", g.Node.Str("mode", ""))
+			dims := g.Dims(g.In(0))
+			begin, end, err := constantPads(g, len(dims))
+			if err != nil {
+				return err
 			}
-			var list []int64
-			if a := g.Node.Attr("pads"); a != nil {
-				list = a.Ints
-			} else {
-				list, _ = intsOf(g.Value(g.In(1)).Const)
-			}
-			rank := len(g.Dims(g.In(0)))
-			if len(list) != 2*rank || g.In(3) != "" {
-				return g.Node.Errorf("the gradient needs constant pads for every axis")
+			mode := g.Node.Str("mode", "constant")
+			if mode != "constant" || slices.Min(append(begin, 0)) < 0 || slices.Min(append(end, 0)) < 0 {
+				g.DIn[0], err = g.One(GradDomain, "PadGrad", []string{g.DOut[0]}, onnxio.IntsAttr("shape", dims...),
+					onnxio.IntsAttr("begin", begin...), onnxio.StringAttr("mode", mode))
+				return err
 			}
 			starts, ends, axes := []int64{}, []int64{}, []int64{}
-			for i, d := range g.Dims(g.In(0)) {
-				if list[i] < 0 || list[rank+i] < 0 {
-					return g.Node.Errorf("no gradient for negative pads")
-				}
-				starts, ends, axes = append(starts, list[i]), append(ends, list[i]+d), append(axes, int64(i))
+			for i, d := range dims {
+				starts, ends, axes = append(starts, begin[i]), append(ends, begin[i]+d), append(axes, int64(i))
 			}
-			var err error
 			g.DIn[0], err = g.One("", "Slice", []string{g.DOut[0], g.Const(onnxio.Int64s(starts)), g.Const(onnxio.Int64s(ends)), g.Const(onnxio.Int64s(axes))})
 			return err
 		}}
+}
+
+// constantPads are the pads of a node whose gradient is asked for.
+func constantPads(g *Grad, rank int) (begin, end []int64, err error) {
+	list, known := []int64(nil), false
+	if g.In(1) != "" {
+		list, known = intsOf(g.Value(g.In(1)).Const)
+	}
+	var axes []int64
+	if g.In(3) != "" {
+		ok := false
+		axes, ok = intsOf(g.Value(g.In(3)).Const)
+		known = known && ok
+	}
+	if begin, end, err = padsOf(g.Node, rank, list, known, axes, g.In(3) != ""); err == nil && begin == nil {
+		err = g.Node.Errorf("the gradient needs constant pads and axes")
+	}
+	return begin, end, err
 }
 
 // padsOf resolves pads to begin and end per dimension; nil when they are not known.
@@ -352,27 +365,37 @@ func evalPad(c *Eval) error {
 		}
 		copy(fill, one.Raw)
 	}
-	source := make([][]int64, len(dims)) // index in x of each index of y, -1 where it is filled
+	return padded(c.Node, dims, x.Dims, begin, func(to, from int64) {
+		if from >= 0 {
+			copy(y.Raw[to*es:][:es], x.Raw[from*es:])
+		} else {
+			copy(y.Raw[to*es:][:es], fill)
+		}
+	})
+}
+
+// padded calls f for each element of the padded shape dims, in order, with that of the original shape which it shows,
+// -1 where it is filled.
+func padded(n *Node, dims, original, begin []int64, f func(to, from int64)) (err error) {
+	source := make([][]int64, len(dims))
 	for i := range dims {
-		if source[i], err = padIndex(c.Node, dims[i], x.Dims[i], begin[i]); err != nil {
+		if source[i], err = padIndex(n, dims[i], original[i], begin[i]); err != nil {
 			return err
 		}
 	}
-	s := strides(x.Dims)
-	index, to := make([]int64, len(dims)), int64(0)
-	for range y.Size() {
+	s := strides(original)
+	index := make([]int64, len(dims))
+	for to := range int64(sizeOf(dims)) {
 		at, inside := int64(0), true
 		for i, k := range index {
 			p := source[i][k]
 			inside = inside && p >= 0
 			at += p * s[i]
 		}
-		if inside {
-			copy(y.Raw[to:to+es], x.Raw[at*es:])
-		} else {
-			copy(y.Raw[to:to+es], fill)
+		if !inside {
+			at = -1
 		}
-		to += es
+		f(to, at)
 		for i := len(index) - 1; i >= 0; i-- {
 			if index[i]++; index[i] < dims[i] {
 				break
@@ -381,6 +404,38 @@ func evalPad(c *Eval) error {
 		}
 	}
 	return nil
+}
+
+// PadGrad(dy; shape, begin, mode) adds each element of dy to the one of the input that it showed.
+func padGradDef() *Def {
+	d := gradDef("PadGrad", []string{"dy"}, []string{"dx"}, intsA("shape").required(), intsA("begin").required(), stringA("mode"))
+	d.Infer = func(c *Infer) error {
+		if err := inferReady(c); err != nil {
+			return err
+		}
+		c.Set(0, c.In[0].Type, knownDims(c.Node.Ints("shape")))
+		return nil
+	}
+	d.Eval, d.Tol = byFloat(evalPadGrad[float32], evalPadGrad[float64]), reduceTol
+	return d
+}
+
+func evalPadGrad[T floating](c *Eval) error {
+	shape, begin, dy := c.Node.Ints("shape"), c.Node.Ints("begin"), c.In[0]
+	if len(begin) != len(shape) || len(dy.Dims) != len(shape) {
+		return c.Node.Errorf("dy %s, shape %s, begin %v", dimsText(dy.Dims), dimsText(shape), begin)
+	}
+	y, err := c.Alloc(0, dy.Type, shape...)
+	if err != nil {
+		return err
+	}
+	dx, from := onnxio.Data[T](y), onnxio.Data[T](dy)
+	clear(dx)
+	return padded(c.Node, dy.Dims, shape, begin, func(to, at int64) {
+		if at >= 0 {
+			dx[at] += from[to]
+		}
+	})
 }
 
 func padIndex(n *Node, size, d, begin int64) ([]int64, error) {

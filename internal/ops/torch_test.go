@@ -114,6 +114,9 @@ func (c *torchCase) check(t *testing.T, typ onnxio.DataType, tol float64) {
 		n.Inputs = append(n.Inputs, name)
 		g.data[name] = in.tensor(typ)
 		g.values[name] = &Value{Type: g.data[name].Type, Shape: knownDims(in.Dims), HasShape: true}
+		if in.Type == "int64" { // sizes, pads and axes are constants where gradients need them
+			g.values[name].Const = g.data[name]
+		}
 		grad.Wants[i] = c.Grads[i] != nil
 	}
 	for i := range c.Outputs {

@@ -27,6 +27,32 @@ func init() {
 
 func two(g *Grad, op, a, b string) (string, error) { return g.One("", op, []string{a, b}) }
 
+// chained is dy times an operator of the input.
+func chained(g *Grad, dy, op string) (string, error) {
+	d, err := g.One("", op, []string{g.In(0)})
+	if err != nil {
+		return "", err
+	}
+	return two(g, "Mul", dy, d)
+}
+
+// gradErf is dy * 2/sqrt(pi) * exp(-x*x).
+func gradErf(g *Grad, dy string) (string, error) {
+	d, err := two(g, "Mul", g.In(0), g.In(0))
+	if err != nil {
+		return "", err
+	}
+	for _, op := range []string{"Neg", "Exp"} {
+		if d, err = g.One("", op, []string{d}); err != nil {
+			return "", err
+		}
+	}
+	if d, err = two(g, "Mul", dy, d); err != nil {
+		return "", err
+	}
+	return scaled(g, d, 2/math.Sqrt(math.Pi))
+}
+
 // zero is the gradient of a step function: none.
 func zero(*Grad, string) (string, error) { return "", nil }
 
@@ -34,13 +60,7 @@ var unaries = []unary{
 	{"Neg", []int64{1, 6, 13}, func(x float64) float64 { return -x }, Floats | Signed, func(g *Grad, dy string) (string, error) {
 		return g.One("", "Neg", []string{dy})
 	}},
-	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) {
-		s, err := g.One("", "Sign", []string{g.In(0)})
-		if err != nil {
-			return "", err
-		}
-		return two(g, "Mul", dy, s)
-	}},
+	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sign") }},
 	{"Sign", []int64{9, 13}, func(x float64) float64 {
 		switch {
 		case x > 0:
@@ -69,33 +89,42 @@ var unaries = []unary{
 		}
 		return g.One("", "Neg", []string{q})
 	}},
-	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) {
-		c, err := g.One("", "Cos", []string{g.In(0)})
-		if err != nil {
-			return "", err
-		}
-		return two(g, "Mul", dy, c)
-	}},
+	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cos") }},
 	{"Cos", []int64{7, 22}, math.Cos, Floats, func(g *Grad, dy string) (string, error) {
-		s, err := g.One("", "Sin", []string{g.In(0)})
+		s, err := chained(g, dy, "Sin")
 		if err != nil {
-			return "", err
-		}
-		if s, err = two(g, "Mul", dy, s); err != nil {
 			return "", err
 		}
 		return g.One("", "Neg", []string{s})
 	}},
-	{"Erf", []int64{9, 13}, math.Erf, Numbers, nil},
+	{"Erf", []int64{9, 13}, math.Erf, Numbers, gradErf},
 	{"Floor", []int64{1, 6, 13}, math.Floor, Floats, zero},
 	{"Ceil", []int64{1, 6, 13}, math.Ceil, Floats, zero},
 	{"Round", []int64{11, 22}, math.RoundToEven, Floats, zero},
-	{"Tan", []int64{7, 22}, math.Tan, Floats, nil},
+	{"Tan", []int64{7, 22}, math.Tan, Floats, func(g *Grad, dy string) (string, error) {
+		q, err := two(g, "Mul", g.Out(0), g.Out(0))
+		if err != nil {
+			return "", err
+		}
+		if q, err = two(g, "Mul", q, dy); err != nil {
+			return "", err
+		}
+		return two(g, "Add", q, dy)
+	}},
 	{"Asin", []int64{7, 22}, math.Asin, Floats, nil},
 	{"Acos", []int64{7, 22}, math.Acos, Floats, nil},
-	{"Atan", []int64{7, 22}, math.Atan, Floats, nil},
-	{"Sinh", []int64{9, 22}, math.Sinh, Floats, nil},
-	{"Cosh", []int64{9, 22}, math.Cosh, Floats, nil},
+	{"Atan", []int64{7, 22}, math.Atan, Floats, func(g *Grad, dy string) (string, error) {
+		q, err := two(g, "Mul", g.In(0), g.In(0))
+		if err != nil {
+			return "", err
+		}
+		if q, err = two(g, "Add", q, g.Const(floatScalar(g.Value(dy).Type, 1))); err != nil {
+			return "", err
+		}
+		return two(g, "Div", dy, q)
+	}},
+	{"Sinh", []int64{9, 22}, math.Sinh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cosh") }},
+	{"Cosh", []int64{9, 22}, math.Cosh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sinh") }},
 	{"Asinh", []int64{9, 22}, math.Asinh, Floats, nil},
 	{"Acosh", []int64{9, 22}, math.Acosh, Floats, nil},
 	{"Atanh", []int64{9, 22}, math.Atanh, Floats, nil},

@@ -181,6 +181,48 @@ case("MatMul", torch.matmul, [rounded(2, 1, 3, 5), rounded(4, 5, 2)], (0, 1))
 case("Gemm", lambda a, b, c: 0.5 * a.T @ b.T + 2 * c, [rounded(5, 3), rounded(2, 5), rounded(2)], (0, 1, 2),
      transA=1, transB=1, alpha=0.5, beta=2.0)
 
+case("Erf", torch.erf, [kinks / 8], (0,))
+
+
+def resize(x, size, how, **torch_args):
+    """F.interpolate as torch.onnx exports it: sizes of all dimensions, and the coordinates of its mode."""
+    mode = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}[torch_args["mode"]]
+    attrs = {"mode": mode, "coordinate_transformation_mode": how}
+    if mode == "nearest":
+        attrs["nearest_mode"] = "floor"
+    if mode == "cubic":
+        attrs["cubic_coeff_a"] = -0.75
+    case("Resize", lambda x, roi, scales, sizes: F.interpolate(x, size, **torch_args),
+         [rounded(*x), None, None, torch.tensor(x[:2] + size)], (0,), 17, **attrs)
+
+
+for size in ([6, 10], [2, 7]):
+    resize([1, 2, 3, 5], size, "asymmetric", mode="nearest")
+    resize([1, 2, 3, 5], size, "pytorch_half_pixel", mode="bilinear", align_corners=False)
+    resize([1, 2, 3, 5], size, "align_corners", mode="bilinear", align_corners=True)
+    resize([1, 2, 3, 5], size, "pytorch_half_pixel", mode="bicubic", align_corners=False)
+
+
+def pad(x, sides, mode, torch_mode):
+    left, right, top, bottom = sides
+    case("Pad", lambda x, pads: F.pad(x, sides, torch_mode), [rounded(*x), torch.tensor([0, 0, top, left, 0, 0, bottom, right])], (0,),
+         mode=mode)
+
+
+pad([1, 2, 4, 5], [1, 2, 3, 0], "reflect", "reflect")
+pad([1, 2, 4, 5], [3, 2, 0, 1], "edge", "replicate")
+pad([1, 2, 4, 5], [3, 2, 0, 4], "wrap", "circular")
+pad([1, 2, 4, 5], [-1, 2, 1, -2], "constant", "constant")
+case("Gather", lambda w, i: F.embedding(i, w), [rounded(5, 3), torch.tensor([[0, 4, 4], [2, 0, 4]])], (0,), axis=0)
+case("GatherElements", lambda x, i: torch.gather(x, 1, i), [rounded(2, 4), torch.tensor([[0, 3, 3], [2, 0, 2]])], (0,), axis=1)
+case("DepthToSpace", lambda x: F.pixel_shuffle(x, 2), [rounded(1, 12, 2, 3)], (0,), blocksize=2, mode="CRD")
+case("Max", torch.maximum, [rounded(3, 4), torch.tensor([0.5, 0.0, -1.0, 0.25])], (0, 1))
+case("Max", torch.maximum, [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])], (0, 1))
+case("ReduceMax", lambda x, axes: torch.amax(x, 1, True), [torch.tensor([[1.0, 3.0, 3.0], [2.0, -1.0, 0.0]]), torch.tensor([1])], (0,), 18)
+case("ReduceMin", lambda x, axes: torch.amin(x, (0, 2), True), [rounded(2, 3, 4), torch.tensor([0, 2])], (0,), 18)
+case("ReduceL2", lambda x, axes: torch.linalg.vector_norm(x, 2, -1, True), [torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([-1])], (0,), 18)
+case("ReduceLogSumExp", lambda x, axes: torch.logsumexp(x, -1, True), [rounded(2, 5), torch.tensor([-1])], (0,), 18)
+
 path = pathlib.Path(__file__).with_name("nn.json")
 path.write_text("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
 print(len(cases), "cases,", path.stat().st_size, "bytes")
