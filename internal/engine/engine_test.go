@@ -175,6 +175,12 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
 		},
 	},
+	"upsampled": {
+		func() (*onnxio.Model, *net) { b := upsampled(17); return b.mse("N", 1, 12, 12), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+		},
+	},
 }
 
 // Training with fast kernels follows training with reference kernels: losses, gradients, parameters and running

@@ -215,6 +215,29 @@ func unet(seed uint64, width int64) *net {
 	return b
 }
 
+// upsampled has what exporters write for F.interpolate, reflection padding, GELU before opset 20 and the attention of
+// CBAM by the maximum over channels.
+func upsampled(seed uint64) *net {
+	b := newNet(seed, "N", 3, 12, 12)
+	b.conv(3, 8, 3, 2, 1)
+	x := b.last
+	b.node("Div", []string{x, b.init("sqrt2", onnxio.Scalar(onnxio.Float, float32(math.Sqrt2)))})
+	b.node("Erf", []string{b.last})
+	b.node("Add", []string{b.last, b.init("one", onnxio.Scalar(onnxio.Float, float32(1)))})
+	b.node("Mul", []string{b.last, x})
+	x = b.node("Mul", []string{b.last, b.init("half", onnxio.Scalar(onnxio.Float, float32(0.5)))})
+	b.node("ReduceMax", []string{x}, onnxio.IntsAttr("axes", 1))
+	b.node("Sigmoid", []string{b.last})
+	b.node("Mul", []string{b.last, x})
+	b.node("Resize", []string{b.last, "", b.init("scales", onnxio.Floats([]float32{1, 1, 2, 2}, 4))}, onnxio.StringAttr("mode", "linear"),
+		onnxio.StringAttr("coordinate_transformation_mode", "pytorch_half_pixel"))
+	x = b.last
+	pads := b.node("Constant", nil, onnxio.IntsAttr("value_ints", 0, 0, 1, 1, 0, 0, 1, 1))
+	b.node("Pad", []string{x, pads}, onnxio.StringAttr("mode", "reflect"))
+	b.conv(8, 1, 3, 1, 0)
+	return b
+}
+
 // near compares with |a-b| <= tol * (1 + |b|).
 func near(t *testing.T, what string, got, want *onnxio.Tensor, tol float64) {
 	t.Helper()
