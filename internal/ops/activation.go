@@ -44,7 +44,7 @@ func (a activation) def() *Def {
 		Types: floatsT, Tol: activationTol, Infer: inferSame,
 		Eval: byFloat(evalMap[float32](a.f), evalMap[float64](a.f)),
 	}
-	if a.name == "Softsign" || a.name == "Tanh" {
+	if a.name == "Softsign" || a.name == "Tanh" || a.name == "Shrink" {
 		d.Inputs[0].Name, d.Outputs[0].Name = "input", "output"
 	}
 	if a.versions[0] == 1 && len(a.versions) > 1 && a.versions[1] == 6 {

@@ -105,6 +105,23 @@ var activations = []activation{
 			a := float64(n.Float("alpha", 1))
 			return func(x float64) float64 { return step(x - a) }
 		}},
+	{name: "Shrink", versions: []int64{9}, attrs: []AttrDef{floatA("bias"), floatA("lambd")},
+		f: func(n *Node) func(float64) float64 {
+			bias, lambd := float64(n.Float("bias", 0)), float64(n.Float("lambd", 0.5))
+			return func(x float64) float64 {
+				switch {
+				case x < -lambd:
+					return x + bias
+				case x > lambd:
+					return x - bias
+				}
+				return 0
+			}
+		},
+		derivative: func(n *Node) func(float64) float64 {
+			lambd := float64(n.Float("lambd", 0.5))
+			return func(x float64) float64 { return step(math.Abs(x) - lambd) }
+		}},
 	{name: "Swish", versions: []int64{24}, attrs: []AttrDef{floatA("alpha")},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 1))

@@ -257,14 +257,15 @@ func evalBinary(c *Eval, k kernels2) error {
 		b = &stretched
 	}
 	switch {
+	case k.ints[a.Type] != nil:
+		return k.ints[a.Type](c, a, b)
+	case k.f32 == nil: // an operator of integers
 	case a.Type == onnxio.Float:
 		return combine(c, a, b, a.Type, k.f32)
 	case a.Type == onnxio.Double:
 		return combine(c, a, b, a.Type, k.f64)
 	case isHalf(a.Type):
 		return widened(c, func(c *Eval) error { return combine(c, c.In[0], c.In[1], onnxio.Float, k.f32) })
-	case k.ints[a.Type] != nil:
-		return k.ints[a.Type](c, a, b)
 	}
 	return c.Node.Errorf("element type %v is not implemented", a.Type)
 }
