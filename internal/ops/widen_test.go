@@ -62,6 +62,10 @@ func TestHalfKernels(t *testing.T) {
 			half, wide := &Eval{}, &Eval{}
 			for _, in := range c.Inputs {
 				x := in.tensor(onnxio.Float)
+				if x == nil {
+					n.Inputs, half.In, wide.In = append(n.Inputs, ""), append(half.In, nil), append(wide.In, nil)
+					continue
+				}
 				if n.Inputs = append(n.Inputs, "x"); x.Type == onnxio.Float {
 					h := onnxio.NewTensor(typ, x.Dims...)
 					narrow(h, x)
