@@ -2,24 +2,26 @@ package kernels
 
 import "fmt"
 
-// ConvSpec is the geometry of a two-dimensional convolution without groups: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY
-// are the layouts of the gradients, of the same shapes as X and Y; they may be left zero when there are none. Backward-data
-// needs the halo around DY that ConvHalo tells; without it BackwardData panics.
+// ConvSpec is the geometry of a two-dimensional convolution: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY are the layouts of the
+// gradients, of the same shapes as X and Y; they may be left zero when there are none. Backward-data needs the halo around
+// DY that ConvHalo tells; without it BackwardData panics.
 type ConvSpec struct {
 	X, Y, DX, DY     Layout
 	KH, KW           int
 	StrideH, StrideW int
 	PadTop, PadLeft  int
 	DilH, DilW       int
+	Group            int // of channels, each convolved by itself; 0 is one
 }
 
-// ConvHalo is the halo that the forward pass needs around X and backward-data around DY.
+// ConvHalo is the halo that the forward pass needs around X and backward-data around DY. The padding at the bottom and on the
+// right is what the last window reaches past X: negative where no window reaches the last pixels.
 func ConvHalo(kh, kw, strideH, strideW, padTop, padLeft, padBottom, padRight, dilH, dilW int) (x, dy int) {
-	need := func(k, stride, dilation, pad int) int {
-		return max(0, ((k-1)*dilation-pad+stride-1)/stride)
+	need := func(k, stride, dilation, before, after int) int {
+		return max(0, ((k-1)*dilation-before+stride-1)/stride, ((k-1)*dilation-after)/stride)
 	}
 	x = max(padTop, padLeft, padBottom, padRight, 0)
-	dy = max(need(kh, strideH, dilH, min(padTop, padBottom)), need(kw, strideW, dilW, min(padLeft, padRight)))
+	dy = max(need(kh, strideH, dilH, padTop, padBottom), need(kw, strideW, dilW, padLeft, padRight))
 	return x, dy
 }
 
@@ -28,28 +30,34 @@ func ConvHalo(kh, kw, strideH, strideW, padTop, padLeft, padBottom, padRight, di
 // Weights are packed [O/16][K][16], where K runs over (block of C, kh, kw, channel in the block): real channels only,
 // the lanes past O are zero. Backward-data reads them flipped: [C/16][K'][16] with K' over (parity of the position in
 // the stride, block of O, kh, kw, channel).
+//
+// With groups, K runs over the blocks of C in which the groups of the 16 output channels lie, and a weight between channels
+// of different groups is zero. Groups of multiples of 16 channels waste nothing, groups of 4 do 4 times the work.
 type Conv struct {
 	ConvSpec
-	k       int   // rows of weights of one output block
-	runs    []run // of the forward pass, from the window's origin
-	trim    trim
-	back    []parity
-	backK   int
-	units   int // rows a forward unit has
-	forward int // chunks
-	data    int
-	need    int // halo around dy that backward-data reads
-	groups  int // partial sums of the weight gradient
+	outs, ins []reach // of the blocks of y, and of the blocks of 16 channels of dx
+	runs      []run   // of the forward pass, from the window's origin
+	starts    []int   // of each block of x in runs
+	back      []parity
+	backTaps  int   // of all parities
+	own       []own // lanes of the rows of packed weights that are not zero for good; nil: all
+	units     int   // rows a forward unit has
+	forward   int   // chunks
+	data      int
+	need      int // halo around dy that backward-data reads
+	sums      int // partial sums of the weight gradient
 }
 
 // parity is the part of backward-data that writes the pixels of one residue of the stride.
 type parity struct {
 	h, w   int
 	runs   []run
+	starts []int    // of each block of dy in runs
 	taps   [][2]int // (kh, kw) in the order of the flipped weights of one block of O
-	offset int      // of its weights in a block of C, in rows
+	before int      // taps of the parities before
 	top    int      // row of dy of the first tap, less the row of dx over the stride
-	trim   trim
+	rows   int      // of taps
+	apart  int      // rows of dy between those
 }
 
 // NewConv plans a convolution; an error says that these kernels do not cover it.
@@ -60,37 +68,50 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	if s.DY == (Layout{}) {
 		s.DY = s.Y
 	}
-	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
-		if err := l.valid(); err != nil {
-			return nil, err
-		}
+	s.Group = max(s.Group, 1)
+	if err := s.valid(); err != nil {
+		return nil, err
 	}
-	if !s.X.sameShape(s.DX) || !s.Y.sameShape(s.DY) || s.X.N != s.Y.N {
-		return nil, fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X, s.Y, s.DX, s.DY)
-	}
-	if s.Y.Lanes < narrowBlock || s.DY.Lanes < narrowBlock {
-		return nil, fmt.Errorf("kernels: a convolution's output has 16 or 8 lanes")
-	}
-	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 || s.PadLeft < 0 {
-		return nil, fmt.Errorf("kernels: convolution with kernel %dx%d, strides %dx%d, dilations %dx%d, pads %d,%d", s.KH, s.KW,
-			s.StrideH, s.StrideW, s.DilH, s.DilW, s.PadTop, s.PadLeft)
-	}
-	bottom := (s.Y.H-1)*s.StrideH + (s.KH-1)*s.DilH + 1 - s.X.H - s.PadTop
-	right := (s.Y.W-1)*s.StrideW + (s.KW-1)*s.DilW + 1 - s.X.W - s.PadLeft
-	if x := max(s.PadTop, s.PadLeft, bottom, right); s.X.Halo < x {
-		return nil, fmt.Errorf("kernels: the convolution needs a halo of %d around x, which has %d", x, s.X.Halo)
-	}
-	c := &Conv{ConvSpec: s, k: s.X.C * s.KH * s.KW}
+	c := &Conv{ConvSpec: s}
+	c.planGroups()
 	c.planForward()
 	c.planBackwardData()
 	c.planBackwardWeights()
 	return c, nil
 }
 
+func (s *ConvSpec) valid() error {
+	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
+		if err := l.valid(); err != nil {
+			return err
+		}
+	}
+	if !s.X.sameShape(s.DX) || !s.Y.sameShape(s.DY) || s.X.N != s.Y.N {
+		return fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X, s.Y, s.DX, s.DY)
+	}
+	if s.Y.Lanes < narrowBlock || s.DY.Lanes < narrowBlock {
+		return fmt.Errorf("kernels: a convolution's output has 16 or 8 lanes")
+	}
+	if s.Group < 1 || s.X.C%s.Group != 0 || s.Y.C%s.Group != 0 {
+		return fmt.Errorf("kernels: convolution of %d to %d channels in %d groups", s.X.C, s.Y.C, s.Group)
+	}
+	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 || s.PadLeft < 0 {
+		return fmt.Errorf("kernels: convolution with kernel %dx%d, strides %dx%d, dilations %dx%d, pads %d,%d", s.KH, s.KW,
+			s.StrideH, s.StrideW, s.DilH, s.DilW, s.PadTop, s.PadLeft)
+	}
+	bottom := (s.Y.H-1)*s.StrideH + (s.KH-1)*s.DilH + 1 - s.X.H - s.PadTop
+	right := (s.Y.W-1)*s.StrideW + (s.KW-1)*s.DilW + 1 - s.X.W - s.PadLeft
+	if x := max(s.PadTop, s.PadLeft, bottom, right); s.X.Halo < x {
+		return fmt.Errorf("kernels: the convolution needs a halo of %d around x, which has %d", x, s.X.Halo)
+	}
+	return nil
+}
+
 // planForward lists the runs. Where taps are adjacent and all lanes real, a row of the kernel is one run.
 func (c *Conv) planForward() {
 	x := c.X
 	for b := range x.Blocks() {
+		c.starts = append(c.starts, len(c.runs))
 		for kh := range c.KH {
 			base := b*x.plane() + kh*c.DilH*x.row()
 			if c.DilW == 1 && x.real(b) == x.Lanes {
@@ -102,16 +123,14 @@ func (c *Conv) planForward() {
 			}
 		}
 	}
-	if x.Blocks() == 1 {
-		c.trim = newTrim(len(c.runs), c.k, c.KH, c.DilH)
-	}
-	perRow := c.Y.W * c.k * Block * 2
+	c.starts = append(c.starts, len(c.runs))
+	perRow := c.Y.W * widest(c.outs) * c.KH * c.KW * Block * 2
 	c.units = max(1, min(c.Y.H, 1_000_000/max(perRow, 1)))
 	c.forward = pieces(c.Y.N*c.Y.Blocks()*c.Y.H*perRow, c.forwardUnits())
 }
 
 // trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels: the runs and
-// the weights of a row follow one another.
+// the weights of a row follow one another. The zero trim leaves nothing out.
 type trim struct {
 	rows     int // of the kernel; 0: nothing is left out
 	runs     int // of a row
@@ -119,8 +138,12 @@ type trim struct {
 	dilation int
 }
 
-func newTrim(runs, k, rows, dilation int) trim {
-	return trim{rows, runs / rows, k / rows * Block, dilation}
+// newTrim is for runs of the blocks that r reaches, with rows of the kernel of taps taps.
+func newTrim(r reach, runs, taps, rows, dilation int) trim {
+	if r.last-r.first > 1 || rows < 2 {
+		return trim{}
+	}
+	return trim{rows, runs / rows, taps / rows * r.channels * Block, dilation}
 }
 
 // inside keeps the rows that lie in [0, high) when the first lies at top, one at least. The same rows are to be kept for
@@ -159,14 +182,15 @@ func unit(u, blocks, parts int, inner bool) (n, b, part int) {
 func (c *Conv) forwardUnits() int { return c.Y.N * c.Y.Blocks() * ((c.Y.H + c.units - 1) / c.units) }
 
 // WeightSize is the number of floats of the packed weights.
-func (c *Conv) WeightSize() int { return c.Y.Blocks() * c.k * Block }
+func (c *Conv) WeightSize() int { return total(c.outs) * c.KH * c.KW * Block }
 
-// row is the packed row of weights of (input block, kh, kw, lane).
-func (c *Conv) row(b, kh, kw, lane int) int {
-	return b*c.X.Lanes*c.KH*c.KW + (kh*c.KW+kw)*c.X.real(b) + lane
+// row is the packed row of weights of (output block, input block, kh, kw, lane).
+func (c *Conv) row(ob, b, kh, kw, lane int) int {
+	r := &c.outs[ob]
+	return (r.offset+(b-r.first)*c.X.Lanes)*c.KH*c.KW + (kh*c.KW+kw)*c.X.real(b) + lane
 }
 
-// Pack packs weights [O,C,KH,KW].
+// Pack packs weights [O,C/Group,KH,KW].
 func (c *Conv) Pack(dst, oihw []float32) {
 	clear(dst[:c.WeightSize()])
 	c.eachWeight(func(packed, plain int) { dst[packed] = oihw[plain] })
@@ -178,13 +202,12 @@ func (c *Conv) Unpack(oihw, packed []float32) {
 }
 
 func (c *Conv) eachWeight(f func(packed, plain int)) {
-	plain := 0
+	plain, in, out := 0, c.X.C/c.Group, c.Y.C/c.Group
 	for o := range c.Y.C {
-		base := o/Block*c.k*Block + o%Block
-		for i := range c.X.C {
+		for i := o / out * in; i < (o/out+1)*in; i++ {
 			for kh := range c.KH {
 				for kw := range c.KW {
-					f(base+c.row(i/c.X.Lanes, kh, kw, i%c.X.Lanes)*Block, plain)
+					f(c.row(o/Block, i/c.X.Lanes, kh, kw, i%c.X.Lanes)*Block+o%Block, plain)
 					plain++
 				}
 			}
@@ -199,22 +222,23 @@ func (c *Conv) ForwardChunks() int { return c.forward }
 func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
-	inside := inner(c.X, c.WeightSize())
-	a := tile{runs: c.runs, xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act()}
+	inside := c.Group == 1 && inner(c.X, c.WeightSize())
+	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act()}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, ob, part := unit(u, c.Y.Blocks(), perPlane, inside)
-		a.w = w[ob*c.k*Block:][:c.k*Block]
+		r := c.outs[ob]
+		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]], w[r.offset*c.KH*c.KW*Block:][:r.channels*c.KH*c.KW*Block]
+		trim := newTrim(r, len(runs), c.KH*c.KW, c.KH, c.DilH)
 		if e.Bias != nil {
 			a.bias = e.Bias[ob*Block:][:Block]
 		}
 		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
-		weights := a.w
 		for h, many := first, 0; h < last; h += many {
 			to, top := c.Y.at(n, ob, h, 0), h*c.StrideH-c.PadTop
 			a.y = y[to:]
 			a.x = x[c.X.at(n, 0, top, -c.PadLeft):]
-			a.runs, a.w, many = c.trim.inside(c.runs, weights, top, c.StrideH, last-h, c.X.H)
+			a.runs, a.w, many = trim.inside(runs, weights, top, c.StrideH, last-h, c.X.H)
 			if beside != nil {
 				a.res = beside[to:]
 			}

@@ -12,7 +12,7 @@ func (c *Conv) planBackwardData() {
 	dy := c.DY
 	for ph := range min(c.StrideH, c.DX.H) {
 		for pw := range min(c.StrideW, c.DX.W) {
-			p := parity{h: ph, w: pw, offset: c.backK}
+			p := parity{h: ph, w: pw, before: c.backTaps}
 			type tap struct{ k, at int }
 			var rows, cols []tap
 			for kh := c.KH - 1; kh >= 0; kh-- {
@@ -33,6 +33,7 @@ func (c *Conv) planBackwardData() {
 				}
 			}
 			for b := range dy.Blocks() {
+				p.starts = append(p.starts, len(p.runs))
 				for _, r := range rows {
 					joined := -1 // index of the run that the next tap may extend
 					for _, q := range cols {
@@ -47,15 +48,15 @@ func (c *Conv) planBackwardData() {
 					}
 				}
 			}
-			if dy.Blocks() == 1 && len(rows) > 1 {
-				p.top = rows[0].at
-				p.trim = newTrim(len(p.runs), len(p.taps)*dy.C, len(rows), rows[1].at-rows[0].at)
+			p.starts = append(p.starts, len(p.runs))
+			if p.rows = len(rows); p.rows > 1 {
+				p.top, p.apart = rows[0].at, rows[1].at-rows[0].at
 			}
-			c.backK += len(p.taps) * dy.C
+			c.backTaps += len(p.taps)
 			c.back = append(c.back, p)
 		}
 	}
-	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backK * Block * 2 / max(1, c.StrideH*c.StrideW)
+	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backTaps * widest(c.ins) * Block * 2 / max(1, c.StrideH*c.StrideW)
 	c.data = pieces(flops, c.dataUnits())
 }
 
@@ -65,31 +66,25 @@ func (c *Conv) dataUnits() int { return c.DX.N * c.DX.Blocks() * c.dataRows() }
 func (c *Conv) dataRows() int { return (c.DX.H + c.StrideH - 1) / c.StrideH }
 
 // FlipSize is the number of floats of the flipped weights.
-func (c *Conv) FlipSize() int { return (c.X.C + Block - 1) / Block * c.backK * Block }
+func (c *Conv) FlipSize() int { return total(c.ins) * c.backTaps * Block }
 
 // FlipChunks is the number of chunks of Flip.
-func (c *Conv) FlipChunks() int { return (c.X.C + Block - 1) / Block }
+func (c *Conv) FlipChunks() int { return len(c.ins) }
 
 // Flip writes the weights in the form backward-data reads, from the packed form.
 func (c *Conv) Flip(chunk int, flipped, w []float32) {
-	cb := chunk
+	cb, r := chunk, c.ins[chunk]
 	channels := min(Block, c.X.C-cb*Block)
-	dst := flipped[cb*c.backK*Block:][:c.backK*Block]
+	dst := flipped[r.offset*c.backTaps*Block:][:r.channels*c.backTaps*Block]
 	if channels < Block {
 		clear(dst)
 	}
 	for _, p := range c.back {
-		at := p.offset * Block
-		for ob := range c.Y.Blocks() {
+		at := p.before * r.channels * Block
+		for ob := r.first; ob < r.last; ob++ {
 			lanes := c.Y.real(ob)
 			for _, t := range p.taps {
-				var from int
-				if c.X.Lanes == Block {
-					from = c.row(cb, t[0], t[1], 0)
-				} else {
-					from = c.row(0, t[0], t[1], 0)
-				}
-				src := w[(ob*c.k+from)*Block:][:channels*Block]
+				src := w[c.row(ob, cb, t[0], t[1], 0)*Block:][:channels*Block]
 				transpose(dst[at:at+lanes*Block], src, lanes, channels)
 				at += lanes * Block
 			}
@@ -117,7 +112,7 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
-	inside := inner(c.DY, c.FlipSize())
+	inside := c.Group == 1 && inner(c.DY, c.FlipSize())
 	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act()}
 	beside := e.beside()
 	for u, stride := lo, 0; u < hi; u += stride {
@@ -129,12 +124,15 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 			a.bias = e.Bias[cb*Block:][:Block]
 		}
 		first, last := s*c.StrideH, min(l.H, (s+stride)*c.StrideH)
+		r := c.ins[cb]
 		for i := range c.back {
 			p := &c.back[i]
-			weights := flipped[(cb*c.backK+p.offset)*Block:][:len(p.taps)*c.DY.C*Block]
+			runs := p.runs[p.starts[r.first]:p.starts[r.last]]
+			weights := flipped[(r.offset*c.backTaps+p.before*r.channels)*Block:][:len(p.taps)*r.channels*Block]
+			trim := newTrim(r, len(runs), len(p.taps), p.rows, p.apart)
 			for h, many := first+p.h, 0; h < last; h += many * c.StrideH {
 				row, to := h/c.StrideH, l.at(n, cb, h, p.w)
-				a.runs, a.w, many = p.trim.inside(p.runs, weights, row+p.top, 1, (last-h+c.StrideH-1)/c.StrideH, c.DY.H)
+				a.runs, a.w, many = trim.inside(runs, weights, row+p.top, 1, (last-h+c.StrideH-1)/c.StrideH, c.DY.H)
 				a.y, a.x = dx[to:], dy[n*c.DY.image()+row*c.DY.row():]
 				if beside != nil {
 					a.res = beside[to:]

@@ -32,7 +32,8 @@ func (c convCase) spec() (ConvSpec, bool) {
 	if c.h+c.top+c.bottom < (c.kh-1)*c.dh+1 || c.w+c.left+c.right < (c.kw-1)*c.dw+1 {
 		return ConvSpec{}, false
 	}
-	hx, hy := ConvHalo(c.kh, c.kw, c.sh, c.sw, c.top, c.left, c.bottom, c.right, c.dh, c.dw)
+	bottom, right := (oh-1)*c.sh+(c.kh-1)*c.dh+1-c.h-c.top, (ow-1)*c.sw+(c.kw-1)*c.dw+1-c.w-c.left
+	hx, hy := ConvHalo(c.kh, c.kw, c.sh, c.sw, c.top, c.left, bottom, right, c.dh, c.dw)
 	s := ConvSpec{X: plane(c.n, c.c, c.h, c.w, hx+c.moreHalo), Y: plane(c.n, c.o, oh, ow, c.moreHalo),
 		DX: plane(c.n, c.c, c.h, c.w, c.moreHalo), DY: plane(c.n, c.o, oh, ow, hy+c.moreHalo),
 		KH: c.kh, KW: c.kw, StrideH: c.sh, StrideW: c.sw, PadTop: c.top, PadLeft: c.left, DilH: c.dh, DilW: c.dw}
@@ -110,8 +111,12 @@ func (c convCase) naive(s ConvSpec, x, w, dy []float32) (y, dx, dw wide) {
 	return y, dx, dw
 }
 
-func checkConv(t *testing.T, c convCase, r *rand.Rand) {
+func checkConv(t *testing.T, c convCase, r *rand.Rand) { checkGroups(t, c, 1, r) }
+
+// checkGroups compares the passes of a convolution in groups with the naive one whose weights between groups are zero.
+func checkGroups(t *testing.T, c convCase, group int, r *rand.Rand) {
 	s, ok := c.spec()
+	s.Group = group
 	if !ok {
 		t.Skip("no output")
 	}
@@ -122,8 +127,9 @@ func checkConv(t *testing.T, c convCase, r *rand.Rand) {
 	if k.need > s.DY.Halo-c.moreHalo {
 		t.Fatalf("backward-data needs a halo of %d, ConvHalo says %d", k.need, s.DY.Halo-c.moreHalo)
 	}
-	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
-	y, dx, dw := c.naive(s, x, w, dy)
+	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c/group*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
+	y, dx, full := c.naive(s, x, c.dense(w, group), dy)
+	dw := c.ofGroups(full, group)
 	packed := AlignedSlice(k.WeightSize())
 	k.Pack(packed, w)
 	back := make([]float32, len(w))
@@ -169,6 +175,33 @@ func checkConv(t *testing.T, c convCase, r *rand.Rand) {
 	got := make([]float32, len(w))
 	k.Unpack(got, sum.s)
 	same(t, "dw", got, dw.v, dw.m)
+	k.Pack(packed, got)
+	for i, v := range packed {
+		if sum.s[i] != v {
+			t.Fatalf("the packed gradient has %g at %d, between groups or past the channels", sum.s[i], i)
+		}
+	}
+}
+
+// eachOfGroups calls f for every weight of a convolution in groups, and for its place among those of all pairs of channels.
+func (c convCase) eachOfGroups(group int, f func(i, full int)) {
+	in, out, taps := c.c/group, c.o/group, c.kh*c.kw
+	for i := range c.o * in * taps {
+		o, k := i/taps/in, i%taps
+		f(i, (o*c.c+o/out*in+i/taps%in)*taps+k)
+	}
+}
+
+func (c convCase) dense(w []float32, group int) []float32 {
+	full := make([]float32, c.o*c.c*c.kh*c.kw)
+	c.eachOfGroups(group, func(i, at int) { full[at] = w[i] })
+	return full
+}
+
+func (c convCase) ofGroups(full wide, group int) wide {
+	w := newWide(len(full.v) / group)
+	c.eachOfGroups(group, func(i, at int) { w.v[i], w.m[i] = full.v[at], full.m[at] })
+	return w
 }
 
 // checkEpilogue compares bias, residual and ReLU.
@@ -241,6 +274,39 @@ func TestConv(t *testing.T) {
 	})
 }
 
+var groupCases = []struct {
+	convCase
+	group int
+}{
+	{square(2, 64, 9, 32, 3, 1, 1), 2}, // whole blocks
+	{square(1, 96, 5, 128, 5, 1, 2), 2},
+	{square(2, 32, 7, 32, 3, 1, 1), 8}, // of 4 channels
+	{square(1, 64, 15, 64, 3, 2, 1), 8},
+	{square(2, 60, 6, 60, 3, 1, 1), 3}, // across blocks
+	{square(1, 40, 5, 80, 1, 1, 0), 5},
+	{square(1, 20, 8, 40, 3, 1, 1), 20}, // of 1 channel to 2
+	{square(1, 48, 8, 12, 3, 2, 1), 12},
+	{convCase{1, 4, 9, 11, 8, 3, 3, 1, 1, 2, 2, 2, 2, 2, 2, 0, true, false}, 2},
+	{convCase{2, 6, 9, 11, 6, 3, 2, 2, 1, 1, 0, 1, 1, 1, 1, 1, false, true}, 3},
+	{convCase{1, 8, 5, 33, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, false, true}, 4},
+	{convCase{1, 8, 5, 33, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, false, false}, 8},
+}
+
+func TestConvGroups(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for _, c := range groupCases {
+			t.Run(fmt.Sprintf("%v in %d groups", c.convCase, c.group), func(t *testing.T) { checkGroups(t, c.convCase, c.group, r) })
+		}
+		for range 30 {
+			c, group := randomConv(r), 1+r.IntN(6)
+			c.c, c.o = (1+c.c%12)*group, (1+c.o%12)*group
+			c.small = c.c <= 4
+			t.Run(fmt.Sprintf("%v in %d groups", c, group), func(t *testing.T) { checkGroups(t, c, group, r) })
+		}
+	})
+}
+
 func TestConvRandom(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
@@ -269,6 +335,7 @@ func TestConvRefuses(t *testing.T) {
 		"no kernel": func(s *ConvSpec) { s.KH = 0 },
 		"gradient":  func(s *ConvSpec) { s.DX.W++ },
 		"batches":   func(s *ConvSpec) { s.Y.N = 2 },
+		"groups":    func(s *ConvSpec) { s.Group = 3 },
 	} {
 		s := good
 		change(&s)

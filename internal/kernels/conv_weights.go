@@ -2,14 +2,14 @@ package kernels
 
 // planBackwardWeights chooses into how many groups of images the sum is split: enough for sixteen chunks.
 func (c *Conv) planBackwardWeights() {
-	c.groups = max(1, min(c.Y.N, 16/c.Y.Blocks()))
+	c.sums = max(1, min(c.Y.N, 16/c.Y.Blocks()))
 }
 
 // BackwardWeightsChunks is the number of chunks of BackwardWeights.
-func (c *Conv) BackwardWeightsChunks() int { return c.groups * c.Y.Blocks() }
+func (c *Conv) BackwardWeightsChunks() int { return c.sums * c.Y.Blocks() }
 
 // BackwardWeightsScratch is the number of floats of its partial sums.
-func (c *Conv) BackwardWeightsScratch() int { return c.groups * c.WeightSize() }
+func (c *Conv) BackwardWeightsScratch() int { return c.sums * c.WeightSize() }
 
 // BackwardWeights sums, over one group of images, the gradient of one output block's weights into scratch:
 //
@@ -18,9 +18,10 @@ func (c *Conv) BackwardWeightsScratch() int { return c.groups * c.WeightSize() }
 // A few rows of the map at a time go through all of k, so that they stay in the first-level cache.
 func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 	group, ob := chunk/c.Y.Blocks(), chunk%c.Y.Blocks()
-	dw := scratch[group*c.WeightSize()+ob*c.k*Block:][:c.k*Block]
+	reach, taps := c.outs[ob], c.KH*c.KW
+	dw := scratch[group*c.WeightSize()+reach.offset*taps*Block:][:reach.channels*taps*Block]
 	clear(dw)
-	lo, hi := span(c.Y.N, group, c.groups)
+	lo, hi := span(c.Y.N, group, c.sums)
 	most := gradDepth(c.DY.narrow())
 	rows := max(1, 128/c.DY.W)
 	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(), dyStride: c.DY.Lanes, dyRow: c.DY.row(), narrow: c.DY.narrow()}
@@ -30,7 +31,7 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 			a.dy = dy[c.DY.at(n, ob, h, 0):]
 			origin := c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft)
 			at := 0
-			for _, r := range c.runs {
+			for _, r := range c.runs[c.starts[reach.first]:c.starts[reach.last]] {
 				wide, countWide, narrow, countNarrow := widths(r.length, most)
 				from := origin + r.offset
 				for i := range countWide + countNarrow {
@@ -52,9 +53,19 @@ const reduceSpan = 1 << 12 // floats of a chunk of ReduceWeights
 // ReduceWeightsChunks is the number of chunks of ReduceWeights.
 func (c *Conv) ReduceWeightsChunks() int { return (c.WeightSize() + reduceSpan - 1) / reduceSpan }
 
-// ReduceWeights adds the groups' partial sums, in their order, into the packed gradient.
+// ReduceWeights adds the groups' partial sums, in their order, into the packed gradient. It is zero between channels of
+// different groups, as the weights are.
 func (c *Conv) ReduceWeights(chunk int, dw, scratch []float32) {
-	reduce(chunk, dw, scratch, c.WeightSize(), c.groups)
+	reduce(chunk, dw, scratch, c.WeightSize(), c.sums)
+	if c.own == nil {
+		return
+	}
+	const rows = reduceSpan / Block
+	for i := chunk * rows; i < min(len(c.own), (chunk+1)*rows); i++ {
+		row, own := dw[i*Block:][:Block], c.own[i]
+		clear(row[:own.first])
+		clear(row[own.last:])
+	}
 }
 
 // reduce adds a chunk of groups slices of n floats each, in their order, into dst.

@@ -33,15 +33,22 @@ func products(in, out Layout, pixels, taps int) float64 {
 }
 
 // ForwardCost estimates Forward.
-func (c *Conv) ForwardCost() float64 { return products(c.X, c.Y, c.Y.H*c.Y.W, c.KH*c.KW) }
+func (c *Conv) ForwardCost() float64 {
+	return products(c.X, c.Y, c.Y.H*c.Y.W, c.KH*c.KW) * c.density()
+}
 
 // BackwardDataCost estimates BackwardData.
 func (c *Conv) BackwardDataCost() float64 {
-	return products(c.DY, c.DX, c.DX.H*c.DX.W, c.KH*c.KW) / float64(c.StrideH*c.StrideW)
+	return products(c.DY, c.DX, c.DX.H*c.DX.W, c.KH*c.KW) * c.density() / float64(c.StrideH*c.StrideW)
 }
 
 // BackwardWeightsCost estimates BackwardWeights.
-func (c *Conv) BackwardWeightsCost() float64 { return products(c.X, c.DY, c.DY.H*c.DY.W, c.KH*c.KW) }
+func (c *Conv) BackwardWeightsCost() float64 {
+	return products(c.X, c.DY, c.DY.H*c.DY.W, c.KH*c.KW) * c.density()
+}
+
+// density is the share of the pairs of channels that are multiplied: all without groups.
+func (c *Conv) density() float64 { return float64(total(c.outs)) / float64(len(c.outs)*c.X.C) }
 
 // Cost estimates Run and, unless the weights are constant, Transform.
 func (p *WinogradPass) Cost(constant bool) float64 {

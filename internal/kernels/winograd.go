@@ -32,7 +32,7 @@ func NewWinograd(c *Conv, constant bool) *Winograd {
 // planWinograd plans the passes that the method fits, whether they pay or not.
 func planWinograd(c *Conv) *Winograd {
 	w := &Winograd{}
-	if c.KH != 3 || c.KW != 3 || c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 {
+	if c.KH != 3 || c.KW != 3 || c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 || c.Group != 1 {
 		return w
 	}
 	if c.X.Lanes == Block && c.Y.Lanes == Block {
