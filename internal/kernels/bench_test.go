@@ -38,6 +38,72 @@ func BenchmarkConv(b *testing.B) {
 	}
 }
 
+// BenchmarkConvGroups counts the operations of the groups alone, not those between them.
+func BenchmarkConvGroups(b *testing.B) {
+	for _, g := range []struct {
+		name  string
+		c     convCase
+		group int
+	}{
+		{"128_g32_56_b4", square(4, 128, 56, 128, 3, 1, 1), 32}, {"256_g32_28_b4", square(4, 256, 28, 256, 3, 1, 1), 32},
+		{"512_g32_14_b4", square(4, 512, 14, 512, 3, 1, 1), 32}, {"1024_g32_7_b4", square(4, 1024, 7, 1024, 3, 1, 1), 32},
+		{"96to256_g2_27_k5_b4", square(4, 96, 27, 256, 5, 1, 2), 2},
+	} {
+		b.Run(g.name, func(b *testing.B) {
+			s, _ := g.c.spec()
+			s.Group = g.group
+			k, err := NewConv(s)
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchPasses(b, k, s, k.FlipSize())
+		})
+	}
+}
+
+// BenchmarkDepthwise tells GB/s of the maps too: memory bounds the large ones.
+func BenchmarkDepthwise(b *testing.B) {
+	for _, g := range []struct {
+		name string
+		c    convCase
+	}{
+		{"32_112_b4", depthwise(4, 32, 112, 3, 1, 1)}, {"64_112_s2_b4", depthwise(4, 64, 112, 3, 2, 1)}, {"128_56_b4", depthwise(4, 128, 56, 3, 1, 1)},
+		{"512_14_b4", depthwise(4, 512, 14, 3, 1, 1)}, {"512_14_b1", depthwise(1, 512, 14, 3, 1, 1)}, {"1024_7_b4", depthwise(4, 1024, 7, 3, 1, 1)},
+		{"240_14_k5_b4", depthwise(4, 240, 14, 5, 1, 2)},
+	} {
+		b.Run(g.name, func(b *testing.B) {
+			s, _ := g.c.spec()
+			s.Group = g.c.c
+			k, err := NewDepthwise(s)
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchPasses(b, k, s, k.WeightSize())
+		})
+	}
+}
+
+func benchPasses(b *testing.B, k convolution, s ConvSpec, flipSize int) {
+	r := rand.New(rand.NewPCG(1, 1))
+	x, y, w, f := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize()), random(r, flipSize)
+	dx, dy, scratch := AlignedSlice(s.DX.Size()), random(r, s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
+	flops := 2 * s.Y.N * s.Y.C * s.Y.H * s.Y.W * s.X.C / s.Group * s.KH * s.KW
+	run := func(name string, floats, chunks int, pass func(int)) {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				for i := range chunks {
+					pass(i)
+				}
+			}
+			b.ReportMetric(float64(4*floats)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+			gflops(b, flops)
+		})
+	}
+	run("forward", len(x)+len(y), k.ForwardChunks(), func(i int) { k.Forward(i, y, x, w, Epilogue{}) })
+	run("data", len(dx)+len(dy), k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, Epilogue{}) })
+	run("weights", len(x)+len(dy), k.BackwardWeightsChunks(), func(i int) { k.BackwardWeights(i, scratch, x, dy) })
+}
+
 func benchConv(b *testing.B, c convCase) {
 	s, _ := c.spec()
 	k, err := NewConv(s)

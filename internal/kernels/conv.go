@@ -62,14 +62,7 @@ type parity struct {
 
 // NewConv plans a convolution; an error says that these kernels do not cover it.
 func NewConv(s ConvSpec) (*Conv, error) {
-	if s.DX == (Layout{}) {
-		s.DX = s.X
-	}
-	if s.DY == (Layout{}) {
-		s.DY = s.Y
-	}
-	s.Group = max(s.Group, 1)
-	if err := s.valid(); err != nil {
+	if err := s.settle(); err != nil {
 		return nil, err
 	}
 	c := &Conv{ConvSpec: s}
@@ -80,7 +73,15 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	return c, nil
 }
 
-func (s *ConvSpec) valid() error {
+// settle fills in what was left zero and checks the geometry.
+func (s *ConvSpec) settle() error {
+	if s.DX == (Layout{}) {
+		s.DX = s.X
+	}
+	if s.DY == (Layout{}) {
+		s.DY = s.Y
+	}
+	s.Group = max(s.Group, 1)
 	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
 		if err := l.valid(); err != nil {
 			return err

@@ -127,6 +127,34 @@ func checkGroups(t *testing.T, c convCase, group int, r *rand.Rand) {
 	if k.need > s.DY.Halo-c.moreHalo {
 		t.Fatalf("backward-data needs a halo of %d, ConvHalo says %d", k.need, s.DY.Halo-c.moreHalo)
 	}
+	checkPasses(t, c, group, k, s, func(packed []float32) []float32 {
+		flipped := AlignedSlice(k.FlipSize())
+		for i := range k.FlipChunks() {
+			k.Flip(i, flipped, packed)
+		}
+		return flipped
+	}, r)
+}
+
+// convolution is what Conv and Depthwise have in common.
+type convolution interface {
+	WeightSize() int
+	Pack(dst, oihw []float32)
+	Unpack(oihw, packed []float32)
+	ForwardChunks() int
+	Forward(chunk int, y, x, w []float32, e Epilogue)
+	Moments() Moments
+	BackwardDataChunks() int
+	BackwardData(chunk int, dx, dy, w []float32, e Epilogue)
+	BackwardWeightsChunks() int
+	BackwardWeightsScratch() int
+	BackwardWeights(chunk int, scratch, x, dy []float32)
+	ReduceWeightsChunks() int
+	ReduceWeights(chunk int, dw, scratch []float32)
+}
+
+// checkPasses compares the passes of k; flip gives the weights as backward-data reads them.
+func checkPasses(t *testing.T, c convCase, group int, k convolution, s ConvSpec, flip func(packed []float32) []float32, r *rand.Rand) {
 	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c/group*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
 	y, dx, full := c.naive(s, x, c.dense(w, group), dy)
 	dw := c.ofGroups(full, group)
@@ -148,13 +176,10 @@ func checkGroups(t *testing.T, c convCase, group int, r *rand.Rand) {
 	out.intact(t, "y")
 	zeroElsewhere(t, "y", s.Y, out.s)
 	same(t, "y", toPlain(s.Y, out.s), y.v, y.m)
-	checkEpilogue(t, c, k, bx, packed, y, r)
+	checkEpilogue(t, c, k, s.Y, bx, packed, y, r)
 
 	if !c.small {
-		flipped, out := AlignedSlice(k.FlipSize()), guard(s.DX.Size())
-		for i := range k.FlipChunks() {
-			k.Flip(i, flipped, packed)
-		}
+		flipped, out := flip(packed), guard(s.DX.Size())
 		for i := range k.BackwardDataChunks() {
 			k.BackwardData(i, out.s, bdy, flipped, Epilogue{})
 		}
@@ -205,29 +230,29 @@ func (c convCase) ofGroups(full wide, group int) wide {
 }
 
 // checkEpilogue compares bias, residual and ReLU.
-func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wide, r *rand.Rand) {
-	res, bias := random(r, len(y.v)), AlignedSlice(k.Y.Blocks()*Block)
+func checkEpilogue(t *testing.T, c convCase, k convolution, l Layout, bx, packed []float32, y wide, r *rand.Rand) {
+	res, bias := random(r, len(y.v)), AlignedSlice(l.Blocks()*Block)
 	copy(bias, random(r, c.o))
-	out := guard(k.Y.Size())
-	bres := toBlocked(k.Y, res)
+	out := guard(l.Size())
+	bres := toBlocked(l, res)
 	for i := range k.ForwardChunks() {
 		k.Forward(i, out.s, bx, packed, Epilogue{Bias: bias, Residual: bres, ReLU: true})
 	}
 	want, m := make([]float64, len(y.v)), make([]float64, len(y.v))
-	area := k.Y.H * k.Y.W
+	area := l.H * l.W
 	for i := range want {
 		b, e := float64(bias[i/area%c.o]), float64(res[i])
 		want[i], m[i] = max(0, y.v[i]+b+e), y.m[i]+math.Abs(b)+math.Abs(e)
 	}
 	out.intact(t, "y with epilogue")
-	zeroElsewhere(t, "y with epilogue", k.Y, out.s)
-	same(t, "y with epilogue", toPlain(k.Y, out.s), want, m)
-	if !k.Y.narrow() {
+	zeroElsewhere(t, "y with epilogue", l, out.s)
+	same(t, "y with epilogue", toPlain(l, out.s), want, m)
+	if !l.narrow() {
 		records := AlignedSlice(k.Moments().Size())
 		for i := range k.ForwardChunks() {
 			k.Forward(i, out.s, bx, packed, Epilogue{Bias: bias, Moments: records})
 		}
-		checkMoments(t, k.Moments(), records, k.Y, toPlain(k.Y, out.s))
+		checkMoments(t, k.Moments(), records, l, toPlain(l, out.s))
 	}
 	for i := range k.ForwardChunks() {
 		k.Forward(i, out.s, bx, packed, Epilogue{Mask: bres})
@@ -237,7 +262,7 @@ func checkEpilogue(t *testing.T, c convCase, k *Conv, bx, packed []float32, y wi
 			want[i] = 0
 		}
 	}
-	same(t, "masked y", toPlain(k.Y, out.s), want, m)
+	same(t, "masked y", toPlain(l, out.s), want, m)
 }
 
 // checkMoments compares the merged records with the moments of y, the plain map that came with them. A variance is allowed

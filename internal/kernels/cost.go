@@ -50,6 +50,20 @@ func (c *Conv) BackwardWeightsCost() float64 {
 // density is the share of the pairs of channels that are multiplied: all without groups.
 func (c *Conv) density() float64 { return float64(total(c.outs)) / float64(len(c.outs)*c.X.C) }
 
+// cost is of a pass that takes map a with map b: memory bounds it where they do not stay in the second-level cache.
+func (d *Depthwise) cost(a, b Layout) float64 {
+	return 1.2*float64(d.Y.N*d.Y.Blocks()*d.Y.H*d.Y.W*len(d.taps)) + far(a.Size()+b.Size())
+}
+
+// ForwardCost estimates Forward.
+func (d *Depthwise) ForwardCost() float64 { return d.cost(d.X, d.Y) }
+
+// BackwardDataCost estimates BackwardData.
+func (d *Depthwise) BackwardDataCost() float64 { return d.cost(d.DX, d.DY) }
+
+// BackwardWeightsCost estimates BackwardWeights.
+func (d *Depthwise) BackwardWeightsCost() float64 { return d.cost(d.X, d.DY) }
+
 // Cost estimates Run and, unless the weights are constant, Transform.
 func (p *WinogradPass) Cost(constant bool) float64 {
 	in, out := float64(p.in.C), float64(p.out.Blocks())

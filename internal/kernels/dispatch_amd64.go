@@ -45,6 +45,10 @@ func gradDepth(narrow bool) int {
 }
 
 func convTiles(p int, a *tile) {
+	if a.taps != nil {
+		depthTiles(p, a)
+		return
+	}
 	a.check(p)
 	switch {
 	case current == levelGo:
@@ -57,6 +61,38 @@ func convTiles(p int, a *tile) {
 		convTilesNarrowAVX2(p, a)
 	default:
 		convTilesAVX2(p, a)
+	}
+}
+
+func depthTiles(p int, a *tile) {
+	a.check(p)
+	switch current {
+	case levelAVX512:
+		depthTilesAVX512(p, a)
+	case levelAVX2:
+		depthTilesAVX2(p, a)
+	default:
+		depthTilesGo(p, a)
+	}
+}
+
+// depthGradTaps is the most taps of a tile of the depthwise weight gradient.
+func depthGradTaps() int {
+	if current == levelAVX2 {
+		return depthGradTapsAVX2
+	}
+	return depthGradTapsAVX512
+}
+
+func depthGradTiles(a *depthGradTile) {
+	a.check()
+	switch current {
+	case levelAVX512:
+		depthGradTilesAVX512(len(a.taps), a)
+	case levelAVX2:
+		depthGradTilesAVX2(len(a.taps), a)
+	default:
+		depthGradTilesGo(a)
 	}
 }
 

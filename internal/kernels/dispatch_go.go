@@ -8,8 +8,17 @@ func available() level { return levelGo }
 
 func tileWidth(narrow bool) int { return 6 }
 func gradDepth(narrow bool) int { return 16 }
+func depthGradTaps() int        { return 9 }
 
-func convTiles(p int, a *tile)                        { convTilesGo(p, a) }
+func convTiles(p int, a *tile) {
+	if a.taps != nil {
+		depthTilesGo(p, a)
+		return
+	}
+	convTilesGo(p, a)
+}
+
+func depthGradTiles(a *depthGradTile)                 { depthGradTilesGo(a) }
 func gradTiles(k int, a *gradTile)                    { gradTilesGo(k, a) }
 func transpose(dst, src []float32, rows, cols int)    { transposeGo(dst, src, rows, cols) }
 func scatter(dst, src []float32, stride, n, cols int) { scatterGo(dst, src, stride, n, cols) }

@@ -106,6 +106,120 @@ func gradTile5AVX2(a *gradTile)
 //go:noescape
 func gradTile6AVX2(a *gradTile)
 
+// depthTile1AVX2 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile1AVX2(a *tile)
+
+// depthTile2AVX2 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile2AVX2(a *tile)
+
+// depthTile3AVX2 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile3AVX2(a *tile)
+
+// depthTile4AVX2 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile4AVX2(a *tile)
+
+// depthTile5AVX2 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile5AVX2(a *tile)
+
+// depthTile6AVX2 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile6AVX2(a *tile)
+
+// depthGradTile1AVX2 computes, for the 1 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile1AVX2(a *depthGradTile)
+
+// depthGradTile2AVX2 computes, for the 2 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile2AVX2(a *depthGradTile)
+
+// depthGradTile3AVX2 computes, for the 3 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile3AVX2(a *depthGradTile)
+
+// depthGradTile4AVX2 computes, for the 4 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile4AVX2(a *depthGradTile)
+
+// depthGradTile5AVX2 computes, for the 5 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile5AVX2(a *depthGradTile)
+
+// depthGradTile6AVX2 computes, for the 6 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile6AVX2(a *depthGradTile)
+
 // sumLanesAVX2 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //
 //go:noescape
@@ -729,6 +843,367 @@ func gradTile27AVX512(a *gradTile)
 //
 //go:noescape
 func gradTile28AVX512(a *gradTile)
+
+// depthTile1AVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile1AVX512(a *tile)
+
+// depthTile2AVX512 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile2AVX512(a *tile)
+
+// depthTile3AVX512 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile3AVX512(a *tile)
+
+// depthTile4AVX512 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile4AVX512(a *tile)
+
+// depthTile5AVX512 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile5AVX512(a *tile)
+
+// depthTile6AVX512 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile6AVX512(a *tile)
+
+// depthTile7AVX512 computes, for every pixel i < 7 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile7AVX512(a *tile)
+
+// depthTile8AVX512 computes, for every pixel i < 8 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile8AVX512(a *tile)
+
+// depthTile9AVX512 computes, for every pixel i < 9 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile9AVX512(a *tile)
+
+// depthTile10AVX512 computes, for every pixel i < 10 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile10AVX512(a *tile)
+
+// depthTile11AVX512 computes, for every pixel i < 11 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile11AVX512(a *tile)
+
+// depthTile12AVX512 computes, for every pixel i < 12 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile12AVX512(a *tile)
+
+// depthTile13AVX512 computes, for every pixel i < 13 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile13AVX512(a *tile)
+
+// depthTile14AVX512 computes, for every pixel i < 14 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile14AVX512(a *tile)
+
+// depthTile15AVX512 computes, for every pixel i < 15 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile15AVX512(a *tile)
+
+// depthTile16AVX512 computes, for every pixel i < 16 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile16AVX512(a *tile)
+
+// depthTile17AVX512 computes, for every pixel i < 17 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile17AVX512(a *tile)
+
+// depthTile18AVX512 computes, for every pixel i < 18 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile18AVX512(a *tile)
+
+// depthTile19AVX512 computes, for every pixel i < 19 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile19AVX512(a *tile)
+
+// depthTile20AVX512 computes, for every pixel i < 20 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile20AVX512(a *tile)
+
+// depthTile21AVX512 computes, for every pixel i < 21 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile21AVX512(a *tile)
+
+// depthTile22AVX512 computes, for every pixel i < 22 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile22AVX512(a *tile)
+
+// depthTile23AVX512 computes, for every pixel i < 23 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile23AVX512(a *tile)
+
+// depthTile24AVX512 computes, for every pixel i < 24 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile24AVX512(a *tile)
+
+// depthTile25AVX512 computes, for every pixel i < 25 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile25AVX512(a *tile)
+
+// depthTile26AVX512 computes, for every pixel i < 26 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile26AVX512(a *tile)
+
+// depthTile27AVX512 computes, for every pixel i < 27 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile27AVX512(a *tile)
+
+// depthTile28AVX512 computes, for every pixel i < 28 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func depthTile28AVX512(a *tile)
+
+// depthGradTile1AVX512 computes, for the 1 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile1AVX512(a *depthGradTile)
+
+// depthGradTile2AVX512 computes, for the 2 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile2AVX512(a *depthGradTile)
+
+// depthGradTile3AVX512 computes, for the 3 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile3AVX512(a *depthGradTile)
+
+// depthGradTile4AVX512 computes, for the 4 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile4AVX512(a *depthGradTile)
+
+// depthGradTile5AVX512 computes, for the 5 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile5AVX512(a *depthGradTile)
+
+// depthGradTile6AVX512 computes, for the 6 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile6AVX512(a *depthGradTile)
+
+// depthGradTile7AVX512 computes, for the 7 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile7AVX512(a *depthGradTile)
+
+// depthGradTile8AVX512 computes, for the 8 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile8AVX512(a *depthGradTile)
+
+// depthGradTile9AVX512 computes, for the 9 taps and every lane o of 16,
+//
+//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func depthGradTile9AVX512(a *depthGradTile)
 
 // sumLanesAVX512 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //
@@ -1574,6 +2049,140 @@ func maxPairsNarrowAVX512(y *float32, a *float32, b *float32, n int)
 //
 //go:noescape
 func maxPairsBackwardNarrowAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
+
+// depthTilesAVX2 calls the routine for p.
+func depthTilesAVX2(p int, a *tile) {
+	switch p {
+	case 1:
+		depthTile1AVX2(a)
+	case 2:
+		depthTile2AVX2(a)
+	case 3:
+		depthTile3AVX2(a)
+	case 4:
+		depthTile4AVX2(a)
+	case 5:
+		depthTile5AVX2(a)
+	case 6:
+		depthTile6AVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// depthGradTilesAVX2 calls the routine for k.
+func depthGradTilesAVX2(k int, a *depthGradTile) {
+	switch k {
+	case 1:
+		depthGradTile1AVX2(a)
+	case 2:
+		depthGradTile2AVX2(a)
+	case 3:
+		depthGradTile3AVX2(a)
+	case 4:
+		depthGradTile4AVX2(a)
+	case 5:
+		depthGradTile5AVX2(a)
+	case 6:
+		depthGradTile6AVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const depthGradTapsAVX2 = 6
+
+// depthTilesAVX512 calls the routine for p.
+func depthTilesAVX512(p int, a *tile) {
+	switch p {
+	case 1:
+		depthTile1AVX512(a)
+	case 2:
+		depthTile2AVX512(a)
+	case 3:
+		depthTile3AVX512(a)
+	case 4:
+		depthTile4AVX512(a)
+	case 5:
+		depthTile5AVX512(a)
+	case 6:
+		depthTile6AVX512(a)
+	case 7:
+		depthTile7AVX512(a)
+	case 8:
+		depthTile8AVX512(a)
+	case 9:
+		depthTile9AVX512(a)
+	case 10:
+		depthTile10AVX512(a)
+	case 11:
+		depthTile11AVX512(a)
+	case 12:
+		depthTile12AVX512(a)
+	case 13:
+		depthTile13AVX512(a)
+	case 14:
+		depthTile14AVX512(a)
+	case 15:
+		depthTile15AVX512(a)
+	case 16:
+		depthTile16AVX512(a)
+	case 17:
+		depthTile17AVX512(a)
+	case 18:
+		depthTile18AVX512(a)
+	case 19:
+		depthTile19AVX512(a)
+	case 20:
+		depthTile20AVX512(a)
+	case 21:
+		depthTile21AVX512(a)
+	case 22:
+		depthTile22AVX512(a)
+	case 23:
+		depthTile23AVX512(a)
+	case 24:
+		depthTile24AVX512(a)
+	case 25:
+		depthTile25AVX512(a)
+	case 26:
+		depthTile26AVX512(a)
+	case 27:
+		depthTile27AVX512(a)
+	case 28:
+		depthTile28AVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// depthGradTilesAVX512 calls the routine for k.
+func depthGradTilesAVX512(k int, a *depthGradTile) {
+	switch k {
+	case 1:
+		depthGradTile1AVX512(a)
+	case 2:
+		depthGradTile2AVX512(a)
+	case 3:
+		depthGradTile3AVX512(a)
+	case 4:
+		depthGradTile4AVX512(a)
+	case 5:
+		depthGradTile5AVX512(a)
+	case 6:
+		depthGradTile6AVX512(a)
+	case 7:
+		depthGradTile7AVX512(a)
+	case 8:
+		depthGradTile8AVX512(a)
+	case 9:
+		depthGradTile9AVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const depthGradTapsAVX512 = 9
 
 // convTilesAVX2 calls the routine for p.
 func convTilesAVX2(p int, a *tile) {

@@ -1930,6 +1930,1353 @@ next:
 	VZEROUPPER
 	RET
 
+// func depthTile1AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile1AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), CX
+
+tile:
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
+	JZ      zero
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+begin:
+	MOVQ  200(AX), BX
+	MOVQ  208(AX), SI
+	TESTQ SI, SI
+	JZ    finish
+
+tap:
+	MOVQ        (BX), CX
+	SHLQ        $0x02, CX
+	ADDQ        24(AX), CX
+	MOVQ        8(BX), DX
+	SHLQ        $0x02, DX
+	ADDQ        48(AX), DX
+	VMOVUPS     (DX), Y2
+	VMOVUPS     32(DX), Y3
+	VFMADD231PS (CX), Y2, Y0
+	VFMADD231PS 32(CX), Y3, Y1
+	ADDQ        $0x10, BX
+	DECQ        SI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
+	VXORPS Y2, Y2, Y2
+	MOVQ   96(AX), DX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DX, DX
+	JZ     clip
+	VADDPS (DX), Y0, Y0
+	VADDPS 32(DX), Y1, Y1
+	ADDQ   CX, DX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y2, Y0
+	VMAXPS Y1, Y2, Y1
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DX), Y2, Y3
+	VANDPS Y3, Y0, Y0
+	VCMPPS $0x11, 32(DX), Y2, Y2
+	VANDPS Y2, Y1, Y1
+	ADDQ   CX, DX
+
+store:
+	MOVQ    (AX), DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile2AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile2AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), DX
+
+tile:
+	MOVQ    72(AX), DX
+	TESTQ   DX, DX
+	JZ      zero
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+begin:
+	MOVQ  200(AX), SI
+	MOVQ  208(AX), DI
+	TESTQ DI, DI
+	JZ    finish
+
+tap:
+	MOVQ        (SI), DX
+	SHLQ        $0x02, DX
+	ADDQ        24(AX), DX
+	MOVQ        8(SI), BX
+	SHLQ        $0x02, BX
+	ADDQ        48(AX), BX
+	VMOVUPS     (BX), Y4
+	VMOVUPS     32(BX), Y5
+	VFMADD231PS (DX), Y4, Y0
+	VFMADD231PS 32(DX), Y5, Y1
+	VFMADD231PS (DX)(CX*1), Y4, Y2
+	VFMADD231PS 32(DX)(CX*1), Y5, Y3
+	ADDQ        $0x10, SI
+	DECQ        DI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), DX
+	SHLQ   $0x02, DX
+	VXORPS Y4, Y4, Y4
+	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  BX, BX
+	JZ     clip
+	VADDPS (BX), Y0, Y0
+	VADDPS 32(BX), Y1, Y1
+	ADDQ   DX, BX
+	VADDPS (BX), Y2, Y2
+	VADDPS 32(BX), Y3, Y3
+	ADDQ   DX, BX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y4, Y0
+	VMAXPS Y1, Y4, Y1
+	VMAXPS Y2, Y4, Y2
+	VMAXPS Y3, Y4, Y3
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y4, Y5
+	VANDPS Y5, Y0, Y0
+	VCMPPS $0x11, 32(BX), Y4, Y5
+	VANDPS Y5, Y1, Y1
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y4, Y5
+	VANDPS Y5, Y2, Y2
+	VCMPPS $0x11, 32(BX), Y4, Y4
+	VANDPS Y4, Y3, Y3
+	ADDQ   DX, BX
+
+store:
+	MOVQ    (AX), BX
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    DX, BX
+	VMOVUPS Y2, (BX)
+	VMOVUPS Y3, 32(BX)
+	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, (AX)
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile3AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile3AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), DX
+
+tile:
+	MOVQ    72(AX), DX
+	TESTQ   DX, DX
+	JZ      zero
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	VMOVUPS (DX), Y4
+	VMOVUPS 32(DX), Y5
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+begin:
+	MOVQ  200(AX), SI
+	MOVQ  208(AX), DI
+	TESTQ DI, DI
+	JZ    finish
+
+tap:
+	MOVQ        (SI), DX
+	SHLQ        $0x02, DX
+	ADDQ        24(AX), DX
+	MOVQ        8(SI), BX
+	SHLQ        $0x02, BX
+	ADDQ        48(AX), BX
+	VMOVUPS     (BX), Y6
+	VMOVUPS     32(BX), Y7
+	VFMADD231PS (DX), Y6, Y0
+	VFMADD231PS 32(DX), Y7, Y1
+	VFMADD231PS (DX)(CX*1), Y6, Y2
+	VFMADD231PS 32(DX)(CX*1), Y7, Y3
+	VFMADD231PS (DX)(CX*2), Y6, Y4
+	VFMADD231PS 32(DX)(CX*2), Y7, Y5
+	ADDQ        $0x10, SI
+	DECQ        DI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), DX
+	SHLQ   $0x02, DX
+	VXORPS Y6, Y6, Y6
+	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  BX, BX
+	JZ     clip
+	VADDPS (BX), Y0, Y0
+	VADDPS 32(BX), Y1, Y1
+	ADDQ   DX, BX
+	VADDPS (BX), Y2, Y2
+	VADDPS 32(BX), Y3, Y3
+	ADDQ   DX, BX
+	VADDPS (BX), Y4, Y4
+	VADDPS 32(BX), Y5, Y5
+	ADDQ   DX, BX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y6, Y0
+	VMAXPS Y1, Y6, Y1
+	VMAXPS Y2, Y6, Y2
+	VMAXPS Y3, Y6, Y3
+	VMAXPS Y4, Y6, Y4
+	VMAXPS Y5, Y6, Y5
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y0, Y0
+	VCMPPS $0x11, 32(BX), Y6, Y7
+	VANDPS Y7, Y1, Y1
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y2, Y2
+	VCMPPS $0x11, 32(BX), Y6, Y7
+	VANDPS Y7, Y3, Y3
+	ADDQ   DX, BX
+	VCMPPS $0x11, (BX), Y6, Y7
+	VANDPS Y7, Y4, Y4
+	VCMPPS $0x11, 32(BX), Y6, Y6
+	VANDPS Y6, Y5, Y5
+	ADDQ   DX, BX
+
+store:
+	MOVQ    (AX), BX
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    DX, BX
+	VMOVUPS Y2, (BX)
+	VMOVUPS Y3, 32(BX)
+	ADDQ    DX, BX
+	VMOVUPS Y4, (BX)
+	VMOVUPS Y5, 32(BX)
+	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, (AX)
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile4AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile4AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), BX
+	TESTQ   BX, BX
+	JZ      zero
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+begin:
+	MOVQ  200(AX), DI
+	MOVQ  208(AX), R8
+	TESTQ R8, R8
+	JZ    finish
+
+tap:
+	MOVQ        (DI), BX
+	SHLQ        $0x02, BX
+	ADDQ        24(AX), BX
+	MOVQ        8(DI), SI
+	SHLQ        $0x02, SI
+	ADDQ        48(AX), SI
+	VMOVUPS     (SI), Y8
+	VMOVUPS     32(SI), Y9
+	VFMADD231PS (BX), Y8, Y0
+	VFMADD231PS 32(BX), Y9, Y1
+	VFMADD231PS (BX)(CX*1), Y8, Y2
+	VFMADD231PS 32(BX)(CX*1), Y9, Y3
+	VFMADD231PS (BX)(CX*2), Y8, Y4
+	VFMADD231PS 32(BX)(CX*2), Y9, Y5
+	VFMADD231PS (BX)(DX*1), Y8, Y6
+	VFMADD231PS 32(BX)(DX*1), Y9, Y7
+	ADDQ        $0x10, DI
+	DECQ        R8
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), BX
+	SHLQ   $0x02, BX
+	VXORPS Y8, Y8, Y8
+	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  SI, SI
+	JZ     clip
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	ADDQ   BX, SI
+	VADDPS (SI), Y2, Y2
+	VADDPS 32(SI), Y3, Y3
+	ADDQ   BX, SI
+	VADDPS (SI), Y4, Y4
+	VADDPS 32(SI), Y5, Y5
+	ADDQ   BX, SI
+	VADDPS (SI), Y6, Y6
+	VADDPS 32(SI), Y7, Y7
+	ADDQ   BX, SI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y8, Y0
+	VMAXPS Y1, Y8, Y1
+	VMAXPS Y2, Y8, Y2
+	VMAXPS Y3, Y8, Y3
+	VMAXPS Y4, Y8, Y4
+	VMAXPS Y5, Y8, Y5
+	VMAXPS Y6, Y8, Y6
+	VMAXPS Y7, Y8, Y7
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y0, Y0
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y2, Y2
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y3, Y3
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y4, Y4
+	VCMPPS $0x11, 32(SI), Y8, Y9
+	VANDPS Y9, Y5, Y5
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y8, Y9
+	VANDPS Y9, Y6, Y6
+	VCMPPS $0x11, 32(SI), Y8, Y8
+	VANDPS Y8, Y7, Y7
+	ADDQ   BX, SI
+
+store:
+	MOVQ    (AX), SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, (AX)
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile5AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile5AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), BX
+	TESTQ   BX, BX
+	JZ      zero
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	VMOVUPS (BX), Y8
+	VMOVUPS 32(BX), Y9
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+
+begin:
+	MOVQ  200(AX), DI
+	MOVQ  208(AX), R8
+	TESTQ R8, R8
+	JZ    finish
+
+tap:
+	MOVQ        (DI), BX
+	SHLQ        $0x02, BX
+	ADDQ        24(AX), BX
+	MOVQ        8(DI), SI
+	SHLQ        $0x02, SI
+	ADDQ        48(AX), SI
+	VMOVUPS     (SI), Y10
+	VMOVUPS     32(SI), Y11
+	VFMADD231PS (BX), Y10, Y0
+	VFMADD231PS 32(BX), Y11, Y1
+	VFMADD231PS (BX)(CX*1), Y10, Y2
+	VFMADD231PS 32(BX)(CX*1), Y11, Y3
+	VFMADD231PS (BX)(CX*2), Y10, Y4
+	VFMADD231PS 32(BX)(CX*2), Y11, Y5
+	VFMADD231PS (BX)(DX*1), Y10, Y6
+	VFMADD231PS 32(BX)(DX*1), Y11, Y7
+	VFMADD231PS (BX)(CX*4), Y10, Y8
+	VFMADD231PS 32(BX)(CX*4), Y11, Y9
+	ADDQ        $0x10, DI
+	DECQ        R8
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), BX
+	SHLQ   $0x02, BX
+	VXORPS Y10, Y10, Y10
+	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  SI, SI
+	JZ     clip
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	ADDQ   BX, SI
+	VADDPS (SI), Y2, Y2
+	VADDPS 32(SI), Y3, Y3
+	ADDQ   BX, SI
+	VADDPS (SI), Y4, Y4
+	VADDPS 32(SI), Y5, Y5
+	ADDQ   BX, SI
+	VADDPS (SI), Y6, Y6
+	VADDPS 32(SI), Y7, Y7
+	ADDQ   BX, SI
+	VADDPS (SI), Y8, Y8
+	VADDPS 32(SI), Y9, Y9
+	ADDQ   BX, SI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y10, Y0
+	VMAXPS Y1, Y10, Y1
+	VMAXPS Y2, Y10, Y2
+	VMAXPS Y3, Y10, Y3
+	VMAXPS Y4, Y10, Y4
+	VMAXPS Y5, Y10, Y5
+	VMAXPS Y6, Y10, Y6
+	VMAXPS Y7, Y10, Y7
+	VMAXPS Y8, Y10, Y8
+	VMAXPS Y9, Y10, Y9
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y0, Y0
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y1, Y1
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y2, Y2
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y3, Y3
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y4, Y4
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y5, Y5
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y6, Y6
+	VCMPPS $0x11, 32(SI), Y10, Y11
+	VANDPS Y11, Y7, Y7
+	ADDQ   BX, SI
+	VCMPPS $0x11, (SI), Y10, Y11
+	VANDPS Y11, Y8, Y8
+	VCMPPS $0x11, 32(SI), Y10, Y10
+	VANDPS Y10, Y9, Y9
+	ADDQ   BX, SI
+
+store:
+	MOVQ    (AX), SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	ADDQ    BX, SI
+	VMOVUPS Y8, (SI)
+	VMOVUPS Y9, 32(SI)
+	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, (AX)
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile6AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthTile6AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+	VMOVUPS (SI), Y8
+	VMOVUPS 32(SI), Y9
+	VMOVUPS (SI), Y10
+	VMOVUPS 32(SI), Y11
+	JMP     begin
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+begin:
+	MOVQ  200(AX), R8
+	MOVQ  208(AX), R9
+	TESTQ R9, R9
+	JZ    finish
+
+tap:
+	MOVQ        (R8), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	MOVQ        8(R8), DI
+	SHLQ        $0x02, DI
+	ADDQ        48(AX), DI
+	VMOVUPS     (DI), Y12
+	VMOVUPS     32(DI), Y13
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS 32(SI), Y13, Y1
+	VFMADD231PS (SI)(CX*1), Y12, Y2
+	VFMADD231PS 32(SI)(CX*1), Y13, Y3
+	VFMADD231PS (SI)(CX*2), Y12, Y4
+	VFMADD231PS 32(SI)(CX*2), Y13, Y5
+	VFMADD231PS (SI)(DX*1), Y12, Y6
+	VFMADD231PS 32(SI)(DX*1), Y13, Y7
+	VFMADD231PS (SI)(CX*4), Y12, Y8
+	VFMADD231PS 32(SI)(CX*4), Y13, Y9
+	VFMADD231PS (SI)(BX*1), Y12, Y10
+	VFMADD231PS 32(SI)(BX*1), Y13, Y11
+	ADDQ        $0x10, R8
+	DECQ        R9
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VXORPS Y12, Y12, Y12
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Y0, Y0
+	VADDPS 32(DI), Y1, Y1
+	ADDQ   SI, DI
+	VADDPS (DI), Y2, Y2
+	VADDPS 32(DI), Y3, Y3
+	ADDQ   SI, DI
+	VADDPS (DI), Y4, Y4
+	VADDPS 32(DI), Y5, Y5
+	ADDQ   SI, DI
+	VADDPS (DI), Y6, Y6
+	VADDPS 32(DI), Y7, Y7
+	ADDQ   SI, DI
+	VADDPS (DI), Y8, Y8
+	VADDPS 32(DI), Y9, Y9
+	ADDQ   SI, DI
+	VADDPS (DI), Y10, Y10
+	VADDPS 32(DI), Y11, Y11
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Y0, Y12, Y0
+	VMAXPS Y1, Y12, Y1
+	VMAXPS Y2, Y12, Y2
+	VMAXPS Y3, Y12, Y3
+	VMAXPS Y4, Y12, Y4
+	VMAXPS Y5, Y12, Y5
+	VMAXPS Y6, Y12, Y6
+	VMAXPS Y7, Y12, Y7
+	VMAXPS Y8, Y12, Y8
+	VMAXPS Y9, Y12, Y9
+	VMAXPS Y10, Y12, Y10
+	VMAXPS Y11, Y12, Y11
+	JMP    store
+
+mask:
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y0, Y0
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y1, Y1
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y2, Y2
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y3, Y3
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y4, Y4
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y5, Y5
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y6, Y6
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y7, Y7
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y8, Y8
+	VCMPPS $0x11, 32(DI), Y12, Y13
+	VANDPS Y13, Y9, Y9
+	ADDQ   SI, DI
+	VCMPPS $0x11, (DI), Y12, Y13
+	VANDPS Y13, Y10, Y10
+	VCMPPS $0x11, 32(DI), Y12, Y12
+	VANDPS Y12, Y11, Y11
+	ADDQ   SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	ADDQ    SI, DI
+	VMOVUPS Y2, (DI)
+	VMOVUPS Y3, 32(DI)
+	ADDQ    SI, DI
+	VMOVUPS Y4, (DI)
+	VMOVUPS Y5, 32(DI)
+	ADDQ    SI, DI
+	VMOVUPS Y6, (DI)
+	VMOVUPS Y7, 32(DI)
+	ADDQ    SI, DI
+	VMOVUPS Y8, (DI)
+	VMOVUPS Y9, 32(DI)
+	ADDQ    SI, DI
+	VMOVUPS Y10, (DI)
+	VMOVUPS Y11, 32(DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthGradTile1AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile1AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), CX
+	SHLQ    $0x02, CX
+	ADDQ    (AX), CX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	MOVQ    72(AX), CX
+	MOVQ    (CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 104(AX), SI
+	MOVQ 112(AX), DI
+	SHLQ $0x02, DI
+
+pixel:
+	VMOVUPS     (BX), Y2
+	VMOVUPS     32(BX), Y3
+	VFMADD231PS (DX)(CX*1), Y2, Y0
+	VFMADD231PS 32(DX)(CX*1), Y3, Y1
+	ADDQ        DI, DX
+	ADDQ        $0x40, BX
+	DECQ        SI
+	JNZ         pixel
+	MOVQ        120(AX), DI
+	SHLQ        $0x02, DI
+	ADDQ        DI, 24(AX)
+	MOVQ        128(AX), DI
+	SHLQ        $0x02, DI
+	ADDQ        DI, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), CX
+	SHLQ        $0x02, CX
+	ADDQ        (AX), CX
+	VMOVUPS     Y0, (CX)
+	VMOVUPS     Y1, 32(CX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile2AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile2AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), BX
+	MOVQ 48(AX), SI
+	MOVQ 104(AX), DI
+	MOVQ 112(AX), R8
+	SHLQ $0x02, R8
+
+pixel:
+	VMOVUPS     (SI), Y4
+	VMOVUPS     32(SI), Y5
+	VFMADD231PS (BX)(DX*1), Y4, Y0
+	VFMADD231PS 32(BX)(DX*1), Y5, Y1
+	VFMADD231PS (BX)(CX*1), Y4, Y2
+	VFMADD231PS 32(BX)(CX*1), Y5, Y3
+	ADDQ        R8, BX
+	ADDQ        $0x40, SI
+	DECQ        DI
+	JNZ         pixel
+	MOVQ        120(AX), R8
+	SHLQ        $0x02, R8
+	ADDQ        R8, 24(AX)
+	MOVQ        128(AX), R8
+	SHLQ        $0x02, R8
+	ADDQ        R8, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y2, (DX)
+	VMOVUPS     Y3, 32(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile3AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile3AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y4
+	VMOVUPS 32(DX), Y5
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 104(AX), R8
+	MOVQ 112(AX), R9
+	SHLQ $0x02, R9
+
+pixel:
+	VMOVUPS     (DI), Y6
+	VMOVUPS     32(DI), Y7
+	VFMADD231PS (SI)(DX*1), Y6, Y0
+	VFMADD231PS 32(SI)(DX*1), Y7, Y1
+	VFMADD231PS (SI)(BX*1), Y6, Y2
+	VFMADD231PS 32(SI)(BX*1), Y7, Y3
+	VFMADD231PS (SI)(CX*1), Y6, Y4
+	VFMADD231PS 32(SI)(CX*1), Y7, Y5
+	ADDQ        R9, SI
+	ADDQ        $0x40, DI
+	DECQ        R8
+	JNZ         pixel
+	MOVQ        120(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, 24(AX)
+	MOVQ        128(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y2, (DX)
+	VMOVUPS     Y3, 32(DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y4, (DX)
+	VMOVUPS     Y5, 32(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile4AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile4AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y4
+	VMOVUPS 32(DX), Y5
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y6
+	VMOVUPS 32(DX), Y7
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), DI
+	MOVQ 48(AX), R8
+	MOVQ 104(AX), R9
+	MOVQ 112(AX), R10
+	SHLQ $0x02, R10
+
+pixel:
+	VMOVUPS     (R8), Y8
+	VMOVUPS     32(R8), Y9
+	VFMADD231PS (DI)(DX*1), Y8, Y0
+	VFMADD231PS 32(DI)(DX*1), Y9, Y1
+	VFMADD231PS (DI)(BX*1), Y8, Y2
+	VFMADD231PS 32(DI)(BX*1), Y9, Y3
+	VFMADD231PS (DI)(SI*1), Y8, Y4
+	VFMADD231PS 32(DI)(SI*1), Y9, Y5
+	VFMADD231PS (DI)(CX*1), Y8, Y6
+	VFMADD231PS 32(DI)(CX*1), Y9, Y7
+	ADDQ        R10, DI
+	ADDQ        $0x40, R8
+	DECQ        R9
+	JNZ         pixel
+	MOVQ        120(AX), R10
+	SHLQ        $0x02, R10
+	ADDQ        R10, 24(AX)
+	MOVQ        128(AX), R10
+	SHLQ        $0x02, R10
+	ADDQ        R10, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y2, (DX)
+	VMOVUPS     Y3, 32(DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y4, (DX)
+	VMOVUPS     Y5, 32(DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y6, (DX)
+	VMOVUPS     Y7, 32(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile5AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile5AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y4
+	VMOVUPS 32(DX), Y5
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y6
+	VMOVUPS 32(DX), Y7
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y8
+	VMOVUPS 32(DX), Y9
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 104(AX), R10
+	MOVQ 112(AX), R11
+	SHLQ $0x02, R11
+
+pixel:
+	VMOVUPS     (R9), Y10
+	VMOVUPS     32(R9), Y11
+	VFMADD231PS (R8)(DX*1), Y10, Y0
+	VFMADD231PS 32(R8)(DX*1), Y11, Y1
+	VFMADD231PS (R8)(BX*1), Y10, Y2
+	VFMADD231PS 32(R8)(BX*1), Y11, Y3
+	VFMADD231PS (R8)(SI*1), Y10, Y4
+	VFMADD231PS 32(R8)(SI*1), Y11, Y5
+	VFMADD231PS (R8)(DI*1), Y10, Y6
+	VFMADD231PS 32(R8)(DI*1), Y11, Y7
+	VFMADD231PS (R8)(CX*1), Y10, Y8
+	VFMADD231PS 32(R8)(CX*1), Y11, Y9
+	ADDQ        R11, R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         pixel
+	MOVQ        120(AX), R11
+	SHLQ        $0x02, R11
+	ADDQ        R11, 24(AX)
+	MOVQ        128(AX), R11
+	SHLQ        $0x02, R11
+	ADDQ        R11, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y2, (DX)
+	VMOVUPS     Y3, 32(DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y4, (DX)
+	VMOVUPS     Y5, 32(DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y6, (DX)
+	VMOVUPS     Y7, 32(DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y8, (DX)
+	VMOVUPS     Y9, 32(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile6AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·depthGradTile6AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y4
+	VMOVUPS 32(DX), Y5
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y6
+	VMOVUPS 32(DX), Y7
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y8
+	VMOVUPS 32(DX), Y9
+	MOVQ    88(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Y10
+	VMOVUPS 32(DX), Y11
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), R8
+	SHLQ    $0x02, R8
+	MOVQ    80(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R9
+	MOVQ 48(AX), R10
+	MOVQ 104(AX), R11
+	MOVQ 112(AX), R12
+	SHLQ $0x02, R12
+
+pixel:
+	VMOVUPS     (R10), Y12
+	VMOVUPS     32(R10), Y13
+	VFMADD231PS (R9)(DX*1), Y12, Y0
+	VFMADD231PS 32(R9)(DX*1), Y13, Y1
+	VFMADD231PS (R9)(BX*1), Y12, Y2
+	VFMADD231PS 32(R9)(BX*1), Y13, Y3
+	VFMADD231PS (R9)(SI*1), Y12, Y4
+	VFMADD231PS 32(R9)(SI*1), Y13, Y5
+	VFMADD231PS (R9)(DI*1), Y12, Y6
+	VFMADD231PS 32(R9)(DI*1), Y13, Y7
+	VFMADD231PS (R9)(R8*1), Y12, Y8
+	VFMADD231PS 32(R9)(R8*1), Y13, Y9
+	VFMADD231PS (R9)(CX*1), Y12, Y10
+	VFMADD231PS 32(R9)(CX*1), Y13, Y11
+	ADDQ        R12, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         pixel
+	MOVQ        120(AX), R12
+	SHLQ        $0x02, R12
+	ADDQ        R12, 24(AX)
+	MOVQ        128(AX), R12
+	SHLQ        $0x02, R12
+	ADDQ        R12, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y2, (DX)
+	VMOVUPS     Y3, 32(DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y4, (DX)
+	VMOVUPS     Y5, 32(DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y6, (DX)
+	VMOVUPS     Y7, 32(DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y8, (DX)
+	VMOVUPS     Y9, 32(DX)
+	MOVQ        88(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Y10, (DX)
+	VMOVUPS     Y11, 32(DX)
+	VZEROUPPER
+	RET
+
 // func sumLanesAVX2(sums *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
@@ -18772,6 +20119,7439 @@ next:
 	VMOVUPS Z25, 1600(CX)
 	VMOVUPS Z26, 1664(CX)
 	VMOVUPS Z27, 1728(CX)
+	VZEROUPPER
+	RET
+
+// func depthTile1AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile1AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), CX
+
+tile:
+	MOVQ    72(AX), CX
+	TESTQ   CX, CX
+	JZ      zero
+	VMOVUPS (CX), Z0
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+
+begin:
+	MOVQ  200(AX), BX
+	MOVQ  208(AX), SI
+	TESTQ SI, SI
+	JZ    finish
+
+tap:
+	MOVQ        (BX), CX
+	SHLQ        $0x02, CX
+	ADDQ        24(AX), CX
+	MOVQ        8(BX), DX
+	SHLQ        $0x02, DX
+	ADDQ        48(AX), DX
+	VMOVUPS     (DX), Z1
+	VFMADD231PS (CX), Z1, Z0
+	ADDQ        $0x10, BX
+	DECQ        SI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), CX
+	SHLQ   $0x02, CX
+	VPXORD Z2, Z2, Z2
+	MOVQ   96(AX), DX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DX, DX
+	JZ     clip
+	VADDPS (DX), Z0, Z0
+	ADDQ   CX, DX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z2, Z0
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DX), Z2, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      CX, DX
+
+store:
+	MOVQ    (AX), DX
+	VMOVUPS Z0, (DX)
+	ADDQ    CX, DX
+	MOVQ    184(AX), CX
+	MOVQ    (AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, (AX)
+	MOVQ    176(AX), CX
+	MOVQ    24(AX), DX
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 24(AX)
+	MOVQ    184(AX), CX
+	MOVQ    96(AX), DX
+	TESTQ   DX, DX
+	JZ      moved
+	LEAQ    (DX)(CX*4), DX
+	MOVQ    DX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile2AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile2AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), DX
+
+tile:
+	MOVQ    72(AX), DX
+	TESTQ   DX, DX
+	JZ      zero
+	VMOVUPS (DX), Z0
+	VMOVUPS (DX), Z1
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+begin:
+	MOVQ  200(AX), SI
+	MOVQ  208(AX), DI
+	TESTQ DI, DI
+	JZ    finish
+
+tap:
+	MOVQ        (SI), DX
+	SHLQ        $0x02, DX
+	ADDQ        24(AX), DX
+	MOVQ        8(SI), BX
+	SHLQ        $0x02, BX
+	ADDQ        48(AX), BX
+	VMOVUPS     (BX), Z2
+	VFMADD231PS (DX), Z2, Z0
+	VFMADD231PS (DX)(CX*1), Z2, Z1
+	ADDQ        $0x10, SI
+	DECQ        DI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), DX
+	SHLQ   $0x02, DX
+	VPXORD Z3, Z3, Z3
+	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  BX, BX
+	JZ     clip
+	VADDPS (BX), Z0, Z0
+	ADDQ   DX, BX
+	VADDPS (BX), Z1, Z1
+	ADDQ   DX, BX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z3, Z0
+	VMAXPS Z1, Z3, Z1
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Z3, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z3, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      DX, BX
+
+store:
+	MOVQ    (AX), BX
+	VMOVUPS Z0, (BX)
+	ADDQ    DX, BX
+	VMOVUPS Z1, (BX)
+	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, (AX)
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile3AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile3AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), DX
+
+tile:
+	MOVQ    72(AX), DX
+	TESTQ   DX, DX
+	JZ      zero
+	VMOVUPS (DX), Z0
+	VMOVUPS (DX), Z1
+	VMOVUPS (DX), Z2
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+begin:
+	MOVQ  200(AX), SI
+	MOVQ  208(AX), DI
+	TESTQ DI, DI
+	JZ    finish
+
+tap:
+	MOVQ        (SI), DX
+	SHLQ        $0x02, DX
+	ADDQ        24(AX), DX
+	MOVQ        8(SI), BX
+	SHLQ        $0x02, BX
+	ADDQ        48(AX), BX
+	VMOVUPS     (BX), Z3
+	VFMADD231PS (DX), Z3, Z0
+	VFMADD231PS (DX)(CX*1), Z3, Z1
+	VFMADD231PS (DX)(CX*2), Z3, Z2
+	ADDQ        $0x10, SI
+	DECQ        DI
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), DX
+	SHLQ   $0x02, DX
+	VPXORD Z4, Z4, Z4
+	MOVQ   96(AX), BX
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  BX, BX
+	JZ     clip
+	VADDPS (BX), Z0, Z0
+	ADDQ   DX, BX
+	VADDPS (BX), Z1, Z1
+	ADDQ   DX, BX
+	VADDPS (BX), Z2, Z2
+	ADDQ   DX, BX
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z4, Z0
+	VMAXPS Z1, Z4, Z1
+	VMAXPS Z2, Z4, Z2
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      DX, BX
+	VCMPPS    $0x11, (BX), Z4, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      DX, BX
+
+store:
+	MOVQ    (AX), BX
+	VMOVUPS Z0, (BX)
+	ADDQ    DX, BX
+	VMOVUPS Z1, (BX)
+	ADDQ    DX, BX
+	VMOVUPS Z2, (BX)
+	ADDQ    DX, BX
+	MOVQ    184(AX), DX
+	MOVQ    (AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, (AX)
+	MOVQ    176(AX), DX
+	MOVQ    24(AX), BX
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 24(AX)
+	MOVQ    184(AX), DX
+	MOVQ    96(AX), BX
+	TESTQ   BX, BX
+	JZ      moved
+	LEAQ    (BX)(DX*4), BX
+	MOVQ    BX, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile4AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile4AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), BX
+	TESTQ   BX, BX
+	JZ      zero
+	VMOVUPS (BX), Z0
+	VMOVUPS (BX), Z1
+	VMOVUPS (BX), Z2
+	VMOVUPS (BX), Z3
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+begin:
+	MOVQ  200(AX), DI
+	MOVQ  208(AX), R8
+	TESTQ R8, R8
+	JZ    finish
+
+tap:
+	MOVQ        (DI), BX
+	SHLQ        $0x02, BX
+	ADDQ        24(AX), BX
+	MOVQ        8(DI), SI
+	SHLQ        $0x02, SI
+	ADDQ        48(AX), SI
+	VMOVUPS     (SI), Z4
+	VFMADD231PS (BX), Z4, Z0
+	VFMADD231PS (BX)(CX*1), Z4, Z1
+	VFMADD231PS (BX)(CX*2), Z4, Z2
+	VFMADD231PS (BX)(DX*1), Z4, Z3
+	ADDQ        $0x10, DI
+	DECQ        R8
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), BX
+	SHLQ   $0x02, BX
+	VPXORD Z5, Z5, Z5
+	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  SI, SI
+	JZ     clip
+	VADDPS (SI), Z0, Z0
+	ADDQ   BX, SI
+	VADDPS (SI), Z1, Z1
+	ADDQ   BX, SI
+	VADDPS (SI), Z2, Z2
+	ADDQ   BX, SI
+	VADDPS (SI), Z3, Z3
+	ADDQ   BX, SI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z5, Z0
+	VMAXPS Z1, Z5, Z1
+	VMAXPS Z2, Z5, Z2
+	VMAXPS Z3, Z5, Z3
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z5, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      BX, SI
+
+store:
+	MOVQ    (AX), SI
+	VMOVUPS Z0, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, (SI)
+	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, (AX)
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile5AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile5AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), BX
+	TESTQ   BX, BX
+	JZ      zero
+	VMOVUPS (BX), Z0
+	VMOVUPS (BX), Z1
+	VMOVUPS (BX), Z2
+	VMOVUPS (BX), Z3
+	VMOVUPS (BX), Z4
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+
+begin:
+	MOVQ  200(AX), DI
+	MOVQ  208(AX), R8
+	TESTQ R8, R8
+	JZ    finish
+
+tap:
+	MOVQ        (DI), BX
+	SHLQ        $0x02, BX
+	ADDQ        24(AX), BX
+	MOVQ        8(DI), SI
+	SHLQ        $0x02, SI
+	ADDQ        48(AX), SI
+	VMOVUPS     (SI), Z5
+	VFMADD231PS (BX), Z5, Z0
+	VFMADD231PS (BX)(CX*1), Z5, Z1
+	VFMADD231PS (BX)(CX*2), Z5, Z2
+	VFMADD231PS (BX)(DX*1), Z5, Z3
+	VFMADD231PS (BX)(CX*4), Z5, Z4
+	ADDQ        $0x10, DI
+	DECQ        R8
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), BX
+	SHLQ   $0x02, BX
+	VPXORD Z6, Z6, Z6
+	MOVQ   96(AX), SI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  SI, SI
+	JZ     clip
+	VADDPS (SI), Z0, Z0
+	ADDQ   BX, SI
+	VADDPS (SI), Z1, Z1
+	ADDQ   BX, SI
+	VADDPS (SI), Z2, Z2
+	ADDQ   BX, SI
+	VADDPS (SI), Z3, Z3
+	ADDQ   BX, SI
+	VADDPS (SI), Z4, Z4
+	ADDQ   BX, SI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z6, Z0
+	VMAXPS Z1, Z6, Z1
+	VMAXPS Z2, Z6, Z2
+	VMAXPS Z3, Z6, Z3
+	VMAXPS Z4, Z6, Z4
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      BX, SI
+	VCMPPS    $0x11, (SI), Z6, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      BX, SI
+
+store:
+	MOVQ    (AX), SI
+	VMOVUPS Z0, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, (SI)
+	ADDQ    BX, SI
+	MOVQ    184(AX), BX
+	MOVQ    (AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, (AX)
+	MOVQ    176(AX), BX
+	MOVQ    24(AX), SI
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 24(AX)
+	MOVQ    184(AX), BX
+	MOVQ    96(AX), SI
+	TESTQ   SI, SI
+	JZ      moved
+	LEAQ    (SI)(BX*4), SI
+	MOVQ    SI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile6AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile6AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+begin:
+	MOVQ  200(AX), R8
+	MOVQ  208(AX), R9
+	TESTQ R9, R9
+	JZ    finish
+
+tap:
+	MOVQ        (R8), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	MOVQ        8(R8), DI
+	SHLQ        $0x02, DI
+	ADDQ        48(AX), DI
+	VMOVUPS     (DI), Z6
+	VFMADD231PS (SI), Z6, Z0
+	VFMADD231PS (SI)(CX*1), Z6, Z1
+	VFMADD231PS (SI)(CX*2), Z6, Z2
+	VFMADD231PS (SI)(DX*1), Z6, Z3
+	VFMADD231PS (SI)(CX*4), Z6, Z4
+	VFMADD231PS (SI)(BX*1), Z6, Z5
+	ADDQ        $0x10, R8
+	DECQ        R9
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z7, Z7, Z7
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z7, Z0
+	VMAXPS Z1, Z7, Z1
+	VMAXPS Z2, Z7, Z2
+	VMAXPS Z3, Z7, Z3
+	VMAXPS Z4, Z7, Z4
+	VMAXPS Z5, Z7, Z5
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z7, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile7AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile7AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+
+begin:
+	MOVQ  200(AX), R8
+	MOVQ  208(AX), R9
+	TESTQ R9, R9
+	JZ    finish
+
+tap:
+	MOVQ        (R8), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	MOVQ        8(R8), DI
+	SHLQ        $0x02, DI
+	ADDQ        48(AX), DI
+	VMOVUPS     (DI), Z7
+	VFMADD231PS (SI), Z7, Z0
+	VFMADD231PS (SI)(CX*1), Z7, Z1
+	VFMADD231PS (SI)(CX*2), Z7, Z2
+	VFMADD231PS (SI)(DX*1), Z7, Z3
+	VFMADD231PS (SI)(CX*4), Z7, Z4
+	VFMADD231PS (SI)(BX*1), Z7, Z5
+	VFMADD231PS (SI)(DX*2), Z7, Z6
+	ADDQ        $0x10, R8
+	DECQ        R9
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z8, Z8, Z8
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z8, Z0
+	VMAXPS Z1, Z8, Z1
+	VMAXPS Z2, Z8, Z2
+	VMAXPS Z3, Z8, Z3
+	VMAXPS Z4, Z8, Z4
+	VMAXPS Z5, Z8, Z5
+	VMAXPS Z6, Z8, Z6
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z8, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile8AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile8AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z8
+	VFMADD231PS (SI), Z8, Z0
+	VFMADD231PS (SI)(CX*1), Z8, Z1
+	VFMADD231PS (SI)(CX*2), Z8, Z2
+	VFMADD231PS (SI)(DX*1), Z8, Z3
+	VFMADD231PS (SI)(CX*4), Z8, Z4
+	VFMADD231PS (SI)(BX*1), Z8, Z5
+	VFMADD231PS (SI)(DX*2), Z8, Z6
+	VFMADD231PS (DI), Z8, Z7
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z9, Z9, Z9
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z9, Z0
+	VMAXPS Z1, Z9, Z1
+	VMAXPS Z2, Z9, Z2
+	VMAXPS Z3, Z9, Z3
+	VMAXPS Z4, Z9, Z4
+	VMAXPS Z5, Z9, Z5
+	VMAXPS Z6, Z9, Z6
+	VMAXPS Z7, Z9, Z7
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z9, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile9AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile9AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z9
+	VFMADD231PS (SI), Z9, Z0
+	VFMADD231PS (SI)(CX*1), Z9, Z1
+	VFMADD231PS (SI)(CX*2), Z9, Z2
+	VFMADD231PS (SI)(DX*1), Z9, Z3
+	VFMADD231PS (SI)(CX*4), Z9, Z4
+	VFMADD231PS (SI)(BX*1), Z9, Z5
+	VFMADD231PS (SI)(DX*2), Z9, Z6
+	VFMADD231PS (DI), Z9, Z7
+	VFMADD231PS (DI)(CX*1), Z9, Z8
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z10, Z10, Z10
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z10, Z0
+	VMAXPS Z1, Z10, Z1
+	VMAXPS Z2, Z10, Z2
+	VMAXPS Z3, Z10, Z3
+	VMAXPS Z4, Z10, Z4
+	VMAXPS Z5, Z10, Z5
+	VMAXPS Z6, Z10, Z6
+	VMAXPS Z7, Z10, Z7
+	VMAXPS Z8, Z10, Z8
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z10, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile10AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile10AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z10
+	VFMADD231PS (SI), Z10, Z0
+	VFMADD231PS (SI)(CX*1), Z10, Z1
+	VFMADD231PS (SI)(CX*2), Z10, Z2
+	VFMADD231PS (SI)(DX*1), Z10, Z3
+	VFMADD231PS (SI)(CX*4), Z10, Z4
+	VFMADD231PS (SI)(BX*1), Z10, Z5
+	VFMADD231PS (SI)(DX*2), Z10, Z6
+	VFMADD231PS (DI), Z10, Z7
+	VFMADD231PS (DI)(CX*1), Z10, Z8
+	VFMADD231PS (DI)(CX*2), Z10, Z9
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z11, Z11, Z11
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z11, Z0
+	VMAXPS Z1, Z11, Z1
+	VMAXPS Z2, Z11, Z2
+	VMAXPS Z3, Z11, Z3
+	VMAXPS Z4, Z11, Z4
+	VMAXPS Z5, Z11, Z5
+	VMAXPS Z6, Z11, Z6
+	VMAXPS Z7, Z11, Z7
+	VMAXPS Z8, Z11, Z8
+	VMAXPS Z9, Z11, Z9
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z11, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile11AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile11AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z11
+	VFMADD231PS (SI), Z11, Z0
+	VFMADD231PS (SI)(CX*1), Z11, Z1
+	VFMADD231PS (SI)(CX*2), Z11, Z2
+	VFMADD231PS (SI)(DX*1), Z11, Z3
+	VFMADD231PS (SI)(CX*4), Z11, Z4
+	VFMADD231PS (SI)(BX*1), Z11, Z5
+	VFMADD231PS (SI)(DX*2), Z11, Z6
+	VFMADD231PS (DI), Z11, Z7
+	VFMADD231PS (DI)(CX*1), Z11, Z8
+	VFMADD231PS (DI)(CX*2), Z11, Z9
+	VFMADD231PS (DI)(DX*1), Z11, Z10
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z12, Z12, Z12
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z12, Z0
+	VMAXPS Z1, Z12, Z1
+	VMAXPS Z2, Z12, Z2
+	VMAXPS Z3, Z12, Z3
+	VMAXPS Z4, Z12, Z4
+	VMAXPS Z5, Z12, Z5
+	VMAXPS Z6, Z12, Z6
+	VMAXPS Z7, Z12, Z7
+	VMAXPS Z8, Z12, Z8
+	VMAXPS Z9, Z12, Z9
+	VMAXPS Z10, Z12, Z10
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z12, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile12AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile12AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z12
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(CX*1), Z12, Z1
+	VFMADD231PS (SI)(CX*2), Z12, Z2
+	VFMADD231PS (SI)(DX*1), Z12, Z3
+	VFMADD231PS (SI)(CX*4), Z12, Z4
+	VFMADD231PS (SI)(BX*1), Z12, Z5
+	VFMADD231PS (SI)(DX*2), Z12, Z6
+	VFMADD231PS (DI), Z12, Z7
+	VFMADD231PS (DI)(CX*1), Z12, Z8
+	VFMADD231PS (DI)(CX*2), Z12, Z9
+	VFMADD231PS (DI)(DX*1), Z12, Z10
+	VFMADD231PS (DI)(CX*4), Z12, Z11
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z13, Z13, Z13
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+	VMAXPS Z2, Z13, Z2
+	VMAXPS Z3, Z13, Z3
+	VMAXPS Z4, Z13, Z4
+	VMAXPS Z5, Z13, Z5
+	VMAXPS Z6, Z13, Z6
+	VMAXPS Z7, Z13, Z7
+	VMAXPS Z8, Z13, Z8
+	VMAXPS Z9, Z13, Z9
+	VMAXPS Z10, Z13, Z10
+	VMAXPS Z11, Z13, Z11
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z13, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile13AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile13AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z13
+	VFMADD231PS (SI), Z13, Z0
+	VFMADD231PS (SI)(CX*1), Z13, Z1
+	VFMADD231PS (SI)(CX*2), Z13, Z2
+	VFMADD231PS (SI)(DX*1), Z13, Z3
+	VFMADD231PS (SI)(CX*4), Z13, Z4
+	VFMADD231PS (SI)(BX*1), Z13, Z5
+	VFMADD231PS (SI)(DX*2), Z13, Z6
+	VFMADD231PS (DI), Z13, Z7
+	VFMADD231PS (DI)(CX*1), Z13, Z8
+	VFMADD231PS (DI)(CX*2), Z13, Z9
+	VFMADD231PS (DI)(DX*1), Z13, Z10
+	VFMADD231PS (DI)(CX*4), Z13, Z11
+	VFMADD231PS (DI)(BX*1), Z13, Z12
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z14, Z14, Z14
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z14, Z0
+	VMAXPS Z1, Z14, Z1
+	VMAXPS Z2, Z14, Z2
+	VMAXPS Z3, Z14, Z3
+	VMAXPS Z4, Z14, Z4
+	VMAXPS Z5, Z14, Z5
+	VMAXPS Z6, Z14, Z6
+	VMAXPS Z7, Z14, Z7
+	VMAXPS Z8, Z14, Z8
+	VMAXPS Z9, Z14, Z9
+	VMAXPS Z10, Z14, Z10
+	VMAXPS Z11, Z14, Z11
+	VMAXPS Z12, Z14, Z12
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z14, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile14AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile14AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+begin:
+	MOVQ  200(AX), R9
+	MOVQ  208(AX), R10
+	TESTQ R10, R10
+	JZ    finish
+
+tap:
+	MOVQ        (R9), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	MOVQ        8(R9), R8
+	SHLQ        $0x02, R8
+	ADDQ        48(AX), R8
+	VMOVUPS     (R8), Z14
+	VFMADD231PS (SI), Z14, Z0
+	VFMADD231PS (SI)(CX*1), Z14, Z1
+	VFMADD231PS (SI)(CX*2), Z14, Z2
+	VFMADD231PS (SI)(DX*1), Z14, Z3
+	VFMADD231PS (SI)(CX*4), Z14, Z4
+	VFMADD231PS (SI)(BX*1), Z14, Z5
+	VFMADD231PS (SI)(DX*2), Z14, Z6
+	VFMADD231PS (DI), Z14, Z7
+	VFMADD231PS (DI)(CX*1), Z14, Z8
+	VFMADD231PS (DI)(CX*2), Z14, Z9
+	VFMADD231PS (DI)(DX*1), Z14, Z10
+	VFMADD231PS (DI)(CX*4), Z14, Z11
+	VFMADD231PS (DI)(BX*1), Z14, Z12
+	VFMADD231PS (DI)(DX*2), Z14, Z13
+	ADDQ        $0x10, R9
+	DECQ        R10
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z15, Z15, Z15
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z15, Z0
+	VMAXPS Z1, Z15, Z1
+	VMAXPS Z2, Z15, Z2
+	VMAXPS Z3, Z15, Z3
+	VMAXPS Z4, Z15, Z4
+	VMAXPS Z5, Z15, Z5
+	VMAXPS Z6, Z15, Z6
+	VMAXPS Z7, Z15, Z7
+	VMAXPS Z8, Z15, Z8
+	VMAXPS Z9, Z15, Z9
+	VMAXPS Z10, Z15, Z10
+	VMAXPS Z11, Z15, Z11
+	VMAXPS Z12, Z15, Z12
+	VMAXPS Z13, Z15, Z13
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z15, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile15AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile15AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z15
+	VFMADD231PS (SI), Z15, Z0
+	VFMADD231PS (SI)(CX*1), Z15, Z1
+	VFMADD231PS (SI)(CX*2), Z15, Z2
+	VFMADD231PS (SI)(DX*1), Z15, Z3
+	VFMADD231PS (SI)(CX*4), Z15, Z4
+	VFMADD231PS (SI)(BX*1), Z15, Z5
+	VFMADD231PS (SI)(DX*2), Z15, Z6
+	VFMADD231PS (DI), Z15, Z7
+	VFMADD231PS (DI)(CX*1), Z15, Z8
+	VFMADD231PS (DI)(CX*2), Z15, Z9
+	VFMADD231PS (DI)(DX*1), Z15, Z10
+	VFMADD231PS (DI)(CX*4), Z15, Z11
+	VFMADD231PS (DI)(BX*1), Z15, Z12
+	VFMADD231PS (DI)(DX*2), Z15, Z13
+	VFMADD231PS (R8), Z15, Z14
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z16, Z16, Z16
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z16, Z0
+	VMAXPS Z1, Z16, Z1
+	VMAXPS Z2, Z16, Z2
+	VMAXPS Z3, Z16, Z3
+	VMAXPS Z4, Z16, Z4
+	VMAXPS Z5, Z16, Z5
+	VMAXPS Z6, Z16, Z6
+	VMAXPS Z7, Z16, Z7
+	VMAXPS Z8, Z16, Z8
+	VMAXPS Z9, Z16, Z9
+	VMAXPS Z10, Z16, Z10
+	VMAXPS Z11, Z16, Z11
+	VMAXPS Z12, Z16, Z12
+	VMAXPS Z13, Z16, Z13
+	VMAXPS Z14, Z16, Z14
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z16, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile16AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile16AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z16
+	VFMADD231PS (SI), Z16, Z0
+	VFMADD231PS (SI)(CX*1), Z16, Z1
+	VFMADD231PS (SI)(CX*2), Z16, Z2
+	VFMADD231PS (SI)(DX*1), Z16, Z3
+	VFMADD231PS (SI)(CX*4), Z16, Z4
+	VFMADD231PS (SI)(BX*1), Z16, Z5
+	VFMADD231PS (SI)(DX*2), Z16, Z6
+	VFMADD231PS (DI), Z16, Z7
+	VFMADD231PS (DI)(CX*1), Z16, Z8
+	VFMADD231PS (DI)(CX*2), Z16, Z9
+	VFMADD231PS (DI)(DX*1), Z16, Z10
+	VFMADD231PS (DI)(CX*4), Z16, Z11
+	VFMADD231PS (DI)(BX*1), Z16, Z12
+	VFMADD231PS (DI)(DX*2), Z16, Z13
+	VFMADD231PS (R8), Z16, Z14
+	VFMADD231PS (R8)(CX*1), Z16, Z15
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z17, Z17, Z17
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z17, Z0
+	VMAXPS Z1, Z17, Z1
+	VMAXPS Z2, Z17, Z2
+	VMAXPS Z3, Z17, Z3
+	VMAXPS Z4, Z17, Z4
+	VMAXPS Z5, Z17, Z5
+	VMAXPS Z6, Z17, Z6
+	VMAXPS Z7, Z17, Z7
+	VMAXPS Z8, Z17, Z8
+	VMAXPS Z9, Z17, Z9
+	VMAXPS Z10, Z17, Z10
+	VMAXPS Z11, Z17, Z11
+	VMAXPS Z12, Z17, Z12
+	VMAXPS Z13, Z17, Z13
+	VMAXPS Z14, Z17, Z14
+	VMAXPS Z15, Z17, Z15
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z17, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile17AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile17AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z17
+	VFMADD231PS (SI), Z17, Z0
+	VFMADD231PS (SI)(CX*1), Z17, Z1
+	VFMADD231PS (SI)(CX*2), Z17, Z2
+	VFMADD231PS (SI)(DX*1), Z17, Z3
+	VFMADD231PS (SI)(CX*4), Z17, Z4
+	VFMADD231PS (SI)(BX*1), Z17, Z5
+	VFMADD231PS (SI)(DX*2), Z17, Z6
+	VFMADD231PS (DI), Z17, Z7
+	VFMADD231PS (DI)(CX*1), Z17, Z8
+	VFMADD231PS (DI)(CX*2), Z17, Z9
+	VFMADD231PS (DI)(DX*1), Z17, Z10
+	VFMADD231PS (DI)(CX*4), Z17, Z11
+	VFMADD231PS (DI)(BX*1), Z17, Z12
+	VFMADD231PS (DI)(DX*2), Z17, Z13
+	VFMADD231PS (R8), Z17, Z14
+	VFMADD231PS (R8)(CX*1), Z17, Z15
+	VFMADD231PS (R8)(CX*2), Z17, Z16
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z18, Z18, Z18
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z18, Z0
+	VMAXPS Z1, Z18, Z1
+	VMAXPS Z2, Z18, Z2
+	VMAXPS Z3, Z18, Z3
+	VMAXPS Z4, Z18, Z4
+	VMAXPS Z5, Z18, Z5
+	VMAXPS Z6, Z18, Z6
+	VMAXPS Z7, Z18, Z7
+	VMAXPS Z8, Z18, Z8
+	VMAXPS Z9, Z18, Z9
+	VMAXPS Z10, Z18, Z10
+	VMAXPS Z11, Z18, Z11
+	VMAXPS Z12, Z18, Z12
+	VMAXPS Z13, Z18, Z13
+	VMAXPS Z14, Z18, Z14
+	VMAXPS Z15, Z18, Z15
+	VMAXPS Z16, Z18, Z16
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z18, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile18AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile18AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z18
+	VFMADD231PS (SI), Z18, Z0
+	VFMADD231PS (SI)(CX*1), Z18, Z1
+	VFMADD231PS (SI)(CX*2), Z18, Z2
+	VFMADD231PS (SI)(DX*1), Z18, Z3
+	VFMADD231PS (SI)(CX*4), Z18, Z4
+	VFMADD231PS (SI)(BX*1), Z18, Z5
+	VFMADD231PS (SI)(DX*2), Z18, Z6
+	VFMADD231PS (DI), Z18, Z7
+	VFMADD231PS (DI)(CX*1), Z18, Z8
+	VFMADD231PS (DI)(CX*2), Z18, Z9
+	VFMADD231PS (DI)(DX*1), Z18, Z10
+	VFMADD231PS (DI)(CX*4), Z18, Z11
+	VFMADD231PS (DI)(BX*1), Z18, Z12
+	VFMADD231PS (DI)(DX*2), Z18, Z13
+	VFMADD231PS (R8), Z18, Z14
+	VFMADD231PS (R8)(CX*1), Z18, Z15
+	VFMADD231PS (R8)(CX*2), Z18, Z16
+	VFMADD231PS (R8)(DX*1), Z18, Z17
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z19, Z19, Z19
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z19, Z0
+	VMAXPS Z1, Z19, Z1
+	VMAXPS Z2, Z19, Z2
+	VMAXPS Z3, Z19, Z3
+	VMAXPS Z4, Z19, Z4
+	VMAXPS Z5, Z19, Z5
+	VMAXPS Z6, Z19, Z6
+	VMAXPS Z7, Z19, Z7
+	VMAXPS Z8, Z19, Z8
+	VMAXPS Z9, Z19, Z9
+	VMAXPS Z10, Z19, Z10
+	VMAXPS Z11, Z19, Z11
+	VMAXPS Z12, Z19, Z12
+	VMAXPS Z13, Z19, Z13
+	VMAXPS Z14, Z19, Z14
+	VMAXPS Z15, Z19, Z15
+	VMAXPS Z16, Z19, Z16
+	VMAXPS Z17, Z19, Z17
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z19, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile19AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile19AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z19
+	VFMADD231PS (SI), Z19, Z0
+	VFMADD231PS (SI)(CX*1), Z19, Z1
+	VFMADD231PS (SI)(CX*2), Z19, Z2
+	VFMADD231PS (SI)(DX*1), Z19, Z3
+	VFMADD231PS (SI)(CX*4), Z19, Z4
+	VFMADD231PS (SI)(BX*1), Z19, Z5
+	VFMADD231PS (SI)(DX*2), Z19, Z6
+	VFMADD231PS (DI), Z19, Z7
+	VFMADD231PS (DI)(CX*1), Z19, Z8
+	VFMADD231PS (DI)(CX*2), Z19, Z9
+	VFMADD231PS (DI)(DX*1), Z19, Z10
+	VFMADD231PS (DI)(CX*4), Z19, Z11
+	VFMADD231PS (DI)(BX*1), Z19, Z12
+	VFMADD231PS (DI)(DX*2), Z19, Z13
+	VFMADD231PS (R8), Z19, Z14
+	VFMADD231PS (R8)(CX*1), Z19, Z15
+	VFMADD231PS (R8)(CX*2), Z19, Z16
+	VFMADD231PS (R8)(DX*1), Z19, Z17
+	VFMADD231PS (R8)(CX*4), Z19, Z18
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z20, Z20, Z20
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z20, Z0
+	VMAXPS Z1, Z20, Z1
+	VMAXPS Z2, Z20, Z2
+	VMAXPS Z3, Z20, Z3
+	VMAXPS Z4, Z20, Z4
+	VMAXPS Z5, Z20, Z5
+	VMAXPS Z6, Z20, Z6
+	VMAXPS Z7, Z20, Z7
+	VMAXPS Z8, Z20, Z8
+	VMAXPS Z9, Z20, Z9
+	VMAXPS Z10, Z20, Z10
+	VMAXPS Z11, Z20, Z11
+	VMAXPS Z12, Z20, Z12
+	VMAXPS Z13, Z20, Z13
+	VMAXPS Z14, Z20, Z14
+	VMAXPS Z15, Z20, Z15
+	VMAXPS Z16, Z20, Z16
+	VMAXPS Z17, Z20, Z17
+	VMAXPS Z18, Z20, Z18
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z20, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile20AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile20AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z20
+	VFMADD231PS (SI), Z20, Z0
+	VFMADD231PS (SI)(CX*1), Z20, Z1
+	VFMADD231PS (SI)(CX*2), Z20, Z2
+	VFMADD231PS (SI)(DX*1), Z20, Z3
+	VFMADD231PS (SI)(CX*4), Z20, Z4
+	VFMADD231PS (SI)(BX*1), Z20, Z5
+	VFMADD231PS (SI)(DX*2), Z20, Z6
+	VFMADD231PS (DI), Z20, Z7
+	VFMADD231PS (DI)(CX*1), Z20, Z8
+	VFMADD231PS (DI)(CX*2), Z20, Z9
+	VFMADD231PS (DI)(DX*1), Z20, Z10
+	VFMADD231PS (DI)(CX*4), Z20, Z11
+	VFMADD231PS (DI)(BX*1), Z20, Z12
+	VFMADD231PS (DI)(DX*2), Z20, Z13
+	VFMADD231PS (R8), Z20, Z14
+	VFMADD231PS (R8)(CX*1), Z20, Z15
+	VFMADD231PS (R8)(CX*2), Z20, Z16
+	VFMADD231PS (R8)(DX*1), Z20, Z17
+	VFMADD231PS (R8)(CX*4), Z20, Z18
+	VFMADD231PS (R8)(BX*1), Z20, Z19
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z21, Z21, Z21
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z21, Z0
+	VMAXPS Z1, Z21, Z1
+	VMAXPS Z2, Z21, Z2
+	VMAXPS Z3, Z21, Z3
+	VMAXPS Z4, Z21, Z4
+	VMAXPS Z5, Z21, Z5
+	VMAXPS Z6, Z21, Z6
+	VMAXPS Z7, Z21, Z7
+	VMAXPS Z8, Z21, Z8
+	VMAXPS Z9, Z21, Z9
+	VMAXPS Z10, Z21, Z10
+	VMAXPS Z11, Z21, Z11
+	VMAXPS Z12, Z21, Z12
+	VMAXPS Z13, Z21, Z13
+	VMAXPS Z14, Z21, Z14
+	VMAXPS Z15, Z21, Z15
+	VMAXPS Z16, Z21, Z16
+	VMAXPS Z17, Z21, Z17
+	VMAXPS Z18, Z21, Z18
+	VMAXPS Z19, Z21, Z19
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z21, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile21AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile21AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+begin:
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
+	JZ    finish
+
+tap:
+	MOVQ        (R10), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        48(AX), R9
+	VMOVUPS     (R9), Z21
+	VFMADD231PS (SI), Z21, Z0
+	VFMADD231PS (SI)(CX*1), Z21, Z1
+	VFMADD231PS (SI)(CX*2), Z21, Z2
+	VFMADD231PS (SI)(DX*1), Z21, Z3
+	VFMADD231PS (SI)(CX*4), Z21, Z4
+	VFMADD231PS (SI)(BX*1), Z21, Z5
+	VFMADD231PS (SI)(DX*2), Z21, Z6
+	VFMADD231PS (DI), Z21, Z7
+	VFMADD231PS (DI)(CX*1), Z21, Z8
+	VFMADD231PS (DI)(CX*2), Z21, Z9
+	VFMADD231PS (DI)(DX*1), Z21, Z10
+	VFMADD231PS (DI)(CX*4), Z21, Z11
+	VFMADD231PS (DI)(BX*1), Z21, Z12
+	VFMADD231PS (DI)(DX*2), Z21, Z13
+	VFMADD231PS (R8), Z21, Z14
+	VFMADD231PS (R8)(CX*1), Z21, Z15
+	VFMADD231PS (R8)(CX*2), Z21, Z16
+	VFMADD231PS (R8)(DX*1), Z21, Z17
+	VFMADD231PS (R8)(CX*4), Z21, Z18
+	VFMADD231PS (R8)(BX*1), Z21, Z19
+	VFMADD231PS (R8)(DX*2), Z21, Z20
+	ADDQ        $0x10, R10
+	DECQ        R11
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z22, Z22, Z22
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z22, Z0
+	VMAXPS Z1, Z22, Z1
+	VMAXPS Z2, Z22, Z2
+	VMAXPS Z3, Z22, Z3
+	VMAXPS Z4, Z22, Z4
+	VMAXPS Z5, Z22, Z5
+	VMAXPS Z6, Z22, Z6
+	VMAXPS Z7, Z22, Z7
+	VMAXPS Z8, Z22, Z8
+	VMAXPS Z9, Z22, Z9
+	VMAXPS Z10, Z22, Z10
+	VMAXPS Z11, Z22, Z11
+	VMAXPS Z12, Z22, Z12
+	VMAXPS Z13, Z22, Z13
+	VMAXPS Z14, Z22, Z14
+	VMAXPS Z15, Z22, Z15
+	VMAXPS Z16, Z22, Z16
+	VMAXPS Z17, Z22, Z17
+	VMAXPS Z18, Z22, Z18
+	VMAXPS Z19, Z22, Z19
+	VMAXPS Z20, Z22, Z20
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z22, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile22AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile22AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z22
+	VFMADD231PS (SI), Z22, Z0
+	VFMADD231PS (SI)(CX*1), Z22, Z1
+	VFMADD231PS (SI)(CX*2), Z22, Z2
+	VFMADD231PS (SI)(DX*1), Z22, Z3
+	VFMADD231PS (SI)(CX*4), Z22, Z4
+	VFMADD231PS (SI)(BX*1), Z22, Z5
+	VFMADD231PS (SI)(DX*2), Z22, Z6
+	VFMADD231PS (DI), Z22, Z7
+	VFMADD231PS (DI)(CX*1), Z22, Z8
+	VFMADD231PS (DI)(CX*2), Z22, Z9
+	VFMADD231PS (DI)(DX*1), Z22, Z10
+	VFMADD231PS (DI)(CX*4), Z22, Z11
+	VFMADD231PS (DI)(BX*1), Z22, Z12
+	VFMADD231PS (DI)(DX*2), Z22, Z13
+	VFMADD231PS (R8), Z22, Z14
+	VFMADD231PS (R8)(CX*1), Z22, Z15
+	VFMADD231PS (R8)(CX*2), Z22, Z16
+	VFMADD231PS (R8)(DX*1), Z22, Z17
+	VFMADD231PS (R8)(CX*4), Z22, Z18
+	VFMADD231PS (R8)(BX*1), Z22, Z19
+	VFMADD231PS (R8)(DX*2), Z22, Z20
+	VFMADD231PS (R9), Z22, Z21
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z23, Z23, Z23
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z23, Z0
+	VMAXPS Z1, Z23, Z1
+	VMAXPS Z2, Z23, Z2
+	VMAXPS Z3, Z23, Z3
+	VMAXPS Z4, Z23, Z4
+	VMAXPS Z5, Z23, Z5
+	VMAXPS Z6, Z23, Z6
+	VMAXPS Z7, Z23, Z7
+	VMAXPS Z8, Z23, Z8
+	VMAXPS Z9, Z23, Z9
+	VMAXPS Z10, Z23, Z10
+	VMAXPS Z11, Z23, Z11
+	VMAXPS Z12, Z23, Z12
+	VMAXPS Z13, Z23, Z13
+	VMAXPS Z14, Z23, Z14
+	VMAXPS Z15, Z23, Z15
+	VMAXPS Z16, Z23, Z16
+	VMAXPS Z17, Z23, Z17
+	VMAXPS Z18, Z23, Z18
+	VMAXPS Z19, Z23, Z19
+	VMAXPS Z20, Z23, Z20
+	VMAXPS Z21, Z23, Z21
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z23, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile23AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile23AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z23
+	VFMADD231PS (SI), Z23, Z0
+	VFMADD231PS (SI)(CX*1), Z23, Z1
+	VFMADD231PS (SI)(CX*2), Z23, Z2
+	VFMADD231PS (SI)(DX*1), Z23, Z3
+	VFMADD231PS (SI)(CX*4), Z23, Z4
+	VFMADD231PS (SI)(BX*1), Z23, Z5
+	VFMADD231PS (SI)(DX*2), Z23, Z6
+	VFMADD231PS (DI), Z23, Z7
+	VFMADD231PS (DI)(CX*1), Z23, Z8
+	VFMADD231PS (DI)(CX*2), Z23, Z9
+	VFMADD231PS (DI)(DX*1), Z23, Z10
+	VFMADD231PS (DI)(CX*4), Z23, Z11
+	VFMADD231PS (DI)(BX*1), Z23, Z12
+	VFMADD231PS (DI)(DX*2), Z23, Z13
+	VFMADD231PS (R8), Z23, Z14
+	VFMADD231PS (R8)(CX*1), Z23, Z15
+	VFMADD231PS (R8)(CX*2), Z23, Z16
+	VFMADD231PS (R8)(DX*1), Z23, Z17
+	VFMADD231PS (R8)(CX*4), Z23, Z18
+	VFMADD231PS (R8)(BX*1), Z23, Z19
+	VFMADD231PS (R8)(DX*2), Z23, Z20
+	VFMADD231PS (R9), Z23, Z21
+	VFMADD231PS (R9)(CX*1), Z23, Z22
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z24, Z24, Z24
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z24, Z0
+	VMAXPS Z1, Z24, Z1
+	VMAXPS Z2, Z24, Z2
+	VMAXPS Z3, Z24, Z3
+	VMAXPS Z4, Z24, Z4
+	VMAXPS Z5, Z24, Z5
+	VMAXPS Z6, Z24, Z6
+	VMAXPS Z7, Z24, Z7
+	VMAXPS Z8, Z24, Z8
+	VMAXPS Z9, Z24, Z9
+	VMAXPS Z10, Z24, Z10
+	VMAXPS Z11, Z24, Z11
+	VMAXPS Z12, Z24, Z12
+	VMAXPS Z13, Z24, Z13
+	VMAXPS Z14, Z24, Z14
+	VMAXPS Z15, Z24, Z15
+	VMAXPS Z16, Z24, Z16
+	VMAXPS Z17, Z24, Z17
+	VMAXPS Z18, Z24, Z18
+	VMAXPS Z19, Z24, Z19
+	VMAXPS Z20, Z24, Z20
+	VMAXPS Z21, Z24, Z21
+	VMAXPS Z22, Z24, Z22
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z24, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile24AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile24AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	VMOVUPS (SI), Z23
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z24
+	VFMADD231PS (SI), Z24, Z0
+	VFMADD231PS (SI)(CX*1), Z24, Z1
+	VFMADD231PS (SI)(CX*2), Z24, Z2
+	VFMADD231PS (SI)(DX*1), Z24, Z3
+	VFMADD231PS (SI)(CX*4), Z24, Z4
+	VFMADD231PS (SI)(BX*1), Z24, Z5
+	VFMADD231PS (SI)(DX*2), Z24, Z6
+	VFMADD231PS (DI), Z24, Z7
+	VFMADD231PS (DI)(CX*1), Z24, Z8
+	VFMADD231PS (DI)(CX*2), Z24, Z9
+	VFMADD231PS (DI)(DX*1), Z24, Z10
+	VFMADD231PS (DI)(CX*4), Z24, Z11
+	VFMADD231PS (DI)(BX*1), Z24, Z12
+	VFMADD231PS (DI)(DX*2), Z24, Z13
+	VFMADD231PS (R8), Z24, Z14
+	VFMADD231PS (R8)(CX*1), Z24, Z15
+	VFMADD231PS (R8)(CX*2), Z24, Z16
+	VFMADD231PS (R8)(DX*1), Z24, Z17
+	VFMADD231PS (R8)(CX*4), Z24, Z18
+	VFMADD231PS (R8)(BX*1), Z24, Z19
+	VFMADD231PS (R8)(DX*2), Z24, Z20
+	VFMADD231PS (R9), Z24, Z21
+	VFMADD231PS (R9)(CX*1), Z24, Z22
+	VFMADD231PS (R9)(CX*2), Z24, Z23
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z25, Z25, Z25
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+	VADDPS (DI), Z23, Z23
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z25, Z0
+	VMAXPS Z1, Z25, Z1
+	VMAXPS Z2, Z25, Z2
+	VMAXPS Z3, Z25, Z3
+	VMAXPS Z4, Z25, Z4
+	VMAXPS Z5, Z25, Z5
+	VMAXPS Z6, Z25, Z6
+	VMAXPS Z7, Z25, Z7
+	VMAXPS Z8, Z25, Z8
+	VMAXPS Z9, Z25, Z9
+	VMAXPS Z10, Z25, Z10
+	VMAXPS Z11, Z25, Z11
+	VMAXPS Z12, Z25, Z12
+	VMAXPS Z13, Z25, Z13
+	VMAXPS Z14, Z25, Z14
+	VMAXPS Z15, Z25, Z15
+	VMAXPS Z16, Z25, Z16
+	VMAXPS Z17, Z25, Z17
+	VMAXPS Z18, Z25, Z18
+	VMAXPS Z19, Z25, Z19
+	VMAXPS Z20, Z25, Z20
+	VMAXPS Z21, Z25, Z21
+	VMAXPS Z22, Z25, Z22
+	VMAXPS Z23, Z25, Z23
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z25, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z23, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile25AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile25AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	VMOVUPS (SI), Z23
+	VMOVUPS (SI), Z24
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z25
+	VFMADD231PS (SI), Z25, Z0
+	VFMADD231PS (SI)(CX*1), Z25, Z1
+	VFMADD231PS (SI)(CX*2), Z25, Z2
+	VFMADD231PS (SI)(DX*1), Z25, Z3
+	VFMADD231PS (SI)(CX*4), Z25, Z4
+	VFMADD231PS (SI)(BX*1), Z25, Z5
+	VFMADD231PS (SI)(DX*2), Z25, Z6
+	VFMADD231PS (DI), Z25, Z7
+	VFMADD231PS (DI)(CX*1), Z25, Z8
+	VFMADD231PS (DI)(CX*2), Z25, Z9
+	VFMADD231PS (DI)(DX*1), Z25, Z10
+	VFMADD231PS (DI)(CX*4), Z25, Z11
+	VFMADD231PS (DI)(BX*1), Z25, Z12
+	VFMADD231PS (DI)(DX*2), Z25, Z13
+	VFMADD231PS (R8), Z25, Z14
+	VFMADD231PS (R8)(CX*1), Z25, Z15
+	VFMADD231PS (R8)(CX*2), Z25, Z16
+	VFMADD231PS (R8)(DX*1), Z25, Z17
+	VFMADD231PS (R8)(CX*4), Z25, Z18
+	VFMADD231PS (R8)(BX*1), Z25, Z19
+	VFMADD231PS (R8)(DX*2), Z25, Z20
+	VFMADD231PS (R9), Z25, Z21
+	VFMADD231PS (R9)(CX*1), Z25, Z22
+	VFMADD231PS (R9)(CX*2), Z25, Z23
+	VFMADD231PS (R9)(DX*1), Z25, Z24
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z26, Z26, Z26
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+	VADDPS (DI), Z23, Z23
+	ADDQ   SI, DI
+	VADDPS (DI), Z24, Z24
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z26, Z0
+	VMAXPS Z1, Z26, Z1
+	VMAXPS Z2, Z26, Z2
+	VMAXPS Z3, Z26, Z3
+	VMAXPS Z4, Z26, Z4
+	VMAXPS Z5, Z26, Z5
+	VMAXPS Z6, Z26, Z6
+	VMAXPS Z7, Z26, Z7
+	VMAXPS Z8, Z26, Z8
+	VMAXPS Z9, Z26, Z9
+	VMAXPS Z10, Z26, Z10
+	VMAXPS Z11, Z26, Z11
+	VMAXPS Z12, Z26, Z12
+	VMAXPS Z13, Z26, Z13
+	VMAXPS Z14, Z26, Z14
+	VMAXPS Z15, Z26, Z15
+	VMAXPS Z16, Z26, Z16
+	VMAXPS Z17, Z26, Z17
+	VMAXPS Z18, Z26, Z18
+	VMAXPS Z19, Z26, Z19
+	VMAXPS Z20, Z26, Z20
+	VMAXPS Z21, Z26, Z21
+	VMAXPS Z22, Z26, Z22
+	VMAXPS Z23, Z26, Z23
+	VMAXPS Z24, Z26, Z24
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z26, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z23, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z24, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile26AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile26AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	VMOVUPS (SI), Z23
+	VMOVUPS (SI), Z24
+	VMOVUPS (SI), Z25
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z26
+	VFMADD231PS (SI), Z26, Z0
+	VFMADD231PS (SI)(CX*1), Z26, Z1
+	VFMADD231PS (SI)(CX*2), Z26, Z2
+	VFMADD231PS (SI)(DX*1), Z26, Z3
+	VFMADD231PS (SI)(CX*4), Z26, Z4
+	VFMADD231PS (SI)(BX*1), Z26, Z5
+	VFMADD231PS (SI)(DX*2), Z26, Z6
+	VFMADD231PS (DI), Z26, Z7
+	VFMADD231PS (DI)(CX*1), Z26, Z8
+	VFMADD231PS (DI)(CX*2), Z26, Z9
+	VFMADD231PS (DI)(DX*1), Z26, Z10
+	VFMADD231PS (DI)(CX*4), Z26, Z11
+	VFMADD231PS (DI)(BX*1), Z26, Z12
+	VFMADD231PS (DI)(DX*2), Z26, Z13
+	VFMADD231PS (R8), Z26, Z14
+	VFMADD231PS (R8)(CX*1), Z26, Z15
+	VFMADD231PS (R8)(CX*2), Z26, Z16
+	VFMADD231PS (R8)(DX*1), Z26, Z17
+	VFMADD231PS (R8)(CX*4), Z26, Z18
+	VFMADD231PS (R8)(BX*1), Z26, Z19
+	VFMADD231PS (R8)(DX*2), Z26, Z20
+	VFMADD231PS (R9), Z26, Z21
+	VFMADD231PS (R9)(CX*1), Z26, Z22
+	VFMADD231PS (R9)(CX*2), Z26, Z23
+	VFMADD231PS (R9)(DX*1), Z26, Z24
+	VFMADD231PS (R9)(CX*4), Z26, Z25
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z27, Z27, Z27
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+	VADDPS (DI), Z23, Z23
+	ADDQ   SI, DI
+	VADDPS (DI), Z24, Z24
+	ADDQ   SI, DI
+	VADDPS (DI), Z25, Z25
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z27, Z0
+	VMAXPS Z1, Z27, Z1
+	VMAXPS Z2, Z27, Z2
+	VMAXPS Z3, Z27, Z3
+	VMAXPS Z4, Z27, Z4
+	VMAXPS Z5, Z27, Z5
+	VMAXPS Z6, Z27, Z6
+	VMAXPS Z7, Z27, Z7
+	VMAXPS Z8, Z27, Z8
+	VMAXPS Z9, Z27, Z9
+	VMAXPS Z10, Z27, Z10
+	VMAXPS Z11, Z27, Z11
+	VMAXPS Z12, Z27, Z12
+	VMAXPS Z13, Z27, Z13
+	VMAXPS Z14, Z27, Z14
+	VMAXPS Z15, Z27, Z15
+	VMAXPS Z16, Z27, Z16
+	VMAXPS Z17, Z27, Z17
+	VMAXPS Z18, Z27, Z18
+	VMAXPS Z19, Z27, Z19
+	VMAXPS Z20, Z27, Z20
+	VMAXPS Z21, Z27, Z21
+	VMAXPS Z22, Z27, Z22
+	VMAXPS Z23, Z27, Z23
+	VMAXPS Z24, Z27, Z24
+	VMAXPS Z25, Z27, Z25
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z27, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z23, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z24, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z25, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile27AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile27AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	VMOVUPS (SI), Z23
+	VMOVUPS (SI), Z24
+	VMOVUPS (SI), Z25
+	VMOVUPS (SI), Z26
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z27
+	VFMADD231PS (SI), Z27, Z0
+	VFMADD231PS (SI)(CX*1), Z27, Z1
+	VFMADD231PS (SI)(CX*2), Z27, Z2
+	VFMADD231PS (SI)(DX*1), Z27, Z3
+	VFMADD231PS (SI)(CX*4), Z27, Z4
+	VFMADD231PS (SI)(BX*1), Z27, Z5
+	VFMADD231PS (SI)(DX*2), Z27, Z6
+	VFMADD231PS (DI), Z27, Z7
+	VFMADD231PS (DI)(CX*1), Z27, Z8
+	VFMADD231PS (DI)(CX*2), Z27, Z9
+	VFMADD231PS (DI)(DX*1), Z27, Z10
+	VFMADD231PS (DI)(CX*4), Z27, Z11
+	VFMADD231PS (DI)(BX*1), Z27, Z12
+	VFMADD231PS (DI)(DX*2), Z27, Z13
+	VFMADD231PS (R8), Z27, Z14
+	VFMADD231PS (R8)(CX*1), Z27, Z15
+	VFMADD231PS (R8)(CX*2), Z27, Z16
+	VFMADD231PS (R8)(DX*1), Z27, Z17
+	VFMADD231PS (R8)(CX*4), Z27, Z18
+	VFMADD231PS (R8)(BX*1), Z27, Z19
+	VFMADD231PS (R8)(DX*2), Z27, Z20
+	VFMADD231PS (R9), Z27, Z21
+	VFMADD231PS (R9)(CX*1), Z27, Z22
+	VFMADD231PS (R9)(CX*2), Z27, Z23
+	VFMADD231PS (R9)(DX*1), Z27, Z24
+	VFMADD231PS (R9)(CX*4), Z27, Z25
+	VFMADD231PS (R9)(BX*1), Z27, Z26
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z28, Z28, Z28
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+	VADDPS (DI), Z23, Z23
+	ADDQ   SI, DI
+	VADDPS (DI), Z24, Z24
+	ADDQ   SI, DI
+	VADDPS (DI), Z25, Z25
+	ADDQ   SI, DI
+	VADDPS (DI), Z26, Z26
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z28, Z0
+	VMAXPS Z1, Z28, Z1
+	VMAXPS Z2, Z28, Z2
+	VMAXPS Z3, Z28, Z3
+	VMAXPS Z4, Z28, Z4
+	VMAXPS Z5, Z28, Z5
+	VMAXPS Z6, Z28, Z6
+	VMAXPS Z7, Z28, Z7
+	VMAXPS Z8, Z28, Z8
+	VMAXPS Z9, Z28, Z9
+	VMAXPS Z10, Z28, Z10
+	VMAXPS Z11, Z28, Z11
+	VMAXPS Z12, Z28, Z12
+	VMAXPS Z13, Z28, Z13
+	VMAXPS Z14, Z28, Z14
+	VMAXPS Z15, Z28, Z15
+	VMAXPS Z16, Z28, Z16
+	VMAXPS Z17, Z28, Z17
+	VMAXPS Z18, Z28, Z18
+	VMAXPS Z19, Z28, Z19
+	VMAXPS Z20, Z28, Z20
+	VMAXPS Z21, Z28, Z21
+	VMAXPS Z22, Z28, Z22
+	VMAXPS Z23, Z28, Z23
+	VMAXPS Z24, Z28, Z24
+	VMAXPS Z25, Z28, Z25
+	VMAXPS Z26, Z28, Z26
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z28, K1
+	VMOVAPS.Z Z26, K1, Z26
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z23, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z24, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z25, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z26, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthTile28AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthTile28AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+
+tile:
+	MOVQ    72(AX), SI
+	TESTQ   SI, SI
+	JZ      zero
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI), Z4
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS (SI), Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS (SI), Z10
+	VMOVUPS (SI), Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS (SI), Z13
+	VMOVUPS (SI), Z14
+	VMOVUPS (SI), Z15
+	VMOVUPS (SI), Z16
+	VMOVUPS (SI), Z17
+	VMOVUPS (SI), Z18
+	VMOVUPS (SI), Z19
+	VMOVUPS (SI), Z20
+	VMOVUPS (SI), Z21
+	VMOVUPS (SI), Z22
+	VMOVUPS (SI), Z23
+	VMOVUPS (SI), Z24
+	VMOVUPS (SI), Z25
+	VMOVUPS (SI), Z26
+	VMOVUPS (SI), Z27
+	JMP     begin
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+
+begin:
+	MOVQ  200(AX), R11
+	MOVQ  208(AX), R12
+	TESTQ R12, R12
+	JZ    finish
+
+tap:
+	MOVQ        (R11), SI
+	SHLQ        $0x02, SI
+	ADDQ        24(AX), SI
+	LEAQ        (SI)(BX*1), DI
+	LEAQ        (DI)(CX*2), DI
+	LEAQ        (DI)(BX*1), R8
+	LEAQ        (R8)(CX*2), R8
+	LEAQ        (R8)(BX*1), R9
+	LEAQ        (R9)(CX*2), R9
+	MOVQ        8(R11), R10
+	SHLQ        $0x02, R10
+	ADDQ        48(AX), R10
+	VMOVUPS     (R10), Z28
+	VFMADD231PS (SI), Z28, Z0
+	VFMADD231PS (SI)(CX*1), Z28, Z1
+	VFMADD231PS (SI)(CX*2), Z28, Z2
+	VFMADD231PS (SI)(DX*1), Z28, Z3
+	VFMADD231PS (SI)(CX*4), Z28, Z4
+	VFMADD231PS (SI)(BX*1), Z28, Z5
+	VFMADD231PS (SI)(DX*2), Z28, Z6
+	VFMADD231PS (DI), Z28, Z7
+	VFMADD231PS (DI)(CX*1), Z28, Z8
+	VFMADD231PS (DI)(CX*2), Z28, Z9
+	VFMADD231PS (DI)(DX*1), Z28, Z10
+	VFMADD231PS (DI)(CX*4), Z28, Z11
+	VFMADD231PS (DI)(BX*1), Z28, Z12
+	VFMADD231PS (DI)(DX*2), Z28, Z13
+	VFMADD231PS (R8), Z28, Z14
+	VFMADD231PS (R8)(CX*1), Z28, Z15
+	VFMADD231PS (R8)(CX*2), Z28, Z16
+	VFMADD231PS (R8)(DX*1), Z28, Z17
+	VFMADD231PS (R8)(CX*4), Z28, Z18
+	VFMADD231PS (R8)(BX*1), Z28, Z19
+	VFMADD231PS (R8)(DX*2), Z28, Z20
+	VFMADD231PS (R9), Z28, Z21
+	VFMADD231PS (R9)(CX*1), Z28, Z22
+	VFMADD231PS (R9)(CX*2), Z28, Z23
+	VFMADD231PS (R9)(DX*1), Z28, Z24
+	VFMADD231PS (R9)(CX*4), Z28, Z25
+	VFMADD231PS (R9)(BX*1), Z28, Z26
+	VFMADD231PS (R9)(DX*2), Z28, Z27
+	ADDQ        $0x10, R11
+	DECQ        R12
+	JNZ         tap
+
+finish:
+	MOVQ   152(AX), SI
+	SHLQ   $0x02, SI
+	VPXORD Z29, Z29, Z29
+	MOVQ   96(AX), DI
+	CMPQ   168(AX), $0x02
+	JE     mask
+	TESTQ  DI, DI
+	JZ     clip
+	VADDPS (DI), Z0, Z0
+	ADDQ   SI, DI
+	VADDPS (DI), Z1, Z1
+	ADDQ   SI, DI
+	VADDPS (DI), Z2, Z2
+	ADDQ   SI, DI
+	VADDPS (DI), Z3, Z3
+	ADDQ   SI, DI
+	VADDPS (DI), Z4, Z4
+	ADDQ   SI, DI
+	VADDPS (DI), Z5, Z5
+	ADDQ   SI, DI
+	VADDPS (DI), Z6, Z6
+	ADDQ   SI, DI
+	VADDPS (DI), Z7, Z7
+	ADDQ   SI, DI
+	VADDPS (DI), Z8, Z8
+	ADDQ   SI, DI
+	VADDPS (DI), Z9, Z9
+	ADDQ   SI, DI
+	VADDPS (DI), Z10, Z10
+	ADDQ   SI, DI
+	VADDPS (DI), Z11, Z11
+	ADDQ   SI, DI
+	VADDPS (DI), Z12, Z12
+	ADDQ   SI, DI
+	VADDPS (DI), Z13, Z13
+	ADDQ   SI, DI
+	VADDPS (DI), Z14, Z14
+	ADDQ   SI, DI
+	VADDPS (DI), Z15, Z15
+	ADDQ   SI, DI
+	VADDPS (DI), Z16, Z16
+	ADDQ   SI, DI
+	VADDPS (DI), Z17, Z17
+	ADDQ   SI, DI
+	VADDPS (DI), Z18, Z18
+	ADDQ   SI, DI
+	VADDPS (DI), Z19, Z19
+	ADDQ   SI, DI
+	VADDPS (DI), Z20, Z20
+	ADDQ   SI, DI
+	VADDPS (DI), Z21, Z21
+	ADDQ   SI, DI
+	VADDPS (DI), Z22, Z22
+	ADDQ   SI, DI
+	VADDPS (DI), Z23, Z23
+	ADDQ   SI, DI
+	VADDPS (DI), Z24, Z24
+	ADDQ   SI, DI
+	VADDPS (DI), Z25, Z25
+	ADDQ   SI, DI
+	VADDPS (DI), Z26, Z26
+	ADDQ   SI, DI
+	VADDPS (DI), Z27, Z27
+	ADDQ   SI, DI
+
+clip:
+	CMPQ   168(AX), $0x00
+	JE     store
+	VMAXPS Z0, Z29, Z0
+	VMAXPS Z1, Z29, Z1
+	VMAXPS Z2, Z29, Z2
+	VMAXPS Z3, Z29, Z3
+	VMAXPS Z4, Z29, Z4
+	VMAXPS Z5, Z29, Z5
+	VMAXPS Z6, Z29, Z6
+	VMAXPS Z7, Z29, Z7
+	VMAXPS Z8, Z29, Z8
+	VMAXPS Z9, Z29, Z9
+	VMAXPS Z10, Z29, Z10
+	VMAXPS Z11, Z29, Z11
+	VMAXPS Z12, Z29, Z12
+	VMAXPS Z13, Z29, Z13
+	VMAXPS Z14, Z29, Z14
+	VMAXPS Z15, Z29, Z15
+	VMAXPS Z16, Z29, Z16
+	VMAXPS Z17, Z29, Z17
+	VMAXPS Z18, Z29, Z18
+	VMAXPS Z19, Z29, Z19
+	VMAXPS Z20, Z29, Z20
+	VMAXPS Z21, Z29, Z21
+	VMAXPS Z22, Z29, Z22
+	VMAXPS Z23, Z29, Z23
+	VMAXPS Z24, Z29, Z24
+	VMAXPS Z25, Z29, Z25
+	VMAXPS Z26, Z29, Z26
+	VMAXPS Z27, Z29, Z27
+	JMP    store
+
+mask:
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z0, K1, Z0
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z1, K1, Z1
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z2, K1, Z2
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z3, K1, Z3
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z4, K1, Z4
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z5, K1, Z5
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z6, K1, Z6
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z7, K1, Z7
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z8, K1, Z8
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z9, K1, Z9
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z10, K1, Z10
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z11, K1, Z11
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z12, K1, Z12
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z13, K1, Z13
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z14, K1, Z14
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z15, K1, Z15
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z16, K1, Z16
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z17, K1, Z17
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z18, K1, Z18
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z19, K1, Z19
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z20, K1, Z20
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z21, K1, Z21
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z22, K1, Z22
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z23, K1, Z23
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z24, K1, Z24
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z25, K1, Z25
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z26, K1, Z26
+	ADDQ      SI, DI
+	VCMPPS    $0x11, (DI), Z29, K1
+	VMOVAPS.Z Z27, K1, Z27
+	ADDQ      SI, DI
+
+store:
+	MOVQ    (AX), DI
+	VMOVUPS Z0, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z16, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z17, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z18, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z19, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z20, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z21, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z22, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z23, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z24, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z25, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z26, (DI)
+	ADDQ    SI, DI
+	VMOVUPS Z27, (DI)
+	ADDQ    SI, DI
+	MOVQ    184(AX), SI
+	MOVQ    (AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, (AX)
+	MOVQ    176(AX), SI
+	MOVQ    24(AX), DI
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 24(AX)
+	MOVQ    184(AX), SI
+	MOVQ    96(AX), DI
+	TESTQ   DI, DI
+	JZ      moved
+	LEAQ    (DI)(SI*4), DI
+	MOVQ    DI, 96(AX)
+
+moved:
+	DECQ 160(AX)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func depthGradTile1AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile1AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), CX
+	SHLQ    $0x02, CX
+	ADDQ    (AX), CX
+	VMOVUPS (CX), Z0
+	MOVQ    72(AX), CX
+	MOVQ    (CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 104(AX), SI
+	MOVQ 112(AX), DI
+	SHLQ $0x02, DI
+
+pixel:
+	VMOVUPS     (BX), Z1
+	VFMADD231PS (DX)(CX*1), Z1, Z0
+	ADDQ        DI, DX
+	ADDQ        $0x40, BX
+	DECQ        SI
+	JNZ         pixel
+	MOVQ        120(AX), DI
+	SHLQ        $0x02, DI
+	ADDQ        DI, 24(AX)
+	MOVQ        128(AX), DI
+	SHLQ        $0x02, DI
+	ADDQ        DI, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), CX
+	SHLQ        $0x02, CX
+	ADDQ        (AX), CX
+	VMOVUPS     Z0, (CX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile2AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile2AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), BX
+	MOVQ 48(AX), SI
+	MOVQ 104(AX), DI
+	MOVQ 112(AX), R8
+	SHLQ $0x02, R8
+
+pixel:
+	VMOVUPS     (SI), Z2
+	VFMADD231PS (BX)(DX*1), Z2, Z0
+	VFMADD231PS (BX)(CX*1), Z2, Z1
+	ADDQ        R8, BX
+	ADDQ        $0x40, SI
+	DECQ        DI
+	JNZ         pixel
+	MOVQ        120(AX), R8
+	SHLQ        $0x02, R8
+	ADDQ        R8, 24(AX)
+	MOVQ        128(AX), R8
+	SHLQ        $0x02, R8
+	ADDQ        R8, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile3AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile3AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 104(AX), R8
+	MOVQ 112(AX), R9
+	SHLQ $0x02, R9
+
+pixel:
+	VMOVUPS     (DI), Z3
+	VFMADD231PS (SI)(DX*1), Z3, Z0
+	VFMADD231PS (SI)(BX*1), Z3, Z1
+	VFMADD231PS (SI)(CX*1), Z3, Z2
+	ADDQ        R9, SI
+	ADDQ        $0x40, DI
+	DECQ        R8
+	JNZ         pixel
+	MOVQ        120(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, 24(AX)
+	MOVQ        128(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile4AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile4AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), DI
+	MOVQ 48(AX), R8
+	MOVQ 104(AX), R9
+	MOVQ 112(AX), R10
+	SHLQ $0x02, R10
+
+pixel:
+	VMOVUPS     (R8), Z4
+	VFMADD231PS (DI)(DX*1), Z4, Z0
+	VFMADD231PS (DI)(BX*1), Z4, Z1
+	VFMADD231PS (DI)(SI*1), Z4, Z2
+	VFMADD231PS (DI)(CX*1), Z4, Z3
+	ADDQ        R10, DI
+	ADDQ        $0x40, R8
+	DECQ        R9
+	JNZ         pixel
+	MOVQ        120(AX), R10
+	SHLQ        $0x02, R10
+	ADDQ        R10, 24(AX)
+	MOVQ        128(AX), R10
+	SHLQ        $0x02, R10
+	ADDQ        R10, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile5AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile5AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z4
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 104(AX), R10
+	MOVQ 112(AX), R11
+	SHLQ $0x02, R11
+
+pixel:
+	VMOVUPS     (R9), Z5
+	VFMADD231PS (R8)(DX*1), Z5, Z0
+	VFMADD231PS (R8)(BX*1), Z5, Z1
+	VFMADD231PS (R8)(SI*1), Z5, Z2
+	VFMADD231PS (R8)(DI*1), Z5, Z3
+	VFMADD231PS (R8)(CX*1), Z5, Z4
+	ADDQ        R11, R8
+	ADDQ        $0x40, R9
+	DECQ        R10
+	JNZ         pixel
+	MOVQ        120(AX), R11
+	SHLQ        $0x02, R11
+	ADDQ        R11, 24(AX)
+	MOVQ        128(AX), R11
+	SHLQ        $0x02, R11
+	ADDQ        R11, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z4, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile6AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile6AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z4
+	MOVQ    88(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z5
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), R8
+	SHLQ    $0x02, R8
+	MOVQ    80(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R9
+	MOVQ 48(AX), R10
+	MOVQ 104(AX), R11
+	MOVQ 112(AX), R12
+	SHLQ $0x02, R12
+
+pixel:
+	VMOVUPS     (R10), Z6
+	VFMADD231PS (R9)(DX*1), Z6, Z0
+	VFMADD231PS (R9)(BX*1), Z6, Z1
+	VFMADD231PS (R9)(SI*1), Z6, Z2
+	VFMADD231PS (R9)(DI*1), Z6, Z3
+	VFMADD231PS (R9)(R8*1), Z6, Z4
+	VFMADD231PS (R9)(CX*1), Z6, Z5
+	ADDQ        R12, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         pixel
+	MOVQ        120(AX), R12
+	SHLQ        $0x02, R12
+	ADDQ        R12, 24(AX)
+	MOVQ        128(AX), R12
+	SHLQ        $0x02, R12
+	ADDQ        R12, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z4, (DX)
+	MOVQ        88(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z5, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile7AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile7AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z4
+	MOVQ    88(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z5
+	MOVQ    104(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z6
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), R8
+	SHLQ    $0x02, R8
+	MOVQ    80(CX), R9
+	SHLQ    $0x02, R9
+	MOVQ    96(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R10
+	MOVQ 48(AX), R11
+	MOVQ 104(AX), R12
+	MOVQ 112(AX), R13
+	SHLQ $0x02, R13
+
+pixel:
+	VMOVUPS     (R11), Z7
+	VFMADD231PS (R10)(DX*1), Z7, Z0
+	VFMADD231PS (R10)(BX*1), Z7, Z1
+	VFMADD231PS (R10)(SI*1), Z7, Z2
+	VFMADD231PS (R10)(DI*1), Z7, Z3
+	VFMADD231PS (R10)(R8*1), Z7, Z4
+	VFMADD231PS (R10)(R9*1), Z7, Z5
+	VFMADD231PS (R10)(CX*1), Z7, Z6
+	ADDQ        R13, R10
+	ADDQ        $0x40, R11
+	DECQ        R12
+	JNZ         pixel
+	MOVQ        120(AX), R13
+	SHLQ        $0x02, R13
+	ADDQ        R13, 24(AX)
+	MOVQ        128(AX), R13
+	SHLQ        $0x02, R13
+	ADDQ        R13, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z4, (DX)
+	MOVQ        88(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z5, (DX)
+	MOVQ        104(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z6, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile8AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile8AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z4
+	MOVQ    88(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z5
+	MOVQ    104(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z6
+	MOVQ    120(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z7
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), R8
+	SHLQ    $0x02, R8
+	MOVQ    80(CX), R9
+	SHLQ    $0x02, R9
+	MOVQ    96(CX), R10
+	SHLQ    $0x02, R10
+	MOVQ    112(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R11
+	MOVQ 48(AX), R12
+	MOVQ 104(AX), R13
+	MOVQ 112(AX), R14
+	SHLQ $0x02, R14
+
+pixel:
+	VMOVUPS     (R12), Z8
+	VFMADD231PS (R11)(DX*1), Z8, Z0
+	VFMADD231PS (R11)(BX*1), Z8, Z1
+	VFMADD231PS (R11)(SI*1), Z8, Z2
+	VFMADD231PS (R11)(DI*1), Z8, Z3
+	VFMADD231PS (R11)(R8*1), Z8, Z4
+	VFMADD231PS (R11)(R9*1), Z8, Z5
+	VFMADD231PS (R11)(R10*1), Z8, Z6
+	VFMADD231PS (R11)(CX*1), Z8, Z7
+	ADDQ        R14, R11
+	ADDQ        $0x40, R12
+	DECQ        R13
+	JNZ         pixel
+	MOVQ        120(AX), R14
+	SHLQ        $0x02, R14
+	ADDQ        R14, 24(AX)
+	MOVQ        128(AX), R14
+	SHLQ        $0x02, R14
+	ADDQ        R14, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z4, (DX)
+	MOVQ        88(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z5, (DX)
+	MOVQ        104(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z6, (DX)
+	MOVQ        120(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z7, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradTile9AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·depthGradTile9AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    72(AX), CX
+	MOVQ    8(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z0
+	MOVQ    24(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z1
+	MOVQ    40(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z2
+	MOVQ    56(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z3
+	MOVQ    72(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z4
+	MOVQ    88(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z5
+	MOVQ    104(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z6
+	MOVQ    120(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z7
+	MOVQ    136(CX), DX
+	SHLQ    $0x02, DX
+	ADDQ    (AX), DX
+	VMOVUPS (DX), Z8
+	MOVQ    72(AX), CX
+	MOVQ    (CX), DX
+	SHLQ    $0x02, DX
+	MOVQ    16(CX), BX
+	SHLQ    $0x02, BX
+	MOVQ    32(CX), SI
+	SHLQ    $0x02, SI
+	MOVQ    48(CX), DI
+	SHLQ    $0x02, DI
+	MOVQ    64(CX), R8
+	SHLQ    $0x02, R8
+	MOVQ    80(CX), R9
+	SHLQ    $0x02, R9
+	MOVQ    96(CX), R10
+	SHLQ    $0x02, R10
+	MOVQ    112(CX), R11
+	SHLQ    $0x02, R11
+	MOVQ    128(CX), CX
+	SHLQ    $0x02, CX
+
+row:
+	MOVQ 24(AX), R12
+	MOVQ 48(AX), R13
+	MOVQ 104(AX), R14
+	MOVQ 112(AX), R15
+	SHLQ $0x02, R15
+
+pixel:
+	VMOVUPS     (R13), Z9
+	VFMADD231PS (R12)(DX*1), Z9, Z0
+	VFMADD231PS (R12)(BX*1), Z9, Z1
+	VFMADD231PS (R12)(SI*1), Z9, Z2
+	VFMADD231PS (R12)(DI*1), Z9, Z3
+	VFMADD231PS (R12)(R8*1), Z9, Z4
+	VFMADD231PS (R12)(R9*1), Z9, Z5
+	VFMADD231PS (R12)(R10*1), Z9, Z6
+	VFMADD231PS (R12)(R11*1), Z9, Z7
+	VFMADD231PS (R12)(CX*1), Z9, Z8
+	ADDQ        R15, R12
+	ADDQ        $0x40, R13
+	DECQ        R14
+	JNZ         pixel
+	MOVQ        120(AX), R15
+	SHLQ        $0x02, R15
+	ADDQ        R15, 24(AX)
+	MOVQ        128(AX), R15
+	SHLQ        $0x02, R15
+	ADDQ        R15, 48(AX)
+	DECQ        96(AX)
+	JNZ         row
+	MOVQ        72(AX), CX
+	MOVQ        8(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z0, (DX)
+	MOVQ        24(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z1, (DX)
+	MOVQ        40(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z2, (DX)
+	MOVQ        56(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z3, (DX)
+	MOVQ        72(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z4, (DX)
+	MOVQ        88(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z5, (DX)
+	MOVQ        104(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z6, (DX)
+	MOVQ        120(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z7, (DX)
+	MOVQ        136(CX), DX
+	SHLQ        $0x02, DX
+	ADDQ        (AX), DX
+	VMOVUPS     Z8, (DX)
 	VZEROUPPER
 	RET
 

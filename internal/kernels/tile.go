@@ -20,7 +20,8 @@ type tile struct {
 	act     int // activation
 	xNext   int // floats to the next tile
 	yNext   int
-	narrow  bool // y, bias and res have 8 lanes
+	narrow  bool  // y, bias and res have 8 lanes
+	taps    []tap // instead of runs, of a depthwise convolution
 }
 
 // lanes is the number of output channels.
@@ -97,6 +98,9 @@ func gradTilesGo(k int, a *gradTile) {
 func (a *tile) check(p int) {
 	lastX, lastY := (a.n-1)*a.xNext+(p-1)*a.xStride, (a.n-1)*a.yNext+(p-1)*a.yStride
 	k := 0
+	for _, t := range a.taps {
+		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w:t.w+Block]
+	}
 	for _, r := range a.runs {
 		_ = a.x[r.offset : r.offset+lastX+r.length]
 		k += r.length

@@ -14,6 +14,7 @@ const (
 	tileXStride, tileYStride               = 144, 152
 	tileN, tileAct                         = 160, 168
 	tileXNext, tileYNext                   = 176, 184
+	tileTaps, tileTapsLen                  = 200, 208
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -54,6 +55,30 @@ func (x pixels) at(i, disp int) Mem {
 	return m
 }
 
+// tilePixels makes the registers that address p pixels of a tile; place sets them.
+func (g *gen) tilePixels(a reg.Register, p int) pixels {
+	x := pixels{s: g.GP64(), s3: g.GP64(), s5: g.GP64()}
+	for range (p + group - 1) / group {
+		x.bases = append(x.bases, g.GP64())
+	}
+	g.MOVQ(at(a, tileXStride), x.s)
+	g.SHLQ(U8(2), x.s)
+	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 2}, x.s3)
+	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 4}, x.s5)
+	return x
+}
+
+// place puts the pixels offset floats from the tile's origin.
+func (g *gen) place(a reg.Register, x pixels, offset Mem) {
+	g.MOVQ(offset, x.bases[0])
+	g.SHLQ(U8(2), x.bases[0])
+	g.ADDQ(at(a, tileX), x.bases[0])
+	for i := 1; i < len(x.bases); i++ {
+		g.LEAQ(Mem{Base: x.bases[i-1], Index: x.s5, Scale: 1}, x.bases[i])
+		g.LEAQ(Mem{Base: x.bases[i], Index: x.s, Scale: 2}, x.bases[i])
+	}
+}
+
 // convTile emits the tile of p pixels by a block of output channels: the sums stay in registers while the runs go by.
 func (g *gen) convTile(p int) {
 	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
@@ -63,14 +88,7 @@ func (g *gen) convTile(p int) {
 		"where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.")
 	nv := g.vectors()
 	a := g.arg("a")
-	x := pixels{s: g.GP64(), s3: g.GP64(), s5: g.GP64()}
-	for range (p + group - 1) / group {
-		x.bases = append(x.bases, g.GP64())
-	}
-	g.MOVQ(at(a, tileXStride), x.s)
-	g.SHLQ(U8(2), x.s)
-	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 2}, x.s3)
-	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 4}, x.s5)
+	x := g.tilePixels(a, p)
 	acc := g.vecs(p * nv)
 
 	g.Label("tile")
@@ -83,13 +101,7 @@ func (g *gen) convTile(p int) {
 	g.JZ(LabelRef("finish"))
 
 	g.Label("run")
-	g.MOVQ(at(runs, 0), x.bases[0])
-	g.SHLQ(U8(2), x.bases[0])
-	g.ADDQ(at(a, tileX), x.bases[0])
-	for i := 1; i < len(x.bases); i++ {
-		g.LEAQ(Mem{Base: x.bases[i-1], Index: x.s5, Scale: 1}, x.bases[i])
-		g.LEAQ(Mem{Base: x.bases[i], Index: x.s, Scale: 2}, x.bases[i])
-	}
+	g.place(a, x, at(runs, 0))
 	g.MOVQ(at(runs, 8), count)
 	const unroll = 4
 	step := func(n int) {

@@ -30,11 +30,12 @@ type isa struct {
 	evex   bool // 32 registers and embedded broadcast
 	pixels int  // widest tile of the convolution
 	depth  int  // deepest tile of the weight gradient
+	taps   int  // most of the depthwise weight gradient
 }
 
 var isas = []isa{
-	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6},
-	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28},
+	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6, taps: 6},
+	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28, taps: 9},
 }
 
 // narrow are the same for maps of 8 lanes.
@@ -116,6 +117,7 @@ func main() {
 		g := &gen{c, i, types, map[string]operand.Mem{}}
 		g.convolution()
 		g.gradient()
+		g.depthwise()
 		g.maps()
 		g.flat()
 		g.winograd()
@@ -166,6 +168,11 @@ func declarations(f *ir.File, types map[string]string) []byte {
 			signature = "(a *" + t + ")"
 		}
 		fmt.Fprintf(&b, "//\n//go:noescape\nfunc %s%s\n\n", fn.Name, signature)
+	}
+	for _, i := range isas {
+		choice(&b, "depthTiles"+i.name, "p", "tile", i.pixels)
+		choice(&b, "depthGradTiles"+i.name, "k", "depthGradTile", i.taps)
+		fmt.Fprintf(&b, "const depthGradTaps%s = %d\n\n", i.name, i.taps)
 	}
 	for _, i := range append(isas, narrow...) {
 		choice(&b, "convTiles"+i.name, "p", "tile", i.pixels)
