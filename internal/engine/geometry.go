@@ -34,10 +34,31 @@ func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 		w.top, w.bottom = same(large[2], small[2], w.kh, w.sh, w.dh, true)
 		w.left, w.right = same(large[3], small[3], w.kw, w.sw, w.dw, true)
 	}
-	// What the last window reaches past the large map; negative padding is not for the fast paths.
-	w.bottom = max(0, (int(small[2])-1)*w.sh+(w.kh-1)*w.dh+1-int(large[2])-w.top)
-	w.right = max(0, (int(small[3])-1)*w.sw+(w.kw-1)*w.dw+1-int(large[3])-w.left)
+	if o.is("", "ConvTranspose") {
+		w.settleTransposed(o, large, small)
+	}
+	// What the last window reaches past the large map: negative where it does not reach the last pixels.
+	w.bottom = (int(small[2])-1)*w.sh + (w.kh-1)*w.dh + 1 - int(large[2]) - w.top
+	w.right = (int(small[3])-1)*w.sw + (w.kw-1)*w.dw + 1 - int(large[3]) - w.left
 	return w, w.top >= 0 && w.left >= 0 && min(w.sh, w.sw, w.dh, w.dw, w.kh, w.kw) > 0
+}
+
+// settleTransposed finds the pads of a ConvTranspose whose output's size is given, by output_shape or auto_pad: ONNX halves
+// what is left over, and the odd pixel goes to the end with SAME_UPPER, else to the beginning.
+func (w *geometry) settleTransposed(o *op, large, small []int64) {
+	auto := o.node.Str("auto_pad", "NOTSET")
+	if len(o.node.Ints("output_shape")) == 0 && auto != "SAME_UPPER" && auto != "SAME_LOWER" {
+		return
+	}
+	more := o.node.Ints("output_padding", 0, 0)
+	begin := func(i, k, stride, dilation int) int {
+		total := max(0, (int(small[2+i])-1)*stride+(k-1)*dilation+1+int(more[i])-int(large[2+i]))
+		if auto == "SAME_UPPER" {
+			return total / 2
+		}
+		return total - total/2
+	}
+	w.top, w.left = begin(0, w.kh, w.sh, w.dh), begin(1, w.kw, w.sw, w.dw)
 }
 
 // same is the padding of auto_pad SAME_*: the odd pixel goes to the end (UPPER) or to the beginning (LOWER).
@@ -79,20 +100,26 @@ func conv(o *op) (p convParts, ok bool) {
 // fastConv reports whether the op is a convolution, in any of its directions, that package kernels runs.
 func fastConv(o *op) bool {
 	p, ok := conv(o)
-	if !ok || !p.x.isFloat4() || !p.y.isFloat4() || o.node.Int("group", 1) != 1 {
-		return false
-	}
-	if p.x.size() == 0 || p.y.size() == 0 {
+	if !ok || !p.x.isFloat4() || !p.y.isFloat4() || p.x.size() == 0 || p.y.size() == 0 {
 		return false
 	}
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
-	if !ok {
+	if !ok || -w.bottom >= max(w.sh, w.dh) || -w.right >= max(w.sw, w.dw) { // an output of nothing but bias at its end
 		return false
 	}
 	hx, hy := w.halos()
 	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
-	_, err := kernels.NewConv(w.spec(x, y))
+	_, err := newConvolution(w.spec(x, y, group(o)))
 	return err == nil
+}
+
+// group is the number of groups of a convolution's channels.
+func group(o *op) int { return int(o.node.Int("group", 1)) }
+
+// depthwise reports whether every channel of a convolution is a group.
+func depthwise(o *op) bool {
+	p, ok := conv(o)
+	return ok && group(o) > 1 && int64(group(o)) == p.x.dims[1] && int64(group(o)) == p.y.dims[1]
 }
 
 // halos is what the convolution needs around x (forward) and around y (backward-data).
@@ -100,9 +127,9 @@ func (w geometry) halos() (x, y int) {
 	return kernels.ConvHalo(w.kh, w.kw, w.sh, w.sw, w.top, w.left, w.bottom, w.right, w.dh, w.dw)
 }
 
-func (w geometry) spec(x, y kernels.Layout) kernels.ConvSpec {
+func (w geometry) spec(x, y kernels.Layout, group int) kernels.ConvSpec {
 	return kernels.ConvSpec{X: x, Y: y, DX: x, DY: y, KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw,
-		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}
+		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw, Group: group}
 }
 
 func blocked(v *value, halo, lanes int) kernels.Layout {
@@ -127,5 +154,6 @@ func pool(o *op) (x, y *value, w geometry, ok bool) {
 		kernel = x.dims[2:]
 	}
 	w, ok = window(o, kernel, x.dims, y.dims)
+	w.bottom, w.right = max(0, w.bottom), max(0, w.right)
 	return x, y, w, ok && w.dh == 1 && w.dw == 1 && o.node.Int("ceil_mode", 0) == 0
 }

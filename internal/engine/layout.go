@@ -94,7 +94,7 @@ func (l *layouts) findNarrow() {
 // narrowable reports whether o has kernels for maps of 8 lanes.
 func (l *layouts) narrowable(o *op) bool {
 	if _, ok := conv(o); ok {
-		return fastConv(o)
+		return fastConv(o) && !depthwise(o)
 	}
 	if x, y, w, ok := pool(o); ok {
 		max := o.is("", "MaxPool") || o.is(ops.GradDomain, "MaxPoolGrad")
@@ -205,7 +205,7 @@ func (l *layouts) blocked(v *value, reader *op) *value {
 		return v
 	}
 	lanes := l.lanes(v)
-	if v.kind == input && v.dims[1] <= 4 && (reader.is("", "Conv") || reader.is(ops.GradDomain, "ConvGradWeight") && reader.in[0] == v) {
+	if v.kind == input && v.dims[1] <= 4 && !depthwise(reader) && (reader.is("", "Conv") || reader.is(ops.GradDomain, "ConvGradWeight") && reader.in[0] == v) {
 		lanes = int(v.dims[1])
 	}
 	for _, t := range v.twins {

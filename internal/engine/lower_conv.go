@@ -7,14 +7,55 @@ import (
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
+// convolution is a kernel: *kernels.Conv, dense or in groups, or *kernels.Depthwise.
+type convolution interface {
+	WeightSize() int
+	Pack(dst, oihw []float32)
+	Unpack(oihw, packed []float32)
+	ForwardChunks() int
+	Forward(chunk int, y, x, w []float32, e kernels.Epilogue)
+	ForwardCost() float64
+	Moments() kernels.Moments
+	BackwardDataChunks() int
+	BackwardData(chunk int, dx, dy, w []float32, e kernels.Epilogue)
+	BackwardDataCost() float64
+	BackwardWeightsChunks() int
+	BackwardWeightsScratch() int
+	BackwardWeights(chunk int, scratch, x, dy []float32)
+	BackwardWeightsCost() float64
+	ReduceWeightsChunks() int
+	ReduceWeights(chunk int, dw, scratch []float32)
+}
+
+// newConvolution plans the kernel of a geometry.
+func newConvolution(s kernels.ConvSpec) (convolution, error) {
+	if s.Group > 1 && s.Group == s.X.C && s.Group == s.Y.C {
+		return kernels.NewDepthwise(s)
+	}
+	return kernels.NewConv(s)
+}
+
+// kernelName is what a plan calls the kernel.
+func kernelName(c convolution) string {
+	switch c := c.(type) {
+	case *kernels.Depthwise:
+		return "depthwise conv"
+	case *kernels.Conv:
+		if c.Group > 1 {
+			return "group conv"
+		}
+	}
+	return "conv"
+}
+
 // packing is the form of a convolution's weights in a buffer: all kernels of one key read the same.
 type packing struct {
 	key  string
-	conv *kernels.Conv
+	conv convolution
 }
 
 // planConv makes the kernel of a convolution op from the settled layouts of its values.
-func planConv(o *op) (*kernels.Conv, packing, error) {
+func planConv(o *op) (convolution, packing, error) {
 	p, _ := conv(o)
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
 	if !ok {
@@ -22,7 +63,7 @@ func planConv(o *op) (*kernels.Conv, packing, error) {
 	}
 	hx, hy := w.halos()
 	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
-	spec := w.spec(x, y) // what the op does not read keeps the halo it would need
+	spec := w.spec(x, y, group(o)) // what the op does not read keeps the halo it would need
 	if p.x.layout != nil {
 		if spec.DX = *p.x.layout; o.is("", "Conv") || o.is(ops.GradDomain, "ConvGradWeight") {
 			spec.X = spec.DX
@@ -34,11 +75,11 @@ func planConv(o *op) (*kernels.Conv, packing, error) {
 		}
 	}
 	x, y = spec.X, spec.Y
-	c, err := kernels.NewConv(spec)
+	c, err := newConvolution(spec)
 	if err != nil {
 		return nil, packing{}, err
 	}
-	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d", y.C, x.C, w.kh, w.kw), conv: c}, nil
+	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d/%d", y.C, x.C, w.kh, w.kw, spec.Group), conv: c}, nil
 }
 
 // packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is computed
@@ -59,7 +100,7 @@ func (l *lowering) packed(w *value, p packing) *buffer {
 }
 
 // pack packs a constant.
-func pack(w *value, c *kernels.Conv) []float32 {
+func pack(w *value, c convolution) []float32 {
 	dst := kernels.AlignedSlice(roundUp(c.WeightSize()))
 	c.Pack(dst, w.konst.Float32s())
 	return dst
@@ -119,17 +160,19 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if pass := l.byWinograd(c, o.in[1]).Forward; pass != nil {
-		u := l.transformed(o.in[1], pass, c, form, false)
-		l.winogradPass("winograd", o, pass, u, bias)
-		return true, nil
+	if d, ok := c.(*kernels.Conv); ok {
+		if pass := l.byWinograd(d, o.in[1]).Forward; pass != nil {
+			u := l.transformed(o.in[1], pass, d, form, false)
+			l.winogradPass("winograd", o, pass, u, bias)
+			return true, nil
+		}
 	}
 	w := l.packed(o.in[1], form)
 	l.leaveStatistics(o, c.Moments())
 	bufs := []*buffer{l.of(o.in[0]), w, l.of(o.out[0])}
 	bufs = append(bufs, l.all(bias, o.residual, o.mask)...)
 	bufs = append(bufs, o.out[0].stats.buffers()...)
-	s := l.add("conv "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
+	s := l.add(kernelName(c)+" "+kernels.Level(), c.ForwardChunks(), bufs, func() func(int, int) {
 		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, _ int) { c.Forward(chunk, y, x, w.data, e) }
 	})
@@ -147,14 +190,20 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if pass := l.byWinograd(c, o.in[1]).Data; pass != nil {
-		u := l.transformed(o.in[1], pass, c, form, true)
-		l.winogradPass("winograd backward-data", o, pass, u, bias)
-		return true, nil
+	flipped := (*buffer)(nil)
+	switch d := c.(type) {
+	case *kernels.Depthwise:
+		flipped = l.packed(o.in[1], form)
+	case *kernels.Conv:
+		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil {
+			u := l.transformed(o.in[1], pass, d, form, true)
+			l.winogradPass("winograd backward-data", o, pass, u, bias)
+			return true, nil
+		}
+		flipped = l.flipped(o.in[1], d, form)
 	}
-	flipped := l.flipped(o.in[1], c, form)
 	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
-	s := l.add("conv backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
+	s := l.add(kernelName(c)+" backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
 		dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
 		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, e) }
 	})
@@ -189,7 +238,7 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 		dw.buf = packed
 		packed.shared++
 	}
-	if !l.winogradWeights(o, c, packed) {
+	if d, ok := c.(*kernels.Conv); !ok || !l.winogradWeights(o, d, packed) {
 		l.directWeights(o, c, packed)
 	}
 	if dw.pack == nil {
@@ -202,10 +251,10 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 }
 
 // directWeights sums the gradient of the weights into packed by the direct kernel.
-func (l *lowering) directWeights(o *op, c *kernels.Conv, packed *buffer) {
+func (l *lowering) directWeights(o *op, c convolution, packed *buffer) {
 	scratch := l.buffer(c.BackwardWeightsScratch())
 	x, dy := l.of(o.in[0]), l.of(o.in[1])
-	s := l.add("conv backward-weights "+kernels.Level(), c.BackwardWeightsChunks(), []*buffer{x, dy, scratch}, func() func(int, int) {
+	s := l.add(kernelName(c)+" backward-weights "+kernels.Level(), c.BackwardWeightsChunks(), []*buffer{x, dy, scratch}, func() func(int, int) {
 		xs, dys := o.in[0].f(), o.in[1].f()
 		return func(chunk, _ int) { c.BackwardWeights(chunk, scratch.data, xs, dys) }
 	})
@@ -264,5 +313,5 @@ func (l *lowering) all(vs ...*value) []*buffer {
 // convFLOPs counts two operations a multiply-add, real channels only.
 func convFLOPs(o *op) int64 {
 	p, _ := conv(o)
-	return 2 * p.y.size() * p.x.dims[1] * p.kernel[0] * p.kernel[1]
+	return 2 * p.y.size() * p.x.dims[1] / int64(group(o)) * p.kernel[0] * p.kernel[1]
 }
