@@ -1,10 +1,15 @@
 package engine
 
-import "github.com/cnnkit/cnnkit/internal/ops"
+import (
+	"math"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+)
 
 // fuse folds elementwise ops into the op whose output they read, where nobody else reads it:
 //
 //	Conv, ConvTranspose, Gemm + Relu
+//	Conv, ConvTranspose + Clip from 0 on
 //	Conv + Add(residual) [+ Relu]
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
 //	ReluGrad into the BatchNormalizationGrad that reads it, or into the convolution that made its input
@@ -74,6 +79,11 @@ func fuseInto(g *graph, o *op) bool {
 	switch {
 	case next.is("", "Relu"):
 		o.relu = true
+	case (o.is("", "Conv") || o.is("", "ConvTranspose")) && next.in[0] == y && fromZero(next):
+		o.relu = true
+		if _, high, _ := clipBounds(next); !math.IsInf(float64(high), 1) {
+			o.high = high
+		}
 	case next.is("", "Add") && o.residual == nil && takesResidual(o) && y.isFloat4():
 		other := next.in[0]
 		if other == y {

@@ -46,6 +46,7 @@ type op struct {
 	out  []*value
 	// What fuse has folded into the op.
 	relu     bool
+	high     float32 // where the ReLU of a convolution clips above; 0: nowhere
 	residual *value
 	mask     *value // ReLU output that masks dy before the op's backward pass
 	maskBias *value // instead of mask, of the BatchNormalization whose output the ReLU took

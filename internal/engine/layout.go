@@ -102,7 +102,8 @@ func (l *layouts) narrowable(o *op) bool {
 		return max && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
 	}
 	switch {
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"):
+	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"),
+		keepsZero(o), o.is(ops.GradDomain, "ClipGrad"):
 		return true
 	case o.is("", "Concat"), o.is("", "Split"):
 		return false
@@ -149,7 +150,7 @@ func (l *layouts) rule(o *op) (ins, outs []int) {
 		for i := range o.out {
 			outs = append(outs, i)
 		}
-		if o.is("", "Split") {
+		if onlyFirst(o) {
 			ins = ins[:1]
 		}
 	}
@@ -159,14 +160,15 @@ func (l *layouts) rule(o *op) (ins, outs []int) {
 // followsInputs reports whether o has kernels for both forms and an input is blocked already.
 func (l *layouts) followsInputs(o *op) bool {
 	switch {
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add") && equalDims(o.in[0].dims, o.in[1].dims):
+	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add") && equalDims(o.in[0].dims, o.in[1].dims),
+		keepsZero(o), o.is(ops.GradDomain, "ClipGrad"):
 	case (o.is("", "Concat") || o.is("", "Split")) && len(o.in[0].dims) == 4 && (o.node.Int("axis", 0) == 1 || o.node.Int("axis", 0) == -3):
 	default:
 		return false
 	}
 	any := false
 	for i, v := range o.in {
-		if o.is("", "Split") && i > 0 {
+		if i > 0 && onlyFirst(o) {
 			break
 		}
 		if !v.isFloat4() || v.size() == 0 {
@@ -176,6 +178,9 @@ func (l *layouts) followsInputs(o *op) bool {
 	}
 	return any
 }
+
+// onlyFirst says that o's inputs after the first are no maps.
+func onlyFirst(o *op) bool { return o.is("", "Split") || o.is("", "Clip") }
 
 // twin is the same value in blocked or in plain form, nil if there is none yet.
 func (v *value) twin(blockedForm bool) *value {
@@ -254,7 +259,9 @@ func (l *layouts) needs(o *op) {
 		}
 	case o.is(ops.GradDomain, "ConvGradBias"):
 		l.same(o.in[0], o.mask)
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add"):
+	case o.is("", "Clip"):
+		l.same(o.in[0], o.out[0])
+	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add"), o.is(ops.GradDomain, "ClipGrad"):
 		l.same(append(slices.Clone(o.in), o.out...)...)
 	}
 }

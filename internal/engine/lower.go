@@ -180,6 +180,8 @@ func init() {
 
 		{"", "Relu"}:                       (*lowering).relu,
 		{ops.GradDomain, "ReluGrad"}:       (*lowering).reluGrad,
+		{"", "Clip"}:                       (*lowering).clip,
+		{ops.GradDomain, "ClipGrad"}:       (*lowering).clipGrad,
 		{"", "Add"}:                        (*lowering).addition,
 		{"", "LogSoftmax"}:                 (*lowering).logSoftmax,
 		{ops.GradDomain, "LogSoftmaxGrad"}: (*lowering).logSoftmax,

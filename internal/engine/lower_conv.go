@@ -117,7 +117,7 @@ func flip(packed []float32, c *kernels.Conv) []float32 {
 
 // epilogue is what was fused into a convolution.
 func (o *op) epilogue(bias *value) kernels.Epilogue {
-	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu}
+	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu, High: o.high}
 }
 
 // statistics is where a convolution leaves the statistics of its output.
@@ -160,7 +160,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if d, ok := c.(*kernels.Conv); ok {
+	if d, ok := c.(*kernels.Conv); ok && o.high == 0 {
 		if pass := l.byWinograd(d, o.in[1]).Forward; pass != nil {
 			u := l.transformed(o.in[1], pass, d, form, false)
 			l.winogradPass("winograd", o, pass, u, bias)
@@ -195,7 +195,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	case *kernels.Depthwise:
 		flipped = l.packed(o.in[1], form)
 	case *kernels.Conv:
-		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil {
+		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil && o.high == 0 {
 			u := l.transformed(o.in[1], pass, d, form, true)
 			l.winogradPass("winograd backward-data", o, pass, u, bias)
 			return true, nil

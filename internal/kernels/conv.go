@@ -224,7 +224,7 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
 	inside := c.Group == 1 && inner(c.X, c.WeightSize())
-	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act()}
+	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, ob, part := unit(u, c.Y.Blocks(), perPlane, inside)

@@ -247,6 +247,15 @@ func checkEpilogue(t *testing.T, c convCase, k convolution, l Layout, bx, packed
 	out.intact(t, "y with epilogue")
 	zeroElsewhere(t, "y with epilogue", l, out.s)
 	same(t, "y with epilogue", toPlain(l, out.s), want, m)
+	const high = 1.25
+	for i := range k.ForwardChunks() {
+		k.Forward(i, out.s, bx, packed, Epilogue{Bias: bias, Residual: bres, ReLU: true, High: high})
+	}
+	limited := make([]float64, len(want))
+	for i, v := range want {
+		limited[i] = min(v, high)
+	}
+	same(t, "y between bounds", toPlain(l, out.s), limited, m)
 	if !l.narrow() {
 		records := AlignedSlice(k.Moments().Size())
 		for i := range k.ForwardChunks() {

@@ -127,7 +127,7 @@ func (d *Depthwise) Moments() Moments {
 func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(d.forwardUnits(), chunk, d.forward)
 	perPlane := (d.Y.H + d.units - 1) / d.units
-	a := tile{taps: d.taps, xStride: d.StrideW * Block, yStride: Block, act: e.act()}
+	a := tile{taps: d.taps, xStride: d.StrideW * Block, yStride: Block, act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, b, part := unit(u, d.Y.Blocks(), perPlane, false)
@@ -163,7 +163,7 @@ func (d *Depthwise) BackwardData(chunk int, dx, dy, w []float32, e Epilogue) {
 	}
 	l := d.DX
 	lo, hi := span(l.N*l.Blocks(), chunk, d.data)
-	a := tile{xStride: Block, yStride: d.StrideW * Block, act: e.act()}
+	a := tile{xStride: Block, yStride: d.StrideW * Block, act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, b := u/l.Blocks(), u%l.Blocks()
@@ -252,7 +252,7 @@ func depthTilesGo(p int, a *tile) {
 		}
 		y := a.y[at:][:Block]
 		for o, v := range acc {
-			y[o] = finish(a.act, v, a.res, at+o)
+			y[o] = a.finish(v, at+o)
 		}
 	}
 }

@@ -100,7 +100,8 @@ func checkDepthTiles(t *testing.T, p int, r *rand.Rand) {
 	const n, xNext, yNext = 3, 40 * Block, 31 * Block
 	taps := []tap{{0, 2 * Block}, {3 * Block, 0}, {70 * Block, Block}}
 	x, w, bias, res := random(r, 300*Block), random(r, 3*Block), random(r, Block), random(r, 100*Block)
-	for _, a := range []tile{{}, {bias: bias}, {bias: bias, res: res}, {res: res, act: clipped}, {bias: bias, act: clipped}, {res: res, act: masked}} {
+	for _, a := range []tile{{}, {bias: bias}, {bias: bias, res: res}, {res: res, act: clipped}, {bias: bias, act: clipped}, {res: res, act: masked},
+		{bias: bias, res: res, act: between, high: 1.5}} {
 		got, want := guard(100*Block), guard(100*Block)
 		a.x, a.w, a.taps, a.n, a.xStride, a.yStride, a.xNext, a.yNext = x, w, taps, n, 2*Block, Block, xNext, yNext
 		b := a

@@ -51,6 +51,12 @@ func Relu(y, x []float32) { reluGo(y, x) }
 // ReluGrad computes dx = dy where y > 0, else 0.
 func ReluGrad(dx, dy, y []float32) { reluGradGo(dx, dy, y) }
 
+// Clip computes y = low where x < low, high where x > high, else x; NaN stays.
+func Clip(y, x []float32, low, high float32) { clipGo(y, x, low, high) }
+
+// ClipGrad computes dx = dy where x = y, else 0.
+func ClipGrad(dx, dy, x, y []float32) { clipGradGo(dx, dy, x, y) }
+
 // Add computes y = a + b.
 func Add(y, a, b []float32) { addGo(y, a, b) }
 

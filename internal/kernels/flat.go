@@ -24,6 +24,31 @@ func reluGradGo(dx, dy, y []float32) {
 	}
 }
 
+// clipGo computes y = low where x < low, high where x > high, else x; NaN stays.
+func clipGo(y, x []float32, low, high float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		if v < low {
+			v = low
+		}
+		if v > high {
+			v = high
+		}
+		y[i] = v
+	}
+}
+
+// clipGradGo computes dx = dy where x = y, else 0.
+func clipGradGo(dx, dy, x, y []float32) {
+	dy, x, y = dy[:len(dx)], x[:len(dx)], y[:len(dx)]
+	for i, v := range dy {
+		if x[i] != y[i] {
+			v = 0
+		}
+		dx[i] = v
+	}
+}
+
 // addGo computes y = a + b.
 func addGo(y, a, b []float32) {
 	a, b = a[:len(y)], b[:len(y)]

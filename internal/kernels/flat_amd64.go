@@ -27,6 +27,35 @@ func Relu(y, x []float32) {
 	reluGo(y, x)
 }
 
+// Clip computes y = low where x < low, high where x > high, else x; NaN stays.
+func Clip(y, x []float32, low, high float32) {
+	x = x[:len(y)]
+	h := [2]float32{low, high}
+	for n := vectors(len(y)); n > 0; n = vectors(len(y)) {
+		if current == levelAVX512 {
+			clipAVX512(&y[0], &x[0], &h[0], n/Block)
+		} else {
+			clipAVX2(&y[0], &x[0], &h[0], n/Block)
+		}
+		y, x = y[n:], x[n:]
+	}
+	clipGo(y, x, low, high)
+}
+
+// ClipGrad computes dx = dy where x = y, else 0.
+func ClipGrad(dx, dy, x, y []float32) {
+	dy, x, y = dy[:len(dx)], x[:len(dx)], y[:len(dx)]
+	for n := vectors(len(dx)); n > 0; n = vectors(len(dx)) {
+		if current == levelAVX512 {
+			clipGradAVX512(&dx[0], &dy[0], &x[0], &y[0], n/Block)
+		} else {
+			clipGradAVX2(&dx[0], &dy[0], &x[0], &y[0], n/Block)
+		}
+		dx, dy, x, y = dx[n:], dy[n:], x[n:], y[n:]
+	}
+	clipGradGo(dx, dy, x, y)
+}
+
 // ReluGrad computes dx = dy where y > 0, else 0.
 func ReluGrad(dx, dy, y []float32) {
 	dy, y = dy[:len(dx)], y[:len(dx)]

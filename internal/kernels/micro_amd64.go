@@ -286,6 +286,16 @@ func reluAVX2(y *float32, x *float32, n int)
 //go:noescape
 func reluGradAVX2(dx *float32, dy *float32, y *float32, n int)
 
+// clipAVX2 computes y = h[0] where x < h[0], h[1] where x > h[1], else x.
+//
+//go:noescape
+func clipAVX2(y *float32, x *float32, h *float32, n int)
+
+// clipGradAVX2 computes dx = dy where x = y, else 0.
+//
+//go:noescape
+func clipGradAVX2(dx *float32, dy *float32, x *float32, y *float32, n int)
+
 // addAVX2 computes y = a + b.
 //
 //go:noescape
@@ -1265,6 +1275,16 @@ func reluAVX512(y *float32, x *float32, n int)
 //
 //go:noescape
 func reluGradAVX512(dx *float32, dy *float32, y *float32, n int)
+
+// clipAVX512 computes y = h[0] where x < h[0], h[1] where x > h[1], else x.
+//
+//go:noescape
+func clipAVX512(y *float32, x *float32, h *float32, n int)
+
+// clipGradAVX512 computes dx = dy where x = y, else 0.
+//
+//go:noescape
+func clipGradAVX512(dx *float32, dy *float32, x *float32, y *float32, n int)
 
 // addAVX512 computes y = a + b.
 //

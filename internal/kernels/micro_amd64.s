@@ -100,11 +100,16 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y2, Y0
-	VMAXPS Y1, Y2, Y1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y2, Y0
+	VMAXPS       Y1, Y2, Y1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y2
+	VMINPS       Y0, Y2, Y0
+	VMINPS       Y1, Y2, Y1
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DX), Y2, Y3
@@ -257,13 +262,20 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y4, Y1
-	VMAXPS Y2, Y4, Y2
-	VMAXPS Y3, Y4, Y3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y1, Y4, Y1
+	VMAXPS       Y2, Y4, Y2
+	VMAXPS       Y3, Y4, Y3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y4
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMINPS       Y2, Y4, Y2
+	VMINPS       Y3, Y4, Y3
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y4, Y5
@@ -446,15 +458,24 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y6, Y0
-	VMAXPS Y1, Y6, Y1
-	VMAXPS Y2, Y6, Y2
-	VMAXPS Y3, Y6, Y3
-	VMAXPS Y4, Y6, Y4
-	VMAXPS Y5, Y6, Y5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y6, Y0
+	VMAXPS       Y1, Y6, Y1
+	VMAXPS       Y2, Y6, Y2
+	VMAXPS       Y3, Y6, Y3
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y5, Y6, Y5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y6
+	VMINPS       Y0, Y6, Y0
+	VMINPS       Y1, Y6, Y1
+	VMINPS       Y2, Y6, Y2
+	VMINPS       Y3, Y6, Y3
+	VMINPS       Y4, Y6, Y4
+	VMINPS       Y5, Y6, Y5
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y6, Y7
@@ -672,17 +693,28 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y8, Y0
-	VMAXPS Y1, Y8, Y1
-	VMAXPS Y2, Y8, Y2
-	VMAXPS Y3, Y8, Y3
-	VMAXPS Y4, Y8, Y4
-	VMAXPS Y5, Y8, Y5
-	VMAXPS Y6, Y8, Y6
-	VMAXPS Y7, Y8, Y7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y8, Y0
+	VMAXPS       Y1, Y8, Y1
+	VMAXPS       Y2, Y8, Y2
+	VMAXPS       Y3, Y8, Y3
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y5, Y8, Y5
+	VMAXPS       Y6, Y8, Y6
+	VMAXPS       Y7, Y8, Y7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y8
+	VMINPS       Y0, Y8, Y0
+	VMINPS       Y1, Y8, Y1
+	VMINPS       Y2, Y8, Y2
+	VMINPS       Y3, Y8, Y3
+	VMINPS       Y4, Y8, Y4
+	VMINPS       Y5, Y8, Y5
+	VMINPS       Y6, Y8, Y6
+	VMINPS       Y7, Y8, Y7
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y8, Y9
@@ -930,19 +962,32 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y10, Y0
-	VMAXPS Y1, Y10, Y1
-	VMAXPS Y2, Y10, Y2
-	VMAXPS Y3, Y10, Y3
-	VMAXPS Y4, Y10, Y4
-	VMAXPS Y5, Y10, Y5
-	VMAXPS Y6, Y10, Y6
-	VMAXPS Y7, Y10, Y7
-	VMAXPS Y8, Y10, Y8
-	VMAXPS Y9, Y10, Y9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y10, Y0
+	VMAXPS       Y1, Y10, Y1
+	VMAXPS       Y2, Y10, Y2
+	VMAXPS       Y3, Y10, Y3
+	VMAXPS       Y4, Y10, Y4
+	VMAXPS       Y5, Y10, Y5
+	VMAXPS       Y6, Y10, Y6
+	VMAXPS       Y7, Y10, Y7
+	VMAXPS       Y8, Y10, Y8
+	VMAXPS       Y9, Y10, Y9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y10
+	VMINPS       Y0, Y10, Y0
+	VMINPS       Y1, Y10, Y1
+	VMINPS       Y2, Y10, Y2
+	VMINPS       Y3, Y10, Y3
+	VMINPS       Y4, Y10, Y4
+	VMINPS       Y5, Y10, Y5
+	VMINPS       Y6, Y10, Y6
+	VMINPS       Y7, Y10, Y7
+	VMINPS       Y8, Y10, Y8
+	VMINPS       Y9, Y10, Y9
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y10, Y11
@@ -1220,21 +1265,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y12, Y0
-	VMAXPS Y1, Y12, Y1
-	VMAXPS Y2, Y12, Y2
-	VMAXPS Y3, Y12, Y3
-	VMAXPS Y4, Y12, Y4
-	VMAXPS Y5, Y12, Y5
-	VMAXPS Y6, Y12, Y6
-	VMAXPS Y7, Y12, Y7
-	VMAXPS Y8, Y12, Y8
-	VMAXPS Y9, Y12, Y9
-	VMAXPS Y10, Y12, Y10
-	VMAXPS Y11, Y12, Y11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMAXPS       Y9, Y12, Y9
+	VMAXPS       Y10, Y12, Y10
+	VMAXPS       Y11, Y12, Y11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y1, Y12, Y1
+	VMINPS       Y2, Y12, Y2
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y4, Y12, Y4
+	VMINPS       Y5, Y12, Y5
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y7, Y12, Y7
+	VMINPS       Y8, Y12, Y8
+	VMINPS       Y9, Y12, Y9
+	VMINPS       Y10, Y12, Y10
+	VMINPS       Y11, Y12, Y11
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y12, Y13
@@ -1986,11 +2046,16 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y2, Y0
-	VMAXPS Y1, Y2, Y1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y2, Y0
+	VMAXPS       Y1, Y2, Y1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y2
+	VMINPS       Y0, Y2, Y0
+	VMINPS       Y1, Y2, Y1
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DX), Y2, Y3
@@ -2090,13 +2155,20 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y4, Y1
-	VMAXPS Y2, Y4, Y2
-	VMAXPS Y3, Y4, Y3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y1, Y4, Y1
+	VMAXPS       Y2, Y4, Y2
+	VMAXPS       Y3, Y4, Y3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y4
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMINPS       Y2, Y4, Y2
+	VMINPS       Y3, Y4, Y3
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y4, Y5
@@ -2213,15 +2285,24 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y6, Y0
-	VMAXPS Y1, Y6, Y1
-	VMAXPS Y2, Y6, Y2
-	VMAXPS Y3, Y6, Y3
-	VMAXPS Y4, Y6, Y4
-	VMAXPS Y5, Y6, Y5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y6, Y0
+	VMAXPS       Y1, Y6, Y1
+	VMAXPS       Y2, Y6, Y2
+	VMAXPS       Y3, Y6, Y3
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y5, Y6, Y5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y6
+	VMINPS       Y0, Y6, Y0
+	VMINPS       Y1, Y6, Y1
+	VMINPS       Y2, Y6, Y2
+	VMINPS       Y3, Y6, Y3
+	VMINPS       Y4, Y6, Y4
+	VMINPS       Y5, Y6, Y5
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y6, Y7
@@ -2355,17 +2436,28 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y8, Y0
-	VMAXPS Y1, Y8, Y1
-	VMAXPS Y2, Y8, Y2
-	VMAXPS Y3, Y8, Y3
-	VMAXPS Y4, Y8, Y4
-	VMAXPS Y5, Y8, Y5
-	VMAXPS Y6, Y8, Y6
-	VMAXPS Y7, Y8, Y7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y8, Y0
+	VMAXPS       Y1, Y8, Y1
+	VMAXPS       Y2, Y8, Y2
+	VMAXPS       Y3, Y8, Y3
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y5, Y8, Y5
+	VMAXPS       Y6, Y8, Y6
+	VMAXPS       Y7, Y8, Y7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y8
+	VMINPS       Y0, Y8, Y0
+	VMINPS       Y1, Y8, Y1
+	VMINPS       Y2, Y8, Y2
+	VMINPS       Y3, Y8, Y3
+	VMINPS       Y4, Y8, Y4
+	VMINPS       Y5, Y8, Y5
+	VMINPS       Y6, Y8, Y6
+	VMINPS       Y7, Y8, Y7
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y8, Y9
@@ -2516,19 +2608,32 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y10, Y0
-	VMAXPS Y1, Y10, Y1
-	VMAXPS Y2, Y10, Y2
-	VMAXPS Y3, Y10, Y3
-	VMAXPS Y4, Y10, Y4
-	VMAXPS Y5, Y10, Y5
-	VMAXPS Y6, Y10, Y6
-	VMAXPS Y7, Y10, Y7
-	VMAXPS Y8, Y10, Y8
-	VMAXPS Y9, Y10, Y9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y10, Y0
+	VMAXPS       Y1, Y10, Y1
+	VMAXPS       Y2, Y10, Y2
+	VMAXPS       Y3, Y10, Y3
+	VMAXPS       Y4, Y10, Y4
+	VMAXPS       Y5, Y10, Y5
+	VMAXPS       Y6, Y10, Y6
+	VMAXPS       Y7, Y10, Y7
+	VMAXPS       Y8, Y10, Y8
+	VMAXPS       Y9, Y10, Y9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y10
+	VMINPS       Y0, Y10, Y0
+	VMINPS       Y1, Y10, Y1
+	VMINPS       Y2, Y10, Y2
+	VMINPS       Y3, Y10, Y3
+	VMINPS       Y4, Y10, Y4
+	VMINPS       Y5, Y10, Y5
+	VMINPS       Y6, Y10, Y6
+	VMINPS       Y7, Y10, Y7
+	VMINPS       Y8, Y10, Y8
+	VMINPS       Y9, Y10, Y9
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y10, Y11
@@ -2696,21 +2801,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y12, Y0
-	VMAXPS Y1, Y12, Y1
-	VMAXPS Y2, Y12, Y2
-	VMAXPS Y3, Y12, Y3
-	VMAXPS Y4, Y12, Y4
-	VMAXPS Y5, Y12, Y5
-	VMAXPS Y6, Y12, Y6
-	VMAXPS Y7, Y12, Y7
-	VMAXPS Y8, Y12, Y8
-	VMAXPS Y9, Y12, Y9
-	VMAXPS Y10, Y12, Y10
-	VMAXPS Y11, Y12, Y11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMAXPS       Y9, Y12, Y9
+	VMAXPS       Y10, Y12, Y10
+	VMAXPS       Y11, Y12, Y11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y1, Y12, Y1
+	VMINPS       Y2, Y12, Y2
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y4, Y12, Y4
+	VMINPS       Y5, Y12, Y5
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y7, Y12, Y7
+	VMINPS       Y8, Y12, Y8
+	VMINPS       Y9, Y12, Y9
+	VMINPS       Y10, Y12, Y10
+	VMINPS       Y11, Y12, Y11
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y12, Y13
@@ -3857,6 +3977,61 @@ loop:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	DECQ    BX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func clipAVX2(y *float32, x *float32, h *float32, n int)
+// Requires: AVX
+TEXT ·clipAVX2(SB), NOSPLIT, $0-32
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         h+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS 4(DX), Y1
+
+loop:
+	VMOVUPS (CX), Y2
+	VMOVUPS 32(CX), Y3
+	VMAXPS  Y2, Y0, Y2
+	VMINPS  Y2, Y1, Y2
+	VMAXPS  Y3, Y0, Y3
+	VMINPS  Y3, Y1, Y3
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	DECQ    BX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func clipGradAVX2(dx *float32, dy *float32, x *float32, y *float32, n int)
+// Requires: AVX
+TEXT ·clipGradAVX2(SB), NOSPLIT, $0-40
+	MOVQ dx+0(FP), AX
+	MOVQ dy+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ y+24(FP), BX
+	MOVQ n+32(FP), SI
+
+loop:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	VCMPPS  $0x00, (BX), Y2, Y2
+	VANDPS  Y2, Y0, Y0
+	VCMPPS  $0x00, 32(BX), Y3, Y3
+	VANDPS  Y3, Y1, Y1
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, DX
+	ADDQ    $0x00000040, BX
+	DECQ    SI
 	JNZ     loop
 	VZEROUPPER
 	RET
@@ -7313,10 +7488,14 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z2, Z0
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z2, Z0
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z2
+	VMINPS       Z0, Z2, Z0
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DX), Z2, K1
@@ -7435,11 +7614,16 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z3, Z0
-	VMAXPS Z1, Z3, Z1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z3, Z0
+	VMAXPS       Z1, Z3, Z1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z3
+	VMINPS       Z0, Z3, Z0
+	VMINPS       Z1, Z3, Z1
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Z3, K1
@@ -7572,12 +7756,18 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z4, Z0
-	VMAXPS Z1, Z4, Z1
-	VMAXPS Z2, Z4, Z2
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z4, Z0
+	VMAXPS       Z1, Z4, Z1
+	VMAXPS       Z2, Z4, Z2
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z4
+	VMINPS       Z0, Z4, Z0
+	VMINPS       Z1, Z4, Z1
+	VMINPS       Z2, Z4, Z2
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Z4, K1
@@ -7724,13 +7914,20 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z5, Z0
-	VMAXPS Z1, Z5, Z1
-	VMAXPS Z2, Z5, Z2
-	VMAXPS Z3, Z5, Z3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z5, Z0
+	VMAXPS       Z1, Z5, Z1
+	VMAXPS       Z2, Z5, Z2
+	VMAXPS       Z3, Z5, Z3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z5
+	VMINPS       Z0, Z5, Z0
+	VMINPS       Z1, Z5, Z1
+	VMINPS       Z2, Z5, Z2
+	VMINPS       Z3, Z5, Z3
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Z5, K1
@@ -7891,14 +8088,22 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z6, Z0
-	VMAXPS Z1, Z6, Z1
-	VMAXPS Z2, Z6, Z2
-	VMAXPS Z3, Z6, Z3
-	VMAXPS Z4, Z6, Z4
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z6, Z0
+	VMAXPS       Z1, Z6, Z1
+	VMAXPS       Z2, Z6, Z2
+	VMAXPS       Z3, Z6, Z3
+	VMAXPS       Z4, Z6, Z4
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z6
+	VMINPS       Z0, Z6, Z0
+	VMINPS       Z1, Z6, Z1
+	VMINPS       Z2, Z6, Z2
+	VMINPS       Z3, Z6, Z3
+	VMINPS       Z4, Z6, Z4
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Z6, K1
@@ -8073,15 +8278,24 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z7, Z0
-	VMAXPS Z1, Z7, Z1
-	VMAXPS Z2, Z7, Z2
-	VMAXPS Z3, Z7, Z3
-	VMAXPS Z4, Z7, Z4
-	VMAXPS Z5, Z7, Z5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z7, Z0
+	VMAXPS       Z1, Z7, Z1
+	VMAXPS       Z2, Z7, Z2
+	VMAXPS       Z3, Z7, Z3
+	VMAXPS       Z4, Z7, Z4
+	VMAXPS       Z5, Z7, Z5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z7
+	VMINPS       Z0, Z7, Z0
+	VMINPS       Z1, Z7, Z1
+	VMINPS       Z2, Z7, Z2
+	VMINPS       Z3, Z7, Z3
+	VMINPS       Z4, Z7, Z4
+	VMINPS       Z5, Z7, Z5
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z7, K1
@@ -8270,16 +8484,26 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z8, Z0
-	VMAXPS Z1, Z8, Z1
-	VMAXPS Z2, Z8, Z2
-	VMAXPS Z3, Z8, Z3
-	VMAXPS Z4, Z8, Z4
-	VMAXPS Z5, Z8, Z5
-	VMAXPS Z6, Z8, Z6
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z8, Z0
+	VMAXPS       Z1, Z8, Z1
+	VMAXPS       Z2, Z8, Z2
+	VMAXPS       Z3, Z8, Z3
+	VMAXPS       Z4, Z8, Z4
+	VMAXPS       Z5, Z8, Z5
+	VMAXPS       Z6, Z8, Z6
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z8
+	VMINPS       Z0, Z8, Z0
+	VMINPS       Z1, Z8, Z1
+	VMINPS       Z2, Z8, Z2
+	VMINPS       Z3, Z8, Z3
+	VMINPS       Z4, Z8, Z4
+	VMINPS       Z5, Z8, Z5
+	VMINPS       Z6, Z8, Z6
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z8, K1
@@ -8491,17 +8715,28 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z9, Z0
-	VMAXPS Z1, Z9, Z1
-	VMAXPS Z2, Z9, Z2
-	VMAXPS Z3, Z9, Z3
-	VMAXPS Z4, Z9, Z4
-	VMAXPS Z5, Z9, Z5
-	VMAXPS Z6, Z9, Z6
-	VMAXPS Z7, Z9, Z7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z9, Z0
+	VMAXPS       Z1, Z9, Z1
+	VMAXPS       Z2, Z9, Z2
+	VMAXPS       Z3, Z9, Z3
+	VMAXPS       Z4, Z9, Z4
+	VMAXPS       Z5, Z9, Z5
+	VMAXPS       Z6, Z9, Z6
+	VMAXPS       Z7, Z9, Z7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z9
+	VMINPS       Z0, Z9, Z0
+	VMINPS       Z1, Z9, Z1
+	VMINPS       Z2, Z9, Z2
+	VMINPS       Z3, Z9, Z3
+	VMINPS       Z4, Z9, Z4
+	VMINPS       Z5, Z9, Z5
+	VMINPS       Z6, Z9, Z6
+	VMINPS       Z7, Z9, Z7
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z9, K1
@@ -8727,18 +8962,30 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z10, Z0
-	VMAXPS Z1, Z10, Z1
-	VMAXPS Z2, Z10, Z2
-	VMAXPS Z3, Z10, Z3
-	VMAXPS Z4, Z10, Z4
-	VMAXPS Z5, Z10, Z5
-	VMAXPS Z6, Z10, Z6
-	VMAXPS Z7, Z10, Z7
-	VMAXPS Z8, Z10, Z8
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z10, Z0
+	VMAXPS       Z1, Z10, Z1
+	VMAXPS       Z2, Z10, Z2
+	VMAXPS       Z3, Z10, Z3
+	VMAXPS       Z4, Z10, Z4
+	VMAXPS       Z5, Z10, Z5
+	VMAXPS       Z6, Z10, Z6
+	VMAXPS       Z7, Z10, Z7
+	VMAXPS       Z8, Z10, Z8
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z10
+	VMINPS       Z0, Z10, Z0
+	VMINPS       Z1, Z10, Z1
+	VMINPS       Z2, Z10, Z2
+	VMINPS       Z3, Z10, Z3
+	VMINPS       Z4, Z10, Z4
+	VMINPS       Z5, Z10, Z5
+	VMINPS       Z6, Z10, Z6
+	VMINPS       Z7, Z10, Z7
+	VMINPS       Z8, Z10, Z8
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z10, K1
@@ -8978,19 +9225,32 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z11, Z0
-	VMAXPS Z1, Z11, Z1
-	VMAXPS Z2, Z11, Z2
-	VMAXPS Z3, Z11, Z3
-	VMAXPS Z4, Z11, Z4
-	VMAXPS Z5, Z11, Z5
-	VMAXPS Z6, Z11, Z6
-	VMAXPS Z7, Z11, Z7
-	VMAXPS Z8, Z11, Z8
-	VMAXPS Z9, Z11, Z9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z11, Z0
+	VMAXPS       Z1, Z11, Z1
+	VMAXPS       Z2, Z11, Z2
+	VMAXPS       Z3, Z11, Z3
+	VMAXPS       Z4, Z11, Z4
+	VMAXPS       Z5, Z11, Z5
+	VMAXPS       Z6, Z11, Z6
+	VMAXPS       Z7, Z11, Z7
+	VMAXPS       Z8, Z11, Z8
+	VMAXPS       Z9, Z11, Z9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z11
+	VMINPS       Z0, Z11, Z0
+	VMINPS       Z1, Z11, Z1
+	VMINPS       Z2, Z11, Z2
+	VMINPS       Z3, Z11, Z3
+	VMINPS       Z4, Z11, Z4
+	VMINPS       Z5, Z11, Z5
+	VMINPS       Z6, Z11, Z6
+	VMINPS       Z7, Z11, Z7
+	VMINPS       Z8, Z11, Z8
+	VMINPS       Z9, Z11, Z9
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z11, K1
@@ -9244,20 +9504,34 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z12, Z0
-	VMAXPS Z1, Z12, Z1
-	VMAXPS Z2, Z12, Z2
-	VMAXPS Z3, Z12, Z3
-	VMAXPS Z4, Z12, Z4
-	VMAXPS Z5, Z12, Z5
-	VMAXPS Z6, Z12, Z6
-	VMAXPS Z7, Z12, Z7
-	VMAXPS Z8, Z12, Z8
-	VMAXPS Z9, Z12, Z9
-	VMAXPS Z10, Z12, Z10
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z12, Z0
+	VMAXPS       Z1, Z12, Z1
+	VMAXPS       Z2, Z12, Z2
+	VMAXPS       Z3, Z12, Z3
+	VMAXPS       Z4, Z12, Z4
+	VMAXPS       Z5, Z12, Z5
+	VMAXPS       Z6, Z12, Z6
+	VMAXPS       Z7, Z12, Z7
+	VMAXPS       Z8, Z12, Z8
+	VMAXPS       Z9, Z12, Z9
+	VMAXPS       Z10, Z12, Z10
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z12
+	VMINPS       Z0, Z12, Z0
+	VMINPS       Z1, Z12, Z1
+	VMINPS       Z2, Z12, Z2
+	VMINPS       Z3, Z12, Z3
+	VMINPS       Z4, Z12, Z4
+	VMINPS       Z5, Z12, Z5
+	VMINPS       Z6, Z12, Z6
+	VMINPS       Z7, Z12, Z7
+	VMINPS       Z8, Z12, Z8
+	VMINPS       Z9, Z12, Z9
+	VMINPS       Z10, Z12, Z10
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z12, K1
@@ -9525,21 +9799,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z13, Z0
-	VMAXPS Z1, Z13, Z1
-	VMAXPS Z2, Z13, Z2
-	VMAXPS Z3, Z13, Z3
-	VMAXPS Z4, Z13, Z4
-	VMAXPS Z5, Z13, Z5
-	VMAXPS Z6, Z13, Z6
-	VMAXPS Z7, Z13, Z7
-	VMAXPS Z8, Z13, Z8
-	VMAXPS Z9, Z13, Z9
-	VMAXPS Z10, Z13, Z10
-	VMAXPS Z11, Z13, Z11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z13, Z0
+	VMAXPS       Z1, Z13, Z1
+	VMAXPS       Z2, Z13, Z2
+	VMAXPS       Z3, Z13, Z3
+	VMAXPS       Z4, Z13, Z4
+	VMAXPS       Z5, Z13, Z5
+	VMAXPS       Z6, Z13, Z6
+	VMAXPS       Z7, Z13, Z7
+	VMAXPS       Z8, Z13, Z8
+	VMAXPS       Z9, Z13, Z9
+	VMAXPS       Z10, Z13, Z10
+	VMAXPS       Z11, Z13, Z11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z13
+	VMINPS       Z0, Z13, Z0
+	VMINPS       Z1, Z13, Z1
+	VMINPS       Z2, Z13, Z2
+	VMINPS       Z3, Z13, Z3
+	VMINPS       Z4, Z13, Z4
+	VMINPS       Z5, Z13, Z5
+	VMINPS       Z6, Z13, Z6
+	VMINPS       Z7, Z13, Z7
+	VMINPS       Z8, Z13, Z8
+	VMINPS       Z9, Z13, Z9
+	VMINPS       Z10, Z13, Z10
+	VMINPS       Z11, Z13, Z11
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z13, K1
@@ -9821,22 +10110,38 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z14, Z0
-	VMAXPS Z1, Z14, Z1
-	VMAXPS Z2, Z14, Z2
-	VMAXPS Z3, Z14, Z3
-	VMAXPS Z4, Z14, Z4
-	VMAXPS Z5, Z14, Z5
-	VMAXPS Z6, Z14, Z6
-	VMAXPS Z7, Z14, Z7
-	VMAXPS Z8, Z14, Z8
-	VMAXPS Z9, Z14, Z9
-	VMAXPS Z10, Z14, Z10
-	VMAXPS Z11, Z14, Z11
-	VMAXPS Z12, Z14, Z12
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z14, Z0
+	VMAXPS       Z1, Z14, Z1
+	VMAXPS       Z2, Z14, Z2
+	VMAXPS       Z3, Z14, Z3
+	VMAXPS       Z4, Z14, Z4
+	VMAXPS       Z5, Z14, Z5
+	VMAXPS       Z6, Z14, Z6
+	VMAXPS       Z7, Z14, Z7
+	VMAXPS       Z8, Z14, Z8
+	VMAXPS       Z9, Z14, Z9
+	VMAXPS       Z10, Z14, Z10
+	VMAXPS       Z11, Z14, Z11
+	VMAXPS       Z12, Z14, Z12
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z14
+	VMINPS       Z0, Z14, Z0
+	VMINPS       Z1, Z14, Z1
+	VMINPS       Z2, Z14, Z2
+	VMINPS       Z3, Z14, Z3
+	VMINPS       Z4, Z14, Z4
+	VMINPS       Z5, Z14, Z5
+	VMINPS       Z6, Z14, Z6
+	VMINPS       Z7, Z14, Z7
+	VMINPS       Z8, Z14, Z8
+	VMINPS       Z9, Z14, Z9
+	VMINPS       Z10, Z14, Z10
+	VMINPS       Z11, Z14, Z11
+	VMINPS       Z12, Z14, Z12
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z14, K1
@@ -10132,23 +10437,40 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z15, Z0
-	VMAXPS Z1, Z15, Z1
-	VMAXPS Z2, Z15, Z2
-	VMAXPS Z3, Z15, Z3
-	VMAXPS Z4, Z15, Z4
-	VMAXPS Z5, Z15, Z5
-	VMAXPS Z6, Z15, Z6
-	VMAXPS Z7, Z15, Z7
-	VMAXPS Z8, Z15, Z8
-	VMAXPS Z9, Z15, Z9
-	VMAXPS Z10, Z15, Z10
-	VMAXPS Z11, Z15, Z11
-	VMAXPS Z12, Z15, Z12
-	VMAXPS Z13, Z15, Z13
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z15, Z0
+	VMAXPS       Z1, Z15, Z1
+	VMAXPS       Z2, Z15, Z2
+	VMAXPS       Z3, Z15, Z3
+	VMAXPS       Z4, Z15, Z4
+	VMAXPS       Z5, Z15, Z5
+	VMAXPS       Z6, Z15, Z6
+	VMAXPS       Z7, Z15, Z7
+	VMAXPS       Z8, Z15, Z8
+	VMAXPS       Z9, Z15, Z9
+	VMAXPS       Z10, Z15, Z10
+	VMAXPS       Z11, Z15, Z11
+	VMAXPS       Z12, Z15, Z12
+	VMAXPS       Z13, Z15, Z13
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z15
+	VMINPS       Z0, Z15, Z0
+	VMINPS       Z1, Z15, Z1
+	VMINPS       Z2, Z15, Z2
+	VMINPS       Z3, Z15, Z3
+	VMINPS       Z4, Z15, Z4
+	VMINPS       Z5, Z15, Z5
+	VMINPS       Z6, Z15, Z6
+	VMINPS       Z7, Z15, Z7
+	VMINPS       Z8, Z15, Z8
+	VMINPS       Z9, Z15, Z9
+	VMINPS       Z10, Z15, Z10
+	VMINPS       Z11, Z15, Z11
+	VMINPS       Z12, Z15, Z12
+	VMINPS       Z13, Z15, Z13
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z15, K1
@@ -10462,24 +10784,42 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z16, Z0
-	VMAXPS Z1, Z16, Z1
-	VMAXPS Z2, Z16, Z2
-	VMAXPS Z3, Z16, Z3
-	VMAXPS Z4, Z16, Z4
-	VMAXPS Z5, Z16, Z5
-	VMAXPS Z6, Z16, Z6
-	VMAXPS Z7, Z16, Z7
-	VMAXPS Z8, Z16, Z8
-	VMAXPS Z9, Z16, Z9
-	VMAXPS Z10, Z16, Z10
-	VMAXPS Z11, Z16, Z11
-	VMAXPS Z12, Z16, Z12
-	VMAXPS Z13, Z16, Z13
-	VMAXPS Z14, Z16, Z14
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z16, Z0
+	VMAXPS       Z1, Z16, Z1
+	VMAXPS       Z2, Z16, Z2
+	VMAXPS       Z3, Z16, Z3
+	VMAXPS       Z4, Z16, Z4
+	VMAXPS       Z5, Z16, Z5
+	VMAXPS       Z6, Z16, Z6
+	VMAXPS       Z7, Z16, Z7
+	VMAXPS       Z8, Z16, Z8
+	VMAXPS       Z9, Z16, Z9
+	VMAXPS       Z10, Z16, Z10
+	VMAXPS       Z11, Z16, Z11
+	VMAXPS       Z12, Z16, Z12
+	VMAXPS       Z13, Z16, Z13
+	VMAXPS       Z14, Z16, Z14
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z16
+	VMINPS       Z0, Z16, Z0
+	VMINPS       Z1, Z16, Z1
+	VMINPS       Z2, Z16, Z2
+	VMINPS       Z3, Z16, Z3
+	VMINPS       Z4, Z16, Z4
+	VMINPS       Z5, Z16, Z5
+	VMINPS       Z6, Z16, Z6
+	VMINPS       Z7, Z16, Z7
+	VMINPS       Z8, Z16, Z8
+	VMINPS       Z9, Z16, Z9
+	VMINPS       Z10, Z16, Z10
+	VMINPS       Z11, Z16, Z11
+	VMINPS       Z12, Z16, Z12
+	VMINPS       Z13, Z16, Z13
+	VMINPS       Z14, Z16, Z14
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -10807,25 +11147,44 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z17, Z0
-	VMAXPS Z1, Z17, Z1
-	VMAXPS Z2, Z17, Z2
-	VMAXPS Z3, Z17, Z3
-	VMAXPS Z4, Z17, Z4
-	VMAXPS Z5, Z17, Z5
-	VMAXPS Z6, Z17, Z6
-	VMAXPS Z7, Z17, Z7
-	VMAXPS Z8, Z17, Z8
-	VMAXPS Z9, Z17, Z9
-	VMAXPS Z10, Z17, Z10
-	VMAXPS Z11, Z17, Z11
-	VMAXPS Z12, Z17, Z12
-	VMAXPS Z13, Z17, Z13
-	VMAXPS Z14, Z17, Z14
-	VMAXPS Z15, Z17, Z15
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z17, Z0
+	VMAXPS       Z1, Z17, Z1
+	VMAXPS       Z2, Z17, Z2
+	VMAXPS       Z3, Z17, Z3
+	VMAXPS       Z4, Z17, Z4
+	VMAXPS       Z5, Z17, Z5
+	VMAXPS       Z6, Z17, Z6
+	VMAXPS       Z7, Z17, Z7
+	VMAXPS       Z8, Z17, Z8
+	VMAXPS       Z9, Z17, Z9
+	VMAXPS       Z10, Z17, Z10
+	VMAXPS       Z11, Z17, Z11
+	VMAXPS       Z12, Z17, Z12
+	VMAXPS       Z13, Z17, Z13
+	VMAXPS       Z14, Z17, Z14
+	VMAXPS       Z15, Z17, Z15
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z17
+	VMINPS       Z0, Z17, Z0
+	VMINPS       Z1, Z17, Z1
+	VMINPS       Z2, Z17, Z2
+	VMINPS       Z3, Z17, Z3
+	VMINPS       Z4, Z17, Z4
+	VMINPS       Z5, Z17, Z5
+	VMINPS       Z6, Z17, Z6
+	VMINPS       Z7, Z17, Z7
+	VMINPS       Z8, Z17, Z8
+	VMINPS       Z9, Z17, Z9
+	VMINPS       Z10, Z17, Z10
+	VMINPS       Z11, Z17, Z11
+	VMINPS       Z12, Z17, Z12
+	VMINPS       Z13, Z17, Z13
+	VMINPS       Z14, Z17, Z14
+	VMINPS       Z15, Z17, Z15
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -11167,26 +11526,46 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z18, Z0
-	VMAXPS Z1, Z18, Z1
-	VMAXPS Z2, Z18, Z2
-	VMAXPS Z3, Z18, Z3
-	VMAXPS Z4, Z18, Z4
-	VMAXPS Z5, Z18, Z5
-	VMAXPS Z6, Z18, Z6
-	VMAXPS Z7, Z18, Z7
-	VMAXPS Z8, Z18, Z8
-	VMAXPS Z9, Z18, Z9
-	VMAXPS Z10, Z18, Z10
-	VMAXPS Z11, Z18, Z11
-	VMAXPS Z12, Z18, Z12
-	VMAXPS Z13, Z18, Z13
-	VMAXPS Z14, Z18, Z14
-	VMAXPS Z15, Z18, Z15
-	VMAXPS Z16, Z18, Z16
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z18, Z0
+	VMAXPS       Z1, Z18, Z1
+	VMAXPS       Z2, Z18, Z2
+	VMAXPS       Z3, Z18, Z3
+	VMAXPS       Z4, Z18, Z4
+	VMAXPS       Z5, Z18, Z5
+	VMAXPS       Z6, Z18, Z6
+	VMAXPS       Z7, Z18, Z7
+	VMAXPS       Z8, Z18, Z8
+	VMAXPS       Z9, Z18, Z9
+	VMAXPS       Z10, Z18, Z10
+	VMAXPS       Z11, Z18, Z11
+	VMAXPS       Z12, Z18, Z12
+	VMAXPS       Z13, Z18, Z13
+	VMAXPS       Z14, Z18, Z14
+	VMAXPS       Z15, Z18, Z15
+	VMAXPS       Z16, Z18, Z16
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z18
+	VMINPS       Z0, Z18, Z0
+	VMINPS       Z1, Z18, Z1
+	VMINPS       Z2, Z18, Z2
+	VMINPS       Z3, Z18, Z3
+	VMINPS       Z4, Z18, Z4
+	VMINPS       Z5, Z18, Z5
+	VMINPS       Z6, Z18, Z6
+	VMINPS       Z7, Z18, Z7
+	VMINPS       Z8, Z18, Z8
+	VMINPS       Z9, Z18, Z9
+	VMINPS       Z10, Z18, Z10
+	VMINPS       Z11, Z18, Z11
+	VMINPS       Z12, Z18, Z12
+	VMINPS       Z13, Z18, Z13
+	VMINPS       Z14, Z18, Z14
+	VMINPS       Z15, Z18, Z15
+	VMINPS       Z16, Z18, Z16
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -11542,27 +11921,48 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z19, Z0
-	VMAXPS Z1, Z19, Z1
-	VMAXPS Z2, Z19, Z2
-	VMAXPS Z3, Z19, Z3
-	VMAXPS Z4, Z19, Z4
-	VMAXPS Z5, Z19, Z5
-	VMAXPS Z6, Z19, Z6
-	VMAXPS Z7, Z19, Z7
-	VMAXPS Z8, Z19, Z8
-	VMAXPS Z9, Z19, Z9
-	VMAXPS Z10, Z19, Z10
-	VMAXPS Z11, Z19, Z11
-	VMAXPS Z12, Z19, Z12
-	VMAXPS Z13, Z19, Z13
-	VMAXPS Z14, Z19, Z14
-	VMAXPS Z15, Z19, Z15
-	VMAXPS Z16, Z19, Z16
-	VMAXPS Z17, Z19, Z17
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z19, Z0
+	VMAXPS       Z1, Z19, Z1
+	VMAXPS       Z2, Z19, Z2
+	VMAXPS       Z3, Z19, Z3
+	VMAXPS       Z4, Z19, Z4
+	VMAXPS       Z5, Z19, Z5
+	VMAXPS       Z6, Z19, Z6
+	VMAXPS       Z7, Z19, Z7
+	VMAXPS       Z8, Z19, Z8
+	VMAXPS       Z9, Z19, Z9
+	VMAXPS       Z10, Z19, Z10
+	VMAXPS       Z11, Z19, Z11
+	VMAXPS       Z12, Z19, Z12
+	VMAXPS       Z13, Z19, Z13
+	VMAXPS       Z14, Z19, Z14
+	VMAXPS       Z15, Z19, Z15
+	VMAXPS       Z16, Z19, Z16
+	VMAXPS       Z17, Z19, Z17
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z19
+	VMINPS       Z0, Z19, Z0
+	VMINPS       Z1, Z19, Z1
+	VMINPS       Z2, Z19, Z2
+	VMINPS       Z3, Z19, Z3
+	VMINPS       Z4, Z19, Z4
+	VMINPS       Z5, Z19, Z5
+	VMINPS       Z6, Z19, Z6
+	VMINPS       Z7, Z19, Z7
+	VMINPS       Z8, Z19, Z8
+	VMINPS       Z9, Z19, Z9
+	VMINPS       Z10, Z19, Z10
+	VMINPS       Z11, Z19, Z11
+	VMINPS       Z12, Z19, Z12
+	VMINPS       Z13, Z19, Z13
+	VMINPS       Z14, Z19, Z14
+	VMINPS       Z15, Z19, Z15
+	VMINPS       Z16, Z19, Z16
+	VMINPS       Z17, Z19, Z17
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -11932,28 +12332,50 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z20, Z0
-	VMAXPS Z1, Z20, Z1
-	VMAXPS Z2, Z20, Z2
-	VMAXPS Z3, Z20, Z3
-	VMAXPS Z4, Z20, Z4
-	VMAXPS Z5, Z20, Z5
-	VMAXPS Z6, Z20, Z6
-	VMAXPS Z7, Z20, Z7
-	VMAXPS Z8, Z20, Z8
-	VMAXPS Z9, Z20, Z9
-	VMAXPS Z10, Z20, Z10
-	VMAXPS Z11, Z20, Z11
-	VMAXPS Z12, Z20, Z12
-	VMAXPS Z13, Z20, Z13
-	VMAXPS Z14, Z20, Z14
-	VMAXPS Z15, Z20, Z15
-	VMAXPS Z16, Z20, Z16
-	VMAXPS Z17, Z20, Z17
-	VMAXPS Z18, Z20, Z18
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z20, Z0
+	VMAXPS       Z1, Z20, Z1
+	VMAXPS       Z2, Z20, Z2
+	VMAXPS       Z3, Z20, Z3
+	VMAXPS       Z4, Z20, Z4
+	VMAXPS       Z5, Z20, Z5
+	VMAXPS       Z6, Z20, Z6
+	VMAXPS       Z7, Z20, Z7
+	VMAXPS       Z8, Z20, Z8
+	VMAXPS       Z9, Z20, Z9
+	VMAXPS       Z10, Z20, Z10
+	VMAXPS       Z11, Z20, Z11
+	VMAXPS       Z12, Z20, Z12
+	VMAXPS       Z13, Z20, Z13
+	VMAXPS       Z14, Z20, Z14
+	VMAXPS       Z15, Z20, Z15
+	VMAXPS       Z16, Z20, Z16
+	VMAXPS       Z17, Z20, Z17
+	VMAXPS       Z18, Z20, Z18
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z20
+	VMINPS       Z0, Z20, Z0
+	VMINPS       Z1, Z20, Z1
+	VMINPS       Z2, Z20, Z2
+	VMINPS       Z3, Z20, Z3
+	VMINPS       Z4, Z20, Z4
+	VMINPS       Z5, Z20, Z5
+	VMINPS       Z6, Z20, Z6
+	VMINPS       Z7, Z20, Z7
+	VMINPS       Z8, Z20, Z8
+	VMINPS       Z9, Z20, Z9
+	VMINPS       Z10, Z20, Z10
+	VMINPS       Z11, Z20, Z11
+	VMINPS       Z12, Z20, Z12
+	VMINPS       Z13, Z20, Z13
+	VMINPS       Z14, Z20, Z14
+	VMINPS       Z15, Z20, Z15
+	VMINPS       Z16, Z20, Z16
+	VMINPS       Z17, Z20, Z17
+	VMINPS       Z18, Z20, Z18
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -12337,29 +12759,52 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z21, Z0
-	VMAXPS Z1, Z21, Z1
-	VMAXPS Z2, Z21, Z2
-	VMAXPS Z3, Z21, Z3
-	VMAXPS Z4, Z21, Z4
-	VMAXPS Z5, Z21, Z5
-	VMAXPS Z6, Z21, Z6
-	VMAXPS Z7, Z21, Z7
-	VMAXPS Z8, Z21, Z8
-	VMAXPS Z9, Z21, Z9
-	VMAXPS Z10, Z21, Z10
-	VMAXPS Z11, Z21, Z11
-	VMAXPS Z12, Z21, Z12
-	VMAXPS Z13, Z21, Z13
-	VMAXPS Z14, Z21, Z14
-	VMAXPS Z15, Z21, Z15
-	VMAXPS Z16, Z21, Z16
-	VMAXPS Z17, Z21, Z17
-	VMAXPS Z18, Z21, Z18
-	VMAXPS Z19, Z21, Z19
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z21, Z0
+	VMAXPS       Z1, Z21, Z1
+	VMAXPS       Z2, Z21, Z2
+	VMAXPS       Z3, Z21, Z3
+	VMAXPS       Z4, Z21, Z4
+	VMAXPS       Z5, Z21, Z5
+	VMAXPS       Z6, Z21, Z6
+	VMAXPS       Z7, Z21, Z7
+	VMAXPS       Z8, Z21, Z8
+	VMAXPS       Z9, Z21, Z9
+	VMAXPS       Z10, Z21, Z10
+	VMAXPS       Z11, Z21, Z11
+	VMAXPS       Z12, Z21, Z12
+	VMAXPS       Z13, Z21, Z13
+	VMAXPS       Z14, Z21, Z14
+	VMAXPS       Z15, Z21, Z15
+	VMAXPS       Z16, Z21, Z16
+	VMAXPS       Z17, Z21, Z17
+	VMAXPS       Z18, Z21, Z18
+	VMAXPS       Z19, Z21, Z19
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z21
+	VMINPS       Z0, Z21, Z0
+	VMINPS       Z1, Z21, Z1
+	VMINPS       Z2, Z21, Z2
+	VMINPS       Z3, Z21, Z3
+	VMINPS       Z4, Z21, Z4
+	VMINPS       Z5, Z21, Z5
+	VMINPS       Z6, Z21, Z6
+	VMINPS       Z7, Z21, Z7
+	VMINPS       Z8, Z21, Z8
+	VMINPS       Z9, Z21, Z9
+	VMINPS       Z10, Z21, Z10
+	VMINPS       Z11, Z21, Z11
+	VMINPS       Z12, Z21, Z12
+	VMINPS       Z13, Z21, Z13
+	VMINPS       Z14, Z21, Z14
+	VMINPS       Z15, Z21, Z15
+	VMINPS       Z16, Z21, Z16
+	VMINPS       Z17, Z21, Z17
+	VMINPS       Z18, Z21, Z18
+	VMINPS       Z19, Z21, Z19
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -12757,30 +13202,54 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z22, Z0
-	VMAXPS Z1, Z22, Z1
-	VMAXPS Z2, Z22, Z2
-	VMAXPS Z3, Z22, Z3
-	VMAXPS Z4, Z22, Z4
-	VMAXPS Z5, Z22, Z5
-	VMAXPS Z6, Z22, Z6
-	VMAXPS Z7, Z22, Z7
-	VMAXPS Z8, Z22, Z8
-	VMAXPS Z9, Z22, Z9
-	VMAXPS Z10, Z22, Z10
-	VMAXPS Z11, Z22, Z11
-	VMAXPS Z12, Z22, Z12
-	VMAXPS Z13, Z22, Z13
-	VMAXPS Z14, Z22, Z14
-	VMAXPS Z15, Z22, Z15
-	VMAXPS Z16, Z22, Z16
-	VMAXPS Z17, Z22, Z17
-	VMAXPS Z18, Z22, Z18
-	VMAXPS Z19, Z22, Z19
-	VMAXPS Z20, Z22, Z20
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z22, Z0
+	VMAXPS       Z1, Z22, Z1
+	VMAXPS       Z2, Z22, Z2
+	VMAXPS       Z3, Z22, Z3
+	VMAXPS       Z4, Z22, Z4
+	VMAXPS       Z5, Z22, Z5
+	VMAXPS       Z6, Z22, Z6
+	VMAXPS       Z7, Z22, Z7
+	VMAXPS       Z8, Z22, Z8
+	VMAXPS       Z9, Z22, Z9
+	VMAXPS       Z10, Z22, Z10
+	VMAXPS       Z11, Z22, Z11
+	VMAXPS       Z12, Z22, Z12
+	VMAXPS       Z13, Z22, Z13
+	VMAXPS       Z14, Z22, Z14
+	VMAXPS       Z15, Z22, Z15
+	VMAXPS       Z16, Z22, Z16
+	VMAXPS       Z17, Z22, Z17
+	VMAXPS       Z18, Z22, Z18
+	VMAXPS       Z19, Z22, Z19
+	VMAXPS       Z20, Z22, Z20
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z22
+	VMINPS       Z0, Z22, Z0
+	VMINPS       Z1, Z22, Z1
+	VMINPS       Z2, Z22, Z2
+	VMINPS       Z3, Z22, Z3
+	VMINPS       Z4, Z22, Z4
+	VMINPS       Z5, Z22, Z5
+	VMINPS       Z6, Z22, Z6
+	VMINPS       Z7, Z22, Z7
+	VMINPS       Z8, Z22, Z8
+	VMINPS       Z9, Z22, Z9
+	VMINPS       Z10, Z22, Z10
+	VMINPS       Z11, Z22, Z11
+	VMINPS       Z12, Z22, Z12
+	VMINPS       Z13, Z22, Z13
+	VMINPS       Z14, Z22, Z14
+	VMINPS       Z15, Z22, Z15
+	VMINPS       Z16, Z22, Z16
+	VMINPS       Z17, Z22, Z17
+	VMINPS       Z18, Z22, Z18
+	VMINPS       Z19, Z22, Z19
+	VMINPS       Z20, Z22, Z20
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -13196,31 +13665,56 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z23, Z0
-	VMAXPS Z1, Z23, Z1
-	VMAXPS Z2, Z23, Z2
-	VMAXPS Z3, Z23, Z3
-	VMAXPS Z4, Z23, Z4
-	VMAXPS Z5, Z23, Z5
-	VMAXPS Z6, Z23, Z6
-	VMAXPS Z7, Z23, Z7
-	VMAXPS Z8, Z23, Z8
-	VMAXPS Z9, Z23, Z9
-	VMAXPS Z10, Z23, Z10
-	VMAXPS Z11, Z23, Z11
-	VMAXPS Z12, Z23, Z12
-	VMAXPS Z13, Z23, Z13
-	VMAXPS Z14, Z23, Z14
-	VMAXPS Z15, Z23, Z15
-	VMAXPS Z16, Z23, Z16
-	VMAXPS Z17, Z23, Z17
-	VMAXPS Z18, Z23, Z18
-	VMAXPS Z19, Z23, Z19
-	VMAXPS Z20, Z23, Z20
-	VMAXPS Z21, Z23, Z21
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z23, Z0
+	VMAXPS       Z1, Z23, Z1
+	VMAXPS       Z2, Z23, Z2
+	VMAXPS       Z3, Z23, Z3
+	VMAXPS       Z4, Z23, Z4
+	VMAXPS       Z5, Z23, Z5
+	VMAXPS       Z6, Z23, Z6
+	VMAXPS       Z7, Z23, Z7
+	VMAXPS       Z8, Z23, Z8
+	VMAXPS       Z9, Z23, Z9
+	VMAXPS       Z10, Z23, Z10
+	VMAXPS       Z11, Z23, Z11
+	VMAXPS       Z12, Z23, Z12
+	VMAXPS       Z13, Z23, Z13
+	VMAXPS       Z14, Z23, Z14
+	VMAXPS       Z15, Z23, Z15
+	VMAXPS       Z16, Z23, Z16
+	VMAXPS       Z17, Z23, Z17
+	VMAXPS       Z18, Z23, Z18
+	VMAXPS       Z19, Z23, Z19
+	VMAXPS       Z20, Z23, Z20
+	VMAXPS       Z21, Z23, Z21
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z23
+	VMINPS       Z0, Z23, Z0
+	VMINPS       Z1, Z23, Z1
+	VMINPS       Z2, Z23, Z2
+	VMINPS       Z3, Z23, Z3
+	VMINPS       Z4, Z23, Z4
+	VMINPS       Z5, Z23, Z5
+	VMINPS       Z6, Z23, Z6
+	VMINPS       Z7, Z23, Z7
+	VMINPS       Z8, Z23, Z8
+	VMINPS       Z9, Z23, Z9
+	VMINPS       Z10, Z23, Z10
+	VMINPS       Z11, Z23, Z11
+	VMINPS       Z12, Z23, Z12
+	VMINPS       Z13, Z23, Z13
+	VMINPS       Z14, Z23, Z14
+	VMINPS       Z15, Z23, Z15
+	VMINPS       Z16, Z23, Z16
+	VMINPS       Z17, Z23, Z17
+	VMINPS       Z18, Z23, Z18
+	VMINPS       Z19, Z23, Z19
+	VMINPS       Z20, Z23, Z20
+	VMINPS       Z21, Z23, Z21
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -13650,32 +14144,58 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z24, Z0
-	VMAXPS Z1, Z24, Z1
-	VMAXPS Z2, Z24, Z2
-	VMAXPS Z3, Z24, Z3
-	VMAXPS Z4, Z24, Z4
-	VMAXPS Z5, Z24, Z5
-	VMAXPS Z6, Z24, Z6
-	VMAXPS Z7, Z24, Z7
-	VMAXPS Z8, Z24, Z8
-	VMAXPS Z9, Z24, Z9
-	VMAXPS Z10, Z24, Z10
-	VMAXPS Z11, Z24, Z11
-	VMAXPS Z12, Z24, Z12
-	VMAXPS Z13, Z24, Z13
-	VMAXPS Z14, Z24, Z14
-	VMAXPS Z15, Z24, Z15
-	VMAXPS Z16, Z24, Z16
-	VMAXPS Z17, Z24, Z17
-	VMAXPS Z18, Z24, Z18
-	VMAXPS Z19, Z24, Z19
-	VMAXPS Z20, Z24, Z20
-	VMAXPS Z21, Z24, Z21
-	VMAXPS Z22, Z24, Z22
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z24, Z0
+	VMAXPS       Z1, Z24, Z1
+	VMAXPS       Z2, Z24, Z2
+	VMAXPS       Z3, Z24, Z3
+	VMAXPS       Z4, Z24, Z4
+	VMAXPS       Z5, Z24, Z5
+	VMAXPS       Z6, Z24, Z6
+	VMAXPS       Z7, Z24, Z7
+	VMAXPS       Z8, Z24, Z8
+	VMAXPS       Z9, Z24, Z9
+	VMAXPS       Z10, Z24, Z10
+	VMAXPS       Z11, Z24, Z11
+	VMAXPS       Z12, Z24, Z12
+	VMAXPS       Z13, Z24, Z13
+	VMAXPS       Z14, Z24, Z14
+	VMAXPS       Z15, Z24, Z15
+	VMAXPS       Z16, Z24, Z16
+	VMAXPS       Z17, Z24, Z17
+	VMAXPS       Z18, Z24, Z18
+	VMAXPS       Z19, Z24, Z19
+	VMAXPS       Z20, Z24, Z20
+	VMAXPS       Z21, Z24, Z21
+	VMAXPS       Z22, Z24, Z22
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z24
+	VMINPS       Z0, Z24, Z0
+	VMINPS       Z1, Z24, Z1
+	VMINPS       Z2, Z24, Z2
+	VMINPS       Z3, Z24, Z3
+	VMINPS       Z4, Z24, Z4
+	VMINPS       Z5, Z24, Z5
+	VMINPS       Z6, Z24, Z6
+	VMINPS       Z7, Z24, Z7
+	VMINPS       Z8, Z24, Z8
+	VMINPS       Z9, Z24, Z9
+	VMINPS       Z10, Z24, Z10
+	VMINPS       Z11, Z24, Z11
+	VMINPS       Z12, Z24, Z12
+	VMINPS       Z13, Z24, Z13
+	VMINPS       Z14, Z24, Z14
+	VMINPS       Z15, Z24, Z15
+	VMINPS       Z16, Z24, Z16
+	VMINPS       Z17, Z24, Z17
+	VMINPS       Z18, Z24, Z18
+	VMINPS       Z19, Z24, Z19
+	VMINPS       Z20, Z24, Z20
+	VMINPS       Z21, Z24, Z21
+	VMINPS       Z22, Z24, Z22
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -14119,33 +14639,60 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z25, Z0
-	VMAXPS Z1, Z25, Z1
-	VMAXPS Z2, Z25, Z2
-	VMAXPS Z3, Z25, Z3
-	VMAXPS Z4, Z25, Z4
-	VMAXPS Z5, Z25, Z5
-	VMAXPS Z6, Z25, Z6
-	VMAXPS Z7, Z25, Z7
-	VMAXPS Z8, Z25, Z8
-	VMAXPS Z9, Z25, Z9
-	VMAXPS Z10, Z25, Z10
-	VMAXPS Z11, Z25, Z11
-	VMAXPS Z12, Z25, Z12
-	VMAXPS Z13, Z25, Z13
-	VMAXPS Z14, Z25, Z14
-	VMAXPS Z15, Z25, Z15
-	VMAXPS Z16, Z25, Z16
-	VMAXPS Z17, Z25, Z17
-	VMAXPS Z18, Z25, Z18
-	VMAXPS Z19, Z25, Z19
-	VMAXPS Z20, Z25, Z20
-	VMAXPS Z21, Z25, Z21
-	VMAXPS Z22, Z25, Z22
-	VMAXPS Z23, Z25, Z23
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z25, Z0
+	VMAXPS       Z1, Z25, Z1
+	VMAXPS       Z2, Z25, Z2
+	VMAXPS       Z3, Z25, Z3
+	VMAXPS       Z4, Z25, Z4
+	VMAXPS       Z5, Z25, Z5
+	VMAXPS       Z6, Z25, Z6
+	VMAXPS       Z7, Z25, Z7
+	VMAXPS       Z8, Z25, Z8
+	VMAXPS       Z9, Z25, Z9
+	VMAXPS       Z10, Z25, Z10
+	VMAXPS       Z11, Z25, Z11
+	VMAXPS       Z12, Z25, Z12
+	VMAXPS       Z13, Z25, Z13
+	VMAXPS       Z14, Z25, Z14
+	VMAXPS       Z15, Z25, Z15
+	VMAXPS       Z16, Z25, Z16
+	VMAXPS       Z17, Z25, Z17
+	VMAXPS       Z18, Z25, Z18
+	VMAXPS       Z19, Z25, Z19
+	VMAXPS       Z20, Z25, Z20
+	VMAXPS       Z21, Z25, Z21
+	VMAXPS       Z22, Z25, Z22
+	VMAXPS       Z23, Z25, Z23
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z25
+	VMINPS       Z0, Z25, Z0
+	VMINPS       Z1, Z25, Z1
+	VMINPS       Z2, Z25, Z2
+	VMINPS       Z3, Z25, Z3
+	VMINPS       Z4, Z25, Z4
+	VMINPS       Z5, Z25, Z5
+	VMINPS       Z6, Z25, Z6
+	VMINPS       Z7, Z25, Z7
+	VMINPS       Z8, Z25, Z8
+	VMINPS       Z9, Z25, Z9
+	VMINPS       Z10, Z25, Z10
+	VMINPS       Z11, Z25, Z11
+	VMINPS       Z12, Z25, Z12
+	VMINPS       Z13, Z25, Z13
+	VMINPS       Z14, Z25, Z14
+	VMINPS       Z15, Z25, Z15
+	VMINPS       Z16, Z25, Z16
+	VMINPS       Z17, Z25, Z17
+	VMINPS       Z18, Z25, Z18
+	VMINPS       Z19, Z25, Z19
+	VMINPS       Z20, Z25, Z20
+	VMINPS       Z21, Z25, Z21
+	VMINPS       Z22, Z25, Z22
+	VMINPS       Z23, Z25, Z23
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -14603,34 +15150,62 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z26, Z0
-	VMAXPS Z1, Z26, Z1
-	VMAXPS Z2, Z26, Z2
-	VMAXPS Z3, Z26, Z3
-	VMAXPS Z4, Z26, Z4
-	VMAXPS Z5, Z26, Z5
-	VMAXPS Z6, Z26, Z6
-	VMAXPS Z7, Z26, Z7
-	VMAXPS Z8, Z26, Z8
-	VMAXPS Z9, Z26, Z9
-	VMAXPS Z10, Z26, Z10
-	VMAXPS Z11, Z26, Z11
-	VMAXPS Z12, Z26, Z12
-	VMAXPS Z13, Z26, Z13
-	VMAXPS Z14, Z26, Z14
-	VMAXPS Z15, Z26, Z15
-	VMAXPS Z16, Z26, Z16
-	VMAXPS Z17, Z26, Z17
-	VMAXPS Z18, Z26, Z18
-	VMAXPS Z19, Z26, Z19
-	VMAXPS Z20, Z26, Z20
-	VMAXPS Z21, Z26, Z21
-	VMAXPS Z22, Z26, Z22
-	VMAXPS Z23, Z26, Z23
-	VMAXPS Z24, Z26, Z24
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z26, Z0
+	VMAXPS       Z1, Z26, Z1
+	VMAXPS       Z2, Z26, Z2
+	VMAXPS       Z3, Z26, Z3
+	VMAXPS       Z4, Z26, Z4
+	VMAXPS       Z5, Z26, Z5
+	VMAXPS       Z6, Z26, Z6
+	VMAXPS       Z7, Z26, Z7
+	VMAXPS       Z8, Z26, Z8
+	VMAXPS       Z9, Z26, Z9
+	VMAXPS       Z10, Z26, Z10
+	VMAXPS       Z11, Z26, Z11
+	VMAXPS       Z12, Z26, Z12
+	VMAXPS       Z13, Z26, Z13
+	VMAXPS       Z14, Z26, Z14
+	VMAXPS       Z15, Z26, Z15
+	VMAXPS       Z16, Z26, Z16
+	VMAXPS       Z17, Z26, Z17
+	VMAXPS       Z18, Z26, Z18
+	VMAXPS       Z19, Z26, Z19
+	VMAXPS       Z20, Z26, Z20
+	VMAXPS       Z21, Z26, Z21
+	VMAXPS       Z22, Z26, Z22
+	VMAXPS       Z23, Z26, Z23
+	VMAXPS       Z24, Z26, Z24
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z26
+	VMINPS       Z0, Z26, Z0
+	VMINPS       Z1, Z26, Z1
+	VMINPS       Z2, Z26, Z2
+	VMINPS       Z3, Z26, Z3
+	VMINPS       Z4, Z26, Z4
+	VMINPS       Z5, Z26, Z5
+	VMINPS       Z6, Z26, Z6
+	VMINPS       Z7, Z26, Z7
+	VMINPS       Z8, Z26, Z8
+	VMINPS       Z9, Z26, Z9
+	VMINPS       Z10, Z26, Z10
+	VMINPS       Z11, Z26, Z11
+	VMINPS       Z12, Z26, Z12
+	VMINPS       Z13, Z26, Z13
+	VMINPS       Z14, Z26, Z14
+	VMINPS       Z15, Z26, Z15
+	VMINPS       Z16, Z26, Z16
+	VMINPS       Z17, Z26, Z17
+	VMINPS       Z18, Z26, Z18
+	VMINPS       Z19, Z26, Z19
+	VMINPS       Z20, Z26, Z20
+	VMINPS       Z21, Z26, Z21
+	VMINPS       Z22, Z26, Z22
+	VMINPS       Z23, Z26, Z23
+	VMINPS       Z24, Z26, Z24
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -15102,35 +15677,64 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z27, Z0
-	VMAXPS Z1, Z27, Z1
-	VMAXPS Z2, Z27, Z2
-	VMAXPS Z3, Z27, Z3
-	VMAXPS Z4, Z27, Z4
-	VMAXPS Z5, Z27, Z5
-	VMAXPS Z6, Z27, Z6
-	VMAXPS Z7, Z27, Z7
-	VMAXPS Z8, Z27, Z8
-	VMAXPS Z9, Z27, Z9
-	VMAXPS Z10, Z27, Z10
-	VMAXPS Z11, Z27, Z11
-	VMAXPS Z12, Z27, Z12
-	VMAXPS Z13, Z27, Z13
-	VMAXPS Z14, Z27, Z14
-	VMAXPS Z15, Z27, Z15
-	VMAXPS Z16, Z27, Z16
-	VMAXPS Z17, Z27, Z17
-	VMAXPS Z18, Z27, Z18
-	VMAXPS Z19, Z27, Z19
-	VMAXPS Z20, Z27, Z20
-	VMAXPS Z21, Z27, Z21
-	VMAXPS Z22, Z27, Z22
-	VMAXPS Z23, Z27, Z23
-	VMAXPS Z24, Z27, Z24
-	VMAXPS Z25, Z27, Z25
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z27, Z0
+	VMAXPS       Z1, Z27, Z1
+	VMAXPS       Z2, Z27, Z2
+	VMAXPS       Z3, Z27, Z3
+	VMAXPS       Z4, Z27, Z4
+	VMAXPS       Z5, Z27, Z5
+	VMAXPS       Z6, Z27, Z6
+	VMAXPS       Z7, Z27, Z7
+	VMAXPS       Z8, Z27, Z8
+	VMAXPS       Z9, Z27, Z9
+	VMAXPS       Z10, Z27, Z10
+	VMAXPS       Z11, Z27, Z11
+	VMAXPS       Z12, Z27, Z12
+	VMAXPS       Z13, Z27, Z13
+	VMAXPS       Z14, Z27, Z14
+	VMAXPS       Z15, Z27, Z15
+	VMAXPS       Z16, Z27, Z16
+	VMAXPS       Z17, Z27, Z17
+	VMAXPS       Z18, Z27, Z18
+	VMAXPS       Z19, Z27, Z19
+	VMAXPS       Z20, Z27, Z20
+	VMAXPS       Z21, Z27, Z21
+	VMAXPS       Z22, Z27, Z22
+	VMAXPS       Z23, Z27, Z23
+	VMAXPS       Z24, Z27, Z24
+	VMAXPS       Z25, Z27, Z25
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z27
+	VMINPS       Z0, Z27, Z0
+	VMINPS       Z1, Z27, Z1
+	VMINPS       Z2, Z27, Z2
+	VMINPS       Z3, Z27, Z3
+	VMINPS       Z4, Z27, Z4
+	VMINPS       Z5, Z27, Z5
+	VMINPS       Z6, Z27, Z6
+	VMINPS       Z7, Z27, Z7
+	VMINPS       Z8, Z27, Z8
+	VMINPS       Z9, Z27, Z9
+	VMINPS       Z10, Z27, Z10
+	VMINPS       Z11, Z27, Z11
+	VMINPS       Z12, Z27, Z12
+	VMINPS       Z13, Z27, Z13
+	VMINPS       Z14, Z27, Z14
+	VMINPS       Z15, Z27, Z15
+	VMINPS       Z16, Z27, Z16
+	VMINPS       Z17, Z27, Z17
+	VMINPS       Z18, Z27, Z18
+	VMINPS       Z19, Z27, Z19
+	VMINPS       Z20, Z27, Z20
+	VMINPS       Z21, Z27, Z21
+	VMINPS       Z22, Z27, Z22
+	VMINPS       Z23, Z27, Z23
+	VMINPS       Z24, Z27, Z24
+	VMINPS       Z25, Z27, Z25
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -15616,36 +16220,66 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z28, Z0
-	VMAXPS Z1, Z28, Z1
-	VMAXPS Z2, Z28, Z2
-	VMAXPS Z3, Z28, Z3
-	VMAXPS Z4, Z28, Z4
-	VMAXPS Z5, Z28, Z5
-	VMAXPS Z6, Z28, Z6
-	VMAXPS Z7, Z28, Z7
-	VMAXPS Z8, Z28, Z8
-	VMAXPS Z9, Z28, Z9
-	VMAXPS Z10, Z28, Z10
-	VMAXPS Z11, Z28, Z11
-	VMAXPS Z12, Z28, Z12
-	VMAXPS Z13, Z28, Z13
-	VMAXPS Z14, Z28, Z14
-	VMAXPS Z15, Z28, Z15
-	VMAXPS Z16, Z28, Z16
-	VMAXPS Z17, Z28, Z17
-	VMAXPS Z18, Z28, Z18
-	VMAXPS Z19, Z28, Z19
-	VMAXPS Z20, Z28, Z20
-	VMAXPS Z21, Z28, Z21
-	VMAXPS Z22, Z28, Z22
-	VMAXPS Z23, Z28, Z23
-	VMAXPS Z24, Z28, Z24
-	VMAXPS Z25, Z28, Z25
-	VMAXPS Z26, Z28, Z26
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z28, Z0
+	VMAXPS       Z1, Z28, Z1
+	VMAXPS       Z2, Z28, Z2
+	VMAXPS       Z3, Z28, Z3
+	VMAXPS       Z4, Z28, Z4
+	VMAXPS       Z5, Z28, Z5
+	VMAXPS       Z6, Z28, Z6
+	VMAXPS       Z7, Z28, Z7
+	VMAXPS       Z8, Z28, Z8
+	VMAXPS       Z9, Z28, Z9
+	VMAXPS       Z10, Z28, Z10
+	VMAXPS       Z11, Z28, Z11
+	VMAXPS       Z12, Z28, Z12
+	VMAXPS       Z13, Z28, Z13
+	VMAXPS       Z14, Z28, Z14
+	VMAXPS       Z15, Z28, Z15
+	VMAXPS       Z16, Z28, Z16
+	VMAXPS       Z17, Z28, Z17
+	VMAXPS       Z18, Z28, Z18
+	VMAXPS       Z19, Z28, Z19
+	VMAXPS       Z20, Z28, Z20
+	VMAXPS       Z21, Z28, Z21
+	VMAXPS       Z22, Z28, Z22
+	VMAXPS       Z23, Z28, Z23
+	VMAXPS       Z24, Z28, Z24
+	VMAXPS       Z25, Z28, Z25
+	VMAXPS       Z26, Z28, Z26
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z28
+	VMINPS       Z0, Z28, Z0
+	VMINPS       Z1, Z28, Z1
+	VMINPS       Z2, Z28, Z2
+	VMINPS       Z3, Z28, Z3
+	VMINPS       Z4, Z28, Z4
+	VMINPS       Z5, Z28, Z5
+	VMINPS       Z6, Z28, Z6
+	VMINPS       Z7, Z28, Z7
+	VMINPS       Z8, Z28, Z8
+	VMINPS       Z9, Z28, Z9
+	VMINPS       Z10, Z28, Z10
+	VMINPS       Z11, Z28, Z11
+	VMINPS       Z12, Z28, Z12
+	VMINPS       Z13, Z28, Z13
+	VMINPS       Z14, Z28, Z14
+	VMINPS       Z15, Z28, Z15
+	VMINPS       Z16, Z28, Z16
+	VMINPS       Z17, Z28, Z17
+	VMINPS       Z18, Z28, Z18
+	VMINPS       Z19, Z28, Z19
+	VMINPS       Z20, Z28, Z20
+	VMINPS       Z21, Z28, Z21
+	VMINPS       Z22, Z28, Z22
+	VMINPS       Z23, Z28, Z23
+	VMINPS       Z24, Z28, Z24
+	VMINPS       Z25, Z28, Z25
+	VMINPS       Z26, Z28, Z26
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -16145,37 +16779,68 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z29, Z0
-	VMAXPS Z1, Z29, Z1
-	VMAXPS Z2, Z29, Z2
-	VMAXPS Z3, Z29, Z3
-	VMAXPS Z4, Z29, Z4
-	VMAXPS Z5, Z29, Z5
-	VMAXPS Z6, Z29, Z6
-	VMAXPS Z7, Z29, Z7
-	VMAXPS Z8, Z29, Z8
-	VMAXPS Z9, Z29, Z9
-	VMAXPS Z10, Z29, Z10
-	VMAXPS Z11, Z29, Z11
-	VMAXPS Z12, Z29, Z12
-	VMAXPS Z13, Z29, Z13
-	VMAXPS Z14, Z29, Z14
-	VMAXPS Z15, Z29, Z15
-	VMAXPS Z16, Z29, Z16
-	VMAXPS Z17, Z29, Z17
-	VMAXPS Z18, Z29, Z18
-	VMAXPS Z19, Z29, Z19
-	VMAXPS Z20, Z29, Z20
-	VMAXPS Z21, Z29, Z21
-	VMAXPS Z22, Z29, Z22
-	VMAXPS Z23, Z29, Z23
-	VMAXPS Z24, Z29, Z24
-	VMAXPS Z25, Z29, Z25
-	VMAXPS Z26, Z29, Z26
-	VMAXPS Z27, Z29, Z27
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z29, Z0
+	VMAXPS       Z1, Z29, Z1
+	VMAXPS       Z2, Z29, Z2
+	VMAXPS       Z3, Z29, Z3
+	VMAXPS       Z4, Z29, Z4
+	VMAXPS       Z5, Z29, Z5
+	VMAXPS       Z6, Z29, Z6
+	VMAXPS       Z7, Z29, Z7
+	VMAXPS       Z8, Z29, Z8
+	VMAXPS       Z9, Z29, Z9
+	VMAXPS       Z10, Z29, Z10
+	VMAXPS       Z11, Z29, Z11
+	VMAXPS       Z12, Z29, Z12
+	VMAXPS       Z13, Z29, Z13
+	VMAXPS       Z14, Z29, Z14
+	VMAXPS       Z15, Z29, Z15
+	VMAXPS       Z16, Z29, Z16
+	VMAXPS       Z17, Z29, Z17
+	VMAXPS       Z18, Z29, Z18
+	VMAXPS       Z19, Z29, Z19
+	VMAXPS       Z20, Z29, Z20
+	VMAXPS       Z21, Z29, Z21
+	VMAXPS       Z22, Z29, Z22
+	VMAXPS       Z23, Z29, Z23
+	VMAXPS       Z24, Z29, Z24
+	VMAXPS       Z25, Z29, Z25
+	VMAXPS       Z26, Z29, Z26
+	VMAXPS       Z27, Z29, Z27
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z29
+	VMINPS       Z0, Z29, Z0
+	VMINPS       Z1, Z29, Z1
+	VMINPS       Z2, Z29, Z2
+	VMINPS       Z3, Z29, Z3
+	VMINPS       Z4, Z29, Z4
+	VMINPS       Z5, Z29, Z5
+	VMINPS       Z6, Z29, Z6
+	VMINPS       Z7, Z29, Z7
+	VMINPS       Z8, Z29, Z8
+	VMINPS       Z9, Z29, Z9
+	VMINPS       Z10, Z29, Z10
+	VMINPS       Z11, Z29, Z11
+	VMINPS       Z12, Z29, Z12
+	VMINPS       Z13, Z29, Z13
+	VMINPS       Z14, Z29, Z14
+	VMINPS       Z15, Z29, Z15
+	VMINPS       Z16, Z29, Z16
+	VMINPS       Z17, Z29, Z17
+	VMINPS       Z18, Z29, Z18
+	VMINPS       Z19, Z29, Z19
+	VMINPS       Z20, Z29, Z20
+	VMINPS       Z21, Z29, Z21
+	VMINPS       Z22, Z29, Z22
+	VMINPS       Z23, Z29, Z23
+	VMINPS       Z24, Z29, Z24
+	VMINPS       Z25, Z29, Z25
+	VMINPS       Z26, Z29, Z26
+	VMINPS       Z27, Z29, Z27
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -20173,10 +20838,14 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z2, Z0
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z2, Z0
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z2
+	VMINPS       Z0, Z2, Z0
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DX), Z2, K1
@@ -20264,11 +20933,16 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z3, Z0
-	VMAXPS Z1, Z3, Z1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z3, Z0
+	VMAXPS       Z1, Z3, Z1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z3
+	VMINPS       Z0, Z3, Z0
+	VMINPS       Z1, Z3, Z1
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Z3, K1
@@ -20366,12 +21040,18 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z4, Z0
-	VMAXPS Z1, Z4, Z1
-	VMAXPS Z2, Z4, Z2
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z4, Z0
+	VMAXPS       Z1, Z4, Z1
+	VMAXPS       Z2, Z4, Z2
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z4
+	VMINPS       Z0, Z4, Z0
+	VMINPS       Z1, Z4, Z1
+	VMINPS       Z2, Z4, Z2
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Z4, K1
@@ -20479,13 +21159,20 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z5, Z0
-	VMAXPS Z1, Z5, Z1
-	VMAXPS Z2, Z5, Z2
-	VMAXPS Z3, Z5, Z3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z5, Z0
+	VMAXPS       Z1, Z5, Z1
+	VMAXPS       Z2, Z5, Z2
+	VMAXPS       Z3, Z5, Z3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z5
+	VMINPS       Z0, Z5, Z0
+	VMINPS       Z1, Z5, Z1
+	VMINPS       Z2, Z5, Z2
+	VMINPS       Z3, Z5, Z3
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Z5, K1
@@ -20603,14 +21290,22 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z6, Z0
-	VMAXPS Z1, Z6, Z1
-	VMAXPS Z2, Z6, Z2
-	VMAXPS Z3, Z6, Z3
-	VMAXPS Z4, Z6, Z4
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z6, Z0
+	VMAXPS       Z1, Z6, Z1
+	VMAXPS       Z2, Z6, Z2
+	VMAXPS       Z3, Z6, Z3
+	VMAXPS       Z4, Z6, Z4
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z6
+	VMINPS       Z0, Z6, Z0
+	VMINPS       Z1, Z6, Z1
+	VMINPS       Z2, Z6, Z2
+	VMINPS       Z3, Z6, Z3
+	VMINPS       Z4, Z6, Z4
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Z6, K1
@@ -20738,15 +21433,24 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z7, Z0
-	VMAXPS Z1, Z7, Z1
-	VMAXPS Z2, Z7, Z2
-	VMAXPS Z3, Z7, Z3
-	VMAXPS Z4, Z7, Z4
-	VMAXPS Z5, Z7, Z5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z7, Z0
+	VMAXPS       Z1, Z7, Z1
+	VMAXPS       Z2, Z7, Z2
+	VMAXPS       Z3, Z7, Z3
+	VMAXPS       Z4, Z7, Z4
+	VMAXPS       Z5, Z7, Z5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z7
+	VMINPS       Z0, Z7, Z0
+	VMINPS       Z1, Z7, Z1
+	VMINPS       Z2, Z7, Z2
+	VMINPS       Z3, Z7, Z3
+	VMINPS       Z4, Z7, Z4
+	VMINPS       Z5, Z7, Z5
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z7, K1
@@ -20884,16 +21588,26 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z8, Z0
-	VMAXPS Z1, Z8, Z1
-	VMAXPS Z2, Z8, Z2
-	VMAXPS Z3, Z8, Z3
-	VMAXPS Z4, Z8, Z4
-	VMAXPS Z5, Z8, Z5
-	VMAXPS Z6, Z8, Z6
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z8, Z0
+	VMAXPS       Z1, Z8, Z1
+	VMAXPS       Z2, Z8, Z2
+	VMAXPS       Z3, Z8, Z3
+	VMAXPS       Z4, Z8, Z4
+	VMAXPS       Z5, Z8, Z5
+	VMAXPS       Z6, Z8, Z6
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z8
+	VMINPS       Z0, Z8, Z0
+	VMINPS       Z1, Z8, Z1
+	VMINPS       Z2, Z8, Z2
+	VMINPS       Z3, Z8, Z3
+	VMINPS       Z4, Z8, Z4
+	VMINPS       Z5, Z8, Z5
+	VMINPS       Z6, Z8, Z6
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z8, K1
@@ -21043,17 +21757,28 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z9, Z0
-	VMAXPS Z1, Z9, Z1
-	VMAXPS Z2, Z9, Z2
-	VMAXPS Z3, Z9, Z3
-	VMAXPS Z4, Z9, Z4
-	VMAXPS Z5, Z9, Z5
-	VMAXPS Z6, Z9, Z6
-	VMAXPS Z7, Z9, Z7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z9, Z0
+	VMAXPS       Z1, Z9, Z1
+	VMAXPS       Z2, Z9, Z2
+	VMAXPS       Z3, Z9, Z3
+	VMAXPS       Z4, Z9, Z4
+	VMAXPS       Z5, Z9, Z5
+	VMAXPS       Z6, Z9, Z6
+	VMAXPS       Z7, Z9, Z7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z9
+	VMINPS       Z0, Z9, Z0
+	VMINPS       Z1, Z9, Z1
+	VMINPS       Z2, Z9, Z2
+	VMINPS       Z3, Z9, Z3
+	VMINPS       Z4, Z9, Z4
+	VMINPS       Z5, Z9, Z5
+	VMINPS       Z6, Z9, Z6
+	VMINPS       Z7, Z9, Z7
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z9, K1
@@ -21213,18 +21938,30 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z10, Z0
-	VMAXPS Z1, Z10, Z1
-	VMAXPS Z2, Z10, Z2
-	VMAXPS Z3, Z10, Z3
-	VMAXPS Z4, Z10, Z4
-	VMAXPS Z5, Z10, Z5
-	VMAXPS Z6, Z10, Z6
-	VMAXPS Z7, Z10, Z7
-	VMAXPS Z8, Z10, Z8
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z10, Z0
+	VMAXPS       Z1, Z10, Z1
+	VMAXPS       Z2, Z10, Z2
+	VMAXPS       Z3, Z10, Z3
+	VMAXPS       Z4, Z10, Z4
+	VMAXPS       Z5, Z10, Z5
+	VMAXPS       Z6, Z10, Z6
+	VMAXPS       Z7, Z10, Z7
+	VMAXPS       Z8, Z10, Z8
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z10
+	VMINPS       Z0, Z10, Z0
+	VMINPS       Z1, Z10, Z1
+	VMINPS       Z2, Z10, Z2
+	VMINPS       Z3, Z10, Z3
+	VMINPS       Z4, Z10, Z4
+	VMINPS       Z5, Z10, Z5
+	VMINPS       Z6, Z10, Z6
+	VMINPS       Z7, Z10, Z7
+	VMINPS       Z8, Z10, Z8
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z10, K1
@@ -21394,19 +22131,32 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z11, Z0
-	VMAXPS Z1, Z11, Z1
-	VMAXPS Z2, Z11, Z2
-	VMAXPS Z3, Z11, Z3
-	VMAXPS Z4, Z11, Z4
-	VMAXPS Z5, Z11, Z5
-	VMAXPS Z6, Z11, Z6
-	VMAXPS Z7, Z11, Z7
-	VMAXPS Z8, Z11, Z8
-	VMAXPS Z9, Z11, Z9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z11, Z0
+	VMAXPS       Z1, Z11, Z1
+	VMAXPS       Z2, Z11, Z2
+	VMAXPS       Z3, Z11, Z3
+	VMAXPS       Z4, Z11, Z4
+	VMAXPS       Z5, Z11, Z5
+	VMAXPS       Z6, Z11, Z6
+	VMAXPS       Z7, Z11, Z7
+	VMAXPS       Z8, Z11, Z8
+	VMAXPS       Z9, Z11, Z9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z11
+	VMINPS       Z0, Z11, Z0
+	VMINPS       Z1, Z11, Z1
+	VMINPS       Z2, Z11, Z2
+	VMINPS       Z3, Z11, Z3
+	VMINPS       Z4, Z11, Z4
+	VMINPS       Z5, Z11, Z5
+	VMINPS       Z6, Z11, Z6
+	VMINPS       Z7, Z11, Z7
+	VMINPS       Z8, Z11, Z8
+	VMINPS       Z9, Z11, Z9
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z11, K1
@@ -21586,20 +22336,34 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z12, Z0
-	VMAXPS Z1, Z12, Z1
-	VMAXPS Z2, Z12, Z2
-	VMAXPS Z3, Z12, Z3
-	VMAXPS Z4, Z12, Z4
-	VMAXPS Z5, Z12, Z5
-	VMAXPS Z6, Z12, Z6
-	VMAXPS Z7, Z12, Z7
-	VMAXPS Z8, Z12, Z8
-	VMAXPS Z9, Z12, Z9
-	VMAXPS Z10, Z12, Z10
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z12, Z0
+	VMAXPS       Z1, Z12, Z1
+	VMAXPS       Z2, Z12, Z2
+	VMAXPS       Z3, Z12, Z3
+	VMAXPS       Z4, Z12, Z4
+	VMAXPS       Z5, Z12, Z5
+	VMAXPS       Z6, Z12, Z6
+	VMAXPS       Z7, Z12, Z7
+	VMAXPS       Z8, Z12, Z8
+	VMAXPS       Z9, Z12, Z9
+	VMAXPS       Z10, Z12, Z10
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z12
+	VMINPS       Z0, Z12, Z0
+	VMINPS       Z1, Z12, Z1
+	VMINPS       Z2, Z12, Z2
+	VMINPS       Z3, Z12, Z3
+	VMINPS       Z4, Z12, Z4
+	VMINPS       Z5, Z12, Z5
+	VMINPS       Z6, Z12, Z6
+	VMINPS       Z7, Z12, Z7
+	VMINPS       Z8, Z12, Z8
+	VMINPS       Z9, Z12, Z9
+	VMINPS       Z10, Z12, Z10
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z12, K1
@@ -21789,21 +22553,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z13, Z0
-	VMAXPS Z1, Z13, Z1
-	VMAXPS Z2, Z13, Z2
-	VMAXPS Z3, Z13, Z3
-	VMAXPS Z4, Z13, Z4
-	VMAXPS Z5, Z13, Z5
-	VMAXPS Z6, Z13, Z6
-	VMAXPS Z7, Z13, Z7
-	VMAXPS Z8, Z13, Z8
-	VMAXPS Z9, Z13, Z9
-	VMAXPS Z10, Z13, Z10
-	VMAXPS Z11, Z13, Z11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z13, Z0
+	VMAXPS       Z1, Z13, Z1
+	VMAXPS       Z2, Z13, Z2
+	VMAXPS       Z3, Z13, Z3
+	VMAXPS       Z4, Z13, Z4
+	VMAXPS       Z5, Z13, Z5
+	VMAXPS       Z6, Z13, Z6
+	VMAXPS       Z7, Z13, Z7
+	VMAXPS       Z8, Z13, Z8
+	VMAXPS       Z9, Z13, Z9
+	VMAXPS       Z10, Z13, Z10
+	VMAXPS       Z11, Z13, Z11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z13
+	VMINPS       Z0, Z13, Z0
+	VMINPS       Z1, Z13, Z1
+	VMINPS       Z2, Z13, Z2
+	VMINPS       Z3, Z13, Z3
+	VMINPS       Z4, Z13, Z4
+	VMINPS       Z5, Z13, Z5
+	VMINPS       Z6, Z13, Z6
+	VMINPS       Z7, Z13, Z7
+	VMINPS       Z8, Z13, Z8
+	VMINPS       Z9, Z13, Z9
+	VMINPS       Z10, Z13, Z10
+	VMINPS       Z11, Z13, Z11
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z13, K1
@@ -22003,22 +22782,38 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z14, Z0
-	VMAXPS Z1, Z14, Z1
-	VMAXPS Z2, Z14, Z2
-	VMAXPS Z3, Z14, Z3
-	VMAXPS Z4, Z14, Z4
-	VMAXPS Z5, Z14, Z5
-	VMAXPS Z6, Z14, Z6
-	VMAXPS Z7, Z14, Z7
-	VMAXPS Z8, Z14, Z8
-	VMAXPS Z9, Z14, Z9
-	VMAXPS Z10, Z14, Z10
-	VMAXPS Z11, Z14, Z11
-	VMAXPS Z12, Z14, Z12
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z14, Z0
+	VMAXPS       Z1, Z14, Z1
+	VMAXPS       Z2, Z14, Z2
+	VMAXPS       Z3, Z14, Z3
+	VMAXPS       Z4, Z14, Z4
+	VMAXPS       Z5, Z14, Z5
+	VMAXPS       Z6, Z14, Z6
+	VMAXPS       Z7, Z14, Z7
+	VMAXPS       Z8, Z14, Z8
+	VMAXPS       Z9, Z14, Z9
+	VMAXPS       Z10, Z14, Z10
+	VMAXPS       Z11, Z14, Z11
+	VMAXPS       Z12, Z14, Z12
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z14
+	VMINPS       Z0, Z14, Z0
+	VMINPS       Z1, Z14, Z1
+	VMINPS       Z2, Z14, Z2
+	VMINPS       Z3, Z14, Z3
+	VMINPS       Z4, Z14, Z4
+	VMINPS       Z5, Z14, Z5
+	VMINPS       Z6, Z14, Z6
+	VMINPS       Z7, Z14, Z7
+	VMINPS       Z8, Z14, Z8
+	VMINPS       Z9, Z14, Z9
+	VMINPS       Z10, Z14, Z10
+	VMINPS       Z11, Z14, Z11
+	VMINPS       Z12, Z14, Z12
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z14, K1
@@ -22228,23 +23023,40 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z15, Z0
-	VMAXPS Z1, Z15, Z1
-	VMAXPS Z2, Z15, Z2
-	VMAXPS Z3, Z15, Z3
-	VMAXPS Z4, Z15, Z4
-	VMAXPS Z5, Z15, Z5
-	VMAXPS Z6, Z15, Z6
-	VMAXPS Z7, Z15, Z7
-	VMAXPS Z8, Z15, Z8
-	VMAXPS Z9, Z15, Z9
-	VMAXPS Z10, Z15, Z10
-	VMAXPS Z11, Z15, Z11
-	VMAXPS Z12, Z15, Z12
-	VMAXPS Z13, Z15, Z13
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z15, Z0
+	VMAXPS       Z1, Z15, Z1
+	VMAXPS       Z2, Z15, Z2
+	VMAXPS       Z3, Z15, Z3
+	VMAXPS       Z4, Z15, Z4
+	VMAXPS       Z5, Z15, Z5
+	VMAXPS       Z6, Z15, Z6
+	VMAXPS       Z7, Z15, Z7
+	VMAXPS       Z8, Z15, Z8
+	VMAXPS       Z9, Z15, Z9
+	VMAXPS       Z10, Z15, Z10
+	VMAXPS       Z11, Z15, Z11
+	VMAXPS       Z12, Z15, Z12
+	VMAXPS       Z13, Z15, Z13
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z15
+	VMINPS       Z0, Z15, Z0
+	VMINPS       Z1, Z15, Z1
+	VMINPS       Z2, Z15, Z2
+	VMINPS       Z3, Z15, Z3
+	VMINPS       Z4, Z15, Z4
+	VMINPS       Z5, Z15, Z5
+	VMINPS       Z6, Z15, Z6
+	VMINPS       Z7, Z15, Z7
+	VMINPS       Z8, Z15, Z8
+	VMINPS       Z9, Z15, Z9
+	VMINPS       Z10, Z15, Z10
+	VMINPS       Z11, Z15, Z11
+	VMINPS       Z12, Z15, Z12
+	VMINPS       Z13, Z15, Z13
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z15, K1
@@ -22466,24 +23278,42 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z16, Z0
-	VMAXPS Z1, Z16, Z1
-	VMAXPS Z2, Z16, Z2
-	VMAXPS Z3, Z16, Z3
-	VMAXPS Z4, Z16, Z4
-	VMAXPS Z5, Z16, Z5
-	VMAXPS Z6, Z16, Z6
-	VMAXPS Z7, Z16, Z7
-	VMAXPS Z8, Z16, Z8
-	VMAXPS Z9, Z16, Z9
-	VMAXPS Z10, Z16, Z10
-	VMAXPS Z11, Z16, Z11
-	VMAXPS Z12, Z16, Z12
-	VMAXPS Z13, Z16, Z13
-	VMAXPS Z14, Z16, Z14
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z16, Z0
+	VMAXPS       Z1, Z16, Z1
+	VMAXPS       Z2, Z16, Z2
+	VMAXPS       Z3, Z16, Z3
+	VMAXPS       Z4, Z16, Z4
+	VMAXPS       Z5, Z16, Z5
+	VMAXPS       Z6, Z16, Z6
+	VMAXPS       Z7, Z16, Z7
+	VMAXPS       Z8, Z16, Z8
+	VMAXPS       Z9, Z16, Z9
+	VMAXPS       Z10, Z16, Z10
+	VMAXPS       Z11, Z16, Z11
+	VMAXPS       Z12, Z16, Z12
+	VMAXPS       Z13, Z16, Z13
+	VMAXPS       Z14, Z16, Z14
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z16
+	VMINPS       Z0, Z16, Z0
+	VMINPS       Z1, Z16, Z1
+	VMINPS       Z2, Z16, Z2
+	VMINPS       Z3, Z16, Z3
+	VMINPS       Z4, Z16, Z4
+	VMINPS       Z5, Z16, Z5
+	VMINPS       Z6, Z16, Z6
+	VMINPS       Z7, Z16, Z7
+	VMINPS       Z8, Z16, Z8
+	VMINPS       Z9, Z16, Z9
+	VMINPS       Z10, Z16, Z10
+	VMINPS       Z11, Z16, Z11
+	VMINPS       Z12, Z16, Z12
+	VMINPS       Z13, Z16, Z13
+	VMINPS       Z14, Z16, Z14
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -22715,25 +23545,44 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z17, Z0
-	VMAXPS Z1, Z17, Z1
-	VMAXPS Z2, Z17, Z2
-	VMAXPS Z3, Z17, Z3
-	VMAXPS Z4, Z17, Z4
-	VMAXPS Z5, Z17, Z5
-	VMAXPS Z6, Z17, Z6
-	VMAXPS Z7, Z17, Z7
-	VMAXPS Z8, Z17, Z8
-	VMAXPS Z9, Z17, Z9
-	VMAXPS Z10, Z17, Z10
-	VMAXPS Z11, Z17, Z11
-	VMAXPS Z12, Z17, Z12
-	VMAXPS Z13, Z17, Z13
-	VMAXPS Z14, Z17, Z14
-	VMAXPS Z15, Z17, Z15
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z17, Z0
+	VMAXPS       Z1, Z17, Z1
+	VMAXPS       Z2, Z17, Z2
+	VMAXPS       Z3, Z17, Z3
+	VMAXPS       Z4, Z17, Z4
+	VMAXPS       Z5, Z17, Z5
+	VMAXPS       Z6, Z17, Z6
+	VMAXPS       Z7, Z17, Z7
+	VMAXPS       Z8, Z17, Z8
+	VMAXPS       Z9, Z17, Z9
+	VMAXPS       Z10, Z17, Z10
+	VMAXPS       Z11, Z17, Z11
+	VMAXPS       Z12, Z17, Z12
+	VMAXPS       Z13, Z17, Z13
+	VMAXPS       Z14, Z17, Z14
+	VMAXPS       Z15, Z17, Z15
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z17
+	VMINPS       Z0, Z17, Z0
+	VMINPS       Z1, Z17, Z1
+	VMINPS       Z2, Z17, Z2
+	VMINPS       Z3, Z17, Z3
+	VMINPS       Z4, Z17, Z4
+	VMINPS       Z5, Z17, Z5
+	VMINPS       Z6, Z17, Z6
+	VMINPS       Z7, Z17, Z7
+	VMINPS       Z8, Z17, Z8
+	VMINPS       Z9, Z17, Z9
+	VMINPS       Z10, Z17, Z10
+	VMINPS       Z11, Z17, Z11
+	VMINPS       Z12, Z17, Z12
+	VMINPS       Z13, Z17, Z13
+	VMINPS       Z14, Z17, Z14
+	VMINPS       Z15, Z17, Z15
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -22975,26 +23824,46 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z18, Z0
-	VMAXPS Z1, Z18, Z1
-	VMAXPS Z2, Z18, Z2
-	VMAXPS Z3, Z18, Z3
-	VMAXPS Z4, Z18, Z4
-	VMAXPS Z5, Z18, Z5
-	VMAXPS Z6, Z18, Z6
-	VMAXPS Z7, Z18, Z7
-	VMAXPS Z8, Z18, Z8
-	VMAXPS Z9, Z18, Z9
-	VMAXPS Z10, Z18, Z10
-	VMAXPS Z11, Z18, Z11
-	VMAXPS Z12, Z18, Z12
-	VMAXPS Z13, Z18, Z13
-	VMAXPS Z14, Z18, Z14
-	VMAXPS Z15, Z18, Z15
-	VMAXPS Z16, Z18, Z16
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z18, Z0
+	VMAXPS       Z1, Z18, Z1
+	VMAXPS       Z2, Z18, Z2
+	VMAXPS       Z3, Z18, Z3
+	VMAXPS       Z4, Z18, Z4
+	VMAXPS       Z5, Z18, Z5
+	VMAXPS       Z6, Z18, Z6
+	VMAXPS       Z7, Z18, Z7
+	VMAXPS       Z8, Z18, Z8
+	VMAXPS       Z9, Z18, Z9
+	VMAXPS       Z10, Z18, Z10
+	VMAXPS       Z11, Z18, Z11
+	VMAXPS       Z12, Z18, Z12
+	VMAXPS       Z13, Z18, Z13
+	VMAXPS       Z14, Z18, Z14
+	VMAXPS       Z15, Z18, Z15
+	VMAXPS       Z16, Z18, Z16
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z18
+	VMINPS       Z0, Z18, Z0
+	VMINPS       Z1, Z18, Z1
+	VMINPS       Z2, Z18, Z2
+	VMINPS       Z3, Z18, Z3
+	VMINPS       Z4, Z18, Z4
+	VMINPS       Z5, Z18, Z5
+	VMINPS       Z6, Z18, Z6
+	VMINPS       Z7, Z18, Z7
+	VMINPS       Z8, Z18, Z8
+	VMINPS       Z9, Z18, Z9
+	VMINPS       Z10, Z18, Z10
+	VMINPS       Z11, Z18, Z11
+	VMINPS       Z12, Z18, Z12
+	VMINPS       Z13, Z18, Z13
+	VMINPS       Z14, Z18, Z14
+	VMINPS       Z15, Z18, Z15
+	VMINPS       Z16, Z18, Z16
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -23246,27 +24115,48 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z19, Z0
-	VMAXPS Z1, Z19, Z1
-	VMAXPS Z2, Z19, Z2
-	VMAXPS Z3, Z19, Z3
-	VMAXPS Z4, Z19, Z4
-	VMAXPS Z5, Z19, Z5
-	VMAXPS Z6, Z19, Z6
-	VMAXPS Z7, Z19, Z7
-	VMAXPS Z8, Z19, Z8
-	VMAXPS Z9, Z19, Z9
-	VMAXPS Z10, Z19, Z10
-	VMAXPS Z11, Z19, Z11
-	VMAXPS Z12, Z19, Z12
-	VMAXPS Z13, Z19, Z13
-	VMAXPS Z14, Z19, Z14
-	VMAXPS Z15, Z19, Z15
-	VMAXPS Z16, Z19, Z16
-	VMAXPS Z17, Z19, Z17
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z19, Z0
+	VMAXPS       Z1, Z19, Z1
+	VMAXPS       Z2, Z19, Z2
+	VMAXPS       Z3, Z19, Z3
+	VMAXPS       Z4, Z19, Z4
+	VMAXPS       Z5, Z19, Z5
+	VMAXPS       Z6, Z19, Z6
+	VMAXPS       Z7, Z19, Z7
+	VMAXPS       Z8, Z19, Z8
+	VMAXPS       Z9, Z19, Z9
+	VMAXPS       Z10, Z19, Z10
+	VMAXPS       Z11, Z19, Z11
+	VMAXPS       Z12, Z19, Z12
+	VMAXPS       Z13, Z19, Z13
+	VMAXPS       Z14, Z19, Z14
+	VMAXPS       Z15, Z19, Z15
+	VMAXPS       Z16, Z19, Z16
+	VMAXPS       Z17, Z19, Z17
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z19
+	VMINPS       Z0, Z19, Z0
+	VMINPS       Z1, Z19, Z1
+	VMINPS       Z2, Z19, Z2
+	VMINPS       Z3, Z19, Z3
+	VMINPS       Z4, Z19, Z4
+	VMINPS       Z5, Z19, Z5
+	VMINPS       Z6, Z19, Z6
+	VMINPS       Z7, Z19, Z7
+	VMINPS       Z8, Z19, Z8
+	VMINPS       Z9, Z19, Z9
+	VMINPS       Z10, Z19, Z10
+	VMINPS       Z11, Z19, Z11
+	VMINPS       Z12, Z19, Z12
+	VMINPS       Z13, Z19, Z13
+	VMINPS       Z14, Z19, Z14
+	VMINPS       Z15, Z19, Z15
+	VMINPS       Z16, Z19, Z16
+	VMINPS       Z17, Z19, Z17
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -23528,28 +24418,50 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z20, Z0
-	VMAXPS Z1, Z20, Z1
-	VMAXPS Z2, Z20, Z2
-	VMAXPS Z3, Z20, Z3
-	VMAXPS Z4, Z20, Z4
-	VMAXPS Z5, Z20, Z5
-	VMAXPS Z6, Z20, Z6
-	VMAXPS Z7, Z20, Z7
-	VMAXPS Z8, Z20, Z8
-	VMAXPS Z9, Z20, Z9
-	VMAXPS Z10, Z20, Z10
-	VMAXPS Z11, Z20, Z11
-	VMAXPS Z12, Z20, Z12
-	VMAXPS Z13, Z20, Z13
-	VMAXPS Z14, Z20, Z14
-	VMAXPS Z15, Z20, Z15
-	VMAXPS Z16, Z20, Z16
-	VMAXPS Z17, Z20, Z17
-	VMAXPS Z18, Z20, Z18
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z20, Z0
+	VMAXPS       Z1, Z20, Z1
+	VMAXPS       Z2, Z20, Z2
+	VMAXPS       Z3, Z20, Z3
+	VMAXPS       Z4, Z20, Z4
+	VMAXPS       Z5, Z20, Z5
+	VMAXPS       Z6, Z20, Z6
+	VMAXPS       Z7, Z20, Z7
+	VMAXPS       Z8, Z20, Z8
+	VMAXPS       Z9, Z20, Z9
+	VMAXPS       Z10, Z20, Z10
+	VMAXPS       Z11, Z20, Z11
+	VMAXPS       Z12, Z20, Z12
+	VMAXPS       Z13, Z20, Z13
+	VMAXPS       Z14, Z20, Z14
+	VMAXPS       Z15, Z20, Z15
+	VMAXPS       Z16, Z20, Z16
+	VMAXPS       Z17, Z20, Z17
+	VMAXPS       Z18, Z20, Z18
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z20
+	VMINPS       Z0, Z20, Z0
+	VMINPS       Z1, Z20, Z1
+	VMINPS       Z2, Z20, Z2
+	VMINPS       Z3, Z20, Z3
+	VMINPS       Z4, Z20, Z4
+	VMINPS       Z5, Z20, Z5
+	VMINPS       Z6, Z20, Z6
+	VMINPS       Z7, Z20, Z7
+	VMINPS       Z8, Z20, Z8
+	VMINPS       Z9, Z20, Z9
+	VMINPS       Z10, Z20, Z10
+	VMINPS       Z11, Z20, Z11
+	VMINPS       Z12, Z20, Z12
+	VMINPS       Z13, Z20, Z13
+	VMINPS       Z14, Z20, Z14
+	VMINPS       Z15, Z20, Z15
+	VMINPS       Z16, Z20, Z16
+	VMINPS       Z17, Z20, Z17
+	VMINPS       Z18, Z20, Z18
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -23821,29 +24733,52 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z21, Z0
-	VMAXPS Z1, Z21, Z1
-	VMAXPS Z2, Z21, Z2
-	VMAXPS Z3, Z21, Z3
-	VMAXPS Z4, Z21, Z4
-	VMAXPS Z5, Z21, Z5
-	VMAXPS Z6, Z21, Z6
-	VMAXPS Z7, Z21, Z7
-	VMAXPS Z8, Z21, Z8
-	VMAXPS Z9, Z21, Z9
-	VMAXPS Z10, Z21, Z10
-	VMAXPS Z11, Z21, Z11
-	VMAXPS Z12, Z21, Z12
-	VMAXPS Z13, Z21, Z13
-	VMAXPS Z14, Z21, Z14
-	VMAXPS Z15, Z21, Z15
-	VMAXPS Z16, Z21, Z16
-	VMAXPS Z17, Z21, Z17
-	VMAXPS Z18, Z21, Z18
-	VMAXPS Z19, Z21, Z19
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z21, Z0
+	VMAXPS       Z1, Z21, Z1
+	VMAXPS       Z2, Z21, Z2
+	VMAXPS       Z3, Z21, Z3
+	VMAXPS       Z4, Z21, Z4
+	VMAXPS       Z5, Z21, Z5
+	VMAXPS       Z6, Z21, Z6
+	VMAXPS       Z7, Z21, Z7
+	VMAXPS       Z8, Z21, Z8
+	VMAXPS       Z9, Z21, Z9
+	VMAXPS       Z10, Z21, Z10
+	VMAXPS       Z11, Z21, Z11
+	VMAXPS       Z12, Z21, Z12
+	VMAXPS       Z13, Z21, Z13
+	VMAXPS       Z14, Z21, Z14
+	VMAXPS       Z15, Z21, Z15
+	VMAXPS       Z16, Z21, Z16
+	VMAXPS       Z17, Z21, Z17
+	VMAXPS       Z18, Z21, Z18
+	VMAXPS       Z19, Z21, Z19
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z21
+	VMINPS       Z0, Z21, Z0
+	VMINPS       Z1, Z21, Z1
+	VMINPS       Z2, Z21, Z2
+	VMINPS       Z3, Z21, Z3
+	VMINPS       Z4, Z21, Z4
+	VMINPS       Z5, Z21, Z5
+	VMINPS       Z6, Z21, Z6
+	VMINPS       Z7, Z21, Z7
+	VMINPS       Z8, Z21, Z8
+	VMINPS       Z9, Z21, Z9
+	VMINPS       Z10, Z21, Z10
+	VMINPS       Z11, Z21, Z11
+	VMINPS       Z12, Z21, Z12
+	VMINPS       Z13, Z21, Z13
+	VMINPS       Z14, Z21, Z14
+	VMINPS       Z15, Z21, Z15
+	VMINPS       Z16, Z21, Z16
+	VMINPS       Z17, Z21, Z17
+	VMINPS       Z18, Z21, Z18
+	VMINPS       Z19, Z21, Z19
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -24125,30 +25060,54 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z22, Z0
-	VMAXPS Z1, Z22, Z1
-	VMAXPS Z2, Z22, Z2
-	VMAXPS Z3, Z22, Z3
-	VMAXPS Z4, Z22, Z4
-	VMAXPS Z5, Z22, Z5
-	VMAXPS Z6, Z22, Z6
-	VMAXPS Z7, Z22, Z7
-	VMAXPS Z8, Z22, Z8
-	VMAXPS Z9, Z22, Z9
-	VMAXPS Z10, Z22, Z10
-	VMAXPS Z11, Z22, Z11
-	VMAXPS Z12, Z22, Z12
-	VMAXPS Z13, Z22, Z13
-	VMAXPS Z14, Z22, Z14
-	VMAXPS Z15, Z22, Z15
-	VMAXPS Z16, Z22, Z16
-	VMAXPS Z17, Z22, Z17
-	VMAXPS Z18, Z22, Z18
-	VMAXPS Z19, Z22, Z19
-	VMAXPS Z20, Z22, Z20
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z22, Z0
+	VMAXPS       Z1, Z22, Z1
+	VMAXPS       Z2, Z22, Z2
+	VMAXPS       Z3, Z22, Z3
+	VMAXPS       Z4, Z22, Z4
+	VMAXPS       Z5, Z22, Z5
+	VMAXPS       Z6, Z22, Z6
+	VMAXPS       Z7, Z22, Z7
+	VMAXPS       Z8, Z22, Z8
+	VMAXPS       Z9, Z22, Z9
+	VMAXPS       Z10, Z22, Z10
+	VMAXPS       Z11, Z22, Z11
+	VMAXPS       Z12, Z22, Z12
+	VMAXPS       Z13, Z22, Z13
+	VMAXPS       Z14, Z22, Z14
+	VMAXPS       Z15, Z22, Z15
+	VMAXPS       Z16, Z22, Z16
+	VMAXPS       Z17, Z22, Z17
+	VMAXPS       Z18, Z22, Z18
+	VMAXPS       Z19, Z22, Z19
+	VMAXPS       Z20, Z22, Z20
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z22
+	VMINPS       Z0, Z22, Z0
+	VMINPS       Z1, Z22, Z1
+	VMINPS       Z2, Z22, Z2
+	VMINPS       Z3, Z22, Z3
+	VMINPS       Z4, Z22, Z4
+	VMINPS       Z5, Z22, Z5
+	VMINPS       Z6, Z22, Z6
+	VMINPS       Z7, Z22, Z7
+	VMINPS       Z8, Z22, Z8
+	VMINPS       Z9, Z22, Z9
+	VMINPS       Z10, Z22, Z10
+	VMINPS       Z11, Z22, Z11
+	VMINPS       Z12, Z22, Z12
+	VMINPS       Z13, Z22, Z13
+	VMINPS       Z14, Z22, Z14
+	VMINPS       Z15, Z22, Z15
+	VMINPS       Z16, Z22, Z16
+	VMINPS       Z17, Z22, Z17
+	VMINPS       Z18, Z22, Z18
+	VMINPS       Z19, Z22, Z19
+	VMINPS       Z20, Z22, Z20
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -24442,31 +25401,56 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z23, Z0
-	VMAXPS Z1, Z23, Z1
-	VMAXPS Z2, Z23, Z2
-	VMAXPS Z3, Z23, Z3
-	VMAXPS Z4, Z23, Z4
-	VMAXPS Z5, Z23, Z5
-	VMAXPS Z6, Z23, Z6
-	VMAXPS Z7, Z23, Z7
-	VMAXPS Z8, Z23, Z8
-	VMAXPS Z9, Z23, Z9
-	VMAXPS Z10, Z23, Z10
-	VMAXPS Z11, Z23, Z11
-	VMAXPS Z12, Z23, Z12
-	VMAXPS Z13, Z23, Z13
-	VMAXPS Z14, Z23, Z14
-	VMAXPS Z15, Z23, Z15
-	VMAXPS Z16, Z23, Z16
-	VMAXPS Z17, Z23, Z17
-	VMAXPS Z18, Z23, Z18
-	VMAXPS Z19, Z23, Z19
-	VMAXPS Z20, Z23, Z20
-	VMAXPS Z21, Z23, Z21
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z23, Z0
+	VMAXPS       Z1, Z23, Z1
+	VMAXPS       Z2, Z23, Z2
+	VMAXPS       Z3, Z23, Z3
+	VMAXPS       Z4, Z23, Z4
+	VMAXPS       Z5, Z23, Z5
+	VMAXPS       Z6, Z23, Z6
+	VMAXPS       Z7, Z23, Z7
+	VMAXPS       Z8, Z23, Z8
+	VMAXPS       Z9, Z23, Z9
+	VMAXPS       Z10, Z23, Z10
+	VMAXPS       Z11, Z23, Z11
+	VMAXPS       Z12, Z23, Z12
+	VMAXPS       Z13, Z23, Z13
+	VMAXPS       Z14, Z23, Z14
+	VMAXPS       Z15, Z23, Z15
+	VMAXPS       Z16, Z23, Z16
+	VMAXPS       Z17, Z23, Z17
+	VMAXPS       Z18, Z23, Z18
+	VMAXPS       Z19, Z23, Z19
+	VMAXPS       Z20, Z23, Z20
+	VMAXPS       Z21, Z23, Z21
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z23
+	VMINPS       Z0, Z23, Z0
+	VMINPS       Z1, Z23, Z1
+	VMINPS       Z2, Z23, Z2
+	VMINPS       Z3, Z23, Z3
+	VMINPS       Z4, Z23, Z4
+	VMINPS       Z5, Z23, Z5
+	VMINPS       Z6, Z23, Z6
+	VMINPS       Z7, Z23, Z7
+	VMINPS       Z8, Z23, Z8
+	VMINPS       Z9, Z23, Z9
+	VMINPS       Z10, Z23, Z10
+	VMINPS       Z11, Z23, Z11
+	VMINPS       Z12, Z23, Z12
+	VMINPS       Z13, Z23, Z13
+	VMINPS       Z14, Z23, Z14
+	VMINPS       Z15, Z23, Z15
+	VMINPS       Z16, Z23, Z16
+	VMINPS       Z17, Z23, Z17
+	VMINPS       Z18, Z23, Z18
+	VMINPS       Z19, Z23, Z19
+	VMINPS       Z20, Z23, Z20
+	VMINPS       Z21, Z23, Z21
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -24770,32 +25754,58 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z24, Z0
-	VMAXPS Z1, Z24, Z1
-	VMAXPS Z2, Z24, Z2
-	VMAXPS Z3, Z24, Z3
-	VMAXPS Z4, Z24, Z4
-	VMAXPS Z5, Z24, Z5
-	VMAXPS Z6, Z24, Z6
-	VMAXPS Z7, Z24, Z7
-	VMAXPS Z8, Z24, Z8
-	VMAXPS Z9, Z24, Z9
-	VMAXPS Z10, Z24, Z10
-	VMAXPS Z11, Z24, Z11
-	VMAXPS Z12, Z24, Z12
-	VMAXPS Z13, Z24, Z13
-	VMAXPS Z14, Z24, Z14
-	VMAXPS Z15, Z24, Z15
-	VMAXPS Z16, Z24, Z16
-	VMAXPS Z17, Z24, Z17
-	VMAXPS Z18, Z24, Z18
-	VMAXPS Z19, Z24, Z19
-	VMAXPS Z20, Z24, Z20
-	VMAXPS Z21, Z24, Z21
-	VMAXPS Z22, Z24, Z22
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z24, Z0
+	VMAXPS       Z1, Z24, Z1
+	VMAXPS       Z2, Z24, Z2
+	VMAXPS       Z3, Z24, Z3
+	VMAXPS       Z4, Z24, Z4
+	VMAXPS       Z5, Z24, Z5
+	VMAXPS       Z6, Z24, Z6
+	VMAXPS       Z7, Z24, Z7
+	VMAXPS       Z8, Z24, Z8
+	VMAXPS       Z9, Z24, Z9
+	VMAXPS       Z10, Z24, Z10
+	VMAXPS       Z11, Z24, Z11
+	VMAXPS       Z12, Z24, Z12
+	VMAXPS       Z13, Z24, Z13
+	VMAXPS       Z14, Z24, Z14
+	VMAXPS       Z15, Z24, Z15
+	VMAXPS       Z16, Z24, Z16
+	VMAXPS       Z17, Z24, Z17
+	VMAXPS       Z18, Z24, Z18
+	VMAXPS       Z19, Z24, Z19
+	VMAXPS       Z20, Z24, Z20
+	VMAXPS       Z21, Z24, Z21
+	VMAXPS       Z22, Z24, Z22
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z24
+	VMINPS       Z0, Z24, Z0
+	VMINPS       Z1, Z24, Z1
+	VMINPS       Z2, Z24, Z2
+	VMINPS       Z3, Z24, Z3
+	VMINPS       Z4, Z24, Z4
+	VMINPS       Z5, Z24, Z5
+	VMINPS       Z6, Z24, Z6
+	VMINPS       Z7, Z24, Z7
+	VMINPS       Z8, Z24, Z8
+	VMINPS       Z9, Z24, Z9
+	VMINPS       Z10, Z24, Z10
+	VMINPS       Z11, Z24, Z11
+	VMINPS       Z12, Z24, Z12
+	VMINPS       Z13, Z24, Z13
+	VMINPS       Z14, Z24, Z14
+	VMINPS       Z15, Z24, Z15
+	VMINPS       Z16, Z24, Z16
+	VMINPS       Z17, Z24, Z17
+	VMINPS       Z18, Z24, Z18
+	VMINPS       Z19, Z24, Z19
+	VMINPS       Z20, Z24, Z20
+	VMINPS       Z21, Z24, Z21
+	VMINPS       Z22, Z24, Z22
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -25109,33 +26119,60 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z25, Z0
-	VMAXPS Z1, Z25, Z1
-	VMAXPS Z2, Z25, Z2
-	VMAXPS Z3, Z25, Z3
-	VMAXPS Z4, Z25, Z4
-	VMAXPS Z5, Z25, Z5
-	VMAXPS Z6, Z25, Z6
-	VMAXPS Z7, Z25, Z7
-	VMAXPS Z8, Z25, Z8
-	VMAXPS Z9, Z25, Z9
-	VMAXPS Z10, Z25, Z10
-	VMAXPS Z11, Z25, Z11
-	VMAXPS Z12, Z25, Z12
-	VMAXPS Z13, Z25, Z13
-	VMAXPS Z14, Z25, Z14
-	VMAXPS Z15, Z25, Z15
-	VMAXPS Z16, Z25, Z16
-	VMAXPS Z17, Z25, Z17
-	VMAXPS Z18, Z25, Z18
-	VMAXPS Z19, Z25, Z19
-	VMAXPS Z20, Z25, Z20
-	VMAXPS Z21, Z25, Z21
-	VMAXPS Z22, Z25, Z22
-	VMAXPS Z23, Z25, Z23
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z25, Z0
+	VMAXPS       Z1, Z25, Z1
+	VMAXPS       Z2, Z25, Z2
+	VMAXPS       Z3, Z25, Z3
+	VMAXPS       Z4, Z25, Z4
+	VMAXPS       Z5, Z25, Z5
+	VMAXPS       Z6, Z25, Z6
+	VMAXPS       Z7, Z25, Z7
+	VMAXPS       Z8, Z25, Z8
+	VMAXPS       Z9, Z25, Z9
+	VMAXPS       Z10, Z25, Z10
+	VMAXPS       Z11, Z25, Z11
+	VMAXPS       Z12, Z25, Z12
+	VMAXPS       Z13, Z25, Z13
+	VMAXPS       Z14, Z25, Z14
+	VMAXPS       Z15, Z25, Z15
+	VMAXPS       Z16, Z25, Z16
+	VMAXPS       Z17, Z25, Z17
+	VMAXPS       Z18, Z25, Z18
+	VMAXPS       Z19, Z25, Z19
+	VMAXPS       Z20, Z25, Z20
+	VMAXPS       Z21, Z25, Z21
+	VMAXPS       Z22, Z25, Z22
+	VMAXPS       Z23, Z25, Z23
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z25
+	VMINPS       Z0, Z25, Z0
+	VMINPS       Z1, Z25, Z1
+	VMINPS       Z2, Z25, Z2
+	VMINPS       Z3, Z25, Z3
+	VMINPS       Z4, Z25, Z4
+	VMINPS       Z5, Z25, Z5
+	VMINPS       Z6, Z25, Z6
+	VMINPS       Z7, Z25, Z7
+	VMINPS       Z8, Z25, Z8
+	VMINPS       Z9, Z25, Z9
+	VMINPS       Z10, Z25, Z10
+	VMINPS       Z11, Z25, Z11
+	VMINPS       Z12, Z25, Z12
+	VMINPS       Z13, Z25, Z13
+	VMINPS       Z14, Z25, Z14
+	VMINPS       Z15, Z25, Z15
+	VMINPS       Z16, Z25, Z16
+	VMINPS       Z17, Z25, Z17
+	VMINPS       Z18, Z25, Z18
+	VMINPS       Z19, Z25, Z19
+	VMINPS       Z20, Z25, Z20
+	VMINPS       Z21, Z25, Z21
+	VMINPS       Z22, Z25, Z22
+	VMINPS       Z23, Z25, Z23
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -25459,34 +26496,62 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z26, Z0
-	VMAXPS Z1, Z26, Z1
-	VMAXPS Z2, Z26, Z2
-	VMAXPS Z3, Z26, Z3
-	VMAXPS Z4, Z26, Z4
-	VMAXPS Z5, Z26, Z5
-	VMAXPS Z6, Z26, Z6
-	VMAXPS Z7, Z26, Z7
-	VMAXPS Z8, Z26, Z8
-	VMAXPS Z9, Z26, Z9
-	VMAXPS Z10, Z26, Z10
-	VMAXPS Z11, Z26, Z11
-	VMAXPS Z12, Z26, Z12
-	VMAXPS Z13, Z26, Z13
-	VMAXPS Z14, Z26, Z14
-	VMAXPS Z15, Z26, Z15
-	VMAXPS Z16, Z26, Z16
-	VMAXPS Z17, Z26, Z17
-	VMAXPS Z18, Z26, Z18
-	VMAXPS Z19, Z26, Z19
-	VMAXPS Z20, Z26, Z20
-	VMAXPS Z21, Z26, Z21
-	VMAXPS Z22, Z26, Z22
-	VMAXPS Z23, Z26, Z23
-	VMAXPS Z24, Z26, Z24
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z26, Z0
+	VMAXPS       Z1, Z26, Z1
+	VMAXPS       Z2, Z26, Z2
+	VMAXPS       Z3, Z26, Z3
+	VMAXPS       Z4, Z26, Z4
+	VMAXPS       Z5, Z26, Z5
+	VMAXPS       Z6, Z26, Z6
+	VMAXPS       Z7, Z26, Z7
+	VMAXPS       Z8, Z26, Z8
+	VMAXPS       Z9, Z26, Z9
+	VMAXPS       Z10, Z26, Z10
+	VMAXPS       Z11, Z26, Z11
+	VMAXPS       Z12, Z26, Z12
+	VMAXPS       Z13, Z26, Z13
+	VMAXPS       Z14, Z26, Z14
+	VMAXPS       Z15, Z26, Z15
+	VMAXPS       Z16, Z26, Z16
+	VMAXPS       Z17, Z26, Z17
+	VMAXPS       Z18, Z26, Z18
+	VMAXPS       Z19, Z26, Z19
+	VMAXPS       Z20, Z26, Z20
+	VMAXPS       Z21, Z26, Z21
+	VMAXPS       Z22, Z26, Z22
+	VMAXPS       Z23, Z26, Z23
+	VMAXPS       Z24, Z26, Z24
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z26
+	VMINPS       Z0, Z26, Z0
+	VMINPS       Z1, Z26, Z1
+	VMINPS       Z2, Z26, Z2
+	VMINPS       Z3, Z26, Z3
+	VMINPS       Z4, Z26, Z4
+	VMINPS       Z5, Z26, Z5
+	VMINPS       Z6, Z26, Z6
+	VMINPS       Z7, Z26, Z7
+	VMINPS       Z8, Z26, Z8
+	VMINPS       Z9, Z26, Z9
+	VMINPS       Z10, Z26, Z10
+	VMINPS       Z11, Z26, Z11
+	VMINPS       Z12, Z26, Z12
+	VMINPS       Z13, Z26, Z13
+	VMINPS       Z14, Z26, Z14
+	VMINPS       Z15, Z26, Z15
+	VMINPS       Z16, Z26, Z16
+	VMINPS       Z17, Z26, Z17
+	VMINPS       Z18, Z26, Z18
+	VMINPS       Z19, Z26, Z19
+	VMINPS       Z20, Z26, Z20
+	VMINPS       Z21, Z26, Z21
+	VMINPS       Z22, Z26, Z22
+	VMINPS       Z23, Z26, Z23
+	VMINPS       Z24, Z26, Z24
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -25820,35 +26885,64 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z27, Z0
-	VMAXPS Z1, Z27, Z1
-	VMAXPS Z2, Z27, Z2
-	VMAXPS Z3, Z27, Z3
-	VMAXPS Z4, Z27, Z4
-	VMAXPS Z5, Z27, Z5
-	VMAXPS Z6, Z27, Z6
-	VMAXPS Z7, Z27, Z7
-	VMAXPS Z8, Z27, Z8
-	VMAXPS Z9, Z27, Z9
-	VMAXPS Z10, Z27, Z10
-	VMAXPS Z11, Z27, Z11
-	VMAXPS Z12, Z27, Z12
-	VMAXPS Z13, Z27, Z13
-	VMAXPS Z14, Z27, Z14
-	VMAXPS Z15, Z27, Z15
-	VMAXPS Z16, Z27, Z16
-	VMAXPS Z17, Z27, Z17
-	VMAXPS Z18, Z27, Z18
-	VMAXPS Z19, Z27, Z19
-	VMAXPS Z20, Z27, Z20
-	VMAXPS Z21, Z27, Z21
-	VMAXPS Z22, Z27, Z22
-	VMAXPS Z23, Z27, Z23
-	VMAXPS Z24, Z27, Z24
-	VMAXPS Z25, Z27, Z25
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z27, Z0
+	VMAXPS       Z1, Z27, Z1
+	VMAXPS       Z2, Z27, Z2
+	VMAXPS       Z3, Z27, Z3
+	VMAXPS       Z4, Z27, Z4
+	VMAXPS       Z5, Z27, Z5
+	VMAXPS       Z6, Z27, Z6
+	VMAXPS       Z7, Z27, Z7
+	VMAXPS       Z8, Z27, Z8
+	VMAXPS       Z9, Z27, Z9
+	VMAXPS       Z10, Z27, Z10
+	VMAXPS       Z11, Z27, Z11
+	VMAXPS       Z12, Z27, Z12
+	VMAXPS       Z13, Z27, Z13
+	VMAXPS       Z14, Z27, Z14
+	VMAXPS       Z15, Z27, Z15
+	VMAXPS       Z16, Z27, Z16
+	VMAXPS       Z17, Z27, Z17
+	VMAXPS       Z18, Z27, Z18
+	VMAXPS       Z19, Z27, Z19
+	VMAXPS       Z20, Z27, Z20
+	VMAXPS       Z21, Z27, Z21
+	VMAXPS       Z22, Z27, Z22
+	VMAXPS       Z23, Z27, Z23
+	VMAXPS       Z24, Z27, Z24
+	VMAXPS       Z25, Z27, Z25
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z27
+	VMINPS       Z0, Z27, Z0
+	VMINPS       Z1, Z27, Z1
+	VMINPS       Z2, Z27, Z2
+	VMINPS       Z3, Z27, Z3
+	VMINPS       Z4, Z27, Z4
+	VMINPS       Z5, Z27, Z5
+	VMINPS       Z6, Z27, Z6
+	VMINPS       Z7, Z27, Z7
+	VMINPS       Z8, Z27, Z8
+	VMINPS       Z9, Z27, Z9
+	VMINPS       Z10, Z27, Z10
+	VMINPS       Z11, Z27, Z11
+	VMINPS       Z12, Z27, Z12
+	VMINPS       Z13, Z27, Z13
+	VMINPS       Z14, Z27, Z14
+	VMINPS       Z15, Z27, Z15
+	VMINPS       Z16, Z27, Z16
+	VMINPS       Z17, Z27, Z17
+	VMINPS       Z18, Z27, Z18
+	VMINPS       Z19, Z27, Z19
+	VMINPS       Z20, Z27, Z20
+	VMINPS       Z21, Z27, Z21
+	VMINPS       Z22, Z27, Z22
+	VMINPS       Z23, Z27, Z23
+	VMINPS       Z24, Z27, Z24
+	VMINPS       Z25, Z27, Z25
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -26192,36 +27286,66 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z28, Z0
-	VMAXPS Z1, Z28, Z1
-	VMAXPS Z2, Z28, Z2
-	VMAXPS Z3, Z28, Z3
-	VMAXPS Z4, Z28, Z4
-	VMAXPS Z5, Z28, Z5
-	VMAXPS Z6, Z28, Z6
-	VMAXPS Z7, Z28, Z7
-	VMAXPS Z8, Z28, Z8
-	VMAXPS Z9, Z28, Z9
-	VMAXPS Z10, Z28, Z10
-	VMAXPS Z11, Z28, Z11
-	VMAXPS Z12, Z28, Z12
-	VMAXPS Z13, Z28, Z13
-	VMAXPS Z14, Z28, Z14
-	VMAXPS Z15, Z28, Z15
-	VMAXPS Z16, Z28, Z16
-	VMAXPS Z17, Z28, Z17
-	VMAXPS Z18, Z28, Z18
-	VMAXPS Z19, Z28, Z19
-	VMAXPS Z20, Z28, Z20
-	VMAXPS Z21, Z28, Z21
-	VMAXPS Z22, Z28, Z22
-	VMAXPS Z23, Z28, Z23
-	VMAXPS Z24, Z28, Z24
-	VMAXPS Z25, Z28, Z25
-	VMAXPS Z26, Z28, Z26
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z28, Z0
+	VMAXPS       Z1, Z28, Z1
+	VMAXPS       Z2, Z28, Z2
+	VMAXPS       Z3, Z28, Z3
+	VMAXPS       Z4, Z28, Z4
+	VMAXPS       Z5, Z28, Z5
+	VMAXPS       Z6, Z28, Z6
+	VMAXPS       Z7, Z28, Z7
+	VMAXPS       Z8, Z28, Z8
+	VMAXPS       Z9, Z28, Z9
+	VMAXPS       Z10, Z28, Z10
+	VMAXPS       Z11, Z28, Z11
+	VMAXPS       Z12, Z28, Z12
+	VMAXPS       Z13, Z28, Z13
+	VMAXPS       Z14, Z28, Z14
+	VMAXPS       Z15, Z28, Z15
+	VMAXPS       Z16, Z28, Z16
+	VMAXPS       Z17, Z28, Z17
+	VMAXPS       Z18, Z28, Z18
+	VMAXPS       Z19, Z28, Z19
+	VMAXPS       Z20, Z28, Z20
+	VMAXPS       Z21, Z28, Z21
+	VMAXPS       Z22, Z28, Z22
+	VMAXPS       Z23, Z28, Z23
+	VMAXPS       Z24, Z28, Z24
+	VMAXPS       Z25, Z28, Z25
+	VMAXPS       Z26, Z28, Z26
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z28
+	VMINPS       Z0, Z28, Z0
+	VMINPS       Z1, Z28, Z1
+	VMINPS       Z2, Z28, Z2
+	VMINPS       Z3, Z28, Z3
+	VMINPS       Z4, Z28, Z4
+	VMINPS       Z5, Z28, Z5
+	VMINPS       Z6, Z28, Z6
+	VMINPS       Z7, Z28, Z7
+	VMINPS       Z8, Z28, Z8
+	VMINPS       Z9, Z28, Z9
+	VMINPS       Z10, Z28, Z10
+	VMINPS       Z11, Z28, Z11
+	VMINPS       Z12, Z28, Z12
+	VMINPS       Z13, Z28, Z13
+	VMINPS       Z14, Z28, Z14
+	VMINPS       Z15, Z28, Z15
+	VMINPS       Z16, Z28, Z16
+	VMINPS       Z17, Z28, Z17
+	VMINPS       Z18, Z28, Z18
+	VMINPS       Z19, Z28, Z19
+	VMINPS       Z20, Z28, Z20
+	VMINPS       Z21, Z28, Z21
+	VMINPS       Z22, Z28, Z22
+	VMINPS       Z23, Z28, Z23
+	VMINPS       Z24, Z28, Z24
+	VMINPS       Z25, Z28, Z25
+	VMINPS       Z26, Z28, Z26
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -26575,37 +27699,68 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Z0, Z29, Z0
-	VMAXPS Z1, Z29, Z1
-	VMAXPS Z2, Z29, Z2
-	VMAXPS Z3, Z29, Z3
-	VMAXPS Z4, Z29, Z4
-	VMAXPS Z5, Z29, Z5
-	VMAXPS Z6, Z29, Z6
-	VMAXPS Z7, Z29, Z7
-	VMAXPS Z8, Z29, Z8
-	VMAXPS Z9, Z29, Z9
-	VMAXPS Z10, Z29, Z10
-	VMAXPS Z11, Z29, Z11
-	VMAXPS Z12, Z29, Z12
-	VMAXPS Z13, Z29, Z13
-	VMAXPS Z14, Z29, Z14
-	VMAXPS Z15, Z29, Z15
-	VMAXPS Z16, Z29, Z16
-	VMAXPS Z17, Z29, Z17
-	VMAXPS Z18, Z29, Z18
-	VMAXPS Z19, Z29, Z19
-	VMAXPS Z20, Z29, Z20
-	VMAXPS Z21, Z29, Z21
-	VMAXPS Z22, Z29, Z22
-	VMAXPS Z23, Z29, Z23
-	VMAXPS Z24, Z29, Z24
-	VMAXPS Z25, Z29, Z25
-	VMAXPS Z26, Z29, Z26
-	VMAXPS Z27, Z29, Z27
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Z0, Z29, Z0
+	VMAXPS       Z1, Z29, Z1
+	VMAXPS       Z2, Z29, Z2
+	VMAXPS       Z3, Z29, Z3
+	VMAXPS       Z4, Z29, Z4
+	VMAXPS       Z5, Z29, Z5
+	VMAXPS       Z6, Z29, Z6
+	VMAXPS       Z7, Z29, Z7
+	VMAXPS       Z8, Z29, Z8
+	VMAXPS       Z9, Z29, Z9
+	VMAXPS       Z10, Z29, Z10
+	VMAXPS       Z11, Z29, Z11
+	VMAXPS       Z12, Z29, Z12
+	VMAXPS       Z13, Z29, Z13
+	VMAXPS       Z14, Z29, Z14
+	VMAXPS       Z15, Z29, Z15
+	VMAXPS       Z16, Z29, Z16
+	VMAXPS       Z17, Z29, Z17
+	VMAXPS       Z18, Z29, Z18
+	VMAXPS       Z19, Z29, Z19
+	VMAXPS       Z20, Z29, Z20
+	VMAXPS       Z21, Z29, Z21
+	VMAXPS       Z22, Z29, Z22
+	VMAXPS       Z23, Z29, Z23
+	VMAXPS       Z24, Z29, Z24
+	VMAXPS       Z25, Z29, Z25
+	VMAXPS       Z26, Z29, Z26
+	VMAXPS       Z27, Z29, Z27
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Z29
+	VMINPS       Z0, Z29, Z0
+	VMINPS       Z1, Z29, Z1
+	VMINPS       Z2, Z29, Z2
+	VMINPS       Z3, Z29, Z3
+	VMINPS       Z4, Z29, Z4
+	VMINPS       Z5, Z29, Z5
+	VMINPS       Z6, Z29, Z6
+	VMINPS       Z7, Z29, Z7
+	VMINPS       Z8, Z29, Z8
+	VMINPS       Z9, Z29, Z9
+	VMINPS       Z10, Z29, Z10
+	VMINPS       Z11, Z29, Z11
+	VMINPS       Z12, Z29, Z12
+	VMINPS       Z13, Z29, Z13
+	VMINPS       Z14, Z29, Z14
+	VMINPS       Z15, Z29, Z15
+	VMINPS       Z16, Z29, Z16
+	VMINPS       Z17, Z29, Z17
+	VMINPS       Z18, Z29, Z18
+	VMINPS       Z19, Z29, Z19
+	VMINPS       Z20, Z29, Z20
+	VMINPS       Z21, Z29, Z21
+	VMINPS       Z22, Z29, Z22
+	VMINPS       Z23, Z29, Z23
+	VMINPS       Z24, Z29, Z24
+	VMINPS       Z25, Z29, Z25
+	VMINPS       Z26, Z29, Z26
+	VMINPS       Z27, Z29, Z27
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -27971,6 +29126,52 @@ loop:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	DECQ      BX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func clipAVX512(y *float32, x *float32, h *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·clipAVX512(SB), NOSPLIT, $0-32
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         h+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS 4(DX), Z1
+
+loop:
+	VMOVUPS (CX), Z2
+	VMAXPS  Z2, Z0, Z2
+	VMINPS  Z2, Z1, Z2
+	VMOVUPS Z2, (AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	DECQ    BX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func clipGradAVX512(dx *float32, dy *float32, x *float32, y *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·clipGradAVX512(SB), NOSPLIT, $0-40
+	MOVQ dx+0(FP), AX
+	MOVQ dy+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ y+24(FP), BX
+	MOVQ n+32(FP), SI
+
+loop:
+	VMOVUPS   (CX), Z0
+	VMOVUPS   (DX), Z1
+	VCMPPS    $0x00, (BX), Z1, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000040, CX
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	DECQ      SI
 	JNZ       loop
 	VZEROUPPER
 	RET
@@ -29701,10 +30902,14 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y1, Y0
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y1, Y0
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y1
+	VMINPS       Y0, Y1, Y0
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DX), Y1, Y1
@@ -29833,11 +31038,16 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y2, Y0
-	VMAXPS Y1, Y2, Y1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y2, Y0
+	VMAXPS       Y1, Y2, Y1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y2
+	VMINPS       Y0, Y2, Y0
+	VMINPS       Y1, Y2, Y1
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y2, Y3
@@ -29985,12 +31195,18 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y3, Y0
-	VMAXPS Y1, Y3, Y1
-	VMAXPS Y2, Y3, Y2
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y3, Y0
+	VMAXPS       Y1, Y3, Y1
+	VMAXPS       Y2, Y3, Y2
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y3
+	VMINPS       Y0, Y3, Y0
+	VMINPS       Y1, Y3, Y1
+	VMINPS       Y2, Y3, Y2
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (BX), Y3, Y4
@@ -30157,13 +31373,20 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y4, Y1
-	VMAXPS Y2, Y4, Y2
-	VMAXPS Y3, Y4, Y3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y1, Y4, Y1
+	VMAXPS       Y2, Y4, Y2
+	VMAXPS       Y3, Y4, Y3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y4
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMINPS       Y2, Y4, Y2
+	VMINPS       Y3, Y4, Y3
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y4, Y5
@@ -30349,14 +31572,22 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y5, Y0
-	VMAXPS Y1, Y5, Y1
-	VMAXPS Y2, Y5, Y2
-	VMAXPS Y3, Y5, Y3
-	VMAXPS Y4, Y5, Y4
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y5, Y0
+	VMAXPS       Y1, Y5, Y1
+	VMAXPS       Y2, Y5, Y2
+	VMAXPS       Y3, Y5, Y3
+	VMAXPS       Y4, Y5, Y4
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y5
+	VMINPS       Y0, Y5, Y0
+	VMINPS       Y1, Y5, Y1
+	VMINPS       Y2, Y5, Y2
+	VMINPS       Y3, Y5, Y3
+	VMINPS       Y4, Y5, Y4
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (SI), Y5, Y6
@@ -30561,15 +31792,24 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y6, Y0
-	VMAXPS Y1, Y6, Y1
-	VMAXPS Y2, Y6, Y2
-	VMAXPS Y3, Y6, Y3
-	VMAXPS Y4, Y6, Y4
-	VMAXPS Y5, Y6, Y5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y6, Y0
+	VMAXPS       Y1, Y6, Y1
+	VMAXPS       Y2, Y6, Y2
+	VMAXPS       Y3, Y6, Y3
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y5, Y6, Y5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y6
+	VMINPS       Y0, Y6, Y0
+	VMINPS       Y1, Y6, Y1
+	VMINPS       Y2, Y6, Y2
+	VMINPS       Y3, Y6, Y3
+	VMINPS       Y4, Y6, Y4
+	VMINPS       Y5, Y6, Y5
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y6, Y7
@@ -30793,16 +32033,26 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y7, Y0
-	VMAXPS Y1, Y7, Y1
-	VMAXPS Y2, Y7, Y2
-	VMAXPS Y3, Y7, Y3
-	VMAXPS Y4, Y7, Y4
-	VMAXPS Y5, Y7, Y5
-	VMAXPS Y6, Y7, Y6
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y7, Y0
+	VMAXPS       Y1, Y7, Y1
+	VMAXPS       Y2, Y7, Y2
+	VMAXPS       Y3, Y7, Y3
+	VMAXPS       Y4, Y7, Y4
+	VMAXPS       Y5, Y7, Y5
+	VMAXPS       Y6, Y7, Y6
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y7
+	VMINPS       Y0, Y7, Y0
+	VMINPS       Y1, Y7, Y1
+	VMINPS       Y2, Y7, Y2
+	VMINPS       Y3, Y7, Y3
+	VMINPS       Y4, Y7, Y4
+	VMINPS       Y5, Y7, Y5
+	VMINPS       Y6, Y7, Y6
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y7, Y8
@@ -31054,17 +32304,28 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y8, Y0
-	VMAXPS Y1, Y8, Y1
-	VMAXPS Y2, Y8, Y2
-	VMAXPS Y3, Y8, Y3
-	VMAXPS Y4, Y8, Y4
-	VMAXPS Y5, Y8, Y5
-	VMAXPS Y6, Y8, Y6
-	VMAXPS Y7, Y8, Y7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y8, Y0
+	VMAXPS       Y1, Y8, Y1
+	VMAXPS       Y2, Y8, Y2
+	VMAXPS       Y3, Y8, Y3
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y5, Y8, Y5
+	VMAXPS       Y6, Y8, Y6
+	VMAXPS       Y7, Y8, Y7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y8
+	VMINPS       Y0, Y8, Y0
+	VMINPS       Y1, Y8, Y1
+	VMINPS       Y2, Y8, Y2
+	VMINPS       Y3, Y8, Y3
+	VMINPS       Y4, Y8, Y4
+	VMINPS       Y5, Y8, Y5
+	VMINPS       Y6, Y8, Y6
+	VMINPS       Y7, Y8, Y7
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y8, Y9
@@ -31335,18 +32596,30 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y9, Y0
-	VMAXPS Y1, Y9, Y1
-	VMAXPS Y2, Y9, Y2
-	VMAXPS Y3, Y9, Y3
-	VMAXPS Y4, Y9, Y4
-	VMAXPS Y5, Y9, Y5
-	VMAXPS Y6, Y9, Y6
-	VMAXPS Y7, Y9, Y7
-	VMAXPS Y8, Y9, Y8
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y9, Y0
+	VMAXPS       Y1, Y9, Y1
+	VMAXPS       Y2, Y9, Y2
+	VMAXPS       Y3, Y9, Y3
+	VMAXPS       Y4, Y9, Y4
+	VMAXPS       Y5, Y9, Y5
+	VMAXPS       Y6, Y9, Y6
+	VMAXPS       Y7, Y9, Y7
+	VMAXPS       Y8, Y9, Y8
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y9
+	VMINPS       Y0, Y9, Y0
+	VMINPS       Y1, Y9, Y1
+	VMINPS       Y2, Y9, Y2
+	VMINPS       Y3, Y9, Y3
+	VMINPS       Y4, Y9, Y4
+	VMINPS       Y5, Y9, Y5
+	VMINPS       Y6, Y9, Y6
+	VMINPS       Y7, Y9, Y7
+	VMINPS       Y8, Y9, Y8
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y9, Y10
@@ -31636,19 +32909,32 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y10, Y0
-	VMAXPS Y1, Y10, Y1
-	VMAXPS Y2, Y10, Y2
-	VMAXPS Y3, Y10, Y3
-	VMAXPS Y4, Y10, Y4
-	VMAXPS Y5, Y10, Y5
-	VMAXPS Y6, Y10, Y6
-	VMAXPS Y7, Y10, Y7
-	VMAXPS Y8, Y10, Y8
-	VMAXPS Y9, Y10, Y9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y10, Y0
+	VMAXPS       Y1, Y10, Y1
+	VMAXPS       Y2, Y10, Y2
+	VMAXPS       Y3, Y10, Y3
+	VMAXPS       Y4, Y10, Y4
+	VMAXPS       Y5, Y10, Y5
+	VMAXPS       Y6, Y10, Y6
+	VMAXPS       Y7, Y10, Y7
+	VMAXPS       Y8, Y10, Y8
+	VMAXPS       Y9, Y10, Y9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y10
+	VMINPS       Y0, Y10, Y0
+	VMINPS       Y1, Y10, Y1
+	VMINPS       Y2, Y10, Y2
+	VMINPS       Y3, Y10, Y3
+	VMINPS       Y4, Y10, Y4
+	VMINPS       Y5, Y10, Y5
+	VMINPS       Y6, Y10, Y6
+	VMINPS       Y7, Y10, Y7
+	VMINPS       Y8, Y10, Y8
+	VMINPS       Y9, Y10, Y9
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y10, Y11
@@ -31957,20 +33243,34 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y11, Y0
-	VMAXPS Y1, Y11, Y1
-	VMAXPS Y2, Y11, Y2
-	VMAXPS Y3, Y11, Y3
-	VMAXPS Y4, Y11, Y4
-	VMAXPS Y5, Y11, Y5
-	VMAXPS Y6, Y11, Y6
-	VMAXPS Y7, Y11, Y7
-	VMAXPS Y8, Y11, Y8
-	VMAXPS Y9, Y11, Y9
-	VMAXPS Y10, Y11, Y10
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y11, Y0
+	VMAXPS       Y1, Y11, Y1
+	VMAXPS       Y2, Y11, Y2
+	VMAXPS       Y3, Y11, Y3
+	VMAXPS       Y4, Y11, Y4
+	VMAXPS       Y5, Y11, Y5
+	VMAXPS       Y6, Y11, Y6
+	VMAXPS       Y7, Y11, Y7
+	VMAXPS       Y8, Y11, Y8
+	VMAXPS       Y9, Y11, Y9
+	VMAXPS       Y10, Y11, Y10
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y11
+	VMINPS       Y0, Y11, Y0
+	VMINPS       Y1, Y11, Y1
+	VMINPS       Y2, Y11, Y2
+	VMINPS       Y3, Y11, Y3
+	VMINPS       Y4, Y11, Y4
+	VMINPS       Y5, Y11, Y5
+	VMINPS       Y6, Y11, Y6
+	VMINPS       Y7, Y11, Y7
+	VMINPS       Y8, Y11, Y8
+	VMINPS       Y9, Y11, Y9
+	VMINPS       Y10, Y11, Y10
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y11, Y12
@@ -32298,21 +33598,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y12, Y0
-	VMAXPS Y1, Y12, Y1
-	VMAXPS Y2, Y12, Y2
-	VMAXPS Y3, Y12, Y3
-	VMAXPS Y4, Y12, Y4
-	VMAXPS Y5, Y12, Y5
-	VMAXPS Y6, Y12, Y6
-	VMAXPS Y7, Y12, Y7
-	VMAXPS Y8, Y12, Y8
-	VMAXPS Y9, Y12, Y9
-	VMAXPS Y10, Y12, Y10
-	VMAXPS Y11, Y12, Y11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMAXPS       Y9, Y12, Y9
+	VMAXPS       Y10, Y12, Y10
+	VMAXPS       Y11, Y12, Y11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y1, Y12, Y1
+	VMINPS       Y2, Y12, Y2
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y4, Y12, Y4
+	VMINPS       Y5, Y12, Y5
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y7, Y12, Y7
+	VMINPS       Y8, Y12, Y8
+	VMINPS       Y9, Y12, Y9
+	VMINPS       Y10, Y12, Y10
+	VMINPS       Y11, Y12, Y11
+	JMP          store
 
 mask:
 	VCMPPS $0x11, (DI), Y12, Y13
@@ -33841,10 +35156,14 @@ finish:
 	ADDQ   CX, DX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y2, Y0
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y2, Y0
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y2
+	VMINPS       Y0, Y2, Y0
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DX), Y2, K1
@@ -33963,11 +35282,16 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y3, Y0
-	VMAXPS Y1, Y3, Y1
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y3, Y0
+	VMAXPS       Y1, Y3, Y1
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y3
+	VMINPS       Y0, Y3, Y0
+	VMINPS       Y1, Y3, Y1
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Y3, K1
@@ -34100,12 +35424,18 @@ finish:
 	ADDQ   DX, BX
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y4, Y1
-	VMAXPS Y2, Y4, Y2
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y1, Y4, Y1
+	VMAXPS       Y2, Y4, Y2
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y4
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMINPS       Y2, Y4, Y2
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (BX), Y4, K1
@@ -34252,13 +35582,20 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y5, Y0
-	VMAXPS Y1, Y5, Y1
-	VMAXPS Y2, Y5, Y2
-	VMAXPS Y3, Y5, Y3
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y5, Y0
+	VMAXPS       Y1, Y5, Y1
+	VMAXPS       Y2, Y5, Y2
+	VMAXPS       Y3, Y5, Y3
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y5
+	VMINPS       Y0, Y5, Y0
+	VMINPS       Y1, Y5, Y1
+	VMINPS       Y2, Y5, Y2
+	VMINPS       Y3, Y5, Y3
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Y5, K1
@@ -34419,14 +35756,22 @@ finish:
 	ADDQ   BX, SI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y6, Y0
-	VMAXPS Y1, Y6, Y1
-	VMAXPS Y2, Y6, Y2
-	VMAXPS Y3, Y6, Y3
-	VMAXPS Y4, Y6, Y4
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y6, Y0
+	VMAXPS       Y1, Y6, Y1
+	VMAXPS       Y2, Y6, Y2
+	VMAXPS       Y3, Y6, Y3
+	VMAXPS       Y4, Y6, Y4
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y6
+	VMINPS       Y0, Y6, Y0
+	VMINPS       Y1, Y6, Y1
+	VMINPS       Y2, Y6, Y2
+	VMINPS       Y3, Y6, Y3
+	VMINPS       Y4, Y6, Y4
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (SI), Y6, K1
@@ -34601,15 +35946,24 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y7, Y0
-	VMAXPS Y1, Y7, Y1
-	VMAXPS Y2, Y7, Y2
-	VMAXPS Y3, Y7, Y3
-	VMAXPS Y4, Y7, Y4
-	VMAXPS Y5, Y7, Y5
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y7, Y0
+	VMAXPS       Y1, Y7, Y1
+	VMAXPS       Y2, Y7, Y2
+	VMAXPS       Y3, Y7, Y3
+	VMAXPS       Y4, Y7, Y4
+	VMAXPS       Y5, Y7, Y5
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y7
+	VMINPS       Y0, Y7, Y0
+	VMINPS       Y1, Y7, Y1
+	VMINPS       Y2, Y7, Y2
+	VMINPS       Y3, Y7, Y3
+	VMINPS       Y4, Y7, Y4
+	VMINPS       Y5, Y7, Y5
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y7, K1
@@ -34798,16 +36152,26 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y8, Y0
-	VMAXPS Y1, Y8, Y1
-	VMAXPS Y2, Y8, Y2
-	VMAXPS Y3, Y8, Y3
-	VMAXPS Y4, Y8, Y4
-	VMAXPS Y5, Y8, Y5
-	VMAXPS Y6, Y8, Y6
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y8, Y0
+	VMAXPS       Y1, Y8, Y1
+	VMAXPS       Y2, Y8, Y2
+	VMAXPS       Y3, Y8, Y3
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y5, Y8, Y5
+	VMAXPS       Y6, Y8, Y6
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y8
+	VMINPS       Y0, Y8, Y0
+	VMINPS       Y1, Y8, Y1
+	VMINPS       Y2, Y8, Y2
+	VMINPS       Y3, Y8, Y3
+	VMINPS       Y4, Y8, Y4
+	VMINPS       Y5, Y8, Y5
+	VMINPS       Y6, Y8, Y6
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y8, K1
@@ -35019,17 +36383,28 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y9, Y0
-	VMAXPS Y1, Y9, Y1
-	VMAXPS Y2, Y9, Y2
-	VMAXPS Y3, Y9, Y3
-	VMAXPS Y4, Y9, Y4
-	VMAXPS Y5, Y9, Y5
-	VMAXPS Y6, Y9, Y6
-	VMAXPS Y7, Y9, Y7
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y9, Y0
+	VMAXPS       Y1, Y9, Y1
+	VMAXPS       Y2, Y9, Y2
+	VMAXPS       Y3, Y9, Y3
+	VMAXPS       Y4, Y9, Y4
+	VMAXPS       Y5, Y9, Y5
+	VMAXPS       Y6, Y9, Y6
+	VMAXPS       Y7, Y9, Y7
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y9
+	VMINPS       Y0, Y9, Y0
+	VMINPS       Y1, Y9, Y1
+	VMINPS       Y2, Y9, Y2
+	VMINPS       Y3, Y9, Y3
+	VMINPS       Y4, Y9, Y4
+	VMINPS       Y5, Y9, Y5
+	VMINPS       Y6, Y9, Y6
+	VMINPS       Y7, Y9, Y7
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y9, K1
@@ -35255,18 +36630,30 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y10, Y0
-	VMAXPS Y1, Y10, Y1
-	VMAXPS Y2, Y10, Y2
-	VMAXPS Y3, Y10, Y3
-	VMAXPS Y4, Y10, Y4
-	VMAXPS Y5, Y10, Y5
-	VMAXPS Y6, Y10, Y6
-	VMAXPS Y7, Y10, Y7
-	VMAXPS Y8, Y10, Y8
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y10, Y0
+	VMAXPS       Y1, Y10, Y1
+	VMAXPS       Y2, Y10, Y2
+	VMAXPS       Y3, Y10, Y3
+	VMAXPS       Y4, Y10, Y4
+	VMAXPS       Y5, Y10, Y5
+	VMAXPS       Y6, Y10, Y6
+	VMAXPS       Y7, Y10, Y7
+	VMAXPS       Y8, Y10, Y8
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y10
+	VMINPS       Y0, Y10, Y0
+	VMINPS       Y1, Y10, Y1
+	VMINPS       Y2, Y10, Y2
+	VMINPS       Y3, Y10, Y3
+	VMINPS       Y4, Y10, Y4
+	VMINPS       Y5, Y10, Y5
+	VMINPS       Y6, Y10, Y6
+	VMINPS       Y7, Y10, Y7
+	VMINPS       Y8, Y10, Y8
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y10, K1
@@ -35506,19 +36893,32 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y11, Y0
-	VMAXPS Y1, Y11, Y1
-	VMAXPS Y2, Y11, Y2
-	VMAXPS Y3, Y11, Y3
-	VMAXPS Y4, Y11, Y4
-	VMAXPS Y5, Y11, Y5
-	VMAXPS Y6, Y11, Y6
-	VMAXPS Y7, Y11, Y7
-	VMAXPS Y8, Y11, Y8
-	VMAXPS Y9, Y11, Y9
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y11, Y0
+	VMAXPS       Y1, Y11, Y1
+	VMAXPS       Y2, Y11, Y2
+	VMAXPS       Y3, Y11, Y3
+	VMAXPS       Y4, Y11, Y4
+	VMAXPS       Y5, Y11, Y5
+	VMAXPS       Y6, Y11, Y6
+	VMAXPS       Y7, Y11, Y7
+	VMAXPS       Y8, Y11, Y8
+	VMAXPS       Y9, Y11, Y9
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y11
+	VMINPS       Y0, Y11, Y0
+	VMINPS       Y1, Y11, Y1
+	VMINPS       Y2, Y11, Y2
+	VMINPS       Y3, Y11, Y3
+	VMINPS       Y4, Y11, Y4
+	VMINPS       Y5, Y11, Y5
+	VMINPS       Y6, Y11, Y6
+	VMINPS       Y7, Y11, Y7
+	VMINPS       Y8, Y11, Y8
+	VMINPS       Y9, Y11, Y9
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y11, K1
@@ -35772,20 +37172,34 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y12, Y0
-	VMAXPS Y1, Y12, Y1
-	VMAXPS Y2, Y12, Y2
-	VMAXPS Y3, Y12, Y3
-	VMAXPS Y4, Y12, Y4
-	VMAXPS Y5, Y12, Y5
-	VMAXPS Y6, Y12, Y6
-	VMAXPS Y7, Y12, Y7
-	VMAXPS Y8, Y12, Y8
-	VMAXPS Y9, Y12, Y9
-	VMAXPS Y10, Y12, Y10
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y12, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMAXPS       Y3, Y12, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMAXPS       Y6, Y12, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMAXPS       Y9, Y12, Y9
+	VMAXPS       Y10, Y12, Y10
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y12
+	VMINPS       Y0, Y12, Y0
+	VMINPS       Y1, Y12, Y1
+	VMINPS       Y2, Y12, Y2
+	VMINPS       Y3, Y12, Y3
+	VMINPS       Y4, Y12, Y4
+	VMINPS       Y5, Y12, Y5
+	VMINPS       Y6, Y12, Y6
+	VMINPS       Y7, Y12, Y7
+	VMINPS       Y8, Y12, Y8
+	VMINPS       Y9, Y12, Y9
+	VMINPS       Y10, Y12, Y10
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y12, K1
@@ -36053,21 +37467,36 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y13, Y0
-	VMAXPS Y1, Y13, Y1
-	VMAXPS Y2, Y13, Y2
-	VMAXPS Y3, Y13, Y3
-	VMAXPS Y4, Y13, Y4
-	VMAXPS Y5, Y13, Y5
-	VMAXPS Y6, Y13, Y6
-	VMAXPS Y7, Y13, Y7
-	VMAXPS Y8, Y13, Y8
-	VMAXPS Y9, Y13, Y9
-	VMAXPS Y10, Y13, Y10
-	VMAXPS Y11, Y13, Y11
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y13, Y0
+	VMAXPS       Y1, Y13, Y1
+	VMAXPS       Y2, Y13, Y2
+	VMAXPS       Y3, Y13, Y3
+	VMAXPS       Y4, Y13, Y4
+	VMAXPS       Y5, Y13, Y5
+	VMAXPS       Y6, Y13, Y6
+	VMAXPS       Y7, Y13, Y7
+	VMAXPS       Y8, Y13, Y8
+	VMAXPS       Y9, Y13, Y9
+	VMAXPS       Y10, Y13, Y10
+	VMAXPS       Y11, Y13, Y11
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y13
+	VMINPS       Y0, Y13, Y0
+	VMINPS       Y1, Y13, Y1
+	VMINPS       Y2, Y13, Y2
+	VMINPS       Y3, Y13, Y3
+	VMINPS       Y4, Y13, Y4
+	VMINPS       Y5, Y13, Y5
+	VMINPS       Y6, Y13, Y6
+	VMINPS       Y7, Y13, Y7
+	VMINPS       Y8, Y13, Y8
+	VMINPS       Y9, Y13, Y9
+	VMINPS       Y10, Y13, Y10
+	VMINPS       Y11, Y13, Y11
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y13, K1
@@ -36349,22 +37778,38 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y14, Y0
-	VMAXPS Y1, Y14, Y1
-	VMAXPS Y2, Y14, Y2
-	VMAXPS Y3, Y14, Y3
-	VMAXPS Y4, Y14, Y4
-	VMAXPS Y5, Y14, Y5
-	VMAXPS Y6, Y14, Y6
-	VMAXPS Y7, Y14, Y7
-	VMAXPS Y8, Y14, Y8
-	VMAXPS Y9, Y14, Y9
-	VMAXPS Y10, Y14, Y10
-	VMAXPS Y11, Y14, Y11
-	VMAXPS Y12, Y14, Y12
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y14, Y0
+	VMAXPS       Y1, Y14, Y1
+	VMAXPS       Y2, Y14, Y2
+	VMAXPS       Y3, Y14, Y3
+	VMAXPS       Y4, Y14, Y4
+	VMAXPS       Y5, Y14, Y5
+	VMAXPS       Y6, Y14, Y6
+	VMAXPS       Y7, Y14, Y7
+	VMAXPS       Y8, Y14, Y8
+	VMAXPS       Y9, Y14, Y9
+	VMAXPS       Y10, Y14, Y10
+	VMAXPS       Y11, Y14, Y11
+	VMAXPS       Y12, Y14, Y12
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y14
+	VMINPS       Y0, Y14, Y0
+	VMINPS       Y1, Y14, Y1
+	VMINPS       Y2, Y14, Y2
+	VMINPS       Y3, Y14, Y3
+	VMINPS       Y4, Y14, Y4
+	VMINPS       Y5, Y14, Y5
+	VMINPS       Y6, Y14, Y6
+	VMINPS       Y7, Y14, Y7
+	VMINPS       Y8, Y14, Y8
+	VMINPS       Y9, Y14, Y9
+	VMINPS       Y10, Y14, Y10
+	VMINPS       Y11, Y14, Y11
+	VMINPS       Y12, Y14, Y12
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y14, K1
@@ -36660,23 +38105,40 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y15, Y0
-	VMAXPS Y1, Y15, Y1
-	VMAXPS Y2, Y15, Y2
-	VMAXPS Y3, Y15, Y3
-	VMAXPS Y4, Y15, Y4
-	VMAXPS Y5, Y15, Y5
-	VMAXPS Y6, Y15, Y6
-	VMAXPS Y7, Y15, Y7
-	VMAXPS Y8, Y15, Y8
-	VMAXPS Y9, Y15, Y9
-	VMAXPS Y10, Y15, Y10
-	VMAXPS Y11, Y15, Y11
-	VMAXPS Y12, Y15, Y12
-	VMAXPS Y13, Y15, Y13
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y15, Y0
+	VMAXPS       Y1, Y15, Y1
+	VMAXPS       Y2, Y15, Y2
+	VMAXPS       Y3, Y15, Y3
+	VMAXPS       Y4, Y15, Y4
+	VMAXPS       Y5, Y15, Y5
+	VMAXPS       Y6, Y15, Y6
+	VMAXPS       Y7, Y15, Y7
+	VMAXPS       Y8, Y15, Y8
+	VMAXPS       Y9, Y15, Y9
+	VMAXPS       Y10, Y15, Y10
+	VMAXPS       Y11, Y15, Y11
+	VMAXPS       Y12, Y15, Y12
+	VMAXPS       Y13, Y15, Y13
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y15
+	VMINPS       Y0, Y15, Y0
+	VMINPS       Y1, Y15, Y1
+	VMINPS       Y2, Y15, Y2
+	VMINPS       Y3, Y15, Y3
+	VMINPS       Y4, Y15, Y4
+	VMINPS       Y5, Y15, Y5
+	VMINPS       Y6, Y15, Y6
+	VMINPS       Y7, Y15, Y7
+	VMINPS       Y8, Y15, Y8
+	VMINPS       Y9, Y15, Y9
+	VMINPS       Y10, Y15, Y10
+	VMINPS       Y11, Y15, Y11
+	VMINPS       Y12, Y15, Y12
+	VMINPS       Y13, Y15, Y13
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y15, K1
@@ -36990,24 +38452,42 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y16, Y0
-	VMAXPS Y1, Y16, Y1
-	VMAXPS Y2, Y16, Y2
-	VMAXPS Y3, Y16, Y3
-	VMAXPS Y4, Y16, Y4
-	VMAXPS Y5, Y16, Y5
-	VMAXPS Y6, Y16, Y6
-	VMAXPS Y7, Y16, Y7
-	VMAXPS Y8, Y16, Y8
-	VMAXPS Y9, Y16, Y9
-	VMAXPS Y10, Y16, Y10
-	VMAXPS Y11, Y16, Y11
-	VMAXPS Y12, Y16, Y12
-	VMAXPS Y13, Y16, Y13
-	VMAXPS Y14, Y16, Y14
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y16, Y0
+	VMAXPS       Y1, Y16, Y1
+	VMAXPS       Y2, Y16, Y2
+	VMAXPS       Y3, Y16, Y3
+	VMAXPS       Y4, Y16, Y4
+	VMAXPS       Y5, Y16, Y5
+	VMAXPS       Y6, Y16, Y6
+	VMAXPS       Y7, Y16, Y7
+	VMAXPS       Y8, Y16, Y8
+	VMAXPS       Y9, Y16, Y9
+	VMAXPS       Y10, Y16, Y10
+	VMAXPS       Y11, Y16, Y11
+	VMAXPS       Y12, Y16, Y12
+	VMAXPS       Y13, Y16, Y13
+	VMAXPS       Y14, Y16, Y14
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y16
+	VMINPS       Y0, Y16, Y0
+	VMINPS       Y1, Y16, Y1
+	VMINPS       Y2, Y16, Y2
+	VMINPS       Y3, Y16, Y3
+	VMINPS       Y4, Y16, Y4
+	VMINPS       Y5, Y16, Y5
+	VMINPS       Y6, Y16, Y6
+	VMINPS       Y7, Y16, Y7
+	VMINPS       Y8, Y16, Y8
+	VMINPS       Y9, Y16, Y9
+	VMINPS       Y10, Y16, Y10
+	VMINPS       Y11, Y16, Y11
+	VMINPS       Y12, Y16, Y12
+	VMINPS       Y13, Y16, Y13
+	VMINPS       Y14, Y16, Y14
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y16, K1
@@ -37335,25 +38815,44 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y17, Y0
-	VMAXPS Y1, Y17, Y1
-	VMAXPS Y2, Y17, Y2
-	VMAXPS Y3, Y17, Y3
-	VMAXPS Y4, Y17, Y4
-	VMAXPS Y5, Y17, Y5
-	VMAXPS Y6, Y17, Y6
-	VMAXPS Y7, Y17, Y7
-	VMAXPS Y8, Y17, Y8
-	VMAXPS Y9, Y17, Y9
-	VMAXPS Y10, Y17, Y10
-	VMAXPS Y11, Y17, Y11
-	VMAXPS Y12, Y17, Y12
-	VMAXPS Y13, Y17, Y13
-	VMAXPS Y14, Y17, Y14
-	VMAXPS Y15, Y17, Y15
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y17, Y0
+	VMAXPS       Y1, Y17, Y1
+	VMAXPS       Y2, Y17, Y2
+	VMAXPS       Y3, Y17, Y3
+	VMAXPS       Y4, Y17, Y4
+	VMAXPS       Y5, Y17, Y5
+	VMAXPS       Y6, Y17, Y6
+	VMAXPS       Y7, Y17, Y7
+	VMAXPS       Y8, Y17, Y8
+	VMAXPS       Y9, Y17, Y9
+	VMAXPS       Y10, Y17, Y10
+	VMAXPS       Y11, Y17, Y11
+	VMAXPS       Y12, Y17, Y12
+	VMAXPS       Y13, Y17, Y13
+	VMAXPS       Y14, Y17, Y14
+	VMAXPS       Y15, Y17, Y15
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y17
+	VMINPS       Y0, Y17, Y0
+	VMINPS       Y1, Y17, Y1
+	VMINPS       Y2, Y17, Y2
+	VMINPS       Y3, Y17, Y3
+	VMINPS       Y4, Y17, Y4
+	VMINPS       Y5, Y17, Y5
+	VMINPS       Y6, Y17, Y6
+	VMINPS       Y7, Y17, Y7
+	VMINPS       Y8, Y17, Y8
+	VMINPS       Y9, Y17, Y9
+	VMINPS       Y10, Y17, Y10
+	VMINPS       Y11, Y17, Y11
+	VMINPS       Y12, Y17, Y12
+	VMINPS       Y13, Y17, Y13
+	VMINPS       Y14, Y17, Y14
+	VMINPS       Y15, Y17, Y15
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y17, K1
@@ -37695,26 +39194,46 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y18, Y0
-	VMAXPS Y1, Y18, Y1
-	VMAXPS Y2, Y18, Y2
-	VMAXPS Y3, Y18, Y3
-	VMAXPS Y4, Y18, Y4
-	VMAXPS Y5, Y18, Y5
-	VMAXPS Y6, Y18, Y6
-	VMAXPS Y7, Y18, Y7
-	VMAXPS Y8, Y18, Y8
-	VMAXPS Y9, Y18, Y9
-	VMAXPS Y10, Y18, Y10
-	VMAXPS Y11, Y18, Y11
-	VMAXPS Y12, Y18, Y12
-	VMAXPS Y13, Y18, Y13
-	VMAXPS Y14, Y18, Y14
-	VMAXPS Y15, Y18, Y15
-	VMAXPS Y16, Y18, Y16
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y18, Y0
+	VMAXPS       Y1, Y18, Y1
+	VMAXPS       Y2, Y18, Y2
+	VMAXPS       Y3, Y18, Y3
+	VMAXPS       Y4, Y18, Y4
+	VMAXPS       Y5, Y18, Y5
+	VMAXPS       Y6, Y18, Y6
+	VMAXPS       Y7, Y18, Y7
+	VMAXPS       Y8, Y18, Y8
+	VMAXPS       Y9, Y18, Y9
+	VMAXPS       Y10, Y18, Y10
+	VMAXPS       Y11, Y18, Y11
+	VMAXPS       Y12, Y18, Y12
+	VMAXPS       Y13, Y18, Y13
+	VMAXPS       Y14, Y18, Y14
+	VMAXPS       Y15, Y18, Y15
+	VMAXPS       Y16, Y18, Y16
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y18
+	VMINPS       Y0, Y18, Y0
+	VMINPS       Y1, Y18, Y1
+	VMINPS       Y2, Y18, Y2
+	VMINPS       Y3, Y18, Y3
+	VMINPS       Y4, Y18, Y4
+	VMINPS       Y5, Y18, Y5
+	VMINPS       Y6, Y18, Y6
+	VMINPS       Y7, Y18, Y7
+	VMINPS       Y8, Y18, Y8
+	VMINPS       Y9, Y18, Y9
+	VMINPS       Y10, Y18, Y10
+	VMINPS       Y11, Y18, Y11
+	VMINPS       Y12, Y18, Y12
+	VMINPS       Y13, Y18, Y13
+	VMINPS       Y14, Y18, Y14
+	VMINPS       Y15, Y18, Y15
+	VMINPS       Y16, Y18, Y16
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y18, K1
@@ -38070,27 +39589,48 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y19, Y0
-	VMAXPS Y1, Y19, Y1
-	VMAXPS Y2, Y19, Y2
-	VMAXPS Y3, Y19, Y3
-	VMAXPS Y4, Y19, Y4
-	VMAXPS Y5, Y19, Y5
-	VMAXPS Y6, Y19, Y6
-	VMAXPS Y7, Y19, Y7
-	VMAXPS Y8, Y19, Y8
-	VMAXPS Y9, Y19, Y9
-	VMAXPS Y10, Y19, Y10
-	VMAXPS Y11, Y19, Y11
-	VMAXPS Y12, Y19, Y12
-	VMAXPS Y13, Y19, Y13
-	VMAXPS Y14, Y19, Y14
-	VMAXPS Y15, Y19, Y15
-	VMAXPS Y16, Y19, Y16
-	VMAXPS Y17, Y19, Y17
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y19, Y0
+	VMAXPS       Y1, Y19, Y1
+	VMAXPS       Y2, Y19, Y2
+	VMAXPS       Y3, Y19, Y3
+	VMAXPS       Y4, Y19, Y4
+	VMAXPS       Y5, Y19, Y5
+	VMAXPS       Y6, Y19, Y6
+	VMAXPS       Y7, Y19, Y7
+	VMAXPS       Y8, Y19, Y8
+	VMAXPS       Y9, Y19, Y9
+	VMAXPS       Y10, Y19, Y10
+	VMAXPS       Y11, Y19, Y11
+	VMAXPS       Y12, Y19, Y12
+	VMAXPS       Y13, Y19, Y13
+	VMAXPS       Y14, Y19, Y14
+	VMAXPS       Y15, Y19, Y15
+	VMAXPS       Y16, Y19, Y16
+	VMAXPS       Y17, Y19, Y17
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y19
+	VMINPS       Y0, Y19, Y0
+	VMINPS       Y1, Y19, Y1
+	VMINPS       Y2, Y19, Y2
+	VMINPS       Y3, Y19, Y3
+	VMINPS       Y4, Y19, Y4
+	VMINPS       Y5, Y19, Y5
+	VMINPS       Y6, Y19, Y6
+	VMINPS       Y7, Y19, Y7
+	VMINPS       Y8, Y19, Y8
+	VMINPS       Y9, Y19, Y9
+	VMINPS       Y10, Y19, Y10
+	VMINPS       Y11, Y19, Y11
+	VMINPS       Y12, Y19, Y12
+	VMINPS       Y13, Y19, Y13
+	VMINPS       Y14, Y19, Y14
+	VMINPS       Y15, Y19, Y15
+	VMINPS       Y16, Y19, Y16
+	VMINPS       Y17, Y19, Y17
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y19, K1
@@ -38460,28 +40000,50 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y20, Y0
-	VMAXPS Y1, Y20, Y1
-	VMAXPS Y2, Y20, Y2
-	VMAXPS Y3, Y20, Y3
-	VMAXPS Y4, Y20, Y4
-	VMAXPS Y5, Y20, Y5
-	VMAXPS Y6, Y20, Y6
-	VMAXPS Y7, Y20, Y7
-	VMAXPS Y8, Y20, Y8
-	VMAXPS Y9, Y20, Y9
-	VMAXPS Y10, Y20, Y10
-	VMAXPS Y11, Y20, Y11
-	VMAXPS Y12, Y20, Y12
-	VMAXPS Y13, Y20, Y13
-	VMAXPS Y14, Y20, Y14
-	VMAXPS Y15, Y20, Y15
-	VMAXPS Y16, Y20, Y16
-	VMAXPS Y17, Y20, Y17
-	VMAXPS Y18, Y20, Y18
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y20, Y0
+	VMAXPS       Y1, Y20, Y1
+	VMAXPS       Y2, Y20, Y2
+	VMAXPS       Y3, Y20, Y3
+	VMAXPS       Y4, Y20, Y4
+	VMAXPS       Y5, Y20, Y5
+	VMAXPS       Y6, Y20, Y6
+	VMAXPS       Y7, Y20, Y7
+	VMAXPS       Y8, Y20, Y8
+	VMAXPS       Y9, Y20, Y9
+	VMAXPS       Y10, Y20, Y10
+	VMAXPS       Y11, Y20, Y11
+	VMAXPS       Y12, Y20, Y12
+	VMAXPS       Y13, Y20, Y13
+	VMAXPS       Y14, Y20, Y14
+	VMAXPS       Y15, Y20, Y15
+	VMAXPS       Y16, Y20, Y16
+	VMAXPS       Y17, Y20, Y17
+	VMAXPS       Y18, Y20, Y18
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y20
+	VMINPS       Y0, Y20, Y0
+	VMINPS       Y1, Y20, Y1
+	VMINPS       Y2, Y20, Y2
+	VMINPS       Y3, Y20, Y3
+	VMINPS       Y4, Y20, Y4
+	VMINPS       Y5, Y20, Y5
+	VMINPS       Y6, Y20, Y6
+	VMINPS       Y7, Y20, Y7
+	VMINPS       Y8, Y20, Y8
+	VMINPS       Y9, Y20, Y9
+	VMINPS       Y10, Y20, Y10
+	VMINPS       Y11, Y20, Y11
+	VMINPS       Y12, Y20, Y12
+	VMINPS       Y13, Y20, Y13
+	VMINPS       Y14, Y20, Y14
+	VMINPS       Y15, Y20, Y15
+	VMINPS       Y16, Y20, Y16
+	VMINPS       Y17, Y20, Y17
+	VMINPS       Y18, Y20, Y18
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y20, K1
@@ -38865,29 +40427,52 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y21, Y0
-	VMAXPS Y1, Y21, Y1
-	VMAXPS Y2, Y21, Y2
-	VMAXPS Y3, Y21, Y3
-	VMAXPS Y4, Y21, Y4
-	VMAXPS Y5, Y21, Y5
-	VMAXPS Y6, Y21, Y6
-	VMAXPS Y7, Y21, Y7
-	VMAXPS Y8, Y21, Y8
-	VMAXPS Y9, Y21, Y9
-	VMAXPS Y10, Y21, Y10
-	VMAXPS Y11, Y21, Y11
-	VMAXPS Y12, Y21, Y12
-	VMAXPS Y13, Y21, Y13
-	VMAXPS Y14, Y21, Y14
-	VMAXPS Y15, Y21, Y15
-	VMAXPS Y16, Y21, Y16
-	VMAXPS Y17, Y21, Y17
-	VMAXPS Y18, Y21, Y18
-	VMAXPS Y19, Y21, Y19
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y21, Y0
+	VMAXPS       Y1, Y21, Y1
+	VMAXPS       Y2, Y21, Y2
+	VMAXPS       Y3, Y21, Y3
+	VMAXPS       Y4, Y21, Y4
+	VMAXPS       Y5, Y21, Y5
+	VMAXPS       Y6, Y21, Y6
+	VMAXPS       Y7, Y21, Y7
+	VMAXPS       Y8, Y21, Y8
+	VMAXPS       Y9, Y21, Y9
+	VMAXPS       Y10, Y21, Y10
+	VMAXPS       Y11, Y21, Y11
+	VMAXPS       Y12, Y21, Y12
+	VMAXPS       Y13, Y21, Y13
+	VMAXPS       Y14, Y21, Y14
+	VMAXPS       Y15, Y21, Y15
+	VMAXPS       Y16, Y21, Y16
+	VMAXPS       Y17, Y21, Y17
+	VMAXPS       Y18, Y21, Y18
+	VMAXPS       Y19, Y21, Y19
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y21
+	VMINPS       Y0, Y21, Y0
+	VMINPS       Y1, Y21, Y1
+	VMINPS       Y2, Y21, Y2
+	VMINPS       Y3, Y21, Y3
+	VMINPS       Y4, Y21, Y4
+	VMINPS       Y5, Y21, Y5
+	VMINPS       Y6, Y21, Y6
+	VMINPS       Y7, Y21, Y7
+	VMINPS       Y8, Y21, Y8
+	VMINPS       Y9, Y21, Y9
+	VMINPS       Y10, Y21, Y10
+	VMINPS       Y11, Y21, Y11
+	VMINPS       Y12, Y21, Y12
+	VMINPS       Y13, Y21, Y13
+	VMINPS       Y14, Y21, Y14
+	VMINPS       Y15, Y21, Y15
+	VMINPS       Y16, Y21, Y16
+	VMINPS       Y17, Y21, Y17
+	VMINPS       Y18, Y21, Y18
+	VMINPS       Y19, Y21, Y19
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y21, K1
@@ -39285,30 +40870,54 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y22, Y0
-	VMAXPS Y1, Y22, Y1
-	VMAXPS Y2, Y22, Y2
-	VMAXPS Y3, Y22, Y3
-	VMAXPS Y4, Y22, Y4
-	VMAXPS Y5, Y22, Y5
-	VMAXPS Y6, Y22, Y6
-	VMAXPS Y7, Y22, Y7
-	VMAXPS Y8, Y22, Y8
-	VMAXPS Y9, Y22, Y9
-	VMAXPS Y10, Y22, Y10
-	VMAXPS Y11, Y22, Y11
-	VMAXPS Y12, Y22, Y12
-	VMAXPS Y13, Y22, Y13
-	VMAXPS Y14, Y22, Y14
-	VMAXPS Y15, Y22, Y15
-	VMAXPS Y16, Y22, Y16
-	VMAXPS Y17, Y22, Y17
-	VMAXPS Y18, Y22, Y18
-	VMAXPS Y19, Y22, Y19
-	VMAXPS Y20, Y22, Y20
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y22, Y0
+	VMAXPS       Y1, Y22, Y1
+	VMAXPS       Y2, Y22, Y2
+	VMAXPS       Y3, Y22, Y3
+	VMAXPS       Y4, Y22, Y4
+	VMAXPS       Y5, Y22, Y5
+	VMAXPS       Y6, Y22, Y6
+	VMAXPS       Y7, Y22, Y7
+	VMAXPS       Y8, Y22, Y8
+	VMAXPS       Y9, Y22, Y9
+	VMAXPS       Y10, Y22, Y10
+	VMAXPS       Y11, Y22, Y11
+	VMAXPS       Y12, Y22, Y12
+	VMAXPS       Y13, Y22, Y13
+	VMAXPS       Y14, Y22, Y14
+	VMAXPS       Y15, Y22, Y15
+	VMAXPS       Y16, Y22, Y16
+	VMAXPS       Y17, Y22, Y17
+	VMAXPS       Y18, Y22, Y18
+	VMAXPS       Y19, Y22, Y19
+	VMAXPS       Y20, Y22, Y20
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y22
+	VMINPS       Y0, Y22, Y0
+	VMINPS       Y1, Y22, Y1
+	VMINPS       Y2, Y22, Y2
+	VMINPS       Y3, Y22, Y3
+	VMINPS       Y4, Y22, Y4
+	VMINPS       Y5, Y22, Y5
+	VMINPS       Y6, Y22, Y6
+	VMINPS       Y7, Y22, Y7
+	VMINPS       Y8, Y22, Y8
+	VMINPS       Y9, Y22, Y9
+	VMINPS       Y10, Y22, Y10
+	VMINPS       Y11, Y22, Y11
+	VMINPS       Y12, Y22, Y12
+	VMINPS       Y13, Y22, Y13
+	VMINPS       Y14, Y22, Y14
+	VMINPS       Y15, Y22, Y15
+	VMINPS       Y16, Y22, Y16
+	VMINPS       Y17, Y22, Y17
+	VMINPS       Y18, Y22, Y18
+	VMINPS       Y19, Y22, Y19
+	VMINPS       Y20, Y22, Y20
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y22, K1
@@ -39724,31 +41333,56 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y23, Y0
-	VMAXPS Y1, Y23, Y1
-	VMAXPS Y2, Y23, Y2
-	VMAXPS Y3, Y23, Y3
-	VMAXPS Y4, Y23, Y4
-	VMAXPS Y5, Y23, Y5
-	VMAXPS Y6, Y23, Y6
-	VMAXPS Y7, Y23, Y7
-	VMAXPS Y8, Y23, Y8
-	VMAXPS Y9, Y23, Y9
-	VMAXPS Y10, Y23, Y10
-	VMAXPS Y11, Y23, Y11
-	VMAXPS Y12, Y23, Y12
-	VMAXPS Y13, Y23, Y13
-	VMAXPS Y14, Y23, Y14
-	VMAXPS Y15, Y23, Y15
-	VMAXPS Y16, Y23, Y16
-	VMAXPS Y17, Y23, Y17
-	VMAXPS Y18, Y23, Y18
-	VMAXPS Y19, Y23, Y19
-	VMAXPS Y20, Y23, Y20
-	VMAXPS Y21, Y23, Y21
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y23, Y0
+	VMAXPS       Y1, Y23, Y1
+	VMAXPS       Y2, Y23, Y2
+	VMAXPS       Y3, Y23, Y3
+	VMAXPS       Y4, Y23, Y4
+	VMAXPS       Y5, Y23, Y5
+	VMAXPS       Y6, Y23, Y6
+	VMAXPS       Y7, Y23, Y7
+	VMAXPS       Y8, Y23, Y8
+	VMAXPS       Y9, Y23, Y9
+	VMAXPS       Y10, Y23, Y10
+	VMAXPS       Y11, Y23, Y11
+	VMAXPS       Y12, Y23, Y12
+	VMAXPS       Y13, Y23, Y13
+	VMAXPS       Y14, Y23, Y14
+	VMAXPS       Y15, Y23, Y15
+	VMAXPS       Y16, Y23, Y16
+	VMAXPS       Y17, Y23, Y17
+	VMAXPS       Y18, Y23, Y18
+	VMAXPS       Y19, Y23, Y19
+	VMAXPS       Y20, Y23, Y20
+	VMAXPS       Y21, Y23, Y21
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y23
+	VMINPS       Y0, Y23, Y0
+	VMINPS       Y1, Y23, Y1
+	VMINPS       Y2, Y23, Y2
+	VMINPS       Y3, Y23, Y3
+	VMINPS       Y4, Y23, Y4
+	VMINPS       Y5, Y23, Y5
+	VMINPS       Y6, Y23, Y6
+	VMINPS       Y7, Y23, Y7
+	VMINPS       Y8, Y23, Y8
+	VMINPS       Y9, Y23, Y9
+	VMINPS       Y10, Y23, Y10
+	VMINPS       Y11, Y23, Y11
+	VMINPS       Y12, Y23, Y12
+	VMINPS       Y13, Y23, Y13
+	VMINPS       Y14, Y23, Y14
+	VMINPS       Y15, Y23, Y15
+	VMINPS       Y16, Y23, Y16
+	VMINPS       Y17, Y23, Y17
+	VMINPS       Y18, Y23, Y18
+	VMINPS       Y19, Y23, Y19
+	VMINPS       Y20, Y23, Y20
+	VMINPS       Y21, Y23, Y21
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y23, K1
@@ -40178,32 +41812,58 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y24, Y0
-	VMAXPS Y1, Y24, Y1
-	VMAXPS Y2, Y24, Y2
-	VMAXPS Y3, Y24, Y3
-	VMAXPS Y4, Y24, Y4
-	VMAXPS Y5, Y24, Y5
-	VMAXPS Y6, Y24, Y6
-	VMAXPS Y7, Y24, Y7
-	VMAXPS Y8, Y24, Y8
-	VMAXPS Y9, Y24, Y9
-	VMAXPS Y10, Y24, Y10
-	VMAXPS Y11, Y24, Y11
-	VMAXPS Y12, Y24, Y12
-	VMAXPS Y13, Y24, Y13
-	VMAXPS Y14, Y24, Y14
-	VMAXPS Y15, Y24, Y15
-	VMAXPS Y16, Y24, Y16
-	VMAXPS Y17, Y24, Y17
-	VMAXPS Y18, Y24, Y18
-	VMAXPS Y19, Y24, Y19
-	VMAXPS Y20, Y24, Y20
-	VMAXPS Y21, Y24, Y21
-	VMAXPS Y22, Y24, Y22
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y24, Y0
+	VMAXPS       Y1, Y24, Y1
+	VMAXPS       Y2, Y24, Y2
+	VMAXPS       Y3, Y24, Y3
+	VMAXPS       Y4, Y24, Y4
+	VMAXPS       Y5, Y24, Y5
+	VMAXPS       Y6, Y24, Y6
+	VMAXPS       Y7, Y24, Y7
+	VMAXPS       Y8, Y24, Y8
+	VMAXPS       Y9, Y24, Y9
+	VMAXPS       Y10, Y24, Y10
+	VMAXPS       Y11, Y24, Y11
+	VMAXPS       Y12, Y24, Y12
+	VMAXPS       Y13, Y24, Y13
+	VMAXPS       Y14, Y24, Y14
+	VMAXPS       Y15, Y24, Y15
+	VMAXPS       Y16, Y24, Y16
+	VMAXPS       Y17, Y24, Y17
+	VMAXPS       Y18, Y24, Y18
+	VMAXPS       Y19, Y24, Y19
+	VMAXPS       Y20, Y24, Y20
+	VMAXPS       Y21, Y24, Y21
+	VMAXPS       Y22, Y24, Y22
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y24
+	VMINPS       Y0, Y24, Y0
+	VMINPS       Y1, Y24, Y1
+	VMINPS       Y2, Y24, Y2
+	VMINPS       Y3, Y24, Y3
+	VMINPS       Y4, Y24, Y4
+	VMINPS       Y5, Y24, Y5
+	VMINPS       Y6, Y24, Y6
+	VMINPS       Y7, Y24, Y7
+	VMINPS       Y8, Y24, Y8
+	VMINPS       Y9, Y24, Y9
+	VMINPS       Y10, Y24, Y10
+	VMINPS       Y11, Y24, Y11
+	VMINPS       Y12, Y24, Y12
+	VMINPS       Y13, Y24, Y13
+	VMINPS       Y14, Y24, Y14
+	VMINPS       Y15, Y24, Y15
+	VMINPS       Y16, Y24, Y16
+	VMINPS       Y17, Y24, Y17
+	VMINPS       Y18, Y24, Y18
+	VMINPS       Y19, Y24, Y19
+	VMINPS       Y20, Y24, Y20
+	VMINPS       Y21, Y24, Y21
+	VMINPS       Y22, Y24, Y22
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y24, K1
@@ -40647,33 +42307,60 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y25, Y0
-	VMAXPS Y1, Y25, Y1
-	VMAXPS Y2, Y25, Y2
-	VMAXPS Y3, Y25, Y3
-	VMAXPS Y4, Y25, Y4
-	VMAXPS Y5, Y25, Y5
-	VMAXPS Y6, Y25, Y6
-	VMAXPS Y7, Y25, Y7
-	VMAXPS Y8, Y25, Y8
-	VMAXPS Y9, Y25, Y9
-	VMAXPS Y10, Y25, Y10
-	VMAXPS Y11, Y25, Y11
-	VMAXPS Y12, Y25, Y12
-	VMAXPS Y13, Y25, Y13
-	VMAXPS Y14, Y25, Y14
-	VMAXPS Y15, Y25, Y15
-	VMAXPS Y16, Y25, Y16
-	VMAXPS Y17, Y25, Y17
-	VMAXPS Y18, Y25, Y18
-	VMAXPS Y19, Y25, Y19
-	VMAXPS Y20, Y25, Y20
-	VMAXPS Y21, Y25, Y21
-	VMAXPS Y22, Y25, Y22
-	VMAXPS Y23, Y25, Y23
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y25, Y0
+	VMAXPS       Y1, Y25, Y1
+	VMAXPS       Y2, Y25, Y2
+	VMAXPS       Y3, Y25, Y3
+	VMAXPS       Y4, Y25, Y4
+	VMAXPS       Y5, Y25, Y5
+	VMAXPS       Y6, Y25, Y6
+	VMAXPS       Y7, Y25, Y7
+	VMAXPS       Y8, Y25, Y8
+	VMAXPS       Y9, Y25, Y9
+	VMAXPS       Y10, Y25, Y10
+	VMAXPS       Y11, Y25, Y11
+	VMAXPS       Y12, Y25, Y12
+	VMAXPS       Y13, Y25, Y13
+	VMAXPS       Y14, Y25, Y14
+	VMAXPS       Y15, Y25, Y15
+	VMAXPS       Y16, Y25, Y16
+	VMAXPS       Y17, Y25, Y17
+	VMAXPS       Y18, Y25, Y18
+	VMAXPS       Y19, Y25, Y19
+	VMAXPS       Y20, Y25, Y20
+	VMAXPS       Y21, Y25, Y21
+	VMAXPS       Y22, Y25, Y22
+	VMAXPS       Y23, Y25, Y23
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y25
+	VMINPS       Y0, Y25, Y0
+	VMINPS       Y1, Y25, Y1
+	VMINPS       Y2, Y25, Y2
+	VMINPS       Y3, Y25, Y3
+	VMINPS       Y4, Y25, Y4
+	VMINPS       Y5, Y25, Y5
+	VMINPS       Y6, Y25, Y6
+	VMINPS       Y7, Y25, Y7
+	VMINPS       Y8, Y25, Y8
+	VMINPS       Y9, Y25, Y9
+	VMINPS       Y10, Y25, Y10
+	VMINPS       Y11, Y25, Y11
+	VMINPS       Y12, Y25, Y12
+	VMINPS       Y13, Y25, Y13
+	VMINPS       Y14, Y25, Y14
+	VMINPS       Y15, Y25, Y15
+	VMINPS       Y16, Y25, Y16
+	VMINPS       Y17, Y25, Y17
+	VMINPS       Y18, Y25, Y18
+	VMINPS       Y19, Y25, Y19
+	VMINPS       Y20, Y25, Y20
+	VMINPS       Y21, Y25, Y21
+	VMINPS       Y22, Y25, Y22
+	VMINPS       Y23, Y25, Y23
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y25, K1
@@ -41131,34 +42818,62 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y26, Y0
-	VMAXPS Y1, Y26, Y1
-	VMAXPS Y2, Y26, Y2
-	VMAXPS Y3, Y26, Y3
-	VMAXPS Y4, Y26, Y4
-	VMAXPS Y5, Y26, Y5
-	VMAXPS Y6, Y26, Y6
-	VMAXPS Y7, Y26, Y7
-	VMAXPS Y8, Y26, Y8
-	VMAXPS Y9, Y26, Y9
-	VMAXPS Y10, Y26, Y10
-	VMAXPS Y11, Y26, Y11
-	VMAXPS Y12, Y26, Y12
-	VMAXPS Y13, Y26, Y13
-	VMAXPS Y14, Y26, Y14
-	VMAXPS Y15, Y26, Y15
-	VMAXPS Y16, Y26, Y16
-	VMAXPS Y17, Y26, Y17
-	VMAXPS Y18, Y26, Y18
-	VMAXPS Y19, Y26, Y19
-	VMAXPS Y20, Y26, Y20
-	VMAXPS Y21, Y26, Y21
-	VMAXPS Y22, Y26, Y22
-	VMAXPS Y23, Y26, Y23
-	VMAXPS Y24, Y26, Y24
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y26, Y0
+	VMAXPS       Y1, Y26, Y1
+	VMAXPS       Y2, Y26, Y2
+	VMAXPS       Y3, Y26, Y3
+	VMAXPS       Y4, Y26, Y4
+	VMAXPS       Y5, Y26, Y5
+	VMAXPS       Y6, Y26, Y6
+	VMAXPS       Y7, Y26, Y7
+	VMAXPS       Y8, Y26, Y8
+	VMAXPS       Y9, Y26, Y9
+	VMAXPS       Y10, Y26, Y10
+	VMAXPS       Y11, Y26, Y11
+	VMAXPS       Y12, Y26, Y12
+	VMAXPS       Y13, Y26, Y13
+	VMAXPS       Y14, Y26, Y14
+	VMAXPS       Y15, Y26, Y15
+	VMAXPS       Y16, Y26, Y16
+	VMAXPS       Y17, Y26, Y17
+	VMAXPS       Y18, Y26, Y18
+	VMAXPS       Y19, Y26, Y19
+	VMAXPS       Y20, Y26, Y20
+	VMAXPS       Y21, Y26, Y21
+	VMAXPS       Y22, Y26, Y22
+	VMAXPS       Y23, Y26, Y23
+	VMAXPS       Y24, Y26, Y24
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y26
+	VMINPS       Y0, Y26, Y0
+	VMINPS       Y1, Y26, Y1
+	VMINPS       Y2, Y26, Y2
+	VMINPS       Y3, Y26, Y3
+	VMINPS       Y4, Y26, Y4
+	VMINPS       Y5, Y26, Y5
+	VMINPS       Y6, Y26, Y6
+	VMINPS       Y7, Y26, Y7
+	VMINPS       Y8, Y26, Y8
+	VMINPS       Y9, Y26, Y9
+	VMINPS       Y10, Y26, Y10
+	VMINPS       Y11, Y26, Y11
+	VMINPS       Y12, Y26, Y12
+	VMINPS       Y13, Y26, Y13
+	VMINPS       Y14, Y26, Y14
+	VMINPS       Y15, Y26, Y15
+	VMINPS       Y16, Y26, Y16
+	VMINPS       Y17, Y26, Y17
+	VMINPS       Y18, Y26, Y18
+	VMINPS       Y19, Y26, Y19
+	VMINPS       Y20, Y26, Y20
+	VMINPS       Y21, Y26, Y21
+	VMINPS       Y22, Y26, Y22
+	VMINPS       Y23, Y26, Y23
+	VMINPS       Y24, Y26, Y24
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y26, K1
@@ -41630,35 +43345,64 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y27, Y0
-	VMAXPS Y1, Y27, Y1
-	VMAXPS Y2, Y27, Y2
-	VMAXPS Y3, Y27, Y3
-	VMAXPS Y4, Y27, Y4
-	VMAXPS Y5, Y27, Y5
-	VMAXPS Y6, Y27, Y6
-	VMAXPS Y7, Y27, Y7
-	VMAXPS Y8, Y27, Y8
-	VMAXPS Y9, Y27, Y9
-	VMAXPS Y10, Y27, Y10
-	VMAXPS Y11, Y27, Y11
-	VMAXPS Y12, Y27, Y12
-	VMAXPS Y13, Y27, Y13
-	VMAXPS Y14, Y27, Y14
-	VMAXPS Y15, Y27, Y15
-	VMAXPS Y16, Y27, Y16
-	VMAXPS Y17, Y27, Y17
-	VMAXPS Y18, Y27, Y18
-	VMAXPS Y19, Y27, Y19
-	VMAXPS Y20, Y27, Y20
-	VMAXPS Y21, Y27, Y21
-	VMAXPS Y22, Y27, Y22
-	VMAXPS Y23, Y27, Y23
-	VMAXPS Y24, Y27, Y24
-	VMAXPS Y25, Y27, Y25
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y27, Y0
+	VMAXPS       Y1, Y27, Y1
+	VMAXPS       Y2, Y27, Y2
+	VMAXPS       Y3, Y27, Y3
+	VMAXPS       Y4, Y27, Y4
+	VMAXPS       Y5, Y27, Y5
+	VMAXPS       Y6, Y27, Y6
+	VMAXPS       Y7, Y27, Y7
+	VMAXPS       Y8, Y27, Y8
+	VMAXPS       Y9, Y27, Y9
+	VMAXPS       Y10, Y27, Y10
+	VMAXPS       Y11, Y27, Y11
+	VMAXPS       Y12, Y27, Y12
+	VMAXPS       Y13, Y27, Y13
+	VMAXPS       Y14, Y27, Y14
+	VMAXPS       Y15, Y27, Y15
+	VMAXPS       Y16, Y27, Y16
+	VMAXPS       Y17, Y27, Y17
+	VMAXPS       Y18, Y27, Y18
+	VMAXPS       Y19, Y27, Y19
+	VMAXPS       Y20, Y27, Y20
+	VMAXPS       Y21, Y27, Y21
+	VMAXPS       Y22, Y27, Y22
+	VMAXPS       Y23, Y27, Y23
+	VMAXPS       Y24, Y27, Y24
+	VMAXPS       Y25, Y27, Y25
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y27
+	VMINPS       Y0, Y27, Y0
+	VMINPS       Y1, Y27, Y1
+	VMINPS       Y2, Y27, Y2
+	VMINPS       Y3, Y27, Y3
+	VMINPS       Y4, Y27, Y4
+	VMINPS       Y5, Y27, Y5
+	VMINPS       Y6, Y27, Y6
+	VMINPS       Y7, Y27, Y7
+	VMINPS       Y8, Y27, Y8
+	VMINPS       Y9, Y27, Y9
+	VMINPS       Y10, Y27, Y10
+	VMINPS       Y11, Y27, Y11
+	VMINPS       Y12, Y27, Y12
+	VMINPS       Y13, Y27, Y13
+	VMINPS       Y14, Y27, Y14
+	VMINPS       Y15, Y27, Y15
+	VMINPS       Y16, Y27, Y16
+	VMINPS       Y17, Y27, Y17
+	VMINPS       Y18, Y27, Y18
+	VMINPS       Y19, Y27, Y19
+	VMINPS       Y20, Y27, Y20
+	VMINPS       Y21, Y27, Y21
+	VMINPS       Y22, Y27, Y22
+	VMINPS       Y23, Y27, Y23
+	VMINPS       Y24, Y27, Y24
+	VMINPS       Y25, Y27, Y25
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y27, K1
@@ -42144,36 +43888,66 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y28, Y0
-	VMAXPS Y1, Y28, Y1
-	VMAXPS Y2, Y28, Y2
-	VMAXPS Y3, Y28, Y3
-	VMAXPS Y4, Y28, Y4
-	VMAXPS Y5, Y28, Y5
-	VMAXPS Y6, Y28, Y6
-	VMAXPS Y7, Y28, Y7
-	VMAXPS Y8, Y28, Y8
-	VMAXPS Y9, Y28, Y9
-	VMAXPS Y10, Y28, Y10
-	VMAXPS Y11, Y28, Y11
-	VMAXPS Y12, Y28, Y12
-	VMAXPS Y13, Y28, Y13
-	VMAXPS Y14, Y28, Y14
-	VMAXPS Y15, Y28, Y15
-	VMAXPS Y16, Y28, Y16
-	VMAXPS Y17, Y28, Y17
-	VMAXPS Y18, Y28, Y18
-	VMAXPS Y19, Y28, Y19
-	VMAXPS Y20, Y28, Y20
-	VMAXPS Y21, Y28, Y21
-	VMAXPS Y22, Y28, Y22
-	VMAXPS Y23, Y28, Y23
-	VMAXPS Y24, Y28, Y24
-	VMAXPS Y25, Y28, Y25
-	VMAXPS Y26, Y28, Y26
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y28, Y0
+	VMAXPS       Y1, Y28, Y1
+	VMAXPS       Y2, Y28, Y2
+	VMAXPS       Y3, Y28, Y3
+	VMAXPS       Y4, Y28, Y4
+	VMAXPS       Y5, Y28, Y5
+	VMAXPS       Y6, Y28, Y6
+	VMAXPS       Y7, Y28, Y7
+	VMAXPS       Y8, Y28, Y8
+	VMAXPS       Y9, Y28, Y9
+	VMAXPS       Y10, Y28, Y10
+	VMAXPS       Y11, Y28, Y11
+	VMAXPS       Y12, Y28, Y12
+	VMAXPS       Y13, Y28, Y13
+	VMAXPS       Y14, Y28, Y14
+	VMAXPS       Y15, Y28, Y15
+	VMAXPS       Y16, Y28, Y16
+	VMAXPS       Y17, Y28, Y17
+	VMAXPS       Y18, Y28, Y18
+	VMAXPS       Y19, Y28, Y19
+	VMAXPS       Y20, Y28, Y20
+	VMAXPS       Y21, Y28, Y21
+	VMAXPS       Y22, Y28, Y22
+	VMAXPS       Y23, Y28, Y23
+	VMAXPS       Y24, Y28, Y24
+	VMAXPS       Y25, Y28, Y25
+	VMAXPS       Y26, Y28, Y26
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y28
+	VMINPS       Y0, Y28, Y0
+	VMINPS       Y1, Y28, Y1
+	VMINPS       Y2, Y28, Y2
+	VMINPS       Y3, Y28, Y3
+	VMINPS       Y4, Y28, Y4
+	VMINPS       Y5, Y28, Y5
+	VMINPS       Y6, Y28, Y6
+	VMINPS       Y7, Y28, Y7
+	VMINPS       Y8, Y28, Y8
+	VMINPS       Y9, Y28, Y9
+	VMINPS       Y10, Y28, Y10
+	VMINPS       Y11, Y28, Y11
+	VMINPS       Y12, Y28, Y12
+	VMINPS       Y13, Y28, Y13
+	VMINPS       Y14, Y28, Y14
+	VMINPS       Y15, Y28, Y15
+	VMINPS       Y16, Y28, Y16
+	VMINPS       Y17, Y28, Y17
+	VMINPS       Y18, Y28, Y18
+	VMINPS       Y19, Y28, Y19
+	VMINPS       Y20, Y28, Y20
+	VMINPS       Y21, Y28, Y21
+	VMINPS       Y22, Y28, Y22
+	VMINPS       Y23, Y28, Y23
+	VMINPS       Y24, Y28, Y24
+	VMINPS       Y25, Y28, Y25
+	VMINPS       Y26, Y28, Y26
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y28, K1
@@ -42673,37 +44447,68 @@ finish:
 	ADDQ   SI, DI
 
 clip:
-	CMPQ   168(AX), $0x00
-	JE     store
-	VMAXPS Y0, Y29, Y0
-	VMAXPS Y1, Y29, Y1
-	VMAXPS Y2, Y29, Y2
-	VMAXPS Y3, Y29, Y3
-	VMAXPS Y4, Y29, Y4
-	VMAXPS Y5, Y29, Y5
-	VMAXPS Y6, Y29, Y6
-	VMAXPS Y7, Y29, Y7
-	VMAXPS Y8, Y29, Y8
-	VMAXPS Y9, Y29, Y9
-	VMAXPS Y10, Y29, Y10
-	VMAXPS Y11, Y29, Y11
-	VMAXPS Y12, Y29, Y12
-	VMAXPS Y13, Y29, Y13
-	VMAXPS Y14, Y29, Y14
-	VMAXPS Y15, Y29, Y15
-	VMAXPS Y16, Y29, Y16
-	VMAXPS Y17, Y29, Y17
-	VMAXPS Y18, Y29, Y18
-	VMAXPS Y19, Y29, Y19
-	VMAXPS Y20, Y29, Y20
-	VMAXPS Y21, Y29, Y21
-	VMAXPS Y22, Y29, Y22
-	VMAXPS Y23, Y29, Y23
-	VMAXPS Y24, Y29, Y24
-	VMAXPS Y25, Y29, Y25
-	VMAXPS Y26, Y29, Y26
-	VMAXPS Y27, Y29, Y27
-	JMP    store
+	CMPQ         168(AX), $0x00
+	JE           store
+	VMAXPS       Y0, Y29, Y0
+	VMAXPS       Y1, Y29, Y1
+	VMAXPS       Y2, Y29, Y2
+	VMAXPS       Y3, Y29, Y3
+	VMAXPS       Y4, Y29, Y4
+	VMAXPS       Y5, Y29, Y5
+	VMAXPS       Y6, Y29, Y6
+	VMAXPS       Y7, Y29, Y7
+	VMAXPS       Y8, Y29, Y8
+	VMAXPS       Y9, Y29, Y9
+	VMAXPS       Y10, Y29, Y10
+	VMAXPS       Y11, Y29, Y11
+	VMAXPS       Y12, Y29, Y12
+	VMAXPS       Y13, Y29, Y13
+	VMAXPS       Y14, Y29, Y14
+	VMAXPS       Y15, Y29, Y15
+	VMAXPS       Y16, Y29, Y16
+	VMAXPS       Y17, Y29, Y17
+	VMAXPS       Y18, Y29, Y18
+	VMAXPS       Y19, Y29, Y19
+	VMAXPS       Y20, Y29, Y20
+	VMAXPS       Y21, Y29, Y21
+	VMAXPS       Y22, Y29, Y22
+	VMAXPS       Y23, Y29, Y23
+	VMAXPS       Y24, Y29, Y24
+	VMAXPS       Y25, Y29, Y25
+	VMAXPS       Y26, Y29, Y26
+	VMAXPS       Y27, Y29, Y27
+	CMPQ         168(AX), $0x03
+	JNE          store
+	VBROADCASTSS 224(AX), Y29
+	VMINPS       Y0, Y29, Y0
+	VMINPS       Y1, Y29, Y1
+	VMINPS       Y2, Y29, Y2
+	VMINPS       Y3, Y29, Y3
+	VMINPS       Y4, Y29, Y4
+	VMINPS       Y5, Y29, Y5
+	VMINPS       Y6, Y29, Y6
+	VMINPS       Y7, Y29, Y7
+	VMINPS       Y8, Y29, Y8
+	VMINPS       Y9, Y29, Y9
+	VMINPS       Y10, Y29, Y10
+	VMINPS       Y11, Y29, Y11
+	VMINPS       Y12, Y29, Y12
+	VMINPS       Y13, Y29, Y13
+	VMINPS       Y14, Y29, Y14
+	VMINPS       Y15, Y29, Y15
+	VMINPS       Y16, Y29, Y16
+	VMINPS       Y17, Y29, Y17
+	VMINPS       Y18, Y29, Y18
+	VMINPS       Y19, Y29, Y19
+	VMINPS       Y20, Y29, Y20
+	VMINPS       Y21, Y29, Y21
+	VMINPS       Y22, Y29, Y22
+	VMINPS       Y23, Y29, Y23
+	VMINPS       Y24, Y29, Y24
+	VMINPS       Y25, Y29, Y25
+	VMINPS       Y26, Y29, Y26
+	VMINPS       Y27, Y29, Y27
+	JMP          store
 
 mask:
 	VCMPPS    $0x11, (DI), Y29, K1

@@ -22,6 +22,7 @@ type tile struct {
 	yNext   int
 	narrow  bool  // y, bias and res have 8 lanes
 	taps    []tap // instead of runs, of a depthwise convolution
+	high    float32
 }
 
 // lanes is the number of output channels.
@@ -60,7 +61,7 @@ func convTilesGo(p int, a *tile) {
 		}
 		y := a.y[at:][:lanes]
 		for o, v := range acc[:lanes] {
-			y[o] = finish(a.act, v, a.res, at+o)
+			y[o] = a.finish(v, at+o)
 		}
 	}
 }
@@ -169,6 +170,7 @@ const (
 	asTheyAre = iota
 	clipped   // 0 where they are not positive: ReLU
 	masked    // 0 where res is not positive, which is not added: ReLU's gradient
+	between   // clipped, and high where they are larger: ReLU6
 )
 
 // Epilogue is what a convolution does to its sums before it stores them: add the bias (nil, or padded with zeros to a
@@ -177,6 +179,7 @@ const (
 type Epilogue struct {
 	Bias, Residual, Mask []float32
 	ReLU                 bool
+	High                 float32 // where ReLU clips above, 0 for nowhere; Winograd's passes do not
 	// Moments, of the size that the convolution's Moments tells, takes the statistics of what is written; nil leaves
 	// them out. A forward pass writes them, backward-data does not.
 	Moments []float32
@@ -186,6 +189,8 @@ func (e Epilogue) act() int {
 	switch {
 	case e.Mask != nil:
 		return masked
+	case e.ReLU && e.High > 0:
+		return between
 	case e.ReLU:
 		return clipped
 	}
@@ -211,8 +216,16 @@ func finish(act int, v float32, res []float32, at int) float32 {
 	case res != nil:
 		v += res[at]
 	}
-	if act == clipped && v < 0 { // NaN stays
+	if (act == clipped || act == between) && v < 0 { // NaN stays
 		return 0
+	}
+	return v
+}
+
+// finish applies the tile's epilogue to one sum.
+func (a *tile) finish(v float32, at int) float32 {
+	if v = finish(a.act, v, a.res, at); a.act == between && v > a.high {
+		return a.high
 	}
 	return v
 }

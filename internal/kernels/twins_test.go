@@ -32,6 +32,14 @@ func rows(n int) rect {
 var twins = []twin{
 	{"relu", func(b [][]float32, n int) { Relu(b[0], b[1]) }, func(b [][]float32, n int) { reluGo(b[0], b[1]) }, []int{1, 1}, true, 0},
 	{"reluGrad", func(b [][]float32, n int) { ReluGrad(b[0], b[1], b[2]) }, func(b [][]float32, n int) { reluGradGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
+	{"clip", func(b [][]float32, n int) { Clip(b[0], b[1], -0.5, 0.75) }, func(b [][]float32, n int) { clipGo(b[0], b[1], -0.5, 0.75) }, []int{1, 1}, true, 0},
+	{"clipGrad", func(b [][]float32, n int) {
+		clipGo(b[3], b[2], -0.5, 0.75)
+		ClipGrad(b[0], b[1], b[2], b[3])
+	}, func(b [][]float32, n int) {
+		clipGo(b[3], b[2], -0.5, 0.75)
+		clipGradGo(b[0], b[1], b[2], b[3])
+	}, []int{1, 1, 1, 1}, true, 0},
 	{"add", func(b [][]float32, n int) { Add(b[0], b[1], b[2]) }, func(b [][]float32, n int) { addGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
 	{"sumLanes", func(b [][]float32, n int) { sumLanes(lanes16(b[0]), b[1]) }, func(b [][]float32, n int) { sumLanesGo(lanes16(b[0]), b[1]) }, []int{-1, 1}, true, 0},
 	{"sumSquares", func(b [][]float32, n int) { sumSquares(lanes32(b[0]), b[1], lanes16(b[2])) },

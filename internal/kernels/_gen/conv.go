@@ -14,7 +14,7 @@ const (
 	tileXStride, tileYStride               = 144, 152
 	tileN, tileAct                         = 160, 168
 	tileXNext, tileYNext                   = 176, 184
-	tileTaps, tileTapsLen                  = 200, 208
+	tileTaps, tileTapsLen, tileHigh        = 200, 208, 224
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -28,8 +28,11 @@ func (g *gen) convolution() {
 	}
 }
 
-// masked is kernels' activation of this name; 0 is none, 1 is ReLU.
-const masked = 2
+// masked and between are kernels' activations of these names; 0 is none, 1 is ReLU.
+const (
+	masked  = 2
+	between = 3
+)
 
 // group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}.
 const group = 7
@@ -210,6 +213,12 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	g.JE(LabelRef("store"))
 	for _, v := range acc {
 		g.VMAXPS(v, zero, v) // NaN where v is
+	}
+	g.CMPQ(at(a, tileAct), Imm(between))
+	g.JNE(LabelRef("store"))
+	g.VBROADCASTSS(at(a, tileHigh), zero)
+	for _, v := range acc {
+		g.VMINPS(v, zero, v)
 	}
 	g.JMP(LabelRef("store"))
 	g.Label("mask")

@@ -11,6 +11,8 @@ import (
 func (g *gen) flat() {
 	g.relu()
 	g.reluGrad()
+	g.clip()
+	g.clipGrad()
 	g.add()
 	g.sgd()
 	g.adam()
@@ -38,6 +40,44 @@ func (g *gen) reluGrad() {
 		g.store(v, a[0])
 	}, a[0], a[1], a[2])
 	g.ret()
+}
+
+func (g *gen) clip() {
+	g.text("clip", "func(y, x, h *float32, n int)", "computes y = h[0] where x < h[0], h[1] where x > h[1], else x.")
+	a := g.args("y", "x", "h", "n")
+	low, high := g.scalar(a[2], 0), g.scalar(a[2], 1)
+	g.loop(a[3], func() {
+		v := g.load(a[1], 1)
+		g.each(func(j, d int) {
+			g.VMAXPS(v[j], low, v[j])
+			g.VMINPS(v[j], high, v[j])
+		})
+		g.store(v, a[0])
+	}, a[0], a[1])
+	g.ret()
+}
+
+func (g *gen) clipGrad() {
+	g.text("clipGrad", "func(dx, dy, x, y *float32, n int)", "computes dx = dy where x = y, else 0.")
+	a := g.args("dx", "dy", "x", "y", "n")
+	g.loop(a[4], func() {
+		v, x := g.load(a[1], 1), g.load(a[2], 1)
+		g.each(func(j, d int) { g.whereEqual(at(a[3], d), x[j], v[j]) })
+		g.store(v, a[0])
+	}, a[0], a[1], a[2], a[3])
+	g.ret()
+}
+
+// whereEqual keeps v where x equals what lies at m and clears it elsewhere.
+func (g *gen) whereEqual(m Mem, x, v reg.VecVirtual) {
+	if g.evex {
+		k := g.K()
+		g.VCMPPS(Imm(equal), m, x, k)
+		g.VMOVAPS_Z(v, k, v)
+		return
+	}
+	g.VCMPPS(Imm(equal), m, x, x)
+	g.VANDPS(x, v, v)
 }
 
 func (g *gen) add() {
