@@ -39,7 +39,7 @@ func TestModelCards(t *testing.T) {
 		t.Fatalf("no cards: %v", err)
 	}
 	command := regexp.MustCompile(`cnnkit eval models/\S+ --data (\S+)`)
-	figure := regexp.MustCompile(`\*\*(Dice )?([0-9.]+)%?\*\*`)
+	figure := regexp.MustCompile(`\*\*(Dice |IoU )?([0-9.]+)%?\*\*`)
 	for _, card := range cards {
 		dir := filepath.Dir(card)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -54,15 +54,18 @@ func TestModelCards(t *testing.T) {
 			if _, err := data.Find(string(set[1])); err != nil {
 				t.Skip(err)
 			}
-			var got struct{ Accuracy, Dice float64 }
+			var got struct{ Accuracy, Dice, IoU float64 }
 			answer(t, &got, "eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]), "--engine", "native")
 			promised, err := strconv.ParseFloat(string(want[2]), 64)
 			if err != nil {
 				t.Fatal(err)
 			}
 			value, digits := 100*got.Accuracy, 0.02
-			if len(want[1]) > 0 {
+			switch string(want[1]) {
+			case "Dice ":
 				value, digits = got.Dice, 0.001
+			case "IoU ":
+				value, digits = got.IoU, 0.001
 			}
 			if math.Abs(value-promised) > digits+1e-9 {
 				t.Errorf("the card says %s, it is %s", want[2], fmt.Sprintf("%.4f", value))
