@@ -24,7 +24,8 @@ const CheckpointFile = "checkpoint.safetensors"
 // the images and Dropout's draws depend on the seed and the position alone, so that they need no state of their own.
 //
 // As a file it is in safetensors form, written atomically: "state" is this struct as JSON, "model" the ONNX file with the
-// weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a gradient gathered so far.
+// weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a gradient gathered so far,
+// "average/NAME" an average that the optimiser does not keep: with EMA of a running statistic, with SWA of a parameter.
 type Checkpoint struct {
 	Recipe  Recipe  `json:"recipe"`
 	Samples int     `json:"samples"` // in the data to train on
@@ -42,9 +43,12 @@ type Checkpoint struct {
 	Best    int     `json:"best"` // index in History
 	Plateau Plateau `json:"plateau"`
 
+	Averaged int `json:"averaged,omitzero"` // epochs in SWA's average
+
 	model *onnxio.Model
 	slots map[string][]*onnxio.Tensor
 	sums  map[string]*onnxio.Tensor
+	means map[string]*onnxio.Tensor
 }
 
 // Model is the model as it was then; its weights are not to be changed.
@@ -55,7 +59,10 @@ func (r *run) capture() (*Checkpoint, error) {
 	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,
 		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), History: slices.Clone(r.result.History),
 		Best: r.result.Best, Plateau: r.plateau, model: withOwnInitializers(r.model), slots: map[string][]*onnxio.Tensor{},
-		sums: map[string]*onnxio.Tensor{}}
+		sums: map[string]*onnxio.Tensor{}, Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
+	for name, mean := range r.means {
+		c.means[name] = mean.Clone()
+	}
 	if err := r.trainer.Export(c.model); err != nil {
 		return nil, err
 	}
@@ -130,6 +137,9 @@ func (r *run) restore(c *Checkpoint) error {
 			}
 		}
 	}
+	if err := r.restoreMeans(c); err != nil {
+		return err
+	}
 	r.trainer.SetSteps(c.Steps)
 	if r.apart != nil {
 		r.apart.updates, r.apart.images = c.Updates, c.Images
@@ -169,6 +179,9 @@ func (c *Checkpoint) Save(path string) error {
 	for _, name := range slices.Sorted(maps.Keys(c.sums)) {
 		sd.Set("gradient/"+name, c.sums[name])
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.means)) {
+		sd.Set("average/"+name, c.means[name])
+	}
 	return onnxio.WriteFile(path, func(w io.Writer) error { return convert.WriteSafetensors(w, sd) })
 }
 
@@ -196,13 +209,13 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 		}
 		raw[name] = t.Raw
 	}
-	c := &Checkpoint{slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}}
+	c := &Checkpoint{slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}, means: map[string]*onnxio.Tensor{}}
 	d := json.NewDecoder(bytes.NewReader(raw["state"]))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
 		return nil, &onnxio.FormatError{Format: "checkpoint", Where: path, Msg: "state", Err: err}
 	}
-	if c.Epoch < 1 || c.Step < 0 || c.Steps < 0 || c.Updates < 0 || c.Images < 0 || c.Best < 0 || c.Best > max(0, len(c.History)-1) {
+	if c.Epoch < 1 || c.Step < 0 || c.Steps < 0 || c.Updates < 0 || c.Images < 0 || c.Averaged < 0 || c.Best < 0 || c.Best > max(0, len(c.History)-1) {
 		return nil, bad("its position makes no sense: epoch %d, step %d", c.Epoch, c.Step)
 	}
 	if c.model, err = onnxio.Decode(bytes.NewReader(raw["model"]), int64(len(raw["model"])), onnxio.Limits{}); err != nil {
@@ -211,6 +224,9 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 	for _, e := range sd.Entries() {
 		if name, ok := cut(e.Name, "gradient/"); ok {
 			c.sums[name] = e.Tensor
+		}
+		if name, ok := cut(e.Name, "average/"); ok {
+			c.means[name] = e.Tensor
 		}
 	}
 	for k := 0; ; k++ {

@@ -34,7 +34,8 @@ type Config struct {
 	Accumulate int      `json:"accumulate,omitzero"` // batches whose gradients make one step, 1
 	ClipNorm   float64  `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
 	ClipValue  float64  `json:"clip_value,omitzero"` // the greatest gradient of one number; 0: any
-	EMA        float64  `json:"ema,omitzero"`        // decay of the weights' moving average, which is what is validated and saved; 0: none
+	EMA        float64  `json:"ema,omitzero"`        // decay of the moving average of weights and running statistics, which is what is validated and saved; 0: none
+	SWA        SWA      `json:"swa,omitzero"`        // stochastic weight averaging
 
 	Augment transforms.Compose      `json:"augment,omitempty"` // changes the images to train on, at the size of their files, before they are brought to that of the batch
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
@@ -127,6 +128,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("clip_norm and clip_value must not be negative")
 	case !share(c.EMA):
 		return fmt.Errorf("ema is %v: it must be in [0,1)", c.EMA)
+	case c.EMA > 0 && c.SWA.Start > 0:
+		return fmt.Errorf("ema and swa are two averages of the weights: choose one")
+	case c.SWA.Start > c.Epochs:
+		return fmt.Errorf("swa starts in epoch %d, and the run has %d", c.SWA.Start, c.Epochs)
 	case c.Workers < 0:
 		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
 	case c.Patience < 0 || c.CheckpointSteps < 0:
@@ -144,6 +149,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.validateMetrics(); err != nil {
+		return err
+	}
+	if err := c.SWA.validate(); err != nil {
 		return err
 	}
 	return c.Schedule.validate()

@@ -44,7 +44,7 @@ func (r *run) explained(ctx context.Context, err error) error {
 	if r.trainer.Export(before) != nil {
 		return d
 	}
-	f := r.feeder()
+	f := r.feeder(r.done)
 	defer f.stop()
 	for r.done < last && ctx.Err() == nil {
 		step := r.done + 1

@@ -9,8 +9,9 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// feeder gives the batches of an epoch from the run's position on.
+// feeder gives the batches of an epoch from a position on.
 type feeder struct {
+	step      int // the next batch
 	order     []int
 	x, target *onnxio.Tensor
 	in        map[string]*onnxio.Tensor
@@ -52,18 +53,19 @@ func inMemory(ds data.Dataset) bool {
 	return false
 }
 
-func (r *run) feeder() *feeder {
-	f := &feeder{in: map[string]*onnxio.Tensor{}, stop: func() {}}
+// feeder gives the batches of the epoch in progress, from number step = 0, 1, ... on.
+func (r *run) feeder(step int) *feeder {
+	f := &feeder{step: step, in: map[string]*onnxio.Tensor{}, stop: func() {}}
 	if r.loader == nil {
 		f.order = data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at)
 		return f
 	}
 	// The loader is stopped by stop, never by the run's context: an interrupted run finishes its step.
-	f.next, f.stop = iter.Pull2(r.loader.Epoch(context.Background(), r.at, r.done))
+	f.next, f.stop = iter.Pull2(r.loader.Epoch(context.Background(), r.at, step))
 	return f
 }
 
-// fill is the batch at the run's position; n is the number of its images.
+// fill is the next batch; n is the number of its images.
 func (r *run) fill(f *feeder) (n int, err error) {
 	if f.next != nil {
 		if err := r.load(f); err != nil {
@@ -72,13 +74,14 @@ func (r *run) fill(f *feeder) (n int, err error) {
 	} else if err := r.copy(f); err != nil {
 		return 0, err
 	}
+	f.step++
 	f.in[r.model.Graph.Inputs[0].Name], f.in[TargetName] = f.x, f.target
 	return int(f.x.Dims[0]), nil
 }
 
 func (r *run) copy(f *feeder) error {
 	ds := r.splits.Train
-	part := f.order[r.done*r.cfg.Batch : min(len(f.order), (r.done+1)*r.cfg.Batch)]
+	part := f.order[f.step*r.cfg.Batch : min(len(f.order), (f.step+1)*r.cfg.Batch)]
 	if f.x == nil || int(f.x.Dims[0]) != len(part) {
 		f.x, f.target = NewBatch(ds.Shape(), len(part))
 		f.target = r.kind.target(f.target, ds.Shape())
@@ -92,8 +95,8 @@ func (r *run) load(f *feeder) error {
 	if err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
 	}
-	if !ok || b.Step != r.done {
-		return fmt.Errorf("data set %s: no batch %d of %d", r.splits.Name, r.done+1, r.batches)
+	if !ok || b.Step != f.step {
+		return fmt.Errorf("data set %s: no batch %d of %d", r.splits.Name, f.step+1, r.batches)
 	}
 	f.x, f.target = b.X, r.kind.taken(b.Target)
 	return nil

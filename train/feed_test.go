@@ -35,26 +35,22 @@ func TestResumedAugmentedRuns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains again and again")
 	}
-	for _, name := range []string{"sgd", "adam"} {
+	for _, name := range []string{"sgd", "adam", "ema", "swa"} {
 		t.Run(name, func(t *testing.T) {
-			cfg := resumable(name)
-			if name == "adam" {
-				cfg.EMA = 0.9
-			}
-			plain := stopped(t, lenet, cfg, t.TempDir())
+			cfg, build := resumable(name), network(name)
+			plain := stopped(t, build, cfg, t.TempDir())
 			cfg.Augment, cfg.Mix = augmented(t)
-			want := stopped(t, lenet, cfg, t.TempDir())
+			want := stopped(t, build, cfg, t.TempDir())
 			if want == plain {
 				t.Error("augmentation changes nothing")
 			}
-			random := rand.New(rand.NewPCG(7, 8))
-			for i := range 10 {
-				at := 1 + random.IntN(26)
-				if cfg.Workers = i % 4; stopped(t, lenet, cfg, t.TempDir(), at) != want {
+			for i, before := range rand.New(rand.NewPCG(7, 8)).Perm(26)[:10] {
+				at := before + 1
+				if cfg.Workers = i % 4; stopped(t, build, cfg, t.TempDir(), at) != want {
 					t.Errorf("interrupted after step %d, with %d workers, the run ends in other weights", at, cfg.Workers)
 				}
 			}
-			if stopped(t, lenet, cfg, t.TempDir(), 2, 3, 11, 18, 26) != want {
+			if stopped(t, build, cfg, t.TempDir(), 2, 3, 11, 18, 26) != want {
 				t.Error("interrupted five times the run ends in other weights")
 			}
 		})

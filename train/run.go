@@ -83,13 +83,17 @@ type run struct {
 	seen    int
 	plateau Plateau
 
+	means    map[string]*onnxio.Tensor // averages: with EMA of the running statistics, with SWA of the parameters
+	averaged int                       // epochs in SWA's
+	next     map[string]*onnxio.Tensor // SWA's with the epoch in progress, until that is finished
+
 	started time.Time     // of the epoch, or of its part since a resumption
 	spent   time.Duration // on the epoch before that
 	kept    *Checkpoint   // of the epoch's start or later
 }
 
 // Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in place: it
-// holds the weights of the last finished epoch, labels and preprocessing. After every epoch dir/model.onnx is replaced
+// holds the weights of the last finished epoch (their average with EMA or SWA), labels and preprocessing. After every epoch dir/model.onnx is replaced
 // atomically, so that it is always whole and from a finished epoch. When ctx ends, the step in progress is finished, the
 // weights and a checkpoint are saved and the error is an *InterruptedError. Numbers that are not finite end the run with a
 // *DivergedError.
@@ -116,7 +120,7 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 
 func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
 	r := &run{recipe: recipe, cfg: recipe.Config, model: model, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
-		plateau: Plateau{LR: recipe.LR}}
+		plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -211,17 +215,26 @@ func (r *run) updates() int64 {
 
 // rate is the learning rate of the next step, and one-cycle's momentum.
 func (r *run) rate() (lr, momentum float64, moves bool) {
+	every := max(1, r.cfg.Accumulate)
+	perEpoch := (r.batches + every - 1) / every
+	epoch, updates := r.at-1, int(r.updates())
+	if r.annealed() { // the schedule stands still where SWA's begins
+		epoch = r.cfg.SWA.Start - 1
+		updates = epoch * perEpoch
+	}
 	s := r.cfg.Schedule
-	t, length := r.at-1, r.cfg.Epochs
+	t, length := epoch, r.cfg.Epochs
 	if s.filled(1).By == "step" {
-		every := max(1, r.cfg.Accumulate)
-		t, length = int(r.updates()), length*((r.batches+every-1)/every)
+		t, length = updates, length*perEpoch
 	}
 	momentum, moves = s.momentum(t, length)
-	if s.Kind == OnPlateau && t >= s.Warmup {
-		return r.plateau.LR, momentum, moves
+	if lr = s.Rate(r.cfg.LR, t, length); s.Kind == OnPlateau && t >= s.Warmup {
+		lr = r.plateau.LR
 	}
-	return s.Rate(r.cfg.LR, t, length), momentum, moves
+	if r.annealed() {
+		lr = r.cfg.SWA.rate(lr, r.at-r.cfg.SWA.Start)
+	}
+	return lr, momentum, moves
 }
 
 // setRates tells the optimiser.
@@ -260,7 +273,7 @@ func (r *run) epoch(ctx context.Context) error {
 			return err
 		}
 	}
-	f := r.feeder()
+	f := r.feeder(r.done)
 	defer f.stop()
 	for r.done < r.batches {
 		if ctx.Err() != nil {
@@ -279,7 +292,10 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 	}
 	trained := r.elapsed()
-	if err := r.export(); err != nil {
+	if err := r.export(ctx); err != nil {
+		if ctx.Err() != nil {
+			return r.interrupted(ctx)
+		}
 		return err
 	}
 	if name, v := r.strangeParameter(r.model); name != "" {
@@ -320,6 +336,7 @@ func (r *run) step(f *feeder) error {
 		return err
 	}
 	r.setRates()
+	updates := r.updates()
 	if r.apart == nil {
 		err = r.trainer.Step(context.Background(), f.in)
 	} else {
@@ -327,6 +344,9 @@ func (r *run) step(f *feeder) error {
 	}
 	if err != nil {
 		return fmt.Errorf("epoch %d, step %d: %w", r.at, r.done+1, err)
+	}
+	if r.cfg.EMA > 0 && r.updates() > updates {
+		r.averageStatistics()
 	}
 	l := float64(r.trainer.Output(LossName).Float32s()[0])
 	if !finite(l) {
@@ -342,22 +362,6 @@ func (r *run) step(f *feeder) error {
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
-
-// export puts the weights that are to be validated and kept into the model: the current ones, or their moving average.
-// Running statistics are the current ones.
-func (r *run) export() error {
-	if err := r.trainer.Export(r.model); err != nil || r.cfg.EMA == 0 {
-		return err
-	}
-	for i, name := range r.trainer.Params() {
-		mean, err := r.slot(i, r.slotCount()-1)
-		if err != nil {
-			return err
-		}
-		copy(r.model.Graph.Initializer(name).Float32s(), mean.Float32s())
-	}
-	return nil
-}
 
 // figure is what an epoch is judged by; rises says that more is better.
 func (r *run) figure(e Epoch) (v float64, rises bool) {
@@ -390,12 +394,15 @@ func (r *run) finish(e Epoch) error {
 	if best {
 		r.result.Best = len(h) - 1
 	}
-	if r.cfg.Schedule.Kind == OnPlateau && r.at > r.cfg.Schedule.Warmup {
+	if r.cfg.Schedule.Kind == OnPlateau && r.at > r.cfg.Schedule.Warmup && !r.annealed() {
 		figure, rises := e.ValidationLoss, false
 		if r.cfg.Monitor != "" {
 			figure, rises = r.figure(e)
 		}
 		r.plateau.Step(r.cfg.Schedule, figure, rises)
+	}
+	if r.next != nil {
+		r.means, r.averaged, r.next = r.next, r.averaged+1, nil
 	}
 	r.at++
 	r.done, r.lossSum, r.right, r.counted, r.seen, r.spent, r.started = 0, 0, 0, 0, 0, 0, time.Time{}

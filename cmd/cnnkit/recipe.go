@@ -189,6 +189,10 @@ func setFlag(fields train.Fields, name string, v any) error {
 		field = "schedule.kind"
 	case "warmup":
 		field = "schedule.warmup"
+	case "swa":
+		field = "swa.start"
+	case "swa-lr":
+		field = "swa.lr"
 	case "betas":
 		var b [2]float64
 		if n, err := fmt.Sscanf(v.(string), "%g,%g", &b[0], &b[1]); n != 2 || err != nil {

@@ -156,6 +156,8 @@ func trainFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "clip-norm", Usage: "the greatest norm of the gradient"},
 		&cli.Float64Flag{Name: "clip-value", Usage: "the greatest number in the gradient"},
 		&cli.Float64Flag{Name: "ema", Usage: "`DECAY` of a moving average of the weights, which is validated and saved in their place"},
+		&cli.IntFlag{Name: "swa", Usage: "from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"},
+		&cli.Float64Flag{Name: "swa-lr", Usage: "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"},
 		&cli.Float64Flag{Name: "label-smoothing", Usage: "nll, cross-entropy: share of the target that all classes have"},
 		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
 		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},

@@ -27,7 +27,8 @@ type TrainOptions struct {
 	Pool *parallel.Pool
 	// Loss names the graph output to minimise, a scalar.
 	Loss string
-	// Params names the initializers to train; nil means those that stand where operators take weights.
+	// Params names the initializers to train; nil means those that stand where operators take weights. With an empty list a
+	// step runs forward alone, and moves the running statistics.
 	Params []string
 	// Update is the optimiser; nil computes gradients only.
 	Update Update
@@ -175,9 +176,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	if loss == nil || !loss.output {
 		return nil, fmt.Errorf("the graph has no output %q to minimise", t.opt.Loss)
 	}
-	grads, err := differentiate(g, loss)
-	if err != nil {
-		return nil, err
+	grads := map[*value]*value{}
+	if len(t.names) > 0 {
+		if grads, err = differentiate(g, loss); err != nil {
+			return nil, err
+		}
 	}
 	// The gradients join the outputs while the later passes run, so that they stay readable and plain.
 	first := len(g.outputs)

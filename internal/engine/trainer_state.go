@@ -66,6 +66,23 @@ func (t *Trainer) Import(m *onnxio.Model) error {
 	return nil
 }
 
+// Running lists the running statistics, sorted.
+func (t *Trainer) Running() []string {
+	var out []string
+	for _, name := range sortedKeys(t.params) {
+		if !t.params[name].trained {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Statistic is the running statistic of a name in Running: a view that the next Step overwrites.
+func (t *Trainer) Statistic(name string) []float32 {
+	s := t.params[name]
+	return s.buf.data[:s.size()] // never packed: no convolution reads it
+}
+
 // Gradient is the gradient of a parameter in the last Step. A trainer with an optimiser does not keep those of large
 // parameters.
 func (t *Trainer) Gradient(name string) (*onnxio.Tensor, error) {
