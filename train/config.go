@@ -52,6 +52,7 @@ type Config struct {
 	Patience int      `json:"patience,omitzero"` // epochs without a better one after which the run ends; 0: never
 
 	CheckpointSteps int `json:"checkpoint_steps,omitzero"` // batches between checkpoints within an epoch; 0: none
+	Keep            int `json:"keep,omitzero"`             // so many of the last epochs leave their model and checkpoint in files of their own; 0: none
 	Threads         int `json:"threads,omitzero"`          // 0: as many as the process may use
 }
 
@@ -134,8 +135,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("swa starts in epoch %d, and the run has %d", c.SWA.Start, c.Epochs)
 	case c.Workers < 0:
 		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
-	case c.Patience < 0 || c.CheckpointSteps < 0:
-		return fmt.Errorf("patience and checkpoint_steps must not be negative")
+	case c.Patience < 0 || c.CheckpointSteps < 0 || c.Keep < 0:
+		return fmt.Errorf("patience, checkpoint_steps and keep must not be negative")
 	}
 	for _, g := range c.Groups {
 		if err := g.validate(); err != nil {

@@ -195,7 +195,7 @@ func (recipe Recipe) continues(next Recipe) error {
 	}
 	a, b := recipe.Config, next.Config
 	for _, c := range []*Config{&a, &b} {
-		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Threads, c.Workers = 0, nil, "", 0, 0, 0, 0
+		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Keep, c.Threads, c.Workers = 0, nil, "", 0, 0, 0, 0, 0
 		if len(c.Augment) == 0 { // [] and nothing are the same
 			c.Augment = nil
 		}

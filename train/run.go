@@ -107,7 +107,7 @@ func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.S
 }
 
 // Resume goes on from a checkpoint of the same recipe. Of its Config only what cannot change the numbers so far may
-// differ: Epochs, Metrics, Monitor, Patience, CheckpointSteps and Threads.
+// differ: Epochs, Metrics, Monitor, Patience, CheckpointSteps, Keep, Threads and Workers.
 func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string, obs Observer) (*Result, error) {
 	if err := from.Recipe.continues(recipe); err != nil {
 		return nil, err

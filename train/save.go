@@ -58,7 +58,48 @@ func (r *run) save(best bool) error {
 	if err := r.saveMetrics(); err != nil {
 		return err
 	}
-	return r.checkpoint()
+	if err := r.checkpoint(); err != nil {
+		return err
+	}
+	return r.keep()
+}
+
+// keep writes the finished epoch's model and checkpoint under names of their own, and then takes away those of all but the
+// last Keep epochs: of later ones too, which another run has left.
+func (r *run) keep() error {
+	k, epoch := r.cfg.Keep, r.at-1
+	if k == 0 {
+		return nil
+	}
+	model, checkpoint := EpochFiles(epoch)
+	if err := onnxio.Save(filepath.Join(r.dir, model), r.model); err != nil {
+		return err
+	}
+	if err := r.kept.Save(filepath.Join(r.dir, checkpoint)); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(r.dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		var n int
+		if _, err := fmt.Sscanf(f.Name(), "epoch-%d.", &n); err != nil || n > epoch-k && n <= epoch {
+			continue
+		}
+		if model, checkpoint := EpochFiles(n); f.Name() == model || f.Name() == checkpoint {
+			if err := os.Remove(filepath.Join(r.dir, f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// EpochFiles are the names of the model and the checkpoint that an epoch leaves with Config.Keep.
+func EpochFiles(epoch int) (model, checkpoint string) {
+	name := fmt.Sprintf("epoch-%04d", epoch)
+	return name + ".onnx", name + ".safetensors"
 }
 
 func (r *run) saveMetrics() error {

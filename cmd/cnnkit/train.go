@@ -162,6 +162,7 @@ func trainFlags() []cli.Flag {
 		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
 		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},
 		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},
+		&cli.IntFlag{Name: "keep", Usage: "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors"},
 		&cli.IntFlag{Name: "checkpoint-steps", Usage: "steps between checkpoints within an epoch"},
 	}
 }
