@@ -405,7 +405,46 @@ func TestReports(t *testing.T) {
 	if err != nil || len(events) != 2 {
 		t.Errorf("%v, %v", events, err)
 	}
+	// A bare --dashboard takes no value: what follows it is the network.
+	if r := cnnkit(t, append([]string{"train", "--dashboard"}, append(args[1:], "--no-report", "--out", in("bare"))...)...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+		t.Errorf("%+v", r)
+	}
+	for _, address := range [][]string{{"--dashboard-addr", "127.0.0.1:0"}, {"--dashboard", "--dashboard-addr", "0"}} {
+		if r := cnnkit(t, append(append(args, address...), "--no-report", "--out", in("address"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+			t.Errorf("%v: %+v", address, r)
+		}
+	}
 	if r := cnnkit(t, append(args, "--dashboard-addr", "nowhere:x", "--out", in("bad"))...); r.code == exitDone || !strings.Contains(r.err, "HOST:PORT") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// --find-lr leaves a table and a picture, and no model; the flags of averages and kept epochs have their fields.
+func TestFindLR(t *testing.T) {
+	set, dir := tiny(t, "mnist"), t.TempDir()
+	out := done(t, "train", "lenet5", "--data", set, "--batch", "20", "--find-lr", "--find-lr-range", "1e-4,1", "--find-lr-steps", "20", "--out", dir)
+	if !strings.Contains(out, "try --lr ") && !strings.Contains(out, "no suggestion") {
+		t.Error(out)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 2 || files[0].Name() != train.FindLRFile || files[1].Name() != train.FindLRPlotFile {
+		t.Errorf("%v, %v", files, err)
+	}
+	var v struct {
+		Steps      int
+		Suggestion *float64
+	}
+	answer(t, &v, "train", "lenet5", "--data", set, "--find-lr", "--find-lr-steps", "12", "--out", dir)
+	if v.Steps == 0 || v.Steps > 12 || v.Suggestion == nil {
+		t.Errorf("%+v", v)
+	}
+	done(t, "train", "lenet5", "--data", set, "--epochs", "3", "--swa", "2", "--swa-lr", "0.02", "--set", "swa.anneal_epochs=1", "--keep", "1", "--out", dir)
+	r := readRecipe(t, dir)
+	if (r.SWA != train.SWA{Start: 2, LR: 0.02, AnnealEpochs: 1}) || r.Keep != 1 {
+		t.Errorf("%+v", r)
+	}
+	model, _ := train.EpochFiles(3)
+	if !sameFile(t, filepath.Join(dir, model), filepath.Join(dir, train.LastFile)) {
+		t.Errorf("%s is not the last model", model)
 	}
 }

@@ -34,12 +34,14 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
 
   cnnkit train lenet5 --data mnist --epochs 5 --out lenet5-mnist
   cnnkit train minivgg --data mnist --optimizer adam --lr 0.001 --out minivgg-mnist
+  cnnkit train minivgg --data mnist --optimizer adam --find-lr --out minivgg-lr
+  cnnkit train minivgg --data mnist --epochs 20 --swa 15 --swa-lr 0.005 --keep 3 --out minivgg-swa
   cnnkit train lenet5 --data mnist --subset 160 --stratified --epochs 100 --batch 16 --out few
   cnnkit train unet --width 16 --data pets --loss bce-dice --metrics iou,dice --augment RandomHorizontalFlip --out pets
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,
-		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
+		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), findLRFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
 		Action: trainAction,
 	}
 }
@@ -48,6 +50,8 @@ func trainAction(c *cli.Context) error {
 	var err error
 	j := job{}
 	switch {
+	case c.Bool("find-lr") && c.IsSet("resume"):
+		return usageError("--find-lr starts from a network NAME or a MODEL file, and --resume goes on with the rate of its checkpoint: leave out one")
 	case c.IsSet("resume"):
 		j, err = resumedJob(c)
 	case c.IsSet("recipe"):
@@ -61,6 +65,9 @@ func trainAction(c *cli.Context) error {
 	splits, err := j.open(c)
 	if err != nil {
 		return err
+	}
+	if c.Bool("find-lr") {
+		return findLR(c, j, splits)
 	}
 	dashboard, err := serveDashboard(c, j)
 	if err != nil {

@@ -101,12 +101,13 @@ def config(kind='exponential', **more):
     return {'lr': 0.05, 'momentum': 0.9, 'schedule': {'kind': kind} | ({'gamma': 0.8} if kind == 'exponential' else {})} | more
 
 
-(HERE / 'averages.json').write_text(json.dumps([
-    run(config(swa={'start': START}), swa={}),
-    run(config(kind='cosine', swa={'start': START, 'lr': 0.02}), swa={'swa_lr': 0.02}),
-    run(config(swa={'start': START, 'lr': 0.1, 'anneal': 'linear', 'anneal_epochs': 2}),
-        swa={'swa_lr': 0.1, 'anneal_strategy': 'linear', 'anneal_epochs': 2}),
-    run(config(swa={'start': START, 'lr': 0.02, 'anneal_epochs': -1}), swa={'swa_lr': 0.02, 'anneal_epochs': 0}),
-    run(config(ema=0.8), ema=0.8),
-    run(config(ema=0.8, accumulate=2), ema=0.8),
-], indent=1) + '\n')
+if __name__ == '__main__':
+    (HERE / 'averages.json').write_text(json.dumps([
+        run(config(swa={'start': START}), swa={}),
+        run(config(kind='cosine', swa={'start': START, 'lr': 0.02}), swa={'swa_lr': 0.02}),
+        run(config(swa={'start': START, 'lr': 0.1, 'anneal': 'linear', 'anneal_epochs': 2}),
+            swa={'swa_lr': 0.1, 'anneal_strategy': 'linear', 'anneal_epochs': 2}),
+        run(config(swa={'start': START, 'lr': 0.02, 'anneal_epochs': -1}), swa={'swa_lr': 0.02, 'anneal_epochs': 0}),
+        run(config(ema=0.8), ema=0.8),
+        run(config(ema=0.8, accumulate=2), ema=0.8),
+    ], indent=1) + '\n')
