@@ -68,11 +68,13 @@ type SweepStep struct {
 // Sweep is what a search for the learning rate saw.
 type Sweep struct {
 	Steps []SweepStep `json:"steps"`
-	// Suggestion is the rate at which the smoothed loss falls most steeply over the logarithm of the rate; 0 where it does not
-	// fall. The first tenth of the steps, which the smoothing has not settled in, and the last are left out.
+	// Suggestion is the rate at which the smoothed loss falls most steeply over the logarithm of the rate, as PyTorch Lightning
+	// has it; 0 where it does not fall. The first tenth of the steps, which the smoothing has not settled in, and the last are
+	// left out, and so are those behind the lowest loss, where it may fall from a height that it has just been thrown to.
 	Suggestion float64 `json:"suggestion"`
-	Lowest     float64 `json:"lowest"`   // the rate at which the smoothed loss is lowest
-	Diverged   bool    `json:"diverged"` // the search ended before its last step
+	// Lowest is the rate at which the smoothed loss is lowest. A tenth of it is fastai's older, more careful suggestion.
+	Lowest   float64 `json:"lowest"`
+	Diverged bool    `json:"diverged"` // the search ended before its last step
 }
 
 // FindLR looks for a learning rate for the recipe, whose own rate, schedule and averages do not count. It takes the training
@@ -145,9 +147,9 @@ func (r *run) sweepStep(ctx context.Context, f *feeder) (float64, error) {
 // steepest is the rate at the least slope of the smoothed loss. The logarithms of the rates are evenly spaced, so that central
 // differences (at the ends one-sided, as numpy.gradient has them) need no division by that.
 func steepest(steps []SweepStep) float64 {
-	steps = steps[min(len(steps), len(steps)/10):max(0, len(steps)-1)]
+	steps = steps[len(steps)/10 : max(len(steps)/10, len(steps)-1)]
 	rate, least := 0.0, 0.0
-	for i, s := range steps {
+	for i, s := range steps[:lowest(steps)] {
 		lo, hi := max(0, i-1), min(len(steps)-1, i+1)
 		if hi == lo {
 			break
@@ -157,6 +159,17 @@ func steepest(steps []SweepStep) float64 {
 		}
 	}
 	return rate
+}
+
+// lowest is the number of steps up to the lowest smoothed loss.
+func lowest(steps []SweepStep) int {
+	n := 0
+	for i, s := range steps {
+		if n == 0 || s.Smoothed < steps[n-1].Smoothed {
+			n = i + 1
+		}
+	}
+	return n
 }
 
 // WriteCSV writes a line for each step, atomically.
@@ -181,7 +194,7 @@ func (s *Sweep) Plot(path string) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "Loss over the learning rate", "Learning rate", "Loss"
 	p.Title.TextStyle.Font.Size, p.Title.Padding = font.Length(14), 8
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = gridColor, gridColor
 	p.Add(grid)
@@ -209,12 +222,34 @@ func (s *Sweep) Plot(path string) error {
 	})
 }
 
-// heights is the range of losses to draw: all smoothed ones, and the single ones as far as they stay near those.
+// decades marks the powers of ten.
+type decades struct{}
+
+// Ticks implements plot.Ticker.
+func (decades) Ticks(lo, hi float64) []plot.Tick {
+	var out []plot.Tick
+	for e := int(math.Floor(math.Log10(lo))); e <= int(math.Ceil(math.Log10(hi))); e++ {
+		// The text of a power is its shortest one; math.Pow may be off by a rounding.
+		power, err := strconv.ParseFloat(fmt.Sprintf("1e%d", e), 64)
+		if err == nil && power >= lo*(1-1e-9) && power <= hi*(1+1e-9) {
+			out = append(out, plot.Tick{Value: power, Label: strconv.FormatFloat(power, 'g', -1, 64)})
+		}
+		for k := 2.; k < 10; k++ {
+			if v := k * power; v >= lo && v <= hi {
+				out = append(out, plot.Tick{Value: v})
+			}
+		}
+	}
+	return out
+}
+
+// heights is the range of losses to draw: up to one and a half times the first one, since those of a search that diverges know no bounds.
 func (s *Sweep) heights() (lo, hi float64) {
 	lo, hi = math.Inf(1), 0
 	for _, step := range s.Steps {
 		lo, hi = min(lo, step.Loss, step.Smoothed), max(hi, step.Smoothed)
 	}
+	hi = min(hi, 1.5*s.Steps[0].Smoothed)
 	room := max(hi-lo, 1e-6) / 10
 	return max(0, lo-room), hi + room
 }

@@ -63,6 +63,7 @@ func reportSweep(c *cli.Context, sweep *train.Sweep, table, picture string) erro
 		fmt.Fprintf(w, "no suggestion: the loss falls at none of these rates; try others with --find-lr-range\n")
 		return nil
 	}
-	fmt.Fprintf(w, "the loss falls most steeply at %.3g and is lowest at %.3g: try --lr %.2g\n", sweep.Suggestion, sweep.Lowest, sweep.Suggestion)
+	fmt.Fprintf(w, "the loss falls most steeply at %.3g and is lowest at %.3g: try --lr %.2g, or %.2g, a tenth of the latter\n",
+		sweep.Suggestion, sweep.Lowest, sweep.Suggestion, sweep.Lowest/10)
 	return nil
 }
