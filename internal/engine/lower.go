@@ -132,6 +132,9 @@ func (l *lowering) add(kernel string, chunks int, bufs []*buffer, bind func() fu
 // op lowers one op: by its fast path, else by its reference kernel.
 func (l *lowering) op(o *op, reference bool) error {
 	l.at = o
+	if o.folded() {
+		return nil
+	}
 	if done, err := l.view(o); done || err != nil {
 		return err
 	}
@@ -150,6 +153,16 @@ func (l *lowering) op(o *op, reference bool) error {
 		return fmt.Errorf("%s: fused, but it has no kernel for that", o)
 	}
 	return l.reference(o)
+}
+
+// folded reports whether all that o gives was computed by fold.
+func (o *op) folded() bool {
+	for _, v := range o.out {
+		if v != nil && v.kind != constant {
+			return false
+		}
+	}
+	return true
 }
 
 // lowerings are the fast paths; each reports whether it took the op. The entries stand beside their kernels' files.

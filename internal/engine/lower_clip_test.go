@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -103,6 +104,38 @@ func TestClipBounds(t *testing.T) {
 		low, high, ok := clipBounds(g.ops[len(g.ops)-1])
 		if !ok || low != c.low || high != c.high {
 			t.Errorf("%v: %g, %g, %v", c.bounds, low, high, ok)
+		}
+	}
+}
+
+// What fold has computed takes no step: exporters write the bounds of a Clip as Constant nodes.
+func TestFoldedTakesNoStep(t *testing.T) {
+	b := newNet(26, "N", 16, 6, 6)
+	x := b.last
+	six := onnxio.NewTensor(onnxio.Float)
+	six.Float32s()[0] = 6
+	high := b.node("Constant", nil, &onnxio.Attribute{Name: "value", Type: onnxio.AttrTensor, T: six})
+	b.node("Clip", []string{x, "", high})
+	m := b.output()
+	m.Graph.Outputs = append(m.Graph.Outputs, &onnxio.ValueInfo{Name: high, Type: &onnxio.Type{Elem: onnxio.Float}})
+	p, err := Compile(m, Options{Dims: map[string]int64{"N": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Steps(); len(s) != 1 || s[0].Kernel != "clip" {
+		t.Errorf("steps %v", s)
+	}
+	in := b.random(10, 1, 16, 6, 6)
+	out, err := p.Run(context.Background(), map[string]*onnxio.Tensor{"input": in})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := out[high].Float32s()[0]; got != 6 {
+		t.Errorf("the constant output is %g", got)
+	}
+	for i, v := range in.Float32s() {
+		if got := out[b.last].Float32s()[i]; got != min(v, 6) {
+			t.Fatalf("%g clipped is %g", v, got)
 		}
 	}
 }
