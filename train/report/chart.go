@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // A chart is drawn in these units, which the page scales; margins hold the ticks' labels.
 const (
 	chartWidth, chartHeight         = 480, 250
-	chartLeft, chartRight           = 54, 12
+	chartLeft, chartRight           = 60, 12
 	chartTop, chartBottom           = 10, 28
 	dotted                          = 40 // up to so many epochs each has its dot
 	plotWidth, plotHeight   float64 = chartWidth - chartLeft - chartRight, chartHeight - chartTop - chartBottom
@@ -59,6 +60,10 @@ var titles = []struct{ key, title string }{
 	{"loss", "Loss"}, {"accuracy", "Accuracy"}, {"lr", "Learning rate"}, {"images_per_s", "Images per second, training"},
 }
 
+// metricTitles are the names of the metrics that are written otherwise than their figures.
+var metricTitles = map[string]string{"iou": "IoU", "dice": "Dice", "f1": "F1", "precision": "Precision", "recall": "Recall",
+	"top3": "Top 3", "top5": "Top 5", "auc": "AUC"}
+
 // panelOf splits a figure's name into its panel and its line.
 func panelOf(name string) (panel, line string) {
 	for _, part := range []string{"train", "validation"} {
@@ -74,6 +79,9 @@ func panelTitle(panel string) string {
 		if t.key == panel {
 			return t.title
 		}
+	}
+	if title, ok := metricTitles[panel]; ok {
+		return title
 	}
 	return panel
 }
@@ -291,12 +299,24 @@ func valueTicks(a axis) []tick {
 	var out []tick
 	for _, v := range a.ticks() {
 		label := strconv.FormatFloat(v, 'f', digits, 64)
-		if a.log || digits > 5 || math.Abs(v) >= 1e6 {
-			label = strconv.FormatFloat(v, 'g', 3, 64)
+		switch {
+		case a.log:
+			label = exponent.ReplaceAllString(strconv.FormatFloat(v, 'g', 3, 64), "e$1")
+		case digits > 5 || math.Abs(v) >= 1e6: // all of them in one form
+			label = powerOfTen(v)
 		}
 		out = append(out, tick{fmt.Sprintf("%g", a.at(v)), label})
 	}
 	return out
+}
+
+// exponent is Go's, of which a plus and a zero in front are left away: there is room for seven characters.
+var exponent = regexp.MustCompile(`e\+?(-?)0?`)
+
+// powerOfTen writes a number as 9.5e-5, with as many places as it needs, three at most.
+func powerOfTen(v float64) string {
+	mantissa, power, _ := strings.Cut(strconv.FormatFloat(v, 'e', 3, 64), "e")
+	return strings.TrimRight(strings.TrimRight(mantissa, "0"), ".") + exponent.ReplaceAllString("e"+power, "e$1")
 }
 
 func missing(v float64, there bool) string {
