@@ -235,6 +235,9 @@ func openRecipe(c *cli.Context, recipe train.Recipe, m *onnxio.Model) (data.Spli
 	}
 	splits, err := recipe.Open(c.Context, m)
 	if err != nil {
+		if strings.ContainsAny(recipe.Data, ":=") { // files of one's own, about which the error says what to do
+			return splits, badFile{err}
+		}
 		return splits, hinted{badFile{err}, "see 'cnnkit data list' for what there is"}
 	}
 	return splits, nil

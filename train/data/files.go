@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -119,6 +120,9 @@ func (d *Files) setSize(size [2]int) error {
 // regular refuses what is no plain file before it is opened, since opening a pipe would wait for its writer.
 func regular(path string) error {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing: put it there, or take it out of the set: %w", path, fs.ErrNotExist)
+	}
 	if err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func header(path string, lim vision.Limits) (w, h int, err error) {
 	}()
 	cfg, _, err := image.DecodeConfig(f)
 	if err != nil {
-		return 0, 0, &onnxio.FormatError{Format: "image", Path: path, Msg: "cannot be read", Err: err}
+		return 0, 0, damaged(path, err)
 	}
 	limit := lim.Pixels
 	if limit == 0 {
@@ -162,7 +166,16 @@ func load(path string, lim vision.Limits) (image.Image, error) {
 	if err := regular(path); err != nil {
 		return nil, err
 	}
-	return vision.Load(path, lim)
+	img, err := vision.Load(path, lim)
+	if format := new(onnxio.FormatError); errors.As(err, &format) {
+		return nil, damaged(path, format)
+	}
+	return img, err
+}
+
+// damaged says what to do about an image that cannot be decoded.
+func damaged(path string, err error) error {
+	return &onnxio.FormatError{Format: "image", Path: path, Msg: "damaged, or no image: replace the file, or take it out of the set", Err: err}
 }
 
 // Len is the number of images.
@@ -211,7 +224,7 @@ func (d *Files) Sample(i int) (Sample, error) {
 		if len(s.Mask) != s.H*s.W {
 			w, h, _ := header(it.Mask, d.limits)
 			return Sample{}, &onnxio.FormatError{Format: "mask", Path: it.Mask,
-				Msg: fmt.Sprintf("%dx%d pixels, and its image %s has %dx%d", w, h, it.Image, s.W, s.H)}
+				Msg: fmt.Sprintf("%dx%d pixels, and its image %s has %dx%d: bring both to one size", w, h, it.Image, s.W, s.H)}
 		}
 	}
 	return s, nil

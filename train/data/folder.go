@@ -100,7 +100,7 @@ func openImages(name, dir string, o Options) (Splits, error) {
 
 func oneClass(name string, classes []string) error {
 	if len(classes) == 1 {
-		return fmt.Errorf("%s has one class only (%s): there is nothing to tell apart", name, classes[0])
+		return fmt.Errorf("%s has one class only (%s): there is nothing to tell apart; give each class images of its own, in a folder or with a label", name, classes[0])
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func listed(names []string) string {
 func classFolders(dir string) (classes []string, items []Item, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("a folder with a folder for each class is wanted: %w", err)
 	}
 	for _, e := range entries {
 		root := filepath.Join(dir, e.Name())
@@ -139,7 +139,7 @@ func classFolders(dir string) (classes []string, items []Item, err error) {
 			return nil, nil, err
 		}
 		if len(items) == before {
-			return nil, nil, &onnxio.FormatError{Format: "images", Path: root, Msg: "the class has no images (" + strings.Join(extensions, ", ") + ")"}
+			return nil, nil, &onnxio.FormatError{Format: "images", Path: root, Msg: "the class has no images (" + strings.Join(extensions, ", ") + "): put some there, or remove the folder"}
 		}
 		classes = append(classes, e.Name())
 	}
@@ -185,7 +185,7 @@ func pairs(images, masks string) ([]Item, error) {
 		return nil, err
 	}
 	if len(pictures) == 0 {
-		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" + strings.Join(extensions, ", ") + ")"}
+		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" + strings.Join(extensions, ", ") + "): put them there, with masks of the same names in the other folder"}
 	}
 	var items []Item
 	var missing []string
@@ -197,7 +197,7 @@ func pairs(images, masks string) ([]Item, error) {
 		items = append(items, Item{Image: pictures[stem], Mask: mask})
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%s: no mask in %s, and none for %d of %d images: %w", pictures[missing[0]], masks, len(missing), len(items), fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: no mask in %s, and none for %d of %d images; a mask has its image's name, but for the extension: put it there, or take the image away: %w", pictures[missing[0]], masks, len(missing), len(items), fs.ErrNotExist)
 	}
 	return items, nil
 }

@@ -131,7 +131,7 @@ func listedPairs(name, images, ext, masks string, train, test [][]string, cfg Fi
 		for _, words := range list {
 			it := Item{Image: filepath.Join(images, words[0]+ext), Mask: filepath.Join(masks, words[0]+".png")}
 			if _, err := os.Stat(it.Mask); err != nil {
-				return nil, fmt.Errorf("%s: its mask is missing: %w", it.Image, err)
+				return nil, fmt.Errorf("%s: its mask is missing: put it there, or take the image out of the list: %w", it.Image, err)
 			}
 			out = append(out, it)
 		}

@@ -76,7 +76,7 @@ func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([
 	switch coding {
 	case Binary:
 		if top > 1 && top < 128 {
-			return nil, bad("its largest value is %d: 0 and 1, or 0 and 255, are wanted of a mask of foreground", top)
+			return nil, bad("its largest value is %d: 0 and 1, or 0 and 255, are wanted of a mask of foreground; save it with these", top)
 		}
 		if top > 1 {
 			for i, v := range m {
@@ -86,7 +86,7 @@ func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([
 	case Trimap:
 		for i, v := range m {
 			if v < 1 || v > 3 {
-				return nil, bad("value %d in a trimap: 1 (pet), 2 (background) and 3 (border) are wanted", v)
+				return nil, bad("value %d in a trimap: 1 (pet), 2 (background) and 3 (border) are wanted; save it with these, or take it out of the lists", v)
 			}
 			m[i] = v & 1
 		}
