@@ -3,11 +3,12 @@ arguments, cases.bin.gz holds the bytes [C,H,W] of inputs and results one after 
 
 Written with torchvision 0.29.2 and Pillow 13.0.0:
 
-    python testdata/transforms/make.py
+    python testdata/transforms/make.py [FOLDER]
 """
 import gzip
 import json
 import os
+import sys
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torchvision.transforms import InterpolationMode as I
 from torchvision.transforms import autoaugment as A
 from torchvision.transforms import functional as F
 
-here = os.path.dirname(os.path.abspath(__file__))
+here = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
 rng = np.random.default_rng(5)
 blob, offset = [], 0
 

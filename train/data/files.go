@@ -168,6 +168,9 @@ func load(path string, lim vision.Limits) (image.Image, error) {
 	}
 	img, err := vision.Load(path, lim)
 	if format := new(onnxio.FormatError); errors.As(err, &format) {
+		if format.Err != nil { // the decoder's own words
+			return nil, damaged(path, format.Err)
+		}
 		return nil, damaged(path, format)
 	}
 	return img, err
