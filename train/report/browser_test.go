@@ -31,7 +31,6 @@ type browser struct {
 	events  chan message
 	session string
 	id      int
-	console []string // what pages have written, exceptions and violations of their policy among it
 }
 
 type message struct {
@@ -118,7 +117,7 @@ func (b *browser) listen(from io.Reader) {
 			b.answers <- m
 			continue
 		}
-		select {
+		select { // what pages have written, exceptions and violations of their policy are among the events
 		case b.events <- m:
 		default: // a page that writes without end
 		}
