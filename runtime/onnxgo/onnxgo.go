@@ -1,8 +1,9 @@
 // Package onnxgo runs models with github.com/owulveryck/onnx-go and its gorgonia backend: a decoder and executor that
 // shares no code with the rest, as an independent witness. Use it through package runtime.
 //
-// onnx-go knows few operators and is slow. A model is rewritten for it: the batch becomes a number, MaxPool loses
-// attributes that it refuses, LogSoftmax becomes Log of Softmax.
+// onnx-go knows few operators, and of those only some attributes and shapes, and is slow. What it gets wrong or fails on
+// is refused when a model is opened. A model is rewritten for it (rewrite.go): the batch becomes a number, and operators
+// are written in the one way that it understands.
 package onnxgo
 
 import (
@@ -16,6 +17,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
 // Backend runs one model, one call at a time.
@@ -48,6 +50,15 @@ func Open(m *onnxio.Model) (*Backend, error) {
 			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "onnx-go has no such operator"}
 		}
 	}
+	shapes, err := infer.Shapes(m)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range m.Graph.Nodes {
+		if reason := refusal(m.Graph, n, shapes); reason != "" {
+			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "onnx-go " + reason}
+		}
+	}
 	return b, nil
 }
 
@@ -59,7 +70,11 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out ma
 	if x.Type != onnxio.Float || len(x.Dims) == 0 {
 		return nil, &onnxio.UnsupportedError{Op: "input", Reason: "onnx-go is given float32 tensors of rank 1 and more only"}
 	}
-	data, err := onnxio.Encode(rewritten(b.model, b.input, x.Dims))
+	m, err := rewritten(b.model, b.input, x.Dims)
+	if err != nil {
+		return nil, err
+	}
+	data, err := onnxio.Encode(m)
 	if err != nil {
 		return nil, err
 	}
@@ -107,51 +122,3 @@ func (b *Backend) result(y tensor.Tensor) (map[string]*onnxio.Tensor, error) {
 
 // Close does nothing.
 func (b *Backend) Close() error { return nil }
-
-// rewritten is the model as onnx-go takes it, for inputs of shape dims.
-func rewritten(m *onnxio.Model, input string, dims []int64) *onnxio.Model {
-	out, g := *m, *m.Graph
-	out.Graph, out.Metadata, out.Training = &g, nil, nil
-	g.Values, g.Nodes = nil, nil
-	shape := make([]onnxio.Dim, len(dims))
-	for i, d := range dims {
-		shape[i].Value = d
-	}
-	g.Inputs = []*onnxio.ValueInfo{onnxio.TensorInfo(input, onnxio.Float, shape...)}
-	g.Outputs = nil
-	for _, v := range m.Graph.Outputs {
-		o := onnxio.TensorInfo(v.Name, onnxio.Float)
-		if v.Type != nil && v.Type.HasShape {
-			for _, d := range v.Type.Shape {
-				if d.Param != "" {
-					d = onnxio.Dim{Value: dims[0]}
-				}
-				o.Type.Shape = append(o.Type.Shape, d)
-			}
-		}
-		g.Outputs = append(g.Outputs, o)
-	}
-	for _, n := range m.Graph.Nodes {
-		g.Nodes = append(g.Nodes, rewrittenNode(n)...)
-	}
-	return &out
-}
-
-func rewrittenNode(n *onnxio.Node) []*onnxio.Node {
-	switch n.OpType {
-	case "MaxPool":
-		return []*onnxio.Node{without(n, "dilations", "ceil_mode", "storage_order")}
-	case "LogSoftmax":
-		soft := without(n)
-		soft.OpType, soft.Outputs = "Softmax", []string{n.Outputs[0] + "/softmax"}
-		return []*onnxio.Node{soft, {Name: n.Name + "/log", OpType: "Log", Inputs: soft.Outputs, Outputs: n.Outputs}}
-	}
-	return []*onnxio.Node{n}
-}
-
-// without copies a node and leaves attributes out.
-func without(n *onnxio.Node, attrs ...string) *onnxio.Node {
-	c := *n
-	c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return slices.Contains(attrs, a.Name) })
-	return &c
-}
