@@ -9,5 +9,9 @@
 //   - gradient table: the Grad functions. Each gets the names of the gradients of a node's outputs and emits nodes
 //     that compute those of its inputs, so the backward pass is graph too, and passes through the same compiler.
 //
+// OPERATORS.md lists the operators.
+//
 // Shapes are written [N,C,H,W].
 package ops
+
+//go:generate go run ./optable -o OPERATORS.md

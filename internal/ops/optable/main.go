@@ -1,0 +1,81 @@
+// Command optable writes the table of the operators of ai.onnx that package ops knows, OPERATORS.md.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+func main() {
+	out := flag.String("o", "OPERATORS.md", "the file to write")
+	flag.Parse()
+	if err := os.WriteFile(*out, table(), 0o644); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// table is one line for each operator: the opsets that changed it, the element types of its first input, and whether
+// it has a gradient.
+func table() []byte {
+	var lines bytes.Buffer
+	forward, backward := 0, 0
+	for _, d := range ops.Defs() {
+		if d.Domain != "" {
+			continue
+		}
+		trains := ""
+		if forward++; d.Grad != nil {
+			backward++
+			trains = "yes"
+		}
+		var versions []string
+		for _, v := range d.Versions {
+			versions = append(versions, fmt.Sprint(v))
+		}
+		fmt.Fprintf(&lines, "| %s | %s | %s | %s |\n", d.Name, strings.Join(versions, ", "), types(d), trains)
+	}
+	return fmt.Appendf(nil, `<!-- Written by go generate from the registry; DO NOT EDIT. -->
+
+# Operators
+
+Of ONNX's own operators %d run and %d of them have a gradient. Where a shape follows from data that is known only while a
+model runs, the native engine refuses the model, and says which node it is.
+
+| operator | changed at opset | element types | gradient |
+|---|---|---|---|
+%s`, forward, backward, lines.Bytes())
+}
+
+// types names the element types that the first input admits.
+func types(d *ops.Def) string {
+	if len(d.Inputs) == 0 {
+		return ""
+	}
+	set := d.Types[d.Inputs[0].Type]
+	if set == ops.All {
+		return "all"
+	}
+	var names []string
+	for _, g := range []struct {
+		set  ops.TypeSet
+		name string
+	}{{ops.Floats, "floats"}, {ops.Integers, "integers"}, {ops.Signed, "signed integers"}, {ops.Bools, "bool"}} {
+		if set&g.set == g.set {
+			names = append(names, g.name)
+			set &^= g.set
+		}
+	}
+	for t := onnxio.Float; t.Valid(); t++ {
+		if set.Has(t) {
+			names = append(names, t.String())
+		}
+	}
+	return strings.Join(names, ", ")
+}
