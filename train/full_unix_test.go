@@ -42,15 +42,7 @@ func roomFor(t *testing.T, n uint64, f func()) {
 // It is a process of its own that has no room: the limit would strike the log that `go test` keeps of this one, too.
 func TestFullDiskLosesNothing(t *testing.T) {
 	if os.Getenv("CNNKIT_TEST_FULL_DISK") == "" {
-		child := exec.Command(os.Args[0], "-test.run=^TestFullDiskLosesNothing$", "-test.v")
-		child.Env = append(os.Environ(), "CNNKIT_TEST_FULL_DISK=1")
-		out, err := child.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if !strings.Contains(string(out), "--- PASS: TestFullDiskLosesNothing") {
-			t.Skipf("%s", out)
-		}
+		inChild(t)
 		return
 	}
 	cfg := resumable("adam")
@@ -97,6 +89,59 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		}
 		if encoded(t, res.Model) != want {
 			t.Errorf("%d bytes of room: the run ends in other weights", room)
+		}
+	}
+}
+
+// inChild runs the test in a process of its own.
+func inChild(t *testing.T) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	child.Env = append(os.Environ(), "CNNKIT_TEST_FULL_DISK=1")
+	out, err := child.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Skipf("%s", out)
+	}
+}
+
+// The history, and what else is smaller than a usual model, is whole too where it cannot be written: of a network smaller
+// than its history each of these files in turn is the first that has no room, and keeps what was in it.
+func TestFullDiskKeepsTheHistory(t *testing.T) {
+	if os.Getenv("CNNKIT_TEST_FULL_DISK") == "" {
+		inChild(t)
+		return
+	}
+	dir := t.TempDir()
+	cfg := Config{Epochs: 30, Batch: 12, Optimizer: "adam", LR: 1e-3, Metrics: []string{"precision", "recall", "f1", "iou", "dice", "auc"}}
+	if _, err := Run(t.Context(), tinyNet(t), tinySplits(t), cfg, dir, Observer{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadCheckpoint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Epochs++
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	checkpoint := read(CheckpointFile)
+	for _, name := range []string{RecipeFile, LastFile, HistoryFile, PlotFile} {
+		before := read(name)
+		roomFor(t, uint64(len(before))*9/10, func() {
+			_, err = Recipe{Config: cfg}.Resume(t.Context(), c, tinySplits(t), dir, Observer{})
+		})
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("with too little room for %s: %v", name, err)
+		}
+		if read(name) != before || read(CheckpointFile) != checkpoint {
+			t.Errorf("%s, or the checkpoint, is not what it was", name)
 		}
 	}
 }
