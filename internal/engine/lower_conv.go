@@ -16,6 +16,9 @@ type convolution interface {
 	Forward(chunk int, y, x, w []float32, e kernels.Epilogue)
 	ForwardCost() float64
 	Moments() kernels.Moments
+	FlipSize() int // 0: backward-data reads the packed weights
+	FlipChunks() int
+	Flip(chunk int, flipped, w []float32)
 	BackwardDataChunks() int
 	BackwardData(chunk int, dx, dy, w []float32, e kernels.Epilogue)
 	BackwardDataCost() float64
@@ -29,7 +32,7 @@ type convolution interface {
 
 // newConvolution plans the kernel of a geometry.
 func newConvolution(s kernels.ConvSpec) (convolution, error) {
-	if s.Group > 1 && s.Group == s.X.C && s.Group == s.Y.C {
+	if per := s.X.C / max(s.Group, 1); s.Group > 1 && s.X.C == s.Y.C && (per == 1 || per == 4 && s.X.C > narrowLanes) {
 		return kernels.NewDepthwise(s)
 	}
 	return kernels.NewConv(s)
@@ -39,6 +42,9 @@ func newConvolution(s kernels.ConvSpec) (convolution, error) {
 func kernelName(c convolution) string {
 	switch c := c.(type) {
 	case *kernels.Depthwise:
+		if c.Group < c.X.C {
+			return "group conv"
+		}
 		return "depthwise conv"
 	case *kernels.Conv:
 		if c.Group > 1 {
@@ -107,7 +113,7 @@ func pack(w *value, c convolution) []float32 {
 }
 
 // flip turns packed weights into the form that backward-data reads.
-func flip(packed []float32, c *kernels.Conv) []float32 {
+func flip(packed []float32, c convolution) []float32 {
 	dst := kernels.AlignedSlice(roundUp(c.FlipSize()))
 	for i := range c.FlipChunks() {
 		c.Flip(i, dst, packed)
@@ -190,18 +196,14 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	flipped := (*buffer)(nil)
-	switch d := c.(type) {
-	case *kernels.Depthwise:
-		flipped = l.packed(o.in[1], form)
-	case *kernels.Conv:
-		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil && o.high == 0 {
+	if d, ok := c.(*kernels.Conv); ok && o.high == 0 {
+		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil {
 			u := l.transformed(o.in[1], pass, d, form, true)
 			l.winogradPass("winograd backward-data", o, pass, u, bias)
 			return true, nil
 		}
-		flipped = l.flipped(o.in[1], d, form)
 	}
+	flipped := l.flipped(o.in[1], c, form)
 	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
 	s := l.add(kernelName(c)+" backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
 		dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
@@ -212,7 +214,10 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 }
 
 // flipped is the weights as backward-data reads them.
-func (l *lowering) flipped(w *value, c *kernels.Conv, form packing) *buffer {
+func (l *lowering) flipped(w *value, c convolution, form packing) *buffer {
+	if c.FlipSize() == 0 {
+		return l.packed(w, form)
+	}
 	if w.kind == constant {
 		return l.weights.get(w.konst, form.key+"/flipped", func() []float32 { return flip(pack(w, c), c) })
 	}

@@ -52,11 +52,15 @@ func BenchmarkConvGroups(b *testing.B) {
 		b.Run(g.name, func(b *testing.B) {
 			s, _ := g.c.spec()
 			s.Group = g.group
+			if s.X.C == 4*s.Group {
+				benchDepthwise(b, s)
+				return
+			}
 			k, err := NewConv(s)
 			if err != nil {
 				b.Fatal(err)
 			}
-			benchPasses(b, k, s, k.FlipSize())
+			benchPasses(b, k, s)
 		})
 	}
 }
@@ -74,18 +78,23 @@ func BenchmarkDepthwise(b *testing.B) {
 		b.Run(g.name, func(b *testing.B) {
 			s, _ := g.c.spec()
 			s.Group = g.c.c
-			k, err := NewDepthwise(s)
-			if err != nil {
-				b.Fatal(err)
-			}
-			benchPasses(b, k, s, k.WeightSize())
+			benchDepthwise(b, s)
 		})
 	}
 }
 
-func benchPasses(b *testing.B, k convolution, s ConvSpec, flipSize int) {
+func benchDepthwise(b *testing.B, s ConvSpec) {
+	k, err := NewDepthwise(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	benchPasses(b, k, s)
+}
+
+func benchPasses(b *testing.B, k convolution, s ConvSpec) {
 	r := rand.New(rand.NewPCG(1, 1))
-	x, y, w, f := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize()), random(r, flipSize)
+	x, y, w := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize())
+	f := flipped(k, w)
 	dx, dy, scratch := AlignedSlice(s.DX.Size()), random(r, s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
 	flops := 2 * s.Y.N * s.Y.C * s.Y.H * s.Y.W * s.X.C / s.Group * s.KH * s.KW
 	run := func(name string, floats, chunks int, pass func(int)) {

@@ -127,13 +127,7 @@ func checkGroups(t *testing.T, c convCase, group int, r *rand.Rand) {
 	if k.need > s.DY.Halo-c.moreHalo {
 		t.Fatalf("backward-data needs a halo of %d, ConvHalo says %d", k.need, s.DY.Halo-c.moreHalo)
 	}
-	checkPasses(t, c, group, k, s, func(packed []float32) []float32 {
-		flipped := AlignedSlice(k.FlipSize())
-		for i := range k.FlipChunks() {
-			k.Flip(i, flipped, packed)
-		}
-		return flipped
-	}, r)
+	checkPasses(t, c, group, k, s, r)
 }
 
 // convolution is what Conv and Depthwise have in common.
@@ -144,6 +138,9 @@ type convolution interface {
 	ForwardChunks() int
 	Forward(chunk int, y, x, w []float32, e Epilogue)
 	Moments() Moments
+	FlipSize() int
+	FlipChunks() int
+	Flip(chunk int, flipped, w []float32)
 	BackwardDataChunks() int
 	BackwardData(chunk int, dx, dy, w []float32, e Epilogue)
 	BackwardWeightsChunks() int
@@ -153,8 +150,20 @@ type convolution interface {
 	ReduceWeights(chunk int, dw, scratch []float32)
 }
 
-// checkPasses compares the passes of k; flip gives the weights as backward-data reads them.
-func checkPasses(t *testing.T, c convCase, group int, k convolution, s ConvSpec, flip func(packed []float32) []float32, r *rand.Rand) {
+// flipped is the weights as backward-data reads them.
+func flipped(k convolution, packed []float32) []float32 {
+	if k.FlipSize() == 0 {
+		return packed
+	}
+	f := AlignedSlice(k.FlipSize())
+	for i := range k.FlipChunks() {
+		k.Flip(i, f, packed)
+	}
+	return f
+}
+
+// checkPasses compares the passes of k with the naive ones.
+func checkPasses(t *testing.T, c convCase, group int, k convolution, s ConvSpec, r *rand.Rand) {
 	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c/group*c.kh*c.kw), random(r, c.n*c.o*s.Y.H*s.Y.W)
 	y, dx, full := c.naive(s, x, c.dense(w, group), dy)
 	dw := c.ofGroups(full, group)
@@ -179,7 +188,7 @@ func checkPasses(t *testing.T, c convCase, group int, k convolution, s ConvSpec,
 	checkEpilogue(t, c, k, s.Y, bx, packed, y, r)
 
 	if !c.small {
-		flipped, out := flip(packed), guard(s.DX.Size())
+		flipped, out := flipped(k, packed), guard(s.DX.Size())
 		for i := range k.BackwardDataChunks() {
 			k.BackwardData(i, out.s, bdy, flipped, Epilogue{})
 		}

@@ -52,7 +52,7 @@ func (c *Conv) density() float64 { return float64(total(c.outs)) / float64(len(c
 
 // cost is of a pass that takes map a with map b: memory bounds it where they do not stay in the second-level cache.
 func (d *Depthwise) cost(a, b Layout) float64 {
-	return max(1.6*float64(d.Y.N*d.Y.Blocks()*d.Y.H*d.Y.W*len(d.taps)), far(a.Size()+b.Size()))
+	return max(1.6*float64(d.Y.N*d.Y.Blocks()*d.Y.H*d.Y.W*len(d.taps)*d.per), far(a.Size()+b.Size()))
 }
 
 // ForwardCost estimates Forward.

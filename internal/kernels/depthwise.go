@@ -6,11 +6,14 @@ import "fmt"
 // floats.
 type tap struct{ x, w int }
 
-// Depthwise is a planned depthwise convolution: each channel of X [N,C,H,W] with a kernel of its own.
+// Depthwise is a planned convolution of each channel of X [N,C,H,W] by itself, or of groups of four channels, whose lanes are
+// spread over the group before they are multiplied: neither wastes a lane. All maps have 16 lanes.
 //
-// Weights are packed [C/16][KH][KW][16], the lanes past C are zero. Every pass reads them so. All maps have 16 lanes.
+// Weights are packed [C/16][KH][KW][per][16] with per channels of X a group, the lanes past C are zero. Every pass reads
+// them so, except backward-data of groups of four, which reads them flipped.
 type Depthwise struct {
 	ConvSpec
+	per     int // channels of a group
 	taps    []tap
 	back    []depthParity
 	units   int // rows a forward unit has
@@ -26,13 +29,14 @@ type depthParity struct {
 	taps []tap // x: of dy
 }
 
-// NewDepthwise plans a depthwise convolution, whose Group is the number of channels of X and Y; an error says that these
-// kernels do not cover it.
+// NewDepthwise plans a convolution whose Group is the number of channels of X and Y, or a quarter of that; an error says
+// that these kernels do not cover it.
 func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
-	if s.Group != s.X.C || s.X.C != s.Y.C {
+	per := s.X.C / s.Group
+	if s.X.C != s.Y.C || per*s.Group != s.X.C || per != 1 && per != 4 {
 		return nil, fmt.Errorf("kernels: depthwise convolution of %d to %d channels in %d groups", s.X.C, s.Y.C, s.Group)
 	}
 	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
@@ -40,7 +44,7 @@ func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 			return nil, fmt.Errorf("kernels: depthwise convolution of maps of %d lanes", l.Lanes)
 		}
 	}
-	d := &Depthwise{ConvSpec: s}
+	d := &Depthwise{ConvSpec: s, per: per}
 	for kh := range s.KH {
 		for kw := range s.KW {
 			d.taps = append(d.taps, tap{kh*s.DilH*s.X.row() + kw*s.DilW*Block, d.row(kh, kw)})
@@ -51,7 +55,7 @@ func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 			d.back = append(d.back, d.parity(ph, pw))
 		}
 	}
-	perRow := s.Y.W * len(d.taps) * Block * 2
+	perRow := s.Y.W * len(d.taps) * per * Block * 2
 	d.units = max(1, min(s.Y.H, 1_000_000/perRow))
 	d.forward = pieces(s.Y.N*s.Y.Blocks()*s.Y.H*perRow, d.forwardUnits())
 	d.data = pieces(s.Y.N*s.Y.Blocks()*s.Y.H*perRow, s.DX.N*s.DX.Blocks())
@@ -60,7 +64,7 @@ func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 }
 
 // row is where the weights of (kh, kw) begin in a block's.
-func (d *Depthwise) row(kh, kw int) int { return (kh*d.KW + kw) * Block }
+func (d *Depthwise) row(kh, kw int) int { return (kh*d.KW + kw) * d.per * Block }
 
 // parity finds the taps that reach the pixels of one residue of the stride, as planBackwardData does: those with
 //
@@ -89,9 +93,9 @@ func (d *Depthwise) forwardUnits() int {
 }
 
 // WeightSize is the number of floats of the packed weights.
-func (d *Depthwise) WeightSize() int { return d.X.Blocks() * len(d.taps) * Block }
+func (d *Depthwise) WeightSize() int { return d.X.Blocks() * len(d.taps) * d.per * Block }
 
-// Pack packs weights [C,1,KH,KW].
+// Pack packs weights [C,per,KH,KW].
 func (d *Depthwise) Pack(dst, w []float32) {
 	clear(dst[:d.WeightSize()])
 	d.eachWeight(func(packed, plain int) { dst[packed] = w[plain] })
@@ -104,15 +108,41 @@ func (d *Depthwise) Unpack(w, packed []float32) {
 
 func (d *Depthwise) eachWeight(f func(packed, plain int)) {
 	taps := len(d.taps)
-	for i := range d.X.C * taps {
-		c, k := i/taps, i%taps
-		f((c/Block*taps+k)*Block+c%Block, i)
+	for i := range d.X.C * d.per * taps {
+		c, j, k := i/taps/d.per, i/taps%d.per, i%taps
+		f(((c/Block*taps+k)*d.per+j)*Block+c%Block, i)
 	}
 }
 
 // weights are those of a block of channels.
 func (d *Depthwise) weights(w []float32, block int) []float32 {
-	return w[block*len(d.taps)*Block:][:len(d.taps)*Block]
+	n := len(d.taps) * d.per * Block
+	return w[block*n:][:n]
+}
+
+// FlipSize is the number of floats of the flipped weights, 0 where backward-data reads the packed ones.
+func (d *Depthwise) FlipSize() int {
+	if d.per == 1 {
+		return 0
+	}
+	return d.WeightSize()
+}
+
+// FlipChunks is the number of chunks of Flip: one a block of channels.
+func (d *Depthwise) FlipChunks() int { return d.X.Blocks() }
+
+// Flip swaps the channels of X and Y of every group:
+//
+//	flipped[tap][j][i] = w[tap][i%per][i/per*per+j]
+func (d *Depthwise) Flip(chunk int, flipped, w []float32) {
+	dst, src := d.weights(flipped, chunk), d.weights(w, chunk)
+	for t := 0; t < len(src); t += d.per * Block {
+		for j := range d.per {
+			for i := range Block {
+				dst[t+j*Block+i] = src[t+i%d.per*Block+i/d.per*d.per+j]
+			}
+		}
+	}
 }
 
 // ForwardChunks is the number of chunks of Forward.
@@ -127,7 +157,7 @@ func (d *Depthwise) Moments() Moments {
 func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(d.forwardUnits(), chunk, d.forward)
 	perPlane := (d.Y.H + d.units - 1) / d.units
-	a := tile{taps: d.taps, xStride: d.StrideW * Block, yStride: Block, act: e.act(), high: e.High}
+	a := tile{taps: d.taps, per: d.per, xStride: d.StrideW * Block, yStride: Block, act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, b, part := unit(u, d.Y.Blocks(), perPlane, false)
@@ -155,15 +185,15 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 // BackwardDataChunks is the number of chunks of BackwardData.
 func (d *Depthwise) BackwardDataChunks() int { return d.data }
 
-// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the packed weights. It is the
-// forward pass of a transposed convolution too.
+// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights (the
+// packed ones where every channel is a group). It is the forward pass of a transposed convolution too.
 func (d *Depthwise) BackwardData(chunk int, dx, dy, w []float32, e Epilogue) {
 	if d.DY.Halo < d.need {
 		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d", d.need, d.DY.Halo))
 	}
 	l := d.DX
 	lo, hi := span(l.N*l.Blocks(), chunk, d.data)
-	a := tile{xStride: Block, yStride: d.StrideW * Block, act: e.act(), high: e.High}
+	a := tile{per: d.per, xStride: Block, yStride: d.StrideW * Block, act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, b := u/l.Blocks(), u%l.Blocks()
@@ -199,14 +229,14 @@ func (d *Depthwise) BackwardWeightsScratch() int { return d.sums * d.WeightSize(
 
 // BackwardWeights sums, over one group of images, the gradient of one block's weights into scratch:
 //
-//	dw[k][c] = sum over pixels of x[pixel's window + k][c] * dy[pixel][c]
+//	dw[k][j][c] = sum over pixels of x[pixel's window + k][c/per*per+j] * dy[pixel][c]
 func (d *Depthwise) BackwardWeights(chunk int, scratch, x, dy []float32) {
 	group, b := chunk/d.Y.Blocks(), chunk%d.Y.Blocks()
 	dw := d.weights(scratch[group*d.WeightSize():], b)
 	clear(dw)
 	lo, hi := span(d.Y.N, group, d.sums)
 	rows := max(1, 128/d.DY.W)
-	wide, countWide, narrow, countNarrow := widths(len(d.taps), depthGradTaps())
+	wide, countWide, narrow, countNarrow := widths(len(d.taps), depthGradTaps(d.per))
 	for n := lo; n < hi; n++ {
 		for h := 0; h < d.DY.H; h += rows {
 			from, to := x[d.X.at(n, b, h*d.StrideH-d.PadTop, -d.PadLeft):], dy[d.DY.at(n, b, h, 0):]
@@ -215,7 +245,7 @@ func (d *Depthwise) BackwardWeights(chunk int, scratch, x, dy []float32) {
 				if i >= countWide {
 					many = narrow
 				}
-				a := depthGradTile{dw: dw, x: from, dy: to, taps: d.taps[k : k+many], rows: min(rows, d.DY.H-h), cols: d.DY.W,
+				a := depthGradTile{per: d.per, dw: dw, x: from, dy: to, taps: d.taps[k : k+many], rows: min(rows, d.DY.H-h), cols: d.DY.W,
 					xStride: d.StrideW * Block, xRow: d.StrideH * d.X.row(), dyRow: d.DY.row()}
 				depthGradTiles(&a)
 				k += many
@@ -234,7 +264,7 @@ func (d *Depthwise) ReduceWeights(chunk int, dw, scratch []float32) {
 
 // depthTilesGo computes, for every pixel i < p of n tiles t and every lane o of 16,
 //
-//	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
+//	y[at+o] = finish( bias[o] + sum over taps and j < per of x[t*xNext+i*xStride+tap.x+o/per*per+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
 // where finish is the epilogue.
@@ -245,9 +275,11 @@ func depthTilesGo(p int, a *tile) {
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		for _, t := range a.taps {
-			w := a.w[t.w:][:Block]
-			for o, v := range a.x[from+t.x:][:Block] {
-				acc[o] += v * w[o]
+			x, w := a.x[from+t.x:][:Block], a.w[t.w:][:a.per*Block]
+			for j := range a.per {
+				for o := range acc {
+					acc[o] += x[o/a.per*a.per+j] * w[j*Block+o]
+				}
 			}
 		}
 		y := a.y[at:][:Block]
@@ -266,27 +298,30 @@ type depthGradTile struct {
 	rows, cols    int
 	xStride, xRow int // floats between pixels and between rows
 	dyRow         int
+	per           int // channels of a group, 1 or 4
 }
 
 func (a *depthGradTile) check() {
 	last := (a.rows-1)*a.xRow + (a.cols-1)*a.xStride
 	for _, t := range a.taps {
-		_, _ = a.x[t.x:t.x+last+Block], a.dw[t.w:t.w+Block]
+		_, _ = a.x[t.x:t.x+last+Block], a.dw[t.w:t.w+a.per*Block]
 	}
 	_ = a.dy[(a.rows-1)*a.dyRow:][:a.cols*Block]
 }
 
-// depthGradTilesGo computes, for the taps and every lane o of 16,
+// depthGradTilesGo computes, for the taps, every j < per and every lane o of 16,
 //
-//	dw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/per*per+j] * dy[r*dyRow+c*16+o]
 func depthGradTilesGo(a *depthGradTile) {
 	for _, t := range a.taps {
-		acc := a.dw[t.w:][:Block]
+		acc := a.dw[t.w:][:a.per*Block]
 		for r := range a.rows {
 			for c := range a.cols {
 				x := a.x[r*a.xRow+c*a.xStride+t.x:][:Block]
 				for o, v := range a.dy[r*a.dyRow+c*Block:][:Block] {
-					acc[o] += x[o] * v
+					for j := range a.per {
+						acc[j*Block+o] += x[o/a.per*a.per+j] * v
+					}
 				}
 			}
 		}

@@ -26,9 +26,10 @@ var depthwiseCases = []convCase{
 	{1, 4, 9, 9, 4, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false, false}, // pads differ
 }
 
-func checkDepthwise(t *testing.T, c convCase, r *rand.Rand) {
+// checkDepthwise compares the passes of a convolution in groups of per channels.
+func checkDepthwise(t *testing.T, c convCase, per int, r *rand.Rand) {
 	s, ok := c.spec()
-	s.Group = c.c
+	s.Group = c.c / per
 	if !ok {
 		t.Skip("no output")
 	}
@@ -39,24 +40,28 @@ func checkDepthwise(t *testing.T, c convCase, r *rand.Rand) {
 	if d.need > s.DY.Halo-c.moreHalo {
 		t.Fatalf("backward-data needs a halo of %d, ConvHalo says %d", d.need, s.DY.Halo-c.moreHalo)
 	}
-	checkPasses(t, c, c.c, d, s, func(packed []float32) []float32 { return packed }, r)
+	checkPasses(t, c, s.Group, d, s, r)
 }
 
 func TestDepthwise(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(13, 14))
 		for _, c := range depthwiseCases {
-			t.Run(c.String(), func(t *testing.T) { checkDepthwise(t, c, r) })
+			t.Run(c.String(), func(t *testing.T) { checkDepthwise(t, c, 1, r) })
+			c.c, c.o = (c.c+3)&^3, (c.c+3)&^3
+			t.Run(c.String()+" in groups of 4", func(t *testing.T) { checkDepthwise(t, c, 4, r) })
 		}
-		for range 40 {
-			c := randomDepthwise(r)
-			t.Run(c.String(), func(t *testing.T) { checkDepthwise(t, c, r) })
+		for i := range 60 {
+			per := 1 + i%2*3
+			c := randomDepthwise(r, per)
+			t.Run(fmt.Sprintf("%v in groups of %d", c, per), func(t *testing.T) { checkDepthwise(t, c, per, r) })
 		}
 	})
 }
 
-func randomDepthwise(r *rand.Rand) convCase {
+func randomDepthwise(r *rand.Rand, per int) convCase {
 	c := randomConv(r)
+	c.c = (c.c + per - 1) / per * per
 	c.o, c.small = c.c, false
 	return c
 }
@@ -87,23 +92,25 @@ func TestDepthwiseRefuses(t *testing.T) {
 func TestDepthTiles(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(15, 16))
-		for p := 1; p <= tileWidth(false); p++ {
-			t.Run(fmt.Sprint(p), func(t *testing.T) { checkDepthTiles(t, p, r) })
-		}
-		for k := 1; k <= depthGradTaps(); k++ {
-			t.Run(fmt.Sprintf("%d taps", k), func(t *testing.T) { checkDepthGrad(t, k, r) })
+		for _, per := range []int{1, 4} {
+			for p := 1; p <= (&tile{per: per}).width(); p++ {
+				t.Run(fmt.Sprintf("%d of %d", p, per), func(t *testing.T) { checkDepthTiles(t, p, per, r) })
+			}
+			for k := 1; k <= depthGradTaps(per); k++ {
+				t.Run(fmt.Sprintf("%d taps of %d", k, per), func(t *testing.T) { checkDepthGrad(t, k, per, r) })
+			}
 		}
 	})
 }
 
-func checkDepthTiles(t *testing.T, p int, r *rand.Rand) {
+func checkDepthTiles(t *testing.T, p, per int, r *rand.Rand) {
 	const n, xNext, yNext = 3, 40 * Block, 31 * Block
-	taps := []tap{{0, 2 * Block}, {3 * Block, 0}, {70 * Block, Block}}
-	x, w, bias, res := random(r, 300*Block), random(r, 3*Block), random(r, Block), random(r, 100*Block)
+	taps := []tap{{0, 2 * per * Block}, {3 * Block, 0}, {70 * Block, per * Block}}
+	x, w, bias, res := random(r, 300*Block), random(r, 3*per*Block), random(r, Block), random(r, 100*Block)
 	for _, a := range []tile{{}, {bias: bias}, {bias: bias, res: res}, {res: res, act: clipped}, {bias: bias, act: clipped}, {res: res, act: masked},
 		{bias: bias, res: res, act: between, high: 1.5}} {
 		got, want := guard(100*Block), guard(100*Block)
-		a.x, a.w, a.taps, a.n, a.xStride, a.yStride, a.xNext, a.yNext = x, w, taps, n, 2*Block, Block, xNext, yNext
+		a.per, a.x, a.w, a.taps, a.n, a.xStride, a.yStride, a.xNext, a.yNext = per, x, w, taps, n, 2*Block, Block, xNext, yNext
 		b := a
 		a.y, b.y = got.s, want.s
 		convTiles(p, &a)
@@ -112,15 +119,15 @@ func checkDepthTiles(t *testing.T, p int, r *rand.Rand) {
 	}
 }
 
-func checkDepthGrad(t *testing.T, k int, r *rand.Rand) {
+func checkDepthGrad(t *testing.T, k, per int, r *rand.Rand) {
 	taps := make([]tap, k)
 	for i := range taps {
-		taps[i] = tap{(i*i + 1) * Block, (k - 1 - i) * Block}
+		taps[i] = tap{(i*i + 1) * Block, (k - 1 - i) * per * Block}
 	}
-	got, want := guard(k*Block), guard(k*Block)
-	copy(got.s, random(r, k*Block))
+	got, want := guard(k*per*Block), guard(k*per*Block)
+	copy(got.s, random(r, k*per*Block))
 	copy(want.s, got.s)
-	a := depthGradTile{dw: got.s, x: random(r, 300*Block), dy: random(r, 100*Block), taps: taps, rows: 3, cols: 11,
+	a := depthGradTile{per: per, dw: got.s, x: random(r, 300*Block), dy: random(r, 100*Block), taps: taps, rows: 3, cols: 11,
 		xStride: 2 * Block, xRow: 50 * Block, dyRow: 13 * Block}
 	b := a
 	b.dw = want.s
@@ -143,7 +150,7 @@ func nearly(t *testing.T, name string, a, b guarded) {
 func TestDepthwiseAllocations(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		s, _ := depthwise(1, 16, 32, 3, 2, 1).spec()
-		s.Group = 16
+		s.Group = 4
 		d, err := NewDepthwise(s)
 		if err != nil {
 			t.Fatal(err)
@@ -151,6 +158,7 @@ func TestDepthwiseAllocations(t *testing.T) {
 		x, y, w := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(d.WeightSize())
 		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()), AlignedSlice(d.BackwardWeightsScratch())
 		noAllocations(t, "Forward", func() { d.Forward(0, y, x, w, Epilogue{ReLU: true}) })
+		noAllocations(t, "Flip", func() { d.Flip(0, w, y) })
 		noAllocations(t, "BackwardData", func() { d.BackwardData(0, dx, dy, w, Epilogue{}) })
 		noAllocations(t, "BackwardWeights", func() { d.BackwardWeights(0, scratch, x, dy) })
 		noAllocations(t, "ReduceWeights", func() { d.ReduceWeights(0, w, scratch) })
@@ -162,11 +170,12 @@ func FuzzDepthwise(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 8))
-		c := randomDepthwise(r)
+		per := 1 + r.IntN(2)*3
+		c := randomDepthwise(r, per)
 		best, was := available(), current
 		defer func() { current = was }()
 		for current = levelGo; current <= best; current++ {
-			checkDepthwise(t, c, r)
+			checkDepthwise(t, c, per, r)
 		}
 	})
 }

@@ -66,33 +66,54 @@ func convTiles(p int, a *tile) {
 
 func depthTiles(p int, a *tile) {
 	a.check(p)
-	switch current {
-	case levelAVX512:
-		depthTilesAVX512(p, a)
-	case levelAVX2:
-		depthTilesAVX2(p, a)
-	default:
+	switch {
+	case current == levelGo:
 		depthTilesGo(p, a)
+	case current == levelAVX512 && a.per == 4:
+		quadTilesAVX512(p, a)
+	case current == levelAVX512:
+		depthTilesAVX512(p, a)
+	case a.per == 4:
+		quadTilesAVX2(p, a)
+	default:
+		depthTilesAVX2(p, a)
 	}
 }
 
-// depthGradTaps is the most taps of a tile of the depthwise weight gradient.
-func depthGradTaps() int {
-	if current == levelAVX2 {
+// quadWidth is the number of pixels of the widest tile for groups of four channels.
+func quadWidth() int {
+	if current == levelAVX512 {
+		return quadWidthAVX512
+	}
+	return quadWidthAVX2
+}
+
+// depthGradTaps is the most taps of a tile of the weight gradient with groups of per channels.
+func depthGradTaps(per int) int {
+	switch {
+	case current == levelAVX2 && per == 4:
+		return quadGradTapsAVX2
+	case current == levelAVX2:
 		return depthGradTapsAVX2
+	case per == 4:
+		return quadGradTapsAVX512
 	}
 	return depthGradTapsAVX512
 }
 
 func depthGradTiles(a *depthGradTile) {
 	a.check()
-	switch current {
-	case levelAVX512:
-		depthGradTilesAVX512(len(a.taps), a)
-	case levelAVX2:
-		depthGradTilesAVX2(len(a.taps), a)
-	default:
+	switch {
+	case current == levelGo:
 		depthGradTilesGo(a)
+	case current == levelAVX512 && a.per == 4:
+		quadGradTilesAVX512(len(a.taps), a)
+	case current == levelAVX512:
+		depthGradTilesAVX512(len(a.taps), a)
+	case a.per == 4:
+		quadGradTilesAVX2(len(a.taps), a)
+	default:
+		depthGradTilesAVX2(len(a.taps), a)
 	}
 }
 

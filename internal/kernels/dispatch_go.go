@@ -8,7 +8,8 @@ func available() level { return levelGo }
 
 func tileWidth(narrow bool) int { return 6 }
 func gradDepth(narrow bool) int { return 16 }
-func depthGradTaps() int        { return 9 }
+func depthGradTaps(per int) int { return 9 }
+func quadWidth() int            { return 6 }
 
 func convTiles(p int, a *tile) {
 	if a.taps != nil {

@@ -220,6 +220,75 @@ func depthGradTile5AVX2(a *depthGradTile)
 //go:noescape
 func depthGradTile6AVX2(a *depthGradTile)
 
+// quadTile1AVX2 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile1AVX2(a *tile)
+
+// quadTile2AVX2 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile2AVX2(a *tile)
+
+// quadTile3AVX2 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile3AVX2(a *tile)
+
+// quadTile4AVX2 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile4AVX2(a *tile)
+
+// quadTile5AVX2 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile5AVX2(a *tile)
+
+// quadTile6AVX2 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile6AVX2(a *tile)
+
+// quadGradTile1AVX2 computes, for the 1 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile1AVX2(a *depthGradTile)
+
 // sumLanesAVX2 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //
 //go:noescape
@@ -1215,6 +1284,200 @@ func depthGradTile8AVX512(a *depthGradTile)
 //go:noescape
 func depthGradTile9AVX512(a *depthGradTile)
 
+// quadTile1AVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile1AVX512(a *tile)
+
+// quadTile2AVX512 computes, for every pixel i < 2 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile2AVX512(a *tile)
+
+// quadTile3AVX512 computes, for every pixel i < 3 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile3AVX512(a *tile)
+
+// quadTile4AVX512 computes, for every pixel i < 4 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile4AVX512(a *tile)
+
+// quadTile5AVX512 computes, for every pixel i < 5 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile5AVX512(a *tile)
+
+// quadTile6AVX512 computes, for every pixel i < 6 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile6AVX512(a *tile)
+
+// quadTile7AVX512 computes, for every pixel i < 7 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile7AVX512(a *tile)
+
+// quadTile8AVX512 computes, for every pixel i < 8 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile8AVX512(a *tile)
+
+// quadTile9AVX512 computes, for every pixel i < 9 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile9AVX512(a *tile)
+
+// quadTile10AVX512 computes, for every pixel i < 10 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile10AVX512(a *tile)
+
+// quadTile11AVX512 computes, for every pixel i < 11 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile11AVX512(a *tile)
+
+// quadTile12AVX512 computes, for every pixel i < 12 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile12AVX512(a *tile)
+
+// quadTile13AVX512 computes, for every pixel i < 13 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile13AVX512(a *tile)
+
+// quadTile14AVX512 computes, for every pixel i < 14 of n tiles t and every lane o of 16,
+//
+//	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func quadTile14AVX512(a *tile)
+
+// quadGradTile1AVX512 computes, for the 1 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile1AVX512(a *depthGradTile)
+
+// quadGradTile2AVX512 computes, for the 2 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile2AVX512(a *depthGradTile)
+
+// quadGradTile3AVX512 computes, for the 3 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile3AVX512(a *depthGradTile)
+
+// quadGradTile4AVX512 computes, for the 4 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile4AVX512(a *depthGradTile)
+
+// quadGradTile5AVX512 computes, for the 5 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile5AVX512(a *depthGradTile)
+
+// quadGradTile6AVX512 computes, for the 6 taps, every j < 4 and every lane o of 16,
+//
+//	dw[tap.w+j*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o/4*4+j] * dy[r*dyRow+c*16+o]
+//
+// It moves x and dy and counts rows down.
+//
+//go:noescape
+func quadGradTile6AVX512(a *depthGradTile)
+
 // sumLanesAVX512 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //
 //go:noescape
@@ -2110,7 +2373,41 @@ func depthGradTilesAVX2(k int, a *depthGradTile) {
 	}
 }
 
-const depthGradTapsAVX2 = 6
+// quadTilesAVX2 calls the routine for p.
+func quadTilesAVX2(p int, a *tile) {
+	switch p {
+	case 1:
+		quadTile1AVX2(a)
+	case 2:
+		quadTile2AVX2(a)
+	case 3:
+		quadTile3AVX2(a)
+	case 4:
+		quadTile4AVX2(a)
+	case 5:
+		quadTile5AVX2(a)
+	case 6:
+		quadTile6AVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// quadGradTilesAVX2 calls the routine for k.
+func quadGradTilesAVX2(k int, a *depthGradTile) {
+	switch k {
+	case 1:
+		quadGradTile1AVX2(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const (
+	depthGradTapsAVX2 = 6
+	quadWidthAVX2     = 6
+	quadGradTapsAVX2  = 1
+)
 
 // depthTilesAVX512 calls the routine for p.
 func depthTilesAVX512(p int, a *tile) {
@@ -2202,7 +2499,67 @@ func depthGradTilesAVX512(k int, a *depthGradTile) {
 	}
 }
 
-const depthGradTapsAVX512 = 9
+// quadTilesAVX512 calls the routine for p.
+func quadTilesAVX512(p int, a *tile) {
+	switch p {
+	case 1:
+		quadTile1AVX512(a)
+	case 2:
+		quadTile2AVX512(a)
+	case 3:
+		quadTile3AVX512(a)
+	case 4:
+		quadTile4AVX512(a)
+	case 5:
+		quadTile5AVX512(a)
+	case 6:
+		quadTile6AVX512(a)
+	case 7:
+		quadTile7AVX512(a)
+	case 8:
+		quadTile8AVX512(a)
+	case 9:
+		quadTile9AVX512(a)
+	case 10:
+		quadTile10AVX512(a)
+	case 11:
+		quadTile11AVX512(a)
+	case 12:
+		quadTile12AVX512(a)
+	case 13:
+		quadTile13AVX512(a)
+	case 14:
+		quadTile14AVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+// quadGradTilesAVX512 calls the routine for k.
+func quadGradTilesAVX512(k int, a *depthGradTile) {
+	switch k {
+	case 1:
+		quadGradTile1AVX512(a)
+	case 2:
+		quadGradTile2AVX512(a)
+	case 3:
+		quadGradTile3AVX512(a)
+	case 4:
+		quadGradTile4AVX512(a)
+	case 5:
+		quadGradTile5AVX512(a)
+	case 6:
+		quadGradTile6AVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const (
+	depthGradTapsAVX512 = 9
+	quadWidthAVX512     = 14
+	quadGradTapsAVX512  = 6
+)
 
 // convTilesAVX2 calls the routine for p.
 func convTilesAVX2(p int, a *tile) {

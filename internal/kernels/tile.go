@@ -23,10 +23,19 @@ type tile struct {
 	narrow  bool  // y, bias and res have 8 lanes
 	taps    []tap // instead of runs, of a depthwise convolution
 	high    float32
+	per     int // channels of a group, 1 or 4, where there are taps
 }
 
 // lanes is the number of output channels.
 func (a *tile) lanes() int { return lanes(a.narrow) }
+
+// width is the number of pixels of the widest tile.
+func (a *tile) width() int {
+	if a.per == 4 {
+		return quadWidth()
+	}
+	return tileWidth(a.narrow)
+}
 
 func lanes(narrow bool) int {
 	if narrow {
@@ -100,7 +109,7 @@ func (a *tile) check(p int) {
 	lastX, lastY := (a.n-1)*a.xNext+(p-1)*a.xStride, (a.n-1)*a.yNext+(p-1)*a.yStride
 	k := 0
 	for _, t := range a.taps {
-		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w:t.w+Block]
+		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w:t.w+a.per*Block]
 	}
 	for _, r := range a.runs {
 		_ = a.x[r.offset : r.offset+lastX+r.length]
@@ -136,7 +145,7 @@ const mostProducts = 4 << 20
 
 // rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
 func rowOfTiles(n int, a *tile) {
-	if most := max(tileWidth(a.narrow), mostProducts/max(1, len(a.w))); n > most {
+	if most := max(a.width(), mostProducts/max(1, len(a.w))); n > most {
 		b := *a
 		for done := 0; done < n; done += most {
 			b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
@@ -147,7 +156,7 @@ func rowOfTiles(n int, a *tile) {
 		}
 		return
 	}
-	wide, countWide, narrow, countNarrow := widths(n, tileWidth(a.narrow))
+	wide, countWide, narrow, countNarrow := widths(n, a.width())
 	if countWide > 0 {
 		b := *a
 		b.n, b.xNext, b.yNext = countWide, wide*a.xStride, wide*a.yStride
@@ -234,7 +243,7 @@ func (a *tile) finish(v float32, at int) float32 {
 // together.
 func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 	together := min(rows, mostProducts/max(1, n*len(a.w)))
-	if n > tileWidth(a.narrow) || together < 2 {
+	if n > a.width() || together < 2 {
 		together = 1
 	}
 	for done := 0; done < rows; done += together {

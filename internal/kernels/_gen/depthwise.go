@@ -18,18 +18,37 @@ const (
 
 func (g *gen) depthwise() {
 	for p := 1; p <= g.pixels; p++ {
-		g.depthTile(p)
+		g.depthTile("depthTile", p, 1, "tap.x+o] * w[tap.w+o]")
 	}
 	for k := 1; k <= g.taps; k++ {
-		g.depthGradTile(k)
+		g.depthGradTile("depthGradTile", k, 1, "dw[tap.w+o]", "tap.x+o]")
+	}
+	for p := 1; p <= g.quads.pixels; p++ {
+		g.depthTile("quadTile", p, 4, "tap.x+o/4*4+j] * w[tap.w+j*16+o]")
+	}
+	for k := 1; k <= g.quads.taps; k++ {
+		g.depthGradTile("quadGradTile", k, 4, "dw[tap.w+j*16+o]", "tap.x+o/4*4+j]")
 	}
 }
 
-// depthTile emits the tile of p pixels by a block of channels: the sums stay in registers while the taps go by.
-func (g *gen) depthTile(p int) {
-	g.text(fmt.Sprintf("depthTile%d", p), "func(a *tile)",
+// lane emits f with lane j of every group of per lanes of the vector at m, spread over the group.
+func (g *gen) lane(m Mem, j, per int, f func(v Op)) {
+	if per == 1 {
+		f(m)
+		return
+	}
+	v := g.vec()
+	g.VPERMILPS(Imm(uint64(j*0x55)), m, v)
+	f(v)
+}
+
+// depthTile emits the tile of p pixels by a block of channels in groups of per: the sums stay in registers while the taps
+// go by.
+func (g *gen) depthTile(name string, p, per int, product string) {
+	over := map[int]string{1: "taps", 4: "taps and j < 4"}[per]
+	g.text(fmt.Sprint(name, p), "func(a *tile)",
 		fmt.Sprintf("computes, for every pixel i < %d of n tiles t and every lane o of 16,", p), "",
-		"\ty[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),",
+		"\ty[at+o] = finish( bias[o] + sum over "+over+" of x[t*xNext+i*xStride+"+product+", res[at+o] ),",
 		"\tat = t*yNext+i*yStride,", "",
 		"where finish is the epilogue. It moves y, x and res and counts n down.")
 	nv := g.vectors()
@@ -48,9 +67,14 @@ func (g *gen) depthTile(p int) {
 	g.MOVQ(at(taps, 8), w)
 	g.SHLQ(U8(2), w)
 	g.ADDQ(at(a, tileW), w)
-	row := g.load(w, 1)
-	for i := range p {
-		g.each(func(j, d int) { g.VFMADD231PS(x.at(i, d), row[j], acc[i*nv+j]) })
+	for from := range per {
+		row := g.vecs(nv)
+		g.each(func(j, d int) { g.VMOVUPS(at(w, 4*block*from+d), row[j]) })
+		for i := range p {
+			g.each(func(j, d int) {
+				g.lane(x.at(i, d), from, per, func(v Op) { g.VFMADD231PS(v, row[j], acc[i*nv+j]) })
+			})
+		}
 	}
 	g.ADDQ(Imm(16), taps)
 	g.DECQ(many)
@@ -63,15 +87,16 @@ func (g *gen) depthTile(p int) {
 }
 
 // depthGradTile emits the sums of k taps: they stay in registers while the pixels go by, as do the taps' offsets.
-func (g *gen) depthGradTile(k int) {
-	g.text(fmt.Sprintf("depthGradTile%d", k), "func(a *depthGradTile)",
-		fmt.Sprintf("computes, for the %d taps and every lane o of 16,", k), "",
-		"\tdw[tap.w+o] += sum over rows r, cols c of x[r*xRow+c*xStride+tap.x+o] * dy[r*dyRow+c*16+o]", "",
+func (g *gen) depthGradTile(name string, k, per int, sum, x string) {
+	each := map[int]string{1: "", 4: ", every j < 4"}[per]
+	g.text(fmt.Sprint(name, k), "func(a *depthGradTile)",
+		fmt.Sprintf("computes, for the %d taps%s and every lane o of 16,", k, each), "",
+		"\t"+sum+" += sum over rows r, cols c of x[r*xRow+c*xStride+"+x+" * dy[r*dyRow+c*16+o]", "",
 		"It moves x and dy and counts rows down.")
 	nv := g.vectors()
 	a := g.arg("a")
-	acc, offsets := g.vecs(k*nv), make([]reg.GPVirtual, k)
-	g.sums(a, acc, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
+	acc, offsets := g.vecs(k*per*nv), make([]reg.GPVirtual, k)
+	g.sums(a, acc, per, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
 	taps := g.GP64()
 	g.MOVQ(at(a, depthGradTaps), taps)
 	for t := range offsets {
@@ -79,9 +104,9 @@ func (g *gen) depthGradTile(k int) {
 		g.MOVQ(at(taps, 16*t), offsets[t])
 		g.SHLQ(U8(2), offsets[t])
 	}
-	x, dy, cols, step := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	px, dy, cols, step := g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	g.Label("row")
-	g.MOVQ(at(a, depthGradX), x)
+	g.MOVQ(at(a, depthGradX), px)
 	g.MOVQ(at(a, depthGradDY), dy)
 	g.MOVQ(at(a, depthGradCols), cols)
 	g.MOVQ(at(a, depthGradXStride), step)
@@ -89,9 +114,14 @@ func (g *gen) depthGradTile(k int) {
 	g.Label("pixel")
 	d := g.load(dy, 1)
 	for t, offset := range offsets {
-		g.each(func(j, disp int) { g.VFMADD231PS(Mem{Base: x, Index: offset, Scale: 1, Disp: disp}, d[j], acc[t*nv+j]) })
+		for from := range per {
+			g.each(func(j, disp int) {
+				m := Mem{Base: px, Index: offset, Scale: 1, Disp: disp}
+				g.lane(m, from, per, func(v Op) { g.VFMADD231PS(v, d[j], acc[(t*per+from)*nv+j]) })
+			})
+		}
 	}
-	g.ADDQ(step, x)
+	g.ADDQ(step, px)
 	g.ADDQ(Imm(4*block), dy)
 	g.DECQ(cols)
 	g.JNZ(LabelRef("pixel"))
@@ -102,19 +132,21 @@ func (g *gen) depthGradTile(k int) {
 	}
 	g.DECQ(at(a, depthGradRows))
 	g.JNZ(LabelRef("row"))
-	g.sums(a, acc, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
+	g.sums(a, acc, per, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
 	g.ret()
 }
 
 // sums emits f for the vectors of a depthGradTile's sums and their places in dw.
-func (g *gen) sums(a reg.Register, acc []reg.VecVirtual, f func(m Mem, v reg.VecVirtual)) {
+func (g *gen) sums(a reg.Register, acc []reg.VecVirtual, per int, f func(m Mem, v reg.VecVirtual)) {
 	taps, to := g.GP64(), g.GP64()
 	g.MOVQ(at(a, depthGradTaps), taps)
 	nv := g.vectors()
-	for t := range len(acc) / nv {
+	for t := range len(acc) / nv / per {
 		g.MOVQ(at(taps, 16*t+8), to)
 		g.SHLQ(U8(2), to)
 		g.ADDQ(at(a, depthGradDW), to)
-		g.each(func(j, d int) { f(at(to, d), acc[t*nv+j]) })
+		for i := range per * nv {
+			f(at(to, i*g.lanes*4), acc[t*per*nv+i])
+		}
 	}
 }

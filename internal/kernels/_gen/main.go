@@ -31,11 +31,15 @@ type isa struct {
 	pixels int  // widest tile of the convolution
 	depth  int  // deepest tile of the weight gradient
 	taps   int  // most of the depthwise weight gradient
+	quads  quads
 }
 
+// quads are the limits of the kernels for groups of four channels.
+type quads struct{ pixels, taps int }
+
 var isas = []isa{
-	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6, taps: 6},
-	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28, taps: 9},
+	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6, taps: 6, quads: quads{6, 1}},
+	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28, taps: 9, quads: quads{14, 6}},
 }
 
 // narrow are the same for maps of 8 lanes.
@@ -172,7 +176,10 @@ func declarations(f *ir.File, types map[string]string) []byte {
 	for _, i := range isas {
 		choice(&b, "depthTiles"+i.name, "p", "tile", i.pixels)
 		choice(&b, "depthGradTiles"+i.name, "k", "depthGradTile", i.taps)
-		fmt.Fprintf(&b, "const depthGradTaps%s = %d\n\n", i.name, i.taps)
+		choice(&b, "quadTiles"+i.name, "p", "tile", i.quads.pixels)
+		choice(&b, "quadGradTiles"+i.name, "k", "depthGradTile", i.quads.taps)
+		fmt.Fprintf(&b, "const (\ndepthGradTaps%s = %d\nquadWidth%s = %d\nquadGradTaps%s = %d\n)\n\n",
+			i.name, i.taps, i.name, i.quads.pixels, i.name, i.quads.taps)
 	}
 	for _, i := range append(isas, narrow...) {
 		choice(&b, "convTiles"+i.name, "p", "tile", i.pixels)
