@@ -1,0 +1,280 @@
+package ops
+
+import (
+	"math"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear: y = saturate(round(x/scale) + zero point) and back. One
+// scale is for the whole tensor, for each index of an axis, or for each block along it. Quotients are float32, rounded
+// to nearest even.
+
+func init() {
+	versions := []int64{10, 13, 19, 21, 23, 24, 25, 28}
+	small := Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16)
+	scales := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
+	axis, block := intA("axis").since(13), intA("block_size").since(21)
+	register(
+		&Def{Name: "QuantizeLinear", Versions: versions,
+			Attrs:   []AttrDef{axis, intA("saturate").since(19), block, intA("output_dtype").since(21), intA("precision").since(23)},
+			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "y_scale", Type: "T2"}, {Name: "y_zero_point", Type: "T3", Optional: true}},
+			Outputs: []Param{{Name: "y", Type: "T3"}},
+			Types:   map[string]TypeSet{"T1": scales | Set(onnxio.Int32), "T2": scales, "T3": small}, Infer: inferQuantize, Eval: evalQuantize},
+		&Def{Name: "DequantizeLinear", Versions: versions, Attrs: []AttrDef{axis, block, intA("output_dtype").since(23)},
+			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "x_scale", Type: "T2"}, {Name: "x_zero_point", Type: "T1", Optional: true}},
+			Outputs: []Param{{Name: "y", Type: "T2"}}, Tol: arithmeticTol,
+			Types: map[string]TypeSet{"T1": small | Set(onnxio.Int32), "T2": scales}, Infer: inferDequantize, Eval: evalDequantize},
+		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11}, Inputs: []Param{{Name: "x", Type: "T1"}},
+			Outputs: []Param{{Name: "y", Type: "T2"}, {Name: "y_scale", Type: "T1"}, {Name: "y_zero_point", Type: "T2"}},
+			Types:   map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
+			Infer: inferDynamicQuantize, Eval: evalDynamicQuantize})
+}
+
+// quantizedType is the type that QuantizeLinear gives: the zero point's, output_dtype, or uint8.
+func quantizedType(n *Node, hasZero bool, zero onnxio.DataType) (onnxio.DataType, error) {
+	t := onnxio.DataType(n.Int("output_dtype", 0))
+	switch {
+	case hasZero:
+		t = zero
+	case t == onnxio.Undefined:
+		t = onnxio.Uint8
+	}
+	if !n.Def.Types["T3"].Has(t) {
+		return t, n.Errorf("the output cannot be %v", t)
+	}
+	return t, nil
+}
+
+func inferQuantize(c *Infer) error {
+	if err := inferReady(c); err != nil {
+		return err
+	}
+	zero := onnxio.Undefined
+	if c.Has(2) {
+		if zero = c.In[2].Type; zero == onnxio.Undefined {
+			return nil
+		}
+	}
+	t, err := quantizedType(c.Node, c.Has(2), zero)
+	if err != nil {
+		return err
+	}
+	c.SetType(0, t)
+	if shaped(c, 0) {
+		c.Set(0, t, c.In[0].Shape)
+	}
+	return nil
+}
+
+func inferDequantize(c *Infer) error {
+	if err := inferReady(c); err != nil {
+		return err
+	}
+	t, err := dequantizedType(c.Node, c.In[1].Type)
+	if err != nil {
+		return err
+	}
+	c.SetType(0, t)
+	if shaped(c, 0) {
+		c.Set(0, t, c.In[0].Shape)
+	}
+	return nil
+}
+
+// dequantizedType is output_dtype or the scale's type; another than the scale's is not implemented.
+func dequantizedType(n *Node, scale onnxio.DataType) (onnxio.DataType, error) {
+	if t := onnxio.DataType(n.Int("output_dtype", int64(scale))); t != scale && t != onnxio.Undefined && scale != onnxio.Undefined {
+		return t, n.Errorf("output_dtype %v with scales of %v is not implemented", t, scale)
+	}
+	return scale, nil
+}
+
+// scaleIndex gives for an element of a tensor of shape x which element of the scale, and of the zero point, is its own.
+func scaleIndex(c *Eval, x []int64) (func(i int64) int64, error) {
+	n, scale := c.Node, c.In[1]
+	if c.Has(2) && c.In[2].Size() != scale.Size() {
+		return nil, n.Errorf("scale %s and zero point %s differ", dimsText(scale.Dims), dimsText(c.In[2].Dims))
+	}
+	block := n.Int("block_size", 0)
+	if scale.Size() == 1 && block == 0 {
+		return func(int64) int64 { return 0 }, nil
+	}
+	axis, err := axisOf(n, n.Int("axis", 1), len(x))
+	if err != nil {
+		return nil, err
+	}
+	d, inner := max(x[axis], 1), max(int64(sizeOf(x[axis+1:])), 1)
+	if block == 0 {
+		if len(scale.Dims) != 1 || scale.Dims[0] != x[axis] {
+			return nil, n.Errorf("scale %s along axis %d of %s", dimsText(scale.Dims), axis, dimsText(x))
+		}
+		return func(i int64) int64 { return i / inner % d }, nil
+	}
+	want := slices.Clone(x)
+	if block > 0 {
+		want[axis] = (x[axis]-1)/block + 1
+	}
+	if block < 0 || !equal(want, scale.Dims) {
+		return nil, n.Errorf("scale %s with block_size %d along axis %d of %s", dimsText(scale.Dims), block, axis, dimsText(x))
+	}
+	return func(i int64) int64 { return (i/inner/d*want[axis]+i/inner%d/block)*inner + i%inner }, nil
+}
+
+// zeroPoints are the zero points in float64, zeros when they are omitted.
+func zeroPoints(c *Eval) ([]float64, error) {
+	if !c.Has(2) {
+		return make([]float64, c.In[1].Size()), nil
+	}
+	t, err := asFloat64(c, c.In[2])
+	if err != nil {
+		return nil, err
+	}
+	return onnxio.Data[float64](t), nil
+}
+
+func evalQuantize(c *Eval) error {
+	if err := evalReady(c); err != nil {
+		return err
+	}
+	x, zeroType := c.In[0], onnxio.Undefined
+	if c.Has(2) {
+		zeroType = c.In[2].Type
+	}
+	t, err := quantizedType(c.Node, c.Has(2), zeroType)
+	if err != nil {
+		return err
+	}
+	y, err := c.Alloc(0, t, x.Dims...)
+	if err != nil {
+		return err
+	}
+	at, err := scaleIndex(c, x.Dims)
+	if err != nil {
+		return err
+	}
+	zero, err := zeroPoints(c)
+	if err != nil {
+		return err
+	}
+	values, err := asFloat64(c, x)
+	if err != nil {
+		return err
+	}
+	scales, err := asFloat64(c, c.In[1])
+	if err != nil {
+		return err
+	}
+	v, scale := onnxio.Data[float64](values), onnxio.Data[float64](scales)
+	lo, hi := bounds(t)
+	for i := range v {
+		k := at(int64(i))
+		v[i] = saturated(math.RoundToEven(float64(float32(v[i])/float32(scale[k])))+zero[k], lo, hi)
+	}
+	return cast(c.Node, y, values, false)
+}
+
+// bounds are the least and the greatest number of an integer type of 8 or 16 bits.
+func bounds(t onnxio.DataType) (lo, hi float64) {
+	span := float64(int64(1) << t.Bits())
+	if Signed.Has(t) {
+		return -span / 2, span/2 - 1
+	}
+	return 0, span - 1
+}
+
+// saturated brings x into [lo, hi]; NaN becomes 0 or what is nearest.
+func saturated(x, lo, hi float64) float64 {
+	if x != x {
+		x = 0
+	}
+	return max(lo, min(x, hi))
+}
+
+func evalDequantize(c *Eval) error {
+	if err := evalReady(c); err != nil {
+		return err
+	}
+	if c.In[1] != nil && isHalf(c.In[1].Type) {
+		return widened(c, evalDequantize)
+	}
+	x := c.In[0]
+	if c.In[1].Type != onnxio.Float {
+		return c.Node.Errorf("scales of %v are not implemented", c.In[1].Type)
+	}
+	y, err := c.Alloc(0, onnxio.Float, x.Dims...)
+	if err != nil {
+		return err
+	}
+	at, err := scaleIndex(c, x.Dims)
+	if err != nil {
+		return err
+	}
+	zero, err := zeroPoints(c)
+	if err != nil {
+		return err
+	}
+	values, err := asFloat64(c, x)
+	if err != nil {
+		return err
+	}
+	scale, to := c.In[1].Float32s(), y.Float32s()
+	for i, v := range onnxio.Data[float64](values) {
+		k := at(int64(i))
+		to[i] = float32((v - zero[k]) * float64(scale[k]))
+	}
+	return nil
+}
+
+func inferDynamicQuantize(c *Infer) error {
+	if err := inferReady(c); err != nil {
+		return err
+	}
+	c.SetType(0, onnxio.Uint8)
+	if shaped(c, 0) {
+		c.Set(0, onnxio.Uint8, c.In[0].Shape)
+	}
+	c.Set(1, onnxio.Float, nil)
+	c.Set(2, onnxio.Uint8, nil)
+	return nil
+}
+
+// evalDynamicQuantize takes the scale from the range of x, which is widened to hold 0.
+func evalDynamicQuantize(c *Eval) error {
+	if err := evalReady(c); err != nil {
+		return err
+	}
+	if c.In[0].Type != onnxio.Float {
+		return c.Node.Errorf("element type %v is not implemented", c.In[0].Type)
+	}
+	var out [3]*onnxio.Tensor
+	var err error
+	for i, t := range []onnxio.DataType{onnxio.Uint8, onnxio.Float, onnxio.Uint8} {
+		dims := c.In[0].Dims
+		if i > 0 {
+			dims = nil
+		}
+		if out[i], err = c.Alloc(i, t, dims...); err != nil {
+			return err
+		}
+	}
+	lo, hi := float32(0), float32(0)
+	for _, v := range c.In[0].Float32s() {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	scale := (hi - lo) / 255
+	zero := 0.0
+	if scale != 0 {
+		zero = saturated(math.RoundToEven(float64(-lo/scale)), 0, 255)
+	}
+	out[1].Float32s()[0], out[2].Raw[0] = scale, uint8(zero)
+	for i, v := range c.In[0].Float32s() {
+		q := 0.0
+		if scale != 0 {
+			q = math.RoundToEven(float64(v / scale))
+		}
+		out[0].Raw[i] = uint8(saturated(q+zero, 0, 255))
+	}
+	return nil
+}
