@@ -206,27 +206,40 @@ func TestTrainingEqualsReference(t *testing.T) {
 
 // The cases take the ways that they are there for.
 func TestTrainingTakesTheFastWays(t *testing.T) {
-	m, b := trainCases["deep"].make()
-	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, Update: plainSGD{0.01, 0.5}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.Step(context.Background(), trainCases["deep"].in(b, 4)); err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]int{}
-	for _, s := range tr.Plan().Steps() {
-		kernel, _, _ := strings.Cut(s.Kernel, " "+kernels.Level())
-		found[kernel]++
-	}
-	want := map[string]int{"winograd": 2, "winograd backward-data": 2, "winograd backward-weights": 2, "gemm update": 1, "update": 1, "relu backward": 0}
-	if os.Getenv("CNNKIT_WINOGRAD") == "off" {
-		want = map[string]int{"winograd": 0, "conv": 3, "gemm update": 1, "update": 1}
-	}
-	for kernel, n := range want {
-		if found[kernel] != n {
-			t.Errorf("%d steps of %q, want %d; the plan has %v", found[kernel], kernel, n, found)
-		}
+	for _, c := range []struct {
+		name         string
+		want, direct map[string]int
+	}{
+		{"deep", map[string]int{"winograd": 2, "winograd backward-data": 2, "winograd backward-weights": 2, "gemm update": 1, "update": 1, "relu backward": 0},
+			map[string]int{"winograd": 0, "conv": 3, "gemm update": 1, "update": 1}},
+		// 5x5: along rows
+		{"lenet", map[string]int{"winograd": 1, "winograd backward-data": 1, "winograd backward-weights": 1},
+			map[string]int{"winograd": 0, "conv": 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, b := trainCases[c.name].make()
+			tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, Update: plainSGD{0.01, 0.5}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tr.Step(context.Background(), trainCases[c.name].in(b, 4)); err != nil {
+				t.Fatal(err)
+			}
+			found := map[string]int{}
+			for _, s := range tr.Plan().Steps() {
+				kernel, _, _ := strings.Cut(s.Kernel, " "+kernels.Level())
+				found[kernel]++
+			}
+			want := c.want
+			if os.Getenv("CNNKIT_WINOGRAD") == "off" {
+				want = c.direct
+			}
+			for kernel, n := range want {
+				if found[kernel] != n {
+					t.Errorf("%d steps of %q, want %d; the plan has %v", found[kernel], kernel, n, found)
+				}
+			}
+		})
 	}
 }
 

@@ -12,7 +12,7 @@ func (l *lowering) byWinograd(c *kernels.Conv, w *value) *kernels.Winograd {
 
 // transformed is the weights of c, or its flipped weights, as a Winograd pass reads them: made once for constants, in
 // every run for params.
-func (l *lowering) transformed(w *value, pass *kernels.WinogradPass, c *kernels.Conv, form packing, flipped bool) *buffer {
+func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c *kernels.Conv, form packing, flipped bool) *buffer {
 	if w.kind == constant {
 		key := form.key + "/winograd"
 		if flipped {
@@ -51,7 +51,7 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 }
 
 // winogradPass appends a convolution from transformed weights, with what was fused into it.
-func (l *lowering) winogradPass(name string, o *op, pass *kernels.WinogradPass, u *buffer, bias *value) {
+func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, u *buffer, bias *value) {
 	scratch, per := l.perWorker(pass.Scratch())
 	if o.is("", "Conv") {
 		l.leaveStatistics(o, pass.Moments())

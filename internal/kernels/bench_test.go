@@ -30,7 +30,11 @@ func BenchmarkConv(b *testing.B) {
 	lenet.small, lenet.narrow = true, true
 	second := square(64, 6, 14, 16, 5, 1, 0)
 	second.narrow = true
-	cases = append(cases, bench{"3to16_32_b100", first}, bench{"1to6_28_k5_b64", lenet}, bench{"6to16_14_k5_b64", second},
+	colour := square(100, 3, 32, 6, 5, 1, 2)
+	colour.small, colour.narrow = true, true
+	cases = append(cases, bench{"3to16_32_b100", first}, bench{"1to6_28_k5_b64", lenet}, bench{"3to6_32_k5_b100", colour},
+		bench{"6to16_14_k5_b64", second}, bench{"32to96_14_k5_b16", square(16, 32, 14, 96, 5, 1, 2)},
+		bench{"64to192_27_k5_b8", square(8, 64, 27, 192, 5, 1, 2)},
 		bench{"64to128_56_s2_b4", square(4, 64, 56, 128, 3, 2, 1)}, bench{"256to64_56_k1_b4", square(4, 256, 56, 64, 1, 1, 0)},
 		bench{"512to512_7_b8", square(8, 512, 7, 512, 3, 1, 1)}, bench{"64to64_224_b1", square(1, 64, 224, 64, 3, 1, 1)})
 	for _, c := range cases {
@@ -138,16 +142,18 @@ func benchConv(b *testing.B, c convCase) {
 		run("data", k.BackwardDataChunks(), func(i int) { k.BackwardData(i, dx, dy, f, Epilogue{}) })
 	}
 	run("weights", k.BackwardWeightsChunks(), func(i int) { k.BackwardWeights(i, scratch, x, dy) })
-	if c.kh != 3 || c.sh != 1 || c.small {
+	p := planWinograd(k)
+	if p.Forward == nil {
 		return
 	}
-	p := planWinograd(k)
-	pass := func(name string, p *WinogradPass, y, x []float32) {
+	pass := func(name string, p WinogradPass, y, x []float32) {
 		scratch, u := AlignedSlice(p.Scratch()), random(r, p.WeightSize())
 		run("winograd-"+name, p.Chunks(), func(i int) { p.Run(i, scratch, y, x, u, Epilogue{}) })
 	}
 	pass("forward", p.Forward, y, x)
-	pass("data", p.Data, dx, dy)
+	if p.Data != nil {
+		pass("data", p.Data, dx, dy)
+	}
 	work, sums := AlignedSlice(p.Weights.Scratch()), AlignedSlice(p.Weights.Sums())
 	run("winograd-weights", p.Weights.Chunks(), func(i int) { p.Weights.Run(i, work, sums, x, dy) })
 }

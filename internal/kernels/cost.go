@@ -3,11 +3,14 @@ package kernels
 // The costs of this file are in cycles of one core that multiplies 16 floats in each, with constants as measured on
 // Zen 4. They choose between algorithms and tell a user what to expect; the README compares them with measurements.
 const (
-	inputCost  = 190     // of B' x B of 16 lanes
-	outputCost = 150     // of A' m A
-	tapsCost   = 110     // of G w G'
-	farBytes   = 6       // a cycle, from the third-level cache or memory
-	nearFloats = 1 << 18 // that stay in the second-level cache
+	inputCost    = 190     // of B' x B of 16 lanes
+	outputCost   = 150     // of A' m A
+	tapsCost     = 110     // of G w G'
+	rowLineCost  = 40      // of B' x, A' m or A y of 16 lanes, along rows
+	rowStoreCost = 3       // of a sum of products
+	rowTapsCost  = 25      // of G w
+	farBytes     = 6       // a cycle, from the third-level cache or memory
+	nearFloats   = 1 << 18 // that stay in the second-level cache
 )
 
 // NanosecondsPerCycle is the length of a cycle of the costs: 32 floating-point operations at 112 GFLOP/s.
@@ -65,7 +68,7 @@ func (d *Depthwise) BackwardDataCost() float64 { return d.cost(d.DX, d.DY) }
 func (d *Depthwise) BackwardWeightsCost() float64 { return d.cost(d.X, d.DY) }
 
 // Cost estimates Run and, unless the weights are constant, Transform.
-func (p *WinogradPass) Cost(constant bool) float64 {
+func (p *tilePass) Cost(constant bool) float64 {
 	in, out := float64(p.in.C), float64(p.out.Blocks())
 	n := p.rows() * p.wide
 	rows := float64(min(n, p.group*p.wide, tileWidth(false))) // of a register tile: few of them wait for the weights
@@ -78,7 +81,7 @@ func (p *WinogradPass) Cost(constant bool) float64 {
 }
 
 // Cost estimates Run.
-func (w *WinogradWeights) Cost() float64 {
+func (w *tileWeights) Cost() float64 {
 	in, out := float64(w.c.C), float64(w.o.Blocks())
 	n := float64(w.x.rows() * w.x.wide)
 	cost := n * (positions*in*out + inputCost*float64(w.c.Blocks()*w.parts) + outputCost*out)
@@ -89,6 +92,40 @@ func (w *WinogradWeights) Cost() float64 {
 
 // FarCost is the cost of moving bytes that come from memory.
 func FarCost(bytes int64) float64 { return float64(bytes) / farBytes }
+
+// Cost estimates Run and, unless the weights are constant, Transform.
+func (p *rowPass) Cost(constant bool) float64 {
+	c, tiles := float64(p.in.C), float64(p.out.N*p.wide)
+	whole := (p.out.H/p.parts - p.kh + 1) * p.images * p.wide // go into the inner loop together
+	pixels := float64(min(max(whole, p.images*p.wide), tileWidth(p.out.narrow())))
+	taps := 0 // rows of the kernel inside the map
+	for h := range p.out.H {
+		taps += min(p.kh, p.in.H+p.top-h) - max(0, p.top-h)
+	}
+	cost := tiles * rowPositions * float64(taps) * c * p.out.width() * (1.05 + 1.5/pixels)
+	cost += tiles * rowPositions * float64(p.out.H*p.out.Blocks()) * rowStoreCost
+	cost += tiles * rowLineCost * (float64(p.in.H+p.kh*(p.parts-1))*p.in.lines() + float64(p.out.H)*p.out.width())
+	cost += float64(p.Chunks()) * far(p.WeightSize())
+	if !constant {
+		cost += rowTapsCost*float64(p.kh)*c*float64(p.out.Blocks()) + 1.5*far(p.WeightSize())
+	}
+	return cost
+}
+
+// lines is what a transform's vectors of 16 lanes cost: those of 4 lanes as much as 8.
+func (l Layout) lines() float64 {
+	return float64(l.Blocks()) * float64(max(narrowBlock, l.Lanes)) / Block
+}
+
+// Cost estimates Run.
+func (w *rowWeightsPass) Cost() float64 {
+	c, n := float64(w.in.C), float64(w.out.N*w.wide)
+	deep := float64(min(w.runs[0].length, gradDepth(w.out.narrow())))
+	cost := n * rowPositions * float64(w.kh*w.out.H) * c * w.out.width() * (1.05 + 1.5/deep)
+	cost += n * rowLineCost * (float64(w.out.H+w.parts*(w.kh-1))*w.in.lines() + float64(w.out.H)*w.out.width())
+	cost += float64(w.groups) * rowTapsCost * float64(w.kh) * c * float64(w.out.Blocks())
+	return cost + float64(2*w.units())*far(rowPositions*w.uStep)
+}
 
 // Cost estimates Run.
 func (g *Gemm) Cost() float64 {

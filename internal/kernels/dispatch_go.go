@@ -80,3 +80,9 @@ func sumProductsRelu(s *[2 * Block]float32, dy, x []float32, coef *[3 * Block]fl
 func normalizeBackwardRelu(dx, dy, x []float32, coef *[5 * Block]float32, r rect) {
 	normalizeBackwardReluGo(dx, dy, x, coef, r)
 }
+
+func rowInput(a *winogradTile)    { rowInputGo(a) }
+func rowGradient(a *winogradTile) { rowGradientGo(a) }
+func rowOutput(a *winogradTile)   { rowOutputGo(a) }
+func rowWeights(a *winogradTile)  { rowWeightsGo(a) }
+func rowTaps(a *winogradTile)     { rowTapsGo(a) }

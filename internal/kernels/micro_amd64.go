@@ -429,6 +429,43 @@ func winogradOutputAVX2(a *winogradTile)
 //go:noescape
 func winogradTapsAVX2(a *winogradTile)
 
+// rowInputAVX2 transforms rows of n tiles of 8 pixels, 4 apart, of 16 lanes:
+//
+//	positions[i*step+r*down+t*next:][:16] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+//go:noescape
+func rowInputAVX2(a *winogradTile)
+
+// rowGradientAVX2 transforms rows of n tiles of 4 pixels of 16 lanes:
+//
+//	positions[i*step+r*down+t*next:][:16] = (A y)[i], y[c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+//go:noescape
+func rowGradientAVX2(a *winogradTile)
+
+// rowOutputAVX2 transforms rows of n tiles back to 4 pixels of 16 lanes, the epilogue included:
+//
+//	pixels[at:][:16] = finish( (A' m)[c] + bias, res[at:][:16] ), at = r*row+(4*t+c)*16,
+//
+// with m[i] = positions[i*step+r*down+t*next:][:16] and finish the epilogue. bias and res may be nil.
+//
+//go:noescape
+func rowOutputAVX2(a *winogradTile)
+
+// rowWeightsAVX2 transforms the 5 taps of a kernel's row for n input channels, of 16 output channels each:
+//
+//	positions[i*step+t*next:][:16] = (G w)[i], w[c] = pixels[c*row+t*16:][:16]
+//
+//go:noescape
+func rowWeightsAVX2(a *winogradTile)
+
+// rowTapsAVX2 transforms the gradients of n input channels' weights back to 5 taps:
+//
+//	pixels[c*row+t*16:][:16] = (G' u)[c], u[i] = positions[i*step+t*next:][:16]
+//
+//go:noescape
+func rowTapsAVX2(a *winogradTile)
+
 // maxWindowsAVX2 computes the maximum of n windows of kh x kw pixels:
 //
 //	y[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]
@@ -1613,6 +1650,43 @@ func winogradOutputAVX512(a *winogradTile)
 //go:noescape
 func winogradTapsAVX512(a *winogradTile)
 
+// rowInputAVX512 transforms rows of n tiles of 8 pixels, 4 apart, of 16 lanes:
+//
+//	positions[i*step+r*down+t*next:][:16] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+//go:noescape
+func rowInputAVX512(a *winogradTile)
+
+// rowGradientAVX512 transforms rows of n tiles of 4 pixels of 16 lanes:
+//
+//	positions[i*step+r*down+t*next:][:16] = (A y)[i], y[c] = pixels[r*row+(4*t+c)*16:][:16]
+//
+//go:noescape
+func rowGradientAVX512(a *winogradTile)
+
+// rowOutputAVX512 transforms rows of n tiles back to 4 pixels of 16 lanes, the epilogue included:
+//
+//	pixels[at:][:16] = finish( (A' m)[c] + bias, res[at:][:16] ), at = r*row+(4*t+c)*16,
+//
+// with m[i] = positions[i*step+r*down+t*next:][:16] and finish the epilogue. bias and res may be nil.
+//
+//go:noescape
+func rowOutputAVX512(a *winogradTile)
+
+// rowWeightsAVX512 transforms the 5 taps of a kernel's row for n input channels, of 16 output channels each:
+//
+//	positions[i*step+t*next:][:16] = (G w)[i], w[c] = pixels[c*row+t*16:][:16]
+//
+//go:noescape
+func rowWeightsAVX512(a *winogradTile)
+
+// rowTapsAVX512 transforms the gradients of n input channels' weights back to 5 taps:
+//
+//	pixels[c*row+t*16:][:16] = (G' u)[c], u[i] = positions[i*step+t*next:][:16]
+//
+//go:noescape
+func rowTapsAVX512(a *winogradTile)
+
 // maxWindowsAVX512 computes the maximum of n windows of kh x kw pixels:
 //
 //	y[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]
@@ -1845,6 +1919,29 @@ func maxPairsNarrowAVX2(y *float32, a *float32, b *float32, n int)
 //
 //go:noescape
 func maxPairsBackwardNarrowAVX2(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
+
+// rowInputNarrowAVX2 transforms rows of n tiles of 8 pixels, 4 apart, of 8 lanes:
+//
+//	positions[i*step+r*down+t*next:][:8] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*8:][:8]
+//
+//go:noescape
+func rowInputNarrowAVX2(a *winogradTile)
+
+// rowGradientNarrowAVX2 transforms rows of n tiles of 4 pixels of 8 lanes:
+//
+//	positions[i*step+r*down+t*next:][:8] = (A y)[i], y[c] = pixels[r*row+(4*t+c)*8:][:8]
+//
+//go:noescape
+func rowGradientNarrowAVX2(a *winogradTile)
+
+// rowOutputNarrowAVX2 transforms rows of n tiles back to 4 pixels of 8 lanes, the epilogue included:
+//
+//	pixels[at:][:8] = finish( (A' m)[c] + bias, res[at:][:8] ), at = r*row+(4*t+c)*8,
+//
+// with m[i] = positions[i*step+r*down+t*next:][:8] and finish the epilogue. bias and res may be nil.
+//
+//go:noescape
+func rowOutputNarrowAVX2(a *winogradTile)
 
 // convTile1NarrowAVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 8,
 //
@@ -2332,6 +2429,36 @@ func maxPairsNarrowAVX512(y *float32, a *float32, b *float32, n int)
 //
 //go:noescape
 func maxPairsBackwardNarrowAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
+
+// rowInputNarrowAVX512 transforms rows of n tiles of 8 pixels, 4 apart, of 8 lanes:
+//
+//	positions[i*step+r*down+t*next:][:8] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*8:][:8]
+//
+//go:noescape
+func rowInputNarrowAVX512(a *winogradTile)
+
+// rowGradientNarrowAVX512 transforms rows of n tiles of 4 pixels of 8 lanes:
+//
+//	positions[i*step+r*down+t*next:][:8] = (A y)[i], y[c] = pixels[r*row+(4*t+c)*8:][:8]
+//
+//go:noescape
+func rowGradientNarrowAVX512(a *winogradTile)
+
+// rowOutputNarrowAVX512 transforms rows of n tiles back to 4 pixels of 8 lanes, the epilogue included:
+//
+//	pixels[at:][:8] = finish( (A' m)[c] + bias, res[at:][:8] ), at = r*row+(4*t+c)*8,
+//
+// with m[i] = positions[i*step+r*down+t*next:][:8] and finish the epilogue. bias and res may be nil.
+//
+//go:noescape
+func rowOutputNarrowAVX512(a *winogradTile)
+
+// rowInputFewAVX2 transforms rows of n tiles of 8 pixels, 4 apart, of so many lanes, 4 at most:
+//
+//	positions[i*step+r*down+t*next:][:4] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*lanes:][:lanes], then zeros
+//
+//go:noescape
+func rowInputFewAVX2(a *winogradTile)
 
 // depthTilesAVX2 calls the routine for p.
 func depthTilesAVX2(p int, a *tile) {

@@ -76,4 +76,4 @@ func (c *Conv) Moments() Moments {
 }
 
 // Moments describes the records of Run.
-func (p *WinogradPass) Moments() Moments { return Moments{p.out.Blocks(), p.groups()} }
+func (p *tilePass) Moments() Moments { return Moments{p.out.Blocks(), p.groups()} }

@@ -62,6 +62,80 @@ func winogradTaps(a *winogradTile) {
 	}
 }
 
+func rowInput(a *winogradTile) {
+	a.checkRows(8)
+	switch {
+	case current == levelGo:
+		rowInputGo(a)
+	case a.lanes <= 4:
+		rowInputFewAVX2(a)
+	case current == levelAVX512 && a.lanes == narrowBlock:
+		rowInputNarrowAVX512(a)
+	case current == levelAVX512:
+		rowInputAVX512(a)
+	case a.lanes == narrowBlock:
+		rowInputNarrowAVX2(a)
+	default:
+		rowInputAVX2(a)
+	}
+}
+
+func rowGradient(a *winogradTile) {
+	a.checkRows(4)
+	switch {
+	case current == levelGo:
+		rowGradientGo(a)
+	case current == levelAVX512 && a.lanes == narrowBlock:
+		rowGradientNarrowAVX512(a)
+	case current == levelAVX512:
+		rowGradientAVX512(a)
+	case a.lanes == narrowBlock:
+		rowGradientNarrowAVX2(a)
+	default:
+		rowGradientAVX2(a)
+	}
+}
+
+func rowOutput(a *winogradTile) {
+	a.checkRows(4)
+	switch {
+	case current == levelGo:
+		rowOutputGo(a)
+	case current == levelAVX512 && a.lanes == narrowBlock:
+		rowOutputNarrowAVX512(a)
+	case current == levelAVX512:
+		rowOutputAVX512(a)
+	case a.lanes == narrowBlock:
+		rowOutputNarrowAVX2(a)
+	default:
+		rowOutputAVX2(a)
+	}
+}
+
+func rowWeights(a *winogradTile) {
+	a.checkTaps()
+	switch current {
+	case levelAVX512:
+		rowWeightsAVX512(a)
+	case levelAVX2:
+		rowWeightsAVX2(a)
+	default:
+		rowWeightsGo(a)
+	}
+}
+
+func rowTaps(a *winogradTile) {
+	a.checkTaps()
+	switch current {
+	case levelAVX512:
+		rowTapsAVX512(a)
+	case levelAVX2:
+		rowTapsAVX2(a)
+	default:
+		rowTapsGo(a)
+	}
+}
+
 func maxWindows(a *windows) {
 	a.check(false)
 	switch current {

@@ -5,12 +5,45 @@ const (
 	positions = 36
 )
 
-// Winograd is a convolution of kernel 3x3, stride 1 and no dilation by F(4x4,3x3). It stands beside a Conv, whose packed
-// weights and gradients it shares, and does a quarter of the multiplications, less what tiles at the edge waste.
+// Winograd is a convolution of stride 1 and no dilation by Winograd's method: of kernel 3x3 by F(4x4,3x3), with a quarter of
+// the multiplications; of kernels with rows of 5 taps by F(4,5) along rows, with two fifths; less what tiles at the edge
+// waste. It stands beside a Conv, whose packed weights and gradients it shares.
 type Winograd struct {
-	Forward *WinogradPass
-	Data    *WinogradPass // from dy and the flipped weights
-	Weights *WinogradWeights
+	Forward WinogradPass
+	Data    WinogradPass // from dy and the flipped weights
+	Weights WinogradWeights
+}
+
+// WinogradPass is a planned convolution from one map to another: forward, or backward-data.
+type WinogradPass interface {
+	// WeightSize is the number of floats of the transformed weights.
+	WeightSize() int
+	// Transform transforms packed weights (flipped ones for backward-data) in so many chunks.
+	Transform(chunk int, scratch, u, packed []float32)
+	TransformChunks() int
+	TransformScratch() int
+	// Run computes a part of y = conv(x, w) from transformed weights, in so many chunks.
+	Run(chunk int, scratch, y, x, u []float32, e Epilogue)
+	Chunks() int
+	Scratch() int
+	// Moments describes the records of Run.
+	Moments() Moments
+	// Cost estimates Run and, unless the weights are constant, Transform.
+	Cost(constant bool) float64
+}
+
+// WinogradWeights is a planned gradient of a convolution's weights.
+type WinogradWeights interface {
+	// Run writes a part of the partial sums, of so many floats, in so many chunks.
+	Run(chunk int, scratch, sums, x, dy []float32)
+	Chunks() int
+	Scratch() int
+	Sums() int
+	// Reduce adds the partial sums in their order into the packed gradient, in so many chunks.
+	Reduce(chunk int, dw, sums []float32)
+	ReduceChunks() int
+	// Cost estimates Run.
+	Cost() float64
 }
 
 // NewWinograd plans c by Winograd's method; a nil pass says that the direct kernel does better or the method does not
@@ -32,19 +65,41 @@ func NewWinograd(c *Conv, constant bool) *Winograd {
 // planWinograd plans the passes that the method fits, whether they pay or not.
 func planWinograd(c *Conv) *Winograd {
 	w := &Winograd{}
-	if c.KH != 3 || c.KW != 3 || c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 || c.Group != 1 {
-		return w
-	}
-	if c.X.Lanes == Block && c.Y.Lanes == Block {
-		w.Forward = newPass(c.X, c.Y, c.PadTop, c.PadLeft)
-	}
-	if c.X.Lanes == Block && c.DY.Lanes == Block {
-		w.Weights = newWinogradWeights(c)
-	}
-	if c.DX.Lanes == Block && c.DY.Lanes == Block && c.PadTop <= 2 && c.PadLeft <= 2 {
-		w.Data = newPass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft)
+	switch {
+	case c.StrideH != 1 || c.StrideW != 1 || c.DilH != 1 || c.DilW != 1 || c.Group != 1:
+	case c.KW == rowTap:
+		w.planRows(c)
+	case c.KH == 3 && c.KW == 3:
+		w.planTiles(c)
 	}
 	return w
+}
+
+func (w *Winograd) planTiles(c *Conv) {
+	if c.X.Lanes == Block && c.Y.Lanes == Block {
+		w.Forward = newTilePass(c.X, c.Y, c.PadTop, c.PadLeft)
+	}
+	if c.X.Lanes == Block && c.DY.Lanes == Block {
+		w.Weights = newTileWeights(c)
+	}
+	if c.DX.Lanes == Block && c.DY.Lanes == Block && c.PadTop <= 2 && c.PadLeft <= 2 {
+		w.Data = newTilePass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft)
+	}
+}
+
+func (w *Winograd) planRows(c *Conv) {
+	if p := newRowPass(c.X, c.Y, c.KH, c.PadTop, c.PadLeft); p != nil {
+		w.Forward = p
+	}
+	if p := newRowWeights(c); p != nil {
+		w.Weights = p
+	}
+	if c.DX.Lanes < narrowBlock { // nothing writes so few lanes
+		return
+	}
+	if p := newRowPass(c.DY, c.DX, c.KH, c.KH-1-c.PadTop, rowTap-1-c.PadLeft); p != nil {
+		w.Data = p
+	}
 }
 
 // tiles says how a map that is read lies under the tiles of one that is computed: tile (h, w) computes pixels from
@@ -135,8 +190,8 @@ func apart(floats int) int {
 	return (lines | 1) * Block
 }
 
-// WinogradPass is a planned convolution from one map to another: forward, or backward-data.
-type WinogradPass struct {
+// tilePass is F(4x4,3x3) from one map to another.
+type tilePass struct {
 	tiles
 	out    Layout
 	runs   [1]run
@@ -151,8 +206,8 @@ type WinogradPass struct {
 // spare is the number of floats of scratch beside V and M: spilled registers and a tile cut out at the edge.
 const spare = 2 * positions * Block
 
-func newPass(in, out Layout, top, left int) *WinogradPass {
-	p := &WinogradPass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out}
+func newTilePass(in, out Layout, top, left int) *tilePass {
+	p := &tilePass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out}
 	p.runs[0] = run{0, in.C}
 	// V and M of a chunk should stay in the second-level cache, and a chunk should read the weights seldom.
 	want := max(24, min(96, 320/(in.Blocks()+min(4, out.Blocks()))))
@@ -176,18 +231,18 @@ func newPass(in, out Layout, top, left int) *WinogradPass {
 }
 
 // WeightSize is the number of floats of the transformed weights: [36][O/16][C][16].
-func (p *WinogradPass) WeightSize() int { return positions * p.uStep() }
+func (p *tilePass) WeightSize() int { return positions * p.uStep() }
 
-func (p *WinogradPass) uStep() int { return apart(p.out.Blocks() * p.in.C * Block) }
+func (p *tilePass) uStep() int { return apart(p.out.Blocks() * p.in.C * Block) }
 
 // TransformChunks is the number of chunks of Transform: one an output block.
-func (p *WinogradPass) TransformChunks() int { return p.out.Blocks() }
+func (p *tilePass) TransformChunks() int { return p.out.Blocks() }
 
 // TransformScratch is the number of floats of scratch that Transform needs.
-func (p *WinogradPass) TransformScratch() int { return positions * Block }
+func (p *tilePass) TransformScratch() int { return positions * Block }
 
 // Transform transforms packed weights (flipped ones for backward-data).
-func (p *WinogradPass) Transform(chunk int, scratch, u, packed []float32) {
+func (p *tilePass) Transform(chunk int, scratch, u, packed []float32) {
 	a := winogradTile{spill: scratch, step: p.uStep(), next: Block}
 	for b := range p.in.Blocks() {
 		a.n = p.in.real(b)
@@ -199,15 +254,15 @@ func (p *WinogradPass) Transform(chunk int, scratch, u, packed []float32) {
 }
 
 // Chunks is the number of chunks of Run.
-func (p *WinogradPass) Chunks() int { return p.groups() * p.parts }
+func (p *tilePass) Chunks() int { return p.groups() * p.parts }
 
-func (p *WinogradPass) groups() int { return (p.rows() + p.group - 1) / p.group }
+func (p *tilePass) groups() int { return (p.rows() + p.group - 1) / p.group }
 
 // Scratch is the number of floats of scratch that Run needs.
-func (p *WinogradPass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
+func (p *tilePass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
 
 // Run computes a part of y = conv(x, w) from transformed weights.
-func (p *WinogradPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
+func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 	part, group := chunk%p.parts, chunk/p.parts
 	first, last := group*p.group, min(p.rows(), (group+1)*p.group)
 	n := (last - first) * p.wide
@@ -247,7 +302,7 @@ func (p *WinogradPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 }
 
 // back computes a row of tiles of y from M.
-func (p *WinogradPass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []float32) {
+func (p *tilePass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []float32) {
 	n, h := row/p.high, row%p.high
 	a := winogradTile{spill: spill, step: p.mStep, next: Block, act: e.act()}
 	beside := e.beside()
@@ -289,10 +344,10 @@ func (p *WinogradPass) back(row, ob int, y, m []float32, e Epilogue, spill, edge
 	p.out.clearHalo(y, n, ob, h*side, min(p.out.H, (h+1)*side))
 }
 
-// WinogradWeights is the gradient of a convolution's weights:
+// tileWeights is the gradient of a 3x3 convolution's weights by F(3x3,4x4):
 //
 //	dw = G' [ sum over tiles of (B' x B) . (A dy A') ] G
-type WinogradWeights struct {
+type tileWeights struct {
 	x, dy  tiles
 	group  int // rows of tiles that are transformed at a time
 	groups int // partial sums
@@ -305,8 +360,8 @@ type WinogradWeights struct {
 	uStep  int
 }
 
-func newWinogradWeights(c *Conv) *WinogradWeights {
-	w := &WinogradWeights{
+func newTileWeights(c *Conv) *tileWeights {
+	w := &tileWeights{
 		x:  newTiles(c.X, c.Y.H, c.Y.W, c.PadTop, c.PadLeft, side+2),
 		dy: newTiles(c.DY, c.Y.H, c.Y.W, 0, 0, side),
 		c:  c.X, o: c.DY,
@@ -329,18 +384,18 @@ func newWinogradWeights(c *Conv) *WinogradWeights {
 }
 
 // Chunks is the number of chunks of Run.
-func (w *WinogradWeights) Chunks() int { return w.groups * w.parts }
+func (w *tileWeights) Chunks() int { return w.groups * w.parts }
 
 // Scratch is the number of floats of scratch that Run needs.
-func (w *WinogradWeights) Scratch() int { return spare + positions*(w.vStep+w.dStep+w.uStep) }
+func (w *tileWeights) Scratch() int { return spare + positions*(w.vStep+w.dStep+w.uStep) }
 
 // Sums is the number of floats of the partial sums: packed weights, once for each group of tiles.
-func (w *WinogradWeights) Sums() int { return w.groups * w.weights() }
+func (w *tileWeights) Sums() int { return w.groups * w.weights() }
 
-func (w *WinogradWeights) weights() int { return w.o.Blocks() * w.c.C * 9 * Block }
+func (w *tileWeights) weights() int { return w.o.Blocks() * w.c.C * 9 * Block }
 
 // Run writes the gradient of a part of the weights over a group of tiles into sums.
-func (w *WinogradWeights) Run(chunk int, scratch, sums, x, dy []float32) {
+func (w *tileWeights) Run(chunk int, scratch, sums, x, dy []float32) {
 	part, group := chunk%w.parts, chunk/w.parts
 	lo, hi := span(w.x.rows(), group, w.groups)
 	from, to := span(w.o.Blocks(), part, w.parts)
@@ -393,9 +448,9 @@ func (w *WinogradWeights) Run(chunk int, scratch, sums, x, dy []float32) {
 }
 
 // ReduceChunks is the number of chunks of Reduce.
-func (w *WinogradWeights) ReduceChunks() int { return (w.weights() + reduceSpan - 1) / reduceSpan }
+func (w *tileWeights) ReduceChunks() int { return (w.weights() + reduceSpan - 1) / reduceSpan }
 
 // Reduce adds the partial sums in their order into the packed gradient.
-func (w *WinogradWeights) Reduce(chunk int, dw, sums []float32) {
+func (w *tileWeights) Reduce(chunk int, dw, sums []float32) {
 	reduce(chunk, dw, sums, w.weights(), w.groups)
 }

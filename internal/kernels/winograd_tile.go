@@ -15,8 +15,8 @@ const (
 	pointB = math.Sqrt2
 )
 
-// winogradTile is a call of a transform: n tiles between 16-lane pixels (or taps of weights) and the 36 positions. The
-// assembly reads the fields by their place and counts n down.
+// winogradTile is a call of a transform: n tiles between pixels (or taps of weights) and positions, 36 of them or 8 along
+// rows. The assembly reads the fields by their place and counts n or rows down.
 type winogradTile struct {
 	pixels, positions []float32
 	bias, res         []float32
@@ -26,6 +26,11 @@ type winogradTile struct {
 	next              int       // between tiles in a position
 	n                 int
 	act               int // activation
+
+	// Of the transforms along rows only.
+	rows  int // rows of n tiles
+	down  int // floats between rows of positions
+	lanes int // of a pixel: 16, 8, or 4 at most
 }
 
 // The rows of B', A', G and of the reverse directions, as used by the twins.

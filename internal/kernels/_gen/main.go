@@ -48,6 +48,9 @@ var narrow = []isa{
 	{name: "NarrowAVX512", lanes: 8, block: 8, evex: true, pixels: 28, depth: 28},
 }
 
+// few is for maps of up to 4 lanes.
+var few = isa{name: "FewAVX2", lanes: 4, block: 4}
+
 // gen emits kernels for one instruction set.
 type gen struct {
 	*build.Context
@@ -61,8 +64,11 @@ func (g *gen) vectors() int { return g.block / g.lanes }
 
 // vec is a fresh vector register.
 func (g *gen) vec() reg.VecVirtual {
-	if g.lanes == 16 {
+	switch g.lanes {
+	case 16:
 		return g.ZMM()
+	case 4:
+		return g.XMM()
 	}
 	return g.YMM()
 }
@@ -125,6 +131,7 @@ func main() {
 		g.maps()
 		g.flat()
 		g.winograd()
+		g.winogradRows()
 		g.windows()
 	}
 	for _, i := range narrow {
@@ -133,7 +140,10 @@ func main() {
 		g.gradient()
 		g.maxPairs()
 		g.maxPairsBackward()
+		g.winogradRows()
 	}
+	g := &gen{c, few, types, map[string]operand.Mem{}}
+	g.fewLanes()
 	f, err := c.Result()
 	if err != nil {
 		log.Fatalf("%+v", err)

@@ -43,7 +43,7 @@ func (g *gen) number(f float64) Mem {
 	m := g.StaticGlobal(name)
 	g.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range g.lanes {
-		if i == 0 || g.lanes == 8 {
+		if i == 0 || g.lanes < 16 {
 			g.AddDatum(4*i, U32(bits))
 		}
 	}
@@ -229,6 +229,7 @@ func multiple(base, s, s3, s5 reg.Register, k int) Mem {
 const (
 	winoPixels, winoPositions, winoBias, winoRes, winoSpill = 0, 24, 48, 72, 96
 	winoRow, winoStep, winoNext, winoN, winoAct             = 120, 128, 136, 144, 152
+	winoRows, winoDown, winoLanes                           = 160, 168, 176
 )
 
 // winograd emits the transforms. Each handles n tiles (or channels) one after the other.
@@ -441,7 +442,7 @@ func (g *gen) pixelsOut(a reg.Register, label string, bytes int, to reg.GPVirtua
 	g.CMPQ(at(a, winoAct), Imm(masked))
 	g.JE(LabelRef("mask" + label))
 	for j, v := range out {
-		g.VADDPS(at(p, j*block*4+bytes), v, v)
+		g.VADDPS(at(p, j*g.block*4+bytes), v, v)
 	}
 	g.Label("added" + label)
 	g.CMPQ(at(a, winoAct), Imm(0))
@@ -452,10 +453,10 @@ func (g *gen) pixelsOut(a reg.Register, label string, bytes int, to reg.GPVirtua
 	g.JMP(LabelRef("store" + label))
 	g.Label("mask" + label)
 	for j, v := range out {
-		g.where(at(p, j*block*4+bytes), zero, v)
+		g.where(at(p, j*g.block*4+bytes), zero, v)
 	}
 	g.Label("store" + label)
 	for j, v := range out {
-		g.VMOVUPS(v, at(to, j*block*4+bytes))
+		g.VMOVUPS(v, at(to, j*g.block*4+bytes))
 	}
 }
