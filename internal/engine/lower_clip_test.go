@@ -87,6 +87,19 @@ func TestMobileTakesTheFastWays(t *testing.T) {
 	if count["reference"] > 0 || count["depthwise conv"] != 2 || count["clip"] != 1 {
 		t.Errorf("the plan has %v", count)
 	}
+	m, b := trainCases["mobile"].make()
+	tr, err := NewTrainer(m, TrainOptions{Loss: b.last, Update: plainSGD{0.01, 0.5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Step(context.Background(), trainCases["mobile"].in(b, 2)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range tr.Plan().Steps() {
+		if s.Kernel == "reference" {
+			t.Errorf("in training %s of %q runs by the reference kernel", s.Op, s.Name)
+		}
+	}
 }
 
 func TestClipBounds(t *testing.T) {
