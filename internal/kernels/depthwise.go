@@ -170,7 +170,7 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 		if beside != nil {
 			a.res = beside[to:]
 		}
-		rowsOfTiles(last-first, d.Y.W, d.StrideH*d.X.row(), d.Y.row(), &a)
+		stripsOfTiles(last-first, d.Y.W, d.StrideH*d.X.row(), d.Y.row(), &a)
 		if e.Moments != nil {
 			var m moments
 			for h := first; h < last; h++ {
@@ -212,9 +212,36 @@ func (d *Depthwise) BackwardData(chunk int, dx, dy, w []float32, e Epilogue) {
 				a.res = beside[to:]
 			}
 			rows, cols := (l.H-p.h+d.StrideH-1)/d.StrideH, (l.W-p.w+d.StrideW-1)/d.StrideW
-			rowsOfTiles(rows, cols, d.DY.row(), d.StrideH*l.row(), &a)
+			stripsOfTiles(rows, cols, d.DY.row(), d.StrideH*l.row(), &a)
 		}
 		l.clearHalo(dx, n, b, 0, l.H)
+	}
+}
+
+// shortRow is the most pixels of a row whose tiles' calls cost much of what they compute.
+const shortRow = 16
+
+// stripsOfTiles is rowsOfTiles for few products: where rows are short but not one tile, the tiles below one another go into
+// one call.
+func stripsOfTiles(rows, n, xRow, yRow int, a *tile) {
+	wide, countWide, narrow, countNarrow := widths(n, a.width())
+	strips := countWide + countNarrow
+	if strips == 1 || n > shortRow || rows*wide*len(a.w) > mostProducts {
+		rowsOfTiles(rows, n, xRow, yRow, a)
+		return
+	}
+	for i, at := 0, 0; i < strips; i++ {
+		p := wide
+		if i >= countWide {
+			p = narrow
+		}
+		b := *a
+		b.x, b.y, b.n, b.xNext, b.yNext = a.x[at*a.xStride:], a.y[at*a.yStride:], rows, xRow, yRow
+		if a.res != nil {
+			b.res = a.res[at*a.yStride:]
+		}
+		convTiles(p, &b)
+		at += p
 	}
 }
 
