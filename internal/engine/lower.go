@@ -35,6 +35,7 @@ type step struct {
 	flops  int64
 	bytes  int64
 	cycles float64 // estimated; 0: what its bytes take
+	short  bool    // not worth the other threads
 	// bind makes the function, once the buffers have memory.
 	bind func() func(chunk, worker int)
 	run  func(chunk, worker int)

@@ -25,15 +25,15 @@ type Pool struct {
 	closed  atomic.Bool
 	failed  atomic.Pointer[chunkPanic] // of a worker in the open region
 
-	f        func(chunk, worker int) // of the open region
-	own      int                     // chunks of the open region the caller took
-	finished int64                   // what done is when the region is over
+	finished int64 // what done is when the region is over
 	_        [64]byte
-	left     atomic.Uint64 // chunks [lo, hi) nobody has claimed yet, as lo<<32 | hi
-	opened   atomic.Uint64 // regions so far
-	_        [64]byte
-	done     atomic.Int64 // chunks the workers have finished so far
-	_        [64]byte
+	// What a claim reads lies in one line of the cache, which only claims and the opening of a region write.
+	left   atomic.Uint64           // chunks [lo, hi) nobody has claimed yet, as lo<<32 | hi
+	f      func(chunk, worker int) // of the open region
+	opened atomic.Uint64           // regions so far
+	_      [64]byte
+	done   atomic.Int64 // chunks the workers have finished so far
+	_      [64]byte
 }
 
 type worker struct {
@@ -83,6 +83,7 @@ func (p *Pool) Close() {
 func (p *Pool) Do(f func(region Region)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func() { p.f = nil }()
 	f(Region{p})
 }
 
@@ -90,6 +91,7 @@ func (p *Pool) Do(f func(region Region)) {
 func (p *Pool) Run(chunks int, f func(chunk, worker int)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func() { p.f = nil }()
 	Region{p}.Run(chunks, f)
 }
 
@@ -107,7 +109,7 @@ func (r Region) Run(chunks int, f func(chunk, worker int)) {
 		return
 	}
 	start := now()
-	p.f, p.own = f, 0
+	p.f = f
 	p.left.Store(uint64(chunks))
 	p.opened.Add(1)
 	for i, w := range p.workers {
@@ -115,26 +117,25 @@ func (r Region) Run(chunks int, f func(chunk, worker int)) {
 			w.unpark()
 		}
 	}
-	p.claimFront(chunks)
-	p.finished += int64(chunks - p.own)
+	own := p.claimFront(chunks)
+	p.finished += int64(chunks - own)
 	if p.done.Load() != p.finished {
-		p.join(start)
+		p.join(start, own)
 	}
-	p.f = nil
 	if e := p.failed.Swap(nil); e != nil {
 		panic(e)
 	}
 }
 
-// claimFront runs chunks from the first on, for the caller. If f panics it waits for the chunks others have claimed.
-func (p *Pool) claimFront(chunks int) {
+// claimFront runs chunks from the first on, for the caller, and counts them. If f panics it waits for the chunks others
+// have claimed.
+func (p *Pool) claimFront(chunks int) (own int) {
 	ended := false
 	defer func() {
 		if !ended {
-			p.own += p.drain()
-			p.finished += int64(chunks - p.own)
-			p.join(now())
-			p.f = nil
+			own += p.drain()
+			p.finished += int64(chunks - own)
+			p.join(now(), own)
 			p.failed.Store(nil)
 		}
 	}()
@@ -142,10 +143,10 @@ func (p *Pool) claimFront(chunks int) {
 		s := p.left.Load()
 		if empty(s) {
 			ended = true
-			return
+			return own
 		}
 		if p.left.CompareAndSwap(s, s+1<<32) {
-			p.own++
+			own++
 			p.f(int(s>>32), 0)
 		}
 	}
@@ -185,9 +186,9 @@ func (p *Pool) drain() int {
 // join waits for the chunks the workers have claimed in the region that began at start. When one takes the time of
 // more than two chunks of the caller's, somebody has taken the worker's core: the caller then sleeps, for the system to
 // let the worker run on the core that becomes free.
-func (p *Pool) join(start time.Duration) {
+func (p *Pool) join(start time.Duration, own int) {
 	idle := now()
-	end := idle + patience + min(2*(idle-start)/time.Duration(max(p.own, 1)), time.Millisecond)
+	end := idle + patience + min(2*(idle-start)/time.Duration(max(own, 1)), time.Millisecond)
 	for polls := 1; p.done.Load() != p.finished; polls++ {
 		if pause(); polls%64 == 0 && now() > end {
 			nap()
