@@ -133,6 +133,18 @@ func gradTiles(k int, a *gradTile) {
 	}
 }
 
+func gemv(y *[packedGroup * Block]float32, x, w []float32, more bool) {
+	_ = w[packedGroup*len(x)*Block-1]
+	switch {
+	case current == levelGo || len(x) == 0:
+		gemvGo(y, x, w, more)
+	case current == levelAVX512:
+		gemvAVX512(&y[0], &x[0], &w[0], len(x), len(x)*Block, flag(more))
+	default:
+		gemvAVX2(&y[0], &x[0], &w[0], len(x), len(x)*Block, flag(more))
+	}
+}
+
 func maxPairs(y, a, b []float32, narrow bool) {
 	block := lanes(narrow)
 	n := len(y) / block

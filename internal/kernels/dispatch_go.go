@@ -19,10 +19,11 @@ func convTiles(p int, a *tile) {
 	convTilesGo(p, a)
 }
 
-func depthGradTiles(a *depthGradTile)                 { depthGradTilesGo(a) }
-func gradTiles(k int, a *gradTile)                    { gradTilesGo(k, a) }
-func transpose(dst, src []float32, rows, cols int)    { transposeGo(dst, src, rows, cols) }
-func scatter(dst, src []float32, stride, n, cols int) { scatterGo(dst, src, stride, n, cols) }
+func depthGradTiles(a *depthGradTile)                                 { depthGradTilesGo(a) }
+func gemv(y *[packedGroup * Block]float32, x, w []float32, more bool) { gemvGo(y, x, w, more) }
+func gradTiles(k int, a *gradTile)                                    { gradTilesGo(k, a) }
+func transpose(dst, src []float32, rows, cols int)                    { transposeGo(dst, src, rows, cols) }
+func scatter(dst, src []float32, stride, n, cols int)                 { scatterGo(dst, src, stride, n, cols) }
 func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
 	turnGo(dst, dstStride, src, srcStride, rows, cols)
 }

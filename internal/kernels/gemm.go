@@ -142,6 +142,10 @@ type gemmPart struct {
 }
 
 func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
+	if g.single(p) {
+		g.row(p, a, b)
+		return
+	}
 	rows, most := p.hi-p.lo, g.deep()
 	sums, scratch := scratch[:rows*Block], scratch[rows*Block:]
 	var rowsOfA []float32
@@ -173,6 +177,58 @@ func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 		}
 		if g.K == 0 {
 			break
+		}
+	}
+}
+
+// single reports whether p is the product of a row with a group of panels that come from the second-level cache. The
+// panels go side by side then; from memory they do as well one by one.
+func (g *Gemm) single(p *gemmPart) bool {
+	return g.Packed && g.M == 1 && g.K > 0 && !p.accumulate && g.K*g.N <= nearFloats &&
+		p.from%(packedGroup*Block) == 0 && (p.to-p.from+Block-1)/Block == packedGroup
+}
+
+// row is part for a row. Its sums are those of panel.
+func (g *Gemm) row(p *gemmPart, a, b []float32) {
+	var sums [packedGroup * Block]float32
+	if p.bias != nil {
+		copy(sums[:], p.bias[p.from:p.to])
+	}
+	for k := 0; k < g.K; k += depth {
+		deep := min(depth, g.K-k)
+		at := g.packedAt(p.from, k, deep)
+		gemv(&sums, a[k:][:deep], b[at:][:packedGroup*deep*Block], k > 0)
+	}
+	for i, v := range sums[:p.to-p.from] {
+		if p.relu && v < 0 {
+			v = 0
+		}
+		p.c[i] = v
+	}
+}
+
+// gemvGo computes, for panels p < 4 and every lane o of 16,
+//
+//	y[p*16+o] = y[p*16+o] + sum over i < len(x) of x[i] * w[(p*len(x)+i)*16+o],
+//
+// in that order, or with more the sum first.
+func gemvGo(y *[packedGroup * Block]float32, x, w []float32, more bool) {
+	for p := range packedGroup {
+		sums, panel := y[p*Block:][:Block], w[p*len(x)*Block:]
+		var acc [Block]float32
+		if !more {
+			copy(acc[:], sums)
+		}
+		for i, v := range x {
+			for o, f := range panel[i*Block:][:Block] {
+				acc[o] += v * f
+			}
+		}
+		for o, v := range acc {
+			if more {
+				v += sums[o]
+			}
+			sums[o] = v
 		}
 	}
 }

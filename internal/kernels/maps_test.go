@@ -296,7 +296,7 @@ func TestGemm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(16, 1))
 		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}, {31, 20, 384},
-			{5, 1100, 30}, {2, 1040, 260}, {3, 20, 0}} {
+			{5, 1100, 30}, {2, 1040, 260}, {3, 20, 0}, {1, 130, 300}} {
 			for bits := range 32 {
 				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0, Packed: bits&16 != 0}
 				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
@@ -351,6 +351,40 @@ func checkGemm(t *testing.T, r *rand.Rand, s GemmSpec, relu, accumulate bool) {
 	if !relu && !accumulate { // which Part knows nothing of
 		checkGemmPart(t, g, a, b)
 	}
+}
+
+// A row has the same bits alone and among others, whatever kernel takes it.
+func TestGemmRowAlone(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(17, 1))
+		for _, d := range [][2]int{{1, 1}, {64, 1}, {64, 31}, {120, 400}, {84, 120}, {200, 513}, {49, 256}, {128, 2560}} {
+			s := GemmSpec{M: 3, N: d[0], K: d[1], TransB: true, Packed: true}
+			a, b, bias := random(r, s.M*s.K), random(r, s.K*s.N), random(r, s.N)
+			many := NewGemm(s)
+			s.M = 1
+			one := NewGemm(s)
+			packed := AlignedSlice(many.PackedSize())
+			for i := range many.PackChunks() {
+				many.Pack(i, packed, b)
+			}
+			for _, relu := range []bool{false, true} {
+				all, scratch := AlignedSlice(3*s.N), AlignedSlice(many.Scratch())
+				for i := range many.Chunks() {
+					many.Run(i, scratch, all, a, packed, bias, relu, false)
+				}
+				row := guard(s.N)
+				for i := range one.Chunks() {
+					one.Run(i, AlignedSlice(one.Scratch()), row.s, a[s.K:], packed, bias, relu, false)
+				}
+				row.intact(t, "row")
+				for i, v := range row.s {
+					if v != all[s.N+i] {
+						t.Fatalf("%+v: element %d is %v alone and %v among others", s, i, v, all[s.N+i])
+					}
+				}
+			}
+		}
+	})
 }
 
 // checkGemmPart compares parts with the whole product, bit by bit.

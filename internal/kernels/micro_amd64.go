@@ -289,6 +289,15 @@ func quadTile6AVX2(a *tile)
 //go:noescape
 func quadGradTile1AVX2(a *depthGradTile)
 
+// gemvAVX2 computes, for panels p < 4 and every lane o of 16,
+//
+//	y[p*16+o] = y[p*16+o] + sum over i < k of x[i] * w[p*step+i*16+o],
+//
+// in that order, or with more 1 the sum first. k > 0.
+//
+//go:noescape
+func gemvAVX2(y *float32, x *float32, w *float32, k int, step int, more int)
+
 // sumLanesAVX2 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //
 //go:noescape
@@ -1514,6 +1523,15 @@ func quadGradTile5AVX512(a *depthGradTile)
 //
 //go:noescape
 func quadGradTile6AVX512(a *depthGradTile)
+
+// gemvAVX512 computes, for panels p < 4 and every lane o of 16,
+//
+//	y[p*16+o] = y[p*16+o] + sum over i < k of x[i] * w[p*step+i*16+o],
+//
+// in that order, or with more 1 the sum first. k > 0.
+//
+//go:noescape
+func gemvAVX512(y *float32, x *float32, w *float32, k int, step int, more int)
 
 // sumLanesAVX512 adds x[w*16+o] to sums[o], for w < n and o < 16.
 //

@@ -4715,6 +4715,76 @@ pixel:
 	VZEROUPPER
 	RET
 
+// func gemvAVX2(y *float32, x *float32, w *float32, k int, step int, more int)
+// Requires: AVX, FMA3
+TEXT ·gemvAVX2(SB), NOSPLIT, $0-48
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    k+24(FP), BX
+	MOVQ    step+32(FP), SI
+	MOVQ    more+40(FP), DI
+	SHLQ    $0x02, SI
+	LEAQ    (SI)(SI*2), R8
+	TESTQ   DI, DI
+	JNZ     zero
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	VMOVUPS 128(AX), Y4
+	VMOVUPS 160(AX), Y5
+	VMOVUPS 192(AX), Y6
+	VMOVUPS 224(AX), Y7
+	JMP     row
+
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+row:
+	VBROADCASTSS (CX), Y8
+	VFMADD231PS  (DX), Y8, Y0
+	VFMADD231PS  32(DX), Y8, Y1
+	VFMADD231PS  (DX)(SI*1), Y8, Y2
+	VFMADD231PS  32(DX)(SI*1), Y8, Y3
+	VFMADD231PS  (DX)(SI*2), Y8, Y4
+	VFMADD231PS  32(DX)(SI*2), Y8, Y5
+	VFMADD231PS  (DX)(R8*1), Y8, Y6
+	VFMADD231PS  32(DX)(R8*1), Y8, Y7
+	ADDQ         $0x04, CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          row
+	TESTQ        DI, DI
+	JZ           store
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	VADDPS       64(AX), Y2, Y2
+	VADDPS       96(AX), Y3, Y3
+	VADDPS       128(AX), Y4, Y4
+	VADDPS       160(AX), Y5, Y5
+	VADDPS       192(AX), Y6, Y6
+	VADDPS       224(AX), Y7, Y7
+
+store:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	VZEROUPPER
+	RET
+
 // func sumLanesAVX2(sums *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
@@ -34645,6 +34715,56 @@ pixel:
 	VMOVUPS     Z21, 64(DX)
 	VMOVUPS     Z22, 128(DX)
 	VMOVUPS     Z23, 192(DX)
+	VZEROUPPER
+	RET
+
+// func gemvAVX512(y *float32, x *float32, w *float32, k int, step int, more int)
+// Requires: AVX, AVX512F
+TEXT ·gemvAVX512(SB), NOSPLIT, $0-48
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    k+24(FP), BX
+	MOVQ    step+32(FP), SI
+	MOVQ    more+40(FP), DI
+	SHLQ    $0x02, SI
+	LEAQ    (SI)(SI*2), R8
+	TESTQ   DI, DI
+	JNZ     zero
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	JMP     row
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+row:
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  (DX), Z4, Z0
+	VFMADD231PS  (DX)(SI*1), Z4, Z1
+	VFMADD231PS  (DX)(SI*2), Z4, Z2
+	VFMADD231PS  (DX)(R8*1), Z4, Z3
+	ADDQ         $0x04, CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          row
+	TESTQ        DI, DI
+	JZ           store
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	VADDPS       128(AX), Z2, Z2
+	VADDPS       192(AX), Z3, Z3
+
+store:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
 	VZEROUPPER
 	RET
 

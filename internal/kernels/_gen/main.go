@@ -128,6 +128,7 @@ func main() {
 		g.convolution()
 		g.gradient()
 		g.depthwise()
+		g.gemv()
 		g.maps()
 		g.flat()
 		g.winograd()
