@@ -126,8 +126,10 @@ func (c *Conv) planForward() {
 	}
 	c.starts = append(c.starts, len(c.runs))
 	perRow := c.Y.W * widest(c.outs) * c.KH * c.KW * Block * 2
-	c.units = max(1, min(c.Y.H, 1_000_000/max(perRow, 1)))
-	c.forward = pieces(c.Y.N*c.Y.Blocks()*c.Y.H*perRow, c.forwardUnits())
+	planes := c.Y.N * c.Y.Blocks()
+	least := (shares(planes*c.Y.H*perRow, 4) + planes - 1) / planes // units of a plane
+	c.units = max(1, min((c.Y.H+least-1)/least, 1_000_000/max(perRow, 1)))
+	c.forward = shares(planes*c.Y.H*perRow, c.forwardUnits())
 }
 
 // trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels: the runs and

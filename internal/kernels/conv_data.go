@@ -57,7 +57,7 @@ func (c *Conv) planBackwardData() {
 		}
 	}
 	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backTaps * widest(c.ins) * Block * 2 / max(1, c.StrideH*c.StrideW)
-	c.data = pieces(flops, c.dataUnits())
+	c.data = shares(flops, c.dataUnits())
 }
 
 // dataUnits counts (image, block of C, stride rows of dx).

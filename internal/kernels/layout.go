@@ -131,3 +131,10 @@ func span(n, chunk, chunks int) (lo, hi int) { return n * chunk / chunks, n * (c
 func pieces(flops, units int) int {
 	return max(1, min(units, flops/2_000_000))
 }
+
+// shares is the number of chunks for work of so many floating-point operations where a chunk costs nothing but its claim:
+// as pieces, but several from half a million on (5 us), so that a small network on a single image has work for a few
+// threads.
+func shares(flops, units int) int {
+	return max(pieces(flops, units), min(units, 8, flops/500_000))
+}

@@ -213,11 +213,12 @@ func newTilePass(in, out Layout, top, left int) *tilePass {
 	want := max(24, min(96, 320/(in.Blocks()+min(4, out.Blocks()))))
 	p.group = max(1, min(p.rows(), (want+p.wide/2)/p.wide))
 	p.parts = 1
-	if n := p.groups(); n > 1 && n < 16 { // few chunks: let two threads have as many each
+	least := shares(out.N*out.H*out.W*out.C*in.C*9, 8)
+	if n := max(p.groups(), min(least, p.rows(), p.rows()*p.wide/16)); n > 1 && n < 16 { // few chunks: let two threads have as many each
 		n += n % 2
 		p.group = (p.rows() + n - 1) / n
 	}
-	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && p.groups()*p.parts < 16) {
+	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && p.groups()*p.parts < 16 || p.groups()*p.parts < min(least, 2)) {
 		p.parts *= 2
 	}
 	p.blocks = (out.Blocks() + p.parts - 1) / p.parts
