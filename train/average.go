@@ -87,7 +87,7 @@ func (r *run) exportEMA() error {
 // averageStatistics moves the averages of the running statistics after an optimiser's step, as averaged does those of the
 // parameters.
 func (r *run) averageStatistics() {
-	keep := 1 - float32(r.cfg.EMA)
+	keep := float32(1 - emaDecay(r.cfg.EMA, r.updates()))
 	for _, name := range r.trainer.Running() {
 		now := r.trainer.Statistic(name)
 		if r.means[name] == nil { // the first step; or the checkpoint is from before they were averaged

@@ -79,7 +79,7 @@ func (c Config) rule(g Group) (rule, error) {
 		p.setMomentum(c.Schedule.Momentum[1])
 	}
 	if c.EMA > 0 {
-		u = &averaged{rule: u, decay: float32(c.EMA)}
+		u = &averaged{rule: u, decay: c.EMA}
 	}
 	return u, nil
 }
@@ -146,11 +146,20 @@ func (u *Adam) setRate(lr float64)    { u.LR = lr }
 func (u *Adam) setMomentum(m float64) { u.Betas[0] = m }
 
 // averaged keeps the moving average of the parameters in a slot behind the rule's own, as torch.optim.swa_utils'
-// AveragedModel with get_ema_multi_avg_fn does: the first step copies them.
+// AveragedModel with get_ema_multi_avg_fn does, but for the decay, which has to rise: see emaDecay. The first step copies.
 type averaged struct {
 	rule
-	decay float32
-	first bool
+	decay float64
+	keep  float32 // share of the new parameters at this step
+}
+
+// emaDecay is the decay of the t-th update, from 1: min(decay, (1+t)/(10+t)), as TensorFlow's ExponentialMovingAverage and
+// timm's ModelEma with a warm-up have it. The average of few steps is not yet one with the initial weights then.
+func emaDecay(decay float64, t int64) float64 {
+	if t <= 1 {
+		return 0
+	}
+	return min(decay, float64(1+t)/float64(10+t))
 }
 
 // Slots is one more than the rule's.
@@ -158,7 +167,7 @@ func (u *averaged) Slots() int { return u.rule.Slots() + 1 }
 
 // Begin implements engine.Update.
 func (u *averaged) Begin(step int64) {
-	u.first = step == 1
+	u.keep = float32(1 - emaDecay(u.decay, step))
 	u.rule.Begin(step)
 }
 
@@ -167,12 +176,12 @@ func (u *averaged) Apply(p, g []float32, slots [][]float32) {
 	n := len(slots) - 1
 	u.rule.Apply(p, g, slots[:n])
 	mean := slots[n]
-	if u.first {
+	if u.keep == 1 { // the slot is 0, or what an earlier run has left
 		copy(mean, p)
 		return
 	}
 	for i, x := range p {
-		mean[i] += (x - mean[i]) * (1 - u.decay)
+		mean[i] += (x - mean[i]) * u.keep
 	}
 }
 

@@ -162,6 +162,9 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 	if optimizer != "" {
 		recipe.Config = recipe.With(optimizer)
 	}
+	if f["swa"] != nil && f["ema"] == nil {
+		recipe.EMA = 0 // one average of the weights is enough
+	}
 	raw, err := json.Marshal(f)
 	if err != nil {
 		return recipe, err

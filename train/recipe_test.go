@@ -29,9 +29,15 @@ func TestRecipeFields(t *testing.T) {
 	}
 	want := Recipe{Model: "lenet5", Data: "mnist", Config: Config{Epochs: 5, Batch: 64, Seed: 1<<64 - 1, Loss: "auto", Optimizer: "adam", LR: 0.1,
 		Betas: [2]float64{0.8, 0.9}, Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}, Schedule: Schedule{Kind: StepLR, StepSize: 3},
-		Metrics: []string{"top5", "auc"}}}
+		EMA: 0.99, Metrics: []string{"top5", "auc"}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nnot %+v", got, want)
+	}
+	if err := f.SetText("swa.start=3"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = f.Recipe("lenet5"); err != nil || got.EMA != 0 {
+		t.Errorf("with SWA in the place of the average that is the default: %v, %v", got.EMA, err)
 	}
 }
 

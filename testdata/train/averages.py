@@ -53,6 +53,12 @@ def batches(epoch):
     return [ORDERS[epoch][i:i + BATCH] for i in range(0, 12, BATCH)]
 
 
+def warmed(decay):
+    """An EMA whose decay rises with the number t of updates, min(decay, (1+t)/(10+t)), as TensorFlow's
+    ExponentialMovingAverage has it; n counts those before."""
+    return lambda means, now, n: get_ema_multi_avg_fn(min(decay, (2 + int(n)) / (11 + int(n))))(means, now, n)
+
+
 def run(config, swa=None, ema=0.0):
     """Trains by PyTorch's own words; swa is what SWALR takes, {} for none."""
     x, t = images()
@@ -62,7 +68,7 @@ def run(config, swa=None, ema=0.0):
     schedule = CosineAnnealingLR(opt, 6) if config['schedule']['kind'] == 'cosine' else ExponentialLR(opt, 0.8)
     average, anneal = None, None
     if ema:
-        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+        average = AveragedModel(net, multi_avg_fn=warmed(ema), use_buffers=True)
     if swa is not None:
         average = AveragedModel(net)
     rates, losses, shown = [], [], net

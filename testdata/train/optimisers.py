@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from averages import warmed
+
 HERE = pathlib.Path(__file__).parent
 
 
@@ -100,8 +102,7 @@ def optimisers():
         out[name] = rows
     p = nn.Parameter(torch.from_numpy(uniform(64, 7)))
     opt, rows = torch.optim.SGD([p], lr=0.1), []
-    ema = torch.optim.swa_utils.AveragedModel(nn.ParameterList([p]),
-                                              multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.95))
+    ema = torch.optim.swa_utils.AveragedModel(nn.ParameterList([p]), multi_avg_fn=warmed(0.95))
     for step in range(1, 101):
         p.grad = torch.from_numpy(uniform(64, 100 + step)) + p.detach() * 0.1
         opt.step()
