@@ -359,8 +359,11 @@ func TestNormalisation(t *testing.T) {
 func TestOwnMasks(t *testing.T) {
 	_, root, _ := strings.Cut(tiny(t, "nuclei"), "=")
 	word, out := "masks:"+filepath.Join(root, "images")+","+filepath.Join(root, "masks"), filepath.Join(t.TempDir(), "out")
-	done(t, "train", "unet", "--input", "1x32x32", "--depth", "2", "--width", "4", "--data", word, "--loss", "dice", "--epochs", "2", "--out", out)
-	if text := done(t, "eval", filepath.Join(out, train.LastFile), "--data", word, "--engine", "native"); !strings.Contains(text, "iou") || !strings.Contains(text, "(5 images") {
+	text := done(t, "train", "unet", "--input", "1x32x32", "--depth", "2", "--width", "4", "--data", word, "--loss", "dice", "--metrics", "iou", "--monitor", "iou", "--epochs", "2", "--out", out)
+	if !strings.Contains(text, "with validation iou 0.") {
+		t.Error(text)
+	}
+	if text = done(t, "eval", filepath.Join(out, train.LastFile), "--data", word, "--engine", "native"); !strings.Contains(text, "iou") || !strings.Contains(text, "(5 images") {
 		t.Error(text)
 	}
 	page, err := os.ReadFile(filepath.Join(out, report.PageFile))

@@ -98,7 +98,7 @@ func trainAction(c *cli.Context) error {
 	if err != nil {
 		return trainError(c, err, j)
 	}
-	if err := reportTrained(c, result, j.dir); err != nil {
+	if err := reportTrained(c, result, j); err != nil {
 		return err
 	}
 	if reportErr != nil {
@@ -223,8 +223,19 @@ func quoted(s string) string {
 	return s
 }
 
-func reportTrained(c *cli.Context, r *train.Result, dir string) error {
-	best := r.History[r.Best]
+// monitored is the figure by which an epoch is the best one.
+func monitored(e train.Epoch, monitor string) string {
+	if v, ok := e.Metrics[monitor]; ok {
+		return fmt.Sprintf("%s %.4f", monitor, v)
+	}
+	if monitor == "loss" {
+		return fmt.Sprintf("loss %.4f", e.ValidationLoss)
+	}
+	return fmt.Sprintf("accuracy %.2f%%", 100*e.ValidationAccuracy)
+}
+
+func reportTrained(c *cli.Context, r *train.Result, j job) error {
+	best, dir := r.History[r.Best], j.dir
 	last, bestFile := filepath.Join(dir, train.LastFile), filepath.Join(dir, train.BestFile)
 	csv, png := filepath.Join(dir, train.HistoryFile), filepath.Join(dir, train.PlotFile)
 	page := filepath.Join(dir, report.PageFile)
@@ -239,7 +250,7 @@ func reportTrained(c *cli.Context, r *train.Result, dir string) error {
 	if r.Stopped {
 		fmt.Fprintf(w, "stopped: nothing got better after epoch %d\n", best.Epoch)
 	}
-	fmt.Fprintf(w, "best: epoch %d with validation accuracy %.2f%%, in %s\n", best.Epoch, 100*best.ValidationAccuracy, bestFile)
+	fmt.Fprintf(w, "best: epoch %d with validation %s, in %s\n", best.Epoch, monitored(best, j.recipe.Monitor), bestFile)
 	fmt.Fprintf(w, "last: epoch %d, in %s; history in %s and %s\n", len(r.History), last, csv, png)
 	if page != "" {
 		fmt.Fprintf(w, "report: %s\n", page)
