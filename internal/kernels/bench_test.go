@@ -160,10 +160,11 @@ func benchConv(b *testing.B, c convCase) {
 
 func BenchmarkGemm(b *testing.B) {
 	for _, s := range []GemmSpec{{M: 64, N: 120, K: 400, TransB: true}, {M: 32, N: 4096, K: 4096, TransB: true}, {M: 512, N: 512, K: 512},
-		{M: 512, N: 512, K: 512, TransA: true}, {M: 1, N: 4096, K: 4096, TransB: true}} {
-		b.Run(fmt.Sprintf("%dx%dx%d_ta%v_tb%v", s.M, s.N, s.K, s.TransA, s.TransB), func(b *testing.B) {
+		{M: 512, N: 512, K: 512, TransA: true}, {M: 1, N: 4096, K: 4096, TransB: true}, {M: 64, N: 120, K: 400, Packed: true},
+		{M: 32, N: 4096, K: 4096, Packed: true}, {M: 1, N: 4096, K: 4096, Packed: true}, {M: 1, N: 120, K: 400, Packed: true}} {
+		b.Run(fmt.Sprintf("%dx%dx%d_ta%v_tb%v_packed%v", s.M, s.N, s.K, s.TransA, s.TransB, s.Packed), func(b *testing.B) {
 			g := NewGemm(s)
-			c, x, y, scratch := AlignedSlice(s.M*s.N), AlignedSlice(s.M*s.K), AlignedSlice(s.K*s.N), AlignedSlice(g.Scratch())
+			c, x, y, scratch := AlignedSlice(s.M*s.N), AlignedSlice(s.M*s.K), AlignedSlice(g.PackedSize()), AlignedSlice(g.Scratch())
 			for b.Loop() {
 				for i := range g.Chunks() {
 					g.Run(i, scratch, c, x, y, nil, false, false)

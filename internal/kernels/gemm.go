@@ -30,13 +30,13 @@ func NewGemm(s GemmSpec) *Gemm {
 	return g
 }
 
-// together is the number of panels that a chunk takes through K at a time: they share the copied rows of A, or are read
-// from B in longer runs. Few rows are bound by memory, and do better one panel after the other.
+// together is the number of panels that a chunk takes through K at a time: they share the copied rows of A. Few rows are
+// bound by memory, and do better one panel after the other.
 func (g *Gemm) together() int {
 	switch {
 	case g.Packed:
 		return packedGroup
-	case g.panels() < 64 || g.M <= 8:
+	case g.panels() < manyPanels || g.M <= 8 || !g.packs():
 		return 1
 	}
 	return 4
@@ -79,8 +79,14 @@ func (g *Gemm) panelSize() int {
 }
 
 // packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
-// of a tile into the same few sets of the cache.
-func (g *Gemm) packs() bool { return g.TransA || g.K%128 == 0 && min(g.M, tileWidth(false)) > 4 }
+// of a tile into the same few sets of the cache and the tile is wide, or several panels share the copies.
+func (g *Gemm) packs() bool {
+	many := tileWidth(false) > 8 || g.Packed || g.panels() >= manyPanels
+	return g.TransA || g.K%128 == 0 && g.M > 4 && many
+}
+
+// manyPanels is from how many panels on a chunk takes several.
+const manyPanels = 64
 
 // packedGroup is the number of panels of a group of packed B. A group is stored in the order in which a chunk reads it:
 //
