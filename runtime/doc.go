@@ -6,4 +6,8 @@
 //
 // Inputs and outputs go by name; shapes are [N,C,H,W] for images, with any batch size N. A Session is safe for
 // concurrent use.
+//
+// Weights are read into memory, external data too, and never mapped: whoever shortens a mapped file ends every process
+// that reads it with SIGBUS, which Go cannot turn into an error. The native engine packs them into the form that its
+// kernels read, so a mapping would save the copy of the file and not that of the kernels.
 package runtime

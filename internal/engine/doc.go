@@ -1,6 +1,7 @@
 // Package engine compiles an ONNX graph with concrete input shapes into a Plan: a flat list of steps over one
 // preallocated arena, run by a pool of workers. The same compiler serves inference and training; a training run is a
-// longer graph (forward, loss, gradients) whose plan ends in the optimiser's update.
+// longer graph (forward, loss, gradients) whose plan ends in the optimiser's update. Large parameters are updated as soon
+// as their gradient is there; that of a large fully connected layer is computed and used up slab by slab.
 //
 // # Passes
 //
