@@ -60,17 +60,18 @@ func (g *Gemm) Scratch() int { return g.PartScratch(g.rows, g.wide*Block) }
 
 // PartScratch is the number of floats each concurrent Part of so many rows and columns needs.
 func (g *Gemm) PartScratch(rows, columns int) int {
-	n := rows*Block + g.panelSize()
-	if !g.TransB && !g.Packed {
-		n += (columns+Block-1)/Block*g.panelSize() - g.panelSize()
+	panels := 1
+	if !g.TransB {
+		panels = (columns + Block - 1) / Block
 	}
+	n := rows*Block + panels*g.panelSize()
 	if g.packs() {
 		n += rows * (g.deep() + Block)
 	}
 	return n
 }
 
-// panelSize is the number of floats of scratch of a panel.
+// panelSize is the number of floats of scratch that a stretch of a panel takes; packed B is read where it lies.
 func (g *Gemm) panelSize() int {
 	if g.Packed {
 		return 0
@@ -147,6 +148,8 @@ type gemmPart struct {
 	relu, accumulate bool
 }
 
+// part computes p, a stretch of K after the other. Where B lies across, a panel is turned just before it is used; where it
+// does not, all panels are copied together, along the rows of B.
 func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 	if g.single(p) {
 		g.row(p, a, b)
