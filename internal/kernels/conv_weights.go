@@ -30,8 +30,14 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 			a.rows = min(rows, c.DY.H-h)
 			a.dy = dy[c.DY.at(n, ob, h, 0):]
 			origin := c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft)
+			runs := c.runs[c.starts[reach.first]:c.starts[reach.last]]
+			if most := mostRuns(runs[0].length, c.DY.narrow()); most > 1 && c.X.Blocks() == 1 && len(runs) == c.KH {
+				a.x, a.dw = x[origin:], dw
+				c.together(&a, runs, most)
+				continue
+			}
 			at := 0
-			for _, r := range c.runs[c.starts[reach.first]:c.starts[reach.last]] {
+			for _, r := range runs {
 				wide, countWide, narrow, countNarrow := widths(r.length, most)
 				from := origin + r.offset
 				for i := range countWide + countNarrow {
@@ -45,6 +51,25 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 				}
 			}
 		}
+	}
+}
+
+// together sums the rows of a kernel, short runs as far apart as rows of the map, most at a time: the sums of a single one
+// would wait for each other.
+func (c *Conv) together(a *gradTile, runs []run, most int) {
+	k := runs[0].length
+	a.apart = c.DilH * c.X.row()
+	x, dw := a.x, a.dw
+	wide, countWide, narrow, countNarrow := widths(len(runs), most)
+	done := 0
+	for i := range countWide + countNarrow {
+		m := wide
+		if i >= countWide {
+			m = narrow
+		}
+		a.x, a.dw = x[done*a.apart:], dw[done*k*Block:]
+		gradRuns(m, k, a)
+		done += m
 	}
 }
 

@@ -118,7 +118,7 @@ func depthGradTiles(a *depthGradTile) {
 }
 
 func gradTiles(k int, a *gradTile) {
-	a.check(k)
+	a.check(1, k)
 	switch {
 	case current == levelGo:
 		gradTilesGo(k, a)
@@ -143,6 +143,42 @@ func gemv(y *[packedGroup * Block]float32, x, w []float32, more bool) {
 	default:
 		gemvAVX2(&y[0], &x[0], &w[0], len(x), len(x)*Block, flag(more))
 	}
+}
+
+// gradRuns is gradTiles for m runs.
+func gradRuns(m, k int, a *gradTile) {
+	a.check(m, k)
+	if m == 1 {
+		gradTiles(k, a)
+		return
+	}
+	switch {
+	case current == levelGo:
+		gradRunsGo(m, k, a)
+	case current == levelAVX512 && a.narrow:
+		gradRunsNarrowAVX512(m, k, a)
+	case current == levelAVX512:
+		gradRunsAVX512(m, k, a)
+	case a.narrow:
+		gradRunsNarrowAVX2(m, k, a)
+	default:
+		gradRunsAVX2(m, k, a)
+	}
+}
+
+// mostRuns is the number of runs of k floats that a tile of gradRuns takes at most.
+func mostRuns(k int, narrow bool) int {
+	switch {
+	case current == levelGo:
+		return 1
+	case current == levelAVX512 && narrow:
+		return mostRunsNarrowAVX512(k)
+	case current == levelAVX512:
+		return mostRunsAVX512(k)
+	case narrow:
+		return mostRunsNarrowAVX2(k)
+	}
+	return mostRunsAVX2(k)
 }
 
 func maxPairs(y, a, b []float32, narrow bool) {

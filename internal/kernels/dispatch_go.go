@@ -6,10 +6,11 @@ package kernels
 
 func available() level { return levelGo }
 
-func tileWidth(narrow bool) int { return 6 }
-func gradDepth(narrow bool) int { return 16 }
-func depthGradTaps(per int) int { return 9 }
-func quadWidth() int            { return 6 }
+func tileWidth(narrow bool) int       { return 6 }
+func gradDepth(narrow bool) int       { return 16 }
+func mostRuns(k int, narrow bool) int { return 1 }
+func depthGradTaps(per int) int       { return 9 }
+func quadWidth() int                  { return 6 }
 
 func convTiles(p int, a *tile) {
 	if a.taps != nil {
@@ -24,6 +25,7 @@ func gemv(y *[packedGroup * Block]float32, x, w []float32, more bool) { gemvGo(y
 func gradTiles(k int, a *gradTile)                                    { gradTilesGo(k, a) }
 func transpose(dst, src []float32, rows, cols int)                    { transposeGo(dst, src, rows, cols) }
 func scatter(dst, src []float32, stride, n, cols int)                 { scatterGo(dst, src, stride, n, cols) }
+func gradRuns(m, k int, a *gradTile)                                  { gradRunsGo(m, k, a) }
 func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
 	turnGo(dst, dstStride, src, srcStride, rows, cols)
 }

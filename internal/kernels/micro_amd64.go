@@ -106,6 +106,13 @@ func gradTile5AVX2(a *gradTile)
 //go:noescape
 func gradTile6AVX2(a *gradTile)
 
+// gradTile2x3AVX2 computes, for i < 2, t < 3 and every lane o of 16,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x3AVX2(a *gradTile)
+
 // depthTile1AVX2 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
 //
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
@@ -968,6 +975,62 @@ func gradTile27AVX512(a *gradTile)
 //
 //go:noescape
 func gradTile28AVX512(a *gradTile)
+
+// gradTile2x3AVX512 computes, for i < 2, t < 3 and every lane o of 16,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x3AVX512(a *gradTile)
+
+// gradTile3x3AVX512 computes, for i < 3, t < 3 and every lane o of 16,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3x3AVX512(a *gradTile)
+
+// gradTile4x3AVX512 computes, for i < 4, t < 3 and every lane o of 16,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4x3AVX512(a *gradTile)
+
+// gradTile5x3AVX512 computes, for i < 5, t < 3 and every lane o of 16,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5x3AVX512(a *gradTile)
+
+// gradTile2x5AVX512 computes, for i < 2, t < 5 and every lane o of 16,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x5AVX512(a *gradTile)
+
+// gradTile3x5AVX512 computes, for i < 3, t < 5 and every lane o of 16,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3x5AVX512(a *gradTile)
+
+// gradTile4x5AVX512 computes, for i < 4, t < 5 and every lane o of 16,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4x5AVX512(a *gradTile)
+
+// gradTile5x5AVX512 computes, for i < 5, t < 5 and every lane o of 16,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5x5AVX512(a *gradTile)
 
 // depthTile1AVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 16,
 //
@@ -1927,6 +1990,34 @@ func gradTile11NarrowAVX2(a *gradTile)
 //go:noescape
 func gradTile12NarrowAVX2(a *gradTile)
 
+// gradTile2x3NarrowAVX2 computes, for i < 2, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x3NarrowAVX2(a *gradTile)
+
+// gradTile3x3NarrowAVX2 computes, for i < 3, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3x3NarrowAVX2(a *gradTile)
+
+// gradTile4x3NarrowAVX2 computes, for i < 4, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4x3NarrowAVX2(a *gradTile)
+
+// gradTile2x5NarrowAVX2 computes, for i < 2, t < 5 and every lane o of 8,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x5NarrowAVX2(a *gradTile)
+
 // maxPairsNarrowAVX2 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 8 lanes; NaN wins.
 //
 //go:noescape
@@ -2437,6 +2528,62 @@ func gradTile27NarrowAVX512(a *gradTile)
 //go:noescape
 func gradTile28NarrowAVX512(a *gradTile)
 
+// gradTile2x3NarrowAVX512 computes, for i < 2, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x3NarrowAVX512(a *gradTile)
+
+// gradTile3x3NarrowAVX512 computes, for i < 3, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3x3NarrowAVX512(a *gradTile)
+
+// gradTile4x3NarrowAVX512 computes, for i < 4, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4x3NarrowAVX512(a *gradTile)
+
+// gradTile5x3NarrowAVX512 computes, for i < 5, t < 3 and every lane o of 8,
+//
+//	dw[(i*3+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5x3NarrowAVX512(a *gradTile)
+
+// gradTile2x5NarrowAVX512 computes, for i < 2, t < 5 and every lane o of 8,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile2x5NarrowAVX512(a *gradTile)
+
+// gradTile3x5NarrowAVX512 computes, for i < 3, t < 5 and every lane o of 8,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile3x5NarrowAVX512(a *gradTile)
+
+// gradTile4x5NarrowAVX512 computes, for i < 4, t < 5 and every lane o of 8,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile4x5NarrowAVX512(a *gradTile)
+
+// gradTile5x5NarrowAVX512 computes, for i < 5, t < 5 and every lane o of 8,
+//
+//	dw[(i*5+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+//
+//go:noescape
+func gradTile5x5NarrowAVX512(a *gradTile)
+
 // maxPairsNarrowAVX512 computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of 8 lanes; NaN wins.
 //
 //go:noescape
@@ -2746,6 +2893,27 @@ func gradTilesAVX2(k int, a *gradTile) {
 	}
 }
 
+// gradRunsAVX2 calls the routine for m runs of k floats.
+func gradRunsAVX2(m, k int, a *gradTile) {
+	switch struct{ m, k int }{m, k} {
+	case struct{ m, k int }{2, 3}:
+		gradTile2x3AVX2(a)
+	default:
+		panic("kernels: no tile of so many runs")
+	}
+}
+
+// mostRunsAVX2 is the number of runs of k floats that one tile takes at most.
+func mostRunsAVX2(k int) int {
+	switch k {
+	case 3:
+		return 2
+	case 5:
+		return 1
+	}
+	return 1
+}
+
 const (
 	tileWidthAVX2 = 6
 	gradDepthAVX2 = 6
@@ -2879,6 +3047,41 @@ func gradTilesAVX512(k int, a *gradTile) {
 	}
 }
 
+// gradRunsAVX512 calls the routine for m runs of k floats.
+func gradRunsAVX512(m, k int, a *gradTile) {
+	switch struct{ m, k int }{m, k} {
+	case struct{ m, k int }{2, 3}:
+		gradTile2x3AVX512(a)
+	case struct{ m, k int }{3, 3}:
+		gradTile3x3AVX512(a)
+	case struct{ m, k int }{4, 3}:
+		gradTile4x3AVX512(a)
+	case struct{ m, k int }{5, 3}:
+		gradTile5x3AVX512(a)
+	case struct{ m, k int }{2, 5}:
+		gradTile2x5AVX512(a)
+	case struct{ m, k int }{3, 5}:
+		gradTile3x5AVX512(a)
+	case struct{ m, k int }{4, 5}:
+		gradTile4x5AVX512(a)
+	case struct{ m, k int }{5, 5}:
+		gradTile5x5AVX512(a)
+	default:
+		panic("kernels: no tile of so many runs")
+	}
+}
+
+// mostRunsAVX512 is the number of runs of k floats that one tile takes at most.
+func mostRunsAVX512(k int) int {
+	switch k {
+	case 3:
+		return 5
+	case 5:
+		return 5
+	}
+	return 1
+}
+
 const (
 	tileWidthAVX512 = 28
 	gradDepthAVX512 = 28
@@ -2946,6 +3149,33 @@ func gradTilesNarrowAVX2(k int, a *gradTile) {
 	default:
 		panic("kernels: no tile of this width")
 	}
+}
+
+// gradRunsNarrowAVX2 calls the routine for m runs of k floats.
+func gradRunsNarrowAVX2(m, k int, a *gradTile) {
+	switch struct{ m, k int }{m, k} {
+	case struct{ m, k int }{2, 3}:
+		gradTile2x3NarrowAVX2(a)
+	case struct{ m, k int }{3, 3}:
+		gradTile3x3NarrowAVX2(a)
+	case struct{ m, k int }{4, 3}:
+		gradTile4x3NarrowAVX2(a)
+	case struct{ m, k int }{2, 5}:
+		gradTile2x5NarrowAVX2(a)
+	default:
+		panic("kernels: no tile of so many runs")
+	}
+}
+
+// mostRunsNarrowAVX2 is the number of runs of k floats that one tile takes at most.
+func mostRunsNarrowAVX2(k int) int {
+	switch k {
+	case 3:
+		return 4
+	case 5:
+		return 2
+	}
+	return 1
 }
 
 const (
@@ -3079,6 +3309,41 @@ func gradTilesNarrowAVX512(k int, a *gradTile) {
 	default:
 		panic("kernels: no tile of this width")
 	}
+}
+
+// gradRunsNarrowAVX512 calls the routine for m runs of k floats.
+func gradRunsNarrowAVX512(m, k int, a *gradTile) {
+	switch struct{ m, k int }{m, k} {
+	case struct{ m, k int }{2, 3}:
+		gradTile2x3NarrowAVX512(a)
+	case struct{ m, k int }{3, 3}:
+		gradTile3x3NarrowAVX512(a)
+	case struct{ m, k int }{4, 3}:
+		gradTile4x3NarrowAVX512(a)
+	case struct{ m, k int }{5, 3}:
+		gradTile5x3NarrowAVX512(a)
+	case struct{ m, k int }{2, 5}:
+		gradTile2x5NarrowAVX512(a)
+	case struct{ m, k int }{3, 5}:
+		gradTile3x5NarrowAVX512(a)
+	case struct{ m, k int }{4, 5}:
+		gradTile4x5NarrowAVX512(a)
+	case struct{ m, k int }{5, 5}:
+		gradTile5x5NarrowAVX512(a)
+	default:
+		panic("kernels: no tile of so many runs")
+	}
+}
+
+// mostRunsNarrowAVX512 is the number of runs of k floats that one tile takes at most.
+func mostRunsNarrowAVX512(k int) int {
+	switch k {
+	case 3:
+		return 5
+	case 5:
+		return 5
+	}
+	return 1
 }
 
 const (

@@ -3,8 +3,13 @@ package kernels
 // Reorder converts between the plain layout [N,C,H,W] and a blocked one.
 type Reorder struct{ l Layout }
 
-// NewReorder plans the conversion to and from l.
-func NewReorder(l Layout) *Reorder { return &Reorder{l} }
+// NewReorder plans the conversion to and from l. Without a halo a plane is one long row.
+func NewReorder(l Layout) *Reorder {
+	if l.Halo == 0 {
+		l.H, l.W = 1, l.H*l.W
+	}
+	return &Reorder{l}
+}
 
 // Chunks is the number of chunks of either direction: one a channel block of an image.
 func (r *Reorder) Chunks() int { return r.l.N * r.l.Blocks() }
@@ -22,6 +27,10 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 			row := dst[l.at(n, b, h, 0):][:l.W*l.Lanes]
 			if l.Lanes == 1 {
 				copy(row, src[h*l.W:])
+				continue
+			}
+			if l.Lanes == 3 {
+				interleave(row, src[h*l.W:][:l.W], src[area+h*l.W:], src[2*area+h*l.W:])
 				continue
 			}
 			for c := range channels {
@@ -48,6 +57,15 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 		}
 	}
 	l.clearHalo(dst, n, b, 0, l.H)
+}
+
+// interleave writes dst = r[0], g[0], b[0], r[1] and so on.
+func interleave(dst, r, g, b []float32) {
+	g, b = g[:len(r)], b[:len(r)]
+	for i, v := range r {
+		pixel := dst[3*i : 3*i+3 : 3*i+3]
+		pixel[0], pixel[1], pixel[2] = v, g[i], b[i]
+	}
 }
 
 // ToPlain writes a part of the plain map.

@@ -82,6 +82,7 @@ type gradTile struct {
 	rows, cols      int
 	xStride, xRow   int // floats between pixels and between rows
 	dyStride, dyRow int
+	apart           int  // floats between runs of x, where there are several
 	narrow          bool // dy has 8 lanes
 }
 
@@ -101,6 +102,17 @@ func gradTilesGo(k int, a *gradTile) {
 				}
 			}
 		}
+	}
+}
+
+// gradRunsGo computes, for i < m, t < k and every lane o of 16,
+//
+//	dw[(i*k+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]
+func gradRunsGo(m, k int, a *gradTile) {
+	for i := range m {
+		b := *a
+		b.x, b.dw = a.x[i*a.apart:], a.dw[i*k*Block:]
+		gradTilesGo(k, &b)
 	}
 }
 
@@ -125,9 +137,9 @@ func (a *tile) check(p int) {
 	}
 }
 
-func (a *gradTile) check(k int) {
-	_ = a.dw[:k*Block]
-	_ = a.x[(a.rows-1)*a.xRow+(a.cols-1)*a.xStride:][:k]
+func (a *gradTile) check(m, k int) {
+	_ = a.dw[:m*k*Block]
+	_ = a.x[(a.rows-1)*a.xRow+(a.cols-1)*a.xStride+(m-1)*a.apart:][:k]
 	_ = a.dy[(a.rows-1)*a.dyRow+(a.cols-1)*a.dyStride:][:lanes(a.narrow)]
 }
 

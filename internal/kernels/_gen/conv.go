@@ -20,6 +20,7 @@ const (
 	gradRows, gradCols      = 72, 80
 	gradXStride, gradXRow   = 88, 96
 	gradDYStride, gradDYRow = 104, 112
+	gradApart               = 120
 )
 
 func (g *gen) convolution() {
@@ -241,18 +242,42 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 
 func (g *gen) gradient() {
 	for k := 1; k <= g.depth; k++ {
-		g.gradTile(k)
+		g.gradTile(1, k)
+	}
+	for k := range shortRuns {
+		for m := 2; m <= g.mostRuns(k); m++ {
+			g.gradTile(m, k)
+		}
 	}
 }
 
-// gradTile emits the tile of k floats of x by a block of lanes of dy: the sums stay in registers while the pixels go by.
-func (g *gen) gradTile(k int) {
-	g.text(fmt.Sprintf("gradTile%d", k), "func(a *gradTile)",
-		fmt.Sprintf("computes, for t < %d and every lane o of %d,", k, g.block), "",
-		"\tdw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]")
+// shortRuns are the lengths of runs that go into a tile together, for their sums are too few to fill the pipeline: rows of
+// kernels over a single channel.
+var shortRuns = map[int]bool{3: true, 5: true}
+
+// mostRuns is the number of runs of k floats that one tile takes at most.
+func (i isa) mostRuns(k int) int {
+	if !shortRuns[k] {
+		return 1
+	}
+	return max(1, min(5, i.depth/k))
+}
+
+// gradTile emits the tile of m runs of k floats of x by a block of lanes of dy: the sums stay in registers while the pixels
+// go by.
+func (g *gen) gradTile(m, k int) {
+	if m == 1 {
+		g.text(fmt.Sprintf("gradTile%d", k), "func(a *gradTile)",
+			fmt.Sprintf("computes, for t < %d and every lane o of %d,", k, g.block), "",
+			"\tdw[t*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+t] * dy[r*dyRow+c*dyStride+o]")
+	} else {
+		g.text(fmt.Sprintf("gradTile%dx%d", m, k), "func(a *gradTile)",
+			fmt.Sprintf("computes, for i < %d, t < %d and every lane o of %d,", m, k, g.block), "",
+			fmt.Sprintf("\tdw[(i*%d+t)*16+o] += sum over rows r, cols c of x[r*xRow+c*xStride+i*apart+t] * dy[r*dyRow+c*dyStride+o]", k))
+	}
 	nv := g.vectors()
 	a := g.arg("a")
-	acc := g.vecs(k * nv)
+	acc := g.vecs(m * k * nv)
 	dw := g.GP64()
 	each := func(f func(m Mem, v reg.VecVirtual)) {
 		g.MOVQ(at(a, gradDW), dw)
@@ -262,7 +287,7 @@ func (g *gen) gradTile(k int) {
 	}
 	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(m, v) })
 	for i := range acc {
-		g.PREFETCHT0(at(dw, ((k*nv+i)/nv*block+i%nv*g.lanes)*4))
+		g.PREFETCHT0(at(dw, ((m*k*nv+i)/nv*block+i%nv*g.lanes)*4))
 	}
 	rowX, rowDY, rows := g.GP64(), g.GP64(), g.GP64()
 	stepX, stepDY := g.GP64(), g.GP64()
@@ -273,14 +298,24 @@ func (g *gen) gradTile(k int) {
 	g.SHLQ(U8(2), stepX)
 	g.MOVQ(at(a, gradDYStride), stepDY)
 	g.SHLQ(U8(2), stepDY)
+	apart, apart3 := g.GP64(), g.GP64()
+	if m > 1 {
+		g.MOVQ(at(a, gradApart), apart)
+		g.SHLQ(U8(2), apart)
+		g.LEAQ(Mem{Base: apart, Index: apart, Scale: 2}, apart3)
+	}
 	x, dy, cols := g.GP64(), g.GP64(), g.GP64()
 	pixel := func() {
 		d := g.vecs(nv)
 		for j := range d {
 			g.VMOVUPS(at(dy, j*g.lanes*4), d[j])
 		}
-		for t := range k {
-			g.product(at(x, 4*t), d, acc[t*nv:])
+		for i := range m {
+			for t := range k {
+				run := multiple(x, apart, apart3, nil, i)
+				run.Disp = 4 * t
+				g.product(run, d, acc[(i*k+t)*nv:])
+			}
 		}
 		g.ADDQ(stepX, x)
 		g.ADDQ(stepDY, dy)

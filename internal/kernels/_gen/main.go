@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"go/format"
 	"log"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
@@ -195,9 +197,24 @@ func declarations(f *ir.File, types map[string]string) []byte {
 	for _, i := range append(isas, narrow...) {
 		choice(&b, "convTiles"+i.name, "p", "tile", i.pixels)
 		choice(&b, "gradTiles"+i.name, "k", "gradTile", i.depth)
+		together(&b, i)
 		fmt.Fprintf(&b, "const (\ntileWidth%s = %d\ngradDepth%s = %d\n)\n\n", i.name, i.pixels, i.name, i.depth)
 	}
 	return b.Bytes()
+}
+
+// together is the choice of a tile of several runs.
+func together(b *bytes.Buffer, i isa) {
+	fmt.Fprintf(b, "// gradRuns%s calls the routine for m runs of k floats.\nfunc gradRuns%s(m, k int, a *gradTile) {\nswitch (struct{ m, k int }{m, k}) {\n", i.name, i.name)
+	most := ""
+	for _, k := range slices.Sorted(maps.Keys(shortRuns)) {
+		for m := 2; m <= i.mostRuns(k); m++ {
+			fmt.Fprintf(b, "case struct{ m, k int }{%d, %d}:\ngradTile%dx%d%s(a)\n", m, k, m, k, i.name)
+		}
+		most += fmt.Sprintf("case %d:\nreturn %d\n", k, i.mostRuns(k))
+	}
+	fmt.Fprintf(b, "default:\npanic(\"kernels: no tile of so many runs\")\n}\n}\n\n")
+	fmt.Fprintf(b, "// mostRuns%s is the number of runs of k floats that one tile takes at most.\nfunc mostRuns%s(k int) int {\nswitch k {\n%s}\nreturn 1\n}\n\n", i.name, i.name, most)
 }
 
 // choice is a switch and not a table of functions: a call through a variable would make its argument escape.
