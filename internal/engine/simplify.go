@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -11,8 +12,8 @@ import (
 // maxFolded bounds the bytes of a folded constant: a ConstantOfShape of a gigabyte is better made when it is needed.
 const maxFolded = 1 << 26
 
-// simplify folds constants, drops Identity and inference-time Dropout and, for inference, folds BatchNormalization
-// into the convolution before it. What is left computes the same outputs.
+// simplify folds constants, drops Identity, inference-time Dropout and products with ones and, for inference, folds
+// BatchNormalization into the convolution before it. What is left computes the same outputs.
 func simplify(g *graph, training bool) error {
 	for _, o := range g.ops {
 		if err := fold(g, o); err != nil {
@@ -34,11 +35,42 @@ func simplify(g *graph, training bool) error {
 	return nil
 }
 
-// fold evaluates an op all of whose inputs are constants.
+// fold makes constants of what an op gives: where inference knows it, as the Shape of a map, or by evaluating an op all of
+// whose inputs are constants.
 func fold(g *graph, o *op) error {
 	if ops.Draws(o.node.OpType) || len(o.out) == 0 {
 		return nil
 	}
+	for _, v := range o.out {
+		if v == nil {
+			continue
+		}
+		if n, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil || n > maxFolded {
+			return nil // strings and giants stay
+		}
+	}
+	if !o.known() {
+		if err := evaluate(o); err != nil {
+			return err
+		}
+	}
+	if o.known() {
+		for _, v := range o.out {
+			if v != nil {
+				v.kind, v.konst = constant, v.info.Const
+			}
+		}
+	}
+	return nil
+}
+
+// known reports whether the numbers of all of o's outputs are.
+func (o *op) known() bool {
+	return !slices.ContainsFunc(o.out, func(v *value) bool { return v != nil && v.info.Const == nil })
+}
+
+// evaluate runs an op all of whose inputs are constants, so that its outputs are known.
+func evaluate(o *op) error {
 	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in))}
 	for i, v := range o.in {
 		if v == nil {
@@ -49,20 +81,12 @@ func fold(g *graph, o *op) error {
 		}
 		ev.In[i] = v.konst
 	}
-	for _, v := range o.out {
-		if v == nil {
-			continue
-		}
-		if n, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil || n > maxFolded {
-			return nil // strings and giants stay
-		}
-	}
 	if err := o.node.Def.Eval(&ev); err != nil {
 		return err
 	}
 	for i, v := range o.out {
 		if v != nil && i < len(ev.Out) && ev.Out[i] != nil {
-			v.kind, v.konst, v.info.Const = constant, ev.Out[i], ev.Out[i]
+			v.info.Const = ev.Out[i]
 		}
 	}
 	return nil
@@ -78,8 +102,22 @@ func passesThrough(o *op) *value {
 		if !dropsOut(o) {
 			return o.in[0]
 		}
+	case o.node.OpType == "Mul":
+		for i, v := range o.in {
+			if other := o.in[1-i]; v.allOnes() && equalDims(other.dims, o.out[0].dims) {
+				return other
+			}
+		}
 	}
 	return nil
+}
+
+// allOnes reports whether v is a float32 constant of ones.
+func (v *value) allOnes() bool {
+	if v.kind != constant || v.info.Type != onnxio.Float {
+		return false
+	}
+	return v.size() > 0 && !slices.ContainsFunc(v.konst.Float32s(), func(x float32) bool { return x != 1 })
 }
 
 // dropsOut reports whether a Dropout may change its input.
