@@ -103,7 +103,7 @@ func (l *layouts) narrowable(o *op) bool {
 	}
 	switch {
 	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"),
-		keepsZero(o), o.is(ops.GradDomain, "ClipGrad"):
+		keepsZero(o), scalesImages(o), o.is(ops.GradDomain, "ClipGrad"):
 		return true
 	case o.is("", "Concat"), o.is("", "Split"):
 		return false
@@ -161,7 +161,7 @@ func (l *layouts) rule(o *op) (ins, outs []int) {
 func (l *layouts) followsInputs(o *op) bool {
 	switch {
 	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add") && equalDims(o.in[0].dims, o.in[1].dims),
-		keepsZero(o), o.is(ops.GradDomain, "ClipGrad"):
+		keepsZero(o), scalesImages(o), o.is(ops.GradDomain, "ClipGrad"):
 	case (o.is("", "Concat") || o.is("", "Split")) && len(o.in[0].dims) == 4 && (o.node.Int("axis", 0) == 1 || o.node.Int("axis", 0) == -3):
 	default:
 		return false
@@ -180,7 +180,7 @@ func (l *layouts) followsInputs(o *op) bool {
 }
 
 // onlyFirst says that o's inputs after the first are no maps.
-func onlyFirst(o *op) bool { return o.is("", "Split") || o.is("", "Clip") }
+func onlyFirst(o *op) bool { return o.is("", "Split") || o.is("", "Clip") || scalesImages(o) }
 
 // twin is the same value in blocked or in plain form, nil if there is none yet.
 func (v *value) twin(blockedForm bool) *value {
@@ -259,7 +259,7 @@ func (l *layouts) needs(o *op) {
 		}
 	case o.is(ops.GradDomain, "ConvGradBias"):
 		l.same(o.in[0], o.mask)
-	case o.is("", "Clip"):
+	case o.is("", "Clip"), scalesImages(o):
 		l.same(o.in[0], o.out[0])
 	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add"), o.is(ops.GradDomain, "ClipGrad"):
 		l.same(append(slices.Clone(o.in), o.out...)...)

@@ -12,6 +12,10 @@ import (
 // arithmetic lowers Sub and Mul of equal shapes, or with one number as second operand.
 func (l *lowering) arithmetic(o *op) (bool, error) {
 	a, b := o.in[0], o.in[1]
+	if scalesImages(o) {
+		l.scaleImages(o)
+		return true, nil
+	}
 	if !isFloat(a, b) || !equalDims(a.dims, o.out[0].dims) || b.size() != 1 && !equalDims(a.dims, b.dims) {
 		return false, nil
 	}
