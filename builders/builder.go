@@ -106,12 +106,17 @@ func (b *Builder) node(op, layer string, in []string, shape []int64, attrs ...*o
 	if b.root.err != nil {
 		return Value{Shape: shape}
 	}
-	name := b.unique(b.path(layer))
+	v := Value{b.append(op, b.path(layer), in, attrs), shape}
+	b.root.graph.Values = append(b.root.graph.Values, info(v))
+	return v
+}
+
+// append appends an operator and gives its output's name, which is the node's.
+func (b *Builder) append(op, name string, in []string, attrs []*onnxio.Attribute) string {
+	name = b.unique(name)
 	g := b.root.graph
 	g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name}, Attrs: attrs})
-	v := Value{name, shape}
-	g.Values = append(g.Values, info(v))
-	return v
+	return name
 }
 
 func info(v Value) *onnxio.ValueInfo {
@@ -174,10 +179,12 @@ func (b *Builder) ints(layer, what string, v ...int64) string {
 	if b.root.err != nil {
 		return ""
 	}
-	name := b.unique(b.path(layer) + "/" + what)
-	b.root.graph.Nodes = append(b.root.graph.Nodes, &onnxio.Node{Name: name, OpType: "Constant", Outputs: []string{name},
-		Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Int64s(v))}})
-	return name
+	return b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Int64s(v))})
+}
+
+// numbers appends an operator whose output, a vector of integers, has no batch dimension.
+func (b *Builder) numbers(op, layer string, in []string, attrs ...*onnxio.Attribute) string {
+	return b.append(op, b.path(layer), in, attrs)
 }
 
 // Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that the

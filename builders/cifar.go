@@ -1,6 +1,9 @@
 package builders
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // The residual networks for images of 32x32.
 
@@ -11,29 +14,49 @@ func resnet(b *Builder, cfg Config) Value {
 		return Value{}
 	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), cfg.Width, 3, Pad(1), NoBias())))
-	for i, n := range cfg.Blocks {
-		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
-		for j := range n {
-			stride := 1
-			if i > 0 && j == 0 {
-				stride = 2
-			}
-			x = layer.Scope(fmt.Sprint(j)).basicBlock(x, cfg.Width<<i, stride)
-		}
-	}
+	x = b.residualLayers(x, cfg, (*Builder).basicBlock)
 	x = b.Flatten("flatten", b.AvgPool2d("avg_pool", x, 8))
 	return b.LogSoftmax("logsoftmax", b.Linear("fc", x, cfg.Classes))
 }
 
+// residualBlock is a residual block with channels and stride, whose branch StochasticDepth drops with probability drop.
+type residualBlock func(b *Builder, x Value, channels, stride int, drop float32) Value
+
+// residualLayers are layers of cfg.Blocks blocks. Each has twice the channels of the one before, from cfg.Width on; all but
+// the first halve height and width. Of all n blocks together, block i = 1..n is dropped with probability
+// cfg.StochasticDepth*i/n, as in the paper (Huang et al. 2016, section 3: linear decay).
+func (b *Builder) residualLayers(x Value, cfg Config, block residualBlock) Value {
+	p := cfg.StochasticDepth
+	if !(p >= 0 && p < 1) {
+		b.fail("stochastic_depth", "%v is no probability in [0,1) of dropping the last block", p)
+	}
+	at, n := 0, 0
+	for _, blocks := range cfg.Blocks {
+		n += blocks
+	}
+	for i, blocks := range cfg.Blocks {
+		layer := b.Scope("layer" + strconv.Itoa(i+1))
+		for j := range blocks {
+			stride := 1
+			if i > 0 && j == 0 {
+				stride = 2
+			}
+			at++
+			x = block(layer.Scope(strconv.Itoa(j)), x, cfg.Width<<i, stride, float32(p*float64(at)/float64(n)))
+		}
+	}
+	return x
+}
+
 // basicBlock is two 3x3 convolutions and a shortcut, which is a projection where the shape changes.
-func (b *Builder) basicBlock(x Value, channels, stride int) Value {
+func (b *Builder) basicBlock(x Value, channels, stride int, drop float32) Value {
 	y := b.ReLU("relu1", b.BatchNorm2d("bn1", b.Conv2d("conv1", x, channels, 3, Stride(stride), Pad(1), NoBias())))
 	y = b.BatchNorm2d("bn2", b.Conv2d("conv2", y, channels, 3, Pad(1), NoBias()))
 	if stride != 1 || len(x.Shape) == 3 && x.Shape[0] != int64(channels) {
 		d := b.Scope("downsample")
 		x = d.BatchNorm2d("1", d.Conv2d("0", x, channels, 3, Stride(stride), Pad(1), NoBias()))
 	}
-	return b.ReLU("relu2", b.Add("add", y, x))
+	return b.ReLU("relu2", b.Add("add", b.StochasticDepth("stochastic_depth", y, drop), x))
 }
 
 // resnet20 is the CIFAR network of He et al. 2015, section 4.2, with the shortcuts of its option A: where the shape changes,
@@ -44,21 +67,12 @@ func resnet20(b *Builder, cfg Config) Value {
 		return Value{}
 	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn1", b.Conv2d("conv1", b.Input(), cfg.Width, 3, Pad(1), NoBias(), WeightInit(KaimingNormal))))
-	for i, n := range cfg.Blocks {
-		layer := b.Scope(fmt.Sprintf("layer%d", i+1))
-		for j := range n {
-			stride := 1
-			if i > 0 && j == 0 {
-				stride = 2
-			}
-			x = layer.Scope(fmt.Sprint(j)).plainBlock(x, cfg.Width<<i, stride)
-		}
-	}
+	x = b.residualLayers(x, cfg, (*Builder).plainBlock)
 	return b.Linear("linear", b.Flatten("flatten", b.GlobalAvgPool2d("avg_pool", x)), cfg.Classes)
 }
 
 // plainBlock is a basic block whose shortcut has no weights.
-func (b *Builder) plainBlock(x Value, channels, stride int) Value {
+func (b *Builder) plainBlock(x Value, channels, stride int, drop float32) Value {
 	he := WeightInit(KaimingNormal)
 	y := b.ReLU("relu1", b.BatchNorm2d("bn1", b.Conv2d("conv1", x, channels, 3, Stride(stride), Pad(1), NoBias(), he)))
 	y = b.BatchNorm2d("bn2", b.Conv2d("conv2", y, channels, 3, Pad(1), NoBias(), he))
@@ -70,7 +84,7 @@ func (b *Builder) plainBlock(x Value, channels, stride int) Value {
 		more := channels - int(x.Shape[0])
 		x = s.PadChannels("pad", x, more/2, more-more/2)
 	}
-	return b.ReLU("relu2", b.Add("add", y, x))
+	return b.ReLU("relu2", b.Add("add", b.StochasticDepth("stochastic_depth", y, drop), x))
 }
 
 // resnet9 is the network of David Page's DAWNBench entry for CIFAR-10 (How to train your ResNet, 2018). The stages have

@@ -9,4 +9,6 @@
 //
 // Build makes the reference networks by name: lenet5, minivgg, resnet, resnet9, unet, and torchvision's resnet18 and
 // vgg16, whose weights start as torchvision's do.
+//
+// Dropout and StochasticDepth are the identity in the model that is built; package train puts them to work.
 package builders

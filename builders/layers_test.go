@@ -100,6 +100,10 @@ func TestLayerShapes(t *testing.T) {
 		{"LogSoftmax", each((*builders.Builder).LogSoftmax), "[N,4,11,14]"},
 		{"LeakyReLU", func(b *builders.Builder, x builders.Value) builders.Value { return b.LeakyReLU("leaky", x, 0.1) }, "[N,4,11,14]"},
 		{"Dropout", func(b *builders.Builder, x builders.Value) builders.Value { return b.Dropout("drop", x, 0.5) }, "[N,4,11,14]"},
+		{"StochasticDepth", func(b *builders.Builder, x builders.Value) builders.Value { return b.StochasticDepth("depth", x, 0.5) }, "[N,4,11,14]"},
+		{"StochasticDepth of features", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.StochasticDepth("depth", b.Flatten("flatten", x), 0.5)
+		}, "[N,616]"},
 		{"Add", func(b *builders.Builder, x builders.Value) builders.Value { return b.Add("add", x, x) }, "[N,4,11,14]"},
 		{"Mul", func(b *builders.Builder, x builders.Value) builders.Value { return b.Mul("mul", x, x) }, "[N,4,11,14]"},
 		{"Scale", func(b *builders.Builder, x builders.Value) builders.Value { return b.Scale("scale", x, 0.5) }, "[N,4,11,14]"},

@@ -16,8 +16,12 @@ type Config struct {
 	Blocks  []int  `json:"blocks,omitempty"` // resnet, resnet18, resnet20: blocks per layer
 	Width   int    `json:"width,omitzero"`   // unet, resnet, resnet9, resnet18, resnet20, vgg16: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
-	Opset   int64  `json:"opset,omitzero"`
-	Seed    uint64 `json:"seed,omitzero"`
+	// StochasticDepth, of resnet, resnet18 and resnet20, is the probability in [0,1) that training drops the branch of the
+	// last residual block for an image; it rises linearly to that from block to block.
+	StochasticDepth float64 `json:"stochastic_depth,omitzero"`
+
+	Opset int64  `json:"opset,omitzero"`
+	Seed  uint64 `json:"seed,omitzero"`
 }
 
 // Info describes a network that Build knows.
@@ -110,6 +114,7 @@ func foreign(name string, c, def Config) error {
 		{"blocks", len(c.Blocks) > 0, len(def.Blocks) > 0},
 		{"width", c.Width != 0, def.Width != 0},
 		{"depth", c.Depth != 0, def.Depth != 0},
+		{"stochastic_depth", c.StochasticDepth != 0, len(def.Blocks) > 0},
 	} {
 		if o.exists {
 			takes = append(takes, o.name)

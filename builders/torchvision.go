@@ -13,22 +13,13 @@ func resnet18(b *Builder, cfg Config) Value {
 	x := b.Conv2d("conv1", b.Input(), cfg.Width, 7, Stride(2), Pad(3), NoBias(), WeightInit(KaimingNormal))
 	x = b.ReLU("relu", b.BatchNorm2d("bn1", x))
 	x = b.MaxPool2d("maxpool", x, 3, Stride(2), Pad(1))
-	for i, n := range cfg.Blocks {
-		layer := b.Scope("layer" + strconv.Itoa(i+1))
-		for j := range n {
-			stride := 1
-			if i > 0 && j == 0 {
-				stride = 2
-			}
-			x = layer.Scope(strconv.Itoa(j)).residual(x, cfg.Width<<i, stride)
-		}
-	}
+	x = b.residualLayers(x, cfg, (*Builder).residual)
 	x = b.Flatten("flatten", b.AdaptiveAvgPool2d("avgpool", x, 1, 1))
 	return b.Linear("fc", x, cfg.Classes)
 }
 
 // residual is torchvision.models.resnet.BasicBlock: its shortcut is a 1x1 convolution where the shape changes.
-func (b *Builder) residual(x Value, channels, stride int) Value {
+func (b *Builder) residual(x Value, channels, stride int, drop float32) Value {
 	he := WeightInit(KaimingNormal)
 	y := b.ReLU("relu1", b.BatchNorm2d("bn1", b.Conv2d("conv1", x, channels, 3, Stride(stride), Pad(1), NoBias(), he)))
 	y = b.BatchNorm2d("bn2", b.Conv2d("conv2", y, channels, 3, Pad(1), NoBias(), he))
@@ -36,7 +27,7 @@ func (b *Builder) residual(x Value, channels, stride int) Value {
 		d := b.Scope("downsample")
 		x = d.BatchNorm2d("1", d.Conv2d("0", x, channels, 1, Stride(stride), NoBias(), he))
 	}
-	return b.ReLU("relu2", b.Add("add", y, x))
+	return b.ReLU("relu2", b.Add("add", b.StochasticDepth("stochastic_depth", y, drop), x))
 }
 
 // vgg16 is torchvision.models.vgg16 (Simonyan and Zisserman 2014, configuration D). The stages have Width, 2, 4, 8 and 8

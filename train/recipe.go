@@ -39,6 +39,8 @@ type Recipe struct {
 	Width   int    `json:"width,omitzero"`  // unet, resnet, ...
 	Depth   int    `json:"depth,omitzero"`  // unet
 
+	StochasticDepth float64 `json:"stochastic_depth,omitzero"` // resnet, resnet18, resnet20: of the last block
+
 	Config
 }
 

@@ -124,10 +124,10 @@ func TestResumedRunsEndInTheSameBits(t *testing.T) {
 	}
 }
 
-// Running statistics and Dropout's draws go on as well.
+// Running statistics and the draws of Dropout and stochastic depth go on as well.
 func TestResumedNormAndDropout(t *testing.T) {
 	build := func(t testing.TB) *onnxio.Model {
-		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10})
+		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10, StochasticDepth: 0.4})
 		if err != nil {
 			t.Fatal(err)
 		}

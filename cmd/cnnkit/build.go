@@ -21,6 +21,7 @@ func networkFlags() []cli.Flag {
 		&cli.StringFlag{Name: "blocks", Usage: "resnet, resnet18, resnet20: blocks per layer, such as 2,2,2"},
 		&cli.IntFlag{Name: "width", Usage: "unet, resnet, resnet9, resnet18, resnet20, vgg16: width, the channels of the first level"},
 		&cli.IntFlag{Name: "depth", Usage: "unet: number of levels"},
+		&cli.Float64Flag{Name: "stochastic-depth", Usage: "resnet, resnet18, resnet20: probability `P` with which training drops the last residual block for an image; it rises linearly to that (default 0)"},
 	}
 }
 
@@ -50,6 +51,9 @@ func network(c *cli.Context, name string) (*onnxio.Model, error) {
 	}
 	if c.IsSet("opset") {
 		cfg.Opset = int64(c.Int("opset"))
+	}
+	if c.IsSet("stochastic-depth") {
+		cfg.StochasticDepth = c.Float64("stochastic-depth")
 	}
 	cfg.Seed = c.Uint64("seed")
 	m, err := builders.Build(name, cfg)

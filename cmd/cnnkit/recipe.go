@@ -42,8 +42,11 @@ func recipeFlags() []cli.Flag {
 	}
 }
 
-// networkFields are the flags of networkFlags, each with a field of its name.
-var networkFields = []string{"seed", "opset", "input", "classes", "blocks", "width", "depth"}
+// networkFields are the flags of networkFlags, each with a field of its name (fieldOf).
+var networkFields = []string{"seed", "opset", "input", "classes", "blocks", "width", "depth", "stochastic-depth"}
+
+// fieldOf is the recipe's field for a flag.
+func fieldOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
 // namedJob is a run whose network is an argument.
 func namedJob(c *cli.Context) (job, error) {
@@ -94,7 +97,7 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 		return j, usageError("%w", err)
 	}
 	for _, name := range networkFields { // network() reads the flags
-		if v := fields[name]; v != nil && !c.IsSet(name) {
+		if v := fields[fieldOf(name)]; v != nil && !c.IsSet(name) {
 			if err := c.Set(name, flagText(v)); err != nil {
 				return j, usageError("recipe: %s: %w", name, err)
 			}
@@ -128,6 +131,11 @@ func flagText(v any) string {
 func resumedJob(c *cli.Context) (job, error) {
 	if c.NArg() > 0 || c.IsSet("recipe") {
 		return job{}, usageError("--resume goes on with the network and the recipe of the checkpoint: leave out %s", c.Args().First()+c.String("recipe"))
+	}
+	for _, flag := range networkFields[1:] {
+		if c.IsSet(flag) {
+			return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
+		}
 	}
 	path := c.String("resume")
 	from, err := train.LoadCheckpoint(path)
@@ -183,7 +191,7 @@ func override(c *cli.Context, fields train.Fields) error {
 
 // setFlag puts a flag's value into its field.
 func setFlag(fields train.Fields, name string, v any) error {
-	field := strings.ReplaceAll(name, "-", "_")
+	field := fieldOf(name)
 	switch name {
 	case "schedule":
 		field = "schedule.kind"

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/report"
 )
@@ -72,13 +74,24 @@ func TestRecipes(t *testing.T) {
 // The network's fields build it, and an argument takes the recipe's place.
 func TestRecipeNetwork(t *testing.T) {
 	set, dir := digits(t, 64, 16), t.TempDir()
-	file := write(t, filepath.Join(dir, "r.json"), []byte(`{"model": "resnet18", "input": "1x28x28", "width": 4, "blocks": [1, 1, 1, 1], "classes": 12, "opset": 15, "epochs": 1}`))
+	file := write(t, filepath.Join(dir, "r.json"), []byte(`{"model": "resnet18", "input": "1x28x28", "width": 4, "blocks": [1, 1, 1, 1], "classes": 12, "opset": 15, "stochastic_depth": 0.3, "epochs": 1}`))
 	out := done(t, "train", "--recipe", file, "--data", set, "--out", filepath.Join(dir, "a"))
 	if !strings.Contains(out, "epoch 1/1") {
 		t.Error(out)
 	}
 	if out := done(t, "inspect", filepath.Join(dir, "a", train.LastFile)); !strings.Contains(out, "opset 15") && !strings.Contains(out, "15") {
 		t.Error(out)
+	}
+	trained, err := onnxio.Load(filepath.Join(dir, "a", train.LastFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, cfg, ok := builders.Arch(trained); !ok || cfg.StochasticDepth != 0.3 || readRecipe(t, filepath.Join(dir, "a")).StochasticDepth != 0.3 {
+		t.Errorf("the recipe's stochastic depth is lost: %+v", cfg)
+	}
+	done(t, "train", "--recipe", file, "--stochastic-depth", "0.2", "--data", set, "--out", filepath.Join(dir, "c"))
+	if got := readRecipe(t, filepath.Join(dir, "c")).StochasticDepth; got != 0.2 {
+		t.Errorf("the flag gives a stochastic depth of %g", got)
 	}
 	model := lenet(t)
 	plain := write(t, filepath.Join(dir, "p.json"), []byte(`{"model": "minivgg", "epochs": 1}`))
