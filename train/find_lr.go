@@ -70,7 +70,8 @@ type Sweep struct {
 	Steps []SweepStep `json:"steps"`
 	// Suggestion is the rate at which the smoothed loss falls most steeply over the logarithm of the rate, as PyTorch Lightning
 	// has it; 0 where it does not fall. The first tenth of the steps, which the smoothing has not settled in, and the last are
-	// left out, and so are those behind the lowest loss, where it may fall from a height that it has just been thrown to.
+	// left out, here and for Lowest, and so are those behind the lowest loss, where it may fall from a height that it has
+	// just been thrown to.
 	Suggestion float64 `json:"suggestion"`
 	// Lowest is the rate at which the smoothed loss is lowest. A tenth of it is fastai's older, more careful suggestion.
 	Lowest   float64 `json:"lowest"`
@@ -119,14 +120,15 @@ func (r *run) sweep(ctx context.Context, find FindLR) (*Sweep, error) {
 		mean = find.Smooth*mean + (1-find.Smooth)*loss
 		smoothed := mean / (1 - math.Pow(find.Smooth, float64(i+1)))
 		s.Steps = append(s.Steps, SweepStep{r.cfg.LR, loss, smoothed})
-		if smoothed < lowest {
-			lowest, s.Lowest = smoothed, r.cfg.LR
-		}
+		lowest = min(lowest, smoothed)
 		if s.Diverged = smoothed > find.Diverged*lowest && i > 0; s.Diverged {
 			break
 		}
 	}
-	s.Suggestion = steepest(s.Steps)
+	steps := settled(s.Steps)
+	if n := lowestOf(steps); n > 0 {
+		s.Suggestion, s.Lowest = steepest(steps), steps[n-1].LR
+	}
 	return s, nil
 }
 
@@ -147,9 +149,8 @@ func (r *run) sweepStep(ctx context.Context, f *feeder) (float64, error) {
 // steepest is the rate at the least slope of the smoothed loss. The logarithms of the rates are evenly spaced, so that central
 // differences (at the ends one-sided, as numpy.gradient has them) need no division by that.
 func steepest(steps []SweepStep) float64 {
-	steps = steps[len(steps)/10 : max(len(steps)/10, len(steps)-1)]
 	rate, least := 0.0, 0.0
-	for i, s := range steps[:lowest(steps)] {
+	for i, s := range steps[:lowestOf(steps)] {
 		lo, hi := max(0, i-1), min(len(steps)-1, i+1)
 		if hi == lo {
 			break
@@ -161,8 +162,13 @@ func steepest(steps []SweepStep) float64 {
 	return rate
 }
 
-// lowest is the number of steps up to the lowest smoothed loss.
-func lowest(steps []SweepStep) int {
+// settled leaves out the first tenth of the steps, which the smoothing has not settled in, and the last one.
+func settled(steps []SweepStep) []SweepStep {
+	return steps[len(steps)/10 : max(len(steps)/10, len(steps)-1)]
+}
+
+// lowestOf is the number of steps up to the lowest smoothed loss.
+func lowestOf(steps []SweepStep) int {
 	n := 0
 	for i, s := range steps {
 		if n == 0 || s.Smoothed < steps[n-1].Smoothed {

@@ -68,13 +68,24 @@ func TestSteepest(t *testing.T) {
 		fall = append(fall, SweepStep{LR: lr, Smoothed: 2 - 1/(1+math.Exp(-x))})
 		rise = append(rise, SweepStep{LR: lr, Smoothed: float64(i)})
 	}
-	if got := steepest(fall); math.Abs(got-1e-3) > 1e-12 {
+	if got := steepest(settled(fall)); math.Abs(got-1e-3) > 1e-12 {
 		t.Errorf("%v, not 1e-3", got)
 	}
 	for _, none := range [][]SweepStep{rise, fall[:2], nil} {
-		if got := steepest(none); got != 0 {
+		if got := steepest(settled(none)); got != 0 {
 			t.Errorf("%v of %d steps", got, len(none))
 		}
+	}
+}
+
+// Neither rate is one at which the smoothing has not settled: there a single batch looks like the lowest loss.
+func TestSearchLeavesOutItsStart(t *testing.T) {
+	s, err := Recipe{Config: Config{Epochs: 1, Batch: 5, Optimizer: "sgd"}}.FindLR(t.Context(), tinyNet(t), tinySplits(t), FindLR{Low: 1e-9, High: 1e-8, Steps: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := s.Steps[4].LR; s.Lowest < first || s.Suggestion != 0 && s.Suggestion < first {
+		t.Errorf("lowest at %v, steepest at %v: settled from %v on", s.Lowest, s.Suggestion, first)
 	}
 }
 
