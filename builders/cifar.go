@@ -1,51 +1,16 @@
 package builders
 
-import (
-	"fmt"
-	"strconv"
-)
+import "fmt"
 
 // The residual networks for images of 32x32.
 
 // resnet is the CIFAR ResNet of He et al. 2015 with projection shortcuts. The layers have Width, 2 and 4 times Width channels:
 // 16, 32 and 64 in the paper, more in the wide ones of Zagoruyko and Komodakis 2016.
 func resnet(b *Builder, cfg Config) Value {
-	if !b.hasBlocks(cfg.Blocks, 3) {
-		return Value{}
-	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), cfg.Width, 3, Pad(1), NoBias())))
-	x = b.residualLayers(x, cfg, (*Builder).basicBlock)
+	x = b.residualLayers(x, cfg, 3, (*Builder).basicBlock)
 	x = b.Flatten("flatten", b.AvgPool2d("avg_pool", x, 8))
 	return b.LogSoftmax("logsoftmax", b.Linear("fc", x, cfg.Classes))
-}
-
-// residualBlock is a residual block with channels and stride, whose branch StochasticDepth drops with probability drop.
-type residualBlock func(b *Builder, x Value, channels, stride int, drop float32) Value
-
-// residualLayers are layers of cfg.Blocks blocks. Each has twice the channels of the one before, from cfg.Width on; all but
-// the first halve height and width. Of all n blocks together, block i = 1..n is dropped with probability
-// cfg.StochasticDepth*i/n, as in the paper (Huang et al. 2016, section 3: linear decay).
-func (b *Builder) residualLayers(x Value, cfg Config, block residualBlock) Value {
-	p := cfg.StochasticDepth
-	if !(p >= 0 && p < 1) {
-		b.fail("stochastic_depth", "%v is no probability in [0,1) of dropping the last block", p)
-	}
-	at, n := 0, 0
-	for _, blocks := range cfg.Blocks {
-		n += blocks
-	}
-	for i, blocks := range cfg.Blocks {
-		layer := b.Scope("layer" + strconv.Itoa(i+1))
-		for j := range blocks {
-			stride := 1
-			if i > 0 && j == 0 {
-				stride = 2
-			}
-			at++
-			x = block(layer.Scope(strconv.Itoa(j)), x, cfg.Width<<i, stride, float32(p*float64(at)/float64(n)))
-		}
-	}
-	return x
 }
 
 // basicBlock is two 3x3 convolutions and a shortcut, which is a projection where the shape changes.
@@ -63,11 +28,8 @@ func (b *Builder) basicBlock(x Value, channels, stride int, drop float32) Value 
 // every second pixel and zeros for the further channels. Keys are those of the checkpoints that PyTorch users pass around.
 // It gives logits.
 func resnet20(b *Builder, cfg Config) Value {
-	if !b.hasBlocks(cfg.Blocks, 3) {
-		return Value{}
-	}
 	x := b.ReLU("relu", b.BatchNorm2d("bn1", b.Conv2d("conv1", b.Input(), cfg.Width, 3, Pad(1), NoBias(), WeightInit(KaimingNormal))))
-	x = b.residualLayers(x, cfg, (*Builder).plainBlock)
+	x = b.residualLayers(x, cfg, 3, (*Builder).plainBlock)
 	return b.Linear("linear", b.Flatten("flatten", b.GlobalAvgPool2d("avg_pool", x)), cfg.Classes)
 }
 

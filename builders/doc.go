@@ -7,7 +7,7 @@
 // Values are written [N,C,H,W] (feature maps) and [N,F] (features). The batch dimension N is symbolic. Weights start as
 // PyTorch's defaults do, from an explicit seed.
 //
-// Build makes the reference networks by name: lenet5, minivgg, resnet, resnet9, unet, and torchvision's resnet18 and
+// Build makes the reference networks by name: lenet5, minivgg, resnet, resnet20, resnet9, unet, and torchvision's resnet18 and
 // vgg16, whose weights start as torchvision's do.
 //
 // Dropout and StochasticDepth are the identity in the model that is built; package train puts them to work.

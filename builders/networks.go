@@ -216,16 +216,3 @@ func unet(b *Builder, cfg Config) Value {
 	}
 	return b.Conv2d("conv_final", x, cfg.Classes, 1)
 }
-
-// hasBlocks checks a number of blocks for each layer.
-func (b *Builder) hasBlocks(blocks []int, layers int) bool {
-	if len(blocks) != layers {
-		b.fail("blocks", "%v: a number for each of the %d layers", blocks, layers)
-	}
-	for _, n := range blocks {
-		if n < 1 {
-			b.fail("blocks", "%v: at least one block a layer", blocks)
-		}
-	}
-	return b.root.err == nil
-}

@@ -7,13 +7,10 @@ import "strconv"
 // resnet18 is torchvision.models.resnet18 (He et al. 2015, table 1), or with other numbers of blocks its kin of basic
 // blocks: 3,4,6,3 is resnet34. The layers have Width, 2, 4 and 8 times Width channels.
 func resnet18(b *Builder, cfg Config) Value {
-	if !b.hasBlocks(cfg.Blocks, 4) {
-		return Value{}
-	}
 	x := b.Conv2d("conv1", b.Input(), cfg.Width, 7, Stride(2), Pad(3), NoBias(), WeightInit(KaimingNormal))
 	x = b.ReLU("relu", b.BatchNorm2d("bn1", x))
 	x = b.MaxPool2d("maxpool", x, 3, Stride(2), Pad(1))
-	x = b.residualLayers(x, cfg, (*Builder).residual)
+	x = b.residualLayers(x, cfg, 4, (*Builder).residual)
 	x = b.Flatten("flatten", b.AdaptiveAvgPool2d("avgpool", x, 1, 1))
 	return b.Linear("fc", x, cfg.Classes)
 }

@@ -39,6 +39,12 @@ type FindLR struct {
 	Diverged float64 // 4
 }
 
+// Validate names the first field that makes no sense.
+func (f FindLR) Validate() error {
+	_, err := f.filled()
+	return err
+}
+
 func (f FindLR) filled() (FindLR, error) {
 	f.Low, f.High, f.Smooth, f.Diverged = or(f.Low, 1e-7), or(f.High, 10), or(f.Smooth, 0.98), or(f.Diverged, 4)
 	if f.Steps == 0 {

@@ -31,15 +31,15 @@ type Recipe struct {
 	Mean []float32 `json:"mean,omitempty"`
 	Std  []float32 `json:"std,omitempty"`
 
-	// Of a network that is built; zero values mean its defaults.
+	// Of a network that is built, as builders.Config has them; zero values mean its defaults.
 	Opset   int    `json:"opset,omitzero"`
 	Input   string `json:"input,omitzero"` // 3x32x32
 	Classes int    `json:"classes,omitzero"`
-	Blocks  []int  `json:"blocks,omitzero"` // resnet, resnet18
-	Width   int    `json:"width,omitzero"`  // unet, resnet, ...
-	Depth   int    `json:"depth,omitzero"`  // unet
+	Blocks  []int  `json:"blocks,omitzero"`
+	Width   int    `json:"width,omitzero"`
+	Depth   int    `json:"depth,omitzero"`
 
-	StochasticDepth float64 `json:"stochastic_depth,omitzero"` // resnet, resnet18, resnet20: of the last block
+	StochasticDepth float64 `json:"stochastic_depth,omitzero"`
 
 	Config
 }

@@ -92,9 +92,9 @@ type run struct {
 	kept    *Checkpoint   // of the epoch's start or later
 }
 
-// Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in place: it
-// holds the weights of the last finished epoch (their average with EMA or SWA), labels and preprocessing. After every epoch dir/model.onnx is replaced
-// atomically, so that it is always whole and from a finished epoch. When ctx ends, the step in progress is finished, the
+// Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in place: it holds the
+// weights of the last finished epoch (with EMA or SWA their average), labels and preprocessing. After every epoch
+// dir/model.onnx is replaced atomically, so that it is always whole and from a finished epoch. When ctx ends, the step in progress is finished, the
 // weights and a checkpoint are saved and the error is an *InterruptedError. Numbers that are not finite end the run with a
 // *DivergedError.
 func Run(ctx context.Context, model *onnxio.Model, splits data.Splits, cfg Config, dir string, obs Observer) (*Result, error) {

@@ -132,8 +132,8 @@ func resumedJob(c *cli.Context) (job, error) {
 	if c.NArg() > 0 || c.IsSet("recipe") {
 		return job{}, usageError("--resume goes on with the network and the recipe of the checkpoint: leave out %s", c.Args().First()+c.String("recipe"))
 	}
-	for _, flag := range networkFields[1:] {
-		if c.IsSet(flag) {
+	for _, flag := range networkFields {
+		if c.IsSet(flag) && flag != "seed" { // which the run has too, and compares
 			return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
 		}
 	}

@@ -166,12 +166,10 @@ func (l *lowering) convForward(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if d, ok := c.(*kernels.Conv); ok && o.high == 0 {
-		if pass := l.byWinograd(d, o.in[1]).Forward; pass != nil {
-			u := l.transformed(o.in[1], pass, d, form, false)
-			l.winogradPass("winograd", o, pass, u, bias)
-			return true, nil
-		}
+	if pass := l.byWinograd(o, c, o.in[1]).Forward; pass != nil {
+		u := l.transformed(o.in[1], pass, c, form, false)
+		l.winogradPass("winograd", o, pass, u, bias)
+		return true, nil
 	}
 	w := l.packed(o.in[1], form)
 	l.leaveStatistics(o, c.Moments())
@@ -196,12 +194,10 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 		return false, err
 	}
 	bias := l.optional(o, 2)
-	if d, ok := c.(*kernels.Conv); ok && o.high == 0 {
-		if pass := l.byWinograd(d, o.in[1]).Data; pass != nil {
-			u := l.transformed(o.in[1], pass, d, form, true)
-			l.winogradPass("winograd backward-data", o, pass, u, bias)
-			return true, nil
-		}
+	if pass := l.byWinograd(o, c, o.in[1]).Data; pass != nil {
+		u := l.transformed(o.in[1], pass, c, form, true)
+		l.winogradPass("winograd backward-data", o, pass, u, bias)
+		return true, nil
 	}
 	flipped := l.flipped(o.in[1], c, form)
 	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
@@ -243,7 +239,7 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 		dw.buf = packed
 		packed.shared++
 	}
-	if d, ok := c.(*kernels.Conv); !ok || !l.winogradWeights(o, d, packed) {
+	if !l.winogradWeights(o, c, packed) {
 		l.directWeights(o, c, packed)
 	}
 	if dw.pack == nil {

@@ -2,17 +2,19 @@ package engine
 
 import "github.com/cnnkit/cnnkit/internal/kernels"
 
-// byWinograd plans c by Winograd's method, where that is allowed; passes that do not pay are nil.
-func (l *lowering) byWinograd(c *kernels.Conv, w *value) *kernels.Winograd {
-	if !l.winograd {
+// byWinograd plans o, whose direct kernel is c, by Winograd's method with the weights w, or for them. Passes are nil that do
+// not pay, are not allowed, or cannot do what was fused into o.
+func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd {
+	dense, ok := c.(*kernels.Conv)
+	if !ok || !l.winograd || o.high != 0 {
 		return &kernels.Winograd{}
 	}
-	return kernels.NewWinograd(c, w.kind == constant)
+	return kernels.NewWinograd(dense, w.kind == constant)
 }
 
 // transformed is the weights of c, or its flipped weights, as a Winograd pass reads them: made once for constants, in
 // every run for params.
-func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c *kernels.Conv, form packing, flipped bool) *buffer {
+func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolution, form packing, flipped bool) *buffer {
 	if w.kind == constant {
 		key := form.key + "/winograd"
 		if flipped {
@@ -68,8 +70,8 @@ func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, u
 }
 
 // winogradWeights sums the gradient of the weights into packed, or reports that the direct kernel does it better.
-func (l *lowering) winogradWeights(o *op, c *kernels.Conv, packed *buffer) bool {
-	pass := l.byWinograd(c, o.out[0]).Weights
+func (l *lowering) winogradWeights(o *op, c convolution, packed *buffer) bool {
+	pass := l.byWinograd(o, c, o.out[0]).Weights
 	if pass == nil {
 		return false
 	}

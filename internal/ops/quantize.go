@@ -134,6 +134,18 @@ func zeroPoints(c *Eval) ([]float64, error) {
 	return onnxio.Data[float64](t), nil
 }
 
+// quantities are x as float64, the zero points, and which of them, and of the scales, an element of x has.
+func quantities(c *Eval) (x *onnxio.Tensor, zero []float64, at func(i int64) int64, err error) {
+	if at, err = scaleIndex(c, c.In[0].Dims); err != nil {
+		return nil, nil, nil, err
+	}
+	if zero, err = zeroPoints(c); err != nil {
+		return nil, nil, nil, err
+	}
+	x, err = asFloat64(c, c.In[0])
+	return x, zero, at, err
+}
+
 func evalQuantize(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err
@@ -150,15 +162,7 @@ func evalQuantize(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	at, err := scaleIndex(c, x.Dims)
-	if err != nil {
-		return err
-	}
-	zero, err := zeroPoints(c)
-	if err != nil {
-		return err
-	}
-	values, err := asFloat64(c, x)
+	values, zero, at, err := quantities(c)
 	if err != nil {
 		return err
 	}
@@ -207,15 +211,7 @@ func evalDequantize(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	at, err := scaleIndex(c, x.Dims)
-	if err != nil {
-		return err
-	}
-	zero, err := zeroPoints(c)
-	if err != nil {
-		return err
-	}
-	values, err := asFloat64(c, x)
+	values, zero, at, err := quantities(c)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package onnxgo_test
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -115,19 +114,7 @@ func (f *form) check(t *testing.T) {
 		}
 		return
 	}
-	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := onnxio.Save(path, m); err != nil {
-		t.Fatal(err)
-	}
-	native, witness := open(t, path, runtime.Native), open(t, path, runtime.OnnxGo)
-	for _, batch := range []int64{1, 3} {
-		e := verify.New(1e-5, native, witness)
-		if err := e.Run(context.Background(), random(t, native, batch, 1)); err != nil {
-			t.Errorf("batch %d: %v", batch, err)
-		} else if !e.OK() {
-			t.Errorf("batch %d: %+v", batch, e.Pairs[0])
-		}
-	}
+	agrees(t, m)
 }
 
 // Each network that the builders know opens and agrees with the native engine, or is refused when it is opened.

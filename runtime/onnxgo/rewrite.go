@@ -140,7 +140,7 @@ func rankOf(shapes *infer.Result, name string) int {
 }
 
 // refusal says why onnx-go cannot run a node of an operator that it knows, "" where it can. It was found by running
-// each operator in both engines (TestRefusals).
+// each operator in both engines (TestForms).
 func refusal(g *onnxio.Graph, n *onnxio.Node, shapes *infer.Result) string {
 	for i, name := range n.Inputs {
 		if name != "" && slices.Contains(n.Inputs[:i], name) {

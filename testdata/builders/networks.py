@@ -49,16 +49,20 @@ class Residual(nn.Module):
         return F.relu(self.downsample(x) + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
+def layers(net, block, blocks, width):
+    """Gives net the modules layer1, layer2, ..., each of twice the channels of the one before, from width on."""
+    before = width
+    for i, n in enumerate(blocks):
+        out = width << i
+        setattr(net, f'layer{i + 1}', nn.Sequential(*[block(out if j else before, out, 2 if i and not j else 1) for j in range(n)]))
+        before = out
+
+
 class ResNet(nn.Module):
     def __init__(self, channels, classes, blocks, width):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-        before = width
-        for i, n in enumerate(blocks):
-            out = width << i
-            layer = [Residual(out if j else before, out, 2 if i and not j else 1) for j in range(n)]
-            setattr(self, f'layer{i + 1}', nn.Sequential(*layer))
-            before = out
+        layers(self, Residual, blocks, width)
         self.avg_pool, self.fc = nn.AvgPool2d(8), nn.LazyLinear(classes)
 
     def forward(self, x):
@@ -84,13 +88,8 @@ class ResNet20(nn.Module):
     def __init__(self, channels, classes, blocks, width):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-        before = width
-        for i, n in enumerate(blocks):
-            out = width << i
-            layer = [PlainResidual(out if j else before, out, 2 if i and not j else 1) for j in range(n)]
-            setattr(self, f'layer{i + 1}', nn.Sequential(*layer))
-            before = out
-        self.linear = nn.Linear(before, classes)
+        layers(self, PlainResidual, blocks, width)
+        self.linear = nn.Linear(width << len(blocks) - 1, classes)
 
     def forward(self, x):
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
