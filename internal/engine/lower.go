@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -44,6 +45,7 @@ type step struct {
 // lowering turns ops into steps.
 type lowering struct {
 	g       *graph
+	order   map[*op]int // of the graph's ops
 	threads int
 	steps   []*step
 	buffers []*buffer
@@ -106,18 +108,24 @@ func (l *lowering) alias(out, in *value) {
 	}
 }
 
-// inPlace gives out the memory of in when o is in's only reader and nobody else's numbers are there.
-func (l *lowering) inPlace(o *op, out, in *value) bool {
-	b := l.of(in)
-	if in.kind != computed || in.output || len(in.users) != 1 || b.shared != 1 || b.persistent || out.buf != nil ||
-		(in.layout == nil) != (out.layout == nil) {
-		return false
+// inPlace gives out the memory of the first of ins that nobody reads after o and where nobody else's numbers are, and
+// reports whether there is one.
+func (l *lowering) inPlace(o *op, out *value, ins ...*value) bool {
+	for _, in := range ins {
+		b := l.of(in)
+		if in.kind != computed || in.output || b.shared != 1 || b.persistent || out.buf != nil || !l.last(o, in) ||
+			(in.layout == nil) != (out.layout == nil) || in.layout != nil && *in.layout != *out.layout {
+			continue
+		}
+		l.alias(out, in)
+		return true
 	}
-	if in.layout != nil && *in.layout != *out.layout {
-		return false
-	}
-	l.alias(out, in)
-	return true
+	return false
+}
+
+// last reports whether no op after o reads v.
+func (l *lowering) last(o *op, v *value) bool {
+	return !slices.ContainsFunc(v.users, func(u *op) bool { return l.order[u] > l.order[o] })
 }
 
 // add appends a step that touches the given buffers.

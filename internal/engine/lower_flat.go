@@ -61,9 +61,7 @@ func (l *lowering) addition(o *op) (bool, error) {
 	if !isFloat(o.in...) || !equalDims(o.in[0].dims, o.in[1].dims) {
 		return false, nil
 	}
-	if !l.inPlace(o, o.out[0], o.in[0]) {
-		l.inPlace(o, o.out[0], o.in[1])
-	}
+	l.inPlace(o, o.out[0], o.in[0], o.in[1])
 	l.flat("add", o.out[0], o.in, func(y []float32, in [][]float32) func(lo, hi int) {
 		return func(lo, hi int) { kernels.Add(y[lo:hi], in[0][lo:hi], in[1][lo:hi]) }
 	})

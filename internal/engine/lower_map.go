@@ -38,6 +38,9 @@ func (l *lowering) pool(o *op) (bool, error) {
 		spec.X, spec.Y = *o.in[1].layout, *o.in[2].layout
 	}
 	k := kernels.NewPool(spec)
+	if o.is(ops.GradDomain, "MaxPoolGrad") && k.InPlace() {
+		l.inPlace(o, o.out[0], o.in[1])
+	}
 	bufs := append(l.all(o.in...), l.of(o.out[0]))
 	l.add("pool", k.Chunks(), bufs, func() func(int, int) {
 		out, in := o.out[0].f(), o.in[0].f()
@@ -185,6 +188,7 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 			clearTails(channels, sums[0].data, sums[1].data)
 		}
 	})
+	l.inPlace(o, o.out[0], o.in[0], o.in[1])
 	bufs := append([]*buffer{dy, x, mean, invstd, sums[0], sums[1], l.of(o.in[2]), l.of(o.out[0])}, mask...)
 	l.add("normalize backward", k.Chunks(), bufs, func() func(int, int) {
 		dx, scale, mask := o.out[0].f(), o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}

@@ -85,8 +85,11 @@ func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions)
 		chooseLayouts(g)
 	}
 	p.outputs = g.outputs
-	l := &lowering{g: g, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
+	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
 		winograd: !opt.NoWinograd && WinogradAllowed()}
+	for i, o := range g.ops {
+		l.order[o] = i
+	}
 	for i, o := range g.ops {
 		if more.take == nil || !more.take(l, i) {
 			if err := l.op(o, opt.Reference); err != nil {

@@ -19,8 +19,13 @@ type Layout struct {
 	Lanes      int // 16, or 8 for C <= 8, or C <= 4
 }
 
-// Blocks is the number of channel blocks.
-func (l Layout) Blocks() int { return (l.C + l.Lanes - 1) / l.Lanes }
+// Blocks is the number of channel blocks: one where there are fewer lanes than 16. Kernels ask for every row.
+func (l Layout) Blocks() int {
+	if l.C <= l.Lanes {
+		return 1
+	}
+	return (l.C + Block - 1) / Block
+}
 
 // row, plane and image are the distances, in floats, between rows, channel blocks and images.
 func (l Layout) row() int   { return (l.W + 2*l.Halo) * l.Lanes }
@@ -31,8 +36,8 @@ func (l Layout) image() int { return l.Blocks() * l.plane() }
 func (l Layout) Size() int { return l.N * l.image() }
 
 // at is the offset of pixel (h, w) of channel block b of image n.
-func (l Layout) at(n, b, h, w int) int {
-	return n*l.image() + b*l.plane() + (h+l.Halo)*l.row() + (w+l.Halo)*l.Lanes
+func (l *Layout) at(n, b, h, w int) int {
+	return (((n*l.Blocks()+b)*(l.H+2*l.Halo)+h+l.Halo)*(l.W+2*l.Halo) + w + l.Halo) * l.Lanes
 }
 
 // real is the number of channels in block b.

@@ -25,6 +25,9 @@ func (p *Pool) pairs() bool {
 		p.Y.H*2 <= p.X.H && p.Y.W*2 <= p.X.W
 }
 
+// InPlace reports whether MaxBackward may write dx over x, given one layout.
+func (p *Pool) InPlace() bool { return p.pairs() }
+
 // window clips the window of output pixel i to [0, size).
 func window(i, stride, pad, k, size int) (lo, hi int) {
 	lo = i*stride - pad
@@ -98,17 +101,21 @@ func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32, relu bool) {
 func (p *Pool) maxBackwardPairs(n, b int, dx, dy, x, y []float32, relu bool) {
 	lanes := p.X.Lanes
 	for h := range p.X.H {
-		to := dx[p.DX.at(n, b, h, 0):][:p.X.W*lanes]
-		clear(to[min(p.Y.W*2, p.X.W)*lanes:])
-		if h >= p.Y.H*2 {
-			clear(to)
+		from := 2 * p.Y.W // of what no window covers
+		if h >= 2*p.Y.H {
+			from = 0
+		}
+		if from < p.X.W {
+			clear(dx[p.DX.at(n, b, h, from):][:(p.X.W-from)*lanes])
 		}
 	}
-	for oh := range p.Y.H {
-		maxPairsBackward(dx[p.DX.at(n, b, 2*oh, 0):], dx[p.DX.at(n, b, 2*oh+1, 0):], x[p.X.at(n, b, 2*oh, 0):],
-			x[p.X.at(n, b, 2*oh+1, 0):], y[p.Y.at(n, b, oh, 0):][:p.Y.W*lanes], dy[p.DY.at(n, b, oh, 0):], p.X.narrow(), relu)
-	}
 	p.DX.clearHalo(dx, n, b, 0, p.X.H)
+	x, dx, y, dy = x[p.X.at(n, b, 0, 0):], dx[p.DX.at(n, b, 0, 0):], y[p.Y.at(n, b, 0, 0):], dy[p.DY.at(n, b, 0, 0):]
+	xRow, dxRow, yRow, dyRow := p.X.row(), p.DX.row(), p.Y.row(), p.DY.row()
+	for h := range p.Y.H {
+		maxPairsBackward(dx[2*h*dxRow:], dx[(2*h+1)*dxRow:], x[2*h*xRow:], x[(2*h+1)*xRow:], y[h*yRow:][:p.Y.W*lanes], dy[h*dyRow:],
+			p.X.narrow(), relu)
+	}
 }
 
 // maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the
