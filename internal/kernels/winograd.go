@@ -102,44 +102,70 @@ func (w *Winograd) planRows(c *Conv) {
 	}
 }
 
-// tiles says how a map that is read lies under the tiles of one that is computed: tile (h, w) computes pixels from
-// (4h, 4w) on and reads from (4h-top, 4w-left) on.
+// tiles says how a map that is read lies under the tiles of one that is computed: the tile that computes pixels from (h, w)
+// on reads from (h-top, w-left) on. Tiles lie side by side; those that may overlap end with the map instead of beyond it, so
+// that all that they read is inside the halo.
 type tiles struct {
-	in        Layout
-	top, left int
-	high      int // rows of tiles an image has
-	wide      int // tiles a row has
-	reads     int // pixels a tile reads in each direction
+	in         Layout
+	outH, outW int
+	top, left  int
+	high       int // rows of tiles an image has
+	wide       int // tiles a row has
+	reads      int // pixels a tile reads in each direction
+	overlap    bool
 }
 
 func newTiles(in Layout, outH, outW, top, left, reads int) tiles {
-	return tiles{in, top, left, (outH + side - 1) / side, (outW + side - 1) / side, reads}
+	return tiles{in: in, outH: outH, outW: outW, top: top, left: left, high: (outH + side - 1) / side, wide: (outW + side - 1) / side, reads: reads}
 }
 
 // rows is the number of rows of tiles of all images.
 func (t *tiles) rows() int { return t.in.N * t.high }
 
-// straight is the range of the tiles of a row that can be read where they lie.
-func (t *tiles) straight(h int) (lo, hi int) {
-	top := h*side - t.top
-	if top < -t.in.Halo || top+t.reads > t.in.H+t.in.Halo {
+// begin is the first pixel, of size, that tile i computes.
+func (t *tiles) begin(i, size int) int {
+	if t.overlap {
+		return min(i*side, size-side)
+	}
+	return i * side
+}
+
+// regular is the number of tiles of a row that begin at a multiple of 4.
+func (t *tiles) regular() int {
+	if t.overlap {
+		return t.outW / side
+	}
+	return t.wide
+}
+
+// inside reports whether a tile that reads from pixel i of size on reads nothing beyond the halo.
+func (t *tiles) inside(i, size int) bool {
+	return i >= -t.in.Halo && i+t.reads <= size+t.in.Halo
+}
+
+// straight is the range of the regular tiles of a row that can be read where they lie.
+func (t *tiles) straight(top int) (lo, hi int) {
+	if !t.inside(top, t.in.H) {
 		return 0, 0
 	}
-	for lo < t.wide && lo*side-t.left < -t.in.Halo {
-		lo++
+	for hi = t.regular(); hi > 0 && !t.inside((hi-1)*side-t.left, t.in.W); hi-- {
 	}
-	for hi = t.wide; hi > lo && (hi-1)*side-t.left+t.reads > t.in.W+t.in.Halo; hi-- {
+	for lo < hi && !t.inside(lo*side-t.left, t.in.W) {
+		lo++
 	}
 	return lo, hi
 }
 
-// cut copies what tile (h, w) of block b of image n reads into dst, [reads][reads][16], with zeros around the map.
-func (t *tiles) cut(dst, x []float32, n, b, h, w int) {
+// edge is the number of floats that the widest piece to be cut out has.
+func (t *tiles) edge() int { return t.reads * ((t.wide-1)*side + t.reads) * Block }
+
+// cut copies wide pixels of each row that a tile reads, from (top, left) of block b of image n on, into dst, [reads][wide][16],
+// with zeros around the map.
+func (t *tiles) cut(dst, x []float32, n, b, top, left, wide int) {
 	halo := t.in.Halo
-	top, left := h*side-t.top, w*side-t.left
-	first, last := max(0, -halo-left), min(t.reads, t.in.W+halo-left)
+	first, last := max(0, -halo-left), min(wide, t.in.W+halo-left)
 	for r := range t.reads {
-		row := dst[r*t.reads*Block:][:t.reads*Block]
+		row := dst[r*wide*Block:][:wide*Block]
 		if y := top + r; y < -halo || y >= t.in.H+halo || first >= last {
 			clear(row)
 			continue
@@ -163,21 +189,31 @@ func (t *tiles) kernel(a *winogradTile) {
 // transform transforms the tiles of row (n, h), blocks of channels from lo to hi: tile i, block b goes to
 // positions[i*a.next+(b-lo)*blockStep:].
 func (t *tiles) transform(a *winogradTile, edge, x []float32, n, h, lo, hi, blockStep int) {
-	from, to := t.straight(h)
+	top := t.begin(h, t.outH) - t.top
+	from, to := t.straight(top)
 	base := a.positions
 	for b := lo; b < hi; b++ {
 		at := base[(b-lo)*blockStep:]
-		if from < to {
-			a.pixels, a.row, a.n = x[t.in.at(n, b, h*side-t.top, from*side-t.left):], t.in.row(), to-from
-			a.positions = at[from*a.next:]
-			t.kernel(a)
-		}
-		for w := range t.wide {
-			if w >= from && w < to {
-				continue
+		for w, many := 0, 0; w < t.wide; w += many {
+			left := t.begin(w, t.outW) - t.left
+			switch {
+			case w == from && from < to:
+				many = to - from
+			case w < from:
+				many = from - w
+			case w < t.regular():
+				many = t.regular() - w
+			default:
+				many = 1
 			}
-			t.cut(edge, x, n, b, h, w)
-			a.pixels, a.row, a.n, a.positions = edge, t.reads*Block, 1, at[w*a.next:]
+			a.n, a.positions = many, at[w*a.next:]
+			if t.inside(top, t.in.H) && t.inside(left, t.in.W) && t.inside(left+(many-1)*side, t.in.W) {
+				a.pixels, a.row = x[t.in.at(n, b, top, left):], t.in.row()
+			} else {
+				wide := (many-1)*side + t.reads
+				t.cut(edge, x, n, b, top, left, wide)
+				a.pixels, a.row = edge, wide*Block
+			}
 			t.kernel(a)
 		}
 	}
@@ -203,11 +239,12 @@ type tilePass struct {
 	blocks int // the most output blocks a part has
 }
 
-// spare is the number of floats of scratch beside V and M: spilled registers and a tile cut out at the edge.
-const spare = 2 * positions * Block
+// spilled is the number of floats of scratch for registers.
+const spilled = positions * Block
 
 func newTilePass(in, out Layout, top, left int) *tilePass {
 	p := &tilePass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out}
+	p.overlap = out.H >= side && out.W >= side
 	p.runs[0] = run{0, in.C}
 	// V and M of a chunk should stay in the second-level cache, and a chunk should read the weights seldom.
 	want := max(24, min(96, 320/(in.Blocks()+min(4, out.Blocks()))))
@@ -260,15 +297,19 @@ func (p *tilePass) Chunks() int { return p.groups() * p.parts }
 func (p *tilePass) groups() int { return (p.rows() + p.group - 1) / p.group }
 
 // Scratch is the number of floats of scratch that Run needs.
-func (p *tilePass) Scratch() int { return spare + positions*(p.vStep+p.mStep) }
+func (p *tilePass) Scratch() int { return spilled + p.spare() + positions*(p.vStep+p.mStep) }
+
+// spare is the number of floats for what is cut out of x, and for a row of tiles at the lower edge of y.
+func (p *tilePass) spare() int { return max(p.edge(), side*p.out.row(), 2*side*side*Block) }
 
 // Run computes a part of y = conv(x, w) from transformed weights.
 func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 	part, group := chunk%p.parts, chunk/p.parts
 	first, last := group*p.group, min(p.rows(), (group+1)*p.group)
 	n := (last - first) * p.wide
-	spill, edge := scratch[:positions*Block], scratch[positions*Block:spare]
-	v, m := scratch[spare:][:positions*p.vStep], scratch[spare+positions*p.vStep:][:positions*p.mStep]
+	spill, scratch := scratch[:spilled], scratch[spilled:]
+	edge, scratch := scratch[:p.spare()], scratch[p.spare():]
+	v, m := scratch[:positions*p.vStep], scratch[positions*p.vStep:][:positions*p.mStep]
 	a := winogradTile{spill: spill, step: p.vStep, next: p.vNext}
 	for r := first; r < last; r++ {
 		a.positions = v[(r-first)*p.wide*p.vNext:]
@@ -305,44 +346,55 @@ func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 // back computes a row of tiles of y from M.
 func (p *tilePass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []float32) {
 	n, h := row/p.high, row%p.high
+	first, last := h*side, min(p.out.H, (h+1)*side)
 	a := winogradTile{spill: spill, step: p.mStep, next: Block, act: e.act()}
-	beside := e.beside()
 	if e.Bias != nil {
 		a.bias = e.Bias[ob*Block:][:Block]
 	}
-	whole := p.out.W / side
-	if (h+1)*side > p.out.H {
-		whole = 0
+	if !p.overlap {
+		for w := range p.wide {
+			p.small(&a, y, m[w*Block:], e.beside(), edge, n, ob, first, w*side)
+		}
+		p.out.clearHalo(y, n, ob, first, last)
+		return
 	}
-	if whole > 0 {
-		at := p.out.at(n, ob, h*side, 0)
-		a.pixels, a.positions, a.row, a.n = y[at:], m, p.out.row(), whole
-		if beside != nil {
-			a.res = beside[at:]
+	// The last row of tiles computes rows of y of the one before again. They may be another chunk's.
+	begin := p.begin(h, p.out.H)
+	at, to := p.out.at(n, ob, begin, 0), edge
+	if begin == first {
+		to = y[at:]
+	}
+	a.row = p.out.row()
+	for w, many := 0, p.regular(); w < p.wide; w, many = w+many, 1 {
+		pixel := p.begin(w, p.out.W) * Block
+		a.pixels, a.positions, a.n = to[pixel:], m[w*Block:], many
+		if beside := e.beside(); beside != nil {
+			a.res = beside[at+pixel:]
 		}
 		winogradOutput(&a)
 	}
-	if whole < p.wide {
-		a.pixels, a.row, a.res = edge, side*Block, nil
-		high := min(side, p.out.H-h*side)
-		res := edge[side*side*Block:][:side*side*Block]
-		for w := whole; w < p.wide; w++ {
-			long := min(side, p.out.W-w*side) * Block
-			at := p.out.at(n, ob, h*side, w*side)
-			if beside != nil {
-				a.res = res
-				for r := range high {
-					copy(res[r*side*Block:][:long], beside[at+r*p.out.row():])
-				}
-			}
-			a.positions, a.n = m[w*Block:], 1
-			winogradOutput(&a)
-			for r := range high {
-				copy(y[at+r*p.out.row():][:long], edge[r*side*Block:])
-			}
+	if begin < first {
+		for r := first; r < last; r++ {
+			copy(y[p.out.at(n, ob, r, 0):][:p.out.W*Block], edge[(r-begin)*a.row:])
 		}
 	}
-	p.out.clearHalo(y, n, ob, h*side, min(p.out.H, (h+1)*side))
+	p.out.clearHalo(y, n, ob, first, last)
+}
+
+// small computes the tile at (h, w) of a map that is smaller than a tile.
+func (p *tilePass) small(a *winogradTile, y, m, beside, edge []float32, n, ob, h, w int) {
+	a.pixels, a.positions, a.row, a.n = edge, m, side*Block, 1
+	high, long, at := min(side, p.out.H-h), min(side, p.out.W-w)*Block, p.out.at(n, ob, h, w)
+	if beside != nil {
+		a.res = edge[side*side*Block:][:side*side*Block]
+		for r := range high {
+			copy(a.res[r*side*Block:][:long], beside[at+r*p.out.row():])
+		}
+	}
+	winogradOutput(a)
+	for r := range high {
+		copy(y[at+r*p.out.row():][:long], edge[r*side*Block:])
+	}
 }
 
 // tileWeights is the gradient of a 3x3 convolution's weights by F(3x3,4x4):
@@ -388,7 +440,7 @@ func newTileWeights(c *Conv) *tileWeights {
 func (w *tileWeights) Chunks() int { return w.groups * w.parts }
 
 // Scratch is the number of floats of scratch that Run needs.
-func (w *tileWeights) Scratch() int { return spare + positions*(w.vStep+w.dStep+w.uStep) }
+func (w *tileWeights) Scratch() int { return spilled + w.x.edge() + positions*(w.vStep+w.dStep+w.uStep) }
 
 // Sums is the number of floats of the partial sums: packed weights, once for each group of tiles.
 func (w *tileWeights) Sums() int { return w.groups * w.weights() }
@@ -400,8 +452,8 @@ func (w *tileWeights) Run(chunk int, scratch, sums, x, dy []float32) {
 	part, group := chunk%w.parts, chunk/w.parts
 	lo, hi := span(w.x.rows(), group, w.groups)
 	from, to := span(w.o.Blocks(), part, w.parts)
-	spill, edge := scratch[:positions*Block], scratch[positions*Block:spare]
-	scratch = scratch[spare:]
+	spill, scratch := scratch[:spilled], scratch[spilled:]
+	edge, scratch := scratch[:w.x.edge()], scratch[w.x.edge():]
 	v, scratch := scratch[:positions*w.vStep], scratch[positions*w.vStep:]
 	d, u := scratch[:positions*w.dStep], scratch[positions*w.dStep:][:positions*w.uStep]
 	clear(u)
