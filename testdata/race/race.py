@@ -28,7 +28,7 @@ WINDOWS = 3
 def arguments():
     env = os.environ.get
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('modes', nargs='*', help='train, infer, mnist (default: train and infer)')
+    p.add_argument('modes', nargs='*', help='train, infer, ort, mnist (default: train and infer)')
     p.add_argument('--cnnkit', required=True, help='the binary')
     p.add_argument('--cases', default=env('CASES') or ','.join(CASES))
     p.add_argument('--threads', default=env('THREADS') or '1,2')
@@ -42,8 +42,8 @@ def arguments():
     args.threads = [int(n) for n in args.threads.split(',')]
     args.batch = [int(n) for n in args.batch.split(',')]
     for mode in args.modes:
-        if mode not in ('train', 'infer', 'mnist'):
-            p.error(f'no mode {mode}: train, infer or mnist')
+        if mode not in MODULES:
+            p.error(f'no mode {mode}: {", ".join(MODULES)}')
     for case in args.cases:
         if case not in CASES:
             p.error(f'no case {case}: {", ".join(CASES)}')
@@ -94,19 +94,26 @@ class Race:
                     self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v] for v in variants})])
 
     def infer(self):
+        return self.inference('native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
+
+    def ort(self):
+        """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package."""
+        return self.inference('ort', [('ONNX Runtime', 'ort')])
+
+    def inference(self, own, engines):
         for case in self.args.cases:
             model = f'{self.folder}/{case}.onnx'
             try:
                 run([self.args.cnnkit, 'build', *CASES[case].split(), '--out', model])
             except Failed as e:
-                print(f'infer {case}: left out: {e}', file=sys.stderr)
+                print(f'{case}: left out: {e}', file=sys.stderr)
                 continue
             for batch in self.args.batch:
                 for threads in self.args.threads:
-                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch))
+                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own)
                     peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
-                             for label, engine in (('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino'))]
-                    yield from self.contest('infer', case, threads, ours, peers)
+                             for label, engine in engines]
+                    yield from self.contest('infer' if own == 'native' else 'ort', case, threads, ours, peers)
             os.remove(model)
 
     def contest(self, mode, case, threads, ours, peers):
@@ -120,7 +127,8 @@ class Race:
         key = 'images_per_s' if mode == 'train' else 'ms'
         for label, variant, mine, its in results:
             self.versions[label] = its[0]['version']
-            self.versions['cnnkit'] = f"kernels {mine[0]['level']}, Winograd {'allowed' if mine[0]['winograd'] else 'off'}"
+            if 'level' in mine[0]:
+                self.versions['cnnkit'] = f"kernels {mine[0]['level']}, Winograd {'allowed' if mine[0]['winograd'] else 'off'}"
             ratios = [faster(a, b) for a, b in zip(mine, its)]
             medians = [statistics.median(r[key] for r in rows) for rows in (mine, its)]
             ratio = medians[0] / medians[1] if mode == 'train' else medians[1] / medians[0]
@@ -172,7 +180,7 @@ def headers(mode, epochs):
         return (f'LeNet-5 on MNIST, epochs: {epochs}, whole process to the saved file, seconds; ratio above 1: cnnkit is faster',
                 ['threads', 'cnnkit', 'PyTorch', 'without its start', 'ratio', 'by round', 'accuracy % cnnkit', 'PyTorch', 'peak MB cnnkit', 'PyTorch', 'others'])
     unit = 'images/s' if mode == 'train' else 'ms'
-    title = 'Training' if mode == 'train' else 'Inference'
+    title = {'train': 'Training', 'infer': 'Inference', 'ort': 'ONNX Runtime through cnnkit and through Python'}[mode]
     return (f'{title}, {unit}: median (min-max) of the rounds; ratio above 1: cnnkit is faster',
             ['case', 'batch', 'threads', f'cnnkit {unit}', 'peer', f'peer {unit}', 'ratio', 'by round', 'peak MB cnnkit', 'peer', 'others'])
 
@@ -188,7 +196,8 @@ def processor():
 
 
 # What PYTHON needs in each mode.
-MODULES = {'train': ['torch', 'torchvision'], 'infer': ['numpy', 'onnxruntime', 'openvino'], 'mnist': ['torch']}
+MODULES = {'train': ['torch', 'torchvision'], 'infer': ['numpy', 'onnxruntime', 'openvino'], 'ort': ['numpy', 'onnxruntime'],
+           'mnist': ['torch']}
 
 
 def main():

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Races cnnkit against the peers on this machine and prints a table a mode:
 #
-#   race.sh [train] [infer] [mnist]                     # default: train infer
+#   race.sh [train] [infer] [ort] [mnist]               # default: train infer
 #   PYTHON=.venv/bin/python CASES=lenet5-28,resnet-cifar THREADS=1,2 ROUNDS=5 SECONDS=3 race.sh train
 #
 #   train  training steps against PyTorch: eager in both memory layouts with its fused and foreach optimisers, the best of
 #          them; COMPILE=1 adds torch.compile for the ResNets
 #   infer  inference against ONNX Runtime and OpenVINO, on the files that `cnnkit build` writes; BATCH=1,32
+#   ort    the same files in ONNX Runtime, called through cnnkit and through its Python package
 #   mnist  the README's training, from the start of the process to the saved file, against a PyTorch script that has the
 #          data in memory; a seed a round, EPOCHS=5
 #
