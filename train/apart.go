@@ -10,9 +10,9 @@ import (
 )
 
 // apart makes the optimiser's steps outside the engine, which computes gradients only. The engine applies a rule to ranges
-// of parameters as soon as it can, and tells it neither which parameter a range is of nor when all gradients are there;
-// what needs to know either is done here, at the price of copying parameters and gradients: groups with their own
-// settings, rules that take norms, clipping, and gradients of several batches in one step.
+// of parameters as soon as it can, and does not tell it when all of a parameter's gradient, or all gradients, are there;
+// what needs to know is done here, at the price of copying parameters and gradients: rules that take norms, clipping, and
+// gradients of several batches in one step.
 type apart struct {
 	cfg     Config
 	trainer *engine.Trainer
@@ -30,11 +30,7 @@ type apart struct {
 
 // needsApart says whether the engine cannot make the steps itself.
 func (c Config) needsApart() bool {
-	settings := false
-	for _, g := range c.Groups {
-		settings = settings || g.WeightDecay != nil || g.LRScale != 0
-	}
-	return settings || c.Optimizer == "lars" || c.Optimizer == "lamb" || c.ClipNorm > 0 || c.ClipValue > 0 || c.Accumulate > 1
+	return c.Optimizer == "lars" || c.Optimizer == "lamb" || c.ClipNorm > 0 || c.ClipValue > 0 || c.Accumulate > 1
 }
 
 // newApart takes a trainer without an Update.

@@ -38,20 +38,30 @@ func TestStepsApartFollowPyTorch(t *testing.T) {
 	for i, c := range cases {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			c.Config.Epochs, c.Config.Batch = 1, 5
-			if !c.Config.needsApart() {
-				t.Fatal("the engine would make these steps")
-			}
 			graph, _, err := c.Config.TrainingGraph(linear())
 			if err != nil {
 				t.Fatal(err)
 			}
-			trainer, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: LossName})
+			opt := engine.TrainOptions{Pool: pool, Loss: LossName}
+			apart := c.Config.needsApart()
+			if !apart {
+				rules, own, err := c.Config.rules(graph)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opt.Update, opt.Own = rules[0].rule, own
+			}
+			trainer, err := engine.NewTrainer(graph, opt)
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, err := newApart(c.Config, graph, trainer, pool)
-			if err != nil {
-				t.Fatal(err)
+			step := func(in map[string]*onnxio.Tensor, _ bool) error { return trainer.Step(t.Context(), in) }
+			if apart {
+				a, err := newApart(c.Config, graph, trainer, pool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				step = func(in map[string]*onnxio.Tensor, flush bool) error { return a.step(t.Context(), in, 5, flush) }
 			}
 			x, target := onnxio.NewTensor(onnxio.Float, 5, 6), onnxio.NewTensor(onnxio.Int64, 5)
 			for batch := range 24 {
@@ -60,7 +70,7 @@ func TestStepsApartFollowPyTorch(t *testing.T) {
 					onnxio.Data[int64](target)[j] = int64((j + batch) % 4)
 				}
 				in := map[string]*onnxio.Tensor{"x": x, TargetName: target}
-				if err := a.step(t.Context(), in, 5, (batch+1)%max(1, c.Config.Accumulate) == 0); err != nil {
+				if err := step(in, (batch+1)%max(1, c.Config.Accumulate) == 0); err != nil {
 					t.Fatal(err)
 				}
 			}

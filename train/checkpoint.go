@@ -92,7 +92,7 @@ func (r *run) slotCount() int {
 	if r.apart != nil {
 		return r.apart.rules[0].Slots()
 	}
-	return r.rule.Slots()
+	return r.rules[0].Slots()
 }
 
 // slot copies the k-th state of the i-th parameter.

@@ -39,16 +39,45 @@ func roles(m *onnxio.Model) map[string]string {
 	return out
 }
 
-// group finds the group of a parameter; the zero Group when it is in none.
-func (c Config) group(name, role string) Group {
-	i := slices.IndexFunc(c.Groups, func(g Group) bool {
+// groupIndex finds the group of a parameter; -1 when it is in none.
+func (c Config) groupIndex(name, role string) int {
+	return slices.IndexFunc(c.Groups, func(g Group) bool {
 		matched, _ := path.Match(g.Params, name)
 		return g.Params == role || matched
 	})
-	if i < 0 {
-		return Group{}
+}
+
+// group is the group of a parameter; the zero Group when it is in none.
+func (c Config) group(name, role string) Group {
+	if i := c.groupIndex(name, role); i >= 0 {
+		return c.Groups[i]
 	}
-	return c.Groups[i]
+	return Group{}
+}
+
+// scaled is a rule and the factor of its learning rate.
+type scaled struct {
+	rule
+	scale float64
+}
+
+// rules makes the rule of the parameters in no group, and one for each group, which own gives by the parameters' names.
+func (c Config) rules(graph *onnxio.Model) (all []scaled, own map[string]engine.Update, err error) {
+	for _, g := range append([]Group{{}}, c.Groups...) {
+		u, err := c.rule(g)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, scaled{u, or(g.LRScale, 1)})
+	}
+	role := roles(graph)
+	own = map[string]engine.Update{}
+	for _, init := range graph.Graph.Initializers {
+		if i := c.groupIndex(init.Name, role[init.Name]); i >= 0 {
+			own[init.Name] = all[i+1].rule
+		}
+	}
+	return all, own, nil
 }
 
 // frozen says whether some group is not trained.

@@ -67,8 +67,8 @@ type run struct {
 	pool    *parallel.Pool
 	graph   *onnxio.Model // with the loss
 	trainer *engine.Trainer
-	rule    rule   // what the engine applies; nil when apart
-	apart   *apart // makes the steps where the engine cannot
+	rules   []scaled // what the engine applies; nil when apart
+	apart   *apart   // makes the steps where the engine cannot
 	result  *Result
 	output  string
 	kind    kind
@@ -191,15 +191,15 @@ func (r *run) makeTrainer() error {
 	}
 	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: names, Seed: r.cfg.Seed}
 	if !r.cfg.needsApart() {
-		if r.rule, err = r.cfg.rule(Group{}); err != nil {
+		if r.rules, opt.Own, err = r.cfg.rules(r.graph); err != nil {
 			return err
 		}
-		opt.Update = r.rule
+		opt.Update = r.rules[0].rule
 	}
 	if r.trainer, err = engine.NewTrainer(r.graph, opt); err != nil {
 		return err
 	}
-	if r.rule == nil {
+	if r.rules == nil {
 		r.apart, err = newApart(r.cfg, r.graph, r.trainer, r.pool)
 	}
 	return err
@@ -246,8 +246,10 @@ func (r *run) setRates() {
 			p.setMomentum(momentum)
 		}
 	}
+	for _, u := range r.rules {
+		set(u.rule, u.scale)
+	}
 	if r.apart == nil {
-		set(r.rule, 1)
 		return
 	}
 	for i, u := range r.apart.rules {

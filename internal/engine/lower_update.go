@@ -35,7 +35,7 @@ func (t *Trainer) lowerStreamed(l *lowering, o *op, s *stored) {
 	work := roundUp(g.PartScratch(slabRows, slabColumns))
 	per := work + slabRows*slabColumns
 	scratch := l.buffer(per * l.threads)
-	update := t.opt.Update
+	update := t.rule(s.name)
 	step := l.add("gemm update "+kernels.Level(), chunks, []*buffer{l.of(o.in[0]), packed, scratch}, func() func(int, int) {
 		a := o.in[0].plainFloats()
 		views := make([][][]float32, l.threads) // worker, slot

@@ -32,6 +32,8 @@ type TrainOptions struct {
 	Params []string
 	// Update is the optimiser; nil computes gradients only.
 	Update Update
+	// Own are the rules of single parameters that Update is not for. They keep as many slots.
+	Own map[string]Update
 	// Seed drives Dropout.
 	Seed uint64
 	// Reference keeps to the reference kernels.
@@ -48,6 +50,7 @@ type Trainer struct {
 	opt     TrainOptions
 	params  map[string]*stored
 	names   []string // of the trained parameters, sorted
+	rules   []Update // each once
 	plans   []*trainPlan
 	last    *trainPlan
 	weights Weights
@@ -108,8 +111,21 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 			}
 		}
 	}
+	for _, name := range t.names {
+		if u := t.rule(name); u != nil && !slices.Contains(t.rules, u) {
+			t.rules = append(t.rules, u)
+		}
+	}
 	t.model = withoutData(t.model, t.params)
 	return t, nil
+}
+
+// rule is what updates a parameter.
+func (t *Trainer) rule(name string) Update {
+	if u := t.opt.Own[name]; u != nil {
+		return u
+	}
+	return t.opt.Update
 }
 
 // withoutData is m without the numbers of the parameters, which the trainer has copies of.
@@ -322,8 +338,8 @@ func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error 
 		return err
 	}
 	t.steps++
-	if t.opt.Update != nil {
-		t.opt.Update.Begin(t.steps)
+	for _, u := range t.rules {
+		u.Begin(t.steps)
 	}
 	p.draws = mix(t.opt.Seed) + uint64(t.steps)
 	t.last = p

@@ -134,6 +134,7 @@ func (t *Trainer) makeSlots(s *stored) {
 type piece struct {
 	s      *stored
 	dv     *value
+	rule   Update
 	lo, hi int
 }
 
@@ -200,7 +201,7 @@ func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value, names []stri
 		t.makeSlots(s)
 		bufs = append(bufs, l.of(dv))
 		for lo := 0; lo < s.size(); lo += flatChunk {
-			p := piece{s, dv, lo, min(s.size(), lo+flatChunk)}
+			p := piece{s, dv, t.rule(name), lo, min(s.size(), lo+flatChunk)}
 			if n := p.hi - p.lo; len(chunks) == 0 || n > room {
 				chunks, room = append(chunks, nil), flatChunk-n
 			} else {
@@ -209,7 +210,6 @@ func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value, names []stri
 			chunks[len(chunks)-1] = append(chunks[len(chunks)-1], p)
 		}
 	}
-	update := t.opt.Update
 	s := l.add("update", len(chunks), bufs, func() func(int, int) {
 		views := make([][][][]float32, len(chunks)) // chunk, piece, slot
 		for i, pieces := range chunks {
@@ -223,7 +223,7 @@ func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value, names []stri
 		}
 		return func(chunk, _ int) {
 			for i, p := range chunks[chunk] {
-				update.Apply(p.s.buf.data[p.lo:p.hi], p.dv.buf.data[p.lo:p.hi], views[chunk][i])
+				p.rule.Apply(p.s.buf.data[p.lo:p.hi], p.dv.buf.data[p.lo:p.hi], views[chunk][i])
 			}
 		}
 	})
