@@ -117,6 +117,9 @@ func (r *run) restore(c *Checkpoint) error {
 		}
 		for k, slot := range c.slots[name] {
 			if r.apart == nil {
+				if like := r.model.Graph.Initializer(name); len(slot.Dims) == 1 && slot.Size() == like.Size() {
+					slot.Dims = like.Dims // kept apart, as the states of groups once were
+				}
 				if err := r.trainer.SetSlot(name, k, slot); err != nil {
 					return err
 				}

@@ -17,7 +17,7 @@ import (
 
 // runs are configurations that keep state of every kind. 200 images in batches of 24 leave a short batch at the end.
 var runs = map[string]Config{
-	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9},
+	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 0.01, Groups: []Group{{Params: "bias", WeightDecay: new(float64), LRScale: 2}}},
 	"adam":    {Optimizer: "adam", LR: 1e-3, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 4}},
 	"ema":     {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle, Momentum: [2]float64{0.85, 0.95}}},
 	"swa":     {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, SWA: SWA{Start: 2, LR: 0.01}},
@@ -56,6 +56,12 @@ func normNet(t testing.TB) *onnxio.Model {
 // is a run of its own, as after a new start of the program.
 func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string, stops ...int) string {
 	t.Helper()
+	return stoppedWith(t, build, cfg, dir, func(*Checkpoint) {}, stops...)
+}
+
+// stoppedWith is stopped with checkpoints that are changed before they are gone on from.
+func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string, change func(*Checkpoint), stops ...int) string {
+	t.Helper()
 	steps, next := 0, 0
 	go_ := func(f func(context.Context, Observer) (*Result, error)) *Result {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -82,6 +88,7 @@ func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir
 		if err != nil {
 			t.Fatal(err)
 		}
+		change(c)
 		res = go_(func(ctx context.Context, o Observer) (*Result, error) {
 			return Recipe{Config: cfg}.Resume(ctx, c, splits, dir, o)
 		})
@@ -121,6 +128,21 @@ func TestResumedRunsEndInTheSameBits(t *testing.T) {
 				t.Error("interrupted five times the run ends in other weights")
 			}
 		})
+	}
+}
+
+// Checkpoints used to have the states of parameters in groups without their shapes.
+func TestResumeFromFlatStates(t *testing.T) {
+	cfg := resumable("sgd")
+	flat := func(c *Checkpoint) {
+		for _, slots := range c.slots {
+			for _, s := range slots {
+				s.Dims = []int64{s.Size()}
+			}
+		}
+	}
+	if stoppedWith(t, lenet, cfg, t.TempDir(), flat, 7) != stopped(t, lenet, cfg, t.TempDir()) {
+		t.Error("the run ends in other weights")
 	}
 }
 
