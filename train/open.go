@@ -14,7 +14,7 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Open opens the recipe's data set: Data at Size, with Validation and Subset taken from its images to train on, normalised by
+// Open opens the recipe's data set: Data at Size, with Validation or Fold and Subset taken from its images to train on, normalised by
 // Mean and Std; without these as m says, where it does, as it has learnt with that. Image files that no Size is given for are
 // brought to the size and the channels of m's input. m may be nil.
 //
@@ -54,6 +54,11 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 			return s, fmt.Errorf("data set %s: %w", recipe.Data, err)
 		}
 	}
+	if recipe.Fold != "" {
+		if err := recipe.divide(&s); err != nil {
+			return s, fmt.Errorf("data set %s: %w", recipe.Data, err)
+		}
+	}
 	if recipe.Subset > 0 {
 		part, err := data.Take(s.Train, recipe.Subset, recipe.Seed, recipe.Stratified)
 		if err != nil {
@@ -68,6 +73,24 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 		}
 	}
 	return s, err
+}
+
+// divide makes s the fold that Fold names.
+func (recipe Recipe) divide(s *data.Splits) error {
+	i, k, err := recipe.fold()
+	if err != nil {
+		return err
+	}
+	whole := s.Train
+	if sub, ok := whole.(data.Subset); ok { // of a set without parts
+		whole = sub.Dataset
+	}
+	folds, err := data.KFold(whole, k, 0)
+	if err != nil {
+		return err
+	}
+	s.Train, s.Validation = folds[i-1].Train, folds[i-1].Validation
+	return nil
 }
 
 func split(ds data.Dataset, share float64) (train, validation data.Dataset, err error) {
@@ -133,6 +156,20 @@ func (recipe Recipe) size() ([2]int, error) {
 	return [2]int{height, width}, nil
 }
 
+// fold reads Fold: 2/5 is the second of five.
+func (recipe Recipe) fold() (i, k int, err error) {
+	if recipe.Fold == "" {
+		return 0, 0, nil
+	}
+	first, second, _ := strings.Cut(recipe.Fold, "/")
+	i, err1 := strconv.Atoi(first)
+	k, err2 := strconv.Atoi(second)
+	if err1 != nil || err2 != nil || k < 2 || i < 1 || i > k {
+		return 0, 0, fmt.Errorf("fold is %q: it wants I/K such as 2/5, the second of five", recipe.Fold)
+	}
+	return i, k, nil
+}
+
 // validateData names the first of the data's fields that makes no sense.
 func (recipe Recipe) validateData() error {
 	switch {
@@ -142,8 +179,13 @@ func (recipe Recipe) validateData() error {
 		return fmt.Errorf("stratified goes with subset: say how many images")
 	case !(recipe.Validation >= 0 && recipe.Validation < 1):
 		return fmt.Errorf("validation is %v: a share in (0,1) is wanted", recipe.Validation)
+	case recipe.Validation > 0 && recipe.Fold != "":
+		return fmt.Errorf("validation and fold both say which images to validate on: give one of them")
 	case len(recipe.Mean) != len(recipe.Std):
 		return fmt.Errorf("mean has %d numbers and std %d: both want one a channel", len(recipe.Mean), len(recipe.Std))
+	}
+	if _, _, err := recipe.fold(); err != nil {
+		return err
 	}
 	_, err := recipe.size()
 	return err

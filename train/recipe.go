@@ -25,6 +25,7 @@ type Recipe struct {
 	Subset     int     `json:"subset,omitzero"`     // so many of the images to train on; 0: all
 	Stratified bool    `json:"stratified,omitzero"` // the subset has of each class its share
 	Validation float64 `json:"validation,omitzero"` // share of the images to train on that is validated on instead; 0: the set's own part
+	Fold       string  `json:"fold,omitzero"`       // 2/5: the second of five parts of the images to train on is validated on instead (k-fold cross-validation)
 	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
 
 	// Inputs are (p/255 - Mean) / Std, a number a channel; nil: as the model says, else the set's own.
@@ -189,8 +190,8 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 
 // selection is which images a run sees, in words.
 func (recipe Recipe) selection() string {
-	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
-		recipe.Stratified, recipe.Validation, recipe.InMemory, recipe.Mean, recipe.Std)
+	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, fold %q, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
+		recipe.Stratified, recipe.Validation, recipe.Fold, recipe.InMemory, recipe.Mean, recipe.Std)
 }
 
 // continues says which field of next makes it another run than recipe.

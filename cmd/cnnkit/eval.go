@@ -27,7 +27,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), meanFlag(), stdFlag(), jsonFlag(),
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), meanFlag(), stdFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -47,7 +47,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			if err != nil {
 				return err
 			}
-			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation")}
+			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold")}
 			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
 				return err
 			}
@@ -216,6 +216,10 @@ func stdFlag() cli.Flag {
 
 func validationFlag() cli.Flag {
 	return &cli.Float64Flag{Name: "validation", Usage: "`SHARE` of the images to train on to validate on (default: the set's own part; of a set without parts 0.2)"}
+}
+
+func foldFlag() cli.Flag {
+	return &cli.StringFlag{Name: "fold", Usage: "`I/K`, such as 2/5: validate on the second of five parts of the images to train on (k-fold cross-validation)"}
 }
 
 // openData opens what --data says.

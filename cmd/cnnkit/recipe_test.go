@@ -316,11 +316,41 @@ func TestDataFlags(t *testing.T) {
 		says string
 	}{
 		{"--size 3y4", "HEIGHTxWIDTH"}, {"--subset -1", "subset"}, {"--stratified", "how many"}, {"--validation 1", "validation"},
+		{"--fold 6/5", "I/K"}, {"--fold 2", "I/K"}, {"--fold 1/2 --validation 0.2", "one of them"},
 		{"--augment RandomFlip", "RandomFlip"}, {"--augment [{]", "augment"}, {"--mix RandomErasing", "single images"}, {"--workers -1", "workers"},
 	} {
 		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(tt.args)...)...)
 		if r.code != exitUsage || !strings.Contains(r.err, tt.says) {
 			t.Errorf("%s: exit code %d: %s", tt.args, r.code, r.err)
+		}
+	}
+}
+
+// A fold is of the images to train on; eval --fold measures what training validated.
+func TestFold(t *testing.T) {
+	set, dir := tiny(t, "mnist"), t.TempDir()
+	done(t, "train", "lenet5", "--data", set, "--fold", "2/3", "--epochs", "1", "--batch", "10", "--out", dir)
+	if got := readRecipe(t, dir); got.Fold != "2/3" {
+		t.Errorf("the recipe has fold %q", got.Fold)
+	}
+	history, err := os.ReadFile(filepath.Join(dir, train.HistoryFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		fold string
+		same bool
+	}{{"2/3", true}, {"1/3", false}} {
+		var v struct {
+			Images int     `json:"images"`
+			Loss   float64 `json:"loss"`
+		}
+		r := done(t, "eval", filepath.Join(dir, train.LastFile), "--data", set, "--fold", tt.fold, "--json")
+		if err := json.Unmarshal([]byte(r), &v); err != nil {
+			t.Fatal(err)
+		}
+		if same := strings.Contains(string(history), fmt.Sprintf(",%.5f", v.Loss)); same != tt.same {
+			t.Errorf("fold %s: loss %v of %d images; the history is %s", tt.fold, v.Loss, v.Images, history)
 		}
 	}
 }
