@@ -440,7 +440,9 @@ func newTileWeights(c *Conv) *tileWeights {
 func (w *tileWeights) Chunks() int { return w.groups * w.parts }
 
 // Scratch is the number of floats of scratch that Run needs.
-func (w *tileWeights) Scratch() int { return spilled + w.x.edge() + positions*(w.vStep+w.dStep+w.uStep) }
+func (w *tileWeights) Scratch() int {
+	return spilled + w.x.edge() + positions*(w.vStep+w.dStep+w.uStep)
+}
 
 // Sums is the number of floats of the partial sums: packed weights, once for each group of tiles.
 func (w *tileWeights) Sums() int { return w.groups * w.weights() }
