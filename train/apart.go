@@ -19,8 +19,7 @@ type apart struct {
 	pool    *parallel.Pool
 	weights *onnxio.Model // takes the parameters out and brings them back
 	names   []string
-	rules   []rule    // of each parameter
-	scales  []float64 // of its learning rate
+	rules   []scaled // of each parameter
 	slots   [][][]float32
 	updates int64 // steps made
 
@@ -48,7 +47,7 @@ func newApart(cfg Config, graph *onnxio.Model, trainer *engine.Trainer, pool *pa
 		for i := range slots {
 			slots[i] = make([]float32, n)
 		}
-		a.rules, a.scales = append(a.rules, u), append(a.scales, or(group.LRScale, 1))
+		a.rules = append(a.rules, scaled{u, or(group.LRScale, 1)})
 		a.slots, a.sums = append(a.slots, slots), append(a.sums, make([]float32, n))
 	}
 	return a, nil

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
-	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -27,7 +26,7 @@ func linear() *onnxio.Model {
 }
 
 // Gathered and clipped gradients, and groups, make PyTorch's steps: within 1e-5 of its weights in float64 after 24 batches.
-func TestStepsApartFollowPyTorch(t *testing.T) {
+func TestGroupsAndStepsApartFollowPyTorch(t *testing.T) {
 	var cases []struct {
 		Config       Config
 		Weight, Bias []float64
@@ -42,26 +41,9 @@ func TestStepsApartFollowPyTorch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			opt := engine.TrainOptions{Pool: pool, Loss: LossName}
-			apart := c.Config.needsApart()
-			if !apart {
-				rules, own, err := c.Config.rules(graph)
-				if err != nil {
-					t.Fatal(err)
-				}
-				opt.Update, opt.Own = rules[0].rule, own
-			}
-			trainer, err := engine.NewTrainer(graph, opt)
-			if err != nil {
+			r := &run{cfg: c.Config, graph: graph, pool: pool}
+			if err := r.makeTrainer(); err != nil {
 				t.Fatal(err)
-			}
-			step := func(in map[string]*onnxio.Tensor, _ bool) error { return trainer.Step(t.Context(), in) }
-			if apart {
-				a, err := newApart(c.Config, graph, trainer, pool)
-				if err != nil {
-					t.Fatal(err)
-				}
-				step = func(in map[string]*onnxio.Tensor, flush bool) error { return a.step(t.Context(), in, 5, flush) }
 			}
 			x, target := onnxio.NewTensor(onnxio.Float, 5, 6), onnxio.NewTensor(onnxio.Int64, 5)
 			for batch := range 24 {
@@ -70,12 +52,17 @@ func TestStepsApartFollowPyTorch(t *testing.T) {
 					onnxio.Data[int64](target)[j] = int64((j + batch) % 4)
 				}
 				in := map[string]*onnxio.Tensor{"x": x, TargetName: target}
-				if err := step(in, (batch+1)%max(1, c.Config.Accumulate) == 0); err != nil {
+				if r.apart != nil {
+					err = r.apart.step(t.Context(), in, 5, (batch+1)%max(1, c.Config.Accumulate) == 0)
+				} else {
+					err = r.trainer.Step(t.Context(), in)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}
 			m := linear()
-			if err := trainer.Export(m); err != nil {
+			if err := r.trainer.Export(m); err != nil {
 				t.Fatal(err)
 			}
 			for name, want := range map[string][]float64{"fc.weight": c.Weight, "fc.bias": c.Bias} {

@@ -14,8 +14,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Open opens the recipe's data set: Data at Size, with Validation or Fold and Subset taken from its images to train on, normalised by
-// Mean and Std; without these as m says, where it does, as it has learnt with that. Image files that no Size is given for are
+// Open opens the recipe's data set: Data at Size, with Validation or Fold and Subset taken from its images to train on,
+// normalised by Mean and Std; without these as m says, where it does, as it has learnt with that. Image files that no Size is given for are
 // brought to the size and the channels of m's input. m may be nil.
 //
 // Which images are validated on depends on the data alone, so that runs of every seed, and cnnkit eval, take the same ones;
@@ -170,8 +170,8 @@ func (recipe Recipe) fold() (i, k int, err error) {
 	return i, k, nil
 }
 
-// validateData names the first of the data's fields that makes no sense.
-func (recipe Recipe) validateData() error {
+// ValidateData names the first of the fields that Open reads that makes no sense.
+func (recipe Recipe) ValidateData() error {
 	switch {
 	case recipe.Subset < 0:
 		return fmt.Errorf("subset is %d: it must not be negative", recipe.Subset)

@@ -181,7 +181,7 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 		}
 		return recipe, fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if err := recipe.validateData(); err != nil {
+	if err := recipe.ValidateData(); err != nil {
 		return recipe, err
 	}
 	_, err = recipe.Update()

@@ -240,20 +240,15 @@ func (r *run) rate() (lr, momentum float64, moves bool) {
 // setRates tells the optimiser.
 func (r *run) setRates() {
 	lr, momentum, moves := r.rate()
-	set := func(u rule, scale float64) {
-		u.setRate(lr * scale)
-		if p, ok := u.(pushed); ok && moves {
+	rules := r.rules
+	if r.apart != nil {
+		rules = r.apart.rules
+	}
+	for _, u := range rules {
+		u.setRate(lr * u.scale)
+		if p, ok := u.rule.(pushed); ok && moves {
 			p.setMomentum(momentum)
 		}
-	}
-	for _, u := range r.rules {
-		set(u.rule, u.scale)
-	}
-	if r.apart == nil {
-		return
-	}
-	for i, u := range r.apart.rules {
-		set(u, r.apart.scales[i])
 	}
 }
 

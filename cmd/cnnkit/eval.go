@@ -51,6 +51,9 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
 				return err
 			}
+			if err := recipe.ValidateData(); err != nil {
+				return usageError("%w", err)
+			}
 			splits, err := openRecipe(c, recipe, m)
 			if err != nil {
 				return err

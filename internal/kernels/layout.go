@@ -19,7 +19,8 @@ type Layout struct {
 	Lanes      int // 16, or 8 for C <= 8, or C <= 4
 }
 
-// Blocks is the number of channel blocks: one where there are fewer lanes than 16. Kernels ask for every row.
+// Blocks is the number of channel blocks: one where there are fewer lanes than 16. Kernels ask for every row, so it does
+// not divide by Lanes.
 func (l Layout) Blocks() int {
 	if l.C <= l.Lanes {
 		return 1

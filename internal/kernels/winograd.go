@@ -194,17 +194,11 @@ func (t *tiles) transform(a *winogradTile, edge, x []float32, n, h, lo, hi, bloc
 	base := a.positions
 	for b := lo; b < hi; b++ {
 		at := base[(b-lo)*blockStep:]
-		for w, many := 0, 0; w < t.wide; w += many {
-			left := t.begin(w, t.outW) - t.left
-			switch {
-			case w == from && from < to:
-				many = to - from
-			case w < from:
-				many = from - w
-			case w < t.regular():
-				many = t.regular() - w
-			default:
-				many = 1
+		ends := [...]int{from, to, t.regular(), t.wide}
+		for i, w := 0, 0; i < len(ends); i, w = i+1, ends[i] {
+			many, left := ends[i]-w, t.begin(w, t.outW)-t.left
+			if many == 0 {
+				continue
 			}
 			a.n, a.positions = many, at[w*a.next:]
 			if t.inside(top, t.in.H) && t.inside(left, t.in.W) && t.inside(left+(many-1)*side, t.in.W) {
@@ -351,11 +345,11 @@ func (p *tilePass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []f
 	if e.Bias != nil {
 		a.bias = e.Bias[ob*Block:][:Block]
 	}
+	p.out.clearHalo(y, n, ob, first, last)
 	if !p.overlap {
 		for w := range p.wide {
 			p.small(&a, y, m[w*Block:], e.beside(), edge, n, ob, first, w*side)
 		}
-		p.out.clearHalo(y, n, ob, first, last)
 		return
 	}
 	// The last row of tiles computes rows of y of the one before again. They may be another chunk's.
@@ -378,7 +372,6 @@ func (p *tilePass) back(row, ob int, y, m []float32, e Epilogue, spill, edge []f
 			copy(y[p.out.at(n, ob, r, 0):][:p.out.W*Block], edge[(r-begin)*a.row:])
 		}
 	}
-	p.out.clearHalo(y, n, ob, first, last)
 }
 
 // small computes the tile at (h, w) of a map that is smaller than a tile.

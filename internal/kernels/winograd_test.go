@@ -19,6 +19,8 @@ var winogradCases = []convCase{
 	{1, 16, 9, 14, 16, 3, 3, 1, 1, 0, 2, 1, 0, 1, 1, 0, false, false}, // pads differ
 	{2, 17, 11, 6, 18, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, false, false}, // more halo than needed
 	square(1, 3, 6, 5, 3, 1, 1),
+	{1, 16, 3, 9, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, false, false}, // lower than a tile
+	{1, 16, 9, 2, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, false}, // narrower
 
 	// Along rows.
 	square(2, 16, 8, 16, 5, 1, 2),

@@ -94,26 +94,26 @@ class Race:
                     self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v] for v in variants})])
 
     def infer(self):
-        return self.inference('native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
+        return self.inference('infer', 'native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
 
     def ort(self):
         """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package."""
-        return self.inference('ort', [('ONNX Runtime', 'ort')])
+        return self.inference('ort', 'ort', [('ONNX Runtime', 'ort')])
 
-    def inference(self, own, engines):
+    def inference(self, mode, own, engines):
         for case in self.args.cases:
             model = f'{self.folder}/{case}.onnx'
             try:
                 run([self.args.cnnkit, 'build', *CASES[case].split(), '--out', model])
             except Failed as e:
-                print(f'{case}: left out: {e}', file=sys.stderr)
+                print(f'{mode} {case}: left out: {e}', file=sys.stderr)
                 continue
             for batch in self.args.batch:
                 for threads in self.args.threads:
                     ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own)
                     peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
                              for label, engine in engines]
-                    yield from self.contest('infer' if own == 'native' else 'ort', case, threads, ours, peers)
+                    yield from self.contest(mode, case, threads, ours, peers)
             os.remove(model)
 
     def contest(self, mode, case, threads, ours, peers):
