@@ -167,7 +167,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 	}
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Forward; pass != nil {
-		u := l.transformed(o.in[1], pass, c, form, false)
+		u := l.transformed(o.in[1], "winograd", pass, c, form)
 		l.winogradPass("winograd", o, pass, u, bias)
 		return true, nil
 	}
@@ -195,7 +195,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	}
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Data; pass != nil {
-		u := l.transformed(o.in[1], pass, c, form, true)
+		u := l.transformed(o.in[1], "winograd backward-data", pass, c, form)
 		l.winogradPass("winograd backward-data", o, pass, u, bias)
 		return true, nil
 	}

@@ -12,19 +12,12 @@ func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd 
 	return kernels.NewWinograd(dense, w.kind == constant)
 }
 
-// transformed is the weights of c, or its flipped weights, as a Winograd pass reads them: made once for constants, in
-// every run for params.
-func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolution, form packing, flipped bool) *buffer {
+// transformed is the weights of c as one of its Winograd passes reads them: made once for constants, under the pass's
+// name, in every run for params.
+func (l *lowering) transformed(w *value, name string, pass kernels.WinogradPass, c convolution, form packing) *buffer {
 	if w.kind == constant {
-		key := form.key + "/winograd"
-		if flipped {
-			key += "/flipped"
-		}
-		return l.weights.get(w.konst, key, func() []float32 {
+		return l.weights.get(w.konst, form.key+"/"+name, func() []float32 {
 			from := pack(w, c)
-			if flipped {
-				from = flip(from, c)
-			}
 			dst, scratch := kernels.AlignedSlice(roundUp(pass.WeightSize())), kernels.AlignedSlice(pass.TransformScratch())
 			for i := range pass.TransformChunks() {
 				pass.Transform(i, scratch, dst, from)
@@ -32,13 +25,7 @@ func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolutio
 			return dst
 		})
 	}
-	var src *buffer
-	if flipped {
-		src = l.flipped(w, c, form)
-	} else {
-		src = l.packed(w, form)
-	}
-	dst := l.buffer(pass.WeightSize())
+	src, dst := l.packed(w, form), l.buffer(pass.WeightSize())
 	scratch, per := l.perWorker(pass.TransformScratch())
 	l.add("transform weights", pass.TransformChunks(), []*buffer{src, scratch, dst}, func() func(int, int) {
 		return func(chunk, worker int) { pass.Transform(chunk, scratch.data[worker*per:][:per], dst.data, src.data) }

@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -164,7 +164,7 @@ func persistent(n int) *buffer {
 	return &buffer{floats: n, data: kernels.AlignedSlice(n), persistent: true, shared: 2}
 }
 
-// muchMemory is the number of floats of parameters from which on a collection before the first plan pays.
+// muchMemory is the number of floats of parameters from which on a collection in the first plan pays.
 const muchMemory = 1 << 24
 
 // compile makes the plan for inputs of these shapes.
@@ -173,9 +173,6 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	for name, s := range t.params {
 		held[name] = true
 		floats += s.size()
-	}
-	if len(t.plans) == 0 && floats >= muchMemory {
-		runtime.GC() // the caller may have let go of the model: the optimiser's state and the arena can have its memory
 	}
 	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd}
 	g, err := importModel(t.model, opt, held)
@@ -210,6 +207,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	runningInPlace(g)
 	g.prune()
 	t.settle(g, grads)
+	if len(t.plans) == 0 && floats >= muchMemory {
+		// The caller may have let go of the model, and packing of the parameters: before the optimiser's state and the
+		// arena come, the system has that memory back.
+		debug.FreeOSMemory()
+	}
 	p := &trainPlan{grads: map[string]*value{}, views: map[string]*onnxio.Tensor{}, shapes: shapes}
 	var arena []float32
 	for _, other := range t.plans {

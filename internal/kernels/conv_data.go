@@ -73,9 +73,13 @@ func (c *Conv) FlipChunks() int { return len(c.ins) }
 
 // Flip writes the weights in the form backward-data reads, from the packed form.
 func (c *Conv) Flip(chunk int, flipped, w []float32) {
-	cb, r := chunk, c.ins[chunk]
-	channels := min(Block, c.X.C-cb*Block)
-	dst := flipped[r.offset*c.backTaps*Block:][:r.channels*c.backTaps*Block]
+	r := c.ins[chunk]
+	c.flipBlock(chunk, flipped[r.offset*c.backTaps*Block:][:r.channels*c.backTaps*Block], w)
+}
+
+// flipBlock writes the flipped weights of block cb of dx.
+func (c *Conv) flipBlock(cb int, dst, w []float32) {
+	r, channels := c.ins[cb], min(Block, c.X.C-cb*Block)
 	if channels < Block {
 		clear(dst)
 	}

@@ -10,7 +10,7 @@ const (
 // waste. It stands beside a Conv, whose packed weights and gradients it shares.
 type Winograd struct {
 	Forward WinogradPass
-	Data    WinogradPass // from dy and the flipped weights
+	Data    WinogradPass // from dy
 	Weights WinogradWeights
 }
 
@@ -18,7 +18,7 @@ type Winograd struct {
 type WinogradPass interface {
 	// WeightSize is the number of floats of the transformed weights.
 	WeightSize() int
-	// Transform transforms packed weights (flipped ones for backward-data) in so many chunks.
+	// Transform transforms packed weights in so many chunks: one an output block.
 	Transform(chunk int, scratch, u, packed []float32)
 	TransformChunks() int
 	TransformScratch() int
@@ -77,18 +77,18 @@ func planWinograd(c *Conv) *Winograd {
 
 func (w *Winograd) planTiles(c *Conv) {
 	if c.X.Lanes == Block && c.Y.Lanes == Block {
-		w.Forward = newTilePass(c.X, c.Y, c.PadTop, c.PadLeft)
+		w.Forward = newTilePass(c.X, c.Y, c.PadTop, c.PadLeft, nil)
 	}
 	if c.X.Lanes == Block && c.DY.Lanes == Block {
 		w.Weights = newTileWeights(c)
 	}
 	if c.DX.Lanes == Block && c.DY.Lanes == Block && c.PadTop <= 2 && c.PadLeft <= 2 {
-		w.Data = newTilePass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft)
+		w.Data = newTilePass(c.DY, c.DX, 2-c.PadTop, 2-c.PadLeft, c)
 	}
 }
 
 func (w *Winograd) planRows(c *Conv) {
-	if p := newRowPass(c.X, c.Y, c.KH, c.PadTop, c.PadLeft); p != nil {
+	if p := newRowPass(c.X, c.Y, c.KH, c.PadTop, c.PadLeft, nil); p != nil {
 		w.Forward = p
 	}
 	if p := newRowWeights(c); p != nil {
@@ -97,9 +97,26 @@ func (w *Winograd) planRows(c *Conv) {
 	if c.DX.Lanes < narrowBlock { // nothing writes so few lanes
 		return
 	}
-	if p := newRowPass(c.DY, c.DX, c.KH, c.KH-1-c.PadTop, rowTap-1-c.PadLeft); p != nil {
+	if p := newRowPass(c.DY, c.DX, c.KH, c.KH-1-c.PadTop, rowTap-1-c.PadLeft, c); p != nil {
 		w.Data = p
 	}
+}
+
+// blockWeights is the weights of an output block, n floats of them, as a pass reads them: packed, or flipped into scratch
+// where flip is the convolution that the pass is the backward-data of.
+func blockWeights(flip *Conv, block, n int, scratch, packed []float32) []float32 {
+	if flip == nil {
+		return packed[block*n:][:n]
+	}
+	flip.flipBlock(block, scratch[:n], packed)
+	return scratch[:n]
+}
+
+func flipScratch(flip *Conv, n int) int {
+	if flip == nil {
+		return 0
+	}
+	return n
 }
 
 // tiles says how a map that is read lies under the tiles of one that is computed: the tile that computes pixels from (h, w)
@@ -224,6 +241,7 @@ func apart(floats int) int {
 type tilePass struct {
 	tiles
 	out    Layout
+	flip   *Conv // the convolution that this is the backward-data of
 	runs   [1]run
 	group  int // rows of tiles a chunk has
 	parts  int // parts into which the output's blocks are divided
@@ -236,8 +254,8 @@ type tilePass struct {
 // spilled is the number of floats of scratch for registers.
 const spilled = positions * Block
 
-func newTilePass(in, out Layout, top, left int) *tilePass {
-	p := &tilePass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out}
+func newTilePass(in, out Layout, top, left int, flip *Conv) *tilePass {
+	p := &tilePass{tiles: newTiles(in, out.H, out.W, top, left, side+2), out: out, flip: flip}
 	p.overlap = out.H >= side && out.W >= side
 	p.runs[0] = run{0, in.C}
 	// V and M of a chunk should stay in the second-level cache, and a chunk should read the weights seldom.
@@ -271,15 +289,19 @@ func (p *tilePass) uStep() int { return apart(p.out.Blocks() * p.in.C * Block) }
 func (p *tilePass) TransformChunks() int { return p.out.Blocks() }
 
 // TransformScratch is the number of floats of scratch that Transform needs.
-func (p *tilePass) TransformScratch() int { return positions * Block }
+func (p *tilePass) TransformScratch() int { return spilled + flipScratch(p.flip, p.perBlock()) }
 
-// Transform transforms packed weights (flipped ones for backward-data).
+// perBlock is the number of floats of the weights of an output block.
+func (p *tilePass) perBlock() int { return p.in.C * 9 * Block }
+
+// Transform transforms packed weights.
 func (p *tilePass) Transform(chunk int, scratch, u, packed []float32) {
-	a := winogradTile{spill: scratch, step: p.uStep(), next: Block}
+	weights := blockWeights(p.flip, chunk, p.perBlock(), scratch[spilled:], packed)
+	a := winogradTile{spill: scratch[:spilled], step: p.uStep(), next: Block}
 	for b := range p.in.Blocks() {
 		a.n = p.in.real(b)
 		a.row = a.n * Block
-		a.pixels = packed[(chunk*p.in.C+b*Block)*9*Block:]
+		a.pixels = weights[b*Block*9*Block:]
 		a.positions = u[(chunk*p.in.C+b*Block)*Block:]
 		winogradWeights(&a)
 	}

@@ -50,23 +50,29 @@ func (r *rowTiles) transform(a *winogradTile, v, x []float32, n, images, h, next
 	}
 }
 
-// transformWeights transforms the packed weights of output block ob, [C][kh][5][16] by blocks of C, to [8][kh][C][16].
-func (r *rowTiles) transformWeights(u, packed []float32, ob, step int) {
+// transformWeights transforms the weights of an output block, [C][kh][5][16] by blocks of C, to [8][kh][C][16].
+func (r *rowTiles) transformWeights(u, weights []float32, step int) {
 	a := winogradTile{step: step, next: Block}
-	r.eachTap(ob, func(taps, position, channels int) {
+	r.eachTap(func(taps, position, channels int) {
 		a.n, a.row = channels, channels*Block
-		a.pixels, a.positions = packed[taps:], u[position:]
+		a.pixels, a.positions = weights[taps:], u[position:]
 		rowWeights(&a)
 	})
 }
 
-// eachTap calls f for the rows of the kernel of every block of channels.
-func (r *rowTiles) eachTap(ob int, f func(taps, position, channels int)) {
+// perBlock is the number of floats of the weights of an output block, transformed that of a position's.
+func (r *rowTiles) perBlock() (weights, position int) {
+	rows := r.in.C * r.kh * Block
+	return rows * rowTap, rows
+}
+
+// eachTap calls f for the rows of the kernel of every block of channels, with where an output block has their weights.
+func (r *rowTiles) eachTap(f func(taps, position, channels int)) {
 	for b := range r.in.Blocks() {
 		real := r.in.real(b)
 		for kh := range r.kh {
-			taps := (ob*r.in.C+b*r.in.Lanes)*r.kh*rowTap + kh*rowTap*real
-			f(taps*Block, ((ob*r.kh+kh)*r.in.C+b*r.in.Lanes)*Block, real)
+			taps := b*r.in.Lanes*r.kh*rowTap + kh*rowTap*real
+			f(taps*Block, (kh*r.in.C+b*r.in.Lanes)*Block, real)
 		}
 	}
 }
@@ -78,20 +84,21 @@ const mostRows = 16
 // [8][row][image][tile][C], M is [8][row][image][tile][16] or of 8 lanes.
 type rowPass struct {
 	rowTiles
-	groups int // of images
-	images int // that a group has at most
-	parts  int // of the rows of y
-	vNext  int // floats between tiles of V
-	vStep  int // between positions
+	flip   *Conv // the convolution that this is the backward-data of
+	groups int   // of images
+	images int   // that a group has at most
+	parts  int   // of the rows of y
+	vNext  int   // floats between tiles of V
+	vStep  int   // between positions
 	mStep  int
 }
 
-func newRowPass(in, out Layout, kh, top, left int) *rowPass {
+func newRowPass(in, out Layout, kh, top, left int, flip *Conv) *rowPass {
 	r, ok := newRows(in, out, kh, top, left)
 	if !ok || kh > mostRows {
 		return nil
 	}
-	p := &rowPass{rowTiles: r}
+	p := &rowPass{rowTiles: r, flip: flip}
 	p.groups = (out.N + max(1, rowWanted/p.wide) - 1) / max(1, rowWanted/p.wide)
 	p.images = (out.N + p.groups - 1) / p.groups
 	p.vNext = max(4, in.Blocks()*in.Lanes)
@@ -114,10 +121,14 @@ func (p *rowPass) uStep() int { return apart(p.out.Blocks() * p.kh * p.in.C * Bl
 
 func (p *rowPass) TransformChunks() int { return p.out.Blocks() }
 
-func (p *rowPass) TransformScratch() int { return 0 }
+func (p *rowPass) TransformScratch() int {
+	n, _ := p.perBlock()
+	return flipScratch(p.flip, n)
+}
 
-func (p *rowPass) Transform(chunk int, _, u, packed []float32) {
-	p.transformWeights(u, packed, chunk, p.uStep())
+func (p *rowPass) Transform(chunk int, scratch, u, packed []float32) {
+	n, position := p.perBlock()
+	p.transformWeights(u[chunk*position:], blockWeights(p.flip, chunk, n, scratch, packed), p.uStep())
 }
 
 func (p *rowPass) Chunks() int { return p.groups * p.parts }
@@ -301,10 +312,11 @@ func (w *rowWeightsPass) Run(chunk int, scratch, sums, x, dy []float32) {
 	}
 	dw := sums[chunk*w.weights():][:w.weights()]
 	a := winogradTile{step: w.uStep, next: Block}
+	perBlock, perPosition := w.perBlock()
 	for ob := range w.out.Blocks() {
-		w.eachTap(ob, func(taps, position, channels int) {
+		w.eachTap(func(taps, position, channels int) {
 			a.n, a.row = channels, channels*Block
-			a.pixels, a.positions = dw[taps:], u[position:]
+			a.pixels, a.positions = dw[ob*perBlock+taps:], u[ob*perPosition+position:]
 			rowTaps(&a)
 		})
 	}

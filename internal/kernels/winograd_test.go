@@ -68,18 +68,15 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 	scale(dw.m)
 	packed := AlignedSlice(k.WeightSize())
 	k.Pack(packed, w)
-	flipped := AlignedSlice(k.FlipSize())
-	for i := range k.FlipChunks() {
-		k.Flip(i, flipped, packed)
-	}
 	bx, bdy := toBlocked(s.X, x), toBlocked(s.DY, dy)
 	plan := planWinograd(k)
-	run := func(p WinogradPass, name string, l Layout, from, weights []float32, want wide, e Epilogue) []float32 {
+	run := func(p WinogradPass, name string, l Layout, from []float32, want wide, e Epilogue) []float32 {
 		scratch, u, out := guard(p.Scratch()), guard(p.WeightSize()), guard(l.Size())
-		spill := AlignedSlice(p.TransformScratch())
+		own := guard(p.TransformScratch())
 		for i := range p.TransformChunks() {
-			p.Transform(i, spill, u.s, weights)
+			p.Transform(i, own.s, u.s, packed)
 		}
+		own.intact(t, name+" scratch for the weights")
 		for i := range p.Chunks() {
 			for j := range scratch.s {
 				scratch.s[j] = nan // what other chunks left must not matter
@@ -93,9 +90,9 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 		same(t, name, toPlain(l, out.s), want.v, want.m)
 		return out.s
 	}
-	run(plan.Forward, "y", s.Y, bx, packed, y, Epilogue{})
+	run(plan.Forward, "y", s.Y, bx, y, Epilogue{})
 	if plan.Data != nil {
-		run(plan.Data, "dx", s.DX, bdy, flipped, dx, Epilogue{})
+		run(plan.Data, "dx", s.DX, bdy, dx, Epilogue{})
 	} else if !c.small {
 		t.Fatal("no backward-data")
 	}
@@ -105,11 +102,11 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 	for i := range y.v {
 		y.v[i] = max(0, y.v[i]+float64(bias[i/(s.Y.H*s.Y.W)%c.o])+float64(res[i]))
 	}
-	run(plan.Forward, "y with epilogue", s.Y, bx, packed, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true})
+	run(plan.Forward, "y with epilogue", s.Y, bx, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true})
 
 	if !s.Y.narrow() {
 		records := AlignedSlice(plan.Forward.Moments().Size())
-		plain := toPlain(s.Y, run(plan.Forward, "y with moments", s.Y, bx, packed, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true, Moments: records}))
+		plain := toPlain(s.Y, run(plan.Forward, "y with moments", s.Y, bx, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true, Moments: records}))
 		checkMoments(t, plan.Forward.Moments(), records, s.Y, plain)
 	}
 
@@ -120,7 +117,7 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 				dx.v[i] = 0
 			}
 		}
-		run(plan.Data, "dx with mask", s.DX, bdy, flipped, dx, Epilogue{Mask: toBlocked(s.DX, mask)})
+		run(plan.Data, "dx with mask", s.DX, bdy, dx, Epilogue{Mask: toBlocked(s.DX, mask)})
 	}
 
 	g := plan.Weights

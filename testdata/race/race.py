@@ -50,10 +50,10 @@ def arguments():
     return args
 
 
-def allocator():
+def allocator(preload=True):
     """What is preloaded into the peers, and its environment."""
     asked = os.environ.get('ALLOCATOR', '')
-    if asked != 'glibc':
+    if preload and asked != 'glibc':
         for name in [asked] if asked else ['tcmalloc', 'tcmalloc_minimal', 'jemalloc']:
             library = name if '/' in name else ctypes.util.find_library(name)
             if library:
@@ -64,9 +64,9 @@ def allocator():
     return 'glibc, keeping its heap', {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': str(1 << 40), 'MALLOC_TOP_PAD_': str(64 << 20)}
 
 
-def peer_env(threads):
+def peer_env(threads, preload=True):
     env = {k: v for k, v in os.environ.items() if not k.startswith(('OMP_', 'OPENBLAS_', 'MKL_', 'KMP_', 'GOMP_'))}
-    env.update(allocator()[1], OMP_NUM_THREADS=str(threads))
+    env.update(allocator(preload)[1], OMP_NUM_THREADS=str(threads))
     return env
 
 
@@ -82,7 +82,8 @@ class Race:
         return Side('cnnkit', {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']})
 
     def peer(self, label, threads, commands):
-        return Side(label, {v: [sys.executable, *c, '--threads', str(threads), *self.flags] for v, c in commands.items()}, peer_env(threads))
+        env = peer_env(threads, preload=label != 'OpenVINO')  # which frees in its libraries what others allocated: it crashes
+        return Side(label, {v: [sys.executable, *c, '--threads', str(threads), *self.flags] for v, c in commands.items()}, env)
 
     def train(self):
         for case in self.args.cases:

@@ -18,8 +18,8 @@
 # CASES, THREADS, BATCH, ROUNDS, SECONDS (whole ones) and EPOCHS are flags of race.py, too: race.sh train --seconds 0.5.
 #
 # PyTorch is at its best: OMP_NUM_THREADS and torch.set_num_threads, no OPENBLAS_CORETYPE or other settings from outside,
-# and tcmalloc or jemalloc preloaded into the peers where the system has one (ALLOCATOR=glibc or /path/to/lib.so overrules
-# that); otherwise glibc's malloc keeps its heap. NO_WINOGRAD=1 turns cnnkit's Winograd convolutions off, JSON=FILE
+# and tcmalloc or jemalloc preloaded into the peers (not OpenVINO, which crashes with it) where the system has one
+# (ALLOCATOR=glibc or /path/to/lib.so overrules that); otherwise glibc's malloc keeps its heap. NO_WINOGRAD=1 turns cnnkit's Winograd convolutions off, JSON=FILE
 # appends every measurement as a line. PYTHON needs torch, torchvision, onnxruntime, openvino and numpy:
 #
 #   python3 -m venv .venv && .venv/bin/pip install torch torchvision onnxruntime openvino
