@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
 
@@ -99,6 +101,7 @@ type Backend struct {
 	outputs []output
 	results int         // outputs of the session: the model's, then shapes
 	unsure  atomic.Bool // shapes of outputs were predicted wrongly
+	yielded atomic.Int64
 }
 
 // Open hands ONNX Runtime a model that onnxio/check has passed.
@@ -274,8 +277,21 @@ func (b *Backend) take(made []*onnxio.Tensor, values []onnxruntime.Value) (map[s
 	return out, nil
 }
 
+// yield lets the scheduler have the goroutine every 5 ms. From one that it has not had for 10 ms it takes the processor in
+// every call into C at once, and hands it back afterwards: threads wake on the cores on which ONNX Runtime's spin, which
+// cost 4% of calls of 1.2 ms. To yield in every call would cost one of 30 us as much.
+func (b *Backend) yield() {
+	now, last := int64(time.Since(start)), b.yielded.Load()
+	if now-last >= int64(5*time.Millisecond) && b.yielded.CompareAndSwap(last, now) {
+		goruntime.Gosched()
+	}
+}
+
+var start = time.Now()
+
 // run ends the call when the context ends, where there is a context that can end.
 func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
+	b.yield()
 	if ctx.Done() == nil {
 		return b.session.Run(in, out)
 	}

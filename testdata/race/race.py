@@ -77,9 +77,9 @@ class Race:
         self.versions = {}
         self.busy = []  # what the tables' last column says
 
-    def bench(self, threads, *rest):
+    def bench(self, threads, *rest, env=None):
         winograd = ['--no-winograd'] if os.environ.get('NO_WINOGRAD') else []
-        return Side('cnnkit', {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']})
+        return Side('cnnkit', {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']}, env)
 
     def peer(self, label, threads, commands):
         env = peer_env(threads, preload=label != 'OpenVINO')  # which frees in its libraries what others allocated: it crashes
@@ -98,7 +98,7 @@ class Race:
         return self.inference('infer', 'native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
 
     def ort(self):
-        """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package."""
+        """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package, both with the peers' allocator."""
         return self.inference('ort', 'ort', [('ONNX Runtime', 'ort')])
 
     def inference(self, mode, own, engines):
@@ -111,7 +111,8 @@ class Race:
                 continue
             for batch in self.args.batch:
                 for threads in self.args.threads:
-                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own)
+                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own,
+                                      env=peer_env(threads) if own == 'ort' else None)
                     peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
                              for label, engine in engines]
                     yield from self.contest(mode, case, threads, ours, peers)
