@@ -41,11 +41,12 @@ type Config struct {
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
 	Workers int                     `json:"workers,omitempty"` // goroutines that read and change images; 0: as many as are useful
 
-	LabelSmoothing float64    `json:"label_smoothing,omitzero"` // nll, cross-entropy
-	Gamma          float64    `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
-	Balance        float64    `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
-	Smooth         float64    `json:"smooth,omitzero"`          // dice, jaccard, tversky: 1
-	Tversky        [2]float64 `json:"tversky,omitzero"`         // weights of false positives and false negatives: 0.5, 0.5
+	LabelSmoothing float64      `json:"label_smoothing,omitzero"` // nll, cross-entropy
+	ClassWeights   ClassWeights `json:"class_weights,omitzero"`   // nll, cross-entropy, of training alone: the loss of validation weighs all classes the same
+	Gamma          float64      `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
+	Balance        float64      `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
+	Smooth         float64      `json:"smooth,omitzero"`          // dice, jaccard, tversky: 1
+	Tversky        [2]float64   `json:"tversky,omitzero"`         // weights of false positives and false negatives: 0.5, 0.5
 
 	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics

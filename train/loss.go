@@ -42,18 +42,32 @@ func takesMasks(loss string) bool {
 func takesSoft(loss string) bool { return loss == LossSoft || loss == LossSoftNLL }
 
 func (c Config) validateLoss() error {
-	smoothed := []string{"", LossAuto, LossNLL, LossCrossEntropy, LossSoft, LossSoftNLL}
 	switch {
 	case c.Loss != "" && !slices.Contains(Losses(), c.Loss):
 		return fmt.Errorf("no loss %q: known are %s", c.Loss, strings.Join(Losses(), ", "))
 	case !(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1):
 		return fmt.Errorf("label_smoothing is %v: it must be in [0,1)", c.LabelSmoothing)
-	case c.LabelSmoothing > 0 && !slices.Contains(smoothed, c.Loss):
-		return fmt.Errorf("label_smoothing goes with nll and cross-entropy, not with %s", c.Loss)
 	case !(c.Gamma >= 0) || !(c.Smooth >= 0) || !(c.Tversky[0] >= 0) || !(c.Tversky[1] >= 0):
 		return fmt.Errorf("gamma, smooth and tversky must not be negative")
 	case !(c.Balance >= 0 && c.Balance < 1):
 		return fmt.Errorf("balance is %v: it must be in [0,1)", c.Balance)
+	}
+	if c.Loss != "" && c.Loss != LossAuto {
+		if err := c.fits(c.Loss); err != nil {
+			return err
+		}
+	}
+	return c.ClassWeights.validate()
+}
+
+// fits reports settings that a loss does not have.
+func (c Config) fits(loss string) error {
+	switch {
+	case slices.Contains([]string{LossNLL, LossCrossEntropy, LossSoft, LossSoftNLL}, loss):
+	case c.LabelSmoothing > 0:
+		return fmt.Errorf("label_smoothing goes with nll and cross-entropy, not with %s", loss)
+	case !c.ClassWeights.IsZero():
+		return fmt.Errorf("class_weights go with nll and cross-entropy, not with %s", loss)
 	}
 	return nil
 }
@@ -134,6 +148,9 @@ func (l lossNodes) over(op, name, x string) string {
 
 // addLoss appends the loss, its target and its output to m's graph.
 func (c Config) addLoss(m *onnxio.Model, loss string) error {
+	if err := c.fits(loss); err != nil {
+		return err
+	}
 	g, y := m.Graph, m.Graph.Outputs[0]
 	l := lossNodes{g}
 	switch loss {
@@ -168,38 +185,55 @@ func (c Config) addLoss(m *onnxio.Model, loss string) error {
 	return nil
 }
 
-// addCrossEntropy: torch.nn.functional.cross_entropy with class numbers or probabilities, and its label_smoothing e, which
-// mixes (1-e) of the loss with e of the mean of all -log p.
+// addCrossEntropy: torch.nn.functional.cross_entropy with class numbers or probabilities, its weight of each class, and its
+// label_smoothing e, which mixes (1-e) of the loss with e of the mean of all -log p. The mean over class numbers is by the
+// weights of their classes, that over probabilities is not.
 func (c Config) addCrossEntropy(l lossNodes, y *onnxio.ValueInfo, loss string) error {
+	var weights []string // the third input of the losses
+	if !c.ClassWeights.IsZero() {
+		if err := c.ClassWeights.fit(y); err != nil {
+			return err
+		}
+		weights = []string{c.ClassWeights.add(l, "loss/class_weights", 1)}
+	}
 	mean := onnxio.StringAttr("reduction", "mean")
 	if c.LabelSmoothing == 0 && !takesSoft(loss) {
 		op := "NegativeLogLikelihoodLoss"
 		if loss == LossCrossEntropy {
 			op = "SoftmaxCrossEntropyLoss"
 		}
-		l.op(op, LossName, []string{y.Name, TargetName}, mean)
+		l.op(op, LossName, append([]string{y.Name, TargetName}, weights...), mean)
 		return nil
 	}
 	logs := y.Name
 	if loss == LossCrossEntropy || loss == LossSoft {
 		logs = l.op("LogSoftmax", "loss/logs", []string{y.Name}, onnxio.IntAttr("axis", 1))
 	}
+	weighted := logs
+	if weights != nil {
+		weighted = l.two("Mul", "loss/weighted", logs, c.ClassWeights.add(l, "loss/class_weights/map", len(y.Type.Shape)-1))
+	}
 	name := LossName
 	if c.LabelSmoothing > 0 {
 		name = "loss/hard"
 	}
 	if takesSoft(loss) {
-		if y.Type == nil || !y.Type.HasShape || len(y.Type.Shape) < 2 || !y.Type.Shape[1].Known() {
-			return fmt.Errorf("%s: the model does not say how many classes its output %q has", loss, y.Name)
+		n, err := classes(y)
+		if err != nil {
+			return fmt.Errorf("%s: %w", loss, err)
 		}
-		product := l.over("ReduceMean", "loss/mean", l.two("Mul", "loss/product", logs, TargetName))
-		l.scaled(name, product, -float64(y.Type.Shape[1].Value))
+		product := l.over("ReduceMean", "loss/mean", l.two("Mul", "loss/product", weighted, TargetName))
+		l.scaled(name, product, -float64(n))
 	} else {
-		l.op("NegativeLogLikelihoodLoss", name, []string{logs, TargetName}, mean)
+		l.op("NegativeLogLikelihoodLoss", name, append([]string{logs, TargetName}, weights...), mean)
 	}
 	if e := c.LabelSmoothing; e > 0 {
-		even := l.scaled("loss/even", l.over("ReduceMean", "loss/all", logs), -e)
-		l.two("Add", LossName, l.scaled("loss/part", name, 1-e), even)
+		all := l.over("ReduceMean", "loss/all", weighted)
+		if weights != nil && !takesSoft(loss) {
+			of := l.op("Gather", "loss/weights", []string{weights[0], TargetName})
+			all = l.two("Div", "loss/by_weight", all, l.over("ReduceMean", "loss/weight", of))
+		}
+		l.two("Add", LossName, l.scaled("loss/part", name, 1-e), l.scaled("loss/even", all, -e))
 	}
 	return nil
 }

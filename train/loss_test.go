@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
@@ -123,6 +124,11 @@ func TestLossMistakes(t *testing.T) {
 		}
 	}
 	m := outputModel([]int64{2, 3}, make([]float32, 6), true)
+	for _, w := range []ClassWeights{{Balanced: true}, {Each: []float64{1, 2}}} {
+		if _, _, err := (Config{ClassWeights: w}).TrainingGraph(m); err == nil || !strings.Contains(err.Error(), "class_weights") {
+			t.Errorf("%+v for three classes: %v", w, err)
+		}
+	}
 	for _, loss := range []string{LossSoft, LossDice, LossCrossEntropy} {
 		if _, _, err := TrainingGraph(m, loss); err == nil {
 			t.Errorf("%s takes log-probabilities", loss)

@@ -63,6 +63,10 @@ func TestRecipeMistakes(t *testing.T) {
 		`{"groups": [{"params": "["}]}`:             "pattern",
 		`{"monitor": "confusion"}`:                  "picture",
 		`{"loss": "focal", "label_smoothing": 0.1}`: "label_smoothing",
+		`{"loss": "dice", "class_weights": [1, 2]}`: "class_weights",
+		`{"class_weights": "even"}`:                 `"balanced"`,
+		`{"class_weights": [1, -1]}`:                "class 1",
+		`{"class_weights": [0, 0]}`:                 "nothing",
 	} {
 		f, err := ReadFields(strings.NewReader(text))
 		if err == nil {

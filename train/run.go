@@ -149,6 +149,10 @@ func (r *run) prepare() error {
 	if err := r.compatible(); err != nil {
 		return err
 	}
+	var err error
+	if r.cfg.ClassWeights, err = r.cfg.ClassWeights.of(r.splits.Train); err != nil {
+		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
+	}
 	graph, loss, err := r.cfg.TrainingGraph(r.model)
 	if err != nil {
 		return err

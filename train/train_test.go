@@ -123,6 +123,7 @@ func TestMistakesAreFoundBeforeTraining(t *testing.T) {
 		"epochs":    func(c *Config, _ *string, _ **onnxio.Model) { c.Epochs = 0 },
 		"optimizer": func(c *Config, _ *string, _ **onnxio.Model) { c.Optimizer = "sdg" },
 		"loss":      func(c *Config, _ *string, _ **onnxio.Model) { c.Loss = LossCrossEntropy },
+		"weights":   func(c *Config, _ *string, _ **onnxio.Model) { c.ClassWeights.Each = []float64{1, 2} },
 		"folder":    func(_ *Config, dir *string, _ **onnxio.Model) { *dir = file },
 		"shape": func(_ *Config, _ *string, m **onnxio.Model) {
 			*m, _ = builders.Build("lenet5", builders.Config{Input: [3]int{3, 32, 32}})

@@ -207,6 +207,14 @@ func setFlag(fields train.Fields, name string, v any) error {
 			return usageError("--betas wants two numbers such as 0.9,0.999, not %q", v)
 		}
 		v = b
+	case "class-weights":
+		if v != "balanced" {
+			numbers, err := floats(name, v.(string))
+			if err != nil {
+				return usageError("--class-weights wants balanced, or a number for each class such as 1,2.5,1, not %q", v)
+			}
+			v = numbers
+		}
 	case "mean", "std":
 		numbers, err := floats(name, v.(string))
 		if err != nil {

@@ -166,6 +166,7 @@ func trainFlags() []cli.Flag {
 		&cli.IntFlag{Name: "swa", Usage: "from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"},
 		&cli.Float64Flag{Name: "swa-lr", Usage: "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"},
 		&cli.Float64Flag{Name: "label-smoothing", Usage: "nll, cross-entropy: share of the target that all classes have"},
+		&cli.StringFlag{Name: "class-weights", Usage: "nll, cross-entropy: balanced, or the `WEIGHT,...` of each class in the loss"},
 		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
 		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},
 		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},

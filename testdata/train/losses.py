@@ -100,6 +100,16 @@ CASES += [
     ({'loss': 'tversky', 'smooth': 2}, MASKS, masks, lambda y, t: tversky(y, t, smooth=2)),
     ({'loss': 'bce-dice'}, MASKS, masks, lambda y, t: bce(y, t) + dice(y, t)),
 ]
+for shape in (LABELS, GRID):
+    w = [0.5, 2, 0, 1.25, 3][:shape[1]]
+    entropy = lambda e=0, w=torch.tensor(w).double(): lambda y, t: F.cross_entropy(y, t, weight=w, label_smoothing=e)
+    CASES += [
+        ({'loss': 'nll', 'class_weights': w}, shape, labels, entropy()),
+        ({'loss': 'cross-entropy', 'class_weights': w}, shape, labels, entropy()),
+        ({'loss': 'cross-entropy', 'class_weights': w, 'label_smoothing': 0.1}, shape, labels, entropy(0.1)),
+        ({'loss': 'soft-nll', 'class_weights': w}, shape, soft, entropy()),
+        ({'loss': 'soft-cross-entropy', 'class_weights': w, 'label_smoothing': 0.1}, shape, soft, entropy(0.1)),
+    ]
 out = []
 for config, shape, target, f in CASES:
     y = outputs(shape).requires_grad_()
