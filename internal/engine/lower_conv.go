@@ -167,8 +167,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 	}
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Forward; pass != nil {
-		u := l.transformed(o.in[1], "winograd", pass, c, form)
-		l.winogradPass("winograd", o, pass, u, bias)
+		l.winogradPass("winograd", o, pass, c, form, bias)
 		return true, nil
 	}
 	w := l.packed(o.in[1], form)
@@ -195,8 +194,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	}
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Data; pass != nil {
-		u := l.transformed(o.in[1], "winograd backward-data", pass, c, form)
-		l.winogradPass("winograd backward-data", o, pass, u, bias)
+		l.winogradPass("winograd backward-data", o, pass, c, form, bias)
 		return true, nil
 	}
 	flipped := l.flipped(o.in[1], c, form)

@@ -39,8 +39,9 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 	return l.buffer(per * l.threads), per
 }
 
-// winogradPass appends a convolution from transformed weights, with what was fused into it.
-func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, u *buffer, bias *value) {
+// winogradPass appends a pass of c, with what was fused into it.
+func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing, bias *value) {
+	u := l.transformed(o.in[1], name, pass, c, form)
 	scratch, per := l.perWorker(pass.Scratch())
 	if o.is("", "Conv") {
 		l.leaveStatistics(o, pass.Moments())

@@ -99,9 +99,9 @@ type Backend struct {
 	inputs  []string // the model's
 	vectors []bool   // inputs that are scalars to the model and vectors to the session
 	outputs []output
-	results int         // outputs of the session: the model's, then shapes
-	unsure  atomic.Bool // shapes of outputs were predicted wrongly
-	yielded atomic.Int64
+	results int          // outputs of the session: the model's, then shapes
+	unsure  atomic.Bool  // shapes of outputs were predicted wrongly
+	yielded atomic.Int64 // when yield last did, since start
 }
 
 // Open hands ONNX Runtime a model that onnxio/check has passed.
