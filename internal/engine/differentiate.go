@@ -68,8 +68,8 @@ type differ struct {
 }
 
 func (d *differ) step(o *op, needs map[*value]bool) error {
-	gr := &ops.Grad{Graph: d, Node: o.node, DOut: make([]string, len(o.out)), Wants: make([]bool, len(o.in)),
-		DIn: make([]string, len(o.in))}
+	gr := &ops.Grad{Graph: d, Node: o.node, Ins: namesOf(o.in), Outs: namesOf(o.out), DOut: make([]string, len(o.out)),
+		Wants: make([]bool, len(o.in)), DIn: make([]string, len(o.in))}
 	any := false
 	for i, v := range o.out {
 		if v != nil && d.grads[v] != nil {
@@ -101,6 +101,17 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 		}
 	}
 	return nil
+}
+
+// namesOf names values, "" where one is omitted.
+func namesOf(vs []*value) []string {
+	names := make([]string, len(vs))
+	for i, v := range vs {
+		if v != nil {
+			names[i] = v.name
+		}
+	}
+	return names
 }
 
 func (d *differ) accumulate(v, dv *value) error {

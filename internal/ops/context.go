@@ -14,6 +14,8 @@ type Value struct {
 	// Elems are the elements of a small integer vector or scalar that holds dimensions, some symbolic: what Shape
 	// gives and Gather, Concat and Slice pass on to Reshape.
 	Elems []onnxio.Dim
+	// Kind is the type of a value that is no tensor, a sequence or an optional; nil for tensors.
+	Kind *onnxio.Type
 }
 
 // Dims is the shape in numbers; ok is false when a dimension is unknown.
@@ -63,13 +65,22 @@ type Eval struct {
 	Out  []*onnxio.Tensor
 	// Seed drives the operators that draw random numbers.
 	Seed uint64
+	// Want says which outputs are asked for; nil: those that the node names.
+	Want []bool
+	// Limit bounds the bytes of one output; 0 is MaxBytes.
+	Limit int64
 }
 
 // Has reports whether input i is present.
 func (c *Eval) Has(i int) bool { return i < len(c.In) && c.In[i] != nil }
 
 // Wants reports whether output i is asked for.
-func (c *Eval) Wants(i int) bool { return i < len(c.Node.Outputs) && c.Node.Outputs[i] != "" }
+func (c *Eval) Wants(i int) bool {
+	if c.Want != nil {
+		return i < len(c.Want) && c.Want[i]
+	}
+	return i < len(c.Node.Outputs) && c.Node.Outputs[i] != ""
+}
 
 // Alloc gives output i with this type and shape: the preallocated tensor (contents undefined) or a new one. A
 // preallocated tensor of another shape is an error of shape inference.
@@ -88,16 +99,23 @@ func (c *Eval) Alloc(i int, t onnxio.DataType, dims ...int64) (*onnxio.Tensor, e
 	if t != onnxio.String {
 		if n, err := onnxio.CheckedBytes(t, shape); err != nil {
 			return nil, c.Node.Errorf("output %d: %w", i, err)
-		} else if n > MaxBytes {
-			return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n, Limit: MaxBytes})
+		} else if limit := c.limit(); n > limit {
+			return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n, Limit: limit})
 		}
 	}
 	c.Out[i] = onnxio.NewTensor(t, shape...)
 	return c.Out[i], nil
 }
 
-// MaxBytes bounds any one tensor that an operator may make.
+// MaxBytes bounds any one tensor that an operator may make where the caller sets no limit.
 const MaxBytes = 1 << 34
+
+func (c *Eval) limit() int64 {
+	if c.Limit > 0 {
+		return c.Limit
+	}
+	return MaxBytes
+}
 
 func equal(a, b []int64) bool {
 	if len(a) != len(b) {
@@ -128,6 +146,9 @@ type Graph interface {
 type Grad struct {
 	Graph
 	Node *Node
+	// Ins and Outs name the values of the node's inputs and outputs in the graph, "" where omitted. The node's own
+	// names are those of the file, which passes may have replaced.
+	Ins, Outs []string
 	// DOut are names of gradients; "" where the output does not influence the loss. At least one is set.
 	DOut []string
 	// Wants says for each input whether its gradient is asked for.
@@ -138,16 +159,16 @@ type Grad struct {
 
 // In is the name of input i, "" when omitted.
 func (g *Grad) In(i int) string {
-	if i < len(g.Node.Inputs) {
-		return g.Node.Inputs[i]
+	if i < len(g.Ins) {
+		return g.Ins[i]
 	}
 	return ""
 }
 
 // Out is the name of output i, "" when omitted.
 func (g *Grad) Out(i int) string {
-	if i < len(g.Node.Outputs) {
-		return g.Node.Outputs[i]
+	if i < len(g.Outs) {
+		return g.Outs[i]
 	}
 	return ""
 }

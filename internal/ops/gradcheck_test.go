@@ -225,7 +225,7 @@ func checkGrad(t *testing.T, c gradCase) {
 	}
 	out := g.forw.Outputs[c.watch]
 	weights := random(99, g.data[out].Dims...)
-	grad := &Grad{Graph: g, Node: g.forw, DOut: make([]string, len(g.forw.Outputs)),
+	grad := &Grad{Graph: g, Node: g.forw, Ins: g.forw.Inputs, Outs: g.forw.Outputs, DOut: make([]string, len(g.forw.Outputs)),
 		Wants: make([]bool, len(c.in)), DIn: make([]string, len(c.in))}
 	grad.DOut[c.watch] = g.Const(weights)
 	g.values[grad.DOut[c.watch]].Const = nil

@@ -11,15 +11,22 @@ const maxFoldedBytes = 1 << 12
 // The result has an entry for each output of the node, nil where the node omits it. A node whose inputs are all small
 // constants is evaluated, so that shapes computed by nodes are known where they are used.
 func InferNode(node *Node, in []*Value) ([]*Value, error) {
-	if err := arity(node, in); err != nil {
+	want := make([]bool, len(node.Outputs))
+	for i, name := range node.Outputs {
+		want[i] = name != ""
+	}
+	return InferOutputs(node, in, want)
+}
+
+// InferOutputs is InferNode for the outputs that want asks for, whatever names the node has for them.
+func InferOutputs(node *Node, in []*Value, want []bool) ([]*Value, error) {
+	if err := arity(node, in, len(want)); err != nil {
 		return nil, err
 	}
-	c := &Infer{Node: node, In: withData(in)}
-	for _, name := range node.Outputs {
-		if name == "" {
-			c.Out = append(c.Out, nil)
-		} else {
-			c.Out = append(c.Out, &Value{})
+	c := &Infer{Node: node, In: withData(in), Out: make([]*Value, len(want))}
+	for i, wanted := range want {
+		if wanted {
+			c.Out[i] = &Value{}
 		}
 	}
 	if node.Def.Infer == nil {
@@ -73,7 +80,7 @@ func Draws(op string) bool {
 }
 
 // arity compares the numbers of inputs and outputs with the definition.
-func arity(node *Node, in []*Value) error {
+func arity(node *Node, in []*Value, outputs int) error {
 	d := node.Def
 	required := 0
 	for i, p := range d.Inputs {
@@ -87,8 +94,8 @@ func arity(node *Node, in []*Value) error {
 	if n := len(d.Inputs); len(in) > n && (n == 0 || !d.Inputs[n-1].Variadic) {
 		return node.Errorf("%d inputs; it takes %d to %d", len(in), required, n)
 	}
-	if n := len(d.Outputs); len(node.Outputs) > n && (n == 0 || !d.Outputs[n-1].Variadic) {
-		return node.Errorf("%d outputs; it has at most %d", len(node.Outputs), n)
+	if n := len(d.Outputs); outputs > n && (n == 0 || !d.Outputs[n-1].Variadic) {
+		return node.Errorf("%d outputs; it has at most %d", outputs, n)
 	}
 	return nil
 }
@@ -99,7 +106,10 @@ func foldNode(c *Infer) {
 	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Domain == "" && Draws(c.Node.OpType) {
 		return
 	}
-	ev := &Eval{Node: c.Node, In: make([]*onnxio.Tensor, len(c.In))}
+	ev := &Eval{Node: c.Node, In: make([]*onnxio.Tensor, len(c.In)), Want: make([]bool, len(c.Out))}
+	for i, o := range c.Out {
+		ev.Want[i] = o != nil
+	}
 	for i, v := range c.In {
 		if v == nil {
 			continue

@@ -23,7 +23,7 @@ func init() {
 			Infer: inferSame, Eval: evalTrilu,
 			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
-					in := slices.Clone(g.Node.Inputs)
+					in := slices.Clone(g.Ins)
 					in[0] = g.DOut[0]
 					g.DIn[0], err = g.One("", "Trilu", in, onnxio.IntAttr("upper", g.Node.Int("upper", 1)))
 				}

@@ -448,7 +448,7 @@ func gradResize(g *Grad) (err error) {
 	if g.Wants[0] {
 		attrs := append(slices.Clone(g.Node.Attrs), onnxio.IntsAttr("shape", g.Dims(g.In(0))...), onnxio.StringAttr("forward", g.Node.OpType),
 			onnxio.IntAttr("version", g.Node.Since))
-		g.DIn[0], err = g.One(GradDomain, "ResizeGrad", append([]string{g.DOut[0]}, g.Node.Inputs[1:]...), attrs...)
+		g.DIn[0], err = g.One(GradDomain, "ResizeGrad", append([]string{g.DOut[0]}, g.Ins[1:]...), attrs...)
 	}
 	return err
 }

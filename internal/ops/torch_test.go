@@ -129,7 +129,7 @@ func (c *torchCase) check(t *testing.T, typ onnxio.DataType, tol float64) {
 	if err := g.infer(g.forw); err != nil {
 		t.Fatal(err)
 	}
-	grad.Node, grad.DOut = g.forw, make([]string, len(n.Outputs))
+	grad.Node, grad.Ins, grad.Outs, grad.DOut = g.forw, n.Inputs, n.Outputs, make([]string, len(n.Outputs))
 	grad.DOut[0] = g.Const(c.Dy.tensor(typ))
 	if err := g.forw.Def.Grad(grad); err != nil {
 		t.Fatal(err)

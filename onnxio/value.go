@@ -1,0 +1,20 @@
+package onnxio
+
+// Value is what flows along an edge of a graph: a *Tensor, a *Sequence or an *Optional.
+type Value interface{ isValue() }
+
+// Sequence is an ordered list of values of one type.
+type Sequence struct {
+	Elem  *Type // of the items; nil where nobody has said
+	Items []Value
+}
+
+// Optional is a value or nothing.
+type Optional struct {
+	Elem  *Type // of the value; nil where nobody has said
+	Value Value // nil: nothing
+}
+
+func (*Tensor) isValue()   {}
+func (*Sequence) isValue() {}
+func (*Optional) isValue() {}
