@@ -179,7 +179,7 @@ func step(x float64) float64 {
 
 func preluDef() *Def {
 	return &Def{
-		Name: "PRelu", Versions: []int64{1, 6, 7, 9, 16},
+		Name: "PRelu", Versions: []int64{1, 6, 7, 9, 16}, Weights: []int{1},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "slope", Type: "T"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   []AttrDef{intsA("consumed_inputs").until(5)},

@@ -15,11 +15,17 @@ var arithmeticTol = Tolerance{Rel: 1e-6}
 func init() {
 	old := []AttrDef{intA("axis").until(6), intA("broadcast").until(6), intsA("consumed_inputs").until(5)}
 	versions := []int64{1, 6, 7, 13, 14}
-	register(
+	arithmetic := []*Def{
 		binaryDef("Add", versions, old, kernels2{add[float32], add[float64], intKernels(adds)}, gradAdd),
 		binaryDef("Sub", versions, old, kernels2{sub[float32], sub[float64], intKernels(subs)}, gradSub),
 		binaryDef("Mul", versions, old, kernels2{mul[float32], mul[float64], intKernels(muls)}, gradMul),
 		binaryDef("Div", versions, old, kernels2{div[float32], div[float64], intKernels(divs)}, gradDiv),
+	}
+	for _, d := range arithmetic {
+		d.Weights = []int{0, 1} // a bias or a scale spelled out
+	}
+	register(arithmetic...)
+	register(
 		powDef(),
 		variadicDef("Sum", []int64{1, 6, 8, 13}, Floats, func(c *Eval) error { return evalVariadic(c, "Add") }, gradSum),
 		variadicDef("Mean", []int64{1, 6, 8, 13}, Floats, evalMean, gradMean),

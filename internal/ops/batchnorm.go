@@ -16,11 +16,15 @@ const UnbiasedAttr = "cnnkit_unbiased"
 
 func init() {
 	stat := func(name string) Param { return Param{Name: name, Type: "T2", Optional: true} }
+	saved := func(name string) Param {
+		return Param{Name: name, Type: "T2", Optional: true, Since: 14, Internal: true}
+	}
 	forward := &Def{
-		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15},
+		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15}, Weights: []int{1, 2},
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "scale", Type: "T1"}, {Name: "B", Type: "T1"},
 			{Name: "input_mean", Type: "T2"}, {Name: "input_var", Type: "T2"}},
-		Outputs: []Param{{Name: "Y", Type: "T"}, stat("running_mean"), stat("running_var"), stat("saved_mean"), stat("saved_var")},
+		Outputs: []Param{{Name: "Y", Type: "T"}, stat("running_mean"), stat("running_var"),
+			stat("saved_mean").until(9), stat("saved_var").until(9), saved("saved_mean"), saved("saved_var")},
 		Attrs: []AttrDef{floatA("epsilon"), floatA("momentum"), intA("is_test").until(6), intA("spatial").until(7),
 			intsA("consumed_inputs").until(1).required(), intA("training_mode").since(14)},
 		Types: map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Floats},
@@ -75,7 +79,7 @@ func inferBatchNorm(c *Infer) error {
 	}
 	for i := 1; i < 5; i++ {
 		if shaped(c, i) && !agreeAll(c.In[i].Shape, want) {
-			return c.Node.Errorf("%s %s with input %s", c.Node.Def.Inputs[i].Name, shapeText(c.In[i].Shape), shapeText(x.Shape))
+			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape), shapeText(x.Shape))
 		}
 	}
 	if c.In[3].HasShape {
@@ -133,7 +137,7 @@ func evalBatchNorm[T floating](c *Eval) error {
 	ch := channelsOf(n, x.Dims)
 	for i := 1; i < 5; i++ {
 		if c.In[i].Size() != int64(ch.c) || !wideFloats.Has(c.In[i].Type) {
-			return n.Errorf("%s %v %s with input %s", n.Def.Inputs[i].Name, c.In[i].Type, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return n.Errorf("%s %v %s with input %s", n.InParams()[i].Name, c.In[i].Type, dimsText(c.In[i].Dims), dimsText(x.Dims))
 		}
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
@@ -245,7 +249,7 @@ func evalBatchNormGrad[T floating](c *Eval) error {
 	}
 	for i := 2; i < 5; i++ {
 		if c.In[i].Size() != int64(ch.c) {
-			return c.Node.Errorf("%s %s with x %s", c.Node.Def.Inputs[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return c.Node.Errorf("%s %s with x %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
 		}
 	}
 	var out [3][]T

@@ -12,7 +12,7 @@ func init() {
 	group, dilations := intA("group"), intsA("dilations")
 	inputShape := intsA("input_shape").required()
 	conv := &Def{
-		Name: "Conv", Versions: []int64{1, 11, 22},
+		Name: "Conv", Versions: []int64{1, 11, 22}, Weights: []int{1, 2},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "B", Type: "T", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   windowAttrs(dilations, group), Types: floatsT, Tol: convTol,
@@ -120,7 +120,7 @@ func inferConv(c *Infer) error {
 // inferBias checks that optional input i is a vector of the given length.
 func inferBias(c *Infer, i int, length onnxio.Dim) error {
 	if shaped(c, i) && (len(c.In[i].Shape) != 1 || !agree(c.In[i].Shape[0], length)) {
-		return c.Node.Errorf("%s of shape %s where [%s] is wanted", c.Node.Def.Inputs[i].Name, shapeText(c.In[i].Shape),
+		return c.Node.Errorf("%s of shape %s where [%s] is wanted", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape),
 			shapeText([]onnxio.Dim{length}))
 	}
 	return nil

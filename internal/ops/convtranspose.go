@@ -6,7 +6,7 @@ import (
 
 func init() {
 	register(&Def{
-		Name: "ConvTranspose", Versions: []int64{1, 11, 22},
+		Name: "ConvTranspose", Versions: []int64{1, 11, 22}, Weights: []int{1, 2},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "B", Type: "T", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   windowAttrs(intsA("dilations"), intA("group"), intsA("output_shape"), intsA("output_padding")),

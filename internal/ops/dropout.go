@@ -13,14 +13,14 @@ func init() {
 	grad.Infer, grad.Eval = inferSame, byFloat(evalDropoutGrad[float32], evalDropoutGrad[float64])
 	register(&Def{
 		Name: "Dropout", Versions: []int64{1, 6, 7, 10, 12, 13, 22},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "ratio", Type: "T1", Optional: true},
-			{Name: "training_mode", Type: "T2", Optional: true}},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "ratio", Type: "T1", Optional: true, Since: 12},
+			{Name: "training_mode", Type: "T2", Optional: true, Since: 12}},
 		Outputs: []Param{{Name: "output", Type: "T"}, {Name: "mask", Type: "M", Optional: true}},
 		Attrs: []AttrDef{floatA("ratio").until(10), intA("is_test").until(6), intsA("consumed_inputs").until(1),
 			intA("seed").since(12)},
-		Types: map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Bools, "M": Bools | Floats},
-		Check: checkDropout,
-		Infer: inferDropout, Eval: byFloat(evalDropout[float32], evalDropout[float64]), Grad: gradDropout,
+		Types:  map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Bools, "M": Bools | Floats},
+		Check:  checkDropout,
+		Random: true, Infer: inferDropout, Eval: byFloat(evalDropout[float32], evalDropout[float64]), Grad: gradDropout,
 	}, grad)
 }
 
@@ -53,7 +53,7 @@ func inferDropout(c *Infer) error {
 	}
 	for i := 1; i < 3; i++ {
 		if shaped(c, i) && len(c.In[i].Shape) > 1 {
-			return c.Node.Errorf("%s is not a scalar but %s", c.Node.Def.Inputs[i].Name, shapeText(c.In[i].Shape))
+			return c.Node.Errorf("%s is not a scalar but %s", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape))
 		}
 	}
 	return nil

@@ -9,13 +9,14 @@ import (
 func init() {
 	types := map[string]TypeSet{"T": Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32, onnxio.Uint64)}
 	register(&Def{
-		Name: "Gemm", Versions: []int64{1, 6, 7, 9, 11, 13},
-		Inputs:  []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}, {Name: "C", Type: "T", Optional: true}},
+		Name: "Gemm", Versions: []int64{1, 6, 7, 9, 11, 13}, Weights: []int{0, 1, 2},
+		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}, {Name: "C", Type: "T", Until: 9},
+			{Name: "C", Type: "T", Optional: true, Since: 11}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"), intA("broadcast").until(6)},
 		Types:   types, Tol: convTol, Infer: inferGemm, Eval: evalGemm, Grad: gradGemm,
 	}, &Def{
-		Name: "MatMul", Versions: []int64{1, 9, 13},
+		Name: "MatMul", Versions: []int64{1, 9, 13}, Weights: []int{0, 1},
 		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
 		Types: types, Tol: convTol, Infer: inferMatMul, Eval: evalMatMul, Grad: gradMatMul,
 	})

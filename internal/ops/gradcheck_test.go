@@ -52,12 +52,15 @@ func (g *testGraph) Save(n *Node, i int) (string, error) {
 	return n.Outputs[i], nil
 }
 
+// gradOpset is the opset in which the engine writes gradients, whatever the model's.
+const gradOpset = 18
+
 func (g *testGraph) Emit(domain, op string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string, error) {
 	outputs := make([]string, nOut)
 	for i := range outputs {
 		outputs[i] = g.name(op)
 	}
-	n, err := Bind(&onnxio.Node{Name: g.name("node"), OpType: op, Domain: domain, Inputs: inputs, Outputs: outputs, Attrs: attrs}, g.opset)
+	n, err := Bind(&onnxio.Node{Name: g.name("node"), OpType: op, Domain: domain, Inputs: inputs, Outputs: outputs, Attrs: attrs}, gradOpset)
 	if err != nil {
 		return nil, err
 	}

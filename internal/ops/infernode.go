@@ -70,20 +70,11 @@ func hasData(t *onnxio.Tensor) bool {
 	return err == nil && int64(len(t.Raw)) == n
 }
 
-// Draws reports whether an operator of ai.onnx gives other numbers each time, so that it must not become a constant.
-func Draws(op string) bool {
-	switch op {
-	case "Dropout", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli":
-		return true
-	}
-	return false
-}
-
-// arity compares the numbers of inputs and outputs with the definition.
+// arity compares the numbers of inputs and outputs with the version in force.
 func arity(node *Node, in []*Value, outputs int) error {
-	d := node.Def
+	params, results := node.InParams(), node.OutParams()
 	required := 0
-	for i, p := range d.Inputs {
+	for i, p := range params {
 		if !p.Optional {
 			required = i + 1
 		}
@@ -91,11 +82,11 @@ func arity(node *Node, in []*Value, outputs int) error {
 			return node.Errorf("input %d (%s) is missing", i, p.Name)
 		}
 	}
-	if n := len(d.Inputs); len(in) > n && (n == 0 || !d.Inputs[n-1].Variadic) {
-		return node.Errorf("%d inputs; it takes %d to %d", len(in), required, n)
+	if n := len(params); len(in) > n && (n == 0 || !params[n-1].Variadic) {
+		return node.Errorf("%d inputs; %s-%d takes %d to %d", len(in), node.OpType, node.Since, required, n)
 	}
-	if n := len(d.Outputs); outputs > n && (n == 0 || !d.Outputs[n-1].Variadic) {
-		return node.Errorf("%d outputs; it has at most %d", outputs, n)
+	if n := len(results); outputs > n && (n == 0 || !results[n-1].Variadic) {
+		return node.Errorf("%d outputs; %s-%d has at most %d", outputs, node.OpType, node.Since, n)
 	}
 	return nil
 }
@@ -103,7 +94,7 @@ func arity(node *Node, in []*Value, outputs int) error {
 // foldNode evaluates a node of small constant inputs; a failure leaves the outputs unknown, since it may concern a
 // branch that never runs.
 func foldNode(c *Infer) {
-	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Domain == "" && Draws(c.Node.OpType) {
+	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Random {
 		return
 	}
 	ev := &Eval{Node: c.Node, In: make([]*onnxio.Tensor, len(c.In)), Want: make([]bool, len(c.Out))}

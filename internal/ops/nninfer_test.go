@@ -21,7 +21,7 @@ func inferShapes(t *testing.T, op string, opset int64, attrs []*onnxio.Attribute
 	c := &Infer{Node: bound}
 	for i, s := range shapes {
 		typ := onnxio.Float
-		if p := bound.Def.param(i); p != nil && !bound.Def.Types[p.Type].Has(typ) {
+		if p := bound.param(i); p != nil && !bound.Def.Types[p.Type].Has(typ) {
 			typ = onnxio.Int64
 		}
 		c.In = append(c.In, &Value{Type: typ, Shape: s, HasShape: s != nil})

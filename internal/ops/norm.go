@@ -13,7 +13,7 @@ import (
 func init() {
 	eps := floatA("epsilon")
 	scaled := func(name string, versions []int64, infer func(*Infer) error, attrs ...AttrDef) *Def {
-		return &Def{Name: name, Versions: versions, Types: floatsT, Tol: normTol, Infer: infer, Attrs: append(attrs, eps),
+		return &Def{Name: name, Versions: versions, Types: floatsT, Tol: normTol, Weights: []int{1, 2}, Infer: infer, Attrs: append(attrs, eps),
 			Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scale", Type: "T"}, {Name: "B", Type: "T"}},
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Grad: gradRows,
 			Eval: byFloat(evalRows[float32], evalRows[float64])}
@@ -27,7 +27,7 @@ func init() {
 	layer.Outputs = append(layer.Outputs, Param{Name: "Mean", Type: "U", Optional: true}, Param{Name: "InvStdDev", Type: "U", Optional: true})
 	layer.Types = map[string]TypeSet{"T": Floats, "U": Floats}
 	rms := scaled("RMSNormalization", []int64{23}, inferRows, intA("axis"), intA("stash_type"))
-	rms.Inputs = rms.Inputs[:2]
+	rms.Inputs, rms.Weights = rms.Inputs[:2], []int{1}
 	grad := gradDef("RowNormalizationGrad", []string{"dy", "x", "scale"}, []string{"dx", "dscale", "dbias"}, eps,
 		intA("size").required(), intA("inner").required(), intA("count").required(), intA("rms"))
 	grad.Infer, grad.Tol = inferRowsGrad, normTol
@@ -109,7 +109,7 @@ func inferRows(c *Infer) error {
 		for i := 1; i < len(c.In); i++ {
 			if s, ok := c.In[i].Dims(); ok {
 				if !r.fits(dims, s) {
-					return c.Node.Errorf("%s %s with input %s", c.Node.Def.Inputs[i].Name, dimsText(s), dimsText(dims))
+					return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(s), dimsText(dims))
 				}
 			}
 		}
@@ -187,7 +187,7 @@ func evalRows[T floating](c *Eval) error {
 	scale, bias := onnxio.Data[T](c.In[1]), optional[T](c, 2)
 	for i := 1; i < len(c.In); i++ {
 		if c.Has(i) && !r.fits(x.Dims, c.In[i].Dims) {
-			return c.Node.Errorf("%s %s with input %s", c.Node.Def.Inputs[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
 		}
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)

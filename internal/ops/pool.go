@@ -15,7 +15,7 @@ func init() {
 	ceil := intA("ceil_mode").since(10)
 	maxPool := &Def{
 		Name: "MaxPool", Versions: []int64{1, 8, 10, 11, 12, 22},
-		Inputs: x, Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "Indices", Type: "I", Optional: true}},
+		Inputs: x, Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "Indices", Type: "I", Optional: true, Since: 8}},
 		Attrs: poolAttrs(ceil, intsA("dilations").since(10), intA("storage_order").since(8)),
 		Types: smalls, Check: checkPool, Infer: inferPool, Eval: evalMaxPool, Grad: gradMaxPool,
 	}

@@ -36,41 +36,42 @@ func byFloat(f32, f64 func(*Eval) error) func(*Eval) error {
 	}
 }
 
-// param is the formal input i of a definition, the last one repeated when it is variadic.
-func (d *Def) param(i int) *Param {
-	if i >= len(d.Inputs) {
-		if n := len(d.Inputs); n > 0 && d.Inputs[n-1].Variadic {
-			return &d.Inputs[n-1]
+// param is the formal input i of the version in force, the last one repeated when it is variadic.
+func (n *Node) param(i int) *Param {
+	params := n.InParams()
+	if i >= len(params) {
+		if k := len(params); k > 0 && params[k-1].Variadic {
+			return &params[k-1]
 		}
 		return nil
 	}
-	return &d.Inputs[i]
+	return &params[i]
 }
 
 // evalReady reports an error unless the required inputs are there and those of one type variable have one type, so
 // that kernels may view their data without looking again.
 func evalReady(c *Eval) error {
-	d := c.Node.Def
-	for i := range d.Inputs {
-		p := &d.Inputs[i]
+	params := c.Node.InParams()
+	for i := range params {
+		p := &params[i]
 		if !c.Has(i) {
 			if !p.Optional && !p.Variadic {
 				return c.Node.Errorf("input %s is missing", p.Name)
 			}
 			continue
 		}
-		if p.Type == d.Inputs[0].Type && c.In[i].Type != c.In[0].Type {
-			return c.Node.Errorf("input %s is %v but input %s is %v", p.Name, c.In[i].Type, d.Inputs[0].Name, c.In[0].Type)
+		if p.Type == params[0].Type && c.Has(0) && c.In[i].Type != c.In[0].Type {
+			return c.Node.Errorf("input %s is %v but input %s is %v", p.Name, c.In[i].Type, params[0].Name, c.In[0].Type)
 		}
 	}
 	return nil
 }
 
-// inferReady checks inputs against the definition: their number, and their types as far as they are known.
+// inferReady checks inputs against the version in force: their number, and their types as far as they are known.
 func inferReady(c *Infer) error {
-	d := c.Node.Def
-	for i := range d.Inputs {
-		if p := &d.Inputs[i]; !p.Optional && !p.Variadic && !c.Has(i) {
+	params := c.Node.InParams()
+	for i := range params {
+		if p := &params[i]; !p.Optional && !p.Variadic && !c.Has(i) {
 			return c.Node.Errorf("input %s is missing", p.Name)
 		}
 	}
@@ -78,15 +79,15 @@ func inferReady(c *Infer) error {
 		if v == nil || v.Type == onnxio.Undefined {
 			continue
 		}
-		p := d.param(i)
+		p := c.Node.param(i)
 		if p == nil {
-			return c.Node.Errorf("has %d inputs where the definition has %d", len(c.In), len(d.Inputs))
+			return c.Node.Errorf("has %d inputs where %s-%d has %d", len(c.In), c.Node.OpType, c.Node.Since, len(params))
 		}
-		if set, ok := d.Types[p.Type]; ok && !set.Has(v.Type) {
+		if set, ok := c.Node.Def.Types[p.Type]; ok && !set.Has(v.Type) {
 			return c.Node.Errorf("input %s cannot be %v", p.Name, v.Type)
 		}
 		for j := 0; j < i; j++ {
-			q := d.param(j)
+			q := c.Node.param(j)
 			if c.In[j] == nil || q.Type != p.Type || (q == p && p.Variadic) {
 				continue
 			}
@@ -214,6 +215,16 @@ func gradDef(name string, inputs, outputs []string, attrs ...AttrDef) *Def {
 
 // floatsT is the type table of operators over floats alone.
 var floatsT = map[string]TypeSet{"T": Floats}
+
+// Formal params that not every version has.
+func (p Param) since(v int64) Param {
+	p.Since = v
+	return p
+}
+func (p Param) until(v int64) Param {
+	p.Until = v
+	return p
+}
 
 // Attributes by type, for the tables of definitions.
 func intA(name string) AttrDef    { return AttrDef{Name: name, Type: onnxio.AttrInt} }

@@ -71,7 +71,7 @@ func (r reduction) def() *Def {
 	d := &Def{
 		Name: r.name, Versions: versions,
 		Attrs:  []AttrDef{intsA("axes").until(r.axes - 1), intA("keepdims"), intA("noop_with_empty_axes").since(r.axes)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true}}, Outputs: []Param{{Name: "reduced", Type: "T"}},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true, Since: r.axes}}, Outputs: []Param{{Name: "reduced", Type: "T"}},
 		Types: map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
 		Eval: func(c *Eval) error { return evalReduce(c, r) },
 	}

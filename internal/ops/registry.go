@@ -17,9 +17,10 @@ type Def struct {
 	Domain string // "" is ai.onnx
 	// Versions are the opset versions at which the definition changed, ascending: Conv 1, 11, 22.
 	Versions []int64
-	Inputs   []Param
-	Outputs  []Param
-	Attrs    []AttrDef
+	// Inputs and Outputs are those of all versions; InputsAt and OutputsAt pick one version's.
+	Inputs  []Param
+	Outputs []Param
+	Attrs   []AttrDef
 	// Types maps a type variable of Inputs and Outputs ("T") to the types it admits.
 	Types map[string]TypeSet
 	// Check validates attributes against each other where AttrDef cannot say it; may be nil.
@@ -32,14 +33,56 @@ type Def struct {
 	Grad func(g *Grad) error
 	// Tol is how far another implementation may be from Eval in float32.
 	Tol Tolerance
+	// Random operators give other numbers each time, so that they must not become constants.
+	Random bool
+	// Weights are the inputs at which trained weights stand.
+	Weights []int
+
+	signatures []signature // one per version; register fills it in
 }
 
-// Param is a formal input or output.
+// Param is a formal input or output. Since and Until bound the definition versions that have it (0: unbounded).
 type Param struct {
 	Name     string
 	Type     string // a variable of Def.Types
 	Optional bool
 	Variadic bool // the last one only
+	Since    int64
+	Until    int64 // last version that has it
+	Internal bool  // an output for gradients alone, which no file names
+}
+
+// signature is what one version takes and gives.
+type signature struct{ inputs, outputs []Param }
+
+// InputsAt are the formal inputs of a version of the definition, in order.
+func (d *Def) InputsAt(version int64) []Param { return d.at(version).inputs }
+
+// OutputsAt are the formal outputs of a version of the definition, in order.
+func (d *Def) OutputsAt(version int64) []Param { return d.at(version).outputs }
+
+// at is the signature of a version.
+func (d *Def) at(version int64) signature {
+	for i, v := range d.Versions {
+		if v == version && i < len(d.signatures) {
+			return d.signatures[i]
+		}
+	}
+	return signature{inForce(d.Inputs, version), inForce(d.Outputs, version)}
+}
+
+// inForce are the params that a version has: all itself where that is every one.
+func inForce(all []Param, version int64) []Param {
+	var out []Param
+	for _, p := range all {
+		if p.Since <= version && (p.Until == 0 || version <= p.Until) {
+			out = append(out, p)
+		}
+	}
+	if len(out) == len(all) {
+		return all
+	}
+	return out
 }
 
 // AttrDef declares an attribute. Since and Until bound the definition versions that have it (0: unbounded).
@@ -89,6 +132,12 @@ type Node struct {
 	Since int64
 }
 
+// InParams are the formal inputs of the version in force.
+func (n *Node) InParams() []Param { return n.Def.InputsAt(n.Since) }
+
+// OutParams are the formal outputs of the version in force.
+func (n *Node) OutParams() []Param { return n.Def.OutputsAt(n.Since) }
+
 // String names the node for errors: Conv "layer1.0/conv1".
 func (n *Node) String() string {
 	name := n.Name
@@ -114,16 +163,40 @@ func register(defs ...*Def) {
 		if registry[k] != nil {
 			panic("ops: registered twice: " + d.Name)
 		}
+		d.signatures = nil
+		for _, v := range d.Versions {
+			d.signatures = append(d.signatures, signature{inForce(d.Inputs, v), inForce(d.Outputs, v)})
+		}
 		registry[k] = d
 	}
 }
 
+// Draws reports whether an operator of ai.onnx draws random numbers, so that it must not become a constant.
+func Draws(op string) bool {
+	d := registry[key{"", op}]
+	return d != nil && d.Random
+}
+
+// Weights are the inputs at which an operator takes trained weights; nil for an operator without any, or an unknown
+// one.
+func Weights(domain, op string) []int {
+	if d := registry[key{canonical(domain), op}]; d != nil {
+		return d.Weights
+	}
+	return nil
+}
+
+// canonical is a domain as the registry writes it: ai.onnx spelled out is "".
+func canonical(domain string) string {
+	if domain == "ai.onnx" {
+		return ""
+	}
+	return domain
+}
+
 // Bind finds the definition of n in a model that imports the given opset of n's domain.
 func Bind(n *onnxio.Node, opset int64) (*Node, error) {
-	domain := n.Domain
-	if domain == "ai.onnx" {
-		domain = ""
-	}
+	domain := canonical(n.Domain)
 	d := registry[key{domain, n.OpType}]
 	name := n.OpType
 	if domain != "" {

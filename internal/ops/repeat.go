@@ -10,7 +10,9 @@ import (
 
 func init() {
 	register(modDef(), argDef("ArgMax", func(a, b float64) bool { return a > b }), argDef("ArgMin", func(a, b float64) bool { return a < b }),
-		&Def{Name: "Tile", Versions: []int64{1, 6, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "repeats", Type: "T1"}},
+		&Def{Name: "Tile", Versions: []int64{1, 6, 13},
+			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "tiles", Type: "T", Until: 1}, {Name: "axis", Type: "T", Until: 1},
+				{Name: "repeats", Type: "T1", Since: 6}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
 			Check: checkTile, Infer: inferTile, Eval: evalTile, Grad: gradTile},
 		&Def{Name: "Range", Versions: []int64{11, 27}, Attrs: []AttrDef{intA("stash_type").since(27)}, Inputs: []Param{{Name: "start", Type: "T"}, {Name: "limit", Type: "T"}, {Name: "delta", Type: "T"}},

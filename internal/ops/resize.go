@@ -10,19 +10,20 @@ import (
 // Resize and its ancestor Upsample: axis by axis, each place of the output is a weighted sum of places of the input.
 
 func init() {
+	// Version 11 requires roi and scales; exporters leave them out all the same.
 	register(&Def{Name: "Resize", Versions: []int64{10, 11, 13, 18, 19},
 		Attrs: []AttrDef{stringA("mode"), stringA("coordinate_transformation_mode").since(11), floatA("cubic_coeff_a").since(11),
 			intA("exclude_outside").since(11), floatA("extrapolation_value").since(11), stringA("nearest_mode").since(11),
 			intA("antialias").since(18), intsA("axes").since(18), stringA("keep_aspect_ratio_policy").since(18)},
-		Inputs: []Param{{Name: "X", Type: "T1"}, {Name: "roi", Type: "T2", Optional: true}, {Name: "scales", Type: "S", Optional: true},
-			{Name: "sizes", Type: "I", Optional: true}},
+		Inputs: []Param{{Name: "X", Type: "T1"}, {Name: "scales", Type: "S", Until: 10}, {Name: "roi", Type: "T2", Optional: true, Since: 11},
+			{Name: "scales", Type: "S", Optional: true, Since: 11}, {Name: "sizes", Type: "I", Optional: true, Since: 11}},
 		Outputs: []Param{{Name: "Y", Type: "T1"}}, Tol: activationTol,
 		Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats, "S": Set(onnxio.Float), "I": Set(onnxio.Int64)},
 		Infer: inferResize, Eval: evalResize, Grad: gradResize,
 	}, &Def{Name: "Upsample", Versions: []int64{1, 7, 9, 10},
 		Attrs: []AttrDef{stringA("mode"), floatA("width_scale").required().until(1), floatA("height_scale").required().until(1),
 			{Name: "scales", Type: onnxio.AttrFloats, Required: true, Since: 7, Until: 7}},
-		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scales", Type: "S", Optional: true}},
+		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scales", Type: "S", Since: 9}},
 		Outputs: []Param{{Name: "Y", Type: "T"}}, Tol: activationTol,
 		Types: map[string]TypeSet{"T": Numbers | Bools, "S": Set(onnxio.Float)},
 		Infer: inferResize, Eval: evalResize, Grad: gradResize,
@@ -203,6 +204,9 @@ type tap struct {
 // taps gives for each place along an axis what it is made of; nil outside the region that crops.
 func (r *resizing) taps(n *Node, axis int, d int64) ([][]tap, error) {
 	size := r.dims[axis].Value
+	if size < 0 {
+		return nil, n.Errorf("cannot resize a dimension to %d", size)
+	}
 	out := make([][]tap, size)
 	if d == 0 && size > 0 {
 		return nil, n.Errorf("cannot resize an empty dimension")

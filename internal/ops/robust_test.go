@@ -40,16 +40,17 @@ func attempt(t *testing.T, d *Def, r *rand.Rand) (ok bool) {
 	defer func() { ok = noPanic(t, recover(), d.Name, desc) }()
 	version := d.Versions[r.IntN(len(d.Versions))]
 	base := randomDims(r)
-	for i := 0; i < len(d.Inputs)+r.IntN(2); i++ {
-		if p := d.param(i); p == nil || p.Optional && r.IntN(2) == 0 {
+	bound := &Node{n, d, version}
+	for i := 0; i < len(bound.InParams())+r.IntN(2); i++ {
+		if p := bound.param(i); p == nil || p.Optional && r.IntN(2) == 0 {
 			in = append(in, nil)
 			n.Inputs = append(n.Inputs, "")
 			continue
 		}
-		in = append(in, randomTensor(r, d, d.param(i), base))
+		in = append(in, randomTensor(r, d, bound.param(i), base))
 		n.Inputs = append(n.Inputs, fmt.Sprintf("in%d", i))
 	}
-	for i := range d.Outputs {
+	for i := range bound.OutParams() {
 		n.Outputs = append(n.Outputs, fmt.Sprintf("out%d", i))
 	}
 	for _, a := range d.Attrs {

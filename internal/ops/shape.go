@@ -39,9 +39,9 @@ func init() {
 		}, sameElems),
 		viewDef("Flatten", []int64{1, 9, 11, 13, 21, 23, 24, 25}, []AttrDef{intA("axis")}, nil, inferFlatten, nil),
 		viewDef("Reshape", []int64{1, 5, 13, 14, 19, 21, 23, 24, 25},
-			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4), intA("allowzero").since(14)}, []string{"shape"}, inferReshape, sameElems),
-		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferSqueeze, sameElems),
-		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []string{"axes"}, inferUnsqueeze, sameElems),
+			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4), intA("allowzero").since(14)}, []Param{{Name: "shape", Type: "I", Since: 5}}, inferReshape, sameElems),
+		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []Param{{Name: "axes", Type: "I", Optional: true, Since: 13}}, inferSqueeze, sameElems),
+		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []Param{{Name: "axes", Type: "I", Since: 13}}, inferUnsqueeze, sameElems),
 	)
 }
 
@@ -50,13 +50,10 @@ func sameElems(v *Value) []onnxio.Dim { return v.Elems }
 
 // viewDef is an operator that gives the elements of input 0 a shape. shape derives it (ok false: unknown); more names
 // the second input.
-func viewDef(name string, versions []int64, attrs []AttrDef, more []string,
+func viewDef(name string, versions []int64, attrs []AttrDef, more []Param,
 	shape func(*Infer) ([]onnxio.Dim, bool, error), elems func(*Value) []onnxio.Dim) *Def {
-	d := &Def{Name: name, Versions: versions, Attrs: attrs, Inputs: []Param{{Name: "data", Type: "T"}},
+	d := &Def{Name: name, Versions: versions, Attrs: attrs, Inputs: append([]Param{{Name: "data", Type: "T"}}, more...),
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}}
-	for _, m := range more {
-		d.Inputs = append(d.Inputs, Param{Name: m, Type: "I", Optional: true})
-	}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err

@@ -12,8 +12,8 @@ import (
 func sliceDef() *Def {
 	return &Def{Name: "Slice", Versions: []int64{1, 10, 11, 13},
 		Attrs: []AttrDef{intsA("starts").until(9), intsA("ends").until(9), intsA("axes").until(9)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "starts", Type: "I", Optional: true}, {Name: "ends", Type: "I", Optional: true},
-			{Name: "axes", Type: "I", Optional: true}, {Name: "steps", Type: "I", Optional: true}},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "starts", Type: "I", Since: 10}, {Name: "ends", Type: "I", Since: 10},
+			{Name: "axes", Type: "I", Optional: true, Since: 10}, {Name: "steps", Type: "I", Optional: true, Since: 10}},
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Indices},
 		Infer: inferSlice, Eval: evalSlice,
 		Grad: func(g *Grad) (err error) {
@@ -213,8 +213,8 @@ func sliceGradDef() *Def {
 func padDef() *Def {
 	return &Def{Name: "Pad", Versions: []int64{1, 2, 11, 13, 18, 19, 21, 23, 24, 25},
 		Attrs: []AttrDef{stringA("mode"), intsA("pads").since(2).until(10), intsA("paddings").until(1), floatA("value").until(10)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "pads", Type: "I", Optional: true}, {Name: "constant_value", Type: "T", Optional: true},
-			{Name: "axes", Type: "I2", Optional: true}},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "pads", Type: "I", Since: 11}, {Name: "constant_value", Type: "T", Optional: true, Since: 11},
+			{Name: "axes", Type: "I2", Optional: true, Since: 18}},
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers | Bools, "I": Set(onnxio.Int64), "I2": Indices},
 		Infer: inferPad, Eval: evalPad,
 		Grad: func(g *Grad) error {

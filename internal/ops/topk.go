@@ -12,7 +12,7 @@ import (
 func init() {
 	register(&Def{Name: "TopK", Versions: []int64{1, 10, 11, 24},
 		Attrs:   []AttrDef{intA("axis"), intA("k").required().until(9), intA("largest").since(11), intA("sorted").since(11)},
-		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "K", Type: "K", Optional: true}},
+		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "K", Type: "K", Since: 10}},
 		Outputs: []Param{{Name: "Values", Type: "T"}, {Name: "Indices", Type: "I"}},
 		Types:   map[string]TypeSet{"T": Numbers, "K": Set(onnxio.Int64), "I": Set(onnxio.Int64)},
 		Infer:   inferTopK, Eval: evalTopK, Grad: gradTopK})

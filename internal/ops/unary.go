@@ -214,8 +214,9 @@ func mapTo[T numeric](c *Eval, f func(float64) float64) error {
 func clipDef() *Def {
 	return &Def{
 		Name: "Clip", Versions: []int64{1, 6, 11, 12, 13},
-		Attrs:   []AttrDef{floatA("min").until(6), floatA("max").until(6), intsA("consumed_inputs").until(5)},
-		Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "min", Type: "T", Optional: true}, {Name: "max", Type: "T", Optional: true}},
+		Attrs: []AttrDef{floatA("min").until(6), floatA("max").until(6), intsA("consumed_inputs").until(5)},
+		Inputs: []Param{{Name: "input", Type: "T"}, {Name: "min", Type: "T", Optional: true, Since: 11},
+			{Name: "max", Type: "T", Optional: true, Since: 11}},
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers}, Infer: inferSame,
 		Eval: func(c *Eval) error {
 			if err := evalReady(c); err != nil {

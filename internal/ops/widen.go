@@ -46,14 +46,14 @@ func widened(c *Eval, kernel func(*Eval) error) error {
 // outType is the type of output i, float32 in the kernel: that of the first input of the same type variable, else
 // float32.
 func (c *Eval) outType(i int) onnxio.DataType {
-	d := c.Node.Def
-	if i < len(d.Outputs) {
-		for j := range d.Inputs {
-			if d.Inputs[j].Type == d.Outputs[i].Type && c.Has(j) {
+	inputs, outputs := c.Node.InParams(), c.Node.OutParams()
+	if i < len(outputs) {
+		for j := range inputs {
+			if inputs[j].Type == outputs[i].Type && c.Has(j) {
 				return c.In[j].Type
 			}
 		}
-		if d.Outputs[i].Type == "M" { // Dropout's mask before version 10
+		if outputs[i].Type == "M" { // Dropout's mask before version 10
 			return c.In[0].Type
 		}
 	}

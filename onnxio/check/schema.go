@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -105,56 +104,15 @@ func (c *checker) call(s *scope, i int, f *onnxio.Function) {
 
 // arity checks the number of inputs and outputs, and that those that must be there are.
 func (c *checker) arity(s *scope, i int, n *ops.Node) {
-	if low, high := inputsOf(n.OpType, n.Since); len(n.Inputs) < low || len(n.Inputs) > high {
-		c.bad(s.node(i), "%d inputs, which %s-%d does not take", len(n.Inputs), n.OpType, n.Since)
-		return
+	c.params(s, i, "input", n.Inputs, n.InParams())
+	outputs := n.OutParams()
+	for len(outputs) > 0 && outputs[len(outputs)-1].Internal {
+		outputs = outputs[:len(outputs)-1]
 	}
-	c.params(s, i, "input", n.Inputs, n.Def.Inputs)
-	outputs := n.Def.Outputs
-	if n.OpType == "BatchNormalization" && n.Since >= 14 && len(outputs) > 3 {
-		outputs = outputs[:3] // the others are the compiler's own
-		if len(n.Outputs) == 2 {
-			c.bad(s.node(i), "2 outputs where there are 1 or 3")
-		}
+	if n.OpType == "BatchNormalization" && n.Since >= 14 && len(n.Outputs) == 2 {
+		c.bad(s.node(i), "2 outputs where there are 1 or 3")
 	}
 	c.params(s, i, "output", n.Outputs, outputs)
-}
-
-// arities says since which version an operator takes how many inputs, for those where an attribute became an input: a
-// definition in the registry has one list of inputs for all versions.
-var arities = map[string][]struct {
-	since     int64
-	low, high int
-}{
-	"Clip":      {{1, 1, 1}, {11, 1, 3}},
-	"Dropout":   {{1, 1, 1}, {12, 1, 3}},
-	"Gemm":      {{1, 3, 3}, {11, 2, 3}},
-	"Pad":       {{1, 1, 1}, {11, 2, 3}, {18, 2, 4}},
-	"ReduceSum": {{1, 1, 1}, {13, 1, 2}},
-	"Reshape":   {{1, 1, 1}, {5, 2, 2}},
-	"Resize":    {{10, 2, 2}, {11, 3, 4}, {13, 1, 4}},
-	"Slice":     {{1, 1, 1}, {10, 3, 5}},
-	"Split":     {{1, 1, 2}, {2, 1, 1}, {13, 1, 2}},
-	"Squeeze":   {{1, 1, 1}, {13, 1, 2}},
-	"TopK":      {{1, 1, 1}, {10, 2, 2}},
-	"Unsqueeze": {{1, 1, 1}, {13, 2, 2}},
-	"Upsample":  {{1, 1, 1}, {9, 2, 2}},
-}
-
-// inputsOf is how many inputs a version of an operator takes, as far as arities knows.
-func inputsOf(op string, since int64) (low, high int) {
-	high = math.MaxInt
-	for _, a := range arities[op] {
-		if a.since <= since {
-			low, high = a.low, a.high
-		}
-	}
-	if arities[op] == nil && strings.HasPrefix(op, "Reduce") { // the other reductions
-		if low, high = 1, 1; since >= 18 {
-			high = 2
-		}
-	}
-	return low, high
 }
 
 func (c *checker) params(s *scope, i int, what string, have []string, params []ops.Param) {
@@ -214,12 +172,12 @@ func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 		elem onnxio.DataType
 		name string
 	}
-	vars := map[string]first{}
+	vars, params := map[string]first{}, n.InParams()
 	for j, in := range n.Inputs {
-		if in == "" || len(n.Def.Inputs) == 0 {
+		if in == "" || len(params) == 0 {
 			continue
 		}
-		p := n.Def.Inputs[min(j, len(n.Def.Inputs)-1)]
+		p := params[min(j, len(params)-1)]
 		elem := s.look(in).elem
 		set, ok := n.Def.Types[p.Type]
 		if elem == onnxio.Undefined || !ok {
@@ -231,7 +189,7 @@ func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 				Reason: fmt.Sprintf("input %q has type %v", in, elem)})
 			continue
 		}
-		if p.Variadic && j >= len(n.Def.Inputs)-1 && !homogeneous[n.OpType] {
+		if p.Variadic && j >= len(params)-1 && !homogeneous[n.OpType] {
 			continue
 		}
 		if f, seen := vars[p.Type]; seen && f.elem != elem {

@@ -128,7 +128,7 @@ func TestInputVersions(t *testing.T) {
 		t.Error(err)
 	}
 	m.Opsets[0].Version = 10
-	expect(t, Model(m), "2 inputs, which Clip-6 does not take")
+	expect(t, Model(m), "2 inputs where there are at most 1")
 }
 
 // TestAttributeVersions: Dropout has its ratio as an attribute up to version 10 and as an input from 12 on.
