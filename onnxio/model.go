@@ -32,7 +32,7 @@ type Property struct {
 	Unknown    string // a string so that Properties compare with ==
 }
 
-// Graph is GraphProto. Nodes are in topological order.
+// Graph is GraphProto. Nodes are in topological order, unless a file has them otherwise (SortNodes).
 type Graph struct {
 	Name               string
 	Doc                string
@@ -288,13 +288,15 @@ func (g *Graph) Initializer(name string) *Tensor {
 	return nil
 }
 
-// Opset is the version of domain ("" or "ai.onnx") the model imports, 0 when it does not.
+// Opset is the version of domain ("" or "ai.onnx") the model imports, 0 when it does not. A model of IR version 2 or
+// older that imports nothing is of opset 1.
 func (m *Model) Opset(domain string) int64 {
-	if domain == "ai.onnx" {
-		domain = ""
+	domain = CanonicalDomain(domain)
+	if domain == "" && len(m.Opsets) == 0 && m.IRVersion > 0 && m.IRVersion < 3 {
+		return 1
 	}
 	for _, o := range m.Opsets {
-		if o.Domain == domain || (domain == "" && o.Domain == "ai.onnx") {
+		if CanonicalDomain(o.Domain) == domain {
 			return o.Version
 		}
 	}

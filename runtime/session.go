@@ -18,7 +18,7 @@ import (
 // Engine names what runs a model.
 type Engine string
 
-// The engines. Auto takes ORT when its library is found, else Native; Session.Engine says which.
+// The engines. Auto takes Native when it supports the model, else ORT; Session.Engine says which, Session.Reason why.
 const (
 	Auto   Engine = "auto"
 	Native Engine = "native"
@@ -48,12 +48,17 @@ type Session interface {
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
 	// Inputs describes what Run takes, with symbolic dimensions.
 	Inputs() []*onnxio.ValueInfo
+	// Defaults describes the inputs that Run may be given as well: those with an initializer of the same name, which
+	// stands in for them, in models of IR version 4 and newer.
+	Defaults() []*onnxio.ValueInfo
 	// Outputs describes what Run gives.
 	Outputs() []*onnxio.ValueInfo
 	// Metadata is the model's metadata_props.
 	Metadata() map[string]string
 	// Engine is what runs the model; never Auto.
 	Engine() Engine
+	// Reason says why Auto took that engine; it is empty where the caller named one.
+	Reason() string
 	// Close releases what the session holds.
 	Close() error
 }
@@ -104,56 +109,94 @@ type backend interface {
 	Close() error
 }
 
-// OpenModel checks and opens a model. The model must not be changed while the session is open.
+// OpenModel checks and opens a model. The model must not be changed while the session is open. The native engine takes
+// what check.Model passes; the others decide themselves about a model of sound structure.
 func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 	c := config{engine: Auto, cuda: -1}
 	for _, o := range opts {
 		o(&c)
 	}
-	if c.engine == Auto {
-		if c.engine = Native; c.cuda >= 0 || ort.Available() == nil {
-			c.engine = ORT
-		}
+	reason := ""
+	if c.engine == Auto && (c.cuda >= 0 || c.profile != "") {
+		c.engine, reason = ORT, "CUDA and profiles need ONNX Runtime"
 	}
 	if c.cuda >= 0 && c.engine != ORT {
 		return nil, fmt.Errorf("engine %s runs on the CPU: CUDA needs engine ort", c.engine)
 	}
-	if err := check.Model(m); err != nil {
+	if err := check.Structure(m); err != nil {
 		return nil, err
 	}
-	var b backend
-	var err error
-	switch c.engine {
-	case Native:
-		b, err = native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct})
-	case ORT:
-		b, err = ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
-	case OnnxGo:
-		b, err = onnxgo.Open(m)
-	default:
-		return nil, fmt.Errorf("no engine %q: known are %s", c.engine, strings.Join(Engines(), ", "))
-	}
+	m, err := m.Canonical()
 	if err != nil {
 		return nil, err
 	}
-	return newSession(m, c.engine, b), nil
+	if c.engine == Auto {
+		return openAuto(m, c)
+	}
+	return openWith(m, c, reason)
+}
+
+// openAuto takes the native engine, or ONNX Runtime where that one refuses the model.
+func openAuto(m *onnxio.Model, c config) (Session, error) {
+	c.engine = Native
+	s, refused := openWith(m, c, "the native engine runs the model")
+	if refused == nil || ort.Available() != nil {
+		return s, refused
+	}
+	c.engine = ORT
+	reason, _, _ := strings.Cut(refused.Error(), "\n")
+	s, err := openWith(m, c, "the native engine does not run the model: "+reason)
+	if err != nil {
+		return nil, fmt.Errorf("%w; and ONNX Runtime: %w", refused, err)
+	}
+	return s, nil
+}
+
+func openWith(m *onnxio.Model, c config, reason string) (Session, error) {
+	b, err := c.open(m)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(m, c, b, reason), nil
+}
+
+// open opens a model of sound structure with the engine chosen.
+func (c config) open(m *onnxio.Model) (backend, error) {
+	switch c.engine {
+	case Native:
+		if err := check.Model(m); err != nil {
+			return nil, err
+		}
+		return native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct})
+	case ORT:
+		return ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
+	case OnnxGo:
+		return onnxgo.Open(m)
+	}
+	return nil, fmt.Errorf("no engine %q: known are %s", c.engine, strings.Join(Engines(), ", "))
 }
 
 type session struct {
 	mu       sync.RWMutex // held to read by running calls
 	closed   bool
-	engine   Engine
+	config   config
+	reason   string
 	inputs   []*onnxio.ValueInfo
+	defaults defaults
 	outputs  []*onnxio.ValueInfo
 	metadata map[string]string
 	backend
 }
 
-func newSession(m *onnxio.Model, e Engine, b backend) *session {
-	s := &session{engine: e, outputs: m.Graph.Outputs, metadata: map[string]string{}, backend: b}
+func newSession(m *onnxio.Model, c config, b backend, reason string) *session {
+	s := &session{config: c, reason: reason, outputs: m.Graph.Outputs, metadata: map[string]string{}, backend: b}
+	s.defaults.model = m
 	for _, v := range m.Graph.Inputs {
-		if m.Graph.Initializer(v.Name) == nil {
+		switch {
+		case m.Graph.Initializer(v.Name) == nil:
 			s.inputs = append(s.inputs, v)
+		case m.IRVersion >= 4:
+			s.defaults.inputs = append(s.defaults.inputs, v)
 		}
 	}
 	for _, p := range m.Metadata {
@@ -162,10 +205,12 @@ func newSession(m *onnxio.Model, e Engine, b backend) *session {
 	return s
 }
 
-func (s *session) Inputs() []*onnxio.ValueInfo  { return s.inputs }
-func (s *session) Outputs() []*onnxio.ValueInfo { return s.outputs }
-func (s *session) Metadata() map[string]string  { return s.metadata }
-func (s *session) Engine() Engine               { return s.engine }
+func (s *session) Inputs() []*onnxio.ValueInfo   { return s.inputs }
+func (s *session) Defaults() []*onnxio.ValueInfo { return s.defaults.inputs }
+func (s *session) Outputs() []*onnxio.ValueInfo  { return s.outputs }
+func (s *session) Metadata() map[string]string   { return s.metadata }
+func (s *session) Engine() Engine                { return s.config.engine }
+func (s *session) Reason() string                { return s.reason }
 
 // Run checks the inputs, so that every engine complains in the same words.
 func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
@@ -174,18 +219,24 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	}
 	symbols := map[string]int64{}
 	for _, want := range s.inputs {
-		t := in[want.Name]
-		if t == nil {
+		if in[want.Name] == nil {
 			return nil, fmt.Errorf("input %q is missing: the model takes %s", want.Name, s.wanted())
 		}
-		if err := fits(want, t, symbols); err != nil {
+		if err := accepts(want, in[want.Name], symbols); err != nil {
 			return nil, err
 		}
-		if err := t.Check(); err != nil {
-			return nil, fmt.Errorf("input %q: %w", want.Name, err)
+	}
+	given := 0
+	for _, may := range s.defaults.inputs {
+		if in[may.Name] == nil {
+			continue
+		}
+		given++
+		if err := accepts(may, in[may.Name], symbols); err != nil {
+			return nil, err
 		}
 	}
-	if len(in) > len(s.inputs) {
+	if len(in) > len(s.inputs)+given {
 		return nil, fmt.Errorf("the model takes %s, not %s", s.wanted(), strings.Join(names(in), ", "))
 	}
 	s.mu.RLock()
@@ -193,7 +244,21 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	if s.closed {
 		return nil, errors.New("the session is closed")
 	}
+	if given > 0 {
+		return s.defaults.run(ctx, s.config, in)
+	}
 	return s.backend.Run(ctx, in)
+}
+
+// accepts checks a tensor against the input that it is for.
+func accepts(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) error {
+	if err := fits(want, t, symbols); err != nil {
+		return err
+	}
+	if err := t.Check(); err != nil {
+		return fmt.Errorf("input %q: %w", want.Name, err)
+	}
+	return nil
 }
 
 // Close may be called more than once.
@@ -204,7 +269,7 @@ func (s *session) Close() error {
 		return nil
 	}
 	s.closed = true
-	return s.backend.Close()
+	return errors.Join(s.backend.Close(), s.defaults.close())
 }
 
 func (s *session) wanted() string {

@@ -205,14 +205,90 @@ func TestSessionDescribesTheModel(t *testing.T) {
 	}
 }
 
-func TestAutoTakesWhatIsThere(t *testing.T) {
+// Auto takes the native engine where it has the operators, else ONNX Runtime, and says why.
+func TestAuto(t *testing.T) {
 	s := open(t, build(t, "lenet5"), runtime.Auto)
-	want := runtime.Native
-	if ort.Available() == nil {
-		want = runtime.ORT
+	if s.Engine() != runtime.Native || s.Reason() == "" {
+		t.Errorf("auto is %s: %q", s.Engine(), s.Reason())
 	}
-	if s.Engine() != want {
-		t.Errorf("auto is %s, not %s", s.Engine(), want)
+	if s := open(t, build(t, "lenet5"), runtime.Native); s.Reason() != "" {
+		t.Errorf("the caller named the engine, yet: %q", s.Reason())
+	}
+	foreign := unary("BiasGelu", "com.microsoft", 1)
+	s, err := runtime.OpenModel(foreign)
+	if ort.Available() != nil {
+		if err == nil || !strings.Contains(err.Error(), "BiasGelu") {
+			t.Errorf("without ONNX Runtime: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Engine() != runtime.ORT || !strings.Contains(s.Reason(), "BiasGelu") {
+		t.Errorf("auto is %s: %q", s.Engine(), s.Reason())
+	}
+	out, err := s.Run(context.Background(), map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{-1, 0, 2}, 1, 3)})
+	if err != nil || math.Abs(float64(out["y"].Float32s()[2])-1.9545) > 1e-3 {
+		t.Errorf("%v, %v", out["y"], err)
+	}
+	if _, err := runtime.OpenModel(unary("Zog", "com.microsoft", 1)); err == nil || !strings.Contains(err.Error(), "ONNX Runtime") {
+		t.Errorf("an operator that nobody has: %v", err)
+	}
+}
+
+// unary is y = Op(x, b) with x of [N,3] and b of zeros.
+func unary(op, domain string, version int64) *onnxio.Model {
+	b := onnxio.Floats([]float32{0, 0, 0}, 3)
+	b.Name = "b"
+	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}, {Domain: domain, Version: version}},
+		Graph: &onnxio.Graph{Name: "g", Initializers: []*onnxio.Tensor{b},
+			Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3)...)},
+			Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 3)...)},
+			Nodes:   []*onnxio.Node{{OpType: op, Domain: domain, Name: "op", Inputs: []string{"x", "b"}, Outputs: []string{"y"}}}}}
+}
+
+// An initializer that is also an input is a default that a Run may override, in every engine, and again leave.
+func TestDefaults(t *testing.T) {
+	for _, engine := range []runtime.Engine{runtime.Native, runtime.ORT} {
+		t.Run(string(engine), func(t *testing.T) {
+			if engine == runtime.ORT {
+				needORT(t)
+			}
+			m := unary("Add", "", 17)
+			m.Opsets = m.Opsets[:1]
+			m.Graph.Inputs = append(m.Graph.Inputs, onnxio.TensorInfo("b", onnxio.Float, onnxio.Shape(3)...))
+			s := open(t, m, engine)
+			if len(s.Inputs()) != 1 || len(s.Defaults()) != 1 || s.Defaults()[0].Name != "b" {
+				t.Fatalf("inputs %v, defaults %v", s.Inputs(), s.Defaults())
+			}
+			x := onnxio.Floats([]float32{1, 2, 3}, 1, 3)
+			for i, tt := range []struct {
+				b    *onnxio.Tensor
+				want []float32
+			}{{nil, []float32{1, 2, 3}}, {onnxio.Floats([]float32{10, 20, 30}, 3), []float32{11, 22, 33}}, {nil, []float32{1, 2, 3}}} {
+				in := map[string]*onnxio.Tensor{"x": x}
+				if tt.b != nil {
+					in["b"] = tt.b
+				}
+				out, err := s.Run(context.Background(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := out["y"].Float32s(); !slices.Equal(got, tt.want) {
+					t.Errorf("run %d: %v, want %v", i, got, tt.want)
+				}
+			}
+			bad := map[string]*onnxio.Tensor{"x": x, "b": onnxio.Floats([]float32{1, 2}, 2)}
+			if _, err := s.Run(context.Background(), bad); err == nil || !strings.Contains(err.Error(), `"b"`) {
+				t.Errorf("a default of another shape: %v", err)
+			}
+			m.IRVersion = 3 // where every initializer has to be an input, and is a constant
+			if s := open(t, m, engine); len(s.Defaults()) != 0 {
+				t.Errorf("IR version 3 has defaults %v", s.Defaults())
+			}
+		})
 	}
 }
 

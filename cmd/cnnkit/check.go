@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
@@ -14,7 +15,7 @@ import (
 func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "say whether a file is sound", UsageText: "cnnkit check FILE [--json]",
-		Description: "Checks an .onnx file's structure, operator schemas and shapes, or reads a state dict (.pt, .pth, .safetensors)\n" +
+		Description: "Checks an .onnx file's structure, operator schemas and shapes, and warns of what other programs may not take, or reads a state dict (.pt, .pth, .safetensors)\n" +
 			"whole. Exit code 1 when it is read but not sound, 3 when it cannot be read.",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
@@ -22,7 +23,7 @@ func checkCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			var problems []string
+			var problems, warnings []string
 			if isStateDict(path) {
 				if _, err := convert.Load(path); err != nil {
 					return badFile{err}
@@ -32,14 +33,24 @@ func checkCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				if problems = lines(check.Model(m)); problems == nil {
-					_, err := infer.Shapes(m)
-					problems = lines(err)
-				}
+				problems, warnings = checked(m)
 			}
-			return reportCheck(c, path, problems)
+			return reportCheck(c, path, problems, warnings)
 		},
 	}
+}
+
+// checked gives what is wrong with a model, and what other programs may not take.
+func checked(m *onnxio.Model) (problems, warnings []string) {
+	warnings = check.Warnings(m)
+	if problems = lines(check.Model(m)); problems != nil {
+		return problems, warnings
+	}
+	shapes, err := infer.Shapes(m)
+	if err != nil {
+		return lines(err), warnings
+	}
+	return nil, append(warnings, shapes.Warnings...)
 }
 
 func lines(err error) []string {
@@ -49,15 +60,17 @@ func lines(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-func reportCheck(c *cli.Context, path string, problems []string) error {
+func reportCheck(c *cli.Context, path string, problems, warnings []string) error {
 	if c.Bool("json") {
-		if problems == nil {
-			problems = []string{}
-		}
-		if err := printJSON(c, map[string]any{"file": path, "ok": len(problems) == 0, "problems": problems}); err != nil {
+		report := map[string]any{"file": path, "ok": len(problems) == 0,
+			"problems": append([]string{}, problems...), "warnings": append([]string{}, warnings...)}
+		if err := printJSON(c, report); err != nil {
 			return err
 		}
 	} else {
+		for _, w := range warnings {
+			fmt.Fprintf(c.App.Writer, "%s: warning: %s\n", path, w)
+		}
 		for _, p := range problems {
 			fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
 		}

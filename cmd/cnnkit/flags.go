@@ -20,7 +20,7 @@ func threadsFlag() cli.Flag {
 
 func engineFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (ort when it is installed, else native)"},
+		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (native when it runs the model, else ort)"},
 		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
 		threadsFlag(),
 	}

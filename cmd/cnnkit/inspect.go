@@ -143,7 +143,7 @@ func bound(m *onnxio.Model, batch int64) *onnxio.Model {
 	}
 	g.Outputs = nil
 	for _, v := range m.Graph.Outputs { // their declared symbols no longer hold
-		g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.Name, Type: &onnxio.Type{Elem: v.Type.Elem}})
+		g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.Name, Type: &onnxio.Type{Elem: elemOf(v)}})
 	}
 	g.Values = nil
 	return &out
@@ -269,9 +269,17 @@ func inspectStateDict(c *cli.Context, path string, sd *convert.StateDict) error 
 func valueRows(vs []*onnxio.ValueInfo) []map[string]string {
 	var out []map[string]string
 	for _, v := range vs {
-		out = append(out, map[string]string{"name": v.Name, "shape": shapeOf(v.Type), "type": v.Type.Elem.String()})
+		out = append(out, map[string]string{"name": v.Name, "shape": shapeOf(v.Type), "type": elemOf(v).String()})
 	}
 	return out
+}
+
+// elemOf is a value's element type; files that are not sound leave it out.
+func elemOf(v *onnxio.ValueInfo) onnxio.DataType {
+	if v.Type == nil {
+		return onnxio.Undefined
+	}
+	return v.Type.Elem
 }
 
 func properties(m *onnxio.Model) map[string]string {

@@ -78,7 +78,14 @@ func TestBuildAndCheck(t *testing.T) {
 	if err := onnxio.Save(bad, m); err != nil {
 		t.Fatal(err)
 	}
-	if r := cnnkit(t, "check", bad); r.code != exitNo || !strings.Contains(r.out, "[N,11]") || r.err != "" {
+	if out := done(t, "check", bad); !strings.Contains(out, "warning: ") || !strings.Contains(out, "[N,11]") {
+		t.Errorf("a declared shape that does not hold: %s", out)
+	}
+	m.Graph.Outputs[0].Type.Elem = onnxio.Double
+	if err := onnxio.Save(bad, m); err != nil {
+		t.Fatal(err)
+	}
+	if r := cnnkit(t, "check", bad); r.code != exitNo || !strings.Contains(r.out, "float64") || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 	r := cnnkit(t, "check", bad, "--json")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -56,11 +57,15 @@ func runCommand() *cli.Command {
 	}
 }
 
-// inputs reads --input NAME=FILE; a model of one input needs no name.
+// inputs reads --input NAME=FILE; a model of one input needs no name. Inputs with a default may be left out.
 func inputs(args []string, s runtime.Session) (map[string]*onnxio.Tensor, error) {
 	var names []string
 	for _, v := range s.Inputs() {
 		names = append(names, v.Name)
+	}
+	known := slices.Clone(names)
+	for _, v := range s.Defaults() {
+		known = append(known, v.Name)
 	}
 	in := map[string]*onnxio.Tensor{}
 	for _, arg := range args {
@@ -71,12 +76,8 @@ func inputs(args []string, s runtime.Session) (map[string]*onnxio.Tensor, error)
 			}
 			name, file = names[0], arg
 		}
-		known := false
-		for _, n := range names {
-			known = known || n == name
-		}
-		if !known {
-			return nil, usageError("--input %s: the model has no input %q%s", arg, name, didYouMean(name, names))
+		if !slices.Contains(known, name) {
+			return nil, usageError("--input %s: the model has no input %q%s", arg, name, didYouMean(name, known))
 		}
 		if in[name] != nil {
 			return nil, usageError("--input %s: input %q is given twice", arg, name)

@@ -72,6 +72,9 @@ func openEngine(c *cli.Context, m *onnxio.Model, path, engine string) (runtime.S
 	if err != nil {
 		return nil, openError(path, err)
 	}
+	if s.Reason() != "" && s.Engine() != runtime.Native {
+		fmt.Fprintf(c.App.ErrWriter, "cnnkit: engine %s: %s\n", s.Engine(), s.Reason())
+	}
 	return s, nil
 }
 

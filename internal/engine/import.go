@@ -35,6 +35,10 @@ func importModel(m *onnxio.Model, opt Options, params map[string]bool) (*graph, 
 	if len(m.Graph.SparseInitializers) > 0 {
 		return nil, &onnxio.UnsupportedError{Op: "sparse initializer", Reason: "the engine takes dense tensors"}
 	}
+	m, err := m.Canonical()
+	if err != nil {
+		return nil, err
+	}
 	g := newGraph(m.Opset(""))
 	for _, t := range m.Graph.Initializers {
 		v, err := g.add(t.Name, constant)

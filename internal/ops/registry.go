@@ -180,23 +180,15 @@ func Draws(op string) bool {
 // Weights are the inputs at which an operator takes trained weights; nil for an operator without any, or an unknown
 // one.
 func Weights(domain, op string) []int {
-	if d := registry[key{canonical(domain), op}]; d != nil {
+	if d := registry[key{onnxio.CanonicalDomain(domain), op}]; d != nil {
 		return d.Weights
 	}
 	return nil
 }
 
-// canonical is a domain as the registry writes it: ai.onnx spelled out is "".
-func canonical(domain string) string {
-	if domain == "ai.onnx" {
-		return ""
-	}
-	return domain
-}
-
 // Bind finds the definition of n in a model that imports the given opset of n's domain.
 func Bind(n *onnxio.Node, opset int64) (*Node, error) {
-	domain := canonical(n.Domain)
+	domain := onnxio.CanonicalDomain(n.Domain)
 	d := registry[key{domain, n.OpType}]
 	name := n.OpType
 	if domain != "" {

@@ -3,8 +3,11 @@ package check
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"unicode/utf8"
 
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -23,26 +26,53 @@ const (
 	typedAttrsIR = 2       // the IR version from which attributes say their type
 )
 
-// Model checks m and gives every problem found, joined by errors.Join: *onnxio.FormatError for what is wrong,
-// *onnxio.UnsupportedError for operators, opsets and domains that are not known here, *onnxio.LimitError for sizes.
-// It changes nothing and reads no files: external data is checked as a reference.
+// Structure says whether m is sound: names, types, scopes, functions, tensors and attributes as messages. It knows no
+// operators, so that a model of domains and opsets that are not known here passes. It gives every problem found, joined
+// by errors.Join: *onnxio.FormatError for what is wrong, *onnxio.LimitError for sizes. It changes nothing and reads no
+// files: external data is checked as a reference. Nodes may stand in any order that has no cycle (Warnings).
 //
 // Model.Training is not looked into.
-func Model(m *onnxio.Model) error {
+func Structure(m *onnxio.Model) error { return checked(m, false).err() }
+
+// Model is Structure, and holds every node against the definition of its operator: *onnxio.UnsupportedError stands for
+// operators, opsets and domains that are not known here.
+func Model(m *onnxio.Model) error { return checked(m, true).err() }
+
+// Warnings lists what engines here take but other readers may not: nodes out of topological order.
+func Warnings(m *onnxio.Model) []string {
+	r := checked(m, false)
+	if r.moreWarnings > 0 {
+		r.warnings = append(r.warnings, fmt.Sprintf("%d more of the kind", r.moreWarnings))
+	}
+	return r.warnings
+}
+
+func checked(m *onnxio.Model, schemas bool) *report {
 	r := &report{}
 	if m == nil {
 		r.bad("", "no model")
-		return r.err()
+		return r
 	}
-	c := &checker{report: r, m: m, functions: map[functionKey]*onnxio.Function{}}
+	c := &checker{report: r, m: m, functions: map[functionKey]*onnxio.Function{}, schemas: schemas}
 	c.model()
-	return r.err()
+	return r
 }
 
 // report collects problems.
 type report struct {
-	problems []error
-	more     int
+	problems     []error
+	more         int
+	warnings     []string
+	moreWarnings int
+}
+
+// warn adds a warning.
+func (r *report) warn(where, format string, args ...any) {
+	if len(r.warnings) == maxProblems {
+		r.moreWarnings++
+		return
+	}
+	r.warnings = append(r.warnings, where+": "+fmt.Sprintf(format, args...))
 }
 
 func (r *report) add(err error) {
@@ -78,6 +108,7 @@ type checker struct {
 	*report
 	m         *onnxio.Model
 	functions map[functionKey]*onnxio.Function
+	schemas   bool // nodes are held against the definitions of their operators
 }
 
 func (c *checker) model() {
@@ -114,19 +145,19 @@ func (c *checker) model() {
 func (c *checker) opsets(where string, list []onnxio.Opset) map[string]int64 {
 	out := map[string]int64{}
 	for _, o := range list {
-		domain := canonical(o.Domain)
+		domain := onnxio.CanonicalDomain(o.Domain)
 		if _, twice := out[domain]; twice {
 			c.bad(where, "imports the domain %q twice", o.Domain)
 			continue
 		}
 		out[domain] = o.Version
 		last, known := knownDomains[domain]
-		if o.Version < 1 || known && o.Version > last {
-			limit := "from 1 on"
-			if known {
-				limit = fmt.Sprintf("1 to %d", last)
-			}
-			c.add(&onnxio.UnsupportedError{Op: "opset of domain " + quoteDomain(domain), Opset: o.Version, Reason: "known are versions " + limit})
+		switch {
+		case o.Version < 1:
+			c.bad(where, "opset %d of domain %s: versions start at 1", o.Version, quoteDomain(domain))
+		case known && o.Version > last && c.schemas:
+			c.add(&onnxio.UnsupportedError{Op: "opset of domain " + quoteDomain(domain), Opset: o.Version,
+				Reason: fmt.Sprintf("known are versions 1 to %d", last)})
 		}
 	}
 	return out
@@ -135,13 +166,22 @@ func (c *checker) opsets(where string, list []onnxio.Opset) map[string]int64 {
 // knownDomains are ONNX's own, with their newest version.
 var knownDomains = map[string]int64{"": maxOpset, "ai.onnx.ml": maxMLOpset, "ai.onnx.preview.training": maxTraining}
 
-// canonical maps the two names of ONNX's own domain to one.
-func canonical(domain string) string {
-	if domain == "ai.onnx" {
-		return ""
+// isKnown says that nodes of a domain are held against definitions: ONNX's own domains, and those of which package ops has
+// operators.
+func isKnown(domain string) bool {
+	if _, own := knownDomains[domain]; own {
+		return true
 	}
-	return domain
+	return !strings.HasPrefix(domain, "cnnkit.") && registered()[domain]
 }
+
+var registered = sync.OnceValue(func() map[string]bool {
+	domains := map[string]bool{}
+	for _, d := range ops.Defs() {
+		domains[d.Domain] = true
+	}
+	return domains
+})
 
 func quoteDomain(domain string) string {
 	if domain == "" {

@@ -81,7 +81,7 @@ func TestStructure(t *testing.T) {
 		{"opsets in old IR", func(m *onnxio.Model) { m.IRVersion = 2 }, "opset_import in IR version 2"},
 		{"no opsets", func(m *onnxio.Model) { m.Opsets = nil }, "no opset_import"},
 		{"opset of the future", func(m *onnxio.Model) { m.Opsets[0].Version = 99 }, "opset 99"},
-		{"opset 0", func(m *onnxio.Model) { m.Opsets[0].Version = 0 }, "known are versions 1 to"},
+		{"opset 0", func(m *onnxio.Model) { m.Opsets[0].Version = 0 }, "versions start at 1"},
 		{"domain twice", func(m *onnxio.Model) { m.Opsets = append(m.Opsets, onnxio.Opset{Domain: "ai.onnx", Version: 17}) }, "twice"},
 		{"domain not imported", func(m *onnxio.Model) { m.Opsets = m.Opsets[:1] }, `domain "local" is not among`},
 		{"unknown domain", func(m *onnxio.Model) { m.Graph.Nodes[0].Domain = "com.example" }, `domain "com.example" is not known`},
@@ -114,10 +114,7 @@ func TestStructure(t *testing.T) {
 		{"output made twice", func(m *onnxio.Model) { m.Graph.Nodes[2].Outputs = []string{"x"} }, `output "x" is already made by Conv "conv"`},
 		{"output over initializer", func(m *onnxio.Model) { m.Graph.Nodes[2].Outputs = []string{"shape"} }, "already an input or initializer"},
 		{"dangling input", func(m *onnxio.Model) { m.Graph.Nodes[2].Inputs[0] = "ghost" }, `Reshape "flat": reads "ghost"`},
-		{"wrong order", func(m *onnxio.Model) {
-			m.Graph.Nodes[0], m.Graph.Nodes[2] = m.Graph.Nodes[2], m.Graph.Nodes[0]
-		}, `reads "y" before it is made by If "choice"`},
-		{"cycle", func(m *onnxio.Model) { m.Graph.Nodes[0].Inputs[0] = "y" }, `reads "y" before`},
+		{"cycle", func(m *onnxio.Model) { m.Graph.Nodes[0].Inputs[0] = "y" }, "the graph has a cycle"},
 		{"self loop", func(m *onnxio.Model) { m.Graph.Nodes[0].Inputs[0] = "x" }, "the graph has a cycle"},
 		{"node nil", func(m *onnxio.Model) { m.Graph.Nodes = append(m.Graph.Nodes, nil) }, "node 3 is nil"},
 		{"node without operator", func(m *onnxio.Model) { m.Graph.Nodes[0].OpType = "" }, "no operator"},
@@ -127,7 +124,7 @@ func TestStructure(t *testing.T) {
 			m.Graph.Quantization = []onnxio.QuantizationAnnotation{{Tensor: "ghost"}}
 		}, `annotation of "ghost"`},
 
-		{"branch reads a later value", func(m *onnxio.Model) { branch(m, "then_branch").Nodes[0].Inputs[0] = "output" }, `reads "output" before`},
+		{"branch reads a later value", func(m *onnxio.Model) { branch(m, "then_branch").Nodes[0].Inputs[0] = "output" }, "the graph has a cycle"},
 		{"branch reads nothing", func(m *onnxio.Model) { branch(m, "then_branch").Nodes[0].Inputs[0] = "ghost" }, `then_branch: Relu making "then_out": reads "ghost"`},
 		{"branch hides an outer value", func(m *onnxio.Model) {
 			g := branch(m, "then_branch")
@@ -251,23 +248,57 @@ func TestLongChain(t *testing.T) {
 	}
 	m.Graph.Outputs[0].Name = "v0"
 	m.Graph.Nodes[n-1].Inputs[0] = "x"
-	if err := Model(m); strings.Contains(err.Error(), "cycle") {
-		t.Error("a chain in reverse order is no cycle")
+	if err := Model(m); err != nil {
+		t.Errorf("a chain in reverse order is no cycle: %v", err)
+	}
+	if w := Warnings(m); len(w) != maxProblems+1 || !strings.Contains(w[0], `reads "v1" before it is made by Relu making "v1"`) {
+		t.Errorf("%d warnings, the first %q", len(w), w[:min(1, len(w))])
 	}
 	m.Graph.Nodes[n-1].Inputs[0] = "v0"
 	m.Graph.Nodes[0].Inputs[0] = "v1"
-	if !hasCycle(m) {
-		t.Error("the cycle is not found")
+	expect(t, Model(m), "the graph has a cycle")
+}
+
+// TestOrder: nodes in another order are no fault, but are said.
+func TestOrder(t *testing.T) {
+	m := valid(t)
+	m.Graph.Nodes[0], m.Graph.Nodes[2] = m.Graph.Nodes[2], m.Graph.Nodes[0]
+	if err := Structure(m); err != nil {
+		t.Error(err)
+	}
+	if w := Warnings(m); len(w) == 0 || !strings.Contains(w[0], `reads "y" before it is made by If "choice"`) {
+		t.Errorf("warnings %q", w)
+	}
+	if w := Warnings(valid(t)); len(w) > 0 {
+		t.Errorf("a model in order has warnings %q", w)
 	}
 }
 
-// hasCycle asks the cycle search alone, whose word may drown in a long list of problems.
-func hasCycle(m *onnxio.Model) bool {
-	c := &checker{report: &report{}, m: m}
-	s := &scope{graph: m.Graph, nodes: m.Graph.Nodes, names: map[string]int{}}
-	c.nodeOutputs(s)
-	c.cycle(s)
-	return len(c.problems) > 0
+// TestForeign: Structure passes domains, operators and opsets that are not known here, and Supported names the nodes.
+func TestForeign(t *testing.T) {
+	m := small(nil, &onnxio.Node{Name: "g", OpType: "Gelu", Domain: "com.example", Inputs: []string{"x"}, Outputs: []string{"a"}},
+		&onnxio.Node{Name: "z", OpType: "Zog", Inputs: []string{"a"}, Outputs: []string{"b"}},
+		&onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"b"}, Outputs: []string{"y"}})
+	expect(t, Structure(m), `domain "com.example" is not among`)
+	m.Opsets = []onnxio.Opset{{Version: 999}, {Domain: "com.example", Version: 1}}
+	if err := Structure(m); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{`domain "com.example" is not known`, "opset 999", "Zog"} {
+		expect(t, Model(m), want)
+	}
+	got := problems(Supported(m))
+	if len(got) != 2 || !strings.Contains(got[0].Error(), `com.example.Gelu (opset 1) "g"`) || !strings.Contains(got[1].Error(), `Zog (opset 999) "z"`) {
+		t.Errorf("not supported: %v", got)
+	}
+	if err := Supported(valid(t)); err != nil && !strings.Contains(err.Error(), "If") {
+		t.Error(err)
+	}
+	m.Opsets = append(m.Opsets, onnxio.Opset{Domain: "cnnkit.grad", Version: 1})
+	m.Graph.Nodes[0] = &onnxio.Node{Name: "g", OpType: "ReluGrad", Domain: "cnnkit.grad", Inputs: []string{"x", "x"}, Outputs: []string{"a"}}
+	if err := Supported(m); err == nil || !strings.Contains(err.Error(), "ReluGrad") {
+		t.Errorf("the compiler's own domain passes: %v", err)
+	}
 }
 
 // TestSparse holds COO tensors with indices that are none.

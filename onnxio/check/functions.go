@@ -10,12 +10,12 @@ import (
 type functionKey struct{ domain, name, overload string }
 
 func keyOf(f *onnxio.Function) functionKey {
-	return functionKey{canonical(f.Domain), f.Name, f.Overload}
+	return functionKey{onnxio.CanonicalDomain(f.Domain), f.Name, f.Overload}
 }
 
 // called is the function that n calls, nil when it applies an operator.
 func (c *checker) called(n *onnxio.Node) *onnxio.Function {
-	return c.functions[functionKey{canonical(n.Domain), n.OpType, n.Overload}]
+	return c.functions[functionKey{onnxio.CanonicalDomain(n.Domain), n.OpType, n.Overload}]
 }
 
 func functionName(f *onnxio.Function) string {

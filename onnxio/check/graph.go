@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -104,20 +105,19 @@ func (c *checker) scope(s *scope) (inner []*scope) {
 	for _, n := range s.nodes {
 		s.note(n)
 	}
-	misplaced := false
+	if _, err := onnxio.SortNodes(s.nodes); err != nil {
+		c.add(inside(s, err))
+	}
 	for i, n := range s.nodes {
 		if n == nil {
 			c.bad(s.where, "node %d is nil", i)
 			continue
 		}
-		misplaced = c.nodeInputs(s, i) || misplaced
+		c.nodeInputs(s, i)
 		inner = append(inner, c.attributes(s, i)...)
 		if !slices.Contains(n.Attrs, nil) {
-			c.schema(s, i)
+			c.operator(s, i)
 		}
-	}
-	if misplaced {
-		c.cycle(s)
 	}
 	c.outputs(s)
 	return inner
@@ -258,9 +258,19 @@ func (c *checker) nodeOutputs(s *scope) {
 	}
 }
 
-// nodeInputs checks that everything node i reads is there by then. It reports whether something is made later in the
-// same graph, which means a wrong order or a cycle.
-func (c *checker) nodeInputs(s *scope, i int) (misplaced bool) {
+// inside puts the graph around a node before an error that names the node.
+func inside(s *scope, err error) error {
+	var f *onnxio.FormatError
+	if errors.As(err, &f) {
+		own := *f
+		own.Where = join(s.where, f.Where)
+		return &own
+	}
+	return err
+}
+
+// nodeInputs checks that something makes everything that node i reads, and warns where that stands behind it.
+func (c *checker) nodeInputs(s *scope, i int) {
 	for _, in := range s.nodes[i].Inputs {
 		if in == "" {
 			continue
@@ -269,17 +279,15 @@ func (c *checker) nodeInputs(s *scope, i int) (misplaced bool) {
 		switch {
 		case ok:
 		case later:
-			misplaced = true
 			maker := "a later node"
 			if at, here := s.names[in]; here && at >= 0 {
 				maker = describe(s.nodes[at])
 			}
-			c.bad(s.node(i), "reads %q before it is made by %s", in, maker)
+			c.warn(s.node(i), "reads %q before it is made by %s: the nodes are sorted when the model runs", in, maker)
 		default:
 			c.bad(s.node(i), "reads %q, which nothing makes", in)
 		}
 	}
-	return misplaced
 }
 
 // outputs checks that everything a graph or function gives is made in it.
@@ -323,58 +331,4 @@ func (c *checker) quantization(s *scope) {
 			}
 		}
 	}
-}
-
-// cycle reports one cycle when the nodes have one: after taking away, again and again, every node that waits for
-// nothing, whoever is left is on a cycle or behind one.
-func (c *checker) cycle(s *scope) {
-	waits := make([]int, len(s.nodes))
-	readers := make([][]int, len(s.nodes))
-	for i, n := range s.nodes {
-		if n == nil {
-			continue
-		}
-		for _, in := range n.Inputs {
-			if made, ok := s.names[in]; ok && made >= 0 {
-				waits[i]++
-				readers[made] = append(readers[made], i)
-			}
-		}
-	}
-	var ready []int
-	for i, w := range waits {
-		if w == 0 {
-			ready = append(ready, i)
-		}
-	}
-	left := len(s.nodes)
-	for len(ready) > 0 {
-		i := ready[len(ready)-1]
-		ready = ready[:len(ready)-1]
-		left--
-		for _, r := range readers[i] {
-			if waits[r]--; waits[r] == 0 {
-				ready = append(ready, r)
-			}
-		}
-	}
-	if left == 0 {
-		return
-	}
-	at := 0
-	for waits[at] == 0 {
-		at++
-	}
-	// Going back to a maker that still waits must come round.
-	seen := map[int]bool{}
-	for !seen[at] {
-		seen[at] = true
-		for _, in := range s.nodes[at].Inputs {
-			if made, ok := s.names[in]; ok && made >= 0 && waits[made] > 0 {
-				at = made
-				break
-			}
-		}
-	}
-	c.bad(s.node(at), "the node depends on its own output: the graph has a cycle")
 }

@@ -8,29 +8,34 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// schema checks node i against the function it calls or the definition of its operator.
-func (c *checker) schema(s *scope, i int) {
+// operator checks what node i applies: a function of the model, or an operator of an imported domain.
+func (c *checker) operator(s *scope, i int) {
 	n := s.nodes[i]
-	domain := canonical(n.Domain)
+	domain := onnxio.CanonicalDomain(n.Domain)
 	if n.OpType == "" {
 		c.bad(s.node(i), "the node has no operator")
 		return
 	}
 	f := c.called(n)
 	version, imported := s.opsets[domain]
-	if _, known := knownDomains[domain]; !known && f == nil {
+	if f == nil && c.schemas && !isKnown(domain) {
 		c.add(&onnxio.UnsupportedError{Op: domain + "." + n.OpType, Node: n.Name,
 			Reason: "the domain " + quoteDomain(domain) + " is not known here, and no function of the model defines the operator"})
 		return
 	}
-	if !imported {
+	switch {
+	case !imported:
 		c.bad(s.node(i), "the domain %s is not among the imported operator sets", quoteDomain(domain))
-		return
-	}
-	if f != nil {
+	case f != nil:
 		c.call(s, i, f)
-		return
+	case c.schemas:
+		c.schema(s, i, version)
 	}
+}
+
+// schema checks node i against the definition of its operator.
+func (c *checker) schema(s *scope, i int, version int64) {
+	n := s.nodes[i]
 	before := len(c.problems) + c.more
 	bound, err := ops.Bind(n, version)
 	if err != nil {
@@ -49,7 +54,7 @@ func (c *checker) schema(s *scope, i int) {
 	if bound != nil && bound.Def.Check != nil {
 		c.add(nodeError(s, bound.Def.Check(bound)))
 	}
-	if domain == "" { // also for operators that are not in the registry: their names mean the same everywhere
+	if onnxio.CanonicalDomain(n.Domain) == "" { // also for operators that are not in the registry: their names mean the same everywhere
 		c.sane(s, i, n, version)
 	}
 }

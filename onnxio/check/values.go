@@ -42,7 +42,7 @@ func fromTensor(t *onnxio.Tensor, fixed bool) *known {
 
 // note remembers the value of a Constant node.
 func (s *scope) note(n *onnxio.Node) {
-	if n == nil || n.OpType != "Constant" || canonical(n.Domain) != "" || len(n.Outputs) != 1 || len(n.Attrs) != 1 {
+	if n == nil || n.OpType != "Constant" || onnxio.CanonicalDomain(n.Domain) != "" || len(n.Outputs) != 1 || len(n.Attrs) != 1 {
 		return
 	}
 	var t *onnxio.Tensor

@@ -12,6 +12,9 @@ import (
 // Result is what is known of each value of a graph: inputs, initializers and the outputs of nodes, by name.
 type Result struct {
 	Values map[string]*ops.Value
+	// Warnings say which shapes value_info and the graph's outputs declare otherwise than they follow from the nodes. A
+	// run gives the latter.
+	Warnings []string
 }
 
 // ValueInfo describes a value; its type says Undefined where nothing is known. It is never nil.
@@ -23,14 +26,18 @@ func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
 	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape, HasShape: v.HasShape}}
 }
 
-// Shapes infers every value of the main graph, in its order, and compares what results with the declared outputs. The
-// model is not changed. Calls of the model's own functions and of operators of foreign domains are taken for what
-// value_info says of their outputs.
+// Shapes infers every value of the main graph. The model is not changed. Calls of the model's own functions and operators
+// that are not known here are taken for what value_info says of their outputs, or are unknown. Nodes may stand in any
+// order. A declared shape that does not hold is a warning, a declared element type that does not an error.
 func Shapes(m *onnxio.Model) (*Result, error) {
 	if m == nil || m.Graph == nil {
 		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
 	}
 	if err := whole(m); err != nil {
+		return nil, err
+	}
+	m, err := m.Canonical()
+	if err != nil {
 		return nil, err
 	}
 	w := walk{model: m, values: map[string]*ops.Value{}, declared: map[string]*onnxio.ValueInfo{}}
@@ -55,10 +62,10 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 			return nil, err
 		}
 	}
-	if err := w.outputs(); err != nil {
+	if err := w.declarations(); err != nil {
 		return nil, err
 	}
-	return &Result{Values: w.values}, nil
+	return &Result{Values: w.values, Warnings: w.warnings}, nil
 }
 
 // whole refuses a model with holes, which no file gives but a program may.
@@ -142,16 +149,18 @@ type walk struct {
 	model    *onnxio.Model
 	values   map[string]*ops.Value
 	declared map[string]*onnxio.ValueInfo
+	warnings []string
 }
 
 func (w *walk) node(n *onnxio.Node) error {
-	if w.foreign(n) {
+	if w.call(n) {
 		w.believe(n)
 		return nil
 	}
 	b, err := ops.Bind(n, w.model.Opset(n.Domain))
-	if err != nil {
-		return err
+	if err != nil { // foreign
+		w.believe(n)
+		return nil
 	}
 	in := make([]*ops.Value, len(n.Inputs))
 	for i, name := range n.Inputs {
@@ -167,6 +176,11 @@ func (w *walk) node(n *onnxio.Node) error {
 		}
 	}
 	out, err := ops.InferNode(b, in)
+	var unsupported *onnxio.UnsupportedError
+	if errors.As(err, &unsupported) {
+		w.believe(n)
+		return nil
+	}
 	if err != nil {
 		return named(b, err)
 	}
@@ -180,30 +194,20 @@ func (w *walk) node(n *onnxio.Node) error {
 
 // named makes sure that an error says which node it is about.
 func named(n *ops.Node, err error) error {
-	var unsupported *onnxio.UnsupportedError
-	if errors.As(err, &unsupported) && unsupported.Node != "" || strings.Contains(err.Error(), n.String()) {
+	if strings.Contains(err.Error(), n.String()) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", n, err)
 }
 
-// foreign says that nothing is known of a node's operator: it is one of the model's functions, or of a domain that is
-// not ONNX's own.
-func (w *walk) foreign(n *onnxio.Node) bool {
+// call says that a node calls one of the model's functions.
+func (w *walk) call(n *onnxio.Node) bool {
 	for _, f := range w.model.Functions {
 		if f.Name == n.OpType && f.Domain == n.Domain && f.Overload == n.Overload {
 			return true
 		}
 	}
-	if n.Domain == "" || n.Domain == "ai.onnx" {
-		return false
-	}
-	for _, d := range ops.Defs() {
-		if d.Domain == n.Domain && d.Name == n.OpType {
-			return false
-		}
-	}
-	return true
+	return false
 }
 
 // believe takes a node's outputs for what is declared of them.
@@ -215,29 +219,49 @@ func (w *walk) believe(n *onnxio.Node) {
 	}
 }
 
-// outputs compares declared outputs with inferred ones: numbers against numbers; a symbol may stand for anything.
-func (w *walk) outputs() error {
+// declarations compares what value_info and the outputs declare with what is inferred: numbers against numbers; a symbol
+// may stand for anything.
+func (w *walk) declarations() error {
 	for _, want := range w.model.Graph.Outputs {
-		got := w.values[want.Name]
-		if got == nil {
+		if w.values[want.Name] == nil {
 			return &onnxio.FormatError{Format: "onnx", Where: want.Name, Msg: "this output of the graph is made by no node"}
 		}
-		if want.Type == nil || want.Type.Kind != onnxio.TensorType || got.Type == onnxio.Undefined {
-			continue
-		}
-		bad := want.Type.Elem != onnxio.Undefined && want.Type.Elem != got.Type
-		if !bad && want.Type.HasShape && got.HasShape {
-			bad = len(want.Type.Shape) != len(got.Shape)
-			for i := 0; !bad && i < len(got.Shape); i++ {
-				a, b := want.Type.Shape[i], got.Shape[i]
-				bad = known(a) && known(b) && a.Value != b.Value
+	}
+	for _, list := range []struct {
+		what   string
+		values []*onnxio.ValueInfo
+	}{{"output", w.model.Graph.Outputs}, {"value", w.model.Graph.Values}} {
+		for _, want := range list.values {
+			if err := w.compare(list.what, want, w.values[want.Name]); err != nil {
+				return err
 			}
 		}
-		if bad {
-			return &onnxio.FormatError{Format: "onnx", Where: w.maker(want.Name),
-				Msg: fmt.Sprintf("output %q is declared %s %s, but is %s %s", want.Name,
-					want.Type.Elem, shapeText(want.Type.Shape, want.Type.HasShape), got.Type, shapeText(got.Shape, got.HasShape))}
-		}
+	}
+	return nil
+}
+
+// compare warns of another shape, and refuses another type.
+func (w *walk) compare(what string, want *onnxio.ValueInfo, got *ops.Value) error {
+	if got == nil || want.Type == nil || want.Type.Kind != onnxio.TensorType || got.Type == onnxio.Undefined {
+		return nil
+	}
+	differs := func() string {
+		return fmt.Sprintf("%s %q is declared %s %s, but is %s %s", what, want.Name, want.Type.Elem,
+			shapeText(want.Type.Shape, want.Type.HasShape), got.Type, shapeText(got.Shape, got.HasShape))
+	}
+	if want.Type.Elem != onnxio.Undefined && want.Type.Elem != got.Type {
+		return &onnxio.FormatError{Format: "onnx", Where: w.maker(want.Name), Msg: differs()}
+	}
+	if !want.Type.HasShape || !got.HasShape {
+		return nil
+	}
+	bad := len(want.Type.Shape) != len(got.Shape)
+	for i := 0; !bad && i < len(got.Shape); i++ {
+		a, b := want.Type.Shape[i], got.Shape[i]
+		bad = a.Known() && b.Known() && a.Value != b.Value
+	}
+	if bad {
+		w.warnings = append(w.warnings, w.maker(want.Name)+": "+differs())
 	}
 	return nil
 }
@@ -260,8 +284,6 @@ func valueOf(v *onnxio.ValueInfo) *ops.Value {
 	}
 	return &ops.Value{Type: v.Type.Elem, Shape: v.Type.Shape, HasShape: v.Type.HasShape}
 }
-
-func known(d onnxio.Dim) bool { return d.Param == "" && d.Value >= 0 }
 
 func numbers(dims []int64) []onnxio.Dim {
 	out := make([]onnxio.Dim, len(dims))

@@ -101,14 +101,8 @@ func TestErrorsNameTheNode(t *testing.T) {
 		model *onnxio.Model
 		want  []string
 	}{
-		{"channels", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"w", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`}},
 		{"missing input", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "missing"}},
 		{"order", small(y, &onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"later"}, Outputs: []string{"y"}}), []string{`Relu "r"`, "later"}},
-		{"unknown operator", small(y, &onnxio.Node{Name: "z", OpType: "Zog", Inputs: []string{"x"}, Outputs: []string{"y"}}), []string{"Zog", `"z"`}},
-		{"declared shape", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 7, 6)...),
-			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "[N,4,7,6]", "[N,4,6,6]"}},
-		{"declared rank", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4)...),
-			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "[N,4]"}},
 		{"declared type", small(onnxio.TensorInfo("y", onnxio.Int64, onnxio.Shape("N", 4, 6, 6)...),
 			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "int64", "float32"}},
 		{"no maker", small(y), []string{"y", "no node"}},
@@ -126,6 +120,46 @@ func TestErrorsNameTheNode(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A declared shape that does not hold is a warning that names the node; the result has the true one.
+func TestWrongDeclarations(t *testing.T) {
+	conv := &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}
+	for _, tt := range []struct {
+		name  string
+		model *onnxio.Model
+		want  []string
+	}{
+		{"output", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 7, 6)...), conv), []string{`Conv "c"`, "[N,4,7,6]", "[N,4,6,6]"}},
+		{"rank", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4)...), conv), []string{`Conv "c"`, "[N,4]"}},
+		{"none", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("M", 4, 6, "W")...), conv), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := infer.Shapes(tt.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Warnings) != min(1, len(tt.want)) {
+				t.Fatalf("warnings %q", r.Warnings)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(r.Warnings[0], w) {
+					t.Errorf("%q does not say %q", r.Warnings[0], w)
+				}
+			}
+			if got := r.ValueInfo("y").Type.Shape; !slices.Equal(got, onnxio.Shape("N", 4, 6, 6)) {
+				t.Errorf("shape %v", got)
+			}
+		})
+	}
+	m := small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 6, 6)...),
+		&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"a"}},
+		&onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"y"}})
+	m.Graph.Nodes[0], m.Graph.Nodes[1] = m.Graph.Nodes[1], m.Graph.Nodes[0] // any order will do
+	m.Graph.Values = []*onnxio.ValueInfo{onnxio.TensorInfo("a", onnxio.Float, onnxio.Shape(1, 4, 5, 5)...)}
+	if r, err := infer.Shapes(m); err != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], `value "a"`) {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
