@@ -10,20 +10,20 @@ func init() {
 	register(
 		&Def{Name: "Transpose", Versions: []int64{1, 13, 21, 23, 24, 25}, Attrs: []AttrDef{intsA("perm")},
 			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "transposed", Type: "T"}}, Types: allTypes,
-			Infer: inferTranspose, Eval: evalTranspose, Grad: gradTranspose},
+			Infer: inferTranspose, Eval: moving(evalTranspose), Grad: gradTranspose},
 		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3), intA("axis").since(4).required()},
 			Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
-			Infer: inferConcat, Eval: evalConcat, Grad: gradConcat},
+			Infer: inferConcat, Eval: moving(evalConcat), Grad: gradConcat},
 		&Def{Name: "Split", Versions: []int64{1, 2, 11, 13, 18},
 			Attrs: []AttrDef{intA("axis"), intsA("split").until(12), intA("num_outputs").since(18)},
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "split", Type: "T", Optional: true, Until: 1},
 				{Name: "split", Type: "I", Optional: true, Since: 13}},
 			Outputs: []Param{{Name: "outputs", Type: "T", Variadic: true}},
-			Types:   map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Infer: inferSplit, Eval: evalSplit, Grad: gradSplit},
+			Types:   map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Infer: inferSplit, Eval: moving(evalSplit), Grad: gradSplit},
 		sliceDef(), padDef(), sliceGradDef(), padGradDef(),
 		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "shape", Type: "I"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
-			Infer: inferExpand, Eval: evalExpand, Grad: func(g *Grad) (err error) {
+			Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = sumTo(g, g.DOut[0], g.In(0))
 				}
@@ -31,7 +31,7 @@ func init() {
 			}},
 		&Def{Name: "Gather", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{intA("axis")},
 			Inputs: []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}}, Outputs: []Param{{Name: "output", Type: "T"}},
-			Types: map[string]TypeSet{"T": All, "I": Indices}, Infer: inferGather, Eval: evalGather, Grad: gradGather},
+			Types: map[string]TypeSet{"T": All, "I": Indices}, Infer: inferGather, Eval: moving(evalGather), Grad: gradGather},
 		gatherGradDef(),
 	)
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Cast between the numeric types and bool.
+// Cast and CastLike: between numbers of every type, bools and strings.
 
 func init() {
-	types := Numbers | Bools
+	types := Numbers | Bools | narrows | Set(onnxio.String)
 	def := &Def{
 		Name: "Cast", Versions: []int64{1, 6, 9, 13, 19, 21, 23, 24, 25, 28},
 		Attrs: []AttrDef{{Name: "to", Type: onnxio.AttrInt, Required: true, Since: 6}, intA("saturate").since(19),
-			stringA("round_mode").since(24)},
+			stringA("round_mode").since(24)}, Check: checkCast,
 		Inputs: []Param{{Name: "input", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},
 		Types: map[string]TypeSet{"T1": types, "T2": types},
 		Infer: func(c *Infer) error {
@@ -21,6 +21,9 @@ func init() {
 				return err
 			}
 			to := onnxio.DataType(c.Node.Int("to", 0))
+			if !types.Has(to) {
+				return c.Node.Errorf("cannot cast to %v", to)
+			}
 			c.SetType(0, to)
 			if shaped(c, 0) {
 				c.Set(0, to, c.In[0].Shape)
@@ -42,7 +45,7 @@ func init() {
 			if err != nil {
 				return err
 			}
-			return cast(c.Node, out, c.In[0], false)
+			return convert(c.Node, out, c.In[0], conversionOf(c.Node))
 		},
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] && Floats.Has(g.Value(g.In(0)).Type) {
@@ -72,7 +75,7 @@ func init() {
 		if err != nil {
 			return err
 		}
-		return cast(c.Node, out, c.In[0], false)
+		return convert(c.Node, out, c.In[0], conversionOf(c.Node))
 	}
 	register(def, &like)
 }
@@ -87,9 +90,56 @@ func exactInFloat(dims []onnxio.Dim) bool {
 	return true
 }
 
+// conversion is how numbers become ones of a type that does not hold them.
+type conversion struct {
+	// nearest rounds floats that become integers; by default they are truncated.
+	nearest bool
+	// wrap makes what is beyond a float8 type infinity or NaN; by default it becomes the largest number.
+	wrap bool
+	// scale is how float8e8m0 rounds: up, down or nearest.
+	scale string
+}
+
+// conversionOf reads the attributes of Cast and CastLike.
+func conversionOf(n *Node) conversion {
+	return conversion{wrap: n.Int("saturate", 1) == 0, scale: n.Str("round_mode", "up")}
+}
+
+// checkCast refuses a rounding mode that ONNX does not know.
+func checkCast(n *Node) error {
+	switch s := n.Str("round_mode", "up"); s {
+	case "up", "down", "nearest":
+		return nil
+	default:
+		return n.Errorf("round_mode %q is not up, down or nearest", s)
+	}
+}
+
 // cast converts the elements of src to dst's type. Floats become integers by truncation, or rounded to nearest when
 // round is set.
 func cast(n *Node, dst, src *onnxio.Tensor, round bool) error {
+	return convert(n, dst, src, conversion{nearest: round, scale: "up"})
+}
+
+// convert is cast in full. Elements of storage types pass through a wider type, some thousands at a time.
+func convert(n *Node, dst, src *onnxio.Tensor, how conversion) error {
+	switch {
+	case !hasData(src):
+		return n.Errorf("the elements of a %v are not there", src.Type)
+	case dst.Type == src.Type:
+		copy(dst.Raw, src.Raw)
+		copy(dst.Strings, src.Strings)
+		return nil
+	case dst.Type == onnxio.String, src.Type == onnxio.String:
+		return castText(n, dst, src, how)
+	case stored(dst.Type), stored(src.Type):
+		return castStored(n, dst, src, how)
+	}
+	return castPlain(n, dst, src, how.nearest)
+}
+
+// castPlain converts between the types that Go computes in.
+func castPlain(n *Node, dst, src *onnxio.Tensor, round bool) error {
 	if dst.Type == src.Type {
 		copy(dst.Raw, src.Raw)
 		return nil
@@ -99,8 +149,6 @@ func cast(n *Node, dst, src *onnxio.Tensor, round bool) error {
 		return castFrom[float32](n, dst, src, round)
 	case onnxio.Double:
 		return castFrom[float64](n, dst, src, round)
-	case onnxio.Float16, onnxio.BFloat16:
-		return castFrom[float32](n, dst, widen(src), round)
 	case onnxio.Int8:
 		return castFrom[int8](n, dst, src, round)
 	case onnxio.Int16:
@@ -130,10 +178,6 @@ func castFrom[S numeric](n *Node, dst, src *onnxio.Tensor, round bool) error {
 		convertTo[S, float32](dst, from, false)
 	case onnxio.Double:
 		convertTo[S, float64](dst, from, false)
-	case onnxio.Float16, onnxio.BFloat16:
-		wide := onnxio.NewTensor(onnxio.Float, dst.Dims...)
-		convertTo[S, float32](wide, from, false)
-		narrow(dst, wide)
 	case onnxio.Int8:
 		convertTo[S, int8](dst, from, round)
 	case onnxio.Int16:

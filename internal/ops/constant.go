@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"bytes"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -71,9 +73,7 @@ func init() {
 				if err != nil {
 					return err
 				}
-				for at := 0; at < len(y.Raw); at += len(t.Raw) {
-					copy(y.Raw[at:], t.Raw)
-				}
+				fillWith(y, t)
 				return nil
 			}})
 }
@@ -105,13 +105,30 @@ func constantOf(n *Node) (*onnxio.Tensor, error) {
 	return nil, n.Errorf("has no value")
 }
 
+// fillWith repeats the one element of t over y.
+func fillWith(y, t *onnxio.Tensor) {
+	pattern := t.Raw
+	if bits := t.Type.Bits(); packed(t.Type) {
+		var code [1]byte
+		unpack(code[:], t.Raw, bits, 0)
+		pattern = make([]byte, bits) // 8 elements
+		pack(pattern, bytes.Repeat(code[:], 8), bits)
+	}
+	for at := 0; at < len(y.Raw); at += len(pattern) {
+		copy(y.Raw[at:], pattern)
+	}
+	if used := y.Size() * int64(t.Type.Bits()) % 8; used != 0 {
+		y.Raw[len(y.Raw)-1] &= 1<<used - 1
+	}
+}
+
 // fillOf is the element that ConstantOfShape repeats, float32 zero by default.
 func fillOf(n *Node) (*onnxio.Tensor, error) {
 	a := n.Attr("value")
 	if a == nil || a.T == nil {
 		return onnxio.NewTensor(onnxio.Float, 1), nil
 	}
-	if a.T.Size() != 1 || a.T.Type.Bits() < 8 {
+	if a.T.Size() != 1 || a.T.Type.Bits() == 0 {
 		return nil, n.Errorf("value must be one number")
 	}
 	if !hasData(a.T) {

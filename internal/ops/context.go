@@ -96,12 +96,14 @@ func (c *Eval) Alloc(i int, t onnxio.DataType, dims ...int64) (*onnxio.Tensor, e
 		return o, nil
 	}
 	shape := append([]int64(nil), dims...)
-	if t != onnxio.String {
-		if n, err := onnxio.CheckedBytes(t, shape); err != nil {
-			return nil, c.Node.Errorf("output %d: %w", i, err)
-		} else if limit := c.limit(); n > limit {
-			return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n, Limit: limit})
-		}
+	sized := t
+	if t == onnxio.String {
+		sized = onnxio.Complex128 // a slice's header takes about as much
+	}
+	if n, err := onnxio.CheckedBytes(sized, shape); err != nil {
+		return nil, c.Node.Errorf("output %d: %w", i, err)
+	} else if limit := c.limit(); n > limit {
+		return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n, Limit: limit})
 	}
 	c.Out[i] = onnxio.NewTensor(t, shape...)
 	return c.Out[i], nil

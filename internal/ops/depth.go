@@ -11,10 +11,10 @@ func init() {
 	register(
 		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{size, stringA("mode").since(11)},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
-			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: evalDepthToSpace, Grad: gradDepthToSpace},
+			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: moving(evalDepthToSpace), Grad: gradDepthToSpace},
 		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13}, Attrs: []AttrDef{size},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
-			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: evalSpaceToDepth,
+			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: moving(evalSpaceToDepth),
 			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = g.One("", "DepthToSpace", []string{g.DOut[0]}, onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)))

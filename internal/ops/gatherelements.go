@@ -16,7 +16,7 @@ func init() {
 			}
 			return nil
 		},
-		Eval: evalGatherElements,
+		Eval: moving(evalGatherElements),
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] {
 				g.DIn[0], err = scatterBack(g, g.DOut[0], g.In(1), g.Node.Int("axis", 0))

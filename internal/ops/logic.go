@@ -134,7 +134,7 @@ func evalCompare(c *Eval, f func(a, b float64) bool, ints func(a, b int64) bool)
 func testDef(name string, versions []int64, attrs []AttrDef, f func(*Node) func(float64) bool) *Def {
 	return &Def{
 		Name: name, Versions: versions, Attrs: attrs, Inputs: []Param{{Name: "X", Type: "T1"}}, Outputs: []Param{{Name: "Y", Type: "T2"}},
-		Types: map[string]TypeSet{"T1": Floats, "T2": Bools},
+		Types: map[string]TypeSet{"T1": Floats | float8s, "T2": Bools},
 		Infer: func(c *Infer) error {
 			if err := inferSame(c); err != nil {
 				return err
@@ -168,7 +168,7 @@ func whereDef() *Def {
 	return &Def{
 		Name: "Where", Versions: []int64{9, 16},
 		Inputs:  []Param{{Name: "condition", Type: "B"}, {Name: "X", Type: "T"}, {Name: "Y", Type: "T"}},
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"B": Bools, "T": Numbers | Bools},
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"B": Bools, "T": All},
 		Infer: func(c *Infer) error {
 			if err := inferReady(c); err != nil {
 				return err
@@ -187,7 +187,7 @@ func whereDef() *Def {
 			c.Set(0, c.In[1].Type, out)
 			return nil
 		},
-		Eval: evalWhere, Grad: gradWhere,
+		Eval: moving(evalWhere), Grad: gradWhere,
 	}
 }
 

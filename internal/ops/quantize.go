@@ -8,24 +8,27 @@ import (
 )
 
 // QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear: y = saturate(round(x/scale) + zero point) and back. One
-// scale is for the whole tensor, for each index of an axis, or for each block along it. Quotients are float32, rounded
-// to nearest even.
+// scale is for the whole tensor, for each index of an axis, or for each block along it. Quotients are rounded to nearest
+// even: to an integer, or to the numbers of a narrow float.
+
+// quantized are the types that QuantizeLinear gives.
+var quantized = Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16) | narrowInts | float8s | float4And6
 
 func init() {
 	versions := []int64{10, 13, 19, 21, 23, 24, 25, 28}
-	small := Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16)
-	scales := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
+	floats := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
+	scales := floats | Set(onnxio.Float8E8M0)
 	axis, block := intA("axis").since(13), intA("block_size").since(21)
 	register(
 		&Def{Name: "QuantizeLinear", Versions: versions,
 			Attrs:   []AttrDef{axis, intA("saturate").since(19), block, intA("output_dtype").since(21), intA("precision").since(23)},
 			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "y_scale", Type: "T2"}, {Name: "y_zero_point", Type: "T3", Optional: true}},
 			Outputs: []Param{{Name: "y", Type: "T3"}},
-			Types:   map[string]TypeSet{"T1": scales | Set(onnxio.Int32), "T2": scales, "T3": small}, Infer: inferQuantize, Eval: evalQuantize},
+			Types:   map[string]TypeSet{"T1": floats | Set(onnxio.Int32), "T2": scales | Set(onnxio.Int32), "T3": quantized}, Infer: inferQuantize, Eval: evalQuantize},
 		&Def{Name: "DequantizeLinear", Versions: versions, Attrs: []AttrDef{axis, block, intA("output_dtype").since(23)},
 			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "x_scale", Type: "T2"}, {Name: "x_zero_point", Type: "T1", Optional: true}},
-			Outputs: []Param{{Name: "y", Type: "T2"}}, Tol: arithmeticTol,
-			Types: map[string]TypeSet{"T1": small | Set(onnxio.Int32), "T2": scales}, Infer: inferDequantize, Eval: evalDequantize},
+			Outputs: []Param{{Name: "y", Type: "T3"}}, Tol: arithmeticTol,
+			Types: map[string]TypeSet{"T1": quantized | Set(onnxio.Int32), "T2": scales, "T3": floats}, Infer: inferDequantize, Eval: evalDequantize},
 		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11}, Inputs: []Param{{Name: "x", Type: "T1"}},
 			Outputs: []Param{{Name: "y", Type: "T2"}, {Name: "y_scale", Type: "T1"}, {Name: "y_zero_point", Type: "T2"}},
 			Types:   map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
@@ -83,12 +86,16 @@ func inferDequantize(c *Infer) error {
 	return nil
 }
 
-// dequantizedType is output_dtype or the scale's type; another than the scale's is not implemented.
+// dequantizedType is output_dtype or the scale's type.
 func dequantizedType(n *Node, scale onnxio.DataType) (onnxio.DataType, error) {
-	if t := onnxio.DataType(n.Int("output_dtype", int64(scale))); t != scale && t != onnxio.Undefined && scale != onnxio.Undefined {
-		return t, n.Errorf("output_dtype %v with scales of %v is not implemented", t, scale)
+	t := onnxio.DataType(n.Int("output_dtype", 0))
+	if t == onnxio.Undefined {
+		t = scale
 	}
-	return scale, nil
+	if t != onnxio.Undefined && !n.Def.Types["T3"].Has(t) {
+		return t, n.Errorf("the output cannot be %v: output_dtype must say float32, float16 or bfloat16", t)
+	}
+	return t, nil
 }
 
 // scaleIndex gives for an element of a tensor of shape x which element of the scale, and of the zero point, is its own.
@@ -158,6 +165,10 @@ func evalQuantize(c *Eval) error {
 	if err != nil {
 		return err
 	}
+	quotient, err := quotientOf(c.Node, c.In[1].Type)
+	if err != nil {
+		return err
+	}
 	y, err := c.Alloc(0, t, x.Dims...)
 	if err != nil {
 		return err
@@ -171,18 +182,44 @@ func evalQuantize(c *Eval) error {
 		return err
 	}
 	v, scale := onnxio.Data[float64](values), onnxio.Data[float64](scales)
+	whole := !narrowFloats.Has(t)
 	lo, hi := bounds(t)
 	for i := range v {
 		k := at(int64(i))
-		v[i] = saturated(math.RoundToEven(float64(float32(v[i])/float32(scale[k])))+zero[k], lo, hi)
+		if v[i] = quotient(v[i], scale[k]); whole {
+			v[i] = saturated(math.RoundToEven(v[i])+zero[k], lo, hi)
+		} else {
+			v[i] += zero[k]
+		}
 	}
-	return cast(c.Node, y, values, false)
+	return convert(c.Node, y, values, conversion{wrap: c.Node.Int("saturate", 1) == 0})
 }
 
-// bounds are the least and the greatest number of an integer type of 8 or 16 bits.
+// quotientOf divides in the type that precision says, by default the scale's. Before version 23, which brought the
+// attribute, it is float32, and so it is for scales that are no type to compute in.
+func quotientOf(n *Node, scale onnxio.DataType) (func(x, s float64) float64, error) {
+	t := onnxio.DataType(n.Int("precision", 0))
+	if t == onnxio.Undefined {
+		if t = scale; n.Since < 23 || !Floats.Has(scale) {
+			t = onnxio.Float
+		}
+	}
+	switch t {
+	case onnxio.Float:
+		return func(x, s float64) float64 { return float64(float32(x) / float32(s)) }, nil
+	case onnxio.Double:
+		return func(x, s float64) float64 { return x / s }, nil
+	case onnxio.Float16, onnxio.BFloat16:
+		half := func(v float64) float64 { return halfValue(doubleToHalf(v, t), t) }
+		return func(x, s float64) float64 { return half(half(x) / half(s)) }, nil
+	}
+	return nil, n.Errorf("precision %v is no type to divide in", t)
+}
+
+// bounds are the least and the greatest number of an integer type of at most 32 bits.
 func bounds(t onnxio.DataType) (lo, hi float64) {
 	span := float64(int64(1) << t.Bits())
-	if Signed.Has(t) {
+	if Signed.Has(t) || t == onnxio.Int4 || t == onnxio.Int2 {
 		return -span / 2, span/2 - 1
 	}
 	return 0, span - 1
@@ -196,18 +233,17 @@ func saturated(x, lo, hi float64) float64 {
 	return max(lo, min(x, hi))
 }
 
+// evalDequantize subtracts exactly, multiplies in float32 and rounds to the output's type.
 func evalDequantize(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err
 	}
-	if c.In[1] != nil && isHalf(c.In[1].Type) {
-		return widened(c, evalDequantize)
-	}
 	x := c.In[0]
-	if c.In[1].Type != onnxio.Float {
-		return c.Node.Errorf("scales of %v are not implemented", c.In[1].Type)
+	t, err := dequantizedType(c.Node, c.In[1].Type)
+	if err != nil {
+		return err
 	}
-	y, err := c.Alloc(0, onnxio.Float, x.Dims...)
+	y, err := c.Alloc(0, t, x.Dims...)
 	if err != nil {
 		return err
 	}
@@ -215,12 +251,16 @@ func evalDequantize(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	scale, to := c.In[1].Float32s(), y.Float32s()
-	for i, v := range onnxio.Data[float64](values) {
-		k := at(int64(i))
-		to[i] = float32((v - zero[k]) * float64(scale[k]))
+	scales, err := asFloat64(c, c.In[1])
+	if err != nil {
+		return err
 	}
-	return nil
+	v, scale := onnxio.Data[float64](values), onnxio.Data[float64](scales)
+	for i := range v {
+		k := at(int64(i))
+		v[i] = float64(float32((v[i] - zero[k]) * scale[k]))
+	}
+	return cast(c.Node, y, values, false)
 }
 
 func inferDynamicQuantize(c *Infer) error {

@@ -121,7 +121,7 @@ var (
 	Numbers  = Floats | Integers
 	Indices  = Set(onnxio.Int32, onnxio.Int64)
 	Bools    = Set(onnxio.Bool)
-	All      = TypeSet(1<<27-1) &^ 1
+	All      = TypeSet(1<<29-1) &^ 1
 )
 
 // Node is a node bound to the definition that its model's opset selects.

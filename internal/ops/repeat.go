@@ -14,7 +14,7 @@ func init() {
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "tiles", Type: "T", Until: 1}, {Name: "axis", Type: "T", Until: 1},
 				{Name: "repeats", Type: "T1", Since: 6}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
-			Check: checkTile, Infer: inferTile, Eval: evalTile, Grad: gradTile},
+			Check: checkTile, Infer: inferTile, Eval: moving(evalTile), Grad: gradTile},
 		&Def{Name: "Range", Versions: []int64{11, 27}, Attrs: []AttrDef{intA("stash_type").since(27)}, Inputs: []Param{{Name: "start", Type: "T"}, {Name: "limit", Type: "T"}, {Name: "delta", Type: "T"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Tol: arithmeticTol,
 			Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int16, onnxio.Int32, onnxio.Int64)},

@@ -16,14 +16,14 @@ func init() {
 	inputs := []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}, {Name: "updates", Type: "T"}}
 	elements := func(name string, versions []int64, attrs ...AttrDef) *Def {
 		return &Def{Name: name, Versions: versions, Attrs: append(attrs, intA("axis")), Inputs: inputs,
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterElements, Eval: evalScatterElements,
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterElements, Eval: scattering(evalScatterElements),
 			Grad: gradScatterElements}
 	}
 	register(elements("Scatter", []int64{9, 11}), elements("ScatterElements", []int64{11, 13, 16, 18}, reduction),
 		&Def{Name: "ScatterND", Versions: []int64{11, 13, 16, 18}, Attrs: []AttrDef{reduction}, Inputs: inputs,
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterND, Eval: evalScatterND, Grad: gradScatterND},
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterND, Eval: scattering(evalScatterND), Grad: gradScatterND},
 		&Def{Name: "GatherND", Versions: []int64{11, 12, 13}, Attrs: []AttrDef{intA("batch_dims").since(12)}, Inputs: inputs[:2],
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGatherND, Eval: evalGatherND, Grad: gradGatherND})
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGatherND, Eval: moving(evalGatherND), Grad: gradGatherND})
 }
 
 func inferScatterElements(c *Infer) error {
@@ -92,6 +92,18 @@ func fromFront(n *Node, list []int64, d int64) ([]int64, error) {
 		}
 	}
 	return out, nil
+}
+
+// scattering is moving for the scatters, which cannot join elements of which only stand-ins are at hand.
+func scattering(kernel func(*Eval) error) func(*Eval) error {
+	move := moving(kernel)
+	return func(c *Eval) error {
+		how := c.Node.Str("reduction", "none")
+		if c.Has(0) && how != "none" && (packed(c.In[0].Type) || c.In[0].Type == onnxio.String) {
+			return c.Node.Errorf("reduction %q of %v is not implemented", how, c.In[0].Type)
+		}
+		return move(c)
+	}
 }
 
 // scattered makes output 0 like data, and gives how element i of the updates joins element at of the output. Half

@@ -15,7 +15,7 @@ func sliceDef() *Def {
 		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "starts", Type: "I", Since: 10}, {Name: "ends", Type: "I", Since: 10},
 			{Name: "axes", Type: "I", Optional: true, Since: 10}, {Name: "steps", Type: "I", Optional: true, Since: 10}},
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Indices},
-		Infer: inferSlice, Eval: evalSlice,
+		Infer: inferSlice, Eval: moving(evalSlice),
 		Grad: func(g *Grad) (err error) {
 			if !g.Wants[0] {
 				return nil
@@ -215,8 +215,8 @@ func padDef() *Def {
 		Attrs: []AttrDef{stringA("mode"), intsA("pads").since(2).until(10), intsA("paddings").until(1), floatA("value").until(10)},
 		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "pads", Type: "I", Since: 11}, {Name: "constant_value", Type: "T", Optional: true, Since: 11},
 			{Name: "axes", Type: "I2", Optional: true, Since: 18}},
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers | Bools, "I": Set(onnxio.Int64), "I2": Indices},
-		Infer: inferPad, Eval: evalPad,
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64), "I2": Indices},
+		Infer: inferPad, Eval: moving(evalPad),
 		Grad: func(g *Grad) error {
 			if !g.Wants[0] {
 				return nil

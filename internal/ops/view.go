@@ -137,7 +137,7 @@ func move(dst, src []byte, es int64, dims, dstStrides, srcStrides []int64, dstAt
 }
 
 // elementSize is the size in bytes of an element that has whole bytes; an error for strings and packed types, which
-// the data-moving kernels do not take.
+// the data-moving kernels take by way of moving alone.
 func elementSize(c *Eval, t onnxio.DataType) (int64, error) {
 	if b := t.Bits(); b >= 8 {
 		return int64(b / 8), nil

@@ -86,6 +86,14 @@ func narrow(dst, src *onnxio.Tensor) {
 	}
 }
 
+// halfValue is the number of a half of type t.
+func halfValue(h uint16, t onnxio.DataType) float64 {
+	if t == onnxio.BFloat16 {
+		return float64(math.Float32frombits(uint32(h) << 16))
+	}
+	return float64(halfToFloat(h))
+}
+
 // halfToFloat decodes IEEE binary16.
 func halfToFloat(h uint16) float32 {
 	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)

@@ -92,7 +92,11 @@ func TestHalfKernels(t *testing.T) {
 			for i, w := range wide.Out {
 				want := onnxio.NewTensor(typ, w.Dims...)
 				narrow(want, w)
-				if err := compareTensors(half.Out[i], want, 0, 0); err != nil {
+				unit := 0.0
+				if c.Op == "Resize" { // rounds once, from float64: what is a tie in float32 may fall the other way
+					unit = map[onnxio.DataType]float64{onnxio.Float16: 1.0 / 1024, onnxio.BFloat16: 1.0 / 128}[typ]
+				}
+				if err := compareTensors(half.Out[i], want, unit, 0); err != nil {
 					t.Errorf("%s %v output %d: %v", c.Op, typ, i, err)
 				}
 			}
