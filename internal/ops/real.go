@@ -230,6 +230,7 @@ func (p Param) until(v int64) Param {
 func intA(name string) AttrDef    { return AttrDef{Name: name, Type: onnxio.AttrInt} }
 func intsA(name string) AttrDef   { return AttrDef{Name: name, Type: onnxio.AttrInts} }
 func floatA(name string) AttrDef  { return AttrDef{Name: name, Type: onnxio.AttrFloat} }
+func floatsA(name string) AttrDef { return AttrDef{Name: name, Type: onnxio.AttrFloats} }
 func stringA(name string) AttrDef { return AttrDef{Name: name, Type: onnxio.AttrString} }
 func (a AttrDef) since(v int64) AttrDef {
 	a.Since = v

@@ -13,7 +13,7 @@ func isHalf(t onnxio.DataType) bool { return t == onnxio.Float16 || t == onnxio.
 // widened runs a float32 kernel on half inputs: they become float32, and outputs that inference gave a half type are
 // rounded to it.
 func widened(c *Eval, kernel func(*Eval) error) error {
-	inner := &Eval{Node: c.Node, Seed: c.Seed, In: make([]*onnxio.Tensor, len(c.In))}
+	inner := &Eval{Node: c.Node, Seed: c.Seed, Want: c.Want, Limit: c.Limit, In: make([]*onnxio.Tensor, len(c.In))}
 	for i, t := range c.In {
 		if inner.In[i] = t; t != nil && isHalf(t.Type) {
 			inner.In[i] = widen(t)
