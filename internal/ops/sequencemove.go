@@ -12,11 +12,11 @@ func init() {
 		&Def{Name: "ReverseSequence", Versions: []int64{10, 28}, Attrs: []AttrDef{intA("batch_axis"), intA("time_axis")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "sequence_lens", Type: "I"}},
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
-			Infer: inferReverseSequence, Eval: evalReverseSequence, Grad: gradReverseSequence},
+			Infer: inferReverseSequence, Eval: moving(evalReverseSequence), Grad: gradReverseSequence},
 		&Def{Name: "TensorScatter", Versions: []int64{24}, Attrs: []AttrDef{intA("axis"), stringA("mode")},
 			Inputs:  []Param{{Name: "past_cache", Type: "T"}, {Name: "update", Type: "T"}, {Name: "write_indices", Type: "I", Optional: true}},
 			Outputs: []Param{{Name: "present_cache", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
-			Infer: inferTensorScatter, Eval: evalTensorScatter},
+			Infer: inferTensorScatter, Eval: moving(evalTensorScatter)},
 	)
 }
 
