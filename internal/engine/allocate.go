@@ -3,8 +3,6 @@ package engine
 import (
 	"cmp"
 	"slices"
-
-	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
 // lifetimes sets from which to which step every buffer is in use. Graph inputs are written before the first step,
@@ -64,16 +62,4 @@ func allocate(buffers []*buffer) (offsets map[*buffer]int, size int) {
 		size = max(size, at+b.floats)
 	}
 	return offsets, size
-}
-
-// place backs the buffers with memory: the given arena if it is large enough, else a new one, which is returned.
-func place(buffers []*buffer, arena []float32) []float32 {
-	offsets, size := allocate(buffers)
-	if len(arena) < size {
-		arena = kernels.AlignedSlice(size)
-	}
-	for b, at := range offsets {
-		b.data = arena[at : at+b.floats : at+b.floats]
-	}
-	return arena
 }

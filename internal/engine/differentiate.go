@@ -77,7 +77,7 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 		}
 	}
 	wanted := false
-	for i, v := range o.in {
+	for i, v := range o.in[:o.inputs] {
 		if v != nil && needs[v] {
 			gr.Wants[i], wanted = true, true
 		}
@@ -187,8 +187,9 @@ const gradOpset = 18
 // Const implements ops.Graph.
 func (d *differ) Const(t *onnxio.Tensor) string {
 	name := d.g.name("grad/const")
-	d.g.values[name] = &value{name: name, kind: constant, konst: t, dims: t.Dims,
-		info: &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}}
+	v := &value{name: name, kind: constant}
+	v.hold(t)
+	d.g.values[name] = v
 	return name
 }
 
@@ -197,7 +198,6 @@ func (d *differ) Save(n *ops.Node, i int) (string, error) {
 	o := d.at
 	for len(o.out) <= i {
 		o.out = append(o.out, nil)
-		n.Outputs = append(n.Outputs, "")
 	}
 	if o.out[i] == nil {
 		v, err := d.g.add(d.g.name(fmt.Sprintf("%s/saved%d", o.out[0].name, i)), computed)
@@ -205,10 +205,10 @@ func (d *differ) Save(n *ops.Node, i int) (string, error) {
 			return "", err
 		}
 		v.producer = o
-		o.out[i], n.Outputs[i] = v, v.name
+		o.out[i] = v
 		if err := d.g.infer(o); err != nil {
 			return "", err
 		}
 	}
-	return n.Outputs[i], nil
+	return o.out[i].name, nil
 }

@@ -43,7 +43,7 @@ func fuseBias(o *op) {
 	if _, _, _, ok := pool(p); !ok || !p.is(ops.GradDomain, "MaxPoolGrad") {
 		return
 	}
-	o.in[0], o.node.Inputs[0] = p.in[0], p.in[0].name
+	o.in[0] = p.in[0]
 	if p.relu {
 		o.mask = p.in[2]
 	}
@@ -105,7 +105,7 @@ func fusable(o *op) bool {
 	case o.is("", "Conv"), o.is("", "ConvTranspose"):
 		return o.out[0].isFloat4() && fastConv(o)
 	case o.is("", "BatchNormalization"):
-		return o.out[0].isFloat4()
+		return fastBatchNorm(o)
 	case o.is("", "Gemm"):
 		return fastGemm(o)
 	}
@@ -156,6 +156,5 @@ func fuseMask(g *graph, o *op) {
 		next.mask = o.in[1]
 	}
 	next.in[0] = o.in[0]
-	next.node.Inputs[0] = o.in[0].name
 	g.prune()
 }

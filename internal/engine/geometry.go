@@ -113,6 +113,12 @@ func fastConv(o *op) bool {
 	return err == nil
 }
 
+// fastBatchNorm reports whether package kernels runs a BatchNormalization. The outputs of training before version 14 are
+// others than those that the kernels leave.
+func fastBatchNorm(o *op) bool {
+	return normalizes(o) && o.out[0].isFloat4() && o.out[0].size() > 0 && (!training(o) || o.node.Since >= 14)
+}
+
 // group is the number of groups of a convolution's channels.
 func group(o *op) int { return int(o.node.Int("group", 1)) }
 
@@ -155,5 +161,7 @@ func pool(o *op) (x, y *value, w geometry, ok bool) {
 	}
 	w, ok = window(o, kernel, x.dims, y.dims)
 	w.bottom, w.right = max(0, w.bottom), max(0, w.right)
+	// A window over nothing but padding has no pixel: the kernels want one.
+	ok = ok && max(w.top, w.bottom) < w.kh && max(w.left, w.right) < w.kw
 	return x, y, w, ok && w.dh == 1 && w.dw == 1 && o.node.Int("ceil_mode", 0) == 0
 }

@@ -24,8 +24,10 @@ type value struct {
 	name  string
 	kind  kind
 	info  *ops.Value
-	dims  []int64 // concrete shape, after infer
+	dims  []int64 // concrete shape, where sized
+	sized bool    // a tensor of fixed-width elements whose whole shape is known
 	konst *onnxio.Tensor
+	base  *value // in the graph that this one was copied from
 	// users is kept by graph.index.
 	producer *op
 	users    []*op
@@ -41,9 +43,12 @@ type value struct {
 
 // op is one node application.
 type op struct {
-	node *ops.Node
-	in   []*value // nil where omitted
-	out  []*value
+	node   *ops.Node // what the file says; its names of inputs and outputs are for messages alone
+	in     []*value  // nil where omitted; behind the node's inputs stand the values that its bodies capture
+	out    []*value
+	inputs int     // of the node; the rest of in are captured
+	bodies []*body // of control flow
+	base   *op     // in the graph that this one was copied from
 	// What fuse has folded into the op.
 	relu     bool
 	high     float32 // where the ReLU of a convolution clips above; 0: nowhere
@@ -65,14 +70,13 @@ type graph struct {
 	ops     []*op
 	inputs  []*value
 	outputs []*value
-	opset   int64
-	fresh   int // for names
-	keep    bool
+	// captured are the values of the graphs around a subgraph that stand behind the last of its inputs.
+	captured []*value
+	fresh    int // for names
+	keep     bool
 }
 
-func newGraph(opset int64) *graph {
-	return &graph{values: map[string]*value{}, opset: opset}
-}
+func newGraph() *graph { return &graph{values: map[string]*value{}} }
 
 // add makes a value with a name not yet in use.
 func (g *graph) add(name string, k kind) (*value, error) {
@@ -98,15 +102,19 @@ func (g *graph) name(prefix string) string {
 	}
 }
 
-// infer sets types and shapes of an op's outputs.
+// infer sets types and shapes of an op's outputs. What depends on data that only a run knows stays without a size.
 func (g *graph) infer(o *op) error {
-	in := make([]*ops.Value, len(o.in))
-	for i, v := range o.in {
+	in := make([]*ops.Value, o.inputs)
+	for i, v := range o.in[:o.inputs] {
 		if v != nil {
 			in[i] = v.info
 		}
 	}
-	out, err := ops.InferNode(o.node, in)
+	want := make([]bool, len(o.out))
+	for i, v := range o.out {
+		want[i] = v != nil
+	}
+	out, err := ops.InferOutputs(o.node, in, want)
 	if err != nil {
 		return err
 	}
@@ -114,13 +122,47 @@ func (g *graph) infer(o *op) error {
 		if v == nil {
 			continue
 		}
-		v.info = out[i]
-		dims, ok := out[i].Dims()
-		if !ok {
-			return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
-				Reason: fmt.Sprintf("the shape of %q depends on data that is known only while the model runs", v.name)}
+		if v.know(out[i]); v.sized {
+			if _, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil {
+				return o.node.Errorf("output %q: %w", v.name, err)
+			}
 		}
-		v.dims = dims
+	}
+	return nil
+}
+
+// know takes over what inference found of a value.
+func (v *value) know(info *ops.Value) {
+	v.info = info
+	v.dims, v.sized = info.Dims()
+	if info.Kind != nil || info.Type == onnxio.Undefined || info.Type == onnxio.String {
+		v.sized = false
+	}
+}
+
+// known refuses a graph in which a shape is not known before it runs.
+func (g *graph) known() error {
+	for _, v := range g.inputs {
+		if v.sized {
+			continue
+		}
+		for i, d := range v.info.Shape {
+			if !d.Known() {
+				return fmt.Errorf("input %q: dimension %d (%s) has no value", v.name, i, d.Param)
+			}
+		}
+		if v.info.Kind != nil {
+			return &onnxio.UnsupportedError{Op: "graph input", Node: v.name, Reason: "it is no tensor"}
+		}
+		return fmt.Errorf("input %q declares no shape: give one", v.name)
+	}
+	for _, o := range g.ops {
+		for _, v := range o.out {
+			if v != nil && !v.sized {
+				return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
+					Reason: fmt.Sprintf("the shape of %q depends on data that is known only while the model runs", v.name)}
+			}
+		}
 	}
 	return nil
 }
@@ -128,7 +170,6 @@ func (g *graph) infer(o *op) error {
 // make binds a node to its definition and adds its outputs; the op is returned, neither inferred nor placed.
 func (g *graph) make(n *onnxio.Node, opset int64) (*op, error) {
 	own := *n // passes change it, the model stays as it is
-	own.Inputs, own.Outputs = slices.Clone(n.Inputs), slices.Clone(n.Outputs)
 	own.Attrs = slices.Clone(n.Attrs)
 	bound, err := ops.Bind(&own, opset)
 	if err != nil {
@@ -147,6 +188,7 @@ func (g *graph) make(n *onnxio.Node, opset int64) (*op, error) {
 		}
 		o.in = append(o.in, v)
 	}
+	o.inputs = len(o.in)
 	for _, name := range n.Outputs {
 		if name == "" {
 			o.out = append(o.out, nil)
@@ -261,4 +303,15 @@ func (v *value) size() int64 {
 		n *= d
 	}
 	return n
+}
+
+// hold makes v a value whose numbers are known.
+func (v *value) hold(t *onnxio.Tensor) {
+	v.konst, v.dims, v.sized = t, t.Dims, t.Type != onnxio.String
+	v.info = &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}
+}
+
+// newNode is a node of the compiler's own, with one output.
+func newNode(opType, domain, output string) *onnxio.Node {
+	return &onnxio.Node{OpType: opType, Domain: domain, Outputs: []string{output}}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -24,84 +25,181 @@ type Options struct {
 	Keep bool
 	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
 	NoWinograd bool
+	// MaxBytes bounds the memory of a run's values; 0 is a share of the machine's.
+	MaxBytes int64
 }
 
-// importModel turns a model into a graph with concrete shapes. params names the initializers that become params instead of
-// constants.
-func importModel(m *onnxio.Model, opt Options, params map[string]bool) (*graph, error) {
+// importer turns a model's graph, and the subgraphs in it, into the compiler's form.
+type importer struct {
+	model  *onnxio.Model
+	params map[string]bool // initializers that become params instead of constants
+	given  map[string]bool // initializers that become inputs: the caller overrides them
+	g      *graph
+	outer  func(name string) *value // finds what a subgraph takes from the graphs around it
+}
+
+// importModel turns a model into a graph. Inputs have the shapes that opt gives them, or are without a size.
+func importModel(m *onnxio.Model, opt Options, params, given map[string]bool) (*graph, error) {
 	if m.Graph == nil {
 		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
-	}
-	if len(m.Graph.SparseInitializers) > 0 {
-		return nil, &onnxio.UnsupportedError{Op: "sparse initializer", Reason: "the engine takes dense tensors"}
 	}
 	m, err := m.Canonical()
 	if err != nil {
 		return nil, err
 	}
-	g := newGraph(m.Opset(""))
-	for _, t := range m.Graph.Initializers {
-		v, err := g.add(t.Name, constant)
-		if err != nil {
-			return nil, err
-		}
-		v.konst, v.dims = t, t.Dims
-		v.info = &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}
-		if params[t.Name] {
-			v.kind, v.info.Const = param, nil
-		}
-	}
-	for _, in := range m.Graph.Inputs {
-		if g.values[in.Name] != nil {
-			continue // an initializer listed among the inputs, as IR version 3 wanted
-		}
-		v, err := g.add(in.Name, input)
-		if err != nil {
-			return nil, err
-		}
-		if err := v.bind(in, opt); err != nil {
-			return nil, err
-		}
-		g.inputs = append(g.inputs, v)
-	}
+	im := &importer{model: m, params: params, given: given, g: newGraph(), outer: func(string) *value { return nil }}
 	nodes, err := inlined(m)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range nodes {
-		if strings.HasPrefix(n.Domain, "cnnkit.") {
-			return nil, &onnxio.UnsupportedError{Op: n.Domain + "." + n.OpType, Node: n.Name, Reason: "the domain is the compiler's own and cannot stand in a model"}
-		}
-		o, err := g.make(n, m.Opset(n.Domain))
-		if err != nil {
-			return nil, err
-		}
-		if err := g.infer(o); err != nil {
-			return nil, err
-		}
-		g.ops = append(g.ops, o)
+	if err := im.graph(m.Graph, nodes, opt); err != nil {
+		return nil, err
 	}
-	for _, out := range m.Graph.Outputs {
-		v := g.values[out.Name]
+	if opt.Keep {
+		im.g.keepAll()
+	}
+	return im.g, nil
+}
+
+// graph imports one graph of the model.
+func (im *importer) graph(proto *onnxio.Graph, nodes []placed, opt Options) error {
+	g := im.g
+	if len(proto.SparseInitializers) > 0 {
+		return &onnxio.UnsupportedError{Op: "sparse initializer", Reason: "the engine takes dense tensors"}
+	}
+	for _, t := range proto.Initializers {
+		if im.given[t.Name] {
+			continue
+		}
+		v, err := g.add(t.Name, constant)
+		if err != nil {
+			return err
+		}
+		v.hold(t)
+		if im.params[t.Name] {
+			v.kind, v.info.Const = param, nil
+		}
+	}
+	for _, in := range proto.Inputs {
+		if v := g.values[in.Name]; v != nil && (v.kind == constant || v.kind == param) {
+			continue // an initializer listed among the inputs: the value that it has by default
+		}
+		v, err := g.add(in.Name, input)
+		if err != nil {
+			return err
+		}
+		if err := v.declare(in, opt); err != nil {
+			return err
+		}
+		g.inputs = append(g.inputs, v)
+	}
+	for _, n := range nodes {
+		if err := im.node(n); err != nil {
+			return err
+		}
+	}
+	for _, out := range proto.Outputs {
+		v := im.find(out.Name)
 		if v == nil {
-			return nil, &onnxio.FormatError{Format: "onnx", Where: out.Name, Msg: "graph output is not defined by any node"}
+			return &onnxio.FormatError{Format: "onnx", Where: out.Name, Msg: "graph output is not defined by any node"}
 		}
 		v.output = true
 		g.outputs = append(g.outputs, v)
 	}
-	if opt.Keep {
-		for _, o := range g.ops {
-			for _, v := range o.out {
-				if v != nil && !v.output {
-					v.output = true
-					g.outputs = append(g.outputs, v)
-				}
+	g.index()
+	return nil
+}
+
+// find is the value of a name, here or in a graph around this one.
+func (im *importer) find(name string) *value {
+	if v := im.g.values[name]; v != nil {
+		return v
+	}
+	return im.capture(name)
+}
+
+// capture makes a value of this graph of one of the graphs around it: a constant, or an input with its bodies' owner's
+// value behind it.
+func (im *importer) capture(name string) *value {
+	from := im.outer(name)
+	if from == nil {
+		return nil
+	}
+	v := &value{name: name, kind: input, info: from.info}
+	if from.kind == constant {
+		v.kind = constant
+		v.hold(from.konst)
+	} else {
+		bare := *from.info
+		bare.Shape, bare.HasShape, bare.Elems = nil, false, nil // other each time the body runs
+		v.info = &bare
+		im.g.inputs = append(im.g.inputs, v)
+		im.g.captured = append(im.g.captured, from)
+	}
+	im.g.values[name] = v
+	return v
+}
+
+// node imports a node with its subgraphs.
+func (im *importer) node(n placed) error {
+	if strings.HasPrefix(n.Domain, "cnnkit.") {
+		return &onnxio.UnsupportedError{Op: n.Domain + "." + n.OpType, Node: n.Name,
+			Reason: "the domain is the compiler's own and cannot stand in a model"}
+	}
+	for _, name := range n.Inputs {
+		if name != "" {
+			im.find(name)
+		}
+	}
+	o, err := im.g.make(n.Node, n.opset(n.Domain))
+	if err != nil {
+		return err
+	}
+	if err := im.bodies(o, n); err != nil {
+		return err
+	}
+	if err := im.g.infer(o); err != nil {
+		return err
+	}
+	im.g.ops = append(im.g.ops, o)
+	return nil
+}
+
+// bodies imports the subgraphs of control flow.
+func (im *importer) bodies(o *op, n placed) error {
+	for _, a := range n.Attrs {
+		if a.G == nil {
+			continue
+		}
+		inner := &importer{model: im.model, g: newGraph(), outer: im.find}
+		nodes, err := n.inside(a.G)
+		if err != nil {
+			return err
+		}
+		if err := inner.graph(a.G, nodes, Options{}); err != nil {
+			return fmt.Errorf("%s: %s: %w", o, a.Name, err)
+		}
+		if err := simplify(inner.g, false); err != nil {
+			return fmt.Errorf("%s: %s: %w", o, a.Name, err)
+		}
+		o.bodies = append(o.bodies, &body{attr: a.Name, program: newProgram(inner.g), formal: len(inner.g.inputs) - len(inner.g.captured),
+			captures: len(inner.g.captured), from: len(o.in)})
+		o.in = append(o.in, inner.g.captured...)
+	}
+	return nil
+}
+
+// keepAll makes every value that an op gives an output.
+func (g *graph) keepAll() {
+	g.keep = true
+	for _, o := range g.ops {
+		for _, v := range o.out {
+			if v != nil && !v.output {
+				v.output = true
+				g.outputs = append(g.outputs, v)
 			}
 		}
 	}
-	g.keep = opt.Keep
-	g.index()
-	return g, nil
 }
 
 func numbers(dims []int64) []onnxio.Dim {
@@ -112,31 +210,30 @@ func numbers(dims []int64) []onnxio.Dim {
 	return out
 }
 
-// bind gives an input its concrete shape.
-func (v *value) bind(in *onnxio.ValueInfo, opt Options) error {
-	if in.Type == nil || in.Type.Kind != onnxio.TensorType {
-		return &onnxio.UnsupportedError{Op: "graph input", Node: in.Name, Reason: "only tensors are supported as inputs"}
+// declare gives an input its type and, where opt binds it, its shape.
+func (v *value) declare(in *onnxio.ValueInfo, opt Options) error {
+	if in.Type == nil {
+		v.info = &ops.Value{}
+		return nil
 	}
-	given, ok := opt.Shapes[in.Name]
-	if !ok {
-		if !in.Type.HasShape {
-			return fmt.Errorf("input %q declares no shape: give one", in.Name)
-		}
-		for i, d := range in.Type.Shape {
-			switch n, bound := opt.Dims[d.Param]; {
-			case d.Known():
-				given = append(given, d.Value)
-			case bound && d.Param != "":
-				given = append(given, n)
-			default:
-				return fmt.Errorf("input %q: dimension %d (%s) has no value", in.Name, i, d.Param)
-			}
-		}
-	} else if err := fits(in, given); err != nil {
-		return err
+	if in.Type.Kind != onnxio.TensorType {
+		v.info = &ops.Value{Kind: in.Type}
+		return nil
 	}
-	v.dims = given
-	v.info = &ops.Value{Type: in.Type.Elem, Shape: numbers(given), HasShape: true}
+	shape := slices.Clone(in.Type.Shape)
+	if given, ok := opt.Shapes[in.Name]; ok {
+		if err := fits(in, given); err != nil {
+			return err
+		}
+		v.know(&ops.Value{Type: in.Type.Elem, Shape: numbers(given), HasShape: true})
+		return nil
+	}
+	for i, d := range shape {
+		if n, bound := opt.Dims[d.Param]; bound && d.Param != "" {
+			shape[i] = onnxio.Dim{Value: n}
+		}
+	}
+	v.know(&ops.Value{Type: in.Type.Elem, Shape: shape, HasShape: in.Type.HasShape})
 	return nil
 }
 

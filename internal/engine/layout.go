@@ -132,7 +132,7 @@ func (l *layouts) rule(o *op) (ins, outs []int) {
 		}
 	case o.is(ops.GradDomain, "ConvGradBias") && o.in[0].isFloat4():
 		return []int{0}, []int{}
-	case o.is("", "BatchNormalization") && o.out[0].isFloat4() && o.out[0].size() > 0:
+	case fastBatchNorm(o):
 		return []int{0}, []int{0}
 	case o.is(ops.GradDomain, "BatchNormalizationGrad") && o.out[0].isFloat4() && o.node.Int("frozen", 0) == 0:
 		return []int{0, 1}, []int{0}

@@ -56,6 +56,8 @@ type lowering struct {
 	weights *Weights
 	// winograd allows convolutions by Winograd's method.
 	winograd bool
+	limit    int64 // bytes of all values
+	over     int64 // the size of a buffer that is larger
 }
 
 const unit = 16 // floats: 64 bytes, the alignment of every buffer
@@ -64,6 +66,9 @@ func roundUp(n int) int { return (n + unit - 1) / unit * unit }
 
 // buffer makes one of n floats.
 func (l *lowering) buffer(n int) *buffer {
+	if int64(n) > l.limit/4 || n < 0 {
+		l.over, n = max(l.over, 4*int64(n)), 0
+	}
 	b := &buffer{floats: roundUp(max(n, 1)), first: -1, last: -1}
 	l.buffers = append(l.buffers, b)
 	return b
@@ -245,34 +250,28 @@ func (l *lowering) view(o *op) (bool, error) {
 // reference lowers an op to its reference kernel, in one chunk.
 func (l *lowering) reference(o *op) error {
 	var bufs []*buffer
-	ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out))}
-	for i, v := range o.in {
-		if v == nil {
-			continue
-		}
-		if v.kind == constant {
-			ev.In[i] = v.konst
-			continue
-		}
-		bufs = append(bufs, l.of(v))
-	}
-	for _, v := range o.out {
-		if v != nil {
+	for _, v := range append(slices.Clone(o.in), o.out...) {
+		if v != nil && v.kind != constant {
 			bufs = append(bufs, l.of(v))
 		}
 	}
 	seed, fail := l.seed, l.err
 	number := uint64(len(l.steps)) + 1
 	l.add("reference", 1, bufs, func() func(int, int) {
+		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out)), Want: make([]bool, len(o.out))}
 		for i, v := range o.in {
-			if v != nil && ev.In[i] == nil {
+			switch {
+			case v == nil:
+			case v.kind == constant:
+				ev.In[i] = v.konst
+			default:
 				ev.In[i] = v.tensor()
 			}
 		}
 		outs := make([]*onnxio.Tensor, len(o.out))
 		for i, v := range o.out {
 			if v != nil {
-				outs[i] = v.tensor()
+				outs[i], ev.Want[i] = v.tensor(), true
 			}
 		}
 		return func(int, int) {

@@ -110,7 +110,7 @@ func TestClipBounds(t *testing.T) {
 	}{{nil, -inf, inf}, {[]float32{0}, 0, inf}, {[]float32{0, 6}, 0, 6}, {[]float32{-1, 1}, -1, 1}} {
 		b := newNet(25, "N", 3, 4, 4)
 		b.clip(c.bounds...)
-		g, err := importModel(b.output(), Options{Dims: map[string]int64{"N": 1}}, nil)
+		g, err := importModel(b.output(), Options{Dims: map[string]int64{"N": 1}}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,9 @@ import (
 
 // convolution is a kernel: *kernels.Conv, dense or in groups, or *kernels.Depthwise.
 type convolution interface {
+	// Form names the form of packed weights, FlipForm that of flipped ones: kernels of one form read the same.
+	Form() string
+	FlipForm() string
 	WeightSize() int
 	Pack(dst, oihw []float32)
 	Unpack(oihw, packed []float32)
@@ -80,12 +83,11 @@ func planConv(o *op) (convolution, packing, error) {
 			spec.Y = spec.DY
 		}
 	}
-	x, y = spec.X, spec.Y
 	c, err := newConvolution(spec)
 	if err != nil {
 		return nil, packing{}, err
 	}
-	return c, packing{key: fmt.Sprintf("conv%dx%dx%dx%d/%d", y.C, x.C, w.kh, w.kw, spec.Group), conv: c}, nil
+	return c, packing{key: c.Form(), conv: c}, nil
 }
 
 // packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is computed
@@ -149,7 +151,7 @@ func (s *statistics) buffers() []*buffer {
 // leaveStatistics makes a place for the statistics of o's output, if a BatchNormalization in training reads it.
 func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
 	for _, next := range o.out[0].users {
-		if next.is("", "BatchNormalization") && next.in[0] == o.out[0] && next.node.Int("training_mode", 0) != 0 {
+		if next.is("", "BatchNormalization") && next.in[0] == o.out[0] && next.out[0].layout != nil && training(next) {
 			o.out[0].stats = &statistics{m, l.buffer(m.Size())}
 			return
 		}
@@ -213,7 +215,7 @@ func (l *lowering) flipped(w *value, c convolution, form packing) *buffer {
 		return l.packed(w, form)
 	}
 	if w.kind == constant {
-		return l.weights.get(w.konst, form.key+"/flipped", func() []float32 { return flip(pack(w, c), c) })
+		return l.weights.get(w.konst, c.FlipForm(), func() []float32 { return flip(pack(w, c), c) })
 	}
 	src, dst := l.packed(w, form), l.buffer(c.FlipSize())
 	l.add("flip weights", c.FlipChunks(), []*buffer{src, dst}, func() func(int, int) {

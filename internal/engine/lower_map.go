@@ -2,9 +2,11 @@ package engine
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // toBlocked and toPlain lower the layout conversions.
@@ -67,7 +69,7 @@ func (l *lowering) batchNorm(o *op) (bool, error) {
 	channels := int(o.in[0].dims[1])
 	mean, invstd := l.buffer(channels), l.buffer(channels)
 	eps := o.node.Float("epsilon", 1e-5)
-	if o.node.Int("training_mode", 0) != 0 {
+	if training(o) {
 		l.batchStatistics(o, k, mean, invstd, eps)
 	} else {
 		runningMean, variance := l.of(o.in[3]), l.of(o.in[4])
@@ -136,6 +138,17 @@ func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *bu
 		}
 	})
 }
+
+// normalizes reports whether o is a BatchNormalization by channels, of float32 throughout: what the fast paths compute.
+func normalizes(o *op) bool {
+	if !o.is("", "BatchNormalization") || o.node.Since < 9 && o.node.Int("spatial", 1) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(o.in, func(v *value) bool { return v != nil && v.info.Type != onnxio.Float })
+}
+
+// training reports whether a BatchNormalization takes the statistics of its batch.
+func training(o *op) bool { return ops.BatchTraining(o.node) }
 
 // clearTails zeroes what lies behind the channels, so that pad lanes stay zero whatever is computed in them.
 func clearTails(channels int, vectors ...[]float32) {
@@ -218,13 +231,35 @@ func (l *lowering) split(o *op) (bool, error) {
 		return false, nil
 	}
 	at := 0
-	for _, v := range o.out {
-		if v != nil {
-			l.copyChannels(v, 0, o.in[0], at, int(v.dims[1]))
-			at += int(v.dims[1])
+	for i, n := range splitSizes(o) {
+		if v := o.out[i]; v != nil {
+			l.copyChannels(v, 0, o.in[0], at, int(n))
 		}
+		at += int(n)
 	}
 	return true, nil
+}
+
+// splitSizes are the numbers of channels of all parts of a Split, those that are omitted among them.
+func splitSizes(o *op) []int64 {
+	in, want := make([]*ops.Value, len(o.in)), make([]bool, len(o.out))
+	for i, v := range o.in {
+		if v != nil {
+			in[i] = v.info
+		}
+	}
+	for i := range want {
+		want[i] = true
+	}
+	parts, err := ops.InferOutputs(o.node, in, want)
+	if err != nil {
+		return nil // it was inferred before
+	}
+	sizes := make([]int64, len(parts))
+	for i, v := range parts {
+		sizes[i] = v.Shape[1].Value
+	}
+	return sizes
 }
 
 func (l *lowering) copyChannels(dst *value, dstC int, src *value, srcC, count int) {

@@ -12,11 +12,11 @@ func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd 
 	return kernels.NewWinograd(dense, w.kind == constant)
 }
 
-// transformed is the weights of c as one of its Winograd passes reads them: made once for constants, under the pass's
-// name, in every run for params.
-func (l *lowering) transformed(w *value, name string, pass kernels.WinogradPass, c convolution, form packing) *buffer {
+// transformed is the weights of c as one of its Winograd passes reads them: made once for constants, in every
+// run for params.
+func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolution, form packing) *buffer {
 	if w.kind == constant {
-		return l.weights.get(w.konst, form.key+"/"+name, func() []float32 {
+		return l.weights.get(w.konst, pass.Form(), func() []float32 {
 			from := pack(w, c)
 			dst, scratch := kernels.AlignedSlice(roundUp(pass.WeightSize())), kernels.AlignedSlice(pass.TransformScratch())
 			for i := range pass.TransformChunks() {
@@ -41,7 +41,7 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 
 // winogradPass appends a pass of c, with what was fused into it.
 func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing, bias *value) {
-	u := l.transformed(o.in[1], name, pass, c, form)
+	u := l.transformed(o.in[1], pass, c, form)
 	scratch, per := l.perWorker(pass.Scratch())
 	if o.is("", "Conv") {
 		l.leaveStatistics(o, pass.Moments())

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/parallel"
@@ -17,9 +19,12 @@ import (
 type Plan struct {
 	pool    *parallel.Pool
 	steps   []*step
+	offsets map[*buffer]int // of the buffers in the arena
+	size    int             // of the arena, in floats
 	inputs  []*value
 	outputs []*value
-	names   []string // of the outputs, as the model has them
+	names   []string         // of the outputs, as the model has them
+	given   []*onnxio.Tensor // of a Run, in the order of inputs
 	arena   []float32
 	seed    uint64
 	err     error
@@ -50,14 +55,22 @@ func Compile(m *onnxio.Model, opt Options) (*Plan, error) { return new(Weights).
 
 // Compile is the function of the same name; plans compiled through one Weights share the packed constants.
 func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
-	g, err := importModel(m, opt, nil)
+	g, err := importModel(m, opt, nil, nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.known(); err != nil {
 		return nil, err
 	}
 	if err := simplify(g, false); err != nil {
 		return nil, err
 	}
-	return w.finish(g, opt, nil, additions{})
+	p, err := w.finish(g, opt, additions{})
+	if err != nil {
+		return nil, err
+	}
+	p.attach(kernels.AlignedSlice(p.size))
+	return p, nil
 }
 
 // WinogradAllowed reports whether convolutions may run by Winograd's method: unless CNNKIT_WINOGRAD=off forbids it.
@@ -71,8 +84,8 @@ type additions struct {
 	brief func(output int) bool         // an output that need not stay readable
 }
 
-// finish runs the passes after differentiation. The arena is one that may be used again.
-func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions) (*Plan, error) {
+// finish runs the passes after differentiation. The plan runs once it is attached to memory.
+func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	p := &Plan{pool: opt.Pool, inputs: g.inputs}
 	if p.pool == nil {
 		p.pool = parallel.Default()
@@ -86,7 +99,7 @@ func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions)
 	}
 	p.outputs = g.outputs
 	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
-		winograd: !opt.NoWinograd && WinogradAllowed()}
+		winograd: !opt.NoWinograd && WinogradAllowed(), limit: opt.maxBytes()}
 	for i, o := range g.ops {
 		l.order[o] = i
 	}
@@ -113,13 +126,44 @@ func (w *Weights) finish(g *graph, opt Options, arena []float32, more additions)
 		l.of(v)
 	}
 	lifetimes(l.steps, g.inputs, ends)
-	p.arena = place(l.buffers, arena)
 	p.steps = l.steps
 	for _, s := range p.steps {
-		s.run, s.short = s.bind(), s.estimate(1) < alone
+		s.short = s.estimate(1) < alone
 	}
 	p.exec = p.execute
+	p.offsets, p.size = allocate(l.buffers)
+	if need := max(l.over, 4*int64(p.size)); need > l.limit {
+		return nil, &onnxio.LimitError{What: "bytes of a run's values", Got: need, Limit: l.limit}
+	}
 	return p, nil
+}
+
+// attach gives the plan its memory: an arena of at least its size, which other plans may have used.
+func (p *Plan) attach(arena []float32) {
+	if p.arena != nil && unsafe.SliceData(p.arena) == unsafe.SliceData(arena) {
+		return
+	}
+	p.arena = arena
+	for b, at := range p.offsets {
+		b.data = arena[at : at+b.floats : at+b.floats]
+	}
+	for _, s := range p.steps {
+		s.run = s.bind()
+	}
+}
+
+// detach lets go of the plan's memory.
+func (p *Plan) detach() {
+	if p.arena == nil {
+		return
+	}
+	p.arena = nil
+	for b := range p.offsets {
+		b.data = nil
+	}
+	for _, s := range p.steps {
+		s.run = nil
+	}
 }
 
 // execute runs the steps; it stops between two when the context ends.
@@ -158,24 +202,14 @@ func (s *step) execute(r parallel.Region) {
 	r.Run(s.chunks, s.run)
 }
 
-// run copies the inputs in and executes.
-func (p *Plan) run(ctx context.Context, in map[string]*onnxio.Tensor) error {
-	for _, v := range p.inputs {
-		t := in[v.name]
-		if t == nil {
-			return fmt.Errorf("input %q is missing: the model takes %s", v.name, p.inputNames())
-		}
+// run copies the inputs in, in the plan's order, and executes.
+func (p *Plan) run(ctx context.Context, in []*onnxio.Tensor) error {
+	for i, v := range p.inputs {
+		t := in[i]
 		if t.Type != v.info.Type || !equalDims(t.Dims, v.dims) {
 			return fmt.Errorf("input %q is %v %v; this plan takes %v %v", v.name, t.Type, t.Dims, v.info.Type, v.dims)
 		}
 		copy(v.buf.bytes(int64(len(t.Raw))), t.Raw)
-	}
-	if len(in) > len(p.inputs) {
-		for name := range in {
-			if !strings.Contains(" "+p.inputNames()+",", " "+name+",") {
-				return fmt.Errorf("input %q is unknown: the model takes %s", name, p.inputNames())
-			}
-		}
 	}
 	p.draws++
 	p.seed = mix(p.draws)
@@ -184,6 +218,27 @@ func (p *Plan) run(ctx context.Context, in map[string]*onnxio.Tensor) error {
 	p.pool.Do(p.exec)
 	p.ctx = nil
 	return p.err
+}
+
+// ordered gives the inputs in the plan's order.
+func (p *Plan) ordered(in map[string]*onnxio.Tensor) ([]*onnxio.Tensor, error) {
+	list := p.given[:0]
+	for _, v := range p.inputs {
+		t := in[v.name]
+		if t == nil {
+			return nil, fmt.Errorf("input %q is missing: the model takes %s", v.name, p.inputNames())
+		}
+		list = append(list, t)
+	}
+	p.given = list
+	if len(in) > len(p.inputs) {
+		for name := range in {
+			if !slices.ContainsFunc(p.inputs, func(v *value) bool { return v.name == name }) {
+				return nil, fmt.Errorf("input %q is unknown: the model takes %s", name, p.inputNames())
+			}
+		}
+	}
+	return list, nil
 }
 
 func (p *Plan) inputNames() string {
@@ -197,7 +252,11 @@ func (p *Plan) inputNames() string {
 // Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It ends early when
 // ctx does.
 func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	if err := p.run(ctx, in); err != nil {
+	list, err := p.ordered(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.run(ctx, list); err != nil {
 		return nil, err
 	}
 	out := make(map[string]*onnxio.Tensor, len(p.outputs))
@@ -210,7 +269,7 @@ func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[strin
 }
 
 // ArenaBytes is the size of the memory that all intermediate values share.
-func (p *Plan) ArenaBytes() int64 { return int64(len(p.arena)) * 4 }
+func (p *Plan) ArenaBytes() int64 { return int64(p.size) * 4 }
 
 // Profile turns per-step timing on or off and clears what was measured.
 func (p *Plan) Profile(on bool) {

@@ -28,24 +28,47 @@ func weightRoles(m *onnxio.Model) map[string]role {
 	for _, t := range m.Graph.Initializers {
 		floats[t.Name] = t.Type == onnxio.Float && len(t.Dims) > 0
 	}
+	views := viewsOf(m.Graph.Nodes, floats)
 	roles := map[string]role{}
-	for _, n := range m.Graph.Nodes {
-		for _, i := range weightInputs[n.OpType] {
-			if n.Domain == "" && i < len(n.Inputs) && floats[n.Inputs[i]] && roles[n.Inputs[i]] == 0 {
-				roles[n.Inputs[i]] = roleTrained
+	mark := func(n *onnxio.Node, inputs []int, r role) {
+		for _, i := range inputs {
+			if i < len(n.Inputs) && views[n.Inputs[i]] != "" && roles[views[n.Inputs[i]]] < r {
+				roles[views[n.Inputs[i]]] = r
 			}
 		}
 	}
 	for _, n := range m.Graph.Nodes {
-		if n.OpType == "BatchNormalization" && n.Domain == "" {
-			for _, i := range []int{3, 4} {
-				if i < len(n.Inputs) && floats[n.Inputs[i]] {
-					roles[n.Inputs[i]] = roleRunning
-				}
+		if n.Domain == "" {
+			mark(n, weightInputs[n.OpType], roleTrained)
+			if n.OpType == "BatchNormalization" {
+				mark(n, []int{3, 4}, roleRunning)
 			}
 		}
 	}
 	return roles
+}
+
+// viewsOf says which initializer a name stands for: itself, or one behind operators that only give its numbers another
+// form, as exporters put them between a weight and its reader.
+func viewsOf(nodes []*onnxio.Node, initializers map[string]bool) map[string]string {
+	views := map[string]string{}
+	for name, ok := range initializers {
+		if ok {
+			views[name] = name
+		}
+	}
+	for _, n := range nodes {
+		if n.Domain != "" || len(n.Inputs) == 0 || len(n.Outputs) == 0 {
+			continue
+		}
+		switch n.OpType {
+		case "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten":
+			if from := views[n.Inputs[0]]; from != "" {
+				views[n.Outputs[0]] = from
+			}
+		}
+	}
+	return views
 }
 
 // withUnbiasedVariance marks the training BatchNormalizations so that running variances move as PyTorch's do. m itself

@@ -38,12 +38,15 @@ func simplify(g *graph, training bool) error {
 // fold makes constants of what an op gives: where inference knows it, as the Shape of a map, or by evaluating an op all of
 // whose inputs are constants.
 func fold(g *graph, o *op) error {
-	if ops.Draws(o.node.OpType) || len(o.out) == 0 {
+	if ops.Draws(o.node.OpType) || len(o.out) == 0 || o.node.Def.Eval == nil {
 		return nil
 	}
 	for _, v := range o.out {
 		if v == nil {
 			continue
+		}
+		if !v.sized {
+			return nil
 		}
 		if n, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil || n > maxFolded {
 			return nil // strings and giants stay
@@ -71,7 +74,7 @@ func (o *op) known() bool {
 
 // evaluate runs an op all of whose inputs are constants, so that its outputs are known.
 func evaluate(o *op) error {
-	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in))}
+	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Want: make([]bool, len(o.out)), Limit: maxFolded}
 	for i, v := range o.in {
 		if v == nil {
 			continue
@@ -80,6 +83,9 @@ func evaluate(o *op) error {
 			return nil
 		}
 		ev.In[i] = v.konst
+	}
+	for i, v := range o.out {
+		ev.Want[i] = v != nil
 	}
 	if err := o.node.Def.Eval(&ev); err != nil {
 		return err
@@ -104,7 +110,7 @@ func passesThrough(o *op) *value {
 		}
 	case o.node.OpType == "Mul":
 		for i, v := range o.in {
-			if other := o.in[1-i]; v.allOnes() && equalDims(other.dims, o.out[0].dims) {
+			if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims, o.out[0].dims) {
 				return other
 			}
 		}
@@ -146,7 +152,7 @@ func bypass(g *graph, o *op, from *value) {
 // foldBatchNorm multiplies an inference BatchNormalization into the constant weights of the Conv or ConvTranspose it
 // follows: w' = w * scale/sqrt(var+eps), b' = (b-mean) * scale/sqrt(var+eps) + bias.
 func foldBatchNorm(g *graph, bn *op) {
-	if !bn.is("", "BatchNormalization") || bn.node.Int("training_mode", 0) != 0 || len(bn.in) < 5 || bn.in[0] == nil {
+	if !normalizes(bn) || training(bn) || len(bn.in) < 5 || bn.in[0] == nil || bn.out[0] == nil {
 		return
 	}
 	conv := bn.in[0].producer
@@ -157,21 +163,39 @@ func foldBatchNorm(g *graph, bn *op) {
 	if !transposed && !conv.is("", "Conv") || conv.node.Int("group", 1) != 1 && transposed {
 		return
 	}
-	weights := conv.in[1]
-	for _, v := range append([]*value{weights}, bn.in[1:5]...) {
-		if v == nil || v.kind != constant {
-			return
-		}
-	}
-	if len(conv.in) > 2 && conv.in[2] != nil && conv.in[2].kind != constant {
+	if conv.node.Domain != "" || !foldable(conv, bn) {
 		return
 	}
 	w, b := scaled(conv, bn, transposed)
 	for len(conv.in) < 3 {
 		conv.in = append(conv.in, nil)
 	}
+	conv.inputs = 3
 	conv.in[1], conv.in[2] = g.constant(conv.out[0].name+"/folded-weight", w), g.constant(conv.out[0].name+"/folded-bias", b)
 	g.take(conv, bn)
+}
+
+// foldable reports whether all numbers that folding bn into conv reads are float32 constants of the sizes that it expects.
+func foldable(conv, bn *op) bool {
+	weights := conv.in[1]
+	if !weights.floats() || len(weights.dims) < 2 || weights.size() == 0 {
+		return false
+	}
+	channels := weights.dims[0]
+	if conv.is("", "ConvTranspose") {
+		channels = weights.dims[1]
+	}
+	for _, v := range bn.in[1:5] {
+		if !v.floats() || v.size() != channels {
+			return false
+		}
+	}
+	return len(conv.in) < 3 || conv.in[2] == nil || conv.in[2].floats() && conv.in[2].size() == channels
+}
+
+// floats reports whether v is a float32 constant.
+func (v *value) floats() bool {
+	return v != nil && v.kind == constant && v.sized && v.info.Type == onnxio.Float
 }
 
 func scaled(conv, bn *op, transposed bool) (w, b *onnxio.Tensor) {
@@ -187,8 +211,10 @@ func scaled(conv, bn *op, transposed bool) (w, b *onnxio.Tensor) {
 	}
 	per := len(data) / channels // a Conv's output channel is its first dim
 	inner := 1
-	if transposed { // [C,M,kH,kW]: the second
-		inner = int(w.Dims[2] * w.Dims[3])
+	if transposed { // [C,M,...]: the second
+		for _, d := range w.Dims[2:] {
+			inner *= int(d)
+		}
 	}
 	factor := make([]float32, channels)
 	for c := range channels {
@@ -208,8 +234,8 @@ func scaled(conv, bn *op, transposed bool) (w, b *onnxio.Tensor) {
 
 // constant adds a constant value.
 func (g *graph) constant(name string, t *onnxio.Tensor) *value {
-	v := &value{name: g.name(name), kind: constant, konst: t, dims: t.Dims,
-		info: &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}}
+	v := &value{name: g.name(name), kind: constant}
+	v.hold(t)
 	g.values[v.name] = v
 	return v
 }
@@ -218,7 +244,7 @@ func (g *graph) constant(name string, t *onnxio.Tensor) *value {
 func (g *graph) take(first, last *op) {
 	old := first.out[0]
 	out := last.out[0]
-	first.out[0], first.node.Outputs[0] = out, out.name
+	first.out[0] = out
 	out.producer = first
 	delete(g.values, old.name)
 	last.out[0] = nil

@@ -89,6 +89,10 @@ type trainPlan struct {
 
 // NewTrainer prepares the training of m. Plans are compiled when Step meets a shape for the first time.
 func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
+	m, err := m.Canonical()
+	if err != nil {
+		return nil, err
+	}
 	t := &Trainer{model: withUnbiasedVariance(m), opt: opt, params: map[string]*stored{}}
 	roles := weightRoles(m)
 	trained := opt.Params
@@ -175,8 +179,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		floats += s.size()
 	}
 	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd}
-	g, err := importModel(t.model, opt, held)
+	g, err := importModel(t.model, opt, held, nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.known(); err != nil {
 		return nil, err
 	}
 	for name, s := range t.params {
@@ -220,7 +227,7 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		}
 	}
 	var early earlyUpdates
-	p.Plan, err = t.weights.finish(g, opt, arena, additions{
+	p.Plan, err = t.weights.finish(g, opt, additions{
 		take: func(l *lowering, i int) bool {
 			if early.at == nil {
 				for i, v := range order {
@@ -247,6 +254,10 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(arena) < p.size {
+		arena = kernels.AlignedSlice(p.size)
+	}
+	p.attach(arena)
 	for name := range early.names {
 		delete(p.grads, name)
 	}
@@ -284,8 +295,11 @@ func (t *Trainer) settle(g *graph, grads map[*value]*value) {
 		if !s.settled {
 			s.settled = true
 			s.repack(form)
+		} else if s.pack != nil && (form == nil || form.key != s.pack.key) {
+			s.unpack()
+			t.plans = nil // they take the weights packed
 		}
-		if s.pack != nil && form != nil && form.key == s.pack.key {
+		if s.pack != nil {
 			grads[v].pack = form
 		}
 	}
@@ -329,6 +343,21 @@ func (s *stored) repack(form *packing) {
 	}
 }
 
+// unpack goes back to plain numbers for good: the readers of a later plan want them so.
+func (s *stored) unpack() {
+	move := func(old *buffer) *buffer {
+		t := s.plain(old)
+		b := persistent(len(t.Float32s()))
+		copy(b.data, t.Float32s())
+		return b
+	}
+	s.buf = move(s.buf)
+	for i, slot := range s.slots {
+		s.slots[i] = move(slot)
+	}
+	s.pack = nil
+}
+
 // Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes may
 // differ from call to call. It does not begin when ctx has ended.
 func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error {
@@ -346,7 +375,11 @@ func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error 
 	p.draws = mix(t.opt.Seed) + uint64(t.steps)
 	t.last = p
 	// A step is made as a whole or not at all: parameters change in its middle.
-	if err := p.run(context.Background(), in); err != nil {
+	list, err := p.ordered(in)
+	if err == nil {
+		err = p.run(context.Background(), list)
+	}
+	if err != nil {
 		t.steps--
 		return err
 	}

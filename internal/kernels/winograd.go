@@ -16,6 +16,8 @@ type Winograd struct {
 
 // WinogradPass is a planned convolution from one map to another: forward, or backward-data.
 type WinogradPass interface {
+	// Form names the form of the transformed weights: passes of one form read the same.
+	Form() string
 	// WeightSize is the number of floats of the transformed weights.
 	WeightSize() int
 	// Transform transforms packed weights in so many chunks: one an output block.

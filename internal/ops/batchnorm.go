@@ -37,9 +37,9 @@ func init() {
 	register(forward, backward)
 }
 
-// batchTraining says whether the node normalises with the batch's statistics: by training_mode since version 14, by
+// BatchTraining says whether the node normalises with the batch's statistics: by training_mode since version 14, by
 // the presence of statistics outputs in 7 and 9, by is_test before.
-func batchTraining(n *Node) bool {
+func BatchTraining(n *Node) bool {
 	switch {
 	case n.Since >= 14:
 		return n.Int("training_mode", 0) != 0
@@ -152,7 +152,7 @@ func evalBatchNorm[T floating](c *Eval) error {
 			}
 		}
 	}
-	training := batchTraining(n)
+	training := BatchTraining(n)
 	eps, momentum := float64(n.Float("epsilon", 1e-5)), float64(n.Float("momentum", 0.9))
 	dst, src := onnxio.Data[T](y), onnxio.Data[T](x)
 	for k := 0; k < ch.c; k++ {
@@ -198,7 +198,7 @@ func gradBatchNorm(g *Grad) error {
 	}
 	in := []string{g.DOut[0], g.In(0), g.In(1)}
 	attrs := []*onnxio.Attribute{onnxio.FloatAttr("epsilon", n.Float("epsilon", 1e-5))}
-	if batchTraining(n) {
+	if BatchTraining(n) {
 		if n.Since < 14 {
 			return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name, Reason: "training needs opset 14"})
 		}

@@ -122,7 +122,9 @@ func inferSame(c *Infer) error {
 
 // setLike gives output i the type and shape of v.
 func setLike(c *Infer, i int, v *Value) {
-	if v.HasShape {
+	if v.Kind != nil {
+		c.become(i, v)
+	} else if v.HasShape {
 		c.Set(i, v.Type, v.Shape)
 	} else {
 		c.SetType(i, v.Type)

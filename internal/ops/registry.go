@@ -27,8 +27,11 @@ type Def struct {
 	Check func(n *Node) error
 	// Infer derives types and shapes of the outputs, with symbolic dims where the inputs have them.
 	Infer func(c *Infer) error
-	// Eval is the reference kernel, generic over the element types.
+	// Eval is the reference kernel, generic over the element types. It is nil for control flow, which the engine runs, and
+	// for operators of sequences and optionals.
 	Eval func(c *Eval) error
+	// EvalValues is the reference kernel of an operator of sequences and optionals.
+	EvalValues func(c *EvalValues) error
 	// Grad emits the gradient; nil when the operator has none.
 	Grad func(g *Grad) error
 	// Tol is how far another implementation may be from Eval in float32.

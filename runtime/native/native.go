@@ -3,9 +3,15 @@ package native
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
@@ -14,86 +20,152 @@ import (
 
 // Options of a Backend.
 type Options struct {
-	Threads    int  // 0: as many as the process may use
-	NoWinograd bool // direct convolutions only, which round a little less
+	Threads    int   // 0: as many as the process may use
+	NoWinograd bool  // direct convolutions only, which round a little less
+	MaxBytes   int64 // bounds the memory of one Run's values; 0: half of the machine's
 }
 
 // Backend runs one model. A plan is compiled for the shapes of the inputs when they are met for the first time, and kept.
-// It serves one Run at a time; concurrent Runs get plans of their own, with arenas of their own, which share the weights.
+// Concurrent Runs have lanes of their own, with memory and plans of their own, which share the weights.
 type Backend struct {
 	model   *onnxio.Model
-	inputs  []string
+	opt     engine.Options
+	program *engine.Program // of the inputs that the model takes, without defaults that may be overridden
 	pool    *parallel.Pool
-	direct  bool // no convolutions by Winograd's method
-	weights engine.Weights
-	plans   cache
-	running chan struct{} // bounds the arenas in use: more Runs than processors only take memory
+	lanes   lanes
+	running chan struct{} // bounds the lanes in use: more Runs than processors only take memory
+
+	mu        sync.Mutex
+	overrides map[string]*engine.Program // by the names of the initializers that the caller gives
 }
 
 // Open prepares a model. It compiles a plan at once where every input shape is known, or is but for one symbol, the
-// batch, which is then 1: so the first Run of that shape takes no longer than the next, and an operator that is not
-// there is found early.
+// batch, which is then 1: so the first Run of that shape takes no longer than the next. An operator that is not there is
+// found here.
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
-	b := &Backend{model: m, pool: parallel.New(opt.Threads), direct: opt.NoWinograd, running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
-	dims, open := map[string]int64{}, false
-	for _, in := range m.Graph.Inputs {
-		if m.Graph.Initializer(in.Name) != nil {
-			continue
-		}
-		b.inputs = append(b.inputs, in.Name)
-		if in.Type == nil || !in.Type.HasShape {
-			open = true
-			continue
-		}
-		for _, d := range in.Type.Shape {
-			if d.Param != "" {
-				dims[d.Param] = 1
-			}
-			open = open || d.Param == "" && d.Value < 0
-		}
-	}
-	if open || len(dims) > 1 {
-		return b, nil // shapes that only the caller knows
-	}
-	p, err := b.weights.Compile(m, engine.Options{Pool: b.pool, Dims: dims, NoWinograd: b.direct})
-	if err != nil {
+	b := &Backend{model: m, pool: parallel.New(opt.Threads), overrides: map[string]*engine.Program{},
+		running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
+	b.opt = engine.Options{Pool: b.pool, NoWinograd: opt.NoWinograd, MaxBytes: opt.MaxBytes}
+	if err := b.prepare(); err != nil {
 		b.pool.Close()
 		return nil, err
 	}
-	var shapes []byte
-	for _, v := range p.Inputs() {
-		shapes = appendLength(shapes, len(v.Type.Shape))
-		for _, d := range v.Type.Shape {
-			shapes = binary.AppendVarint(shapes, d.Value)
-		}
-	}
-	b.plans.put(string(shapes), p, p.ArenaBytes())
 	return b, nil
 }
 
-func appendLength(shapes []byte, n int) []byte { return binary.AppendVarint(shapes, int64(n)) }
-
-// appendShapes encodes the shapes of all inputs, in the model's order, as a key for plans.
-func (b *Backend) appendShapes(to []byte, in map[string]*onnxio.Tensor) ([]byte, error) {
-	for _, name := range b.inputs {
-		t := in[name]
-		if t == nil {
-			return nil, fmt.Errorf("input %q is missing", name)
+// prepare compiles the model, and the plan for its first Run.
+func (b *Backend) prepare() (err error) {
+	defer func() {
+		if e := recovered(recover()); e != nil {
+			err = e
 		}
-		to = appendLength(to, len(t.Dims))
-		for _, d := range t.Dims {
-			to = binary.AppendVarint(to, d)
-		}
+	}()
+	if b.program, err = engine.NewProgram(b.model, b.opt); err != nil {
+		return err
 	}
-	return to, nil
+	shapes := firstShapes(b.model, b.program.Inputs())
+	if shapes == nil {
+		return nil
+	}
+	l := b.lanes.take()
+	defer b.lanes.put(l)
+	// A model that cannot run at a batch of one, such as one that was traced with another, says so when it runs.
+	var unsupported *onnxio.UnsupportedError
+	if err := b.program.Prepare(l, shapes); errors.As(err, &unsupported) {
+		return err
+	}
+	return nil
+}
+
+// firstShapes are the shapes of the first Run that is likely: those declared, at a batch of one; nil where they are open.
+func firstShapes(m *onnxio.Model, inputs []string) [][]int64 {
+	shapes, symbol := [][]int64{}, ""
+	for _, in := range m.Graph.Inputs {
+		if !slices.Contains(inputs, in.Name) {
+			continue
+		}
+		if in.Type == nil || !in.Type.HasShape {
+			return nil
+		}
+		var dims []int64
+		for _, d := range in.Type.Shape {
+			switch {
+			case d.Known():
+				dims = append(dims, d.Value)
+			case d.Param == "" || symbol != "" && d.Param != symbol:
+				return nil
+			default:
+				symbol = d.Param
+				dims = append(dims, 1)
+			}
+		}
+		shapes = append(shapes, dims)
+	}
+	return shapes
 }
 
 // Run implements the session. When many Runs are under way it waits for one to end.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	var space [64]byte
-	shapes, err := b.appendShapes(space[:0], in)
+	given := func(yield func(string) bool) {
+		for name := range in {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+	values, err := b.run(ctx, len(in), given, func(name string) onnxio.Value {
+		if t := in[name]; t != nil {
+			return t
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
+	}
+	out := make(map[string]*onnxio.Tensor, len(values))
+	for i, v := range b.model.Graph.Outputs {
+		t, ok := values[i].(*onnxio.Tensor)
+		if !ok {
+			return nil, fmt.Errorf("output %q is no tensor: RunValues gives it", v.Name)
+		}
+		t.Name = v.Name
+		out[v.Name] = t
+	}
+	return out, nil
+}
+
+// RunValues is Run with sequences and optionals among the values.
+func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (map[string]onnxio.Value, error) {
+	values, err := b.run(ctx, len(in), maps.Keys(in), func(name string) onnxio.Value { return in[name] })
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]onnxio.Value, len(values))
+	for i, v := range b.model.Graph.Outputs {
+		if t, ok := values[i].(*onnxio.Tensor); ok {
+			t.Name = v.Name
+		}
+		out[v.Name] = values[i]
+	}
+	return out, nil
+}
+
+// run gives the outputs in the model's order. n values are given, under these names.
+func (b *Backend) run(ctx context.Context, n int, given iter.Seq[string], value func(name string) onnxio.Value) (out []onnxio.Value, err error) {
+	p := b.program
+	if n > len(p.Inputs()) {
+		if p, err = b.overridden(given); err != nil {
+			return nil, err
+		}
+	}
+	var space [4]onnxio.Value
+	list := space[:0]
+	for _, name := range p.Inputs() {
+		v := value(name)
+		if v == nil {
+			return nil, fmt.Errorf("input %q is missing", name)
+		}
+		list = append(list, v)
 	}
 	select {
 	case b.running <- struct{}{}:
@@ -101,24 +173,63 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p := b.plans.take(shapes)
-	if p == nil {
-		if p, err = b.compile(in); err != nil {
-			return nil, err
+	l := b.lanes.take()
+	defer func() {
+		if e := recovered(recover()); e != nil {
+			out, err = nil, e // the lane may hold anything
+			return
 		}
-	}
-	out, err := p.Run(ctx, in)
-	b.plans.put(string(shapes), p, p.ArenaBytes())
-	return out, err
+		b.lanes.put(l)
+	}()
+	return p.Run(ctx, l, list)
 }
 
-func (b *Backend) compile(in map[string]*onnxio.Tensor) (*engine.Plan, error) {
-	shapes := map[string][]int64{}
-	for name, t := range in {
-		shapes[name] = t.Dims
-	}
-	return b.weights.Compile(b.model, engine.Options{Pool: b.pool, Shapes: shapes, NoWinograd: b.direct})
+// FaultError is a panic of the engine: a fault of this module, which ends one call instead of the process.
+type FaultError struct {
+	Value any
+	Stack []byte
 }
+
+func (e *FaultError) Error() string {
+	text, _, _ := strings.Cut(fmt.Sprint(e.Value), "\n") // what a worker passes on has its stack behind it
+	return fmt.Sprintf("a fault of the native engine: %s; please report it with the model", text)
+}
+
+// recovered makes an error of a panic.
+func recovered(e any) error {
+	if e == nil {
+		return nil
+	}
+	return &FaultError{e, debug.Stack()}
+}
+
+// overridden is the program in which the initializers among names are inputs.
+func (b *Backend) overridden(names iter.Seq[string]) (*engine.Program, error) {
+	var given []string
+	for name := range names {
+		if b.model.Graph.Initializer(name) != nil {
+			given = append(given, name)
+		}
+	}
+	if len(given) == 0 {
+		return b.program, nil
+	}
+	slices.Sort(given)
+	key := fmt.Sprintf("%q", given)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.overrides[key]; p != nil {
+		return p, nil
+	}
+	p, err := engine.NewProgram(b.model, b.opt, given...)
+	if err == nil && len(b.overrides) < maxOverrides {
+		b.overrides[key] = p
+	}
+	return p, err
+}
+
+// maxOverrides bounds the programs that are kept for sets of overridden initializers.
+const maxOverrides = 8
 
 // Close ends the workers.
 func (b *Backend) Close() error {

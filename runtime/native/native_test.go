@@ -3,13 +3,11 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
-	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -47,79 +45,37 @@ func ran(t testing.TB, b *Backend, in map[string]*onnxio.Tensor) []float32 {
 
 func TestPlansAreKept(t *testing.T) {
 	b := opened(t, "lenet5")
-	if len(b.plans.idle) != 1 {
-		t.Fatalf("Open leaves %d plans", len(b.plans.idle))
+	if len(b.lanes.idle) != 1 || b.lanes.idle[0].Segments() != 1 {
+		t.Fatalf("Open leaves %d lanes", len(b.lanes.idle))
 	}
-	first := b.plans.idle[0].plan
+	lane := b.lanes.idle[0]
 	for range 3 {
 		ran(t, b, batch(1, 0.5))
 	}
-	if len(b.plans.idle) != 1 || b.plans.idle[0].plan != first {
-		t.Errorf("a Run of one image does not use the plan that Open has made: %d plans", len(b.plans.idle))
+	if lane.Segments() != 1 {
+		t.Errorf("Runs of one image do not use the plan that Open has made: %d plans", lane.Segments())
 	}
 	ran(t, b, batch(3, 0.5))
-	second := b.plans.idle[1].plan
 	ran(t, b, batch(1, 0.5))
 	ran(t, b, batch(3, 0.5))
-	if len(b.plans.idle) != 2 || b.plans.idle[0].plan != first || b.plans.idle[1].plan != second {
-		t.Errorf("two shapes leave %d plans", len(b.plans.idle))
+	if len(b.lanes.idle) != 1 || lane.Segments() != 2 {
+		t.Errorf("two shapes leave %d plans in %d lanes", lane.Segments(), len(b.lanes.idle))
 	}
 }
 
-func TestPlansAreBounded(t *testing.T) {
+// Many shapes share the memory of the largest, and the number of plans is bounded.
+func TestManyShapesTakeTheMemoryOfOne(t *testing.T) {
 	b := opened(t, "lenet5")
-	for n := range int64(2 * maxIdle) {
-		ran(t, b, batch(1+n, 0.5))
+	ran(t, b, batch(100, 0.5))
+	largest := b.lanes.idle[0].Bytes()
+	for n := range int64(100) {
+		ran(t, b, batch(100-n, 0.5))
 	}
-	if len(b.plans.idle) != maxIdle {
-		t.Errorf("%d shapes leave %d plans", 2*maxIdle, len(b.plans.idle))
+	if got := b.lanes.idle[0].Bytes(); got != largest {
+		t.Errorf("100 shapes take %d bytes, the largest alone %d", got, largest)
 	}
-	total := int64(0)
-	for _, e := range b.plans.idle {
-		total += e.plan.ArenaBytes()
-	}
-	if total != b.plans.bytes || total == 0 {
-		t.Errorf("arenas of %d bytes are counted as %d", total, b.plans.bytes)
-	}
-}
-
-func TestCache(t *testing.T) {
-	var c cache
-	plan := map[string]*engine.Plan{}
-	put := func(shapes string, bytes int64) {
-		plan[shapes] = &engine.Plan{}
-		c.put(shapes, plan[shapes], bytes)
-	}
-	held := func() (out []string) {
-		for _, e := range c.idle {
-			out = append(out, e.shapes)
-		}
-		return out
-	}
-	put("a", maxIdleBytes/2)
-	put("b", maxIdleBytes/2)
-	put("c", 1) // "a" was used longest ago
-	if got := held(); !slices.Equal(got, []string{"b", "c"}) {
-		t.Errorf("%v", got)
-	}
-	if c.take([]byte("a")) != nil || c.take([]byte("b")) != plan["b"] || c.bytes != 1 {
-		t.Errorf("%v, %d bytes", held(), c.bytes)
-	}
-	put("huge", 3*maxIdleBytes)
-	if got := held(); !slices.Equal(got, []string{"huge"}) {
-		t.Errorf("%v", got)
-	}
-	put("d", 1)
-	for i := range maxIdle {
-		put(fmt.Sprint(i), 1)
-	}
-	if got := held(); len(got) != maxIdle || got[0] != "0" || c.bytes != maxIdle {
-		t.Errorf("%v, %d bytes", got, c.bytes)
-	}
-	for _, e := range c.idle[len(c.idle):cap(c.idle)] {
-		if e.plan != nil {
-			t.Error("a plan that was forgotten is still held")
-		}
+	if n := b.lanes.idle[0].Segments(); n > 64 {
+		t.Errorf("100 shapes leave %d plans", n)
 	}
 }
 
@@ -140,8 +96,8 @@ func TestConcurrentRuns(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(b.plans.idle); n > cap(b.running)+1 || n > maxIdle {
-		t.Errorf("%d plans where %d Runs at most are under way", n, cap(b.running))
+	if n := len(b.lanes.idle); n > cap(b.running)+1 {
+		t.Errorf("%d lanes where %d Runs at most are under way", n, cap(b.running))
 	}
 }
 
