@@ -73,6 +73,7 @@ func TestForms(t *testing.T) {
 		"pool dilated":             {"MaxPool", x, nil, list(k2, numbers("dilations", 2, 2)), "dilations [2 2]"},
 		"pool auto_pad":            {"MaxPool", x, nil, list(k2, word("auto_pad", "SAME_UPPER")), "auto_pad"},
 		"flatten all":              {"Flatten", x, nil, list(number("axis", 0)), ""},
+		"flatten from the end":     {"Flatten", x, nil, list(number("axis", -2)), "axis -2"},
 		"reshape to rows":          {"Reshape", xw, [][]int64{{-1, 9}}, nil, ""},
 		"reshape to planes":        {"Reshape", xw, [][]int64{{0, 4, 36}}, nil, ""},
 		"matrix":                   {"MatMul", flatw, [][]int64{{144, 3}}, nil, ""},

@@ -169,6 +169,10 @@ func refusal(g *onnxio.Graph, n *onnxio.Node, shapes *infer.Result) string {
 		if axis := n.Int("axis", 1); rank != 2 || axis != 1 && axis != -1 {
 			return "takes inputs [N,C] only, along C"
 		}
+	case "Flatten":
+		if axis := n.Int("axis", 1); axis < 0 {
+			return fmt.Sprintf("flattens at axis %d as if it were 0", axis)
+		}
 	case "Dropout":
 		if len(n.Inputs) > 2 && n.Inputs[2] != "" {
 			return "does not train: export the model for inference, without training_mode"
