@@ -56,9 +56,9 @@ func doctorCommand() *cli.Command {
 }
 
 func kernelLevel() finding {
-	f := finding{What: "native engine", OK: true, Says: "kernels " + kernels.Level()}
+	f := finding{What: "native engine", OK: true, Says: "kernels " + kernels.Level() + ", bf16 " + kernels.LevelBF16()}
 	if err := kernels.LevelError(); err != nil {
-		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(), "unset CNNKIT_CPU, or set it to avx512, avx2 or go"
+		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(), "unset CNNKIT_CPU, or set it to amx, avx512, avx2 or go"
 	}
 	return f
 }

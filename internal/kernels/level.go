@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"os"
+	"sync"
 )
 
 // level is an instruction set, ascending.
@@ -12,16 +13,21 @@ const (
 	levelGo level = iota
 	levelAVX2
 	levelAVX512
+	levelAMX // of the kernels of bf16 and int8; those of float32 are levelAVX512's
 )
 
-var levelNames = []string{"go", "avx2", "avx512"}
+var levelNames = []string{"go", "avx2", "avx512", "amx"}
 
 var (
-	current  level // in use
-	levelErr error
+	current  level  // of the float32 kernels
+	asked    string // by CNNKIT_CPU
+	levelErr error  // of all levels but AMX
 )
 
-func init() { current, levelErr = choose(os.Getenv("CNNKIT_CPU"), available()) }
+func init() {
+	asked = os.Getenv("CNNKIT_CPU")
+	current, levelErr = choose(asked, available())
+}
 
 // choose is the level that the environment variable asks for, at most what there is.
 func choose(want string, best level) (level, error) {
@@ -37,11 +43,37 @@ func choose(want string, best level) (level, error) {
 		}
 		return level(l), nil
 	}
-	return best, fmt.Errorf("CNNKIT_CPU=%q is unknown: avx512, avx2 or go", want)
+	return best, fmt.Errorf("CNNKIT_CPU=%q is unknown: amx, avx512, avx2 or go", want)
 }
 
-// Level is the instruction set in use: "avx512", "avx2" or "go".
+// amx is whether AMX is in use. The system grants it to the whole process and for good, so nothing asks before a kernel
+// or a question for the level needs it.
+var amx = sync.OnceValue(func() bool {
+	_, known := choose(asked, levelAMX)
+	free := asked == "" || asked == levelNames[levelAMX] || known != nil
+	return free && current == levelAVX512 && grantAMX()
+})
+
+// twinsOnly keeps tests from AMX.
+var twinsOnly bool
+
+func useAMX() bool { return amx() && !twinsOnly }
+
+// Level is the instruction set of the float32 kernels: "avx512", "avx2" or "go".
 func Level() string { return levelNames[current] }
 
+// LevelBF16 is the instruction set of the kernels of bf16 and int8: "amx" or "go".
+func LevelBF16() string {
+	if amx() {
+		return levelNames[levelAMX]
+	}
+	return levelNames[levelGo]
+}
+
 // LevelError says why CNNKIT_CPU was not obeyed; nil when it was, or is not set.
-func LevelError() error { return levelErr }
+func LevelError() error {
+	if asked == levelNames[levelAMX] && amx() {
+		return nil
+	}
+	return levelErr
+}

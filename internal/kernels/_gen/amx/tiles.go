@@ -1,0 +1,343 @@
+package main
+
+import "fmt"
+
+// field is a field of the argument of the products, as the assembly reads it.
+type field struct{ name, typ, doc string }
+
+var fields = []field{
+	{"config", "*[64]byte", "of the tiles"},
+	{"x", "*byte", "where origins count from"},
+	{"w", "*byte", "2 KiB a step"},
+	{"bias", "*byte", "32 sums to begin with"},
+	{"y", "*byte", "where places count from"},
+	{"res", "*byte", "the same for the residual"},
+	{"trash", "*byte", "a line for pixels that nobody wants"},
+	{"scratch", "*byte", "2 x m x 2 KiB"},
+	{"scale", "*byte", "32 floats, of bytes alone"},
+	{"origins", "*int", "m a block: bytes from x to the first pixel of each tile"},
+	{"places", "*int32", "16 m a block: bytes from y to each pixel, negative for trash"},
+	{"steps", "*int", "bytes from a tile's origin, of each step of the reduction"},
+	{"stride", "int", "bytes between the pixels of a tile"},
+	{"blocks", "int", "counted down"},
+	{"early", "int", "steps that also finish pixels of the block before"},
+	{"late", "int", "the other steps"},
+	{"all", "int", "early + late"},
+	{"per", "int", "pixels finished in an early step: 1, 2 or 4 quads"},
+	{"quads", "int", ""},
+	{"apart", "int", "bytes from the first 16 outputs to the second, of float32 and int32"},
+	{"low", "float32", "bounds of the result"},
+	{"high", "float32", ""},
+	{"zero", "int32", "zero point"},
+	{"_", "int32", ""},
+	{"toggle", "int", "zero; where in scratch the block goes"},
+	{"delta1", "int", "from the first tile's origin to the second's"},
+	{"delta2", "int", "from the second tile's origin to the third's"},
+	{"none", "int", "zero"},
+}
+
+// offset is where a field lies.
+func offset(name string) int {
+	at := 0
+	for _, f := range fields {
+		if f.name == name {
+			return at
+		}
+		at += size(f)
+	}
+	panic("no field " + name)
+}
+
+func size(f field) int {
+	if f.typ == "float32" || f.typ == "int32" {
+		return 4
+	}
+	return 8
+}
+
+// arg is the memory operand of a field.
+func arg(name string) string { return fmt.Sprintf("%d(AX)", offset(name)) }
+
+// structure declares the argument and asserts its layout.
+func (g *gen) structure() {
+	fmt.Fprint(&g.decl, "// amxTiles is the argument of the products of tiles: of m tiles of pixels with 32 output channels, block after block.\ntype amxTiles struct {\n")
+	for _, f := range fields {
+		fmt.Fprintf(&g.decl, "%s %s", f.name, f.typ)
+		if f.doc != "" {
+			fmt.Fprintf(&g.decl, " // %s", f.doc)
+		}
+		fmt.Fprintln(&g.decl)
+	}
+	fmt.Fprint(&g.decl, "}\n\n// The assembly reads the fields at these places: an index other than 0 does not compile.\nvar (\n")
+	end := 0
+	for _, f := range fields {
+		if f.name != "_" {
+			fmt.Fprintf(&g.decl, "_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.%s)-%d]\n", f.name, end)
+		}
+		end += size(f)
+	}
+	fmt.Fprintf(&g.decl, "_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-%d]\n)\n\n", end)
+}
+
+// epilogue is what becomes of the sums of a pixel: it lies at at(BX), and CX points to where it goes, or to trash.
+type epilogue struct {
+	name     string
+	dot      func(g *gen, c, a, b int)
+	residual bool
+	second   bool // the second 16 outputs go to an address of their own
+	finish   func(g *gen, at int)
+	doc      string
+}
+
+var epilogues = []epilogue{
+	{"BF16", (*gen).dotBF16, false, false, finishBF16, "bf16 = clip(sum)"},
+	{"BF16Add", (*gen).dotBF16, true, false, finishBF16, "bf16 = clip(sum + residual)"},
+	{"BF16Float", (*gen).dotBF16, false, true, finishFloat, "float32 = clip(sum)"},
+	{"USD", dotWith(busd), false, false, finishInt8, "byte = clip(round(sum * scale) + zero), x of uint8"},
+	{"SSD", dotWith(bssd), false, false, finishInt8, "byte = clip(round(sum * scale) + zero), x of int8"},
+	{"USDSum", dotWith(busd), false, true, finishSum, "int32 = sum, x of uint8"},
+	{"SSDSum", dotWith(bssd), false, true, finishSum, "int32 = sum, x of int8"},
+}
+
+func dotWith(sign int) func(*gen, int, int, int) {
+	return func(g *gen, c, a, b int) { g.dotInt8(sign, c, a, b) }
+}
+
+// clip bounds Z0 and Z1 where they are not NaN.
+func (g *gen) clip() {
+	for _, op := range []string{"VMAXPS Z%d, Z30, Z%d", "VMINPS Z%d, Z31, Z%d"} {
+		g.line(op, 0, 0)
+		g.line(op, 1, 1)
+	}
+}
+
+func finishBF16(g *gen, at int) {
+	g.clip()
+	g.toBF16(0, 1, 0)
+	g.line("VMOVDQU64 Z0, (CX)")
+}
+
+// finishFloat stores the first lanes last: apart is 0 where nobody wants the second.
+func finishFloat(g *gen, at int) {
+	g.clip()
+	g.line("VMOVUPS Z1, (CX)(R14*1)")
+	g.line("VMOVUPS Z0, (CX)")
+}
+
+func finishSum(g *gen, at int) {
+	g.line("VMOVUPS Z1, (CX)(R14*1)")
+	g.line("VMOVUPS Z0, (CX)")
+}
+
+func finishInt8(g *gen, at int) {
+	for i := range 2 {
+		g.line("VCVTDQ2PS Z%d, Z%d", i, i)
+		g.line("VMULPS Z%d, Z%d, Z%d", 28+i, i, i)
+	}
+	g.clip()
+	for i := range 2 {
+		g.line("VCVTPS2DQ Z%d, Z%d", i, i)
+		g.line("VPADDD Z27, Z%d, Z%d", i, i)
+		g.line("VPMOVDB Z%d, %d(CX)", i, 16*i)
+	}
+}
+
+// pixel finishes the pixel number i from BX and DX on. It uses CX, R14 and Z0 to Z3.
+func (g *gen) pixel(e epilogue, i int) {
+	g.line("MOVLQSX %d(DX), CX", 4*i)
+	switch {
+	case e.residual:
+		g.line("MOVQ %s, R14", arg("res"))
+	case e.second:
+		g.line("MOVQ %s, R14", arg("apart"))
+	}
+	g.line("TESTQ CX, CX")
+	if e.residual {
+		g.line("LEAQ (R14)(CX*1), R14")
+	}
+	g.line("LEAQ (R15)(CX*1), CX")
+	g.line("CMOVQLT %s, CX", arg("trash"))
+	switch {
+	case e.residual:
+		g.line("CMOVQLT %s, R14", arg("trash"))
+	case e.second:
+		g.line("CMOVQLT %s, R14", arg("none"))
+	}
+	g.line("VMOVUPS %d(BX), Z0", 128*i)
+	g.line("VMOVUPS %d(BX), Z1", 128*i+64)
+	if e.residual {
+		for z := 2; z < 4; z++ {
+			g.line("VPMOVZXWD %d(R14), Z%d", 32*(z-2), z)
+			g.line("VPSLLD $16, Z%d, Z%d", z, z)
+			g.line("VADDPS Z%d, Z%d, Z%d", z, z-2, z-2)
+		}
+	}
+	e.finish(g, 128*i)
+}
+
+// pixels finishes n pixels and moves on.
+func (g *gen) pixels(e epilogue, n int) {
+	for i := range n {
+		g.pixel(e, i)
+	}
+	g.line("ADDQ $%d, DX", 4*n)
+	g.line("ADDQ $%d, BX", 128*n)
+}
+
+// quads finishes as many times 4 pixels as DI says.
+func (g *gen) quads(e epilogue) {
+	g.labels++
+	l := fmt.Sprintf("quad%d", g.labels)
+	g.label(l)
+	g.pixels(e, 4)
+	g.line("DECQ DI")
+	g.line("JNZ %s", l)
+}
+
+// step multiplies m tiles of x with two of w and moves on. Sums are tiles 2i and 2i+1.
+func (g *gen) step(m int, e epilogue) {
+	g.line("MOVQ (R10), R14")
+	g.line("ADDQ SI, R14")
+	move := func(op string, i int) { g.line("%s %s, R14", op, arg(fmt.Sprintf("delta%d", i))) }
+	if m == 3 {
+		g.tileLoad(7, r9, r12, 0)
+		for i := range 3 {
+			if i > 0 {
+				move("ADDQ", i)
+			}
+			g.tileLoad(6, r14, r8, 0)
+			e.dot(g, 2*i, 6, 7)
+		}
+		g.tileLoad(7, r9, r12, 1024)
+		for i := 2; i >= 0; i-- {
+			e.dot(g, 2*i+1, 6, 7)
+			if i > 0 {
+				move("SUBQ", i)
+				g.tileLoad(6, r14, r8, 0)
+			}
+		}
+	} else {
+		g.tileLoad(4, r14, r8, 0)
+		g.tileLoad(6, r9, r12, 0)
+		e.dot(g, 0, 4, 6)
+		g.tileLoad(7, r9, r12, 1024)
+		e.dot(g, 1, 4, 7)
+		if m == 2 {
+			move("ADDQ", 1)
+			g.tileLoad(5, r14, r8, 0)
+			e.dot(g, 2, 5, 6)
+			e.dot(g, 3, 5, 7)
+		}
+	}
+	g.line("ADDQ $8, R10")
+	g.line("ADDQ $2048, R9")
+}
+
+// stepLoop runs as many steps as R11 says, each followed by body.
+func (g *gen) stepLoop(label string, m int, e epilogue, body func()) {
+	g.label(label)
+	g.step(m, e)
+	body()
+	g.line("DECQ R11")
+	g.line("JNZ %s", label)
+}
+
+// tiles writes the product of m tiles of pixels. Registers:
+//
+//	AX argument    BX sums of the block before, 0 at first     DX places of its pixels
+//	SI first tile  R8 bytes between pixels                     R9 weights, R12 bytes between their rows
+//	R10 steps      R11 steps left                              R13 bytes of origins that were used
+//	R15 y          CX, R14 scratch                             DI quads left
+func (g *gen) tiles(m int, e epilogue) {
+	name := fmt.Sprintf("tiles%d%s", m, e.name)
+	g.text(name, "(a *amxTiles)", 8, fmt.Sprintf(`computes, for every block b, tile t < %d, pixel i < 16 and output o < 32,
+//
+//	sum = bias[o] + products of x[origins[%d b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores %s at y[places[16 (%d b+t) + i]]. While a block is multiplied, the one before is finished.`, m, m, e.doc, m))
+	g.prologue(e)
+	g.label("block")
+	g.begin(m)
+	g.line("TESTQ BX, BX")
+	g.line("JZ alone")
+	g.line("MOVQ %s, R11", arg("early"))
+	g.line("CMPQ %s, $2", arg("per"))
+	g.line("JLT one")
+	g.line("JEQ two")
+	g.stepLoop("four", m, e, func() {
+		g.line("MOVQ %s, DI", arg("quads"))
+		g.quads(e)
+	})
+	g.line("JMP rest")
+	g.stepLoop("one", m, e, func() { g.pixels(e, 1) })
+	g.line("JMP rest")
+	g.stepLoop("two", m, e, func() { g.pixels(e, 2) })
+	g.label("rest")
+	g.line("MOVQ %s, R11", arg("late"))
+	g.line("TESTQ R11, R11")
+	g.line("JNZ plain")
+	g.line("JMP done")
+	g.label("alone")
+	g.line("MOVQ %s, R11", arg("all"))
+	g.stepLoop("plain", m, e, func() {})
+	g.label("done")
+	g.store(m)
+	g.line("DECQ %s", arg("blocks"))
+	g.line("JNZ block")
+	g.line("MOVQ $%d, DI", 4*m)
+	g.quads(e)
+	g.tileRelease()
+	g.line("VZEROUPPER")
+	g.line("RET")
+}
+
+func (g *gen) prologue(e epilogue) {
+	g.line("MOVQ a+0(FP), AX")
+	g.line("MOVQ %s, CX", arg("config"))
+	g.tileConfig()
+	g.line("MOVQ %s, R8", arg("stride"))
+	g.line("MOVQ $64, R12")
+	g.line("XORL R13, R13")
+	g.line("XORL BX, BX")
+	g.line("MOVQ %s, DX", arg("places"))
+	g.line("MOVQ %s, R15", arg("y"))
+	g.line("VBROADCASTSS %s, Z30", arg("low"))
+	g.line("VBROADCASTSS %s, Z31", arg("high"))
+	if e.name == "USD" || e.name == "SSD" {
+		g.line("MOVQ %s, CX", arg("scale"))
+		g.line("VMOVUPS (CX), Z28")
+		g.line("VMOVUPS 64(CX), Z29")
+		g.line("VPBROADCASTD %s, Z27", arg("zero"))
+	}
+}
+
+// begin finds the tiles of a block and loads the bias into the sums: rows that are 0 bytes apart.
+func (g *gen) begin(m int) {
+	g.line("MOVQ %s, CX", arg("origins"))
+	g.line("MOVQ (CX)(R13*1), SI")
+	for i := 1; i < m; i++ {
+		g.line("MOVQ %d(CX)(R13*1), R14", 8*i)
+		g.line("SUBQ %d(CX)(R13*1), R14", 8*i-8)
+		g.line("MOVQ R14, %s", arg(fmt.Sprintf("delta%d", i)))
+	}
+	g.line("ADDQ %s, SI", arg("x"))
+	g.line("ADDQ $%d, R13", 8*m)
+	g.line("MOVQ %s, R9", arg("w"))
+	g.line("MOVQ %s, R10", arg("steps"))
+	g.line("MOVQ %s, CX", arg("bias"))
+	g.line("XORL R14, R14")
+	for i := range 2 * m {
+		g.tileLoad(i, cx, r14, i%2*64)
+	}
+}
+
+// store puts the sums into the half of scratch that the block before does not use.
+func (g *gen) store(m int) {
+	g.line("MOVQ %s, BX", arg("toggle"))
+	g.line("XORQ $%d, %s", 2048*m, arg("toggle"))
+	g.line("ADDQ %s, BX", arg("scratch"))
+	g.line("MOVQ $128, R14")
+	for i := range 2 * m {
+		g.tileStore(i, bx, r14, i/2*2048+i%2*64)
+	}
+}

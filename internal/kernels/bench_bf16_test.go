@@ -1,0 +1,100 @@
+package kernels
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// windows reports the rates of a function that does so many operations: the best and the median of the runs, each of
+// which is at least a millisecond long. Where other work shares the machine, the best tells what the kernel can do.
+func rates(b *testing.B, ops int, run func()) {
+	run()
+	each := 1
+	for start := time.Now(); time.Since(start) < time.Millisecond; each++ {
+		run()
+	}
+	var all []float64
+	for b.Loop() {
+		start := time.Now()
+		for range each {
+			run()
+		}
+		all = append(all, float64(ops)*float64(each)/time.Since(start).Seconds()/1e9)
+	}
+	slices.Sort(all)
+	b.ReportMetric(all[len(all)-1], "best-GFLOP/s")
+	b.ReportMetric(all[len(all)/2], "median-GFLOP/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// bf16Shapes are from, to, size, kernel.
+var bf16Shapes = [][4]int{{64, 64, 56, 3}, {128, 128, 28, 3}, {256, 256, 14, 3}, {512, 512, 7, 3}, {64, 64, 128, 3},
+	{256, 64, 56, 1}, {64, 256, 56, 1}, {512, 2048, 7, 1}}
+
+// BenchmarkConvBF16 is one thread's forward pass with bias and ReLU, and float32's beside it.
+//
+//	go test -run '^$' -bench ConvBF16 -benchtime 300x ./internal/kernels
+func BenchmarkConvBF16(b *testing.B) {
+	for _, s := range bf16Shapes {
+		for _, n := range []int{1, 16} {
+			b.Run(fmt.Sprintf("%dto%d_%d_k%d_b%d", s[0], s[1], s[2], s[3], n), func(b *testing.B) {
+				c := square(n, s[0], s[2], s[1], s[3], 1, s[3]/2)
+				b.Run("bf16", func(b *testing.B) { benchConvBF16(b, c) })
+				b.Run("float32", func(b *testing.B) { benchConvFloat(b, c) })
+			})
+		}
+	}
+}
+
+func benchConvBF16(b *testing.B, c convCase) {
+	if !amx() {
+		b.Skip("no AMX")
+	}
+	s, _ := c.spec()
+	s.Y.Halo = s.X.Halo
+	k, err := NewConvBF16(s.bf16(s.X, s.Y))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	x, w, y := AlignedBF16(k.in.Size()), AlignedBF16(k.WeightSize()), AlignedBF16(k.out.Size())
+	ToBF16(x, random(r, len(x)))
+	k.Pack(w, random(r, c.o*c.c*c.kh*c.kw))
+	bias, scratch := AlignedSlice(k.out.Blocks()*BF16Lanes), AlignedSlice(k.Scratch())
+	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
+		for i := range k.Chunks() {
+			k.Run(i, scratch, y, x, w, EpilogueBF16{Bias: bias, ReLU: true})
+		}
+	})
+}
+
+// benchConvFloat is the faster of the direct kernel and Winograd's.
+func benchConvFloat(b *testing.B, c convCase) {
+	s, _ := c.spec()
+	s.Y.Halo = s.X.Halo
+	k, err := NewConv(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	x, y, w := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize())
+	e := Epilogue{Bias: AlignedSlice(s.Y.Blocks() * Block), ReLU: true}
+	flops := 2 * c.n * c.o * s.Y.H * s.Y.W * c.c * c.kh * c.kw
+	if p := NewWinograd(k, true).Forward; p != nil {
+		u, scratch := random(r, p.WeightSize()), AlignedSlice(p.Scratch())
+		rates(b, flops, func() {
+			for i := range p.Chunks() {
+				p.Run(i, scratch, y, x, u, e)
+			}
+		})
+		return
+	}
+	rates(b, flops, func() {
+		for i := range k.ForwardChunks() {
+			k.Forward(i, y, x, w, e)
+		}
+	})
+}

@@ -1,0 +1,313 @@
+package kernels
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// onTwins runs f on the twins.
+func onTwins(f func()) {
+	was := twinsOnly
+	twinsOnly = true
+	defer func() { twinsOnly = was }()
+	f()
+}
+
+// guardedBF16 is a slice between sentinels.
+type guardedBF16 struct{ all, s []uint16 }
+
+const sentinelBF16 = 0xdead
+
+func guardBF16(n int) guardedBF16 {
+	all := AlignedBF16(n + 128)
+	fill(all, sentinelBF16)
+	return guardedBF16{all, all[64 : 64+n : 64+n]}
+}
+
+func (g guardedBF16) intact(t *testing.T, name string) {
+	t.Helper()
+	for i, v := range g.all {
+		if (i < 64 || i >= 64+len(g.s)) && v != sentinelBF16 {
+			t.Fatalf("%s: wrote %d values from the start of a slice of %d", name, i-64, len(g.s))
+		}
+	}
+}
+
+// roundBF16 is x rounded to bf16, in float32.
+func roundBF16(x []float32) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = fromBF16(toBF16(v))
+	}
+	return y
+}
+
+// eachLine calls f for every real value of a map with its place in plain layout.
+func eachLine(l LineLayout, f func(plain, at int)) {
+	i := 0
+	for n := range l.N {
+		for c := range l.C {
+			for h := range l.H {
+				for w := range l.W {
+					f(i, l.at(n, c/l.Lanes, h, w)*l.Lanes+c%l.Lanes)
+					i++
+				}
+			}
+		}
+	}
+}
+
+func toLines(l LineLayout, plain []float32) []uint16 {
+	b := AlignedBF16(l.Size())
+	eachLine(l, func(i, at int) { b[at] = toBF16(plain[i]) })
+	return b
+}
+
+func fromLines(l LineLayout, b []uint16) []float32 {
+	plain := make([]float32, l.N*l.C*l.H*l.W)
+	eachLine(l, func(i, at int) { plain[i] = fromBF16(b[at]) })
+	return plain
+}
+
+func zeroOutside(t *testing.T, name string, l LineLayout, b []uint16) {
+	t.Helper()
+	inside := make([]bool, l.Size())
+	eachLine(l, func(_, at int) { inside[at] = true })
+	for i, in := range inside {
+		if !in && b[i] != 0 {
+			t.Fatalf("%s: halo or lane past C at %d is %g", name, i, fromBF16(b[i]))
+		}
+	}
+}
+
+func lineLayout(l Layout) LineLayout { return LineLayout{l.N, l.C, l.H, l.W, l.Halo, BF16Lanes} }
+
+func (s ConvSpec) bf16(x, y Layout) ConvBF16Spec {
+	return ConvBF16Spec{X: lineLayout(x), Y: lineLayout(y), KH: s.KH, KW: s.KW, StrideH: s.StrideH, StrideW: s.StrideW,
+		PadTop: s.PadTop, PadLeft: s.PadLeft, DilH: s.DilH, DilW: s.DilW}
+}
+
+// close compares with sums of float64: each within the error of summing in float32 and, if asked, of rounding to bf16.
+func near(t *testing.T, name string, got []float32, want, magnitude []float64, rounded bool) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", name, len(got), len(want))
+	}
+	for i, w := range want {
+		limit := tolerance * (magnitude[i] + 1e-6)
+		if rounded {
+			limit += math.Abs(w) / 256
+		}
+		if d := math.Abs(float64(got[i]) - w); !(d <= limit) {
+			t.Fatalf("%s: value %d is %g, want %g (difference %g of magnitude %g)", name, i, got[i], w, d, magnitude[i])
+		}
+	}
+}
+
+var bf16Cases = append([]convCase{
+	square(0, 5, 4, 7, 3, 1, 1),
+	square(3, 33, 7, 17, 3, 1, 1),
+	square(1, 1, 1, 1, 1, 1, 0),
+	square(1, 64, 56, 40, 1, 1, 0),
+	square(2, 40, 14, 70, 3, 1, 1),
+	square(1, 33, 28, 33, 3, 1, 1),
+	square(1, 256, 6, 33, 3, 1, 1), // 72 steps
+	square(3, 96, 5, 64, 5, 1, 2),
+	square(1, 64, 23, 64, 3, 2, 1),
+	square(1, 40, 15, 33, 2, 3, 0),
+	square(1, 32, 64, 32, 3, 1, 1),
+}, convCases...)
+
+func TestConvBF16(t *testing.T) {
+	for i, c := range bf16Cases {
+		t.Run(c.String(), func(t *testing.T) { checkConvBF16(t, c, rand.New(rand.NewPCG(3, uint64(i)))) })
+	}
+}
+
+// checkConvBF16 compares a convolution and the gradient of its input with sums of float64 and, bit by bit, with the twin.
+func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
+	c.small, c.narrow = false, false
+	full, ok := c.spec()
+	if !ok {
+		t.Skip("no output")
+	}
+	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*c.kh*c.kw), random(r, c.n*c.o*full.Y.H*full.Y.W)
+	x, w, dy = roundBF16(x), roundBF16(w), roundBF16(dy)
+	y, dx, _ := c.naive(full, x, w, dy)
+	forward, err := NewConvBF16(full.bf16(full.X, full.Y))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareConvBF16(t, "y", forward, toLines(forward.in, x), w, y, r)
+	back, err := NewConvBF16Data(full.bf16(full.DX, full.DY))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareConvBF16(t, "dx", back, toLines(back.in, dy), w, dx, r)
+	compareConvFloat(t, full, toLines(forward.in, x), w, y)
+}
+
+func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []float32, want wide, r *rand.Rand) {
+	packed, scratch := AlignedBF16(k.WeightSize()), guard(k.Scratch())
+	k.Pack(packed, w)
+	l := k.out
+	bias, res := AlignedSlice(l.Blocks()*BF16Lanes), roundBF16(random(r, len(want.v)))
+	copy(bias, random(r, l.C))
+	for i, e := range []EpilogueBF16{{}, {Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res), ReLU: true, High: 1.25}} {
+		out, twin := guardBF16(l.Size()), guardBF16(l.Size())
+		for chunk := range k.Chunks() {
+			k.Run(chunk, scratch.s, out.s, x, packed, e)
+		}
+		out.intact(t, name)
+		scratch.intact(t, "scratch")
+		zeroOutside(t, name, l, out.s)
+		onTwins(func() {
+			for chunk := k.Chunks() - 1; chunk >= 0; chunk-- {
+				k.Run(chunk, scratch.s, twin.s, x, packed, e)
+			}
+		})
+		for j, v := range twin.s {
+			if out.s[j] != v {
+				t.Fatalf("%s with epilogue %d: value %d is %g, twin %g", name, i, j, fromBF16(out.s[j]), fromBF16(v))
+			}
+		}
+		v, m := e.naive(l, want, res)
+		near(t, name, fromLines(l, out.s), v, m, true)
+	}
+}
+
+// naive applies an epilogue to sums in plain layout.
+func (e EpilogueBF16) naive(l LineLayout, sums wide, res []float32) (v, m []float64) {
+	v, m = make([]float64, len(sums.v)), make([]float64, len(sums.v))
+	low, high := e.bounds()
+	for i := range v {
+		v[i], m[i] = sums.v[i], sums.m[i]
+		if e.Bias != nil {
+			b := float64(e.Bias[i/(l.H*l.W)%l.C])
+			v[i], m[i] = v[i]+b, m[i]+math.Abs(b)
+		}
+		if e.Residual != nil {
+			v[i], m[i] = v[i]+float64(res[i]), m[i]+math.Abs(float64(res[i]))
+		}
+		v[i] = min(max(v[i], float64(low)), float64(high))
+	}
+	return v, m
+}
+
+// compareConvFloat compares the float32 output, bit by bit with the twin's.
+func compareConvFloat(t *testing.T, s ConvSpec, x []uint16, w []float32, want wide) {
+	if s.Y.N == 0 {
+		return
+	}
+	k, err := NewConvBF16Float(s.bf16(s.X, s.Y), s.Y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, scratch := AlignedBF16(k.WeightSize()), AlignedSlice(k.Scratch())
+	k.Pack(packed, w)
+	out, twin := guard(s.Y.Size()), guard(s.Y.Size())
+	for chunk := range k.Chunks() {
+		k.RunFloat(chunk, scratch, out.s, x, packed, EpilogueBF16{})
+	}
+	onTwins(func() {
+		for chunk := range k.Chunks() {
+			k.RunFloat(chunk, scratch, twin.s, x, packed, EpilogueBF16{})
+		}
+	})
+	equal(t, "float32 y", out, twin)
+	zeroElsewhere(t, "float32 y", s.Y, out.s)
+	near(t, "float32 y", toPlain(s.Y, out.s), want.v, want.m, false)
+}
+
+func TestConvBF16Random(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 1))
+	for range 60 {
+		c := randomConv(r)
+		c.n, c.c, c.o = r.IntN(3), 1+r.IntN(70), 1+r.IntN(70)
+		t.Run(c.String(), func(t *testing.T) { checkConvBF16(t, c, r) })
+	}
+}
+
+// TestConvBF16Special compares the twin's arithmetic with the tiles' on denormal numbers, infinities and NaN.
+func TestConvBF16Special(t *testing.T) {
+	if !amx() {
+		t.Skip("no AMX")
+	}
+	r := rand.New(rand.NewPCG(5, 1))
+	special := []uint16{0, 0x8000, 1, 0x8001, 0x7f, 0x80, 0x8080, 0x7f7f, 0x7f80, 0xff80, 0x7fc0, 0x1f80, 0x2000, 0x9fff, 0x2001, 0x0100}
+	for round := range 300 {
+		l := LineLayout{1, 32, 16, 16, 0, BF16Lanes}
+		k, err := NewConvBF16Float(ConvBF16Spec{X: l, Y: l, KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilH: 1, DilW: 1}, plane(1, 32, 16, 16, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		draw := func(n int) []uint16 {
+			x := AlignedBF16(n)
+			for i := range x {
+				switch {
+				case r.IntN(40) == 0 && round%3 > 0:
+					x[i] = special[r.IntN(len(special))]
+				case round%3 == 2:
+					x[i] = uint16(r.IntN(0x1000)+0x1c00) | uint16(r.IntN(2))<<15
+				default:
+					x[i] = toBF16(float32(r.NormFloat64()))
+				}
+			}
+			return x
+		}
+		x, w, bias := draw(l.Size()), draw(k.WeightSize()), AlignedSlice(32)
+		FromBF16(bias, draw(32))
+		y, twin, scratch := AlignedSlice(2*16*256), AlignedSlice(2*16*256), AlignedSlice(k.Scratch())
+		e := EpilogueBF16{Bias: bias, ReLU: round%2 == 1, High: 2}
+		run := func(y []float32) {
+			for i := range k.Chunks() {
+				k.RunFloat(i, scratch, y, x, w, e)
+			}
+		}
+		run(y)
+		onTwins(func() { run(twin) })
+		for i, v := range twin {
+			if math.Float32bits(y[i]) != math.Float32bits(v) && !(v != v && y[i] != y[i]) {
+				t.Fatalf("round %d: sum %d is %g (%#x), twin %g (%#x)", round, i, y[i], math.Float32bits(y[i]), v, math.Float32bits(v))
+			}
+		}
+	}
+}
+
+func TestToBF16(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 1))
+	for _, n := range []int{0, 1, 31, 32, 33, 4096} {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = math.Float32frombits(r.Uint32())
+			if i%7 == 0 {
+				x[i] = math.Float32frombits(r.Uint32()&0x807fffff | uint32(i%2)<<23) // denormal and next to it
+			}
+		}
+		got := guardBF16(n)
+		ToBF16(got.s, x)
+		got.intact(t, "bf16")
+		for i, v := range x {
+			if got.s[i] != toBF16(v) {
+				t.Fatalf("bf16(%g = %#x) is %#x, twin %#x", v, math.Float32bits(v), got.s[i], toBF16(v))
+			}
+		}
+		back := guard(n)
+		FromBF16(back.s, got.s)
+		back.intact(t, "float32")
+		for i, h := range got.s {
+			if math.Float32bits(back.s[i]) != uint32(h)<<16 {
+				t.Fatalf("float32 of %#x is %g", h, back.s[i])
+			}
+		}
+	}
+	for _, c := range []struct {
+		f    float32
+		want uint16
+	}{{1, 0x3f80}, {1 + 0x1p-8, 0x3f80}, {1 + 0x3p-8, 0x3f82}, {1 + 0x1p-8 + 0x1p-20, 0x3f81}, {-2, 0xc000}, {math.MaxFloat32, 0x7f80}} {
+		if got := toBF16(c.f); got != c.want {
+			t.Errorf("bf16(%g) = %#x, want %#x", c.f, got, c.want)
+		}
+	}
+}

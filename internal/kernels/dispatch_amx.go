@@ -1,0 +1,99 @@
+//go:build amd64 && !purego
+
+package kernels
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// amxConfigs are the configurations of the tiles for m-1 and rows-1, in the format of LDTILECFG: the sums are tiles 0 to 5,
+// and x is in 4 and 5, or 6 where there are three tiles of pixels.
+var amxConfigs = func() (all [3][tileRows][64]byte) {
+	for m := range all {
+		for r := range all[m] {
+			c := &all[m][r]
+			c[0] = 1 // palette
+			for t := range 8 {
+				c[16+2*t], c[48+t] = lineBytes, byte(r+1)
+				if t == 7 || t == 6 && m < 2 {
+					c[48+t] = tileRows
+				}
+			}
+		}
+	}
+	return all
+}()
+
+// pointer is to the first element, nil where there is none.
+func pointer[T any](s []T) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceData(s))) }
+
+// newAMX fills in what the geometry tells. The caller has checked the slices.
+func newAMX(t *tiling, lo, hi int, scratch []float32) amxTiles {
+	early, per, quads := t.turnover()
+	return amxTiles{
+		config: &amxConfigs[t.m-1][t.rows-1], origins: &t.origins[lo*t.m], places: &t.places[lo*t.m*tileRows], steps: &t.steps[0],
+		stride: t.stride, blocks: hi - lo, early: early, late: len(t.steps) - early, all: len(t.steps), per: per, quads: quads,
+		scratch: pointer(scratch), trash: pointer(scratch[tileScratch-Block:]),
+	}
+}
+
+// amx runs the call by assembly.
+func (a *bf16Call) amx() {
+	b := newAMX(a.t, a.lo, a.hi, a.scratch)
+	b.x, b.w, b.bias, b.low, b.high, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), a.low, a.high, a.apart
+	b.y, b.res = pointer(a.y), pointer(a.res)
+	if a.out != nil {
+		b.y = pointer(a.out)
+	}
+	switch 3*a.t.m + a.kind() {
+	case 3:
+		tiles1BF16(&b)
+	case 4:
+		tiles1BF16Add(&b)
+	case 5:
+		tiles1BF16Float(&b)
+	case 6:
+		tiles2BF16(&b)
+	case 7:
+		tiles2BF16Add(&b)
+	case 8:
+		tiles2BF16Float(&b)
+	case 9:
+		tiles3BF16(&b)
+	case 10:
+		tiles3BF16Add(&b)
+	default:
+		tiles3BF16Float(&b)
+	}
+	runtime.KeepAlive(a)
+}
+
+// kind is the epilogue: bf16, bf16 with a residual or float32.
+func (a *bf16Call) kind() int {
+	switch {
+	case a.out != nil:
+		return 2
+	case a.res != nil:
+		return 1
+	}
+	return 0
+}
+
+func narrow(dst []uint16, lo, hi []float32, n, step int) {
+	if n == 0 || !useAMX() {
+		narrowGo(dst, lo, hi, n, step)
+		return
+	}
+	_, _, _ = dst[:n*BF16Lanes], lo[:(n-1)*step+Block], hi[:(n-1)*step+Block]
+	narrowAMX(&dst[0], &lo[0], &hi[0], n, step*4)
+}
+
+func widen(lo, hi []float32, src []uint16, n, step int) {
+	if n == 0 || !useAMX() {
+		widenGo(lo, hi, src, n, step)
+		return
+	}
+	_, _, _ = src[:n*BF16Lanes], lo[:(n-1)*step+Block], hi[:(n-1)*step+Block]
+	widenAMX(&lo[0], &hi[0], &src[0], n, step*4)
+}

@@ -1,0 +1,189 @@
+package kernels
+
+import (
+	"fmt"
+	"slices"
+)
+
+// tileRows is the number of rows of a tile of AMX: pixels, or rows of A. tileOuts is the number of outputs of a product:
+// two tiles side by side.
+const (
+	tileRows = 16
+	tileOuts = 32
+	stepSize = tileOuts * lineBytes // bytes of weights of a step
+)
+
+// tiling is how the pixels of a plane are cut into tiles, and what is summed for each. A tile is up to 16 pixels of x that
+// lie stride bytes apart, a block is m tiles, and a step of the reduction is a line of each pixel. All fields are in bytes.
+type tiling struct {
+	m, rows int // tiles of a block, pixels of a tile
+	stride  int
+	origins []int   // m a block: the first pixel of each tile
+	places  []int32 // 16 m a block: where each pixel goes, -1 for nowhere
+	steps   []int   // from the pixel on
+	reach   int     // the end of what is read
+	extent  int     // the end of what is written, one line a pixel
+}
+
+// cut is the tiles of a plane before they are put into blocks: where each begins and which of its pixels it is there for.
+type cut struct {
+	rows  int
+	tiles []tilePixels
+}
+
+// tilePixels is a tile: pixels [from, to) of row h and on; with pitch between rows of a flat cut.
+type tilePixels struct {
+	at       int // pixels from the origin of the plane, in the plane's own pitch
+	from, to int // of at+0 to at+rows-1 those that were not in a tile before
+}
+
+// flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over the gap between the rows.
+func flatCut(h, w, pitch int) cut {
+	total := (h-1)*pitch + w
+	c := cut{rows: min(tileRows, total)}
+	for next := 0; next < total; {
+		if in := next % pitch; in >= w {
+			next += pitch - in
+		}
+		at := min(next, total-c.rows)
+		c.tiles = append(c.tiles, tilePixels{at, next - at, c.rows})
+		next = at + c.rows
+	}
+	return c
+}
+
+// rowCut cuts every row into tiles of equal width, of which the last overlaps the one before. Places are in a pitch of w.
+func rowCut(h, w int) cut {
+	many := (w + tileRows - 1) / tileRows
+	c := cut{rows: (w + many - 1) / many}
+	for row := range h {
+		for next := 0; next < w; next += c.rows {
+			at := min(next, w-c.rows)
+			c.tiles = append(c.tiles, tilePixels{row*w + at, next - at, c.rows})
+		}
+	}
+	return c
+}
+
+// tileCycles is what a product of tiles of so many rows takes: measured on Emerald Rapids.
+func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
+
+// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Three tiles load less of
+// them, but more pixels.
+func stepCycles(m, rows, steps int) float64 {
+	switch {
+	case m == 1:
+		return max(2*tileCycles(rows), 28) / efficiency
+	case m == 2:
+		return 4 * tileCycles(rows) / efficiency
+	case steps < 36:
+		return 7 * tileCycles(rows) / efficiency
+	}
+	return 5.8 * tileCycles(rows) / efficiency
+}
+
+const efficiency = 0.65 // of the products' own cycles
+
+// best is the number of tiles in a block that does so many with the least cycles, and those cycles.
+func (c cut) best(steps int) (m int, cycles float64) {
+	for i := 1; i <= 3; i++ {
+		blocks := (len(c.tiles) + i - 1) / i
+		if n := float64(blocks*steps) * stepCycles(i, c.rows, steps); m == 0 || n < cycles {
+			m, cycles = i, n
+		}
+	}
+	return m, cycles
+}
+
+// plan fills in the blocks of m tiles. origin and place tell where pixel i of the cut lies in x and in y; place is negative
+// where it is none. Tiles that fill up the last block go nowhere.
+func (t *tiling) plan(c cut, m int, origin func(i int) int, place func(i int) int) error {
+	t.m, t.rows = m, c.rows
+	for len(c.tiles)%m != 0 {
+		last := c.tiles[len(c.tiles)-1]
+		c.tiles = append(c.tiles, tilePixels{last.at, 0, 0})
+	}
+	t.origins, t.places = make([]int, len(c.tiles)), make([]int32, len(c.tiles)*tileRows)
+	first, last := origin(c.tiles[0].at), 0
+	for i, s := range c.tiles {
+		at := origin(s.at)
+		first, last = min(first, at), max(last, at)
+		t.origins[i] = at
+		for j := range tileRows {
+			p := -1
+			if j >= s.from && j < s.to {
+				p = place(s.at + j)
+			}
+			if p > 1<<31-1-lineBytes {
+				return fmt.Errorf("kernels: a plane of the output exceeds 2 GiB")
+			}
+			t.places[i*tileRows+j] = int32(max(p, -1))
+			t.extent = max(t.extent, p+lineBytes)
+		}
+	}
+	low, high := slices.Min(t.steps), slices.Max(t.steps)
+	t.reach = last + high + (t.rows-1)*t.stride + lineBytes
+	if first+low < 0 || t.stride < 0 {
+		return fmt.Errorf("kernels: a tile lies outside of its map")
+	}
+	return nil
+}
+
+// blocks is the number of blocks of a plane.
+func (t *tiling) blocks() int { return len(t.origins) / t.m }
+
+// blockCycles is what a block takes.
+func (t *tiling) blockCycles() float64 {
+	return float64(len(t.steps))*stepCycles(t.m, t.rows, len(t.steps)) + 30*float64(t.m)
+}
+
+// turnover is how the pixels of a block are finished in the steps of the next: per pixels in each of the first early steps.
+func (t *tiling) turnover() (early, per, quads int) {
+	n := t.m * tileRows
+	for _, per := range []int{1, 2, 4, 8, 12, 16, 24, 32, 48} {
+		if n%per == 0 && n/per <= len(t.steps) {
+			return n / per, min(per, 4), per / 4
+		}
+	}
+	panic("kernels: a tiling without steps")
+}
+
+// TileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two blocks of up to
+// 3 tiles, and a line that takes what nobody wants.
+const tileScratch = 2*3*tileRows*tileOuts + Block
+
+// pixelGrid is an output of h by w pixels that lie strideH rows and strideW pixels of the map in apart.
+type pixelGrid struct {
+	h, w, strideH, strideW int
+	in                     LineLayout
+}
+
+// cut plans the tiles of a grid for the steps of the tiling: over the gaps between rows or row by row, by what takes
+// less. place is where a pixel goes. It returns the row in which each block begins, and the end.
+func (t *tiling) cut(v pixelGrid, place func(h, w int) int) ([]int, error) {
+	row := v.in.rowLines()
+	base := v.in.at(0, 0, 0, 0)
+	c, pitch := rowCut(v.h, v.w), v.w
+	m, cycles := c.best(len(t.steps))
+	if v.strideH*row%v.strideW == 0 {
+		p := v.strideH * row / v.strideW
+		flat := flatCut(v.h, v.w, p)
+		if n, less := flat.best(len(t.steps)); less < cycles {
+			c, pitch, m = flat, p, n
+		}
+	}
+	t.stride = v.strideW * lineBytes
+	err := t.plan(c, m, func(i int) int {
+		return (base + i/pitch*v.strideH*row + i%pitch*v.strideW) * lineBytes
+	}, func(i int) int {
+		if i%pitch >= v.w {
+			return -1
+		}
+		return place(i/pitch, i%pitch)
+	})
+	var rows []int
+	for i := 0; i < len(c.tiles); i += m {
+		rows = append(rows, (c.tiles[i].at+c.tiles[i].from)/pitch)
+	}
+	return append(rows, v.h), err
+}
