@@ -54,8 +54,7 @@ type StepInfo struct {
 func Compile(m *onnxio.Model, opt Options) (*Plan, error) { return new(Weights).Compile(m, opt) }
 
 // Compile is the function of the same name; plans compiled through one Weights share the packed constants.
-func (w *Weights) Compile(m *onnxio.Model, opt Options) (p *Plan, err error) {
-	defer Recover(&err)
+func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
 	g, err := importModel(m, opt, nil, nil)
 	if err != nil {
 		return nil, err
@@ -63,10 +62,11 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (p *Plan, err error) {
 	if err := g.known(); err != nil {
 		return nil, err
 	}
-	if err := g.apply(simplifyPass); err != nil {
+	if err := simplify(g, false); err != nil {
 		return nil, err
 	}
-	if p, err = w.finish(g, opt, additions{}); err != nil {
+	p, err := w.finish(g, opt, additions{})
+	if err != nil {
 		return nil, err
 	}
 	p.attach(kernels.AlignedSlice(p.size))
@@ -94,9 +94,8 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		p.names = append(p.names, v.name)
 	}
 	if !opt.Reference {
-		if err := g.apply(fusePass, layoutPass); err != nil {
-			return nil, err
-		}
+		fuse(g)
+		chooseLayouts(g)
 	}
 	p.outputs = g.outputs
 	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
@@ -252,8 +251,7 @@ func (p *Plan) inputNames() string {
 
 // Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It ends early when
 // ctx does.
-func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor, err error) {
-	defer Recover(&err)
+func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
 	list, err := p.ordered(in)
 	if err != nil {
 		return nil, err
@@ -261,7 +259,7 @@ func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[s
 	if err := p.run(ctx, list); err != nil {
 		return nil, err
 	}
-	out = make(map[string]*onnxio.Tensor, len(p.outputs))
+	out := make(map[string]*onnxio.Tensor, len(p.outputs))
 	for i, v := range p.outputs {
 		t := v.tensor().Clone()
 		t.Name = p.names[i]

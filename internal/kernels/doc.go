@@ -26,3 +26,4 @@ package kernels
 
 //go:generate go -C _gen run . -asm ../micro_amd64.s -go ../micro_amd64.go
 //go:generate go -C _gen run ./amx -asm ../amx_amd64.s -go ../amx_amd64.go
+//go:generate go -C _gen run . -asm ../elementwise_amd64.s -go ../elementwise_amd64.go -other ../elementwise_other.go

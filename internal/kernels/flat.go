@@ -2,6 +2,9 @@ package kernels
 
 import "math"
 
+// stretch bounds the floats of one call of assembly, which cannot be preempted.
+const stretch = 1 << 14
+
 // reluGo computes y = max(x, 0); NaN stays, as in the fused kernels.
 func reluGo(y, x []float32) {
 	x = x[:len(y)]
@@ -64,23 +67,19 @@ func AddRelu(y, a, b []float32) {
 }
 
 // Mul computes y = a * b.
-func Mul(y, a, b []float32) {
-	a, b = a[:len(y)], b[:len(y)]
-	for i, v := range a {
-		y[i] = v * b[i]
-	}
-}
+func Mul(y, a, b []float32) { OpMul.Pair(y, a, b) }
 
 // Scale computes y = a * x.
-func Scale(y, x []float32, a float32) {
-	for i, v := range x[:len(y)] {
-		y[i] = a * v
-	}
-}
+func Scale(y, x []float32, a float32) { OpMul.Scalar(y, x, a) }
 
 // Axpy computes y += a * x.
 func Axpy(y, x []float32, a float32) {
-	for i, v := range x[:len(y)] {
+	x = x[:len(y)]
+	for n := whole(len(y)); n > 0 && current != levelGo; n = whole(len(y)) {
+		scaleAddBlocks(&y[0], &x[0], &a, n/Block)
+		y, x = y[n:], x[n:]
+	}
+	for i, v := range x {
 		y[i] += float32(a * v)
 	}
 }
@@ -176,32 +175,13 @@ func (h AdamParams) coefficients() adamCoefficients {
 // LogSoftmaxRows computes the log-softmax of every row of x [rows,cols].
 func LogSoftmaxRows(y, x []float32, rows, cols int) {
 	for r := range rows {
-		in, out := x[r*cols:][:cols], y[r*cols:][:cols]
-		top := in[0]
-		for _, v := range in {
-			top = max(top, v)
-		}
-		sum := 0.0
-		for _, v := range in {
-			sum += math.Exp(float64(v - top))
-		}
-		shift := top + float32(math.Log(sum))
-		for i, v := range in {
-			out[i] = v - shift
-		}
+		LogSoftmax(y[r*cols:][:cols], x[r*cols:][:cols])
 	}
 }
 
 // LogSoftmaxGradRows computes dx = dy - exp(y) * sum(dy) of every row.
 func LogSoftmaxGradRows(dx, dy, y []float32, rows, cols int) {
 	for r := range rows {
-		g, out, to := dy[r*cols:][:cols], y[r*cols:][:cols], dx[r*cols:][:cols]
-		sum := 0.0
-		for _, v := range g {
-			sum += float64(v)
-		}
-		for i, v := range g {
-			to[i] = v - float32(math.Exp(float64(out[i]))*sum)
-		}
+		LogSoftmaxGrad(dx[r*cols:][:cols], dy[r*cols:][:cols], y[r*cols:][:cols])
 	}
 }

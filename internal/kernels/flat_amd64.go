@@ -2,9 +2,6 @@
 
 package kernels
 
-// stretch bounds the floats of one call of assembly, which cannot be preempted.
-const stretch = 1 << 14
-
 // vectors is how many of n floats the assembly takes: whole groups of 16, at most a stretch.
 func vectors(n int) int {
 	if current == levelGo {

@@ -1,0 +1,115 @@
+package kernels
+
+import "math"
+
+// LayerNorm computes y = (x-mean)/sqrt(variance+eps)*scale + bias over a row and gives mean and inverse deviation;
+// bias may be nil. y may be x.
+func LayerNorm(y, x, scale, bias []float32, eps float32) (mean, inv float32) {
+	n := float64(len(x))
+	mu := RowSum(x) / n
+	mean = float32(mu)
+	d := mu - float64(mean)
+	variance := max(0, RowSquares(x, mean)/n-d*d)
+	inv = float32(1 / math.Sqrt(variance+float64(eps)))
+	rowNormal(y, x, scale, bias, mean, inv)
+	return mean, inv
+}
+
+// RMSNorm computes y = x/sqrt(mean(x*x)+eps)*scale over a row and gives the factor that x was multiplied by. y may be x.
+func RMSNorm(y, x, scale []float32, eps float32) (inv float32) {
+	inv = float32(1 / math.Sqrt(RowSquares(x, 0)/float64(len(x))+float64(eps)))
+	rowNormal(y, x, scale, nil, 0, inv)
+	return inv
+}
+
+// rowNormal computes y = (x-mean)*inv*scale + bias; bias may be nil.
+func rowNormal(y, x, scale, bias []float32, mean, inv float32) {
+	y, scale = y[:len(x)], scale[:len(x)]
+	h, n := [2]float32{mean, inv}, 0
+	for ; current != levelGo && len(x)-n >= Block; n += whole(len(x) - n) {
+		var b *float32
+		if bias != nil {
+			b = &bias[:len(x)][n]
+		}
+		rowNormalBlocks(&y[n], &x[n], &scale[n], b, &h[0], whole(len(x)-n)/Block)
+	}
+	for i := n; i < len(x); i++ {
+		v := float32(float32((x[i]-mean)*inv) * scale[i])
+		if bias != nil {
+			v += bias[i]
+		}
+		y[i] = v
+	}
+}
+
+// LayerNormGrad computes the gradient of x, given what LayerNorm gave:
+//
+//	dx = inv*(g - mean(g) - (x-mean)*inv*inv*mean(g*(x-mean))) for g = dy*scale
+//
+// dx may be dy or x.
+func LayerNormGrad(dx, dy, x, scale []float32, mean, inv float32) {
+	n := float64(len(x))
+	sum, product := rowNormalSums(dy, x, scale, mean)
+	i := float64(inv)
+	gradRowNormal(dx, dy, x, scale, &[4]float32{mean, inv, float32(-i * i * i * product / n), float32(-i * sum / n)})
+}
+
+// RMSNormGrad computes the gradient of x: dx = inv*(g - x*inv*inv*mean(g*x)) for g = dy*scale. dx may be dy or x.
+func RMSNormGrad(dx, dy, x, scale []float32, inv float32) {
+	_, product := rowNormalSums(dy, x, scale, 0)
+	i := float64(inv)
+	gradRowNormal(dx, dy, x, scale, &[4]float32{0, inv, float32(-i * i * i * product / float64(len(x))), 0})
+}
+
+// rowNormalSums is the sums of d = dy*scale and of d*(x-mean).
+func rowNormalSums(dy, x, scale []float32, mean float32) (sum, product float64) {
+	dy, scale = dy[:len(x)], scale[:len(x)]
+	eachBlocks(len(x), func(lo, hi int) {
+		var s [2 * Block]float32
+		if hi-lo >= Block && current != levelGo {
+			rowNormalSumsBlocks(&s[0], &dy[lo], &x[lo], &scale[lo], &mean, (hi-lo)/Block)
+		} else {
+			for i := range hi - lo {
+				d := float32(dy[lo+i] * scale[lo+i])
+				s[i%Block] += d
+				s[Block+i%Block] += float32(d * (x[lo+i] - mean))
+			}
+		}
+		sum += lanesSum((*[Block]float32)(s[:]))
+		product += lanesSum((*[Block]float32)(s[Block:]))
+	})
+	return sum, product
+}
+
+// gradRowNormal computes dx = dy*scale*h[1] + (x-h[0])*h[2] + h[3].
+func gradRowNormal(dx, dy, x, scale []float32, h *[4]float32) {
+	dx, dy, scale = dx[:len(x)], dy[:len(x)], scale[:len(x)]
+	n := 0
+	for ; current != levelGo && len(x)-n >= Block; n += whole(len(x) - n) {
+		gradRowNormalBlocks(&dx[n], &dy[n], &x[n], &scale[n], &h[0], whole(len(x)-n)/Block)
+	}
+	for i := n; i < len(x); i++ {
+		v := float32(float32(dy[i]*scale[i]) * h[1])
+		dx[i] = v + float32((x[i]-h[0])*h[2]) + h[3]
+	}
+}
+
+// LayerNormWeights adds a row's share to the gradients of scale and bias: dscale += dy*(x-mean)*inv and dbias += dy;
+// dbias may be nil. With mean 0 it is RMSNorm's.
+func LayerNormWeights(dscale, dbias, dy, x []float32, mean, inv float32) {
+	dscale, dy = dscale[:len(x)], dy[:len(x)]
+	h, n := [2]float32{mean, inv}, 0
+	for ; current != levelGo && len(x)-n >= Block; n += whole(len(x) - n) {
+		var b *float32
+		if dbias != nil {
+			b = &dbias[:len(x)][n]
+		}
+		rowNormalWeightsBlocks(&dscale[n], b, &dy[n], &x[n], &h[0], whole(len(x)-n)/Block)
+	}
+	for i := n; i < len(x); i++ {
+		dscale[i] += float32(float32((x[i]-mean)*inv) * dy[i])
+		if dbias != nil {
+			dbias[i] += dy[i]
+		}
+	}
+}
