@@ -55,6 +55,9 @@ func takesValue(cmd *cli.Command, name string) bool {
 	for _, f := range cmd.Flags {
 		if slices.Contains(f.Names(), name) {
 			_, isBool := f.(*cli.BoolFlag)
+			if g, ok := f.(*cli.GenericFlag); ok {
+				_, isBool = g.Value.(*optionalText)
+			}
 			return !isBool
 		}
 	}

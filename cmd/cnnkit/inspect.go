@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,12 +19,13 @@ import (
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan] [--json]",
+		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan[=PASS]] [--json]",
 		Description: `Nodes with their output shapes, parameters and floating-point operations for one image; the state dict's tensors for
 .pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks, and what each step was expected to
-take, on one kind of processor, and took here with random input.`,
+take, on one kind of processor, and took here with random input. --plan=PASS shows the graph after a pass of the compiler instead:
+` + strings.Join(engine.Passes(), ", ") + ".",
 		Flags: []cli.Flag{jsonFlag(), threadsFlag(),
-			&cli.BoolFlag{Name: "plan", Usage: "show the native engine's plan"},
+			&cli.GenericFlag{Name: "plan", Value: new(optionalText), Usage: "show the native engine's plan, or the graph after a pass: --plan=PASS"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "FILE")
@@ -44,7 +46,10 @@ take, on one kind of processor, and took here with random input.`,
 			if err != nil {
 				return err
 			}
-			if c.Bool("plan") {
+			if plan := c.Generic("plan").(*optionalText); plan.set {
+				if plan.text != "" {
+					return inspectPass(c, m, plan.text)
+				}
 				return inspectPlan(c, m)
 			}
 			return inspectModel(c, path, m)
@@ -188,6 +193,19 @@ func nodeFLOPs(n *onnxio.Node, shapes *infer.Result, inits map[string]*onnxio.Te
 		return 2 * out * w.Dims[len(w.Dims)-2]
 	}
 	return 0
+}
+
+// inspectPass prints the compiler's graph after a pass.
+func inspectPass(c *cli.Context, m *onnxio.Model, after string) error {
+	if !slices.Contains(engine.Passes(), after) {
+		return usageError("no pass %q: known are %s", after, strings.Join(engine.Passes(), ", "))
+	}
+	text, err := engine.Dump(bound(m, int64(c.Int("batch"))), engine.Options{}, after)
+	if err != nil {
+		return badFile{err}
+	}
+	_, err = fmt.Fprint(c.App.Writer, text)
+	return err
 }
 
 func inspectPlan(c *cli.Context, m *onnxio.Model) error {

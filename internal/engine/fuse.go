@@ -69,22 +69,27 @@ func fusePool(g *graph, o *op) bool {
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.
 func fuseInto(g *graph, o *op) bool {
-	if !fusable(o) || o.relu || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
+	if o.relu || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
 		return false
 	}
 	y, next := o.out[0], o.out[0].users[0]
 	if next.relu || next.residual != nil || next.mask != nil {
 		return false
 	}
-	switch {
-	case next.is("", "Relu"):
+	switch kind := next.stage(); {
+	case !o.takes(kind):
+		return false
+	case kind == stageRelu:
 		o.relu = true
-	case (o.is("", "Conv") || o.is("", "ConvTranspose")) && next.in[0] == y && fromZero(next):
+	case kind == stageClip:
+		if next.in[0] != y {
+			return false
+		}
 		o.relu = true
 		if _, high, _ := clipBounds(next); !math.IsInf(float64(high), 1) {
 			o.high = high
 		}
-	case next.is("", "Add") && o.residual == nil && takesResidual(o) && y.isFloat4():
+	case kind == stageResidual && o.residual == nil && y.isFloat4():
 		other := next.in[0]
 		if other == y {
 			other = next.in[1]
@@ -99,20 +104,6 @@ func fuseInto(g *graph, o *op) bool {
 	g.take(o, next)
 	return true
 }
-
-func fusable(o *op) bool {
-	switch {
-	case o.is("", "Conv"), o.is("", "ConvTranspose"):
-		return o.out[0].isFloat4() && fastConv(o)
-	case o.is("", "BatchNormalization"):
-		return fastBatchNorm(o)
-	case o.is("", "Gemm"):
-		return fastGemm(o)
-	}
-	return false
-}
-
-func takesResidual(o *op) bool { return o.is("", "Conv") || o.is("", "BatchNormalization") }
 
 // before reports whether v is there when o runs. A value made later but still before the Add cannot become o's
 // residual unless o moves; o stays.
@@ -137,8 +128,7 @@ func fuseMask(g *graph, o *op) {
 	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil || !o.out[0].isFloat4() {
 		return
 	}
-	if p := o.in[0].producer; p != nil && (p.is("", "Conv") || p.is(ops.GradDomain, "ConvGradInput")) && fastConv(p) &&
-		!p.relu && p.residual == nil && p.mask == nil && !o.in[0].output && len(o.in[0].users) == 1 && g.before(o.in[1], p) {
+	if p := o.in[0].producer; p != nil && p.takes(stageMask) && !p.relu && p.residual == nil && p.mask == nil && !o.in[0].output && len(o.in[0].users) == 1 && g.before(o.in[1], p) {
 		p.mask = o.in[1]
 		g.take(p, o)
 		return

@@ -74,6 +74,7 @@ type graph struct {
 	captured []*value
 	fresh    int // for names
 	keep     bool
+	watch    func(pass string, g *graph) // told when a pass has run
 }
 
 func newGraph() *graph { return &graph{values: map[string]*value{}} }

@@ -27,6 +27,8 @@ type Options struct {
 	NoWinograd bool
 	// MaxBytes bounds the memory of a run's values; 0 is a share of the machine's.
 	MaxBytes int64
+
+	watch func(pass string, g *graph)
 }
 
 // importer turns a model's graph, and the subgraphs in it, into the compiler's form.
@@ -58,7 +60,8 @@ func importModel(m *onnxio.Model, opt Options, params, given map[string]bool) (*
 	if opt.Keep {
 		im.g.keepAll()
 	}
-	return im.g, nil
+	im.g.watch = opt.watch
+	return im.g, im.g.after("import")
 }
 
 // graph imports one graph of the model.
@@ -179,7 +182,7 @@ func (im *importer) bodies(o *op, n placed) error {
 		if err := inner.graph(a.G, nodes, Options{}); err != nil {
 			return fmt.Errorf("%s: %s: %w", o, a.Name, err)
 		}
-		if err := simplify(inner.g, false); err != nil {
+		if err := inner.g.apply(simplifyPass); err != nil {
 			return fmt.Errorf("%s: %s: %w", o, a.Name, err)
 		}
 		o.bodies = append(o.bodies, &body{attr: a.Name, program: newProgram(inner.g), formal: len(inner.g.inputs) - len(inner.g.captured),

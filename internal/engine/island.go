@@ -12,7 +12,7 @@ const heavySize = 1 << 15
 
 // heavy reports whether an op whose shapes are known by now is worth a plan.
 func (r *run) heavy(o *op) bool {
-	if len(o.bodies) > 0 || o.node.Def.Eval == nil || lowerings[[2]string{o.node.Domain, o.node.OpType}] == nil {
+	if p := o.path(); len(o.bodies) > 0 || p == nil || p.lower == nil {
 		return false
 	}
 	n := int64(0)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
-	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // layoutDomain is the domain of the ops that only change a layout.
@@ -23,8 +22,8 @@ func chooseLayouts(g *graph) {
 	old := g.ops
 	g.ops = nil
 	for _, o := range old {
-		ins, outs := l.rule(o)
-		if ins == nil {
+		m, ok := l.rule(o)
+		if !ok {
 			for i, v := range o.in {
 				o.in[i] = l.plain(v)
 			}
@@ -32,20 +31,22 @@ func chooseLayouts(g *graph) {
 			continue
 		}
 		for i, v := range o.in {
-			if slices.Contains(ins, i) {
+			if slices.Contains(m.in, i) {
 				o.in[i] = l.blocked(v, o)
 			} else {
 				o.in[i] = l.plain(v)
 			}
 		}
 		o.residual, o.mask = l.blocked(o.residual, o), l.blocked(o.mask, o)
-		for _, i := range outs {
+		for _, i := range m.out {
 			if i < len(o.out) && o.out[i] != nil {
 				y := blocked(o.out[i], 0, l.lanes(o.out[i]))
 				o.out[i].layout = &y
 			}
 		}
-		l.needs(o)
+		if p := o.path(); p.halo != nil {
+			p.halo(l, o)
+		}
 		g.ops = append(g.ops, o)
 	}
 	for i, v := range g.outputs {
@@ -91,25 +92,13 @@ func (l *layouts) findNarrow() {
 	}
 }
 
-// narrowable reports whether o has kernels for maps of 8 lanes.
+// narrowable reports whether o has kernels for maps of 8 lanes, or takes plain values.
 func (l *layouts) narrowable(o *op) bool {
-	if _, ok := conv(o); ok {
-		return fastConv(o) && !depthwise(o)
-	}
-	if x, y, w, ok := pool(o); ok {
-		max := o.is("", "MaxPool") || o.is(ops.GradDomain, "MaxPoolGrad")
-		two := w == geometry{kh: 2, kw: 2, sh: 2, sw: 2, dh: 1, dw: 1}
-		return max && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
-	}
-	switch {
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is(ops.GradDomain, "ConvGradBias"), o.is("", "Add"),
-		keepsZero(o), scalesImages(o), o.is(ops.GradDomain, "ClipGrad"):
+	p := o.path()
+	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
 		return true
-	case o.is("", "Concat"), o.is("", "Split"):
-		return false
 	}
-	ins, _ := l.rule(o)
-	return ins == nil // it takes plain values
+	return p.narrow != nil && p.narrow(o)
 }
 
 // lanes is the number of lanes of v in blocks.
@@ -120,67 +109,28 @@ func (l *layouts) lanes(v *value) int {
 	return kernels.Block
 }
 
-// rule gives the indices of the inputs and outputs that are blocked when o runs; nil when o runs plain.
-func (l *layouts) rule(o *op) (ins, outs []int) {
-	switch {
-	case fastConv(o):
-		switch o.node.OpType {
-		case "ConvGradWeight":
-			return []int{0, 1}, []int{}
-		default:
-			return []int{0}, []int{0}
-		}
-	case o.is(ops.GradDomain, "ConvGradBias") && o.in[0].isFloat4():
-		return []int{0}, []int{}
-	case fastBatchNorm(o):
-		return []int{0}, []int{0}
-	case o.is(ops.GradDomain, "BatchNormalizationGrad") && o.out[0].isFloat4() && o.node.Int("frozen", 0) == 0:
-		return []int{0, 1}, []int{0}
+// rule gives the inputs and outputs that are blocked when o runs; ok is false when it runs plain.
+func (l *layouts) rule(o *op) (m maps, ok bool) {
+	p := o.path()
+	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
+		return m, false
 	}
-	if _, _, _, ok := pool(o); ok {
-		if o.is(ops.GradDomain, "MaxPoolGrad") {
-			return []int{0, 1, 2}, []int{0}
-		}
-		return []int{0}, []int{0}
-	}
-	if l.followsInputs(o) {
-		for i := range o.in {
-			ins = append(ins, i)
-		}
-		for i := range o.out {
-			outs = append(outs, i)
-		}
-		if onlyFirst(o) {
-			ins = ins[:1]
-		}
-	}
-	return ins, outs
-}
-
-// followsInputs reports whether o has kernels for both forms and an input is blocked already.
-func (l *layouts) followsInputs(o *op) bool {
-	switch {
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add") && equalDims(o.in[0].dims, o.in[1].dims),
-		keepsZero(o), scalesImages(o), o.is(ops.GradDomain, "ClipGrad"):
-	case (o.is("", "Concat") || o.is("", "Split")) && len(o.in[0].dims) == 4 && (o.node.Int("axis", 0) == 1 || o.node.Int("axis", 0) == -3):
-	default:
-		return false
-	}
-	any := false
-	for i, v := range o.in {
-		if i > 0 && onlyFirst(o) {
-			break
-		}
+	m = p.maps(o)
+	blocked := !m.follows
+	for _, i := range m.in {
+		v := o.in[i]
 		if !v.isFloat4() || v.size() == 0 {
-			return false
+			return m, false
 		}
-		any = any || v.layout != nil || v.twin(true) != nil
+		blocked = blocked || v.layout != nil || v.twin(true) != nil
 	}
-	return any
+	for _, i := range m.out {
+		if v := o.out[i]; v != nil && (!v.isFloat4() || v.size() == 0) {
+			return m, false
+		}
+	}
+	return m, blocked
 }
-
-// onlyFirst says that o's inputs after the first are no maps.
-func onlyFirst(o *op) bool { return o.is("", "Split") || o.is("", "Clip") || scalesImages(o) }
 
 // twin is the same value in blocked or in plain form, nil if there is none yet.
 func (v *value) twin(blockedForm bool) *value {
@@ -210,7 +160,7 @@ func (l *layouts) blocked(v *value, reader *op) *value {
 		return v
 	}
 	lanes := l.lanes(v)
-	if v.kind == input && v.dims[1] <= 4 && !depthwise(reader) && (reader.is("", "Conv") || reader.is(ops.GradDomain, "ConvGradWeight") && reader.in[0] == v) {
+	if p, ok := conv(reader); v.kind == input && v.dims[1] <= 4 && ok && p.x == v && !depthwise(reader) {
 		lanes = int(v.dims[1])
 	}
 	for _, t := range v.twins {
@@ -223,10 +173,10 @@ func (l *layouts) blocked(v *value, reader *op) *value {
 }
 
 func (l *layouts) convert(v *value, name string, layout *kernels.Layout) *value {
-	t := &value{name: l.g.name(v.name + "/" + name), info: v.info, dims: v.dims, layout: layout}
+	t := &value{name: l.g.name(v.name + "/" + name), info: v.info, dims: v.dims, sized: true, layout: layout}
 	l.g.values[t.name] = t
-	n := &onnxio.Node{OpType: name, Domain: layoutDomain, Name: v.name, Inputs: []string{v.name}, Outputs: []string{t.name}}
-	o := &op{node: &ops.Node{Node: n, Def: &ops.Def{Name: name, Domain: layoutDomain}}, in: []*value{v}, out: []*value{t}, origin: v.name}
+	n := newNode(name, layoutDomain, t.name)
+	o := &op{node: &ops.Node{Node: n, Def: &ops.Def{Name: name, Domain: layoutDomain}}, in: []*value{v}, out: []*value{t}, inputs: 1, origin: v.name}
 	t.producer = o
 	l.g.ops = append(l.g.ops, o)
 	v.twins = append(v.twins, t)
@@ -234,43 +184,13 @@ func (l *layouts) convert(v *value, name string, layout *kernels.Layout) *value 
 	return t
 }
 
-// needs records the halos that o's kernels need and the values that must have the same.
-func (l *layouts) needs(o *op) {
-	if p, ok := conv(o); ok {
-		w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
-		hx, hy := w.halos()
-		switch o.node.OpType {
-		case "Conv":
-			l.need(o.in[0], hx)
-			l.same(o.out[0], o.residual, o.mask)
-		case "ConvGradWeight":
-			l.need(o.in[0], hx)
-		default:
-			l.need(o.in[0], hy)
-			l.same(o.out[0], o.residual, o.mask)
-		}
-		return
-	}
-	switch {
-	case o.is("", "BatchNormalization"), o.is(ops.GradDomain, "BatchNormalizationGrad"):
-		l.same(o.in[0], o.out[0], o.residual, o.mask)
-		if o.is(ops.GradDomain, "BatchNormalizationGrad") {
-			l.same(o.in[0], o.in[1])
-		}
-	case o.is(ops.GradDomain, "ConvGradBias"):
-		l.same(o.in[0], o.mask)
-	case o.is("", "Clip"), scalesImages(o):
-		l.same(o.in[0], o.out[0])
-	case o.is("", "Relu"), o.is(ops.GradDomain, "ReluGrad"), o.is("", "Add"), o.is(ops.GradDomain, "ClipGrad"):
-		l.same(append(slices.Clone(o.in), o.out...)...)
-	}
-}
-
+// need asks for a halo of v.
 func (l *layouts) need(v *value, halo int) {
 	r := l.find(v)
 	l.halo[r] = max(l.halo[r], halo)
 }
 
+// same asks for one halo of all vs.
 func (l *layouts) same(vs ...*value) {
 	for _, v := range vs[1:] {
 		if v == nil {

@@ -153,8 +153,8 @@ func (l *lowering) op(o *op, reference bool) error {
 		return err
 	}
 	if !reference {
-		if low := lowerings[[2]string{o.node.Domain, o.node.OpType}]; low != nil {
-			done, err := low(l, o)
+		if p := o.path(); p != nil && p.lower != nil {
+			done, err := p.lower(l, o)
 			if err != nil {
 				return fmt.Errorf("%s: %w", o, err)
 			}
@@ -179,63 +179,9 @@ func (o *op) folded() bool {
 	return true
 }
 
-// lowerings are the fast paths; each reports whether it took the op. The entries stand beside their kernels' files.
-var lowerings map[[2]string]func(l *lowering, o *op) (bool, error)
-
-func init() {
-	lowerings = map[[2]string]func(*lowering, *op) (bool, error){
-		{layoutDomain, "ToBlocked"}: (*lowering).toBlocked,
-		{layoutDomain, "ToPlain"}:   (*lowering).toPlain,
-
-		{"", "Conv"}:                       (*lowering).convForward,
-		{"", "ConvTranspose"}:              (*lowering).convBackwardData,
-		{ops.GradDomain, "ConvGradInput"}:  (*lowering).convBackwardData,
-		{ops.GradDomain, "ConvGradWeight"}: (*lowering).convBackwardWeights,
-		{ops.GradDomain, "ConvGradBias"}:   (*lowering).channelSum,
-
-		{"", "BatchNormalization"}:                 (*lowering).batchNorm,
-		{ops.GradDomain, "BatchNormalizationGrad"}: (*lowering).batchNormGrad,
-
-		{"", "MaxPool"}:                     (*lowering).pool,
-		{"", "AveragePool"}:                 (*lowering).pool,
-		{"", "GlobalAveragePool"}:           (*lowering).pool,
-		{ops.GradDomain, "MaxPoolGrad"}:     (*lowering).pool,
-		{ops.GradDomain, "AveragePoolGrad"}: (*lowering).pool,
-
-		{"", "Gemm"}:   (*lowering).gemm,
-		{"", "MatMul"}: (*lowering).gemm,
-
-		{"", "Relu"}:                       (*lowering).relu,
-		{ops.GradDomain, "ReluGrad"}:       (*lowering).reluGrad,
-		{"", "Clip"}:                       (*lowering).clip,
-		{ops.GradDomain, "ClipGrad"}:       (*lowering).clipGrad,
-		{"", "Add"}:                        (*lowering).addition,
-		{"", "LogSoftmax"}:                 (*lowering).logSoftmax,
-		{ops.GradDomain, "LogSoftmaxGrad"}: (*lowering).logSoftmax,
-		{ops.GradDomain, "SumTo"}:          (*lowering).sumRows,
-		{"", "Sub"}:                        (*lowering).arithmetic,
-		{"", "Mul"}:                        (*lowering).arithmetic,
-		{"", "Expand"}:                     (*lowering).expand,
-		{"", "ReduceMean"}:                 (*lowering).reduceMean,
-		{"", "Softplus"}:                   (*lowering).softplus,
-		{ops.GradDomain, "SoftplusGrad"}:   (*lowering).softplus,
-
-		{"", "NegativeLogLikelihoodLoss"}:                 (*lowering).nll,
-		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: (*lowering).nll,
-
-		{"", "Concat"}: (*lowering).concat,
-		{"", "Split"}:  (*lowering).split,
-	}
-}
-
 // view handles the ops that only rename or reshape contiguous memory.
 func (l *lowering) view(o *op) (bool, error) {
-	if o.node.Domain != "" {
-		return false, nil
-	}
-	switch o.node.OpType {
-	case "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity":
-	default:
+	if p := o.path(); p == nil || !p.view {
 		return false, nil
 	}
 	in, out := o.in[0], o.out[0]

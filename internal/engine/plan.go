@@ -54,7 +54,8 @@ type StepInfo struct {
 func Compile(m *onnxio.Model, opt Options) (*Plan, error) { return new(Weights).Compile(m, opt) }
 
 // Compile is the function of the same name; plans compiled through one Weights share the packed constants.
-func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
+func (w *Weights) Compile(m *onnxio.Model, opt Options) (p *Plan, err error) {
+	defer Recover(&err)
 	g, err := importModel(m, opt, nil, nil)
 	if err != nil {
 		return nil, err
@@ -62,11 +63,10 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (*Plan, error) {
 	if err := g.known(); err != nil {
 		return nil, err
 	}
-	if err := simplify(g, false); err != nil {
+	if err := g.apply(simplifyPass); err != nil {
 		return nil, err
 	}
-	p, err := w.finish(g, opt, additions{})
-	if err != nil {
+	if p, err = w.finish(g, opt, additions{}); err != nil {
 		return nil, err
 	}
 	p.attach(kernels.AlignedSlice(p.size))
@@ -94,8 +94,9 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		p.names = append(p.names, v.name)
 	}
 	if !opt.Reference {
-		fuse(g)
-		chooseLayouts(g)
+		if err := g.apply(fusePass, layoutPass); err != nil {
+			return nil, err
+		}
 	}
 	p.outputs = g.outputs
 	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
@@ -251,7 +252,8 @@ func (p *Plan) inputNames() string {
 
 // Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It ends early when
 // ctx does.
-func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor, err error) {
+	defer Recover(&err)
 	list, err := p.ordered(in)
 	if err != nil {
 		return nil, err
@@ -259,7 +261,7 @@ func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[strin
 	if err := p.run(ctx, list); err != nil {
 		return nil, err
 	}
-	out := make(map[string]*onnxio.Tensor, len(p.outputs))
+	out = make(map[string]*onnxio.Tensor, len(p.outputs))
 	for i, v := range p.outputs {
 		t := v.tensor().Clone()
 		t.Name = p.names[i]

@@ -41,7 +41,7 @@ func NewProgram(m *onnxio.Model, opt Options, given ...string) (*Program, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := simplify(g, false); err != nil {
+	if err := g.apply(simplifyPass); err != nil {
 		return nil, err
 	}
 	p := newProgram(g)
@@ -520,7 +520,7 @@ func (b *binding) segment() (*segment, error) {
 	b.g.keep = p.g.keep
 	b.g.index()
 	b.g.inputs = slices.DeleteFunc(b.g.inputs, func(v *value) bool { return len(v.users) == 0 })
-	if err := simplify(b.g, false); err != nil {
+	if err := b.g.apply(simplifyPass); err != nil {
 		return nil, err
 	}
 	b.g.inputs = slices.DeleteFunc(b.g.inputs, func(v *value) bool { return len(v.users) == 0 })

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -255,34 +254,4 @@ func (g *graph) take(first, last *op) {
 		}
 	}
 	g.index()
-}
-
-// String prints the graph, one op a line: what a pass has made of it.
-func (g *graph) String() string {
-	s := ""
-	for _, o := range g.ops {
-		s += fmt.Sprintf("%s <-", o)
-		for _, v := range o.in {
-			if v != nil {
-				s += fmt.Sprintf(" %s%v", v.name, v.dims)
-			}
-		}
-		s += " ->"
-		for _, v := range o.out {
-			if v != nil {
-				s += fmt.Sprintf(" %s%v", v.name, v.dims)
-			}
-		}
-		if o.relu {
-			s += " +relu"
-		}
-		if o.residual != nil {
-			s += " +residual " + o.residual.name
-		}
-		if o.mask != nil {
-			s += " +mask " + o.mask.name
-		}
-		s += "\n"
-	}
-	return s
 }

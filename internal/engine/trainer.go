@@ -192,6 +192,9 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	if err := simplify(g, true); err != nil {
 		return nil, err
 	}
+	if err := g.after(simplifyPass.name); err != nil {
+		return nil, err
+	}
 	loss := g.values[t.opt.Loss]
 	if loss == nil || !loss.output {
 		return nil, fmt.Errorf("the graph has no output %q to minimise", t.opt.Loss)
@@ -199,6 +202,9 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	grads := map[*value]*value{}
 	if len(t.names) > 0 {
 		if grads, err = differentiate(g, loss); err != nil {
+			return nil, err
+		}
+		if err := g.after("differentiate"); err != nil {
 			return nil, err
 		}
 	}
@@ -360,7 +366,8 @@ func (s *stored) unpack() {
 
 // Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes may
 // differ from call to call. It does not begin when ctx has ended.
-func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) error {
+func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) (err error) {
+	defer Recover(&err)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ func part(t *onnxio.Tensor, at, n int64) *onnxio.Tensor {
 // castStored converts between two types of which at least one is storage.
 func castStored(n *Node, dst, src *onnxio.Tensor, how conversion) error {
 	target := encodedFrom(dst.Type, src.Type)
-	buffer := onnxio.NewTensor(target, stage)
-	codes := make([]byte, stage)
+	buffer := onnxio.NewTensor(target, min(src.Size(), stage))
+	codes := make([]byte, min(src.Size(), stage))
 	for at, size := int64(0), src.Size(); at < size; at += stage {
 		m := min(size-at, stage)
 		from := decoded(src, at, m, codes)
@@ -207,7 +207,7 @@ func parseWhole(s string) (*onnxio.Tensor, error) {
 
 // formatAll writes numbers as strings.
 func formatAll(n *Node, dst, src *onnxio.Tensor) error {
-	codes := make([]byte, stage)
+	codes := make([]byte, min(src.Size(), stage))
 	for at, size := int64(0), src.Size(); at < size; at += stage {
 		from := decoded(src, at, min(size-at, stage), codes)
 		text, err := formatOf(n, from, src.Type)

@@ -72,7 +72,7 @@ type Eval struct {
 }
 
 // Has reports whether input i is present.
-func (c *Eval) Has(i int) bool { return i < len(c.In) && c.In[i] != nil }
+func (c *Eval) Has(i int) bool { return i >= 0 && i < len(c.In) && c.In[i] != nil }
 
 // Wants reports whether output i is asked for.
 func (c *Eval) Wants(i int) bool {

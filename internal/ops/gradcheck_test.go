@@ -122,6 +122,7 @@ func (g *testGraph) run(n *Node) error {
 type gradCase struct {
 	name   string // defaults to the operator and the shapes
 	op     string
+	domain string
 	opset  int64 // 0: 21
 	attrs  []*onnxio.Attribute
 	in     []*onnxio.Tensor // nil where omitted; Double ones are differentiated
@@ -193,7 +194,7 @@ func (c *gradCase) build() (*testGraph, error) {
 		opset = 21
 	}
 	g := &testGraph{opset: opset, values: map[string]*Value{}, data: map[string]*onnxio.Tensor{}}
-	n := &onnxio.Node{Name: "node", OpType: c.op, Attrs: c.attrs}
+	n := &onnxio.Node{Name: "node", OpType: c.op, Domain: c.domain, Attrs: c.attrs}
 	for i, t := range c.in {
 		if t == nil {
 			n.Inputs = append(n.Inputs, "")

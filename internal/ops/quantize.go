@@ -18,6 +18,8 @@ func init() {
 	versions := []int64{10, 13, 19, 21, 23, 24, 25, 28}
 	floats := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
 	scales := floats | Set(onnxio.Float8E8M0)
+	contribFloats := Set(onnxio.Float, onnxio.Float16)
+	contribLevels := Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16, onnxio.Int4, onnxio.Uint4)
 	axis, block := intA("axis").since(13), intA("block_size").since(21)
 	register(
 		&Def{Name: "QuantizeLinear", Versions: versions,
@@ -32,7 +34,14 @@ func init() {
 		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11}, Inputs: []Param{{Name: "x", Type: "T1"}},
 			Outputs: []Param{{Name: "y", Type: "T2"}, {Name: "y_scale", Type: "T1"}, {Name: "y_zero_point", Type: "T2"}},
 			Types:   map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
-			Infer: inferDynamicQuantize, Eval: evalDynamicQuantize})
+			Infer: inferDynamicQuantize, Eval: evalDynamicQuantize},
+		contrib(&Def{Name: "QuantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferQuantize, Eval: evalQuantize,
+			Inputs:  []Param{in("x", "T1"), in("y_scale", "T1"), inOpt("y_zero_point", "T3")},
+			Outputs: []Param{in("y", "T3")}, Types: map[string]TypeSet{"T1": contribFloats, "T3": contribLevels}}),
+		contrib(&Def{Name: "DequantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferDequantize, Eval: evalDequantize,
+			Inputs:  []Param{in("x", "T1"), in("x_scale", "T3"), inOpt("x_zero_point", "T1")},
+			Outputs: []Param{in("y", "T3")}, Tol: arithmeticTol,
+			Types: map[string]TypeSet{"T1": contribLevels | Set(onnxio.Int32), "T3": contribFloats}}))
 }
 
 // quantizedType is the type that QuantizeLinear gives: the zero point's, output_dtype, or uint8.
@@ -295,22 +304,25 @@ func evalDynamicQuantize(c *Eval) error {
 			return err
 		}
 	}
-	lo, hi := float32(0), float32(0)
-	for _, v := range c.In[0].Float32s() {
-		lo, hi = min(lo, v), max(hi, v)
-	}
-	scale := (hi - lo) / 255
-	zero := 0.0
-	if scale != 0 {
-		zero = saturated(math.RoundToEven(float64(-lo/scale)), 0, 255)
-	}
-	out[1].Float32s()[0], out[2].Raw[0] = scale, uint8(zero)
+	a := dynamicRange(c.In[0].Float32s())
+	out[1].Float32s()[0], out[2].Raw[0] = a.scale, uint8(a.zero)
 	for i, v := range c.In[0].Float32s() {
-		q := 0.0
-		if scale != 0 {
-			q = math.RoundToEven(float64(v / scale))
-		}
-		out[0].Raw[i] = uint8(saturated(q+zero, 0, 255))
+		out[0].Raw[i] = uint8(a.level(v))
 	}
 	return nil
+}
+
+// dynamicRange is the quantization to uint8 of the range of x, widened to hold 0. Where all is 0, ONNX divides 0 by 0; the
+// scale is 1 then, as in ONNX Runtime.
+func dynamicRange(x []float32) affine {
+	lo, hi := float32(0), float32(0)
+	for _, v := range x {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	a := affine{scale: (hi - lo) / 255, hi: 255}
+	if a.scale == 0 {
+		a.scale = 1
+	}
+	a.zero = float32(saturated(math.RoundToEven(float64(-lo/a.scale)), 0, 255))
+	return a
 }

@@ -109,7 +109,7 @@ func TestNoPanicsNearValid(t *testing.T) {
 	}
 }
 
-func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) (ok bool) {
+func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) bool {
 	n := &onnxio.Node{Name: "node", OpType: c.Op, Attrs: c.attributes(t), Outputs: make([]string, len(c.Outputs))}
 	var in []*onnxio.Tensor
 	for i, x := range c.Inputs {
@@ -119,7 +119,12 @@ func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) (ok bool) {
 	for i := range n.Outputs {
 		n.Outputs[i] = fmt.Sprintf("out%d", i)
 	}
-	defer func() { ok = noPanic(t, recover(), c.Op, func() string { return describe(n, in) }) }()
+	mutateNode(r, n, in)
+	return attemptNode(t, n, in, c.Opset, r)
+}
+
+// mutateNode changes a thing or two of a node that is right.
+func mutateNode(r *rand.Rand, n *onnxio.Node, in []*onnxio.Tensor) {
 	for i := 1 + r.IntN(2); i > 0; i-- {
 		switch k := r.IntN(len(in)); {
 		case r.IntN(2) == 0 && len(n.Attrs) > 0:
@@ -130,19 +135,28 @@ func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) (ok bool) {
 		case r.IntN(8) == 0:
 			in[k] = onnxio.NewTensor([]onnxio.DataType{onnxio.Double, onnxio.Int64, onnxio.Int32, onnxio.Float16}[r.IntN(4)], in[k].Dims...)
 		default:
-			dims := append([]int64{}, in[k].Dims...)
-			switch {
-			case len(dims) == 0 || r.IntN(6) == 0:
-				dims = append(dims, 2)
-			case r.IntN(6) == 0:
-				dims = dims[:len(dims)-1]
-			default:
-				dims[r.IntN(len(dims))] = int64(r.IntN(4))
-			}
-			in[k] = onnxio.NewTensor(in[k].Type, dims...)
+			in[k] = onnxio.NewTensor(in[k].Type, mutateDims(r, in[k].Dims)...)
 		}
 	}
-	node, err := Bind(n, c.Opset)
+}
+
+func mutateDims(r *rand.Rand, dims []int64) []int64 {
+	dims = append([]int64{}, dims...)
+	switch {
+	case len(dims) == 0 || r.IntN(6) == 0:
+		dims = append(dims, 2)
+	case r.IntN(6) == 0:
+		dims = dims[:len(dims)-1]
+	default:
+		dims[r.IntN(len(dims))] = int64(r.IntN(4))
+	}
+	return dims
+}
+
+// attemptNode infers and evaluates a node; false after a panic.
+func attemptNode(t *testing.T, n *onnxio.Node, in []*onnxio.Tensor, opset int64, r *rand.Rand) (ok bool) {
+	defer func() { ok = noPanic(t, recover(), n.OpType, func() string { return describe(n, in) }) }()
+	node, err := Bind(n, opset)
 	if err != nil {
 		t.Fatal(err)
 	}

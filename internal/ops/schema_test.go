@@ -28,8 +28,13 @@ var attrTypes = map[string]onnxio.AttrType{"FLOAT": onnxio.AttrFloat, "INT": onn
 // version with their types, its inputs and outputs, the element types of all versions together. What
 // would refuse a valid model fails; where a definition is laxer than ONNX, or lacks an element type or a version newer
 // than its newest, is logged.
-func TestSchemas(t *testing.T) {
-	b, err := os.ReadFile("../../testdata/ops/schemas.json")
+func TestSchemas(t *testing.T) { checkSchemas(t, "", "schemas.json") }
+
+// TestContribSchemas does the same with ONNX Runtime's own operators.
+func TestContribSchemas(t *testing.T) { checkSchemas(t, ContribDomain, "contrib.json") }
+
+func checkSchemas(t *testing.T, domain, file string) {
+	b, err := os.ReadFile("../../testdata/ops/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +43,10 @@ func TestSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range Defs() {
-		if d.Domain == "" {
+		if d.Domain == domain {
 			t.Run(d.Name, func(t *testing.T) {
 				if all[d.Name] == nil {
-					t.Fatal("ONNX has no such operator")
+					t.Fatal("there is no such operator")
 				}
 				checkSchema(t, d, all[d.Name])
 			})

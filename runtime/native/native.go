@@ -8,9 +8,7 @@ import (
 	"iter"
 	"maps"
 	"runtime"
-	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
@@ -55,11 +53,7 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 
 // prepare compiles the model, and the plan for its first Run.
 func (b *Backend) prepare() (err error) {
-	defer func() {
-		if e := recovered(recover()); e != nil {
-			err = e
-		}
-	}()
+	defer engine.Recover(&err)
 	if b.program, err = engine.NewProgram(b.model, b.opt); err != nil {
 		return err
 	}
@@ -174,33 +168,16 @@ func (b *Backend) run(ctx context.Context, n int, given iter.Seq[string], value 
 		return nil, ctx.Err()
 	}
 	l := b.lanes.take()
-	defer func() {
-		if e := recovered(recover()); e != nil {
-			out, err = nil, e // the lane may hold anything
-			return
-		}
-		b.lanes.put(l)
-	}()
-	return p.Run(ctx, l, list)
-}
-
-// FaultError is a panic of the engine: a fault of this module, which ends one call instead of the process.
-type FaultError struct {
-	Value any
-	Stack []byte
-}
-
-func (e *FaultError) Error() string {
-	text, _, _ := strings.Cut(fmt.Sprint(e.Value), "\n") // what a worker passes on has its stack behind it
-	return fmt.Sprintf("a fault of the native engine: %s; please report it with the model", text)
-}
-
-// recovered makes an error of a panic.
-func recovered(e any) error {
-	if e == nil {
-		return nil
+	if out, err = runIn(ctx, p, l, list); errors.As(err, new(*engine.FaultError)) {
+		return nil, err // the lane may hold anything
 	}
-	return &FaultError{e, debug.Stack()}
+	b.lanes.put(l)
+	return out, err
+}
+
+func runIn(ctx context.Context, p *engine.Program, l *engine.Lane, in []onnxio.Value) (out []onnxio.Value, err error) {
+	defer engine.Recover(&err)
+	return p.Run(ctx, l, in)
 }
 
 // overridden is the program in which the initializers among names are inputs.

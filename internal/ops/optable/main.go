@@ -1,8 +1,7 @@
-// Command optable writes the table of the operators of ai.onnx that package ops knows, OPERATORS.md.
+// Command optable writes the tables of the operators of ai.onnx and com.microsoft that package ops knows, OPERATORS.md.
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"log"
@@ -24,10 +23,29 @@ func main() {
 // table is one line for each operator: the opsets that changed it, the element types of its first input, and whether
 // it has a gradient.
 func table() []byte {
-	var lines bytes.Buffer
-	forward, backward := 0, 0
+	own, forward, backward := rows("")
+	contrib, more, _ := rows(ops.ContribDomain)
+	return fmt.Appendf(nil, `<!-- Written by go generate from the registry; DO NOT EDIT. -->
+
+# Operators
+
+Of ONNX's own operators %d run and %d of them have a gradient. Where a shape follows from data that is known only while a
+model runs, the native engine refuses the model, and says which node it is.
+
+| operator | changed at opset | element types | gradient |
+|---|---|---|---|
+%s
+Of %s, the domain of what ONNX Runtime's quantizer and optimizer write, %d run.
+
+| operator | version | element types | gradient |
+|---|---|---|---|
+%s`, forward, backward, own, ops.ContribDomain, more, contrib)
+}
+
+// rows are the lines of a domain, and how many operators it has, with a gradient too.
+func rows(domain string) (lines []byte, forward, backward int) {
 	for _, d := range ops.Defs() {
-		if d.Domain != "" {
+		if d.Domain != domain {
 			continue
 		}
 		trains := ""
@@ -39,18 +57,9 @@ func table() []byte {
 		for _, v := range d.Versions {
 			versions = append(versions, fmt.Sprint(v))
 		}
-		fmt.Fprintf(&lines, "| %s | %s | %s | %s |\n", d.Name, strings.Join(versions, ", "), types(d), trains)
+		lines = fmt.Appendf(lines, "| %s | %s | %s | %s |\n", d.Name, strings.Join(versions, ", "), types(d), trains)
 	}
-	return fmt.Appendf(nil, `<!-- Written by go generate from the registry; DO NOT EDIT. -->
-
-# Operators
-
-Of ONNX's own operators %d run and %d of them have a gradient. Where a shape follows from data that is known only while a
-model runs, the native engine refuses the model, and says which node it is.
-
-| operator | changed at opset | element types | gradient |
-|---|---|---|---|
-%s`, forward, backward, lines.Bytes())
+	return lines, forward, backward
 }
 
 // types names the element types that the first input admits.
