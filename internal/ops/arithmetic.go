@@ -54,21 +54,17 @@ func intDiv[T numeric](a, b T) T {
 	return a / b
 }
 
+// greaterOf is the greater; NaN wins, as in PyTorch.
 func greaterOf[T numeric](a, b T) T {
-	if a != a || b > a || b != b && a == a {
-		if a != a {
-			return a
-		}
+	if a == a && (b > a || b != b) {
 		return b
 	}
 	return a
 }
 
+// lesserOf is the lesser; NaN wins.
 func lesserOf[T numeric](a, b T) T {
-	if a != a {
-		return a
-	}
-	if b < a || b != b {
+	if a == a && (b < a || b != b) {
 		return b
 	}
 	return a
@@ -249,19 +245,11 @@ func evalBinary(c *Eval, k kernels2) error {
 	if err := evalReady(c); err != nil {
 		return err
 	}
-	a, b := c.In[0], c.In[1]
-	pad, err := oldB(c.Node, len(a.Dims), len(b.Dims))
+	b, err := stretchedB(c)
 	if err != nil {
 		return err
 	}
-	if pad > 0 {
-		stretched := *b
-		stretched.Dims = append([]int64{}, b.Dims...)
-		for range pad {
-			stretched.Dims = append(stretched.Dims, 1)
-		}
-		b = &stretched
-	}
+	a := c.In[0]
 	switch {
 	case k.ints[a.Type] != nil:
 		return k.ints[a.Type](c, a, b)
@@ -374,11 +362,15 @@ func evalPow(c *Eval) error {
 	if isHalf(c.In[0].Type) || isHalf(c.In[1].Type) {
 		return widened(c, evalPow)
 	}
-	if exact, ok := exactPow.of(c.In[0].Type); ok && Integers.Has(c.In[1].Type) {
-		y := c.In[1]
+	exponent, err := stretchedB(c)
+	if err != nil {
+		return err
+	}
+	if exact, ok := exactPow.of(c.In[0].Type); ok && Integers.Has(exponent.Type) {
+		y := exponent
 		if y.Type != onnxio.Int64 && y.Type != onnxio.Uint64 {
 			y = onnxio.NewTensor(onnxio.Int64, y.Dims...)
-			if err := cast(c.Node, y, c.In[1], false); err != nil {
+			if err := cast(c.Node, y, exponent, false); err != nil {
 				return err
 			}
 		}
@@ -388,7 +380,7 @@ func evalPow(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	y, err := asFloat64(c, c.In[1])
+	y, err := asFloat64(c, exponent)
 	if err != nil {
 		return err
 	}

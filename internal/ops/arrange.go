@@ -249,8 +249,8 @@ func splitSizes(n *Node, list []int64, present bool, total int64) ([]int64, erro
 	if present {
 		sum := int64(0)
 		for _, v := range list {
-			if v < 0 {
-				return nil, n.Errorf("split %v has a negative length", list)
+			if v < 0 || v > total-sum {
+				return nil, n.Errorf("split %v does not cut %d into parts", list, total)
 			}
 			sum += v
 		}

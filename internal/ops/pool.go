@@ -26,7 +26,7 @@ func init() {
 		Eval: byFloat(evalAveragePool[float32], evalAveragePool[float64]), Grad: gradAveragePool,
 	}
 	maxGrad := gradDef("MaxPoolGrad", []string{"dy", "x", "y"}, []string{"dx"}, gradWindowAttrs()...)
-	maxGrad.Infer, maxGrad.Eval = inferMaxPoolGrad, byFloat(evalMaxPoolGrad[float32], evalMaxPoolGrad[float64])
+	maxGrad.Infer, maxGrad.Eval = inferLikeSecond, byFloat(evalMaxPoolGrad[float32], evalMaxPoolGrad[float64])
 	averageGrad := gradDef("AveragePoolGrad", []string{"dy"}, []string{"dx"},
 		gradWindowAttrs(intA("count_include_pad"), intsA("input_shape").required())...)
 	averageGrad.Infer, averageGrad.Tol = inferConvGradInput, averageTol
@@ -194,7 +194,8 @@ func gradMaxPool(g *Grad) (err error) {
 	return err
 }
 
-func inferMaxPoolGrad(c *Infer) error {
+// inferLikeSecond is the inference of gradients that look like their second input.
+func inferLikeSecond(c *Infer) error {
 	if err := inferReady(c); err != nil {
 		return err
 	}

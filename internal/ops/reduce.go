@@ -57,7 +57,10 @@ func init() {
 	}
 	d.Eval = evalSumTo
 	d.Tol = reduceTol
-	register(d)
+	product := gradDef("ReduceProdGrad", []string{"dy", "x"}, []string{"dx"})
+	product.Eval, product.Tol = byFloat(evalReduceProdGrad[float32], evalReduceProdGrad[float64]), reduceTol
+	product.Infer = inferLikeSecond
+	register(d, product)
 }
 
 func (r reduction) def() *Def {
@@ -65,18 +68,17 @@ func (r reduction) def() *Def {
 	if r.axes == 18 {
 		versions = append(versions, 18)
 	}
+	types := Numbers
 	if r.name == "ReduceMax" || r.name == "ReduceMin" {
 		versions = []int64{1, 11, 12, 13, 18, 20}
+		types |= Bools
 	}
 	d := &Def{
 		Name: r.name, Versions: versions,
 		Attrs:  []AttrDef{intsA("axes").until(r.axes - 1), intA("keepdims"), intA("noop_with_empty_axes").since(r.axes)},
 		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true, Since: r.axes}}, Outputs: []Param{{Name: "reduced", Type: "T"}},
-		Types: map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
-		Eval: func(c *Eval) error { return evalReduce(c, r) },
-	}
-	if r.name != "ReduceProd" { // whose gradient divides by what may be zero
-		d.Grad = gradReduce
+		Types: map[string]TypeSet{"T": types, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
+		Eval: func(c *Eval) error { return evalReduce(c, r) }, Grad: gradReduce,
 	}
 	return d
 }
@@ -161,6 +163,17 @@ func evalReduce(c *Eval, r reduction) error {
 // reduceInto joins the elements of x that share a place in kept, the output's shape with ones.
 func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
 	if exact, ok := exactReduce.of(x.Type); ok && exact(r.name, y, x, kept) {
+		return nil
+	}
+	if x.Type == onnxio.Bool { // false and true are 0 and 1
+		bits := [2]onnxio.Tensor{*y, *x}
+		bits[0].Type, bits[1].Type = onnxio.Uint8, onnxio.Uint8
+		if !reduceInts[uint8](r.name, &bits[0], &bits[1], kept) {
+			return c.Node.Errorf("element type %v is not implemented", x.Type)
+		}
+		for i, v := range y.Raw { // the least of nothing is true
+			y.Raw[i] = min(v, 1)
+		}
 		return nil
 	}
 	in := x
@@ -250,6 +263,9 @@ func gradReduce(g *Grad) error {
 		if n := sizeOf(dims) / max(sizeOf(kept), 1); n > 1 {
 			d, err = scaled(g, d, 1/float64(n))
 		}
+	case "ReduceProd":
+		g.DIn[0], err = g.One(GradDomain, "ReduceProdGrad", []string{d, g.In(0)})
+		return err
 	default:
 		g.DIn[0], err = reduceSlope(g, d, kept, axes)
 		return err
@@ -346,4 +362,50 @@ func keptDims(g *Grad) (kept, which []int64, err error) {
 		}
 	}
 	return kept, which, nil
+}
+
+// evalReduceProdGrad is dy, of x's shape with ones, times the product of the other elements: of those before, then of
+// those after. Nothing is divided, so zeros do no harm.
+func evalReduceProdGrad[T floating](c *Eval) error {
+	dy, x := c.In[0], c.In[1]
+	if len(dy.Dims) != len(x.Dims) {
+		return c.Node.Errorf("dy %s for %s", dimsText(dy.Dims), dimsText(x.Dims))
+	}
+	for i, d := range dy.Dims {
+		if d != x.Dims[i] && d != 1 {
+			return c.Node.Errorf("dy %s for %s", dimsText(dy.Dims), dimsText(x.Dims))
+		}
+	}
+	dx, err := c.Alloc(0, x.Type, x.Dims...)
+	if err != nil {
+		return err
+	}
+	from, to, grad := onnxio.Data[T](x), onnxio.Data[T](dx), onnxio.Data[T](dy)
+	s, acc := spread(dy.Dims, x.Dims), make([]float64, len(grad))
+	for i := range acc {
+		acc[i] = 1
+	}
+	groups := make([]int64, 0, len(from))
+	walk(x.Dims, [][]int64{s}, func(n int64, at []int64) {
+		step := int64(0)
+		if len(s) > 0 {
+			step = s[len(s)-1]
+		}
+		for k := range n {
+			groups = append(groups, at[0]+k*step)
+		}
+	})
+	for i, k := range groups {
+		to[i] = T(acc[k])
+		acc[k] *= float64(from[i])
+	}
+	for i, d := range grad {
+		acc[i] = float64(d)
+	}
+	for i := len(groups) - 1; i >= 0; i-- {
+		k := groups[i]
+		to[i] = T(float64(to[i]) * acc[k])
+		acc[k] *= float64(from[i])
+	}
+	return nil
 }

@@ -6,24 +6,15 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Mod, Range, Tile, ArgMax and ArgMin.
+// Mod and Tile.
 
 func init() {
-	register(modDef(), argDef("ArgMax", func(a, b float64) bool { return a > b }), argDef("ArgMin", func(a, b float64) bool { return a < b }),
+	register(modDef(),
 		&Def{Name: "Tile", Versions: []int64{1, 6, 13},
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "tiles", Type: "T", Until: 1}, {Name: "axis", Type: "T", Until: 1},
 				{Name: "repeats", Type: "T1", Since: 6}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
-			Check: checkTile, Infer: inferTile, Eval: moving(evalTile), Grad: gradTile},
-		&Def{Name: "Range", Versions: []int64{11, 27}, Attrs: []AttrDef{intA("stash_type").since(27)}, Inputs: []Param{{Name: "start", Type: "T"}, {Name: "limit", Type: "T"}, {Name: "delta", Type: "T"}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Tol: arithmeticTol,
-			Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int16, onnxio.Int32, onnxio.Int64)},
-			Infer: func(c *Infer) error {
-				err := inferReady(c)
-				c.Set(0, c.In[0].Type, []onnxio.Dim{unknownDim})
-				return err
-			},
-			Eval: evalRange})
+			Check: checkTile, Infer: inferTile, Eval: moving(evalTile), Grad: gradTile})
 }
 
 func modInt[T integer](a, b T) T {
@@ -58,50 +49,6 @@ func modDef() *Def {
 		return evalBinary(c, sign)
 	}
 	return d
-}
-
-func evalRange(c *Eval) error {
-	if err := evalReady(c); err != nil {
-		return err
-	}
-	for _, t := range c.In[:3] {
-		if t.Size() != 1 {
-			return c.Node.Errorf("start, limit and delta must be scalars")
-		}
-	}
-	switch t := c.In[0].Type; t {
-	case onnxio.Float16, onnxio.BFloat16:
-		return widened(c, evalRange)
-	case onnxio.Float:
-		return rangeOf[float32](c)
-	case onnxio.Double:
-		return rangeOf[float64](c)
-	case onnxio.Int16:
-		return rangeOf[int16](c)
-	case onnxio.Int32:
-		return rangeOf[int32](c)
-	case onnxio.Int64:
-		return rangeOf[int64](c)
-	default:
-		return c.Node.Errorf("element type %v is not implemented", t)
-	}
-}
-
-func rangeOf[T numeric](c *Eval) error {
-	start, limit, delta := onnxio.Data[T](c.In[0])[0], onnxio.Data[T](c.In[1])[0], onnxio.Data[T](c.In[2])[0]
-	n := math.Ceil((float64(limit) - float64(start)) / float64(delta))
-	if !(n < MaxBytes) {
-		return c.Node.Errorf("from %v to %v by %v has no end", start, limit, delta)
-	}
-	y, err := c.Alloc(0, c.In[0].Type, int64(max(n, 0)))
-	if err != nil {
-		return err
-	}
-	to := onnxio.Data[T](y)
-	for i := range to {
-		to[i] = start + T(i)*delta
-	}
-	return nil
 }
 
 // checkTile refuses version 1, whose inputs meant something else and which no exporter wrote.
@@ -184,70 +131,4 @@ func gradTile(g *Grad) error {
 	}
 	g.DIn[0], err = reshaped(g, d, x)
 	return err
-}
-
-func argDef(name string, better func(a, b float64) bool) *Def {
-	return &Def{Name: name, Versions: []int64{1, 11, 12, 13},
-		Attrs:  []AttrDef{intA("axis"), intA("keepdims"), intA("select_last_index").since(12)},
-		Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "reduced", Type: "I"}},
-		Types: map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)},
-		Infer: func(c *Infer) error {
-			if err := inferReady(c); err != nil {
-				return err
-			}
-			c.SetType(0, onnxio.Int64)
-			if !shaped(c, 0) {
-				return nil
-			}
-			s := c.In[0].Shape
-			axis, err := axisOf(c.Node, c.Node.Int("axis", 0), len(s))
-			if err != nil {
-				return err
-			}
-			out := append([]onnxio.Dim{}, s[:axis]...)
-			if c.Node.Int("keepdims", 1) != 0 {
-				out = append(out, knownDim(1))
-			}
-			c.Set(0, onnxio.Int64, append(out, s[axis+1:]...))
-			return nil
-		},
-		Eval: func(c *Eval) error { return evalArg(c, better) }}
-}
-
-func evalArg(c *Eval, better func(a, b float64) bool) error {
-	if err := evalReady(c); err != nil {
-		return err
-	}
-	x := c.In[0]
-	axis, err := axisOf(c.Node, c.Node.Int("axis", 0), len(x.Dims))
-	if err != nil {
-		return err
-	}
-	dims := append([]int64{}, x.Dims[:axis]...)
-	if c.Node.Int("keepdims", 1) != 0 {
-		dims = append(dims, 1)
-	}
-	y, err := c.Alloc(0, onnxio.Int64, append(dims, x.Dims[axis+1:]...)...)
-	if err != nil {
-		return err
-	}
-	data, err := asFloat64(c, x)
-	if err != nil {
-		return err
-	}
-	v, to, last := onnxio.Data[float64](data), onnxio.Data[int64](y), c.Node.Int("select_last_index", 0) != 0
-	d, inner := int(x.Dims[axis]), sizeOf(x.Dims[axis+1:])
-	if d == 0 && len(to) > 0 {
-		return c.Node.Errorf("axis %d is empty", axis)
-	}
-	for i := range to {
-		row, best := v[i/inner*d*inner+i%inner:], 0
-		for k := 1; k < d; k++ {
-			if a, b := row[k*inner], row[best*inner]; better(a, b) || last && a == b {
-				best = k
-			}
-		}
-		to[i] = int64(best)
-	}
-	return nil
 }

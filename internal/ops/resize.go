@@ -260,7 +260,10 @@ func (r *resizing) source(n *Node, axis int, d int64, i float64) (float64, error
 		if size <= 1 {
 			return 0, nil
 		}
-		return i * (in - 1) / (s*in - 1), nil // ONNX's reference does not round the length here
+		if n.Since < 19 { // as the text of the specification, PyTorch and ONNX Runtime have it
+			return i * (in - 1) / (size - 1), nil
+		}
+		return i * (in - 1) / (s*in - 1), nil // ONNX's cases of version 19 do not round the length
 	case "tf_crop_and_resize":
 		from, to := r.from[axis], r.to[axis]
 		if size <= 1 {
@@ -489,6 +492,7 @@ func evalResizeGrad(c *Eval) error {
 	if !agreeAll(r.dims, knownDims(dy.Dims)) {
 		return c.Node.Errorf("dy %s where %s is wanted", dimsText(dy.Dims), shapeText(r.dims))
 	}
+	r.dims = knownDims(dy.Dims)
 	y, err := c.Alloc(0, dy.Type, shape...)
 	if err != nil {
 		return err

@@ -154,6 +154,25 @@ func (k numberTypes[F]) of(t onnxio.DataType) (F, bool) {
 	return k.ints.of(t)
 }
 
+// byNumber dispatches a kernel on the type of input 0; half types are widened around the float32 one.
+func byNumber(k numberTypes[func(*Eval) error]) func(*Eval) error {
+	return func(c *Eval) error {
+		if err := evalReady(c); err != nil {
+			return err
+		}
+		for _, t := range c.In {
+			if t != nil && isHalf(t.Type) {
+				return widened(c, byNumber(k))
+			}
+		}
+		kernel, ok := k.of(c.In[0].Type)
+		if !ok {
+			return c.Node.Errorf("element type %v is not implemented", c.In[0].Type)
+		}
+		return kernel(c)
+	}
+}
+
 var scatterKernels = numberTypes[func(how string, y, updates *onnxio.Tensor) func(at, i int64)]{joining[float32], joining[float64],
 	intTypes[func(how string, y, updates *onnxio.Tensor) func(at, i int64)]{joining[int8], joining[int16], joining[int32], joining[int64],
 		joining[uint8], joining[uint16], joining[uint32], joining[uint64]}}

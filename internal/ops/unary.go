@@ -261,6 +261,7 @@ func evalClip(c *Eval) error {
 	return c.Node.Errorf("element type %v is not implemented", c.In[0].Type)
 }
 
+// clip is Min(Max(x, min), max): NaN wins, and max wins over min.
 func clip[T numeric](c *Eval) error {
 	var bound [2]T
 	var has [2]bool
@@ -280,11 +281,11 @@ func clip[T numeric](c *Eval) error {
 	}
 	to := onnxio.Data[T](y)
 	for i, v := range onnxio.Data[T](c.In[0]) {
-		if has[0] && v < bound[0] {
-			v = bound[0]
+		if has[0] {
+			v = greaterOf(v, bound[0])
 		}
-		if has[1] && v > bound[1] {
-			v = bound[1]
+		if has[1] {
+			v = lesserOf(v, bound[1])
 		}
 		to[i] = v
 	}

@@ -136,12 +136,11 @@ func (w *window) settle(a, in int) error {
 		w.padE[a] = total - w.padB[a]
 	} else {
 		span := in + w.padB[a] + w.padE[a] - reach
-		if span < 0 {
+		if span < 0 && !(w.ceil && span > -s) { // a last window that sticks out may be the only one
 			return fmt.Errorf("kernel %d with dilation %d does not fit input %d with pads %d and %d",
 				w.kernel[a], w.dil[a], in, w.padB[a], w.padE[a])
 		}
-		w.out[a] = span/s + 1
-		if w.ceil && span%s != 0 {
+		if w.out[a] = span/s + 1; w.ceil && span%s > 0 {
 			// A window that would start beyond the input and its leading pad does not count.
 			if w.out[a]*s < in+w.padB[a] {
 				w.out[a]++
