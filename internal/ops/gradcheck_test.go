@@ -97,6 +97,10 @@ func (g *testGraph) run(n *Node) error {
 		var t *onnxio.Tensor
 		if out != "" {
 			dims, ok := g.values[out].Dims()
+			if !ok && n == g.forw {
+				c.Out = append(c.Out, nil) // what depends on data
+				continue
+			}
 			if !ok {
 				return fmt.Errorf("%s: shape of %q was not inferred: %+v", n, out, g.values[out])
 			}

@@ -14,14 +14,26 @@ func init() {
 			intsA("kernel_shape").since(2).required(), intsA("strides"), intsA("pads"), stringA("auto_pad"),
 			intsA("dilations").since(18), intA("ceil_mode").since(18)},
 		Types: floatsT, Tol: averageTol, Check: checkPool, Infer: inferPool,
-		Eval: byFloat(evalLpPool[float32], evalLpPool[float64]),
-	}, &Def{
+		Eval: byFloat(evalLpPool[float32], evalLpPool[float64]), Grad: gradLpPool,
+	}, lpPoolGradDef(), unpoolGradDef(), &Def{
 		Name: "MaxUnpool", Versions: []int64{9, 11, 22},
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "I", Type: "I"}, {Name: "output_shape", Type: "I", Optional: true}},
 		Attrs:  []AttrDef{intsA("kernel_shape").required(), intsA("strides"), intsA("pads")}, Outputs: []Param{{Name: "output", Type: "T"}},
 		Types: map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}, Infer: inferUnpool,
-		Eval: byFloat(evalUnpool[float32], evalUnpool[float64]),
+		Eval: byFloat(evalUnpool[float32], evalUnpool[float64]), Grad: gradUnpool,
 	})
+}
+
+// poolNorm is the p of a node.
+func poolNorm(n *Node) (float64, error) {
+	p := float64(n.Int("p", 2))
+	if a := n.Attr("p"); a != nil && a.Type == onnxio.AttrFloat {
+		p = float64(a.F)
+	}
+	if !(p > 0) {
+		return 0, n.Errorf("p %v", p)
+	}
+	return p, nil
 }
 
 // evalLpPool is the p-norm of each window.
@@ -31,12 +43,9 @@ func evalLpPool[T floating](c *Eval) error {
 	if err != nil {
 		return err
 	}
-	p := float64(c.Node.Int("p", 2))
-	if a := c.Node.Attr("p"); a != nil && a.Type == onnxio.AttrFloat {
-		p = float64(a.F)
-	}
-	if p <= 0 {
-		return c.Node.Errorf("p %v", p)
+	p, err := poolNorm(c.Node)
+	if err != nil {
+		return err
 	}
 	planes := int(x.Dims[0] * x.Dims[1])
 	y, err := w.allocSpatial(c, 0, x.Type, int(x.Dims[0]), int(x.Dims[1]), &w.out)
@@ -134,18 +143,24 @@ func evalUnpool[T floating](c *Eval) error {
 	}
 	dst, src := onnxio.Data[T](y), onnxio.Data[T](x)
 	clear(dst)
+	return eachUnpooled(n, idx, pooled, shape, func(i int, at int64) { dst[at] = src[i] })
+}
+
+// eachUnpooled calls f for each element with its place in the output, whose shape is out; indices count in pooled.
+func eachUnpooled(n *Node, indices *onnxio.Tensor, pooled, out []int64, f func(i int, at int64)) error {
 	size, err := onnxio.CheckedBytes(onnxio.Uint8, pooled)
 	if err != nil {
-		return n.Errorf("input %s: %w", dimsText(x.Dims), err)
+		return n.Errorf("indices of shape %s: %w", dimsText(indices.Dims), err)
 	}
-	for i, at := range onnxio.Data[int64](idx) {
+	for i, at := range onnxio.Data[int64](indices) {
 		if at < 0 || at >= size {
 			return n.Errorf("index %d is outside %s", at, dimsText(pooled))
 		}
-		if at = movedIndex(at, pooled, shape); at < 0 {
-			return n.Errorf("index %d of %s is outside the output %s", onnxio.Data[int64](idx)[i], dimsText(pooled), dimsText(shape))
+		moved := movedIndex(at, pooled, out)
+		if moved < 0 {
+			return n.Errorf("index %d of %s is outside the output %s", at, dimsText(pooled), dimsText(out))
 		}
-		dst[at] = src[i]
+		f(i, moved)
 	}
 	return nil
 }
@@ -163,4 +178,115 @@ func movedIndex(at int64, from, to []int64) int64 {
 		step *= to[i]
 	}
 	return moved
+}
+
+func gradLpPool(g *Grad) (err error) {
+	if !g.Wants[0] {
+		return nil
+	}
+	x := g.Dims(g.In(0))
+	if len(x) < 3 {
+		return g.Node.Errorf("gradient needs known shapes")
+	}
+	w, err := newWindow(g.Node, len(x)-2, g.Node.Ints("kernel_shape"))
+	if err != nil {
+		return err
+	}
+	if err := w.settleAll(g.Node, x[2:]); err != nil {
+		return err
+	}
+	p, err := poolNorm(g.Node)
+	if err != nil {
+		return err
+	}
+	attrs := append(w.attrs(), onnxio.FloatAttr("p", float32(p)))
+	g.DIn[0], err = g.One(GradDomain, "LpPoolGrad", []string{g.DOut[0], g.In(0), g.Out(0)}, attrs...)
+	return err
+}
+
+// LpPoolGrad(dy, x, y) gives each element of a window its share of dy: sign(x) * (|x|/y)^(p-1). A norm of 0 has none.
+func lpPoolGradDef() *Def {
+	d := gradDef("LpPoolGrad", []string{"dy", "x", "y"}, []string{"dx"}, gradWindowAttrs(floatA("p").required())...)
+	d.Infer, d.Eval, d.Tol = inferLikeSecond, byFloat(evalLpPoolGrad[float32], evalLpPoolGrad[float64]), averageTol
+	return d
+}
+
+func evalLpPoolGrad[T floating](c *Eval) error {
+	dy, x, y := c.In[0], c.In[1], c.In[2]
+	if len(x.Dims) < 3 || len(dy.Dims) != len(x.Dims) || !equal(dy.Dims[:2], x.Dims[:2]) || !equal(dy.Dims, y.Dims) {
+		return c.Node.Errorf("dy %s, x %s, y %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(y.Dims))
+	}
+	w, err := newWindow(c.Node, len(x.Dims)-2, c.Node.Ints("kernel_shape"))
+	if err != nil {
+		return err
+	}
+	if err := w.force(c.Node, x.Dims[2:], dy.Dims[2:]); err != nil {
+		return err
+	}
+	p, err := poolNorm(c.Node)
+	if err != nil {
+		return err
+	}
+	dx, err := c.Alloc(0, x.Type, x.Dims...)
+	if err != nil {
+		return err
+	}
+	dst, src, norm, grad := onnxio.Data[T](dx), onnxio.Data[T](x), onnxio.Data[T](y), onnxio.Data[T](dy)
+	clear(dst)
+	for i := range grad {
+		if norm[i] == 0 {
+			continue
+		}
+		first, d, n := i/w.outSize*w.inSize, float64(grad[i]), float64(norm[i])
+		w.eachIn(i%w.outSize, func(at int) {
+			v := float64(src[first+at])
+			if v == 0 {
+				return
+			}
+			dst[first+at] += T(math.Copysign(math.Pow(math.Abs(v)/n, p-1)*d, v*d))
+		})
+	}
+	return nil
+}
+
+func gradUnpool(g *Grad) (err error) {
+	if g.Wants[0] {
+		g.DIn[0], err = g.One(GradDomain, "MaxUnpoolGrad", []string{g.DOut[0], g.In(1)}, g.Node.Attrs...)
+	}
+	return err
+}
+
+// MaxUnpoolGrad(dy, I) takes dy back from where the indices put the elements.
+func unpoolGradDef() *Def {
+	d := gradDef("MaxUnpoolGrad", []string{"dy"}, []string{"dx"}, intsA("kernel_shape").required(), intsA("strides"), intsA("pads"))
+	d.Inputs, d.Types = append(d.Inputs, Param{Name: "I", Type: "I"}), map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
+	d.Infer = func(c *Infer) error {
+		if err := inferReady(c); err != nil {
+			return err
+		}
+		c.SetType(0, c.In[0].Type)
+		if shaped(c, 1) {
+			c.Set(0, c.In[0].Type, c.In[1].Shape)
+		}
+		return nil
+	}
+	d.Eval = byFloat(evalUnpoolGrad[float32], evalUnpoolGrad[float64])
+	return d
+}
+
+func evalUnpoolGrad[T floating](c *Eval) error {
+	dy, indices := c.In[0], c.In[1]
+	pooled, err := unpoolShape(c.Node, indices.Dims)
+	if err != nil {
+		return err
+	}
+	if indices.Type != onnxio.Int64 || len(dy.Dims) != len(pooled) {
+		return c.Node.Errorf("dy %s with indices %v %s", dimsText(dy.Dims), indices.Type, dimsText(indices.Dims))
+	}
+	dx, err := c.Alloc(0, dy.Type, indices.Dims...)
+	if err != nil {
+		return err
+	}
+	from, to := onnxio.Data[T](dy), onnxio.Data[T](dx)
+	return eachUnpooled(c.Node, indices, pooled, dy.Dims, func(i int, at int64) { to[i] = from[at] })
 }

@@ -60,13 +60,17 @@ func TestHalfKernels(t *testing.T) {
 		for _, typ := range []onnxio.DataType{onnxio.Float16, onnxio.BFloat16} {
 			n := &onnxio.Node{Name: "node", OpType: c.Op, Attrs: c.attributes(t)}
 			half, wide := &Eval{}, &Eval{}
-			for _, in := range c.Inputs {
+			bound, err := Bind(n, c.Opset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, in := range c.Inputs {
 				x := in.tensor(onnxio.Float)
 				if x == nil {
 					n.Inputs, half.In, wide.In = append(n.Inputs, ""), append(half.In, nil), append(wide.In, nil)
 					continue
 				}
-				if n.Inputs = append(n.Inputs, "x"); x.Type == onnxio.Float {
+				if n.Inputs = append(n.Inputs, "x"); x.Type == onnxio.Float && admits(bound, i, typ) {
 					h := onnxio.NewTensor(typ, x.Dims...)
 					narrow(h, x)
 					half.In, wide.In = append(half.In, h), append(wide.In, widen(h))
@@ -77,10 +81,6 @@ func TestHalfKernels(t *testing.T) {
 			for range c.Outputs {
 				n.Outputs = append(n.Outputs, "y")
 			}
-			bound, err := Bind(n, c.Opset)
-			if err != nil {
-				t.Fatal(err)
-			}
 			half.Node, wide.Node = bound, bound
 			if err := bound.Def.Eval(half); err != nil {
 				t.Errorf("%v: %v", typ, err)
@@ -90,8 +90,11 @@ func TestHalfKernels(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, w := range wide.Out {
-				want := onnxio.NewTensor(typ, w.Dims...)
-				narrow(want, w)
+				want := w
+				if w.Type == onnxio.Float {
+					want = onnxio.NewTensor(typ, w.Dims...)
+					narrow(want, w)
+				}
 				unit := 0.0
 				if c.Op == "Resize" { // rounds once, from float64: what is a tie in float32 may fall the other way
 					unit = map[onnxio.DataType]float64{onnxio.Float16: 1.0 / 1024, onnxio.BFloat16: 1.0 / 128}[typ]

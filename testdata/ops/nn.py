@@ -2,44 +2,14 @@
 
     python nn.py            writes nn.json beside this script
 
-Each case: the ONNX operator with its attributes, inputs, PyTorch's outputs, the gradient dy of the first output and
-PyTorch's gradients of the inputs (null where there is none). Recorded with torch 2.15.
+Recorded with torch 2.15.
 """
-import json
-import pathlib
-
 import torch
 import torch.nn.functional as F
 
+from torchcases import case, rounded, write
+
 torch.manual_seed(0)
-torch.set_default_dtype(torch.float64)
-cases = []
-
-
-def tensor(t):
-    t = t.detach()
-    kind = "int64" if t.dtype == torch.int64 else "float64"
-    data = [int(v) if kind == "int64" else float("%.9g" % v) for v in t.reshape(-1).tolist()]
-    return {"type": kind, "dims": list(t.shape), "data": data}
-
-
-def rounded(*shape):
-    """Numbers that float32 and their printed form hold exactly."""
-    return (torch.randn(shape) * 256).round() / 256
-
-
-def case(op, f, inputs, grad=(), opset=21, **attrs):
-    """Runs f on inputs; those numbered in grad are differentiated."""
-    inputs = [x.clone().requires_grad_() if i in grad else x for i, x in enumerate(inputs)]
-    out = f(*inputs)
-    outs = out if isinstance(out, tuple) else (out,)
-    dy = rounded(*outs[0].shape)
-    outs[0].backward(dy)
-    cases.append({
-        "op": op, "opset": opset, "attrs": attrs, "inputs": [None if x is None else tensor(x) for x in inputs],
-        "outputs": [tensor(o) for o in outs], "dy": tensor(dy),
-        "grads": [tensor(x.grad) if i in grad else None for i, x in enumerate(inputs)],
-    })
 
 
 def conv(x, w, stride, pad, dil, group, f=None, opset=21):
@@ -223,6 +193,4 @@ case("ReduceMin", lambda x, axes: torch.amin(x, (0, 2), True), [rounded(2, 3, 4)
 case("ReduceL2", lambda x, axes: torch.linalg.vector_norm(x, 2, -1, True), [torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([-1])], (0,), 18)
 case("ReduceLogSumExp", lambda x, axes: torch.logsumexp(x, -1, True), [rounded(2, 5), torch.tensor([-1])], (0,), 18)
 
-path = pathlib.Path(__file__).with_name("nn.json")
-path.write_text("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
-print(len(cases), "cases,", path.stat().st_size, "bytes")
+write(__file__)
