@@ -17,6 +17,9 @@ func (r *run) heavy(o *op) bool {
 	}
 	n := int64(0)
 	for _, v := range o.in {
+		if v == nil {
+			continue
+		}
 		if t, ok := r.value(v).(*onnxio.Tensor); ok && t != nil {
 			n += t.Size()
 		}

@@ -1,0 +1,340 @@
+// Package draw makes random models of the operators in the registry, with inputs of several shapes for each, so that
+// engines can be compared with each other.
+//
+// A model follows from a list of bytes, one or two for each choice; where they end, every choice is the first. A fuzzer
+// that shortens the list makes the model simpler. The same bytes give the same model.
+//
+// Numbers stay below limit, and operators that jump (Round, ArgMax, a comparison) or have poles (Log, Div) read values
+// that every engine has exactly, such as inputs and what is only moved or cut from them: so two right engines differ by
+// rounding alone.
+package draw
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// limit bounds the numbers that a model is expected to make.
+const limit = 64
+
+// Case is a model and the inputs of some runs, each of other shapes.
+type Case struct {
+	Model *onnxio.Model
+	Runs  []map[string]*onnxio.Tensor
+}
+
+// value is what the drawer knows of one value of the graph.
+type value struct {
+	name  string
+	info  *ops.Value
+	exact bool    // the same bits in every engine
+	bound float64 // of the numbers' sizes
+	wild  bool    // NaN and infinities may be among them
+	read  bool
+}
+
+// drawer draws one model.
+type drawer struct {
+	choices []byte
+	rng     *rand.Rand // of the elements of tensors, which are no choices
+	opset   int64
+	values  []*value
+	weights []*onnxio.Tensor
+	nodes   []*onnxio.Node
+	inputs  []*onnxio.ValueInfo
+	known   map[string]*value
+	bound   map[string]float64 // of weights
+	wild    bool
+}
+
+// n is a choice of 0 to k-1.
+func (d *drawer) n(k int) int {
+	if k <= 1 || len(d.choices) == 0 {
+		return 0
+	}
+	b := int(d.choices[0])
+	d.choices = d.choices[1:]
+	if k > 128 && len(d.choices) > 0 {
+		b = b<<8 | int(d.choices[0])
+		d.choices = d.choices[1:]
+	}
+	return b % k
+}
+
+// one says yes once in k times.
+func (d *drawer) one(k int) bool { return d.n(k) == k-1 }
+
+// pick chooses from a list.
+func pick[T any](d *drawer, list ...T) T { return list[d.n(len(list))] }
+
+// New draws a model of at most nodes nodes. In a wild one, convolutions may read NaN and infinities.
+func New(choices []byte, nodes int, wild bool) *Case {
+	seed := uint64(len(choices))
+	for _, b := range choices {
+		seed = seed*1099511628211 + uint64(b)
+	}
+	d := &drawer{choices: choices, rng: rand.New(rand.NewPCG(seed, 1)), known: map[string]*value{},
+		bound: map[string]float64{}, wild: wild}
+	d.opset = pick[int64](d, 17, 13, 21, 11, 18, 9, 8, 7, 22, 20, 23, 24)
+	d.graphInputs()
+	for tries := 0; len(d.nodes) < nodes && tries < 6*nodes && len(d.choices) > 0; tries++ {
+		d.node()
+	}
+	return d.finish()
+}
+
+// graphInputs declares one or two inputs: maps whose batch, and sometimes size, is open.
+func (d *drawer) graphInputs() {
+	elem := pick(d, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float,
+		onnxio.Double, onnxio.Float16, onnxio.Int32, onnxio.Int64, onnxio.Uint8, onnxio.Int8, onnxio.BFloat16)
+	channels := pick[any](d, 3, 16, 1, 17, 8, 32, 5, 33, 2)
+	dims := []any{"N", channels}
+	for range pick(d, 2, 2, 2, 2, 2, 2, 1, 3, 0) {
+		dims = append(dims, pick[any](d, 8, 7, 13, 5, "S", 1, 16, 3))
+	}
+	if d.one(8) {
+		dims[0] = 2
+	}
+	for i := range 1 + d.n(2) {
+		v := onnxio.TensorInfo(fmt.Sprintf("x%d", i), elem, onnxio.Shape(dims...)...)
+		d.inputs = append(d.inputs, v)
+		d.add(&value{name: v.Name, info: &ops.Value{Type: elem, Shape: v.Type.Shape, HasShape: true}, exact: true, bound: 2})
+	}
+}
+
+func (d *drawer) add(v *value) {
+	d.values = append(d.values, v)
+	d.known[v.name] = v
+}
+
+// finish makes outputs of what nothing reads, and of some other values.
+func (d *drawer) finish() *Case {
+	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Initializers: d.weights}
+	for _, v := range d.values[len(d.inputs):] {
+		if !v.read || d.one(6) {
+			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.name, Type: &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}})
+		}
+	}
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}
+	if d.opset > 18 {
+		m.IRVersion = 10
+	}
+	c := &Case{Model: m}
+	for _, bind := range []map[string]int64{
+		{"N": pick[int64](d, 1, 2, 3), "S": pick[int64](d, 8, 5, 12)},
+		{"N": pick[int64](d, 2, 4, 5, 1, 0), "S": pick[int64](d, 9, 8, 1, 16)},
+		{"N": 1, "S": 8},
+	} {
+		run := map[string]*onnxio.Tensor{}
+		for _, in := range d.inputs {
+			dims := make([]int64, len(in.Type.Shape))
+			for i, s := range in.Type.Shape {
+				if dims[i] = s.Value; s.Param != "" {
+					dims[i] = bind[s.Param]
+				}
+			}
+			run[in.Name] = d.tensor(in.Type.Elem, 2, dims...)
+		}
+		c.Runs = append(c.Runs, run)
+	}
+	return c
+}
+
+// node draws one node and keeps it when inference takes it.
+func (d *drawer) node() {
+	form := forms[d.n(len(forms))]
+	w := len(d.weights)
+	n := form.draw(d)
+	if n == nil || !d.take(n, form) {
+		d.weights = d.weights[:w]
+	}
+}
+
+// take adds a node, and says whether it could.
+func (d *drawer) take(n *onnxio.Node, form form) bool {
+	n.OpType, n.Name = form.op, fmt.Sprintf("%s_%d", strings.ToLower(form.op), len(d.nodes))
+	if d.one(40) {
+		n.Domain = "ai.onnx"
+	}
+	bound, err := ops.Bind(n, d.opset)
+	if err != nil {
+		return false
+	}
+	if bound.Def.Check != nil && bound.Def.Check(bound) != nil {
+		return false
+	}
+	in, exact, wild, size := make([]*ops.Value, len(n.Inputs)), true, false, 0.0
+	for i, name := range n.Inputs {
+		if name == "" {
+			continue
+		}
+		if v := d.known[name]; v != nil {
+			in[i], exact, wild, size = v.info, exact && v.exact, wild || v.wild, max(size, v.bound)
+			continue
+		}
+		t := d.weight(name)
+		in[i] = &ops.Value{Type: t.Type, Shape: onnxDims(t.Dims), HasShape: true, Const: t}
+		size = max(size, d.bound[name])
+	}
+	if form.careful && !exact || form.finite && wild && !d.wild {
+		return false
+	}
+	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
+	wild = wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
+	if !typed(bound, in) {
+		return false
+	}
+	for i, p := range bound.Def.OutputsAt(bound.Since) {
+		if i >= len(n.Outputs) && (i == 0 || !p.Optional && !p.Variadic && !p.Internal) {
+			n.Outputs = append(n.Outputs, "y")
+		}
+	}
+	for i, name := range n.Outputs {
+		if name != "" {
+			n.Outputs[i] = fmt.Sprintf("v%d_%d", len(d.nodes), i)
+		}
+	}
+	out, err := ops.InferNode(bound, in)
+	if err != nil || len(out) == 0 {
+		return false
+	}
+	if form.grows != nil {
+		size = form.grows(size, n)
+	}
+	if size > limit {
+		return false
+	}
+	for i, o := range out {
+		if o != nil && (o.Kind != nil || o.Type == onnxio.Undefined || i < len(n.Outputs) && n.Outputs[i] != "" && tooLarge(o)) {
+			return false
+		}
+	}
+	for _, name := range n.Inputs {
+		if v := d.known[name]; v != nil {
+			v.read = true
+		}
+	}
+	for i, name := range n.Outputs {
+		if name == "" || out[i] == nil {
+			continue
+		}
+		out[i].Const, out[i].Elems = nil, nil
+		isFloat := ops.Floats.Has(out[i].Type)
+		d.add(&value{name: name, info: out[i], exact: exact && (form.moves || !isFloat), bound: size, wild: wild})
+	}
+	d.nodes = append(d.nodes, n)
+	return true
+}
+
+// typed says that the definition admits the types, and that inputs of one variable have one.
+func typed(n *ops.Node, in []*ops.Value) bool {
+	params, vars := n.Def.InputsAt(n.Since), map[string]onnxio.DataType{}
+	if len(in) > 0 && len(params) == 0 {
+		return false
+	}
+	for i, v := range in {
+		if v == nil {
+			continue
+		}
+		p := params[min(i, len(params)-1)]
+		if set, ok := n.Def.Types[p.Type]; ok && !set.Has(v.Type) {
+			return false
+		}
+		if t, seen := vars[p.Type]; seen && t != v.Type {
+			return false
+		}
+		vars[p.Type] = v.Type
+	}
+	return true
+}
+
+// tooLarge bounds values at a batch of one, so that a run takes no time to speak of.
+func tooLarge(v *ops.Value) bool {
+	n := int64(1)
+	for _, s := range v.Shape {
+		if s.Known() {
+			n *= max(s.Value, 1)
+		}
+	}
+	return n > 1<<15 || len(v.Shape) > 6
+}
+
+func (d *drawer) weight(name string) *onnxio.Tensor {
+	return d.weights[slices.IndexFunc(d.weights, func(t *onnxio.Tensor) bool { return t.Name == name })]
+}
+
+func onnxDims(dims []int64) []onnxio.Dim {
+	out := make([]onnxio.Dim, len(dims))
+	for i, n := range dims {
+		out[i].Value = n
+	}
+	return out
+}
+
+// init adds an initializer whose numbers are at most size, or takes one that is there: weights are shared.
+func (d *drawer) init(elem onnxio.DataType, size float64, dims ...int64) string {
+	if d.one(3) {
+		for _, t := range d.weights {
+			if t.Type == elem && slices.Equal(t.Dims, dims) && d.bound[t.Name] <= size {
+				return t.Name
+			}
+		}
+	}
+	return d.keep(d.tensor(elem, size, dims...), size)
+}
+
+// keep names an initializer.
+func (d *drawer) keep(t *onnxio.Tensor, size float64) string {
+	t.Name = fmt.Sprintf("w%d", len(d.weights))
+	d.weights = append(d.weights, t)
+	d.bound[t.Name] = size
+	return t.Name
+}
+
+// ints adds an int64 vector.
+func (d *drawer) ints(v ...int64) string {
+	return d.keep(onnxio.Int64s(v, int64(len(v))), 0)
+}
+
+// tensor has random elements of at most size.
+func (d *drawer) tensor(elem onnxio.DataType, size float64, dims ...int64) *onnxio.Tensor {
+	t := onnxio.NewTensor(elem, dims...)
+	for i := range t.Size() {
+		v := (2*d.rng.Float64() - 1) * size
+		switch elem {
+		case onnxio.Float:
+			onnxio.Data[float32](t)[i] = float32(v)
+		case onnxio.Double:
+			onnxio.Data[float64](t)[i] = v
+		case onnxio.Float16:
+			onnxio.Data[uint16](t)[i] = pickHalf(d.rng)
+		case onnxio.BFloat16:
+			onnxio.Data[uint16](t)[i] = pickBrain(d.rng)
+		case onnxio.Int64:
+			onnxio.Data[int64](t)[i] = int64(v * 2)
+		case onnxio.Int32:
+			onnxio.Data[int32](t)[i] = int32(v * 2)
+		default: // a byte: small numbers, and bools
+			t.Raw[i] = byte(d.rng.IntN(4))
+			if elem == onnxio.Bool {
+				t.Raw[i] &= 1
+			}
+		}
+	}
+	return t
+}
+
+// pickHalf is a multiple of 1/8 from -1 to 1, which float16 has.
+func pickHalf(r *rand.Rand) uint16 {
+	return []uint16{0, 0x3000, 0x3400, 0x3600, 0x3800, 0x3a00, 0x3c00, 0xb000, 0xb800, 0xbc00}[r.IntN(10)]
+}
+
+// pickBrain is the same for bfloat16.
+func pickBrain(r *rand.Rand) uint16 {
+	return []uint16{0, 0x3e00, 0x3e80, 0x3f00, 0x3f80, 0xbe00, 0xbf00, 0xbf80}[r.IntN(8)]
+}
