@@ -123,6 +123,19 @@ func doubleToHalf(v float64, t onnxio.DataType) uint16 {
 	return floatToHalf(f)
 }
 
+// oddly is the odd one of the two numbers around sum + rest, where sum is rounded and rest is what it lacks: a later
+// rounding to fewer bits then goes as if nothing had been rounded before.
+func oddly(sum, rest float64) float64 {
+	bits := math.Float64bits(sum)
+	if bits&1 == 1 || math.IsInf(sum, 0) || sum != sum {
+		return sum
+	}
+	if (rest > 0) == (sum > 0) {
+		return math.Float64frombits(bits + 1)
+	}
+	return math.Float64frombits(bits - 1)
+}
+
 // castText converts from or to strings: decimal numbers in plain or scientific form, INF and NaN in any case.
 func castText(n *Node, dst, src *onnxio.Tensor, how conversion) error {
 	if dst.Type == onnxio.String {

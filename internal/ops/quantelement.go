@@ -11,7 +11,7 @@ import (
 
 func init() {
 	types := map[string]TypeSet{"T": bytesOnly, "F": floatOnly, "B": Bools}
-	pair := func(name string, kernel func(a, b, y affine) func(p, q float64) float64) *Def {
+	pair := func(name string, kernel func(a, b, y affine, repeated bool) func(p, q float64) float64) *Def {
 		return contrib(&Def{Name: name, Types: types, Outputs: []Param{in("C", "T")}, Infer: inferQLinearPair,
 			Inputs: []Param{in("A", "T"), in("A_scale", "F"), inOpt("A_zero_point", "T"), in("B", "T"), in("B_scale", "F"),
 				inOpt("B_zero_point", "T"), in("C_scale", "F"), inOpt("C_zero_point", "T")},
@@ -59,16 +59,43 @@ func inferQLinearPair(c *Infer) error {
 	return err
 }
 
-// quantizedSum is p*a/y + q*b/y plus what the zero points come to, that part first.
-func quantizedSum(a, b, y affine) func(p, q float64) float64 {
+// quantizedSum is p*a/y + q*b/y plus what the zero points come to. Each product is rounded together with the sum that it
+// is added to, that of q first, as ONNX Runtime's kernel for AVX2 does: levels next to a tie depend on it. Where one p is
+// repeated along the last axis, the operands change places.
+func quantizedSum(a, b, y affine, repeated bool) func(p, q float64) float64 {
+	if repeated {
+		swapped := quantizedSum(b, a, y, false)
+		return func(p, q float64) float64 { return swapped(q, p) }
+	}
 	byA, byB := a.scale/y.scale, b.scale/y.scale
-	fixed := y.zero - float32(float32(byA*a.zero)+float32(byB*b.zero))
+	fixed := y.zero - fusedMultiplyAdd(byA, a.zero, float32(byB*b.zero))
 	return func(p, q float64) float64 {
-		return y.roundedLate(float32(float32(fixed+float32(float32(p)*byA)) + float32(float32(q)*byB)))
+		return y.roundedLate(fusedMultiplyAdd(float32(p), byA, fusedMultiplyAdd(float32(q), byB, fixed)))
 	}
 }
 
-func quantizedProduct(a, b, y affine) func(p, q float64) float64 {
+// isRepeated reports whether one element of a tensor of shape dims serves all of the last axis of the shape to.
+func isRepeated(dims, to []int64) bool {
+	for i := 1; i <= len(to); i++ {
+		if to[len(to)-i] != 1 {
+			return i > len(dims) || dims[len(dims)-i] == 1
+		}
+	}
+	return true
+}
+
+// fusedMultiplyAdd is a*b + c rounded once.
+func fusedMultiplyAdd(a, b, c float32) float32 {
+	product, add := float64(a)*float64(b), float64(c) // the product is exact
+	sum := product + add
+	part := sum - product
+	if rest := (product - (sum - part)) + (add - part); rest != 0 {
+		sum = oddly(sum, rest)
+	}
+	return float32(sum)
+}
+
+func quantizedProduct(a, b, y affine, _ bool) func(p, q float64) float64 {
 	by := float32(a.scale*b.scale) / y.scale
 	return func(p, q float64) float64 {
 		product := float32((p - float64(a.zero)) * (q - float64(b.zero)))
@@ -88,7 +115,7 @@ func affines(c *Eval, t onnxio.DataType, inputs ...[2]int) ([]affine, error) {
 	return out, nil
 }
 
-func evalQLinearPair(c *Eval, kernel func(a, b, y affine) func(p, q float64) float64) error {
+func evalQLinearPair(c *Eval, kernel func(a, b, y affine, repeated bool) func(p, q float64) float64) error {
 	if err := evalReady(c); err != nil {
 		return err
 	}
@@ -105,8 +132,9 @@ func evalQLinearPair(c *Eval, kernel func(a, b, y affine) func(p, q float64) flo
 	if err != nil {
 		return err
 	}
+	dims, _ := broadcast(a.Dims, b.Dims)
 	inner := &Eval{Node: c.Node, Limit: c.Limit}
-	if err := combine(inner, a, b, onnxio.Double, kernel(q[0], q[1], q[2])); err != nil {
+	if err := combine(inner, a, b, onnxio.Double, kernel(q[0], q[1], q[2], isRepeated(a.Dims, dims))); err != nil {
 		return err
 	}
 	return writeAs(c, t, inner.Out[0])

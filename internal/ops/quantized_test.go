@@ -3,6 +3,8 @@ package ops
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"math/big"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -153,5 +155,28 @@ func TestNoPanicsNearRuntime(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// TestFusedMultiplyAdd compares with exact arithmetic.
+func TestFusedMultiplyAdd(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	number := func() float32 {
+		return math.Float32frombits(r.Uint32()&0x807fffff | uint32(100+r.IntN(56))<<23)
+	}
+	for range 20000 {
+		a, b, c := number(), number(), number()
+		exact := new(big.Float).SetPrec(400).SetFloat64(float64(a))
+		exact.Mul(exact, new(big.Float).SetFloat64(float64(b)))
+		exact.Add(exact, new(big.Float).SetFloat64(float64(c)))
+		if want, _ := exact.Float32(); fusedMultiplyAdd(a, b, c) != want {
+			t.Fatalf("%g*%g + %g is %g, want %g", a, b, c, fusedMultiplyAdd(a, b, c), want)
+		}
+	}
+	// The sum lies 2^-70 below a tie, which float64 makes a tie.
+	u := float32(math.Ldexp(1, -23))
+	a, b, c := (1+u)/4096, (1-u)/4096, 1+u
+	if got := fusedMultiplyAdd(a, b, c); got != c {
+		t.Errorf("got %v, want %v", got, c)
 	}
 }

@@ -118,6 +118,22 @@ def elementwise():
              f(0.04), z(lo + 100, dtype)], out)
 
 
+def ties():
+    """Sums on which roundings decide: pairs of levels for which float32 without fused operations gives another level."""
+    grid = np.arange(256, dtype=np.uint8)
+    a, b = np.repeat(grid, 256), np.tile(grid, 256)
+    for sa, za, sb, zb, sc, zc in ((0.030751, 130, 0.039443277, 139, 0.027478332, 0), (0.048434366, 129, 0.027478332, 0, 0.034847975, 0)):
+        ra, rb = f(sa) / f(sc), f(sb) / f(sc)
+        plain = (f(zc) - (ra * f(za) + rb * f(zb))) + a.astype(np.float32) * ra + b.astype(np.float32) * rb
+        args = [a, f(sa), z(za), b, f(sb), z(zb), f(sc), z(zc)]
+        case("QLinearAdd", args)
+        got = np.array(cases.pop()["outputs"][0]["data"])
+        tie = np.flatnonzero(np.clip(np.rint(plain), 0, 255) != got)[0]
+        for n, m in ((1, 1), (1, 3), (3, 1), (3, 3)):
+            args[0], args[3] = np.repeat(a[tie], n), np.repeat(b[tie], m)
+            case("QLinearAdd", args)
+
+
 def pools():
     for dtype in (np.uint8, np.int8):
         out, lo = str(np.dtype(dtype)), np.iinfo(dtype).min
@@ -166,7 +182,7 @@ def linear():
     case("DynamicQuantizeLinear", [x], ["uint8", "float32", "uint8"], "", 11)
 
 
-for group in (matmuls, convs, elementwise, pools, fused, linear):
+for group in (matmuls, convs, elementwise, pools, fused, linear, ties):
     group()
 path = pathlib.Path(__file__).with_name("quantized.json")
 path.write_text("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
