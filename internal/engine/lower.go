@@ -5,7 +5,6 @@ import (
 	"slices"
 	"unsafe"
 
-	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -17,6 +16,7 @@ type buffer struct {
 	persistent  bool
 	shared      int // values that live in it
 	data        []float32
+	filling     *filling // of a constant
 }
 
 // bytes views the buffer.
@@ -54,6 +54,7 @@ type lowering struct {
 	err     *error  // first error of a reference kernel
 	// weights caches packed constants, so that plans of one model for several shapes share them.
 	weights *Weights
+	forms   []*buffer // that the plan reads
 	// winograd allows convolutions by Winograd's method.
 	winograd bool
 	limit    int64 // bytes of all values
@@ -98,12 +99,17 @@ func (l *lowering) of(v *value) *buffer {
 
 // constant is a persistent buffer that holds a constant, padded with zeros.
 func (l *lowering) constant(v *value) *buffer {
-	return l.weights.get(v.konst, "", func() []float32 {
-		n := len(v.konst.Raw)
-		b := &buffer{data: kernels.AlignedSlice(roundUp(max((n+3)/4, 1)))}
-		copy(b.bytes(int64(n)), v.konst.Raw)
-		return b.data
+	n := len(v.konst.Raw)
+	return l.form(v.konst, "", (n+3)/4, 1, func(dst []float32, _ int) {
+		copy((&buffer{data: dst}).bytes(int64(n)), v.konst.Raw)
 	})
+}
+
+// form is the constant t in a form that kernels read, see Weights.get.
+func (l *lowering) form(t *onnxio.Tensor, form string, size, chunks int, part func(dst []float32, chunk int)) *buffer {
+	b := l.weights.get(t, form, size, chunks, part)
+	l.forms = append(l.forms, b)
+	return b
 }
 
 // alias makes out live in in's memory.

@@ -14,6 +14,8 @@ type convolution interface {
 	FlipForm() string
 	WeightSize() int
 	Pack(dst, oihw []float32)
+	PackChunks() int
+	PackPart(chunk int, dst, oihw []float32)
 	Unpack(oihw, packed []float32)
 	ForwardChunks() int
 	Forward(chunk int, y, x, w []float32, e kernels.Epilogue)
@@ -95,7 +97,9 @@ func planConv(o *op) (convolution, packing, error) {
 func (l *lowering) packed(w *value, p packing) *buffer {
 	switch {
 	case w.kind == constant:
-		return l.weights.get(w.konst, p.key, func() []float32 { return pack(w, p.conv) })
+		return l.form(w.konst, p.key, p.conv.WeightSize(), p.conv.PackChunks(), func(dst []float32, chunk int) {
+			p.conv.PackPart(chunk, dst, w.konst.Float32s())
+		})
 	case w.kind == param && w.store.pack != nil && w.store.pack.key == p.key:
 		return w.store.buf
 	}
@@ -111,15 +115,6 @@ func (l *lowering) packed(w *value, p packing) *buffer {
 func pack(w *value, c convolution) []float32 {
 	dst := kernels.AlignedSlice(roundUp(c.WeightSize()))
 	c.Pack(dst, w.konst.Float32s())
-	return dst
-}
-
-// flip turns packed weights into the form that backward-data reads.
-func flip(packed []float32, c convolution) []float32 {
-	dst := kernels.AlignedSlice(roundUp(c.FlipSize()))
-	for i := range c.FlipChunks() {
-		c.Flip(i, dst, packed)
-	}
 	return dst
 }
 
@@ -215,7 +210,12 @@ func (l *lowering) flipped(w *value, c convolution, form packing) *buffer {
 		return l.packed(w, form)
 	}
 	if w.kind == constant {
-		return l.weights.get(w.konst, c.FlipForm(), func() []float32 { return flip(pack(w, c), c) })
+		return l.form(w.konst, c.FlipForm(), c.FlipSize(), 1, func(dst []float32, _ int) {
+			packed := pack(w, c)
+			for i := range c.FlipChunks() {
+				c.Flip(i, dst, packed)
+			}
+		})
 	}
 	src, dst := l.packed(w, form), l.buffer(c.FlipSize())
 	l.add("flip weights", c.FlipChunks(), []*buffer{src, dst}, func() func(int, int) {

@@ -192,12 +192,8 @@ func (l *lowering) gemmMatrix(g *kernels.Gemm, b *value) *buffer {
 	if g.TransB {
 		form = "panels of the transpose"
 	}
-	return l.weights.get(b.konst, form, func() []float32 {
-		dst := kernels.AlignedSlice(roundUp(g.PackedSize()))
-		for i := range g.PackChunks() {
-			g.Pack(i, dst, b.konst.Float32s())
-		}
-		return dst
+	return l.form(b.konst, form, g.PackedSize(), g.PackChunks(), func(dst []float32, chunk int) {
+		g.Pack(chunk, dst, b.konst.Float32s())
 	})
 }
 

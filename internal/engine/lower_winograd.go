@@ -16,13 +16,11 @@ func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd 
 // run for params.
 func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolution, form packing) *buffer {
 	if w.kind == constant {
-		return l.weights.get(w.konst, pass.Form(), func() []float32 {
-			from := pack(w, c)
-			dst, scratch := kernels.AlignedSlice(roundUp(pass.WeightSize())), kernels.AlignedSlice(pass.TransformScratch())
+		return l.form(w.konst, pass.Form(), pass.WeightSize(), 1, func(dst []float32, _ int) {
+			from, scratch := pack(w, c), kernels.AlignedSlice(pass.TransformScratch())
 			for i := range pass.TransformChunks() {
 				pass.Transform(i, scratch, dst, from)
 			}
-			return dst
 		})
 	}
 	src, dst := l.packed(w, form), l.buffer(pass.WeightSize())

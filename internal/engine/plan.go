@@ -136,6 +136,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	if need := max(l.over, 4*int64(p.size)); need > l.limit {
 		return nil, &onnxio.LimitError{What: "bytes of a run's values", Got: need, Limit: l.limit}
 	}
+	fillAll(p.pool, l.forms)
 	return p, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"weak"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -19,16 +21,34 @@ type weightKey struct {
 	form   string
 }
 
-// get is the constant in the given form, made once.
-func (w *Weights) get(t *onnxio.Tensor, form string, build func() []float32) *buffer {
+// A filling makes the numbers of a buffer when the plan that reads them is complete: all of a plan's fillings run together,
+// on all threads.
+type filling struct {
+	once   sync.Once
+	size   int // floats
+	chunks int
+	part   func(dst []float32, chunk int)
+}
+
+// fill makes the numbers, once; other plans that want them at the same time wait.
+func (b *buffer) fill(run func(chunks int, f func(chunk, worker int))) {
+	b.filling.once.Do(func() {
+		data := kernels.AlignedSlice(roundUp(max(b.filling.size, 1)))
+		run(b.filling.chunks, func(chunk, _ int) { b.filling.part(data, chunk) })
+		b.data, b.filling.part = data, nil // what it holds is not needed any more
+	})
+}
+
+// get is the constant in the given form: so many floats, which part writes in chunks, once.
+func (w *Weights) get(t *onnxio.Tensor, form string, size, chunks int, part func(dst []float32, chunk int)) *buffer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := weightKey{t, form}
 	if b := w.held[k].Value(); b != nil {
 		return b
 	}
-	data := build()
-	b := &buffer{data: data, floats: len(data), persistent: true, shared: 2} // never in place
+	b := &buffer{floats: roundUp(max(size, 1)), persistent: true, shared: 2, // never in place
+		filling: &filling{size: size, chunks: chunks, part: part}}
 	if w.held == nil {
 		w.held = map[weightKey]weak.Pointer[buffer]{}
 	}
@@ -39,4 +59,22 @@ func (w *Weights) get(t *onnxio.Tensor, form string, build func() []float32) *bu
 	}
 	w.held[k] = weak.Make(b)
 	return b
+}
+
+// fillAll makes the numbers of buffers on all threads: a large one in chunks, small ones side by side.
+func fillAll(pool *parallel.Pool, buffers []*buffer) {
+	var small []*buffer
+	for _, b := range buffers {
+		if b.filling.chunks > 1 {
+			b.fill(pool.Run)
+		} else {
+			small = append(small, b)
+		}
+	}
+	alone := func(chunks int, f func(chunk, worker int)) {
+		for i := range chunks {
+			f(i, 0)
+		}
+	}
+	pool.Run(len(small), func(i, _ int) { small[i].fill(alone) })
 }

@@ -195,8 +195,45 @@ func (c *Conv) row(ob, b, kh, kw, lane int) int {
 
 // Pack packs weights [O,C/Group,KH,KW].
 func (c *Conv) Pack(dst, oihw []float32) {
-	clear(dst[:c.WeightSize()])
-	c.eachWeight(func(packed, plain int) { dst[packed] = oihw[plain] })
+	for i := range c.PackChunks() {
+		c.PackPart(i, dst, oihw)
+	}
+}
+
+// PackChunks is the number of chunks of PackPart: one a block of output channels, or one for all groups.
+func (c *Conv) PackChunks() int {
+	if c.Group > 1 {
+		return 1
+	}
+	return len(c.outs)
+}
+
+// PackPart packs a part of the weights. 16 weights of each of 16 output channels are turned at a time, so that both sides
+// move whole lines of the cache.
+func (c *Conv) PackPart(chunk int, dst, oihw []float32) {
+	if c.Group > 1 {
+		clear(dst[:c.WeightSize()])
+		c.eachWeight(func(packed, plain int) { dst[packed] = oihw[plain] })
+		return
+	}
+	taps := c.KH * c.KW
+	outs, deep := min(Block, c.Y.C-chunk*Block), c.X.C*taps
+	src := oihw[chunk*Block*deep:][:outs*deep]
+	var turned [Block * Block]float32
+	for k := 0; k < deep; k += Block {
+		n := min(Block, deep-k)
+		for o := range outs {
+			for j, v := range src[o*deep+k:][:n] {
+				turned[j*Block+o] = v
+			}
+		}
+		for j := range n {
+			i, tap := (k+j)/taps, (k+j)%taps
+			b := i / c.X.Lanes
+			row := c.row(chunk, b, 0, 0, i%c.X.Lanes) + tap*c.X.real(b)
+			copy(dst[row*Block:][:Block], turned[j*Block:])
+		}
+	}
 }
 
 // Unpack is the reverse of Pack.

@@ -101,6 +101,12 @@ func (d *Depthwise) Pack(dst, w []float32) {
 	d.eachWeight(func(packed, plain int) { dst[packed] = w[plain] })
 }
 
+// PackChunks is the number of chunks of PackPart.
+func (d *Depthwise) PackChunks() int { return 1 }
+
+// PackPart is Pack: these weights are few.
+func (d *Depthwise) PackPart(_ int, dst, w []float32) { d.Pack(dst, w) }
+
 // Unpack is the reverse of Pack.
 func (d *Depthwise) Unpack(w, packed []float32) {
 	d.eachWeight(func(p, plain int) { w[plain] = packed[p] })
