@@ -14,16 +14,25 @@ type pass struct {
 	run  func(g *graph) error
 }
 
-// The passes, in the order in which a compilation runs them; training differentiates between the first two. Import comes
+// The passes, in the order in which a compilation runs them; training differentiates where inference recognizes. Import comes
 // before them, lowering and allocation behind.
 var (
 	simplifyPass = pass{"simplify", func(g *graph) error { return simplify(g, false) }}
+	patternPass  = pass{"recognize", func(g *graph) error { recognize(g); return nil }}
 	fusePass     = pass{"fuse", func(g *graph) error { fuse(g); return nil }}
 	layoutPass   = pass{"layout", func(g *graph) error { chooseLayouts(g); return nil }}
 )
 
+// shapeless are the passes of inference that need no shapes.
+func (opt Options) shapeless() []pass {
+	if opt.Reference || opt.Keep {
+		return []pass{simplifyPass}
+	}
+	return []pass{simplifyPass, patternPass}
+}
+
 // Passes names what Dump can print the graph after.
-func Passes() []string { return []string{"import", simplifyPass.name, fusePass.name, layoutPass.name} }
+func Passes() []string { return []string{"import", simplifyPass.name, patternPass.name, fusePass.name, layoutPass.name} }
 
 // verifying says that the invariants of the graph are checked after each pass: CNNKIT_VERIFY=1, and in tests.
 var verifying = os.Getenv("CNNKIT_VERIFY") == "1"

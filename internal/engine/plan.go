@@ -63,7 +63,7 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (p *Plan, err error) {
 	if err := g.known(); err != nil {
 		return nil, err
 	}
-	if err := g.apply(simplifyPass); err != nil {
+	if err := g.apply(opt.shapeless()...); err != nil {
 		return nil, err
 	}
 	if p, err = w.finish(g, opt, additions{}); err != nil {
