@@ -244,7 +244,7 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	if s.closed {
 		return nil, errors.New("the session is closed")
 	}
-	if given > 0 {
+	if given > 0 && s.config.engine != Native { // which takes them itself
 		return s.defaults.run(ctx, s.config, in)
 	}
 	return s.backend.Run(ctx, in)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -51,10 +52,15 @@ func (r *Report) judge(c *Case, reason string) {
 	row.Cases++
 	err := r.Engine.Run(c)
 	var panicked *PanicError
+	var fault *engine.FaultError
 	switch {
 	case errors.As(err, &panicked):
 		row.Failed++
 		r.Faults = append(r.Faults, fmt.Sprintf("%s: %v\n%s", c.ID(), err, panicked.Stack))
+		return
+	case errors.As(err, &fault): // is no gap, whatever the list says
+		row.Failed++
+		r.Faults = append(r.Faults, fmt.Sprintf("%s: %v\n%s", c.ID(), err, fault.Stack))
 		return
 	case err == nil && reason == "":
 		row.Passed++

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -123,10 +124,10 @@ func comparePaths(choices []byte) error {
 	for i, in := range c.Runs {
 		got, err := fast.run(in)
 		want, refused := reference.run(in)
-		var fault *fault
+		var fault *engine.FaultError
 		switch {
-		case asFault(err, &fault), asFault(refused, &fault):
-			return fmt.Errorf("run %d: %w\n%s\n%s", i, fault, fault.stack, shown(c, in))
+		case errors.As(err, &fault), errors.As(refused, &fault):
+			return fmt.Errorf("run %d: panic: %v\n%s\n%s", i, fault.Value, fault.Stack, shown(c, in))
 		case (err == nil) != (refused == nil):
 			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err, refused, shown(c, in))
 		case err != nil:
@@ -176,26 +177,11 @@ func (p *path) run(in map[string]*onnxio.Tensor) (out []*onnxio.Tensor, err erro
 	return out, err
 }
 
-// fault is a panic.
-type fault struct {
-	value any
-	stack []byte
-}
-
-func (f *fault) Error() string { return fmt.Sprintf("panic: %v", f.value) }
-
+// caught turns a panic into an error.
 func caught(err *error) {
 	if e := recover(); e != nil {
-		*err = &fault{e, debug.Stack()}
+		*err = &engine.FaultError{Value: e, Stack: debug.Stack()}
 	}
-}
-
-func asFault(err error, to **fault) bool {
-	f, ok := err.(*fault)
-	if ok {
-		*to = f
-	}
-	return ok
 }
 
 // near compares by the largest number of the output: sums are taken in another order, Winograd's method rounds more.

@@ -165,7 +165,7 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	if err != nil {
 		return false
 	}
-	if bound.Def.Check != nil && bound.Def.Check(bound) != nil {
+	if bound.Def.Check != nil && bound.Def.Check(bound) != nil || lacks(bound) {
 		return false
 	}
 	in, exact, wild, size := make([]*ops.Value, len(n.Inputs)), true, false, 0.0
@@ -229,6 +229,17 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	}
 	d.nodes = append(d.nodes, n)
 	return true
+}
+
+// lacks says that an attribute is missing which the version in force must have.
+func lacks(n *ops.Node) bool {
+	for _, a := range n.Def.Attrs {
+		inForce := (a.Since == 0 || a.Since <= n.Since) && (a.Until == 0 || n.Since <= a.Until)
+		if a.Required && inForce && n.Attr(a.Name) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // typed says that the definition admits the types, and that inputs of one variable have one.
