@@ -316,3 +316,8 @@ func (v *value) hold(t *onnxio.Tensor) {
 func newNode(opType, domain, output string) *onnxio.Node {
 	return &onnxio.Node{OpType: opType, Domain: domain, Outputs: []string{output}}
 }
+
+// floats reports whether v is a float32 constant.
+func (v *value) floats() bool {
+	return v != nil && v.kind == constant && v.sized && v.info.Type == onnxio.Float
+}

@@ -32,7 +32,9 @@ func (opt Options) shapeless() []pass {
 }
 
 // Passes names what Dump can print the graph after.
-func Passes() []string { return []string{"import", simplifyPass.name, patternPass.name, fusePass.name, layoutPass.name} }
+func Passes() []string {
+	return []string{"import", simplifyPass.name, patternPass.name, fusePass.name, layoutPass.name}
+}
 
 // verifying says that the invariants of the graph are checked after each pass: CNNKIT_VERIFY=1, and in tests.
 var verifying = os.Getenv("CNNKIT_VERIFY") == "1"

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -12,7 +11,7 @@ import (
 const maxFolded = 1 << 26
 
 // simplify folds constants, drops Identity, inference-time Dropout and products with ones and, for inference, folds
-// BatchNormalization into the convolution before it. What is left computes the same outputs.
+// into a convolution or matrix product what scales and shifts its channels, and padding before it. What is left computes the same outputs.
 func simplify(g *graph, training bool) error {
 	for _, o := range g.ops {
 		if err := fold(g, o); err != nil {
@@ -26,9 +25,8 @@ func simplify(g *graph, training bool) error {
 	}
 	g.prune()
 	if !training && !g.keep {
-		for _, o := range g.ops {
-			foldBatchNorm(g, o)
-		}
+		foldAffine(g)
+		foldPads(g)
 		g.prune()
 	}
 	return nil
@@ -146,89 +144,6 @@ func bypass(g *graph, o *op, from *value) {
 		return
 	}
 	g.replace(o.out[0], from)
-}
-
-// foldBatchNorm multiplies an inference BatchNormalization into the constant weights of the Conv or ConvTranspose it
-// follows: w' = w * scale/sqrt(var+eps), b' = (b-mean) * scale/sqrt(var+eps) + bias.
-func foldBatchNorm(g *graph, bn *op) {
-	if !normalizes(bn) || training(bn) || len(bn.in) < 5 || bn.in[0] == nil || bn.out[0] == nil {
-		return
-	}
-	conv := bn.in[0].producer
-	if conv == nil || bn.in[0].output || len(bn.in[0].users) != 1 || bn.in[0].info.Type != onnxio.Float {
-		return
-	}
-	transposed := conv.is("", "ConvTranspose")
-	if !transposed && !conv.is("", "Conv") || conv.node.Int("group", 1) != 1 && transposed {
-		return
-	}
-	if conv.node.Domain != "" || !foldable(conv, bn) {
-		return
-	}
-	w, b := scaled(conv, bn, transposed)
-	for len(conv.in) < 3 {
-		conv.in = append(conv.in, nil)
-	}
-	conv.inputs = 3
-	conv.in[1], conv.in[2] = g.constant(conv.out[0].name+"/folded-weight", w), g.constant(conv.out[0].name+"/folded-bias", b)
-	g.take(conv, bn)
-}
-
-// foldable reports whether all numbers that folding bn into conv reads are float32 constants of the sizes that it expects.
-func foldable(conv, bn *op) bool {
-	weights := conv.in[1]
-	if !weights.floats() || len(weights.dims) < 2 || weights.size() == 0 {
-		return false
-	}
-	channels := weights.dims[0]
-	if conv.is("", "ConvTranspose") {
-		channels = weights.dims[1]
-	}
-	for _, v := range bn.in[1:5] {
-		if !v.floats() || v.size() != channels {
-			return false
-		}
-	}
-	return len(conv.in) < 3 || conv.in[2] == nil || conv.in[2].floats() && conv.in[2].size() == channels
-}
-
-// floats reports whether v is a float32 constant.
-func (v *value) floats() bool {
-	return v != nil && v.kind == constant && v.sized && v.info.Type == onnxio.Float
-}
-
-func scaled(conv, bn *op, transposed bool) (w, b *onnxio.Tensor) {
-	w = conv.in[1].konst.Clone()
-	data := w.Float32s()
-	scale, shift := bn.in[1].konst.Float32s(), bn.in[2].konst.Float32s()
-	mean, variance := bn.in[3].konst.Float32s(), bn.in[4].konst.Float32s()
-	eps := float64(bn.node.Float("epsilon", 1e-5))
-	channels := len(scale)
-	b = onnxio.NewTensor(onnxio.Float, int64(channels))
-	if len(conv.in) > 2 && conv.in[2] != nil {
-		copy(b.Float32s(), conv.in[2].konst.Float32s())
-	}
-	per := len(data) / channels // a Conv's output channel is its first dim
-	inner := 1
-	if transposed { // [C,M,...]: the second
-		for _, d := range w.Dims[2:] {
-			inner *= int(d)
-		}
-	}
-	factor := make([]float32, channels)
-	for c := range channels {
-		f := float64(scale[c]) / math.Sqrt(float64(variance[c])+eps)
-		factor[c] = float32(f)
-		b.Float32s()[c] = float32((float64(b.Float32s()[c])-float64(mean[c]))*f + float64(shift[c]))
-	}
-	for i := range data {
-		if transposed {
-			data[i] *= factor[i/inner%channels]
-		} else {
-			data[i] *= factor[i/per]
-		}
-	}
-	return w, b
 }
 
 // constant adds a constant value.
