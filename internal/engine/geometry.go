@@ -142,10 +142,10 @@ func blocked(v *value, halo, lanes int) kernels.Layout {
 	return kernels.Layout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: lanes}
 }
 
-// pool finds a pooling op's maps and window: MaxPool, AveragePool, GlobalAveragePool and their gradients.
+// pool finds a pooling op's maps and window: MaxPool, AveragePool, those of whole maps and their gradients.
 func pool(o *op) (x, y *value, w geometry, ok bool) {
 	switch {
-	case o.is("", "MaxPool") && (len(o.out) < 2 || o.out[1] == nil), o.is("", "AveragePool"), o.is("", "GlobalAveragePool"):
+	case o.is("", "MaxPool") && (len(o.out) < 2 || o.out[1] == nil), o.is("", "AveragePool"), poolsAll(o):
 		x, y = o.in[0], o.out[0]
 	case o.is(ops.GradDomain, "MaxPoolGrad"), o.is(ops.GradDomain, "AveragePoolGrad"):
 		x, y = o.out[0], o.in[0]
@@ -156,12 +156,17 @@ func pool(o *op) (x, y *value, w geometry, ok bool) {
 		return nil, nil, w, false
 	}
 	kernel := o.node.Ints("kernel_shape")
-	if o.is("", "GlobalAveragePool") {
+	if poolsAll(o) {
 		kernel = x.dims[2:]
 	}
 	w, ok = window(o, kernel, x.dims, y.dims)
 	w.bottom, w.right = max(0, w.bottom), max(0, w.right)
 	// A window over nothing but padding has no pixel: the kernels want one.
 	ok = ok && max(w.top, w.bottom) < w.kh && max(w.left, w.right) < w.kw
-	return x, y, w, ok && w.dh == 1 && w.dw == 1 && o.node.Int("ceil_mode", 0) == 0
+	// What the last window of ceil_mode has beyond the padding is not counted, not even as padding.
+	counted := o.node.Int("ceil_mode", 0) == 0 || o.node.Int("count_include_pad", 0) == 0
+	return x, y, w, ok && w.dh == 1 && w.dw == 1 && counted
 }
+
+// poolsAll reports whether o pools whole maps to a pixel.
+func poolsAll(o *op) bool { return o.is("", "GlobalAveragePool") || o.is("", "GlobalMaxPool") }

@@ -56,18 +56,6 @@ func (l *lowering) reluGrad(o *op) (bool, error) {
 	return true, nil
 }
 
-// addition lowers Add of equal shapes.
-func (l *lowering) addition(o *op) (bool, error) {
-	if !isFloat(o.in...) || !equalDims(o.in[0].dims, o.in[1].dims) {
-		return false, nil
-	}
-	l.inPlace(o, o.out[0], o.in[0], o.in[1])
-	l.flat("add", o.out[0], o.in, func(y []float32, in [][]float32) func(lo, hi int) {
-		return func(lo, hi int) { kernels.Add(y[lo:hi], in[0][lo:hi], in[1][lo:hi]) }
-	})
-	return true, nil
-}
-
 // logSoftmax lowers LogSoftmax and its gradient over the last axis.
 func (l *lowering) logSoftmax(o *op) (bool, error) {
 	x := o.in[0]

@@ -9,37 +9,6 @@ import (
 // The operators that losses are made of. They touch little data, so plain loops do; what counts is that a training
 // step allocates nothing.
 
-// arithmetic lowers Sub and Mul of equal shapes, or with one number as second operand.
-func (l *lowering) arithmetic(o *op) (bool, error) {
-	a, b := o.in[0], o.in[1]
-	if scalesImages(o) {
-		l.scaleImages(o)
-		return true, nil
-	}
-	if !isFloat(a, b) || !equalDims(a.dims, o.out[0].dims) || b.size() != 1 && !equalDims(a.dims, b.dims) {
-		return false, nil
-	}
-	n := int(a.size())
-	l.add("elementwise", (n+flatChunk-1)/flatChunk, l.all(a, b, o.out[0]), func() func(int, int) {
-		x, y, out := a.plainFloats(), b.plainFloats(), o.out[0].plainFloats()
-		multiply, single := o.node.OpType == "Mul", b.size() == 1
-		return func(chunk, _ int) {
-			for i := chunk * flatChunk; i < min(n, (chunk+1)*flatChunk); i++ {
-				v := y[0]
-				if !single {
-					v = y[i]
-				}
-				if multiply {
-					out[i] = x[i] * v
-				} else {
-					out[i] = x[i] - v
-				}
-			}
-		}
-	})
-	return true, nil
-}
-
 // expand lowers Expand of one number.
 func (l *lowering) expand(o *op) (bool, error) {
 	x, y := o.in[0], o.out[0]
@@ -86,37 +55,6 @@ func (l *lowering) reduceMean(o *op) (bool, error) {
 				sum += v
 			}
 			to[0] = float32(sum / float64(n))
-		}
-	})
-	return true, nil
-}
-
-// softplus lowers Softplus and SoftplusGrad(dy, x).
-func (l *lowering) softplus(o *op) (bool, error) {
-	if !isFloat(o.in...) {
-		return false, nil
-	}
-	out := o.out[0]
-	n := int(out.size())
-	const chunkSize = flatChunk / 8 // exponentials take their time
-	l.add("softplus", (n+chunkSize-1)/chunkSize, l.all(append([]*value{out}, o.in...)...), func() func(int, int) {
-		to, in := out.plainFloats(), o.in[0].plainFloats()
-		span := func(chunk int) (lo, hi int) { return chunk * chunkSize, min(n, (chunk+1)*chunkSize) }
-		if o.node.OpType == "Softplus" {
-			return func(chunk, _ int) {
-				lo, hi := span(chunk)
-				for i := lo; i < hi; i++ {
-					v := float64(in[i])
-					to[i] = float32(max(v, 0) + math.Log1p(math.Exp(-math.Abs(v))))
-				}
-			}
-		}
-		x := o.in[1].plainFloats()
-		return func(chunk, _ int) {
-			lo, hi := span(chunk)
-			for i := lo; i < hi; i++ {
-				to[i] = in[i] * float32(1/(1+math.Exp(-float64(x[i]))))
-			}
 		}
 	})
 	return true, nil

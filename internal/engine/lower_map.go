@@ -28,7 +28,7 @@ func (l *lowering) toPlain(o *op) (bool, error) {
 	return true, nil
 }
 
-// pool lowers MaxPool, AveragePool, GlobalAveragePool and their gradients.
+// pool lowers MaxPool, AveragePool, those of whole maps and their gradients.
 func (l *lowering) pool(o *op) (bool, error) {
 	x, y, w, ok := pool(o)
 	if !ok || o.out[0].layout == nil {
@@ -47,7 +47,7 @@ func (l *lowering) pool(o *op) (bool, error) {
 	l.add("pool", k.Chunks(), bufs, func() func(int, int) {
 		out, in := o.out[0].f(), o.in[0].f()
 		switch o.node.OpType {
-		case "MaxPool":
+		case "MaxPool", "GlobalMaxPool":
 			return func(chunk, _ int) { k.Max(chunk, out, in) }
 		case "MaxPoolGrad":
 			x, y := o.in[1].f(), o.in[2].f()

@@ -77,6 +77,7 @@ func init() {
 		{"", "MaxPool"}:                     &pooling,
 		{"", "AveragePool"}:                 &pooling,
 		{"", "GlobalAveragePool"}:           &pooling,
+		{"", "GlobalMaxPool"}:               &pooling,
 		{ops.GradDomain, "MaxPoolGrad"}:     &pooling,
 		{ops.GradDomain, "AveragePoolGrad"}: &pooling,
 
@@ -87,12 +88,8 @@ func init() {
 			stage: func(*op) stages { return stageRelu }},
 		{"", "Clip"}: {accepts: keepsZero, maps: first, narrow: same, halo: haloFirst, lower: (*lowering).clip,
 			stage: clipStage},
-		{"", "Add"}: {accepts: sameShapes, maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).addition,
-			stage: func(*op) stages { return stageResidual }},
 		{ops.GradDomain, "ReluGrad"}: row(walked, (*lowering).reluGrad, 0),
 		{ops.GradDomain, "ClipGrad"}: row(walked, (*lowering).clipGrad, 0),
-		{"", "Mul"}:                  {accepts: scalesImages, maps: first, narrow: same, halo: haloFirst, lower: (*lowering).arithmetic},
-		{"", "Sub"}:                  loss((*lowering).arithmetic),
 		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, lower: (*lowering).concat},
 		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps { return maps{in: []int{0}, out: upTo(len(o.out)), follows: true} },
 			lower: (*lowering).split},
@@ -102,8 +99,6 @@ func init() {
 		{ops.GradDomain, "SumTo"}:          loss((*lowering).sumRows),
 		{"", "Expand"}:                     loss((*lowering).expand),
 		{"", "ReduceMean"}:                 loss((*lowering).reduceMean),
-		{"", "Softplus"}:                   loss((*lowering).softplus),
-		{ops.GradDomain, "SoftplusGrad"}:   loss((*lowering).softplus),
 
 		{"", "NegativeLogLikelihoodLoss"}:                 loss((*lowering).nll),
 		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: loss((*lowering).nll),
@@ -145,8 +140,6 @@ func upTo(n int) []int {
 func everyMap(o *op) maps { return maps{in: upTo(len(o.in)), out: upTo(len(o.out)), follows: true} }
 
 func firstIsMap(o *op) bool { return o.in[0].isFloat4() }
-
-func sameShapes(o *op) bool { return len(o.in) == 2 && equalDims(o.in[0].dims, o.in[1].dims) }
 
 // clipStage: an epilogue clips from zero on.
 func clipStage(o *op) stages {

@@ -36,8 +36,8 @@ var activations = []activation{
 		f:          func(n *Node) func(float64) float64 { return elu(float64(n.Float("alpha", 1)), 1) },
 		derivative: func(n *Node) func(float64) float64 { return eluGrad(float64(n.Float("alpha", 1)), 1) }},
 	{name: "Selu", versions: []int64{1, 6, 22}, attrs: []AttrDef{floatA("alpha"), floatA("gamma")},
-		f:          func(n *Node) func(float64) float64 { return elu(seluParams(n)) },
-		derivative: func(n *Node) func(float64) float64 { return eluGrad(seluParams(n)) }},
+		f:          func(n *Node) func(float64) float64 { return elu(SeluParams(n)) },
+		derivative: func(n *Node) func(float64) float64 { return eluGrad(SeluParams(n)) }},
 	{name: "Celu", versions: []int64{12, 28}, attrs: []AttrDef{floatA("alpha")},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 1))
@@ -155,8 +155,8 @@ func eluGrad(alpha, gamma float64) func(float64) float64 {
 	}
 }
 
-// seluParams reads Selu's attributes; version 1 had shorter defaults.
-func seluParams(n *Node) (alpha, gamma float64) {
+// SeluParams reads Selu's attributes; version 1 had shorter defaults.
+func SeluParams(n *Node) (alpha, gamma float64) {
 	a, g := float32(1.67326319217681884765625), float32(1.05070102214813232421875)
 	if n.Since == 1 && n.Domain != GradDomain {
 		a, g = 1.6732, 1.0507
