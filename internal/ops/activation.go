@@ -50,6 +50,15 @@ func (a activation) def() *Def {
 	if a.versions[0] == 1 && len(a.versions) > 1 && a.versions[1] == 6 {
 		d.Attrs = append(d.Attrs, intsA("consumed_inputs").until(5))
 	}
+	if a.name == "Shrink" {
+		d.Types = map[string]TypeSet{"T": Numbers}
+		d.Eval = func(c *Eval) error {
+			if err := evalReady(c); err != nil {
+				return err
+			}
+			return evalUnary(c, a.f(c.Node))
+		}
+	}
 	if a.name == "Relu" {
 		d.Types = map[string]TypeSet{"T": Floats | Signed} // integers since version 14
 		d.Eval, d.Tol = evalRelu, Tolerance{}

@@ -13,7 +13,13 @@ func init() {
 	compare := func(name string, versions []int64, f func(a, b float64) bool, ints func(a, b int64) bool) {
 		register(boolDef(name, versions, old, Numbers|Bools, func(c *Eval) error { return evalCompare(c, f, ints) }))
 	}
-	compare("Equal", []int64{1, 7, 11, 13, 19}, func(a, b float64) bool { return a == b }, func(a, b int64) bool { return a == b })
+	equalFloats, equalInts := func(a, b float64) bool { return a == b }, func(a, b int64) bool { return a == b }
+	register(boolDef("Equal", []int64{1, 7, 11, 13, 19}, old, Numbers|Bools|Set(onnxio.String), func(c *Eval) error {
+		if c.Has(0) && c.In[0].Type == onnxio.String {
+			return equalStrings(c)
+		}
+		return evalCompare(c, equalFloats, equalInts)
+	}))
 	compare("Greater", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a > b }, func(a, b int64) bool { return a > b })
 	compare("Less", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a < b }, func(a, b int64) bool { return a < b })
 	compare("GreaterOrEqual", []int64{12, 16}, func(a, b float64) bool { return a >= b }, func(a, b int64) bool { return a >= b })
@@ -129,6 +135,27 @@ func evalCompare(c *Eval, f func(a, b float64) bool, ints func(a, b int64) bool)
 		return err
 	}
 	return combine(c, p, q, onnxio.Bool, f)
+}
+
+// equalStrings compares strings by numbers that equal ones share.
+func equalStrings(c *Eval) error {
+	if err := evalReady(c); err != nil {
+		return err
+	}
+	number := map[string]int64{}
+	var numbered [2]*onnxio.Tensor
+	for i, t := range c.In[:2] {
+		numbered[i] = onnxio.NewTensor(onnxio.Int64, t.Dims...)
+		for k, w := range t.Strings {
+			n, seen := number[string(w)]
+			if !seen {
+				n = int64(len(number))
+				number[string(w)] = n
+			}
+			onnxio.Data[int64](numbered[i])[k] = n
+		}
+	}
+	return combine(c, numbered[0], numbered[1], onnxio.Bool, func(a, b int64) bool { return a == b })
 }
 
 func testDef(name string, versions []int64, attrs []AttrDef, f func(*Node) func(float64) bool) *Def {

@@ -118,6 +118,31 @@ func runMover(t *testing.T, c *mover, in []*onnxio.Tensor) []*onnxio.Tensor {
 	return out
 }
 
+// TestEqualStrings broadcasts words.
+func TestEqualStrings(t *testing.T) {
+	words := func(dims []int64, w ...string) *onnxio.Tensor {
+		x := onnxio.NewTensor(onnxio.String, dims...)
+		for i := range w {
+			x.Strings[i] = []byte(w[i])
+		}
+		return x
+	}
+	got := evalNode(t, "Equal", 19, []*onnxio.Tensor{words([]int64{2, 1}, "a", ""), words([]int64{3}, "a", "b", "")})
+	want := onnxio.FromSlice(onnxio.Bool, []bool{true, false, false, false, false, true}, 2, 3)
+	if err := compareTensors(got, want, 0, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShrinkIntegers moves integers toward 0 too.
+func TestShrinkIntegers(t *testing.T) {
+	x := onnxio.FromSlice(onnxio.Int16, []int16{-5, -2, 0, 2, 5})
+	got := evalNode(t, "Shrink", 9, []*onnxio.Tensor{x}, onnxio.FloatAttr("lambd", 2), onnxio.FloatAttr("bias", 1))
+	if err := compareTensors(got, onnxio.FromSlice(onnxio.Int16, []int16{-4, 0, 0, 0, 4}), 0, 0); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestScattersMove writes updates of packed elements and of strings, and refuses to add them.
 func TestScattersMove(t *testing.T) {
 	bytes := func(b ...byte) *onnxio.Tensor { return onnxio.FromSlice(onnxio.Uint8, b) }
