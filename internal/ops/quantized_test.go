@@ -7,6 +7,8 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -24,12 +26,25 @@ type runtimeCase struct {
 type runtimeTensor struct {
 	Type string
 	Dims []int64
-	Data []float64
+	Data []anyNumber
 }
 
-func runtimeCases(t *testing.T) []runtimeCase {
+// anyNumber is a JSON number, or "nan", "-nan", "inf" or "-inf".
+type anyNumber float64
+
+func (n *anyNumber) UnmarshalJSON(b []byte) error {
+	if string(b) == `"-nan"` {
+		*n = anyNumber(math.Copysign(math.NaN(), -1))
+		return nil
+	}
+	v, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
+	*n = anyNumber(v)
+	return err
+}
+
+func runtimeCases(t *testing.T, file string) []runtimeCase {
 	t.Helper()
-	b, err := os.ReadFile("../../testdata/ops/quantized.json")
+	b, err := os.ReadFile("../../testdata/ops/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +63,11 @@ func (r *runtimeTensor) tensor(t *testing.T) *onnxio.Tensor {
 	for typ := onnxio.Float; typ.Valid(); typ++ {
 		if typ.String() == r.Type {
 			out := onnxio.NewTensor(typ, r.Dims...)
-			wide := onnxio.FromSlice(onnxio.Double, r.Data, r.Dims...)
-			if len(r.Dims) == 0 {
-				wide.Dims = []int64{}
+			wide := onnxio.NewTensor(onnxio.Double, r.Dims...)
+			for i, v := range r.Data {
+				onnxio.Data[float64](wide)[i] = float64(v)
 			}
-			if err := cast(&Node{Node: &onnxio.Node{}}, out, wide, false); err != nil {
+			if err := convert(&Node{Node: &onnxio.Node{}}, out, wide, conversion{wrap: true, scale: "nearest"}); err != nil {
 				t.Fatal(err)
 			}
 			return out
@@ -103,8 +118,13 @@ func runtimeAttr(d AttrDef, v any) *onnxio.Attribute {
 }
 
 // TestRuntimeCases compares quantized and fused operators with ONNX Runtime: levels to the integer.
-func TestRuntimeCases(t *testing.T) {
-	for i, c := range runtimeCases(t) {
+func TestRuntimeCases(t *testing.T) { checkRuntimeCases(t, "quantized.json") }
+
+// TestQuantizeCases compares QuantizeLinear and DequantizeLinear with the reference implementation of ONNX.
+func TestQuantizeCases(t *testing.T) { checkRuntimeCases(t, "quantize.json") }
+
+func checkRuntimeCases(t *testing.T, file string) {
+	for i, c := range runtimeCases(t, file) {
 		t.Run(fmt.Sprint(c.Op, i), func(t *testing.T) {
 			n, in := c.node(t)
 			data, values := map[string]*onnxio.Tensor{}, map[string]*Value{}
@@ -147,7 +167,7 @@ func TestNoPanicsNearRuntime(t *testing.T) {
 	if testing.Short() {
 		rounds = 10
 	}
-	for _, c := range runtimeCases(t) {
+	for _, c := range append(runtimeCases(t, "quantized.json"), runtimeCases(t, "quantize.json")...) {
 		for i := 0; i < rounds; i++ {
 			n, in := c.node(t)
 			mutateNode(r, n, in)
