@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Attention: softmax(cap(scale Q K') + bias) V for every head, where the bias comes from attn_mask, is_causal, the
-// window and the padding. One attention value resolves a node; attentionmask.go has the bias, attentiongrad.go the
-// gradient. Scores, softmax and sums are float64, whatever softmax_precision says.
+// Attention: softmax(cap(scale Q K') + bias) V for every head, where the bias comes from attn_mask,
+// is_causal, the window and the padding. One attention value resolves a node; attentionmask.go has the bias,
+// attentiongrad.go the gradient. Scores, softmax and sums are float64, whatever softmax_precision says.
 //
 // Shapes, P being the length of the past and T = P+L:
 //
@@ -18,23 +18,24 @@ import (
 // Q, K, V and Y may have their heads side by side: Q [B,S,Hq*D]. Hq/H heads of Q share one of K and V.
 
 func init() {
-	number := Numbers | Bools
 	register(&Def{
 		Name: "Attention", Versions: []int64{23, 24, 25},
-		Inputs: []Param{{Name: "Q", Type: "T1"}, {Name: "K", Type: "T1"}, {Name: "V", Type: "T2"}, {Name: "attn_mask", Type: "U", Optional: true},
-			{Name: "past_key", Type: "T1", Optional: true}, {Name: "past_value", Type: "T2", Optional: true},
-			{Name: "nonpad_kv_seqlen", Type: "I", Optional: true, Since: 24}},
-		Outputs: []Param{{Name: "Y", Type: "T1"}, {Name: "present_key", Type: "T1", Optional: true},
-			{Name: "present_value", Type: "T2", Optional: true}, {Name: "qk_matmul_output", Type: "T1", Optional: true}},
-		Attrs: attentionAttrs(), Types: map[string]TypeSet{"T1": Floats, "T2": Floats, "U": number, "I": Set(onnxio.Int64)},
-		Tol: Tolerance{Abs: 1e-5, Rel: 1e-4}, Check: checkAttention,
+		Inputs: []Param{formal("Q", "T1"), formal("K", "T1"), formal("V", "T2"), formal("attn_mask", "U").optional(),
+			formal("past_key", "T1").optional(), formal("past_value", "T2").optional(),
+			formal("nonpad_kv_seqlen", "I").optional().since(24)},
+		Outputs: []Param{formal("Y", "T1"), formal("present_key", "T1").optional(),
+			formal("present_value", "T2").optional(), formal("qk_matmul_output", "T1").optional()},
+		Types: map[string]TypeSet{"T1": Floats, "T2": Floats, "U": Numbers | Bools, "I": Set(onnxio.Int64)},
+		Attrs: attentionAttrs(),
+		Tol:   Tolerance{Abs: 1e-5, Rel: 1e-4}, Check: checkAttention,
 		Infer: inferAttention, Eval: byFloat(evalAttention, evalAttention), Grad: gradAttention,
 	}, attentionGradDef())
 }
 
 func attentionAttrs() []AttrDef {
-	return []AttrDef{intA("is_causal"), intA("kv_num_heads"), intA("q_num_heads"), intA("qk_matmul_output_mode"), floatA("scale"),
-		floatA("softcap"), intA("softmax_precision"), intA("left_window_size").since(25), intA("right_window_size").since(25)}
+	return []AttrDef{intA("is_causal"), intA("kv_num_heads"), intA("q_num_heads"), intA("qk_matmul_output_mode"),
+		floatA("scale"), floatA("softcap"), intA("softmax_precision"), intA("left_window_size").since(25),
+		intA("right_window_size").since(25)}
 }
 
 // attention is a node resolved over inputs of known shape.
@@ -91,15 +92,16 @@ func splitHeads(n *Node, name string, s []onnxio.Dim, heads int64) ([]onnxio.Dim
 // attentionShapes are the shapes of Q, K, V, past_key and past_value with heads apart; nil where unknown.
 type attentionShapes struct{ q, k, v, pastK, pastV []onnxio.Dim }
 
-// newAttentionShapes checks the shapes of a node's inputs against each other, as far as they are known; ok is false
-// when not all of Q, K and V have a rank.
+// newAttentionShapes checks the shapes of a node's inputs against each other, as far as they are known; ok is
+// false when not all of Q, K and V have a rank.
 func newAttentionShapes(n *Node, in [6][]onnxio.Dim) (s attentionShapes, ok bool, err error) {
 	q, k, v := in[0], in[1], in[2]
 	if q == nil || k == nil || v == nil {
 		return s, false, nil
 	}
 	if len(q) != len(k) || len(q) != len(v) || len(q) < 3 || len(q) > 4 {
-		return s, false, n.Errorf("Q %s, K %s and V %s do not all have three or four dimensions", shapeText(q), shapeText(k), shapeText(v))
+		return s, false, n.Errorf("Q %s, K %s and V %s do not all have three or four dimensions",
+			shapeText(q), shapeText(k), shapeText(v))
 	}
 	if s.q, err = splitHeads(n, "Q", q, n.Int("q_num_heads", 0)); err != nil {
 		return s, false, err
@@ -118,12 +120,14 @@ func newAttentionShapes(n *Node, in [6][]onnxio.Dim) (s attentionShapes, ok bool
 		return s, false, n.Errorf("%d heads of Q cannot share %d of K", h.Value, kv.Value)
 	}
 	for _, p := range [][2][]onnxio.Dim{{s.pastK, s.k}, {s.pastV, s.v}} {
-		if past, now := p[0], p[1]; past != nil && (len(past) != 4 || !agreeAll(past[:2], now[:2]) || !agree(past[3], now[3])) {
+		past, now := p[0], p[1]
+		if past != nil && (len(past) != 4 || !agreeAll(past[:2], now[:2]) || !agree(past[3], now[3])) {
 			return s, false, n.Errorf("past %s does not fit %s", shapeText(past), shapeText(now))
 		}
 	}
 	if s.pastK != nil && s.pastV != nil && !agree(s.pastK[2], s.pastV[2]) {
-		return s, false, n.Errorf("past_key %s and past_value %s differ in length", shapeText(s.pastK), shapeText(s.pastV))
+		return s, false, n.Errorf("past_key %s and past_value %s differ in length",
+			shapeText(s.pastK), shapeText(s.pastV))
 	}
 	return s, true, nil
 }
@@ -202,9 +206,9 @@ func newAttention(c *Eval) (*attention, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	a := &attention{batch: int(s.q[0].Value), heads: int(s.q[1].Value), kvHeads: int(s.k[1].Value), queries: int(s.q[2].Value),
-		keys: int(s.total(c.Has(4)).Value), size: int(s.q[3].Value), vSize: int(s.v[3].Value), sideBySide: len(in[0]) == 3,
-		cap: float64(n.Float("softcap", 0))}
+	a := &attention{batch: int(s.q[0].Value), heads: int(s.q[1].Value), kvHeads: int(s.k[1].Value),
+		queries: int(s.q[2].Value), keys: int(s.total(c.Has(4)).Value), size: int(s.q[3].Value),
+		vSize: int(s.v[3].Value), sideBySide: len(in[0]) == 3, cap: float64(n.Float("softcap", 0))}
 	if c.Has(4) {
 		a.past = int(s.pastK[2].Value)
 	}
@@ -216,8 +220,8 @@ func newAttention(c *Eval) (*attention, error) {
 	return a, err
 }
 
-// at is where row i of head h of batch element b begins in Q, K, V or Y as given: rows of size numbers, heads and
-// length of them.
+// at is where row i of head h of batch element b begins in Q, K, V or Y as given: rows of size numbers, heads
+// and length of them.
 func (a *attention) at(b, h, i, heads, length, size int) int {
 	if a.sideBySide {
 		return ((b*length+i)*heads + h) * size
@@ -255,7 +259,8 @@ type attentionRow struct {
 }
 
 func (a *attention) newRow() *attentionRow {
-	return &attentionRow{make([]float64, a.keys), make([]float64, a.keys), make([]float64, a.keys), make([]float64, a.keys), make([]float64, a.keys)}
+	row := func() []float64 { return make([]float64, a.keys) }
+	return &attentionRow{row(), row(), row(), row(), row()}
 }
 
 // fill computes a row: q is the query, k the keys [T,D] of its head.
@@ -302,7 +307,8 @@ func evalAttention(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	B, H, KV, S, T, E := int64(a.batch), int64(a.heads), int64(a.kvHeads), int64(a.queries), int64(a.keys), int64(a.vSize)
+	B, H, KV := int64(a.batch), int64(a.heads), int64(a.kvHeads)
+	S, T, E := int64(a.queries), int64(a.keys), int64(a.vSize)
 	yDims := []int64{B, H, S, E}
 	if a.sideBySide {
 		yDims = []int64{B, S, H * E}

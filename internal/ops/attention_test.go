@@ -14,16 +14,21 @@ func TestAttentionGradients(t *testing.T) {
 		return gradCase{name: name, op: "Attention", opset: 25, in: in, attrs: attrs}
 	}
 	q, k, v := random(1, 2, 2, 3, 4), random(2, 2, 2, 5, 4), random(3, 2, 2, 5, 3)
-	open := onnxio.FromSlice(onnxio.Bool, []bool{true, false, true, true, false, false, false, false, false, false, true, true, true, true, true}, 3, 5)
-	past := attention("past", []*onnxio.Tensor{q, k, v, nil, random(4, 2, 2, 2, 4), random(5, 2, 2, 2, 3)}, onnxio.IntAttr("is_causal", 1))
+	open := onnxio.NewTensor(onnxio.Bool, 3, 5) // the second query sees nothing
+	for _, i := range []int{0, 2, 3, 10, 11, 12, 13, 14} {
+		onnxio.Data[bool](open)[i] = true
+	}
+	causal := onnxio.IntAttr("is_causal", 1)
+	past := attention("past", []*onnxio.Tensor{q, k, v, nil, random(4, 2, 2, 2, 4), random(5, 2, 2, 2, 3)}, causal)
 	past.frozen = []int{4, 5}
-	padded := attention("padded", []*onnxio.Tensor{q, k, v, nil, nil, nil, onnxio.Int64s([]int64{5, 2})}, onnxio.IntAttr("is_causal", 1))
+	padded := attention("padded", []*onnxio.Tensor{q, k, v, nil, nil, nil, onnxio.Int64s([]int64{5, 2})}, causal)
 	boolean := attention("boolean mask", []*onnxio.Tensor{q, k, v, open})
 	checkGrads(t, []gradCase{
 		attention("4-D", []*onnxio.Tensor{q, k, v}),
 		attention("scale and cap", []*onnxio.Tensor{q, k, v}, onnxio.FloatAttr("scale", 0.7), onnxio.FloatAttr("softcap", 1.5)),
-		attention("causal", []*onnxio.Tensor{q, k, v}, onnxio.IntAttr("is_causal", 1)),
-		attention("window", []*onnxio.Tensor{q, k, v}, onnxio.IntAttr("left_window_size", 1), onnxio.IntAttr("right_window_size", 1)),
+		attention("causal", []*onnxio.Tensor{q, k, v}, causal),
+		attention("window", []*onnxio.Tensor{q, k, v}, onnxio.IntAttr("left_window_size", 1),
+			onnxio.IntAttr("right_window_size", 1)),
 		attention("mask for all heads", []*onnxio.Tensor{q, k, v, random(6, 3, 5)}),
 		attention("mask per head", []*onnxio.Tensor{q, k, v, random(6, 2, 1, 5)}),
 		attention("short mask", []*onnxio.Tensor{q, k, v, random(6, 2, 1, 3, 4)}),
@@ -43,7 +48,8 @@ func TestAttentionRefusals(t *testing.T) {
 	}{
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, "L", 4), shape(1, 2, 5, 4)}, ""},
 		{nil, [][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)}, "need q_num_heads and kv_num_heads"},
-		{attrsOf(onnxio.IntAttr("q_num_heads", 3), onnxio.IntAttr("kv_num_heads", 2)), [][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)}, "3 heads do not divide Q [1,3,8]"},
+		{attrsOf(onnxio.IntAttr("q_num_heads", 3), onnxio.IntAttr("kv_num_heads", 2)),
+			[][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)}, "3 heads do not divide Q [1,3,8]"},
 		{nil, [][]onnxio.Dim{shape(1, 3, 3, 4), shape(1, 2, 5, 4), shape(1, 2, 5, 4)}, "3 heads of Q cannot share 2 of K"},
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, 5, 8), shape(1, 2, 5, 4)}, "do not fit"},
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, 5, 4), shape(1, 2, 6, 4)}, "do not fit"},

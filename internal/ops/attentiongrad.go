@@ -6,17 +6,16 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// attentionGradDef is AttentionGrad(Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, dY): the gradients of Q,
-// K, V and of a floating mask (else of no elements). It computes the weights again. version is the forward node's.
+// attentionGradDef is AttentionGrad(Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, dY): the
+// gradients of Q, K, V and of a floating mask (else of no elements). It computes the weights again. version
+// is the forward node's.
 func attentionGradDef() *Def {
 	d := &Def{Name: "AttentionGrad", Domain: GradDomain, Versions: []int64{1}, Tol: Tolerance{Abs: 1e-5, Rel: 1e-4},
-		Types: map[string]TypeSet{"T": Floats, "T2": Floats, "U": Numbers | Bools, "I": Set(onnxio.Int64)}}
-	for _, p := range []Param{{Name: "Q", Type: "T"}, {Name: "K", Type: "T"}, {Name: "V", Type: "T2"}, {Name: "attn_mask", Type: "U", Optional: true},
-		{Name: "past_key", Type: "T", Optional: true}, {Name: "past_value", Type: "T2", Optional: true},
-		{Name: "nonpad_kv_seqlen", Type: "I", Optional: true}, {Name: "dY", Type: "T"}} {
-		d.Inputs = append(d.Inputs, p)
-	}
-	d.Outputs = []Param{{Name: "dQ", Type: "T"}, {Name: "dK", Type: "T"}, {Name: "dV", Type: "T2"}, {Name: "dattn_mask", Type: "U"}}
+		Inputs: []Param{formal("Q", "T"), formal("K", "T"), formal("V", "T2"), formal("attn_mask", "U").optional(),
+			formal("past_key", "T").optional(), formal("past_value", "T2").optional(),
+			formal("nonpad_kv_seqlen", "I").optional(), formal("dY", "T")},
+		Outputs: []Param{formal("dQ", "T"), formal("dK", "T"), formal("dV", "T2"), formal("dattn_mask", "U")},
+		Types:   map[string]TypeSet{"T": Floats, "T2": Floats, "U": Numbers | Bools, "I": Set(onnxio.Int64)}}
 	for _, a := range attentionAttrs() {
 		a.Since = 0
 		d.Attrs = append(d.Attrs, a)
@@ -77,7 +76,8 @@ func evalAttentionGrad(c *Eval) error {
 		return err
 	}
 	if int(c.In[7].Size()) != a.batch*a.heads*a.queries*a.vSize {
-		return c.Node.Errorf("dY %s with Q %s and V %s", dimsText(c.In[7].Dims), dimsText(c.In[0].Dims), dimsText(c.In[2].Dims))
+		return c.Node.Errorf("dY %s with Q %s and V %s",
+			dimsText(c.In[7].Dims), dimsText(c.In[0].Dims), dimsText(c.In[2].Dims))
 	}
 	var grads [4][]float64
 	for i := range grads {
@@ -100,8 +100,8 @@ func evalAttentionGrad(c *Eval) error {
 	return nil
 }
 
-// walkBack adds up the gradients of Q, K, V and the mask. With weights w and dw = dY V': dS = w (dw - sum w dw) is the
-// mask's gradient, and through the cap and the scale that of Q K'.
+// walkBack adds up the gradients of Q, K, V and the mask. With weights w and dw = dY V': dS = w (dw - sum w
+// dw) is the mask's gradient, and through the cap and the scale that of Q K'.
 func (a *attention) walkBack(c *Eval, grads *[4][]float64) {
 	q, dy := doubles(c, 0), doubles(c, 7)
 	k, v := a.cached(doubles(c, 4), doubles(c, 1), a.size), a.cached(doubles(c, 5), doubles(c, 2), a.vSize)

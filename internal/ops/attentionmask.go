@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// attentionBias says what is added to the score of each query and key: the mask's element, and minus infinity where
-// causality, the window or the padding forbids the key.
+// attentionBias says what is added to the score of each query and key: the mask's element, and minus infinity
+// where causality, the window or the padding forbids the key.
 type attentionBias struct {
 	mask        []float64 // nil: none
 	stride      [4]int    // of the mask along B, Hq, S, T; 0 repeats
@@ -39,12 +39,13 @@ func newAttentionBias(c *Eval, a *attention) (attentionBias, error) {
 	return bias, bias.setMask(c, a)
 }
 
-// setMask reads attn_mask, which broadcasts to [B,Hq,S,T]. Since version 24 its last dimension may be shorter than T;
-// the keys that it leaves out are forbidden. Before, 1 repeats there as elsewhere.
+// setMask reads attn_mask, which broadcasts to [B,Hq,S,T]. Since version 24 its last dimension may be shorter
+// than T; the keys that it leaves out are forbidden. Before, 1 repeats there as elsewhere.
 func (bias *attentionBias) setMask(c *Eval, a *attention) error {
 	m := c.In[3]
 	bad := func() error {
-		return c.Node.Errorf("attn_mask %s does not broadcast to [%d,%d,%d,%d]", dimsText(m.Dims), a.batch, a.heads, a.queries, a.keys)
+		return c.Node.Errorf("attn_mask %s does not broadcast to [%d,%d,%d,%d]",
+			dimsText(m.Dims), a.batch, a.heads, a.queries, a.keys)
 	}
 	if len(m.Dims) > 4 {
 		return bad()

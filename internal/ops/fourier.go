@@ -8,23 +8,22 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// DFT and STFT. Complex numbers are the last dimension, of 2; real ones have 1 there. Transforms are computed in
-// complex128: powers of two by halving, other lengths by Bluestein's convolution (1970).
+// DFT and STFT. Complex numbers are the last dimension, of 2; real ones have 1 there. Transforms are computed
+// in complex128: powers of two by halving, other lengths by Bluestein's convolution (1970).
 
 // fourierTol: sums of the length of the signal, which other implementations take in float32.
 var fourierTol = Tolerance{Abs: 1e-4, Rel: 1e-4}
 
 func init() {
-	t2 := Param{Name: "dft_length", Type: "T2", Optional: true}
 	register(
 		&Def{Name: "DFT", Versions: []int64{17, 20}, Attrs: []AttrDef{intA("axis").until(19), intA("inverse"), intA("onesided")},
-			Inputs:  []Param{{Name: "input", Type: "T1"}, t2, {Name: "axis", Type: "I", Optional: true, Since: 20}},
+			Inputs:  []Param{formal("input", "T1"), formal("dft_length", "T2").optional(), formal("axis", "I").optional().since(20)},
 			Outputs: []Param{{Name: "output", Type: "T1"}}, Tol: fourierTol,
 			Types: map[string]TypeSet{"T1": Floats, "T2": Indices, "I": Set(onnxio.Int64)},
 			Infer: inferDFT, Eval: byFloat(evalDFT, evalDFT)},
 		&Def{Name: "STFT", Versions: []int64{17}, Attrs: []AttrDef{intA("onesided")},
-			Inputs: []Param{{Name: "signal", Type: "T1"}, {Name: "frame_step", Type: "T2"}, {Name: "window", Type: "T1", Optional: true},
-				{Name: "frame_length", Type: "T2", Optional: true}},
+			Inputs: []Param{formal("signal", "T1"), formal("frame_step", "T2"), formal("window", "T1").optional(),
+				formal("frame_length", "T2").optional()},
 			Outputs: []Param{{Name: "output", Type: "T1"}}, Tol: fourierTol,
 			Types: map[string]TypeSet{"T1": Floats, "T2": Indices}, Infer: inferSTFT, Eval: byFloat(evalSTFT, evalSTFT)},
 	)
@@ -48,7 +47,8 @@ func knownNumber(c *Infer, i int) (v int64, known bool, err error) {
 	return v, err == nil, err
 }
 
-// transform is a DFT node resolved: along axis, of length, which gives bins; inverse and oneSided as its attributes.
+// transform is a DFT node resolved: along axis, of length, which gives bins; inverse and oneSided as its
+// attributes.
 type transform struct {
 	axis              int
 	length, bins      int64
@@ -96,7 +96,8 @@ func newTransform(n *Node, x []int64, axis, length int64) (*transform, error) {
 	return t, nil
 }
 
-// defaultAxis is DFT's axis without one: the first after the batch in version 17, the last signal axis since 20.
+// defaultAxis is DFT's axis without one: the first after the batch in version 17, the last signal axis since
+// 20.
 func defaultAxis(n *Node) int64 {
 	if n.Since < 20 {
 		return n.Int("axis", 1)
@@ -131,7 +132,8 @@ func inferDFT(c *Infer) error {
 			}
 		}
 	}
-	_, last := (&transform{inverse: c.Node.Int("inverse", 0) != 0, oneSided: c.Node.Int("onesided", 0) != 0}).outputs()
+	sides := &transform{inverse: c.Node.Int("inverse", 0) != 0, oneSided: c.Node.Int("onesided", 0) != 0}
+	_, last := sides.outputs()
 	shape[len(shape)-1] = knownDim(last)
 	if dims, ok := c.In[0].Dims(); ok && known {
 		t, err := newTransform(c.Node, dims, axis, length)
@@ -207,8 +209,8 @@ func (t *transform) runLines(y *onnxio.Tensor, dims []int64, src []float64) {
 	putFloats(y, 0, dst)
 }
 
-// gather reads a line of `from` numbers, each of one or two elements; beyond them it is zero. The half of a spectrum that
-// a one-sided inverse transform is given is mirrored.
+// gather reads a line of `from` numbers, each of one or two elements; beyond them it is zero. The half of a
+// spectrum that a one-sided inverse transform is given is mirrored.
 func (t *transform) gather(line []complex128, src []float64, at, step, from, parts int) {
 	clear(line)
 	take := len(line)
@@ -344,8 +346,8 @@ func (f *fourier) halve(x []complex128) {
 // framing is an STFT resolved: frames of length every step.
 type framing struct{ step, length, frames, bins int64 }
 
-// newFraming is the framing of a signal of shape x; window is the window's shape, nil without one, length -1 where it
-// is not given.
+// newFraming is the framing of a signal of shape x; window is the window's shape, nil without one, length -1
+// where it is not given.
 func newFraming(n *Node, x, window []int64, step, length int64) (f framing, err error) {
 	oneSided := n.Int("onesided", 1) != 0
 	if len(x) != 3 || x[2] != 1 && x[2] != 2 {

@@ -6,22 +6,22 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Adagrad, Adam and Momentum of ai.onnx.preview.training: one update each of any number of tensors. The inputs after R,
-// the learning rate, and T, the number of updates before, are all X, then all gradients, then all states of each kind;
-// the outputs all X, then all states. Gradient, the fourth of the domain, names tensors of the graph around it and is
-// not an operator of its inputs alone: it is not defined here.
+// Adagrad, Adam and Momentum of ai.onnx.preview.training: one update each of any number of tensors. The
+// inputs after R, the learning rate, and T, the number of updates before, are all X, then all gradients, then
+// all states of each kind; the outputs all X, then all states. Gradient, the fourth of the domain, names
+// tensors of the graph around it and is not an operator of its inputs alone: it is not defined here.
 
 // TrainingDomain is the domain of the optimisers.
 const TrainingDomain = "ai.onnx.preview.training"
 
-// updateRule makes the update of one element from the attributes, the rate and the count: from x and its gradient to
-// the new x; the states are changed in place.
+// updateRule makes the update of one element from the attributes, the rate and the count: from x and its
+// gradient to the new x; the states are changed in place.
 type updateRule func(n *Node, rate, count float64) func(x, gradient float64, state []float64) float64
 
 func init() {
 	def := func(name string, states int, rule updateRule, attrs ...AttrDef) *Def {
 		return &Def{Name: name, Domain: TrainingDomain, Versions: []int64{1}, Attrs: attrs, Tol: arithmeticTol,
-			Inputs:  []Param{{Name: "R", Type: "T1"}, {Name: "T", Type: "T2"}, {Name: "inputs", Type: "T3", Variadic: true}},
+			Inputs:  []Param{formal("R", "T1"), formal("T", "T2"), {Name: "inputs", Type: "T3", Variadic: true}},
 			Outputs: []Param{{Name: "outputs", Type: "T3", Variadic: true}},
 			Types:   map[string]TypeSet{"T1": wideFloats, "T2": Set(onnxio.Int64), "T3": wideFloats},
 			Check:   checkOptimizer,
@@ -32,7 +32,8 @@ func init() {
 	register(
 		def("Adagrad", 1, adagrad, floatA("decay_factor"), eps, norm),
 		def("Adam", 2, adam, floatA("alpha"), floatA("beta"), eps, norm, floatA("norm_coefficient_post")),
-		def("Momentum", 1, momentum, floatA("alpha").required(), floatA("beta").required(), stringA("mode").required(), norm.required()),
+		def("Momentum", 1, momentum, floatA("alpha").required(), floatA("beta").required(), stringA("mode").required(),
+			norm.required()),
 	)
 }
 
@@ -54,7 +55,8 @@ func adagrad(n *Node, rate, count float64) func(x, g float64, state []float64) f
 	}
 }
 
-// adam is v = a v + (1-a) g, h = b h + (1-b) g*g, x -= R sqrt(1-b^T)/(1-a^T) v/(sqrt(h)+eps); for T = 0 R is as given.
+// adam is v = a v + (1-a) g, h = b h + (1-b) g*g, x -= R sqrt(1-b^T)/(1-a^T) v/(sqrt(h)+eps); for T = 0 R is
+// as given.
 func adam(n *Node, rate, count float64) func(x, g float64, state []float64) float64 {
 	a, b := float64(n.Float("alpha", 0.9)), float64(n.Float("beta", 0.999))
 	norm, eps := float64(n.Float("norm_coefficient", 0)), float64(n.Float("epsilon", 1e-6))
@@ -72,7 +74,8 @@ func adam(n *Node, rate, count float64) func(x, g float64, state []float64) floa
 
 // momentum is v = a v + b g (b = 1 at the first update), x -= R v, or by Nesterov x -= R (g + a v).
 func momentum(n *Node, rate, count float64) func(x, g float64, state []float64) float64 {
-	a, b, norm := float64(n.Float("alpha", 0)), float64(n.Float("beta", 0)), float64(n.Float("norm_coefficient", 0))
+	a, b := float64(n.Float("alpha", 0)), float64(n.Float("beta", 0))
+	norm := float64(n.Float("norm_coefficient", 0))
 	if count <= 0 {
 		b = 1
 	}
@@ -127,7 +130,8 @@ func evalOptimizer(c *Eval, states int, rule updateRule) error {
 		return err
 	}
 	if c.In[0].Size() != 1 || c.In[1].Size() != 1 || c.In[1].Type != onnxio.Int64 {
-		return c.Node.Errorf("R %s and T %v %s are not scalars", dimsText(c.In[0].Dims), c.In[1].Type, dimsText(c.In[1].Dims))
+		return c.Node.Errorf("R %s and T %v %s are not scalars",
+			dimsText(c.In[0].Dims), c.In[1].Type, dimsText(c.In[1].Dims))
 	}
 	update := rule(c.Node, floatAt(c.In[0], 0), float64(onnxio.Data[int64](c.In[1])[0]))
 	for k := range count {
@@ -143,7 +147,8 @@ func updateTensor(c *Eval, k, count, states int, update func(x, g float64, state
 	in := make([][]float64, 2+states) // x, gradient, states
 	for i := range in {
 		at := 2 + i*count + k
-		if !c.Has(at) || !wideFloats.Has(c.In[at].Type) || !equal(c.In[at].Dims, c.In[2+k].Dims) || c.In[at].Type != c.In[2+k].Type {
+		if x := c.In[2+k]; !c.Has(at) || !wideFloats.Has(c.In[at].Type) || x == nil || c.In[at].Type != x.Type ||
+			!equal(c.In[at].Dims, x.Dims) {
 			return c.Node.Errorf("input %d is not like the tensor that it belongs to", at)
 		}
 		in[i] = doubles(c, at)

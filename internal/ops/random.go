@@ -7,16 +7,18 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// RandomNormal, RandomUniform, their Like forms, Bernoulli and Multinomial. Element i follows from a key and i alone,
-// whatever thread computes it: the key is the attribute seed where the node has one, so that the numbers are the same
-// in every run; else it mixes the run's seed with the output's name. Other implementations draw other numbers.
+// RandomNormal, RandomUniform, their Like forms, Bernoulli and Multinomial. Element i follows from a key and
+// i alone, whatever thread computes it: the key is the attribute seed where the node has one, so that the
+// numbers are the same in every run; else it mixes the run's seed with the output's name. Other
+// implementations draw other numbers.
 
 func init() {
 	shape := intsA("shape").required()
 	normal, uniform := []AttrDef{floatA("mean"), floatA("scale")}, []AttrDef{floatA("low"), floatA("high")}
 	def := func(name string, first int64, in TypeSet, eval func(*Eval) error, attrs ...AttrDef) *Def {
-		d := &Def{Name: name, Versions: []int64{first, 22}, Random: true, Outputs: []Param{{Name: "output", Type: "T2"}},
-			Attrs: append([]AttrDef{intA("dtype"), floatA("seed")}, attrs...), Types: map[string]TypeSet{"T1": in, "T2": Floats},
+		d := &Def{Name: name, Versions: []int64{first, 22}, Random: true, Outputs: []Param{formal("output", "T2")},
+			Attrs: append([]AttrDef{intA("dtype"), floatA("seed")}, attrs...),
+			Types: map[string]TypeSet{"T1": in, "T2": Floats},
 			Check: checkRandom, Infer: inferRandom, Eval: eval,
 			Grad: func(*Grad) error { return nil }} // what is drawn does not depend on the input's elements
 		if in != 0 {
@@ -234,7 +236,8 @@ func evalMultinomial(c *Eval) error {
 	})
 }
 
-// cumulate replaces log-probabilities by the sums of exp(x - max) up to each; false where they have no finite maximum.
+// cumulate replaces log-probabilities by the sums of exp(x - max) up to each; false where they have no finite
+// maximum.
 func cumulate(x []float64) bool {
 	top := math.Inf(-1)
 	for _, v := range x {

@@ -218,7 +218,12 @@ func gradDef(name string, inputs, outputs []string, attrs ...AttrDef) *Def {
 // floatsT is the type table of operators over floats alone.
 var floatsT = map[string]TypeSet{"T": Floats}
 
-// Formal params that not every version has.
+// formal is a param of a definition's tables; its methods say what is particular to it.
+func formal(name, typ string) Param { return Param{Name: name, Type: typ} }
+func (p Param) optional() Param {
+	p.Optional = true
+	return p
+}
 func (p Param) since(v int64) Param {
 	p.Since = v
 	return p
@@ -229,11 +234,12 @@ func (p Param) until(v int64) Param {
 }
 
 // Attributes by type, for the tables of definitions.
-func intA(name string) AttrDef    { return AttrDef{Name: name, Type: onnxio.AttrInt} }
-func intsA(name string) AttrDef   { return AttrDef{Name: name, Type: onnxio.AttrInts} }
-func floatA(name string) AttrDef  { return AttrDef{Name: name, Type: onnxio.AttrFloat} }
-func floatsA(name string) AttrDef { return AttrDef{Name: name, Type: onnxio.AttrFloats} }
-func stringA(name string) AttrDef { return AttrDef{Name: name, Type: onnxio.AttrString} }
+func intA(name string) AttrDef     { return AttrDef{Name: name, Type: onnxio.AttrInt} }
+func intsA(name string) AttrDef    { return AttrDef{Name: name, Type: onnxio.AttrInts} }
+func floatA(name string) AttrDef   { return AttrDef{Name: name, Type: onnxio.AttrFloat} }
+func floatsA(name string) AttrDef  { return AttrDef{Name: name, Type: onnxio.AttrFloats} }
+func stringsA(name string) AttrDef { return AttrDef{Name: name, Type: onnxio.AttrStrings} }
+func stringA(name string) AttrDef  { return AttrDef{Name: name, Type: onnxio.AttrString} }
 func (a AttrDef) since(v int64) AttrDef {
 	a.Since = v
 	return a

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// RNN, GRU and LSTM. One recurrent value resolves a node; recurrentcell.go has the equations of one step, forward and
-// backward; recurrentgrad.go walks a sequence back. All is computed in float64 and rounded once.
+// RNN, GRU and LSTM. One recurrent value resolves a node; recurrentcell.go has the equations of one step,
+// forward and backward; recurrentgrad.go walks a sequence back. All is computed in float64 and rounded once.
 //
 // Shapes, D being the number of directions, G the number of gates (RNN 1, GRU 3: zrh, LSTM 4: iofc):
 //
@@ -20,25 +20,25 @@ import (
 var recurrentTol = Tolerance{Abs: 1e-5, Rel: 1e-4}
 
 func init() {
-	lists := []AttrDef{floatsA("activation_alpha"), floatsA("activation_beta"), {Name: "activations", Type: onnxio.AttrStrings},
-		floatA("clip"), stringA("direction"), intA("hidden_size"), intA("layout").since(14), intA("output_sequence")}
+	lists := []AttrDef{floatsA("activation_alpha"), floatsA("activation_beta"), stringsA("activations"), floatA("clip"),
+		stringA("direction"), intA("hidden_size"), intA("layout").since(14), intA("output_sequence")}
 	def := func(name string, versions []int64, sequence int64, attrs ...AttrDef) *Def {
 		own := append([]AttrDef{}, lists...)
 		own[len(own)-1] = own[len(own)-1].until(sequence)
-		float := func(name string) Param { return Param{Name: name, Type: "T", Optional: true} }
-		return &Def{Name: name, Versions: versions, Attrs: append(own, attrs...), Weights: []int{1, 2, 3}, Tol: recurrentTol,
-			Inputs: []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "R", Type: "T"}, float("B"),
-				{Name: "sequence_lens", Type: "T1", Optional: true}, float("initial_h")},
-			Outputs: []Param{float("Y"), float("Y_h")},
+		return &Def{Name: name, Versions: versions, Attrs: append(own, attrs...), Weights: []int{1, 2, 3},
+			Inputs: []Param{formal("X", "T"), formal("W", "T"), formal("R", "T"), formal("B", "T").optional(),
+				formal("sequence_lens", "T1").optional(), formal("initial_h", "T").optional()},
+			Outputs: []Param{formal("Y", "T").optional(), formal("Y_h", "T").optional()},
 			Types:   map[string]TypeSet{"T": Floats, "T1": Set(onnxio.Int32)},
-			Check:   checkRecurrent, Infer: inferRecurrent, Eval: byFloat(evalRecurrent, evalRecurrent), Grad: gradRecurrent}
+			Check:   checkRecurrent, Infer: inferRecurrent, Eval: byFloat(evalRecurrent, evalRecurrent),
+			Grad: gradRecurrent, Tol: recurrentTol}
 	}
 	lstm := def("LSTM", []int64{1, 7, 14, 22}, 1, intA("input_forget"))
-	lstm.Inputs = append(lstm.Inputs, Param{Name: "initial_c", Type: "T", Optional: true}, Param{Name: "P", Type: "T", Optional: true})
-	lstm.Outputs = append(lstm.Outputs, Param{Name: "Y_c", Type: "T", Optional: true})
+	lstm.Inputs = append(lstm.Inputs, formal("initial_c", "T").optional(), formal("P", "T").optional())
+	lstm.Outputs = append(lstm.Outputs, formal("Y_c", "T").optional())
 	lstm.Weights = append(lstm.Weights, 7)
-	register(def("RNN", []int64{1, 7, 14, 22}, 1), def("GRU", []int64{1, 3, 7, 14, 22}, 3, intA("linear_before_reset").since(3)),
-		lstm, recurrentGradDef(lstm))
+	gru := def("GRU", []int64{1, 3, 7, 14, 22}, 3, intA("linear_before_reset").since(3))
+	register(def("RNN", []int64{1, 7, 14, 22}, 1), gru, lstm, recurrentGradDef(lstm))
 }
 
 // recurrent is a node resolved: first what its attributes say, then the sizes of its inputs.
@@ -60,7 +60,8 @@ type recurrent struct {
 // gatesOf is how many gates an operator has, and functionsOf how many activation functions a direction.
 var (
 	gatesOf     = map[string]int{"RNN": 1, "GRU": 3, "LSTM": 4}
-	functionsOf = map[string][]string{"RNN": {"tanh"}, "GRU": {"sigmoid", "tanh"}, "LSTM": {"sigmoid", "tanh", "tanh"}}
+	functionsOf = map[string][]string{"RNN": {"tanh"}, "GRU": {"sigmoid", "tanh"},
+		"LSTM": {"sigmoid", "tanh", "tanh"}}
 )
 
 // newRecurrent reads the attributes of a node of the operator op.
@@ -101,12 +102,13 @@ func checkRecurrent(n *Node) error {
 	return err
 }
 
-// size takes the sizes from the shapes of X and R, and compares all inputs with them: in[i] is nil where input i is
-// omitted, in the order of LSTM.
+// size takes the sizes from the shapes of X and R, and compares all inputs with them: in[i] is nil where
+// input i is omitted, in the order of LSTM.
 func (r *recurrent) size(n *Node, in [8][]int64) error {
 	x, w, rec := in[0], in[1], in[2]
 	if len(x) != 3 || len(w) != 3 || len(rec) != 3 {
-		return n.Errorf("X %s, W %s and R %s do not all have three dimensions", dimsText(x), dimsText(w), dimsText(rec))
+		return n.Errorf("X %s, W %s and R %s do not all have three dimensions",
+			dimsText(x), dimsText(w), dimsText(rec))
 	}
 	r.steps, r.batch, r.input, r.hidden = int(x[0]), int(x[1]), int(x[2]), int(rec[2])
 	if r.batchFirst {
@@ -120,7 +122,8 @@ func (r *recurrent) size(n *Node, in [8][]int64) error {
 	if r.batchFirst {
 		states = []int64{int64(r.batch), d, h}
 	}
-	for i, want := range [8][]int64{x, {d, g * h, x[2]}, {d, g * h, h}, {d, 2 * g * h}, {int64(r.batch)}, states, states, {d, 3 * h}} {
+	wants := [8][]int64{x, {d, g * h, x[2]}, {d, g * h, h}, {d, 2 * g * h}, {int64(r.batch)}, states, states, {d, 3 * h}}
+	for i, want := range wants {
 		if in[i] != nil && !equal(in[i], want) {
 			return n.Errorf("input %d of shape %s where %s is wanted", i, dimsText(in[i]), dimsText(want))
 		}
@@ -263,8 +266,8 @@ func (r *recurrent) weightsOf(d int, w, rec, b, p []float64) *cellWeights {
 	return out
 }
 
-// evalRecurrent runs every sequence of the batch by itself, in each direction. Steps beyond a sequence's length give
-// zeros; the states after a sequence of no steps are zero too, as ONNX Runtime has them.
+// evalRecurrent runs every sequence of the batch by itself, in each direction. Steps beyond a sequence's
+// length give zeros; the states after a sequence of no steps are zero too, as ONNX Runtime has them.
 func evalRecurrent(c *Eval) error {
 	r, err := newRecurrent(c.Node, c.Node.OpType)
 	if err != nil {

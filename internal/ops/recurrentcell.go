@@ -10,7 +10,8 @@ import (
 //	RNN   h' = f(a)                                     a = W x + Wb + R h + Rb
 //	GRU   z = f(az), r = f(ar), n = g(an), h' = (1-z) n + z h
 //	      an = Wn x + Wbn + Rn (r h) + Rbn, or with linear_before_reset Wn x + Wbn + r (Rn h + Rbn)
-//	LSTM  i = f(ai + Pi c), f = f(af + Pf c) (coupled: 1-i), n = g(an), c' = f c + i n, o = f(ao + Po c'), h' = o h(c')
+//	LSTM  i = f(ai + Pi c), f = f(af + Pf c) (coupled: 1-i), n = g(an), c' = f c + i n
+//	      o = f(ao + Po c'), h' = o h(c')
 //
 // clip bounds what the gates' functions are applied to (not c', as ONNX Runtime has it).
 
@@ -20,14 +21,15 @@ type gateFunction struct {
 	df func(x, y float64) float64
 }
 
-// gateFunctions are the activations by lower-case name: their default alpha and beta (NaN: the function has none) and
-// the function for given ones.
+// gateFunctions are the activations by lower-case name: their default alpha and beta (NaN: the function has
+// none) and the function for given ones.
 var gateFunctions = map[string]struct {
 	alpha, beta float64
 	make        func(alpha, beta float64) gateFunction
 }{
 	"relu": {math.NaN(), math.NaN(), func(_, _ float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return max(x, 0) }, func(x, _ float64) float64 { return step(x) }}
+		return gateFunction{func(x float64) float64 { return max(x, 0) },
+			func(x, _ float64) float64 { return step(x) }}
 	}},
 	"tanh": {math.NaN(), math.NaN(), func(_, _ float64) gateFunction {
 		return gateFunction{math.Tanh, func(_, y float64) float64 { return 1 - y*y }}
@@ -39,10 +41,12 @@ var gateFunctions = map[string]struct {
 		return gateFunction{func(x float64) float64 { return a*x + b }, func(_, _ float64) float64 { return a }}
 	}},
 	"leakyrelu": {0.01, math.NaN(), func(a, _ float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return x * slopeAt(x, a) }, func(x, _ float64) float64 { return slopeAt(x, a) }}
+		return gateFunction{func(x float64) float64 { return x * slopeAt(x, a) },
+			func(x, _ float64) float64 { return slopeAt(x, a) }}
 	}},
 	"thresholdedrelu": {1, math.NaN(), func(a, _ float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return x * atLeast(x, a) }, func(x, _ float64) float64 { return atLeast(x, a) }}
+		return gateFunction{func(x float64) float64 { return x * atLeast(x, a) },
+			func(x, _ float64) float64 { return atLeast(x, a) }}
 	}},
 	"scaledtanh": {1, 1, func(a, b float64) gateFunction {
 		return gateFunction{func(x float64) float64 { return a * math.Tanh(b*x) }, func(x, _ float64) float64 {
@@ -98,8 +102,9 @@ func atLeast(x, threshold float64) float64 {
 	return 0
 }
 
-// recurrentFunctions resolves activations, activation_alpha and activation_beta: the functions of every direction in
-// turn, of which those that have an alpha or a beta take the next of the lists, as long as there is one.
+// recurrentFunctions resolves activations, activation_alpha and activation_beta: the functions of every
+// direction in turn, of which those that have an alpha or a beta take the next of the lists, as long as there
+// is one.
 func recurrentFunctions(n *Node, op string, directions int) ([][]gateFunction, error) {
 	names := functionsOf[op]
 	all := make([]string, 0, directions*len(names))
@@ -146,8 +151,8 @@ func recurrentFunctions(n *Node, op string, directions int) ([][]gateFunction, e
 // cellWeights are the weights of one direction, or their gradients; bw, br and p may be nil.
 type cellWeights struct{ w, r, bw, br, p []float64 }
 
-// cellStep holds one step: the states before and after, the gates before and after their functions. more is for GRU
-// what the reset gate is applied to, for LSTM h(c').
+// cellStep holds one step: the states before and after, the gates before and after their functions. more is
+// for GRU what the reset gate is applied to, for LSTM h(c').
 type cellStep struct {
 	h, c, hNext, cNext []float64
 	pre, gate, more    []float64
@@ -271,8 +276,8 @@ func (r *recurrent) forwardLSTM(f []gateFunction, w *cellWeights, s *cellStep, x
 	}
 }
 
-// backward takes dh and dc, the gradients of the states after a step in direction d, to those before it, and adds to
-// dx and the gradients dw of the weights.
+// backward takes dh and dc, the gradients of the states after a step in direction d, to those before it, and
+// adds to dx and the gradients dw of the weights.
 func (r *recurrent) backward(d int, w, dw *cellWeights, s *cellStep, x, dx, dh, dc []float64) {
 	switch r.op {
 	case "RNN":

@@ -4,15 +4,16 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// recurrentInputs is how many inputs LSTM has, in whose order RecurrentGrad takes those of all three operators.
+// recurrentInputs is how many inputs LSTM has, in whose order RecurrentGrad takes those of all three
+// operators.
 const recurrentInputs = 8
 
-// recurrentGradDef is RecurrentGrad(X, W, R, B, sequence_lens, initial_h, initial_c, P, dY, dY_h, dY_c): the gradients of
-// X, W, R, B, initial_h, initial_c and P, of no elements where the input is omitted. It runs the sequence again. Its
-// attributes are those of the operator that forward names.
+// recurrentGradDef is RecurrentGrad(X, W, R, B, sequence_lens, initial_h, initial_c, P, dY, dY_h, dY_c): the
+// gradients of X, W, R, B, initial_h, initial_c and P, of no elements where the input is omitted. It runs the
+// sequence again. Its attributes are those of the operator that forward names.
 func recurrentGradDef(lstm *Def) *Def {
-	d := &Def{Name: "RecurrentGrad", Domain: GradDomain, Versions: []int64{1}, Types: lstm.Types, Tol: recurrentTol,
-		Inputs: append([]Param{}, lstm.Inputs...)}
+	d := &Def{Name: "RecurrentGrad", Domain: GradDomain, Versions: []int64{1}, Inputs: append([]Param{}, lstm.Inputs...),
+		Types: lstm.Types, Tol: recurrentTol}
 	for _, a := range lstm.Attrs {
 		a.Since, a.Until = 0, 0
 		d.Attrs = append(d.Attrs, a)
@@ -84,7 +85,8 @@ func evalRecurrentGrad(c *Eval) error {
 	y, state := r.shapes()
 	for i, want := range [][]int64{y, state, state} {
 		if k := recurrentInputs + i; c.Has(k) && !equal(c.In[k].Dims, want) {
-			return c.Node.Errorf("%s %s where %s is wanted", c.Node.InParams()[k].Name, dimsText(c.In[k].Dims), dimsText(want))
+			return c.Node.Errorf("%s %s where %s is wanted",
+				c.Node.InParams()[k].Name, dimsText(c.In[k].Dims), dimsText(want))
 		}
 	}
 	var grads [recurrentInputs][]float64
@@ -121,9 +123,9 @@ func (r *recurrent) walkBack(c *Eval, grads *[recurrentInputs][]float64) {
 		dw := r.weightsOf(d, grads[1], grads[2], grads[3], grads[7])
 		for n := range r.batch {
 			length := r.length(n)
-			steps := r.trace(d, weights, length, func(t int) []float64 { return x[r.atX(t, n):][:r.input] }, func(s *cellStep) {
-				s.start(r, h0, c0, r.atState(d, n))
-			})
+			first := r.newStep()
+			first.start(r, h0, c0, r.atState(d, n))
+			steps := r.trace(d, weights, length, first, func(t int) []float64 { return x[r.atX(t, n):][:r.input] })
 			clear(dh)
 			clear(dc)
 			if length > 0 {
@@ -146,14 +148,13 @@ func (r *recurrent) walkBack(c *Eval, grads *[recurrentInputs][]float64) {
 	}
 }
 
-// trace runs a sequence and keeps every step.
-func (r *recurrent) trace(d int, w *cellWeights, length int, x func(t int) []float64, start func(*cellStep)) []*cellStep {
+// trace runs a sequence of x(t) from the states that first begins with, and keeps every step.
+func (r *recurrent) trace(d int, w *cellWeights, length int, first *cellStep, x func(t int) []float64) []*cellStep {
 	steps := make([]*cellStep, length)
+	s := first
 	for k := range steps {
-		s := r.newStep()
-		if k == 0 {
-			start(s)
-		} else {
+		if k > 0 {
+			s = r.newStep()
 			copy(s.h, steps[k-1].hNext)
 			copy(s.c, steps[k-1].cNext)
 		}

@@ -4,24 +4,25 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// RotaryEmbedding turns pairs of numbers by the angle of their token's position: of X [B,H,S,D] or, heads side by side,
-// [B,S,H*D], the first rotary_embedding_dim of each D numbers (0: all). A pair is numbers k and k+half, or with
-// interleaved 2k and 2k+1. Its gradient is the turn back.
+// RotaryEmbedding turns pairs of numbers by the angle of their token's position: of X [B,H,S,D] or, heads
+// side by side, [B,S,H*D], the first rotary_embedding_dim of each D numbers (0: all). A pair is numbers k and
+// k+half, or with interleaved 2k and 2k+1. Its gradient is the turn back.
 
 func init() {
 	attrs := []AttrDef{intA("interleaved"), intA("num_heads"), intA("rotary_embedding_dim")}
 	def := func(name, domain string, versions []int64, turn float64) *Def {
 		eval := func(c *Eval) error { return evalRotary(c, turn) }
 		return &Def{Name: name, Domain: domain, Versions: versions, Attrs: attrs, Tol: arithmeticTol,
-			Inputs: []Param{{Name: "X", Type: "T"}, {Name: "cos_cache", Type: "T"}, {Name: "sin_cache", Type: "T"},
-				{Name: "position_ids", Type: "M", Optional: true}},
+			Inputs: []Param{formal("X", "T"), formal("cos_cache", "T"), formal("sin_cache", "T"),
+				formal("position_ids", "M").optional()},
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": Floats, "M": Set(onnxio.Int64)},
 			Infer: inferRotary, Eval: byFloat(eval, eval)}
 	}
 	forward := def("RotaryEmbedding", "", []int64{23}, 1)
 	forward.Grad = func(g *Grad) (err error) {
 		if g.Wants[0] {
-			g.DIn[0], err = g.One(GradDomain, "RotaryEmbeddingGrad", []string{g.DOut[0], g.In(1), g.In(2), g.In(3)}, g.Node.Attrs...)
+			inputs := []string{g.DOut[0], g.In(1), g.In(2), g.In(3)}
+			g.DIn[0], err = g.One(GradDomain, "RotaryEmbeddingGrad", inputs, g.Node.Attrs...)
 		}
 		for i := 1; err == nil && i < 3; i++ {
 			if g.Wants[i] {
@@ -67,12 +68,14 @@ func newRotary(n *Node, x, cos, sin, ids []int64) (*rotary, error) {
 			return nil, n.Errorf("position_ids %s where %s is wanted", dimsText(ids), dimsText(want[:2]))
 		}
 		if len(cos) != 2 || cos[1] != want[2] || !equal(sin, cos) {
-			return nil, n.Errorf("cos_cache %s and sin_cache %s where [?,%d] is wanted", dimsText(cos), dimsText(sin), want[2])
+			return nil, n.Errorf("cos_cache %s and sin_cache %s where [?,%d] is wanted",
+				dimsText(cos), dimsText(sin), want[2])
 		}
 		return r, nil
 	}
 	if !equal(cos, want) || !equal(sin, want) {
-		return nil, n.Errorf("cos_cache %s and sin_cache %s where %s is wanted", dimsText(cos), dimsText(sin), dimsText(want))
+		return nil, n.Errorf("cos_cache %s and sin_cache %s where %s is wanted",
+			dimsText(cos), dimsText(sin), dimsText(want))
 	}
 	return r, nil
 }

@@ -14,7 +14,7 @@ func init() {
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
 			Infer: inferReverseSequence, Eval: moving(evalReverseSequence), Grad: gradReverseSequence},
 		&Def{Name: "TensorScatter", Versions: []int64{24}, Attrs: []AttrDef{intA("axis"), stringA("mode")},
-			Inputs:  []Param{{Name: "past_cache", Type: "T"}, {Name: "update", Type: "T"}, {Name: "write_indices", Type: "I", Optional: true}},
+			Inputs:  []Param{formal("past_cache", "T"), formal("update", "T"), formal("write_indices", "I").optional()},
 			Outputs: []Param{{Name: "present_cache", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
 			Infer: inferTensorScatter, Eval: moving(evalTensorScatter)},
 	)
@@ -125,8 +125,8 @@ func inferTensorScatter(c *Infer) error {
 	return err
 }
 
-// evalTensorScatter writes the update over the cache from write_indices[b] on, with mode circular beyond the end from
-// the beginning again.
+// evalTensorScatter writes the update over the cache from write_indices[b] on, with mode circular beyond the
+// end from the beginning again.
 func evalTensorScatter(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err
@@ -166,7 +166,8 @@ func evalTensorScatter(c *Eval) error {
 		if c.Node.Str("mode", "linear") == "circular" {
 			start = modInt(start, room)
 		} else if start < 0 || start > room-length {
-			return c.Node.Errorf("write_indices[%d] is %d: %d steps do not fit in %d", line/perBatch, start, length, room)
+			return c.Node.Errorf("write_indices[%d] is %d: %d steps do not fit in %d",
+				line/perBatch, start, length, room)
 		}
 		for t := range length {
 			to := (line*room + (start+t)%room) * row

@@ -21,8 +21,8 @@ func init() {
 		window("HammingWindow", func(turn float64) float64 { return 25.0/46 - 21.0/46*math.Cos(turn) }),
 		window("BlackmanWindow", func(turn float64) float64 { return 0.42 - 0.5*math.Cos(turn) + 0.08*math.Cos(2*turn) }),
 		&Def{Name: "MelWeightMatrix", Versions: []int64{17}, Attrs: attrs, Tol: Tolerance{Abs: 1e-5},
-			Inputs: []Param{{Name: "num_mel_bins", Type: "T1"}, {Name: "dft_length", Type: "T1"}, {Name: "sample_rate", Type: "T1"},
-				{Name: "lower_edge_hertz", Type: "T2"}, {Name: "upper_edge_hertz", Type: "T2"}},
+			Inputs: []Param{formal("num_mel_bins", "T1"), formal("dft_length", "T1"), formal("sample_rate", "T1"),
+				formal("lower_edge_hertz", "T2"), formal("upper_edge_hertz", "T2")},
 			Outputs: []Param{{Name: "output", Type: "T3"}},
 			Types:   map[string]TypeSet{"T1": Indices, "T2": Floats, "T3": Numbers},
 			Check:   checkTable, Infer: inferMel, Eval: evalMel},
@@ -139,8 +139,8 @@ func inferMel(c *Infer) error {
 	return nil
 }
 
-// evalMel makes a triangle of height 1 for every band: its corners are the bins of frequencies at equal distances on the
-// scale mel(f) = 2595 log10(1+f/700).
+// evalMel makes a triangle of height 1 for every band: its corners are the bins of frequencies at equal
+// distances on the scale mel(f) = 2595 log10(1+f/700).
 func evalMel(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err

@@ -10,5 +10,6 @@ func TestSwiGLUGradients(t *testing.T) {
 	swiglu := func(dims []int64, attrs ...*onnxio.Attribute) gradCase {
 		return gradCase{op: "SwiGLU", opset: 28, in: []*onnxio.Tensor{random(1, dims...), random(2, dims...)}, attrs: attrs}
 	}
-	checkGrads(t, []gradCase{swiglu([]int64{2, 5}), swiglu([]int64{3, 1, 4}, onnxio.FloatAttr("alpha", 1.7)), swiglu([]int64{0, 3})})
+	alpha := onnxio.FloatAttr("alpha", 1.7)
+	checkGrads(t, []gradCase{swiglu([]int64{2, 5}), swiglu([]int64{3, 1, 4}, alpha), swiglu([]int64{0, 3})})
 }

@@ -12,17 +12,19 @@ import (
 
 func init() {
 	text := Set(onnxio.String)
-	one := func(name, typ string) []Param { return []Param{{Name: name, Type: typ}} }
+	one := func(name, typ string) []Param { return []Param{formal(name, typ)} }
 	register(
-		&Def{Name: "StringConcat", Versions: []int64{20}, Inputs: []Param{{Name: "X", Type: "T"}, {Name: "Y", Type: "T"}},
+		&Def{Name: "StringConcat", Versions: []int64{20}, Inputs: []Param{formal("X", "T"), formal("Y", "T")},
 			Outputs: one("Z", "T"), Types: map[string]TypeSet{"T": text}, Infer: inferStringConcat, Eval: evalStringConcat},
 		&Def{Name: "StringSplit", Versions: []int64{20}, Attrs: []AttrDef{stringA("delimiter"), intA("maxsplit")},
 			Inputs: one("X", "T1"), Outputs: []Param{{Name: "Y", Type: "T1"}, {Name: "Z", Type: "T3"}},
 			Types: map[string]TypeSet{"T1": text, "T3": Set(onnxio.Int64)}, Infer: inferStringSplit, Eval: evalStringSplit},
 		&Def{Name: "StringNormalizer", Versions: []int64{10}, Inputs: one("X", "T"), Outputs: one("Y", "T"),
-			Attrs: []AttrDef{stringA("case_change_action"), intA("is_case_sensitive"), stringA("locale"), {Name: "stopwords", Type: onnxio.AttrStrings}},
-			Types: map[string]TypeSet{"T": text}, Check: checkStringNormalizer, Infer: inferStringNormalizer, Eval: evalStringNormalizer},
-		&Def{Name: "RegexFullMatch", Versions: []int64{20}, Attrs: []AttrDef{stringA("pattern")}, Inputs: one("X", "T1"), Outputs: one("Y", "T2"),
+			Attrs: []AttrDef{stringA("case_change_action"), intA("is_case_sensitive"), stringA("locale"), stringsA("stopwords")},
+			Types: map[string]TypeSet{"T": text}, Check: checkStringNormalizer, Infer: inferStringNormalizer,
+			Eval: evalStringNormalizer},
+		&Def{Name: "RegexFullMatch", Versions: []int64{20}, Attrs: []AttrDef{stringA("pattern")},
+			Inputs: one("X", "T1"), Outputs: one("Y", "T2"),
 			Types: map[string]TypeSet{"T1": text, "T2": Bools}, Check: func(n *Node) error {
 				_, err := fullMatch(n)
 				return err
@@ -139,8 +141,8 @@ func evalStringSplit(c *Eval) error {
 	return nil
 }
 
-// splitText splits s at the delimiter, or without one at runs of white space, of which none stays at either end, at
-// most most times (-1: always).
+// splitText splits s at the delimiter, or without one at runs of white space, of which none stays at either
+// end, at most most times (-1: always).
 func splitText(s, delimiter string, most int) []string {
 	if delimiter != "" {
 		if most < 0 {
@@ -189,8 +191,8 @@ func inferStringNormalizer(c *Infer) error {
 	return nil
 }
 
-// evalStringNormalizer drops the stop words and changes the case of the others. Of nothing left it makes one empty
-// string.
+// evalStringNormalizer drops the stop words and changes the case of the others. Of nothing left it makes one
+// empty string.
 func evalStringNormalizer(c *Eval) error {
 	if err := stringsReady(c); err != nil {
 		return err
@@ -235,7 +237,8 @@ func evalStringNormalizer(c *Eval) error {
 	return err
 }
 
-// casesOf are the functions to lower and upper case in a locale; those of Turkish and Azeri keep the dotless i apart.
+// casesOf are the functions to lower and upper case in a locale; those of Turkish and Azeri keep the dotless
+// i apart.
 func casesOf(locale string) (lower, upper func(string) string) {
 	if language := strings.ToLower(locale); strings.HasPrefix(language, "tr") || strings.HasPrefix(language, "az") {
 		return func(s string) string { return strings.ToLowerSpecial(unicode.TurkishCase, s) },

@@ -9,12 +9,11 @@ import (
 // TfIdfVectorizer counts the n-grams of a pool in sequences of numbers or strings.
 
 func init() {
-	list := func(name string, t onnxio.AttrType) AttrDef { return AttrDef{Name: name, Type: t} }
 	register(&Def{Name: "TfIdfVectorizer", Versions: []int64{9},
 		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T1"}},
-		Attrs: []AttrDef{intA("max_gram_length").required(), intA("max_skip_count").required(), intA("min_gram_length").required(),
-			stringA("mode").required(), intsA("ngram_counts").required(), intsA("ngram_indexes").required(),
-			intsA("pool_int64s"), list("pool_strings", onnxio.AttrStrings), floatsA("weights")},
+		Attrs: []AttrDef{intA("max_gram_length").required(), intA("max_skip_count").required(),
+			intA("min_gram_length").required(), stringA("mode").required(), intsA("ngram_counts").required(), intsA("ngram_indexes").required(),
+			intsA("pool_int64s"), stringsA("pool_strings"), floatsA("weights")},
 		Types: map[string]TypeSet{"T": Set(onnxio.String) | Indices, "T1": Set(onnxio.Float)}, Tol: reduceTol,
 		Check: func(n *Node) error {
 			_, err := newVectorizer(n)
@@ -51,7 +50,8 @@ func newVectorizer(n *Node) (*vectorizer, error) {
 	counts := n.Ints("ngram_counts")
 	shortest, longest := n.Int("min_gram_length", 1), n.Int("max_gram_length", 1)
 	if shortest < 1 || longest < shortest || longest > int64(len(counts)) || v.skips < 0 {
-		return nil, n.Errorf("n-grams of %d to %d words with %d skipped, of ngram_counts %v", shortest, longest, v.skips, counts)
+		return nil, n.Errorf("n-grams of %d to %d words with %d skipped, of ngram_counts %v",
+			shortest, longest, v.skips, counts)
 	}
 	v.shortest, v.longest = int(shortest), int(longest)
 	words, err := v.words(n)
@@ -177,8 +177,8 @@ func evalTfIdf(c *Eval) error {
 	return nil
 }
 
-// count adds one row: n-grams of neighbors, then of words that 1 to skips others separate. Single words have no
-// neighbors and are counted once.
+// count adds one row: n-grams of neighbors, then of words that 1 to skips others separate. Single words have
+// no neighbors and are counted once.
 func (v *vectorizer) count(y []float32, words [][]byte) {
 	seen := map[int64]bool{}
 	for k := v.shortest; k <= v.longest; k++ {

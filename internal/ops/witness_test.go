@@ -11,7 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// witnessCase is one case of testdata/ops/sequence.json: a node and what another implementation made of its inputs.
+// witnessCase is one case of testdata/ops/sequence.json: a node and what another implementation made of its
+// inputs.
 type witnessCase struct {
 	Op, Domain string
 	Opset      int64
@@ -42,8 +43,8 @@ func (w *witnessTensor) tensor() *onnxio.Tensor {
 	if w == nil {
 		return nil
 	}
-	types := map[string]onnxio.DataType{"float": onnxio.Float, "double": onnxio.Double, "int64": onnxio.Int64, "int32": onnxio.Int32,
-		"bool": onnxio.Bool, "string": onnxio.String}
+	types := map[string]onnxio.DataType{"float": onnxio.Float, "double": onnxio.Double, "int64": onnxio.Int64,
+		"int32": onnxio.Int32, "bool": onnxio.Bool, "string": onnxio.String}
 	out := onnxio.NewTensor(types[w.Type], w.Dims...)
 	for i, v := range w.Data {
 		switch v := v.(type) {
@@ -122,9 +123,9 @@ func witnessAttribute(name, kind string, value any) *onnxio.Attribute {
 	return a
 }
 
-// TestWitnesses compares results with those of ONNX Runtime and PyTorch in float32: their sums of up to 24 products of
-// numbers of order 1 are good to 1e-5, and recorded to seven digits. Shapes are inferred with and without the inputs'
-// elements and must not contradict the results.
+// TestWitnesses compares results with those of ONNX Runtime and PyTorch in float32: their sums of up to 24
+// products of numbers of order 1 are good to 1e-5, and recorded to seven digits. Shapes are inferred with and
+// without the inputs' elements and must not contradict the results.
 func TestWitnesses(t *testing.T) {
 	for i, c := range witnessCases(t) {
 		t.Run(fmt.Sprintf("%d/%s", i, c.Op), func(t *testing.T) { c.check(t) })
