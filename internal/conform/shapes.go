@@ -101,6 +101,9 @@ func dataShaped(m *onnxio.Model) map[string]bool {
 				shapes = shapes || numbers[in] && (decides == nil || slices.Contains(decides, i))
 			}
 		}
+		for _, in := range captured(n, nil) {
+			shapes, values = shapes || shaped[in] || numbers[in], values || numbers[in]
+		}
 		if n.OpType == "Shape" || n.OpType == "Size" {
 			shapes, values = false, shapes
 		}
@@ -109,6 +112,19 @@ func dataShaped(m *onnxio.Model) map[string]bool {
 		}
 	}
 	return shaped
+}
+
+// captured appends the names that the graphs inside a node read.
+func captured(n *onnxio.Node, to []string) []string {
+	for _, a := range n.Attrs {
+		if a.G == nil {
+			continue
+		}
+		for _, inner := range a.G.Nodes {
+			to = captured(inner, append(to, inner.Inputs...))
+		}
+	}
+	return to
 }
 
 func shapeText(t *onnxio.Type) string {

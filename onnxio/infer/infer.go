@@ -23,6 +23,9 @@ func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
 	if v == nil {
 		return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{}}
 	}
+	if v.Kind != nil { // a sequence or an optional
+		return &onnxio.ValueInfo{Name: name, Type: v.Kind}
+	}
 	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape, HasShape: v.HasShape}}
 }
 
@@ -40,27 +43,9 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := walk{model: m, values: map[string]*ops.Value{}, declared: map[string]*onnxio.ValueInfo{}}
-	for _, list := range [][]*onnxio.ValueInfo{m.Graph.Values, m.Graph.Outputs} {
-		for _, v := range list {
-			w.declared[v.Name] = v
-		}
-	}
-	for _, in := range m.Graph.Inputs {
-		w.values[in.Name] = valueOf(in)
-	}
-	for _, t := range m.Graph.Initializers {
-		w.values[t.Name] = &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}
-	}
-	for _, s := range m.Graph.SparseInitializers {
-		if s.Values != nil {
-			w.values[s.Values.Name] = &ops.Value{Type: s.Values.Type, Shape: numbers(s.Dims), HasShape: true}
-		}
-	}
-	for _, n := range m.Graph.Nodes {
-		if err := w.node(n); err != nil {
-			return nil, err
-		}
+	w := walk{model: m, graph: m.Graph}
+	if err := w.run(nil); err != nil {
+		return nil, err
 	}
 	if err := w.declarations(); err != nil {
 		return nil, err
@@ -70,7 +55,15 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 
 // whole refuses a model with holes, which no file gives but a program may.
 func whole(m *onnxio.Model) error {
-	g := m.Graph
+	for i, f := range m.Functions {
+		if f == nil {
+			return &onnxio.FormatError{Format: "onnx", Where: m.Graph.Name, Msg: fmt.Sprintf("function %d of the graph is nil", i)}
+		}
+	}
+	return wholeGraph(m.Graph)
+}
+
+func wholeGraph(g *onnxio.Graph) error {
 	for _, list := range []struct {
 		what string
 		n    int
@@ -81,7 +74,6 @@ func whole(m *onnxio.Model) error {
 		{"value", len(g.Values), func(i int) bool { return g.Values[i] == nil }},
 		{"initializer", len(g.Initializers), func(i int) bool { return g.Initializers[i] == nil }},
 		{"sparse initializer", len(g.SparseInitializers), func(i int) bool { return g.SparseInitializers[i] == nil }},
-		{"function", len(m.Functions), func(i int) bool { return m.Functions[i] == nil }},
 		{"node", len(g.Nodes), func(i int) bool { return g.Nodes[i] == nil || hasNil(g.Nodes[i].Attrs) }},
 	} {
 		for i := range list.n {
@@ -145,11 +137,55 @@ func Annotate(m *onnxio.Model) error {
 	return nil
 }
 
+// walk infers one graph; outer is the walk over the graph around it.
 type walk struct {
 	model    *onnxio.Model
+	graph    *onnxio.Graph
+	outer    *walk
+	depth    int
 	values   map[string]*ops.Value
 	declared map[string]*onnxio.ValueInfo
 	warnings []string
+}
+
+// run infers the graph's values; formal stands for its inputs where the node that holds it gives them.
+func (w *walk) run(formal []*ops.Value) error {
+	w.values, w.declared = map[string]*ops.Value{}, map[string]*onnxio.ValueInfo{}
+	g := w.graph
+	for _, list := range [][]*onnxio.ValueInfo{g.Values, g.Outputs} {
+		for _, v := range list {
+			w.declared[v.Name] = v
+		}
+	}
+	for i, in := range g.Inputs {
+		if w.values[in.Name] = valueOf(in); i < len(formal) {
+			w.values[in.Name] = formal[i]
+		}
+	}
+	for _, t := range g.Initializers {
+		w.values[t.Name] = &ops.Value{Type: t.Type, Shape: numbers(t.Dims), HasShape: true, Const: t}
+	}
+	for _, s := range g.SparseInitializers {
+		if s.Values != nil {
+			w.values[s.Values.Name] = &ops.Value{Type: s.Values.Type, Shape: numbers(s.Dims), HasShape: true}
+		}
+	}
+	for _, n := range g.Nodes {
+		if err := w.node(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look finds a value here or in a graph around; nil when there is none.
+func (w *walk) look(name string) *ops.Value {
+	for ; w != nil; w = w.outer {
+		if v := w.values[name]; v != nil {
+			return v
+		}
+	}
+	return nil
 }
 
 func (w *walk) node(n *onnxio.Node) error {
@@ -167,10 +203,10 @@ func (w *walk) node(n *onnxio.Node) error {
 		if name == "" {
 			continue
 		}
-		if in[i] = w.values[name]; in[i] == nil {
+		if in[i] = w.look(name); in[i] == nil {
 			return &onnxio.FormatError{Format: "onnx", Where: b.String(), Msg: fmt.Sprintf("reads %q, which nothing before it makes", name)}
 		}
-		if in[i].Type == onnxio.Undefined { // behind a foreign operator
+		if in[i].Type == onnxio.Undefined && in[i].Kind == nil { // behind a foreign operator
 			w.believe(n)
 			return nil
 		}
@@ -184,6 +220,7 @@ func (w *walk) node(n *onnxio.Node) error {
 	if err != nil {
 		return named(b, err)
 	}
+	w.branches(b, in, out)
 	for i, name := range n.Outputs {
 		if name != "" && i < len(out) && out[i] != nil {
 			w.values[name] = out[i]
@@ -279,8 +316,11 @@ func (w *walk) maker(name string) string {
 }
 
 func valueOf(v *onnxio.ValueInfo) *ops.Value {
-	if v == nil || v.Type == nil || v.Type.Kind != onnxio.TensorType {
+	switch {
+	case v == nil || v.Type == nil:
 		return &ops.Value{}
+	case v.Type.Kind != onnxio.TensorType:
+		return &ops.Value{Kind: v.Type}
 	}
 	return &ops.Value{Type: v.Type.Elem, Shape: v.Type.Shape, HasShape: v.Type.HasShape}
 }

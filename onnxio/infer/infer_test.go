@@ -242,3 +242,40 @@ func TestHoles(t *testing.T) {
 		t.Error("no model is no error")
 	}
 }
+
+// An If gives what the branch gives that a known condition takes, else what is true of both.
+func TestIf(t *testing.T) {
+	branch := func(op string, attrs ...*onnxio.Attribute) *onnxio.Graph {
+		return &onnxio.Graph{Name: op, Outputs: []*onnxio.ValueInfo{{Name: op}},
+			Nodes: []*onnxio.Node{{OpType: op, Name: op, Inputs: []string{"x"}, Outputs: []string{op}, Attrs: attrs}}}
+	}
+	graph := func(name string, g *onnxio.Graph) *onnxio.Attribute {
+		return &onnxio.Attribute{Name: name, Type: onnxio.AttrGraph, G: g}
+	}
+	for _, tt := range []struct {
+		name string
+		cond *onnxio.Tensor // nil: an input
+		want []onnxio.Dim
+	}{
+		{"true", onnxio.Scalar(onnxio.Bool, true), onnxio.Shape("N", 3, 8, 8)},
+		{"false", onnxio.Scalar(onnxio.Bool, false), onnxio.Shape("N", 3, 1, 1)},
+		{"open", nil, onnxio.Shape("N", 3, -1, -1)},
+	} {
+		m := small(&onnxio.ValueInfo{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}},
+			&onnxio.Node{OpType: "If", Name: "if", Inputs: []string{"c"}, Outputs: []string{"y"},
+				Attrs: []*onnxio.Attribute{graph("then_branch", branch("Relu")), graph("else_branch", branch("GlobalAveragePool"))}})
+		if tt.cond == nil {
+			m.Graph.Inputs = append(m.Graph.Inputs, onnxio.TensorInfo("c", onnxio.Bool))
+		} else {
+			tt.cond.Name = "c"
+			m.Graph.Initializers = append(m.Graph.Initializers, tt.cond)
+		}
+		r, err := infer.Shapes(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.ValueInfo("y").Type; got.Elem != onnxio.Float || !slices.Equal(got.Shape, tt.want) {
+			t.Errorf("%s: %v %v, want %v", tt.name, got.Elem, got.Shape, tt.want)
+		}
+	}
+}
