@@ -98,3 +98,30 @@ func benchConvFloat(b *testing.B, c convCase) {
 		}
 	})
 }
+
+// BenchmarkGemmBF16 multiplies packed matrices on one thread.
+func BenchmarkGemmBF16(b *testing.B) {
+	if !amx() {
+		b.Skip("no AMX")
+	}
+	for _, s := range []GemmBF16Spec{{M: 256, N: 256, K: 512}, {M: 512, N: 512, K: 512}, {M: 1024, N: 512, K: 512}, {M: 197, N: 3072, K: 768},
+		{M: 197, N: 768, K: 3072}, {M: 32, N: 4096, K: 4096}, {M: 1, N: 4096, K: 4096}} {
+		for _, s.LDA = range []int{s.K, PaddedLDA(s.K)} {
+			b.Run(fmt.Sprintf("%dx%dx%d_lda%d", s.M, s.N, s.K, s.LDA), func(b *testing.B) {
+				g, err := NewGemmBF16(s)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r := rand.New(rand.NewPCG(1, 1))
+				a, w, c, scratch := AlignedBF16(s.M*s.LDA), AlignedBF16(g.PackedSize()), AlignedBF16(s.M*s.N), AlignedSlice(g.Scratch())
+				ToBF16(a, random(r, len(a)))
+				ToBF16(w, random(r, len(w)))
+				rates(b, 2*s.M*s.N*s.K, func() {
+					for i := range g.Chunks() {
+						g.Run(i, scratch, c, a, w, EpilogueBF16{})
+					}
+				})
+			})
+		}
+	}
+}

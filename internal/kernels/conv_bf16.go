@@ -289,3 +289,14 @@ func (c *ConvBF16) halo(p *bf16Pass, y []uint16, out []float32, n, o, lo, hi int
 		c.float.clearHalo(out, n, b, lo, hi)
 	}
 }
+
+// Cost estimates Run.
+func (c *ConvBF16) Cost() float64 {
+	cost := FarCost(int64(c.in.Size()+c.out.Size())*2) / 4
+	for i := range c.passes {
+		if p := &c.passes[i]; len(p.taps) > 0 {
+			cost += p.cost(&p.tiling)
+		}
+	}
+	return cost
+}

@@ -96,10 +96,15 @@ func fill[T comparable](s []T, v T) {
 
 // AlignedBF16 is a zero slice of n values that starts on a 64-byte boundary.
 func AlignedBF16(n int) []uint16 {
-	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(AlignedSlice((n+1)/2)))), n)
+	return asBF16(AlignedSlice((n + 1) / 2))[:n]
 }
 
 // AlignedBytes is a zero slice of n values that starts on a 64-byte boundary.
 func AlignedBytes(n int) []uint8 {
 	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(AlignedSlice((n+3)/4)))), n)
+}
+
+// asBF16 is the memory of x as bf16.
+func asBF16(x []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
 }

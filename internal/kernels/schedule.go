@@ -55,3 +55,15 @@ func (s *schedule) each(chunk int, f func(n, o, lo, hi int)) {
 		f(n, o, lo, hi)
 	}
 }
+
+// amxCost is cycles at 2.6 GHz in the unit of the costs.
+func amxCost(cycles float64) float64 { return cycles / 2.6 / NanosecondsPerCycle }
+
+// cost is that of all blocks, and of weights that do not stay in the second-level cache.
+func (s *schedule) cost(t *tiling) float64 {
+	times := 1
+	if s.outs*len(t.steps)*stepSize > nearBytes && !s.weightsOutside {
+		times = s.images * s.strips
+	}
+	return amxCost(t.blockCycles()*float64(s.blocks*s.images*s.outs)) + float64(times)*far(s.outs*len(t.steps)*stepSize/4)
+}
