@@ -83,9 +83,12 @@ func zeroOutside(t *testing.T, name string, l LineLayout, b []uint16) {
 
 func lineLayout(l Layout) LineLayout { return LineLayout{l.N, l.C, l.H, l.W, l.Halo, BF16Lanes} }
 
+func (s ConvSpec) window() Window {
+	return Window{s.KH, s.KW, s.StrideH, s.StrideW, s.PadTop, s.PadLeft, s.DilH, s.DilW}
+}
+
 func (s ConvSpec) bf16(x, y Layout) ConvBF16Spec {
-	return ConvBF16Spec{X: lineLayout(x), Y: lineLayout(y), KH: s.KH, KW: s.KW, StrideH: s.StrideH, StrideW: s.StrideW,
-		PadTop: s.PadTop, PadLeft: s.PadLeft, DilH: s.DilH, DilW: s.DilW}
+	return ConvBF16Spec{lineLayout(x), lineLayout(y), s.window()}
 }
 
 // close compares with sums of float64: each within the error of summing in float32 and, if asked, of rounding to bf16.
@@ -154,7 +157,7 @@ func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []flo
 	l := k.out
 	bias, res := AlignedSlice(l.Blocks()*BF16Lanes), roundBF16(random(r, len(want.v)))
 	copy(bias, random(r, l.C))
-	for i, e := range []EpilogueBF16{{}, {Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res), ReLU: true, High: 1.25}} {
+	for i, e := range []EpilogueBF16{{Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res), ReLU: true, High: 1.25}} {
 		out, twin := guardBF16(l.Size()), guardBF16(l.Size())
 		for chunk := range k.Chunks() {
 			k.Run(chunk, scratch.s, out.s, x, packed, e)
@@ -238,7 +241,7 @@ func TestConvBF16Special(t *testing.T) {
 	special := []uint16{0, 0x8000, 1, 0x8001, 0x7f, 0x80, 0x8080, 0x7f7f, 0x7f80, 0xff80, 0x7fc0, 0x1f80, 0x2000, 0x9fff, 0x2001, 0x0100}
 	for round := range 300 {
 		l := LineLayout{1, 32, 16, 16, 0, BF16Lanes}
-		k, err := NewConvBF16Float(ConvBF16Spec{X: l, Y: l, KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilH: 1, DilW: 1}, plane(1, 32, 16, 16, 0))
+		k, err := NewConvBF16Float(ConvBF16Spec{l, l, Window{KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilH: 1, DilW: 1}}, plane(1, 32, 16, 16, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,6 +80,43 @@ func (a *bf16Call) kind() int {
 	return 0
 }
 
+// amx runs the call by assembly.
+func (a *int8Call) amx() {
+	b := newAMX(a.t, a.lo, a.hi, a.scratch)
+	b.x, b.w, b.bias, b.scale, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), pointer(a.scale), a.apart
+	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
+	if a.out != nil {
+		b.y = pointer(a.out)
+	}
+	switch 4*a.t.m + 2*flag(a.out != nil) + flag(a.from.Signed) {
+	case 4:
+		tiles1USD(&b)
+	case 5:
+		tiles1SSD(&b)
+	case 6:
+		tiles1USDSum(&b)
+	case 7:
+		tiles1SSDSum(&b)
+	case 8:
+		tiles2USD(&b)
+	case 9:
+		tiles2SSD(&b)
+	case 10:
+		tiles2USDSum(&b)
+	case 11:
+		tiles2SSDSum(&b)
+	case 12:
+		tiles3USD(&b)
+	case 13:
+		tiles3SSD(&b)
+	case 14:
+		tiles3USDSum(&b)
+	default:
+		tiles3SSDSum(&b)
+	}
+	runtime.KeepAlive(a)
+}
+
 func narrow(dst []uint16, lo, hi []float32, n, step int) {
 	if n == 0 || !useAMX() {
 		narrowGo(dst, lo, hi, n, step)

@@ -5,3 +5,4 @@ package kernels
 func narrow(dst []uint16, lo, hi []float32, n, step int) { narrowGo(dst, lo, hi, n, step) }
 func widen(lo, hi []float32, src []uint16, n, step int)  { widenGo(lo, hi, src, n, step) }
 func (a *bf16Call) amx()                                 { a.runGo() }
+func (a *int8Call) amx()                                 { a.runGo() }

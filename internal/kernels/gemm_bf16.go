@@ -1,7 +1,5 @@
 package kernels
 
-import "fmt"
-
 // GemmBF16Spec is a matrix product C[M,N] = A[M,K] B[K,N], row-major, of bf16 with float32 sums.
 type GemmBF16Spec struct {
 	M, N, K int
@@ -15,12 +13,7 @@ type GemmBF16Spec struct {
 // B is packed [N/32][K/32][2][16][16][2], with zeros past K and N.
 type GemmBF16 struct {
 	GemmBF16Spec
-	kinds  [2][2]tiling // of a strip of rows and of the last, whole panels and the last
-	strips int          // of rows
-	rows   int          // of a strip
-	panels int
-	across int // chunks side by side
-	chunks int
+	tileGemm
 }
 
 // NewGemmBF16 plans a matrix product; an error says what does not fit.
@@ -28,74 +21,24 @@ func NewGemmBF16(s GemmBF16Spec) (*GemmBF16, error) {
 	if s.LDA == 0 {
 		s.LDA = s.K
 	}
-	if s.M < 0 || s.N < 1 || s.K < 1 || max(s.M, s.N, s.K, s.LDA) > 1<<30 {
-		return nil, fmt.Errorf("kernels: matrix product [%d,%d] x [%d,%d]", s.M, s.K, s.K, s.N)
+	g := &GemmBF16{GemmBF16Spec: s}
+	width := 2
+	if s.Float {
+		width = 4
 	}
-	g := &GemmBF16{GemmBF16Spec: s, panels: (s.N + tileOuts - 1) / tileOuts}
-	if s.LDA < g.steps()*BF16Lanes {
-		return nil, fmt.Errorf("kernels: rows of A of %d values for K = %d: a multiple of 32 is needed", s.LDA, s.K)
+	if err := g.plan(s.M, s.N, s.K, BF16Lanes, 2*s.LDA, width); err != nil {
+		return nil, err
 	}
-	if s.M == 0 {
-		return g, nil
-	}
-	near := max(48, nearBytes/2/(2*s.LDA)/48*48) // rows of A that stay in the second-level cache
-	g.strips = (s.M + near - 1) / near
-	g.rows = min(s.M, ((s.M+g.strips-1)/g.strips+tileRows-1)/tileRows*tileRows)
-	g.strips = (s.M + g.rows - 1) / g.rows
-	for i, rows := range []int{g.rows, s.M - (g.strips-1)*g.rows} {
-		for j, apart := range []int{s.N * g.width(), tileOuts * g.width()} {
-			if err := g.kinds[i][j].planRows(rows, g.steps(), s.LDA*2, apart); err != nil {
-				return nil, err
-			}
-		}
-	}
-	g.cut()
 	return g, nil
 }
 
-// planRows plans the tiles of a strip of rows.
-func (t *tiling) planRows(rows, steps, stride, apart int) error {
-	t.stride = stride
-	for s := range steps {
-		t.steps = append(t.steps, s*lineBytes)
-	}
-	c := flatCut(1, rows, rows)
-	m, _ := c.best(steps)
-	return t.plan(c, m, func(i int) int { return i * stride }, func(i int) int { return i * apart })
-}
-
-// cut decides on the chunks: groups of panels of a strip.
-func (g *GemmBF16) cut() {
-	each := g.kinds[0][0].blockCycles() * float64(g.kinds[0][0].blocks()) // of a panel
-	total := each * float64(g.panels*g.strips)
-	most := max(1, int(callCycles/each))
-	g.across = (g.panels + most - 1) / most
-	if want := min(8, int(total/chunkCycles)); g.across*g.strips < want {
-		g.across = min(g.panels, (want+g.strips-1)/g.strips)
-	}
-	g.chunks = g.across * g.strips
-}
-
-// width is the bytes of an element of C.
-func (g *GemmBF16) width() int {
-	if g.Float {
-		return 4
-	}
-	return 2
-}
-
-func (g *GemmBF16) steps() int { return (g.K + BF16Lanes - 1) / BF16Lanes }
-
 // PackedSize is the number of values of B packed.
-func (g *GemmBF16) PackedSize() int { return g.panels * g.steps() * stepSize / 2 }
-
-// PackChunks is the number of chunks of Pack: one a panel.
-func (g *GemmBF16) PackChunks() int { return g.panels }
+func (g *GemmBF16) PackedSize() int { return g.panels * g.steps * stepSize / 2 }
 
 // Pack rounds and packs a part of B: [K,N], or [N,K] if it lies across.
 func (g *GemmBF16) Pack(chunk int, dst []uint16, b []float32, across bool) {
 	from := chunk * tileOuts
-	panel := dst[chunk*g.steps()*stepSize/2:][:g.steps()*stepSize/2]
+	panel := dst[chunk*g.steps*stepSize/2:][:g.steps*stepSize/2]
 	clear(panel)
 	for o := range min(tileOuts, g.N-from) {
 		for k := range g.K {
@@ -103,20 +46,9 @@ func (g *GemmBF16) Pack(chunk int, dst []uint16, b []float32, across bool) {
 			if across {
 				v = (from+o)*g.K + k
 			}
-			panel[packedBF16(o, k, g.steps())] = toBF16(b[v])
+			panel[packedBF16(o, k, g.steps)] = toBF16(b[v])
 		}
 	}
-}
-
-// Chunks is the number of chunks of Run.
-func (g *GemmBF16) Chunks() int { return g.chunks }
-
-// Scratch is the number of floats that each concurrent Run needs.
-func (g *GemmBF16) Scratch() int {
-	if g.N%tileOuts == 0 {
-		return tileScratch
-	}
-	return tileScratch + g.rows*tileOuts*2
 }
 
 // Run computes a part of c = a b with an epilogue; b is packed, and residual is as c.
@@ -136,17 +68,11 @@ func (g *GemmBF16) RunFloat(chunk int, scratch, c []float32, a, b []uint16, e Ep
 }
 
 func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, a, b []uint16, e EpilogueBF16) {
-	strip := chunk / g.across
-	from, to := span(g.panels, chunk%g.across, g.across)
-	first, last := strip*g.rows, min(g.M, (strip+1)*g.rows)
-	kind := &g.kinds[0]
-	if strip == g.strips-1 {
-		kind = &g.kinds[1]
-	}
+	kind, first, last, from, to := g.part(chunk)
 	p := bf16Call{x: a[first*g.LDA:], scratch: scratch}
 	p.low, p.high = e.bounds()
 	for panel := from; panel < to; panel++ {
-		p.w = b[panel*g.steps()*stepSize/2:]
+		p.w = b[panel*g.steps*stepSize/2:]
 		p.bias = biasOf(e.Bias, panel)
 		at, cols := first*g.N+panel*tileOuts, min(tileOuts, g.N-panel*tileOuts)
 		if cols == tileOuts {
@@ -192,15 +118,6 @@ func copyColumns[T any](dst []T, dstApart int, src []T, srcApart, rows, cols int
 	for r := range rows {
 		copy(dst[r*dstApart:][:cols], src[r*srcApart:])
 	}
-}
-
-// Cost estimates Run.
-func (g *GemmBF16) Cost() float64 {
-	if g.M == 0 {
-		return 0
-	}
-	t := &g.kinds[0][0]
-	return amxCost(t.blockCycles()*float64(t.blocks()*g.panels*g.strips)) + far(g.PackedSize()/2)*float64(g.strips)
 }
 
 // PaddedLDA is the distance between rows of A that suits its cache: K rounded up to 32, and an odd number of lines, so that

@@ -95,16 +95,22 @@ func fill[T comparable](s []T, v T) {
 }
 
 // AlignedBF16 is a zero slice of n values that starts on a 64-byte boundary.
-func AlignedBF16(n int) []uint16 {
-	return asBF16(AlignedSlice((n + 1) / 2))[:n]
-}
+func AlignedBF16(n int) []uint16 { return asBF16(AlignedSlice((n + 1) / 2))[:n] }
 
 // AlignedBytes is a zero slice of n values that starts on a 64-byte boundary.
-func AlignedBytes(n int) []uint8 {
-	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(AlignedSlice((n+3)/4)))), n)
-}
+func AlignedBytes(n int) []uint8 { return asBytes(AlignedSlice((n + 3) / 4))[:n] }
 
 // asBF16 is the memory of x as bf16.
 func asBF16(x []float32) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
+}
+
+// asInt32 is the memory of x as int32.
+func asInt32(x []float32) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+}
+
+// asBytes is the memory of x as bytes.
+func asBytes(x []float32) []uint8 {
+	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }

@@ -68,18 +68,21 @@ func rowCut(h, w int) cut {
 // tileCycles is what a product of tiles of so many rows takes: measured on Emerald Rapids.
 func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
 
-// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Three tiles load less of
-// them, but more pixels.
+// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Many steps want three
+// tiles, which load less of the weights; few want one, whose pixels are finished soonest.
 func stepCycles(m, rows, steps int) float64 {
+	each := 2 * tileCycles(rows) / efficiency
 	switch {
+	case m == 1 && steps < 12:
+		return 0.95 * each
 	case m == 1:
-		return max(2*tileCycles(rows), 28) / efficiency
-	case m == 2:
-		return 4 * tileCycles(rows) / efficiency
-	case steps < 36:
-		return 7 * tileCycles(rows) / efficiency
+		return 1.25 * each
+	case m == 3 && steps < 18:
+		return 3.2 * each
+	case m == 3:
+		return 2.65 * each
 	}
-	return 5.8 * tileCycles(rows) / efficiency
+	return 2 * each
 }
 
 const efficiency = 0.65 // of the products' own cycles

@@ -1,0 +1,116 @@
+package kernels
+
+// GemmInt8Spec is a matrix product C[M,N] = A[M,K] B[K,N], row-major, of bytes with int32 sums. B's zero point is 0.
+type GemmInt8Spec struct {
+	M, N, K  int
+	LDA      int // bytes between rows of A: at least K rounded up to 64; 0 is K
+	From, To Quantized
+	Sums     bool // C is int32: the sums
+}
+
+// GemmInt8 is a planned matrix product of bytes, as GemmBF16. What lies past K in a row of A is multiplied with zeros.
+//
+// B is packed [N/32][K/64][2][16][16][4], with zeros past K and N.
+type GemmInt8 struct {
+	GemmInt8Spec
+	tileGemm
+}
+
+// NewGemmInt8 plans a matrix product; an error says what does not fit.
+func NewGemmInt8(s GemmInt8Spec) (*GemmInt8, error) {
+	if s.LDA == 0 {
+		s.LDA = s.K
+	}
+	for _, q := range []Quantized{s.From, s.To} {
+		if err := q.valid(); err != nil {
+			return nil, err
+		}
+	}
+	g := &GemmInt8{GemmInt8Spec: s}
+	width := 1
+	if s.Sums {
+		width = 4
+	}
+	if err := g.plan(s.M, s.N, s.K, Int8Lanes, s.LDA, width); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// PackedSize is the number of bytes of B packed.
+func (g *GemmInt8) PackedSize() int { return g.panels * g.steps * stepSize }
+
+// Outputs is the number of biases and scales: N rounded up to whole panels.
+func (g *GemmInt8) Outputs() int { return g.panels * tileOuts }
+
+// Pack packs a part of B, [K,N], or [N,K] if it lies across, and computes its part of the bias that takes A's zero point into
+// account. bias is nil or int32 [N].
+func (g *GemmInt8) Pack(chunk int, dst []uint8, offset []int32, b []int8, bias []int32, across bool) {
+	from := chunk * tileOuts
+	cols := min(tileOuts, g.N-from)
+	panel, sums := dst[chunk*g.steps*stepSize:][:g.steps*stepSize], offset[from:][:tileOuts]
+	clear(panel)
+	clear(sums)
+	if bias != nil {
+		copy(sums, bias[from:][:cols])
+	}
+	for o := range cols {
+		for k := range g.K {
+			v := k*g.N + from + o
+			if across {
+				v = (from+o)*g.K + k
+			}
+			panel[packedInt8(o, k, g.steps)] = uint8(b[v])
+			sums[o] -= g.From.Zero * int32(b[v])
+		}
+	}
+}
+
+// Run computes a part of c = a b, requantized; b is packed.
+func (g *GemmInt8) Run(chunk int, scratch []float32, c, a, b []uint8, e Requantize) {
+	if g.Sums {
+		panic("kernels: Run of a product to int32")
+	}
+	g.run(chunk, scratch, c, nil, a, b, e)
+}
+
+// RunSums computes a part of c = a b + bias.
+func (g *GemmInt8) RunSums(chunk int, scratch []float32, c []int32, a, b []uint8, bias []int32) {
+	if !g.Sums {
+		panic("kernels: RunSums of a product to bytes")
+	}
+	g.run(chunk, scratch, nil, c, a, b, Requantize{Bias: bias})
+}
+
+func (g *GemmInt8) run(chunk int, scratch []float32, c []uint8, out []int32, a, b []uint8, e Requantize) {
+	kind, first, last, from, to := g.part(chunk)
+	p := int8Call{x: a[first*g.LDA:], scratch: scratch, from: g.From, to: g.To, apart: lineBytes}
+	p.bounds(&e)
+	for panel := from; panel < to; panel++ {
+		p.w = b[panel*g.steps*stepSize:]
+		p.bias = e.Bias[panel*tileOuts:][:tileOuts]
+		if !g.Sums {
+			p.scale = e.Scale[panel*tileOuts:][:tileOuts]
+		}
+		at, cols := first*g.N+panel*tileOuts, min(tileOuts, g.N-panel*tileOuts)
+		whole := cols == tileOuts
+		p.t = &kind[flag(!whole)]
+		p.hi = p.t.blocks()
+		switch {
+		case g.Sums && whole:
+			p.out = out[at:]
+			p.run()
+		case g.Sums:
+			p.out = asInt32(scratch[tileScratch:])
+			p.run()
+			copyColumns(out[at:], g.N, p.out, tileOuts, last-first, cols)
+		case whole:
+			p.y = c[at:]
+			p.run()
+		default:
+			p.y = asBytes(scratch[tileScratch:])
+			p.run()
+			copyColumns(c[at:], g.N, p.y, tileOuts, last-first, cols)
+		}
+	}
+}
