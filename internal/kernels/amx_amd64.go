@@ -8,34 +8,37 @@ import "unsafe"
 
 // amxTiles is the argument of the products of tiles: of m tiles of pixels with 32 output channels, block after block.
 type amxTiles struct {
-	config  *[64]byte // of the tiles
-	x       *byte     // where origins count from
-	w       *byte     // 2 KiB a step
-	bias    *byte     // 32 sums to begin with
-	y       *byte     // where places count from
-	res     *byte     // the same for the residual
-	trash   *byte     // a line for pixels that nobody wants
-	scratch *byte     // 2 x m x 2 KiB
-	scale   *byte     // 32 floats, of bytes alone
-	origins *int      // m a block: bytes from x to the first pixel of each tile
-	places  *int32    // 16 m a block: bytes from y to each pixel, negative for trash
-	steps   *int      // bytes from a tile's origin, of each step of the reduction
-	stride  int       // bytes between the pixels of a tile
-	blocks  int       // counted down
-	early   int       // steps that also finish pixels of the block before
-	late    int       // the other steps
-	all     int       // early + late
-	per     int       // pixels finished in an early step: 1, 2 or 4 quads
-	quads   int
-	apart   int     // bytes from the first 16 outputs to the second, of float32 and int32
-	low     float32 // bounds of the result
-	high    float32
-	zero    int32 // zero point
-	_       int32
-	toggle  int // zero; where in scratch the block goes
-	delta1  int // from the first tile's origin to the second's
-	delta2  int // from the second tile's origin to the third's
-	none    int // zero
+	config   *[64]byte // of the tiles
+	x        *byte     // where origins count from
+	w        *byte     // 2 KiB a step
+	bias     *byte     // 32 sums to begin with
+	y        *byte     // where places count from
+	res      *byte     // the same for the residual
+	trash    *byte     // a line for pixels that nobody wants
+	scratch  *byte     // 2 x m x 2 KiB
+	scale    *byte     // 32 floats, of bytes alone
+	origins  *int      // m a block: bytes from x to the first pixel of each tile
+	places   *int32    // 16 m a block: bytes from y to each pixel, negative for trash
+	steps    *int      // bytes from a tile's origin, of each step of the reduction
+	stride   int       // bytes between the pixels of a tile
+	blocks   int       // counted down
+	early    int       // steps that also finish pixels of the block before
+	late     int       // the other steps
+	all      int       // early + late
+	per      int       // pixels finished in an early step: 1, 2 or 4 quads
+	quads    int
+	apart    int     // bytes from the first 16 outputs to the second, of float32 and int32
+	low      float32 // bounds of the result
+	high     float32
+	zero     int32 // zero point
+	_        int32
+	toggle   int // zero; where in scratch the block goes
+	delta1   int // from the first tile's origin to the second's
+	delta2   int // from the second tile's origin to the third's
+	none     int // zero
+	biasRow  int // bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued
+	biasTile int // the same from tile to tile
+	biasAt   int // zero; where a block's bias lies
 }
 
 // The assembly reads the fields at these places: an index other than 0 does not compile.
@@ -67,7 +70,10 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta1)-184]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta2)-192]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.none)-200]
-	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-208]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-208]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-216]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-224]
+	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-232]
 )
 
 // cpuidex asks the processor about itself.
@@ -89,6 +95,11 @@ func narrowAMX(dst *uint16, lo, hi *float32, n, step int)
 //
 //go:noescape
 func widenAMX(lo, hi *float32, src *uint16, n, step int)
+
+// pairAMX interleaves the values of n pairs of lines: the first 16 of both to dst, the others a KiB on.
+//
+//go:noescape
+func pairAMX(dst, src *uint16, order *[64]uint16, n int)
 
 // tiles1BF16 computes, for every block b, tile t < 1, pixel i < 16 and output o < 32,
 //

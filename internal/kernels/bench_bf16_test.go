@@ -99,6 +99,67 @@ func benchConvFloat(b *testing.B, c convCase) {
 	})
 }
 
+// BenchmarkConvBF16Backward is one thread's gradient of the input, and of the weights from maps that are repacked each time.
+func BenchmarkConvBF16Backward(b *testing.B) {
+	for _, s := range bf16Shapes {
+		for _, n := range []int{1, 16} {
+			c := square(n, s[0], s[2], s[1], s[3], 1, s[3]/2)
+			name := fmt.Sprintf("%dto%d_%d_k%d_b%d", s[0], s[1], s[2], s[3], n)
+			b.Run(name+"/data", func(b *testing.B) { benchDataBF16(b, c) })
+			b.Run(name+"/weights", func(b *testing.B) { benchWeightsBF16(b, c) })
+		}
+	}
+}
+
+func benchDataBF16(b *testing.B, c convCase) {
+	if !amx() {
+		b.Skip("no AMX")
+	}
+	s, _ := c.spec()
+	k, err := NewConvBF16Data(s.bf16(s.X, s.DY))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	dy, w, dx, scratch := AlignedBF16(k.in.Size()), AlignedBF16(k.WeightSize()), AlignedBF16(k.out.Size()), AlignedSlice(k.Scratch())
+	ToBF16(dy, random(r, len(dy)))
+	k.Pack(w, random(r, c.o*c.c*c.kh*c.kw))
+	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
+		for i := range k.Chunks() {
+			k.Run(i, scratch, dx, dy, w, EpilogueBF16{})
+		}
+	})
+}
+
+func benchWeightsBF16(b *testing.B, c convCase) {
+	if !amx() {
+		b.Skip("no AMX")
+	}
+	s, _ := c.spec()
+	k, err := NewConvBF16Weights(s.bf16(s.X, s.DY))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	x, dy, repacked := AlignedBF16(k.x.Size()), AlignedBF16(k.dy.Size()), AlignedBF16(k.RepackSize())
+	ToBF16(x, random(r, len(x)))
+	ToBF16(dy, random(r, len(dy)))
+	sums, scratch, dw := AlignedSlice(k.Sums()), AlignedSlice(k.Scratch()), AlignedSlice(c.o*c.c*c.kh*c.kw)
+	flops := 2 * c.n * c.o * s.Y.H * s.Y.W * c.c * c.kh * c.kw
+	part := func(name string, chunks int, f func(int)) {
+		b.Run(name, func(b *testing.B) {
+			rates(b, flops, func() {
+				for i := range chunks {
+					f(i)
+				}
+			})
+		})
+	}
+	part("repack", k.RepackChunks(), func(i int) { k.Repack(i, repacked, x, dy) })
+	part("product", k.Chunks(), func(i int) { k.Run(i, scratch, sums, repacked) })
+	part("reduce", k.ReduceChunks(), func(i int) { k.Reduce(i, dw, sums) })
+}
+
 // BenchmarkGemmBF16 multiplies packed matrices on one thread.
 func BenchmarkGemmBF16(b *testing.B) {
 	if !amx() {

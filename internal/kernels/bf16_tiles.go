@@ -29,7 +29,8 @@ type bf16Call struct {
 	t         *tiling
 	lo, hi    int
 	x, w      []uint16
-	bias      []float32 // 32
+	bias      []float32 // 32, or with more 32 a pixel in order
+	more      bool      // continue sums
 	y, res    []uint16  // res may be nil
 	out       []float32 // instead of y
 	apart     int       // bytes of out from the first 16 outputs to the second; 0: nobody wants those
@@ -51,6 +52,9 @@ func biasOf(bias []float32, o int) []float32 {
 func (a *bf16Call) check() {
 	t := a.t
 	_, _, _ = a.x[:(t.reach+1)/2], a.w[:len(t.steps)*stepSize/2], a.bias[:tileOuts]
+	if a.more {
+		_ = a.bias[:(a.hi-a.lo)*t.m*tileRows*tileOuts]
+	}
 	_, _ = t.origins[a.lo*t.m:a.hi*t.m], t.places[a.lo*t.m*tileRows:a.hi*t.m*tileRows]
 	_ = a.scratch[:tileScratch]
 	if a.out != nil {
@@ -86,20 +90,22 @@ func (a *bf16Call) runGo() {
 	for i := a.lo * t.m; i < a.hi*t.m; i++ {
 		for row := range t.rows {
 			if place := int(t.places[i*tileRows+row]); place >= 0 {
-				sums := a.sums(t.origins[i] + row*t.stride)
+				sums := [tileOuts]float32(a.bias)
+				if a.more {
+					sums = [tileOuts]float32(a.bias[((i-a.lo*t.m)*tileRows+row)*tileOuts:])
+				}
+				a.sum(&sums, t.origins[i]+row*t.stride)
 				a.finish(&sums, place)
 			}
 		}
 	}
 }
 
-// sums are those of the pixel at the byte at of x.
-func (a *bf16Call) sums(at int) [tileOuts]float32 {
-	sums := [tileOuts]float32(a.bias)
+// sum adds the products of the pixel at the byte at of x.
+func (a *bf16Call) sum(sums *[tileOuts]float32, at int) {
 	for s, step := range a.t.steps {
-		dotBF16(&sums, a.x[(at+step)/2:], a.w[s*stepSize/2:])
+		dotBF16(sums, a.x[(at+step)/2:], a.w[s*stepSize/2:])
 	}
-	return sums
 }
 
 func (a *bf16Call) finish(sums *[tileOuts]float32, place int) {

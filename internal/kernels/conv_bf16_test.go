@@ -137,7 +137,7 @@ func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
 	}
 	x, w, dy := random(r, c.n*c.c*c.h*c.w), random(r, c.o*c.c*c.kh*c.kw), random(r, c.n*c.o*full.Y.H*full.Y.W)
 	x, w, dy = roundBF16(x), roundBF16(w), roundBF16(dy)
-	y, dx, _ := c.naive(full, x, w, dy)
+	y, dx, dw := c.naive(full, x, w, dy)
 	forward, err := NewConvBF16(full.bf16(full.X, full.Y))
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +148,7 @@ func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
 		t.Fatal(err)
 	}
 	compareConvBF16(t, "dx", back, toLines(back.in, dy), w, dx, r)
+	compareWeightsBF16(t, full, x, dy, dw)
 	compareConvFloat(t, full, toLines(forward.in, x), w, y)
 }
 
@@ -312,5 +313,66 @@ func TestToBF16(t *testing.T) {
 		if got := toBF16(c.f); got != c.want {
 			t.Errorf("bf16(%g) = %#x, want %#x", c.f, got, c.want)
 		}
+	}
+}
+
+// compareWeightsBF16 compares the gradient of the weights with sums of float64 and, bit by bit, with the twin.
+func compareWeightsBF16(t *testing.T, s ConvSpec, x, dy []float32, want wide) {
+	k, err := NewConvBF16Weights(s.bf16(s.X, s.DY))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lx, ldy := toLines(lineLayout(s.X), x), toLines(lineLayout(s.DY), dy)
+	run := func(dw []float32) guardedBF16 {
+		repacked, sums, scratch := guardBF16(k.RepackSize()), guard(k.Sums()), guard(k.Scratch())
+		for i := range k.RepackChunks() {
+			k.Repack(i, repacked.s, lx, ldy)
+		}
+		for i := range k.Chunks() {
+			k.Run(i, scratch.s, sums.s, repacked.s)
+		}
+		for i := range k.ReduceChunks() {
+			k.Reduce(i, dw, sums.s)
+		}
+		repacked.intact(t, "repacked")
+		sums.intact(t, "sums")
+		scratch.intact(t, "scratch")
+		return repacked
+	}
+	got, twin := guard(len(want.v)), guard(len(want.v))
+	repacked := run(got.s)
+	onTwins(func() {
+		for i, v := range run(twin.s).s {
+			if repacked.s[i] != v {
+				t.Fatalf("repacked value %d is %#x, twin %#x", i, repacked.s[i], v)
+			}
+		}
+	})
+	equal(t, "dw", got, twin)
+	near(t, "dw", got.s, want.v, want.m, false)
+}
+
+// TestConvBF16WeightsParts sums over groups of images, bundles of which the last is short, and parts of an image.
+func TestConvBF16WeightsParts(t *testing.T) {
+	for _, c := range []struct {
+		conv convCase
+		is   func(k *ConvBF16Weights) bool
+	}{
+		{square(4, 17, 64, 9, 3, 1, 1), func(k *ConvBF16Weights) bool { return k.groups > 1 && len(k.parts) > 1 }},
+		{square(5, 40, 28, 40, 3, 1, 1), func(k *ConvBF16Weights) bool { return k.bundle > 1 && k.x.N%k.bundle > 0 }},
+		{square(1, 100, 62, 8, 1, 1, 0), func(k *ConvBF16Weights) bool { return k.strips > 1 }},
+	} {
+		r := rand.New(rand.NewPCG(12, 1))
+		s, _ := c.conv.spec()
+		k, err := NewConvBF16Weights(s.bf16(s.X, s.DY))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.is(k) {
+			t.Errorf("%v: %d groups, bundles of %d, %d parts, %d x %d chunks: the case tests nothing", c.conv, k.groups, k.bundle, len(k.parts), k.across, k.strips)
+		}
+		x, dy := roundBF16(random(r, s.X.N*s.X.C*s.X.H*s.X.W)), roundBF16(random(r, s.Y.N*s.Y.C*s.Y.H*s.Y.W))
+		_, _, dw := c.conv.naive(s, x, make([]float32, s.Y.C*s.X.C*s.KH*s.KW), dy)
+		compareWeightsBF16(t, s, x, dy, dw)
 	}
 }

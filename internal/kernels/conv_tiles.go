@@ -36,6 +36,9 @@ type convTap struct{ h, w, kh, kw int }
 
 // addForward adds the only pass of a forward convolution.
 func (c *tileConv) addForward(v *Window) error {
+	if (v.KH-1)*v.DilH >= c.in.H+2*c.in.Halo || (v.KW-1)*v.DilW >= c.in.W+2*c.in.Halo {
+		return fmt.Errorf("kernels: a kernel of %dx%d does not fit %+v", v.KH, v.KW, c.in)
+	}
 	p := convPass{downH: 1, acrossW: 1}
 	for k := range v.KH * v.KW {
 		kh, kw := k/v.KW, k%v.KW
@@ -44,8 +47,17 @@ func (c *tileConv) addForward(v *Window) error {
 	return c.add(p, v.StrideH, v.StrideW)
 }
 
+// Bounds of the gradient of an input: residues of the stride, and taps.
+const (
+	mostPasses = 256
+	mostTaps   = 1 << 16
+)
+
 // addBackward adds a pass for each residue of the stride.
 func (c *tileConv) addBackward(v *Window) error {
+	if v.StrideH*v.StrideW > mostPasses || v.KH*v.KW > mostTaps {
+		return fmt.Errorf("kernels: gradient of a convolution with strides %dx%d and a kernel of %dx%d", v.StrideH, v.StrideW, v.KH, v.KW)
+	}
 	for k := range min(v.StrideH, c.out.H) * min(v.StrideW, c.out.W) {
 		wide := min(v.StrideW, c.out.W)
 		p := convPass{top: k / wide, left: k % wide, downH: v.StrideH, acrossW: v.StrideW}

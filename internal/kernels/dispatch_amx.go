@@ -46,6 +46,9 @@ func (a *bf16Call) amx() {
 	if a.out != nil {
 		b.y = pointer(a.out)
 	}
+	if a.more {
+		b.biasRow, b.biasTile = tileOuts*4, tileRows*tileOuts*4
+	}
 	switch 3*a.t.m + a.kind() {
 	case 3:
 		tiles1BF16(&b)
@@ -133,4 +136,35 @@ func widen(lo, hi []float32, src []uint16, n, step int) {
 	}
 	_, _, _ = src[:n*BF16Lanes], lo[:(n-1)*step+Block], hi[:(n-1)*step+Block]
 	widenAMX(&lo[0], &hi[0], &src[0], n, step*4)
+}
+
+// pairOrder is where VPERMI2W finds what pairGo writes.
+var pairOrder = func() (order [64]uint16) {
+	for o := range uint16(Block) {
+		order[2*o], order[2*o+1], order[32+2*o], order[33+2*o] = o, 32+o, 16+o, 48+o
+	}
+	return order
+}()
+
+func pair(dst, src []uint16) {
+	_, _ = dst[:stepSize/2], src[:stepSize/2]
+	if !useAMX() {
+		pairGo(dst, src)
+		return
+	}
+	pairAMX(&dst[0], &src[0], &pairOrder, Block)
+}
+
+// turnPairs writes dst[c*apart+j] = src[j*16+c] for 16 pairs j and channels c.
+func turnPairs(dst []uint32, apart int, src []uint32) {
+	_, _ = dst[:(Block-1)*apart+Block], src[:Block*Block]
+	if !useAMX() {
+		turnPairsGo(dst, apart, src)
+		return
+	}
+	for j := 0; j < Block; j += 8 {
+		for c := 0; c < Block; c += 8 {
+			transpose8AVX2((*float32)(unsafe.Pointer(&dst[c*apart+j])), apart, (*float32)(unsafe.Pointer(&src[j*Block+c])), Block)
+		}
+	}
 }

@@ -40,6 +40,7 @@ func main() {
 	g.structure()
 	g.detection()
 	g.conversions()
+	g.pairing()
 	for m := 1; m <= 3; m++ {
 		for _, e := range epilogues {
 			g.tiles(m, e)
@@ -93,6 +94,31 @@ func (g *gen) conversions() {
 		g.line("VMOVUPS Z0, (SI)")
 		g.line("VMOVUPS Z1, (DX)")
 	}, "src", "lo", "hi")
+}
+
+// pairing is the repack that makes a tile of weights of pixels.
+func (g *gen) pairing() {
+	g.text("pairAMX", "(dst, src *uint16, order *[64]uint16, n int)", 32,
+		"interleaves the values of n pairs of lines: the first 16 of both to dst, the others a KiB on.")
+	for i, r := range []string{"DI", "SI", "DX", "CX"} {
+		g.line("MOVQ %s+%d(FP), %s", []string{"dst", "src", "order", "n"}[i], 8*i, r)
+	}
+	g.line("VMOVDQU64 (DX), Z2")
+	g.line("VMOVDQU64 64(DX), Z3")
+	g.label("next")
+	g.line("VMOVDQU64 (SI), Z0")
+	g.line("VMOVDQU64 64(SI), Z1")
+	for i := range 2 {
+		g.line("VMOVDQA64 Z%d, Z%d", 2+i, 4+i)
+		g.line("VPERMI2W Z1, Z0, Z%d", 4+i)
+		g.line("VMOVDQU64 Z%d, %d(DI)", 4+i, 1024*i)
+	}
+	g.line("ADDQ $64, DI")
+	g.line("ADDQ $128, SI")
+	g.line("DECQ CX")
+	g.line("JNZ next")
+	g.line("VZEROUPPER")
+	g.line("RET")
 }
 
 // convert loops over n: DI is the bf16, SI and DX the floats.

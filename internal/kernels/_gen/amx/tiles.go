@@ -34,6 +34,9 @@ var fields = []field{
 	{"delta1", "int", "from the first tile's origin to the second's"},
 	{"delta2", "int", "from the second tile's origin to the third's"},
 	{"none", "int", "zero"},
+	{"biasRow", "int", "bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued"},
+	{"biasTile", "int", "the same from tile to tile"},
+	{"biasAt", "int", "zero; where a block's bias lies"},
 }
 
 // offset is where a field lies.
@@ -311,7 +314,7 @@ func (g *gen) prologue(e epilogue) {
 	}
 }
 
-// begin finds the tiles of a block and loads the bias into the sums: rows that are 0 bytes apart.
+// begin finds the tiles of a block and loads the bias into the sums: rows that are 0 bytes apart, or sums to continue.
 func (g *gen) begin(m int) {
 	g.line("MOVQ %s, CX", arg("origins"))
 	g.line("MOVQ (CX)(R13*1), SI")
@@ -325,10 +328,15 @@ func (g *gen) begin(m int) {
 	g.line("MOVQ %s, R9", arg("w"))
 	g.line("MOVQ %s, R10", arg("steps"))
 	g.line("MOVQ %s, CX", arg("bias"))
-	g.line("XORL R14, R14")
-	for i := range 2 * m {
-		g.tileLoad(i, cx, r14, i%2*64)
+	g.line("ADDQ %s, CX", arg("biasAt"))
+	g.line("MOVQ %s, R14", arg("biasRow"))
+	for i := range m {
+		g.tileLoad(2*i, cx, r14, 0)
+		g.tileLoad(2*i+1, cx, r14, 64)
+		g.line("ADDQ %s, CX", arg("biasTile"))
 	}
+	g.line("SUBQ %s, CX", arg("bias"))
+	g.line("MOVQ CX, %s", arg("biasAt"))
 }
 
 // store puts the sums into the half of scratch that the block before does not use.

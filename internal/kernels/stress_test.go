@@ -1,0 +1,103 @@
+//go:build linux
+
+package kernels
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stressVar is how long TestStressAMX runs, as time.ParseDuration reads it: a second without.
+const stressVar = "CNNKIT_STRESS"
+
+// TestStressAMX multiplies on tiles in many goroutines, some locked to their threads, under garbage collections, signals and
+// more threads than processors: every result must have the bits of the first, or the twin's.
+func TestStressAMX(t *testing.T) {
+	if !amx() {
+		t.Skip("no AMX")
+	}
+	length := time.Second
+	if v := os.Getenv(stressVar); v != "" {
+		var err error
+		if length, err = time.ParseDuration(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * runtime.NumCPU()))
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	var runs [12]func() []uint16
+	var firsts [12][]uint16
+	for i := range runs {
+		runs[i], firsts[i] = stressConv(rand.New(rand.NewPCG(uint64(i), 1)), i)
+	}
+	var calls, bad atomic.Int64
+	var all sync.WaitGroup
+	end := time.Now().Add(length)
+	for i, run := range runs {
+		all.Go(func() {
+			if i%4 == 0 {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+			}
+			for time.Now().Before(end) {
+				calls.Add(1)
+				if !slices.Equal(run(), firsts[i]) {
+					bad.Add(1)
+				}
+			}
+		})
+	}
+	all.Go(func() { disturb(end) })
+	all.Wait()
+	t.Logf("%d calls in %v", calls.Load(), length)
+	if bad.Load() > 0 || calls.Load() < 12 {
+		t.Errorf("%d of %d results differ from the first", bad.Load(), calls.Load())
+	}
+}
+
+// disturb collects garbage and sends signals to this process, whose threads take them in turn.
+func disturb(end time.Time) {
+	for i := 0; time.Now().Before(end); i++ {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+		if i%20 == 0 {
+			runtime.GC()
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
+// stressConv is a convolution of its own size and its result, which the twin gives where it is small.
+func stressConv(r *rand.Rand, i int) (run func() []uint16, first []uint16) {
+	size := []int{5, 14, 28, 56}[i%4]
+	l := LineLayout{1, 33 + 20*i, size, size, 1, BF16Lanes}
+	k, err := NewConvBF16(ConvBF16Spec{l, l, Window{3, 3, 1, 1, 1, 1, 1, 1}})
+	if err != nil {
+		panic(err)
+	}
+	x, w := toLines(l, random(r, l.C*size*size)), AlignedBF16(k.WeightSize())
+	k.Pack(w, random(r, l.C*l.C*9))
+	run = func() []uint16 {
+		y, scratch := AlignedBF16(l.Size()), AlignedSlice(k.Scratch()) // garbage on purpose
+		for chunk := range k.Chunks() {
+			k.Run(chunk, scratch, y, x, w, EpilogueBF16{Residual: x, ReLU: true})
+		}
+		return y
+	}
+	if size > 14 {
+		return run, run()
+	}
+	onTwins(func() { first = run() })
+	return run, first
+}
