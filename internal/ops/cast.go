@@ -28,7 +28,8 @@ func init() {
 			if shaped(c, 0) {
 				c.Set(0, to, c.In[0].Shape)
 			}
-			if c.Out[0] != nil && c.In[0].Const == nil && (Indices.Has(to) || to == onnxio.Double || to == onnxio.Float && exactInFloat(c.In[0].Elems)) {
+			kept := Indices.Has(to) || to == onnxio.Double || to == onnxio.Float && exactInFloat(c.In[0].Elems)
+			if kept && c.Out[0] != nil && c.In[0].Const == nil {
 				c.Out[0].Elems = c.In[0].Elems
 			}
 			return nil
@@ -55,7 +56,8 @@ func init() {
 		},
 	}
 	like := *def
-	like.Name, like.Versions, like.Attrs = "CastLike", []int64{15, 19, 21, 23, 24, 25}, []AttrDef{intA("saturate").since(19), stringA("round_mode").since(24)}
+	like.Name, like.Versions = "CastLike", []int64{15, 19, 21, 23, 24, 25}
+	like.Attrs = []AttrDef{intA("saturate").since(19), stringA("round_mode").since(24)}
 	like.Inputs = []Param{{Name: "input", Type: "T1"}, {Name: "target_type", Type: "T2"}}
 	like.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
@@ -80,7 +82,8 @@ func init() {
 	register(def, &like)
 }
 
-// exactInFloat reports whether dimensions survive float32. A symbol does: it stands for no batch or side of 2^24.
+// exactInFloat reports whether dimensions survive float32. A symbol does: it stands for no batch or side of
+// 2^24.
 func exactInFloat(dims []onnxio.Dim) bool {
 	for _, d := range dims {
 		if d.Value > 1<<24 {
@@ -115,8 +118,8 @@ func checkCast(n *Node) error {
 	}
 }
 
-// cast converts the elements of src to dst's type. Floats become integers by truncation, or rounded to nearest when
-// round is set.
+// cast converts the elements of src to dst's type. Floats become integers by truncation, or rounded to
+// nearest when round is set.
 func cast(n *Node, dst, src *onnxio.Tensor, round bool) error {
 	return convert(n, dst, src, conversion{nearest: round, scale: "up"})
 }

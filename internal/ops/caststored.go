@@ -43,8 +43,8 @@ func castStored(n *Node, dst, src *onnxio.Tensor, how conversion) error {
 	return nil
 }
 
-// encodedFrom is the type from which elements of type t are encoded: t itself unless it is storage. Halves take the
-// float64 of numbers that float32 would round first.
+// encodedFrom is the type from which elements of type t are encoded: t itself unless it is storage. Halves
+// take the float64 of numbers that float32 would round first.
 func encodedFrom(t, src onnxio.DataType) onnxio.DataType {
 	switch {
 	case isHalf(t) && (src.Bits() <= 16 || src == onnxio.Float):
@@ -123,8 +123,8 @@ func doubleToHalf(v float64, t onnxio.DataType) uint16 {
 	return floatToHalf(f)
 }
 
-// oddly is the odd one of the two numbers around sum + rest, where sum is rounded and rest is what it lacks: a later
-// rounding to fewer bits then goes as if nothing had been rounded before.
+// oddly is the odd one of the two numbers around sum + rest, where sum is rounded and rest is what it lacks:
+// a later rounding to fewer bits then goes as if nothing had been rounded before.
 func oddly(sum, rest float64) float64 {
 	bits := math.Float64bits(sum)
 	if bits&1 == 1 || math.IsInf(sum, 0) || sum != sum {
@@ -262,8 +262,8 @@ func formatOf(n *Node, t *onnxio.Tensor, typ onnxio.DataType) (text func(i int64
 	return nil, n.Errorf("cannot cast %v to a string", t.Type)
 }
 
-// plainDecimal is the shortest decimal that a number of the given type is read back from, as NumPy prints it: with a
-// point, and an exponent only below 1e-4 and from 1e16 on.
+// plainDecimal is the shortest decimal that a number of the given type is read back from, as NumPy prints it:
+// with a point, and an exponent only below 1e-4 and from 1e16 on.
 func plainDecimal(v float64, t onnxio.DataType) string {
 	switch {
 	case v != v:

@@ -2,11 +2,13 @@ package ops
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// ContribDomain is the domain of the operators that ONNX Runtime's quantizer and optimizer write. They have one version.
+// ContribDomain is the domain of the operators that ONNX Runtime's quantizer and optimizer write. They have
+// one version.
 const ContribDomain = "com.microsoft"
 
 // contrib makes a definition one of ContribDomain.
@@ -15,11 +17,21 @@ func contrib(d *Def) *Def {
 	return d
 }
 
-// in and inOpt are formal inputs of a type variable.
-func in(name, typ string) Param    { return Param{Name: name, Type: typ} }
-func inOpt(name, typ string) Param { return Param{Name: name, Type: typ, Optional: true} }
+// formals reads a list of formal inputs or outputs, names and type variables: in "A T1, B T2, bias? T1" the last is
+// optional, and "inputs* T" is variadic.
+func formals(list string) []Param {
+	var out []Param
+	for _, item := range strings.Split(list, ", ") {
+		name, typ, _ := strings.Cut(item, " ")
+		p := Param{Name: strings.TrimRight(name, "?*"), Type: typ}
+		p.Optional, p.Variadic = strings.HasSuffix(name, "?"), strings.HasSuffix(name, "*")
+		out = append(out, p)
+	}
+	return out
+}
 
-// asOperator is a node seen as one of ai.onnx in its newest version, whose attributes it shares: QLinearConv as Conv.
+// asOperator is a node seen as one of ai.onnx in its newest version, whose attributes it shares: QLinearConv
+// as Conv.
 func asOperator(n *Node, op string) *Node {
 	d := registry[key{"", op}]
 	return &Node{n.Node, d, d.Versions[len(d.Versions)-1]}

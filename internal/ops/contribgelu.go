@@ -4,11 +4,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// The forms of GELU in com.microsoft: Gelu, BiasGelu (both exact), FastGelu (by tanh) and QuickGelu (by a sigmoid). The
-// bias of the middle two belongs to the last axis.
+// The forms of GELU in com.microsoft: Gelu, BiasGelu (both exact), FastGelu (by tanh) and QuickGelu (by a
+// sigmoid). The bias of the middle two belongs to the last axis.
 
 func init() {
-	x, y := []Param{in("X", "T")}, []Param{in("Y", "T")}
 	tanh := &Node{Node: &onnxio.Node{Attrs: []*onnxio.Attribute{onnxio.StringAttr("approximate", "tanh")}}}
 	quick := func(n *Node) func(float64) float64 {
 		alpha := float64(quickAlpha(n))
@@ -16,15 +15,14 @@ func init() {
 	}
 	exact := func(*Node) func(float64) float64 { return gelu(&Node{Node: &onnxio.Node{}}) }
 	fast := func(*Node) func(float64) float64 { return gelu(tanh) }
-	def := func(name string, inputs []Param, f func(*Node) func(float64) float64, gradient string, attrs ...AttrDef) *Def {
-		return contrib(&Def{Name: name, Inputs: inputs, Outputs: y, Attrs: attrs, Types: floatsT, Tol: activationTol, Infer: inferBiased,
-			Eval: byFloat(evalBiased[float32](f), evalBiased[float64](f)),
+	def := func(name, inputs string, f func(*Node) func(float64) float64, gradient string) *Def {
+		return contrib(&Def{Name: name, Inputs: formals(inputs), Outputs: formals("Y T"), Types: floatsT,
+			Tol: activationTol, Infer: inferBiased, Eval: byFloat(evalBiased[float32](f), evalBiased[float64](f)),
 			Grad: func(g *Grad) error { return gradBiased(g, gradient) }})
 	}
-	bias := def("BiasGelu", []Param{in("A", "T"), in("B", "T")}, exact, "GeluGrad")
-	bias.Outputs = []Param{in("C", "T")}
-	register(def("Gelu", x, exact, "GeluGrad"), bias, def("FastGelu", []Param{in("X", "T"), inOpt("bias", "T")}, fast, "GeluGrad"),
-		def("QuickGelu", x, quick, "SwishGrad", floatA("alpha")))
+	bias, sigmoidal := def("BiasGelu", "A T, B T", exact, "GeluGrad"), def("QuickGelu", "X T", quick, "SwishGrad")
+	bias.Outputs, sigmoidal.Attrs = formals("C T"), []AttrDef{floatA("alpha")}
+	register(def("Gelu", "X T", exact, "GeluGrad"), bias, def("FastGelu", "X T, bias? T", fast, "GeluGrad"), sigmoidal)
 }
 
 func quickAlpha(n *Node) float32 { return n.Float("alpha", 1.702) }
@@ -44,7 +42,7 @@ func inferBiased(c *Infer) error {
 func evalBiased[T floating](f func(*Node) func(float64) float64) func(*Eval) error {
 	return func(c *Eval) error {
 		x, bias := c.In[0], optional[T](c, 1)
-		if c.Has(1) && (len(x.Dims) == 0 || len(c.In[1].Dims) != 1 || c.In[1].Dims[0] != x.Dims[len(x.Dims)-1]) {
+		if c.Has(1) && (len(x.Dims) == 0 || !equal(c.In[1].Dims, x.Dims[len(x.Dims)-1:])) {
 			return c.Node.Errorf("bias %s of %s", dimsText(c.In[1].Dims), dimsText(x.Dims))
 		}
 		y, err := c.Alloc(0, x.Type, x.Dims...)

@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Element types below a byte and the floats of at most 8 bits are storage, as the half types are: they are moved,
-// quantized to and cast from, and no other kernel computes in them. A code is one element of such a type in a byte of
-// its own, in the low bits.
+// Element types below a byte and the floats of at most 8 bits are storage, as the half types are: they are
+// moved, quantized to and cast from, and no other kernel computes in them. A code is one element of such a
+// type in a byte of its own, in the low bits.
 
 // The storage types.
 var (
@@ -52,8 +52,9 @@ func pack(raw, codes []byte, bits int) {
 	}
 }
 
-// narrowFloat describes a floating type of at most 8 bits with a sign: exponent and mantissa in bits, the exponent's
-// bias, the codes of the largest number, of infinity and of NaN without their sign (0: there is none).
+// narrowFloat describes a floating type of at most 8 bits with a sign: exponent and mantissa in bits, the
+// exponent's bias, the codes of the largest number, of infinity and of NaN without their sign (0: there is
+// none).
 type narrowFloat struct {
 	mantissa, bias  int
 	sign            byte
@@ -100,8 +101,8 @@ func (f *narrowFloat) decode(code byte) float32 {
 	return float32(sign * math.Ldexp(frac+float64(int(1)<<f.mantissa), exp-f.bias-f.mantissa))
 }
 
-// encode rounds to the nearest number, ties to the even code. Beyond the largest one, saturate gives the largest, else
-// infinity or NaN; a type without these always saturates, and has a zero for NaN.
+// encode rounds to the nearest number, ties to the even code. Beyond the largest one, saturate gives the
+// largest, else infinity or NaN; a type without these always saturates, and has a zero for NaN.
 func (f *narrowFloat) encode(v float64, saturate bool) byte {
 	sign := byte(0)
 	if math.Signbit(v) {
@@ -141,12 +142,14 @@ func (f *narrowFloat) magnitude(v float64) int {
 	}
 	_, exp := math.Frexp(v) // v = frac * 2^exp, frac in [1/2,1)
 	exp = max(exp-1, 1-f.bias)
-	// The carry of a rounding moves into the exponent; below 2^(1-bias) there is no implicit one to take away.
+	// The carry of a rounding moves into the exponent; below 2^(1-bias) there is no implicit one to take
+	// away.
 	units := int(math.RoundToEven(math.Ldexp(v, f.mantissa-exp)))
 	return (exp+f.bias-1)<<f.mantissa + units
 }
 
-// scaleNaN is the NaN of float8e8m0, whose other codes c stand for 2^(c-127): an exponent without sign or mantissa.
+// scaleNaN is the NaN of float8e8m0, whose other codes c stand for 2^(c-127): an exponent without sign or
+// mantissa.
 const scaleNaN = 255
 
 func decodeScale(code byte) float32 {
@@ -156,8 +159,8 @@ func decodeScale(code byte) float32 {
 	return float32(math.Ldexp(1, int(code)-127))
 }
 
-// encodeScale is the power of two above |v|, below it, or nearest (ties up). A number outside the range is NaN unless
-// saturate brings it to the nearest end: so it is for 0 too.
+// encodeScale is the power of two above |v|, below it, or nearest (ties up). A number outside the range is
+// NaN unless saturate brings it to the nearest end: so it is for 0 too.
 func encodeScale(v float64, saturate bool, round string) byte {
 	v = math.Abs(v)
 	low, high := math.Ldexp(1, -127), math.Ldexp(1, 127)
@@ -177,8 +180,8 @@ func encodeScale(v float64, saturate bool, round string) byte {
 	return byte(code)
 }
 
-// decodeNarrow writes the numbers that codes of a narrow type stand for into dst: int8 for narrow integers with a sign,
-// uint8 for those without, float32 for floats.
+// decodeNarrow writes the numbers that codes of a narrow type stand for into dst: int8 for narrow integers
+// with a sign, uint8 for those without, float32 for floats.
 func decodeNarrow(dst *onnxio.Tensor, codes []byte, t onnxio.DataType) {
 	switch {
 	case t == onnxio.Int4, t == onnxio.Int2:

@@ -11,8 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestNarrowFloats compares every code of every narrow float, and the rounding of what lies between them, with
-// ml_dtypes: testdata/ops/elements.py.
+// TestNarrowFloats compares every code of every narrow float, and the rounding of what lies between them,
+// with ml_dtypes: testdata/ops/elements.py.
 func TestNarrowFloats(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/ops/elements.json")
 	if err != nil {
@@ -91,7 +91,8 @@ func evalNode(t *testing.T, op string, opset int64, in []*onnxio.Tensor, attrs .
 	return data["y"]
 }
 
-// TestScales casts to float8e8m0 in its three roundings; the ends and what has no power of two follow the tables of Cast.
+// TestScales casts to float8e8m0 in its three roundings; the ends and what has no power of two follow the
+// tables of Cast.
 func TestScales(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	least := float32(math.Ldexp(1, -127))
@@ -136,7 +137,8 @@ func TestHalvesFromDoubles(t *testing.T) {
 	}
 }
 
-// bitsOf packs codes independently of the code under test: as one number whose lowest bits are the first element.
+// bitsOf packs codes independently of the code under test: as one number whose lowest bits are the first
+// element.
 func bitsOf(t onnxio.DataType, codes []byte) []byte {
 	sum := new(big.Int)
 	for i, c := range codes {
@@ -149,7 +151,8 @@ func bitsOf(t onnxio.DataType, codes []byte) []byte {
 	return out
 }
 
-// TestNarrowIntegers casts every code of the integers below a byte to int32 and back, and what is beyond them to its low bits.
+// TestNarrowIntegers casts every code of the integers below a byte to int32 and back, and what is beyond them
+// to its low bits.
 func TestNarrowIntegers(t *testing.T) {
 	for _, typ := range []onnxio.DataType{onnxio.Int4, onnxio.Uint4, onnxio.Int2, onnxio.Uint2} {
 		n := 1 << typ.Bits()
@@ -173,7 +176,8 @@ func TestNarrowIntegers(t *testing.T) {
 	}
 }
 
-// TestCastStages casts more elements than one stage holds: float32 to each narrow type and back keeps its numbers.
+// TestCastStages casts more elements than one stage holds: float32 to each narrow type and back keeps its
+// numbers.
 func TestCastStages(t *testing.T) {
 	x := onnxio.NewTensor(onnxio.Float, 2*stage+3)
 	for i := range x.Float32s() {

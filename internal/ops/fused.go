@@ -11,31 +11,22 @@ import (
 
 func init() {
 	types := Set(onnxio.Float, onnxio.Double, onnxio.Float16)
-	conv := []Param{in("X", "T"), in("W", "T"), inOpt("B", "T"), inOpt("Z", "T")}
-	params := AttrDef{Name: "activation_params", Type: onnxio.AttrFloats}
+	some, y := map[string]TypeSet{"T": types}, formals("Y T")
+	conv := windowAttrs(intsA("dilations"), intA("group"), stringA("activation"),
+		AttrDef{Name: "activation_params", Type: onnxio.AttrFloats})
+	gemm := []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"), stringA("activation"),
+		floatA("activation_alpha"), floatA("activation_beta"), floatA("activation_gamma")}
+	matMul := []AttrDef{intA("transA"), intA("transB"), intA("transBatchA"), intA("transBatchB"), floatA("alpha")}
 	register(
-		contrib(&Def{Name: "FusedConv", Attrs: windowAttrs(intsA("dilations"), intA("group"), stringA("activation"), params), Tol: convTol,
-			Inputs: conv, Outputs: []Param{in("Y", "T")}, Types: map[string]TypeSet{"T": types}, Check: checkFused, Infer: inferFusedConv,
-			Eval: byFloat(evalFused[float32]("Conv", 3), evalFused[float64]("Conv", 3)), Weights: []int{1}}),
-		contrib(&Def{Name: "FusedGemm", Inputs: []Param{in("A", "T"), in("B", "T"), inOpt("C", "T")}, Outputs: []Param{in("Y", "T")},
-			Attrs: []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"), stringA("activation"), floatA("activation_alpha"),
-				floatA("activation_beta"), floatA("activation_gamma")},
-			Types: map[string]TypeSet{"T": types}, Tol: convTol, Check: checkFused,
-			Infer: func(c *Infer) error {
-				if err := inferReady(c); err != nil {
-					return err
-				}
-				y, err := inferAs(c.Node, "Gemm", c.In[0], c.In[1], c.input(2))
-				if err == nil {
-					setShape(c, c.In[0].Type, y)
-				}
-				return err
-			},
-			Eval: byFloat(evalFused[float32]("Gemm", 3), evalFused[float64]("Gemm", 3)), Weights: []int{1}}),
-		contrib(&Def{Name: "FusedMatMul", Inputs: []Param{in("A", "T"), in("B", "T")}, Outputs: []Param{in("Y", "T")},
-			Attrs: []AttrDef{intA("transA"), intA("transB"), intA("transBatchA"), intA("transBatchB"), floatA("alpha")},
-			Types: map[string]TypeSet{"T": types | Set(onnxio.BFloat16)}, Tol: convTol, Infer: inferFusedMatMul,
-			Eval: byFloat(evalFusedMatMul[float32], evalFusedMatMul[float64]), Weights: []int{1}}))
+		contrib(&Def{Name: "FusedConv", Attrs: conv, Inputs: formals("X T, W T, B? T, Z? T"), Outputs: y, Types: some,
+			Tol: convTol, Check: checkFused, Infer: inferFusedConv, Weights: []int{1},
+			Eval: byFloat(evalFused[float32]("Conv", 3), evalFused[float64]("Conv", 3))}),
+		contrib(&Def{Name: "FusedGemm", Attrs: gemm, Inputs: formals("A T, B T, C? T"), Outputs: y, Types: some,
+			Tol: convTol, Check: checkFused, Infer: inferFusedGemm, Weights: []int{1},
+			Eval: byFloat(evalFused[float32]("Gemm", 3), evalFused[float64]("Gemm", 3))}),
+		contrib(&Def{Name: "FusedMatMul", Attrs: matMul, Inputs: formals("A T, B T"), Outputs: y, Tol: convTol,
+			Types: map[string]TypeSet{"T": types | Set(onnxio.BFloat16)}, Infer: inferFusedMatMul, Weights: []int{1},
+			Eval: byFloat(evalFusedMatMul[float32], evalFusedMatMul[float64])}))
 }
 
 // fusedActivation is the function that a node applies to its sums.
@@ -58,7 +49,8 @@ func fusedActivation(n *Node) (func(x float64) float64, error) {
 		if len(params) != 2 {
 			return nil, n.Errorf("activation_params of Clip are a minimum and a maximum, not %v", params)
 		}
-		return func(x float64) float64 { return math.Min(math.Max(x, float64(params[0])), float64(params[1])) }, nil
+		lo, hi := float64(params[0]), float64(params[1])
+		return func(x float64) float64 { return math.Min(math.Max(x, lo), hi) }, nil
 	}
 	i := slices.IndexFunc(activations, func(a activation) bool { return a.name == name })
 	if i < 0 {
@@ -81,6 +73,17 @@ func checkFused(n *Node) error {
 	return err
 }
 
+func inferFusedGemm(c *Infer) error {
+	if err := inferReady(c); err != nil {
+		return err
+	}
+	y, err := inferAs(c.Node, "Gemm", c.In[0], c.In[1], c.input(2))
+	if err == nil {
+		setShape(c, c.In[0].Type, y)
+	}
+	return err
+}
+
 func inferFusedConv(c *Infer) error {
 	if err := inferReady(c); err != nil {
 		return err
@@ -96,7 +99,8 @@ func inferFusedConv(c *Infer) error {
 	return nil
 }
 
-// evalFused runs an operator on the first inputs, adds the next one where it is there, and applies the activation.
+// evalFused runs an operator on the first inputs, adds the next one where it is there, and applies the
+// activation.
 func evalFused[T floating](op string, inputs int) func(*Eval) error {
 	return func(c *Eval) error {
 		f, err := fusedActivation(c.Node)
@@ -129,8 +133,8 @@ func evalFused[T floating](op string, inputs int) func(*Eval) error {
 	}
 }
 
-// operandPerm is how FusedMatMul's operand A or B is transposed before the product; nil where it is not. transBatch moves
-// the first axis behind the batch: [b,m..., k] to [m...,b,k].
+// operandPerm is how FusedMatMul's operand A or B is transposed before the product; nil where it is not.
+// transBatch moves the first axis behind the batch: [b,m..., k] to [m...,b,k].
 func operandPerm(n *Node, operand string, rank int) []int {
 	swap, batch := n.Int("trans"+operand, 0) != 0 && rank > 1, n.Int("transBatch"+operand, 0) != 0 && rank > 2
 	if !swap && !batch {

@@ -10,11 +10,12 @@ import (
 
 func init() {
 	register(
-		contrib(&Def{Name: "Inverse", Inputs: []Param{in("X", "T")}, Outputs: []Param{in("Y", "T")},
-			Types: map[string]TypeSet{"T": Set(onnxio.Float16, onnxio.Float, onnxio.Double)}, Tol: Tolerance{Abs: 1e-4, Rel: 1e-3},
+		contrib(&Def{Name: "Inverse", Inputs: formals("X T"), Outputs: formals("Y T"),
+			Types: map[string]TypeSet{"T": Set(onnxio.Float16, onnxio.Float, onnxio.Double)}, Tol: Tolerance{1e-4, 1e-3},
 			Infer: inferInverse, Eval: byFloat(evalInverse[float32], evalInverse[float64])}),
-		contrib(&Def{Name: "CDist", Inputs: []Param{in("A", "T"), in("B", "T")}, Outputs: []Param{in("C", "T")}, Attrs: []AttrDef{stringA("metric")},
-			Types: map[string]TypeSet{"T": wideFloats}, Tol: convTol, Infer: inferCDist, Eval: byFloat(evalCDist[float32], evalCDist[float64])}))
+		contrib(&Def{Name: "CDist", Inputs: formals("A T, B T"), Outputs: formals("C T"), Tol: convTol,
+			Attrs: []AttrDef{stringA("metric")}, Types: map[string]TypeSet{"T": wideFloats},
+			Infer: inferCDist, Eval: byFloat(evalCDist[float32], evalCDist[float64])}))
 }
 
 func inferInverse(c *Infer) error {

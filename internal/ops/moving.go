@@ -4,9 +4,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// moving makes a kernel that only copies elements of whole bytes serve every type. Inputs of output 0's type variable
-// whose elements have no bytes of their own are replaced by stand-ins: packed elements by their codes, strings by their
-// places in a list. The outputs of that variable are turned back.
+// moving makes a kernel that only copies elements of whole bytes serve every type. Inputs of output 0's type
+// variable whose elements have no bytes of their own are replaced by stand-ins: packed elements by their
+// codes, strings by their places in a list. The outputs of that variable are turned back.
 func moving(kernel func(*Eval) error) func(*Eval) error {
 	return func(c *Eval) error {
 		variable := c.Node.OutParams()[0].Type

@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// mover is a node that moves elements of its first inputs, which share a type; the rest of its inputs say where to.
+// mover is a node that moves elements of its first inputs, which share a type; the rest of its inputs say
+// where to.
 type mover struct {
 	op      string
 	opset   int64

@@ -4,23 +4,25 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Convolutions of quantized numbers: ConvInteger, and QLinearConv in both domains. Padding stands for 0, that is for the
-// zero point: so says the case convinteger_with_padding, where ONNX Runtime pads with the number 0.
+// Convolutions of quantized numbers: ConvInteger, and QLinearConv in both domains. Padding stands for 0, that
+// is for the zero point: so says the case convinteger_with_padding, where ONNX Runtime pads with the number
+// 0.
 
 func init() {
 	group, dilations := intA("group"), intsA("dilations")
-	types := map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": bytesOnly, "T4": Set(onnxio.Int32), "F": floatOnly}
+	types := map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": bytesOnly, "T4": Set(onnxio.Int32),
+		"F": floatOnly}
 	linear := func(attrs ...AttrDef) *Def {
-		return &Def{Name: "QLinearConv", Versions: []int64{10}, Attrs: windowAttrs(append(attrs, dilations, group)...), Types: types,
-			Inputs: []Param{in("x", "T1"), in("x_scale", "F"), in("x_zero_point", "T1"), in("w", "T2"), in("w_scale", "F"), in("w_zero_point", "T2"),
-				in("y_scale", "F"), in("y_zero_point", "T3"), inOpt("B", "T4")},
-			Outputs: []Param{in("y", "T3")}, Infer: inferQLinearConv, Eval: evalQLinearConv}
+		return &Def{Name: "QLinearConv", Versions: []int64{10}, Types: types,
+			Attrs: windowAttrs(append(attrs, dilations, group)...),
+			Inputs: formals("x T1, x_scale F, x_zero_point T1, w T2, w_scale F, w_zero_point T2, " +
+				"y_scale F, y_zero_point T3, B? T4"),
+			Outputs: formals("y T3"), Infer: inferQLinearConv, Eval: evalQLinearConv}
 	}
 	register(
 		&Def{Name: "ConvInteger", Versions: []int64{10}, Attrs: windowAttrs(dilations, group),
-			Inputs:  []Param{in("x", "T1"), in("w", "T2"), inOpt("x_zero_point", "T1"), inOpt("w_zero_point", "T2")},
-			Outputs: []Param{in("y", "T4")}, Types: types, Eval: evalConvInteger,
-			Infer: inferProduct("Conv", 0, 1, func(*Infer) onnxio.DataType { return onnxio.Int32 })},
+			Inputs: formals("x T1, w T2, x_zero_point? T1, w_zero_point? T2"), Outputs: formals("y T4"), Types: types,
+			Infer: inferProduct("Conv", 0, 1, sumType), Eval: evalConvInteger},
 		linear(), contrib(linear(intA("channels_last"))))
 }
 
@@ -95,16 +97,9 @@ func evalQLinearConv(c *Eval) error {
 	if last {
 		sums, channel = reordered(sums, channelsLast(len(sums.Dims))), len(sums.Dims)-1
 	}
-	var scale [3]func(int64) float32
-	for i, input := range []int{1, 4, 6} {
-		axis := -1
-		if i == 1 {
-			axis = channel
-		}
-		if scale[i], err = parameter(c, input, sums.Dims, axis); err != nil {
-			return err
-		}
+	by, err := multipliers(c, sums.Dims, 1, 4, 6, -1, channel)
+	if err != nil {
+		return err
 	}
-	by := func(k int64) float32 { return scale[0](k) * scale[1](k) / scale[2](k) }
 	return requantized(c, sums, c.In[7].Type, by, 7, -1)
 }

@@ -6,25 +6,26 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Elementwise operators of com.microsoft on quantized tensors, with ONNX Runtime's order of float32 operations: QLinearAdd,
-// QLinearMul, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax, QLinearConcat and QLinearWhere.
+// Elementwise operators of com.microsoft on quantized tensors, with ONNX Runtime's order of float32
+// operations: QLinearAdd, QLinearMul, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax, QLinearConcat and
+// QLinearWhere.
 
 func init() {
 	types := map[string]TypeSet{"T": bytesOnly, "F": floatOnly, "B": Bools}
 	pair := func(name string, kernel func(a, b, y affine, repeated bool) func(p, q float64) float64) *Def {
-		return contrib(&Def{Name: name, Types: types, Outputs: []Param{in("C", "T")}, Infer: inferQLinearPair,
-			Inputs: []Param{in("A", "T"), in("A_scale", "F"), inOpt("A_zero_point", "T"), in("B", "T"), in("B_scale", "F"),
-				inOpt("B_zero_point", "T"), in("C_scale", "F"), inOpt("C_zero_point", "T")},
+		return contrib(&Def{Name: name, Types: types, Outputs: formals("C T"), Infer: inferQLinearPair,
+			Inputs: formals("A T, A_scale F, A_zero_point? T, B T, B_scale F, B_zero_point? T, " +
+				"C_scale F, C_zero_point? T"),
 			Eval: func(c *Eval) error { return evalQLinearPair(c, kernel) }})
 	}
-	x := []Param{in("X", "T"), in("X_scale", "F"), inOpt("X_zero_point", "T"), in("Y_scale", "F"), inOpt("Y_zero_point", "T")}
+	x := formals("X T, X_scale F, X_zero_point? T, Y_scale F, Y_zero_point? T")
 	single := func(name string, f func(n *Node) func(v float32) float32, attrs ...AttrDef) *Def {
-		return contrib(&Def{Name: name, Types: types, Inputs: x, Outputs: []Param{in("Y", "T")}, Attrs: attrs, Infer: inferSame,
-			Eval: func(c *Eval) error { return evalQLinearMap(c, f(c.Node)) }})
+		return contrib(&Def{Name: name, Attrs: attrs, Inputs: x, Outputs: formals("Y T"), Types: types,
+			Infer: inferSame, Eval: func(c *Eval) error { return evalQLinearMap(c, f(c.Node)) }})
 	}
 	softmax := single("QLinearSoftmax", nil, intA("axis"), intA("opset").required())
 	softmax.Eval, softmax.Infer = evalQLinearSoftmax, inferQLinearSoftmax
-	softmax.Inputs = []Param{x[0], x[1], inOpt("x_zero_point", "T"), in("y_scale", "F"), in("y_zero_point", "T")}
+	softmax.Inputs = formals("X T, X_scale F, x_zero_point? T, y_scale F, y_zero_point T")
 	register(pair("QLinearAdd", quantizedSum), pair("QLinearMul", quantizedProduct), softmax,
 		single("QLinearSigmoid", func(*Node) func(float32) float32 {
 			return func(v float32) float32 { return float32(sigmoid(float64(v))) }
@@ -39,12 +40,12 @@ func init() {
 			}
 		}, floatA("alpha")),
 		contrib(&Def{Name: "QLinearConcat", Attrs: []AttrDef{intA("axis").required()},
-			Inputs:  []Param{in("Y_scale", "F"), in("Y_zero_point", "T"), {Name: "inputs", Type: "V", Variadic: true}},
-			Outputs: []Param{in("Y", "T")}, Types: map[string]TypeSet{"T": bytesOnly, "F": floatOnly, "V": bytesOnly | floatOnly},
+			Inputs: formals("Y_scale F, Y_zero_point T, inputs* V"), Outputs: formals("Y T"),
+			Types: map[string]TypeSet{"T": bytesOnly, "F": floatOnly, "V": bytesOnly | floatOnly},
 			Infer: inferQLinearConcat, Eval: evalQLinearConcat}),
-		contrib(&Def{Name: "QLinearWhere", Types: types, Outputs: []Param{in("Z", "T")},
-			Inputs: []Param{in("condition", "B"), in("X", "T"), in("x_scale", "F"), in("x_zero_point", "T"), in("Y", "T"), in("y_scale", "F"),
-				in("y_zero_point", "T"), in("z_scale", "F"), in("z_zero_point", "T")},
+		contrib(&Def{Name: "QLinearWhere", Types: types, Outputs: formals("Z T"),
+			Inputs: formals("condition B, X T, x_scale F, x_zero_point T, Y T, y_scale F, " +
+				"y_zero_point T, z_scale F, z_zero_point T"),
 			Infer: inferQLinearWhere, Eval: evalQLinearWhere}))
 }
 
@@ -59,9 +60,9 @@ func inferQLinearPair(c *Infer) error {
 	return err
 }
 
-// quantizedSum is p*a/y + q*b/y plus what the zero points come to. Each product is rounded together with the sum that it
-// is added to, that of q first, as ONNX Runtime's kernel for AVX2 does: levels next to a tie depend on it. Where one p is
-// repeated along the last axis, the operands change places.
+// quantizedSum is p*a/y + q*b/y plus what the zero points come to. Each product is rounded together with the
+// sum that it is added to, that of q first, as ONNX Runtime's kernel for AVX2 does: levels next to a tie
+// depend on it. Where one p is repeated along the last axis, the operands change places.
 func quantizedSum(a, b, y affine, repeated bool) func(p, q float64) float64 {
 	if repeated {
 		swapped := quantizedSum(b, a, y, false)
@@ -74,7 +75,8 @@ func quantizedSum(a, b, y affine, repeated bool) func(p, q float64) float64 {
 	}
 }
 
-// isRepeated reports whether one element of a tensor of shape dims serves all of the last axis of the shape to.
+// isRepeated reports whether one element of a tensor of shape dims serves all of the last axis of the shape
+// to.
 func isRepeated(dims, to []int64) bool {
 	for i := 1; i <= len(to); i++ {
 		if to[len(to)-i] != 1 {
@@ -134,7 +136,8 @@ func evalQLinearPair(c *Eval, kernel func(a, b, y affine, repeated bool) func(p,
 	}
 	dims, _ := broadcast(a.Dims, b.Dims)
 	inner := &Eval{Node: c.Node, Limit: c.Limit}
-	if err := combine(inner, a, b, onnxio.Double, kernel(q[0], q[1], q[2], isRepeated(a.Dims, dims))); err != nil {
+	level := kernel(q[0], q[1], q[2], isRepeated(a.Dims, dims))
+	if err := combine(inner, a, b, onnxio.Double, level); err != nil {
 		return err
 	}
 	return writeAs(c, t, inner.Out[0])
@@ -227,8 +230,8 @@ func evalQLinearSoftmax(c *Eval) error {
 	return writeAs(c, t, x)
 }
 
-// expTable are exp(-k*scale) for distances k from the greatest level, all times one factor that keeps a sum of d of them
-// inside float32.
+// expTable are exp(-k*scale) for distances k from the greatest level, all times one factor that keeps a sum
+// of d of them inside float32.
 func expTable(scale float64, d int) (table [256]float32) {
 	room := math.Max(0, math.Log(float64(math.MaxFloat32/float32(d)))-5) / scale
 	for k := range table {
@@ -237,8 +240,8 @@ func expTable(scale float64, d int) (table [256]float32) {
 	return table
 }
 
-// softmaxLevels replaces d levels, step apart, by those of their shares. ONNX Runtime takes the whole number below
-// 1/scale for 1/scale. It lets a share of 1 wrap around to the least int8, which is the greatest here.
+// softmaxLevels replaces d levels, step apart, by those of their shares. ONNX Runtime takes the whole number
+// below 1/scale for 1/scale. It lets a share of 1 wrap around to the least int8, which is the greatest here.
 func softmaxLevels(x []float64, d, step int, table [256]float32, y *affine) {
 	top := math.Inf(-1)
 	for i := range d {

@@ -7,41 +7,42 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear: y = saturate(round(x/scale) + zero point) and back. One
-// scale is for the whole tensor, for each index of an axis, or for each block along it. Quotients are rounded to nearest
-// even: to an integer, or to the numbers of a narrow float.
+// QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear: y = saturate(round(x/scale) + zero point) and
+// back. One scale is for the whole tensor, for each index of an axis, or for each block along it. Quotients
+// are rounded to nearest even: to an integer, or to the numbers of a narrow float.
 
 // quantized are the types that QuantizeLinear gives.
 var quantized = Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16) | narrowInts | float8s | float4And6
 
 func init() {
 	versions := []int64{10, 13, 19, 21, 23, 24, 25, 28}
-	floats := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
+	floats, int32s := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16), Set(onnxio.Int32)
 	scales := floats | Set(onnxio.Float8E8M0)
 	contribFloats := Set(onnxio.Float, onnxio.Float16)
 	contribLevels := Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16, onnxio.Int4, onnxio.Uint4)
 	axis, block := intA("axis").since(13), intA("block_size").since(21)
+	quantize := []AttrDef{axis, block, intA("saturate").since(19), intA("output_dtype").since(21),
+		intA("precision").since(23)}
 	register(
-		&Def{Name: "QuantizeLinear", Versions: versions,
-			Attrs:   []AttrDef{axis, intA("saturate").since(19), block, intA("output_dtype").since(21), intA("precision").since(23)},
-			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "y_scale", Type: "T2"}, {Name: "y_zero_point", Type: "T3", Optional: true}},
-			Outputs: []Param{{Name: "y", Type: "T3"}},
-			Types:   map[string]TypeSet{"T1": floats | Set(onnxio.Int32), "T2": scales | Set(onnxio.Int32), "T3": quantized}, Infer: inferQuantize, Eval: evalQuantize},
+		&Def{Name: "QuantizeLinear", Versions: versions, Attrs: quantize,
+			Inputs: formals("x T1, y_scale T2, y_zero_point? T3"), Outputs: formals("y T3"),
+			Types: map[string]TypeSet{"T1": floats | int32s, "T2": scales | int32s, "T3": quantized},
+			Infer: inferQuantize, Eval: evalQuantize},
 		&Def{Name: "DequantizeLinear", Versions: versions, Attrs: []AttrDef{axis, block, intA("output_dtype").since(23)},
-			Inputs:  []Param{{Name: "x", Type: "T1"}, {Name: "x_scale", Type: "T2"}, {Name: "x_zero_point", Type: "T1", Optional: true}},
-			Outputs: []Param{{Name: "y", Type: "T3"}}, Tol: arithmeticTol,
-			Types: map[string]TypeSet{"T1": quantized | Set(onnxio.Int32), "T2": scales, "T3": floats}, Infer: inferDequantize, Eval: evalDequantize},
-		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11}, Inputs: []Param{{Name: "x", Type: "T1"}},
-			Outputs: []Param{{Name: "y", Type: "T2"}, {Name: "y_scale", Type: "T1"}, {Name: "y_zero_point", Type: "T2"}},
-			Types:   map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
+			Inputs: formals("x T1, x_scale T2, x_zero_point? T1"), Outputs: formals("y T3"), Tol: arithmeticTol,
+			Types: map[string]TypeSet{"T1": quantized | int32s, "T2": scales, "T3": floats},
+			Infer: inferDequantize, Eval: evalDequantize},
+		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11},
+			Inputs: formals("x T1"), Outputs: formals("y T2, y_scale T1, y_zero_point T2"),
+			Types: map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
 			Infer: inferDynamicQuantize, Eval: evalDynamicQuantize},
 		contrib(&Def{Name: "QuantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferQuantize, Eval: evalQuantize,
-			Inputs:  []Param{in("x", "T1"), in("y_scale", "T1"), inOpt("y_zero_point", "T3")},
-			Outputs: []Param{in("y", "T3")}, Types: map[string]TypeSet{"T1": contribFloats, "T3": contribLevels}}),
-		contrib(&Def{Name: "DequantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferDequantize, Eval: evalDequantize,
-			Inputs:  []Param{in("x", "T1"), in("x_scale", "T3"), inOpt("x_zero_point", "T1")},
-			Outputs: []Param{in("y", "T3")}, Tol: arithmeticTol,
-			Types: map[string]TypeSet{"T1": contribLevels | Set(onnxio.Int32), "T3": contribFloats}}))
+			Inputs: formals("x T1, y_scale T1, y_zero_point? T3"), Outputs: formals("y T3"),
+			Types: map[string]TypeSet{"T1": contribFloats, "T3": contribLevels}}),
+		contrib(&Def{Name: "DequantizeLinear", Attrs: []AttrDef{intA("axis")}, Tol: arithmeticTol,
+			Inputs: formals("x T1, x_scale T3, x_zero_point? T1"), Outputs: formals("y T3"),
+			Types: map[string]TypeSet{"T1": contribLevels | int32s, "T3": contribFloats},
+			Infer: inferDequantize, Eval: evalDequantize}))
 }
 
 // quantizedType is the type that QuantizeLinear gives: the zero point's, output_dtype, or uint8.
@@ -107,7 +108,8 @@ func dequantizedType(n *Node, scale onnxio.DataType) (onnxio.DataType, error) {
 	return t, nil
 }
 
-// scaleIndex gives for an element of a tensor of shape x which element of the scale, and of the zero point, is its own.
+// scaleIndex gives for an element of a tensor of shape x which element of the scale, and of the zero point,
+// is its own.
 func scaleIndex(c *Eval, x []int64) (func(i int64) int64, error) {
 	n, scale := c.Node, c.In[1]
 	if c.Has(2) && c.In[2].Size() != scale.Size() {
@@ -204,8 +206,8 @@ func evalQuantize(c *Eval) error {
 	return convert(c.Node, y, values, conversion{wrap: c.Node.Int("saturate", 1) == 0})
 }
 
-// quotientOf divides in the type that precision says, by default the scale's. Before version 23, which brought the
-// attribute, it is float32, and so it is for scales that are no type to compute in.
+// quotientOf divides in the type that precision says, by default the scale's. Before version 23, which
+// brought the attribute, it is float32, and so it is for scales that are no type to compute in.
 func quotientOf(n *Node, scale onnxio.DataType) (func(x, s float64) float64, error) {
 	t := onnxio.DataType(n.Int("precision", 0))
 	if t == onnxio.Undefined {
@@ -312,8 +314,8 @@ func evalDynamicQuantize(c *Eval) error {
 	return nil
 }
 
-// dynamicRange is the quantization to uint8 of the range of x, widened to hold 0. Where all is 0, ONNX divides 0 by 0; the
-// scale is 1 then, as in ONNX Runtime.
+// dynamicRange is the quantization to uint8 of the range of x, widened to hold 0. Where all is 0, ONNX
+// divides 0 by 0; the scale is 1 then, as in ONNX Runtime.
 func dynamicRange(x []float32) affine {
 	lo, hi := float32(0), float32(0)
 	for _, v := range x {

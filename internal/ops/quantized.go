@@ -2,13 +2,15 @@ package ops
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// What the quantized operators share. A quantized number q stands for scale * (q - zero point). Sums of products of q -
-// zero point are whole numbers below 2^53, which the float64 kernels of Conv and MatMul sum exactly; a requantization
-// brings them to the output's scale as ONNX Runtime does: times one float32 multiplier, clamped, rounded to nearest even.
+// What the quantized operators share. A quantized number q stands for scale * (q - zero point). Sums of
+// products of q - zero point are whole numbers below 2^53, which the float64 kernels of Conv and MatMul sum
+// exactly; a requantization brings them to the output's scale as ONNX Runtime does: times one float32
+// multiplier, clamped, rounded to nearest even.
 
 // bytesOnly are the types of most quantized tensors.
 var bytesOnly = Set(onnxio.Int8, onnxio.Uint8)
@@ -16,8 +18,8 @@ var bytesOnly = Set(onnxio.Int8, onnxio.Uint8)
 // floatOnly is the type of most scales.
 var floatOnly = Set(onnxio.Float)
 
-// paramIndex says which element of a scale or zero point belongs to element k of a tensor of shape dims: the one there
-// is, that of the index along axis for a vector, or by broadcasting.
+// paramIndex says which element of a scale or zero point belongs to element k of a tensor of shape dims: the
+// one there is, that of the index along axis for a vector, or by broadcasting.
 func paramIndex(n *Node, name string, p *onnxio.Tensor, dims []int64, axis int) (func(k int64) int64, error) {
 	size := p.Size()
 	switch {
@@ -121,8 +123,8 @@ func (a *affine) rounded(quotient float32) float64 {
 	return math.RoundToEven(float64(q)) + float64(a.zero)
 }
 
-// roundedLate is for quotients to which the zero point has been added in float32 before the rounding, as the elementwise
-// operators of ONNX Runtime do.
+// roundedLate is for quotients to which the zero point has been added in float32 before the rounding, as the
+// elementwise operators of ONNX Runtime do.
 func (a *affine) roundedLate(q float32) float64 {
 	if q != q {
 		q = 0
@@ -130,8 +132,8 @@ func (a *affine) roundedLate(q float32) float64 {
 	return max(float64(a.lo), min(math.RoundToEven(float64(q)), float64(a.hi)))
 }
 
-// requantized writes sums of products as output 0 of type t, each times its multiplier. zero is an input, or -1.
-func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, multiplier func(k int64) float32, zero, axis int) error {
+// requantized writes sums of products as output 0 of type t, each times its multiplier. zero is an input or -1.
+func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, by func(k int64) float32, zero, axis int) error {
 	y, err := c.Alloc(0, t, sums.Dims...)
 	if err != nil {
 		return err
@@ -142,15 +144,17 @@ func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, multiplier fun
 			return err
 		}
 	}
+	// Sums of integers wrap around as int32, those of floats do not.
+	wraps := !slices.ContainsFunc(c.In, func(x *onnxio.Tensor) bool { return x != nil && narrowFloats.Has(x.Type) })
 	lo, hi := bounds(t)
 	data := onnxio.Data[float64](sums)
 	for k, v := range data {
 		v32 := float32(v)
-		if !narrowFloats.Has(t) {
-			v32 = float32(int32(int64(v))) // sums wrap around as int32
+		if wraps {
+			v32 = float32(int32(int64(v)))
 		}
 		a := affine{scale: 1, zero: off(int64(k)), lo: float32(lo), hi: float32(hi)}
-		if q := v32 * multiplier(int64(k)); narrowFloats.Has(t) {
+		if q := v32 * by(int64(k)); narrowFloats.Has(t) {
 			data[k] = float64(q + a.zero)
 		} else {
 			data[k] = a.rounded(q)

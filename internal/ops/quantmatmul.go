@@ -4,40 +4,44 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Matrix products of quantized numbers: MatMulInteger, QLinearMatMul, and of com.microsoft QGemm, MatMulIntegerToFloat
-// and DynamicQuantizeMatMul.
+// Matrix products of quantized numbers: MatMulInteger, QLinearMatMul, and of com.microsoft QGemm,
+// MatMulIntegerToFloat and DynamicQuantizeMatMul.
 
 func init() {
 	q8, int32s := bytesOnly|float8s, Set(onnxio.Int32)
 	scales := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
+	gemmTypes := map[string]TypeSet{"TA": bytesOnly, "T": floatOnly, "TB": bytesOnly, "TC": int32s, "TYZ": bytesOnly,
+		"TY": bytesOnly | floatOnly}
 	register(
 		&Def{Name: "MatMulInteger", Versions: []int64{10},
-			Inputs:  []Param{in("A", "T1"), in("B", "T2"), inOpt("a_zero_point", "T1"), inOpt("b_zero_point", "T2")},
-			Outputs: []Param{in("Y", "T3")}, Types: map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": int32s},
-			Infer: inferProduct("MatMul", 0, 1, func(*Infer) onnxio.DataType { return onnxio.Int32 }), Eval: evalMatMulInteger},
+			Inputs: formals("A T1, B T2, a_zero_point? T1, b_zero_point? T2"), Outputs: formals("Y T3"),
+			Types: map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": int32s},
+			Infer: inferProduct("MatMul", 0, 1, sumType), Eval: evalMatMulInteger},
 		&Def{Name: "QLinearMatMul", Versions: []int64{10, 21},
-			Inputs: []Param{in("a", "T1"), in("a_scale", "TS"), in("a_zero_point", "T1"), in("b", "T2"), in("b_scale", "TS"),
-				in("b_zero_point", "T2"), in("y_scale", "TS"), in("y_zero_point", "T3")},
-			Outputs: []Param{in("y", "T3")}, Types: map[string]TypeSet{"T1": q8, "T2": q8, "T3": q8, "TS": scales},
+			Inputs: formals("a T1, a_scale TS, a_zero_point T1, b T2, b_scale TS, b_zero_point T2, " +
+				"y_scale TS, y_zero_point T3"),
+			Outputs: formals("y T3"), Types: map[string]TypeSet{"T1": q8, "T2": q8, "T3": q8, "TS": scales},
 			Infer: inferProduct("MatMul", 0, 3, inputType(7)), Eval: evalQLinearMatMul},
 		contrib(&Def{Name: "QGemm", Attrs: []AttrDef{intA("transA"), intA("transB"), floatA("alpha")},
-			Inputs: []Param{in("A", "TA"), in("a_scale", "T"), in("a_zero_point", "TA"), in("B", "TB"), in("b_scale", "T"),
-				in("b_zero_point", "TB"), inOpt("C", "TC"), inOpt("y_scale", "T"), inOpt("y_zero_point", "TYZ")},
-			Outputs: []Param{in("Y", "TY")}, Tol: arithmeticTol,
-			Types: map[string]TypeSet{"TA": bytesOnly, "T": floatOnly, "TB": bytesOnly, "TC": int32s, "TYZ": bytesOnly, "TY": bytesOnly | floatOnly},
+			Inputs: formals("A TA, a_scale T, a_zero_point TA, B TB, b_scale T, b_zero_point TB, " +
+				"C? TC, y_scale? T, y_zero_point? TYZ"),
+			Outputs: formals("Y TY"), Types: gemmTypes, Tol: arithmeticTol,
 			Infer: inferProduct("Gemm", 0, 3, gemmType), Eval: evalQGemm}),
 		contrib(&Def{Name: "MatMulIntegerToFloat",
-			Inputs: []Param{in("A", "T1"), in("B", "T2"), in("a_scale", "T3"), in("b_scale", "T3"), inOpt("a_zero_point", "T1"),
-				inOpt("b_zero_point", "T2"), inOpt("bias", "T3")},
-			Outputs: []Param{in("Y", "T3")}, Tol: arithmeticTol,
+			Inputs: formals("A T1, B T2, a_scale T3, b_scale T3, a_zero_point? T1, b_zero_point? T2, " +
+				"bias? T3"),
+			Outputs: formals("Y T3"), Tol: arithmeticTol,
 			Types: map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": Set(onnxio.Float, onnxio.Float16)},
 			Infer: inferProduct("MatMul", 0, 1, inputType(2)), Eval: evalMatMulIntegerToFloat}),
 		contrib(&Def{Name: "DynamicQuantizeMatMul",
-			Inputs:  []Param{in("A", "T1"), in("B", "T2"), in("b_scale", "T1"), inOpt("b_zero_point", "T2"), inOpt("bias", "T1")},
-			Outputs: []Param{in("Y", "T1")}, Types: map[string]TypeSet{"T1": floatOnly, "T2": bytesOnly}, Tol: arithmeticTol,
+			Inputs: formals("A T1, B T2, b_scale T1, b_zero_point? T2, bias? T1"), Outputs: formals("Y T1"),
+			Types: map[string]TypeSet{"T1": floatOnly, "T2": bytesOnly}, Tol: arithmeticTol,
 			Infer: inferProduct("MatMul", 0, 1, inputType(0)), Eval: evalDynamicQuantizeMatMul}),
 	)
 }
+
+// sumType is the type of sums of products.
+func sumType(*Infer) onnxio.DataType { return onnxio.Int32 }
 
 // inputType is the type of an input that is there.
 func inputType(i int) func(*Infer) onnxio.DataType {
@@ -61,7 +65,8 @@ func inferProduct(op string, a, b int, typ func(*Infer) onnxio.DataType) func(*I
 // fromEnd is the axis that many places before the end, -1 where there is none.
 func fromEnd(dims []int64, i int) int { return max(len(dims)-i, -1) }
 
-// integerProduct is the product of inputs a and b less their zero points, which vectors give by row and by column.
+// integerProduct is the product of inputs a and b less their zero points, which vectors give by row and by
+// column.
 func integerProduct(c *Eval, op string, a, aZero, b, bZero int) (*onnxio.Tensor, error) {
 	row, column := 2, 1
 	if op == "Gemm" && c.Node.Int("transA", 0) != 0 {
@@ -92,25 +97,25 @@ func evalMatMulInteger(c *Eval) error {
 	return lowBits(c, sums)
 }
 
-// multipliers are a*b/y of the scales at these inputs, in float32; -1 is a scale of 1. That of a goes by row, that of b
-// by column.
-func multipliers(c *Eval, dims []int64, a, b, y int) (func(k int64) float32, error) {
-	one := func(int64) float32 { return 1 }
+// multipliers are a*b/y of the scales at these inputs, in float32; -1 is a scale of 1. Vectors of a go along the
+// axis first, those of b along second.
+func multipliers(c *Eval, dims []int64, a, b, y, first, second int) (func(k int64) float32, error) {
 	var scale [3]func(int64) float32
 	for i, input := range []int{a, b, y} {
-		if scale[i] = one; !c.Has(input) {
+		if scale[i] = func(int64) float32 { return 1 }; !c.Has(input) {
 			continue
 		}
-		axis := fromEnd(dims, 2)
-		if i == 1 {
-			axis = fromEnd(dims, 1)
-		}
 		var err error
-		if scale[i], err = parameter(c, input, dims, axis); err != nil {
+		if scale[i], err = parameter(c, input, dims, []int{first, second, first}[i]); err != nil {
 			return nil, err
 		}
 	}
 	return func(k int64) float32 { return scale[0](k) * scale[1](k) / scale[2](k) }, nil
+}
+
+// matrixMultipliers are those of a product of matrices: that of a by row, that of b by column.
+func matrixMultipliers(c *Eval, dims []int64, a, b, y int) (func(k int64) float32, error) {
+	return multipliers(c, dims, a, b, y, fromEnd(dims, 2), fromEnd(dims, 1))
 }
 
 func evalQLinearMatMul(c *Eval) error {
@@ -121,7 +126,7 @@ func evalQLinearMatMul(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	by, err := multipliers(c, sums.Dims, 1, 4, 6)
+	by, err := matrixMultipliers(c, sums.Dims, 1, 4, 6)
 	if err != nil {
 		return err
 	}
@@ -160,7 +165,7 @@ func evalQGemm(c *Eval) error {
 			return err
 		}
 	}
-	by, err := multipliers(c, sums.Dims, 1, 4, 7)
+	by, err := matrixMultipliers(c, sums.Dims, 1, 4, 7)
 	if err != nil {
 		return err
 	}
@@ -196,7 +201,8 @@ func addBroadcast(c *Eval, sums, b *onnxio.Tensor) error {
 	return nil
 }
 
-// scaledSums writes integer sums as floats: each times its multiplier, plus a bias by column where input bias is there.
+// scaledSums writes integer sums as floats: each times its multiplier, plus a bias by column where input bias
+// is there.
 func scaledSums(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, by func(k int64) float32, bias int) error {
 	y, err := c.Alloc(0, t, sums.Dims...)
 	if err != nil {
@@ -222,7 +228,7 @@ func evalMatMulIntegerToFloat(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	by, err := multipliers(c, sums.Dims, 2, 3, -1)
+	by, err := matrixMultipliers(c, sums.Dims, 2, 3, -1)
 	if err != nil {
 		return err
 	}
@@ -250,7 +256,7 @@ func evalDynamicQuantizeMatMul(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	by, err := multipliers(c, sums.Dims, -1, 2, -1)
+	by, err := matrixMultipliers(c, sums.Dims, -1, 2, -1)
 	if err != nil {
 		return err
 	}

@@ -6,21 +6,21 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Pools of com.microsoft over quantized tensors: QLinearAveragePool, QLinearGlobalAveragePool and NhwcMaxPool.
+// Pools of com.microsoft over quantized tensors: QLinearAveragePool, QLinearGlobalAveragePool and
+// NhwcMaxPool.
 
 func init() {
 	types := map[string]TypeSet{"T": bytesOnly, "F": floatOnly}
-	x := []Param{in("X", "T"), in("x_scale", "F"), inOpt("x_zero_point", "T"), in("y_scale", "F"), inOpt("y_zero_point", "T")}
-	y, last := []Param{in("Y", "T")}, intA("channels_last")
-	globalX := slices.Clone(x)
-	globalX[2].Optional, globalX[4].Optional = false, false
+	last, ceil, y := intA("channels_last"), intA("ceil_mode"), formals("Y T")
 	register(
-		contrib(&Def{Name: "QLinearAveragePool", Attrs: poolAttrs(intA("ceil_mode"), intA("count_include_pad"), last), Inputs: x, Outputs: y,
-			Types: types, Check: checkPool, Infer: inferPoolLast("AveragePool"), Eval: evalQLinearAveragePool}),
-		contrib(&Def{Name: "QLinearGlobalAveragePool", Attrs: []AttrDef{last}, Inputs: globalX, Outputs: y, Types: types,
+		contrib(&Def{Name: "QLinearAveragePool", Attrs: poolAttrs(ceil, intA("count_include_pad"), last),
+			Inputs: formals("X T, x_scale F, x_zero_point? T, y_scale F, y_zero_point? T"), Outputs: y, Types: types,
+			Check: checkPool, Infer: inferPoolLast("AveragePool"), Eval: evalQLinearAveragePool}),
+		contrib(&Def{Name: "QLinearGlobalAveragePool", Attrs: []AttrDef{last},
+			Inputs: formals("X T, x_scale F, x_zero_point T, y_scale F, y_zero_point T"), Outputs: y, Types: types,
 			Infer: inferPoolLast("GlobalAveragePool"), Eval: evalQLinearGlobalAveragePool}),
-		contrib(&Def{Name: "NhwcMaxPool", Attrs: poolAttrs(intA("ceil_mode"), intsA("dilations")), Inputs: []Param{in("x", "T")},
-			Outputs: []Param{in("y", "T")}, Types: types, Check: checkPool, Infer: inferPoolLast("MaxPool"), Eval: evalNhwcMaxPool}))
+		contrib(&Def{Name: "NhwcMaxPool", Attrs: poolAttrs(ceil, intsA("dilations")), Inputs: formals("x T"),
+			Outputs: formals("y T"), Types: types, Check: checkPool, Infer: inferPoolLast("MaxPool"), Eval: evalNhwcMaxPool}))
 }
 
 // poolsLast reports whether a pool's data are [N,spatial...,C].

@@ -4,22 +4,22 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// SkipLayerNormalization and SkipSimplifiedLayerNormalization of com.microsoft: the normalization of the last axis of
-// input + skip + bias, with or without its mean taken away. The sum is an output too.
+// SkipLayerNormalization and SkipSimplifiedLayerNormalization of com.microsoft: the normalization of the last
+// axis of input + skip + bias, with or without its mean taken away. The sum is an output too.
 
 func init() {
 	types := map[string]TypeSet{"T": Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16), "U": floatOnly}
-	def := func(name string, more ...Param) *Def {
-		d := contrib(&Def{Name: name, Types: types, Attrs: []AttrDef{floatA("epsilon")}, Tol: normTol, Infer: inferSkipNorm,
-			Inputs:  append([]Param{in("input", "T"), in("skip", "T"), in("gamma", "T")}, more...),
-			Outputs: []Param{in("output", "T"), inOpt("mean", "U"), inOpt("inv_std_var", "U"), inOpt("input_skip_bias_sum", "T")},
-			Weights: []int{2}})
-		d.Eval = byFloat(evalSkipNorm, func(c *Eval) error { return c.Node.Errorf("element type float64 is not implemented") })
-		return d
+	def := func(name, more string) *Def {
+		return contrib(&Def{Name: name, Attrs: []AttrDef{floatA("epsilon")}, Types: types, Tol: normTol,
+			Inputs:  formals("input T, skip T, gamma T, " + more),
+			Outputs: formals("output T, mean? U, inv_std_var? U, input_skip_bias_sum? T"),
+			Infer:   inferSkipNorm, Eval: byFloat(evalSkipNorm, noDouble), Weights: []int{2}})
 	}
-	register(def("SkipLayerNormalization", inOpt("beta", "T"), inOpt("bias", "T")),
-		def("SkipSimplifiedLayerNormalization", inOpt("bias", "T")))
+	register(def("SkipLayerNormalization", "beta? T, bias? T"), def("SkipSimplifiedLayerNormalization", "bias? T"))
 }
+
+// noDouble stands where a definition admits no float64.
+func noDouble(c *Eval) error { return c.Node.Errorf("element type float64 is not implemented") }
 
 // skipNormVectors are the inputs with an element for each of the last axis.
 func skipNormVectors(inputs int) []int {
