@@ -67,11 +67,12 @@ type Session interface {
 type Option func(*config)
 
 type config struct {
-	engine  Engine
-	threads int
-	cuda    int // device, -1: CPU
-	profile string
-	direct  bool // no convolutions by Winograd's method
+	engine    Engine
+	threads   int
+	cuda      int // device, -1: CPU
+	profile   string
+	direct    bool // no convolutions by Winograd's method
+	precision Precision
 }
 
 // WithEngine chooses the engine; the default is Auto.
@@ -115,6 +116,9 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 	c := config{engine: Auto, cuda: -1}
 	for _, o := range opts {
 		o(&c)
+	}
+	if err := c.settlePrecision(); err != nil {
+		return nil, err
 	}
 	reason := ""
 	if c.engine == Auto && (c.cuda >= 0 || c.profile != "") {
@@ -167,7 +171,7 @@ func (c config) open(m *onnxio.Model) (backend, error) {
 		if err := check.Model(m); err != nil {
 			return nil, err
 		}
-		return native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct})
+		return native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct, BF16: c.precision == BF16})
 	case ORT:
 		return ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
 	case OnnxGo:

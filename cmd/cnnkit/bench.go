@@ -55,7 +55,7 @@ func benchCommand() *cli.Command {
 					&cli.StringFlag{Name: "batch", Value: "1,32", Usage: "batch sizes"},
 					&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` instead of the cases"},
 					&cli.StringFlag{Name: "engine", Value: "native", Usage: "engines, such as native,ort"},
-					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}),
+					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag()),
 				Action: benchInfer},
 		},
 		Action: func(c *cli.Context) error {

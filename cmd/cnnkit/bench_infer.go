@@ -64,7 +64,14 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	if b.perStep() {
 		return b.inferSteps(name, m, batch, engineName)
 	}
+	p, err := precision(b.Context)
+	if err != nil {
+		return err
+	}
 	var more []runtime.Option
+	if engineName == string(runtime.Native) {
+		more = append(more, runtime.WithPrecision(p))
+	}
 	if !b.winograd {
 		more = append(more, runtime.WithoutWinograd())
 	}
@@ -88,9 +95,13 @@ func (b *bench) inferSteps(name string, m *onnxio.Model, batch int, engineName s
 	if engineName != "native" {
 		return usageError("--per-op and --trace show the native engine's steps, not those of %s", engineName)
 	}
+	p, err := precision(b.Context)
+	if err != nil {
+		return err
+	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool, NoWinograd: !b.winograd})
+	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool, NoWinograd: !b.winograd, BF16: p == runtime.BF16})
 	if err != nil {
 		return badFile{fmt.Errorf("%s: %w", name, err)}
 	}

@@ -22,8 +22,13 @@ func engineFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (native when it runs the model, else ort)"},
 		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
+		precisionFlag(),
 		threadsFlag(),
 	}
+}
+
+func precisionFlag() cli.Flag {
+	return &cli.StringFlag{Name: "precision", Value: "float32", Usage: "of the native engine's convolutions: float32, or bf16, which is faster with AMX and has 8 bits"}
 }
 
 func outFlag(usage string) cli.Flag {

@@ -14,6 +14,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/infer"
+	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/verify"
 )
 
@@ -24,7 +25,7 @@ func inspectCommand() *cli.Command {
 .pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks, and what each step was expected to
 take, on one kind of processor, and took here with random input. --plan=PASS shows the graph after a pass of the compiler instead:
 ` + strings.Join(engine.Passes(), ", ") + ".",
-		Flags: []cli.Flag{jsonFlag(), threadsFlag(),
+		Flags: []cli.Flag{jsonFlag(), threadsFlag(), precisionFlag(),
 			&cli.GenericFlag{Name: "plan", Value: new(optionalText), Usage: "show the native engine's plan, or the graph after a pass: --plan=PASS"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
 		Action: func(c *cli.Context) error {
@@ -200,7 +201,11 @@ func inspectPass(c *cli.Context, m *onnxio.Model, after string) error {
 	if !slices.Contains(engine.Passes(), after) {
 		return usageError("no pass %q: known are %s", after, strings.Join(engine.Passes(), ", "))
 	}
-	text, err := engine.Dump(bound(m, int64(c.Int("batch"))), engine.Options{}, after)
+	p, err := precision(c)
+	if err != nil {
+		return err
+	}
+	text, err := engine.Dump(bound(m, int64(c.Int("batch"))), engine.Options{BF16: p == runtime.BF16}, after)
 	if err != nil {
 		return badFile{err}
 	}
@@ -212,7 +217,11 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 	pool := parallel.New(c.Int("threads"))
 	defer pool.Close()
 	batch := int64(c.Int("batch"))
-	plan, err := engine.Compile(bound(m, batch), engine.Options{Pool: pool})
+	p, err := precision(c)
+	if err != nil {
+		return err
+	}
+	plan, err := engine.Compile(bound(m, batch), engine.Options{Pool: pool, BF16: p == runtime.BF16})
 	if err != nil {
 		return badFile{err}
 	}

@@ -31,7 +31,14 @@ func sessionOptions(c *cli.Context, engine string) ([]runtime.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []runtime.Option{runtime.WithEngine(e), runtime.WithThreads(n)}
+	p, err := precision(c)
+	if err != nil {
+		return nil, err
+	}
+	if p != runtime.Float32 && e != runtime.Native && e != runtime.Auto {
+		return nil, usageError("--precision %s goes with --engine native, not %s", p, e)
+	}
+	opts := []runtime.Option{runtime.WithEngine(e), runtime.WithThreads(n), runtime.WithPrecision(p)}
 	device, err := cudaDevice(c.String("provider"))
 	if err != nil || device < 0 {
 		return opts, err
@@ -40,6 +47,21 @@ func sessionOptions(c *cli.Context, engine string) ([]runtime.Option, error) {
 		return nil, usageError("--provider %s goes with --engine ort, not %s", c.String("provider"), e)
 	}
 	return append(opts, runtime.WithCUDA(device)), nil
+}
+
+// precision is the checked --precision of verbs that have it. Where the processor has no bf16, it says so.
+func precision(c *cli.Context) (runtime.Precision, error) {
+	if c.String("precision") == "" {
+		return runtime.Float32, nil
+	}
+	p, err := runtime.ParsePrecision(c.String("precision"))
+	if err != nil {
+		return "", usageError("--precision: %w", err)
+	}
+	if p == runtime.BF16 && !runtime.BF16Runs() {
+		fmt.Fprintln(c.App.ErrWriter, "cnnkit: this processor has no AMX: --precision bf16 runs in float32")
+	}
+	return p, nil
 }
 
 // cudaDevice parses --provider; -1 is the CPU.

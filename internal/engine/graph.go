@@ -33,8 +33,9 @@ type value struct {
 	users    []*op
 	output   bool // of the graph: must be readable, plain, after Run
 
-	layout *kernels.Layout // nil: plain
-	pack   *packing        // packed convolution weights; nil: plain
+	layout *kernels.Layout     // in blocks of float32; nil: not
+	lines  *kernels.LineLayout // in blocks of bf16; nil: not
+	pack   *packing            // packed convolution weights; nil: plain
 	buf    *buffer
 	twins  []*value // the same numbers in other layouts
 	store  *stored  // of a param
@@ -74,6 +75,7 @@ type graph struct {
 	captured []*value
 	fresh    int // for names
 	keep     bool
+	bf16     bool                        // convolutions run in bf16 where that pays
 	watch    func(pass string, g *graph) // told when a pass has run
 }
 

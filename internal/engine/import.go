@@ -25,10 +25,14 @@ type Options struct {
 	Keep bool
 	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
 	NoWinograd bool
+	// BF16 lets convolutions of inference run in bf16 with float32 sums, where that is faster: their maps and weights are
+	// rounded to 8 bits. Without AMX it changes nothing.
+	BF16 bool
 	// MaxBytes bounds the memory of a run's values; 0 is a share of the machine's.
 	MaxBytes int64
 
 	watch func(pass string, g *graph)
+	twins bool // BF16 by the kernels' twins in Go, for tests
 }
 
 // importer turns a model's graph, and the subgraphs in it, into the compiler's form.

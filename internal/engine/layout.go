@@ -22,44 +22,70 @@ func chooseLayouts(g *graph) {
 	old := g.ops
 	g.ops = nil
 	for _, o := range old {
-		m, ok := l.rule(o)
-		if !ok {
-			for i, v := range o.in {
-				o.in[i] = l.plain(v)
-			}
-			g.ops = append(g.ops, o)
-			continue
-		}
+		m, form := l.rule(o)
 		for i, v := range o.in {
 			if slices.Contains(m.in, i) {
-				o.in[i] = l.blocked(v, o)
+				o.in[i] = l.in(v, form, o)
 			} else {
 				o.in[i] = l.plain(v)
 			}
 		}
-		o.residual, o.mask = l.blocked(o.residual, o), l.blocked(o.mask, o)
+		o.residual, o.mask = l.in(o.residual, form, o), l.in(o.mask, form, o)
 		for _, i := range m.out {
 			if i < len(o.out) && o.out[i] != nil {
-				y := blocked(o.out[i], 0, l.lanes(o.out[i]))
-				o.out[i].layout = &y
+				o.out[i].shape(form, l.lanes(o.out[i]))
 			}
 		}
-		if p := o.path(); p.halo != nil {
+		if p := o.path(); form != plainForm && p.halo != nil {
 			p.halo(l, o)
 		}
 		g.ops = append(g.ops, o)
 	}
 	for i, v := range g.outputs {
-		if v.layout != nil {
+		if v.form() != plainForm {
 			g.outputs[i] = l.plain(v)
 			g.outputs[i].output = true
 		}
 	}
 	g.index()
 	for _, v := range g.sortedValues() {
-		if v.layout != nil {
+		switch v.form() {
+		case blockedForm:
 			v.layout.Halo = l.halo[l.find(v)]
+		case linesForm:
+			v.lines.Halo = l.halo[l.find(v)]
 		}
+	}
+}
+
+// form is how a value lies in memory.
+type form uint8
+
+const (
+	plainForm   form = iota // row-major
+	blockedForm             // float32 in blocks of channels: value.layout
+	linesForm               // bf16 in blocks of 32 channels: value.lines
+)
+
+func (v *value) form() form {
+	switch {
+	case v.layout != nil:
+		return blockedForm
+	case v.lines != nil:
+		return linesForm
+	}
+	return plainForm
+}
+
+// shape gives v a form. Its halo is settled last.
+func (v *value) shape(f form, lanes int) {
+	switch f {
+	case blockedForm:
+		y := blocked(v, 0, lanes)
+		v.layout = &y
+	case linesForm:
+		y := linesOf(v, 0)
+		v.lines = &y
 	}
 }
 
@@ -109,54 +135,81 @@ func (l *layouts) lanes(v *value) int {
 	return kernels.Block
 }
 
-// rule gives the inputs and outputs that are blocked when o runs; ok is false when it runs plain.
-func (l *layouts) rule(o *op) (m maps, ok bool) {
+// rule gives the inputs and outputs that are maps when o runs, and their form; plainForm where there are none.
+func (l *layouts) rule(o *op) (m maps, f form) {
 	p := o.path()
 	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
-		return m, false
+		return maps{}, plainForm
 	}
 	m = p.maps(o)
-	blocked := !m.follows
+	f = blockedForm
+	if m.follows {
+		f = plainForm
+	}
 	for _, i := range m.in {
 		v := o.in[i]
 		if !v.isFloat4() || v.size() == 0 {
-			return m, false
+			return maps{}, plainForm
 		}
-		blocked = blocked || v.layout != nil || v.twin(true) != nil
+		if v.form() != plainForm || v.twin(blockedForm) != nil || v.twin(linesForm) != nil {
+			f = blockedForm
+		}
 	}
 	for _, i := range m.out {
 		if v := o.out[i]; v != nil && (!v.isFloat4() || v.size() == 0) {
-			return m, false
+			return maps{}, plainForm
 		}
 	}
-	return m, blocked
+	if f == plainForm {
+		return maps{}, f
+	}
+	if l.g.bf16 && p.bf16 != nil && p.bf16(o) {
+		f = linesForm
+	}
+	return m, f
 }
 
-// twin is the same value in blocked or in plain form, nil if there is none yet.
-func (v *value) twin(blockedForm bool) *value {
+// twin is the same value in another form, nil if there is none yet.
+func (v *value) twin(f form) *value {
 	for _, t := range v.twins {
-		if (t.layout != nil) == blockedForm && (t.layout == nil || t.layout.Lanes >= narrowLanes) {
+		if t.form() == f && (f != blockedForm || t.layout.Lanes >= narrowLanes) {
 			return t
 		}
 	}
 	return nil
 }
 
-// plain is v in plain form, converted if need be.
-func (l *layouts) plain(v *value) *value {
-	if v == nil || v.layout == nil {
+// in is v in a form for a reader, converted if need be.
+func (l *layouts) in(v *value, f form, reader *op) *value {
+	switch {
+	case v == nil || v.form() == f:
 		return v
+	case f == plainForm:
+		return l.plain(v)
+	case f == blockedForm:
+		return l.blocked(v, reader)
 	}
-	if t := v.twin(false); t != nil {
+	if t := v.twin(linesForm); t != nil {
 		return t
 	}
-	return l.convert(v, "ToPlain", nil)
+	return l.convert(v, "ToBF16", func(t *value) { t.shape(linesForm, 0) })
+}
+
+// plain is v in plain form.
+func (l *layouts) plain(v *value) *value {
+	if v == nil || v.form() == plainForm {
+		return v
+	}
+	if t := v.twin(plainForm); t != nil {
+		return t
+	}
+	return l.convert(v, "ToPlain", func(*value) {})
 }
 
 // blocked is v in blocked form for a reader. A graph input of few channels that only convolutions read as x keeps its
 // channels instead of a padded block.
 func (l *layouts) blocked(v *value, reader *op) *value {
-	if v == nil || v.layout != nil {
+	if v == nil || v.form() == blockedForm {
 		return v
 	}
 	lanes := l.lanes(v)
@@ -168,19 +221,22 @@ func (l *layouts) blocked(v *value, reader *op) *value {
 			return t
 		}
 	}
-	layout := blocked(v, 0, lanes)
-	return l.convert(v, "ToBlocked", &layout)
+	return l.convert(v, "ToBlocked", func(t *value) { t.shape(blockedForm, lanes) })
 }
 
-func (l *layouts) convert(v *value, name string, layout *kernels.Layout) *value {
-	t := &value{name: l.g.name(v.name + "/" + name), info: v.info, dims: v.dims, sized: true, layout: layout}
+// convert adds the op that gives v in another form. All forms of a value know each other.
+func (l *layouts) convert(v *value, name string, shape func(t *value)) *value {
+	t := &value{name: l.g.name(v.name + "/" + name), info: v.info, dims: v.dims, sized: true}
+	shape(t)
 	l.g.values[t.name] = t
 	n := newNode(name, layoutDomain, t.name)
 	o := &op{node: &ops.Node{Node: n, Def: &ops.Def{Name: name, Domain: layoutDomain}}, in: []*value{v}, out: []*value{t}, inputs: 1, origin: v.name}
 	t.producer = o
 	l.g.ops = append(l.g.ops, o)
-	v.twins = append(v.twins, t)
-	t.twins = append(t.twins, v)
+	for _, other := range append([]*value{v}, v.twins...) {
+		other.twins = append(other.twins, t)
+		t.twins = append(t.twins, other)
+	}
 	return t
 }
 

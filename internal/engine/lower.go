@@ -87,6 +87,8 @@ func (l *lowering) of(v *value) *buffer {
 		v.buf = l.constant(v)
 	case v.layout != nil:
 		v.buf = l.buffer(v.layout.Size())
+	case v.lines != nil:
+		v.buf = l.buffer((v.lines.Size() + 1) / 2)
 	default:
 		n, _ := onnxio.CheckedBytes(v.info.Type, v.dims)
 		v.buf = l.buffer(int((n + 3) / 4))
@@ -125,7 +127,7 @@ func (l *lowering) inPlace(o *op, out *value, ins ...*value) bool {
 	for _, in := range ins {
 		b := l.of(in)
 		if in.kind != computed || in.output || b.shared != 1 || b.persistent || out.buf != nil || !l.last(o, in) ||
-			(in.layout == nil) != (out.layout == nil) || in.layout != nil && *in.layout != *out.layout {
+			in.form() != out.form() || in.lines != nil && *in.lines != *out.lines || in.layout != nil && *in.layout != *out.layout {
 			continue
 		}
 		l.alias(out, in)
@@ -191,7 +193,7 @@ func (l *lowering) view(o *op) (bool, error) {
 		return false, nil
 	}
 	in, out := o.in[0], o.out[0]
-	if in.layout != nil || in.size() != out.size() || in.kind == param {
+	if in.form() != plainForm || in.size() != out.size() || in.kind == param {
 		return false, nil
 	}
 	l.of(in)

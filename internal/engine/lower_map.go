@@ -11,6 +11,9 @@ import (
 
 // toBlocked and toPlain lower the layout conversions.
 func (l *lowering) toBlocked(o *op) (bool, error) {
+	if o.in[0].lines != nil {
+		return l.fromBF16(o)
+	}
 	k := kernels.NewReorder(*o.out[0].layout)
 	l.add("to blocked", k.Chunks(), []*buffer{l.of(o.in[0]), l.of(o.out[0])}, func() func(int, int) {
 		dst, src := o.out[0].f(), o.in[0].plainFloats()
@@ -20,6 +23,9 @@ func (l *lowering) toBlocked(o *op) (bool, error) {
 }
 
 func (l *lowering) toPlain(o *op) (bool, error) {
+	if o.in[0].lines != nil {
+		return l.fromBF16(o)
+	}
 	k := kernels.NewReorder(*o.in[0].layout)
 	l.add("to plain", k.Chunks(), []*buffer{l.of(o.in[0]), l.of(o.out[0])}, func() func(int, int) {
 		dst, src := o.out[0].plainFloats(), o.in[0].f()

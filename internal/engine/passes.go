@@ -131,5 +131,8 @@ func (v *value) text() string {
 	if v.layout != nil {
 		s += fmt.Sprintf("/c%dh%d", v.layout.Lanes, v.layout.Halo)
 	}
+	if v.lines != nil {
+		s += fmt.Sprintf("/bf16c%dh%d", v.lines.Lanes, v.lines.Halo)
+	}
 	return s
 }

@@ -14,6 +14,8 @@ type path struct {
 	maps func(o *op) maps
 	// narrow reports whether the kernels take maps of 8 lanes. nil: they do not.
 	narrow func(o *op) bool
+	// bf16 reports whether o runs faster in bf16, where that is allowed. nil: it has no kernel for that.
+	bf16 func(o *op) bool
 	// halo records the halos that the kernels need and the values that must have the same.
 	halo func(l *layouts, o *op)
 	// takes are the stages that may follow in the same pass over the output.
@@ -50,6 +52,8 @@ func init() {
 	same := func(o *op) bool { return true }
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
 	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps}
+	inBF16 := conv
+	inBF16.bf16 = convBF16
 	row := func(p path, lower func(*lowering, *op) (bool, error), takes stages) *path {
 		p.lower, p.takes = lower, takes
 		return &p
@@ -61,9 +65,10 @@ func init() {
 	paths = map[[2]string]*path{
 		{layoutDomain, "ToBlocked"}: {lower: (*lowering).toBlocked},
 		{layoutDomain, "ToPlain"}:   {lower: (*lowering).toPlain},
+		{layoutDomain, "ToBF16"}:    {lower: (*lowering).toBF16},
 
-		{"", "Conv"}:                       row(conv, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask),
-		{"", "ConvTranspose"}:              row(conv, (*lowering).convBackwardData, stageRelu|stageClip),
+		{"", "Conv"}:                       row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask),
+		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),
 		{ops.GradDomain, "ConvGradInput"}:  row(conv, (*lowering).convBackwardData, stageMask),
 		{ops.GradDomain, "ConvGradWeight"}: row(conv, (*lowering).convBackwardWeights, 0),
 		{ops.GradDomain, "ConvGradBias"}: {accepts: firstIsMap, maps: func(*op) maps { return maps{in: []int{0}} }, narrow: same,

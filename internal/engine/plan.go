@@ -93,6 +93,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	for _, v := range g.outputs {
 		p.names = append(p.names, v.name)
 	}
+	g.bf16 = opt.BF16 && (opt.twins || BF16Runs())
 	if !opt.Reference {
 		if err := g.apply(fusePass, layoutPass); err != nil {
 			return nil, err
@@ -291,6 +292,8 @@ func (p *Plan) Steps() []StepInfo {
 			out[i].Shape = s.op.out[0].dims
 			if y := s.op.out[0].layout; y != nil {
 				out[i].Layout = fmt.Sprintf("NCHWc%d halo %d", y.Lanes, y.Halo)
+			} else if y := s.op.out[0].lines; y != nil {
+				out[i].Layout = fmt.Sprintf("NCHWc%d bf16 halo %d", y.Lanes, y.Halo)
 			}
 		}
 		if p.times != nil && p.timed > 0 {

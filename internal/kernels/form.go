@@ -40,3 +40,15 @@ func passForm(in, out Layout, flip *Conv) string {
 	}
 	return s
 }
+
+// Form names the order of Pack: of a convolution's input gradient, strides and pads decide which taps meet which pixels.
+func (c *ConvBF16) Form() string {
+	s := fmt.Sprintf("bf16 conv %dx%dx%dx%d", c.out.C, c.in.C, c.kh, c.kw)
+	if !c.flipped {
+		return s
+	}
+	for _, p := range c.passes {
+		s += fmt.Sprintf(" %v", p.taps)
+	}
+	return s
+}

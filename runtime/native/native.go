@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Threads    int   // 0: as many as the process may use
 	NoWinograd bool  // direct convolutions only, which round a little less
+	BF16       bool  // convolutions in bf16 where the processor has that and it pays
 	MaxBytes   int64 // bounds the memory of one Run's values; 0: half of the machine's
 }
 
@@ -43,7 +44,7 @@ type Backend struct {
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 	b := &Backend{model: m, pool: parallel.New(opt.Threads), overrides: map[string]*engine.Program{},
 		running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
-	b.opt = engine.Options{Pool: b.pool, NoWinograd: opt.NoWinograd, MaxBytes: opt.MaxBytes}
+	b.opt = engine.Options{Pool: b.pool, NoWinograd: opt.NoWinograd, BF16: opt.BF16, MaxBytes: opt.MaxBytes}
 	if err := b.prepare(); err != nil {
 		b.pool.Close()
 		return nil, err

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"unsafe"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+)
+
+// Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32. Everything else stays in float32,
+// with conversions where the two meet.
+
+// BF16Runs reports whether this processor runs convolutions in bf16: with AMX.
+func BF16Runs() bool { return kernels.LevelBF16() == "amx" }
+
+// half views n values of bf16.
+func (b *buffer) half(n int) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(b.data))), n)
+}
+
+// half is the map of v in bf16, after allocation; nil for an absent value.
+func (v *value) half() []uint16 {
+	if v == nil {
+		return nil
+	}
+	return v.buf.half(v.lines.Size())
+}
+
+// linesOf is the layout of v in bf16.
+func linesOf(v *value, halo int) kernels.LineLayout {
+	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: kernels.BF16Lanes}
+}
+
+// What a convolution takes, in GFLOP/s, and a conversion, in bytes a nanosecond, as measured on Sapphire Rapids.
+const (
+	bf16Rate    = 900
+	floatRate   = 150
+	reorderRate = 15
+)
+
+// convBF16 reports whether a convolution runs faster in bf16, conversions of its maps included.
+func convBF16(o *op) bool {
+	p, ok := conv(o)
+	if !ok || group(o) != 1 || o.mask != nil || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
+		return false // tiles take 32 channels at a time: few are left to float32
+	}
+	if _, err := planBF16(o, false); err != nil {
+		return false
+	}
+	moved := 0.0
+	for _, v := range []*value{o.in[0], o.residual} {
+		if v != nil && v.lines == nil && v.twin(linesForm) == nil {
+			moved += 6 * float64(v.size())
+		}
+	}
+	if !readInBF16(o.out[0]) {
+		moved += 6 * float64(o.out[0].size())
+	}
+	gain := float64(convFLOPs(o)) * (1./floatRate - 1./bf16Rate)
+	return gain > moved/reorderRate
+}
+
+// readInBF16 reports whether a convolution that may run in bf16 reads v.
+func readInBF16(v *value) bool {
+	for _, o := range v.users {
+		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {
+			return true
+		}
+	}
+	return false
+}
+
+// planBF16 makes the kernel of a convolution, forward or transposed: from the layouts of its values once they are settled,
+// else with the halos that it needs.
+func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
+	p, _ := conv(o)
+	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
+	hx, hy := w.halos()
+	x, y := linesOf(p.x, hx), linesOf(p.y, hy)
+	if settled && p.x.lines != nil {
+		x = *p.x.lines
+	}
+	if settled && p.y.lines != nil {
+		y = *p.y.lines
+	}
+	spec := kernels.ConvBF16Spec{X: x, Y: y, Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw,
+		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
+	if o.is("", "ConvTranspose") {
+		return kernels.NewConvBF16Data(spec)
+	}
+	return kernels.NewConvBF16(spec)
+}
+
+// convLines lowers Conv and ConvTranspose in bf16, with what was fused into them.
+func (l *lowering) convLines(o *op) (bool, error) {
+	c, err := planBF16(o, true)
+	if err != nil {
+		return false, err
+	}
+	bias, w := l.paddedBias(o), l.packedBF16(o, c)
+	scratch, per := l.perWorker(c.Scratch())
+	bufs := append([]*buffer{l.of(o.in[0]), w, scratch, l.of(o.out[0])}, l.all(o.residual)...)
+	if bias != nil {
+		bufs = append(bufs, bias)
+	}
+	s := l.add("conv "+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {
+		y, x, weights := o.out[0].half(), o.in[0].half(), w.half(c.WeightSize())
+		e := kernels.EpilogueBF16{Residual: o.residual.half(), ReLU: o.relu, High: o.high}
+		if bias != nil {
+			e.Bias = bias.data
+		}
+		return func(chunk, worker int) {
+			c.Run(chunk, scratch.data[worker*per:][:per], y, x, weights, e)
+		}
+	})
+	s.flops, s.cycles = convFLOPs(o), c.Cost()
+	return true, nil
+}
+
+// packedBF16 is the weights of o as c reads them: made once for constants, in every run for what is computed.
+func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) *buffer {
+	w, floats := o.in[1], (c.WeightSize()+1)/2
+	pack := func(dst, src []float32) { c.Pack((&buffer{data: dst}).half(c.WeightSize()), src) }
+	if w.kind == constant {
+		return l.form(w.konst, c.Form(), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) })
+	}
+	src, dst := l.of(w), l.buffer(floats)
+	l.add("pack weights", 1, []*buffer{src, dst}, func() func(int, int) {
+		from, to := w.plainFloats(), dst.data
+		return func(int, int) { pack(to, from) }
+	})
+	return dst
+}
+
+// paddedBias is input 2 of o, padded with zeros to whole blocks of bf16; nil where there is none.
+func (l *lowering) paddedBias(o *op) *buffer {
+	if len(o.in) < 3 || o.in[2] == nil {
+		return nil
+	}
+	v := o.in[2]
+	n := (int(v.size()) + kernels.BF16Lanes - 1) / kernels.BF16Lanes * kernels.BF16Lanes
+	if v.kind == constant {
+		return l.form(v.konst, "padded to 32", n, 1, func(dst []float32, _ int) { copy(dst, v.konst.Float32s()) })
+	}
+	src, dst := l.of(v), l.buffer(n)
+	l.add("pad", 1, []*buffer{src, dst}, func() func(int, int) {
+		return func(int, int) { clear(dst.data[copy(dst.data, v.plainFloats()):]) }
+	})
+	return dst
+}
+
+// reorderBF16 plans the conversion between lines and another form of the same map.
+func reorderBF16(lines, other *value) (*kernels.ReorderBF16, error) {
+	if other.layout != nil {
+		return kernels.NewReorderBF16Blocked(*other.layout, *lines.lines)
+	}
+	return kernels.NewReorderBF16(*lines.lines)
+}
+
+// toBF16 lowers the rounding of a map to bf16.
+func (l *lowering) toBF16(o *op) (bool, error) {
+	k, err := reorderBF16(o.out[0], o.in[0])
+	if err != nil {
+		return false, err
+	}
+	s := l.add("to bf16", k.Chunks(), l.all(o.in[0], o.out[0]), func() func(int, int) {
+		dst, src := o.out[0].half(), o.in[0].f()
+		return func(chunk, _ int) { k.ToBF16(chunk, dst, src) }
+	})
+	s.cycles = k.Cost()
+	return true, nil
+}
+
+// fromBF16 lowers the conversion of a map in bf16 to a form in float32.
+func (l *lowering) fromBF16(o *op) (bool, error) {
+	k, err := reorderBF16(o.in[0], o.out[0])
+	if err != nil {
+		return false, err
+	}
+	s := l.add("from bf16", k.Chunks(), l.all(o.in[0], o.out[0]), func() func(int, int) {
+		dst, src := o.out[0].f(), o.in[0].half()
+		return func(chunk, _ int) { k.FromBF16(chunk, dst, src) }
+	})
+	s.cycles = k.Cost()
+	return true, nil
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// bf16Nets are graphs in which every kind of conversion stands.
+var bf16Nets = map[string]func() *net{
+	"chain": func() *net {
+		b := newNet(71, "N", 20, 15, 17)
+		b.conv(20, 40, 3, 1, 1)
+		b.node("Relu", []string{b.last})
+		b.conv(40, 33, 3, 2, 1)
+		b.node("Clip", []string{b.last, b.init("zero", number(0)), b.init("six", number(6))})
+		b.conv(33, 64, 1, 1, 0)
+		return b
+	},
+	"residual": func() *net {
+		b := newNet(72, "N", 32, 14, 14)
+		x := b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
+		b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
+		y := b.conv(32, 32, 3, 1, 1)
+		b.node("Relu", []string{b.node("Add", []string{y, x})})
+		b.conv(32, 48, 3, 1, 1)
+		b.node("GlobalAveragePool", []string{b.last})
+		b.node("Flatten", []string{b.last})
+		b.linear(48, 10)
+		return b
+	},
+	"up and down": func() *net {
+		b := newNet(73, "N", 3, 16, 16)
+		b.conv(3, 32, 3, 1, 1)
+		x := b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
+		b.maxpool()
+		b.node("Relu", []string{b.conv(32, 64, 3, 1, 1)})
+		y := b.up(64, 32)
+		b.node("Concat", []string{x, y}, onnxio.IntAttr("axis", 1))
+		b.conv(64, 32, 3, 1, 1)
+		return b
+	},
+}
+
+// run compiles and runs b's graph once.
+func (b *net) run(t *testing.T, opt Options, x *onnxio.Tensor) (*onnxio.Tensor, []StepInfo) {
+	t.Helper()
+	opt.Dims = map[string]int64{"N": x.Dims[0]}
+	p, err := Compile(b.output(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.Run(context.Background(), map[string]*onnxio.Tensor{"input": x})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out[b.last], p.Steps()
+}
+
+// Plans in bf16 compute what plans in float32 do, to the 8 bits that maps and weights have: 1% of the largest output after
+// a few layers. Any number of threads gives the same bits.
+func TestBF16(t *testing.T) {
+	for name, build := range bf16Nets {
+		t.Run(name, func(t *testing.T) {
+			b := build()
+			dims := []int64{2}
+			for _, d := range b.output().Graph.Inputs[0].Type.Shape[1:] {
+				dims = append(dims, d.Value)
+			}
+			x := b.random(1, dims...)
+			want, _ := b.run(t, Options{}, x)
+			got, steps := b.run(t, Options{BF16: true, twins: true}, x)
+			convs := 0
+			for _, s := range steps {
+				if strings.Contains(s.Kernel, "bf16") && s.FLOPs > 0 {
+					convs++
+				}
+			}
+			if convs < 2 {
+				t.Errorf("%d convolutions run in bf16: %v", convs, steps)
+			}
+			largest, worst := 0.0, 0.0
+			for i, w := range want.Float32s() {
+				largest = max(largest, math.Abs(float64(w)))
+				worst = max(worst, math.Abs(float64(got.Float32s()[i])-float64(w)))
+			}
+			if !(worst <= 0.01*largest) || worst == 0 {
+				t.Errorf("largest difference %g where the largest output is %g", worst, largest)
+			}
+			pool := parallel.New(3)
+			defer pool.Close()
+			again, _ := b.run(t, Options{BF16: true, twins: true, Pool: pool}, x)
+			if string(again.Raw) != string(got.Raw) {
+				t.Error("another number of threads gives other bits")
+			}
+		})
+	}
+}
