@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -28,7 +26,7 @@ const maxDrawn = 14
 // An input is the list of choices that package draw turns into a model; a failure prints the model.
 func FuzzPlan(f *testing.F) {
 	for seed := range uint64(40) {
-		f.Add(drawn(seed))
+		f.Add(draw.Choices(seed))
 	}
 	f.Fuzz(func(t *testing.T, choices []byte) {
 		if len(choices) > 1<<10 {
@@ -51,10 +49,13 @@ func TestDrawnPlans(t *testing.T) {
 	}
 	failed := 0
 	for seed := from; seed < from+count && failed < 12; seed++ {
-		if err := comparePaths(shortened(drawn(seed))); err != nil {
-			failed++
-			t.Errorf("drawing %d: %v", seed, err)
+		choices := draw.Choices(seed)
+		if comparePaths(choices) == nil {
+			continue
 		}
+		failed++
+		choices = draw.Shorten(choices, func(less []byte) bool { return comparePaths(less) != nil })
+		t.Errorf("drawing %d: %v", seed, comparePaths(choices))
 	}
 	t.Logf("%d runs compared, %d refused by both", comparisons.Load(), refusals.Load())
 	if comparisons.Load() < int64(count) {
@@ -82,32 +83,6 @@ func TestIslandOmitsInputs(t *testing.T) {
 	}
 }
 
-// drawn are the choices of drawing number seed.
-func drawn(seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 7))
-	b := make([]byte, 20+r.IntN(300))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
-
-// shortened drops choices from the end as long as the paths still part, so that the model that is shown is small.
-func shortened(choices []byte) []byte {
-	if comparePaths(choices) == nil {
-		return choices
-	}
-	for step := len(choices) / 2; step > 0; {
-		if less := choices[:len(choices)-step]; len(less) > 0 && comparePaths(less) != nil {
-			choices = less
-			step = min(step, len(choices)/2)
-			continue
-		}
-		step /= 2
-	}
-	return choices
-}
-
 // comparisons and refusals count the runs that both paths made and refused.
 var comparisons, refusals atomic.Int64
 
@@ -127,17 +102,17 @@ func comparePaths(choices []byte) error {
 		var fault *engine.FaultError
 		switch {
 		case errors.As(err, &fault), errors.As(refused, &fault):
-			return fmt.Errorf("run %d: panic: %v\n%s\n%s", i, fault.Value, fault.Stack, shown(c, in))
+			return fmt.Errorf("run %d: panic: %v\n%s\n%s", i, fault.Value, fault.Stack, c.Show(in))
 		case (err == nil) != (refused == nil):
-			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err, refused, shown(c, in))
+			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err, refused, c.Show(in))
 		case err != nil:
 			refusals.Add(1)
 			continue
 		}
 		comparisons.Add(1)
 		for k, out := range c.Model.Graph.Outputs {
-			if err := near(got[k], want[k]); err != nil {
-				return fmt.Errorf("run %d: output %s: %w\n%s", i, out.Name, err, shown(c, in))
+			if err := draw.Near(got[k], want[k]); err != nil {
+				return fmt.Errorf("run %d: output %s: %w\n%s", i, out.Name, err, c.Show(in))
 			}
 		}
 	}
@@ -182,120 +157,4 @@ func caught(err *error) {
 	if e := recover(); e != nil {
 		*err = &engine.FaultError{Value: e, Stack: debug.Stack()}
 	}
-}
-
-// near compares by the largest number of the output: sums are taken in another order, Winograd's method rounds more.
-func near(got, want *onnxio.Tensor) error {
-	if got.Type != want.Type || fmt.Sprint(got.Dims) != fmt.Sprint(want.Dims) {
-		return fmt.Errorf("%v %v, want %v %v", got.Type, got.Dims, want.Type, want.Dims)
-	}
-	if err := got.Check(); err != nil {
-		return err
-	}
-	a, b := numbers(got), numbers(want)
-	scale := 1.0
-	for _, v := range b {
-		if !math.IsInf(v, 0) && !math.IsNaN(v) {
-			scale = max(scale, math.Abs(v))
-		}
-	}
-	tolerance := map[onnxio.DataType]float64{onnxio.Float: 2e-4, onnxio.Double: 1e-9, onnxio.Float16: 2e-2, onnxio.BFloat16: 1e-1}[want.Type]
-	for i, w := range b {
-		if g := a[i]; g != w && !(math.Abs(g-w) <= tolerance*scale && !math.IsInf(w, 0)) && !(math.IsNaN(g) && math.IsNaN(w)) {
-			return fmt.Errorf("[%d] is %g, want %g (of %v %v)", i, g, w, want.Type, want.Dims)
-		}
-	}
-	return nil
-}
-
-// numbers are a tensor's elements; of a type that has no arithmetic, its bytes.
-func numbers(t *onnxio.Tensor) []float64 {
-	out := []float64{}
-	switch t.Type {
-	case onnxio.Float:
-		for _, v := range t.Float32s() {
-			out = append(out, float64(v))
-		}
-	case onnxio.Double:
-		out = append(out, onnxio.Data[float64](t)...)
-	case onnxio.Float16:
-		for _, v := range onnxio.Data[uint16](t) {
-			out = append(out, half(v))
-		}
-	case onnxio.BFloat16:
-		for _, v := range onnxio.Data[uint16](t) {
-			out = append(out, float64(math.Float32frombits(uint32(v)<<16)))
-		}
-	case onnxio.Int64:
-		for _, v := range onnxio.Data[int64](t) {
-			out = append(out, float64(v))
-		}
-	default:
-		for _, v := range t.Raw {
-			out = append(out, float64(v))
-		}
-	}
-	return out
-}
-
-func half(h uint16) float64 {
-	exp, v := int(h>>10&31), float64(h&1023)
-	switch {
-	case exp == 31 && v != 0:
-		return math.NaN()
-	case exp == 31:
-		v = math.Inf(1)
-	case exp == 0:
-		v = math.Ldexp(v, -24)
-	default:
-		v = math.Ldexp(1024+v, exp-25)
-	}
-	if h>>15 != 0 {
-		return -v
-	}
-	return v
-}
-
-// shown is a model in words, with the shapes of one run.
-func shown(c *draw.Case, in map[string]*onnxio.Tensor) string {
-	var b strings.Builder
-	m := c.Model
-	fmt.Fprintf(&b, "opset %d\n", m.Opset(""))
-	for _, v := range m.Graph.Inputs {
-		fmt.Fprintf(&b, "input %s %v %v\n", v.Name, in[v.Name].Type, in[v.Name].Dims)
-	}
-	for _, t := range m.Graph.Initializers {
-		fmt.Fprintf(&b, "weight %s %v %v", t.Name, t.Type, t.Dims)
-		if t.Type == onnxio.Int64 {
-			fmt.Fprintf(&b, " %v", onnxio.Data[int64](t))
-		} else if t.Type == onnxio.Float && t.Size() <= 4 {
-			fmt.Fprintf(&b, " %v", t.Float32s())
-		}
-		fmt.Fprintln(&b)
-	}
-	for _, n := range m.Graph.Nodes {
-		fmt.Fprintf(&b, "%q = %s%q", n.Outputs, n.OpType, n.Inputs)
-		for _, a := range n.Attrs {
-			fmt.Fprintf(&b, " %s=%s", a.Name, attribute(a))
-		}
-		fmt.Fprintln(&b)
-	}
-	for _, v := range m.Graph.Outputs {
-		fmt.Fprintf(&b, "output %s\n", v.Name)
-	}
-	return b.String()
-}
-
-func attribute(a *onnxio.Attribute) string {
-	switch a.Type {
-	case onnxio.AttrInt:
-		return fmt.Sprint(a.I)
-	case onnxio.AttrFloat:
-		return fmt.Sprint(a.F)
-	case onnxio.AttrInts:
-		return fmt.Sprint(a.Ints)
-	case onnxio.AttrFloats:
-		return fmt.Sprint(a.Floats)
-	}
-	return string(a.S)
 }

@@ -44,7 +44,7 @@ func adapted(m *onnxio.Model, inputs []*onnxio.ValueInfo) (out *onnxio.Model, pl
 	if err != nil {
 		known = &infer.Result{} // ONNX Runtime is asked in the end
 	}
-	a := adapter{model: m}
+	a := adapter{model: splitWhole(m)}
 	for _, v := range inputs {
 		ins = append(ins, a.input(v))
 	}
@@ -68,6 +68,33 @@ func adapted(m *onnxio.Model, inputs []*onnxio.ValueInfo) (out *onnxio.Model, pl
 		}
 	}
 	return a.done(), plan, ins, outs
+}
+
+// splitWhole names the outputs that a Split omits: ONNX Runtime ends the process when it runs one with a gap.
+func splitWhole(m *onnxio.Model) *onnxio.Model {
+	var nodes []*onnxio.Node
+	for i, n := range m.Graph.Nodes {
+		if n.OpType != "Split" || n.Domain != "" || !slices.Contains(n.Outputs, "") {
+			continue
+		}
+		if nodes == nil {
+			nodes = slices.Clone(m.Graph.Nodes)
+		}
+		whole := *n
+		whole.Outputs = slices.Clone(n.Outputs)
+		for k, name := range n.Outputs {
+			if name == "" {
+				whole.Outputs[k] = fmt.Sprintf("cnnkit/split%d/%d", i, k)
+			}
+		}
+		nodes[i] = &whole
+	}
+	if nodes == nil {
+		return m
+	}
+	out, g := *m, *m.Graph
+	out.Graph, g.Nodes = &g, nodes
+	return &out
 }
 
 // extents says where each dimension comes from; false when one of them is known to nobody before the call.

@@ -2,7 +2,6 @@ package draw
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -10,21 +9,11 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// choices makes the choices of the drawing number seed.
-func choices(seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 2))
-	b := make([]byte, 40+r.IntN(400))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
-
 // What is drawn is sound, the same each time, and of nearly all operators that are drawn at all.
 func TestNew(t *testing.T) {
 	drawn := map[string]int{}
 	for seed := range uint64(3000) {
-		c := New(choices(seed), 12, true)
+		c := New(Choices(seed), 12, true)
 		if err := check.Structure(c.Model); err != nil && len(c.Model.Graph.Outputs) > 0 {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -42,7 +31,7 @@ func TestNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := onnxio.Encode(New(choices(seed), 12, true).Model)
+			b, err := onnxio.Encode(New(Choices(seed), 12, true).Model)
 			if err != nil || !bytes.Equal(a, b) {
 				t.Fatalf("seed %d: the same choices make another model: %v", seed, err)
 			}

@@ -96,9 +96,11 @@ func drawPad(d *drawer) *onnxio.Node {
 		return nil
 	}
 	n, rank := &onnxio.Node{Inputs: []string{x.name}}, len(x.info.Shape)
-	pads := make([]int64, 2*rank)
+	pads, mode := make([]int64, 2*rank), pick(d, "constant", "reflect", "edge", "wrap")
 	for i := 2; i < rank; i++ {
-		pads[i], pads[rank+i] = pick[int64](d, 1, 0, 2, -1), pick[int64](d, 1, 0, 3)
+		if pads[i], pads[rank+i] = pick[int64](d, 1, 0, 2, -1), pick[int64](d, 1, 0, 3); mode != "constant" {
+			pads[i] = max(pads[i], 0) // ONNX does not say which numbers are mirrored once some are cut off
+		}
 	}
 	if d.one(4) {
 		pads[1] = int64(d.n(3))
@@ -108,7 +110,7 @@ func drawPad(d *drawer) *onnxio.Node {
 		name = "paddings"
 	}
 	d.put(n, "Pad", name, pads...)
-	d.attr(n, "Pad", onnxio.StringAttr("mode", pick(d, "constant", "reflect", "edge", "wrap")))
+	d.attr(n, "Pad", onnxio.StringAttr("mode", mode))
 	if d.one(2) && d.since("Pad") >= 11 {
 		n.Inputs = append(n.Inputs, d.init(x.info.Type, 1))
 	} else if d.one(2) {
