@@ -17,6 +17,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
 )
 
 // limit bounds the numbers that a model is expected to make.
@@ -165,9 +166,6 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	if err != nil {
 		return false
 	}
-	if bound.Def.Check != nil && bound.Def.Check(bound) != nil || lacks(bound) {
-		return false
-	}
 	in, exact, wild, size := make([]*ops.Value, len(n.Inputs)), true, false, 0.0
 	for i, name := range n.Inputs {
 		if name == "" {
@@ -186,9 +184,6 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	}
 	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
 	wild = wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
-	if !typed(bound, in) {
-		return false
-	}
 	for i, p := range bound.Def.OutputsAt(bound.Since) {
 		if i >= len(n.Outputs) && (i == 0 || !p.Optional && !p.Variadic && !p.Internal) {
 			n.Outputs = append(n.Outputs, "y")
@@ -198,6 +193,9 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 		if name != "" {
 			n.Outputs[i] = fmt.Sprintf("v%d_%d", len(d.nodes), i)
 		}
+	}
+	if !d.sound(n) {
+		return false
 	}
 	out, err := ops.InferNode(bound, in)
 	if err != nil || len(out) == 0 {
@@ -223,7 +221,6 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 		if name == "" || out[i] == nil {
 			continue
 		}
-		out[i].Const, out[i].Elems = nil, nil
 		isFloat := ops.Floats.Has(out[i].Type)
 		d.add(&value{name: name, info: out[i], exact: exact && (form.moves || !isFloat), bound: size, wild: wild})
 	}
@@ -231,37 +228,26 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	return true
 }
 
-// lacks says that an attribute is missing which the version in force must have.
-func lacks(n *ops.Node) bool {
-	for _, a := range n.Def.Attrs {
-		inForce := (a.Since == 0 || a.Since <= n.Since) && (a.Until == 0 || n.Since <= a.Until)
-		if a.Required && inForce && n.Attr(a.Name) == nil {
-			return true
+// sound asks package check about a model of the node alone.
+func (d *drawer) sound(n *onnxio.Node) bool {
+	g := &onnxio.Graph{Name: "node", Nodes: []*onnxio.Node{n}}
+	for i, name := range n.Inputs {
+		switch v := d.known[name]; {
+		case name == "" || slices.Contains(n.Inputs[:i], name):
+		case v == nil:
+			g.Initializers = append(g.Initializers, d.weight(name))
+		default:
+			typ := &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}
+			g.Inputs = append(g.Inputs, &onnxio.ValueInfo{Name: name, Type: typ})
 		}
 	}
-	return false
-}
-
-// typed says that the definition admits the types, and that inputs of one variable have one.
-func typed(n *ops.Node, in []*ops.Value) bool {
-	params, vars := n.Def.InputsAt(n.Since), map[string]onnxio.DataType{}
-	if len(in) > 0 && len(params) == 0 {
-		return false
+	for _, name := range n.Outputs {
+		if name != "" {
+			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: onnxio.Float}})
+		}
 	}
-	for i, v := range in {
-		if v == nil {
-			continue
-		}
-		p := params[min(i, len(params)-1)]
-		if set, ok := n.Def.Types[p.Type]; ok && !set.Has(v.Type) {
-			return false
-		}
-		if t, seen := vars[p.Type]; seen && t != v.Type {
-			return false
-		}
-		vars[p.Type] = v.Type
-	}
-	return true
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}
+	return check.Model(m) == nil
 }
 
 // tooLarge bounds values at a batch of one, so that a run takes no time to speak of.
