@@ -30,7 +30,8 @@ func (r *run) loop(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 		if err := r.ctx.Err(); err != nil {
 			return nil, err
 		}
-		out, err := r.call(o, b, append([]onnxio.Value{onnxio.Int64s([]int64{i}), boolean(going)}, carried...))
+		out, err := r.call(o, b, append([]onnxio.Value{
+			b.scalar(0, onnxio.Scalar(onnxio.Int64, i)), b.scalar(1, boolean(going))}, carried...))
 		if err != nil {
 			return nil, err
 		}
@@ -58,6 +59,14 @@ func tripCount(o *op, in []onnxio.Value) (int64, error) {
 		return 0, o.node.Errorf("the trip count must be one int64")
 	}
 	return onnxio.Data[int64](t)[0], nil
+}
+
+// scalar gives a scalar the shape that the body declares for its input i: some files declare [1].
+func (b *body) scalar(i int, t *onnxio.Tensor) *onnxio.Tensor {
+	if i < b.formal && len(b.program.g.inputs[i].info.Shape) == 1 {
+		t.Dims = []int64{1}
+	}
+	return t
 }
 
 func boolean(b bool) *onnxio.Tensor {

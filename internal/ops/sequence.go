@@ -214,7 +214,7 @@ func evalSequenceLength(c *EvalValues) error {
 	if err != nil {
 		return err
 	}
-	c.give(onnxio.Int64s([]int64{int64(len(s.Items))}))
+	c.give(onnxio.Scalar(onnxio.Int64, int64(len(s.Items))))
 	return nil
 }
 

@@ -1,0 +1,217 @@
+"""The networks that export.py exports: torchvision's, timm's and segmentation_models_pytorch's, smallest first."""
+import dataclasses
+import typing
+
+import torch
+from torch import nn
+
+BOTH = ('torchscript', 'dynamo')
+
+
+@dataclasses.dataclass
+class Case:
+    """A network that takes [N,3,size,size]."""
+    name: str
+    build: typing.Callable
+    size: int = 224
+    exporters: tuple = BOTH
+
+    def network(self):
+        """The network and batches of one and three images, whose answers do not hang on rounding: float64 shares them."""
+        batches = [self.batch(0, 1), self.batch(1, 3)]
+        for seed in range(20):
+            torch.manual_seed(seed)
+            net = self.build().eval()
+            settle(net, lambda: net(self.batch(4, 4)))
+            if all(steady(net, x) for x in batches):
+                return net, batches
+        raise RuntimeError('no weights for which PyTorch in float32 and in float64 agree')
+
+    def batch(self, first, n):
+        """Pictures [n,3,size,size], as normalized for torchvision."""
+        return torch.stack([picture(i, (self.size, self.size)) for i in range(first, first + n)]) * 4 - 2
+
+
+@dataclasses.dataclass
+class Detection:
+    """A detection network, whose heads are scaled until three images give different numbers of boxes."""
+    name: str
+    build: typing.Callable
+    heads: tuple  # names of the layers that give the scores of classes
+    cap: int      # the largest number of boxes
+    exporters: tuple = ('torchscript',)
+
+    def network(self):
+        net = self.build().eval()
+        images = [picture(i) for i in range(6)]
+        settle(net, lambda: net([images[0], images[1]]))
+        layers = [m for n, m in net.named_modules() if n.endswith(self.heads) and hasattr(m, 'weight')]
+        for spread in (0.5, 1, 1.5, 2, 3, 4, 6, 8):
+            scale(net, layers, images[0], spread)
+            found = self.different(net, images)
+            if found:
+                return net, found
+        raise RuntimeError('no spread of the scores gives different numbers of boxes')
+
+    def different(self, net, images):
+        """Three images with different numbers of boxes whose answer does not hang on rounding: float64 shares it."""
+        chosen = {}
+        for x in images:
+            with torch.no_grad():
+                y = net([x])[0]
+            n = len(y['boxes'])
+            if n in chosen or not 0 < n < self.cap:
+                continue
+            with torch.no_grad():
+                z = net.double()([x.double()])[0]
+            net.float()
+            if len(z['boxes']) == n and torch.equal(y['labels'], z['labels']) and (y['boxes'] - z['boxes']).abs().max() < 1e-2:
+                chosen[n] = x
+            if len(chosen) == 3:
+                return list(chosen.values())
+        return None
+
+
+def steady(net, x):
+    """Whether PyTorch's answer in float32 is within 2e-5 of the scale of that in float64."""
+    def first(y):
+        return first(next(iter(y.values()))) if isinstance(y, dict) else y
+
+    with torch.no_grad():
+        y, z = first(net(x)), first(net.double()(x.double()))
+    net.float()
+    return (y - z).abs().max() <= 2e-5 * z.abs().max()
+
+
+def picture(i, size=None):
+    """A random picture [3,H,W] in 0..1 with blobs; sizes and contrasts differ."""
+    g = torch.Generator().manual_seed(100 + i)
+    h, w = size or (160 + 16 * (i % 3), 208 - 16 * (i % 2))
+    coarse = torch.rand(1, 3, 4 + i, 5 + i, generator=g)
+    x = nn.functional.interpolate(coarse, (h, w), mode='bicubic')[0]
+    return (x + 0.1 * torch.rand(3, h, w, generator=g)).clamp(0, 1)
+
+
+def scale(net, layers, x, spread):
+    """Scales the weights of the heads so that their scores spread by a standard deviation."""
+    seen = {}
+    hooks = [m.register_forward_hook(lambda m, _, y: seen.setdefault(m, []).append(y.std())) for m in layers]
+    with torch.no_grad():
+        net([x])
+        for m in layers:
+            m.weight.mul_(spread / torch.stack(seen[m]).mean())
+    for h in hooks:
+        h.remove()
+
+
+def settle(net, forward):
+    """Makes fresh weights plausible: nothing is left at zero or one, and normalizations have seen data.
+
+    Scales of normalizations and of layers become random around one, zero weights become random, and BatchNorm's running
+    statistics are those of random images times 0.5..1.5: a network as constructed hides its blocks behind zeros.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.numel() > 1 and p.dim() > 1 and not p.any():
+                nn.init.normal_(p, std=p[0].numel() ** -0.5)
+            elif p.numel() > 1 and (p == p.flatten()[0]).all():
+                if p.flatten()[0] == 0:
+                    nn.init.normal_(p, std=0.1)
+                else:
+                    nn.init.uniform_(p, 0.5, 1.5)
+        for m in norms:
+            m.train()
+            m.keep, m.momentum = m.momentum, 1.0
+        if norms:
+            forward()
+        for m in norms:
+            m.eval()
+            m.momentum = m.keep
+            m.running_var.clamp_(min=1e-3).mul_(torch.empty_like(m.running_var).uniform_(0.5, 1.5))
+            m.running_mean.add_(torch.randn_like(m.running_mean) * 0.1 * m.running_var.sqrt())
+
+
+def vision(name, size=224, **settings):
+    def build():
+        import torchvision
+        return torchvision.models.get_model(name, weights=None, **settings)
+    return Case(name, build, size)
+
+
+def segmentation(name):
+    def build():
+        import torchvision
+        return torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    return Case(name, build, 128)
+
+
+def detection(name, heads, cap, **settings):
+    def build():
+        import torchvision
+        return torchvision.models.get_model(name, weights=None, weights_backbone=None, **settings)
+    return Detection(name, build, tuple(heads), cap)
+
+
+def images(name, size=224):
+    def build():
+        import timm
+        return timm.create_model(name, pretrained=False)
+    return Case('timm-' + name, build, size)
+
+
+def smp(name, encoder):
+    def build():
+        import segmentation_models_pytorch
+        return getattr(segmentation_models_pytorch, name)(encoder, encoder_weights=None, classes=4)
+    return Case('smp-%s-%s' % (name.lower(), encoder), build, 128)
+
+
+CASES = [
+    vision('squeezenet1_1'),
+    vision('shufflenet_v2_x1_0'),
+    vision('mobilenet_v3_small'),
+    images('mobilenetv4_conv_small'),
+    images('edgenext_xx_small'),
+    images('regnety_002'),
+    images('convnext_atto'),
+    vision('squeezenet1_0'),
+    vision('mnasnet1_0'),
+    vision('mobilenet_v2'),
+    vision('mobilenet_v3_large'),
+    vision('regnet_x_400mf'),
+    vision('regnet_y_400mf'),
+    vision('efficientnet_b0'),
+    images('efficientnet_b0'),
+    segmentation('lraspp_mobilenet_v3_large'),
+    segmentation('deeplabv3_mobilenet_v3_large'),
+    detection('ssdlite320_mobilenet_v3_large', ('classification_head.module_list.%d.1' % i for i in range(6)), 300),
+    vision('resnet18'),
+    vision('googlenet', init_weights=True),
+    vision('densenet121'),
+    smp('Unet', 'resnet18'),
+    smp('FPN', 'resnet34'),
+    smp('DeepLabV3Plus', 'resnet34'),
+    smp('UnetPlusPlus', 'resnet18'),
+    smp('UPerNet', 'resnet18'),
+    detection('fasterrcnn_mobilenet_v3_large_320_fpn', ('cls_score',), 100),
+    vision('inception_v3', 299, init_weights=True),
+    vision('efficientnet_v2_s'),
+    vision('resnext50_32x4d'),
+    images('vit_small_patch16_224'),
+    images('swin_tiny_patch4_window7_224'),
+    vision('swin_t'),
+    vision('swin_v2_t', 256),
+    vision('convnext_tiny'),
+    vision('maxvit_t'),
+    segmentation('fcn_resnet50'),
+    detection('ssd300_vgg16', ('classification_head.module_list.%d' % i for i in range(6)), 200),
+    detection('retinanet_resnet50_fpn', ('cls_logits',), 300, min_size=320, max_size=512),
+    detection('fcos_resnet50_fpn', ('cls_logits',), 100, min_size=320, max_size=512),
+    detection('fasterrcnn_resnet50_fpn', ('cls_score',), 100, min_size=320, max_size=512),
+    detection('maskrcnn_resnet50_fpn', ('cls_score',), 100, min_size=320, max_size=512),
+    vision('wide_resnet50_2'),
+    vision('alexnet'),
+    vision('vit_b_16'),
+    vision('vgg11_bn'),
+]
