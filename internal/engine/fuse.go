@@ -9,6 +9,7 @@ import (
 // fuse folds elementwise ops into the op whose output they read, where nobody else reads it:
 //
 //	Conv, ConvTranspose, Gemm + Relu
+//	MatMul + Add(row)
 //	Conv, ConvTranspose + Clip from 0 on
 //	Conv + Add(residual) [+ Relu]
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
@@ -20,6 +21,7 @@ import (
 func fuse(g *graph) {
 	for i := 0; i < len(g.ops); i++ {
 		o := g.ops[i]
+		fuseRowBias(g, o)
 		for fuseInto(g, o) {
 		}
 	}

@@ -56,42 +56,6 @@ func (l *lowering) reluGrad(o *op) (bool, error) {
 	return true, nil
 }
 
-// logSoftmax lowers LogSoftmax and its gradient over the last axis.
-func (l *lowering) logSoftmax(o *op) (bool, error) {
-	x := o.in[0]
-	rank := int64(len(x.dims))
-	def := int64(-1)
-	if o.node.Domain == "" && o.node.Since < 13 {
-		def = 1 // and the axes from it on are one
-	}
-	axis := o.node.Int("axis", def)
-	if axis < 0 {
-		axis += rank
-	}
-	if !isFloat(o.in...) || axis != rank-1 {
-		return false, nil
-	}
-	cols := int(x.dims[axis])
-	rows := int(x.size()) / cols
-	per := max(1, 4096/cols) // rows of a chunk
-	l.add("log-softmax", (rows+per-1)/per, l.all(append([]*value{o.out[0]}, o.in...)...), func() func(int, int) {
-		out, in := o.out[0].f(), o.in[0].f()
-		span := func(chunk int) (lo, hi int) { return chunk * per, min(rows, (chunk+1)*per) }
-		if o.node.OpType == "LogSoftmax" {
-			return func(chunk, _ int) {
-				lo, hi := span(chunk)
-				kernels.LogSoftmaxRows(out[lo*cols:hi*cols], in[lo*cols:hi*cols], hi-lo, cols)
-			}
-		}
-		y := o.in[1].f()
-		return func(chunk, _ int) {
-			lo, hi := span(chunk)
-			kernels.LogSoftmaxGradRows(out[lo*cols:hi*cols], in[lo*cols:hi*cols], y[lo*cols:hi*cols], hi-lo, cols)
-		}
-	})
-	return true, nil
-}
-
 // sumRows lowers SumTo from [rows,cols] to [cols]: the gradient of a fully connected layer's bias.
 func (l *lowering) sumRows(o *op) (bool, error) {
 	x, y := o.in[0], o.out[0]
@@ -113,14 +77,18 @@ func (l *lowering) sumRows(o *op) (bool, error) {
 	return true, nil
 }
 
-// fastGemm reports whether the op is a matrix product that package kernels runs: alpha and beta 1, C a row.
+// fastGemm reports whether the op is one matrix product that package kernels runs: alpha and beta 1, C a row. The rows of
+// MatMul's A may have several axes.
 func fastGemm(o *op) bool {
 	a, b := o.in[0], o.in[1]
-	if !isFloat(a, b) || len(a.dims) != 2 || len(b.dims) != 2 {
+	if !isFloat(a, b) || len(b.dims) != 2 {
 		return false
 	}
 	if o.is("", "MatMul") {
-		return true
+		return len(a.dims) >= 2
+	}
+	if len(a.dims) != 2 {
+		return false
 	}
 	if o.node.Float("alpha", 1) != 1 {
 		return false
@@ -135,12 +103,16 @@ func fastGemm(o *op) bool {
 
 // gemmSpec is the geometry of an op that fastGemm accepts.
 func gemmSpec(o *op) kernels.GemmSpec {
-	s := kernels.GemmSpec{M: int(o.out[0].dims[0]), N: int(o.out[0].dims[1]), K: int(o.in[0].dims[1])}
+	n, k := o.in[1].dims[1], o.in[0].dims[len(o.in[0].dims)-1]
+	s := kernels.GemmSpec{M: int(o.in[0].size() / k), N: int(n), K: int(k)}
 	if o.node.OpType == "Gemm" {
 		s.TransA, s.TransB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
 	}
 	if s.TransA {
-		s.K = int(o.in[0].dims[0])
+		s.M, s.K = s.K, s.M
+	}
+	if s.TransB {
+		s.N = int(o.in[1].dims[0])
 	}
 	return s
 }
@@ -148,7 +120,7 @@ func gemmSpec(o *op) kernels.GemmSpec {
 // gemm lowers Gemm and MatMul. A constant B is packed once.
 func (l *lowering) gemm(o *op) (bool, error) {
 	if !fastGemm(o) {
-		return false, nil
+		return l.products(o)
 	}
 	spec := gemmSpec(o)
 	spec.Packed = o.in[1].kind == constant

@@ -9,25 +9,6 @@ import (
 // The operators that losses are made of. They touch little data, so plain loops do; what counts is that a training
 // step allocates nothing.
 
-// expand lowers Expand of one number.
-func (l *lowering) expand(o *op) (bool, error) {
-	x, y := o.in[0], o.out[0]
-	if !isFloat(x, y) || x.size() != 1 {
-		return false, nil
-	}
-	n := int(y.size())
-	l.add("fill", (n+flatChunk-1)/flatChunk, l.all(x, y), func() func(int, int) {
-		from, to := x.plainFloats(), y.plainFloats()
-		return func(chunk, _ int) {
-			part := to[chunk*flatChunk : min(n, (chunk+1)*flatChunk)]
-			for i := range part {
-				part[i] = from[0]
-			}
-		}
-	})
-	return true, nil
-}
-
 // reduceMean lowers the mean over everything; partial sums in float64, added in the order of the chunks.
 func (l *lowering) reduceMean(o *op) (bool, error) {
 	x, y := o.in[0], o.out[0]

@@ -95,15 +95,11 @@ func init() {
 			stage: clipStage},
 		{ops.GradDomain, "ReluGrad"}: row(walked, (*lowering).reluGrad, 0),
 		{ops.GradDomain, "ClipGrad"}: row(walked, (*lowering).clipGrad, 0),
-		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, lower: (*lowering).concat},
+		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, lower: (*lowering).joins},
 		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps { return maps{in: []int{0}, out: upTo(len(o.out)), follows: true} },
-			lower: (*lowering).split},
+			lower: (*lowering).parts},
 
-		{"", "LogSoftmax"}:                 loss((*lowering).logSoftmax),
-		{ops.GradDomain, "LogSoftmaxGrad"}: loss((*lowering).logSoftmax),
-		{ops.GradDomain, "SumTo"}:          loss((*lowering).sumRows),
-		{"", "Expand"}:                     loss((*lowering).expand),
-		{"", "ReduceMean"}:                 loss((*lowering).reduceMean),
+		{ops.GradDomain, "SumTo"}: loss((*lowering).sumRows),
 
 		{"", "NegativeLogLikelihoodLoss"}:                 loss((*lowering).nll),
 		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: loss((*lowering).nll),

@@ -20,5 +20,26 @@ func init() {
 		paths[[2]string{"", name}] = &path{accepts: combinesMaps, maps: combinedMaps, narrow: same, halo: haloCombined,
 			lower: (*lowering).combine}
 	}
+	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
+	only := func(f func(*lowering, *op) (bool, error)) *path { return &path{lower: f} }
+	for name, p := range map[string]*path{
+		"Softmax": only((*lowering).softmax), "LogSoftmax": only((*lowering).softmax),
+		"LayerNormalization": only((*lowering).rowNormal), "RMSNormalization": only((*lowering).rowNormal),
+		"Slice": only((*lowering).slice), "Pad": only((*lowering).pad), "Expand": only((*lowering).spread),
+		"DepthToSpace": only((*lowering).depth), "SpaceToDepth": only((*lowering).depth),
+		"Transpose":             {accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose},
+		"Resize":                {accepts: fastResize, maps: first, lower: (*lowering).resize},
+		"Upsample":              {accepts: fastResize, maps: first, lower: (*lowering).resize},
+		"LRN":                   {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
+		"GroupNormalization":    {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
+		"InstanceNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
+		"ReduceMean": {accepts: meansMaps, maps: func(*op) maps { return maps{in: []int{0}, follows: true} },
+			lower: (*lowering).means},
+	} {
+		paths[[2]string{"", name}] = p
+	}
+	for _, name := range []string{"SoftmaxGrad", "LogSoftmaxGrad"} {
+		paths[[2]string{ops.GradDomain, name}] = only((*lowering).softmaxGrad)
+	}
 	paths[[2]string{"", "Add"}].stage = func(*op) stages { return stageResidual }
 }

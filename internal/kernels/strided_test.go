@@ -153,3 +153,39 @@ func TestStridedCopy(t *testing.T) {
 		}
 	}
 }
+
+// TestPadding compares with a loop.
+func TestPadding(t *testing.T) {
+	r := rand.New(rand.NewPCG(53, 1))
+	for _, c := range [][3][]int{{{3}, {5}, {1}}, {{2, 3, 4}, {2, 5, 9}, {0, 1, 3}}, {{1, 300, 200}, {2, 301, 210}, {1, 0, 0}}} {
+		k, err := NewPadding(c[0], c[1], c[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, y := random(r, product(c[0])), guard(product(c[1]))
+		for chunk := range k.Chunks() {
+			k.Run(chunk, y.s, x, 7)
+		}
+		y.intact(t, "padding")
+		own := strides(c[0])
+		for i, v := range y.s {
+			at, rest, inside := 0, i, true
+			for axis := len(c[1]) - 1; axis >= 0; axis-- {
+				index := rest%c[1][axis] - c[2][axis]
+				rest /= c[1][axis]
+				inside = inside && index >= 0 && index < c[0][axis]
+				at += index * own[axis]
+			}
+			want := float32(7)
+			if inside {
+				want = x[at]
+			}
+			if v != want {
+				t.Fatalf("%v: number %d is %g, want %g", c, i, v, want)
+			}
+		}
+	}
+	if _, err := NewPadding([]int{3}, []int{3}, []int{1}); err == nil {
+		t.Error("3 numbers from the second of 3 on: no error")
+	}
+}

@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+func (b *net) list(name string, v ...int64) string { return b.init(name, onnxio.Int64s(v)) }
+
+func (b *net) floats(name string, v ...float32) string {
+	return b.init(name, onnxio.Floats(v, int64(len(v))))
+}
+
+func init() {
+	tokenNets()
+	moveNets()
+	mapNets()
+}
+
+// tokenNets are the layers of transformers, and what brings maps to tokens and back.
+func tokenNets() {
+	fastNet("attention", 17, func(b *net) {
+		x := b.last
+		head := func(name string) string {
+			w := b.init(name, b.random(0.2, 24, 24))
+			h := b.node("Add", []string{b.node("MatMul", []string{x, w}), b.init(name+".bias", b.random(1, 24))})
+			shape := b.list(name+".shape", 0, 19, 3, 8)
+			return b.node("Reshape", []string{h, shape})
+		}
+		q := b.node("Transpose", []string{head("q")}, onnxio.IntsAttr("perm", 0, 2, 1, 3))
+		k := b.node("Transpose", []string{head("k")}, onnxio.IntsAttr("perm", 0, 2, 3, 1))
+		v := b.node("Transpose", []string{head("v")}, onnxio.IntsAttr("perm", 0, 2, 1, 3))
+		s := b.node("Softmax", []string{b.node("MatMul", []string{q, k})}, onnxio.IntAttr("axis", -1))
+		b.node("Transpose", []string{b.node("MatMul", []string{s, v})}, onnxio.IntsAttr("perm", 0, 2, 1, 3))
+		b.node("Reshape", []string{b.last, b.list("flat", 0, 19, 24)})
+		b.node("Add", []string{b.last, x})
+		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 24)), b.init("ln.bias", b.random(1, 24))},
+			onnxio.IntAttr("axis", -1))
+	}, "N", 19, 24)
+	fastNet("products that are broadcast", 17, func(b *net) {
+		w := b.init("w", b.random(0.3, 3, 1, 7, 5))
+		b.node("MatMul", []string{b.last, w})
+		b.node("MatMul", []string{b.init("left", b.random(0.3, 4, 6)), b.last})
+		b.node("Relu", []string{b.last})
+	}, "N", 1, 2, 6, 7)
+	fastNet("normalization of rows", 23, func(b *net) {
+		b.node("LayerNormalization", []string{b.last, b.init("a", b.random(1, 5, 21))}, onnxio.IntAttr("axis", 1), onnxio.FloatAttr("epsilon", 0.01))
+		b.node("RMSNormalization", []string{b.last, b.init("b", b.random(1, 21))})
+	}, "N", 5, 21)
+	for axis := range int64(3) {
+		for _, op := range []string{"Softmax", "LogSoftmax"} {
+			for _, opset := range []int64{11, 17} {
+				fastNet(fmt.Sprintf("%s along %d of opset %d", op, axis, opset), opset, func(b *net) {
+					b.node(op, []string{b.last}, onnxio.IntAttr("axis", axis))
+				}, "N", 6, 21)
+			}
+		}
+	}
+	fastNet("tokens and back", 17, func(b *net) {
+		x := b.conv(3, 20, 3, 1, 1)
+		b.node("Transpose", []string{x}, onnxio.IntsAttr("perm", 0, 2, 3, 1))
+		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 20)), b.init("ln.bias", b.random(1, 20))})
+		b.node("MatMul", []string{b.last, b.init("w", b.random(0.2, 20, 20))})
+		b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", 0, 3, 1, 2))
+		b.node("Add", []string{x, b.last})
+		b.conv(20, 4, 3, 1, 1)
+		b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", 0, 3, 1, 2))
+	}, "N", 3, 7, 6)
+}
+
+// moveNets are the operators that only move numbers.
+func moveNets() {
+	fastNet("transpositions", 17, func(b *net) {
+		for _, perm := range [][]int64{{0, 2, 1, 3}, {3, 1, 0, 2}, {1, 2, 3, 0}, {0, 3, 1, 2}} {
+			b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", perm...))
+		}
+		b.node("Transpose", []string{b.last})
+	}, "N", 9, 10, 11)
+	fastNet("slices", 17, func(b *net) {
+		x := b.last
+		s := func(name string, start, end, axis, step int64) string {
+			return b.node("Slice", []string{b.last, b.list(name+".start", start), b.list(name+".end", end), b.list(name+".axis", axis), b.list(name+".step", step)})
+		}
+		s("a", 1, 9, 1, 2)
+		s("b", -7, 1<<31, -1, 3)
+		y := b.last
+		b.last = x
+		s("c", 0, 4, 1, 1)
+		s("d", 0, 3, 3, 1)
+		b.node("Concat", []string{y, b.last, y}, onnxio.IntAttr("axis", 1))
+		b.node("Concat", []string{b.last, b.last}, onnxio.IntAttr("axis", -1))
+	}, "N", 9, 5, 11)
+	fastNet("parts", 17, func(b *net) {
+		b.node("Split", []string{b.last, b.list("sizes", 2, 5, 4)}, onnxio.IntAttr("axis", 2))
+		n := b.m.Graph.Nodes[len(b.m.Graph.Nodes)-1]
+		n.Outputs = []string{"p", "q", "r"}
+		b.node("Concat", []string{"r", "q", "p"}, onnxio.IntAttr("axis", 2))
+	}, "N", 5, 11)
+	fastNet("padding and expanding", 17, func(b *net) {
+		b.node("Pad", []string{b.last, b.list("pads", 0, 1, 2, 0, 0, 3), b.floats("value", 2)})
+		b.node("Pad", []string{b.last, b.list("more", 0, 0, 1, 0, 0, 1)})
+		b.node("Unsqueeze", []string{b.last, b.list("axes", 2)})
+		b.node("Expand", []string{b.last, b.list("shape", 1, 1, 4, 1)})
+	}, "N", 5, 6)
+	fastNet("depth and space", 17, func(b *net) {
+		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2))
+		b.node("SpaceToDepth", []string{b.last}, onnxio.IntAttr("blocksize", 2))
+		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2), onnxio.StringAttr("mode", "CRD"))
+	}, "N", 12, 4, 6)
+}
+
+// mapNets are operators over feature maps between convolutions.
+func mapNets() {
+	between := func(name string, opset int64, f func(b *net)) {
+		fastNet(name+" between convolutions", opset, func(b *net) {
+			b.conv(3, 20, 3, 1, 1)
+			f(b)
+			b.conv(20, 4, 3, 1, 1)
+		}, "N", 3, 7, 6)
+	}
+	for _, r := range []struct{ mode, coordinates string }{{"nearest", "asymmetric"}, {"nearest", "half_pixel"}, {"linear", "half_pixel"},
+		{"linear", "align_corners"}, {"cubic", "pytorch_half_pixel"}} {
+		for _, scale := range []float32{2, 0.6, 1.7} {
+			between(fmt.Sprintf("%s %s resize by %g", r.mode, r.coordinates, scale), 17, func(b *net) {
+				b.node("Resize", []string{b.last, "", b.floats("scales", 1, 1, scale, 2)}, onnxio.StringAttr("mode", r.mode),
+					onnxio.StringAttr("coordinate_transformation_mode", r.coordinates))
+			})
+		}
+	}
+	between("lrn", 17, func(b *net) {
+		b.node("LRN", []string{b.last}, onnxio.IntAttr("size", 5), onnxio.FloatAttr("alpha", 0.3), onnxio.FloatAttr("bias", 1.5))
+	})
+	between("group normalization", 21, func(b *net) {
+		b.node("GroupNormalization", []string{b.last, b.init("gn.weight", b.random(1, 20)), b.init("gn.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
+	})
+	between("instance normalization", 17, func(b *net) {
+		b.node("InstanceNormalization", []string{b.last, b.init("in.weight", b.random(1, 20)), b.init("in.bias", b.random(1, 20))})
+	})
+	fastNet("means", 17, func(b *net) {
+		x := b.conv(3, 20, 3, 1, 1)
+		m := b.node("ReduceMean", []string{x}, onnxio.IntsAttr("axes", -1, -2))
+		b.node("Mul", []string{x, m})
+		b.node("ReduceMean", []string{b.last}, onnxio.IntsAttr("axes", 2, 3), onnxio.IntAttr("keepdims", 0))
+		b.node("ReduceMean", []string{b.last}, onnxio.IntsAttr("axes", 1))
+	}, "N", 3, 7, 6)
+}
