@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -16,19 +17,18 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	if n := loss.size(); n != 1 || loss.info.Type != onnxio.Float {
 		return nil, fmt.Errorf("the loss %q must be a float32 scalar, not %v %v", loss.name, loss.info.Type, loss.dims)
 	}
-	forward := append([]*op(nil), g.ops...)
-	needs := dependents(forward)
-	if !needs[loss] {
+	params := map[*value]bool{}
+	for _, v := range g.values {
+		if v.kind == param {
+			params[v] = true
+		}
+	}
+	if !dependents(g.ops, params)[loss] {
 		return nil, fmt.Errorf("the loss %q depends on no parameter", loss.name)
 	}
-	d := &differ{g: g, grads: map[*value]*value{}}
-	one := onnxio.NewTensor(onnxio.Float, loss.dims...)
-	one.Float32s()[0] = 1
-	d.grads[loss] = g.values[d.Const(one)]
-	for i := len(forward) - 1; i >= 0; i-- {
-		if err := d.step(forward[i], needs); err != nil {
-			return nil, err
-		}
+	d, err := backward(g, loss, params)
+	if err != nil {
+		return nil, err
 	}
 	out := map[*value]*value{}
 	for v, dv := range d.grads {
@@ -40,17 +40,32 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	return out, nil
 }
 
-// dependents is the set of values that depend on a param through float32 operators.
-func dependents(order []*op) map[*value]bool {
-	needs := map[*value]bool{}
-	for _, o := range order {
-		dep := false
-		for _, v := range o.in {
-			if v != nil && v.kind == param {
-				needs[v] = true
-			}
-			dep = dep || v != nil && needs[v]
+// backward walks the graph in reverse, from the sum of y's elements to the values of xs and what lies between.
+func backward(g *graph, y *value, xs map[*value]bool) (*differ, error) {
+	forward := append([]*op(nil), g.ops...)
+	needs := dependents(forward, xs)
+	d := &differ{g: g, grads: map[*value]*value{}}
+	ones := onnxio.NewTensor(onnxio.Float, y.dims...)
+	for i := range ones.Float32s() {
+		ones.Float32s()[i] = 1
+	}
+	d.grads[y] = g.values[d.Const(ones)]
+	for i := len(forward) - 1; i >= 0; i-- {
+		if err := d.step(forward[i], needs); err != nil {
+			return nil, err
 		}
+	}
+	return d, nil
+}
+
+// dependents is the set of values that depend on those of xs through float32 operators.
+func dependents(order []*op, xs map[*value]bool) map[*value]bool {
+	needs := map[*value]bool{}
+	for v := range xs {
+		needs[v] = true
+	}
+	for _, o := range order {
+		dep := slices.ContainsFunc(o.in, func(v *value) bool { return v != nil && needs[v] })
 		for _, v := range o.out {
 			if v != nil && dep && v.info.Type == onnxio.Float {
 				needs[v] = true

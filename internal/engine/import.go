@@ -165,6 +165,9 @@ func (im *importer) node(n placed) error {
 	if err := im.bodies(o, n); err != nil {
 		return err
 	}
+	if err := im.gradient(o); err != nil {
+		return err
+	}
 	if err := im.g.infer(o); err != nil {
 		return err
 	}

@@ -182,6 +182,12 @@ func (b *binding) copy(reads []*value) (again bool, err error) {
 			continue
 		}
 		c := b.op(o, func(v *value) *value { return nil })
+		if c.is(trainingDomain, "Gradient") {
+			if err := b.gradient(c); err != nil {
+				return false, err
+			}
+			continue
+		}
 		run := []*op{c}
 		spliced := c.branch()
 		if spliced != nil && !b.whole[o] {

@@ -211,3 +211,19 @@ func valueOfType(t *onnxio.Type) *Value {
 	}
 	return &Value{Type: t.Elem, Shape: t.Shape, HasShape: t.HasShape}
 }
+
+func init() {
+	register(&Def{Name: "Gradient", Domain: "ai.onnx.preview.training", Versions: []int64{1},
+		Attrs: []AttrDef{{Name: "xs", Type: onnxio.AttrStrings, Required: true}, stringA("y").required(),
+			{Name: "zs", Type: onnxio.AttrStrings}},
+		Inputs:  []Param{{Name: "Inputs", Type: "T", Variadic: true}},
+		Outputs: []Param{{Name: "Outputs", Type: "T", Variadic: true}}, Types: map[string]TypeSet{"T": All},
+		Infer: func(c *Infer) error { // a derivative is of the shape of what it is by
+			for i := range min(len(c.Out), len(c.In)) {
+				if c.Out[i] != nil && c.In[i] != nil {
+					setLike(c, i, c.In[i])
+				}
+			}
+			return nil
+		}})
+}
