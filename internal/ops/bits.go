@@ -39,17 +39,20 @@ func and[T integer](a, b T) T { return a & b }
 func or[T integer](a, b T) T  { return a | b }
 func xor[T integer](a, b T) T { return a ^ b }
 
-// left and right shift by b places; all bits are gone when b is the width or more, and for a negative b nothing moves.
+// left and right shift by b places. A negative b is as one beyond the width: nothing is left but the sign, to the right.
 func left[T integer](a, b T) T {
 	if b < 0 {
-		return a
+		return 0
 	}
 	return a << uint64(b)
 }
 
 func right[T integer](a, b T) T {
-	if b < 0 {
-		return a
+	switch {
+	case b < 0 && a < 0:
+		return T(0) - 1
+	case b < 0:
+		return 0
 	}
 	return a >> uint64(b)
 }

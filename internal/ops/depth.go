@@ -9,15 +9,16 @@ import (
 func init() {
 	size := intA("blocksize").required()
 	register(
-		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{size, stringA("mode").since(11)},
+		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13, 28}, Attrs: []AttrDef{size, stringA("mode").since(11)},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
 			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: moving(evalDepthToSpace), Grad: gradDepthToSpace},
-		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13}, Attrs: []AttrDef{size},
+		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13, 28}, Attrs: []AttrDef{size, stringA("mode").since(28)},
 			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
 			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: moving(evalSpaceToDepth),
 			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
-					g.DIn[0], err = g.One("", "DepthToSpace", []string{g.DOut[0]}, onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)))
+					g.DIn[0], err = g.One("", "DepthToSpace", []string{g.DOut[0]},
+						onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)), onnxio.StringAttr("mode", g.Node.Str("mode", "DCR")))
 				}
 				return err
 			}})
@@ -99,7 +100,15 @@ func evalSpaceToDepth(c *Eval) error {
 		return err
 	}
 	b := c.Node.Int("blocksize", 1)
-	return permuted(c, []int64{dims[0], c.In[0].Dims[1], dims[2], b, dims[3], b}, []int{0, 3, 5, 1, 2, 4}, dims)
+	order := []int{0, 3, 5, 1, 2, 4} // DCR: [N,C,H,b,W,b] to [N,b,b,C,H,W]
+	switch mode := c.Node.Str("mode", "DCR"); mode {
+	case "DCR":
+	case "CRD":
+		order = []int{0, 1, 3, 5, 2, 4}
+	default:
+		return c.Node.Errorf("mode %q is unknown", mode)
+	}
+	return permuted(c, []int64{dims[0], c.In[0].Dims[1], dims[2], b, dims[3], b}, order, dims)
 }
 
 // permuted writes input 0, seen with the dimensions from, with its axes in the given order.

@@ -68,6 +68,9 @@ func (r reduction) def() *Def {
 	if r.axes == 18 {
 		versions = append(versions, 18)
 	}
+	if r.name == "ReduceLogSum" || r.name == "ReduceLogSumExp" {
+		versions = append(versions, 28)
+	}
 	types := Numbers
 	if r.name == "ReduceMax" || r.name == "ReduceMin" {
 		versions = []int64{1, 11, 12, 13, 18, 20}

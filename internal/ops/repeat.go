@@ -35,13 +35,29 @@ func remInt[T integer](a, b T) T {
 	return a % b
 }
 
-// Mod has the divisor's sign for integers, the dividend's with fmod.
+// floorMod is a - floor(a/b)*b, which has the sign of b even where it is 0.
+func floorMod(a, b float64) float64 {
+	r := math.Mod(a, b)
+	switch {
+	case r == 0:
+		return math.Copysign(0, b)
+	case (r < 0) != (b < 0):
+		return r + b
+	}
+	return r
+}
+
+// inDouble is a function of float64 for float32.
+func inDouble(f func(a, b float64) float64) func(a, b float32) float32 {
+	return func(a, b float32) float32 { return float32(f(float64(a), float64(b))) }
+}
+
+// Mod has the divisor's sign, with fmod the dividend's. Without fmod it takes floats since version 28 only.
 func modDef() *Def {
-	sign := kernels2{f64: math.Mod, f32: func(a, b float32) float32 { return float32(math.Mod(float64(a), float64(b))) }}
-	rem := sign
+	sign, rem := kernels2{f64: floorMod, f32: inDouble(floorMod)}, kernels2{f64: math.Mod, f32: inDouble(math.Mod)}
 	sign.ints = intKernels(intOps{modInt[int8], modInt[int16], modInt[int32], modInt[int64], modInt[uint8], modInt[uint16], modInt[uint32], modInt[uint64]})
 	rem.ints = intKernels(intOps{remInt[int8], remInt[int16], remInt[int32], remInt[int64], remInt[uint8], remInt[uint16], remInt[uint32], remInt[uint64]})
-	d := binaryDef("Mod", []int64{10, 13}, []AttrDef{intA("fmod")}, sign, nil)
+	d := binaryDef("Mod", []int64{10, 13, 28}, []AttrDef{intA("fmod")}, sign, nil)
 	d.Eval = func(c *Eval) error {
 		if c.Node.Int("fmod", 0) != 0 {
 			return evalBinary(c, rem)

@@ -54,14 +54,14 @@ func init() {
 		&Def{Name: "ConcatFromSequence", Versions: []int64{11}, Attrs: []AttrDef{intA("axis").required(), intA("new_axis")},
 			Inputs: one(seq("input_sequence")), Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: types,
 			Infer: elem, EvalValues: evalConcatFromSequence},
-		&Def{Name: "Optional", Versions: []int64{15}, Attrs: []AttrDef{{Name: "type", Type: onnxio.AttrTypeProto}},
+		&Def{Name: "Optional", Versions: []int64{15, 28}, Attrs: []AttrDef{{Name: "type", Type: onnxio.AttrTypeProto}},
 			Inputs: []Param{{Name: "input", Type: "T", Optional: true}}, Outputs: one(seq("output")), Types: types,
 			EvalValues: evalOptional,
 			Infer:      func(c *Infer) error { c.become(0, optionalOf(optionalElem(c))); return nil }},
-		&Def{Name: "OptionalHasElement", Versions: []int64{15, 18}, Inputs: []Param{{Name: "input", Type: "T", Optional: true}},
+		&Def{Name: "OptionalHasElement", Versions: []int64{15, 18, 28}, Inputs: []Param{{Name: "input", Type: "T", Optional: true}},
 			Outputs: []Param{{Name: "output", Type: "B"}}, Types: map[string]TypeSet{"T": All, "B": Bools}, EvalValues: evalHasElement,
 			Infer: func(c *Infer) error { c.Set(0, onnxio.Bool, nil); return nil }},
-		&Def{Name: "OptionalGetElement", Versions: []int64{15, 18}, Inputs: []Param{{Name: "input", Type: "T"}},
+		&Def{Name: "OptionalGetElement", Versions: []int64{15, 18, 28}, Inputs: []Param{{Name: "input", Type: "T"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGetElement, EvalValues: evalGetElement},
 	)
 }

@@ -154,6 +154,8 @@ func TestChoosingGradients(t *testing.T) {
 		{op: "DepthToSpace", in: []*onnxio.Tensor{random(1, 2, 8, 3, 2)}, attrs: attrsOf(onnxio.IntAttr("blocksize", 2))},
 		{op: "DepthToSpace", in: []*onnxio.Tensor{random(1, 1, 12, 1, 2)}, attrs: attrsOf(onnxio.IntAttr("blocksize", 2), onnxio.StringAttr("mode", "CRD"))},
 		{op: "SpaceToDepth", in: []*onnxio.Tensor{random(1, 2, 3, 6, 3)}, attrs: attrsOf(onnxio.IntAttr("blocksize", 3))},
+		{op: "SpaceToDepth", opset: 28, in: []*onnxio.Tensor{random(1, 1, 3, 4, 2)},
+			attrs: attrsOf(onnxio.IntAttr("blocksize", 2), onnxio.StringAttr("mode", "CRD"))},
 	}
 	for _, op := range []string{"Max", "Min"} {
 		cases = append(cases, gradCase{op: op, in: []*onnxio.Tensor{random(1, 2, 3), scaledBy(random(2, 3), 0.7), scaledBy(random(3, 2, 1), 0.6)}},
