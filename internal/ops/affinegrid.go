@@ -12,8 +12,9 @@ import (
 func init() {
 	register(&Def{Name: "AffineGrid", Versions: []int64{20}, Attrs: []AttrDef{intA("align_corners")},
 		Inputs:  []Param{{Name: "theta", Type: "T1"}, {Name: "size", Type: "T2"}},
-		Outputs: []Param{{Name: "grid", Type: "T1"}}, Types: map[string]TypeSet{"T1": Floats, "T2": Set(onnxio.Int64)},
-		Tol: reduceTol, Infer: inferAffineGrid, Eval: byFloat(evalAffineGrid[float32], evalAffineGrid[float64]), Grad: gradAffineGrid})
+		Outputs: []Param{{Name: "grid", Type: "T1"}},
+		Types:   map[string]TypeSet{"T1": Floats, "T2": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferAffineGrid,
+		Eval: byFloat(evalAffineGrid[float32], evalAffineGrid[float64]), Grad: gradAffineGrid})
 }
 
 func inferAffineGrid(c *Infer) error {
@@ -24,7 +25,7 @@ func inferAffineGrid(c *Infer) error {
 	rank := int64(-1)
 	if shaped(c, 0) {
 		s := c.In[0].Shape
-		if len(s) != 3 || s[1].Known() && s[1].Value != 2 && s[1].Value != 3 || s[1].Known() && !agree(s[2], knownDim(s[1].Value+1)) {
+		if len(s) != 3 || s[1].Known() && (s[1].Value != 2 && s[1].Value != 3 || !agree(s[2], knownDim(s[1].Value+1))) {
 			return c.Node.Errorf("theta must be [N,2,3] or [N,3,4], not %s", shapeText(s))
 		}
 		if s[1].Known() {
@@ -77,7 +78,8 @@ func gridBase(spatial []int64, align bool) []float64 {
 func gridSizes(n *Node, theta, size []int64) ([]int64, error) {
 	r := int64(len(size)) - 2
 	if r != 2 && r != 3 || !equal(theta, []int64{size[0], r, r + 1}) {
-		return nil, n.Errorf("theta %s with size %v; [N,2,3] with [N,C,H,W] or [N,3,4] with [N,C,D,H,W] are wanted", dimsText(theta), size)
+		return nil, n.Errorf("theta %s with size %v; [N,2,3] with [N,C,H,W] or [N,3,4] with [N,C,D,H,W] are wanted",
+			dimsText(theta), size)
 	}
 	return size[2:], nil
 }

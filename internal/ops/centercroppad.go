@@ -12,8 +12,9 @@ import (
 func init() {
 	register(&Def{Name: "CenterCropPad", Versions: []int64{18}, Attrs: []AttrDef{intsA("axes")},
 		Inputs:  []Param{{Name: "input_data", Type: "T"}, {Name: "shape", Type: "I"}},
-		Outputs: []Param{{Name: "output_data", Type: "T"}}, Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Indices},
-		Infer: inferCenterCropPad, Eval: moving(evalCenterCropPad), Grad: gradCenterCropPad})
+		Outputs: []Param{{Name: "output_data", Type: "T"}},
+		Types:   map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Indices},
+		Infer:   inferCenterCropPad, Eval: moving(evalCenterCropPad), Grad: gradCenterCropPad})
 }
 
 // centerAxes are the axes that shape is of.
@@ -115,6 +116,7 @@ func gradCenterCropPad(g *Grad) error {
 	for i, a := range axes {
 		shape[i], list[i] = dims[a], int64(a)
 	}
-	g.DIn[0], err = g.One("", "CenterCropPad", []string{g.DOut[0], g.Const(onnxio.Int64s(shape))}, onnxio.IntsAttr("axes", list...))
+	in := []string{g.DOut[0], g.Const(onnxio.Int64s(shape))}
+	g.DIn[0], err = g.One("", "CenterCropPad", in, onnxio.IntsAttr("axes", list...))
 	return err
 }

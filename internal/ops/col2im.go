@@ -14,15 +14,15 @@ func init() {
 	attrs := []AttrDef{intsA("dilations"), intsA("pads"), intsA("strides")}
 	shapes := []Param{{Name: "image_shape", Type: "I"}, {Name: "block_shape", Type: "I"}}
 	types := map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}
-	grad := gradDef("Col2ImGrad", []string{"dy"}, []string{"dx"}, append(slices.Clone(attrs), intsA("input_shape").required())...)
+	grad := gradDef("Col2ImGrad", []string{"dy"}, []string{"dx"}, append([]AttrDef{intsA("input_shape").required()}, attrs...)...)
 	grad.Inputs, grad.Types = append(grad.Inputs, shapes...), map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
 	grad.Infer, grad.Eval = inferConvGradInput, byFloat(evalCol2ImGrad[float32], evalCol2ImGrad[float64])
 	register(&Def{Name: "Col2Im", Versions: []int64{18}, Attrs: attrs, Types: types, Tol: reduceTol,
 		Inputs: append([]Param{{Name: "input", Type: "T"}}, shapes...), Outputs: []Param{{Name: "output", Type: "T"}},
 		Infer: inferCol2Im, Grad: gradCol2Im,
-		Eval: byNumber(numberTypes[func(*Eval) error]{evalCol2Im[float32], evalCol2Im[float64], intTypes[func(*Eval) error]{
-			evalCol2Im[int8], evalCol2Im[int16], evalCol2Im[int32], evalCol2Im[int64],
-			evalCol2Im[uint8], evalCol2Im[uint16], evalCol2Im[uint32], evalCol2Im[uint64]}})}, grad)
+		Eval: byNumber(numberTypes[func(*Eval) error]{evalCol2Im[float32], evalCol2Im[float64],
+			intTypes[func(*Eval) error]{evalCol2Im[int8], evalCol2Im[int16], evalCol2Im[int32], evalCol2Im[int64],
+				evalCol2Im[uint8], evalCol2Im[uint16], evalCol2Im[uint32], evalCol2Im[uint64]}})}, grad)
 }
 
 func inferCol2Im(c *Infer) error {
@@ -125,7 +125,8 @@ func unfoldingOf(n *Node, dims []int64, image, block *onnxio.Tensor) (u unfoldin
 		u.columns *= u.count[i]
 	}
 	if dims[1]%u.size != 0 || dims[2] != u.columns {
-		return u, n.Errorf("input %s; %d columns of %d elements for each channel are wanted", dimsText(dims), u.columns, u.size)
+		return u, n.Errorf("input %s; %d columns of %d elements for each channel are wanted", dimsText(dims),
+			u.columns, u.size)
 	}
 	u.planes = dims[0] * dims[1] / u.size
 	return u, nil

@@ -8,11 +8,12 @@ import (
 
 func init() {
 	attrs := []AttrDef{intA("exclusive"), intA("reverse")}
+	types := Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32, onnxio.Uint64)
 	def := func(name string, versions []int64, eval func(*Eval) error, grad func(*Grad) error) *Def {
 		return &Def{Name: name, Versions: versions, Attrs: attrs,
-			Inputs: []Param{{Name: "x", Type: "T"}, {Name: "axis", Type: "T2"}}, Outputs: []Param{{Name: "y", Type: "T"}},
-			Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32, onnxio.Uint64), "T2": Indices},
-			Tol:   reduceTol, Infer: inferSame, Eval: eval, Grad: grad}
+			Inputs:  []Param{{Name: "x", Type: "T"}, {Name: "axis", Type: "T2"}},
+			Outputs: []Param{{Name: "y", Type: "T"}}, Types: map[string]TypeSet{"T": types, "T2": Indices},
+			Tol: reduceTol, Infer: inferSame, Eval: eval, Grad: grad}
 	}
 	grad := gradDef("CumProdGrad", []string{"dy", "x"}, []string{"dx"}, attrs...)
 	grad.Inputs = append(grad.Inputs, Param{Name: "axis", Type: "T2"})
@@ -24,10 +25,12 @@ func init() {
 
 var (
 	runningSums = numberTypes[func(*Eval) error]{running(0, add[float32]), running(0, add[float64]),
-		intTypes[func(*Eval) error]{running(0, add[int8]), running(0, add[int16]), running(0, add[int32]), running(0, add[int64]),
+		intTypes[func(*Eval) error]{
+			running(0, add[int8]), running(0, add[int16]), running(0, add[int32]), running(0, add[int64]),
 			running(0, add[uint8]), running(0, add[uint16]), running(0, add[uint32]), running(0, add[uint64])}}
 	runningProducts = numberTypes[func(*Eval) error]{running(1, mul[float32]), running(1, mul[float64]),
-		intTypes[func(*Eval) error]{running(1, mul[int8]), running(1, mul[int16]), running(1, mul[int32]), running(1, mul[int64]),
+		intTypes[func(*Eval) error]{
+			running(1, mul[int8]), running(1, mul[int16]), running(1, mul[int32]), running(1, mul[int64]),
 			running(1, mul[uint8]), running(1, mul[uint16]), running(1, mul[uint32]), running(1, mul[uint64])}}
 )
 
@@ -94,8 +97,8 @@ func running[T numeric](start T, join func(a, b T) T) func(*Eval) error {
 // gradCumSum sums the other way.
 func gradCumSum(g *Grad) (err error) {
 	if g.Wants[0] {
-		g.DIn[0], err = g.One("", "CumSum", []string{g.DOut[0], g.In(1)}, onnxio.IntAttr("exclusive", g.Node.Int("exclusive", 0)),
-			onnxio.IntAttr("reverse", 1-g.Node.Int("reverse", 0)))
+		g.DIn[0], err = g.One("", "CumSum", []string{g.DOut[0], g.In(1)},
+			onnxio.IntAttr("exclusive", g.Node.Int("exclusive", 0)), onnxio.IntAttr("reverse", 1-g.Node.Int("reverse", 0)))
 	}
 	return err
 }

@@ -10,8 +10,10 @@ import (
 // offset is [N,offset_group*kh*kw*2,oh,ow], y before x for each tap; mask is [N,offset_group*kh*kw,oh,ow].
 
 func init() {
-	attrs := []AttrDef{intsA("dilations"), intA("group"), intsA("kernel_shape"), intA("offset_group"), intsA("pads"), intsA("strides")}
-	grad := gradDef("DeformConvGrad", []string{"dy", "x", "w", "offset", "mask"}, []string{"dx", "dw", "doffset", "dmask"}, attrs...)
+	attrs := []AttrDef{intsA("dilations"), intA("group"), intsA("kernel_shape"), intA("offset_group"), intsA("pads"),
+		intsA("strides")}
+	grad := gradDef("DeformConvGrad", []string{"dy", "x", "w", "offset", "mask"},
+		[]string{"dx", "dw", "doffset", "dmask"}, attrs...)
 	grad.Inputs[4].Optional, grad.Outputs[3].Optional = true, true
 	grad.Tol, grad.Eval = convTol, byFloat(evalDeformConvGrad[float32], evalDeformConvGrad[float64])
 	grad.Infer = func(c *Infer) error {
@@ -25,11 +27,11 @@ func init() {
 		}
 		return nil
 	}
-	register(&Def{Name: "DeformConv", Versions: []int64{19, 22}, Attrs: attrs, Types: floatsT, Tol: convTol, Weights: []int{1, 3},
+	register(&Def{Name: "DeformConv", Versions: []int64{19, 22}, Attrs: attrs, Weights: []int{1, 3},
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "offset", Type: "T"},
 			{Name: "B", Type: "T", Optional: true}, {Name: "mask", Type: "T", Optional: true}},
-		Outputs: []Param{{Name: "Y", Type: "T"}},
-		Infer:   inferDeformConv, Eval: byFloat(evalDeformConv[float32], evalDeformConv[float64]), Grad: gradDeformConv}, grad)
+		Outputs: []Param{{Name: "Y", Type: "T"}}, Types: floatsT, Tol: convTol, Infer: inferDeformConv,
+		Eval: byFloat(evalDeformConv[float32], evalDeformConv[float64]), Grad: gradDeformConv}, grad)
 }
 
 func inferDeformConv(c *Infer) error {
@@ -40,7 +42,8 @@ func inferDeformConv(c *Infer) error {
 	out := []onnxio.Dim{unknownDim, unknownDim, unknownDim, unknownDim}
 	for i := range 3 {
 		if shaped(c, i) && len(c.In[i].Shape) != 4 {
-			return c.Node.Errorf("%s is %s; only pictures [N,C,H,W] are supported", c.Node.Def.Inputs[i].Name, shapeText(c.In[i].Shape))
+			return c.Node.Errorf("%s is %s; only pictures [N,C,H,W] are supported", c.Node.Def.Inputs[i].Name,
+				shapeText(c.In[i].Shape))
 		}
 	}
 	if shaped(c, 0) {
@@ -270,11 +273,11 @@ func gradDeformConv(g *Grad) (err error) {
 			return err
 		}
 	}
-	outputs := 3
+	outputs, in := 3, []string{g.DOut[0], g.In(0), g.In(1), g.In(2)}
 	if g.In(4) != "" {
-		outputs = 4
+		outputs, in = 4, append(in, g.In(4))
 	}
-	out, err := g.Emit(GradDomain, "DeformConvGrad", outputs, []string{g.DOut[0], g.In(0), g.In(1), g.In(2), g.In(4)}[:outputs+1], g.Node.Attrs...)
+	out, err := g.Emit(GradDomain, "DeformConvGrad", outputs, in, g.Node.Attrs...)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 func init() {
 	grad := gradDef("DetGrad", []string{"dy", "x"}, []string{"dx"})
 	grad.Infer, grad.Eval, grad.Tol = inferLikeSecond, byFloat(evalDetGrad[float32], evalDetGrad[float64]), reduceTol
-	register(&Def{Name: "Det", Versions: []int64{11, 22}, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Types: floatsT, Tol: reduceTol, Infer: inferDet, Eval: byFloat(evalDet[float32], evalDet[float64]),
+	register(&Def{Name: "Det", Versions: []int64{11, 22},
+		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}}, Types: floatsT, Tol: reduceTol, Infer: inferDet, Eval: byFloat(evalDet[float32], evalDet[float64]),
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] {
 				g.DIn[0], err = g.One(GradDomain, "DetGrad", []string{g.DOut[0], g.In(0)})

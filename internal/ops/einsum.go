@@ -12,7 +12,6 @@ import (
 // summed over the labels that the output lacks.
 
 func init() {
-	types := map[string]TypeSet{"T": Numbers}
 	grad := gradDef("EinsumGrad", []string{"dy"}, []string{"dx"}, stringA("equation").required(), intA("operand"))
 	grad.Inputs = append(grad.Inputs, Param{Name: "Inputs", Type: "T", Variadic: true})
 	grad.Tol, grad.Eval = reduceTol, byFloat(evalEinsumGrad[float32], evalEinsumGrad[float64])
@@ -26,7 +25,8 @@ func init() {
 	}
 	register(&Def{Name: "Einsum", Versions: []int64{12, 28}, Attrs: []AttrDef{stringA("equation").required()},
 		Inputs:  []Param{{Name: "Inputs", Type: "T", Variadic: true}},
-		Outputs: []Param{{Name: "Output", Type: "T"}}, Types: types, Tol: reduceTol, Infer: inferEinsum, Grad: gradEinsum,
+		Outputs: []Param{{Name: "Output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers}, Tol: reduceTol,
+		Infer: inferEinsum, Grad: gradEinsum,
 		Eval: byNumber(numberTypes[func(*Eval) error]{evalEinsum64, evalEinsum64, intTypes[func(*Eval) error]{
 			evalEinsum[int8], evalEinsum[int16], evalEinsum[int32], evalEinsum[int64],
 			evalEinsum[uint8], evalEinsum[uint16], evalEinsum[uint32], evalEinsum[uint64]}})}, grad)
@@ -160,8 +160,8 @@ func inferEinsum(c *Infer) error {
 			}
 			joint, fits := broadcastDims([]onnxio.Dim{d}, c.In[i].Shape[k:k+1])
 			if !fits {
-				return c.Node.Errorf("equation %q: dimension %d of operand %d is %s, not %s", c.Node.Str("equation", ""), k, i,
-					shapeText(c.In[i].Shape[k:k+1]), shapeText([]onnxio.Dim{d}))
+				return c.Node.Errorf("equation %q: dimension %d of operand %d is %s, not %s", c.Node.Str("equation", ""),
+					k, i, shapeText(c.In[i].Shape[k:k+1]), shapeText([]onnxio.Dim{d}))
 			}
 			sizes[label] = joint[0]
 		}
@@ -207,7 +207,8 @@ func summingOf(n *Node, in []*onnxio.Tensor) (*summing, error) {
 			case !has || d == 1:
 				s.sizes[label] = v
 			case v != 1 && v != d:
-				return nil, n.Errorf("equation %q: dimension %d of operand %d is %d, not %d", n.Str("equation", ""), k, i, v, d)
+				return nil, n.Errorf("equation %q: dimension %d of operand %d is %d, not %d", n.Str("equation", ""),
+					k, i, v, d)
 			}
 		}
 	}
@@ -224,13 +225,13 @@ func (s *summing) shape(labels []int) []int64 {
 }
 
 func gradEinsum(g *Grad) (err error) {
-	text := g.Node.Str("equation", "")
+	text := onnxio.StringAttr("equation", g.Node.Str("equation", ""))
 	for i := range g.DIn {
 		if !g.Wants[i] {
 			continue
 		}
 		in := slices.Concat([]string{g.DOut[0]}, g.Node.Inputs)
-		g.DIn[i], err = g.One(GradDomain, "EinsumGrad", in, onnxio.StringAttr("equation", text), onnxio.IntAttr("operand", int64(i)))
+		g.DIn[i], err = g.One(GradDomain, "EinsumGrad", in, text, onnxio.IntAttr("operand", int64(i)))
 		if err != nil {
 			return err
 		}

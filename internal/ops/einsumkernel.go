@@ -54,6 +54,19 @@ func multiply[T numeric](s *summing, to factor[T], out []int, factors []factor[T
 			step[i] = v[last]
 		}
 	}
+	if len(factors) == 2 {
+		a, b, c := factors[0].data, factors[1].data, to.data
+		walk(s.shape(order), views, func(n int64, at []int64) {
+			if step[0] == 0 {
+				c[at[0]] += dotApart(a[at[1]:], b[at[2]:], n, step[1], step[2])
+				return
+			}
+			for k := range n {
+				c[at[0]+k*step[0]] += a[at[1]+k*step[1]] * b[at[2]+k*step[2]]
+			}
+		})
+		return
+	}
 	walk(s.shape(order), views, func(n int64, at []int64) {
 		for k := range n {
 			p := T(1)
@@ -63,6 +76,21 @@ func multiply[T numeric](s *summing, to factor[T], out []int, factors []factor[T
 			to.data[at[0]+k*step[0]] += p
 		}
 	})
+}
+
+// dotApart is the sum of n products of elements that lie steps apart.
+func dotApart[T numeric](a, b []T, n, stepA, stepB int64) (sum T) {
+	if stepA == 1 && stepB == 1 {
+		b = b[:n]
+		for i, v := range a[:n] {
+			sum += v * b[i]
+		}
+		return sum
+	}
+	for k := range n {
+		sum += a[k*stepA] * b[k*stepB]
+	}
+	return sum
 }
 
 func sortedLabels(m map[int]int64) []int {

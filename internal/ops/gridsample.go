@@ -25,8 +25,8 @@ func init() {
 	}
 	grad.Eval, grad.Tol = byFloat(evalGridSampleGrad[float32], evalGridSampleGrad[float64]), reduceTol
 	register(&Def{Name: "GridSample", Versions: []int64{16, 20, 22}, Attrs: attrs, Inputs: inputs,
-		Outputs: []Param{{Name: "Y", Type: "T1"}}, Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats}, Tol: averageTol,
-		Check: func(n *Node) error { _, err := samplingOf(n, 2); return err },
+		Outputs: []Param{{Name: "Y", Type: "T1"}}, Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats},
+		Check: func(n *Node) error { _, err := samplingOf(n, 2); return err }, Tol: averageTol,
 		Infer: inferGridSample, Eval: evalGridSample, Grad: gradGridSample}, grad)
 }
 
@@ -75,7 +75,7 @@ func samplingOf(n *Node, rank int) (s sampling, err error) {
 	}
 	s.align = n.Int("align_corners", 0) != 0
 	if rank < 1 || rank > maxSpatial {
-		return s, n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "not 1 to 3 spatial dimensions"})
+		return s, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "not 1 to 3 spatial dimensions"}
 	}
 	return s, nil
 }
@@ -104,7 +104,8 @@ func inferGridSample(c *Infer) error {
 		copy(out, x[:min(2, len(x))])
 	}
 	if grid != nil {
-		if x != nil && (len(x) != rank || len(grid) != rank || !agree(x[0], grid[0])) || !agree(grid[len(grid)-1], knownDim(int64(rank-2))) {
+		unlike := x != nil && (len(x) != rank || len(grid) != rank || !agree(x[0], grid[0]))
+		if unlike || !agree(grid[len(grid)-1], knownDim(int64(rank-2))) {
 			return c.Node.Errorf("input %s with grid %s; a grid is [N,...,%d]", shapeText(x), shapeText(grid), rank-2)
 		}
 		out[0] = merge(out[0], grid[0])

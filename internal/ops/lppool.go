@@ -258,8 +258,10 @@ func gradUnpool(g *Grad) (err error) {
 
 // MaxUnpoolGrad(dy, I) takes dy back from where the indices put the elements.
 func unpoolGradDef() *Def {
-	d := gradDef("MaxUnpoolGrad", []string{"dy"}, []string{"dx"}, intsA("kernel_shape").required(), intsA("strides"), intsA("pads"))
-	d.Inputs, d.Types = append(d.Inputs, Param{Name: "I", Type: "I"}), map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
+	d := gradDef("MaxUnpoolGrad", []string{"dy"}, []string{"dx"}, intsA("kernel_shape").required(), intsA("strides"),
+		intsA("pads"))
+	d.Inputs = append(d.Inputs, Param{Name: "I", Type: "I"})
+	d.Types = map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err

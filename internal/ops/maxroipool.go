@@ -12,14 +12,16 @@ import (
 func init() {
 	attrs := []AttrDef{intsA("pooled_shape").required(), floatA("spatial_scale")}
 	grad := gradDef("MaxRoiPoolGrad", []string{"dy", "x", "rois"}, []string{"dx"}, attrs...)
-	grad.Infer, grad.Eval, grad.Tol = inferLikeSecond, byFloat(evalMaxRoiPoolGrad[float32], evalMaxRoiPoolGrad[float64]), reduceTol
+	grad.Infer, grad.Tol = inferLikeSecond, reduceTol
+	grad.Eval = byFloat(evalMaxRoiPoolGrad[float32], evalMaxRoiPoolGrad[float64])
 	register(&Def{Name: "MaxRoiPool", Versions: []int64{1, 22}, Attrs: attrs, Types: floatsT,
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "rois", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
 		Check: func(n *Node) error { _, err := pooledShape(n); return err },
 		Infer: inferMaxRoiPool, Eval: byFloat(evalMaxRoiPool[float32], evalMaxRoiPool[float64]),
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] { // the regions have none
-				g.DIn[0], err = g.One(GradDomain, "MaxRoiPoolGrad", []string{g.DOut[0], g.In(0), g.In(1)}, g.Node.Attrs...)
+				in := []string{g.DOut[0], g.In(0), g.In(1)}
+				g.DIn[0], err = g.One(GradDomain, "MaxRoiPoolGrad", in, g.Node.Attrs...)
 			}
 			return err
 		}}, grad)

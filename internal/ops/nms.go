@@ -12,8 +12,8 @@ import (
 func init() {
 	register(&Def{Name: "NonMaxSuppression", Versions: []int64{10, 11}, Attrs: []AttrDef{intA("center_point_box")},
 		Inputs: []Param{{Name: "boxes", Type: "F"}, {Name: "scores", Type: "F"},
-			{Name: "max_output_boxes_per_class", Type: "I", Optional: true}, {Name: "iou_threshold", Type: "F", Optional: true},
-			{Name: "score_threshold", Type: "F", Optional: true}},
+			{Name: "max_output_boxes_per_class", Type: "I", Optional: true},
+			{Name: "iou_threshold", Type: "F", Optional: true}, {Name: "score_threshold", Type: "F", Optional: true}},
 		Outputs: []Param{{Name: "selected_indices", Type: "I"}},
 		Types:   map[string]TypeSet{"F": Set(onnxio.Float), "I": Set(onnxio.Int64)},
 		Check:   func(n *Node) error { _, err := centerBoxes(n); return err },
@@ -87,7 +87,8 @@ func suppressionOf(c *Eval) (s suppression, err error) {
 	}
 	for i := 2; i < 5; i++ {
 		if c.Has(i) && (c.In[i].Size() != 1 || (c.In[i].Type == onnxio.Int64) != (i == 2)) {
-			return s, c.Node.Errorf("%s must be one number, not %v %s", c.Node.Def.Inputs[i].Name, c.In[i].Type, dimsText(c.In[i].Dims))
+			return s, c.Node.Errorf("%s must be one number, not %v %s", c.Node.Def.Inputs[i].Name, c.In[i].Type,
+				dimsText(c.In[i].Dims))
 		}
 	}
 	if c.Has(2) {
@@ -111,7 +112,8 @@ func evalNonMaxSuppression(c *Eval) error {
 	}
 	b, s := c.In[0].Dims, c.In[1].Dims
 	if c.In[0].Type != onnxio.Float || len(b) != 3 || len(s) != 3 || b[2] != 4 || b[0] != s[0] || b[1] != s[2] {
-		return c.Node.Errorf("boxes %v %s with scores %s; float32 [N,B,4] with [N,C,B] are wanted", c.In[0].Type, dimsText(b), dimsText(s))
+		return c.Node.Errorf("boxes %v %s with scores %s; float32 [N,B,4] with [N,C,B] are wanted", c.In[0].Type,
+			dimsText(b), dimsText(s))
 	}
 	how, err := suppressionOf(c)
 	if err != nil {
@@ -138,29 +140,42 @@ func evalNonMaxSuppression(c *Eval) error {
 	return err
 }
 
+// candidate is a box by its score.
+type candidate struct {
+	score float32
+	index int
+}
+
+// compare puts better scores first, NaN last, and equals in order of their index.
+func (c candidate) compare(o candidate) int {
+	switch {
+	case c.score > o.score, o.score != o.score && c.score == c.score:
+		return -1
+	case c.score < o.score, c.score != c.score && o.score == o.score:
+		return 1
+	}
+	return c.index - o.index
+}
+
 // pick gives the boxes of one class that stay, best first. A score that is NaN is below all others.
 func (s *suppression) pick(boxes []box, scores []float32) (kept []int) {
 	if s.most <= 0 {
 		return nil
 	}
-	var candidates []int
+	var candidates []candidate
 	for i, v := range scores {
 		if !s.hasLeast || v > s.least {
-			candidates = append(candidates, i)
+			candidates = append(candidates, candidate{v, i})
 		}
 	}
-	slices.SortStableFunc(candidates, func(a, b int) int {
-		if scores[a] != scores[a] || scores[b] != scores[b] {
-			return order(scores[a], scores[b])
-		}
-		return order(scores[b], scores[a])
-	})
-	for _, i := range candidates {
+	slices.SortFunc(candidates, candidate.compare)
+	for _, c := range candidates {
 		if int64(len(kept)) >= s.most {
 			break
 		}
-		if !slices.ContainsFunc(kept, func(k int) bool { return boxes[k].overlaps(&boxes[i], s.threshold) }) {
-			kept = append(kept, i)
+		b := &boxes[c.index]
+		if !slices.ContainsFunc(kept, func(k int) bool { return boxes[k].overlaps(b, s.threshold) }) {
+			kept = append(kept, c.index)
 		}
 	}
 	return kept

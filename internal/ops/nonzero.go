@@ -11,12 +11,15 @@ import (
 
 func init() {
 	register(
-		&Def{Name: "NonZero", Versions: []int64{9, 13}, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "I"}},
-			Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Set(onnxio.Int64)}, Infer: inferNonZero, Eval: evalNonZero},
+		&Def{Name: "NonZero", Versions: []int64{9, 13},
+			Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "I"}},
+			Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Set(onnxio.Int64)},
+			Infer: inferNonZero, Eval: evalNonZero},
 		&Def{Name: "Compress", Versions: []int64{9, 11, 28}, Attrs: []AttrDef{intA("axis")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "condition", Type: "B"}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "B": Bools},
-			Infer: inferCompress, Eval: evalCompress},
+			Outputs: []Param{{Name: "output", Type: "T"}},
+			Types:   map[string]TypeSet{"T": whole | Set(onnxio.String), "B": Bools},
+			Infer:   inferCompress, Eval: evalCompress},
 	)
 }
 
@@ -53,26 +56,46 @@ func nonZeros(n *Node, t *onnxio.Tensor) (at []int, err error) {
 		}
 		return at, nil
 	}
-	es := t.Type.Bits() / 8
-	if es == 0 {
-		return nil, n.Errorf("element type %v is not implemented", t.Type)
+	switch t.Type {
+	case onnxio.Float:
+		return nonZerosOf(onnxio.Data[float32](t)), nil
+	case onnxio.Double:
+		return nonZerosOf(onnxio.Data[float64](t)), nil
+	case onnxio.Complex64:
+		return nonZerosOf(onnxio.Data[complex64](t)), nil
+	case onnxio.Complex128:
+		return nonZerosOf(onnxio.Data[complex128](t)), nil
+	case onnxio.Float16, onnxio.BFloat16:
+		return nonZerosOf(widen(t).Float32s()), nil
 	}
-	signs := make([]byte, es) // the bits that do not make a number differ from 0
-	switch {
-	case Floats.Has(t.Type):
-		signs[es-1] = 0x80
-	case t.Type == onnxio.Complex64, t.Type == onnxio.Complex128:
-		signs[es/2-1], signs[es-1] = 0x80, 0x80
+	switch t.Type.Bits() {
+	case 8:
+		return nonZerosOf(t.Raw), nil
+	case 16:
+		return nonZerosOf(onnxio.Data[uint16](t)), nil
+	case 32:
+		return nonZerosOf(onnxio.Data[uint32](t)), nil
+	case 64:
+		return nonZerosOf(onnxio.Data[uint64](t)), nil
 	}
-	for i := range len(t.Raw) / es {
-		for k, b := range t.Raw[i*es:][:es] {
-			if b&^signs[k] != 0 {
-				at = append(at, i)
-				break
-			}
+	return nil, n.Errorf("element type %v is not implemented", t.Type)
+}
+
+func nonZerosOf[T comparable](v []T) []int {
+	var zero T
+	count := 0
+	for _, x := range v {
+		if x != zero {
+			count++
 		}
 	}
-	return at, nil
+	at := make([]int, 0, count)
+	for i, x := range v {
+		if x != zero {
+			at = append(at, i)
+		}
+	}
+	return at
 }
 
 // evalNonZero writes the coordinates of the elements, one row for each dimension. A scalar has no coordinates.
@@ -89,10 +112,16 @@ func evalNonZero(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	to, s := onnxio.Data[int64](y), strides(x.Dims)
-	for axis, d := range x.Dims {
-		for i, p := range at {
-			to[axis*len(at)+i] = int64(p) / s[axis] % d
+	to, rest := onnxio.Data[int64](y), at // rest is what the axes to the left make of an index
+	for axis := len(x.Dims) - 1; axis >= 0; axis-- {
+		d := int(x.Dims[axis])
+		for i, p := range rest {
+			if axis == 0 {
+				to[i] = int64(p)
+				continue
+			}
+			rest[i] = p / d
+			to[axis*len(at)+i] = int64(p - rest[i]*d)
 		}
 	}
 	return nil
@@ -151,7 +180,8 @@ func evalCompress(c *Eval) error {
 		dims = []int64{x.Size()}
 	}
 	if condition.Type != onnxio.Bool || len(condition.Dims) != 1 || condition.Dims[0] > dims[axis] {
-		return c.Node.Errorf("condition %v %s for dimension %d of %s", condition.Type, dimsText(condition.Dims), axis, dimsText(x.Dims))
+		return c.Node.Errorf("condition %v %s for dimension %d of %s", condition.Type, dimsText(condition.Dims), axis,
+			dimsText(x.Dims))
 	}
 	var picked []int64
 	for i, b := range condition.Raw {

@@ -18,16 +18,16 @@ const (
 )
 
 func init() {
-	attrs := []AttrDef{stringA("mode"), intA("output_height"), intA("output_width"), intA("sampling_ratio"), floatA("spatial_scale"),
-		stringA("coordinate_transformation_mode").since(16)}
+	attrs := []AttrDef{stringA("mode"), intA("output_height"), intA("output_width"), intA("sampling_ratio"),
+		floatA("spatial_scale"), stringA("coordinate_transformation_mode").since(16)}
 	types := map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
 	inputs := []Param{{Name: "X", Type: "T"}, {Name: "rois", Type: "T"}, {Name: "batch_indices", Type: "I"}}
-	check := func(n *Node) error { _, err := aligningOf(n); return err }
 	grad := gradDef("RoiAlignGrad", []string{"dy"}, []string{"dx"}, slices.Clone(attrs)...)
 	grad.Inputs, grad.Types, grad.Tol, grad.Infer = append(grad.Inputs, inputs...), types, reduceTol, inferLikeSecond
 	grad.Eval = byFloat(evalRoiAlignGrad[float32], evalRoiAlignGrad[float64])
-	register(&Def{Name: "RoiAlign", Versions: []int64{10, 16, 22}, Attrs: attrs, Inputs: inputs, Types: types, Check: check,
-		Outputs: []Param{{Name: "Y", Type: "T"}}, Tol: averageTol, Infer: inferRoiAlign,
+	register(&Def{Name: "RoiAlign", Versions: []int64{10, 16, 22}, Attrs: attrs,
+		Inputs: inputs, Outputs: []Param{{Name: "Y", Type: "T"}}, Types: types, Tol: averageTol,
+		Check: func(n *Node) error { _, err := aligningOf(n); return err }, Infer: inferRoiAlign,
 		Eval: byFloat(evalRoiAlign[float32], evalRoiAlign[float64]), Grad: gradRoiAlign}, grad)
 }
 
@@ -85,10 +85,11 @@ func inferRoiAlign(c *Infer) error {
 		if !shaped(c, i) {
 			continue
 		}
-		if len(c.In[i].Shape) != rank || i == 1 && !agree(c.In[1].Shape[1], knownDim(4)) || !agree(out[0], c.In[i].Shape[0]) {
-			return c.Node.Errorf("rois and batch_indices must be [R,4] and [R]; %s is not", shapeText(c.In[i].Shape))
+		s := c.In[i].Shape
+		if len(s) != rank || i == 1 && !agree(s[1], knownDim(4)) || !agree(out[0], s[0]) {
+			return c.Node.Errorf("rois and batch_indices must be [R,4] and [R]; %s is not", shapeText(s))
 		}
-		out[0] = merge(out[0], c.In[i].Shape[0])
+		out[0] = merge(out[0], s[0])
 	}
 	c.Set(0, c.In[0].Type, out)
 	return nil
@@ -164,13 +165,16 @@ func roiTapAt[T floating](x T, size int) (t roiTap[T], ok bool) {
 }
 
 // regions calls f for each region with its index, its picture and its bins along both axes.
-func regions[T floating](n *Node, x, rois, batch *onnxio.Tensor, f func(r, picture int, a *aligning, ys, xs []roiBin[T])) error {
+func regions[T floating](n *Node, x, rois, batch *onnxio.Tensor,
+	f func(r, picture int, a *aligning, ys, xs []roiBin[T])) error {
 	a, err := aligningOf(n)
 	if err != nil {
 		return err
 	}
-	if len(x.Dims) != 4 || len(rois.Dims) != 2 || rois.Dims[1] != 4 || batch.Type != onnxio.Int64 || !equal(batch.Dims, rois.Dims[:1]) {
-		return n.Errorf("input %s, rois %s, batch_indices %v %s", dimsText(x.Dims), dimsText(rois.Dims), batch.Type, dimsText(batch.Dims))
+	if len(x.Dims) != 4 || len(rois.Dims) != 2 || rois.Dims[1] != 4 ||
+		batch.Type != onnxio.Int64 || !equal(batch.Dims, rois.Dims[:1]) {
+		return n.Errorf("input %s, rois %s, batch_indices %v %s", dimsText(x.Dims), dimsText(rois.Dims), batch.Type,
+			dimsText(batch.Dims))
 	}
 	corners := onnxio.Data[T](rois)
 	for r, b := range onnxio.Data[int64](batch) {
@@ -184,7 +188,8 @@ func regions[T floating](n *Node, x, rois, batch *onnxio.Tensor, f func(r, pictu
 		if err != nil {
 			return err
 		}
-		f(r, picture, &a, binsAlong(&a, v[1], v[3], a.height, int(x.Dims[2])), binsAlong(&a, v[0], v[2], a.width, int(x.Dims[3])))
+		ys := binsAlong(&a, v[1], v[3], a.height, int(x.Dims[2]))
+		f(r, picture, &a, ys, binsAlong(&a, v[0], v[2], a.width, int(x.Dims[3])))
 	}
 	return nil
 }
@@ -208,52 +213,55 @@ func evalRoiAlign[T floating](c *Eval) error {
 	}
 	ch, size, width := int(x.Dims[1]), int(x.Dims[2]*x.Dims[3]), int(x.Dims[3])
 	return regions(c.Node, x, rois, c.In[2], func(r, picture int, a *aligning, ys, xs []roiBin[T]) {
-		for k := range ch {
-			plane := src[(picture*ch+k)*size:][:size]
-			out := dst[(r*ch+k)*a.height*a.width:][:a.height*a.width]
-			for i := range out {
-				by, bx := &ys[i/a.width], &xs[i%a.width]
-				if a.max {
-					out[i], _ = maxCorner(by, bx, plane, width)
-				} else {
-					out[i] = T(sumCorners(by, bx, plane, width) / max(by.all*bx.all, 1))
+		var corners []corner
+		for i := range a.height * a.width {
+			by, bx := &ys[i/a.width], &xs[i%a.width]
+			if corners = cornersOf(by, bx, width, corners[:0]); a.max {
+				some := by.all*bx.all != float64(len(corners)/4)
+				for k := range ch {
+					dst[(r*ch+k)*a.height*a.width+i], _ = maxCorner(corners, src[(picture*ch+k)*size:][:size], some)
 				}
+				continue
+			}
+			for k := range ch {
+				plane, sum := src[(picture*ch+k)*size:][:size], 0.0
+				for _, c := range corners {
+					sum += c.weight * float64(plane[c.at])
+				}
+				dst[(r*ch+k)*a.height*a.width+i] = T(sum / max(by.all*bx.all, 1))
 			}
 		}
 	})
 }
 
-// sumCorners adds up the samples of a bin.
-func sumCorners[T floating](by, bx *roiBin[T], plane []T, width int) float64 {
-	sum := 0.0
-	for i := range by.taps {
-		for j := range bx.taps {
-			ty, tx := &by.taps[i], &bx.taps[j]
-			for k := range 4 {
-				w := float64(ty.weight[k/2]) * float64(tx.weight[k%2])
-				sum += w * float64(plane[ty.at[k/2]*width+tx.at[k%2]])
-			}
-		}
-	}
-	return sum
+// corner is a pixel of a sample and its weight.
+type corner struct {
+	at     int
+	weight float64
 }
 
-// maxCorner is the greatest weighted corner of a bin's samples. Those outside the picture are 0. corner is where it is
-// in the plane and its weight; the weight is 0 for an outside one.
-func maxCorner[T floating](by, bx *roiBin[T], plane []T, width int) (best T, corner roiTap[T]) {
-	some := by.all*bx.all != float64(len(by.taps)*len(bx.taps)) // best is 0 already
+// cornersOf appends the four corners of each sample of a bin.
+func cornersOf[T floating](by, bx *roiBin[T], width int, corners []corner) []corner {
 	for i := range by.taps {
 		for j := range bx.taps {
 			ty, tx := &by.taps[i], &bx.taps[j]
 			for k := range 4 {
-				at, w := ty.at[k/2]*width+tx.at[k%2], ty.weight[k/2]*tx.weight[k%2]
-				if v := w * plane[at]; !some || v > best || v != v {
-					some, best, corner.at[0], corner.weight[0] = true, v, at, w
-				}
+				corners = append(corners, corner{ty.at[k/2]*width + tx.at[k%2], float64(ty.weight[k/2]) * float64(tx.weight[k%2])})
 			}
 		}
 	}
-	return best, corner
+	return corners
+}
+
+// maxCorner is the greatest weighted corner and which it is; outside says that a sample outside the picture is 0, and
+// is the greatest until another is.
+func maxCorner[T floating](corners []corner, plane []T, outside bool) (best T, which corner) {
+	for _, c := range corners {
+		if v := T(c.weight) * plane[c.at]; !outside || v > best || v != v {
+			outside, best, which = true, v, c
+		}
+	}
+	return best, which
 }
 
 // gradRoiAlign is the gradient of X; the regions have none, as in torchvision.
@@ -261,13 +269,14 @@ func gradRoiAlign(g *Grad) error {
 	if !g.Wants[0] {
 		return nil
 	}
-	attrs := slices.DeleteFunc(slices.Clone(g.Node.Attrs), func(a *onnxio.Attribute) bool { return a.Name == "coordinate_transformation_mode" })
+	const how = "coordinate_transformation_mode"
+	attrs := slices.DeleteFunc(slices.Clone(g.Node.Attrs), func(a *onnxio.Attribute) bool { return a.Name == how })
 	a, err := aligningOf(g.Node)
 	if err != nil {
 		return err
 	}
 	if !a.half {
-		attrs = append(attrs, onnxio.StringAttr("coordinate_transformation_mode", "output_half_pixel"))
+		attrs = append(attrs, onnxio.StringAttr(how, "output_half_pixel"))
 	}
 	g.DIn[0], err = g.One(GradDomain, "RoiAlignGrad", []string{g.DOut[0], g.In(0), g.In(1), g.In(2)}, attrs...)
 	return err
@@ -275,13 +284,14 @@ func gradRoiAlign(g *Grad) error {
 
 // evalRoiAlignGrad gives dy of each bin to the corners that it is made of.
 func evalRoiAlignGrad[T floating](c *Eval) error {
-	dy, x := c.In[0], c.In[1]
+	dy, x, rois := c.In[0], c.In[1], c.In[2]
 	a, err := aligningOf(c.Node)
 	if err != nil {
 		return err
 	}
-	if len(x.Dims) != 4 || len(c.In[2].Dims) != 2 || !equal(dy.Dims, []int64{c.In[2].Dims[0], x.Dims[1], int64(a.height), int64(a.width)}) {
-		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(c.In[2].Dims))
+	if len(x.Dims) != 4 || len(rois.Dims) != 2 ||
+		!equal(dy.Dims, []int64{rois.Dims[0], x.Dims[1], int64(a.height), int64(a.width)}) {
+		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(rois.Dims))
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
 	if err != nil {
@@ -290,29 +300,23 @@ func evalRoiAlignGrad[T floating](c *Eval) error {
 	src, grad, dst := onnxio.Data[T](x), onnxio.Data[T](dy), onnxio.Data[T](y)
 	clear(dst)
 	ch, size, width := int(x.Dims[1]), int(x.Dims[2]*x.Dims[3]), int(x.Dims[3])
-	return regions(c.Node, x, c.In[2], c.In[3], func(r, picture int, a *aligning, ys, xs []roiBin[T]) {
-		for k := range ch {
-			p := (picture*ch + k) * size
-			for i, d := range grad[(r*ch+k)*a.height*a.width:][:a.height*a.width] {
-				by, bx := &ys[i/a.width], &xs[i%a.width]
-				if !a.max {
-					spreadCorners(by, bx, dst[p:][:size], width, d/T(max(by.all*bx.all, 1)))
-				} else if _, corner := maxCorner(by, bx, src[p:][:size], width); size > 0 {
-					dst[p+corner.at[0]] += d * corner.weight[0]
+	return regions(c.Node, x, rois, c.In[3], func(r, picture int, a *aligning, ys, xs []roiBin[T]) {
+		var corners []corner
+		for i := range a.height * a.width {
+			by, bx := &ys[i/a.width], &xs[i%a.width]
+			corners = cornersOf(by, bx, width, corners[:0])
+			for k := range ch {
+				p, d := (picture*ch+k)*size, grad[(r*ch+k)*a.height*a.width+i]
+				if a.max && size > 0 {
+					_, c := maxCorner(corners, src[p:][:size], by.all*bx.all != float64(len(corners)/4))
+					dst[p+c.at] += d * T(c.weight)
+					continue
+				}
+				d /= T(max(by.all*bx.all, 1))
+				for _, c := range corners {
+					dst[p+c.at] += d * T(c.weight)
 				}
 			}
 		}
 	})
-}
-
-// spreadCorners adds d to the corners of a bin's samples by their weights.
-func spreadCorners[T floating](by, bx *roiBin[T], plane []T, width int, d T) {
-	for i := range by.taps {
-		for j := range bx.taps {
-			ty, tx := &by.taps[i], &bx.taps[j]
-			for k := range 4 {
-				plane[ty.at[k/2]*width+tx.at[k%2]] += d * ty.weight[k/2] * tx.weight[k%2]
-			}
-		}
-	}
 }

@@ -125,13 +125,56 @@ func topK[T numeric](c *Eval, axis int, k int64) error {
 		for i := range index {
 			index[i] = i
 		}
-		slices.SortStableFunc(index, func(a, b int) int { return sign * order(from[first+a*inner], from[first+b*inner]) })
+		front(index, int(k), func(a, b int) int {
+			if o := order(from[first+a*inner], from[first+b*inner]); o != 0 {
+				return sign * o
+			}
+			return a - b
+		})
 		out := row/inner*int(k)*inner + row%inner
 		for i, p := range index[:k] {
 			to[out+i*inner], at[out+i*inner] = from[first+p*inner], int64(p)
 		}
 	}
 	return nil
+}
+
+// front puts the first k of a list in an order at its front, in that order. A few of many go through a heap of k, whose
+// root is the last of them, so that most of the list costs one comparison.
+func front(list []int, k int, compare func(a, b int) int) {
+	if k > len(list)/8 {
+		slices.SortFunc(list, compare)
+		return
+	}
+	heap := list[:k]
+	for i := k/2 - 1; i >= 0; i-- {
+		sink(heap, i, compare)
+	}
+	for i := k; k > 0 && i < len(list); i++ {
+		if compare(list[i], heap[0]) < 0 {
+			heap[0], list[i] = list[i], heap[0]
+			sink(heap, 0, compare)
+		}
+	}
+	slices.SortFunc(heap, compare)
+}
+
+// sink moves the element at i of a heap down to where none below it comes later in the order.
+func sink(heap []int, i int, compare func(a, b int) int) {
+	for {
+		child := 2*i + 1
+		if child >= len(heap) {
+			return
+		}
+		if child+1 < len(heap) && compare(heap[child+1], heap[child]) > 0 {
+			child++
+		}
+		if compare(heap[child], heap[i]) <= 0 {
+			return
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
+	}
 }
 
 // gradTopK gives dy of the values back to where they were; the indices have no gradient.

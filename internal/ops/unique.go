@@ -101,7 +101,7 @@ func distinct(dims []int64, axis int, compare func(i, j int) int, sorted bool) (
 	for i := range order {
 		order[i] = int64(i)
 	}
-	slices.SortStableFunc(order, slice)
+	slices.SortFunc(order, func(a, b int64) int { return cmp.Or(slice(a, b), cmp.Compare(a, b)) })
 	inverse = make([]int64, d)
 	for i, p := range order {
 		if i == 0 || slice(order[i-1], p) != 0 {
@@ -135,7 +135,8 @@ func byOccurrence(first, inverse, counts []int64) (f, inv, n []int64) {
 }
 
 var comparisons = numberTypes[func(*onnxio.Tensor) func(i, j int) int]{comparing[float32], comparing[float64],
-	intTypes[func(*onnxio.Tensor) func(i, j int) int]{comparing[int8], comparing[int16], comparing[int32], comparing[int64],
+	intTypes[func(*onnxio.Tensor) func(i, j int) int]{
+		comparing[int8], comparing[int16], comparing[int32], comparing[int64],
 		comparing[uint8], comparing[uint16], comparing[uint32], comparing[uint64]}}
 
 func comparing[T numeric](t *onnxio.Tensor) func(i, j int) int {
