@@ -56,9 +56,9 @@ func doctorCommand() *cli.Command {
 }
 
 func kernelLevel() finding {
-	f := finding{What: "native engine", OK: true, Says: "kernels " + kernels.Level() + ", bf16 " + kernels.LevelBF16()}
+	f := finding{What: "native engine", OK: true, Says: fmt.Sprintf("kernels %s, bf16 %s, int8 %s", kernels.Level(), kernels.LevelBF16(), kernels.LevelInt8())}
 	if err := kernels.LevelError(); err != nil {
-		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(), "unset CNNKIT_CPU, or set it to amx, avx512, avx2 or go"
+		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(), "unset CNNKIT_CPU, or set it to amx, avx512vnni, avx512, avx2 or go"
 	}
 	return f
 }

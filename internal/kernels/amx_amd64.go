@@ -289,3 +289,147 @@ func tiles3USDSum(a *amxTiles)
 //
 //go:noescape
 func tiles3SSDSum(a *amxTiles)
+
+// vnni8USD computes, for every pixel i < 8 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni8USD(a *amxTiles)
+
+// vnni8SSD computes, for every pixel i < 8 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni8SSD(a *amxTiles)
+
+// vnni8USDSum computes, for every pixel i < 8 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni8USDSum(a *amxTiles)
+
+// vnni8SSDSum computes, for every pixel i < 8 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni8SSDSum(a *amxTiles)
+
+// vnni4USD computes, for every pixel i < 4 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni4USD(a *amxTiles)
+
+// vnni4SSD computes, for every pixel i < 4 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni4SSD(a *amxTiles)
+
+// vnni4USDSum computes, for every pixel i < 4 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni4USDSum(a *amxTiles)
+
+// vnni4SSDSum computes, for every pixel i < 4 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni4SSDSum(a *amxTiles)
+
+// vnni2USD computes, for every pixel i < 2 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni2USD(a *amxTiles)
+
+// vnni2SSD computes, for every pixel i < 2 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni2SSD(a *amxTiles)
+
+// vnni2USDSum computes, for every pixel i < 2 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni2USDSum(a *amxTiles)
+
+// vnni2SSDSum computes, for every pixel i < 2 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni2SSDSum(a *amxTiles)
+
+// vnni1USD computes, for every pixel i < 1 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni1USD(a *amxTiles)
+
+// vnni1SSD computes, for every pixel i < 1 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores byte = clip(round(sum * scale) + zero), x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni1SSD(a *amxTiles)
+
+// vnni1USDSum computes, for every pixel i < 1 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of uint8 at y[places[i]].
+//
+//go:noescape
+func vnni1USDSum(a *amxTiles)
+
+// vnni1SSDSum computes, for every pixel i < 1 and output o < 32,
+//
+//	sum = bias[o] + products of x[i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores int32 = sum, x of int8 at y[places[i]].
+//
+//go:noescape
+func vnni1SSDSum(a *amxTiles)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// windows reports the rates of a function that does so many operations: the best and the median of the runs, each of
+// rates reports the rates of a function that does so many operations: the best and the median of the runs, each of
 // which is at least a millisecond long. Where other work shares the machine, the best tells what the kernel can do.
 func rates(b *testing.B, ops int, run func()) {
 	run()
@@ -43,6 +43,7 @@ func BenchmarkConvBF16(b *testing.B) {
 			b.Run(fmt.Sprintf("%dto%d_%d_k%d_b%d", s[0], s[1], s[2], s[3], n), func(b *testing.B) {
 				c := square(n, s[0], s[2], s[1], s[3], 1, s[3]/2)
 				b.Run("bf16", func(b *testing.B) { benchConvBF16(b, c) })
+				b.Run("int8", func(b *testing.B) { benchConvInt8(b, c) })
 				b.Run("float32", func(b *testing.B) { benchConvFloat(b, c) })
 			})
 		}
@@ -67,6 +68,30 @@ func benchConvBF16(b *testing.B, c convCase) {
 	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
 		for i := range k.Chunks() {
 			k.Run(i, scratch, y, x, w, EpilogueBF16{Bias: bias, ReLU: true})
+		}
+	})
+}
+
+func benchConvInt8(b *testing.B, c convCase) {
+	if LevelInt8() == levelNames[levelGo] {
+		b.Skip("no AMX, no AVX512-VNNI")
+	}
+	s, _ := c.spec()
+	l := ConvInt8Spec{X: lineLayout(s.X), Y: lineLayout(s.Y), Window: s.window()}
+	l.X.Lanes, l.Y.Lanes = Int8Lanes, Int8Lanes
+	k, err := NewConvInt8(l)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	x, w, y := AlignedBytes(l.X.Size()), AlignedBytes(k.WeightSize()), AlignedBytes(l.Y.Size())
+	copy(x, randomBytes(r, len(x)))
+	e := drawRequantize(r, make([]int32, k.Outputs()), k.Outputs(), c.c*c.kh*c.kw)
+	k.Pack(w, e.Bias, randomWeights(r, c.o*c.c*c.kh*c.kw), nil)
+	scratch := AlignedSlice(k.Scratch())
+	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
+		for i := range k.Chunks() {
+			k.Run(i, scratch, y, x, w, e)
 		}
 	})
 }

@@ -16,6 +16,8 @@ func available() level {
 	return levelGo
 }
 
+func hasVNNI() bool { return cpuid.CPU.Supports(cpuid.AVX512VNNI) }
+
 // tileWidth is the number of pixels of the widest tile of the convolution.
 func tileWidth(narrow bool) int {
 	switch {

@@ -120,6 +120,67 @@ func (a *int8Call) amx() {
 	runtime.KeepAlive(a)
 }
 
+// vnni runs the call by VPDPBUSD: tile by tile, up to 8 pixels at a time.
+func (a *int8Call) vnni() {
+	b := newAMX(a.t, a.lo, a.hi, a.scratch)
+	b.w, b.bias, b.scale, b.apart = pointer(a.w), pointer(a.bias), pointer(a.scale), a.apart
+	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
+	if a.out != nil {
+		b.y = pointer(a.out)
+	}
+	for i := a.lo * a.t.m; i < a.hi*a.t.m; i++ {
+		for row := 0; row < a.t.rows; {
+			n := 8
+			for n > a.t.rows-row {
+				n /= 2
+			}
+			b.x = &a.x[a.t.origins[i]+row*a.t.stride]
+			b.places = &a.t.places[i*tileRows+row]
+			a.vnniRows(n, &b)
+			row += n
+		}
+	}
+	runtime.KeepAlive(a)
+}
+
+// vnniRows computes n pixels.
+func (a *int8Call) vnniRows(n int, b *amxTiles) {
+	switch kind := 2*flag(a.out != nil) + flag(a.from.Signed); 4*n + kind {
+	case 4:
+		vnni1USD(b)
+	case 5:
+		vnni1SSD(b)
+	case 6:
+		vnni1USDSum(b)
+	case 7:
+		vnni1SSDSum(b)
+	case 8:
+		vnni2USD(b)
+	case 9:
+		vnni2SSD(b)
+	case 10:
+		vnni2USDSum(b)
+	case 11:
+		vnni2SSDSum(b)
+	case 16:
+		vnni4USD(b)
+	case 17:
+		vnni4SSD(b)
+	case 18:
+		vnni4USDSum(b)
+	case 19:
+		vnni4SSDSum(b)
+	case 32:
+		vnni8USD(b)
+	case 33:
+		vnni8SSD(b)
+	case 34:
+		vnni8USDSum(b)
+	default:
+		vnni8SSDSum(b)
+	}
+}
+
 func narrow(dst []uint16, lo, hi []float32, n, step int) {
 	if n == 0 || !useAMX() {
 		narrowGo(dst, lo, hi, n, step)

@@ -8,3 +8,5 @@ func (a *bf16Call) amx()                                 { a.runGo() }
 func (a *int8Call) amx()                                 { a.runGo() }
 func pair(dst, src []uint16)                             { pairGo(dst, src) }
 func turnPairs(dst []uint32, apart int, src []uint32)    { turnPairsGo(dst, apart, src) }
+func (a *int8Call) vnni()                                { a.runGo() }
+func hasVNNI() bool                                      { return false }

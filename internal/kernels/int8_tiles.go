@@ -87,11 +87,14 @@ func (a *int8Call) run() {
 		return
 	}
 	a.check()
-	if useAMX() {
+	switch {
+	case useAMX():
 		a.amx()
-		return
+	case useVNNI():
+		a.vnni()
+	default:
+		a.runGo()
 	}
-	a.runGo()
 }
 
 // runGo computes, for every pixel i of every tile and o < 32,

@@ -122,7 +122,7 @@ func TestChoose(t *testing.T) {
 		{"go", levelAVX512, levelGo, ""},
 		{"avx2", levelAVX512, levelAVX2, ""},
 		{"avx512", levelAVX2, levelAVX2, "CNNKIT_CPU=avx512: this machine or build has only avx2"},
-		{"sse9", levelAVX2, levelAVX2, `CNNKIT_CPU="sse9" is unknown: amx, avx512, avx2 or go`},
+		{"sse9", levelAVX2, levelAVX2, `CNNKIT_CPU="sse9" is unknown: amx, avx512vnni, avx512, avx2 or go`},
 	} {
 		got, err := choose(c.want, c.best)
 		if got != c.got || fmt.Sprint(err) != c.err && (err != nil || c.err != "") {

@@ -125,6 +125,15 @@ func (t *tiling) plan(c cut, m int, origin func(i int) int, place func(i int) in
 		}
 	}
 	low, high := slices.Min(t.steps), slices.Max(t.steps)
+	if low < 0 { // origins that lie in the map, and steps from there on
+		for i := range t.steps {
+			t.steps[i] -= low
+		}
+		for i := range t.origins {
+			t.origins[i] += low
+		}
+		first, last, high, low = first+low, last+low, high-low, 0
+	}
 	t.reach = last + high + (t.rows-1)*t.stride + lineBytes
 	if first+low < 0 || t.stride < 0 {
 		return fmt.Errorf("kernels: a tile lies outside of its map")

@@ -1,5 +1,5 @@
-// Command amx writes the assembly for Intel's matrix extensions, AMX, and its Go declarations as plain text: Go's assembler
-// does not know these instructions, and tiles need no register allocator.
+// Command amx writes the assembly for Intel's matrix extensions, AMX, and for AVX512-VNNI, and its Go declarations as plain
+// text: Go's assembler does not know AMX, avo knows neither, and tiles need no register allocator.
 package main
 
 import (
@@ -44,6 +44,11 @@ func main() {
 	for m := 1; m <= 3; m++ {
 		for _, e := range epilogues {
 			g.tiles(m, e)
+		}
+	}
+	for _, n := range vnniRows {
+		for _, e := range epilogues[3:] {
+			g.vnni(n, e, e.name[0] == 'S')
 		}
 	}
 	src, err := format.Source(g.decl.Bytes())

@@ -304,6 +304,11 @@ func (g *gen) prologue(e epilogue) {
 	g.line("XORL BX, BX")
 	g.line("MOVQ %s, DX", arg("places"))
 	g.line("MOVQ %s, R15", arg("y"))
+	g.constants(e)
+}
+
+// constants loads those of an epilogue into Z27 to Z31.
+func (g *gen) constants(e epilogue) {
 	g.line("VBROADCASTSS %s, Z30", arg("low"))
 	g.line("VBROADCASTSS %s, Z31", arg("high"))
 	if e.name == "USD" || e.name == "SSD" {
