@@ -10,6 +10,7 @@ import (
 //
 //	Conv, ConvTranspose, Gemm + Relu
 //	MatMul + Add(row)
+//	Conv, Gemm, MatMul + Sigmoid, HardSwish, Gelu and the like
 //	Conv, ConvTranspose + Clip from 0 on
 //	Conv + Add(residual) [+ Relu]
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
@@ -71,11 +72,11 @@ func fusePool(g *graph, o *op) bool {
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.
 func fuseInto(g *graph, o *op) bool {
-	if o.relu || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
+	if o.relu || o.then != nil || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
 		return false
 	}
 	y, next := o.out[0], o.out[0].users[0]
-	if next.relu || next.residual != nil || next.mask != nil {
+	if next.relu || next.then != nil || next.residual != nil || next.mask != nil {
 		return false
 	}
 	switch kind := next.stage(); {
@@ -91,6 +92,12 @@ func fuseInto(g *graph, o *op) bool {
 		if _, high, _ := clipBounds(next); !math.IsInf(float64(high), 1) {
 			o.high = high
 		}
+	case kind == stageMap:
+		if g.bf16 || o.mask != nil {
+			return false
+		}
+		m, _ := mapOf(next)
+		o.then = &m
 	case kind == stageResidual && o.residual == nil && y.isFloat4():
 		other := next.in[0]
 		if other == y {

@@ -52,7 +52,8 @@ type op struct {
 	base   *op     // in the graph that this one was copied from
 	// What fuse has folded into the op.
 	relu     bool
-	high     float32 // where the ReLU of a convolution clips above; 0: nowhere
+	high     float32      // where the ReLU of a convolution clips above; 0: nowhere
+	then     *kernels.Map // a function of the output
 	residual *value
 	mask     *value // ReLU output that masks dy before the op's backward pass
 	maskBias *value // instead of mask, of the BatchNormalization whose output the ReLU took

@@ -171,7 +171,7 @@ func (l *lowering) op(o *op, reference bool) error {
 			}
 		}
 	}
-	if o.relu || o.residual != nil || o.mask != nil || o.node.Def.Eval == nil {
+	if o.relu || o.then != nil || o.residual != nil || o.mask != nil || o.node.Def.Eval == nil {
 		return fmt.Errorf("%s: fused, but it has no kernel for that", o)
 	}
 	return l.reference(o)

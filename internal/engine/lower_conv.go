@@ -120,7 +120,8 @@ func pack(w *value, c convolution) []float32 {
 
 // epilogue is what was fused into a convolution.
 func (o *op) epilogue(bias *value) kernels.Epilogue {
-	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu, High: o.high}
+	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu,
+		High: o.high, Then: o.then}
 }
 
 // statistics is where a convolution leaves the statistics of its output.

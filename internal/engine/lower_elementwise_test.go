@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -70,6 +71,35 @@ func init() {
 		b.node("Mul", []string{s, x})
 		b.node("GlobalMaxPool", []string{b.last})
 	}, "N", 3, 12, 12)
+	for _, op := range []string{"HardSwish", "Sigmoid", "Clip"} {
+		follow := func(b *net) {
+			if op == "Clip" {
+				b.clip(0, 0.5)
+			} else {
+				b.node(op, []string{b.last})
+			}
+		}
+		fastNet(op+" after every kind of convolution", 17, func(b *net) {
+			b.conv(3, 40, 3, 1, 1)
+			follow(b)
+			for range 2 {
+				b.conv(40, 40, 3, 1, 1)
+				follow(b)
+			}
+			b.depthwise(40, 1)
+			follow(b)
+			b.conv(40, 40, 5, 1, 2)
+			follow(b)
+			b.conv(40, 72, 1, 1, 0)
+			follow(b)
+			b.node("GlobalAveragePool", []string{b.last})
+			b.node("Flatten", []string{b.last})
+			b.linear(72, 37)
+			follow(b)
+			b.node("MatMul", []string{b.last, b.init("w", b.random(0.2, 37, 70))})
+			follow(b)
+		}, "N", 3, 27, 26)
+	}
 	for _, op := range []string{"MaxPool", "AveragePool"} {
 		fastNet(op+" in ceil mode", 17, func(b *net) {
 			b.conv(3, 20, 1, 1, 0)
@@ -143,6 +173,26 @@ func TestFastNets(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestActivationsFollow asks that activations are parts of the convolutions and products that they follow.
+func TestActivationsFollow(t *testing.T) {
+	p, err := Compile(fastNets["HardSwish after every kind of convolution"]().output(), Options{Dims: map[string]int64{"N": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	winograd := 0
+	for _, s := range p.Steps() {
+		if s.Op == "HardSwish" {
+			t.Errorf("%s has a step of its own", s.Name)
+		}
+		if strings.HasPrefix(s.Kernel, "winograd") {
+			winograd++
+		}
+	}
+	if winograd == 0 && WinogradAllowed() {
+		t.Error("no convolution runs by Winograd's method")
 	}
 }
 

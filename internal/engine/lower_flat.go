@@ -123,7 +123,7 @@ func (l *lowering) gemm(o *op) (bool, error) {
 		return l.products(o)
 	}
 	spec := gemmSpec(o)
-	spec.Packed = o.in[1].kind == constant
+	spec.Packed, spec.Then = o.in[1].kind == constant, o.then
 	g := kernels.NewGemm(spec)
 	matrix, bias := l.gemmMatrix(g, o.in[1]), l.optional(o, 2)
 	per := roundUp(g.Scratch())

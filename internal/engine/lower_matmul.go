@@ -16,7 +16,7 @@ const maxProducts = 1 << 20
 // batchesOf finds the pairs; ok is false where package kernels has no kernel.
 func batchesOf(o *op) (p batches, ok bool) {
 	a, b, y := o.in[0], o.in[1], o.out[0]
-	if !o.is("", "MatMul") || !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || o.relu || len(o.in) > 2 && o.in[2] != nil {
+	if !o.is("", "MatMul") || !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || o.relu || o.then != nil || len(o.in) > 2 && o.in[2] != nil {
 		return p, false
 	}
 	rank := len(y.dims)
@@ -67,11 +67,11 @@ func (l *lowering) products(o *op) (bool, error) {
 
 // fuseRowBias makes the Add of a row that alone reads a MatMul's output the bias of its product.
 func fuseRowBias(g *graph, o *op) {
-	if !o.is("", "MatMul") || len(o.in) != 2 || !fastGemm(o) || o.relu || o.out[0].output || len(o.out[0].users) != 1 {
+	if !o.is("", "MatMul") || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil || o.out[0].output || len(o.out[0].users) != 1 {
 		return
 	}
 	y, next := o.out[0], o.out[0].users[0]
-	if !next.is("", "Add") || next.relu {
+	if !next.is("", "Add") || next.relu || next.then != nil {
 		return
 	}
 	bias := next.in[0]

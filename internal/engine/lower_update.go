@@ -17,7 +17,7 @@ const (
 // computes dv for the update alone.
 func streams(o *op, dv, v *value) bool {
 	return o.is("", "Gemm") && o.out[0] == dv && dv.layout == nil && v.store.pack == nil && !slices.Contains(o.in, v) &&
-		!o.relu && (len(o.in) < 3 || o.in[2] == nil) && fastGemm(o)
+		!o.relu && o.then == nil && (len(o.in) < 3 || o.in[2] == nil) && fastGemm(o)
 }
 
 // lowerStreamed lowers dW = op(A) op(B), the gradient of the weights of a fully connected layer, together with their

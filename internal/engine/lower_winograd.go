@@ -3,10 +3,10 @@ package engine
 import "github.com/cnnkit/cnnkit/internal/kernels"
 
 // byWinograd plans o, whose direct kernel is c, by Winograd's method with the weights w, or for them. Passes are nil that do
-// not pay, are not allowed, or cannot do what was fused into o.
+// not pay or are not allowed.
 func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd {
 	dense, ok := c.(*kernels.Conv)
-	if !ok || !l.winograd || o.high != 0 {
+	if !ok || !l.winograd {
 		return &kernels.Winograd{}
 	}
 	return kernels.NewWinograd(dense, w.kind == constant)
@@ -48,6 +48,10 @@ func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c
 	bufs = append(bufs, o.out[0].stats.buffers()...)
 	s := l.add(name+" "+kernels.Level(), pass.Chunks(), bufs, func() func(int, int) {
 		y, x, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
+		if e.High != 0 { // the passes' own epilogue clips below alone
+			clip := kernels.NewMap(kernels.FuncClip, 0, e.High)
+			e.ReLU, e.High, e.Then = false, 0, &clip
+		}
 		return func(chunk, worker int) {
 			pass.Run(chunk, scratch.data[worker*per:][:per], y, x, u.data, e)
 		}

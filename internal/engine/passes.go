@@ -102,6 +102,9 @@ func (g *graph) String() string {
 		if o.high != 0 {
 			fmt.Fprintf(&b, " +clip %g", o.high)
 		}
+		if o.then != nil {
+			fmt.Fprintf(&b, " +function %d", o.then.Function)
+		}
 		if o.residual != nil {
 			b.WriteString(" +residual " + o.residual.name)
 		}

@@ -43,6 +43,7 @@ const (
 	stageClip                        // min(max(y, 0), high)
 	stageResidual                    // y + another map
 	stageMask                        // y where another map is positive, else 0
+	stageMap                         // a function of y
 )
 
 // paths is the table of fast paths.
@@ -67,7 +68,7 @@ func init() {
 		{layoutDomain, "ToPlain"}:   {lower: (*lowering).toPlain},
 		{layoutDomain, "ToBF16"}:    {lower: (*lowering).toBF16},
 
-		{"", "Conv"}:                       row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask),
+		{"", "Conv"}:                       row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
 		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),
 		{ops.GradDomain, "ConvGradInput"}:  row(conv, (*lowering).convBackwardData, stageMask),
 		{ops.GradDomain, "ConvGradWeight"}: row(conv, (*lowering).convBackwardWeights, 0),
@@ -86,8 +87,8 @@ func init() {
 		{ops.GradDomain, "MaxPoolGrad"}:     &pooling,
 		{ops.GradDomain, "AveragePoolGrad"}: &pooling,
 
-		{"", "Gemm"}:   {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu},
-		{"", "MatMul"}: {lower: (*lowering).gemm, accepts: fastGemm},
+		{"", "Gemm"}:   {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap},
+		{"", "MatMul"}: {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap},
 
 		{"", "Relu"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).relu,
 			stage: func(*op) stages { return stageRelu }},

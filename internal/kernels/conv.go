@@ -291,6 +291,7 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			}
 			m.store(e.Moments[((n*perPlane+part)*c.Y.Blocks()+ob)*record:])
 		}
+		e.finish(&c.Y, y, n, ob, first, last)
 		c.Y.clearHalo(y, n, ob, first, last)
 	}
 }

@@ -184,6 +184,7 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			}
 			m.store(e.Moments[((n*perPlane+part)*d.Y.Blocks()+b)*record:])
 		}
+		e.finish(&d.Y, y, n, b, first, last)
 		d.Y.clearHalo(y, n, b, first, last)
 	}
 }

@@ -7,6 +7,8 @@ type GemmSpec struct {
 	TransA, TransB bool
 	// Packed says that B comes as Pack leaves it, whether it lay across before or not.
 	Packed bool
+	// Then is a function of what Run gives, nil for none.
+	Then *Map
 }
 
 // Gemm is a planned matrix product. It runs on the convolution's inner loop: a row of A is a pixel, and 16 columns of B
@@ -132,6 +134,13 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 		to: min(g.N, (group+1)*g.wide*Block), stride: g.N, bias: bias, relu: relu, accumulate: accumulate}
 	p.c = c[p.lo*g.N+p.from:]
 	g.part(&p, scratch, a, b)
+	if g.Then == nil {
+		return
+	}
+	for r := p.lo; r < p.hi; r++ {
+		row := c[r*g.N+p.from : r*g.N+p.to]
+		g.Then.Forward(row, row)
+	}
 }
 
 // Part computes rows [lo, hi) and columns [from, to) of a b into c, [hi-lo, to-from]. from is a multiple of 16.

@@ -201,9 +201,29 @@ type Epilogue struct {
 	Bias, Residual, Mask []float32
 	ReLU                 bool
 	High                 float32 // where ReLU clips above, 0 for nowhere; Winograd's passes do not
+	// Then is a function of what all that gives, nil for none: taken while it is in the cache.
+	Then *Map
 	// Moments, of the size that the convolution's Moments tells, takes the statistics of what is written; nil leaves
 	// them out. A forward pass writes them, backward-data does not.
 	Moments []float32
+}
+
+// finish takes Then of rows [lo, hi) of block b of image n.
+func (e *Epilogue) finish(l *Layout, y []float32, n, b, lo, hi int) {
+	if e.Then == nil {
+		return
+	}
+	rows, width := hi-lo, l.W*l.Lanes
+	if l.Halo == 0 {
+		rows, width = 1, rows*width
+	}
+	for h := lo; h < lo+rows; h++ {
+		row := y[l.at(n, b, h, 0):][:width]
+		e.Then.Forward(row, row)
+		if l.real(b) < l.Lanes && !e.Then.KeepsZero() {
+			clearLanes(row, l.real(b), l.Lanes)
+		}
+	}
 }
 
 func (e Epilogue) act() int {

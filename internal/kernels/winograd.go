@@ -347,6 +347,7 @@ func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 		for o := range many {
 			for r := first; r < last; r++ {
 				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], e, spill, edge)
+				e.finish(&p.out, y, r/p.high, ob+o, r%p.high*side, min(p.out.H, (r%p.high+1)*side))
 			}
 			if e.Moments != nil {
 				var s moments

@@ -164,6 +164,7 @@ func (p *rowPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 			s.store(e.Moments[(chunk*p.out.Blocks()+ob)*record:])
 		}
 		for i := n; i < end; i++ {
+			e.finish(&p.out, y, i, ob, first, last)
 			p.out.clearHalo(y, i, ob, first, last)
 		}
 	}
