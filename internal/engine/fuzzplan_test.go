@@ -83,6 +83,41 @@ func TestIslandOmitsInputs(t *testing.T) {
 	}
 }
 
+// TestNarrowMaps: flipped weights have parts for the residues of the stride that a map has, so maps of fewer columns than the
+// stride do not share them with wider ones.
+func TestNarrowMaps(t *testing.T) {
+	for _, group := range []int64{1, 2} {
+		w := onnxio.NewTensor(onnxio.Float, 8, 4/group, 2, 5)
+		w.Name = "w"
+		for i := range w.Float32s() {
+			w.Float32s()[i] = float32(i%7) - 3
+		}
+		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Name: "g",
+			Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 8, "H", "W")...)},
+			Outputs:      []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}},
+			Initializers: []*onnxio.Tensor{w},
+			Nodes: []*onnxio.Node{{OpType: "ConvTranspose", Inputs: []string{"x", "w"}, Outputs: []string{"y"}, Attrs: []*onnxio.Attribute{
+				onnxio.IntAttr("group", group), onnxio.IntsAttr("strides", 2, 2), onnxio.IntsAttr("pads", 1, 2, 0, 2)}}}}}
+		c := &draw.Case{Model: m}
+		fast, reference := newPath(c, engine.Options{}), newPath(c, engine.Options{Reference: true})
+		for _, size := range [][]int64{{4, 1}, {4, 3}, {1, 1}, {1, 4}, {5, 1}, {4, 4}} {
+			x := onnxio.NewTensor(onnxio.Float, 2, 8, size[0], size[1])
+			for i := range x.Float32s() {
+				x.Float32s()[i] = float32(i%5) - 2
+			}
+			in := map[string]*onnxio.Tensor{"x": x}
+			got, err := fast.run(in)
+			want, refused := reference.run(in)
+			if err != nil || refused != nil {
+				t.Fatalf("%v: %v, %v", size, err, refused)
+			}
+			if err := draw.Near(got[0], want[0]); err != nil {
+				t.Errorf("%d groups, %v: %v", group, size, err)
+			}
+		}
+	}
+}
+
 // comparisons and refusals count the runs that both paths made and refused.
 var comparisons, refusals atomic.Int64
 

@@ -10,10 +10,12 @@ func (c *Conv) Form() string {
 	return fmt.Sprintf("conv %dx%dx%dx%d, %d groups", c.Y.C, c.X.C, c.KH, c.KW, c.Group)
 }
 
-// FlipForm names the order of Flip: strides and pads decide which taps meet which pixels.
+// FlipForm names the order of Flip: strides and pads decide which taps meet which pixels, and a map that is smaller than
+// the stride has fewer residues of it.
 func (c *Conv) FlipForm() string {
-	return fmt.Sprintf("%s, flipped: strides %dx%d, pads %d %d, dilations %dx%d, %d and %d lanes", c.Form(), c.StrideH, c.StrideW,
-		c.PadTop, c.PadLeft, c.DilH, c.DilW, c.DY.Lanes, c.Y.Lanes)
+	return fmt.Sprintf("%s, flipped: strides %dx%d, residues %dx%d, pads %d %d, dilations %dx%d, %d and %d lanes", c.Form(),
+		c.StrideH, c.StrideW, min(c.StrideH, c.DX.H), min(c.StrideW, c.DX.W), c.PadTop, c.PadLeft, c.DilH, c.DilW,
+		c.DY.Lanes, c.Y.Lanes)
 }
 
 // Form names the order of Pack.

@@ -47,7 +47,7 @@ func Near(got, want *onnxio.Tensor) error {
 			scale = max(scale, math.Abs(v))
 		}
 	}
-	tolerance := map[onnxio.DataType]float64{onnxio.Float: 2e-4, onnxio.Double: 1e-9, onnxio.Float16: 2e-2, onnxio.BFloat16: 1e-1}[want.Type]
+	tolerance := map[onnxio.DataType]float64{onnxio.Float: 1e-3, onnxio.Double: 1e-6, onnxio.Float16: 2e-2, onnxio.BFloat16: 1e-1}[want.Type]
 	for i, w := range b {
 		if g := a[i]; g != w && !(math.Abs(g-w) <= tolerance*scale && !math.IsInf(w, 0)) && !(math.IsNaN(g) && math.IsNaN(w)) {
 			return fmt.Errorf("[%d] is %g, want %g (of %v %v)", i, g, w, want.Type, want.Dims)
