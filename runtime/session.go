@@ -69,6 +69,7 @@ type Option func(*config)
 type config struct {
 	engine    Engine
 	threads   int
+	streams   int // of the native engine; 0: all threads take part in every Run
 	cuda      int // device, -1: CPU
 	profile   string
 	direct    bool // no convolutions by Winograd's method
@@ -80,6 +81,10 @@ func WithEngine(e Engine) Option { return func(c *config) { c.engine = e } }
 
 // WithThreads bounds the threads of one Run; 0 is as many as the process may use.
 func WithThreads(n int) Option { return func(c *config) { c.threads = n } }
+
+// WithStreams lets n Runs of the native engine go on at once, of one thread each: the most images a second, where WithThreads
+// gives the shortest Run. Further Runs wait.
+func WithStreams(n int) Option { return func(c *config) { c.streams = n } }
 
 // WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening fails with
 // ONNX Runtime's reason.
@@ -171,7 +176,7 @@ func (c config) open(m *onnxio.Model) (backend, error) {
 		if err := check.Model(m); err != nil {
 			return nil, err
 		}
-		return native.Open(m, native.Options{Threads: c.threads, NoWinograd: c.direct, BF16: c.precision == BF16})
+		return native.Open(m, native.Options{Threads: c.threads, Streams: c.streams, NoWinograd: c.direct, BF16: c.precision == BF16})
 	case ORT:
 		return ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
 	case OnnxGo:

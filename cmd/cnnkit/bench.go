@@ -22,6 +22,7 @@ type measurement struct {
 	Case      string  `json:"case"`
 	Batch     int     `json:"batch"`
 	Threads   int     `json:"threads"`
+	Streams   int     `json:"streams,omitempty"`
 	Engine    string  `json:"engine"`
 	Level     string  `json:"level,omitempty"`    // native: instruction set
 	Winograd  *bool   `json:"winograd,omitempty"` // native: whether convolutions may use it
@@ -45,17 +46,20 @@ func benchCommand() *cli.Command {
 			"  cnnkit bench infer --cases unet-128 --batch 1,32 --engine native,ort --json\n" +
 			"  cnnkit bench infer --model resnet.onnx --batch 1 --per-op --trace resnet.json",
 		Subcommands: []*cli.Command{
-			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
+			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B | --model FILE --optimizer adamw] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
-					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's)"},
+					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's, or 16)"},
+					&cli.StringFlag{Name: "model", Usage: "a classifier's .onnx `FILE` instead of the cases"},
+					&cli.StringFlag{Name: "optimizer", Value: "sgd", Usage: "with --model: sgd, adam or adamw"},
 					&cli.StringFlag{Name: "engine", Value: "native", Usage: "native is the only one that trains"}),
 				Action: benchTrain},
-			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N] [--per-op] [--trace FILE] [--json]",
+			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N | --streams N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
 					&cli.StringFlag{Name: "batch", Value: "1,32", Usage: "batch sizes"},
 					&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` instead of the cases"},
 					&cli.StringFlag{Name: "engine", Value: "native", Usage: "engines, such as native,ort"},
-					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag()),
+					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag(),
+					&cli.IntFlag{Name: "streams", Usage: "calls at a time of the native engine, of one thread each: ms is the time of a call by throughput"}),
 				Action: benchInfer},
 		},
 		Action: func(c *cli.Context) error {

@@ -18,17 +18,18 @@ type benchCase struct {
 	batch     int
 	classes   int // what targets are drawn from; 0: a mask
 	optimizer string
+	model     *onnxio.Model // of a file, instead of network
 }
 
 var benchCases = []benchCase{
-	{"lenet5-28", "lenet5", [3]int{1, 28, 28}, 64, 10, "sgd"},
-	{"lenet5-32", "lenet5", [3]int{3, 32, 32}, 100, 10, "sgd"},
-	{"minivgg-28", "minivgg", [3]int{1, 28, 28}, 64, 10, "sgd"},
-	{"minivgg-32", "minivgg", [3]int{3, 32, 32}, 100, 10, "sgd"},
-	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, 10, "adam"},
-	{"unet-128", "unet", [3]int{3, 128, 128}, 4, 0, "adam"},
-	{"resnet18-224", "resnet18", [3]int{3, 224, 224}, 8, 1000, "sgd"},
-	{"vgg16-224", "vgg16", [3]int{3, 224, 224}, 4, 1000, "sgd"},
+	{name: "lenet5-28", network: "lenet5", input: [3]int{1, 28, 28}, batch: 64, classes: 10, optimizer: "sgd"},
+	{name: "lenet5-32", network: "lenet5", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "sgd"},
+	{name: "minivgg-28", network: "minivgg", input: [3]int{1, 28, 28}, batch: 64, classes: 10, optimizer: "sgd"},
+	{name: "minivgg-32", network: "minivgg", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "sgd"},
+	{name: "resnet-cifar", network: "resnet", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "adam"},
+	{name: "unet-128", network: "unet", input: [3]int{3, 128, 128}, batch: 4, classes: 0, optimizer: "adam"},
+	{name: "resnet18-224", network: "resnet18", input: [3]int{3, 224, 224}, batch: 8, classes: 1000, optimizer: "sgd"},
+	{name: "vgg16-224", network: "vgg16", input: [3]int{3, 224, 224}, batch: 4, classes: 1000, optimizer: "sgd"},
 }
 
 func caseNames() []string {

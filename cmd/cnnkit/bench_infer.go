@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -72,6 +73,15 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	if engineName == string(runtime.Native) {
 		more = append(more, runtime.WithPrecision(p))
 	}
+	streams := b.Int("streams")
+	switch {
+	case streams < 0:
+		return usageError("--streams must not be negative")
+	case streams > 0 && (engineName != string(runtime.Native) || b.perStep() || b.IsSet("threads")):
+		return usageError("--streams goes with --engine native, and neither with --threads nor with --per-op")
+	case streams > 0:
+		more = append(more, runtime.WithStreams(streams))
+	}
 	if !b.winograd {
 		more = append(more, runtime.WithoutWinograd())
 	}
@@ -84,10 +94,35 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	if err != nil {
 		return badFile{fmt.Errorf("%s: %w", name, err)}
 	}
-	return b.measure(b.row("infer", name, batch, string(s.Engine())), nil, func() error {
+	row := b.row("infer", name, batch, string(s.Engine()))
+	if streams > 0 {
+		row.Threads, row.Streams = 1, streams
+		return b.inferStreams(s, in, row)
+	}
+	return b.measure(row, nil, func() error {
 		_, err := s.Run(b.Context.Context, in)
 		return err
 	})
+}
+
+// inferStreams keeps as many calls going as there are streams; the time of one is what its share of all takes.
+func (b *bench) inferStreams(s runtime.Session, in map[string]*onnxio.Tensor, row measurement) error {
+	ctx, cancel := context.WithCancel(b.Context.Context)
+	defer cancel()
+	done := make(chan error)
+	for range row.Streams {
+		go func() {
+			for {
+				_, err := s.Run(ctx, in)
+				select {
+				case done <- err:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	return b.measure(row, nil, func() error { return <-done })
 }
 
 // inferSteps profiles the native engine's plan, which a session keeps to itself.

@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/infer"
 	"github.com/cnnkit/cnnkit/runtime/verify"
 	"github.com/cnnkit/cnnkit/train"
 )
@@ -29,6 +30,15 @@ func benchTrain(c *cli.Context) error {
 	if e := c.String("engine"); e != "native" {
 		return usageError("only the native engine trains, not %s", e)
 	}
+	if path := c.String("model"); path != "" {
+		k, err := modelCase(path, c.String("optimizer"))
+		if err != nil {
+			return err
+		}
+		cases = []benchCase{k}
+	} else if c.IsSet("optimizer") {
+		return usageError("--optimizer goes with --model: the cases have their own")
+	}
 	for _, k := range cases {
 		sizes := batches
 		if len(sizes) == 0 {
@@ -43,11 +53,36 @@ func benchTrain(c *cli.Context) error {
 	return b.close()
 }
 
+// modelCase is a classifier of a file as a case: its BatchNormalizations and Dropouts train, whatever the file says.
+func modelCase(path, optimizer string) (benchCase, error) {
+	m, err := loadModel(path)
+	if err != nil {
+		return benchCase{}, err
+	}
+	k := benchCase{name: path, batch: 16, optimizer: optimizer, model: m}
+	shapes, err := infer.Shapes(m)
+	if err != nil {
+		return k, badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	out := m.Graph.Outputs[0]
+	shape := shapes.ValueInfo(out.Name).Type.Shape
+	if len(shape) == 2 && shape[1].Known() {
+		k.classes = int(shape[1].Value)
+	}
+	if k.classes < 2 {
+		return k, badFile{fmt.Errorf("%s: the output %q is %v: a classifier gives [N,classes]", path, out.Name, shape)}
+	}
+	return k, nil
+}
+
 // train takes steps over four batches of n random images.
 func (b *bench) train(k benchCase, n int) error {
-	m, err := k.build()
-	if err != nil {
-		return err
+	m := k.model
+	if m == nil {
+		var err error
+		if m, err = k.build(); err != nil {
+			return err
+		}
 	}
 	graph, _, err := train.TrainingGraph(m, train.LossAuto)
 	if err != nil {

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/cnnkit/cnnkit/internal/kernels"
+import (
+	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+)
 
 // maxSegments bounds the plans that a lane keeps.
 const maxSegments = 48
@@ -8,6 +11,8 @@ const maxSegments = 48
 // Lane is what one Run at a time needs: the memory of its values, and plans that live in it. Several lanes let several Runs
 // of a program go on at once. The zero value is ready; it is not safe for concurrent use.
 type Lane struct {
+	// Pool runs the plans of the lane; nil is that of the program. It has as many threads.
+	Pool     *parallel.Pool
 	arena    []float32
 	segments map[segmentKey]*kept
 	clock    int64
@@ -75,6 +80,9 @@ func (l *Lane) keep(k segmentKey, s *segment) {
 			}
 		}
 		delete(l.segments, oldest)
+	}
+	if s.plan != nil && l.Pool != nil {
+		s.plan.pool = l.Pool
 	}
 	l.clock++
 	l.segments[k] = &kept{s, l.clock}

@@ -19,6 +19,7 @@ import (
 // Options of a Backend.
 type Options struct {
 	Threads    int   // 0: as many as the process may use
+	Streams    int   // Runs at once, of one thread each; 0: every Run has all threads
 	NoWinograd bool  // direct convolutions only, which round a little less
 	BF16       bool  // convolutions in bf16 where the processor has that and it pays
 	MaxBytes   int64 // bounds the memory of one Run's values; 0: half of the machine's
@@ -42,8 +43,13 @@ type Backend struct {
 // batch, which is then 1: so the first Run of that shape takes no longer than the next. An operator that is not there is
 // found here.
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
+	atOnce := 2 * max(opt.Threads, runtime.GOMAXPROCS(0))
+	if opt.Streams > 0 {
+		opt.Threads, atOnce = 1, opt.Streams
+	}
 	b := &Backend{model: m, pool: parallel.New(opt.Threads), overrides: map[string]*engine.Program{},
-		running: make(chan struct{}, 2*max(opt.Threads, runtime.GOMAXPROCS(0)))}
+		running: make(chan struct{}, atOnce)}
+	b.lanes.apart = opt.Streams > 0
 	b.opt = engine.Options{Pool: b.pool, NoWinograd: opt.NoWinograd, BF16: opt.BF16, MaxBytes: opt.MaxBytes}
 	if err := b.prepare(); err != nil {
 		b.pool.Close()

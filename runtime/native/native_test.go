@@ -132,3 +132,35 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// Streams run at once, and give the bits that one thread gives.
+func TestStreams(t *testing.T) {
+	m, err := builders.Build("lenet5", builders.Config{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := Open(m, Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	b, err := Open(m, Options{Streams: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var wg sync.WaitGroup
+	for i := range 12 {
+		want := slices.Clone(ran(t, alone, batch(2, float32(i))))
+		wg.Go(func() {
+			out, err := b.Run(context.Background(), batch(2, float32(i)))
+			if err != nil || !slices.Equal(out["output"].Float32s(), want) {
+				t.Errorf("run %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(b.lanes.idle); n < 1 || n > 3 {
+		t.Errorf("3 streams leave %d lanes", n)
+	}
+}
