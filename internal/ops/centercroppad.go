@@ -13,7 +13,7 @@ func init() {
 	register(&Def{Name: "CenterCropPad", Versions: []int64{18}, Attrs: []AttrDef{intsA("axes")},
 		Inputs:  []Param{{Name: "input_data", Type: "T"}, {Name: "shape", Type: "I"}},
 		Outputs: []Param{{Name: "output_data", Type: "T"}},
-		Types:   map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Indices},
+		Types:   map[string]TypeSet{"T": basicTypes, "I": Indices},
 		Infer:   inferCenterCropPad, Eval: moving(evalCenterCropPad), Grad: gradCenterCropPad})
 }
 

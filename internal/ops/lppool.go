@@ -80,17 +80,31 @@ func (w *window) eachIn(o int, f func(at int)) {
 
 // unpoolShape is the shape whose MaxPool has shape x: (x-1)*stride + kernel - pads.
 func unpoolShape(n *Node, x []int64) ([]int64, error) {
+	out, err := unpoolDims(n, knownDims(x))
+	if err != nil {
+		return nil, err
+	}
+	dims := make([]int64, len(out))
+	for i, d := range out {
+		dims[i] = d.Value
+	}
+	return dims, nil
+}
+
+func unpoolDims(n *Node, x []onnxio.Dim) ([]onnxio.Dim, error) {
 	w, err := newWindow(n, len(x)-2, n.Ints("kernel_shape"))
 	if err != nil {
 		return nil, err
 	}
-	out := append([]int64{}, x[:2]...)
+	out := append([]onnxio.Dim{}, x...)
 	for i, d := range x[2:] {
 		a := w.axis(i)
-		if d > maxExtent {
-			return nil, n.Errorf("input of shape %s", dimsText(x))
+		if d.Value > maxExtent {
+			return nil, n.Errorf("input of shape %s", shapeText(x))
 		}
-		out = append(out, (d-1)*int64(w.stride[a])+int64(w.kernel[a]-w.padB[a]-w.padE[a]))
+		if out[2+i] = unknownDim; d.Known() {
+			out[2+i] = knownDim((d.Value-1)*int64(w.stride[a]) + int64(w.kernel[a]-w.padB[a]-w.padE[a]))
+		}
 	}
 	return out, nil
 }
@@ -100,22 +114,31 @@ func inferUnpool(c *Infer) error {
 		return err
 	}
 	c.SetType(0, c.In[0].Type)
-	if shaped(c, 0, 1) && !agreeAll(c.In[0].Shape, c.In[1].Shape) {
-		return c.Node.Errorf("input %s with indices %s", shapeText(c.In[0].Shape), shapeText(c.In[1].Shape))
+	x := c.In[0]
+	if !shaped(c, 0) {
+		x = c.In[1]
+	} else if shaped(c, 1) && !agreeAll(x.Shape, c.In[1].Shape) {
+		return c.Node.Errorf("input %s with indices %s", shapeText(x.Shape), shapeText(c.In[1].Shape))
 	}
-	if c.Has(2) {
-		if t := c.In[2].Const; t != nil && t.Type == onnxio.Int64 {
-			c.Set(0, c.In[0].Type, knownDims(onnxio.Data[int64](t)))
-		}
+	if !x.HasShape {
 		return nil
 	}
-	if dims, ok := c.In[0].Dims(); ok {
-		out, err := unpoolShape(c.Node, dims)
-		if err != nil {
-			return err
-		}
-		c.Set(0, c.In[0].Type, knownDims(out))
+	out, err := unpoolDims(c.Node, x.Shape)
+	if err != nil {
+		return err
 	}
+	if c.Has(2) {
+		want, known := c.In[2].Known()
+		if known && len(want) != len(out) {
+			return c.Node.Errorf("output_shape %s for input %s", shapeText(want), shapeText(x.Shape))
+		}
+		for i := range out {
+			if out[i] = unknownDim; known {
+				out[i] = want[i]
+			}
+		}
+	}
+	c.Set(0, c.In[0].Type, out)
 	return nil
 }
 
@@ -184,15 +207,8 @@ func gradLpPool(g *Grad) (err error) {
 	if !g.Wants[0] {
 		return nil
 	}
-	x := g.Dims(g.In(0))
-	if len(x) < 3 {
-		return g.Node.Errorf("gradient needs known shapes")
-	}
-	w, err := newWindow(g.Node, len(x)-2, g.Node.Ints("kernel_shape"))
+	w, err := gradWindow(g)
 	if err != nil {
-		return err
-	}
-	if err := w.settleAll(g.Node, x[2:]); err != nil {
 		return err
 	}
 	p, err := poolNorm(g.Node)

@@ -8,7 +8,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// suppress runs NonMaxSuppression of one class over boxes that are [y0,x0,y1,x1] and gives the boxes' indices.
+// suppressed runs NonMaxSuppression of one class over boxes that are [y0,x0,y1,x1] and gives the boxes' indices.
 func suppressed(t *testing.T, boxes, scores []float32, more ...*onnxio.Tensor) ([]int64, error) {
 	t.Helper()
 	b, err := Bind(&onnxio.Node{OpType: "NonMaxSuppression"}, 11)

@@ -13,18 +13,18 @@ func init() {
 	register(
 		&Def{Name: "NonZero", Versions: []int64{9, 13},
 			Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "I"}},
-			Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Set(onnxio.Int64)},
+			Types: map[string]TypeSet{"T": basicTypes, "I": Set(onnxio.Int64)},
 			Infer: inferNonZero, Eval: evalNonZero},
 		&Def{Name: "Compress", Versions: []int64{9, 11, 28}, Attrs: []AttrDef{intA("axis")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "condition", Type: "B"}},
 			Outputs: []Param{{Name: "output", Type: "T"}},
-			Types:   map[string]TypeSet{"T": whole | Set(onnxio.String), "B": Bools},
+			Types:   map[string]TypeSet{"T": basicTypes, "B": Bools},
 			Infer:   inferCompress, Eval: evalCompress},
 	)
 }
 
-// whole are the types of ONNX's first data movers, strings left out: an element is one or more bytes.
-var whole = Numbers | Bools | Set(onnxio.Complex64, onnxio.Complex128)
+// basicTypes are the element types that ONNX had first, and bfloat16.
+var basicTypes = Numbers | Bools | Set(onnxio.String, onnxio.Complex64, onnxio.Complex128)
 
 func inferNonZero(c *Infer) error {
 	if err := inferReady(c); err != nil {

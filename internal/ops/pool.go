@@ -175,19 +175,24 @@ func maxOf[T float32 | float64 | int8 | uint8](w *window, plane []T, o int) int 
 	return at
 }
 
+// gradWindow is the settled geometry of a pool whose gradient is asked for.
+func gradWindow(g *Grad) (w window, err error) {
+	x := g.Dims(g.In(0))
+	if len(x) < 3 {
+		return w, g.Node.Errorf("gradient needs known shapes")
+	}
+	if w, err = newWindow(g.Node, len(x)-2, g.Node.Ints("kernel_shape")); err != nil {
+		return w, err
+	}
+	return w, w.settleAll(g.Node, x[2:])
+}
+
 func gradMaxPool(g *Grad) (err error) {
 	if g.DOut[0] == "" || !g.Wants[0] {
 		return nil // indices carry no gradient
 	}
-	x := g.Dims(g.In(0))
-	if len(x) < 3 {
-		return g.Node.Errorf("gradient needs known shapes")
-	}
-	w, err := newWindow(g.Node, len(x)-2, g.Node.Ints("kernel_shape"))
+	w, err := gradWindow(g)
 	if err != nil {
-		return err
-	}
-	if err := w.settleAll(g.Node, x[2:]); err != nil {
 		return err
 	}
 	g.DIn[0], err = g.One(GradDomain, "MaxPoolGrad", []string{g.DOut[0], g.In(0), g.Out(0)}, w.attrs()...)
@@ -302,19 +307,12 @@ func gradAveragePool(g *Grad) (err error) {
 	if !g.Wants[0] {
 		return nil
 	}
-	x := g.Dims(g.In(0))
-	if len(x) < 3 {
-		return g.Node.Errorf("gradient needs known shapes")
-	}
-	w, err := newWindow(g.Node, len(x)-2, g.Node.Ints("kernel_shape"))
+	w, err := gradWindow(g)
 	if err != nil {
 		return err
 	}
-	if err := w.settleAll(g.Node, x[2:]); err != nil {
-		return err
-	}
 	attrs := append(w.attrs(), onnxio.IntAttr("count_include_pad", g.Node.Int("count_include_pad", 0)),
-		onnxio.IntsAttr("input_shape", x...))
+		onnxio.IntsAttr("input_shape", g.Dims(g.In(0))...))
 	g.DIn[0], err = g.One(GradDomain, "AveragePoolGrad", []string{g.DOut[0]}, attrs...)
 	return err
 }

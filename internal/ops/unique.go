@@ -16,7 +16,7 @@ func init() {
 		Inputs: []Param{{Name: "X", Type: "T"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "indices", Type: "I", Optional: true},
 			{Name: "inverse_indices", Type: "I", Optional: true}, {Name: "counts", Type: "I", Optional: true}},
-		Types: map[string]TypeSet{"T": whole | Set(onnxio.String), "I": Set(onnxio.Int64)},
+		Types: map[string]TypeSet{"T": basicTypes, "I": Set(onnxio.Int64)},
 		Infer: inferUnique, Eval: evalUnique})
 }
 
