@@ -40,8 +40,11 @@ const (
 // convBF16 reports whether a convolution runs faster in bf16, conversions of its maps included.
 func convBF16(o *op) bool {
 	p, ok := conv(o)
-	if !ok || group(o) != 1 || o.mask != nil || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
+	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
+	}
+	if o.mask != nil || o.then != nil {
+		return false // the epilogue has no such stage
 	}
 	if _, err := planBF16(o, false); err != nil {
 		return false

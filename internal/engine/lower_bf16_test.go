@@ -21,6 +21,15 @@ var bf16Nets = map[string]func() *net{
 		b.conv(33, 64, 1, 1, 0)
 		return b
 	},
+	"activations": func() *net {
+		b := newNet(74, "N", 32, 14, 14)
+		x := b.conv(32, 32, 3, 1, 1)
+		b.node("Mul", []string{x, b.node("Sigmoid", []string{x})})
+		b.conv(32, 32, 3, 1, 1)
+		b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
+		b.node("HardSwish", []string{b.conv(32, 32, 3, 1, 1)})
+		return b
+	},
 	"residual": func() *net {
 		b := newNet(72, "N", 32, 14, 14)
 		x := b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
