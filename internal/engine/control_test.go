@@ -336,7 +336,17 @@ func TestBudgetEndsALoop(t *testing.T) {
 	collects := graphOf("i int64[]; c bool[]; s seq(float)", "c bool[]; r seq(float)", apply("n = Neg x"), apply("r = SequenceInsert s n"))
 	nested := graphOf("i int64[]; c bool[]", "c bool[]; s float", constantNode("many", onnxio.Scalar(onnxio.Int64, int64(1000))),
 		apply("s = Loop many -", graphAttr("body", scans)))
+	// What the loops of all levels hold counts together: each alone is within the budget.
+	inner := graphOf("i int64[]; c bool[]", "c bool[]; s float", apply("s = Expand x wide"))
+	outer := graphOf("i int64[]; c bool[]", "c bool[]; v float", constantNode("five", onnxio.Scalar(onnxio.Int64, int64(5))),
+		apply("all = Loop five -", graphAttr("body", inner)),
+		apply("v = ReduceMax all", onnxio.IntsAttr("axes", 0), onnxio.IntAttr("keepdims", 0)))
 	for name, nodes := range map[string][]*onnxio.Node{
+		"Together": {constantNode("wide", onnxio.Int64s([]int64{1 << 8, 64})), constantNode("seven", onnxio.Scalar(onnxio.Int64, int64(7))),
+			apply("y = Loop seven -", graphAttr("body", outer))},
+		"NoElements": {apply("s = SequenceEmpty"), apply("r = Loop - - s", graphAttr("body", graphOf("i int64[]; c bool[]; s seq(float)",
+			"c bool[]; r seq(float)", constantNode("none", onnxio.Floats(nil, 0)), apply("r = SequenceInsert s none")))),
+			apply("y = ConcatFromSequence r", onnxio.IntAttr("axis", 0))},
 		"Doubles":  {apply("y = Loop - - x", graphAttr("body", doubles))},
 		"Scans":    {apply("y = Loop - -", graphAttr("body", scans))},
 		"Collects": {apply("none = SequenceEmpty"), apply("s = Loop - - none", graphAttr("body", collects)), apply("y = ConcatFromSequence s", onnxio.IntAttr("axis", 0))},

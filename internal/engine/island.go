@@ -48,8 +48,16 @@ func (r *run) interpret(o *op) error {
 		}
 		r.put(v, out[i])
 	}
-	if r.live > r.p.opt.MaxBytes {
-		return o.node.Errorf("%w", &onnxio.LimitError{What: "bytes of a run's values", Got: r.live, Limit: r.p.opt.MaxBytes})
+	if err := r.within(); err != nil {
+		return o.node.Errorf("%w", err)
+	}
+	return nil
+}
+
+// within reports whether the values of the run, and of the runs around it, are within the budget.
+func (r *run) within() error {
+	if held, limit := r.lane.live, r.p.opt.MaxBytes; held > limit {
+		return &onnxio.LimitError{What: "bytes of a run's values", Got: held, Limit: limit}
 	}
 	return nil
 }
@@ -71,7 +79,7 @@ func (r *run) apply(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 }
 
 // room is how many bytes a run may still take.
-func (r *run) room() int64 { return max(1, r.p.opt.MaxBytes-r.live) }
+func (r *run) room() int64 { return max(1, r.p.opt.MaxBytes-r.lane.live) }
 
 // evaluate runs an operator of tensors.
 func (r *run) evaluate(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
@@ -103,8 +111,10 @@ func (r *run) evaluate(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	return out, nil
 }
 
-// control runs an op of control flow.
+// control runs an op of control flow. What it collects meanwhile counts until it ends.
 func (r *run) control(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
+	before := r.live
+	defer func() { r.hold(before - r.live) }()
 	switch o.node.OpType {
 	case "If":
 		return r.branches(o, in)

@@ -17,6 +17,7 @@ type Lane struct {
 	segments map[segmentKey]*kept
 	clock    int64
 	draws    uint64
+	live     int64 // bytes of the values of the Run, and of those inside it
 }
 
 type segmentKey struct {

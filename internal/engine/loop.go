@@ -26,6 +26,7 @@ func (r *run) loop(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	}
 	carried := slices.Clone(in[min(2, len(in)):])
 	scanned := make([]stack, max(0, len(b.program.g.outputs)-1-len(carried)))
+	held := int64(0)
 	for i := int64(0); i < trips && going; i++ {
 		if err := r.ctx.Err(); err != nil {
 			return nil, err
@@ -42,6 +43,7 @@ func (r *run) loop(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 			return nil, err
 		}
 		copy(carried, out[1:])
+		held = r.rehold(held, carried)
 		if err := r.push(o, scanned, out[1+len(carried):]); err != nil {
 			return nil, err
 		}
@@ -78,26 +80,30 @@ func boolean(b bool) *onnxio.Tensor {
 }
 
 // stack collects what an iteration gives each time.
-type stack struct {
-	items []*onnxio.Tensor
-	bytes int64
+type stack struct{ items []*onnxio.Tensor }
+
+// rehold counts the bytes of an iteration's states in place of those of the one before, and gives them.
+func (r *run) rehold(before int64, states []onnxio.Value) int64 {
+	now := int64(0)
+	for _, x := range states {
+		now += bytesOf(x)
+	}
+	r.hold(now - before)
+	return now
 }
 
 // push adds an iteration's values, within the run's budget.
 func (r *run) push(o *op, stacks []stack, out []onnxio.Value) error {
-	total := int64(0)
 	for i := range stacks {
 		t, ok := out[i].(*onnxio.Tensor)
 		if !ok {
 			return o.node.Errorf("scan output %d is no tensor", i)
 		}
-		s := &stacks[i]
-		s.items = append(s.items, t)
-		s.bytes += int64(len(t.Raw)) + 64 // a tensor of no element costs too
-		total += s.bytes
+		stacks[i].items = append(stacks[i].items, t)
+		r.hold(bytesOf(t) + itemBytes)
 	}
-	if limit := r.room(); total > limit {
-		return o.node.Errorf("%w", &onnxio.LimitError{What: "bytes of scan outputs", Got: total, Limit: limit})
+	if err := r.within(); err != nil {
+		return o.node.Errorf("%w", err)
 	}
 	return nil
 }
@@ -249,6 +255,7 @@ func (s *scanner) slices(o *op, i int64) ([]onnxio.Value, error) {
 // steps runs the body once for every slice.
 func (r *run) steps(o *op, b *body, states []onnxio.Value, s *scanner) ([]onnxio.Value, []stack, error) {
 	stacks := make([]stack, max(0, len(b.program.g.outputs)-len(states)))
+	held := int64(0)
 	for i := range s.length {
 		if err := r.ctx.Err(); err != nil {
 			return nil, nil, err
@@ -265,6 +272,7 @@ func (r *run) steps(o *op, b *body, states []onnxio.Value, s *scanner) ([]onnxio
 			return nil, nil, o.node.Errorf("body gives %d values for %d states", len(out), len(states))
 		}
 		copy(states, out)
+		held = r.rehold(held, states)
 		if err := r.push(o, stacks, out[len(states):]); err != nil {
 			return nil, nil, err
 		}
@@ -314,6 +322,7 @@ func (r *run) scanBatches(o *op, b *body, in []onnxio.Value, n int) ([]onnxio.Va
 		}
 		for i, x := range out {
 			perOutput[i] = append(perOutput[i], x.(*onnxio.Tensor))
+			r.hold(bytesOf(x) + itemBytes)
 		}
 	}
 	var out []onnxio.Value
@@ -362,6 +371,10 @@ func (r *run) sequenceMap(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 		}
 		for i, x := range got {
 			out[i].Items = append(out[i].Items, x)
+			r.hold(bytesOf(x) + itemBytes)
+		}
+		if err := r.within(); err != nil {
+			return nil, o.node.Errorf("%w", err)
 		}
 	}
 	values := make([]onnxio.Value, len(out))

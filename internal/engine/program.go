@@ -97,6 +97,7 @@ func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onn
 		return s.run(ctx, lane, in)
 	}
 	r := p.begin(ctx, lane)
+	defer r.end()
 	for i, v := range p.g.inputs {
 		r.env[v] = in[i]
 	}
@@ -138,7 +139,7 @@ type run struct {
 	env  map[*value]onnxio.Value // what is there
 	done []bool                  // of the graph's ops
 	left int                     // ops that are not done
-	live int64                   // bytes of env's tensors that this run made
+	live int64                   // bytes that this run holds: of what it put into env, and of a loop's values
 	used map[*value]int          // reads of a value that are done
 }
 
@@ -207,7 +208,7 @@ func (r *run) finish(i int) {
 	}
 	for _, v := range r.p.g.ops[i].reads() {
 		if r.used[v]++; r.used[v] == r.p.readers[v] && v.kind == computed {
-			r.live -= bytesOf(r.env[v])
+			r.hold(-bytesOf(r.env[v]))
 			delete(r.env, v)
 		}
 	}
@@ -228,14 +229,26 @@ func (r *run) runPlan(s *segment) error {
 		t.Name = ""
 		r.put(v, t)
 	}
-	return nil
+	return r.within()
 }
 
 // put takes a value that an op gave.
 func (r *run) put(v *value, x onnxio.Value) {
 	r.env[v] = x
-	r.live += bytesOf(x)
+	r.hold(bytesOf(x))
 }
+
+// hold counts bytes that the run holds from now on, or no longer where n is below 0.
+func (r *run) hold(n int64) {
+	r.live += n
+	r.lane.live += n
+}
+
+// end stops counting what the run holds.
+func (r *run) end() { r.hold(-r.live) }
+
+// itemBytes is what an item of a list takes beside its elements: a tensor of no element costs too.
+const itemBytes = 64
 
 func bytesOf(x onnxio.Value) int64 {
 	switch x := x.(type) {
@@ -246,7 +259,7 @@ func bytesOf(x onnxio.Value) int64 {
 	case *onnxio.Sequence:
 		n := int64(0)
 		for _, item := range x.Items {
-			n += bytesOf(item)
+			n += bytesOf(item) + itemBytes
 		}
 		return n
 	case *onnxio.Optional:
