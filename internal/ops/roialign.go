@@ -81,12 +81,12 @@ func inferRoiAlign(c *Infer) error {
 		}
 		out[1] = c.In[0].Shape[1]
 	}
-	for i, rank := range map[int]int{1: 2, 2: 1} {
+	for i := 1; i <= 2; i++ {
 		if !shaped(c, i) {
 			continue
 		}
 		s := c.In[i].Shape
-		if len(s) != rank || i == 1 && !agree(s[1], knownDim(4)) || !agree(out[0], s[0]) {
+		if len(s) != 3-i || i == 1 && !agree(s[1], knownDim(4)) || !agree(out[0], s[0]) {
 			return c.Node.Errorf("rois and batch_indices must be [R,4] and [R]; %s is not", shapeText(s))
 		}
 		out[0] = merge(out[0], s[0])
@@ -103,7 +103,7 @@ func roiBatch(n *Node, batch float64, r int, pictures int64) (int, error) {
 	return int(batch), nil
 }
 
-// roiTap is one sample along an axis: its two neighbours and their weights.
+// roiTap is one sample along an axis: its two neighbors and their weights.
 type roiTap[T floating] struct {
 	at     [2]int
 	weight [2]T
@@ -150,7 +150,7 @@ func binsAlong[T floating](a *aligning, from, to T, bins, size int) []roiBin[T] 
 	return out
 }
 
-// roiTapAt gives the neighbours of place x along an axis; ok is false beyond a pixel outside.
+// roiTapAt gives the neighbors of place x along an axis; ok is false beyond a pixel outside.
 func roiTapAt[T floating](x T, size int) (t roiTap[T], ok bool) {
 	if size == 0 || !(x >= -1 && x <= T(size)) {
 		return t, false
@@ -180,7 +180,7 @@ func regions[T floating](n *Node, x, rois, batch *onnxio.Tensor,
 	for r, b := range onnxio.Data[int64](batch) {
 		v := corners[r*4:][:4]
 		for _, p := range v {
-			if q := float64(p * T(a.scale)); math.IsNaN(q) || math.IsInf(q, 0) {
+			if !(math.Abs(float64(p*T(a.scale))) < maxExtent) { // samples beyond cannot be told apart, nor counted
 				return n.Errorf("region %d is %v", r, v)
 			}
 		}

@@ -30,7 +30,7 @@ func table() []byte {
 # Operators
 
 Of ONNX's own operators %d run and %d of them have a gradient. Where a shape follows from data that is known only while a
-model runs, the native engine refuses the model, and says which node it is.
+model runs, the native engine runs that part node by node, on the kernels of this package.
 
 | operator | changed at opset | element types | gradient |
 |---|---|---|---|
