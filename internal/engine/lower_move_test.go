@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"fmt"
+	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -144,4 +146,66 @@ func mapNets() {
 		b.node("ReduceMean", []string{b.last}, onnxio.IntsAttr("axes", 2, 3), onnxio.IntAttr("keepdims", 0))
 		b.node("ReduceMean", []string{b.last}, onnxio.IntsAttr("axes", 1))
 	}, "N", 3, 7, 6)
+}
+
+// TestNormalizationsTrain compares steps of training through normalizations with the reference kernels.
+func TestNormalizationsTrain(t *testing.T) {
+	for name, f := range map[string]func(b *net){
+		"layer": func(b *net) {
+			b.node("Flatten", []string{b.last})
+			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 720)), b.init("n.bias", b.random(1, 720))})
+		},
+		"layer of tokens": func(b *net) {
+			b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", 0, 2, 3, 1))
+			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))})
+			b.node("Softmax", []string{b.last})
+			b.node("Flatten", []string{b.last})
+		},
+		"rms": func(b *net) {
+			b.node("Flatten", []string{b.last})
+			b.node("RMSNormalization", []string{b.last, b.init("n.weight", b.random(1, 720))})
+		},
+		"group": func(b *net) {
+			b.node("GroupNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
+			b.node("Flatten", []string{b.last})
+		},
+		"instance": func(b *net) {
+			b.node("InstanceNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))})
+			b.node("Flatten", []string{b.last})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			make := func() (*onnxio.Model, *net) {
+				b := newNet(79, "N", 3, 6, 6)
+				b.m.Opsets[0].Version = 23
+				b.conv(3, 20, 3, 1, 1)
+				f(b)
+				b.linear(720, 10)
+				return b.nll(0), b
+			}
+			_, b := make()
+			in := map[string]*onnxio.Tensor{"input": b.random(1, 3, 3, 6, 6), "target": classes(b, 3)}
+			var params [2]map[string]*onnxio.Tensor
+			for k := range 2 {
+				m, b := make()
+				_, params[k] = steps(t, m, b, TrainOptions{Reference: k == 1, Update: plainSGD{0.01, 0.5}}, 2, in)
+			}
+			for name, got := range params[0] {
+				near(t, name, got, params[1][name], 1e-3)
+			}
+			m, b := make()
+			tr, err := NewTrainer(m, TrainOptions{Loss: b.last, Update: plainSGD{0.01, 0.5}})
+			if err == nil {
+				err = tr.Step(context.Background(), in)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range tr.Plan().Steps() {
+				if s.Kernel == "reference" {
+					t.Errorf("%s of %q runs by the reference kernel", s.Op, s.Name)
+				}
+			}
+		})
+	}
 }

@@ -49,5 +49,7 @@ func init() {
 	for _, name := range []string{"SoftmaxGrad", "LogSoftmaxGrad"} {
 		paths[[2]string{ops.GradDomain, name}] = only((*lowering).softmaxGrad)
 	}
+	paths[[2]string{ops.GradDomain, "RowNormalizationGrad"}] = &path{accepts: isMapNorm, halo: haloNormGrad,
+		maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}, follows: true} }, lower: (*lowering).rowNormalGrad}
 	paths[[2]string{"", "Add"}].stage = func(*op) stages { return stageResidual }
 }

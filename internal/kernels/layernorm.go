@@ -5,19 +5,29 @@ import "math"
 // LayerNorm computes y = (x-mean)/sqrt(variance+eps)*scale + bias over a row and gives mean and inverse deviation;
 // bias may be nil. y may be x.
 func LayerNorm(y, x, scale, bias []float32, eps float32) (mean, inv float32) {
+	mean, inv = RowMoments(x, eps)
+	rowNormal(y, x, scale, bias, mean, inv)
+	return mean, inv
+}
+
+// RowMoments is the mean of a row and 1/sqrt(variance+eps).
+func RowMoments(x []float32, eps float32) (mean, inv float32) {
 	n := float64(len(x))
 	mu := RowSum(x) / n
 	mean = float32(mu)
 	d := mu - float64(mean)
 	variance := max(0, RowSquares(x, mean)/n-d*d)
-	inv = float32(1 / math.Sqrt(variance+float64(eps)))
-	rowNormal(y, x, scale, bias, mean, inv)
-	return mean, inv
+	return mean, float32(1 / math.Sqrt(variance+float64(eps)))
+}
+
+// RowInverse is 1/sqrt(mean((x-shift)*(x-shift))+eps) of a row.
+func RowInverse(x []float32, shift, eps float32) float32 {
+	return float32(1 / math.Sqrt(RowSquares(x, shift)/float64(len(x))+float64(eps)))
 }
 
 // RMSNorm computes y = x/sqrt(mean(x*x)+eps)*scale over a row and gives the factor that x was multiplied by. y may be x.
 func RMSNorm(y, x, scale []float32, eps float32) (inv float32) {
-	inv = float32(1 / math.Sqrt(RowSquares(x, 0)/float64(len(x))+float64(eps)))
+	inv = RowInverse(x, 0, eps)
 	rowNormal(y, x, scale, nil, 0, inv)
 	return inv
 }
