@@ -1,6 +1,9 @@
 package kernels
 
-import "unsafe"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // ConvBF16Weights is the gradient of a convolution's weights from maps in bf16, in float32. Its products sum over pixels, 32
 // a step: of x turned, [channel][pixel], with dy in pairs of pixels, [pixel/2][output][2]. So the maps are repacked first,
@@ -37,6 +40,9 @@ const (
 func NewConvBF16Weights(s ConvBF16Spec) (*ConvBF16Weights, error) {
 	if _, err := NewConvBF16(s); err != nil { // bounds all that follows
 		return nil, err
+	}
+	if s.StrideH*s.StrideW > mostResidues {
+		return nil, fmt.Errorf("kernels: gradient of a convolution with %+v", s.Window)
 	}
 	k := &ConvBF16Weights{x: s.X, dy: s.Y, window: s.Window}
 	high, halo := (s.X.H+2*s.X.Halo+s.StrideH-1)/s.StrideH, s.X.Halo

@@ -47,16 +47,17 @@ func (c *tileConv) addForward(v *Window) error {
 	return c.add(p, v.StrideH, v.StrideW)
 }
 
-// Bounds of the gradient of an input: residues of the stride, and taps.
+// Bounds of a plan: residues of the stride and taps of a gradient, steps of a sum.
 const (
-	mostPasses = 256
-	mostTaps   = 1 << 16
+	mostResidues = 256
+	mostTaps     = 1 << 16
+	mostReduced  = 1 << 24
 )
 
 // addBackward adds a pass for each residue of the stride.
 func (c *tileConv) addBackward(v *Window) error {
-	if v.StrideH*v.StrideW > mostPasses || v.KH*v.KW > mostTaps {
-		return fmt.Errorf("kernels: gradient of a convolution with strides %dx%d and a kernel of %dx%d", v.StrideH, v.StrideW, v.KH, v.KW)
+	if v.StrideH*v.StrideW > mostResidues || v.KH*v.KW > mostTaps {
+		return fmt.Errorf("kernels: gradient of a convolution with %+v", *v)
 	}
 	for k := range min(v.StrideH, c.out.H) * min(v.StrideW, c.out.W) {
 		wide := min(v.StrideW, c.out.W)
@@ -102,6 +103,9 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 			return fmt.Errorf("kernels: a window reaches column %d of %d with a halo of %d", max(last, -t.w), c.in.W, c.in.Halo)
 		}
 	}
+	if c.in.Blocks()*len(p.taps) > mostReduced {
+		return fmt.Errorf("kernels: sums over %d channels and %d taps", c.in.C, len(p.taps))
+	}
 	if n := len(c.passes); n > 0 {
 		p.weights, p.chunk = c.passes[n-1].weights+c.passes[n-1].size(), c.passes[n-1].chunk+c.passes[n-1].chunks
 	}
@@ -143,8 +147,8 @@ func (c *tileConv) weightBytes() int {
 	return last.weights + last.size()
 }
 
-// eachWeight calls f for every weight: that of a pass, of output o and the k-th value of its reduction, which plain [O,C,KH,KW]
-// has at plain.
+// eachWeight calls f for every weight: that of a pass, of output o and the k-th value of its reduction, and its place in plain
+// [O,C,KH,KW].
 func (c *tileConv) eachWeight(f func(p *convPass, o, k, plain int)) {
 	outs, ins, lanes := c.out.C, c.in.C, c.in.Lanes
 	for i := range c.passes {

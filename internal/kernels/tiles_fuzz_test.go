@@ -50,6 +50,17 @@ func FuzzTileGeometry(f *testing.F) {
 				runZeros(t, p)
 			}
 		}
+		if p, err := NewConvBF16Weights(s); err == nil && p.RepackSize() < 1<<22 && p.Sums() < 1<<22 {
+			repacked, sums, scratch := guardBF16(p.RepackSize()), guard(p.Sums()), AlignedSlice(p.Scratch())
+			for i := range p.RepackChunks() {
+				p.Repack(i, repacked.s, AlignedBF16(s.X.Size()), AlignedBF16(s.Y.Size()))
+			}
+			for i := range p.Chunks() {
+				p.Run(i, scratch, sums.s, repacked.s)
+			}
+			repacked.intact(t, "repacked")
+			sums.intact(t, "sums")
+		}
 		for _, v := range []int{int(n), int(c), int(h), int(w)} {
 			if v > 1<<12 {
 				return

@@ -14,7 +14,8 @@ const (
 )
 
 // tiling is how the pixels of a plane are cut into tiles, and what is summed for each. A tile is up to 16 pixels of x that
-// lie stride bytes apart, a block is m tiles, and a step of the reduction is a line of each pixel. All fields are in bytes.
+// lie stride bytes apart, a block is m tiles, and a step of the reduction is a line of each pixel. Places and distances are in
+// bytes.
 type tiling struct {
 	m, rows int // tiles of a block, pixels of a tile
 	stride  int
@@ -31,11 +32,9 @@ type cut struct {
 	tiles []tilePixels
 }
 
-// tilePixels is a tile: pixels [from, to) of row h and on; with pitch between rows of a flat cut.
-type tilePixels struct {
-	at       int // pixels from the origin of the plane, in the plane's own pitch
-	from, to int // of at+0 to at+rows-1 those that were not in a tile before
-}
+// tilePixels is a tile: pixels at to at+rows-1 of the plane, in the pitch of the cut, of which those from at+from to before
+// at+to are not in an earlier tile.
+type tilePixels struct{ at, from, to int }
 
 // flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over the gap between the rows.
 func flatCut(h, w, pitch int) cut {
@@ -65,7 +64,7 @@ func rowCut(h, w int) cut {
 	return c
 }
 
-// tileCycles is what a product of tiles of so many rows takes: measured on Emerald Rapids.
+// tileCycles is what a product of tiles of so many rows takes, as measured on Emerald Rapids.
 func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
 
 // stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Many steps want three
@@ -160,7 +159,7 @@ func (t *tiling) turnover() (early, per, quads int) {
 	panic("kernels: a tiling without steps")
 }
 
-// TileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two blocks of up to
+// tileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two blocks of up to
 // 3 tiles, and a line that takes what nobody wants.
 const tileScratch = 2*3*tileRows*tileOuts + Block
 
