@@ -1,9 +1,11 @@
-"""Results of ONNX Runtime for operators on sequences, signals and strings, and of PyTorch for optimizers.
+"""Results of ONNX Runtime for operators on sequences, signals and strings, of PyTorch for optimizers, and of onnx's
+reference for the operators of version 27, which ONNX Runtime has not.
 
     python sequence.py       writes sequence.json beside this script
 
 A list of cases: the node (operator, domain, opset, attributes with their types), its inputs (null: omitted) and its
-outputs (null: not asked for). What ONNX Runtime refuses is not in the list. Recorded with onnxruntime 1.32, torch 2.15.
+outputs (null: not asked for). What ONNX Runtime refuses is not in the list. Recorded with onnxruntime 1.32, torch 2.15
+and onnx 1.23.
 """
 import json
 import pathlib
@@ -14,6 +16,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto as T
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 ort.set_default_logger_severity(4)
 r = np.random.default_rng(1)
@@ -46,8 +49,8 @@ def record(op, domain, opset, inputs, outputs, attrs):
                   "inputs": [tensor(x) for x in inputs], "outputs": [tensor(x) for x in outputs]})
 
 
-def case(op, opset, inputs, outputs=1, **attrs):
-    """outputs: how many, or a list of flags."""
+def case(op, opset, inputs, outputs=1, reference=False, **attrs):
+    """outputs: how many, or a list of flags; reference: by onnx's instead of ONNX Runtime."""
     want = [True] * outputs if isinstance(outputs, int) else outputs
     names = [f"i{i}" if x is not None else "" for i, x in enumerate(inputs)]
     outs = [f"o{i}" if w else "" for i, w in enumerate(want)]
@@ -57,7 +60,7 @@ def case(op, opset, inputs, outputs=1, **attrs):
         [helper.make_tensor_value_info(a, TYPES[str(x.dtype)], x.shape) for a, x in zip(names, inputs) if x is not None],
         [helper.make_value_info(o, onnx.TypeProto()) for o in outs if o])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    session = ort.InferenceSession(model.SerializeToString())
+    session = ReferenceEvaluator(model) if reference else ort.InferenceSession(model.SerializeToString())
     got = session.run([o for o in outs if o], {a: x for a, x in zip(names, inputs) if x is not None})
     it = iter(got)
     record(op, "", opset, inputs, [next(it) if w else None for w in want], attrs)
@@ -185,7 +188,22 @@ def optimizers():
             {"alpha": 0.8, "beta": 0.95, "epsilon": 0.0, "norm_coefficient": 0.01}, 1)
 
 
-for part in (recurrent, attention, signals, texts, optimizers):
+def newest():
+    x, w = f(2, 3, 5), f(3, 1, 4)
+    for inputs in ([x, w], [x, w, f(3)], [x, w, None, f(2, 3, 3)], [f(2, 3, 2), w, f(3), f(2, 3, 3)]):
+        for activation in ("none", "silu"):
+            case("CausalConvWithState", 27, inputs, 2, True, activation=activation)
+    for heads in (2, 4):
+        q, k, v, past = f(2, 3, heads * 3), f(2, 3, 6), f(2, 3, 8), f(2, 2, 3, 4)
+        kw = {"q_num_heads": heads, "kv_num_heads": 2}
+        case("LinearAttention", 27, [q, k, v], 2, True, update_rule="linear", **kw)
+        case("LinearAttention", 27, [q, k, v, past, f(2, 3, 2)], 2, True, update_rule="gated", scale=0.7, **kw)
+        case("LinearAttention", 27, [q, k, v, None, f(2, 3, 6)], 2, True, update_rule="gated", **kw)
+        case("LinearAttention", 27, [q, k, v, past, None, f(2, 3, 1)], 2, True, update_rule="delta", **kw)
+        case("LinearAttention", 27, [q, k, v, past, f(2, 3, 6), f(2, 3, 2)], 2, True, **kw)
+
+
+for part in (recurrent, attention, signals, texts, optimizers, newest):
     part()
 path = pathlib.Path(__file__).with_name("sequence.json")
 path.write_text("[\n" + ",\n".join(json.dumps(c, separators=(",", ":"), ensure_ascii=False) for c in cases) + "\n]\n")
