@@ -11,14 +11,30 @@ import (
 type ApplyOptions struct {
 	// Strict makes every missing, unexpected or mismatched key an error, and leaves the model as it was.
 	Strict bool
-	// Prefix is taken off the state dict's keys, with its dot ("backbone."); keys without it are unexpected.
+	// Prefix is taken off the state dict's keys, with its dot ("backbone."); keys without it are unexpected. When it is
+	// empty, Apply looks for one that all keys have (Report.Prefix).
 	Prefix string
+	// Map renames keys before anything else is done; a key that it renames keeps that name.
+	Map *KeyMap
 }
 
 // Key is a key that found no partner, and the free key of the other side that is spelt most like it.
 type Key struct {
 	Name    string
 	Nearest string // empty when nothing is near
+	Object  string // the class of the object that a missing key has in the file, where a tensor must be
+}
+
+// Pair is a key of a state dict and the initializer that was given its values.
+type Pair struct {
+	Key  string `json:"key"`
+	Name string `json:"name"`
+}
+
+// Fit says how many keys a model would have without a prefix.
+type Fit struct {
+	Prefix   string
+	Keys, Of int
 }
 
 // Mismatch is a key whose tensors differ in shape, or in a type that cannot be converted.
@@ -35,10 +51,16 @@ type Report struct {
 	Unexpected []Key    // keys of the state dict that the model lacks
 	Mismatched []Mismatch
 	Ignored    []string // num_batches_tracked, and keys tied to one that was applied
+	Pairs      []Pair   // the keys of Applied, in its order
+	Unused     []string // rules of the map that no key matches
+	Prefix     string   // taken off all keys because they fit without it
+	Better     Fit      // the prefix without which most keys would fit, where that is more than do
 }
 
-// OK reports whether every key found its partner.
-func (r Report) OK() bool { return len(r.Missing)+len(r.Unexpected)+len(r.Mismatched) == 0 }
+// OK reports whether every key found its partner, and every rule of the map its key.
+func (r Report) OK() bool {
+	return len(r.Missing)+len(r.Unexpected)+len(r.Mismatched)+len(r.Unused) == 0
+}
 
 // String lists all problems, one a line.
 func (r Report) String() string {
@@ -49,6 +71,9 @@ func (r Report) String() string {
 			if k.Nearest != "" {
 				fmt.Fprintf(&b, " (nearest: %q)", k.Nearest)
 			}
+			if k.Object != "" {
+				fmt.Fprintf(&b, " (the file has an object of %s there, which is no tensor)", k.Object)
+			}
 		}
 	}
 	fmt.Fprintf(&b, "%d keys applied, %d missing, %d unexpected, %d mismatched",
@@ -57,6 +82,12 @@ func (r Report) String() string {
 	keys("unexpected", r.Unexpected)
 	for _, m := range r.Mismatched {
 		fmt.Fprintf(&b, "\n  mismatched %q: the model has %v %v, the state dict %v %v", m.Name, m.ModelType, m.Model, m.DictType, m.Dict)
+	}
+	for _, rule := range r.Unused {
+		fmt.Fprintf(&b, "\n  rule %q of the map matches no key", rule)
+	}
+	if r.Better.Keys > 0 {
+		fmt.Fprintf(&b, "\n  without the prefix %q %d of %d keys fit", r.Better.Prefix, r.Better.Keys, r.Better.Of)
 	}
 	return b.String()
 }
@@ -69,10 +100,12 @@ func (e *MatchError) Error() string {
 	return "the state dict does not fit the model: " + e.Report.String()
 }
 
-// Apply copies a state dict into the model's initializers of the same names. Prefixes that wrappers add ("module.",
-// "_orig_mod.") are taken off keys that the model does not have. Floats are converted to the model's element type,
-// rounding to nearest even. num_batches_tracked is ignored when the model has no such initializer, and so are keys
-// whose tensor is tied to one that was applied. In strict mode the error is a *MatchError.
+// Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames keys and
+// opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is taken off keys that
+// the model does not have, and so is a prefix that all keys have and at least half of them fit without. Floats are
+// converted to the model's element type, rounding to nearest even. num_batches_tracked is ignored when the model has no
+// such initializer, and so are keys whose tensor is tied to one that was applied. In strict mode the error is a
+// *MatchError; so it is in any mode when no key of either side finds a partner.
 func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	var rep Report
 	params, err := FromModel(m)
@@ -88,30 +121,14 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 			inits[t.Name] = t
 		}
 	}
-	given, strangers := match(sd, inits, opt.Prefix)
-	fresh := map[string][]byte{}
-	for _, e := range given {
-		dst := inits[e.Name]
-		raw, ok := converted(dst, e.Tensor)
-		if !ok {
-			rep.Mismatched = append(rep.Mismatched, Mismatch{e.Name, dst.Type, e.Tensor.Type, dst.Dims, e.Tensor.Dims})
-			continue
-		}
-		fresh[e.Name] = raw
-		rep.Applied = append(rep.Applied, e.Name)
-	}
-	rep.strangers(given, strangers)
-	matched := map[string]bool{}
-	for _, e := range given {
-		matched[e.Name] = true
-	}
+	fresh := rep.pair(sd, inits, opt)
 	for _, e := range params.entries {
-		if !matched[e.Name] && inits[e.Name] != nil {
-			rep.Missing = append(rep.Missing, Key{Name: e.Name})
+		if _, ok := fresh[e.Name]; !ok && inits[e.Name] != nil {
+			rep.Missing = append(rep.Missing, Key{Name: e.Name, Object: sd.objects[opt.Prefix+rep.Prefix+e.Name]})
 		}
 	}
-	nearestKeys(rep.Missing, rep.Unexpected)
-	if opt.Strict && !rep.OK() {
+	rep.suggest(sd, inits, opt)
+	if opt.Strict && !rep.OK() || len(rep.Applied) == 0 && !rep.OK() {
 		return rep, &MatchError{rep}
 	}
 	// New tensors, because the old ones may be shared: with a state dict from FromModel, with a copy of the graph.
@@ -119,7 +136,7 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 		if t == nil || inits[t.Name] != t {
 			continue
 		}
-		if raw, ok := fresh[t.Name]; ok {
+		if raw := fresh[t.Name]; raw != nil {
 			given := *t
 			given.Raw = raw
 			m.Graph.Initializers[i] = &given
@@ -128,49 +145,46 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	return rep, nil
 }
 
-// match pairs the state dict's entries with initializers; given entries carry the model's names.
-func match(sd *StateDict, inits map[string]*onnxio.Tensor, prefix string) (given, strangers []Entry) {
-	taken := map[string]bool{}
-	var wrapped []Entry // an exact name goes before one that must lose a prefix first
-	for _, e := range sd.entries {
-		name, ok := strings.CutPrefix(e.Name, prefix)
-		switch {
-		case !ok:
-			strangers = append(strangers, e)
-		case inits[name] != nil && !taken[name]:
-			taken[name] = true
-			given = append(given, Entry{name, e.Tensor})
-		default:
-			wrapped = append(wrapped, Entry{name, e.Tensor})
-		}
+// pair matches the state dict's entries with initializers, and gives the bytes of these, nil where they mismatch.
+func (r *Report) pair(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) map[string][]byte {
+	if opt.Prefix == "" {
+		r.Prefix = commonPrefix(sd, inits, opt.Map)
+		opt.Prefix = r.Prefix
 	}
-	for _, e := range wrapped {
-		if name := unwrapped(e.Name); inits[name] != nil && !taken[name] {
-			taken[name] = true
-			given = append(given, Entry{name, e.Tensor})
-		} else {
-			strangers = append(strangers, Entry{name, e.Tensor})
+	given, strangers, used := match(sd, inits, opt)
+	r.Unused = opt.Map.unused(used)
+	fresh := map[string][]byte{}
+	for _, e := range given {
+		dst := inits[e.name]
+		raw, ok := converted(dst, e.Tensor)
+		if fresh[e.name] = raw; !ok {
+			r.Mismatched = append(r.Mismatched, Mismatch{e.name, dst.Type, e.Tensor.Type, dst.Dims, e.Tensor.Dims})
+			continue
 		}
+		r.Applied = append(r.Applied, e.name)
+		r.Pairs = append(r.Pairs, Pair{e.Name, e.name})
 	}
-	return given, strangers
+	r.strangers(given, strangers)
+	return fresh
 }
 
-// unwrapped takes off what DataParallel and torch.compile put before a key.
-func unwrapped(name string) string {
-	for {
-		rest, ok := strings.CutPrefix(name, "module.")
-		if !ok {
-			rest, ok = strings.CutPrefix(name, "_orig_mod.")
-		}
-		if !ok {
-			return name
-		}
-		name = rest
+// suggest finds the nearest names, and a prefix without which more keys would fit.
+func (r *Report) suggest(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) {
+	if opt.Prefix == "" {
+		opt.Prefix = r.Prefix
+	}
+	bare := make([]string, len(r.Unexpected))
+	for i, k := range r.Unexpected {
+		bare[i], _, _ = opt.rename(k.Name)
+	}
+	nearestKeys(r.Missing, r.Unexpected, bare)
+	if len(r.Unexpected) > 0 && len(r.Missing) > 0 {
+		r.Better = betterPrefix(sd, inits, len(r.Applied)+len(r.Mismatched))
 	}
 }
 
 // strangers sorts the keys without a partner into ignored and unexpected.
-func (r *Report) strangers(given, strangers []Entry) {
+func (r *Report) strangers(given, strangers []renamed) {
 	type piece struct {
 		first *byte
 		n     int
@@ -183,7 +197,7 @@ func (r *Report) strangers(given, strangers []Entry) {
 	}
 	for _, e := range strangers {
 		tied := len(e.Tensor.Raw) > 0 && applied[piece{&e.Tensor.Raw[0], len(e.Tensor.Raw)}]
-		if tied || strings.HasSuffix(e.Name, batches) || "."+e.Name == batches {
+		if tied || countsBatches(e.Name) {
 			r.Ignored = append(r.Ignored, e.Name)
 		} else {
 			r.Unexpected = append(r.Unexpected, Key{Name: e.Name})
@@ -191,21 +205,28 @@ func (r *Report) strangers(given, strangers []Entry) {
 	}
 }
 
-// nearestKeys pairs names by edit distance. Only the first hundred of each list get a hint: nobody reads more.
-func nearestKeys(a, b []Key) {
-	a, b = a[:min(len(a), 100)], b[:min(len(b), 100)]
-	hint := func(to, from []Key) {
-		for i := range to {
-			best := len(to[i].Name)/2 + 1
-			for _, k := range from {
-				if d := editDistance(to[i].Name, k.Name, best); d < best {
-					best, to[i].Nearest = d, k.Name
-				}
+func countsBatches(key string) bool { return strings.HasSuffix("."+key, batches) }
+
+// nearestKeys pairs missing and unexpected keys by edit distance; bare spells the unexpected ones without prefix. Only
+// the first hundred of each list get a hint: nobody reads more.
+func nearestKeys(missing, unexpected []Key, bare []string) {
+	missing, unexpected = missing[:min(len(missing), 100)], unexpected[:min(len(unexpected), 100)]
+	for i := range missing {
+		best := len(missing[i].Name)/2 + 1
+		for j := range unexpected {
+			if d := editDistance(missing[i].Name, bare[j], best); d < best {
+				best, missing[i].Nearest = d, unexpected[j].Name
 			}
 		}
 	}
-	hint(a, b)
-	hint(b, a)
+	for j := range unexpected {
+		best := len(bare[j])/2 + 1
+		for i := range missing {
+			if d := editDistance(bare[j], missing[i].Name, best); d < best {
+				best, unexpected[j].Nearest = d, missing[i].Name
+			}
+		}
+	}
 }
 
 // editDistance is Levenshtein's; limit or more when it is at least limit. Very long names are not compared.

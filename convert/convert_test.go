@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -121,8 +122,9 @@ func TestTruncation(t *testing.T) {
 // TestHostilePickles runs pickles that want more than a state dict needs.
 func TestHostilePickles(t *testing.T) {
 	for name, p := range map[string]string{
-		"os.system":        "\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.",
-		"stack global":     "\x80\x04\x8c\x02os\x8c\x06system\x93.",
+		"reduce no tuple":  "\x80\x02cos\nsystem\nX\x02\x00\x00\x00lsR.",
+		"newobj no class":  "\x80\x02N)\x81.",
+		"long name":        "\x80\x02X\x01\x02\x00\x00" + strings.Repeat("a", 513) + "U\x01a\x93.",
 		"inst":             "\x80\x02(ios\nsystem\n.",
 		"obj":              "\x80\x02(ccollections\nOrderedDict\no.",
 		"newobj":           "\x80\x02ccollections\nOrderedDict\n)\x81.",

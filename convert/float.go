@@ -15,7 +15,7 @@ func converted(dst, src *onnxio.Tensor) ([]byte, bool) {
 	if dst.Type == src.Type {
 		return append(make([]byte, 0, len(src.Raw)), src.Raw...), true
 	}
-	if !isFloat(dst.Type) || !isFloat(src.Type) {
+	if _, narrow := float8s[src.Type]; !isFloat(dst.Type) || !isFloat(src.Type) && !narrow {
 		return nil, false
 	}
 	out := onnxio.NewTensor(dst.Type, dst.Dims...)
@@ -33,6 +33,9 @@ func floatAt(t *onnxio.Tensor, i int) float64 {
 		return fromHalf(onnxio.Data[uint16](t)[i])
 	case onnxio.BFloat16:
 		return float64(math.Float32frombits(uint32(onnxio.Data[uint16](t)[i]) << 16))
+	}
+	if f, narrow := float8s[t.Type]; narrow {
+		return f.value(t.Raw[i])
 	}
 	return float64(t.Float32s()[i])
 }
@@ -66,6 +69,44 @@ func fromHalf(h uint16) float64 {
 		return sign * math.Ldexp(frac, -24)
 	}
 	return sign * math.Ldexp(1024+frac, exp-25)
+}
+
+// float8 describes a float of one byte: bits of the mantissa (of the exponent there are 7 less), the exponent's bias,
+// and the codes without sign from which on it is NaN, and that of infinity (0: there is none). Without NaN codes, -0
+// is the only NaN.
+type float8 struct {
+	mantissa, bias int
+	nan, inf       byte
+}
+
+// float8s are the types of the OCP specification and, with NUZ, of Graphcore and AMD; an E8M0 is a power of two.
+var float8s = map[onnxio.DataType]float8{
+	onnxio.Float8E4M3FN: {3, 7, 0x7f, 0}, onnxio.Float8E4M3FNUZ: {3, 8, 0, 0},
+	onnxio.Float8E5M2: {2, 15, 0x7d, 0x7c}, onnxio.Float8E5M2FNUZ: {2, 16, 0, 0}, onnxio.Float8E8M0: {},
+}
+
+func (f float8) value(code byte) float64 {
+	if f.mantissa == 0 {
+		if code == 0xff {
+			return math.NaN()
+		}
+		return math.Ldexp(1, int(code)-127)
+	}
+	sign, abs := 1.0, code&0x7f
+	if code >= 0x80 {
+		sign = -1
+	}
+	switch {
+	case f.nan == 0 && code == 0x80, f.nan != 0 && abs >= f.nan:
+		return math.NaN()
+	case f.inf != 0 && abs == f.inf:
+		return math.Inf(int(sign))
+	}
+	exp, frac := int(abs>>f.mantissa), float64(abs&(1<<f.mantissa-1))
+	if exp == 0 {
+		return math.Copysign(math.Ldexp(frac, 1-f.bias-f.mantissa), sign)
+	}
+	return sign * math.Ldexp(frac+float64(int(1)<<f.mantissa), exp-f.bias-f.mantissa)
 }
 
 // toHalf rounds to IEEE 754 binary16, to nearest even.

@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -91,4 +92,61 @@ func FuzzSafetensors(f *testing.F) {
 	}
 	f.Add(w.Bytes())
 	f.Fuzz(survive)
+}
+
+// FuzzObjects is FuzzPickle for what holds objects: modules, sparse and quantized tensors, protocol 4.
+func FuzzObjects(f *testing.F) {
+	for _, name := range []string{"module", "sparse", "quantized", "protocol4", "omegaconf", "subclass"} {
+		b, err := os.ReadFile(objects + name + ".pth")
+		if err != nil {
+			f.Fatal(err)
+		}
+		a, err := openZip(bytes.NewReader(b), int64(len(b)), DefaultLimits())
+		if err != nil {
+			f.Fatal(err)
+		}
+		p, err := a.read(a.entries[name+"/data.pkl"])
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
+	}
+	zeros := make([]byte, 64)
+	f.Fuzz(func(t *testing.T, p []byte) { survive(t, torchZip(p, zeros, zeros[:16], zeros[:8])) })
+}
+
+// FuzzIndex reads an index; what it accepts names files beside it only.
+func FuzzIndex(f *testing.F) {
+	seeds(f, "objects/model.safetensors.index.json", "objects/pytorch_model.bin.index.json")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		shards, err := parseIndex(b, DefaultLimits())
+		if err != nil && !typed(err) {
+			t.Fatalf("untyped error %v", err)
+		}
+		for _, s := range shards {
+			if filepath.Base(s.file) != s.file || !filepath.IsLocal(s.file) {
+				t.Fatalf("shard %q", s.file)
+			}
+		}
+	})
+}
+
+// FuzzKeyMap parses a map and renames keys with it, the same way each time.
+func FuzzKeyMap(f *testing.F) {
+	for _, s := range []string{"a.* -> b.*", `{"a": "b"}`, `x\.(\d+) = y.$1`, "a,b", "a b"} {
+		f.Add([]byte(s), "a.b.weight")
+	}
+	f.Fuzz(func(t *testing.T, text []byte, key string) {
+		m, err := ParseKeyMap(text)
+		if err != nil {
+			if !typed(err) {
+				t.Fatalf("untyped error %v", err)
+			}
+			return
+		}
+		to, rule := m.Rename(key)
+		if again, _ := m.Rename(key); again != to || rule == "" && to != key {
+			t.Fatalf("%q becomes %q, then %q", key, to, again)
+		}
+	})
 }

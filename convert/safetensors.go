@@ -2,7 +2,6 @@ package convert
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -21,7 +20,8 @@ var safeTypes = map[string]onnxio.DataType{
 	"F64": onnxio.Double, "F32": onnxio.Float, "F16": onnxio.Float16, "BF16": onnxio.BFloat16,
 	"I64": onnxio.Int64, "I32": onnxio.Int32, "I16": onnxio.Int16, "I8": onnxio.Int8,
 	"U64": onnxio.Uint64, "U32": onnxio.Uint32, "U16": onnxio.Uint16, "U8": onnxio.Uint8, "BOOL": onnxio.Bool,
-	"F8_E4M3": onnxio.Float8E4M3FN, "F8_E5M2": onnxio.Float8E5M2, "F8_E8M0": onnxio.Float8E8M0, "C64": onnxio.Complex64,
+	"F8_E4M3": onnxio.Float8E4M3FN, "F8_E5M2": onnxio.Float8E5M2, "F8_E8M0": onnxio.Float8E8M0,
+	"F8_E4M3FNUZ": onnxio.Float8E4M3FNUZ, "F8_E5M2FNUZ": onnxio.Float8E5M2FNUZ, "C64": onnxio.Complex64,
 }
 
 var safeNames = func() map[onnxio.DataType]string {
@@ -116,12 +116,6 @@ func checkOffsets(entries []safeEntry, length int64) error {
 	return nil
 }
 
-// headerParser reads the JSON token by token: encoding/json's own decoding would let duplicate keys and other cases
-// of a key pass.
-type headerParser struct {
-	d *json.Decoder
-}
-
 func parseHeader(head []byte, lim Limits) ([]safeEntry, error) {
 	if len(head) == 0 || head[0] != '{' {
 		return nil, malformed(formatSafetensors, "header", "does not start with {")
@@ -129,12 +123,11 @@ func parseHeader(head []byte, lim Limits) ([]safeEntry, error) {
 	if !utf8.Valid(head) {
 		return nil, malformed(formatSafetensors, "header", "is not UTF-8")
 	}
-	p := &headerParser{json.NewDecoder(bytes.NewReader(head))}
-	p.d.UseNumber()
+	p := newJSON(head, formatSafetensors, "header")
 	var out []safeEntry
 	err := p.object(func(key string) error {
 		if key == "__metadata__" {
-			return p.object(func(k string) error { _, err := p.str(); return err })
+			return p.metadata()
 		}
 		if int64(len(out)) >= lim.MaxEntries {
 			return &onnxio.LimitError{What: "tensors of a state dict", Got: lim.MaxEntries + 1, Limit: lim.MaxEntries}
@@ -146,93 +139,10 @@ func parseHeader(head []byte, lim Limits) ([]safeEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(bytes.TrimRight(head[p.d.InputOffset():], " \t\r\n")) != 0 {
-		return nil, malformed(formatSafetensors, "header", "text after the closing }")
-	}
-	return out, nil
+	return out, p.end(head)
 }
 
-func (p *headerParser) bad(msg string, args ...any) error {
-	return malformed(formatSafetensors, "header", msg, args...)
-}
-
-func (p *headerParser) token() (json.Token, error) {
-	t, err := p.d.Token()
-	if err != nil {
-		return nil, &onnxio.FormatError{Format: formatSafetensors, Where: "header", Msg: "JSON", Err: err}
-	}
-	return t, nil
-}
-
-// object reads { and }, and calls value for each key, which must come once.
-func (p *headerParser) object(value func(key string) error) error {
-	t, err := p.token()
-	if err != nil {
-		return err
-	}
-	if t != json.Delim('{') {
-		return p.bad("%v where an object must be", t)
-	}
-	seen := map[string]bool{}
-	for {
-		t, err := p.token()
-		if err != nil {
-			return err
-		}
-		key, ok := t.(string)
-		if !ok { // the decoder sees to it that this is }
-			return nil
-		}
-		if seen[key] {
-			return p.bad("duplicate key %.80q", key)
-		}
-		seen[key] = true
-		if err := value(key); err != nil {
-			return err
-		}
-	}
-}
-
-func (p *headerParser) str() (string, error) {
-	t, err := p.token()
-	if err != nil {
-		return "", err
-	}
-	s, ok := t.(string)
-	if !ok {
-		return "", p.bad("%v where a string must be", t)
-	}
-	return s, nil
-}
-
-func (p *headerParser) ints(most int) ([]int64, error) {
-	t, err := p.token()
-	if err != nil {
-		return nil, err
-	}
-	if t != json.Delim('[') {
-		return nil, p.bad("%v where an array must be", t)
-	}
-	out := []int64{}
-	for {
-		if t, err = p.token(); err != nil {
-			return nil, err
-		}
-		if t == json.Delim(']') {
-			return out, nil
-		}
-		num, _ := t.(json.Number)
-		v, err := strconv.ParseInt(string(num), 10, 64)
-		if err != nil || v < 0 {
-			return nil, p.bad("%v where a natural number must be", t)
-		}
-		if out = append(out, v); len(out) > most {
-			return nil, p.bad("more than %d numbers in an array", most)
-		}
-	}
-}
-
-func (p *headerParser) entry(name string) (safeEntry, error) {
+func (p *jsonParser) entry(name string) (safeEntry, error) {
 	e := safeEntry{name: name}
 	fields := 0
 	err := p.object(func(key string) (err error) {

@@ -17,7 +17,10 @@ type Entry struct {
 type StateDict struct {
 	// Skipped names what a checkpoint held beside tensors: epoch, best_prec1, optimizer.
 	Skipped []string
+	// Notes says what the reader made into something else: a quantized tensor is dequantized, a sparse one is dense.
+	Notes []string
 
+	objects map[string]string // the class of a skipped object, by its key
 	entries []Entry
 	index   map[string]int
 }

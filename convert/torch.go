@@ -1,12 +1,9 @@
 package convert
 
 import (
-	"encoding/binary"
 	"io"
 	"math"
-	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -15,7 +12,7 @@ import (
 // newPickle reads what torch.save has pickled.
 func newPickle(r io.ReaderAt, off, size int64, lim Limits) *pickle.Machine {
 	return pickle.New(r, off, size, pickle.Rules{Format: formatPT, Holds: "a state dict", Max: lim.MaxObjects,
-		Allowed: allowedGlobal, Reduce: rebuild, Build: build})
+		Allowed: allowedGlobal, Reduce: rebuild, Build: build, Python2: true, Opaque: true})
 }
 
 // storageTypes maps torch's typed storages to element types; UntypedStorage counts bytes.
@@ -24,6 +21,7 @@ var storageTypes = map[string]onnxio.DataType{
 	"BFloat16Storage": onnxio.BFloat16, "LongStorage": onnxio.Int64, "IntStorage": onnxio.Int32,
 	"ShortStorage": onnxio.Int16, "CharStorage": onnxio.Int8, "ByteStorage": onnxio.Uint8, "BoolStorage": onnxio.Bool,
 	"ComplexFloatStorage": onnxio.Complex64, "ComplexDoubleStorage": onnxio.Complex128, "UntypedStorage": onnxio.Uint8,
+	"QInt8Storage": onnxio.Int8, "QUInt8Storage": onnxio.Uint8, "QInt32Storage": onnxio.Int32,
 }
 
 // torchTypes maps torch.dtype names to element types.
@@ -36,23 +34,29 @@ var torchTypes = map[string]onnxio.DataType{
 	"float8_e5m2": onnxio.Float8E5M2, "float8_e5m2fnuz": onnxio.Float8E5M2FNUZ, "float8_e8m0fnu": onnxio.Float8E8M0,
 }
 
-// allowedGlobal is the whole list of names that a pickle may hold.
+// allowedGlobal is the whole list of names that mean something here; any other becomes a *pickle.Opaque.
 func allowedGlobal(g pickle.Global) bool {
 	switch g.Module {
 	case "collections":
 		return g.Name == "OrderedDict"
 	case "torch._utils":
 		switch g.Name {
-		case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_parameter_with_state":
+		case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_parameter_with_state",
+			"_rebuild_sparse_tensor", "_rebuild_qtensor":
 			return true
 		}
+	case "torch._tensor":
+		return g.Name == "_rebuild_from_type_v2"
+	case "torch.serialization":
+		return g.Name == "_get_layout"
 	case "torch", "torch.storage":
 		if _, ok := storageTypes[g.Name]; ok {
 			return true
 		}
 		if g.Module == "torch" {
 			_, ok := torchTypes[g.Name]
-			return ok || g.Name == "Size"
+			return ok || g.Name == "Size" || g.Name == "per_tensor_affine" || g.Name == "per_channel_affine" ||
+				g.Name == "per_channel_affine_float_qparams"
 		}
 	}
 	return false
@@ -75,26 +79,75 @@ type pyTensor struct {
 	sizes, stride []int64
 }
 
+// tensorValue is a tensor that a pickle describes.
+type tensorValue interface {
+	rank() int
+	// load reads the tensor from its storages.
+	load(c *checkpoint, name string) (*onnxio.Tensor, error)
+}
+
+func (t *pyTensor) rank() int { return len(t.sizes) }
+
+func (t *pyTensor) load(c *checkpoint, name string) (*onnxio.Tensor, error) { return c.tensor(name, t) }
+
 // rebuild stands for the call that REDUCE asks for.
 func rebuild(g pickle.Global, args []any) (any, error) {
 	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes", g.Module, g.Name)
+	for _, a := range args {
+		if o, ok := a.(*pickle.Opaque); ok && strings.HasPrefix(g.Name, "_rebuild_") && g.Name != "_rebuild_from_type_v2" {
+			bad = malformed(formatPT, "pickle", "an object of %s where %s.%s wants a tensor's parts; nothing was executed",
+				o.Name, g.Module, g.Name)
+		}
+	}
 	switch g.Name {
 	case "OrderedDict":
 		return orderedDict(args, bad)
-	case "Size":
-		if len(args) == 1 {
-			if t, ok := args[0].(*pickle.Tuple); ok {
-				return t, nil
-			}
+	case "Size", "_get_layout":
+		if len(args) != 1 {
+			return nil, bad
+		}
+		t, isTuple := args[0].(*pickle.Tuple)
+		layout, isString := args[0].(string)
+		switch {
+		case isTuple && g.Name == "Size":
+			return t, nil
+		case isString && g.Name == "_get_layout":
+			return pickle.Global{Module: "layout", Name: layout}, nil
 		}
 	case "_rebuild_parameter", "_rebuild_parameter_with_state":
 		if len(args) >= 3 && len(args) <= 4 {
-			if t, ok := args[0].(*pyTensor); ok {
+			if t, ok := args[0].(tensorValue); ok {
 				return t, nil
 			}
 		}
+	case "_rebuild_from_type_v2": // a subclass of Tensor: function, class, its arguments, state
+		return rebuildSubclass(args, bad)
 	case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3":
 		return rebuildTensor(g.Name, args, bad)
+	case "_rebuild_sparse_tensor":
+		return rebuildSparse(args, bad)
+	case "_rebuild_qtensor":
+		return rebuildQuantized(args, bad)
+	}
+	return nil, bad
+}
+
+// rebuildSubclass rebuilds the plain tensor; an opaque function makes an opaque value.
+func rebuildSubclass(args []any, bad error) (any, error) {
+	if len(args) != 4 {
+		return nil, bad
+	}
+	inner, ok := args[2].(*pickle.Tuple)
+	if !ok {
+		return nil, bad
+	}
+	switch f := args[0].(type) {
+	case *pickle.Opaque:
+		return &pickle.Opaque{Name: f.Name, Args: inner.Items}, nil
+	case pickle.Global:
+		if f.Module == "torch._utils" {
+			return rebuild(f, inner.Items)
+		}
 	}
 	return nil, bad
 }
@@ -102,7 +155,7 @@ func rebuild(g pickle.Global, args []any) (any, error) {
 // build drops the state that BUILD gives: an OrderedDict's _metadata.
 func build(target, _ any) (any, error) {
 	switch target.(type) {
-	case *pickle.Dict, *pyTensor:
+	case *pickle.Dict, tensorValue:
 		return target, nil
 	}
 	return nil, malformed(formatPT, "pickle", "BUILD on a value that is neither a dict nor a tensor; nothing was executed")
@@ -226,6 +279,9 @@ func storageID(id any) (*pyStorage, error) {
 	if !ok || len(t.Items) < 5 || len(t.Items) > 6 || t.Items[0] != any("storage") {
 		return nil, bad
 	}
+	if o, opaque := t.Items[1].(*pickle.Opaque); opaque {
+		return nil, malformed(formatPT, "pickle", "a storage of type %s, which is not known; nothing was executed", o.Name)
+	}
 	g, ok1 := t.Items[1].(pickle.Global)
 	key, ok2 := t.Items[2].(string)
 	_, ok3 := t.Items[3].(string)
@@ -251,227 +307,4 @@ func storageID(id any) (*pyStorage, error) {
 		}
 	}
 	return s, nil
-}
-
-// checkpoint turns a pickle's value into a state dict.
-type checkpoint struct {
-	size    int64 // of the file
-	lim     Limits
-	key     string
-	ids     map[string]*pyStorage // first mention of each storage
-	read    func(s *pyStorage) ([]byte, error)
-	loaded  map[string][]byte
-	views   map[string]*onnxio.Tensor // of (storage, geometry): tied weights share bytes
-	total   int64                     // bytes of distinct views
-	storage int64                     // bytes of storages read
-}
-
-// persistent resolves a storage; one key must mean one storage all through the file.
-func (c *checkpoint) persistent(id any) (any, error) {
-	s, err := storageID(id)
-	if err != nil {
-		return nil, err
-	}
-	first, seen := c.ids[s.key]
-	if !seen {
-		c.ids[s.key] = s
-	} else if first.typ != s.typ || first.numel != s.numel {
-		return nil, malformed(formatPT, "storage "+s.key, "is %d elements of %v here and %d of %v there", first.numel, first.typ, s.numel, s.typ)
-	}
-	return s, nil
-}
-
-func (c *checkpoint) stateDict(root any) (*StateDict, error) {
-	top, ok := root.(*pickle.Dict)
-	if !ok {
-		return nil, malformed(formatPT, "", "holds no dict at its top, so no state dict")
-	}
-	dict, name, err := choose(top, c.key)
-	if err != nil {
-		return nil, err
-	}
-	sd := &StateDict{}
-	if dict != top {
-		first, _, _ := strings.Cut(name, ".")
-		for _, k := range top.Keys {
-			if s, ok := k.(string); ok && s != first {
-				sd.Skipped = append(sd.Skipped, s)
-			}
-		}
-	}
-	for i, k := range dict.Keys {
-		s, isString := k.(string)
-		t, isTensor := dict.Values[i].(*pyTensor)
-		if !isString {
-			continue
-		}
-		if !isTensor {
-			sd.Skipped = append(sd.Skipped, s)
-			continue
-		}
-		if int64(sd.Len()) >= c.lim.MaxEntries {
-			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: int64(len(dict.Keys)), Limit: c.lim.MaxEntries}
-		}
-		out, err := c.tensor(s, t)
-		if err != nil {
-			return nil, err
-		}
-		sd.Set(s, out)
-	}
-	return sd, nil
-}
-
-// preferred are the keys under which training scripts put a model's state dict.
-var preferred = []string{"state_dict", "model_state_dict", "model", "net", "module", "network", "weights"}
-
-type candidate struct {
-	name string
-	dict *pickle.Dict
-}
-
-// choose finds the state dict: the one under a usual key, else the top itself, else the only one there is.
-func choose(top *pickle.Dict, key string) (*pickle.Dict, string, error) {
-	found := candidates(top)
-	var names []string
-	var usual []candidate
-	for _, c := range found {
-		if key != "" && c.name == key {
-			return c.dict, key, nil
-		}
-		names = append(names, c.name)
-		if slices.Contains(preferred, c.name[strings.LastIndexByte(c.name, '.')+1:]) {
-			usual = append(usual, c)
-		}
-	}
-	switch {
-	case key != "":
-		return nil, "", malformed(formatPT, "", "no state dict under %q; there are %q", key, names)
-	case len(usual) == 1:
-		return usual[0].dict, usual[0].name, nil
-	case len(usual) == 0 && len(found) > 0 && found[0].dict == top, len(found) == 1:
-		return found[0].dict, found[0].name, nil
-	case len(found) == 0 && len(top.Keys) == 0:
-		return top, "", nil
-	case len(found) == 0:
-		return nil, "", malformed(formatPT, "", "no dict in it holds tensors under string keys")
-	}
-	return nil, "", malformed(formatPT, "", "several state dicts, choose one by its key: %q", names)
-}
-
-// candidates lists the dicts that hold tensors, the top first, following string keys three levels down. A dict met
-// twice counts once, so shared and cyclic dicts cost nothing.
-func candidates(top *pickle.Dict) []candidate {
-	var found []candidate
-	seen := map[*pickle.Dict]bool{top: true}
-	level := []candidate{{"", top}}
-	for depth := 0; depth < 4 && len(level) > 0; depth++ {
-		var next []candidate
-		for _, c := range level {
-			tensors := false
-			for i, k := range c.dict.Keys {
-				s, ok := k.(string)
-				if !ok {
-					continue
-				}
-				switch v := c.dict.Values[i].(type) {
-				case *pyTensor:
-					tensors = true
-				case *pickle.Dict:
-					if !seen[v] {
-						seen[v] = true
-						next = append(next, candidate{strings.TrimPrefix(c.name+"."+s, "."), v})
-					}
-				}
-			}
-			if tensors {
-				found = append(found, c)
-			}
-		}
-		level = next
-	}
-	return found
-}
-
-// tensor copies a view out of its storage, or shares the storage's bytes where they are contiguous.
-func (c *checkpoint) tensor(name string, t *pyTensor) (*onnxio.Tensor, error) {
-	id := viewKey(t)
-	if v, ok := c.views[id]; ok {
-		tied := *v
-		tied.Name = name
-		return &tied, nil
-	}
-	data, ok := c.loaded[t.storage.key]
-	if !ok {
-		var err error
-		if data, err = c.read(t.storage); err != nil {
-			return nil, err
-		}
-		c.loaded[t.storage.key] = data
-		c.storage += int64(len(data))
-	}
-	n, _ := onnxio.CheckedBytes(t.typ, t.sizes)
-	c.total += n
-	if c.total > c.lim.MaxBytes {
-		return nil, &onnxio.LimitError{What: "bytes of tensors", Got: c.total, Limit: c.lim.MaxBytes}
-	}
-	if allowed := c.storage + c.lim.MaxAlias; c.total > allowed {
-		return nil, &onnxio.LimitError{What: "bytes of overlapping views", Got: c.total, Limit: allowed}
-	}
-	width := int64(t.typ.Bits() / 8)
-	data = data[t.storage.offset*int64(t.storage.typ.Bits()/8):]
-	out := &onnxio.Tensor{Name: name, Type: t.typ, Dims: append([]int64{}, t.sizes...)}
-	switch {
-	case n == 0:
-		out.Raw = []byte{}
-	case t.contiguous() && aligned(data[t.offset*width:], t.typ):
-		out.Raw = data[t.offset*width : t.offset*width+n : t.offset*width+n]
-	default:
-		out.Raw = gather(t, data, width, n)
-	}
-	if err := out.Check(); err != nil {
-		return nil, &onnxio.FormatError{Format: formatPT, Where: name, Msg: "tensor", Err: err}
-	}
-	c.views[id] = out
-	return out, nil
-}
-
-func viewKey(t *pyTensor) string {
-	var b []byte
-	for _, v := range append(append([]int64{int64(t.typ), t.storage.offset, t.offset, int64(len(t.sizes))}, t.sizes...), t.stride...) {
-		b = binary.LittleEndian.AppendUint64(b, uint64(v))
-	}
-	return string(b) + t.storage.key
-}
-
-// aligned reports whether elements of this type may be read in place: a view of an untyped storage can start anywhere.
-func aligned(data []byte, typ onnxio.DataType) bool {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(data)))%uintptr(min(typ.Bits()/8, 8)) == 0
-}
-
-// gather copies a strided view, row-major.
-func gather(t *pyTensor, data []byte, width, n int64) []byte {
-	out := make([]byte, 0, n)
-	at := t.offset
-	index := make([]int64, len(t.sizes))
-	for {
-		out = append(out, data[at*width:(at+1)*width]...)
-		i := len(index) - 1
-		for ; i >= 0; i-- {
-			index[i]++
-			at += t.stride[i]
-			if index[i] < t.sizes[i] {
-				break
-			}
-			at -= t.stride[i] * t.sizes[i]
-			index[i] = 0
-		}
-		if i < 0 {
-			return out
-		}
-	}
-}
-
-func newCheckpoint(size int64, lim Limits, key string) *checkpoint {
-	return &checkpoint{size: size, lim: lim, key: key, ids: map[string]*pyStorage{},
-		loaded: map[string][]byte{}, views: map[string]*onnxio.Tensor{}}
 }

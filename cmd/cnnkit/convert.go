@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -14,75 +16,169 @@ import (
 func convertCommand() *cli.Command {
 	return &cli.Command{
 		Name: "convert", Usage: "convert weights between ONNX and PyTorch files", UsageText: "cnnkit convert IN OUT [--arch NAME --flags]",
-		Description: `The extensions say what is read and written: .onnx, .pt, .pth, .safetensors. A state dict has no graph, so it needs
---arch (and the network's flags where they differ from its defaults) to become ONNX; --model takes the graph from a file.
+		Description: `OUT is .onnx, .pt, .pth or .safetensors. IN is told by its content, whatever its name is: an ONNX model, a file of
+torch.save (a state dict, a checkpoint around one, a whole module), safetensors, or the index.json of either in shards. Of
+a checkpoint's other objects only the names are read; nothing in a file is executed. A state dict has no graph, so it
+needs --arch (and the network's flags where they differ from its defaults) to become ONNX; --model takes the graph from a
+file. Prefixes that all keys have ("module.", "model.", "backbone.") are taken off where the network fits without them.
 
   cnnkit convert lenet5.onnx lenet5.pth
   cnnkit convert resnet.pth resnet.onnx --arch resnet --blocks 2,2,2
-  cnnkit convert weights.pt weights.safetensors`,
+  cnnkit convert last.ckpt model.onnx --model graph.onnx --key ema --prefix student. --report
+  cnnkit convert weights.pt weights.safetensors
+
+A line of --map FILE is a key of the file, "->" ("=", a comma or a blank will do) and a key of the model; * stands for
+any text, and a left key with parentheses is a regular expression. FILE may be a JSON object as well.
+
+  features.*.conv.* -> layers.*.*
+  head\.(weight|bias) -> fc.$1`,
 		Flags: append(networkFlags(), jsonFlag(),
 			&cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
 			&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` whose graph the state dict fills"},
+			&cli.StringFlag{Name: "key", Usage: "which state dict of the checkpoint, where it has several: `NAME`, dotted for one further down"},
+			&cli.StringFlag{Name: "prefix", Usage: "what to take off the keys, with its dot: `model.`"},
+			&cli.StringFlag{Name: "map", Usage: "rename keys by a `FILE`"},
+			&cli.BoolFlag{Name: "report", Usage: "show first which key becomes which"},
 			&cli.BoolFlag{Name: "lenient", Usage: "leave what does not match and report it, instead of failing"}),
-		Action: func(c *cli.Context) error {
-			if c.NArg() != 2 {
-				return usageError("cnnkit convert takes two files: %s", c.Command.UsageText)
-			}
-			in, out := c.Args().Get(0), c.Args().Get(1)
-			toONNX := strings.HasSuffix(out, ".onnx")
-			if !toONNX && !isStateDict(out) {
-				return usageError("%s: the extension must be .onnx, .pt, .pth or .safetensors", out)
-			}
-			sd, err := stateDict(in)
-			if err != nil {
-				return err
-			}
-			if !toONNX {
-				if err := saved(convert.Save(out, sd)); err != nil {
-					return err
-				}
-				return reportConverted(c, in, out, len(sd.Entries()))
-			}
-			m, err := graphFor(c, in)
-			if err != nil {
-				return err
-			}
-			report, err := convert.Apply(m, sd, convert.ApplyOptions{Strict: !c.Bool("lenient")})
-			if err != nil {
-				return badFile{fmt.Errorf("%s: %w", in, err)}
-			}
-			if text := report.String(); text != "" && c.Bool("lenient") {
-				fmt.Fprintln(c.App.ErrWriter, text)
-			}
-			if err := check.Model(m); err != nil {
-				return err
-			}
-			if err := saved(onnxio.Save(out, m)); err != nil {
-				return err
-			}
-			return reportConverted(c, in, out, len(sd.Entries()))
-		},
+		Action: runConvert,
 	}
 }
 
-// stateDict reads one from any of the formats.
-func stateDict(path string) (*convert.StateDict, error) {
-	if isStateDict(path) {
-		sd, err := convert.Load(path)
-		if err != nil {
-			return nil, badFile{err}
-		}
-		return sd, nil
+// source is what a conversion reads.
+type source struct {
+	path  string
+	model *onnxio.Model // nil for a state dict
+	sd    *convert.StateDict
+}
+
+func runConvert(c *cli.Context) error {
+	if c.NArg() != 2 {
+		return usageError("cnnkit convert takes two files: %s", c.Command.UsageText)
 	}
-	m, err := loadModel(path)
+	in, out := c.Args().Get(0), c.Args().Get(1)
+	toONNX := strings.HasSuffix(out, ".onnx")
+	if !toONNX && !isStateDict(out) {
+		return usageError("%s: the extension must be .onnx, .pt, .pth or .safetensors", out)
+	}
+	opt, err := applyOptions(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return convert.FromModel(m)
+	src, err := readSource(in, c.String("key"))
+	if err != nil {
+		return err
+	}
+	for _, note := range src.sd.Notes {
+		fmt.Fprintf(c.App.ErrWriter, "%s: %s\n", in, note)
+	}
+	if toONNX {
+		return fillModel(c, src, out, opt)
+	}
+	sd, pairs, err := convert.Renamed(src.sd, opt)
+	if err != nil {
+		return badFile{fmt.Errorf("%s: %w", in, err)}
+	}
+	if c.Bool("report") && !c.Bool("json") {
+		showPairs(c, src.sd, pairs)
+	}
+	if err := saved(convert.Save(out, sd)); err != nil {
+		return err
+	}
+	return reportConverted(c, src, out, pairs)
 }
 
-// graphFor is the graph that the state dict of file in fills.
-func graphFor(c *cli.Context, in string) (*onnxio.Model, error) {
+func applyOptions(c *cli.Context) (convert.ApplyOptions, error) {
+	opt := convert.ApplyOptions{Strict: !c.Bool("lenient"), Prefix: c.String("prefix")}
+	path := c.String("map")
+	if path == "" {
+		return opt, nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err == nil && info.Size() > 1<<20 {
+		err = fmt.Errorf("%s: a key map of more than 1 MiB", path)
+	}
+	if err != nil {
+		return opt, badFile{err}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return opt, badFile{err}
+	}
+	if opt.Map, err = convert.ParseKeyMap(text); err != nil {
+		return opt, badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	return opt, nil
+}
+
+// readSource reads a state dict or a model. The content tells which; the extension counts where it does not.
+func readSource(path, key string) (*source, error) {
+	format, err := convert.DetectFile(path)
+	if err != nil {
+		return nil, badFile{err}
+	}
+	if format == convert.Unknown {
+		m, err := loadModel(path)
+		if err == nil && key != "" {
+			return nil, usageError("--key chooses one of a checkpoint's state dicts; %s is an ONNX model", path)
+		}
+		if err == nil {
+			sd, err := convert.FromModel(m)
+			return &source{path, m, sd}, err
+		}
+		if !isStateDict(path) {
+			return nil, err
+		}
+	}
+	sd, err := convert.LoadKey(path, key)
+	if err != nil {
+		return nil, badFile{err}
+	}
+	return &source{path, nil, sd}, nil
+}
+
+// fillModel gives the state dict to a graph and saves it.
+func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions) error {
+	m, err := graphFor(c, src)
+	if err != nil {
+		return err
+	}
+	report, err := convert.Apply(m, src.sd, opt)
+	if c.Bool("report") && !c.Bool("json") {
+		showMapping(c, src.sd, report)
+	}
+	if err != nil {
+		return misfit(src.path, err)
+	}
+	if report.Prefix != "" {
+		fmt.Fprintf(c.App.ErrWriter, "%s: the prefix %q is taken off the keys\n", src.path, report.Prefix)
+	}
+	if c.Bool("lenient") {
+		fmt.Fprintln(c.App.ErrWriter, report.String())
+	}
+	if err := check.Model(m); err != nil {
+		return err
+	}
+	if err := saved(onnxio.Save(out, m)); err != nil {
+		return err
+	}
+	return reportConverted(c, src, out, report.Pairs)
+}
+
+// misfit says which prefix to try.
+func misfit(path string, err error) error {
+	bad := badFile{fmt.Errorf("%s: %w", path, err)}
+	var m *convert.MatchError
+	if !errors.As(err, &m) || m.Report.Better.Keys == 0 {
+		return bad
+	}
+	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it", m.Report.Better.Prefix)}
+}
+
+// graphFor is the graph that the state dict fills.
+func graphFor(c *cli.Context, src *source) (*onnxio.Model, error) {
 	switch arch, model := c.String("arch"), c.String("model"); {
 	case arch != "" && model != "":
 		return nil, usageError("--arch and --model exclude each other")
@@ -90,16 +186,51 @@ func graphFor(c *cli.Context, in string) (*onnxio.Model, error) {
 		return network(c, arch)
 	case model != "":
 		return loadModel(model)
-	case !isStateDict(in):
-		return loadModel(in)
+	case src.model != nil:
+		return src.model, nil
 	}
-	return nil, usageError("%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model", in)
+	return nil, usageError("%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model", src.path)
 }
 
-func reportConverted(c *cli.Context, in, out string, tensors int) error {
-	if c.Bool("json") {
-		return printJSON(c, map[string]any{"in": in, "out": out, "tensors": tensors})
+// showMapping lists the keys of the file and the initializers that they fill, and what is left.
+func showMapping(c *cli.Context, sd *convert.StateDict, r convert.Report) {
+	showPairs(c, sd, r.Pairs)
+	for _, key := range r.Ignored {
+		fmt.Fprintf(c.App.Writer, "%s ignored\n", key)
 	}
-	fmt.Fprintf(c.App.Writer, "%s -> %s: %d tensors\n", in, out, tensors)
+	fmt.Fprintln(c.App.Writer, r.String())
+}
+
+func showPairs(c *cli.Context, sd *convert.StateDict, pairs []convert.Pair) {
+	for _, p := range pairs {
+		fmt.Fprintf(c.App.Writer, "%s -> %s %v\n", p.Key, p.Name, sd.Get(p.Key).Dims)
+	}
+}
+
+func reportConverted(c *cli.Context, src *source, out string, pairs []convert.Pair) error {
+	tensors := len(pairs)
+	if c.Bool("json") {
+		result := map[string]any{"in": src.path, "out": out, "tensors": tensors}
+		if len(src.sd.Skipped) > 0 {
+			result["skipped"] = src.sd.Skipped
+		}
+		if c.Bool("report") {
+			result["mapping"] = pairs
+		}
+		return printJSON(c, result)
+	}
+	fmt.Fprintf(c.App.Writer, "%s -> %s: %d tensors%s\n", src.path, out, tensors, besides(src.sd.Skipped))
 	return nil
+}
+
+// besides names what was in the file and is not converted.
+func besides(skipped []string) string {
+	if len(skipped) == 0 {
+		return ""
+	}
+	shown := strings.Join(skipped[:min(len(skipped), 10)], ", ")
+	if more := len(skipped) - 10; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return "; not tensors, and left out: " + shown
 }

@@ -113,6 +113,8 @@ type Rules struct {
 	Persistent func(id any) (any, error)
 	// Python2 takes a str that is not UTF-8 for Bytes.
 	Python2 bool
+	// Opaque makes an *Opaque of a name that is not Allowed, which is an error otherwise.
+	Opaque bool
 }
 
 // Malformed is a *onnxio.FormatError about the pickle.
@@ -195,6 +197,8 @@ func (vm *Machine) step(op byte) error {
 		return vm.global(op)
 	case OpReduce, OpBuild, OpBinPersID:
 		return vm.object(op)
+	case OpNewObj, OpNewObjEx, OpEmptySet, OpAddItems, OpFrozenSet:
+		return vm.opaque(op)
 	}
 	v, err := vm.literal(op)
 	if err != nil {
@@ -386,6 +390,10 @@ func (vm *Machine) fill(op byte) error {
 			}
 			return nil
 		}
+	case *Opaque:
+		if c.fill(op, items) {
+			return nil
+		}
 	}
 	return vm.Malformed("opcode %q on a value that cannot take it", op)
 }
@@ -416,10 +424,15 @@ func (vm *Machine) global(op byte) error {
 			return vm.Malformed("STACK_GLOBAL without two strings")
 		}
 	}
-	if !vm.Allowed(g) {
-		return vm.Malformed("names %.80q, which %s does not need; nothing was executed", g.Module+"."+g.Name, vm.Holds)
+	switch {
+	case vm.Allowed(g):
+		return vm.push(g)
+	case vm.Opaque && len(g.Module)+len(g.Name) > 2*maxName:
+		return vm.Malformed("a name of more than %d bytes", 2*maxName)
+	case vm.Opaque:
+		return vm.push(&Opaque{Name: g.Module + "." + g.Name})
 	}
-	return vm.push(g)
+	return vm.Malformed("names %.80q, which %s does not need; nothing was executed", g.Module+"."+g.Name, vm.Holds)
 }
 
 // object runs REDUCE, BUILD and BINPERSID.
@@ -441,6 +454,9 @@ func (vm *Machine) object(op byte) error {
 	target, err := vm.pop()
 	if err != nil {
 		return err
+	}
+	if o, ok := target.(*Opaque); ok && vm.Opaque {
+		return vm.give(o, op, arg)
 	}
 	if op == OpBuild {
 		v, err := vm.Build(target, arg)
@@ -547,6 +563,9 @@ func (vm *Machine) unreadable(err error) error {
 	return &onnxio.FormatError{Format: vm.Format, Where: "pickle", Msg: "cannot read", Err: err}
 }
 
+// maxName caps a module's or class's name: an Opaque copies it.
+const maxName = 256
+
 func (vm *Machine) line() (string, error) {
 	var b []byte
 	for {
@@ -557,8 +576,8 @@ func (vm *Machine) line() (string, error) {
 		if c == '\n' {
 			return string(b), nil
 		}
-		if b = append(b, c); len(b) > 256 {
-			return "", vm.Malformed("a name of more than 256 bytes")
+		if b = append(b, c); len(b) > maxName {
+			return "", vm.Malformed("a name of more than %d bytes", maxName)
 		}
 	}
 }
