@@ -23,6 +23,10 @@ func chooseLayouts(g *graph) {
 	g.ops = nil
 	for _, o := range old {
 		m, form := l.rule(o)
+		out := form
+		if form == linesForm && !writesBF16(o) {
+			out = blockedForm
+		}
 		for i, v := range o.in {
 			if slices.Contains(m.in, i) {
 				o.in[i] = l.in(v, form, o)
@@ -33,7 +37,7 @@ func chooseLayouts(g *graph) {
 		o.residual, o.mask = l.in(o.residual, form, o), l.in(o.mask, form, o)
 		for _, i := range m.out {
 			if i < len(o.out) && o.out[i] != nil {
-				o.out[i].shape(form, l.lanes(o.out[i]))
+				o.out[i].shape(out, l.lanes(o.out[i]))
 			}
 		}
 		if p := o.path(); form != plainForm && p.halo != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -43,7 +44,7 @@ func convBF16(o *op) bool {
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
 	}
-	if o.mask != nil || o.then != nil {
+	if o.mask != nil || o.then != nil && (o.residual != nil || !o.then.KeepsZero()) {
 		return false // the epilogue has no such stage
 	}
 	if _, err := planBF16(o, false); err != nil {
@@ -55,11 +56,17 @@ func convBF16(o *op) bool {
 			moved += 6 * float64(v.size())
 		}
 	}
-	if !readInBF16(o.out[0]) {
+	if writesBF16(o) && !readInBF16(o.out[0]) {
 		moved += 6 * float64(o.out[0].size())
 	}
 	gain := float64(convFLOPs(o)) * (1./floatRate - 1./bf16Rate)
 	return gain > moved/reorderRate
+}
+
+// writesBF16 reports whether a convolution in bf16 writes its output so: for readers in bf16, or because a residual asks
+// for it. Else it writes the float32 sums, in blocks.
+func writesBF16(o *op) bool {
+	return o.is("", "ConvTranspose") || o.residual != nil || o.then == nil && readInBF16(o.out[0])
 }
 
 // readInBF16 reports whether a convolution that may run in bf16 reads v.
@@ -87,8 +94,11 @@ func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
 	}
 	spec := kernels.ConvBF16Spec{X: x, Y: y, Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw,
 		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
-	if o.is("", "ConvTranspose") {
+	switch {
+	case o.is("", "ConvTranspose"):
 		return kernels.NewConvBF16Data(spec)
+	case settled && p.y.layout != nil:
+		return kernels.NewConvBF16Float(spec, *p.y.layout)
 	}
 	return kernels.NewConvBF16(spec)
 }
@@ -106,16 +116,82 @@ func (l *lowering) convLines(o *op) (bool, error) {
 		bufs = append(bufs, bias)
 	}
 	s := l.add("conv "+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {
-		y, x, weights := o.out[0].half(), o.in[0].half(), w.half(c.WeightSize())
+		x, weights := o.in[0].half(), w.half(c.WeightSize())
 		e := kernels.EpilogueBF16{Residual: o.residual.half(), ReLU: o.relu, High: o.high}
 		if bias != nil {
 			e.Bias = bias.data
 		}
-		return func(chunk, worker int) {
-			c.Run(chunk, scratch.data[worker*per:][:per], y, x, weights, e)
+		if o.out[0].lines != nil {
+			y := o.out[0].half()
+			return func(chunk, worker int) { c.Run(chunk, scratch.data[worker*per:][:per], y, x, weights, e) }
 		}
+		y := o.out[0].f()
+		return func(chunk, worker int) { c.RunFloat(chunk, scratch.data[worker*per:][:per], y, x, weights, e) }
 	})
 	s.flops, s.cycles = convFLOPs(o), c.Cost()
+	if o.then != nil {
+		l.mapInPlace(o.then, o.out[0])
+	}
+	return true, nil
+}
+
+// mapInPlace takes a function of a value where it lies.
+func (l *lowering) mapInPlace(f *kernels.Map, v *value) {
+	n := int(v.size())
+	if v.layout != nil {
+		n = v.layout.Size()
+	}
+	l.add("function", (n+flatChunk-1)/flatChunk, l.all(v), func() func(int, int) {
+		all := v.f()[:n]
+		return func(chunk, _ int) {
+			part := all[chunk*flatChunk : min(n, (chunk+1)*flatChunk)]
+			f.Forward(part, part)
+		}
+	})
+}
+
+// gemmInBF16 reports whether a product with a constant matrix runs faster in bf16, rounding of A included.
+func gemmInBF16(o *op, s kernels.GemmSpec) bool {
+	if o.in[1].kind != constant || s.TransA || s.M < 8 || s.N < 32 || s.K < 32 {
+		return false
+	}
+	gain := 2 * float64(s.M) * float64(s.N) * float64(s.K) * (1./floatRate - 1./bf16Rate)
+	return gain > 6*float64(s.M)*float64(s.K)/reorderRate
+}
+
+// gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32.
+func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
+	g, err := kernels.NewGemmBF16(kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K), Float: true})
+	if err != nil {
+		return false, err
+	}
+	rows := l.buffer((s.M*g.LDA + 1) / 2)
+	l.add("to bf16", g.RowsChunks(), []*buffer{l.of(o.in[0]), rows}, func() func(int, int) {
+		dst, src := rows.half(s.M*g.LDA), o.in[0].plainFloats()
+		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
+	})
+	form := fmt.Sprintf("bf16 panels, transposed %t", s.TransB)
+	matrix := l.form(o.in[1].konst, form, (g.PackedSize()+1)/2, g.PackChunks(), func(dst []float32, chunk int) {
+		g.Pack(chunk, (&buffer{data: dst}).half(g.PackedSize()), o.in[1].konst.Float32s(), s.TransB)
+	})
+	bias := l.paddedBias(o)
+	scratch, per := l.perWorker(g.Scratch())
+	bufs := []*buffer{rows, matrix, scratch, l.of(o.out[0])}
+	if bias != nil {
+		bufs = append(bufs, bias)
+	}
+	step := l.add("gemm "+kernels.LevelBF16()+" bf16", g.Chunks(), bufs, func() func(int, int) {
+		c, a, b := o.out[0].plainFloats(), rows.half(s.M*g.LDA), matrix.half(g.PackedSize())
+		e := kernels.EpilogueBF16{ReLU: o.relu}
+		if bias != nil {
+			e.Bias = bias.data
+		}
+		return func(chunk, worker int) { g.RunFloat(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
+	})
+	step.flops, step.cycles = 2*int64(s.M)*int64(s.N)*int64(s.K), g.Cost()
+	if o.then != nil {
+		l.mapInPlace(o.then, o.out[0])
+	}
 	return true, nil
 }
 

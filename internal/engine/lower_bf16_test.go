@@ -30,6 +30,14 @@ var bf16Nets = map[string]func() *net{
 		b.node("HardSwish", []string{b.conv(32, 32, 3, 1, 1)})
 		return b
 	},
+	"products": func() *net {
+		b := newNet(75, "N", 6, 8, 9)
+		b.node("Flatten", []string{"input"})
+		b.node("Relu", []string{b.linear(432, 70)})
+		b.node("HardSwish", []string{b.linear(70, 96)})
+		b.node("Flatten", []string{b.linear(96, 40)})
+		return b
+	},
 	"residual": func() *net {
 		b := newNet(72, "N", 32, 14, 14)
 		x := b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})
@@ -77,6 +85,9 @@ func TestBF16(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := build()
 			dims := []int64{2}
+			if name == "products" {
+				dims[0] = 17
+			}
 			for _, d := range b.output().Graph.Inputs[0].Type.Shape[1:] {
 				dims = append(dims, d.Value)
 			}

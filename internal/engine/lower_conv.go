@@ -156,7 +156,7 @@ func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
 
 // convForward lowers Conv, with what was fused into it.
 func (l *lowering) convForward(o *op) (bool, error) {
-	if o.out[0].lines != nil {
+	if o.in[0].lines != nil {
 		return l.convLines(o)
 	}
 	if o.out[0].layout == nil {
@@ -186,7 +186,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 
 // convBackwardData lowers ConvGradInput, and ConvTranspose, which is the same with a bias.
 func (l *lowering) convBackwardData(o *op) (bool, error) {
-	if o.out[0].lines != nil {
+	if o.in[0].lines != nil {
 		return l.convLines(o)
 	}
 	if o.out[0].layout == nil {

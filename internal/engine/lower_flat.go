@@ -123,6 +123,9 @@ func (l *lowering) gemm(o *op) (bool, error) {
 		return l.products(o)
 	}
 	spec := gemmSpec(o)
+	if l.g.bf16 && gemmInBF16(o, spec) {
+		return l.gemmBF16(o, spec)
+	}
 	spec.Packed, spec.Then = o.in[1].kind == constant, o.then
 	g := kernels.NewGemm(spec)
 	matrix, bias := l.gemmMatrix(g, o.in[1]), l.optional(o, 2)
