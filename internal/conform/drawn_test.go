@@ -153,7 +153,7 @@ func disputed(c *draw.Case, n *onnxio.Node) bool {
 		return same // ONNX Runtime does not stretch to input * stride where the kernel is smaller
 	case "Resize":
 		return n.Str("coordinate_transformation_mode", "") == "align_corners" // from the size that is rounded, or the one that is not
-	case "AveragePool", "MaxPool":
+	case "AveragePool", "LpPool", "MaxPool":
 		return same && len(n.Ints("dilations")) > 0 // ONNX Runtime leaves the dilation out
 	}
 	return false

@@ -96,7 +96,7 @@ func (d *drawer) graphInputs() {
 	channels := pick[any](d, 3, 16, 1, 17, 8, 32, 5, 33, 2)
 	dims := []any{"N", channels}
 	for range pick(d, 2, 2, 2, 2, 2, 2, 1, 3, 0) {
-		dims = append(dims, pick[any](d, 8, 7, 13, 5, "S", 1, 16, 3))
+		dims = append(dims, pick[any](d, 8, 7, 13, 5, "S", 1, 16, 3, "T", "S", "T"))
 	}
 	if d.one(8) {
 		dims[0] = 2
@@ -126,11 +126,9 @@ func (d *drawer) finish() *Case {
 		m.IRVersion = 10
 	}
 	c := &Case{Model: m}
-	for _, bind := range []map[string]int64{
-		{"N": pick[int64](d, 1, 2, 3), "S": pick[int64](d, 8, 5, 12)},
-		{"N": pick[int64](d, 2, 4, 5, 1, 0), "S": pick[int64](d, 9, 8, 1, 16)},
-		{"N": 1, "S": 8},
-	} {
+	for range 5 {
+		bind := map[string]int64{"N": pick[int64](d, 1, 2, 3, 1, 4, 5, 0), "S": pick[int64](d, 8, 5, 1, 12, 2, 3, 9),
+			"T": pick[int64](d, 6, 1, 8, 2, 4, 17)}
 		run := map[string]*onnxio.Tensor{}
 		for _, in := range d.inputs {
 			dims := make([]int64, len(in.Type.Shape))
