@@ -202,7 +202,7 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	if form.grows != nil {
 		size = form.grows(size, n)
 	}
-	if size > limit {
+	if size > limit || out[0] != nil && d.tooSlow(n, out[0]) {
 		return false
 	}
 	for i, o := range out {
@@ -248,15 +248,32 @@ func (d *drawer) sound(n *onnxio.Node) bool {
 	return check.Model(m) == nil
 }
 
-// tooLarge bounds values at a batch of one, so that a run takes no time to speak of.
-func tooLarge(v *ops.Value) bool {
+// open is what an open dimension counts for in sizes.
+const open = 12
+
+// tooLarge bounds values, so that a run takes no time to speak of.
+func tooLarge(v *ops.Value) bool { return sizeOf(v) > 1<<16 || len(v.Shape) > 6 }
+
+func sizeOf(v *ops.Value) int64 {
 	n := int64(1)
-	for _, s := range v.Shape {
-		if s.Known() {
+	for i, s := range v.Shape {
+		switch {
+		case s.Known():
 			n *= max(s.Value, 1)
+		case i > 0:
+			n *= open
 		}
 	}
-	return n > 1<<15 || len(v.Shape) > 6
+	return n
+}
+
+// tooSlow bounds the multiply-adds of a convolution.
+func (d *drawer) tooSlow(n *onnxio.Node, out *ops.Value) bool {
+	if n.OpType != "Conv" && n.OpType != "ConvTranspose" {
+		return false
+	}
+	w := d.weight(n.Inputs[1])
+	return sizeOf(out)*w.Size()/max(1, w.Dims[0]) > 1<<24
 }
 
 func (d *drawer) weight(name string) *onnxio.Tensor {
