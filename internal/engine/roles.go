@@ -14,13 +14,6 @@ const (
 	roleRunning      // a running statistic of BatchNormalization
 )
 
-// weightInputs says at which inputs an operator takes trained weights.
-var weightInputs = map[string][]int{
-	"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2},
-	"InstanceNormalization": {1, 2}, "LayerNormalization": {1, 2}, "GroupNormalization": {1, 2}, "PRelu": {1},
-	"Add": {0, 1}, "Sub": {0, 1}, "Mul": {0, 1}, "Div": {0, 1},
-}
-
 // weightRoles finds the float32 initializers that are weights by where they stand, and the running statistics. Rank 0
 // is a constant of the formula, not a weight.
 func weightRoles(m *onnxio.Model) map[string]role {
@@ -39,7 +32,7 @@ func weightRoles(m *onnxio.Model) map[string]role {
 	}
 	for _, n := range m.Graph.Nodes {
 		if n.Domain == "" {
-			mark(n, weightInputs[n.OpType], roleTrained)
+			mark(n, ops.Weights(n.Domain, n.OpType), roleTrained)
 			if n.OpType == "BatchNormalization" {
 				mark(n, []int{3, 4}, roleRunning)
 			}
