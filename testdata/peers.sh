@@ -2,7 +2,8 @@
 # Compares live with the peers, where the tests compare with fixtures: PyTorch, torchvision's kind of networks, the onnx
 # package's checker and ONNX Runtime. It needs a Python that has them:
 #
-#   python3 -m venv .venv && .venv/bin/pip install torch torchvision onnx onnxruntime onnxscript safetensors
+#   python3 -m venv .venv && .venv/bin/pip install torch torchvision timm segmentation_models_pytorch \
+#     onnx onnxruntime onnxscript safetensors
 #   PYTHON=.venv/bin/python make peers
 #
 # NETWORKS names a folder with networks.py, the reference networks in PyTorch (default: ../shared/anchors).

@@ -12,8 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// bright is a network that computes on those images of a batch whose mean is above 0, then on those of whose maps the
-// largest number is above a limit: its shapes follow from data, twice.
+// bright is a network that computes on those images of a batch whose mean is above 0, then on those whose maps have a
+// number above a limit: its shapes follow from data, twice.
 type bright struct {
 	m           *onnxio.Model
 	first, last *net // the layers in front of each choice
@@ -33,13 +33,13 @@ func newBright(size int64) *bright {
 	n.last.output()
 
 	b := newNet(3, "N", int64(3), size, size)
-	zero := b.init("zero", onnxio.Scalar(onnxio.Float, float32(0)))
-	limit := b.init("limit", onnxio.Scalar(onnxio.Float, float32(brightLimit)))
-	b.node("ReduceMean", []string{"input"}, onnxio.IntsAttr("axes", 1, 2, 3), onnxio.IntAttr("keepdims", 0))
+	zero := b.init("zero", float(0))
+	limit := b.init("limit", float(brightLimit))
+	b.node("ReduceMean", []string{"input"}, onnxio.IntsAttr("axes", 1, 2, 3), scalar)
 	b.choose("input", zero)
 	b.append(n.first)
 	maps := b.last
-	b.node("ReduceMax", []string{maps}, onnxio.IntsAttr("axes", 1, 2, 3), onnxio.IntAttr("keepdims", 0))
+	b.node("ReduceMax", []string{maps}, onnxio.IntsAttr("axes", 1, 2, 3), scalar)
 	index := b.choose(maps, limit)
 	b.append(n.last)
 	n.m = b.output()
@@ -51,8 +51,8 @@ func newBright(size int64) *bright {
 func (b *net) choose(x, limit string) string {
 	b.node("Greater", []string{b.last, limit})
 	b.node("NonZero", []string{b.last})
-	index := b.node("Squeeze", []string{b.last, b.init("axis"+b.last, onnxio.Int64s([]int64{0}))})
-	b.node("Gather", []string{x, index}, onnxio.IntAttr("axis", 0))
+	index := b.node("Squeeze", []string{b.last, b.init("axis"+b.last, integers(0))})
+	b.node("Gather", []string{x, index}, axis0)
 	return index
 }
 
@@ -96,7 +96,7 @@ func (n *bright) want(t *testing.T, x *onnxio.Tensor) (y *onnxio.Tensor, index [
 	}
 	chosen, _ := chosenRows(x, func(row []float32) bool { return mean(row) > 0 })
 	maps := reference(t, n.first, chosen)
-	chosen, index = chosenRows(maps, func(row []float32) bool { return len(row) > 0 && slices.Max(row) > brightLimit })
+	chosen, index = chosenRows(maps, func(row []float32) bool { return slices.Max(row) > brightLimit })
 	return reference(t, n.last, chosen), index
 }
 
@@ -148,8 +148,8 @@ func TestIslandsBetweenPlans(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	var l Lane
 	seen := map[int]bool{}
-	for _, above := range [][]bool{{true}, {false}, {}, {true, true, false, true}, {false, true}, {true, true, true, true, true, false},
-		{true, true, true, true}, {true, false, true, true}} {
+	for _, above := range [][]bool{{true}, {false}, {}, {true, true, false, true}, {false, true},
+		{true, true, true, true, true, false}, {true, true, true, true}, {true, false, true, true}} {
 		x := batch(r, above, size)
 		before := x.Clone()
 		y, index := n.want(t, x)
@@ -220,7 +220,7 @@ func TestLanesAtTheSameTime(t *testing.T) {
 					t.Errorf("lane %d: the bits differ", k)
 				}
 				x := onnxio.Floats([]float32{1, 2}[:1+at%2])
-				if _, err := loop.Run(t.Context(), &l, []onnxio.Value{x, onnxio.Scalar(onnxio.Int64, int64(3)), onnxio.Scalar(onnxio.Int64, int64(0))}); err != nil {
+				if _, err := loop.Run(t.Context(), &l, []onnxio.Value{x, integer(3), integer(0)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -231,19 +231,19 @@ func TestLanesAtTheSameTime(t *testing.T) {
 
 // A shape made of data that is larger than the budget, or than any memory, is an error that names the node.
 func TestBudgetOfAnIsland(t *testing.T) {
-	g := graphOf("n int64[]", "y float", constantNode("axes", onnxio.Int64s([]int64{0})), apply("shape = Unsqueeze n axes"),
+	g := graphOf("n int64[]", "y float", constantNode("axes", integers(0)), apply("shape = Unsqueeze n axes"),
 		apply("zeros = ConstantOfShape shape"), apply("y = Neg zeros"))
 	p := programOf(t, g, Options{MaxBytes: 1 << 16})
 	var l Lane
-	wants(t, "y of 3", compute(t, p, &l, onnxio.Scalar(onnxio.Int64, int64(3)))[0], make([]float32, 3), 3)
+	wants(t, "y of 3", compute(t, p, &l, integer(3))[0], make([]float32, 3), 3)
 	for _, n := range []int64{1 << 20, 1 << 40} {
-		_, err := p.Run(t.Context(), &l, []onnxio.Value{onnxio.Scalar(onnxio.Int64, n)})
+		_, err := p.Run(t.Context(), &l, []onnxio.Value{integer(n)})
 		if limit := (*onnxio.LimitError)(nil); !errors.As(err, &limit) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
 	for _, n := range []int64{-1, math.MinInt64, math.MaxInt64} {
-		if _, err := p.Run(t.Context(), &l, []onnxio.Value{onnxio.Scalar(onnxio.Int64, n)}); err == nil {
+		if _, err := p.Run(t.Context(), &l, []onnxio.Value{integer(n)}); err == nil {
 			t.Errorf("a dimension of %d passes", n)
 		}
 	}
@@ -251,14 +251,15 @@ func TestBudgetOfAnIsland(t *testing.T) {
 
 // What a Run gives is the caller's, even where a view would do: of an input, of a constant, or given twice.
 func TestOutputsAreTheCallers(t *testing.T) {
-	g := graphOf("x float[N]; shape int64[2]", "r float; x float; k float; s float; s float", apply("r = Reshape x shape"), apply("s = Squeeze r axes"))
-	g.Initializers = []*onnxio.Tensor{onnxio.Floats([]float32{5}), onnxio.Int64s([]int64{0})}
+	g := graphOf("x float[N]; shape int64[2]", "r float; x float; k float; s float; s float",
+		apply("r = Reshape x shape"), apply("s = Squeeze r axes"))
+	g.Initializers = []*onnxio.Tensor{floats(5), integers(0)}
 	g.Initializers[0].Name, g.Initializers[1].Name = "k", "axes"
 	p := programOf(t, g, Options{})
-	x := onnxio.Floats([]float32{1, 2, 3, 4})
+	x := floats(1, 2, 3, 4)
 	var l Lane
 	for range 2 {
-		out := compute(t, p, &l, x, onnxio.Int64s([]int64{1, 4}))
+		out := compute(t, p, &l, x, integers(1, 4))
 		wants(t, "r", out[0], []float32{1, 2, 3, 4}, 1, 4)
 		wants(t, "k", out[2], []float32{5}, 1)
 		wants(t, "s", out[3], []float32{1, 2, 3, 4}, 4)

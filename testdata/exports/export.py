@@ -75,7 +75,8 @@ def torchscript(net, x, path, free):
 
 def dynamo(net, x, path, free):
     shapes = ({i: torch.export.Dim.DYNAMIC for i in free},) if free else None
-    torch.onnx.export(net, x, path, dynamo=True, input_names=['x'], dynamic_shapes=shapes, external_data=False, verbose=False)
+    torch.onnx.export(net, x, path, dynamo=True, input_names=['x'], dynamic_shapes=shapes,
+                      external_data=False, verbose=False)
 
 
 def classify(case, folder, export):

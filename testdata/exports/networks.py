@@ -17,7 +17,7 @@ class Case:
     exporters: tuple = BOTH
 
     def network(self):
-        """The network and batches of one and three images, whose answers do not hang on rounding: float64 shares them."""
+        """The network and batches of one and three images, whose answers float64 shares."""
         batches = [self.batch(0, 1), self.batch(1, 3)]
         for seed in range(20):
             torch.manual_seed(seed)
@@ -56,7 +56,7 @@ class Detection:
         raise RuntimeError('no weights give different numbers of boxes')
 
     def calm(self, net, x):
-        """Scales the heads for x: boxes move by a third of an anchor, scores spread by a half. It gives the latter."""
+        """Scales the heads: boxes move by a third of an anchor, scores spread by a half. It gives the latter heads."""
         def ending(*names):
             return [m for n, m in net.named_modules() if n.endswith(names) and hasattr(m, 'weight')]
 
@@ -145,8 +145,9 @@ def scale(net, layers, x, spread):
 def settle(net, forward):
     """Makes fresh weights plausible: nothing is left at zero or one, and normalizations have seen data.
 
-    Scales of normalizations and of layers become random around one, zero weights become random, and BatchNorm's running
-    statistics are those of random images times 0.5..1.5: a network as constructed hides its blocks behind zeros.
+    A network as constructed hides its blocks behind zeros. Scales become random below one, weights and shifts of zero
+    become random, and BatchNorm's running variances are those of images times 0.5..1.5. Shifts as large as the scales
+    keep a random network from amplifying rounding errors.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     with torch.no_grad():
@@ -166,7 +167,8 @@ def settle(net, forward):
         for m in norms:
             m.eval()
             m.momentum = m.keep
-            m.running_var.clamp_(min=m.running_var.mean().item() * 0.1 + 1e-5).mul_(torch.empty_like(m.running_var).uniform_(0.5, 1.5))
+            m.running_var.clamp_(min=m.running_var.mean().item() * 0.1 + 1e-5)
+            m.running_var.mul_(torch.empty_like(m.running_var).uniform_(0.5, 1.5))
             m.running_mean.add_(torch.randn_like(m.running_mean) * 0.1 * m.running_var.sqrt())
 
 
