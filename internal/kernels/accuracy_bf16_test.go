@@ -7,8 +7,8 @@ import (
 )
 
 // TestBF16Stack runs eight residual 3x3 convolutions with random weights of He's variance in float32 and in bf16, and bounds
-// what bf16 costs: the relative L2 error of each map. Rounding a map costs 1.7e-3 of it, weights as much again; the error grows
-// with the square root of the depth at least. A trained network amplifies less than random weights.
+// what bf16 costs: the relative L2 error of each map. Rounding a map costs 1.7e-3 of it, rounding weights as much again, and
+// the error grows with the depth. A trained network amplifies less than random weights.
 func TestBF16Stack(t *testing.T) {
 	const depth, channels, size = 8, 64, 14
 	r := rand.New(rand.NewPCG(21, 1))

@@ -91,7 +91,7 @@ func (s ConvSpec) bf16(x, y Layout) ConvBF16Spec {
 	return ConvBF16Spec{lineLayout(x), lineLayout(y), s.window()}
 }
 
-// close compares with sums of float64: each within the error of summing in float32 and, if asked, of rounding to bf16.
+// near compares with sums of float64: each within the error of summing in float32 and, if asked, of rounding to bf16.
 func near(t *testing.T, name string, got []float32, want, magnitude []float64, rounded bool) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -159,6 +159,7 @@ func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
 	compareConvFloat(t, full, toLines(forward.in, x), w, y)
 }
 
+// compareConvBF16 compares the output of either direction, with epilogues, with sums of float64 and the twin.
 func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []float32, want wide, r *rand.Rand) {
 	packed, scratch := AlignedBF16(k.WeightSize()), guard(k.Scratch())
 	k.Pack(packed, w)
@@ -376,7 +377,8 @@ func TestConvBF16WeightsParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !c.is(k) {
-			t.Errorf("%v: %d groups, bundles of %d, %d parts, %d x %d chunks: the case tests nothing", c.conv, k.groups, k.bundle, len(k.parts), k.across, k.strips)
+			t.Errorf("%v: %d groups, bundles of %d, %d parts, %d x %d chunks: the case tests nothing", c.conv, k.groups,
+				k.bundle, len(k.parts), k.across, k.strips)
 		}
 		x, dy := roundBF16(random(r, s.X.N*s.X.C*s.X.H*s.X.W)), roundBF16(random(r, s.Y.N*s.Y.C*s.Y.H*s.Y.W))
 		_, _, dw := c.conv.naive(s, x, make([]float32, s.Y.C*s.X.C*s.KH*s.KW), dy)

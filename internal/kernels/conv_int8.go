@@ -1,7 +1,7 @@
 package kernels
 
-// ConvInt8Spec is the geometry of a convolution of quantized maps: X [N,C,H,W] to Y [N,O,OH,OW], of one group, with weights of
-// int8 whose zero point is 0. The halo of X and its lanes past C hold From's zero point, as those of Y will To's.
+// ConvInt8Spec is the geometry of a convolution of quantized maps: X [N,C,H,W] to Y [N,O,OH,OW], of one group, with weights
+// of int8 whose zero point is 0. The halo of X holds From's zero point, as Y's will To's. Lanes of X past C do not matter.
 type ConvInt8Spec struct {
 	X, Y     LineLayout
 	From, To Quantized

@@ -20,9 +20,9 @@
 //
 // # Half the bits, and a quarter
 //
-// Kernels of bf16 and of quantized bytes keep maps in pixels of a cache line, 32 or 64 channels (LineLayout), and sum in float32
-// or int32. They run on the tiles of AMX (level amx), those of bytes also by AVX512-VNNI (avx512vnni), elsewhere by twins that
-// give the same bits; the float32 kernels of both levels are avx512's. LevelBF16 and LevelInt8 say which is in use.
+// Kernels of bf16 and of quantized bytes keep maps in pixels of a cache line, 32 or 64 channels (LineLayout), and sum in
+// float32 or int32. They run on the tiles of AMX (level amx), those of bytes also by AVX512-VNNI (avx512vnni), elsewhere by
+// twins that give the same bits. The float32 kernels of both levels are avx512's. LevelBF16 and LevelInt8 say which is in use.
 package kernels
 
 //go:generate go -C _gen run . -asm ../micro_amd64.s -go ../micro_amd64.go

@@ -37,15 +37,19 @@ func TestStressAMX(t *testing.T) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	var runs [12]func() []uint16
-	var firsts [12][]uint16
-	for i := range runs {
-		runs[i], firsts[i] = stressConv(rand.New(rand.NewPCG(uint64(i), 1)), i)
+	var checks [12]func() bool
+	for i := range checks {
+		r, size := rand.New(rand.NewPCG(uint64(i), 1)), []int{5, 14, 28, 56}[i%4]
+		if i < 8 {
+			checks[i] = stressBF16(r, size, 33+20*i)
+		} else {
+			checks[i] = stressInt8(r, size, 33+20*i)
+		}
 	}
 	var calls, bad atomic.Int64
 	var all sync.WaitGroup
 	end := time.Now().Add(length)
-	for i, run := range runs {
+	for i, check := range checks {
 		all.Go(func() {
 			if i%4 == 0 {
 				runtime.LockOSThread()
@@ -53,7 +57,7 @@ func TestStressAMX(t *testing.T) {
 			}
 			for time.Now().Before(end) {
 				calls.Add(1)
-				if !slices.Equal(run(), firsts[i]) {
+				if !check() {
 					bad.Add(1)
 				}
 			}
@@ -78,26 +82,50 @@ func disturb(end time.Time) {
 	}
 }
 
-// stressConv is a convolution of its own size and its result, which the twin gives where it is small.
-func stressConv(r *rand.Rand, i int) (run func() []uint16, first []uint16) {
-	size := []int{5, 14, 28, 56}[i%4]
-	l := LineLayout{1, 33 + 20*i, size, size, 1, BF16Lanes}
+// stressBF16 computes a convolution and reports whether it has the bits of the first time, or of the twin where it is small.
+func stressBF16(r *rand.Rand, size, channels int) (check func() bool) {
+	l := LineLayout{1, channels, size, size, 1, BF16Lanes}
 	k, err := NewConvBF16(ConvBF16Spec{l, l, Window{3, 3, 1, 1, 1, 1, 1, 1}})
 	if err != nil {
 		panic(err)
 	}
 	x, w := toLines(l, random(r, l.C*size*size)), AlignedBF16(k.WeightSize())
 	k.Pack(w, random(r, l.C*l.C*9))
-	run = func() []uint16 {
+	return repeats(size, func() []uint16 {
 		y, scratch := AlignedBF16(l.Size()), AlignedSlice(k.Scratch()) // garbage on purpose
 		for chunk := range k.Chunks() {
 			k.Run(chunk, scratch, y, x, w, EpilogueBF16{Residual: x, ReLU: true})
 		}
 		return y
+	})
+}
+
+// stressInt8 is the same for bytes.
+func stressInt8(r *rand.Rand, size, channels int) (check func() bool) {
+	l := LineLayout{1, channels, size, size, 1, Int8Lanes}
+	k, err := NewConvInt8(ConvInt8Spec{X: l, Y: l, Window: Window{3, 3, 1, 1, 1, 1, 1, 1}})
+	if err != nil {
+		panic(err)
 	}
-	if size > 14 {
-		return run, run()
+	x, w := AlignedBytes(l.Size()), AlignedBytes(k.WeightSize())
+	copy(x, randomBytes(r, len(x)))
+	e := drawRequantize(r, make([]int32, k.Outputs()), k.Outputs(), l.C*9)
+	k.Pack(w, e.Bias, randomWeights(r, l.C*l.C*9), nil)
+	return repeats(size, func() []uint8 {
+		y, scratch := AlignedBytes(l.Size()), AlignedSlice(k.Scratch())
+		for chunk := range k.Chunks() {
+			k.Run(chunk, scratch, y, x, w, e)
+		}
+		return y
+	})
+}
+
+func repeats[T comparable](size int, run func() []T) (check func() bool) {
+	var first []T
+	if size <= 14 {
+		onTwins(func() { first = run() })
+	} else {
+		first = run()
 	}
-	onTwins(func() { first = run() })
-	return run, first
+	return func() bool { return slices.Equal(run(), first) }
 }
