@@ -26,6 +26,7 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 		return data.Splits{}, err
 	}
 	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
+	o.Limits.NoEXIF = recipe.NoEXIF
 	if ofFiles(recipe.Data) {
 		o = forModel(o, m)
 		if size != [2]int{} {

@@ -28,6 +28,8 @@ type Recipe struct {
 	Fold       string  `json:"fold,omitzero"`       // 2/5: the second of five parts of the images to train on is validated on instead (k-fold cross-validation)
 	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
 
+	NoEXIF bool `json:"no_exif,omitzero"` // image files stay as the sensor saw them, whatever their EXIF orientation
+
 	// Inputs are (p/255 - Mean) / Std, a number a channel; nil: as the model says, else the set's own.
 	Mean []float32 `json:"mean,omitempty"`
 	Std  []float32 `json:"std,omitempty"`
@@ -190,8 +192,12 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 
 // selection is which images a run sees, in words.
 func (recipe Recipe) selection() string {
-	return fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, fold %q, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
+	s := fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, fold %q, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
 		recipe.Stratified, recipe.Validation, recipe.Fold, recipe.InMemory, recipe.Mean, recipe.Std)
+	if recipe.NoEXIF {
+		s += ", no_exif"
+	}
+	return s
 }
 
 // continues says which field of next makes it another run than recipe.

@@ -27,7 +27,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), meanFlag(), stdFlag(), jsonFlag(),
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), meanFlag(), stdFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -47,7 +47,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			if err != nil {
 				return err
 			}
-			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold")}
+			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
 			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
 				return err
 			}
@@ -215,6 +215,10 @@ func meanFlag() cli.Flag {
 
 func stdFlag() cli.Flag {
 	return &cli.StringFlag{Name: "std", Usage: "`NUMBERS` that go with --mean, such as 0.5,0.5,0.5"}
+}
+
+func noEXIFFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "no-exif", Usage: "leave photographs as the sensor saw them, whatever their EXIF orientation says"}
 }
 
 func validationFlag() cli.Flag {

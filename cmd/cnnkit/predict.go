@@ -23,7 +23,7 @@ model's metadata, as train writes it; so do the labels.
 
   cnnkit predict lenet5-mnist/model.onnx seven.png
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json`,
-		Flags: append(engineFlags(), jsonFlag(),
+		Flags: append(engineFlags(), jsonFlag(), noEXIFFlag(),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
 		Action: func(c *cli.Context) error {
@@ -150,7 +150,7 @@ func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) erro
 		limit = int(d.Value) // a model of a fixed batch
 	}
 	for _, file := range p.files {
-		img, err := vision.Load(file, vision.Limits{})
+		img, err := vision.Load(file, vision.Limits{NoEXIF: c.Bool("no-exif")})
 		if err != nil {
 			p.failed++
 			fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))

@@ -34,7 +34,7 @@ there are the image and the prediction. --mask-coding says what its values mean:
 
   cnnkit segment unet.onnx cells.png --out masks
   cnnkit segment unet.onnx pets/images --out masks --compare --masks pets/trimaps --mask-coding trimap`,
-		Flags: append(engineFlags(), jsonFlag(), outFlag("the `DIR` to write"),
+		Flags: append(engineFlags(), jsonFlag(), noEXIFFlag(), outFlag("the `DIR` to write"),
 			&cli.Float64Flag{Name: "threshold", Value: 0.5, Usage: "probability from which a pixel is foreground"},
 			&cli.BoolFlag{Name: "compare", Usage: "also draw input, truth and prediction side by side"},
 			&cli.StringFlag{Name: "masks", Usage: "the `DIR` of the true masks, for --compare"},
@@ -81,7 +81,7 @@ there are the image and the prediction. --mask-coding says what its values mean:
 						return err
 					}
 					if c.Bool("compare") {
-						if err := row.compare(stem, f, truths[f.file], coding, masks[i]); errors.As(err, new(badFile)) {
+						if err := row.compare(stem, f, truths[f.file], truthConfig(c, coding, masks[i].Classes), masks[i]); errors.As(err, new(badFile)) {
 							p.failed++
 							fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))
 						} else if err != nil {
@@ -160,11 +160,11 @@ func trueMasks(dir string, files []string) (map[string]string, error) {
 }
 
 // compare draws the prediction beside the image and, where there is its file, the truth. An error of that is a badFile.
-func (s *segmentation) compare(stem string, p picture, truthFile, coding string, m vision.Mask) error {
+func (s *segmentation) compare(stem string, p picture, truthFile string, cfg data.FilesConfig, m vision.Mask) error {
 	var truth *vision.Mask
 	b := p.image.Bounds()
 	if truthFile != "" {
-		t, err := readMask(p, truthFile, coding, m.Classes)
+		t, err := readMask(p, truthFile, cfg)
 		if err != nil {
 			return badFile{err}
 		}
@@ -179,21 +179,26 @@ func (s *segmentation) compare(stem string, p picture, truthFile, coding string,
 	return writePNG(s.Compare, img)
 }
 
-// readMask reads a true mask as training reads it.
-func readMask(p picture, file, coding string, classes int) (vision.Mask, error) {
-	cfg := data.FilesConfig{Classes: make([]string, classes), Size: [2]int{1, 1}}
+// truthConfig says how true masks of so many classes are read: as training reads them.
+func truthConfig(c *cli.Context, coding string, classes int) data.FilesConfig {
+	cfg := data.FilesConfig{Classes: make([]string, classes), Size: [2]int{1, 1}, Limits: vision.Limits{NoEXIF: c.Bool("no-exif")}}
 	switch {
 	case coding == "trimap":
 		cfg.Coding = data.Trimap
 	case coding == "indexed" || coding == "" && classes > 2:
 		cfg.Coding = data.Indexed
 	}
+	return cfg
+}
+
+// readMask reads a true mask.
+func readMask(p picture, file string, cfg data.FilesConfig) (vision.Mask, error) {
 	ds, err := data.NewFiles([]data.Item{{Image: p.file, Mask: file}}, cfg)
 	if err != nil {
 		return vision.Mask{}, err
 	}
 	s, err := ds.Sample(0)
-	return vision.Mask{W: s.W, H: s.H, Classes: classes, Pixels: s.Mask}, err
+	return vision.Mask{W: s.W, H: s.H, Classes: len(cfg.Classes), Pixels: s.Mask}, err
 }
 
 func writeMask(stem string, p picture, m vision.Mask) (segmentation, error) {

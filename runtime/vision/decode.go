@@ -1,6 +1,7 @@
 package vision
 
 import (
+	"bytes"
 	"fmt"
 	"image"
 	"io"
@@ -20,13 +21,27 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Limits bounds what Decode takes.
+// Limits bounds what Decode takes, and says how it reads it.
 type Limits struct {
-	Pixels int64 // width times height; 0: 100 million
-	Bytes  int64 // size of the file; 0: 1 GiB
+	Pixels int64 `json:"pixels,omitempty"` // width times height; 0: 100 million
+	Bytes  int64 `json:"bytes,omitempty"`  // size of the file; 0: 1 GiB
+	// NoEXIF leaves pictures as the sensor saw them; without it they are turned upright as their EXIF orientation says.
+	NoEXIF bool `json:"no_exif,omitempty"`
 }
 
 var extensions = []string{".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
+
+// Hidden reports whether a name begins with a dot, as those of the files that systems leave beside one's own do (.git,
+// .DS_Store, ._photo.jpg). Folders of images and data sets are read without them.
+func Hidden(name string) bool { return strings.HasPrefix(filepath.Base(name), ".") }
+
+// IsImage reports whether a file of a folder counts as an image: by its extension, and not when it is Hidden.
+func IsImage(name string) bool {
+	return !Hidden(name) && slices.Contains(extensions, strings.ToLower(filepath.Ext(name)))
+}
+
+// Extensions lists the extensions of image files.
+func Extensions() []string { return slices.Clone(extensions) }
 
 // Files lists the images that the arguments name: a file stands for itself, a folder for the images right inside it, in
 // order of their names.
@@ -47,7 +62,7 @@ func Files(args []string) ([]string, error) {
 		}
 		before := len(out)
 		for _, e := range entries {
-			if !e.IsDir() && slices.Contains(extensions, strings.ToLower(filepath.Ext(e.Name()))) {
+			if !e.IsDir() && IsImage(e.Name()) {
 				out = append(out, filepath.Join(arg, e.Name()))
 			}
 		}
@@ -85,35 +100,99 @@ func Load(path string, lim Limits) (image.Image, error) {
 	return img, nil
 }
 
-// Decode reads an image. Its dimensions are checked before its pixels are decoded.
+// Decode reads an image as PIL's Image.open, ImageOps.exif_transpose and convert("RGB") do: upright, without alpha (a
+// transparent pixel has the color that the file gives it), the chroma of JPEG and WebP interpolated. Gray images stay
+// gray and palettes stay palettes. Its dimensions are checked before its pixels are decoded.
 func Decode(r io.ReadSeeker, lim Limits) (img image.Image, err error) {
 	defer func() { // the formats' decoders are others' code, and the file is hostile
 		if p := recover(); p != nil {
 			img, err = nil, &onnxio.FormatError{Format: "image", Msg: fmt.Sprint(p)}
 		}
 	}()
+	h, err := readHeader(r, lim)
+	if err != nil {
+		return nil, err
+	}
+	src, err := h.reader(r)
+	if err != nil {
+		return nil, err
+	}
+	img, _, err = image.Decode(src)
+	if err != nil {
+		return nil, &onnxio.FormatError{Format: h.format, Err: err}
+	}
+	if img, err = plain(img, h.format); err != nil {
+		return nil, err
+	}
+	return turned(img, h.orientation), nil
+}
+
+// Size reads the width and the height of the image that Decode would give.
+func Size(r io.ReadSeeker, lim Limits) (w, h int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &onnxio.FormatError{Format: "image", Msg: fmt.Sprint(p)}
+		}
+	}()
+	head, err := readHeader(r, lim)
+	if head.orientation >= 5 {
+		return head.height, head.width, err
+	}
+	return head.width, head.height, err
+}
+
+// header is what is known of an image before its pixels are decoded.
+type header struct {
+	format        string
+	width, height int
+	orientation   int  // EXIF's, 1 to 8
+	bareCMYK      bool // a JPEG of four components without the marker that image/jpeg wants
+}
+
+// readHeader reads the header from the beginning of r and checks the dimensions.
+func readHeader(r io.ReadSeeker, lim Limits) (h header, err error) {
+	h.orientation = 1
+	o, bare, err := scan(r)
+	if err != nil {
+		return h, err
+	}
+	h.bareCMYK = bare
+	if !lim.NoEXIF {
+		h.orientation = o
+	}
+	src, err := h.reader(r)
+	if err != nil {
+		return h, err
+	}
+	cfg, format, err := image.DecodeConfig(src)
+	if err != nil {
+		if err == image.ErrFormat {
+			return h, &onnxio.FormatError{Format: "image", Msg: "neither PNG, JPEG, GIF, BMP, TIFF nor WebP"}
+		}
+		return h, &onnxio.FormatError{Format: "image", Err: err}
+	}
+	h.format, h.width, h.height = format, cfg.Width, cfg.Height
+	if h.width <= 0 || h.height <= 0 {
+		return h, &onnxio.FormatError{Format: format, Msg: fmt.Sprintf("%dx%d pixels", h.width, h.height)}
+	}
 	if lim.Pixels == 0 {
 		lim.Pixels = 100_000_000
 	}
-	cfg, format, err := image.DecodeConfig(r)
-	if err != nil {
-		if err == image.ErrFormat {
-			return nil, &onnxio.FormatError{Format: "image", Msg: "neither PNG, JPEG, GIF, BMP, TIFF nor WebP"}
-		}
-		return nil, &onnxio.FormatError{Format: "image", Err: err}
+	if n := int64(h.width) * int64(h.height); n > lim.Pixels {
+		return h, &onnxio.LimitError{What: "pixels of an image", Got: n, Limit: lim.Pixels}
 	}
-	if cfg.Width <= 0 || cfg.Height <= 0 {
-		return nil, &onnxio.FormatError{Format: format, Msg: fmt.Sprintf("%dx%d pixels", cfg.Width, cfg.Height)}
+	return h, nil
+}
+
+// adobe begins a JPEG whose four components are CMYK, inverted, as PIL takes all of them.
+var adobe = []byte("\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00")
+
+// reader gives the file from its beginning, with the marker that a bare CMYK lacks.
+func (h header) reader(r io.ReadSeeker) (io.Reader, error) {
+	if h.bareCMYK {
+		_, err := r.Seek(2, io.SeekStart)
+		return io.MultiReader(bytes.NewReader(adobe), r), err
 	}
-	if n := int64(cfg.Width) * int64(cfg.Height); n > lim.Pixels {
-		return nil, &onnxio.LimitError{What: "pixels of an image", Got: n, Limit: lim.Pixels}
-	}
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	img, _, err = image.Decode(r)
-	if err != nil {
-		return nil, &onnxio.FormatError{Format: format, Err: err}
-	}
-	return img, nil
+	_, err := r.Seek(0, io.SeekStart)
+	return r, err
 }

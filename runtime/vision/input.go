@@ -9,6 +9,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision/resample"
 )
 
 // Preprocessing is what a model's metadata says, or what its input's shape implies: the size, and values from 0 to 1.
@@ -76,40 +77,58 @@ func complete(p *builders.Preprocessing) error {
 	return nil
 }
 
-// Input makes one image's input [1,C,H,W]: resized with a tent kernel that widens when it shrinks, as PIL's bilinear
-// filter, and normalised: (v/255 - mean) / std. Transparent pixels count as black.
+// Input makes one image's input [1,C,H,W]: resized as PIL's bilinear filter does, and normalized: (v/255 - mean) / std.
 func Input(img image.Image, p builders.Preprocessing) *onnxio.Tensor {
-	b := img.Bounds()
+	m := Planes(img, p.Channels)
 	h, w := p.Size[0], p.Size[1]
 	if h == 0 {
-		h = b.Dy()
+		h = m.H
 	}
 	if w == 0 {
-		w = b.Dx()
+		w = m.W
 	}
-	dst := image.NewRGBA(image.Rect(0, 0, w, h))
-	if b.Dx() == w && b.Dy() == h {
-		draw.Draw(dst, dst.Bounds(), img, b.Min, draw.Src)
-	} else {
-		draw.BiLinear.Scale(dst, dst.Bounds(), img, b, draw.Src, nil)
-	}
+	dst := resample.New(m.C, h, w)
+	resample.Resize(dst, m, resample.Bilinear)
 	t := onnxio.NewTensor(onnxio.Float, 1, int64(p.Channels), int64(h), int64(w))
 	x := t.Float32s()
-	for i := range h * w {
-		r, g, b := dst.Pix[4*i], dst.Pix[4*i+1], dst.Pix[4*i+2]
-		if p.Channels == 1 {
-			x[i] = (float32(grey(r, g, b))/255 - p.Mean[0]) / p.Std[0]
-			continue
-		}
-		for c, v := range [3]uint8{r, g, b} {
-			x[c*h*w+i] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
-		}
+	for i, v := range dst.Pix {
+		c := i / (h * w)
+		x[i] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
 	}
 	return t
 }
 
-// grey weighs the channels as ITU-R 601 does.
-func grey(r, g, b uint8) uint8 {
+// Planes are an image's three planes R, G and B, or one of gray, weighed as ITU-R 601 and PIL do.
+func Planes(img image.Image, channels int) resample.Image {
+	b := img.Bounds()
+	w, h := b.Dx(), b.Dy()
+	m := resample.New(channels, h, w)
+	if g, ok := img.(*image.Gray); ok {
+		for y := range h {
+			copy(m.Pix[y*w:(y+1)*w], g.Pix[y*g.Stride:])
+		}
+		for c := 1; c < channels; c++ {
+			copy(m.Pix[c*h*w:], m.Pix[:h*w])
+		}
+		return m
+	}
+	rgba, ok := img.(*image.RGBA)
+	if !ok || rgba.Stride != 4*w || b.Min != (image.Point{}) {
+		rgba = image.NewRGBA(image.Rect(0, 0, w, h))
+		draw.Draw(rgba, rgba.Bounds(), img, b.Min, draw.Src)
+	}
+	for i := range h * w {
+		p := rgba.Pix[4*i : 4*i+3 : 4*i+3]
+		if channels == 1 {
+			m.Pix[i] = gray(p[0], p[1], p[2])
+			continue
+		}
+		m.Pix[i], m.Pix[h*w+i], m.Pix[2*h*w+i] = p[0], p[1], p[2]
+	}
+	return m
+}
+
+func gray(r, g, b uint8) uint8 {
 	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
 }
 

@@ -2,12 +2,10 @@ package data
 
 import (
 	"fmt"
-	"image"
 	"slices"
 
-	"golang.org/x/image/draw"
-
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision/resample"
 )
 
 // NewBatch allocates what Fill fills: x [n,C,H,W] float32, and the target, which is
@@ -112,30 +110,14 @@ func (b *batchView) put(n int, s Sample, norm *Norm) error {
 	return nil
 }
 
-// Resized is the sample at another size: the image as package vision resizes it for prediction, with a tent kernel that
-// widens when it shrinks; the mask by nearest pixel centre.
+// Resized is the sample at another size: the image as PIL resizes it, bilinear with a kernel that widens when it shrinks;
+// the mask by nearest pixel center.
 func (s Sample) Resized(h, w int) Sample {
 	if s.H == h && s.W == w {
 		return s
 	}
-	src := image.NewRGBA(image.Rect(0, 0, s.W, s.H))
-	area := s.H * s.W
-	for i := range area {
-		p := src.Pix[4*i : 4*i+4]
-		for c := range 3 {
-			p[c] = s.Pixels[min(c, s.C-1)*area+i]
-		}
-		p[3] = 255
-	}
-	dst := image.NewRGBA(image.Rect(0, 0, w, h))
-	draw.BiLinear.Scale(dst, dst.Bounds(), src, src.Bounds(), draw.Src, nil)
 	out := Sample{C: s.C, H: h, W: w, Label: s.Label, Pixels: make([]uint8, s.C*h*w)}
-	for c := range s.C {
-		plane := out.Pixels[c*h*w:][:h*w]
-		for i := range plane {
-			plane[i] = dst.Pix[4*i+c]
-		}
-	}
+	resample.Resize(resample.Image{C: s.C, H: h, W: w, Pix: out.Pixels}, resample.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, resample.Bilinear)
 	if s.Mask != nil {
 		out.Mask = make([]uint8, h*w)
 		for y := range h {

@@ -132,7 +132,7 @@ func regular(path string) error {
 	return nil
 }
 
-// header reads an image's dimensions.
+// header reads an image's dimensions, upright.
 func header(path string, lim vision.Limits) (w, h int, err error) {
 	if err := regular(path); err != nil {
 		return 0, 0, err
@@ -142,23 +142,14 @@ func header(path string, lim vision.Limits) (w, h int, err error) {
 		return 0, 0, err
 	}
 	defer f.Close()
-	defer func() { // the formats' decoders are others' code
-		if p := recover(); p != nil {
-			err = &onnxio.FormatError{Format: "image", Path: path, Msg: fmt.Sprint(p)}
-		}
-	}()
-	cfg, _, err := image.DecodeConfig(f)
+	w, h, err = vision.Size(f, lim)
+	if limit := new(onnxio.LimitError); errors.As(err, &limit) {
+		return 0, 0, fmt.Errorf("%s: %w", path, err)
+	}
 	if err != nil {
 		return 0, 0, damaged(path, err)
 	}
-	limit := lim.Pixels
-	if limit == 0 {
-		limit = 100_000_000 // as package vision has it
-	}
-	if n := int64(cfg.Width) * int64(cfg.Height); n > limit {
-		return 0, 0, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "pixels of an image", Got: n, Limit: limit})
-	}
-	return cfg.Width, cfg.Height, nil
+	return w, h, nil
 }
 
 // load decodes a file within the limits; every error names it.

@@ -2,6 +2,7 @@ package data
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/csv"
 	"errors"
@@ -16,13 +17,8 @@ import (
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 )
-
-var extensions = []string{".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
-
-func isImage(name string) bool {
-	return !strings.HasPrefix(name, ".") && slices.Contains(extensions, strings.ToLower(filepath.Ext(name)))
-}
 
 // splits makes the parts of a set of files: those given, or of the first a stratified split.
 func splits(name string, train, validation *Files, o Options) (Splits, error) {
@@ -125,12 +121,15 @@ func classFolders(dir string) (classes []string, items []Item, err error) {
 	}
 	for _, e := range entries {
 		root := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), ".") || !isDir(root) {
+		if vision.Hidden(e.Name()) || !isDir(root) {
 			continue
 		}
 		before := len(items)
 		err := filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() && isImage(d.Name()) {
+			if err == nil && d.IsDir() && vision.Hidden(d.Name()) {
+				return filepath.SkipDir
+			}
+			if err == nil && !d.IsDir() && vision.IsImage(d.Name()) {
 				items = append(items, Item{Image: path, Label: len(classes)})
 			}
 			return err
@@ -139,7 +138,7 @@ func classFolders(dir string) (classes []string, items []Item, err error) {
 			return nil, nil, err
 		}
 		if len(items) == before {
-			return nil, nil, &onnxio.FormatError{Format: "images", Path: root, Msg: "the class has no images (" + strings.Join(extensions, ", ") + "): put some there, or remove the folder"}
+			return nil, nil, &onnxio.FormatError{Format: "images", Path: root, Msg: "the class has no images (" + strings.Join(vision.Extensions(), ", ") + "): put some there, or remove the folder"}
 		}
 		classes = append(classes, e.Name())
 	}
@@ -185,7 +184,7 @@ func pairs(images, masks string) ([]Item, error) {
 		return nil, err
 	}
 	if len(pictures) == 0 {
-		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" + strings.Join(extensions, ", ") + "): put them there, with masks of the same names in the other folder"}
+		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" + strings.Join(vision.Extensions(), ", ") + "): put them there, with masks of the same names in the other folder"}
 	}
 	var items []Item
 	var missing []string
@@ -210,7 +209,7 @@ func stems(dir string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, e := range entries {
-		if e.IsDir() || !isImage(e.Name()) {
+		if e.IsDir() || !vision.IsImage(e.Name()) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
@@ -250,8 +249,10 @@ func openCSV(name, path string, o Options) (Splits, error) {
 // readCSV reads a table whose first line names its columns: path (from the table's folder), label (a word or a number),
 // and perhaps split (train; validation, val, valid or test). validation is nil when there is no such column.
 func readCSV(r io.Reader, path string) (classes []string, train, validation []Item, err error) {
-	c := csv.NewReader(io.LimitReader(r, maxList))
-	c.ReuseRecord, c.TrimLeadingSpace = true, true
+	text := bufio.NewReader(io.LimitReader(r, maxList))
+	c := csv.NewReader(text)
+	c.Comma = separator(text)
+	c.ReuseRecord, c.TrimLeadingSpace, c.FieldsPerRecord = true, c.Comma != '\t', -1
 	bad := func(format string, args ...any) error {
 		line, _ := c.FieldPos(0)
 		return &onnxio.FormatError{Format: "csv", Path: path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf(format, args...)}
@@ -270,6 +271,7 @@ func readCSV(r io.Reader, path string) (classes []string, train, validation []It
 		return nil, nil, nil, bad("the first line names the columns %q: path and label are wanted", strings.Join(head, ","))
 	}
 	part, hasPart := columns["split"]
+	width := len(head)
 	var labels []string
 	var toValidate []bool
 	var items []Item
@@ -282,13 +284,17 @@ func readCSV(r io.Reader, path string) (classes []string, train, validation []It
 		if err != nil {
 			return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path, Msg: "cannot be read", Err: err}
 		}
-		file, label := row[at], strings.TrimSpace(row[of])
+		if emptyRow(row) {
+			continue
+		}
+		if len(row) != width {
+			return nil, nil, nil, bad("%d fields, and the first line has %d", len(row), width)
+		}
+		file, label := strings.TrimSpace(row[at]), strings.TrimSpace(row[of])
 		if file == "" || label == "" || strings.ContainsRune(file, 0) {
 			return nil, nil, nil, bad("no path or no label")
 		}
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(filepath.Dir(path), filepath.FromSlash(file))
-		}
+		file = beside(filepath.Dir(path), file)
 		validate := false
 		if hasPart {
 			switch word := strings.ToLower(strings.TrimSpace(row[part])); word {
@@ -326,6 +332,42 @@ func readCSV(r io.Reader, path string) (classes []string, train, validation []It
 			Msg: fmt.Sprintf("no images in one of the parts: %d to train on, %d to validate on", len(train), len(validation))}
 	}
 	return classes, train, validation, nil
+}
+
+// separator is what the first line of a table has between its columns: comma, semicolon or tab, whichever is there most.
+func separator(r *bufio.Reader) rune {
+	head, _ := r.Peek(r.Size())
+	head, _, _ = bytes.Cut(head, []byte("\n"))
+	best, most := ',', 0
+	for _, sep := range []rune{',', ';', '\t'} {
+		if n := bytes.Count(head, []byte(string(sep))); n > most {
+			best, most = sep, n
+		}
+	}
+	return best
+}
+
+// emptyRow says that a row has nothing but separators, as spreadsheets leave them.
+func emptyRow(row []string) bool {
+	return !slices.ContainsFunc(row, func(s string) bool { return strings.TrimSpace(s) != "" })
+}
+
+// beside is a path of a table, from the table's folder. Backslashes separate folders, as on Windows, unless there is a
+// file whose name has them.
+func beside(dir, file string) string {
+	from := func(file string) string {
+		if filepath.IsAbs(file) {
+			return file
+		}
+		return filepath.Join(dir, filepath.FromSlash(file))
+	}
+	path := from(file)
+	if strings.Contains(file, `\`) {
+		if _, err := os.Lstat(path); err != nil {
+			return from(strings.ReplaceAll(file, `\`, "/"))
+		}
+	}
+	return path
 }
 
 // classesOf orders labels and numbers them. Labels that are all whole numbers stand for themselves, so that a model's

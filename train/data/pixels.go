@@ -5,45 +5,14 @@ import (
 	"image"
 	"image/color"
 
-	"golang.org/x/image/draw"
-
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
 // Planes makes a sample of a decoded image: three planes R, G and B, or one of grey, weighed as ITU-R 601 does.
-// Transparent pixels count as black.
 func Planes(img image.Image, channels int) Sample {
-	b := img.Bounds()
-	w, h := b.Dx(), b.Dy()
-	s := Sample{C: channels, H: h, W: w, Pixels: make([]uint8, channels*h*w)}
-	if g, ok := img.(*image.Gray); ok {
-		for y := range h {
-			copy(s.Pixels[y*w:(y+1)*w], g.Pix[y*g.Stride:])
-		}
-		for c := 1; c < channels; c++ {
-			copy(s.Pixels[c*h*w:], s.Pixels[:h*w])
-		}
-		return s
-	}
-	rgba, ok := img.(*image.RGBA)
-	if !ok || rgba.Stride != 4*w || b.Min != (image.Point{}) {
-		rgba = image.NewRGBA(image.Rect(0, 0, w, h))
-		draw.Draw(rgba, rgba.Bounds(), img, b.Min, draw.Src)
-	}
-	for i := range h * w {
-		p := rgba.Pix[4*i : 4*i+3 : 4*i+3]
-		if channels == 1 {
-			s.Pixels[i] = grey(p[0], p[1], p[2])
-			continue
-		}
-		s.Pixels[i], s.Pixels[h*w+i], s.Pixels[2*h*w+i] = p[0], p[1], p[2]
-	}
-	return s
-}
-
-func grey(r, g, b uint8) uint8 {
-	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
+	m := vision.Planes(img, channels)
+	return Sample{C: m.C, H: m.H, W: m.W, Pixels: m.Pix}
 }
 
 // MaskCoding says what a mask file's values mean.
