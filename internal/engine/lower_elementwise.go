@@ -12,7 +12,8 @@ var plainFunctions = map[string]kernels.Function{
 	"Sigmoid": kernels.FuncSigmoid, "Tanh": kernels.FuncTanh, "HardSwish": kernels.FuncHardSwish, "Mish": kernels.FuncMish,
 	"Softplus": kernels.FuncSoftplus, "Softsign": kernels.FuncSoftsign, "Erf": kernels.FuncErf, "Exp": kernels.FuncExp,
 	"Log": kernels.FuncLog, "Sqrt": kernels.FuncSqrt, "Reciprocal": kernels.FuncReciprocal, "Abs": kernels.FuncAbs,
-	"Neg": kernels.FuncNeg, "Sign": kernels.FuncSign, "Floor": kernels.FuncFloor, "Ceil": kernels.FuncCeil, "Round": kernels.FuncRound,
+	"Neg": kernels.FuncNeg, "Sign": kernels.FuncSign, "Floor": kernels.FuncFloor, "Ceil": kernels.FuncCeil,
+	"Round": kernels.FuncRound,
 }
 
 // mapOf is the function that an elementwise operator, or the gradient of one, computes.
@@ -131,8 +132,8 @@ func (l *lowering) elementwiseGrad(o *op) (bool, error) {
 }
 
 // operations are the operators of two elements.
-var operations = map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub, "Mul": kernels.OpMul, "Div": kernels.OpDiv,
-	"Max": kernels.OpMax, "Min": kernels.OpMin, "PRelu": kernels.OpPRelu}
+var operations = map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub, "Mul": kernels.OpMul,
+	"Div": kernels.OpDiv, "Max": kernels.OpMax, "Min": kernels.OpMin, "PRelu": kernels.OpPRelu}
 
 // combination is how an operator of two elements goes over a feature map: main is the index of the input that has the
 // output's shape.

@@ -16,7 +16,8 @@ const maxProducts = 1 << 20
 // batchesOf finds the pairs; ok is false where package kernels has no kernel.
 func batchesOf(o *op) (p batches, ok bool) {
 	a, b, y := o.in[0], o.in[1], o.out[0]
-	if !o.is("", "MatMul") || !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || o.relu || o.then != nil || len(o.in) > 2 && o.in[2] != nil {
+	fused := o.relu || o.then != nil || len(o.in) > 2 && o.in[2] != nil
+	if !o.is("", "MatMul") || !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || fused {
 		return p, false
 	}
 	rank := len(y.dims)
@@ -54,7 +55,8 @@ func (l *lowering) products(o *op) (bool, error) {
 	g := kernels.NewGemm(p.gemm)
 	scratch, per := l.perWorker(g.Scratch())
 	each := g.Chunks()
-	s := l.add("gemms "+kernels.Level(), len(p.a)*each, append([]*buffer{scratch}, l.all(o.in[0], o.in[1], o.out[0])...), func() func(int, int) {
+	bufs := append([]*buffer{scratch}, l.all(o.in[0], o.in[1], o.out[0])...)
+	s := l.add("gemms "+kernels.Level(), len(p.a)*each, bufs, func() func(int, int) {
 		c, a, b, size := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(), g.M*g.N
 		return func(chunk, worker int) {
 			i := chunk / each
@@ -67,7 +69,10 @@ func (l *lowering) products(o *op) (bool, error) {
 
 // fuseRowBias makes the Add of a row that alone reads a MatMul's output the bias of its product.
 func fuseRowBias(g *graph, o *op) {
-	if !o.is("", "MatMul") || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil || o.out[0].output || len(o.out[0].users) != 1 {
+	if !o.is("", "MatMul") || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil {
+		return
+	}
+	if o.out[0].output || len(o.out[0].users) != 1 {
 		return
 	}
 	y, next := o.out[0], o.out[0].users[0]
@@ -79,8 +84,8 @@ func fuseRowBias(g *graph, o *op) {
 		bias = next.in[1]
 	}
 	n := y.dims[len(y.dims)-1]
-	if !isFloat(bias) || bias.kind == computed || bias.size() != n || len(bias.dims) == 0 || bias.dims[len(bias.dims)-1] != n ||
-		!equalDims(next.out[0].dims, y.dims) || bias.kind == input {
+	row := isFloat(bias) && bias.size() == n && len(bias.dims) > 0 && bias.dims[len(bias.dims)-1] == n
+	if !row || bias.kind == computed || bias.kind == input || !equalDims(next.out[0].dims, y.dims) {
 		return
 	}
 	o.in, o.inputs = append(o.in, bias), 3

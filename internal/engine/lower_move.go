@@ -12,8 +12,9 @@ import (
 
 // words reports whether values have elements of four bytes, which are copied as float32s are.
 func words(vs ...*value) bool {
+	types := []onnxio.DataType{onnxio.Float, onnxio.Int32, onnxio.Uint32}
 	for _, v := range vs {
-		if v == nil || v.size() == 0 || !slices.Contains([]onnxio.DataType{onnxio.Float, onnxio.Int32, onnxio.Uint32}, v.info.Type) {
+		if v == nil || v.size() == 0 || !slices.Contains(types, v.info.Type) {
 			return false
 		}
 	}
@@ -165,7 +166,8 @@ func (l *lowering) joins(o *op) (bool, error) {
 		if v.size() == 0 {
 			continue
 		}
-		if done, err := l.move("concat", y, v, extents(v.dims), dst, rowMajor(v.dims), at*dst[axis], 0); err != nil || !done {
+		done, err := l.move("concat", y, v, extents(v.dims), dst, rowMajor(v.dims), at*dst[axis], 0)
+		if err != nil || !done {
 			return done, err
 		}
 		at += int(v.dims[axis])
@@ -197,7 +199,8 @@ func (l *lowering) parts(o *op) (bool, error) {
 		if v.size() == 0 {
 			continue
 		}
-		if done, err := l.move("split", v, x, extents(v.dims), rowMajor(v.dims), src, 0, at*src[axis]); err != nil || !done {
+		done, err := l.move("split", v, x, extents(v.dims), rowMajor(v.dims), src, 0, at*src[axis])
+		if err != nil || !done {
 			return done, err
 		}
 		at += int(v.dims[axis])

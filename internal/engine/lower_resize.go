@@ -173,7 +173,8 @@ func meanOf(o *op) []int64 {
 // meansMaps reports whether o is the mean of every channel of feature maps.
 func meansMaps(o *op) bool {
 	axes := meanOf(o)
-	return o.in[0].isFloat4() && o.in[0].size() > 0 && len(axes) == 2 && min(axes[0], axes[1]) == 2 && max(axes[0], axes[1]) == 3
+	both := len(axes) == 2 && min(axes[0], axes[1]) == 2 && max(axes[0], axes[1]) == 3
+	return both && o.in[0].isFloat4() && o.in[0].size() > 0
 }
 
 // means lowers ReduceMean: of whole maps in blocks, of rows, or of everything.

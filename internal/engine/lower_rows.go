@@ -136,8 +136,8 @@ func (l *lowering) rowNormal(o *op) (bool, error) {
 		}
 	}
 	l.inPlace(o, y, x)
-	eps := o.node.Float("epsilon", 1e-5)
-	l.rows("row normalization "+kernels.Level(), count, cols, []*value{x, y, scale, bias, stats[0], stats[1]}, func() func(lo, hi int) {
+	name, eps := "row normalization "+kernels.Level(), o.node.Float("epsilon", 1e-5)
+	l.rows(name, count, cols, []*value{x, y, scale, bias, stats[0], stats[1]}, func() func(lo, hi int) {
 		to, from, by, plus, means, invs := y.plainFloats(), x.plainFloats(), scale.f(), bias.f(), stats[0].f(), stats[1].f()
 		if plus != nil {
 			plus = plus[:cols]

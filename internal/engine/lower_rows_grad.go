@@ -35,14 +35,16 @@ func (l *lowering) rowNormalGrad(o *op) (bool, error) {
 	outs := make([]*value, 3)
 	copy(outs, o.out)
 	dx, dscale, dbias := outs[0], outs[1], outs[2]
-	if !isFloat(dy, x, scale) || o.node.Int("inner", 0) != 1 || cols <= 0 || int(scale.size()) != cols || int(o.node.Int("count", 0)) != cols {
+	count := int(o.node.Int("count", 0))
+	if !isFloat(dy, x, scale) || o.node.Int("inner", 0) != 1 || cols <= 0 || int(scale.size()) != cols || count != cols {
 		return false, nil
 	}
 	rows := int(x.size()) / cols
 	chunks := max(1, min(16, rows/8)) // each with sums of its own
 	per := roundUp(cols)
 	sums := l.buffer(2 * per * chunks)
-	l.add("row normalization backward "+kernels.Level(), chunks, append(l.all(dy, x, scale, dx), sums), func() func(int, int) {
+	name, bufs := "row normalization backward "+kernels.Level(), append(l.all(dy, x, scale, dx), sums)
+	l.add(name, chunks, bufs, func() func(int, int) {
 		from, in, by, to := dy.plainFloats(), x.plainFloats(), scale.plainFloats(), dx.f()
 		return func(chunk, _ int) {
 			mine := sums.data[2*per*chunk:]

@@ -13,14 +13,15 @@ func init() {
 		}
 		return 0
 	}
-	for _, name := range []string{"LeakyRelu", "ThresholdedRelu", "Shrink", "Sigmoid", "HardSigmoid", "Tanh", "Swish", "HardSwish", "Gelu",
-		"Mish", "Elu", "Selu", "Celu", "Softplus", "Softsign"} {
+	for _, name := range []string{"LeakyRelu", "ThresholdedRelu", "Shrink", "Sigmoid", "HardSigmoid", "Tanh", "Swish",
+		"HardSwish", "Gelu", "Mish", "Elu", "Selu", "Celu", "Softplus", "Softsign"} {
 		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
 			lower: (*lowering).elementwise}
 		paths[[2]string{ops.GradDomain, name + "Grad"}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame,
 			lower: (*lowering).elementwiseGrad}
 	}
-	for _, name := range []string{"Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Sign", "Floor", "Ceil", "Round"} {
+	for _, name := range []string{"Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Sign", "Floor", "Ceil",
+		"Round"} {
 		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
 			lower: (*lowering).elementwise}
 	}

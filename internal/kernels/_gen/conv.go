@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -244,7 +246,7 @@ func (g *gen) gradient() {
 	for k := 1; k <= g.depth; k++ {
 		g.gradTile(1, k)
 	}
-	for k := range shortRuns {
+	for _, k := range slices.Sorted(maps.Keys(shortRuns)) {
 		for m := 2; m <= g.mostRuns(k); m++ {
 			g.gradTile(m, k)
 		}

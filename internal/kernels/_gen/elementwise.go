@@ -166,7 +166,8 @@ var functions = []function{
 	}, "", nil},
 	{"Floor", 0, "x rounded down", func(g *gen, x vec, h []vec) vec { return g.rounded(1, x) }, "", nil},
 	{"Ceil", 0, "x rounded up", func(g *gen, x vec, h []vec) vec { return g.rounded(2, x) }, "", nil},
-	{"Round", 0, "x rounded to the nearest integer, halves to even", func(g *gen, x vec, h []vec) vec { return g.rounded(0, x) }, "", nil},
+	{"Round", 0, "x rounded to the nearest integer, halves to even",
+		func(g *gen, x vec, h []vec) vec { return g.rounded(0, x) }, "", nil},
 }
 
 // twiceInner is 2*sqrt(2/pi)*(x + 0.044715*x*x*x).
@@ -252,8 +253,10 @@ var operations = []operation{
 	{"Sub", "a - b", func(g *gen, a, b vec) vec { return g.difference(a, b) }},
 	{"Mul", "a * b", func(g *gen, a, b vec) vec { return g.mul(a, b) }},
 	{"Div", "a / b", func(g *gen, a, b vec) vec { return g.quotient(a, b) }},
-	{"Max", "the larger of a and b; NaN wins", func(g *gen, a, b vec) vec { return g.bitOr(g.larger(a, b), g.larger(b, a)) }},
-	{"Min", "the smaller of a and b; NaN wins", func(g *gen, a, b vec) vec { return g.bitOr(g.smaller(a, b), g.smaller(b, a)) }},
+	{"Max", "the larger of a and b; NaN wins",
+		func(g *gen, a, b vec) vec { return g.bitOr(g.larger(a, b), g.larger(b, a)) }},
+	{"Min", "the smaller of a and b; NaN wins",
+		func(g *gen, a, b vec) vec { return g.bitOr(g.smaller(a, b), g.smaller(b, a)) }},
 	{"PRelu", "a where a >= 0, else a*b", func(g *gen, a, b vec) vec {
 		return g.choose(g.compare(less, a, 0.0), g.mul(a, b), a)
 	}},
@@ -267,7 +270,8 @@ func (g *gen) operations() {
 		a := g.args("y", "a", "b", "n")
 		g.through(a[3], func() { g.stored(o.f(g, g.loaded(a[1]), g.loaded(a[2])), a[0]) }, a[0], a[1], a[2])
 		g.ret()
-		g.text("lanes"+o.name, "func(y, a, b *float32, n int)", "computes y = "+o.doc+", b being 16 floats for every group of 16 of a.")
+		g.text("lanes"+o.name, "func(y, a, b *float32, n int)",
+			"computes y = "+o.doc+", b being 16 floats for every group of 16 of a.")
 		a = g.args("y", "a", "b", "n")
 		b := g.load(a[2], 1)
 		g.loop(a[3], func() {
@@ -293,13 +297,14 @@ var rowRoutines = []struct{ name, signature, call string }{}
 func elementwiseChoices(b *bytes.Buffer) {
 	table := func(name, kind, prefix, constant, args string, names []string) {
 		for _, i := range isas {
-			fmt.Fprintf(b, "// %s%s calls the routine for a %s.\nfunc %s%s(f %s, %s *float32, n int) {\nswitch f {\n", name, i.name, strings.ToLower(kind), name, i.name, kind, args)
+			fmt.Fprintf(b, "// %s%s calls the routine for a %s.\nfunc %s%s(f %s, %s *float32, n int) {\nswitch f {\n",
+				name, i.name, strings.ToLower(kind), name, i.name, kind, args)
 			for _, n := range names {
 				fmt.Fprintf(b, "case %s%s:\n%s%s%s(%s, n)\n", constant, n, prefix, n, i.name, args)
 			}
 			fmt.Fprintf(b, "default:\npanic(\"kernels: no routine for this %s\")\n}\n}\n\n", strings.ToLower(kind))
 		}
-		fmt.Fprintf(b, "func %s(f %s, %s *float32, n int) {\nif current == levelAVX512 {\n%sAVX512(f, %s, n)\n} else {\n%sAVX2(f, %s, n)\n}\n}\n\n", name, kind, args, name, args, name, args)
+		byLevel(b, name, fmt.Sprintf("f %s, %s *float32, n int", kind, args), "f, "+args+", n", name)
 	}
 	var all, smooth, pairs []string
 	for _, f := range functions {
@@ -315,8 +320,14 @@ func elementwiseChoices(b *bytes.Buffer) {
 	table("pairBlocks", "Operation", "pair", "Op", "y, a, b", pairs)
 	table("lanesBlocks", "Operation", "lanes", "Op", "y, a, b", pairs)
 	for _, r := range rowRoutines {
-		fmt.Fprintf(b, "func %sBlocks(%s) {\nif current == levelAVX512 {\n%sAVX512(%s)\n} else {\n%sAVX2(%s)\n}\n}\n\n", r.name, r.signature, r.name, r.call, r.name, r.call)
+		byLevel(b, r.name+"Blocks", r.signature, r.call, r.name)
 	}
+}
+
+// byLevel writes a function that calls the routine of the instruction set in use.
+func byLevel(b *bytes.Buffer, name, signature, call, routine string) {
+	fmt.Fprintf(b, "func %s(%s) {\nif current == levelAVX512 {\n%sAVX512(%s)\n} else {\n%sAVX2(%s)\n}\n}\n\n",
+		name, signature, routine, call, routine, call)
 }
 
 // elementwiseStubs is the Go file of builds without assembly.

@@ -10,7 +10,8 @@ import (
 
 // Routines over a row, n > 0 groups of 16 floats. Sums have 16 lanes: lane o takes every 16th float from o on.
 
-// routine begins a routine and records it for the choice of an instruction set. Its arguments are pointers to floats, then n.
+// routine begins a routine and records it for the choice of an instruction set. Its arguments are pointers to floats,
+// then n.
 func (g *gen) routine(name, pointers string, doc ...string) []reg.Register {
 	signature := pointers + " *float32, n int"
 	g.text(name, "func("+signature+")", doc...)
@@ -195,7 +196,8 @@ func (g *gen) rowNormal() {
 	}, a[0], a[1], a[2], a[3])
 	g.ret()
 
-	a = g.routine("rowNormalWeights", "dscale, dbias, dy, x, h", "adds dy*(x-h[0])*h[1] to dscale and dy to dbias, which may be nil.")
+	a = g.routine("rowNormalWeights", "dscale, dbias, dy, x, h",
+		"adds dy*(x-h[0])*h[1] to dscale and dy to dbias, which may be nil.")
 	mean, inv = g.scalar(a[4], 0), g.scalar(a[4], 1)
 	g.through(a[5], func() {
 		d := g.loaded(a[2])
