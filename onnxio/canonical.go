@@ -2,7 +2,8 @@ package onnxio
 
 import "fmt"
 
-// maxNesting bounds the graphs inside graphs that Canonical and SortNodes follow, as Encode bounds those it writes.
+// maxNesting bounds the graphs inside graphs that Canonical and SortNodes follow, as Encode bounds those it
+// writes.
 const maxNesting = 30
 
 // CanonicalDomain spells ONNX's own domain "", which files also call "ai.onnx".
@@ -13,9 +14,9 @@ func CanonicalDomain(domain string) string {
 	return domain
 }
 
-// Canonical gives m as checkers and engines read it: nodes in topological order, in subgraphs and functions too, and
-// ONNX's own domain spelled "". It gives m itself where nothing differs, otherwise a copy that shares all tensors with m.
-// A cycle is an error that names a node of it.
+// Canonical gives m as checkers and engines read it: nodes in topological order, in subgraphs and functions
+// too, and ONNX's own domain spelled "". It gives m itself where nothing differs, otherwise a copy that
+// shares all tensors with m. A cycle is an error that names a node of it.
 func (m *Model) Canonical() (*Model, error) {
 	out, changed := *m, false
 	if opsets := canonicalOpsets(m.Opsets); opsets != nil {
@@ -169,9 +170,9 @@ func (a *Attribute) canonical(depth int) (*Attribute, error) {
 	return &c, nil
 }
 
-// SortNodes gives the nodes of a graph or a function in topological order: each behind those whose outputs it reads, itself
-// or in a graph inside it, and otherwise as they stand. It gives the list itself where that is its order. A cycle is an
-// error that names a node of it.
+// SortNodes gives the nodes of a graph or a function in topological order: each behind those whose outputs it
+// reads, itself or in a graph inside it, and otherwise as they stand. It gives the list itself where that is
+// its order. A cycle is an error that names a node of it.
 func SortNodes(nodes []*Node) ([]*Node, error) {
 	s := sorter{nodes: nodes, maker: map[string]int{}, reads: make([][]string, len(nodes))}
 	for i, n := range nodes {
@@ -198,8 +199,8 @@ func SortNodes(nodes []*Node) ([]*Node, error) {
 	return s.sort()
 }
 
-// sorter walks from every node, in the order of the file, to the makers of what it reads. The walk keeps a stack of its
-// own, since a chain of nodes may be long.
+// sorter walks from every node, in the order of the file, to the makers of what it reads. The walk keeps a
+// stack of its own, since a chain of nodes may be long.
 type sorter struct {
 	nodes []*Node
 	maker map[string]int
@@ -247,71 +248,86 @@ func (s *sorter) sort() ([]*Node, error) {
 	return s.out, nil
 }
 
-// nodeReads lists what a node reads from the graph around it: its inputs, and what the graphs inside it take from there.
+// nodeReads lists what a node reads from the graph around it: its inputs, and what the graphs inside it take
+// from there.
 func nodeReads(n *Node) []string {
 	if n == nil {
 		return nil
 	}
-	type level struct {
-		graph *Graph
-		depth int
-	}
-	var inner []level
-	add := func(n *Node, depth int) {
-		for _, a := range n.Attrs {
-			if a == nil || depth > maxNesting {
-				continue
-			}
-			if a.G != nil {
-				inner = append(inner, level{a.G, depth})
-			}
-			for _, g := range a.Graphs {
-				if g != nil {
-					inner = append(inner, level{g, depth})
-				}
-			}
-		}
-	}
-	add(n, 1)
+	inner := innerGraphs(n, 1)
 	if len(inner) == 0 {
 		return n.Inputs
 	}
-	out := append([]string(nil), n.Inputs...)
+	var reads []string
 	own := map[string]bool{} // made inside; a name is used for one value only
 	for len(inner) > 0 {
 		at := inner[len(inner)-1]
 		inner = inner[:len(inner)-1]
-		for _, v := range at.graph.Inputs {
-			if v != nil {
-				own[v.Name] = true
-			}
-		}
-		for _, t := range at.graph.Initializers {
-			if t != nil {
-				own[t.Name] = true
-			}
-		}
+		reads = at.graph.names(reads, own)
 		for _, m := range at.graph.Nodes {
-			if m == nil {
-				continue
-			}
-			out = append(out, m.Inputs...)
-			for _, o := range m.Outputs {
-				own[o] = true
-			}
-			add(m, at.depth+1)
-		}
-		for _, v := range at.graph.Outputs {
-			if v != nil {
-				out = append(out, v.Name)
+			if m != nil {
+				inner = append(inner, innerGraphs(m, at.depth+1)...)
 			}
 		}
 	}
-	outer := out[:0]
-	for i, name := range out {
-		if i < len(n.Inputs) || !own[name] {
-			outer = append(outer, name)
+	out := append([]string(nil), n.Inputs...)
+	for _, name := range reads {
+		if !own[name] {
+			out = append(out, name)
 		}
 	}
-	return outer
+	return out
+}
+
+// nested is a graph inside others.
+type nested struct {
+	graph *Graph
+	depth int
+}
+
+// innerGraphs lists the graphs in a node's attributes, which lie depth deep.
+func innerGraphs(n *Node, depth int) (out []nested) {
+	for _, a := range n.Attrs {
+		if a == nil || depth > maxNesting {
+			continue
+		}
+		if a.G != nil {
+			out = append(out, nested{a.G, depth})
+		}
+		for _, g := range a.Graphs {
+			if g != nil {
+				out = append(out, nested{g, depth})
+			}
+		}
+	}
+	return out
+}
+
+// names appends what a graph's own nodes and outputs read, and notes what it makes.
+func (g *Graph) names(reads []string, own map[string]bool) []string {
+	for _, v := range g.Inputs {
+		if v != nil {
+			own[v.Name] = true
+		}
+	}
+	for _, t := range g.Initializers {
+		if t != nil {
+			own[t.Name] = true
+		}
+	}
+	for _, n := range g.Nodes {
+		if n == nil {
+			continue
+		}
+		reads = append(reads, n.Inputs...)
+		for _, o := range n.Outputs {
+			own[o] = true
+		}
+	}
+	for _, v := range g.Outputs {
+		if v != nil {
+			reads = append(reads, v.Name)
+		}
+	}
+	return reads
 }

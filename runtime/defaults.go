@@ -8,9 +8,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// defaults are a model's inputs that have an initializer. Engines other than the native one take initializers for
-// constants; a Run that gives another value goes to the same model without those initializers, opened when it is first
-// asked for.
+// defaults are a model's inputs that have an initializer. Engines other than the native one take initializers
+// for constants; a Run that gives another value goes to the same model without those initializers, opened
+// when it is first asked for.
 type defaults struct {
 	model  *onnxio.Model
 	inputs []*onnxio.ValueInfo

@@ -62,7 +62,9 @@ func floats(t *onnxio.Tensor) []float64 {
 	case onnxio.Float16:
 		return widened(onnxio.Data[uint16](t), half)
 	case onnxio.BFloat16:
-		return widened(onnxio.Data[uint16](t), func(v uint16) float64 { return float64(math.Float32frombits(uint32(v) << 16)) })
+		return widened(onnxio.Data[uint16](t), func(v uint16) float64 {
+			return float64(math.Float32frombits(uint32(v) << 16))
+		})
 	case onnxio.Float8E4M3FN, onnxio.Float8E4M3FNUZ, onnxio.Float8E5M2, onnxio.Float8E5M2FNUZ:
 		return widened(t.Raw, eighths[t.Type].value)
 	case onnxio.Complex64:

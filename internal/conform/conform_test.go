@@ -203,7 +203,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// Only what depends on an input's numbers is free: a shape that nodes compute from constants and shapes is not.
+// Only what depends on an input's numbers is free: a shape that nodes compute from constants and shapes is
+// not.
 func TestDataShaped(t *testing.T) {
 	shape := onnxio.Int64s([]int64{-1})
 	shape.Name = "flat"

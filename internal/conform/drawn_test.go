@@ -21,8 +21,9 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/ort"
 )
 
-// TestDrawnORT draws models and compares the native engine with ONNX Runtime where both run them. CNNKIT_DRAW=FROM:COUNT asks
-// for other drawings. They are drawn in processes of their own, since ONNX Runtime dies of some.
+// TestDrawnORT draws models and compares the native engine with ONNX Runtime where both run them.
+// CNNKIT_DRAW=FROM:COUNT asks for other drawings. They are drawn in processes of their own, since ONNX
+// Runtime dies of some.
 func TestDrawnORT(t *testing.T) {
 	if err := ort.Available(); err != nil {
 		t.Skip(err)
@@ -89,11 +90,12 @@ func TestDrawings(t *testing.T) {
 	fmt.Println("done")
 }
 
-// compareORT counts the runs that both engines make, and says where they part. That one of them refuses a model is no
-// fault, unless it is for an operator that is not there.
+// compareORT counts the runs that both engines make, and says where they part. That one of them refuses a
+// model is no fault, unless it is for an operator that is not there.
 func compareORT(choices []byte) (compared int, err error) {
 	c := draw.New(choices, 8, false)
-	if len(c.Model.Graph.Outputs) == 0 || slices.ContainsFunc(c.Model.Graph.Nodes, func(n *onnxio.Node) bool { return disputed(c, n) }) {
+	isDisputed := func(n *onnxio.Node) bool { return disputed(c, n) }
+	if len(c.Model.Graph.Outputs) == 0 || slices.ContainsFunc(c.Model.Graph.Nodes, isDisputed) {
 		return 0, nil
 	}
 	native, err := runtime.OpenModel(c.Model, runtime.WithEngine(runtime.Native), runtime.WithThreads(1))

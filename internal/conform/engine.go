@@ -16,8 +16,8 @@ import (
 type Engine struct {
 	Name string
 	Run  func(c *Case) error
-	// Declines says of an error that the engine does not take such models, which is no fault: onnx-go is a witness for a
-	// few operators and no more.
+	// Declines says of an error that the engine does not take such models, which is no fault: onnx-go is a
+	// witness for a few operators and no more.
 	Declines func(err error) bool
 }
 

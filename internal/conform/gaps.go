@@ -13,8 +13,8 @@ import (
 // Gaps are the cases that an engine fails, with the reason of each.
 type Gaps map[string]string
 
-// ReadGaps reads a list: a case and its reason on each line, apart by a tab, comments behind #. A file that is not there
-// is an empty list.
+// ReadGaps reads a list: a case and its reason on each line, apart by a tab, comments behind #. A file that
+// is not there is an empty list.
 func ReadGaps(path string) (Gaps, error) {
 	g := Gaps{}
 	f, err := os.Open(path)

@@ -19,9 +19,11 @@ type Score struct{ Cases, Passed, Failed, Gaps, Declined int }
 type Report struct {
 	Engine *Engine
 	Rows   map[string]*Score
-	// Faults say where the engine and its gaps part: a case that fails and is no gap, a gap that passes or is no case.
+	// Faults say where the engine and its gaps part: a case that fails and is no gap, a gap that passes or is
+	// no case.
 	Faults []string
-	// Now are the gaps as they are: those that still fail, with their reasons, and the new ones with a reason from the error.
+	// Now are the gaps as they are: those that still fail, with their reasons, and the new ones with a reason
+	// from the error.
 	Now Gaps
 }
 
@@ -100,7 +102,8 @@ func (r *Report) Table() string {
 // missing is how the reason of an operator that is not there ends.
 const missing = ": no such operator here"
 
-// noise is what an error says beside the reason: names of values and nodes, the data set, the bindings' prefix.
+// noise is what an error says beside the reason: names of values and nodes, the data set, the bindings'
+// prefix.
 var noise = regexp.MustCompile(` "[^"]*"|test_data_set_\d+: |Error creating C session: | with name '[^']*'|/\S+/onnxruntime/`)
 
 // reasonFor is the first form of a reason, which a reader replaces where the error does not say enough.

@@ -9,21 +9,23 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// Inference asks whether the shapes that the cases declare for their outputs follow from the rest of the model: whole
-// shapes, except where they depend on the numbers that a run is given (shapedByData), which inference must not contradict.
+// Inference asks whether the shapes that the cases declare for their outputs follow from the rest of the
+// model: whole shapes, except where they depend on the numbers that a run is given (shapedByData), which
+// inference must not contradict.
 func Inference() *Engine { return &Engine{Name: "infer", Run: inferCase} }
 
-// shapedByData are the inputs whose numbers, not only whose shapes, decide the shape of an operator's outputs; nil stands
-// for all of them.
+// shapedByData are the inputs whose numbers, not only whose shapes, decide the shape of an operator's
+// outputs; nil stands for all of them.
 var shapedByData = map[string][]int{
-	"AffineGrid": {1}, "CenterCropPad": {1}, "Col2Im": {1, 2}, "ConstantOfShape": {0}, "DFT": {1, 2}, "Dropout": {},
-	"Expand": {1}, "MaxUnpool": {2}, "MelWeightMatrix": {0, 1, 2, 3, 4}, "OneHot": {1}, "Pad": {1, 2, 3}, "Range": {0, 1, 2},
-	"ReduceL1": {1}, "ReduceL2": {1}, "ReduceLogSum": {1}, "ReduceLogSumExp": {1}, "ReduceMax": {1}, "ReduceMean": {1},
-	"ReduceMin": {1}, "ReduceProd": {1}, "ReduceSum": {1}, "ReduceSumSquare": {1}, "Reshape": {1}, "Resize": {1, 2, 3},
-	"STFT": {1, 2, 3}, "Slice": {1, 2, 3, 4}, "Split": {1}, "SplitToSequence": {1}, "Squeeze": {1}, "Tile": {1, 2}, "TopK": {1},
-	"Unsqueeze": {1}, "Upsample": {1}, "HannWindow": {0}, "HammingWindow": {0}, "BlackmanWindow": {0},
-	"Compress": {1}, "NonZero": nil, "Unique": nil, "NonMaxSuppression": nil, "StringSplit": nil, "ImageDecoder": nil,
-	"If": nil, "Loop": nil, "Scan": {}, "SequenceAt": nil, "SequenceMap": nil, "ConcatFromSequence": nil,
+	"AffineGrid": {1}, "CenterCropPad": {1}, "Col2Im": {1, 2}, "ConstantOfShape": {0}, "DFT": {1, 2},
+	"Dropout": {}, "Expand": {1}, "MaxUnpool": {2}, "MelWeightMatrix": {0, 1, 2, 3, 4}, "OneHot": {1},
+	"Pad": {1, 2, 3}, "Range": {0, 1, 2}, "ReduceL1": {1}, "ReduceL2": {1}, "ReduceLogSum": {1},
+	"ReduceLogSumExp": {1}, "ReduceMax": {1}, "ReduceMean": {1}, "ReduceMin": {1}, "ReduceProd": {1},
+	"ReduceSum": {1}, "ReduceSumSquare": {1}, "Reshape": {1}, "Resize": {1, 2, 3}, "STFT": {1, 2, 3},
+	"Slice": {1, 2, 3, 4}, "Split": {1}, "SplitToSequence": {1}, "Squeeze": {1}, "Tile": {1, 2}, "TopK": {1}, "Unsqueeze": {1}, "Upsample": {1}, "HannWindow": {0}, "HammingWindow": {0}, "BlackmanWindow": {0},
+	"Compress": {1}, "NonZero": nil, "Unique": nil, "NonMaxSuppression": nil, "StringSplit": nil,
+	"ImageDecoder": nil, "If": nil, "Loop": nil, "Scan": {}, "SequenceAt": nil, "SequenceMap": nil,
+	"ConcatFromSequence": nil,
 }
 
 func inferCase(c *Case) (err error) {
@@ -65,7 +67,8 @@ func stripped(m *onnxio.Model) *onnxio.Model {
 	return &out
 }
 
-// agrees compares an inferred type with a declared one, dimension by dimension; loose lets the inferred ones be unknown.
+// agrees compares an inferred type with a declared one, dimension by dimension; loose lets the inferred ones
+// be unknown.
 func agrees(want *onnxio.ValueInfo, got *onnxio.Type, loose bool) error {
 	if got.Elem == onnxio.Undefined && loose {
 		return nil

@@ -107,8 +107,8 @@ func (c *Case) Sets(m *onnxio.Model) ([]*Set, error) {
 	return sets, nil
 }
 
-// read numbers inputs and outputs as the graph does. Files of early PyTorch list weights among the inputs and have no
-// data for them.
+// read numbers inputs and outputs as the graph does. Files of early PyTorch list weights among the inputs and
+// have no data for them.
 func (s *Set) read(dir string, m *onnxio.Model) error {
 	k := 0
 	for _, in := range m.Graph.Inputs {
@@ -136,7 +136,8 @@ func (s *Set) read(dir string, m *onnxio.Model) error {
 // readTensor gives a tensor its declared type where the case holds bfloat16 as uint16, as old ones do.
 func readTensor(path string, v *onnxio.ValueInfo) (*onnxio.Tensor, error) {
 	if v.Type != nil && v.Type.Kind != onnxio.TensorType {
-		return nil, &onnxio.UnsupportedError{Op: "value", Node: v.Name, Reason: "a sequence, an optional or a map that enters or leaves the model"}
+		return nil, &onnxio.UnsupportedError{Op: "value", Node: v.Name,
+			Reason: "a sequence, an optional or a map that enters or leaves the model"}
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -21,7 +21,8 @@ import (
 // maxDrawn is the number of nodes of a drawn graph.
 const maxDrawn = 14
 
-// FuzzPlan draws a graph and compares the fast path with the reference kernels, over several shapes through one program.
+// FuzzPlan draws a graph and compares the fast path with the reference kernels, over several shapes through
+// one program.
 //
 // An input is the list of choices that package draw turns into a model; a failure prints the model.
 func FuzzPlan(f *testing.F) {
@@ -63,7 +64,8 @@ func TestDrawnPlans(t *testing.T) {
 	}
 }
 
-// TestIslandOmitsInputs: an op with a fast kernel whose shape turns up at run time, and an input that is omitted.
+// TestIslandOmitsInputs: an op with a fast kernel whose shape turns up at run time, and an input that is
+// omitted.
 func TestIslandOmitsInputs(t *testing.T) {
 	high := onnxio.Scalar(onnxio.Float, float32(6))
 	high.Name = "high"
@@ -83,8 +85,8 @@ func TestIslandOmitsInputs(t *testing.T) {
 	}
 }
 
-// TestNarrowMaps: flipped weights have parts for the residues of the stride that a map has, so maps of fewer columns than the
-// stride do not share them with wider ones.
+// TestNarrowMaps: flipped weights have parts for the residues of the stride that a map has, so maps of fewer
+// columns than the stride do not share them with wider ones.
 func TestNarrowMaps(t *testing.T) {
 	for _, group := range []int64{1, 2} {
 		w := onnxio.NewTensor(onnxio.Float, 8, 4/group, 2, 5)

@@ -7,9 +7,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Supported says whether the native engine has the operator of every node, those in subgraphs and in the functions that
-// the model calls included: an *onnxio.UnsupportedError for each node that it has none for, joined by errors.Join. It
-// takes a model that Structure has passed.
+// Supported says whether the native engine has the operator of every node, those in subgraphs and in the
+// functions that the model calls included: an *onnxio.UnsupportedError for each node that it has none for,
+// joined by errors.Join. It takes a model that Structure has passed.
 func Supported(m *onnxio.Model) error {
 	r := &report{}
 	c := &checker{report: r, m: m, functions: map[functionKey]*onnxio.Function{}}

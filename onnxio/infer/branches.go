@@ -8,8 +8,9 @@ import (
 // maxNested bounds the graphs inside graphs that inference follows.
 const maxNested = 30
 
-// branches refines the outputs of an If by what its branches give: the one that a known condition takes, or what is true of
-// both. A branch in which inference finds a fault may be one that never runs, and says nothing.
+// branches refines the outputs of an If by what its branches give: the one that a known condition takes, or
+// what is true of both. A branch in which inference finds a fault may be one that never runs, and says
+// nothing.
 func (w *walk) branches(n *ops.Node, in, out []*ops.Value) {
 	if n.OpType != "If" || n.Domain != "" || w.depth == maxNested || len(in) == 0 {
 		return

@@ -12,8 +12,8 @@ import (
 // Result is what is known of each value of a graph: inputs, initializers and the outputs of nodes, by name.
 type Result struct {
 	Values map[string]*ops.Value
-	// Warnings say which shapes value_info and the graph's outputs declare otherwise than they follow from the nodes. A
-	// run gives the latter.
+	// Warnings say which shapes value_info and the graph's outputs declare otherwise than they follow from
+	// the nodes. A run gives the latter.
 	Warnings []string
 }
 
@@ -29,9 +29,10 @@ func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
 	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape, HasShape: v.HasShape}}
 }
 
-// Shapes infers every value of the main graph. The model is not changed. Calls of the model's own functions and operators
-// that are not known here are taken for what value_info says of their outputs, or are unknown. Nodes may stand in any
-// order. A declared shape that does not hold is a warning, a declared element type that does not an error.
+// Shapes infers every value of the main graph. The model is not changed. Calls of the model's own functions
+// and operators that are not known here are taken for what value_info says of their outputs, or are unknown.
+// Nodes may stand in any order. A declared shape that does not hold is a warning, a declared element type
+// that does not an error.
 func Shapes(m *onnxio.Model) (*Result, error) {
 	if m == nil || m.Graph == nil {
 		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
@@ -98,8 +99,8 @@ func hasNil(attrs []*onnxio.Attribute) bool {
 	return false
 }
 
-// Annotate puts what Shapes finds into the graph's value_info, for readers that do not infer. What is declared and
-// remains unknown is kept.
+// Annotate puts what Shapes finds into the graph's value_info, for readers that do not infer. What is
+// declared and remains unknown is kept.
 func Annotate(m *onnxio.Model) error {
 	r, err := Shapes(m)
 	if err != nil {
@@ -256,8 +257,8 @@ func (w *walk) believe(n *onnxio.Node) {
 	}
 }
 
-// declarations compares what value_info and the outputs declare with what is inferred: numbers against numbers; a symbol
-// may stand for anything.
+// declarations compares what value_info and the outputs declare with what is inferred: numbers against
+// numbers; a symbol may stand for anything.
 func (w *walk) declarations() error {
 	for _, want := range w.model.Graph.Outputs {
 		if w.values[want.Name] == nil {

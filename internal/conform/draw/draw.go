@@ -1,12 +1,12 @@
-// Package draw makes random models of the operators in the registry, with inputs of several shapes for each, so that
-// engines can be compared with each other.
+// Package draw makes random models of the operators in the registry, with inputs of several shapes for each,
+// so that engines can be compared with each other.
 //
-// A model follows from a list of bytes, one or two for each choice; where they end, every choice is the first. A fuzzer
-// that shortens the list makes the model simpler. The same bytes give the same model.
+// A model follows from a list of bytes, one or two for each choice; where they end, every choice is the
+// first. A fuzzer that shortens the list makes the model simpler. The same bytes give the same model.
 //
-// Numbers stay below limit, and operators that jump (Round, ArgMax, a comparison) or have poles (Log, Div) read values
-// that every engine has exactly, such as inputs and what is only moved or cut from them: so two right engines differ by
-// rounding alone.
+// Numbers stay below limit, and operators that jump (Round, ArgMax, a comparison) or have poles (Log, Div)
+// read values that every engine has exactly, such as inputs and what is only moved or cut from them: so two
+// right engines differ by rounding alone.
 package draw
 
 import (
@@ -118,7 +118,8 @@ func (d *drawer) finish() *Case {
 	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Initializers: d.weights}
 	for _, v := range d.values[len(d.inputs):] {
 		if !v.read || d.one(6) {
-			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.name, Type: &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}})
+			typ := &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}
+			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.name, Type: typ})
 		}
 	}
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}
@@ -164,25 +165,68 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	if err != nil {
 		return false
 	}
-	in, exact, wild, size := make([]*ops.Value, len(n.Inputs)), true, false, 0.0
+	in, all := d.read(n)
+	if form.careful && !all.exact || form.finite && all.wild && !d.wild {
+		return false
+	}
+	d.nameOutputs(bound)
+	if !d.sound(n) {
+		return false
+	}
+	out, err := ops.InferNode(bound, in)
+	if err != nil || len(out) == 0 {
+		return false
+	}
+	if form.grows != nil {
+		all.bound = form.grows(all.bound, n)
+	}
+	if all.bound > limit || out[0] != nil && d.tooSlow(n, out[0]) {
+		return false
+	}
+	for _, o := range out {
+		if o != nil && (o.Kind != nil || o.Type == onnxio.Undefined || tooLarge(o)) {
+			return false
+		}
+	}
+	for _, name := range n.Inputs {
+		if v := d.known[name]; v != nil {
+			v.read = true
+		}
+	}
+	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
+	all.wild = all.wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
+	for i, name := range n.Outputs {
+		if name != "" && out[i] != nil {
+			exact := all.exact && (form.moves || !ops.Floats.Has(out[i].Type))
+			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild})
+		}
+	}
+	d.nodes = append(d.nodes, n)
+	return true
+}
+
+// read gives what is known of a node's inputs, each and all together.
+func (d *drawer) read(n *onnxio.Node) (in []*ops.Value, all value) {
+	in, all.exact = make([]*ops.Value, len(n.Inputs)), true
 	for i, name := range n.Inputs {
 		if name == "" {
 			continue
 		}
 		if v := d.known[name]; v != nil {
-			in[i], exact, wild, size = v.info, exact && v.exact, wild || v.wild, max(size, v.bound)
+			in[i] = v.info
+			all.exact, all.wild, all.bound = all.exact && v.exact, all.wild || v.wild, max(all.bound, v.bound)
 			continue
 		}
 		t := d.weight(name)
 		in[i] = &ops.Value{Type: t.Type, Shape: onnxDims(t.Dims), HasShape: true, Const: t}
-		size = max(size, d.bound[name])
+		all.bound = max(all.bound, d.bound[name])
 	}
-	if form.careful && !exact || form.finite && wild && !d.wild {
-		return false
-	}
-	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
-	wild = wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
-	for i, p := range bound.Def.OutputsAt(bound.Since) {
+	return in, all
+}
+
+// nameOutputs names the outputs that a form has asked for, and those that there must be.
+func (d *drawer) nameOutputs(n *ops.Node) {
+	for i, p := range n.Def.OutputsAt(n.Since) {
 		if i >= len(n.Outputs) && (i == 0 || !p.Optional && !p.Variadic && !p.Internal) {
 			n.Outputs = append(n.Outputs, "y")
 		}
@@ -192,38 +236,6 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 			n.Outputs[i] = fmt.Sprintf("v%d_%d", len(d.nodes), i)
 		}
 	}
-	if !d.sound(n) {
-		return false
-	}
-	out, err := ops.InferNode(bound, in)
-	if err != nil || len(out) == 0 {
-		return false
-	}
-	if form.grows != nil {
-		size = form.grows(size, n)
-	}
-	if size > limit || out[0] != nil && d.tooSlow(n, out[0]) {
-		return false
-	}
-	for i, o := range out {
-		if o != nil && (o.Kind != nil || o.Type == onnxio.Undefined || i < len(n.Outputs) && n.Outputs[i] != "" && tooLarge(o)) {
-			return false
-		}
-	}
-	for _, name := range n.Inputs {
-		if v := d.known[name]; v != nil {
-			v.read = true
-		}
-	}
-	for i, name := range n.Outputs {
-		if name == "" || out[i] == nil {
-			continue
-		}
-		isFloat := ops.Floats.Has(out[i].Type)
-		d.add(&value{name: name, info: out[i], exact: exact && (form.moves || !isFloat), bound: size, wild: wild})
-	}
-	d.nodes = append(d.nodes, n)
-	return true
 }
 
 // sound asks package check about a model of the node alone.

@@ -15,7 +15,8 @@ type form struct {
 	careful bool
 	// moves says that results are some of the inputs' numbers, so that they are as exact as these.
 	moves bool
-	// finite operators read NaN and infinities in wild models only: sums that a fast path takes in another way spread them.
+	// finite operators read NaN and infinities in wild models only: sums that a fast path takes in another
+	// way spread them.
 	finite bool
 	// grows bounds the results by the inputs' bound; nil: they are no larger.
 	grows func(size float64, n *onnxio.Node) float64
@@ -24,26 +25,29 @@ type form struct {
 // special are the operators for which the registry does not say enough to draw more than refusals.
 var special = map[string]form{}
 
-// moving are operators that pass numbers on or choose among them.
-var moving = []string{"Identity", "Relu", "Abs", "Neg", "Max", "Min", "Clip", "Concat", "Flatten", "Reshape", "Transpose", "Slice",
-	"Pad", "Gather", "Squeeze", "Unsqueeze", "Split", "Expand", "Tile", "Where", "MaxPool", "GlobalMaxPool", "DepthToSpace",
-	"SpaceToDepth", "ReduceMax", "ReduceMin", "Dropout", "Trilu", "Round", "Ceil", "Floor", "Sign", "TopK", "Cast"}
+// passing operators pass numbers on, or choose among them by their size.
+var passing = []string{"Identity", "Relu", "Abs", "Neg", "Max", "Min", "Clip", "Concat", "Flatten",
+	"Reshape", "Transpose", "Slice", "Pad", "Gather", "Squeeze", "Unsqueeze", "Split", "Expand", "Tile",
+	"Where", "MaxPool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth", "ReduceMax", "ReduceMin", "Dropout",
+	"Trilu"}
+
+// moving operators give some of their inputs' numbers, or whole ones.
+var moving = slices.Concat(passing, []string{"Round", "Ceil", "Floor", "Sign", "TopK", "Cast"})
 
 // smooth are the operators whose results move little when their inputs do; all others are careful.
-var smooth = append([]string{"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
-	"GroupNormalization", "AveragePool", "GlobalAveragePool", "LRN", "Gemm", "MatMul", "Add", "Sub", "Mul", "Sum", "Mean", "Sigmoid", "Tanh",
-	"HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Gelu", "Mish", "Swish", "Erf", "Atan",
-	"Sin", "Cos", "Softmax", "LogSoftmax", "Resize", "Upsample", "ReduceMean", "ReduceSum", "ReduceL1", "CumSum", "LpPool"},
-	"Identity", "Relu", "Abs", "Neg", "Max", "Min", "Clip", "Concat", "Flatten", "Reshape", "Transpose", "Slice", "Pad", "Gather",
-	"Squeeze", "Unsqueeze", "Split", "Expand", "Tile", "Where", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth", "ReduceMax",
-	"ReduceMin", "Dropout", "Trilu", "Shape", "Size", "MaxPool")
+var smooth = slices.Concat(passing, []string{"Conv", "ConvTranspose", "BatchNormalization",
+	"InstanceNormalization", "LayerNormalization", "GroupNormalization", "AveragePool", "GlobalAveragePool",
+	"LRN", "Gemm", "MatMul", "Add", "Sub", "Mul", "Sum", "Mean", "Sigmoid", "Tanh", "HardSigmoid",
+	"HardSwish", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Gelu", "Mish", "Swish",
+	"Erf", "Atan", "Sin", "Cos", "Softmax", "LogSoftmax", "Resize", "Upsample", "ReduceMean", "ReduceSum",
+	"ReduceL1", "CumSum", "LpPool", "Shape", "Size"})
 
-// left are the operators that are not drawn: control flow and sequences have subgraphs and no tensors, others give random
-// numbers, and of some any drawn input is refused.
-var left = []string{"If", "Loop", "Scan", "SequenceMap", "Constant", "ConstantOfShape", "Range", "EyeLike", "Optional",
-	"OptionalGetElement", "OptionalHasElement", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
-	"SequenceAt", "SequenceLength", "SplitToSequence", "ConcatFromSequence", "ReverseSequence", "MaxUnpool", "TensorScatter",
-	"CastLike"}
+// left are the operators that are not drawn: control flow and sequences have subgraphs and no tensors, others
+// give random numbers, and of some any drawn input is refused.
+var left = []string{"If", "Loop", "Scan", "SequenceMap", "Constant", "ConstantOfShape", "Range",
+	"EyeLike", "Optional", "OptionalGetElement", "OptionalHasElement", "SequenceConstruct", "SequenceEmpty",
+	"SequenceErase", "SequenceInsert", "SequenceAt", "SequenceLength", "SplitToSequence",
+	"ConcatFromSequence", "ReverseSequence", "MaxUnpool", "TensorScatter", "CastLike"}
 
 // forms lists every operator that is drawn: those that networks are made of several times.
 var forms = listForms()
@@ -73,8 +77,8 @@ func listForms() []form {
 			times = 16
 		case "ConvTranspose", "BatchNormalization", "Add", "Mul", "Relu", "MaxPool", "AveragePool", "Concat":
 			times = 5
-		case "Clip", "Sigmoid", "HardSwish", "GlobalAveragePool", "Gemm", "MatMul", "Resize", "Reshape", "Transpose", "Slice", "Pad",
-			"Softmax", "LayerNormalization":
+		case "Clip", "Sigmoid", "HardSwish", "GlobalAveragePool", "Gemm", "MatMul", "Resize", "Reshape",
+			"Transpose", "Slice", "Pad", "Softmax", "LayerNormalization":
 			times = 3
 		}
 		for range times {
@@ -174,7 +178,8 @@ func (d *drawer) put(n *onnxio.Node, op, name string, v ...int64) {
 func (d *drawer) attr(n *onnxio.Node, op string, a *onnxio.Attribute) {
 	since := d.since(op)
 	for _, def := range def(op).Attrs {
-		if def.Name == a.Name && (def.Since == 0 || def.Since <= since) && (def.Until == 0 || since <= def.Until) && def.Type == a.Type {
+		inForce := (def.Since == 0 || def.Since <= since) && (def.Until == 0 || since <= def.Until)
+		if inForce && def.Name == a.Name && def.Type == a.Type {
 			n.Attrs = append(n.Attrs, a)
 			return
 		}
@@ -248,7 +253,8 @@ func (d *drawer) partner(x *value, elem onnxio.DataType) string {
 	}
 	class := d.n(6)
 	for i, s := range shape {
-		if s.Known() && (class == 0 && i == 1 || class == 1 && i > 1 || class == 2 && i == len(shape)-1 || class == 3) {
+		whole := class == 0 && i == 1 || class == 1 && i > 1 || class == 2 && i == len(shape)-1 || class == 3
+		if s.Known() && whole {
 			dims[i] = s.Value
 		}
 	}
@@ -294,7 +300,8 @@ func (d *drawer) attribute(a ops.AttrDef, rank int) *onnxio.Attribute {
 		case "axis":
 			return onnxio.IntAttr(a.Name, int64(d.n(2*rank)-rank))
 		case "to", "dtype":
-			return onnxio.IntAttr(a.Name, int64(pick(d, onnxio.Float, onnxio.Double, onnxio.Int32, onnxio.Float16, onnxio.Int64, onnxio.Bool)))
+			to := pick(d, onnxio.Float, onnxio.Double, onnxio.Int32, onnxio.Float16, onnxio.Int64, onnxio.Bool)
+			return onnxio.IntAttr(a.Name, int64(to))
 		case "blocksize":
 			return onnxio.IntAttr(a.Name, pick[int64](d, 2, 1, 3, 4))
 		case "num_groups":

@@ -9,7 +9,8 @@ import (
 func registerMatrices() {
 	product := func(size float64, _ *onnxio.Node) float64 { return 4*size + 2 }
 	special["Gemm"] = form{draw: drawGemm, grows: product}
-	special["MatMul"] = form{draw: drawMatMul, grows: func(size float64, n *onnxio.Node) float64 { return max(4*size, size*size*4) }}
+	square := func(size float64, _ *onnxio.Node) float64 { return max(4*size, size*size*4) }
+	special["MatMul"] = form{draw: drawMatMul, grows: square}
 	norm := func(float64, *onnxio.Node) float64 { return 8 }
 	for _, op := range []string{"LayerNormalization", "RMSNormalization"} {
 		special[op] = form{draw: func(d *drawer) *onnxio.Node { return d.lastNorm(op) }, grows: norm}
@@ -93,7 +94,8 @@ func (d *drawer) lastNorm(op string) *onnxio.Node {
 		dims = append(dims, s.Value)
 	}
 	n := &onnxio.Node{Inputs: []string{x.name, d.init(x.info.Type, 1, dims...)}}
-	n.Attrs = []*onnxio.Attribute{onnxio.FloatAttr("epsilon", pick[float32](d, 0.5, 1)), onnxio.IntAttr("axis", int64(axis))}
+	n.Attrs = []*onnxio.Attribute{onnxio.FloatAttr("epsilon", pick[float32](d, 0.5, 1)),
+		onnxio.IntAttr("axis", int64(axis))}
 	if op == "LayerNormalization" {
 		if d.one(2) {
 			n.Inputs = append(n.Inputs, d.init(x.info.Type, 1, dims...))

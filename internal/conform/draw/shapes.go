@@ -41,7 +41,8 @@ func drawReshape(d *drawer) *onnxio.Node {
 		return nil
 	}
 	n := &onnxio.Node{Inputs: []string{x.name}}
-	shape := pick(d, []int64{0, -1}, []int64{0, 0, -1}, []int64{-1}, []int64{0, -1, 1, 1}, []int64{0, 1, -1}, []int64{-1, 2, 2})
+	shape := pick(d, []int64{0, -1}, []int64{0, 0, -1}, []int64{-1}, []int64{0, -1, 1, 1}, []int64{0, 1, -1},
+		[]int64{-1, 2, 2})
 	if c := x.info.Shape[1]; c.Known() && c.Value%2 == 0 && d.one(3) {
 		shape = pick(d, []int64{0, 2, c.Value / 2, -1}, []int64{0, c.Value / 2, 2, -1})
 	}
@@ -378,7 +379,8 @@ func drawResize(d *drawer) *onnxio.Node {
 	}
 	d.attr(n, "Resize", onnxio.StringAttr("mode", pick(d, modes...)))
 	if d.one(2) {
-		d.attr(n, "Resize", onnxio.StringAttr("coordinate_transformation_mode", pick(d, "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")))
+		mode := pick(d, "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+		d.attr(n, "Resize", onnxio.StringAttr("coordinate_transformation_mode", mode))
 	}
 	if d.one(3) {
 		d.attr(n, "Resize", onnxio.StringAttr("nearest_mode", pick(d, "floor", "round_prefer_ceil", "ceil")))
