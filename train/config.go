@@ -43,6 +43,7 @@ type Config struct {
 
 	LabelSmoothing float64      `json:"label_smoothing,omitzero"` // nll, cross-entropy
 	ClassWeights   ClassWeights `json:"class_weights,omitzero"`   // nll, cross-entropy, of training alone: the loss of validation weighs all classes the same
+	IgnoreIndex    *int         `json:"ignore_index,omitzero"`    // nll, cross-entropy of masks: the value that does not count, neither in the loss nor in a metric
 	Gamma          float64      `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
 	Balance        float64      `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
 	Smooth         float64      `json:"smooth,omitzero"`          // dice, jaccard, tversky: 1

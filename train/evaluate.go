@@ -182,6 +182,9 @@ func (m *meter) add(y, target *onnxio.Tensor) error {
 	}
 	row := make([]float32, cols)
 	for i, label := range labels {
+		if label == data.Void && cols <= data.Void && len(target.Dims) > 1 {
+			continue
+		}
 		if int(label) >= cols || label < 0 {
 			return fmt.Errorf("label %d, but the model has %d outputs", label, cols)
 		}

@@ -15,7 +15,7 @@ const (
 
 // TrainingGraph is the model with its loss: an input "target" and a scalar output "loss" beside the model's first
 // output, BatchNormalization and Dropout in training mode. m is not changed; initializers are shared. Losses says which
-// losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps [N,C,H,W], else cross-entropy.
+// losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps [N,1,H,W], else cross-entropy.
 func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) {
 	return Config{Loss: loss}.TrainingGraph(m)
 }

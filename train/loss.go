@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train/data"
 )
 
 // The losses that TrainingGraph knows. y is the model's output; labels are int64 [N,...] class numbers, masks and soft
@@ -62,6 +63,14 @@ func (c Config) validateLoss() error {
 
 // fits reports settings that a loss does not have.
 func (c Config) fits(loss string) error {
+	if c.IgnoreIndex != nil {
+		switch {
+		case loss != LossNLL && loss != LossCrossEntropy:
+			return fmt.Errorf("ignore_index goes with nll and cross-entropy, not with %s: let the model have a channel for each class", loss)
+		case c.LabelSmoothing > 0:
+			return fmt.Errorf("ignore_index and label_smoothing do not go together: leave one out")
+		}
+	}
 	switch {
 	case slices.Contains([]string{LossNLL, LossCrossEntropy, LossSoft, LossSoftNLL}, loss):
 	case c.LabelSmoothing > 0:
@@ -96,6 +105,8 @@ func chooseLoss(m *onnxio.Model, loss string) (string, error) {
 			return LossNLL, nil
 		case op == "Softmax":
 			return "", fmt.Errorf("the model ends in Softmax, which no loss takes: let it end in LogSoftmax, or in the logits")
+		case rank == 4 && out.Type.Shape[1].Known() && out.Type.Shape[1].Value > 1:
+			return LossCrossEntropy, nil
 		case rank == 4:
 			return LossBCE, nil
 		}
@@ -202,7 +213,11 @@ func (c Config) addCrossEntropy(l lossNodes, y *onnxio.ValueInfo, loss string) e
 		if loss == LossCrossEntropy {
 			op = "SoftmaxCrossEntropyLoss"
 		}
-		l.op(op, LossName, append([]string{y.Name, TargetName}, weights...), mean)
+		attrs := []*onnxio.Attribute{mean}
+		if c.IgnoreIndex != nil {
+			attrs = append(attrs, onnxio.IntAttr("ignore_index", data.Void))
+		}
+		l.op(op, LossName, append([]string{y.Name, TargetName}, weights...), attrs...)
 		return nil
 	}
 	logs := y.Name

@@ -26,7 +26,10 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 		return data.Splits{}, err
 	}
 	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
-	o.Limits.NoEXIF = recipe.NoEXIF
+	o.Limits.NoEXIF, o.Ignore = recipe.NoEXIF, recipe.IgnoreIndex
+	for k := range recipe.MaskClasses {
+		o.MaskClasses = append(o.MaskClasses, strconv.Itoa(k))
+	}
 	if ofFiles(recipe.Data) {
 		o = forModel(o, m)
 		if size != [2]int{} {
@@ -180,6 +183,12 @@ func (recipe Recipe) ValidateData() error {
 		return fmt.Errorf("stratified goes with subset: say how many images")
 	case !(recipe.Validation >= 0 && recipe.Validation < 1):
 		return fmt.Errorf("validation is %v: a share in (0,1) is wanted", recipe.Validation)
+	case recipe.MaskClasses < 0 || recipe.MaskClasses == 1 || recipe.MaskClasses > 256:
+		return fmt.Errorf("mask_classes is %d: 2 to 256 are wanted, background included", recipe.MaskClasses)
+	case recipe.IgnoreIndex != nil && recipe.MaskClasses == 0:
+		return fmt.Errorf("ignore_index goes with mask_classes: say how many classes the masks have")
+	case recipe.IgnoreIndex != nil && (*recipe.IgnoreIndex < 0 || *recipe.IgnoreIndex > 255 || recipe.MaskClasses > data.Void):
+		return fmt.Errorf("ignore_index is %d of %d classes: 0 to 255, of at most 255 classes, is possible", *recipe.IgnoreIndex, recipe.MaskClasses)
 	case recipe.Validation > 0 && recipe.Fold != "":
 		return fmt.Errorf("validation and fold both say which images to validate on: give one of them")
 	case len(recipe.Mean) != len(recipe.Std):

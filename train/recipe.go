@@ -30,6 +30,10 @@ type Recipe struct {
 
 	NoEXIF bool `json:"no_exif,omitzero"` // image files stay as the sensor saw them, whatever their EXIF orientation
 
+	// MaskClasses is how many classes masks:IMAGES,MASKS have whose values are classes, 0, 1, ...; 0: foreground alone.
+	// IgnoreIndex, of Config, is the value that does not count.
+	MaskClasses int `json:"mask_classes,omitzero"`
+
 	// Inputs are (p/255 - Mean) / Std, a number a channel; nil: as the model says, else the set's own.
 	Mean []float32 `json:"mean,omitempty"`
 	Std  []float32 `json:"std,omitempty"`
@@ -196,6 +200,9 @@ func (recipe Recipe) selection() string {
 		recipe.Stratified, recipe.Validation, recipe.Fold, recipe.InMemory, recipe.Mean, recipe.Std)
 	if recipe.NoEXIF {
 		s += ", no_exif"
+	}
+	if recipe.MaskClasses > 0 {
+		s += fmt.Sprintf(", mask_classes %d", recipe.MaskClasses)
 	}
 	return s
 }

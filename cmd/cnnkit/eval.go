@@ -27,7 +27,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), meanFlag(), stdFlag(), jsonFlag(),
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -48,6 +48,11 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
+			recipe.MaskClasses = c.Int("mask-classes")
+			if c.IsSet("ignore") {
+				ignore := c.Int("ignore")
+				recipe.IgnoreIndex = &ignore
+			}
 			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
 				return err
 			}
@@ -219,6 +224,14 @@ func stdFlag() cli.Flag {
 
 func noEXIFFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "no-exif", Usage: "leave photographs as the sensor saw them, whatever their EXIF orientation says"}
+}
+
+func maskClassesFlag() cli.Flag {
+	return &cli.IntFlag{Name: "mask-classes", Usage: "`K` classes, background included, that masks:IMAGES,MASKS have, whose values are 0 to K-1 (default: foreground, of 1 or 255)"}
+}
+
+func ignoreFlag() cli.Flag {
+	return &cli.IntFlag{Name: "ignore", Usage: "with --mask-classes: the `LABEL` of pixels that do not count, such as 255"}
 }
 
 func validationFlag() cli.Flag {

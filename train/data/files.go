@@ -28,6 +28,7 @@ type Files struct {
 	exact  bool // every file must have the size
 	names  []string
 	coding MaskCoding
+	ignore *int
 	norm   *Norm
 	limits vision.Limits
 }
@@ -39,6 +40,7 @@ type FilesConfig struct {
 	Channels  int       // 3 (RGB) or 1 (grey); 0: 3
 	Mean, Std []float32 // nil: ImageNet's, or for grey their means
 	Coding    MaskCoding
+	Ignore    *int // of Indexed masks: the value that does not count, Void in the samples
 	Limits    vision.Limits
 }
 
@@ -60,7 +62,10 @@ func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 	if len(cfg.Classes) == 0 {
 		return nil, errors.New("no classes")
 	}
-	d := &Files{items: items, names: cfg.Classes, coding: cfg.Coding, limits: cfg.Limits}
+	if cfg.Ignore != nil && (*cfg.Ignore < 0 || *cfg.Ignore > 255 || len(cfg.Classes) > Void) {
+		return nil, fmt.Errorf("ignoring label %d of %d classes: 0 to 255, of at most 255 classes, is possible", *cfg.Ignore, len(cfg.Classes))
+	}
+	d := &Files{items: items, names: cfg.Classes, coding: cfg.Coding, ignore: cfg.Ignore, limits: cfg.Limits}
 	d.size[0] = cfg.Channels
 	mean, std := cfg.Mean, cfg.Std
 	switch cfg.Channels {
@@ -212,7 +217,7 @@ func (d *Files) Sample(i int) (Sample, error) {
 		return Sample{}, fmt.Errorf("%s is %dx%d, others %dx%d: say which size they are to be brought to", it.Image, s.W, s.H, d.size[2], d.size[1])
 	}
 	if it.Mask != "" {
-		if s.Mask, err = loadMask(it.Mask, d.coding, len(d.names), d.limits); err != nil {
+		if s.Mask, err = d.mask(it.Mask); err != nil {
 			return Sample{}, err
 		}
 		if len(s.Mask) != s.H*s.W {

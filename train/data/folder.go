@@ -169,7 +169,7 @@ func (o Options) masks() FilesConfig {
 		return o.files(foreground)
 	}
 	cfg := o.files(o.MaskClasses)
-	cfg.Coding = Indexed
+	cfg.Coding, cfg.Ignore = Indexed, o.Ignore
 	return cfg
 }
 

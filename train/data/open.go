@@ -29,8 +29,10 @@ type Options struct {
 	// Seed chooses those.
 	Seed uint64 `json:"seed,omitempty"`
 	// MaskClasses names the classes of masks whose values are classes (Indexed); nil takes them for Binary.
-	MaskClasses []string      `json:"mask_classes,omitempty"`
-	Limits      vision.Limits `json:"limits,omitzero"`
+	MaskClasses []string `json:"mask_classes,omitempty"`
+	// Ignore is the value of MaskClasses' masks that does not count (void); nil has every pixel count.
+	Ignore *int          `json:"ignore,omitempty"`
+	Limits vision.Limits `json:"limits,omitzero"`
 }
 
 func (o Options) files(classes []string) FilesConfig {
@@ -98,6 +100,9 @@ func OpenWith(word string, o Options) (Splits, error) {
 	}
 	if o.Validation == 0 {
 		o.Validation = 0.2
+	}
+	if len(o.MaskClasses) > 0 && !strings.HasPrefix(word, "masks:") {
+		return Splits{}, fmt.Errorf("data set %s: the number of classes can be said of masks:IMAGES,MASKS only", word)
 	}
 	s, err := open(word, o)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/vision"
@@ -28,15 +29,20 @@ const (
 	Trimap MaskCoding = "trimap"
 )
 
-// loadMask reads a class for each pixel.
-func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([]uint8, error) {
-	img, err := load(path, lim)
+// Void is the value of a sample's mask, and of a target, where a pixel does not count. A set with such pixels has at most
+// 255 classes.
+const Void = 255
+
+// mask reads a class for each pixel.
+func (d *Files) mask(path string) ([]uint8, error) {
+	img, err := load(path, d.limits)
 	if err != nil {
 		return nil, err
 	}
 	bad := func(format string, args ...any) error {
 		return &onnxio.FormatError{Format: "mask", Path: path, Msg: fmt.Sprintf(format, args...)}
 	}
+	coding, classes := d.coding, len(d.names)
 	m := levels(img, coding)
 	var top uint8
 	for _, v := range m {
@@ -44,6 +50,10 @@ func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([
 	}
 	switch coding {
 	case Binary:
+		if voided(m) {
+			return nil, bad("besides 255 it has small values such as %d, which look like classes with 255 for what does not count: "+
+				"say how many classes there are and which value is void (--mask-classes K --ignore 255), or save foreground as 255 alone", leastLabel(m))
+		}
 		if top > 1 && top < 128 {
 			return nil, bad("its largest value is %d: 0 and 1, or 0 and 255, are wanted of a mask of foreground; save it with these", top)
 		}
@@ -60,8 +70,13 @@ func loadMask(path string, coding MaskCoding, classes int, lim vision.Limits) ([
 			m[i] = v & 1
 		}
 	case Indexed:
-		if int(top) >= classes {
-			return nil, bad("label %d is out of range: there are %d classes", top, classes)
+		for i, v := range m {
+			switch {
+			case d.ignore != nil && int(v) == *d.ignore:
+				m[i] = Void
+			case int(v) >= classes:
+				return nil, bad("label %d is out of range: there are %d classes; --ignore %d leaves such pixels out", v, classes, v)
+			}
 		}
 	default:
 		return nil, fmt.Errorf("mask coding %q: %q, %q or %q is wanted", coding, Binary, Indexed, Trimap)
@@ -91,4 +106,24 @@ func greys(p color.Palette) bool {
 		}
 	}
 	return true
+}
+
+// voided says that a mask has 255, and else only values so small that they are rather classes than grey levels.
+func voided(m []uint8) bool {
+	var has [256]bool
+	for _, v := range m {
+		has[v] = true
+	}
+	return has[Void] && slices.Contains(has[1:33], true) && !slices.Contains(has[33:Void], true)
+}
+
+// leastLabel is the least value above 0.
+func leastLabel(m []uint8) uint8 {
+	least := uint8(Void)
+	for _, v := range m {
+		if v > 0 {
+			least = min(least, v)
+		}
+	}
+	return least
 }

@@ -200,6 +200,9 @@ func Counts(ds Dataset) ([]int64, error) {
 			return nil, err
 		}
 		for _, m := range s.Mask {
+			if m == Void && len(out) <= Void {
+				continue
+			}
 			if int(m) >= len(out) {
 				return nil, fmt.Errorf("%s: label %d of its mask is out of range: there are %d classes", src.Where(i), m, len(out))
 			}

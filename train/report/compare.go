@@ -80,11 +80,14 @@ type Agreement struct {
 	Dice float64 `json:"dice"`
 }
 
-// Overlap compares masks of one size; two empty ones agree.
+// Overlap compares masks of one size; two empty ones agree. Pixels that are of no class in truth do not count.
 func Overlap(truth, prediction vision.Mask) Agreement {
 	classes := max(truth.Classes, prediction.Classes)
 	both, either := make([]int, classes), make([]int, classes)
 	for i, t := range truth.Pixels {
+		if int(t) >= classes {
+			continue // void
+		}
 		p := prediction.Pixels[i]
 		either[t]++
 		if t == p {
