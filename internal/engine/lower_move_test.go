@@ -105,6 +105,11 @@ func moveNets() {
 		b.node("Unsqueeze", []string{b.last, b.list("axes", 2)})
 		b.node("Expand", []string{b.last, b.list("shape", 1, 1, 4, 1)})
 	}, "N", 5, 6)
+	fastNet("gathering", 17, func(b *net) {
+		b.node("Gather", []string{b.last, b.list("indices", 3, -1, 0, 3)}, onnxio.IntAttr("axis", 1))
+		b.node("Gather", []string{b.last, b.init("last", &onnxio.Tensor{Type: onnxio.Int64, Raw: []byte{255, 255, 255, 255, 255, 255, 255, 255}})},
+			onnxio.IntAttr("axis", -1))
+	}, "N", 5, 6)
 	fastNet("depth and space", 17, func(b *net) {
 		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2))
 		b.node("SpaceToDepth", []string{b.last}, onnxio.IntAttr("blocksize", 2))

@@ -34,7 +34,8 @@ func init() {
 	for name, p := range map[string]*path{
 		"Softmax": only((*lowering).softmax), "LogSoftmax": only((*lowering).softmax),
 		"LayerNormalization": only((*lowering).rowNormal), "RMSNormalization": only((*lowering).rowNormal),
-		"Slice": only((*lowering).slice), "Pad": only((*lowering).pad), "Expand": only((*lowering).spread),
+		"Gather": only((*lowering).gather), "Slice": only((*lowering).slice), "Pad": only((*lowering).pad),
+		"Expand":       only((*lowering).spread),
 		"DepthToSpace": only((*lowering).depth), "SpaceToDepth": only((*lowering).depth),
 		"Transpose":             {accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose},
 		"Resize":                {accepts: fastResize, maps: first, lower: (*lowering).resize},
