@@ -11,8 +11,8 @@ import (
 type ApplyOptions struct {
 	// Strict makes every missing, unexpected or mismatched key an error, and leaves the model as it was.
 	Strict bool
-	// Prefix is taken off the state dict's keys, with its dot ("backbone."); keys without it are unexpected. When it is
-	// empty, Apply looks for one that all keys have (Report.Prefix).
+	// Prefix is taken off the state dict's keys, with its dot ("backbone."); keys without it are unexpected.
+	// When it is empty, Apply looks for one that all keys have (Report.Prefix).
 	Prefix string
 	// Map renames keys before anything else is done; a key that it renames keeps that name.
 	Map *KeyMap
@@ -100,12 +100,13 @@ func (e *MatchError) Error() string {
 	return "the state dict does not fit the model: " + e.Report.String()
 }
 
-// Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames keys and
-// opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is taken off keys that
-// the model does not have, and so is a prefix that all keys have and at least half of them fit without. Floats are
-// converted to the model's element type, rounding to nearest even. num_batches_tracked is ignored when the model has no
-// such initializer, and so are keys whose tensor is tied to one that was applied. In strict mode the error is a
-// *MatchError; so it is in any mode when no key of either side finds a partner.
+// Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames
+// keys and opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is
+// taken off keys that the model does not have, and so is a prefix that all keys have and at least half of
+// them fit without. Floats are converted to the model's element type, rounding to nearest even.
+// num_batches_tracked is ignored when the model has no such initializer, and so are keys whose tensor is tied
+// to one that was applied. In strict mode the error is a *MatchError; so it is in any mode when no key of
+// either side finds a partner.
 func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	var rep Report
 	params, err := FromModel(m)
@@ -131,7 +132,8 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	if opt.Strict && !rep.OK() || len(rep.Applied) == 0 && !rep.OK() {
 		return rep, &MatchError{rep}
 	}
-	// New tensors, because the old ones may be shared: with a state dict from FromModel, with a copy of the graph.
+	// New tensors, because the old ones may be shared: with a state dict from FromModel, with a copy of the
+	// graph.
 	for i, t := range m.Graph.Initializers {
 		if t == nil || inits[t.Name] != t {
 			continue
@@ -145,7 +147,8 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 	return rep, nil
 }
 
-// pair matches the state dict's entries with initializers, and gives the bytes of these, nil where they mismatch.
+// pair matches the state dict's entries with initializers, and gives the bytes of these, nil where they
+// mismatch.
 func (r *Report) pair(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) map[string][]byte {
 	if opt.Prefix == "" {
 		r.Prefix = commonPrefix(sd, inits, opt.Map)
@@ -173,14 +176,15 @@ func (r *Report) suggest(sd *StateDict, inits map[string]*onnxio.Tensor, opt App
 	if opt.Prefix == "" {
 		opt.Prefix = r.Prefix
 	}
-	bare := make([]string, len(r.Unexpected))
-	for i, k := range r.Unexpected {
-		bare[i], _, _ = opt.rename(k.Name)
-	}
-	nearestKeys(r.Missing, r.Unexpected, bare)
 	if len(r.Unexpected) > 0 && len(r.Missing) > 0 {
 		r.Better = betterPrefix(sd, inits, len(r.Applied)+len(r.Mismatched))
 	}
+	bare := make([]string, len(r.Unexpected))
+	for i, k := range r.Unexpected {
+		name, _, _ := opt.rename(k.Name)
+		bare[i] = strings.TrimPrefix(name, r.Better.Prefix)
+	}
+	nearestKeys(r.Missing, r.Unexpected, bare)
 }
 
 // strangers sorts the keys without a partner into ignored and unexpected.
@@ -207,8 +211,8 @@ func (r *Report) strangers(given, strangers []renamed) {
 
 func countsBatches(key string) bool { return strings.HasSuffix("."+key, batches) }
 
-// nearestKeys pairs missing and unexpected keys by edit distance; bare spells the unexpected ones without prefix. Only
-// the first hundred of each list get a hint: nobody reads more.
+// nearestKeys pairs missing and unexpected keys by edit distance; bare spells the unexpected ones without
+// prefix. Only the first hundred of each list get a hint: nobody reads more.
 func nearestKeys(missing, unexpected []Key, bare []string) {
 	missing, unexpected = missing[:min(len(missing), 100)], unexpected[:min(len(unexpected), 100)]
 	for i := range missing {

@@ -31,8 +31,8 @@ func newCheckpoint(size int64, lim Limits, key string) *checkpoint {
 		loaded: map[string][]byte{}, views: map[string]*onnxio.Tensor{}}
 }
 
-// persistent resolves a storage; one key must mean one storage all through the file. A legacy file also puts a
-// module's class there, with its source.
+// persistent resolves a storage; one key must mean one storage all through the file. A legacy file also puts
+// a module's class there, with its source.
 func (c *checkpoint) persistent(id any) (any, error) {
 	if t, ok := id.(*pickle.Tuple); ok && len(t.Items) == 4 && t.Items[0] == any("module") {
 		return t.Items[1], nil
@@ -75,7 +75,7 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 			continue
 		}
 		if int64(sd.Len()) >= c.lim.MaxEntries {
-			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: int64(sd.Len()) + 1, Limit: c.lim.MaxEntries}
+			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: c.lim.MaxEntries + 1, Limit: c.lim.MaxEntries}
 		}
 		out, err := t.load(c, m.name)
 		if err != nil {
@@ -153,7 +153,8 @@ func viewKey(t *pyTensor) string {
 	return string(b) + t.storage.key
 }
 
-// aligned reports whether elements of this type may be read in place: a view of an untyped storage can start anywhere.
+// aligned reports whether elements of this type may be read in place: a view of an untyped storage can start
+// anywhere.
 func aligned(data []byte, typ onnxio.DataType) bool {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(data)))%uintptr(min(typ.Bits()/8, 8)) == 0
 }

@@ -110,7 +110,11 @@ func TestTruncation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range map[string][]byte{"zip": pt.Bytes(), "safetensors": st.Bytes(), "legacy": legacy} {
+	module, err := os.ReadFile(objects + "module-legacy.pth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"zip": pt.Bytes(), "safetensors": st.Bytes(), "legacy": legacy, "module": module} {
 		for n := range b {
 			if _, err := LoadReader(bytes.NewReader(b[:n]), int64(n), Limits{}); !typed(err) {
 				t.Fatalf("%s cut at %d: %v", name, n, err)

@@ -16,8 +16,8 @@ type member struct {
 	value any
 }
 
-// members lists what a dict holds under string keys, a list and a tuple under numbers, and an object as items or in
-// its state.
+// members lists what a dict holds under string keys, a list and a tuple under numbers, and an object as items
+// or in its state.
 func members(v any) []member {
 	var out []member
 	dict := func(d *pickle.Dict) {
@@ -63,8 +63,8 @@ const (
 	candidateName  = 4096 // bytes of the longest name that is followed
 )
 
-// candidates lists the values that hold tensors, the top first. A value met twice counts once, so shared and cyclic
-// values cost nothing.
+// candidates lists the values that hold tensors, the top first. A value met twice counts once, so shared and
+// cyclic values cost nothing.
 func (c *checkpoint) candidates(root any) ([]candidate, error) {
 	var found []candidate
 	seen := map[any]bool{root: true}
@@ -105,11 +105,14 @@ func holdsTensors(v any) bool {
 	case *pickle.List, *pickle.Tuple:
 		return false
 	}
-	return slices.ContainsFunc(members(v), func(m member) bool { _, ok := m.value.(tensorValue); return ok })
+	return slices.ContainsFunc(members(v), func(m member) bool {
+		_, ok := m.value.(tensorValue)
+		return ok
+	})
 }
 
-// likely reports whether the candidate looks like a network's weights: a tensor with a dotted key, or a matrix. Class
-// weights, best scores and an optimizer's moments do not.
+// likely reports whether the candidate looks like a network's weights: a tensor with a dotted key, or a
+// matrix. Class weights, best scores and an optimizer's moments do not.
 func (at candidate) likely() bool {
 	if strings.Contains(strings.ToLower(at.name), "optim") {
 		return false
@@ -121,8 +124,8 @@ func (at candidate) likely() bool {
 }
 
 // preferred are the keys under which training scripts put a model's state dict.
-var preferred = []string{"state_dict", "model_state_dict", "model", "net", "module", "network", "weights", "ema",
-	"model_ema", "state_dict_ema", "params"}
+var preferred = []string{"state_dict", "model_state_dict", "model", "net", "module", "network", "weights",
+	"ema", "model_ema", "state_dict_ema", "params"}
 
 // topKey chooses the top itself, where more is below it.
 const topKey = "."
@@ -197,7 +200,8 @@ func (c *checkpoint) undecided(root any, pool []candidate) (candidate, error) {
 			return candidate{"", v}, nil
 		}
 	case *pickle.Opaque:
-		return candidate{}, malformed(formatPT, "", "holds an object of %s, in which no tensors are found; nothing was executed", v.Name)
+		return candidate{}, malformed(formatPT, "",
+			"holds an object of %s, in which no tensors are found; nothing was executed", v.Name)
 	}
 	return candidate{}, malformed(formatPT, "", "no dict in it holds tensors under string keys")
 }
@@ -246,9 +250,9 @@ func part(o *pickle.Opaque, name string) *pickle.Dict {
 	return d
 }
 
-// flatten gives a module's state dict in PyTorch's order: its parameters, its buffers without those that are not
-// persistent, and then those of its modules. The walk has a stack of its own, and modules and bytes of keys a limit,
-// since modules may hold one another.
+// flatten gives a module's state dict in PyTorch's order: its parameters, its buffers without those that are
+// not persistent, and then those of its modules. The walk has a stack of its own, and modules and bytes of
+// keys a limit, since modules may hold one another.
 func (c *checkpoint) flatten(m *pickle.Opaque) (*pickle.Dict, error) {
 	out := &pickle.Dict{}
 	type step struct {
@@ -259,7 +263,7 @@ func (c *checkpoint) flatten(m *pickle.Opaque) (*pickle.Dict, error) {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if c.visits += parts(at.module); c.visits > c.lim.MaxObjects {
-			return nil, &onnxio.LimitError{What: "parts of the modules of a pickle", Got: c.visits, Limit: c.lim.MaxObjects}
+			return nil, &onnxio.LimitError{What: "parts of modules", Got: c.visits, Limit: c.lim.MaxObjects}
 		}
 		own := tensorsOf(at.module)
 		for _, t := range own {
@@ -317,7 +321,8 @@ func (c *checkpoint) named(key string) error {
 	return nil
 }
 
-// tensorsOf lists a module's own parameters and buffers; None and other values are left out, opaque ones are not.
+// tensorsOf lists a module's own parameters and buffers; None and other values are left out, opaque ones are
+// not.
 func tensorsOf(o *pickle.Opaque) []member {
 	leave := map[any]bool{}
 	if set := passing(o); set != nil {

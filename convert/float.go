@@ -71,9 +71,8 @@ func fromHalf(h uint16) float64 {
 	return sign * math.Ldexp(1024+frac, exp-25)
 }
 
-// float8 describes a float of one byte: bits of the mantissa (of the exponent there are 7 less), the exponent's bias,
-// and the codes without sign from which on it is NaN, and that of infinity (0: there is none). Without NaN codes, -0
-// is the only NaN.
+// float8 describes a float of one byte: the bits of its mantissa, its exponent's bias, the code without sign
+// from which on it is NaN, and the code of infinity (0: there is none). Without NaN codes, -0 is the only NaN.
 type float8 struct {
 	mantissa, bias int
 	nan, inf       byte

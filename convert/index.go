@@ -17,8 +17,8 @@ type shard struct {
 	keys []string
 }
 
-// loadIndex reads {"metadata": ..., "weight_map": {key: file}} and the shards in dir. The index and its shards must
-// name the same keys.
+// loadIndex reads {"metadata": ..., "weight_map": {key: file}} and the shards in dir. The index and its
+// shards must name the same keys.
 func loadIndex(r io.ReaderAt, size int64, dir string, lim Limits, key string) (*StateDict, error) {
 	if key != "" {
 		return nil, malformed(formatIndex, "", "holds one state dict, so there is no %q to choose", key)
@@ -147,7 +147,8 @@ func loadShard(root *os.Root, file string, lim Limits) (*StateDict, error) {
 	return load(f, info.Size(), lim, "")
 }
 
-// join adds a shard's entries, which must be those that the index gives it, and takes their bytes off the limit.
+// join adds a shard's entries, which must be those that the index gives it, and takes their bytes off the
+// limit.
 func (sd *StateDict) join(s shard, part *StateDict, lim *Limits) error {
 	var missing []string
 	for _, k := range s.keys {
@@ -160,8 +161,8 @@ func (sd *StateDict) join(s shard, part *StateDict, lim *Limits) error {
 		lim.MaxBytes -= int64(len(t.Raw))
 	}
 	if len(missing) > 0 {
-		return malformed(formatIndex, s.file, "%d keys that the index gives to this shard are not in it: %q", len(missing),
-			missing[:min(len(missing), 20)])
+		return malformed(formatIndex, s.file, "%d keys that the index gives to this shard are not in it: %q",
+			len(missing), missing[:min(len(missing), 20)])
 	}
 	if part.Len() != len(s.keys) {
 		own := map[string]bool{}
@@ -174,10 +175,11 @@ func (sd *StateDict) join(s shard, part *StateDict, lim *Limits) error {
 				more = append(more, e.Name)
 			}
 		}
-		return malformed(formatIndex, s.file, "%d keys of this shard are not its own in the index: %q", len(more), more[:min(len(more), 20)])
+		return malformed(formatIndex, s.file, "%d keys of this shard are not its own in the index: %q",
+			len(more), more[:min(len(more), 20)])
 	}
-	if lim.MaxBytes <= 0 {
-		return &onnxio.LimitError{What: "bytes of all shards", Got: DefaultLimits().MaxBytes - lim.MaxBytes, Limit: DefaultLimits().MaxBytes}
+	if most := DefaultLimits().MaxBytes; lim.MaxBytes <= 0 {
+		return &onnxio.LimitError{What: "bytes of all shards", Got: most - lim.MaxBytes, Limit: most}
 	}
 	sd.Notes = append(sd.Notes, part.Notes...)
 	return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// jsonParser reads JSON token by token: encoding/json's own decoding would let duplicate keys and other cases of a
-// key pass.
+// jsonParser reads JSON token by token: encoding/json's own decoding would let duplicate keys and other cases
+// of a key pass.
 type jsonParser struct {
 	d             *json.Decoder
 	format, where string // as errors name them

@@ -32,10 +32,11 @@ const (
 	maxPatterns = 1000    // each of which every key may be compared with
 )
 
-// ParseKeyMap reads a JSON object {"key in the file": "key in the model"}, or lines with the two keys separated by
-// "->", "=", a comma or blanks; empty lines and lines that start with # are skipped. In the left key each * stands
-// for any text, the shortest that fits, and the * of the right key are these texts in their order; $1, $2, ... (or \1,
-// \2, ...) name them. A left key with a parenthesis is a regular expression (Go's syntax) for the whole key.
+// ParseKeyMap reads a JSON object {"key in the file": "key in the model"}, or lines with the two keys
+// separated by "->", "=", a comma or blanks; empty lines and lines that start with # are skipped. In the left
+// key each * stands for any text, the shortest that fits, and the * of the right key are these texts in their
+// order; $1, $2, ... (or \1, \2, ...) name them. A left key with a parenthesis is a regular expression (Go's
+// syntax) for the whole key.
 func ParseKeyMap(text []byte) (*KeyMap, error) {
 	if len(text) > maxMap {
 		return nil, &onnxio.LimitError{What: "bytes of a key map", Got: int64(len(text)), Limit: maxMap}
@@ -61,7 +62,8 @@ func ParseKeyMap(text []byte) (*KeyMap, error) {
 		}
 		left, right, ok := twoKeys(line)
 		if !ok {
-			return nil, malformed(formatMap, fmt.Sprintf("line %d", i+1), "%.80q is not two keys, as in: features.0.weight -> conv1.weight", line)
+			return nil, malformed(formatMap, fmt.Sprintf("line %d", i+1),
+				"%.80q is not two keys, as in: features.0.weight -> conv1.weight", line)
 		}
 		if err := m.add(left, right); err != nil {
 			return nil, err
@@ -127,7 +129,7 @@ func newRule(left, right string) (mapRule, error) {
 		return mapRule{}, err
 	}
 	if stars > 0 && stars != pattern.NumSubexp() {
-		return mapRule{}, fmt.Errorf("has %d texts to insert, and %q asks for %d", pattern.NumSubexp(), right, stars)
+		return mapRule{}, fmt.Errorf("gives %d texts, and %q asks for %d", pattern.NumSubexp(), right, stars)
 	}
 	return mapRule{left, pattern, to}, nil
 }
@@ -162,8 +164,8 @@ func expansion(right string, groups int) (string, int, error) {
 	return b.String(), stars, nil
 }
 
-// Rename gives the model's key, and the left side of the rule that says so; without one, the key stays. Exact keys go
-// before patterns, and these in their order.
+// Rename gives the model's key, and the left side of the rule that says so; without one, the key stays. Exact
+// keys go before patterns, and these in their order.
 func (m *KeyMap) Rename(key string) (name, rule string) {
 	if m == nil {
 		return key, ""

@@ -124,11 +124,13 @@ func TestNamesAreFound(t *testing.T) {
 	}
 }
 
-// What does not fit is said at once: the prefix that would help, rules without a key, objects in a tensor's place.
+// What does not fit is said at once: the prefix that would help, rules without a key, objects in a tensor's
+// place.
 func TestMisfitsAreSaid(t *testing.T) {
 	m, sd := two(t, prefixed("model.", "loss.weight")...)
 	_, err := Apply(m, sd, ApplyOptions{Strict: true})
-	if err == nil || !strings.Contains(err.Error(), `without the prefix "model." 4 of 5 keys fit`) {
+	if err == nil || !strings.Contains(err.Error(), `without the prefix "model." 4 of 5 keys fit`) ||
+		!strings.Contains(err.Error(), `missing "conv1.bias" (nearest: "model.conv1.bias")`) {
 		t.Errorf("a prefix of most keys: %v", err)
 	}
 	m, sd = two(t, prefixed("")...)

@@ -37,10 +37,11 @@ const (
 	Unknown     Format = ""
 )
 
-// Detect tells the kind from a file's first bytes (512 are enough), whatever its name is. Unknown is what no state
-// dict starts with; an ONNX model is one.
+// Detect tells the kind from a file's first bytes (512 are enough), whatever its name is. Unknown is what no
+// state dict starts with; an ONNX model is one.
 func Detect(head []byte) Format {
-	// A safetensors file starts with a length, whose bytes may look like a pickle's (640 is 80 02) or a zip's start.
+	// A safetensors file starts with a length, whose bytes may look like a pickle's (640 is 80 02) or a zip's
+	// start.
 	if len(head) >= 9 && head[8] == '{' && binary.LittleEndian.Uint64(head) <= maxHeader {
 		return Safetensors
 	}
@@ -94,13 +95,14 @@ func openRegular(path string) (*os.File, int64, error) {
 	return f, st.Size(), nil
 }
 
-// Load reads a state dict from a file of torch.save (zip or legacy), from a safetensors file, or from the index.json
-// of either in shards, which lie beside it. The content tells which, the name does not count. Errors are
-// *onnxio.FormatError, *onnxio.UnsupportedError, *onnxio.LimitError or the file system's, wrapped.
+// Load reads a state dict from a file of torch.save (zip or legacy), from a safetensors file, or from the
+// index.json of either in shards, which lie beside it. The content tells which, the name does not count.
+// Errors are *onnxio.FormatError, *onnxio.UnsupportedError, *onnxio.LimitError or the file system's, wrapped.
 func Load(path string) (*StateDict, error) { return LoadKey(path, "") }
 
 // LoadKey is Load for a checkpoint with several state dicts: key says which, dotted for one further down
-// ("ema.state_dict"), "." the top itself. An empty key leaves the choice to Load, which refuses to guess between several.
+// ("ema.state_dict"), "." the top itself. An empty key leaves the choice to Load, which refuses to guess
+// between several.
 func LoadKey(path, key string) (*StateDict, error) {
 	f, size, err := openRegular(path)
 	if err != nil {
@@ -127,8 +129,8 @@ func LoadKey(path, key string) (*StateDict, error) {
 	return sd, nil
 }
 
-// LoadReader is Load for bytes that are not in a file of their own. An index of shards has nothing beside it there,
-// and is refused.
+// LoadReader is Load for bytes that are not in a file of their own. An index of shards has nothing beside it
+// there, and is refused.
 func LoadReader(r io.ReaderAt, size int64, lim Limits) (*StateDict, error) {
 	return load(r, size, lim.filled(), "")
 }
@@ -149,13 +151,14 @@ func load(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error)
 		return nil, &onnxio.UnsupportedError{Op: "tar checkpoint",
 			Reason: "torch.save has not written tar files since version 0.1.10; load it in PyTorch and save it again"}
 	case Index:
-		return nil, malformed(formatIndex, "", "an index of shards is read only from a file that its shards lie beside")
+		return nil, malformed(formatIndex, "", "an index of shards is read only from a file with its shards beside it")
 	}
-	return nil, malformed("state dict", "", "neither a torch.save file (zip or legacy) nor safetensors nor an index of shards")
+	return nil, malformed("state dict", "",
+		"neither a torch.save file (zip or legacy) nor safetensors nor an index of shards")
 }
 
-// Save writes a state dict by the extension of path: .pt and .pth as torch.save's zip, .safetensors. The file appears
-// whole or not at all, and the same state dict gives the same bytes.
+// Save writes a state dict by the extension of path: .pt and .pth as torch.save's zip, .safetensors. The file
+// appears whole or not at all, and the same state dict gives the same bytes.
 func Save(path string, sd *StateDict) error {
 	var write func(io.Writer, *StateDict) error
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {

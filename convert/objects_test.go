@@ -18,7 +18,7 @@ const objects = fixtures + "objects/" // make_objects.py writes them
 func TestObjectsBesideTensors(t *testing.T) {
 	for _, name := range []string{"namespace", "numpy-scalar", "numpy-array", "device", "set", "frozenset", "path",
 		"defaultdict", "counter", "deque", "datetime", "loss", "omegaconf", "slice", "bytes", "complex", "optimizer",
-		"protocol4", "namespace-legacy", "pair", "subclass"} {
+		"protocol4", "namespace-legacy", "pair", "container", "subclass"} {
 		t.Run(name, func(t *testing.T) {
 			sd, err := Load(objects + name + ".pth")
 			if err != nil {
@@ -32,6 +32,8 @@ func TestObjectsBesideTensors(t *testing.T) {
 			switch name {
 			case "pair":
 				want = []string{"0"}
+			case "container":
+				want = nil
 			case "subclass":
 				want = nil
 				if p := sd.Get("p"); p == nil || !slices.Equal(p.Float32s(), []float32{1, 2, 3, 4}) {
@@ -72,7 +74,8 @@ func sameAs(t *testing.T, sd *StateDict, file string, tolerance float64) {
 	}
 }
 
-// A module that was saved whole gives its state dict: shared modules under each name, passing buffers not at all.
+// A module that was saved whole gives its state dict: shared modules under each name, passing buffers not at
+// all.
 func TestWholeModules(t *testing.T) {
 	for _, file := range []string{"module.pth", "module-inside.pth", "module-legacy.pth"} {
 		t.Run(file, func(t *testing.T) {
@@ -97,7 +100,8 @@ func TestWholeModules(t *testing.T) {
 	}
 }
 
-// Sparse tensors become dense and quantized ones float32, with PyTorch's values to the bit, and the reader says so.
+// Sparse tensors become dense and quantized ones float32, with PyTorch's values to the bit, and the reader
+// says so.
 func TestSparseAndQuantized(t *testing.T) {
 	for _, kind := range []string{"sparse", "quantized"} {
 		sd, err := Load(objects + kind + ".pth")

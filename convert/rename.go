@@ -14,8 +14,8 @@ type renamed struct {
 	name string
 }
 
-// rename gives the model's name for a key: by the map's rule for the whole key or for what is left of it without the
-// prefix, else without the prefix. It is not ok when the key has neither.
+// rename gives the model's name for a key: by the map's rule for the whole key or for what is left of it
+// without the prefix, else without the prefix. It is not ok when the key has neither.
 func (opt *ApplyOptions) rename(key string) (name, rule string, ok bool) {
 	if name, rule = opt.Map.Rename(key); rule != "" {
 		return name, rule, true
@@ -29,7 +29,8 @@ func (opt *ApplyOptions) rename(key string) (name, rule string, ok bool) {
 }
 
 // match pairs the state dict's entries with initializers, and collects the rules of the map that were used.
-func match(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) (given, strangers []renamed, used map[string]bool) {
+func match(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) (
+	given, strangers []renamed, used map[string]bool) {
 	taken := map[string]bool{}
 	used = map[string]bool{}
 	var wrapped []renamed // an exact name goes before one that must lose a wrapper first
@@ -60,8 +61,8 @@ func match(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyOptions) (gi
 	return given, strangers, used
 }
 
-// unwrapped takes off what DataParallel puts before a key, and what torch.compile, FSDP and activation checkpointing
-// put anywhere in it.
+// unwrapped takes off what DataParallel puts before a key, and what torch.compile, FSDP and activation
+// checkpointing put anywhere in it.
 func unwrapped(name string) string {
 	for _, w := range []string{"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."} {
 		name = strings.ReplaceAll(name, w, "")
@@ -97,8 +98,8 @@ func prefixesOf(key string) []string {
 	return out
 }
 
-// commonPrefix is the prefix that all keys have and without which most fit, empty when that is fewer than half of them
-// or no more than fit with it. Keys that the map renames do not count.
+// commonPrefix is the prefix that all keys have and without which most fit, empty when that is fewer than
+// half of them or no more than fit with it. Keys that the map renames do not count.
 func commonPrefix(sd *StateDict, inits map[string]*onnxio.Tensor, keys *KeyMap) string {
 	rest := &StateDict{}
 	for _, e := range sd.entries {
@@ -143,9 +144,9 @@ func betterPrefix(sd *StateDict, inits map[string]*onnxio.Tensor, now int) Fit {
 	return best
 }
 
-// Renamed gives the state dict under the names that opt.Map and opt.Prefix make, for a file without a graph to match.
-// Keys without the prefix and rules without a key are an error in strict mode; otherwise the keys are left out and
-// listed in Skipped. Two keys of one name are always an error.
+// Renamed gives the state dict under the names that opt.Map and opt.Prefix make, for a file without a graph
+// to match. Keys without the prefix and rules without a key are an error in strict mode; otherwise the keys
+// are left out and listed in Skipped. Two keys of one name are always an error.
 func Renamed(sd *StateDict, opt ApplyOptions) (*StateDict, []Pair, error) {
 	out := &StateDict{Skipped: slices.Clone(sd.Skipped), Notes: slices.Clone(sd.Notes), objects: sd.objects}
 	used := map[string]bool{}
@@ -172,10 +173,12 @@ func Renamed(sd *StateDict, opt ApplyOptions) (*StateDict, []Pair, error) {
 	}
 	unused := opt.Map.unused(used)
 	if opt.Strict && len(without) > 0 {
-		return nil, nil, malformed("state dict", "", "%d keys do not start with %q: %q", len(without), opt.Prefix, without[:min(len(without), 20)])
+		return nil, nil, malformed("state dict", "", "%d keys do not start with %q: %q",
+			len(without), opt.Prefix, without[:min(len(without), 20)])
 	}
 	if opt.Strict && len(unused) > 0 {
-		return nil, nil, malformed(formatMap, "", "%d rules match no key: %q", len(unused), unused[:min(len(unused), 20)])
+		return nil, nil, malformed(formatMap, "", "%d rules match no key: %q",
+			len(unused), unused[:min(len(unused), 20)])
 	}
 	if out.Len() == 0 && sd.Len() > 0 {
 		return nil, nil, fmt.Errorf("state dict: no key is left: none starts with %q", opt.Prefix)

@@ -14,19 +14,19 @@ const plainGrowth = 16
 // grow allows n bytes for a plain tensor made of stored bytes.
 func (c *checkpoint) grow(n, stored int64) error {
 	if limit := plainGrowth*stored + c.lim.MaxAlias; n > limit {
-		return &onnxio.LimitError{What: "bytes of a sparse or quantized tensor as a plain one", Got: n, Limit: limit}
+		return &onnxio.LimitError{What: "bytes of a tensor made dense", Got: n, Limit: limit}
 	}
 	if c.made += n; c.made > c.lim.MaxBytes {
 		return &onnxio.LimitError{What: "bytes of tensors", Got: c.made, Limit: c.lim.MaxBytes}
 	}
 	if limit := plainGrowth*c.size + c.lim.MaxAlias; c.made > limit {
-		return &onnxio.LimitError{What: "bytes of sparse and quantized tensors as plain ones", Got: c.made, Limit: limit}
+		return &onnxio.LimitError{What: "bytes of tensors made dense", Got: c.made, Limit: limit}
 	}
 	return nil
 }
 
-// pySparse is a sparse tensor: index[0] holds coordinates [dims, n] (coo), or row starts (csr) or column starts
-// (csc) with index[1], the other coordinate of each value.
+// pySparse is a sparse tensor: index[0] holds coordinates [dims, n] (coo), or row starts (csr) or column
+// starts (csc) with index[1], the other coordinate of each value.
 type pySparse struct {
 	layout string
 	index  []*pyTensor
@@ -36,7 +36,8 @@ type pySparse struct {
 
 func (t *pySparse) rank() int { return len(t.sizes) }
 
-// rebuildSparse reads (layout, (indices, values, size[, coalesced])) or (layout, (starts, others, values, size)).
+// rebuildSparse reads (layout, (indices, values, size[, coalesced])) or (layout, (starts, others, values,
+// size)).
 func rebuildSparse(args []any, bad error) (any, error) {
 	if len(args) != 2 {
 		return nil, bad
@@ -90,7 +91,10 @@ func (t *pySparse) check(bad error) error {
 	n := t.values.sizes[0]
 	if t.layout == "torch.sparse_coo" {
 		x := t.index[0].sizes
-		if len(x) != 2 || x[0] > int64(len(t.sizes)) || x[1] != n || len(t.values.sizes) != 1+len(t.sizes)-int(x[0]) {
+		if len(x) != 2 || x[0] > int64(len(t.sizes)) || x[1] != n {
+			return bad
+		}
+		if len(t.values.sizes) != 1+len(t.sizes)-int(x[0]) {
 			return bad
 		}
 		for i, d := range t.values.sizes[1:] {
@@ -229,8 +233,8 @@ func asInt64(t *onnxio.Tensor) []int64 {
 	return out
 }
 
-// pyQuantized is a quantized tensor: codes, and for each slice along axis (the whole, if axis is negative) the scale
-// and the zero point.
+// pyQuantized is a quantized tensor: codes, and for each slice along axis (the whole, if axis is negative)
+// the scale and the zero point.
 type pyQuantized struct {
 	codes         *pyTensor
 	axis          int
@@ -268,7 +272,8 @@ func rebuildQuantized(args []any, bad error) (any, error) {
 		}
 		return t, nil
 	}
-	if scheme.Name != "per_channel_affine" && scheme.Name != "per_channel_affine_float_qparams" || len(params.Items) != 4 {
+	perChannel := scheme.Name == "per_channel_affine" || scheme.Name == "per_channel_affine_float_qparams"
+	if !perChannel || len(params.Items) != 4 {
 		return nil, bad
 	}
 	axis, ok := params.Items[3].(int64)
@@ -337,7 +342,7 @@ func (t *pyQuantized) parameters(c *checkpoint, name string) (scales, zeros []fl
 		for i := range int(x.Size()) {
 			v := code(x, i)
 			if math.IsNaN(v) {
-				return nil, nil, malformed(formatPT, name, "a scale or zero point of a quantized tensor is NaN or of type %v", x.Type)
+				return nil, nil, malformed(formatPT, name, "a scale or zero point is NaN or of type %v", x.Type)
 			}
 			*p.to = append(*p.to, v)
 		}

@@ -3,7 +3,6 @@ package convert
 import (
 	"io"
 	"math"
-	"strings"
 
 	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -34,6 +33,13 @@ var torchTypes = map[string]onnxio.DataType{
 	"float8_e5m2": onnxio.Float8E5M2, "float8_e5m2fnuz": onnxio.Float8E5M2FNUZ, "float8_e8m0fnu": onnxio.Float8E8M0,
 }
 
+// torchNames are torch's other names that a pickle may hold as values: quantized types and schemes.
+var torchNames = map[string]bool{
+	"Size": true, "qint8": true, "quint8": true, "qint32": true, "quint4x2": true, "quint2x4": true,
+	"per_tensor_affine": true, "per_tensor_symmetric": true, "per_channel_affine": true,
+	"per_channel_symmetric": true, "per_channel_affine_float_qparams": true,
+}
+
 // allowedGlobal is the whole list of names that mean something here; any other becomes a *pickle.Opaque.
 func allowedGlobal(g pickle.Global) bool {
 	switch g.Module {
@@ -41,8 +47,8 @@ func allowedGlobal(g pickle.Global) bool {
 		return g.Name == "OrderedDict"
 	case "torch._utils":
 		switch g.Name {
-		case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_parameter_with_state",
-			"_rebuild_sparse_tensor", "_rebuild_qtensor":
+		case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter",
+			"_rebuild_parameter_with_state", "_rebuild_sparse_tensor", "_rebuild_qtensor":
 			return true
 		}
 	case "torch._tensor":
@@ -55,8 +61,7 @@ func allowedGlobal(g pickle.Global) bool {
 		}
 		if g.Module == "torch" {
 			_, ok := torchTypes[g.Name]
-			return ok || g.Name == "Size" || g.Name == "per_tensor_affine" || g.Name == "per_channel_affine" ||
-				g.Name == "per_channel_affine_float_qparams"
+			return ok || torchNames[g.Name]
 		}
 	}
 	return false
@@ -94,9 +99,9 @@ func (t *pyTensor) load(c *checkpoint, name string) (*onnxio.Tensor, error) { re
 func rebuild(g pickle.Global, args []any) (any, error) {
 	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes", g.Module, g.Name)
 	for _, a := range args {
-		if o, ok := a.(*pickle.Opaque); ok && strings.HasPrefix(g.Name, "_rebuild_") && g.Name != "_rebuild_from_type_v2" {
-			bad = malformed(formatPT, "pickle", "an object of %s where %s.%s wants a tensor's parts; nothing was executed",
-				o.Name, g.Module, g.Name)
+		if o, ok := a.(*pickle.Opaque); ok && g.Module == "torch._utils" {
+			bad = malformed(formatPT, "pickle", "an object of %s where %s wants a tensor's parts; nothing was executed",
+				o.Name, g.Name)
 		}
 	}
 	switch g.Name {

@@ -15,27 +15,30 @@ import (
 
 func convertCommand() *cli.Command {
 	return &cli.Command{
-		Name: "convert", Usage: "convert weights between ONNX and PyTorch files", UsageText: "cnnkit convert IN OUT [--arch NAME --flags]",
-		Description: `OUT is .onnx, .pt, .pth or .safetensors. IN is told by its content, whatever its name is: an ONNX model, a file of
-torch.save (a state dict, a checkpoint around one, a whole module), safetensors, or the index.json of either in shards. Of
-a checkpoint's other objects only the names are read; nothing in a file is executed. A state dict has no graph, so it
-needs --arch (and the network's flags where they differ from its defaults) to become ONNX; --model takes the graph from a
-file. Prefixes that all keys have ("module.", "model.", "backbone.") are taken off where the network fits without them.
+		Name: "convert", Usage: "convert weights between ONNX and PyTorch files",
+		UsageText: "cnnkit convert IN OUT [--arch NAME --flags]",
+		Description: `OUT is .onnx, .pt, .pth or .safetensors. IN is told by its content, whatever its name is: an ONNX model, a file
+of torch.save (a state dict, a checkpoint around one, a whole module), safetensors, or the index.json of shards.
+Of a checkpoint's other objects only the names are read; nothing in a file is executed.
+
+A state dict has no graph, so it needs --arch (and the network's flags where they differ from its defaults) to
+become ONNX; --model takes the graph from a file. Prefixes that all keys have ("module.", "model.", "backbone.")
+are taken off where the network fits without them.
 
   cnnkit convert lenet5.onnx lenet5.pth
   cnnkit convert resnet.pth resnet.onnx --arch resnet --blocks 2,2,2
   cnnkit convert last.ckpt model.onnx --model graph.onnx --key ema --prefix student. --report
   cnnkit convert weights.pt weights.safetensors
 
-A line of --map FILE is a key of the file, "->" ("=", a comma or a blank will do) and a key of the model; * stands for
-any text, and a left key with parentheses is a regular expression. FILE may be a JSON object as well.
+A line of --map FILE is a key of the file, "->" ("=", a comma or a blank will do) and a key of the model. * stands
+for any text, and a left key with parentheses is a regular expression. FILE may be a JSON object as well.
 
   features.*.conv.* -> layers.*.*
   head\.(weight|bias) -> fc.$1`,
 		Flags: append(networkFlags(), jsonFlag(),
 			&cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
 			&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` whose graph the state dict fills"},
-			&cli.StringFlag{Name: "key", Usage: "which state dict of the checkpoint, where it has several: `NAME`, dotted for one further down"},
+			&cli.StringFlag{Name: "key", Usage: "which state dict of several: `NAME`, dotted for one further down"},
 			&cli.StringFlag{Name: "prefix", Usage: "what to take off the keys, with its dot: `model.`"},
 			&cli.StringFlag{Name: "map", Usage: "rename keys by a `FILE`"},
 			&cli.BoolFlag{Name: "report", Usage: "show first which key becomes which"},
@@ -155,7 +158,7 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 	if report.Prefix != "" {
 		fmt.Fprintf(c.App.ErrWriter, "%s: the prefix %q is taken off the keys\n", src.path, report.Prefix)
 	}
-	if c.Bool("lenient") {
+	if c.Bool("lenient") || c.Bool("report") {
 		fmt.Fprintln(c.App.ErrWriter, report.String())
 	}
 	if err := check.Model(m); err != nil {
@@ -174,7 +177,8 @@ func misfit(path string, err error) error {
 	if !errors.As(err, &m) || m.Report.Better.Keys == 0 {
 		return bad
 	}
-	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it", m.Report.Better.Prefix)}
+	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it",
+		m.Report.Better.Prefix)}
 }
 
 // graphFor is the graph that the state dict fills.
@@ -189,16 +193,16 @@ func graphFor(c *cli.Context, src *source) (*onnxio.Model, error) {
 	case src.model != nil:
 		return src.model, nil
 	}
-	return nil, usageError("%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model", src.path)
+	return nil, usageError("%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model",
+		src.path)
 }
 
-// showMapping lists the keys of the file and the initializers that they fill, and what is left.
+// showMapping lists the keys of the file and the initializers that they fill; Report.String has what is left.
 func showMapping(c *cli.Context, sd *convert.StateDict, r convert.Report) {
 	showPairs(c, sd, r.Pairs)
 	for _, key := range r.Ignored {
 		fmt.Fprintf(c.App.Writer, "%s ignored\n", key)
 	}
-	fmt.Fprintln(c.App.Writer, r.String())
 }
 
 func showPairs(c *cli.Context, sd *convert.StateDict, pairs []convert.Pair) {

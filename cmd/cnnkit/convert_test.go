@@ -79,7 +79,7 @@ func TestConvertFindsNames(t *testing.T) {
 		t.Fatalf("exit code %d: %s", r.code, r.err)
 	}
 	first := sd.Entries()[0].Name
-	if !strings.HasPrefix(r.out, "net."+first+" -> "+first+" [") || !strings.Contains(r.out, "0 missing") {
+	if !strings.HasPrefix(r.out, "net."+first+" -> "+first+" [") || !strings.Contains(r.err, "0 missing") {
 		t.Errorf("report: %s", r.out)
 	}
 	sameWeights(t, sd, out)

@@ -9,10 +9,10 @@ const (
 	OpNewObjEx  = 0x92
 )
 
-// Opaque stands for a name that the rules do not know, and for every object that the pickle makes of it. It remembers
-// the name, and as data what the pickle gives the object. Nothing is imported, constructed or called. Two opcodes
-// need no name: a set is an Opaque of "builtins.set" whose only argument is the list of its elements, and so is a
-// frozenset.
+// Opaque stands for a name that the rules do not know, and for every object that the pickle makes of it. It
+// remembers the name, and as data what the pickle gives the object. Nothing is imported, constructed or
+// called. Two opcodes need no name: a set is an Opaque of "builtins.set" whose only argument is the list of
+// its elements, and so is a frozenset.
 type Opaque struct {
 	Name  string // module and name: "argparse.Namespace"
 	Args  []any  // of the call (REDUCE) or the construction (NEWOBJ)
@@ -32,8 +32,8 @@ func (o *Opaque) Elements() *List {
 	return nil
 }
 
-// fill takes what APPEND, APPENDS, SETITEM, SETITEMS and ADDITEMS give. Items of an object that is no dict and no set
-// are forgotten.
+// fill takes what APPEND, APPENDS, SETITEM, SETITEMS and ADDITEMS give. Items of an object that is no dict
+// and no set are forgotten.
 func (o *Opaque) fill(op byte, items []any) bool {
 	switch op {
 	case OpSetItem, OpSetItems:

@@ -72,6 +72,7 @@ torch.save({"state_dict": {"w": w}, "beside": {frozenset({1}), 2}}, "protocol4.p
 torch.save({"state_dict": {"w": w}, "beside": argparse.Namespace(a=1)}, "namespace-legacy.pth",
            _use_new_zipfile_serialization=False)
 torch.save((3, {"w": w}), "pair.pth")
+torch.save(collections.defaultdict(list, w=w), "container.pth")
 
 
 class Branch(nn.Module):
