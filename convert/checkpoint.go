@@ -22,7 +22,7 @@ type checkpoint struct {
 	storage int64                     // bytes of storages read
 	made    int64                     // bytes of sparse and quantized tensors as plain ones
 	visits  int64                     // modules flattened
-	names   int64                     // bytes of the keys that flattening has made
+	names   int64                     // bytes of the dotted keys that were made
 	notes   []string
 }
 

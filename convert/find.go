@@ -58,10 +58,7 @@ type candidate struct {
 	dict any    // a dict or an object; a module is flattened
 }
 
-const (
-	candidateDepth = 4    // levels that are searched
-	candidateName  = 4096 // bytes of the longest name that is followed
-)
+const candidateDepth = 4 // levels that are searched
 
 // candidates lists the values that hold tensors, the top first. A value met twice counts once, so shared and
 // cyclic values cost nothing.
@@ -88,10 +85,14 @@ func (c *checkpoint) candidates(root any) ([]candidate, error) {
 			for _, m := range members(at.dict) {
 				switch m.value.(type) {
 				case *pickle.Dict, *pickle.List, *pickle.Tuple, *pickle.Opaque:
-					if !seen[m.value] && len(at.name)+len(m.name) < candidateName {
-						seen[m.value] = true
-						next = append(next, candidate{strings.TrimPrefix(at.name+"."+m.name, "."), m.value})
+					if seen[m.value] {
+						continue
 					}
+					seen[m.value] = true
+					if err := c.named(len(at.name) + 1 + len(m.name)); err != nil {
+						return nil, err
+					}
+					next = append(next, candidate{strings.TrimPrefix(at.name+"."+m.name, "."), m.value})
 				}
 			}
 		}
@@ -216,7 +217,7 @@ func listed(found []candidate) string {
 				n++
 			}
 		}
-		where := strconv.Quote(at.name)
+		where := fmt.Sprintf("%.80q", at.name)
 		if at.name == "" {
 			where = "the top itself as " + strconv.Quote(topKey)
 		}
@@ -267,7 +268,7 @@ func (c *checkpoint) flatten(m *pickle.Opaque) (*pickle.Dict, error) {
 		}
 		own := tensorsOf(at.module)
 		for _, t := range own {
-			if err := c.named(at.prefix + t.name); err != nil {
+			if err := c.named(len(at.prefix) + len(t.name)); err != nil {
 				return nil, err
 			}
 			out.Set(at.prefix+t.name, t.value)
@@ -277,7 +278,7 @@ func (c *checkpoint) flatten(m *pickle.Opaque) (*pickle.Dict, error) {
 			slices.Reverse(below)
 			for _, b := range below {
 				if sub, ok := b.value.(*pickle.Opaque); ok {
-					if err := c.named(at.prefix + b.name); err != nil {
+					if err := c.named(len(at.prefix) + len(b.name)); err != nil {
 						return nil, err
 					}
 					todo = append(todo, step{at.prefix + b.name + ".", sub})
@@ -312,11 +313,11 @@ func passing(o *pickle.Opaque) *pickle.List {
 	return nil
 }
 
-// named counts the bytes of a key: a file must not make keys much longer than it is.
-func (c *checkpoint) named(key string) error {
+// named counts the bytes of a key that is made of several: a file must not make much more of them than it has.
+func (c *checkpoint) named(length int) error {
 	limit := 4*c.size + 1<<20
-	if c.names += int64(len(key)); c.names > limit {
-		return &onnxio.LimitError{What: "bytes of the keys of modules", Got: c.names, Limit: limit}
+	if c.names += int64(length); c.names > limit {
+		return &onnxio.LimitError{What: "bytes of dotted keys", Got: c.names, Limit: limit}
 	}
 	return nil
 }

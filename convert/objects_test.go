@@ -213,6 +213,14 @@ func TestModuleBombs(t *testing.T) {
 	if _, err := loadBytes(torchZip(cyclic), Limits{}); !limited(err) {
 		t.Errorf("a module that holds itself: %v", err)
 	}
+	wide := "\x80\x02}X\x00\x10\x00\x00" + strings.Repeat("k", 4096) + "}("
+	for i := range 1 << 12 { // 16 MiB of names from a file of 40 KiB
+		wide += "U\x02" + string([]byte{byte('0' + i>>6), byte('0' + i&63)}) + "}"
+	}
+	var err error
+	if n := allocated(func() { _, err = loadBytes(torchZip([]byte(wide+"us.")), Limits{}) }); !limited(err) || n > 8<<20 {
+		t.Errorf("long names: %v, %d bytes", err, n)
+	}
 	doubling := "\x80\x02"
 	for i := range 60 { // each module holds the one before twice
 		doubling += "ctheir\nNet\n)\x81}X\x08\x00\x00\x00_modules}"
