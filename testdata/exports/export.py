@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from networks import CASES, Detection
+from networks import CASES, Detection, NoWeights
 
 warnings.filterwarnings('ignore')
 torch.set_num_threads(1)
@@ -125,6 +125,8 @@ def one(case, exporter, root):
     note = {'case': folder.name}
     try:
         note.update(kind(case, folder, {'torchscript': torchscript, 'dynamo': dynamo}[exporter]))
+    except NoWeights as e:
+        note['broken'] = str(e)
     except Exception as e:  # noqa: BLE001: an exporter that cannot is no failure of ours
         note['error'] = '%s: %s' % (type(e).__name__, str(e)[:500])
     note['seconds'] = round(time.time() - start, 1)
