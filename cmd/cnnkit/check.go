@@ -84,8 +84,17 @@ func reportCheck(c *cli.Context, path string, problems, warnings []string) error
 	return nil
 }
 
-// isStateDict goes by the extension: what is no state dict is taken for a model.
+// isStateDict reports whether a file holds tensors without a graph. Its content decides; where there is no file yet, the
+// extension does.
 func isStateDict(path string) bool {
+	if format, err := convert.DetectFile(path); err == nil {
+		return format != convert.Unknown
+	}
+	return namesStateDict(path)
+}
+
+// namesStateDict goes by the extension.
+func namesStateDict(path string) bool {
 	for _, ext := range []string{".pt", ".pth", ".th", ".bin", ".safetensors"} {
 		if strings.HasSuffix(strings.ToLower(path), ext) {
 			return true

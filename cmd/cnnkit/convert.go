@@ -60,7 +60,7 @@ func runConvert(c *cli.Context) error {
 	}
 	in, out := c.Args().Get(0), c.Args().Get(1)
 	toONNX := strings.HasSuffix(out, ".onnx")
-	if !toONNX && !isStateDict(out) {
+	if !toONNX && !namesStateDict(out) {
 		return usageError("%s: the extension must be .onnx, .pt, .pth or .safetensors", out)
 	}
 	opt, err := applyOptions(c)
@@ -131,7 +131,7 @@ func readSource(path, key string) (*source, error) {
 			sd, err := convert.FromModel(m)
 			return &source{path, m, sd}, err
 		}
-		if !isStateDict(path) {
+		if !namesStateDict(path) {
 			return nil, err
 		}
 	}
