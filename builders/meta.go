@@ -5,19 +5,13 @@ import (
 	"fmt"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
 // A model file carries what is needed to predict with it: class labels and how an image becomes the input.
 
-// Preprocessing says how an image becomes the input: resize to Size, to Channels (1: grey, 3: RGB), divide by 255,
-// subtract Mean and divide by Std, channel by channel.
-type Preprocessing struct {
-	Size     [2]int    `json:"size"` // height, width
-	Channels int       `json:"channels"`
-	Mean     []float32 `json:"mean"`
-	Std      []float32 `json:"std"`
-	Resize   string    `json:"resize,omitempty"` // "bilinear"
-}
+// Preprocessing says how an image becomes the input.
+type Preprocessing = spec.Input
 
 // SetLabels records the names of the classes.
 func SetLabels(m *onnxio.Model, labels []string) {

@@ -3,7 +3,8 @@ package train
 import (
 	"fmt"
 
-	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -13,6 +14,10 @@ func (r *run) compatible() error {
 		return fmt.Errorf("the model has no input or no output")
 	}
 	in, shape := r.model.Graph.Inputs[0], r.splits.Train.Shape()
+	if s, err := spec.Get(r.model); err == nil && (s.Input.Type != "float32" || s.Input.Layout == spec.NHWC) {
+		return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type + ", " + s.Input.Layout +
+			": float32 [N,C,H,W] is trained; export the model so"}
+	}
 	dims := in.Type.Shape
 	if len(dims) != 4 {
 		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
@@ -57,7 +62,15 @@ func (r *run) targets(loss string) error {
 // describe records in the model what is needed to predict with it.
 func (r *run) describe() {
 	shape := r.splits.Train.Shape()
-	builders.SetLabels(r.model, r.splits.Train.Classes())
-	builders.SetPreprocessing(r.model, builders.Preprocessing{Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
-		Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"})
+	s, err := spec.Infer(r.model)
+	if err != nil { // of a type that compatible lets through and no file can be made into
+		return
+	}
+	said, err := spec.Get(r.model)
+	s.Input = spec.Input{Size: [2]int{shape[1], shape[2]}, Channels: shape[0], Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"}
+	if err == nil && said.Input.Shorter > 0 && said.Input.Size == s.Input.Size {
+		s.Input.Shorter, s.Input.Resize = said.Input.Shorter, said.Input.Resize
+	}
+	s.Labels = r.splits.Train.Classes()
+	spec.Set(r.model, s)
 }

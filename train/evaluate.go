@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -23,7 +24,7 @@ type Score struct {
 }
 
 // Forward computes the first output of a model for a batch x [N,C,H,W].
-type Forward func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error)
+type Forward = vision.Forward
 
 // Evaluate scores any engine on a data set, batch images at a time. logs says that the outputs are log-probabilities;
 // otherwise they are logits.

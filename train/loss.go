@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -81,49 +82,37 @@ func (c Config) fits(loss string) error {
 	return nil
 }
 
-// chooseLoss settles auto, and compares a loss with the model's end.
+// chooseLoss settles auto, and compares a loss with what the model's output is.
 func chooseLoss(m *onnxio.Model, loss string) (string, error) {
-	out := m.Graph.Outputs[0]
-	var last *onnxio.Node
-	for _, n := range m.Graph.Nodes {
-		if slices.Contains(n.Outputs, out.Name) {
-			last = n
-		}
+	out, end := m.Graph.Outputs[0], spec.End(m)
+	if end.Scale == spec.Probabilities {
+		return "", &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name, Reason: "the model ends in " + end.Op +
+			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits"}
 	}
-	op := ""
-	if last != nil {
-		op = last.OpType
-	}
-	rank := -1
-	if out.Type != nil && out.Type.HasShape {
-		rank = len(out.Type.Shape)
-	}
+	logs := end.Scale == spec.LogProbabilities
 	switch loss {
 	case LossAuto, "":
+		t := out.Type
 		switch {
-		case op == "LogSoftmax":
+		case logs:
 			return LossNLL, nil
-		case op == "Softmax":
-			return "", fmt.Errorf("the model ends in Softmax, which no loss takes: let it end in LogSoftmax, or in the logits")
-		case rank == 4 && out.Type.Shape[1].Known() && out.Type.Shape[1].Value > 1:
+		case t == nil || len(t.Shape) != 4 || t.Shape[1].Known() && t.Shape[1].Value > 1:
 			return LossCrossEntropy, nil
-		case rank == 4:
-			return LossBCE, nil
 		}
-		return LossCrossEntropy, nil
+		return LossBCE, nil
 	case LossNLL, LossSoftNLL:
-		if op != "LogSoftmax" {
-			return "", fmt.Errorf("%s takes log-probabilities, but the model ends in %s: use cross-entropy for logits", loss, op)
+		if !logs {
+			return "", fmt.Errorf("%s takes log-probabilities, but the model gives logits: use cross-entropy for these", loss)
 		}
 	default:
 		if !slices.Contains(Losses(), loss) {
 			return "", fmt.Errorf("no loss %q: known are %s", loss, strings.Join(Losses(), ", "))
 		}
-		if op == "Softmax" || op == "LogSoftmax" && loss != LossFocal {
-			return "", fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", loss, op)
-		}
-		if loss == LossFocal && op == "LogSoftmax" {
+		if loss == LossFocal && logs {
 			return LossFocal + "/log", nil
+		}
+		if logs {
+			return "", fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", loss, end.Op)
 		}
 	}
 	return loss, nil

@@ -69,7 +69,9 @@ func TestMasksAreLearnt(t *testing.T) {
 
 func TestMasksAndLabelsAreToldApart(t *testing.T) {
 	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "adam", LR: 1e-3}
-	if _, err := Run(t.Context(), unet(t, 3), blocks(t, 16, 3), cfg, "", Observer{}); err == nil || !strings.Contains(err.Error(), "--classes 1") {
+	bce := cfg
+	bce.Loss = LossBCE
+	if _, err := Run(t.Context(), unet(t, 3), blocks(t, 16, 3), bce, "", Observer{}); err == nil || !strings.Contains(err.Error(), "--classes 1") {
 		t.Error(err)
 	}
 	m, err := builders.Build("lenet5", builders.Config{Input: [3]int{1, 16, 16}})

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -61,6 +61,11 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 	if recipe.Fold != "" {
 		if err := recipe.divide(&s); err != nil {
 			return s, fmt.Errorf("data set %s: %w", recipe.Data, err)
+		}
+	}
+	if p, ok := croppedInput(m, size); ok && ofFiles(recipe.Data) {
+		if s.Validation, err = cropped(s.Validation, p); err != nil {
+			return s, err
 		}
 	}
 	if recipe.Subset > 0 {
@@ -116,31 +121,30 @@ func forModel(o data.Options, m *onnxio.Model) data.Options {
 	if m == nil || m.Graph == nil || len(m.Graph.Inputs) == 0 {
 		return o
 	}
-	t := m.Graph.Inputs[0].Type
-	if t == nil || len(t.Shape) != 4 {
-		return o
+	in, err := spec.Get(m)
+	if err != nil {
+		return o // of which the engine, or the comparison with the data, tells
 	}
-	if h, w := t.Shape[2], t.Shape[3]; h.Known() && w.Known() {
-		o.Size = [2]int{int(h.Value), int(w.Value)}
+	if in.Input.Size[0] > 0 && in.Input.Size[1] > 0 {
+		o.Size = in.Input.Size
 	}
-	if c := t.Shape[1]; c.Known() && (c.Value == 1 || c.Value == 3) {
-		o.Channels = int(c.Value)
-	}
+	o.Channels = in.Input.Channels
 	if mean, std := normalisation(m); o.Mean == nil && len(mean) == o.Channels {
 		o.Mean, o.Std = mean, std
 	}
 	return o
 }
 
-// normalisation is what a model says that it has learnt with, or nil.
+// normalisation is what a model says that it has learned with, or wants for its type, else nil.
 func normalisation(m *onnxio.Model) (mean, std []float32) {
 	if m == nil {
 		return nil, nil
 	}
-	if p, ok, err := builders.GetPreprocessing(m); ok && err == nil {
-		mean, std = p.Mean, p.Std
+	s, err := spec.Get(m)
+	if _, said := m.Property("preprocessing"); err == nil && (said || s.Input.Type == "uint8") {
+		return s.Input.Normal()
 	}
-	return mean, std
+	return nil, nil
 }
 
 // size reads Size: 128x128, height first, or 128.

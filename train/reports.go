@@ -15,6 +15,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data"
 	"github.com/cnnkit/cnnkit/train/report"
@@ -315,7 +316,7 @@ func (r *Reports) showMasks(ctx context.Context, src data.Source, forward Forwar
 		if err != nil {
 			return err
 		}
-		masks, err := vision.Masks(y, vision.ScaleOf(result.Model), 0.5)
+		masks, err := vision.Masks(y, spec.End(result.Model).Scale, 0.5)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 )
@@ -27,7 +29,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), jsonFlag(),
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -45,6 +47,9 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			}
 			wanted, err := wantedMetrics(c, path)
 			if err != nil {
+				return err
+			}
+			if err := respecify(c, m, path); err != nil {
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
@@ -68,7 +73,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 				return err
 			}
 			defer s.Close()
-			if err := takesImages(s, splits, path); err != nil {
+			if err := takesImages(m, splits, path); err != nil {
 				return err
 			}
 			return evaluate(c, s, m, splits, wanted)
@@ -120,16 +125,31 @@ func wantedMetrics(c *cli.Context, path string) ([]string, error) {
 	return recipe.Metrics, nil
 }
 
-// scored is what outputs and targets are, as train.Measure wants to know it.
-func scored(m *onnxio.Model, splits data.Splits) string {
-	out := m.Graph.Outputs[0].Type
-	switch {
-	case logProbabilities(m):
-		return train.LossNLL
-	case data.Masked(splits.Validation) && out != nil && len(out.Shape) == 4 && out.Shape[1].Value == 1:
-		return train.LossBCE
+// scored is what outputs and targets are, as train.Measure wants to know it, and a Forward whose outputs are that: of
+// probabilities their logits, or their logarithms.
+func scored(m *onnxio.Model, splits data.Splits, s runtime.Session) (string, train.Forward, error) {
+	mean, err := spec.Get(m)
+	if err != nil {
+		return "", nil, badFile{err}
 	}
-	return train.LossCrossEntropy
+	run := forward(s, mean.Input)
+	out := m.Graph.Outputs[0].Type
+	scale := mean.Output.Scale
+	switch one := out != nil && len(out.Shape) == 4 && out.Shape[channelAxis(mean)].Value == 1; {
+	case data.Masked(splits.Validation) && one:
+		return train.LossBCE, vision.AsLogits(run, scale), nil
+	case scale == spec.Logits:
+		return train.LossCrossEntropy, run, nil
+	}
+	return train.LossNLL, vision.AsLogarithms(run, scale), nil
+}
+
+// channelAxis is where a mask's channels are.
+func channelAxis(s spec.Spec) int {
+	if s.Input.Layout == spec.NHWC {
+		return 3
+	}
+	return 1
 }
 
 func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Splits, wanted []string) error {
@@ -145,7 +165,11 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	if c.Int("batch") == 0 {
 		batch = min(batch, train.EvaluationBatch(splits.Validation.Shape()))
 	}
-	score, err := train.Measure(c.Context, forward(s), splits.Validation, batch, scored(m, splits), wanted)
+	loss, run, err := scored(m, splits, s)
+	if err != nil {
+		return err
+	}
+	score, err := train.Measure(c.Context, run, splits.Validation, batch, loss, wanted)
 	if err != nil {
 		return err
 	}
@@ -182,28 +206,16 @@ func batchOf(c *cli.Context, e runtime.Engine) int {
 	return 500
 }
 
-// forward feeds a session's first input and takes its first output.
-func forward(s runtime.Session) train.Forward {
-	in, out := s.Inputs()[0].Name, s.Outputs()[0].Name
-	return func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
-		ys, err := s.Run(ctx, map[string]*onnxio.Tensor{in: x})
+// forward feeds a session's first input with images as in says and takes its first output.
+func forward(s runtime.Session, in spec.Input) train.Forward {
+	input, out := s.Inputs()[0].Name, s.Outputs()[0].Name
+	return vision.Adapt(in, func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
+		ys, err := s.Run(ctx, map[string]*onnxio.Tensor{input: x})
 		if err != nil {
 			return nil, err
 		}
 		return ys[out], nil
-	}
-}
-
-// logProbabilities says whether a model's first output comes from a LogSoftmax.
-func logProbabilities(m *onnxio.Model) bool {
-	for _, n := range m.Graph.Nodes {
-		for _, o := range n.Outputs {
-			if len(m.Graph.Outputs) > 0 && o == m.Graph.Outputs[0].Name {
-				return n.OpType == "LogSoftmax"
-			}
-		}
-	}
-	return false
+	})
 }
 
 func dataFlag() cli.Flag {
@@ -268,21 +280,20 @@ func openRecipe(c *cli.Context, recipe train.Recipe, m *onnxio.Model) (data.Spli
 }
 
 // takesImages compares the data with what the model takes and gives.
-func takesImages(s runtime.Session, splits data.Splits, path string) error {
+func takesImages(m *onnxio.Model, splits data.Splits, path string) error {
 	shape := splits.Validation.Shape()
-	if len(s.Inputs()) != 1 {
-		return badFile{fmt.Errorf("%s takes %d inputs; a classifier of images takes one", path, len(s.Inputs()))}
+	s, err := spec.Get(m)
+	if err != nil {
+		return badFile{fmt.Errorf("%s: %w", path, err)}
 	}
-	in := s.Inputs()[0]
-	bad := in.Type == nil || in.Type.Elem != onnxio.Float || in.Type.HasShape && len(in.Type.Shape) != 4
-	if !bad && in.Type.HasShape {
-		for i, d := range in.Type.Shape[1:] {
-			bad = bad || d.Known() && d.Value != int64(shape[i])
-		}
+	in, err := spec.Infer(m)
+	if err != nil {
+		return badFile{fmt.Errorf("%s: %w", path, err)}
 	}
-	if bad {
+	h, w := in.Input.Size[0], in.Input.Size[1]
+	if s.Input.Channels != shape[0] || h != 0 && h != shape[1] || w != 0 && w != shape[2] {
 		return badFile{fmt.Errorf("%s takes %s %s, but data set %s has images of %dx%dx%d",
-			path, in.Type.Elem, shapeOf(in.Type), splits.Name, shape[0], shape[1], shape[2])}
+			path, s.Input.Type, shapeOf(m.Graph.Inputs[0].Type), splits.Name, shape[0], shape[1], shape[2])}
 	}
 	return nil
 }

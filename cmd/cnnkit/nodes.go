@@ -7,8 +7,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/verify"
+	"github.com/cnnkit/cnnkit/runtime/vision"
+	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -75,17 +78,30 @@ func oneBatch(c *cli.Context, m *onnxio.Model, path string) (map[string]*onnxio.
 	if c.String("data") == "" {
 		return inputsFor(c, s)
 	}
-	splits, err := openData(c)
+	if err := respecify(c, m, path); err != nil {
+		return nil, err
+	}
+	meaning, err := spec.Get(m)
+	if err != nil {
+		return nil, badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	splits, err := openRecipe(c, train.Recipe{Data: c.String("data")}, m)
 	if err != nil {
 		return nil, err
 	}
-	if err := takesImages(s, splits, path); err != nil {
+	if err := takesImages(m, splits, path); err != nil {
 		return nil, err
 	}
 	n := c.Int("batch")
 	if n == 0 {
 		n = 4
 	}
+	if meaning.Input.Batch > 0 {
+		n = meaning.Input.Batch
+	}
 	x, err := images(splits, data.Sequence(min(n, splits.Validation.Len())))
-	return map[string]*onnxio.Tensor{s.Inputs()[0].Name: x}, err
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*onnxio.Tensor{s.Inputs()[0].Name: vision.Fed(meaning.Input, x)}, nil
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
@@ -23,7 +23,7 @@ model's metadata, as train writes it; so do the labels.
 
   cnnkit predict lenet5-mnist/model.onnx seven.png
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json`,
-		Flags: append(engineFlags(), jsonFlag(), noEXIFFlag(),
+		Flags: append(slices.Concat(engineFlags(), specFlags()), jsonFlag(), noEXIFFlag(),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
 		Action: func(c *cli.Context) error {
@@ -37,7 +37,7 @@ model's metadata, as train writes it; so do the labels.
 			defer p.session.Close()
 			var rows []prediction
 			err = p.each(c, func(files []picture, y *onnxio.Tensor) error {
-				tops, err := vision.Top(y, vision.ScaleOf(p.model), c.Int("top"), builders.Labels(p.model))
+				tops, err := vision.Top(y, p.spec.Output.Scale, c.Int("top"), p.spec.Labels)
 				if err != nil {
 					return badFile{fmt.Errorf("%s: %w", p.path, err)}
 				}
@@ -88,7 +88,7 @@ type pictures struct {
 	path    string
 	model   *onnxio.Model
 	session runtime.Session
-	prep    builders.Preprocessing
+	spec    spec.Spec
 	files   []string
 	failed  int
 }
@@ -109,11 +109,13 @@ func openPictures(c *cli.Context) (*pictures, error) {
 	if p.files, err = vision.Files(c.Args().Tail()); err != nil {
 		return nil, badFile{err}
 	}
-	var recorded bool
-	if p.prep, recorded, err = vision.Preprocessing(p.model); err != nil {
+	if err := respecify(c, p.model, p.path); err != nil {
+		return nil, err
+	}
+	if p.spec, err = spec.Get(p.model); err != nil {
 		return nil, badFile{fmt.Errorf("%s: %w", p.path, err)}
 	}
-	if !recorded {
+	if _, said := p.model.Property("preprocessing"); !said {
 		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s does not say how images are prepared: taking values from 0 to 1\n", p.path)
 	}
 	p.session, err = openSession(c, p.model, p.path)
@@ -125,7 +127,7 @@ func openPictures(c *cli.Context) (*pictures, error) {
 func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) error) error {
 	var batch []picture
 	var inputs []*onnxio.Tensor
-	run := forward(p.session)
+	run := forward(p.session, p.spec.Input)
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
@@ -146,8 +148,8 @@ func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) erro
 		return err
 	}
 	limit := c.Int("batch")
-	if d := p.session.Inputs()[0].Type.Shape[0]; d.Known() && d.Value > 0 {
-		limit = int(d.Value) // a model of a fixed batch
+	if p.spec.Input.Batch > 0 {
+		limit = p.spec.Input.Batch
 	}
 	for _, file := range p.files {
 		img, err := vision.Load(file, vision.Limits{NoEXIF: c.Bool("no-exif")})
@@ -156,7 +158,7 @@ func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) erro
 			fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))
 			continue
 		}
-		x := vision.Input(img, p.prep)
+		x := vision.Input(img, p.spec.Input)
 		if len(batch) == limit || len(inputs) > 0 && !slices.Equal(inputs[0].Dims, x.Dims) {
 			if err := flush(); err != nil {
 				return err

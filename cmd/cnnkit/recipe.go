@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 )
@@ -109,7 +110,26 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
 		return j, usageError("%w", err)
 	}
-	return j, nil
+	return j, j.prepare(c)
+}
+
+// prepare puts --preset into the model, and what it says of the values into the recipe, which is what a resumed run reads.
+func (j *job) prepare(c *cli.Context) error {
+	if !c.IsSet("preset") {
+		return nil
+	}
+	s, err := spec.Get(j.model)
+	if err != nil {
+		return badFile{err}
+	}
+	if err := s.Preset(c.String("preset"), j.model); err != nil {
+		return usageError("--preset: %w%s", err, didYouMean(c.String("preset"), spec.Presets()))
+	}
+	if j.recipe.Mean == nil {
+		j.recipe.Mean, j.recipe.Std = s.Input.Mean, s.Input.Std
+	}
+	spec.Set(j.model, s)
+	return nil
 }
 
 // flagText is a field's value as its flag takes it.
@@ -136,6 +156,9 @@ func resumedJob(c *cli.Context) (job, error) {
 		if c.IsSet(flag) && flag != "seed" { // which the run has too, and compares
 			return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
 		}
+	}
+	if c.IsSet("preset") {
+		return job{}, usageError("--preset is that of the checkpoint: leave it out with --resume")
 	}
 	path := c.String("resume")
 	from, err := train.LoadCheckpoint(path)

@@ -34,7 +34,7 @@ there are the image and the prediction. --mask-coding says what its values mean:
 
   cnnkit segment unet.onnx cells.png --out masks
   cnnkit segment unet.onnx pets/images --out masks --compare --masks pets/trimaps --mask-coding trimap`,
-		Flags: append(engineFlags(), jsonFlag(), noEXIFFlag(), outFlag("the `DIR` to write"),
+		Flags: append(slices.Concat(engineFlags(), specFlags()), jsonFlag(), noEXIFFlag(), outFlag("the `DIR` to write"),
 			&cli.Float64Flag{Name: "threshold", Value: 0.5, Usage: "probability from which a pixel is foreground"},
 			&cli.BoolFlag{Name: "compare", Usage: "also draw input, truth and prediction side by side"},
 			&cli.StringFlag{Name: "masks", Usage: "the `DIR` of the true masks, for --compare"},
@@ -70,7 +70,7 @@ there are the image and the prediction. --mask-coding says what its values mean:
 			}
 			var rows []segmentation
 			err = p.each(c, func(files []picture, y *onnxio.Tensor) error {
-				masks, err := vision.Masks(y, vision.ScaleOf(p.model), c.Float64("threshold"))
+				masks, err := vision.Masks(y, p.spec.Output.Scale, c.Float64("threshold"))
 				if err != nil {
 					return badFile{fmt.Errorf("%s: %w", p.path, err)}
 				}

@@ -41,7 +41,7 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,
-		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), findLRFlags(), []cli.Flag{outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
+		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), findLRFlags(), []cli.Flag{presetFlag(), outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
 		Action: trainAction,
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/verify"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 )
@@ -34,7 +37,7 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
   cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
   cnnkit verify resnet.onnx --input x.npy --nodes`,
 		Flags: []cli.Flag{
-			dataFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
+			dataFlag(), meanFlag(), stdFlag(), presetFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
 			&cli.BoolFlag{Name: "random", Usage: "made-up inputs (the default)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 4; with --data 500, or 20 with onnxgo)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the made-up inputs"},
@@ -180,11 +183,14 @@ func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Sessi
 		}
 		return batchSize(in), e.Run(c.Context, in)
 	}
-	splits, err := openData(c)
+	if err := respecify(c, m, path); err != nil {
+		return 0, err
+	}
+	splits, err := openRecipe(c, train.Recipe{Data: c.String("data")}, m)
 	if err != nil {
 		return 0, err
 	}
-	if err := takesImages(s, splits, path); err != nil {
+	if err := takesImages(m, splits, path); err != nil {
 		return 0, err
 	}
 	batch := c.Int("batch")
@@ -194,6 +200,14 @@ func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Sessi
 			batch = min(batch, batchOf(c, s.Engine()))
 		}
 	}
+	meaning, err := spec.Get(m)
+	if err != nil {
+		return 0, badFile{err}
+	}
+	input := s.Inputs()[0].Name
+	run := vision.Adapt(meaning.Input, func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
+		return onnxio.NewTensor(onnxio.Float, x.Dims[0], 1), e.Run(ctx, map[string]*onnxio.Tensor{input: x})
+	})
 	order := data.Sequence(splits.Validation.Len())
 	if n := c.Int("limit"); n > 0 {
 		order = order[:min(n, len(order))]
@@ -204,7 +218,7 @@ func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Sessi
 		if err != nil {
 			return 0, err
 		}
-		if err := e.Run(c.Context, map[string]*onnxio.Tensor{s.Inputs()[0].Name: x}); err != nil {
+		if _, err := run(c.Context, x); err != nil {
 			return 0, err
 		}
 	}

@@ -4,99 +4,58 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"slices"
 
 	"golang.org/x/image/draw"
 
-	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime/vision/resample"
 )
 
-// Preprocessing is what a model's metadata says, or what its input's shape implies: the size, and values from 0 to 1.
-// recorded tells which; a Size of 0 takes images as large as they are.
-func Preprocessing(m *onnxio.Model) (p builders.Preprocessing, recorded bool, err error) {
-	var in *onnxio.ValueInfo
-	for _, v := range m.Graph.Inputs {
-		if m.Graph.Initializer(v.Name) == nil {
-			if in != nil {
-				return p, false, fmt.Errorf("the model takes more than one input (%q, %q, ...), so it takes no images", in.Name, v.Name)
-			}
-			in = v
-		}
-	}
-	if in == nil || in.Type == nil || in.Type.Elem != onnxio.Float || len(in.Type.Shape) != 4 {
-		return p, false, fmt.Errorf("the model's input is no image: float32 [N,C,H,W] is wanted")
-	}
-	number := func(i int) int {
-		if d := in.Type.Shape[i]; d.Known() && d.Value > 0 && d.Value < 1<<20 {
-			return int(d.Value)
-		}
-		return 0
-	}
-	if p, recorded, err = builders.GetPreprocessing(m); err != nil {
-		return p, recorded, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing", Err: err}
-	}
-	if !recorded {
-		p = builders.Preprocessing{Size: [2]int{number(2), number(3)}, Channels: number(1)}
-		if p.Channels == 0 {
-			p.Channels = 3
-		}
-	}
-	if p.Channels != 1 && p.Channels != 3 {
-		return p, recorded, fmt.Errorf("the model takes images of %d channels; grey (1) and RGB (3) can be made of a file", p.Channels)
-	}
-	if c := number(1); c != 0 && c != p.Channels {
-		return p, recorded, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
-			Msg: fmt.Sprintf("%d channels, but the input has %d", p.Channels, c)}
-	}
-	return p, recorded, complete(&p)
+// Preprocessing is how a model takes images, as spec.Get says; recorded tells whether its metadata says it. A Size of 0 takes
+// images as large as they are.
+func Preprocessing(m *onnxio.Model) (p spec.Input, recorded bool, err error) {
+	s, err := spec.Get(m)
+	_, recorded = m.Property("preprocessing")
+	return s.Input, recorded, err
 }
 
-// maxSide bounds the size that metadata may ask for.
-const maxSide = 1 << 14
-
-// complete fills in the neutral mean and standard deviation and refuses what makes no sense.
-func complete(p *builders.Preprocessing) error {
-	if len(p.Mean) == 0 {
-		p.Mean = make([]float32, p.Channels)
-	}
-	if len(p.Std) == 0 {
-		p.Std = []float32{1, 1, 1}[:p.Channels]
-	}
-	bad := len(p.Mean) != p.Channels || len(p.Std) != p.Channels
-	for _, s := range p.Std {
-		bad = bad || !(s != 0) || math.IsNaN(float64(s))
-	}
-	for _, side := range p.Size {
-		bad = bad || side < 0 || side > maxSide
-	}
-	if bad {
-		return &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
-			Msg: fmt.Sprintf("size %v, mean %v and std %v for %d channels", p.Size, p.Mean, p.Std, p.Channels)}
-	}
-	return nil
-}
-
-// Input makes one image's input [1,C,H,W]: resized as PIL's bilinear filter does, and normalized: (v/255 - mean) / std.
-func Input(img image.Image, p builders.Preprocessing) *onnxio.Tensor {
-	m := Planes(img, p.Channels)
-	h, w := p.Size[0], p.Size[1]
-	if h == 0 {
-		h = m.H
-	}
-	if w == 0 {
-		w = m.W
-	}
-	dst := resample.New(m.C, h, w)
-	resample.Resize(dst, m, resample.Bilinear)
-	t := onnxio.NewTensor(onnxio.Float, 1, int64(p.Channels), int64(h), int64(w))
-	x := t.Float32s()
-	for i, v := range dst.Pix {
-		c := i / (h * w)
-		x[i] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
+// Input makes one image's input [1,C,H,W] of float32, resized as PIL does and normalized: (v/255 - mean) / std, or bytes where
+// the model takes these. Fed brings it into the model's layout and type.
+func Input(img image.Image, p spec.Input) *onnxio.Tensor {
+	m := Prepared(Planes(img, p.Channels), p)
+	t := onnxio.NewTensor(onnxio.Float, 1, int64(m.C), int64(m.H), int64(m.W))
+	x, area := t.Float32s(), m.H*m.W
+	mean, std := p.Normal()
+	for i, v := range m.Pix {
+		c := i / area
+		x[i] = (float32(v)/255 - mean[c]) / std[c]
 	}
 	return t
 }
+
+// Prepared is an image at the size that p wants: resized, and cropped where p has a Shorter side, as torchvision's Resize and
+// CenterCrop do.
+func Prepared(m resample.Image, p spec.Input) resample.Image {
+	h, w := p.Sized(m.H, m.W)
+	dst := resample.New(m.C, h, w)
+	resample.Resize(dst, m, resample.Kernel(p.Resize))
+	if p.Shorter == 0 || p.Size == [2]int{h, w} {
+		return dst
+	}
+	top, left := Crop(h, p.Size[0]), Crop(w, p.Size[1])
+	out := resample.New(m.C, p.Size[0], p.Size[1])
+	for c := range out.C {
+		for y := range out.H {
+			copy(out.Pix[(c*out.H+y)*out.W:][:out.W], dst.Pix[(c*h+top+y)*w+left:])
+		}
+	}
+	return out
+}
+
+// Crop is where torchvision's CenterCrop of n begins on a side.
+func Crop(side, n int) int { return int(math.RoundToEven(float64(side-n) / 2)) }
 
 // Planes are an image's three planes R, G and B, or one of gray, weighed as ITU-R 601 and PIL do.
 func Planes(img image.Image, channels int) resample.Image {
@@ -132,19 +91,22 @@ func gray(r, g, b uint8) uint8 {
 	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
 }
 
-// Stack joins inputs [1,C,H,W] of one shape to [N,C,H,W].
-func Stack(inputs []*onnxio.Tensor) (*onnxio.Tensor, error) {
-	if len(inputs) == 0 {
+// Stack joins batches [n,...] of one shape but for n.
+func Stack(parts []*onnxio.Tensor) (*onnxio.Tensor, error) {
+	if len(parts) == 0 {
 		return nil, fmt.Errorf("no images")
 	}
-	dims := append([]int64{int64(len(inputs))}, inputs[0].Dims[1:]...)
-	out := onnxio.NewTensor(onnxio.Float, dims...)
-	size := len(inputs[0].Raw)
-	for i, t := range inputs {
-		if len(t.Raw) != size {
-			return nil, fmt.Errorf("images of different sizes: %v and %v", inputs[0].Dims, t.Dims)
+	first, n := parts[0], int64(0)
+	for _, t := range parts {
+		if len(t.Dims) == 0 || t.Type != first.Type || !slices.Equal(t.Dims[1:], first.Dims[1:]) {
+			return nil, fmt.Errorf("images of different sizes: %v and %v", first.Dims, t.Dims)
 		}
-		copy(out.Raw[i*size:], t.Raw)
+		n += t.Dims[0]
+	}
+	out := onnxio.NewTensor(first.Type, append([]int64{n}, first.Dims[1:]...)...)
+	at := 0
+	for _, t := range parts {
+		at += copy(out.Raw[at:], t.Raw)
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"math"
 
 	"golang.org/x/image/draw"
 
@@ -25,8 +26,11 @@ func Masks(y *onnxio.Tensor, scale Scale, threshold float64) ([]Mask, error) {
 	}
 	n, c, h, w := int(y.Dims[0]), int(y.Dims[1]), int(y.Dims[2]), int(y.Dims[3])
 	limit := float32(threshold)
-	if scale == Logits {
+	switch scale {
+	case Logits:
 		limit = float32(logit(threshold))
+	case LogProbabilities:
+		limit = float32(math.Log(threshold))
 	}
 	out := make([]Mask, n)
 	for i := range out {

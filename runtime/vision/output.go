@@ -6,38 +6,18 @@ import (
 	"sort"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
 // Scale says what a model's output numbers are.
-type Scale int
+type Scale = spec.Scale
 
-// Outputs are logits unless the last node says otherwise.
+// The scales.
 const (
-	Logits Scale = iota
-	LogProbabilities
-	Probabilities
+	Logits           = spec.Logits
+	LogProbabilities = spec.LogProbabilities
+	Probabilities    = spec.Probabilities
 )
-
-// ScaleOf tells from the node that makes the first output.
-func ScaleOf(m *onnxio.Model) Scale {
-	if len(m.Graph.Outputs) == 0 {
-		return Logits
-	}
-	for _, n := range m.Graph.Nodes {
-		for _, o := range n.Outputs {
-			if o != m.Graph.Outputs[0].Name {
-				continue
-			}
-			switch n.OpType {
-			case "LogSoftmax":
-				return LogProbabilities
-			case "Softmax", "Sigmoid":
-				return Probabilities
-			}
-		}
-	}
-	return Logits
-}
 
 // Guess is one class of a ranking.
 type Guess struct {

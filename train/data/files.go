@@ -229,8 +229,13 @@ func (d *Files) Sample(i int) (Sample, error) {
 	return s, nil
 }
 
-// Fill decodes, resizes and normalises.
+// Fill decodes, resizes and normalizes.
 func (d *Files) Fill(x, target *onnxio.Tensor, indices []int) error {
+	return Fill(d, x, target, indices)
+}
+
+// Fill is Dataset.Fill of a Source: its samples, resized to its shape and normalized.
+func Fill(d Source, x, target *onnxio.Tensor, indices []int) error {
 	b, err := newBatchView(d, x, target, len(indices))
 	if err != nil {
 		return err
@@ -240,7 +245,7 @@ func (d *Files) Fill(x, target *onnxio.Tensor, indices []int) error {
 		if err != nil {
 			return err
 		}
-		if err := b.put(n, s, d.norm); err != nil {
+		if err := b.put(n, s, d.Norm()); err != nil {
 			return fmt.Errorf("%s: %w", d.Where(i), err)
 		}
 	}
