@@ -93,10 +93,10 @@ func fuseInto(g *graph, o *op) bool {
 			o.high = high
 		}
 	case kind == stageMap:
-		if g.bf16 || o.mask != nil {
+		m, _ := mapOf(next)
+		if o.mask != nil || g.bf16 && (o.residual != nil || !m.KeepsZero()) { // convBF16 would leave o to float32
 			return false
 		}
-		m, _ := mapOf(next)
 		o.then = &m
 	case kind == stageResidual && o.residual == nil && y.isFloat4():
 		other := next.in[0]
