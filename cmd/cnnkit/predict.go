@@ -18,11 +18,13 @@ import (
 func predictCommand() *cli.Command {
 	return &cli.Command{
 		Name: "predict", Usage: "classify images", UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json]",
-		Description: `Images are PNG, JPEG, GIF, BMP, TIFF or WebP files, or folders of them. Size, channels and normalisation come from the
-model's metadata, as train writes it; so do the labels.
+		Description: `Images are PNG, JPEG, GIF, BMP, TIFF or WebP files, or folders of them. How they are prepared, and the labels, come
+from the model's metadata, as train and 'spec set' write it; of a model that says nothing, from the flags. Photographs are
+turned upright by their EXIF orientation, and transparent pixels have the color that the file gives them.
 
   cnnkit predict lenet5-mnist/model.onnx seven.png
-  cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json`,
+  cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json
+  cnnkit predict resnet18.onnx photo.jpg --preset imagenet --labels imagenet.txt`,
 		Flags: append(slices.Concat(engineFlags(), specFlags()), jsonFlag(), noEXIFFlag(),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
@@ -106,14 +108,14 @@ func openPictures(c *cli.Context) (*pictures, error) {
 	if p.model, err = loadModel(p.path); err != nil {
 		return nil, err
 	}
-	if p.files, err = vision.Files(c.Args().Tail()); err != nil {
-		return nil, badFile{err}
-	}
 	if err := respecify(c, p.model, p.path); err != nil {
 		return nil, err
 	}
 	if p.spec, err = spec.Get(p.model); err != nil {
 		return nil, badFile{fmt.Errorf("%s: %w", p.path, err)}
+	}
+	if p.files, err = vision.Files(c.Args().Tail()); err != nil {
+		return nil, badFile{err}
 	}
 	if _, said := p.model.Property("preprocessing"); !said {
 		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s does not say how images are prepared: taking values from 0 to 1\n", p.path)

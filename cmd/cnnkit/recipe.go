@@ -123,7 +123,7 @@ func (j *job) prepare(c *cli.Context) error {
 		return badFile{err}
 	}
 	if err := s.Preset(c.String("preset"), j.model); err != nil {
-		return usageError("--preset: %w%s", err, didYouMean(c.String("preset"), spec.Presets()))
+		return usageError("--preset: %w", err)
 	}
 	if j.recipe.Mean == nil {
 		j.recipe.Mean, j.recipe.Std = s.Input.Mean, s.Input.Std

@@ -138,7 +138,7 @@ func respecify(c *cli.Context, m *onnxio.Model, path string) error {
 	}
 	if name := c.String("preset"); c.IsSet("preset") {
 		if err := s.Preset(name, m); err != nil {
-			return usageError("--preset: %w%s", err, didYouMean(name, spec.Presets()))
+			return usageError("--preset: %w", err)
 		}
 	}
 	mean, std, err := normalisation(c)
