@@ -128,7 +128,13 @@ func forModel(o data.Options, m *onnxio.Model) data.Options {
 	if in.Input.Size[0] > 0 && in.Input.Size[1] > 0 {
 		o.Size = in.Input.Size
 	}
-	o.Channels = in.Input.Channels
+	axis := 1
+	if in.Input.Layout == spec.NHWC {
+		axis = 3
+	}
+	if _, said := m.Property("preprocessing"); said || m.Graph.Inputs[0].Type.Shape[axis].Known() {
+		o.Channels = in.Input.Channels
+	}
 	if mean, std := normalisation(m); o.Mean == nil && len(mean) == o.Channels {
 		o.Mean, o.Std = mean, std
 	}

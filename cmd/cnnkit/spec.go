@@ -16,7 +16,8 @@ import (
 func specCommand() *cli.Command {
 	return &cli.Command{
 		Name: "spec", Usage: "show or set what a model means: how images are prepared, its output, its labels",
-		UsageText: "cnnkit spec show MODEL [--json], or cnnkit spec set MODEL [--out FILE] [--preset P] [--mean ... --std ...] [--size HxW] [--crop HxW] [--labels FILE]",
+		UsageText: "cnnkit spec show MODEL [--json], or cnnkit spec set MODEL [--out FILE] [--preset P] [--mean M --std S] " +
+			"[--size HxW] [--crop HxW] [--labels FILE]",
 		Description: `A graph says how numbers flow, not what they are. What a model means stands in its metadata, and is inferred where it
 does not: predict, segment, eval, train and verify ask nothing else. set writes it into the model, or into --out.
 
@@ -64,7 +65,8 @@ func specText(c *cli.Context, s spec.Spec) error {
 		}
 		return strconv.Itoa(n)
 	}
-	fmt.Fprintf(w, "input:   %s %s, batch %s, %d channels, height %s, width %s\n", in.Type, in.Layout, size(in.Batch), in.Channels, size(in.Size[0]), size(in.Size[1]))
+	fmt.Fprintf(w, "input:   %s %s, batch %s, %d channels, height %s, width %s\n", in.Type, in.Layout, size(in.Batch),
+		in.Channels, size(in.Size[0]), size(in.Size[1]))
 	if in.Shorter > 0 {
 		fmt.Fprintf(w, "images:  shorter side to %d (%s), then the middle\n", in.Shorter, in.Resize)
 	}
@@ -112,7 +114,8 @@ func specFlags() []cli.Flag {
 }
 
 func cropFlag() cli.Flag {
-	return &cli.StringFlag{Name: "crop", Usage: "`HEIGHTxWIDTH` of the middle that is taken, after the shorter side has been resized to --size N (256 for 224)"}
+	return &cli.StringFlag{Name: "crop",
+		Usage: "`HEIGHTxWIDTH` of the middle that is taken, after the shorter side has been resized to --size N (256 for 224)"}
 }
 
 func labelsFlag() cli.Flag {
@@ -120,7 +123,8 @@ func labelsFlag() cli.Flag {
 }
 
 func presetFlag() cli.Flag {
-	return &cli.StringFlag{Name: "preset", Usage: "how images are prepared: imagenet, half (-1 to 1) or none (0 to 1); --mean, --std, --size and --crop change it"}
+	return &cli.StringFlag{Name: "preset",
+		Usage: "how images are prepared: imagenet, half (-1 to 1) or none (0 to 1); --mean, --std, --size and --crop change it"}
 }
 
 // respecify puts what the flags say into the metadata of m, which is in memory alone.

@@ -111,7 +111,8 @@ func Get(m *onnxio.Model) (Spec, error) {
 	switch s.Output.Scale {
 	case Logits, LogProbabilities, Probabilities:
 	default:
-		return s, &onnxio.FormatError{Format: "onnx", Where: "metadata output", Msg: fmt.Sprintf("scale %q: %s, %s or %s is wanted", s.Output.Scale, Logits, LogProbabilities, Probabilities)}
+		return s, &onnxio.FormatError{Format: "onnx", Where: "metadata output",
+			Msg: fmt.Sprintf("scale %q: %s, %s or %s is wanted", s.Output.Scale, Logits, LogProbabilities, Probabilities)}
 	}
 	if !said {
 		s.Inferred = append(s.Inferred, "the output: "+string(s.Output.Scale)+" of task "+string(s.Output.Task))
