@@ -84,13 +84,11 @@ func reportCheck(c *cli.Context, path string, problems, warnings []string) error
 	return nil
 }
 
-// isStateDict reports whether a file holds tensors without a graph. Its content decides; where there is no file yet, the
-// extension does.
+// isStateDict reports whether a file holds tensors without a graph: by its content, or by its extension where the content
+// says nothing.
 func isStateDict(path string) bool {
-	if format, err := convert.DetectFile(path); err == nil {
-		return format != convert.Unknown
-	}
-	return namesStateDict(path)
+	format, err := convert.DetectFile(path)
+	return err == nil && format != convert.Unknown || namesStateDict(path)
 }
 
 // namesStateDict goes by the extension.
