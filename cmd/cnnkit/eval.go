@@ -254,15 +254,6 @@ func foldFlag() cli.Flag {
 	return &cli.StringFlag{Name: "fold", Usage: "`I/K`, such as 2/5: validate on the second of five parts of the images to train on (k-fold cross-validation)"}
 }
 
-// openData opens what --data says.
-func openData(c *cli.Context) (data.Splits, error) {
-	name, err := required(c, "data")
-	if err != nil {
-		return data.Splits{}, hinted{err, "see 'cnnkit data list' for what there is"}
-	}
-	return openRecipe(c, train.Recipe{Data: name}, nil)
-}
-
 // openRecipe opens a recipe's data set for a model, or for none.
 func openRecipe(c *cli.Context, recipe train.Recipe, m *onnxio.Model) (data.Splits, error) {
 	if !data.Known(recipe.Data) {
