@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"os"
 	goruntime "runtime"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
@@ -67,4 +69,43 @@ func TestMemoryIsFlatOverManyShapes(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs: %d MB held, %d MB for the largest shape alone", runs, (held()-before)>>20, alone>>20)
+}
+
+// Sixteen callers with images of their own sizes get the answers that each gets alone.
+func TestConcurrentRunsOfMixedShapes(t *testing.T) {
+	b, err := Open(freeSize(t, "resnet18"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	const callers = 16
+	shapes, want := [callers][2]int64{}, [callers][]float32{}
+	run := func(i int) []float32 {
+		x := onnxio.NewTensor(onnxio.Float, shapes[i][0], 3, shapes[i][1], shapes[i][1])
+		for k := range x.Float32s() {
+			x.Float32s()[k] = float32((k*31+i)%17) / 17
+		}
+		out, err := b.Run(context.Background(), map[string]*onnxio.Tensor{"input": x})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		return out["output"].Float32s()
+	}
+	for i := range shapes {
+		shapes[i] = [2]int64{1 + int64(i)%3, 32 + int64(i*5)%24}
+		want[i] = run(i)
+	}
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for k := range 3 {
+				at := (i + k*5) % callers
+				if got := run(at); !slices.Equal(got, want[at]) {
+					t.Errorf("caller %d: shape %v has another answer beside others", i, shapes[at])
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
