@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from measure import emit, windows
+from families import FAMILIES, case as family
 from networks import CASES
 
 LOSSES = {'nll': F.nll_loss, 'ce': F.cross_entropy, 'bce': F.binary_cross_entropy_with_logits}
@@ -17,7 +18,7 @@ LOSSES = {'nll': F.nll_loss, 'ce': F.cross_entropy, 'bce': F.binary_cross_entrop
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('case', choices=CASES)
+    p.add_argument('case', choices=[*CASES, *(name for name, f in FAMILIES.items() if f.batch)])
     p.add_argument('--variant', default='eager-nhwc-fused')
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--windows', type=int, default=3)
@@ -26,12 +27,15 @@ def main():
     mode, layout, update = args.variant.split('-')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    case = CASES[args.case]
+    case = CASES.get(args.case) or family(args.case)
     order = torch.channels_last if layout == 'nhwc' else torch.contiguous_format
     model = case.make().train().to(memory_format=order)
     how = {update: True}
-    optimiser = (torch.optim.Adam(model.parameters(), lr=1e-3, **how) if case.optimiser == 'adam'
-                 else torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5, **how))
+    optimiser = {
+        'adam': lambda p: torch.optim.Adam(p, lr=1e-3, **how),
+        'adamw': lambda p: torch.optim.AdamW(p, lr=1e-3, **how),
+        'sgd': lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.5, **how),
+    }[case.optimiser](model.parameters())
     forward = torch.compile(model) if mode == 'compile' else model
     loss = LOSSES[case.loss]
     batches = []

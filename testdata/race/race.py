@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 from contest import Failed, Side, contest, faster, run
+from families import FAMILIES
 from table import number, print_table, spread
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -21,6 +22,7 @@ CASES = {
     'resnet-cifar': 'resnet', 'unet-128': 'unet --input 3x128x128',
     'resnet18-224': 'resnet18 --input 3x224x224 --classes 1000', 'vgg16-224': 'vgg16 --input 3x224x224 --classes 1000',
 }
+SETS = ['reference', 'families']
 EAGER = ['eager-nchw-fused', 'eager-nhwc-fused', 'eager-nhwc-foreach']
 WINDOWS = 3
 
@@ -30,7 +32,9 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('modes', nargs='*', help='train, infer, ort, mnist (default: train and infer)')
     p.add_argument('--cnnkit', required=True, help='the binary')
-    p.add_argument('--cases', default=env('CASES') or ','.join(CASES))
+    p.add_argument('--set', choices=SETS, default=env('SET') or SETS[0], help='of networks: what cnnkit builds, or exports of torchvision')
+    p.add_argument('--exports', default=env('EXPORTS'), help='a folder that keeps the exports of the families')
+    p.add_argument('--cases', default=env('CASES'), help='default: all of the set')
     p.add_argument('--threads', default=env('THREADS') or '1,2')
     p.add_argument('--batch', default=env('BATCH') or '1,32', help='of inference')
     p.add_argument('--rounds', type=int, default=env('ROUNDS') or 5)
@@ -38,15 +42,16 @@ def arguments():
     p.add_argument('--epochs', type=int, default=env('EPOCHS') or 5, help='of mnist')
     args = p.parse_args()
     args.modes = args.modes or ['train', 'infer']
-    args.cases = [c for c in args.cases.split(',') if c]
+    known = list(CASES if args.set == 'reference' else FAMILIES)
+    args.cases = [c for c in (args.cases or '').split(',') if c] or known
     args.threads = [int(n) for n in args.threads.split(',')]
     args.batch = [int(n) for n in args.batch.split(',')]
     for mode in args.modes:
         if mode not in MODULES:
             p.error(f'no mode {mode}: {", ".join(MODULES)}')
     for case in args.cases:
-        if case not in CASES:
-            p.error(f'no case {case}: {", ".join(CASES)}')
+        if case not in known:
+            p.error(f'no case {case}: {", ".join(known)}')
     return args
 
 
@@ -85,14 +90,48 @@ class Race:
         env = peer_env(threads, preload=label != 'OpenVINO')  # which frees in its libraries what others allocated: it crashes
         return Side(label, {v: [sys.executable, *c, '--threads', str(threads), *self.flags] for v, c in commands.items()}, env)
 
+    def model(self, case):
+        """The path of the case's file: built by cnnkit, or exported by families.py."""
+        if self.args.set == 'reference':
+            path = f'{self.folder}/{case}.onnx'
+            run([self.args.cnnkit, 'build', *CASES[case].split(), '--out', path])
+            return path
+        folder = self.args.exports or self.folder
+        run([sys.executable, f'{HERE}/families.py', folder, case])
+        return f'{folder}/{case}.onnx'
+
+    def made(self, mode, case):
+        """The path of the case's file, or None where it could not be made."""
+        try:
+            return self.model(case)
+        except Failed as e:
+            print(f'{mode} {case}: left out: {e}', file=sys.stderr)
+            return None
+
+    def drop(self, path):
+        """Removes a case's file that nobody asked to keep."""
+        if path.startswith(self.folder):
+            os.remove(path)
+
     def train(self):
         for case in self.args.cases:
+            family = FAMILIES[case] if self.args.set == 'families' else None
+            if family is None:
+                flags, path = ['--cases', case], ''
+            elif not family.batch:
+                continue
+            else:
+                path = self.made('train', f'{case}-train')
+                flags = ['--model', path, '--batch', str(family.batch), '--optimizer', family.optimiser]
+            if path is None:
+                continue
             variants = list(EAGER)
             if os.environ.get('COMPILE') and case.startswith('resnet'):
                 variants.append('compile-nchw-fused')
             for threads in self.args.threads:
-                yield from self.contest('train', case, threads, self.bench(threads, 'train', '--cases', case), [
+                yield from self.contest('train', case, threads, self.bench(threads, 'train', *flags), [
                     self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v] for v in variants})])
+            self.drop(path)
 
     def infer(self):
         return self.inference('infer', 'native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
@@ -103,11 +142,8 @@ class Race:
 
     def inference(self, mode, own, engines):
         for case in self.args.cases:
-            model = f'{self.folder}/{case}.onnx'
-            try:
-                run([self.args.cnnkit, 'build', *CASES[case].split(), '--out', model])
-            except Failed as e:
-                print(f'{mode} {case}: left out: {e}', file=sys.stderr)
+            model = self.made(mode, case)
+            if model is None:
                 continue
             for batch in self.args.batch:
                 for threads in self.args.threads:
@@ -116,7 +152,7 @@ class Race:
                     peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
                              for label, engine in engines]
                     yield from self.contest(mode, case, threads, ours, peers)
-            os.remove(model)
+            self.drop(model)
 
     def contest(self, mode, case, threads, ours, peers):
         """The rows of the table for one case."""

@@ -2,6 +2,7 @@
 # Races cnnkit against the peers on this machine and prints a table a mode:
 #
 #   race.sh [train] [infer] [ort] [mnist]               # default: train infer
+#   race.sh --set families [train] [infer]              # exports of torchvision instead of what cnnkit builds
 #   PYTHON=.venv/bin/python CASES=lenet5-28,resnet-cifar THREADS=1,2 ROUNDS=5 SECONDS=3 race.sh train
 #
 #   train  training steps against PyTorch: eager in both memory layouts with its fused and foreach optimisers, the best of
@@ -10,6 +11,9 @@
 #   ort    the same files in ONNX Runtime, called through cnnkit and through its Python package
 #   mnist  the README's training, from the start of the process to the saved file, against a PyTorch script that has the
 #          data in memory; a seed a round, EPOCHS=5
+#
+# families.py lists the families and exports them, into EXPORTS=FOLDER where they are to be kept. CASES picks some of them;
+# those that it gives a batch are raced in training too.
 #
 # The sides take turns: in each of ROUNDS rounds every side is started, warmed up and measured for SECONDS (three windows,
 # their median counts), cnnkit first. A ratio is of the medians over the rounds; beside it stands the range of the
