@@ -21,7 +21,8 @@ func init() {
 		binaryDef("Mul", versions, old, kernels2{mul[float32], mul[float64], intKernels(muls)}, gradMul),
 		binaryDef("Div", versions, old, kernels2{div[float32], div[float64], intKernels(divs)}, gradDiv),
 	}
-	for _, d := range arithmetic {
+	for i, d := range arithmetic {
+		d.Arithmetic = Sum + Arithmetic(i)
 		d.Weights = []int{0, 1} // a bias or a scale spelled out
 	}
 	register(arithmetic...)

@@ -40,6 +40,8 @@ type Def struct {
 	Random bool
 	// Weights are the inputs at which trained weights stand.
 	Weights []int
+	// Arithmetic is the operation of two elements, with broadcasting, that the operator is; 0 for all others.
+	Arithmetic Arithmetic
 
 	signatures []signature // one per version; register fills it in
 }
@@ -96,6 +98,19 @@ type AttrDef struct {
 	Since    int64
 	Until    int64 // last version that has it
 }
+
+// Arithmetic is one of the four operations of two numbers.
+type Arithmetic uint8
+
+const (
+	Sum Arithmetic = iota + 1
+	Difference
+	Product
+	Quotient
+)
+
+// Commutes reports whether the operands may change places.
+func (a Arithmetic) Commutes() bool { return a == Sum || a == Product }
 
 // Tolerance is |a-b| <= Abs + Rel*|b|.
 type Tolerance struct{ Abs, Rel float64 }
