@@ -31,6 +31,14 @@ func tileWidth(narrow bool) int {
 	return tileWidthAVX2
 }
 
+// pairWidth is the number of pixels of the widest tile for two panels of weights, 0 where one panel at a time is as fast.
+func pairWidth() int {
+	if current == levelAVX512 {
+		return tileWidthPairAVX512
+	}
+	return 0
+}
+
 // gradDepth is the number of floats of x of the deepest tile of the weight gradient.
 func gradDepth(narrow bool) int {
 	switch {
@@ -53,8 +61,10 @@ func convTiles(p int, a *tile) {
 	}
 	a.check(p)
 	switch {
-	case current == levelGo:
+	case current == levelGo || a.wNext > 0 && current != levelAVX512:
 		convTilesGo(p, a)
+	case a.wNext > 0:
+		convTilesPairAVX512(p, a)
 	case current == levelAVX512 && a.narrow:
 		convTilesNarrowAVX512(p, a)
 	case current == levelAVX512:

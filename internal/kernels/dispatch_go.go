@@ -7,6 +7,7 @@ package kernels
 func available() level { return levelGo }
 
 func tileWidth(narrow bool) int       { return 6 }
+func pairWidth() int                  { return 0 }
 func gradDepth(narrow bool) int       { return 16 }
 func mostRuns(k int, narrow bool) int { return 1 }
 func depthGradTaps(per int) int       { return 9 }

@@ -23,13 +23,35 @@ type Gemm struct {
 // NewGemm plans a matrix product.
 func NewGemm(s GemmSpec) *Gemm {
 	g := &Gemm{GemmSpec: s, rows: s.M}
+	g.wide = g.together()
+	want := pieces(2*s.M*s.N*s.K, 16)
 	// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when there are not
 	// panels enough.
-	g.wide = g.together()
-	parts := max(1, min((s.M+47)/48, pieces(2*s.M*s.N*s.K, 16)/g.across()))
+	parts := max(1, min((s.M+47)/48, want/g.across()))
+	if g.Packed && s.M > fewGemmRows {
+		g.wide = g.packedWide(want)
+		parts = max((s.M+mostGemmRows-1)/mostGemmRows, min((s.M+leastGemmRows-1)/leastGemmRows, (want+g.across()-1)/g.across()))
+	}
 	g.rows = (s.M + parts - 1) / parts
 	g.chunks = g.across() * ((s.M + g.rows - 1) / g.rows)
 	return g
+}
+
+const (
+	fewGemmRows   = 14  // up to so many, a product is bound by the memory that B comes from
+	leastGemmRows = 98  // of a chunk, where rows are split: fewer read B too often
+	mostGemmRows  = 448 // of a chunk: a stretch of so many rows of A stays in the second-level cache
+)
+
+// packedWide is the number of panels of a chunk that reads packed B: pairs, and enough of them to be worth the copies of
+// rows of A.
+func (g *Gemm) packedWide(want int) int {
+	least := 2
+	if g.packs() {
+		least = 8
+	}
+	groups := max(1, min(want, g.panels()/least))
+	return ((g.panels()+groups-1)/groups + 1) / 2 * 2
 }
 
 // together is the number of panels that a chunk takes through K at a time: they share the copied rows of A. Few rows are
@@ -38,10 +60,14 @@ func (g *Gemm) together() int {
 	switch {
 	case g.Packed:
 		return packedGroup
-	case g.panels() < manyPanels || g.M <= 8 || !g.packs():
+	case g.M <= 8:
 		return 1
+	case g.panels() >= manyPanels && g.packs():
+		return 4
+	case pairWidth() > 0:
+		return 2
 	}
-	return 4
+	return 1
 }
 
 func (g *Gemm) panels() int { return (g.N + Block - 1) / Block }
@@ -62,7 +88,7 @@ func (g *Gemm) Scratch() int { return g.PartScratch(g.rows, g.wide*Block) }
 
 // PartScratch is the number of floats each concurrent Part of so many rows and columns needs.
 func (g *Gemm) PartScratch(rows, columns int) int {
-	panels := 1
+	panels := 2
 	if !g.TransB {
 		panels = (columns + Block - 1) / Block
 	}
@@ -82,23 +108,23 @@ func (g *Gemm) panelSize() int {
 }
 
 // packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
-// of a tile into the same few sets of the cache and the tile is wide, or several panels share the copies.
+// of a tile into the same few sets of the cache and the tile is wide, or several panels share the copies. The tiles of pairs of
+// panels have few rows.
 func (g *Gemm) packs() bool {
-	many := tileWidth(false) > 8 || g.Packed || g.panels() >= manyPanels
+	many := (tileWidth(false) > 8 || g.Packed || g.panels() >= manyPanels) && (pairWidth() == 0 || g.panels() == 1)
 	return g.TransA || g.K%128 == 0 && g.M > 4 && many
 }
 
 // manyPanels is from how many panels on a chunk takes several.
 const manyPanels = 64
 
-// packedGroup is the number of panels of a group of packed B. A group is stored in the order in which a chunk reads it:
+// packedGroup is the number of panels that a chunk of a few rows takes. Packed B is stored in the order in which a chunk reads
+// it, stretches of K one after the other:
 //
-//	[K/256][panel of the group][256][16]
-//
-// so that all of it is one stream to the processor's prefetcher.
+//	[K/256][panel][256][16]
 const packedGroup = 4
 
-// PackedSize is the number of floats of B packed: groups of panels, with zeros past N.
+// PackedSize is the number of floats of B packed, with zeros past N.
 func (g *Gemm) PackedSize() int { return g.panels() * g.K * Block }
 
 // PackChunks is the number of chunks of Pack: one a group.
@@ -120,11 +146,7 @@ func (g *Gemm) Pack(chunk int, dst, b []float32) {
 }
 
 // packedAt is where rows k to k+deep of the panel that begins at column col lie in packed B.
-func (g *Gemm) packedAt(col, k, deep int) int {
-	panel := col / Block
-	first := panel / packedGroup * packedGroup
-	return (first*g.K + min(packedGroup, g.panels()-first)*k + (panel-first)*deep) * Block
-}
+func (g *Gemm) packedAt(col, k, deep int) int { return g.panels()*k*Block + col*deep }
 
 // Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead. bias is nil
 // or one value a column.
@@ -157,7 +179,7 @@ type gemmPart struct {
 	relu, accumulate bool
 }
 
-// part computes p, a stretch of K after the other. Where B lies across, a panel is turned just before it is used; where it
+// part computes p, a stretch of K after the other. Where B lies across, panels are turned just before they are used; where it
 // does not, all panels are copied together, along the rows of B.
 func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 	if g.single(p) {
@@ -181,17 +203,25 @@ func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 		if !g.Packed && !g.TransB {
 			g.copyB(scratch, g.panelSize(), b, k, deep, p.from, p.to)
 		}
-		for col := p.from; col < p.to; col += Block {
+		for col := p.from; col < p.to; {
+			many := g.beside(p, col)
 			switch {
 			case g.Packed:
-				t.w = b[g.packedAt(col, k, deep):][:deep*Block]
+				t.w, t.wNext = b[g.packedAt(col, k, deep):], deep*Block
+				g.fetch(p, &t, b, col+many*Block, k, deep)
 			case g.TransB:
-				t.w = scratch[:deep*Block]
-				g.turnB(t.w, b, k, deep, col)
+				t.w, t.wNext = scratch, g.panelSize()
+				for i := range many {
+					g.turnB(scratch[i*g.panelSize():][:deep*Block], b, k, deep, col+i*Block)
+				}
 			default:
-				t.w = scratch[(col-p.from)/Block*g.panelSize():][:deep*Block]
+				t.w, t.wNext = scratch[(col-p.from)/Block*g.panelSize():], g.panelSize()
+			}
+			if t.w = t.w[:(many-1)*t.wNext+deep*Block]; many == 1 {
+				t.wNext = 0
 			}
 			g.panel(p, t, sums, col, k == 0, k+most >= g.K)
+			col += many * Block
 		}
 		if g.K == 0 {
 			break
@@ -199,11 +229,33 @@ func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 	}
 }
 
+// beside is the number of panels from column col on that go into the inner loop together.
+func (g *Gemm) beside(p *gemmPart, col int) int {
+	if pairWidth() > 0 && p.to-col >= 2*Block && g.K > 0 {
+		return 2
+	}
+	return 1
+}
+
+// fetch lets t fetch the panels of packed B that come next, at column col or in the next stretch of K, spread over its tiles.
+func (g *Gemm) fetch(p *gemmPart, t *tile, b []float32, col, k, deep int) {
+	if col >= p.to {
+		if col, k = p.from, k+deep; k >= g.K {
+			t.ahead, t.aheadStep = nil, 0
+			return
+		}
+		deep = min(depth, g.K-k)
+	}
+	tiles := (p.hi - p.lo + fewGemmRows - 1) / fewGemmRows
+	t.ahead = b[g.packedAt(col, k, deep):]
+	t.aheadStep = (8*Block*4 + tiles - 1) / tiles
+}
+
 // single reports whether p is the product of a row with a group of panels that come from the second-level cache. The
 // panels go side by side then; from memory they do as well one by one.
 func (g *Gemm) single(p *gemmPart) bool {
 	return g.Packed && g.M == 1 && g.K > 0 && !p.accumulate && g.K*g.N <= nearFloats &&
-		p.from%(packedGroup*Block) == 0 && (p.to-p.from+Block-1)/Block == packedGroup
+		(p.to-p.from+Block-1)/Block == packedGroup
 }
 
 // row is part for a row. Its sums are those of panel.
@@ -251,17 +303,17 @@ func gemvGo(y *[packedGroup * Block]float32, x, w []float32, more bool) {
 	}
 }
 
-// panel adds a stretch of K to the sums of a panel; first and last say that it is the first and the last. A whole panel is
-// summed where it belongs, a part of one in scratch.
+// panel adds a stretch of K to the sums of a panel, or of two; first and last say that it is the first and the last. A whole
+// panel is summed where it belongs, a part of one in scratch.
 func (g *Gemm) panel(p *gemmPart, t tile, sums []float32, col int, first, last bool) {
-	rows, cols := p.hi-p.lo, min(Block, p.to-col)
+	rows, cols := p.hi-p.lo, min(t.lanes(), p.to-col)
 	c := p.c[col-p.from:]
-	whole := cols == Block
+	whole := cols == t.lanes()
 	t.y, t.yStride = sums, Block
 	if whole {
 		t.y, t.yStride = c, p.stride
 	}
-	var bias [Block]float32
+	var bias [2 * Block]float32
 	if first {
 		if p.bias != nil {
 			copy(bias[:], p.bias[col:col+cols])

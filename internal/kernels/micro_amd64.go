@@ -2618,6 +2618,146 @@ func rowGradientNarrowAVX512(a *winogradTile)
 //go:noescape
 func rowOutputNarrowAVX512(a *winogradTile)
 
+// convTile1PairAVX512 computes, for every pixel i < 1 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile1PairAVX512(a *tile)
+
+// convTile2PairAVX512 computes, for every pixel i < 2 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile2PairAVX512(a *tile)
+
+// convTile3PairAVX512 computes, for every pixel i < 3 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile3PairAVX512(a *tile)
+
+// convTile4PairAVX512 computes, for every pixel i < 4 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile4PairAVX512(a *tile)
+
+// convTile5PairAVX512 computes, for every pixel i < 5 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile5PairAVX512(a *tile)
+
+// convTile6PairAVX512 computes, for every pixel i < 6 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile6PairAVX512(a *tile)
+
+// convTile7PairAVX512 computes, for every pixel i < 7 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile7PairAVX512(a *tile)
+
+// convTile8PairAVX512 computes, for every pixel i < 8 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile8PairAVX512(a *tile)
+
+// convTile9PairAVX512 computes, for every pixel i < 9 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile9PairAVX512(a *tile)
+
+// convTile10PairAVX512 computes, for every pixel i < 10 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile10PairAVX512(a *tile)
+
+// convTile11PairAVX512 computes, for every pixel i < 11 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile11PairAVX512(a *tile)
+
+// convTile12PairAVX512 computes, for every pixel i < 12 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile12PairAVX512(a *tile)
+
+// convTile13PairAVX512 computes, for every pixel i < 13 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile13PairAVX512(a *tile)
+
+// convTile14PairAVX512 computes, for every pixel i < 14 of n tiles t and every lane o of 32,
+//
+//	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
+//	at = t*yNext+i*yStride,
+//
+// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+//
+//go:noescape
+func convTile14PairAVX512(a *tile)
+
 // rowInputFewAVX2 transforms rows of n tiles of 8 pixels, 4 apart, of so many lanes, 4 at most:
 //
 //	positions[i*step+r*down+t*next:][:4] = (B' x)[i], x[c] = pixels[r*row+(4*t+c)*lanes:][:lanes], then zeros
@@ -2852,6 +2992,44 @@ const (
 	quadWidthAVX512     = 14
 	quadGradTapsAVX512  = 6
 )
+
+// convTilesPairAVX512 calls the routine for p.
+func convTilesPairAVX512(p int, a *tile) {
+	switch p {
+	case 1:
+		convTile1PairAVX512(a)
+	case 2:
+		convTile2PairAVX512(a)
+	case 3:
+		convTile3PairAVX512(a)
+	case 4:
+		convTile4PairAVX512(a)
+	case 5:
+		convTile5PairAVX512(a)
+	case 6:
+		convTile6PairAVX512(a)
+	case 7:
+		convTile7PairAVX512(a)
+	case 8:
+		convTile8PairAVX512(a)
+	case 9:
+		convTile9PairAVX512(a)
+	case 10:
+		convTile10PairAVX512(a)
+	case 11:
+		convTile11PairAVX512(a)
+	case 12:
+		convTile12PairAVX512(a)
+	case 13:
+		convTile13PairAVX512(a)
+	case 14:
+		convTile14PairAVX512(a)
+	default:
+		panic("kernels: no tile of this width")
+	}
+}
+
+const tileWidthPairAVX512 = 14
 
 // convTilesAVX2 calls the routine for p.
 func convTilesAVX2(p int, a *tile) {

@@ -24,15 +24,29 @@ type tile struct {
 	taps    []tap // instead of runs, of a depthwise convolution
 	high    float32
 	per     int // channels of a group, 1 or 4, where there are taps
+	// wNext is the floats from the panel at w to a second one, whose outputs stand beside the first's: y, bias and res have 32
+	// lanes then. 0: there is none. Meanwhile the processor fetches what lies at ahead, aheadStep bytes further on every four
+	// floats of a run.
+	wNext     int
+	ahead     []float32
+	aheadStep int
 }
 
 // lanes is the number of output channels.
-func (a *tile) lanes() int { return lanes(a.narrow) }
+func (a *tile) lanes() int {
+	if a.wNext > 0 {
+		return 2 * Block
+	}
+	return lanes(a.narrow)
+}
 
 // width is the number of pixels of the widest tile.
 func (a *tile) width() int {
-	if a.per == 4 {
+	switch {
+	case a.per == 4:
 		return quadWidth()
+	case a.wNext > 0:
+		return pairWidth()
 	}
 	return tileWidth(a.narrow)
 }
@@ -49,8 +63,28 @@ func lanes(narrow bool) int {
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue.
+// where k' counts on through the runs and finish is the epilogue. Lanes from 16 on have their weights at w[wNext:].
 func convTilesGo(p int, a *tile) {
+	if a.wNext == 0 {
+		panelTilesGo(p, a)
+		return
+	}
+	for i := range 2 {
+		b := *a
+		b.wNext = 0
+		b.y, b.w = a.y[i*Block:], a.w[i*a.wNext:]
+		if a.bias != nil {
+			b.bias = a.bias[i*Block:]
+		}
+		if a.res != nil {
+			b.res = a.res[i*Block:]
+		}
+		panelTilesGo(p, &b)
+	}
+}
+
+// panelTilesGo is convTilesGo for one panel of weights.
+func panelTilesGo(p int, a *tile) {
 	lanes := a.lanes()
 	for j := range a.n * p {
 		i := j % p
@@ -127,13 +161,13 @@ func (a *tile) check(p int) {
 		_ = a.x[r.offset : r.offset+lastX+r.length]
 		k += r.length
 	}
-	_ = a.w[:k*Block]
+	_ = a.w[a.wNext:][:k*Block]
 	_ = a.y[lastY:][:a.lanes()]
 	if a.res != nil {
 		_ = a.res[lastY:][:a.lanes()]
 	}
 	if a.bias != nil {
-		_ = a.bias[:Block]
+		_ = a.bias[:max(Block, a.lanes())]
 	}
 }
 
@@ -155,19 +189,25 @@ func widths(n, most int) (a, countA, b, countB int) {
 // mostProducts bounds the multiplications of one call of the inner loop, which cannot be preempted: about 70 us.
 const mostProducts = 4 << 20
 
+// products is about the multiplications of a pixel.
+func (a *tile) products() int {
+	if a.wNext > 0 {
+		return 2 * a.wNext
+	}
+	return len(a.w)
+}
+
 // rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
 func rowOfTiles(n int, a *tile) {
-	if most := max(a.width(), mostProducts/max(1, len(a.w))); n > most {
-		b := *a
-		for done := 0; done < n; done += most {
-			b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
-			if a.res != nil {
-				b.res = a.res[done*a.yStride:]
-			}
-			rowOfTiles(min(most, n-done), &b)
-		}
-		return
+	most := max(a.width(), mostProducts/max(1, a.products()))
+	for done := 0; done < n; done += most {
+		b := a.after(done)
+		b.row(min(most, n-done))
 	}
+}
+
+// row runs the inner loop over n pixels without a pause.
+func (a *tile) row(n int) {
 	wide, countWide, narrow, countNarrow := widths(n, a.width())
 	if countWide > 0 {
 		b := *a
@@ -175,15 +215,27 @@ func rowOfTiles(n int, a *tile) {
 		convTiles(wide, &b)
 	}
 	if countNarrow > 0 {
-		b := *a
+		b := a.after(countWide * wide)
 		b.n, b.xNext, b.yNext = countNarrow, narrow*a.xStride, narrow*a.yStride
-		done := countWide * wide
-		b.y, b.x = a.y[done*a.yStride:], a.x[done*a.xStride:]
-		if a.res != nil {
-			b.res = a.res[done*a.yStride:]
-		}
 		convTiles(narrow, &b)
 	}
+}
+
+// after is the call that goes on after so many pixels.
+func (a *tile) after(pixels int) tile {
+	b := *a
+	if pixels == 0 {
+		return b
+	}
+	b.y, b.x = a.y[pixels*a.yStride:], a.x[pixels*a.xStride:]
+	if a.res != nil {
+		b.res = a.res[pixels*a.yStride:]
+	}
+	if a.ahead != nil {
+		steps := pixels / a.width() * a.runs[0].length / 4
+		b.ahead = a.ahead[min(len(a.ahead), steps*a.aheadStep/4):]
+	}
+	return b
 }
 
 // What becomes of the sums of a convolution at last, as the assembly reads it.

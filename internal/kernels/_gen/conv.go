@@ -17,6 +17,7 @@ const (
 	tileN, tileAct                         = 160, 168
 	tileXNext, tileYNext                   = 176, 184
 	tileTaps, tileTapsLen, tileHigh        = 200, 208, 224
+	tileWNext, tileAhead, tileAheadStep    = 240, 248, 272
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -97,10 +98,17 @@ func (g *gen) convTile(p int) {
 	x := g.tilePixels(a, p)
 	acc := g.vecs(p * nv)
 
+	ahead, pace := g.ahead(a)
+
 	g.Label("tile")
 	g.startSums(a, acc)
-	w, runs, many, count := g.GP64(), g.GP64(), g.GP64(), g.GP64()
-	g.MOVQ(at(a, tileW), w)
+	w, runs, many, count := []reg.Register{g.GP64()}, g.GP64(), g.GP64(), g.GP64()
+	g.MOVQ(at(a, tileW), w[0])
+	if g.paired {
+		w = append(w, g.GP64())
+		g.MOVQ(at(a, tileWNext), w[1])
+		g.LEAQ(Mem{Base: w[0], Index: w[1], Scale: 4}, w[1])
+	}
 	g.MOVQ(at(a, tileRuns), runs)
 	g.MOVQ(at(a, tileRunsLen), many)
 	g.TESTQ(many, many)
@@ -117,11 +125,17 @@ func (g *gen) convTile(p int) {
 		for _, b := range x.bases {
 			g.ADDQ(U32(4*n), b)
 		}
-		g.ADDQ(U32(4*block*n), w)
+		for _, w := range w {
+			g.ADDQ(U32(4*block*n), w)
+		}
 	}
 	g.SUBQ(Imm(unroll), count)
 	g.JL(LabelRef("rest"))
 	g.Label("four")
+	if g.paired {
+		g.PREFETCHT1(at(ahead, 0))
+		g.ADDQ(pace, ahead)
+	}
 	step(unroll)
 	g.SUBQ(Imm(unroll), count)
 	g.JGE(LabelRef("four"))
@@ -162,14 +176,31 @@ func (g *gen) startSums(a reg.Register, acc []reg.VecVirtual) {
 	g.Label("begin")
 }
 
-// products adds one row of weights times one float of each pixel.
-func (g *gen) products(x pixels, w reg.Register, acc []reg.VecVirtual, p, k int) {
+// ahead loads where a pair of panels fetches from and how far it goes on with every four steps.
+func (g *gen) ahead(a reg.Register) (from, pace reg.GPVirtual) {
+	if !g.paired {
+		return nil, nil
+	}
+	from, pace = g.GP64(), g.GP64()
+	g.MOVQ(at(a, tileAhead), from)
+	g.MOVQ(at(a, tileAheadStep), pace)
+	return from, pace
+}
+
+// products adds one row of weights, of each panel, times one float of each pixel.
+func (g *gen) products(x pixels, w []reg.Register, acc []reg.VecVirtual, p, k int) {
 	row := g.vecs(g.vectors())
 	if len(acc) >= 8 {
-		g.PREFETCHT0(at(w, 4*block*k+2048))
+		for _, w := range w {
+			g.PREFETCHT0(at(w, 4*block*k+2048))
+		}
 	}
 	for j, v := range row {
-		g.VMOVUPS(at(w, 4*block*k+4*g.lanes*j), v)
+		if g.paired {
+			g.VMOVUPS(at(w[j], 4*block*k), v)
+		} else {
+			g.VMOVUPS(at(w[0], 4*block*k+4*g.lanes*j), v)
+		}
 	}
 	for i := range p {
 		g.product(x.at(i, 4*k), row, acc[i*len(row):])

@@ -34,6 +34,7 @@ type isa struct {
 	depth  int  // deepest tile of the weight gradient
 	taps   int  // most of the depthwise weight gradient
 	quads  quads
+	paired bool // two panels of weights side by side
 }
 
 // quads are the limits of the kernels for groups of four channels.
@@ -49,6 +50,10 @@ var narrow = []isa{
 	{name: "NarrowAVX2", lanes: 8, block: 8, pixels: 12, depth: 12},
 	{name: "NarrowAVX512", lanes: 8, block: 8, evex: true, pixels: 28, depth: 28},
 }
+
+// pair is for two panels of weights at a time: a float of a row is broadcast once for two products, so that the loads keep up
+// with two multiply-adds a cycle.
+var pair = isa{name: "PairAVX512", lanes: 16, block: 2 * block, evex: true, pixels: 14, paired: true}
 
 // few is for maps of up to 4 lanes.
 var few = isa{name: "FewAVX2", lanes: 4, block: 4}
@@ -189,8 +194,8 @@ func products(c *build.Context, types map[string]string) {
 		g.maxPairsBackward()
 		g.winogradRows()
 	}
-	g := newGen(c, few, types)
-	g.fewLanes()
+	newGen(c, pair, types).convolution()
+	newGen(c, few, types).fewLanes()
 }
 
 func write(path string, data []byte) {
@@ -227,6 +232,8 @@ func tileChoices(b *bytes.Buffer) {
 		fmt.Fprintf(b, "const (\ndepthGradTaps%s = %d\nquadWidth%s = %d\nquadGradTaps%s = %d\n)\n\n",
 			i.name, i.taps, i.name, i.quads.pixels, i.name, i.quads.taps)
 	}
+	choice(b, "convTiles"+pair.name, "p", "tile", pair.pixels)
+	fmt.Fprintf(b, "const tileWidth%s = %d\n\n", pair.name, pair.pixels)
 	for _, i := range append(isas, narrow...) {
 		choice(b, "convTiles"+i.name, "p", "tile", i.pixels)
 		choice(b, "gradTiles"+i.name, "k", "gradTile", i.depth)
