@@ -57,6 +57,8 @@ type op struct {
 	residual *value
 	mask     *value // ReLU output that masks dy before the op's backward pass
 	maskBias *value // instead of mask, of the BatchNormalization whose output the ReLU took
+	// attention is what an Attention of fuse's own computes.
+	attention *attention
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
 	origin string
 }

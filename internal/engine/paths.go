@@ -67,6 +67,7 @@ func init() {
 		{layoutDomain, "ToBlocked"}: {lower: (*lowering).toBlocked},
 		{layoutDomain, "ToPlain"}:   {lower: (*lowering).toPlain},
 		{layoutDomain, "ToBF16"}:    {lower: (*lowering).toBF16},
+		{layoutDomain, "Attention"}: {lower: (*lowering).attention},
 
 		{"", "Conv"}:                       row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
 		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),

@@ -394,6 +394,12 @@ func scaleAddAVX2(y *float32, x *float32, h *float32, n int)
 //go:noescape
 func resampleAVX2(y *float32, x *float32, offsets *int, weights *float32, n int, taps int)
 
+// attentionRowsAVX2 computes y = exp(t-max(t)) / sum(exp(t-max(t))) for t = y*h[0] + mask, over rows of n groups.
+// Rows are yStep and maskStep floats apart.
+//
+//go:noescape
+func attentionRowsAVX2(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
+
 // mapReluAVX512 computes y = 0 where x < 0, else x.
 //
 //go:noescape
@@ -783,6 +789,12 @@ func scaleAddAVX512(y *float32, x *float32, h *float32, n int)
 //
 //go:noescape
 func resampleAVX512(y *float32, x *float32, offsets *int, weights *float32, n int, taps int)
+
+// attentionRowsAVX512 computes y = exp(t-max(t)) / sum(exp(t-max(t))) for t = y*h[0] + mask, over rows of n groups.
+// Rows are yStep and maskStep floats apart.
+//
+//go:noescape
+func attentionRowsAVX512(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
 
 // mapBlocksAVX2 calls the routine for a function.
 func mapBlocksAVX2(f Function, y, x, h *float32, n int) {
@@ -1253,5 +1265,13 @@ func resampleBlocks(y, x *float32, offsets *int, weights *float32, n, taps int) 
 		resampleAVX512(y, x, offsets, weights, n, taps)
 	} else {
 		resampleAVX2(y, x, offsets, weights, n, taps)
+	}
+}
+
+func attentionRowsBlocks(y, mask, h *float32, n, rows, yStep, maskStep int) {
+	if current == levelAVX512 {
+		attentionRowsAVX512(y, mask, h, n, rows, yStep, maskStep)
+	} else {
+		attentionRowsAVX2(y, mask, h, n, rows, yStep, maskStep)
 	}
 }

@@ -3814,6 +3814,161 @@ store:
 	VZEROUPPER
 	RET
 
+// func attentionRowsAVX2(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
+// Requires: AVX, AVX2
+TEXT ·attentionRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ         y+0(FP), AX
+	MOVQ         mask+8(FP), CX
+	MOVQ         h+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         rows+32(FP), SI
+	MOVQ         yStep+40(FP), DI
+	MOVQ         maskStep+48(FP), R8
+	SHLQ         $0x02, DI
+	SHLQ         $0x02, R8
+	VBROADCASTSS (DX), Y0
+
+row:
+	VMOVUPS numberAVX2ff800000<>+0(SB), Y1
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS numberAVX2ff800000<>+0(SB), Y2
+	VXORPS  Y4, Y4, Y4
+	MOVQ    AX, DX
+	MOVQ    CX, R9
+	MOVQ    BX, R10
+
+scale:
+	VMULPS       (DX), Y0, Y5
+	VADDPS       (R9), Y5, Y5
+	VMOVUPS      Y5, (DX)
+	VMAXPS       Y5, Y1, Y1
+	VMULPS       32(DX), Y0, Y5
+	VADDPS       32(R9), Y5, Y5
+	VMOVUPS      Y5, 32(DX)
+	VMAXPS       Y5, Y2, Y2
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000040, R9
+	DECQ         R10
+	JNZ          scale
+	VMAXPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VMAXPS       X2, X1, X2
+	VPERMILPS    $0x4e, X2, X1
+	VMAXPS       X1, X2, X2
+	VPERMILPS    $0xb1, X2, X1
+	VMAXPS       X1, X2, X2
+	VBROADCASTSS X2, Y1
+	MOVQ         AX, DX
+	MOVQ         CX, R9
+	MOVQ         BX, R10
+
+exp:
+	VMOVUPS      (DX), Y2
+	VSUBPS       Y1, Y2, Y2
+	VMOVUPS      numberAVX2c2a00000<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y5
+	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y5, Y6
+	VADDPS       numberAVX24b400000<>+0(SB), Y6, Y6
+	VSUBPS       numberAVX24b400000<>+0(SB), Y6, Y7
+	VMULPS       numberAVX23f318000<>+0(SB), Y7, Y8
+	VSUBPS       Y8, Y5, Y5
+	VMULPS       numberAVX2b95e8083<>+0(SB), Y7, Y7
+	VSUBPS       Y7, Y5, Y5
+	VMULPS       numberAVX23ab6da74<>+0(SB), Y5, Y7
+	VADDPS       numberAVX23c091def<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23e2aaa47<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23f000000<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y5, Y8
+	VMULPS       Y8, Y7, Y7
+	VADDPS       Y5, Y7, Y5
+	VADDPS       numberAVX23f800000<>+0(SB), Y5, Y5
+	VPSUBD       numberAVX24b400000<>+0(SB), Y6, Y6
+	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VCMPPS       $0x11, numberAVX2c2a00000<>+0(SB), Y2, Y2
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y2, Y6, Y5, Y2
+	VMOVUPS      Y2, (DX)
+	VADDPS       Y2, Y3, Y3
+	VMOVUPS      32(DX), Y2
+	VSUBPS       Y1, Y2, Y2
+	VMOVUPS      numberAVX2c2a00000<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y5
+	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y5, Y6
+	VADDPS       numberAVX24b400000<>+0(SB), Y6, Y6
+	VSUBPS       numberAVX24b400000<>+0(SB), Y6, Y7
+	VMULPS       numberAVX23f318000<>+0(SB), Y7, Y8
+	VSUBPS       Y8, Y5, Y5
+	VMULPS       numberAVX2b95e8083<>+0(SB), Y7, Y7
+	VSUBPS       Y7, Y5, Y5
+	VMULPS       numberAVX23ab6da74<>+0(SB), Y5, Y7
+	VADDPS       numberAVX23c091def<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23e2aaa47<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VADDPS       numberAVX23f000000<>+0(SB), Y7, Y7
+	VMULPS       Y5, Y5, Y8
+	VMULPS       Y8, Y7, Y7
+	VADDPS       Y5, Y7, Y5
+	VADDPS       numberAVX23f800000<>+0(SB), Y5, Y5
+	VPSUBD       numberAVX24b400000<>+0(SB), Y6, Y6
+	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VCMPPS       $0x11, numberAVX2c2a00000<>+0(SB), Y2, Y2
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y2, Y6, Y5, Y2
+	VMOVUPS      Y2, 32(DX)
+	VADDPS       Y2, Y4, Y4
+	ADDQ         $0x00000040, DX
+	DECQ         R10
+	JNZ          exp
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y1
+	VADDPS       Y4, Y3, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X3
+	VPERMILPS    $0x4e, X3, X2
+	VADDPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VADDPS       X2, X3, X3
+	VBROADCASTSS X3, Y2
+	VDIVPS       Y2, Y1, Y1
+	MOVQ         AX, DX
+	MOVQ         CX, R9
+	MOVQ         BX, R10
+
+divide:
+	VMULPS  (DX), Y1, Y2
+	VMOVUPS Y2, (DX)
+	VMULPS  32(DX), Y1, Y2
+	VMOVUPS Y2, 32(DX)
+	ADDQ    $0x00000040, DX
+	DECQ    R10
+	JNZ     divide
+	ADDQ    DI, AX
+	ADDQ    R8, CX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+DATA numberAVX2c2a00000<>+0(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+4(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+8(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+12(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+16(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+20(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+24(SB)/4, $0xc2a00000
+DATA numberAVX2c2a00000<>+28(SB)/4, $0xc2a00000
+GLOBL numberAVX2c2a00000<>(SB), RODATA|NOPTR, $32
+
 // func mapReluAVX512(y *float32, x *float32, h *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·mapReluAVX512(SB), NOSPLIT, $0-32
@@ -6654,3 +6809,110 @@ store:
 	JNZ     pixel
 	VZEROUPPER
 	RET
+
+// func attentionRowsAVX512(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
+// Requires: AVX, AVX512F
+TEXT ·attentionRowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ         y+0(FP), AX
+	MOVQ         mask+8(FP), CX
+	MOVQ         h+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         rows+32(FP), SI
+	MOVQ         yStep+40(FP), DI
+	MOVQ         maskStep+48(FP), R8
+	SHLQ         $0x02, DI
+	SHLQ         $0x02, R8
+	VBROADCASTSS (DX), Z0
+
+row:
+	VBROADCASTSS numberAVX512ff800000<>+0(SB), Z1
+	VPXORD       Z2, Z2, Z2
+	MOVQ         AX, DX
+	MOVQ         CX, R9
+	MOVQ         BX, R10
+
+scale:
+	VMULPS        (DX), Z0, Z3
+	VADDPS        (R9), Z3, Z3
+	VMOVUPS       Z3, (DX)
+	VMAXPS        Z3, Z1, Z1
+	ADDQ          $0x00000040, DX
+	ADDQ          $0x00000040, R9
+	DECQ          R10
+	JNZ           scale
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VMAXPS        Y3, Y1, Y3
+	VEXTRACTF128  $0x01, Y3, X1
+	VMAXPS        X1, X3, X1
+	VPERMILPS     $0x4e, X1, X3
+	VMAXPS        X3, X1, X1
+	VPERMILPS     $0xb1, X1, X3
+	VMAXPS        X3, X1, X1
+	VBROADCASTSS  X1, Z1
+	MOVQ          AX, DX
+	MOVQ          CX, R9
+	MOVQ          BX, R10
+
+exp:
+	VMOVUPS       (DX), Z3
+	VSUBPS        Z1, Z3, Z3
+	VBROADCASTSS  numberAVX512c2a00000<>+0(SB), Z5
+	VMAXPS        Z3, Z5, Z5
+	VMULPS.BCST   numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
+	VADDPS.BCST   numberAVX5124b400000<>+0(SB), Z6, Z6
+	VSUBPS.BCST   numberAVX5124b400000<>+0(SB), Z6, Z6
+	VMULPS.BCST   numberAVX5123f318000<>+0(SB), Z6, Z7
+	VSUBPS        Z7, Z5, Z5
+	VMULPS.BCST   numberAVX512b95e8083<>+0(SB), Z6, Z7
+	VSUBPS        Z7, Z5, Z5
+	VMULPS.BCST   numberAVX5123ab6da74<>+0(SB), Z5, Z7
+	VADDPS.BCST   numberAVX5123c091def<>+0(SB), Z7, Z7
+	VMULPS        Z5, Z7, Z7
+	VADDPS.BCST   numberAVX5123d2aaa2f<>+0(SB), Z7, Z7
+	VMULPS        Z5, Z7, Z7
+	VADDPS.BCST   numberAVX5123e2aaa47<>+0(SB), Z7, Z7
+	VMULPS        Z5, Z7, Z7
+	VADDPS.BCST   numberAVX5123f000000<>+0(SB), Z7, Z7
+	VMULPS        Z5, Z5, Z8
+	VMULPS        Z8, Z7, Z7
+	VADDPS        Z5, Z7, Z5
+	VADDPS.BCST   numberAVX5123f800000<>+0(SB), Z5, Z5
+	VSCALEFPS     Z6, Z5, Z5
+	VCMPPS.BCST   $0x11, numberAVX512c2a00000<>+0(SB), Z3, K1
+	VBROADCASTSS  numberAVX51200000000<>+0(SB), Z3
+	VBLENDMPS     Z3, Z5, K1, Z4
+	VMOVUPS       Z4, (DX)
+	VADDPS        Z4, Z2, Z2
+	ADDQ          $0x00000040, DX
+	DECQ          R10
+	JNZ           exp
+	VBROADCASTSS  numberAVX5123f800000<>+0(SB), Z1
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y3
+	VEXTRACTF128  $0x01, Y3, X5
+	VADDPS        X5, X3, X5
+	VPERMILPS     $0x4e, X5, X3
+	VADDPS        X3, X5, X5
+	VPERMILPS     $0xb1, X5, X3
+	VADDPS        X3, X5, X5
+	VBROADCASTSS  X5, Z3
+	VDIVPS        Z3, Z1, Z1
+	MOVQ          AX, DX
+	MOVQ          CX, R9
+	MOVQ          BX, R10
+
+divide:
+	VMULPS  (DX), Z1, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    $0x00000040, DX
+	DECQ    R10
+	JNZ     divide
+	ADDQ    DI, AX
+	ADDQ    R8, CX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+DATA numberAVX512c2a00000<>+0(SB)/4, $0xc2a00000
+GLOBL numberAVX512c2a00000<>(SB), RODATA|NOPTR, $4

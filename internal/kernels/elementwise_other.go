@@ -26,3 +26,4 @@ func gradRowNormalBlocks(dx, dy, x, scale, h *float32, n int)                   
 func rowNormalWeightsBlocks(dscale, dbias, dy, x, h *float32, n int)            {}
 func scaleAddBlocks(y, x, h *float32, n int)                                    {}
 func resampleBlocks(y, x *float32, offsets *int, weights *float32, n, taps int) {}
+func attentionRowsBlocks(y, mask, h *float32, n, rows, yStep, maskStep int)     {}

@@ -288,6 +288,7 @@ func (g *gen) elementwise() {
 	g.operations()
 	g.rows()
 	g.resample()
+	g.attention()
 }
 
 // rowRoutines are the routines that are called by name.
