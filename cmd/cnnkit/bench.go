@@ -14,6 +14,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/runtime"
 )
 
 // measurement is one line of the report: the fields that the scripts for other engines print, too.
@@ -29,6 +30,7 @@ type measurement struct {
 	Optimiser string  `json:"optimiser,omitempty"`
 	Images    float64 `json:"images_per_s,omitempty"`
 	MS        float64 `json:"ms,omitempty"`
+	Open      float64 `json:"open_ms,omitempty"` // start: of MS, what opening takes
 	Min       float64 `json:"min"`
 	Max       float64 `json:"max"`
 	PeakRSS   int64   `json:"peak_rss_mb,omitempty"`
@@ -36,15 +38,17 @@ type measurement struct {
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "bench", Usage: "time training or inference", UsageText: "cnnkit bench train|infer [--cases A,B] [--batch 1,32] [--threads N] [--json]",
-		Description: "Medians over windows, with the fastest and the slowest: images/s for train, milliseconds a call for infer. Inputs are\n" +
+		Name: "bench", Usage: "time training, inference or the start", UsageText: "cnnkit bench train|infer|start [--cases A,B] [--batch 1,32] [--threads N] [--json]",
+		Description: "Medians over windows, with the fastest and the slowest: images/s for train, milliseconds a call for infer, from\n" +
+			"the file to the first answer for start. Inputs are\n" +
 			"random and in memory; the peak memory is the process's until then. Cases: " + strings.Join(caseNames(), ",\n") + ".\n\n" +
 			"--per-op times each step of the native engine's plan instead (--windows times --seconds long), --trace writes such a\n" +
 			"run for chrome://tracing or ui.perfetto.dev: an event a step, one after the other, each as long as its mean over the\n" +
 			"run. The chunks that threads share a step in are not shown.\n\n" +
 			"  cnnkit bench train --cases resnet-cifar --threads 1\n" +
 			"  cnnkit bench infer --cases unet-128 --batch 1,32 --engine native,ort --json\n" +
-			"  cnnkit bench infer --model resnet.onnx --batch 1 --per-op --trace resnet.json",
+			"  cnnkit bench infer --model resnet.onnx --batch 1 --per-op --trace resnet.json\n" +
+			"  cnnkit bench start --model resnet.onnx --engine native,ort",
 		Subcommands: []*cli.Command{
 			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B | --model FILE --optimizer adamw] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
@@ -61,12 +65,13 @@ func benchCommand() *cli.Command {
 					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag(),
 					&cli.IntFlag{Name: "streams", Usage: "calls at a time of the native engine, of one thread each: ms is the time of a call by throughput"}),
 				Action: benchInfer},
+			benchStartCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"train", "infer"}))
+				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"train", "infer", "start"}))
 			}
-			return usageError("say what to time: cnnkit bench train or cnnkit bench infer")
+			return usageError("say what to time: cnnkit bench train, cnnkit bench infer or cnnkit bench start")
 		},
 	}
 }
@@ -101,6 +106,14 @@ func newBench(c *cli.Context) (*bench, error) {
 		n = goruntime.GOMAXPROCS(0)
 	}
 	return &bench{Context: c, threads: n, winograd: engine.WinogradAllowed() && !c.Bool("no-winograd")}, nil
+}
+
+// direct is the option that keeps convolutions direct, where the flag asks for it.
+func (b *bench) direct() []runtime.Option {
+	if b.winograd {
+		return nil
+	}
+	return []runtime.Option{runtime.WithoutWinograd()}
 }
 
 // perStep says that steps are to be timed, not calls.
@@ -207,7 +220,7 @@ func short(v float64) float64 {
 
 // report prints a measurement as it comes: a line of JSON, or of a table.
 func (b *bench) report(m measurement) error {
-	for _, v := range []*float64{&m.Images, &m.MS, &m.Min, &m.Max} {
+	for _, v := range []*float64{&m.Images, &m.MS, &m.Open, &m.Min, &m.Max} {
 		*v = short(*v)
 	}
 	w := b.App.Writer

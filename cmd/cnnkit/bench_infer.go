@@ -82,10 +82,7 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	case streams > 0:
 		more = append(more, runtime.WithStreams(streams))
 	}
-	if !b.winograd {
-		more = append(more, runtime.WithoutWinograd())
-	}
-	s, err := openEngineFor(b.Context, m, name, engineName, more...)
+	s, err := openEngineFor(b.Context, m, name, engineName, append(more, b.direct()...)...)
 	if err != nil {
 		return err
 	}

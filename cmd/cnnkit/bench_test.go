@@ -77,11 +77,23 @@ func TestBenchWithoutWinograd(t *testing.T) {
 	}
 }
 
+// Opening is a part of the start, and several starts have a fastest and a slowest.
+func TestBenchStart(t *testing.T) {
+	var m measurement
+	if err := json.Unmarshal([]byte(done(t, "bench", "start", "--model", lenet(t), "--starts", "3", "--threads", "1", "--json")), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.What != "start" || m.Batch != 1 || !(0 < m.Open && m.Open < m.MS && m.Min <= m.MS && m.MS <= m.Max) {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestBenchMistakes(t *testing.T) {
 	for args, says := range map[string]string{
 		"bench train --engine ort":                          "only the native engine trains",
 		"bench train --batch x":                             "--batch wants",
 		"bench infer --per-op --engine ort":                 "not those of ort",
+		"bench start --starts 0 --model " + lenet(t):        "--starts must be positive",
 		"bench infer --time 0":                              "must be positive",
 		"bench infer --model " + lenet(t) + " --threads -1": "--threads",
 	} {

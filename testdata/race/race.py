@@ -30,7 +30,7 @@ WINDOWS = 3
 def arguments():
     env = os.environ.get
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('modes', nargs='*', help='train, infer, ort, mnist (default: train and infer)')
+    p.add_argument('modes', nargs='*', help='train, infer, ort, start, mnist (default: train and infer)')
     p.add_argument('--cnnkit', required=True, help='the binary')
     p.add_argument('--set', choices=SETS, default=env('SET') or SETS[0], help='of networks: what cnnkit builds, or exports of torchvision')
     p.add_argument('--exports', default=env('EXPORTS'), help='a folder that keeps the exports of the families')
@@ -154,6 +154,20 @@ class Race:
                     yield from self.contest(mode, case, threads, ours, peers)
             self.drop(model)
 
+    def start(self):
+        """Opening a file and its first answer, batch 1: in a process that has done nothing else, and again within one process."""
+        for case in self.args.cases:
+            model = self.made('start', case)
+            if model is None:
+                continue
+            for threads in self.args.threads:
+                for kind, starts in ('process', '1'), ('session', '7'):
+                    flags = ['--threads', str(threads), '--starts', starts]
+                    ours = Side('cnnkit', {'': [self.args.cnnkit, 'bench', 'start', '--model', model, *flags, '--json']})
+                    peer = Side('ONNX Runtime', {'': [sys.executable, f'{HERE}/peer_start.py', model, *flags]}, peer_env(threads))
+                    yield from self.contest('start', f'{case}, {kind}', threads, ours, [peer])
+            self.drop(model)
+
     def contest(self, mode, case, threads, ours, peers):
         """The rows of the table for one case."""
         print(f'{mode} {case}, threads {threads}', file=sys.stderr)
@@ -218,7 +232,7 @@ def headers(mode, epochs):
         return (f'LeNet-5 on MNIST, epochs: {epochs}, whole process to the saved file, seconds; ratio above 1: cnnkit is faster',
                 ['threads', 'cnnkit', 'PyTorch', 'without its start', 'ratio', 'by round', 'accuracy % cnnkit', 'PyTorch', 'peak MB cnnkit', 'PyTorch', 'others'])
     unit = 'images/s' if mode == 'train' else 'ms'
-    title = {'train': 'Training', 'infer': 'Inference', 'ort': 'ONNX Runtime through cnnkit and through Python'}[mode]
+    title = {'train': 'Training', 'infer': 'Inference', 'start': 'From the file to the first answer', 'ort': 'ONNX Runtime through cnnkit and through Python'}[mode]
     return (f'{title}, {unit}: median (min-max) of the rounds; ratio above 1: cnnkit is faster',
             ['case', 'batch', 'threads', f'cnnkit {unit}', 'peer', f'peer {unit}', 'ratio', 'by round', 'peak MB cnnkit', 'peer', 'others'])
 
@@ -235,6 +249,7 @@ def processor():
 
 # What PYTHON needs in each mode.
 MODULES = {'train': ['torch', 'torchvision'], 'infer': ['numpy', 'onnxruntime', 'openvino'], 'ort': ['numpy', 'onnxruntime'],
+           'start': ['numpy', 'onnxruntime'],
            'mnist': ['torch']}
 
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Races cnnkit against the peers on this machine and prints a table a mode:
 #
-#   race.sh [train] [infer] [ort] [mnist]               # default: train infer
-#   race.sh --set families [train] [infer]              # exports of torchvision instead of what cnnkit builds
+#   race.sh [train] [infer] [ort] [start] [mnist]       # default: train infer
+#   race.sh --set families [train] [infer] [start]      # exports of torchvision instead of what cnnkit builds
 #   PYTHON=.venv/bin/python CASES=lenet5-28,resnet-cifar THREADS=1,2 ROUNDS=5 SECONDS=3 race.sh train
 #
 #   train  training steps against PyTorch: eager in both memory layouts with its fused and foreach optimisers, the best of
 #          them; COMPILE=1 adds torch.compile for the ResNets
 #   infer  inference against ONNX Runtime and OpenVINO, on the files that `cnnkit build` writes; BATCH=1,32
 #   ort    the same files in ONNX Runtime, called through cnnkit and through its Python package
+#   start  from the file to the first answer, batch 1, against ONNX Runtime: a process that has done nothing else ("process"),
+#          and the median of seven sessions, one after the other, in one process ("session")
 #   mnist  the README's training, from the start of the process to the saved file, against a PyTorch script that has the
 #          data in memory; a seed a round, EPOCHS=5
 #
