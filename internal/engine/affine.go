@@ -149,16 +149,20 @@ func perChannel(c, v *value, channels int64) ([]float64, bool) {
 func (g *graph) foldStep(into, step *op, a affine) {
 	channels := int(into.channels())
 	at := func(list []float64, i int) float64 { return list[i%len(list)] }
-	w := into.in[1].konst.Clone()
-	axis := into.channelAxis()
-	inner := 1
-	for _, d := range w.Dims[axis+1:] {
-		inner *= int(d)
-	}
 	if len(a.scale) > 1 || a.scale[0] != 1 {
-		data := w.Float32s()
-		for i := range data {
-			data[i] = float32(float64(data[i]) * at(a.scale, i/inner%channels))
+		from := into.in[1].konst
+		w := onnxio.NewTensor(onnxio.Float, from.Dims...)
+		inner := 1 // numbers of a channel that stand side by side
+		for _, d := range w.Dims[into.channelAxis()+1:] {
+			inner *= int(d)
+		}
+		src, dst := from.Float32s(), w.Float32s()
+		for c := 0; len(dst) > 0; c = (c + 1) % channels {
+			scale := at(a.scale, c)
+			for i, x := range src[:inner] {
+				dst[i] = float32(float64(x) * scale)
+			}
+			src, dst = src[inner:], dst[inner:]
 		}
 		into.in[1] = g.constant(into.out[0].name+"/folded-weight", w)
 	}
@@ -204,7 +208,7 @@ func foldPads(g *graph) {
 		bound := *o.node
 		bound.Node = &n
 		o.node, o.in[0] = &bound, pad.in[0]
-		g.index()
+		o.link()
 	}
 }
 

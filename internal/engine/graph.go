@@ -61,6 +61,7 @@ type op struct {
 	attention *attention
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
 	origin string
+	linked []*value // those that list o among their users
 }
 
 func (o *op) is(domain, name string) bool { return o.node.OpType == name && o.node.Domain == domain }
@@ -216,25 +217,49 @@ func (g *graph) index() {
 		v.users, v.producer = v.users[:0], nil
 	}
 	for _, o := range g.ops {
-		for _, v := range o.reads() {
-			v.users = append(v.users, o)
-		}
-		for _, v := range o.out {
-			if v != nil {
-				v.producer = o
-			}
+		o.linked = o.linked[:0]
+		o.link()
+	}
+}
+
+// link makes the producers and users right that changed with o alone: index for one op. The order of users is then that of
+// the changes.
+func (o *op) link() {
+	o.unlink()
+	o.linked = o.appendReads(o.linked)
+	for _, v := range o.linked {
+		v.users = append(v.users, o)
+	}
+	for _, v := range o.out {
+		if v != nil {
+			v.producer = o
 		}
 	}
 }
 
+// unlink takes o from the users of what it read when it was linked.
+func (o *op) unlink() {
+	for _, v := range o.linked {
+		v.users = slices.DeleteFunc(v.users, func(u *op) bool { return u == o })
+	}
+	o.linked = o.linked[:0]
+}
+
 // reads lists the values an op needs, each once.
-func (o *op) reads() []*value {
-	var out []*value
-	for _, v := range append(append([]*value{}, o.in...), o.residual, o.mask, o.maskBias) {
+func (o *op) reads() []*value { return o.appendReads(nil) }
+
+func (o *op) appendReads(out []*value) []*value {
+	add := func(v *value) {
 		if v != nil && !slices.Contains(out, v) {
 			out = append(out, v)
 		}
 	}
+	for _, v := range o.in {
+		add(v)
+	}
+	add(o.residual)
+	add(o.mask)
+	add(o.maskBias)
 	return out
 }
 

@@ -50,7 +50,7 @@ func (g *graph) become(o *op, r replacement) bool {
 		*o = was
 		return false
 	}
-	g.index()
+	o.link()
 	return true
 }
 

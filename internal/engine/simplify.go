@@ -168,5 +168,6 @@ func (g *graph) take(first, last *op) {
 			break
 		}
 	}
-	g.index()
+	last.unlink()
+	first.link()
 }
