@@ -106,7 +106,7 @@ func TestWrongUses(t *testing.T) {
 		{"convert " + model + " weights.zip", 2, []string{".onnx, .pt, .pth or .safetensors"}},
 		{"convert " + garbage + " " + out + ".safetensors", 3, []string{"garbage.pth"}},
 
-		{"bench", 2, []string{"bench train or cnnkit bench infer"}},
+		{"bench", 2, []string{"cnnkit bench infer or cnnkit bench start"}},
 		{"bench play", 2, []string{`"play"`}},
 		{"bench infer --cases lenet", 2, []string{`no case "lenet"`}},
 		{"bench infer --batch 0 --cases lenet5-28", 2, []string{"--batch"}},
