@@ -233,14 +233,14 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 		return printJSON(c, map[string]any{"batch": batch, "arena_bytes": plan.ArenaBytes(), "steps": steps})
 	}
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\tlayout\tchunks\tMFLOP\testimated\tmeasured")
+	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\ttype\tlayout\tchunks\tMFLOP\testimated\tmeasured")
 	var estimated, measured time.Duration
 	for i, s := range steps {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Layout, s.Chunks, mega(s.FLOPs),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Type, s.Layout, s.Chunks, mega(s.FLOPs),
 			micro(s.Estimate), micro(s.Time))
 		estimated, measured = estimated+s.Estimate, measured+s.Time
 	}
-	fmt.Fprintf(t, "\t\t\t\t\t\t\t\t%s\t%s\n", micro(estimated), micro(measured))
+	fmt.Fprintf(t, "\t\t\t\t\t\t\t\t\t%s\t%s\n", micro(estimated), micro(measured))
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (c *copier) value(v *value, k kind) *value {
 	if y := c.copies[v]; y != nil {
 		return y
 	}
-	y := &value{name: c.to.name(v.name), kind: k, info: v.info, dims: v.dims, sized: v.sized, konst: v.konst, base: v}
+	y := &value{name: c.to.name(v.name), kind: k, info: v.info, dims: v.dims, sized: v.sized, konst: v.konst, base: v, levels: v.levels}
 	c.to.values[y.name] = y
 	c.copies[v] = y
 	return y

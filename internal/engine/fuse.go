@@ -13,6 +13,7 @@ import (
 //	Conv, Gemm, MatMul + Sigmoid, HardSwish, Gelu and the like
 //	Conv, ConvTranspose + Clip from 0 on
 //	Conv + Add(residual) [+ Relu]
+//	QLinearConv, QLinearAdd, QGemm + Clip of bytes
 //	BatchNormalization (training) [+ Add(residual)] [+ Relu]
 //	ReluGrad into the BatchNormalizationGrad that reads it, or into the convolution that made its input
 //	MaxPoolGrad + ReluGrad, where the pool's input is the ReLU's output
@@ -74,7 +75,7 @@ func fusePool(g *graph, o *op) bool {
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.
 func fuseInto(g *graph, o *op) bool {
-	if o.relu || o.then != nil || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
+	if o.relu || o.then != nil || o.within != nil || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
 		return false
 	}
 	y, next := o.out[0], o.out[0].users[0]
@@ -86,6 +87,9 @@ func fuseInto(g *graph, o *op) bool {
 		return false
 	case kind == stageRelu:
 		o.relu = true
+	case kind == stageLevels:
+		low, high, _ := levelBounds(next)
+		o.within = &[2]int32{low, high}
 	case kind == stageClip:
 		if next.in[0] != y {
 			return false

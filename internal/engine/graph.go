@@ -34,7 +34,9 @@ type value struct {
 	output   bool // of the graph: must be readable, plain, after Run
 
 	layout *kernels.Layout     // in blocks of float32; nil: not
-	lines  *kernels.LineLayout // in blocks of bf16; nil: not
+	lines  *kernels.LineLayout // in blocks of bf16 or bytes; nil: not
+	zero   uint8               // what the halo of a map of bytes is filled with
+	levels *levels             // the bytes that a constant in float32 was made of; nil: of none
 	pack   *packing            // packed convolution weights; nil: plain
 	buf    *buffer
 	twins  []*value // the same numbers in other layouts
@@ -55,8 +57,9 @@ type op struct {
 	high     float32      // where the ReLU of a convolution clips above; 0: nowhere
 	then     *kernels.Map // a function of the output
 	residual *value
-	mask     *value // ReLU output that masks dy before the op's backward pass
-	maskBias *value // instead of mask, of the BatchNormalization whose output the ReLU took
+	mask     *value    // ReLU output that masks dy before the op's backward pass
+	maskBias *value    // instead of mask, of the BatchNormalization whose output the ReLU took
+	within   *[2]int32 // the levels that an output of bytes is clipped to
 	// attention is what an Attention of fuse's own computes.
 	attention *attention
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
@@ -325,6 +328,14 @@ func (g *graph) prune() {
 // isFloat4 says that v is a float32 feature map [N,C,H,W].
 func (v *value) isFloat4() bool {
 	return v != nil && v.info != nil && v.info.Type == onnxio.Float && len(v.dims) == 4
+}
+
+// isByte4 says that v is a feature map of bytes.
+func (v *value) isByte4() bool { return v.isByte() && len(v.dims) == 4 }
+
+// isByte says that v is a tensor of bytes with a size.
+func (v *value) isByte() bool {
+	return v != nil && v.info != nil && v.sized && (v.info.Type == onnxio.Uint8 || v.info.Type == onnxio.Int8)
 }
 
 // size is the number of elements.

@@ -24,7 +24,10 @@ func chooseLayouts(g *graph) {
 	for _, o := range old {
 		m, form := l.rule(o)
 		out := form
-		if form == linesForm && !writesBF16(o) {
+		switch {
+		case m.bytes:
+			out = m.to
+		case form == linesForm && !writesBF16(o):
 			out = blockedForm
 		}
 		for i, v := range o.in {
@@ -40,7 +43,7 @@ func chooseLayouts(g *graph) {
 				o.out[i].shape(out, l.lanes(o.out[i]))
 			}
 		}
-		if p := o.path(); form != plainForm && p.halo != nil {
+		if p := o.path(); (form != plainForm || out != plainForm) && p.halo != nil {
 			p.halo(l, o)
 		}
 		g.ops = append(g.ops, o)
@@ -56,7 +59,7 @@ func chooseLayouts(g *graph) {
 		switch v.form() {
 		case blockedForm:
 			v.layout.Halo = l.halo[l.find(v)]
-		case linesForm:
+		case linesForm, bytesForm:
 			v.lines.Halo = l.halo[l.find(v)]
 		}
 	}
@@ -69,14 +72,17 @@ const (
 	plainForm   form = iota // row-major
 	blockedForm             // float32 in blocks of channels: value.layout
 	linesForm               // bf16 in blocks of 32 channels: value.lines
+	bytesForm               // bytes in blocks of 64 channels, or pixels of 4: value.lines
 )
 
 func (v *value) form() form {
 	switch {
 	case v.layout != nil:
 		return blockedForm
-	case v.lines != nil:
+	case v.lines != nil && v.lines.Lanes == kernels.BF16Lanes:
 		return linesForm
+	case v.lines != nil:
+		return bytesForm
 	}
 	return plainForm
 }
@@ -90,6 +96,8 @@ func (v *value) shape(f form, lanes int) {
 	case linesForm:
 		y := linesOf(v, 0)
 		v.lines = &y
+	case bytesForm:
+		v.shapeBytes()
 	}
 }
 
@@ -146,6 +154,9 @@ func (l *layouts) rule(o *op) (m maps, f form) {
 		return maps{}, plainForm
 	}
 	m = p.maps(o)
+	if m.bytes {
+		return m, m.from
+	}
 	f = blockedForm
 	if m.follows {
 		f = plainForm
@@ -192,6 +203,11 @@ func (l *layouts) in(v *value, f form, reader *op) *value {
 		return l.plain(v)
 	case f == blockedForm:
 		return l.blocked(v, reader)
+	case f == bytesForm:
+		if t := v.twin(bytesForm); t != nil {
+			return t
+		}
+		return l.convert(v, "ToBytes", func(t *value) { t.users = slices.Clone(v.users); t.shapeBytes() })
 	}
 	if t := v.twin(linesForm); t != nil {
 		return t

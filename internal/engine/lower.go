@@ -87,6 +87,8 @@ func (l *lowering) of(v *value) *buffer {
 		v.buf = l.constant(v)
 	case v.layout != nil:
 		v.buf = l.buffer(v.layout.Size())
+	case v.form() == bytesForm:
+		v.buf = l.buffer((v.lines.Size() + 3) / 4)
 	case v.lines != nil:
 		v.buf = l.buffer((v.lines.Size() + 1) / 2)
 	default:
@@ -171,7 +173,7 @@ func (l *lowering) op(o *op, reference bool) error {
 			}
 		}
 	}
-	if o.relu || o.then != nil || o.residual != nil || o.mask != nil || o.node.Def.Eval == nil {
+	if o.relu || o.then != nil || o.residual != nil || o.mask != nil || o.within != nil || o.node.Def.Eval == nil {
 		return fmt.Errorf("%s: fused, but it has no kernel for that", o)
 	}
 	return l.reference(o)

@@ -23,6 +23,9 @@ func (l *lowering) toBlocked(o *op) (bool, error) {
 }
 
 func (l *lowering) toPlain(o *op) (bool, error) {
+	if o.in[0].form() == bytesForm {
+		return l.fromBytes(o)
+	}
 	if o.in[0].lines != nil {
 		return l.fromBF16(o)
 	}

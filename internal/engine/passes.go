@@ -19,6 +19,7 @@ type pass struct {
 var (
 	simplifyPass = pass{"simplify", func(g *graph) error { return simplify(g, false) }}
 	patternPass  = pass{"recognize", func(g *graph) error { recognize(g); return nil }}
+	integerPass  = pass{"integers", func(g *graph) error { return toIntegers(g) }}
 	fusePass     = pass{"fuse", func(g *graph) error { fuse(g); return nil }}
 	layoutPass   = pass{"layout", func(g *graph) error { chooseLayouts(g); return nil }}
 )
@@ -33,7 +34,7 @@ func (opt Options) shapeless() []pass {
 
 // Passes names what Dump can print the graph after.
 func Passes() []string {
-	return []string{"import", simplifyPass.name, patternPass.name, fusePass.name, layoutPass.name}
+	return []string{"import", simplifyPass.name, patternPass.name, integerPass.name, fusePass.name, layoutPass.name}
 }
 
 // verifying says that the invariants of the graph are checked after each pass: CNNKIT_VERIFY=1, and in tests.
@@ -105,6 +106,9 @@ func (g *graph) String() string {
 		if o.then != nil {
 			fmt.Fprintf(&b, " +function %d", o.then.Function)
 		}
+		if o.within != nil {
+			fmt.Fprintf(&b, " +clip %d to %d", o.within[0], o.within[1])
+		}
 		if o.residual != nil {
 			b.WriteString(" +residual " + o.residual.name)
 		}
@@ -135,7 +139,7 @@ func (v *value) text() string {
 		s += fmt.Sprintf("/c%dh%d", v.layout.Lanes, v.layout.Halo)
 	}
 	if v.lines != nil {
-		s += fmt.Sprintf("/bf16c%dh%d", v.lines.Lanes, v.lines.Halo)
+		s += fmt.Sprintf("/%sc%dh%d", v.typeName(), v.lines.Lanes, v.lines.Halo)
 	}
 	return s
 }

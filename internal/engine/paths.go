@@ -24,6 +24,12 @@ type path struct {
 	stage func(o *op) stages
 	// view says that the output is the input's memory in another shape.
 	view bool
+	// bytes is how bytes stand in for the op's numbers where it is between DequantizeLinear and QuantizeLinear.
+	bytes bytesRole
+	// integer makes o one op on bytes, where q is the QuantizeLinear that follows it, and reports whether it did.
+	integer func(g *graph, o, q *op) bool
+	// padding is the input that is the zero point with which the op pads its first; 0: it does not.
+	padding int
 	// lower appends o's steps, or reports that it has none for it, which is then left to the reference kernel.
 	lower func(l *lowering, o *op) (bool, error)
 }
@@ -33,6 +39,9 @@ type maps struct {
 	in, out []int
 	// follows says that the op has kernels for both forms: it takes blocks where one of in is in blocks already.
 	follows bool
+	// from and to are the forms of inputs and outputs where the op works on bytes, or makes them of float32 or back.
+	from, to form
+	bytes    bool
 }
 
 // stages is a set of what an epilogue does.
@@ -44,6 +53,7 @@ const (
 	stageResidual                    // y + another map
 	stageMask                        // y where another map is positive, else 0
 	stageMap                         // a function of y
+	stageLevels                      // min(max(y, low), high) of bytes
 )
 
 // paths is the table of fast paths.
@@ -59,17 +69,27 @@ func init() {
 		p.lower, p.takes = lower, takes
 		return &p
 	}
+	integral := func(p *path, integer func(g *graph, o, q *op) bool) *path {
+		p.integer = integer
+		return p
+	}
+	moving := func(p path) *path {
+		p.bytes = moves
+		return &p
+	}
 	pooling := path{accepts: fastPool, maps: poolMaps, narrow: pairs, lower: (*lowering).pool}
 	loss := func(lower func(*lowering, *op) (bool, error)) *path { return &path{lower: lower} }
-	view := &path{view: true}
+	view := &path{view: true, bytes: moves}
 	walked := path{maps: everyMap, narrow: same, halo: haloSame}
 	paths = map[[2]string]*path{
 		{layoutDomain, "ToBlocked"}: {lower: (*lowering).toBlocked},
 		{layoutDomain, "ToPlain"}:   {lower: (*lowering).toPlain},
 		{layoutDomain, "ToBF16"}:    {lower: (*lowering).toBF16},
 		{layoutDomain, "Attention"}: {lower: (*lowering).attention},
+		{layoutDomain, "ToBytes"}:   {lower: (*lowering).toBytes},
 
-		{"", "Conv"}:                       row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
+		{"", "Conv"}: integral(row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
+			convInteger),
 		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),
 		{ops.GradDomain, "ConvGradInput"}:  row(conv, (*lowering).convBackwardData, stageMask),
 		{ops.GradDomain, "ConvGradWeight"}: row(conv, (*lowering).convBackwardWeights, 0),
@@ -81,23 +101,23 @@ func init() {
 		{ops.GradDomain, "BatchNormalizationGrad"}: {accepts: fastBatchNormGrad, maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}} },
 			halo: haloBatchNorm, lower: (*lowering).batchNormGrad},
 
-		{"", "MaxPool"}:                     &pooling,
-		{"", "AveragePool"}:                 &pooling,
-		{"", "GlobalAveragePool"}:           &pooling,
+		{"", "MaxPool"}:                     moving(pooling),
+		{"", "AveragePool"}:                 integral(row(pooling, pooling.lower, 0), poolInteger("QLinearAveragePool")),
+		{"", "GlobalAveragePool"}:           integral(row(pooling, pooling.lower, 0), poolInteger("QLinearGlobalAveragePool")),
 		{"", "GlobalMaxPool"}:               &pooling,
 		{ops.GradDomain, "MaxPoolGrad"}:     &pooling,
 		{ops.GradDomain, "AveragePoolGrad"}: &pooling,
 
-		{"", "Gemm"}:   {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap},
-		{"", "MatMul"}: {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap},
+		{"", "Gemm"}:   {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap, integer: gemmInteger},
+		{"", "MatMul"}: {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap, integer: gemmInteger},
 
-		{"", "Relu"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).relu,
+		{"", "Relu"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).relu, bytes: clips,
 			stage: func(*op) stages { return stageRelu }},
 		{"", "Clip"}: {accepts: keepsZero, maps: first, narrow: same, halo: haloFirst, lower: (*lowering).clip,
-			stage: clipStage},
+			bytes: clips, stage: clipStage},
 		{ops.GradDomain, "ReluGrad"}: row(walked, (*lowering).reluGrad, 0),
 		{ops.GradDomain, "ClipGrad"}: row(walked, (*lowering).clipGrad, 0),
-		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, lower: (*lowering).joins},
+		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, bytes: moves, lower: (*lowering).joins},
 		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps { return maps{in: []int{0}, out: upTo(len(o.out)), follows: true} },
 			lower: (*lowering).parts},
 
@@ -111,11 +131,22 @@ func init() {
 		{"", "Squeeze"}:   view,
 		{"", "Unsqueeze"}: view,
 		{"", "Identity"}:  view,
+
+		{"", "QuantizeLinear"}: {accepts: quantizesMap, maps: quantizedMaps, narrow: same, bytes: quantizes,
+			lower: (*lowering).quantize},
 	}
 }
 
-// path is o's row of the table, nil where it has none.
-func (o *op) path() *path { return paths[[2]string{o.node.Domain, o.node.OpType}] }
+// path is o's row of the table, nil where it has none. What works on bytes has rows of its own.
+func (o *op) path() *path {
+	key := [2]string{o.node.Domain, o.node.OpType}
+	if len(o.in) > 0 && o.in[0].isByte() {
+		if p := bytePaths[key]; p != nil {
+			return p
+		}
+	}
+	return paths[key]
+}
 
 // takes reports whether a stage may follow in o's pass over its output.
 func (o *op) takes(s stages) bool {

@@ -16,14 +16,14 @@ func init() {
 	for _, name := range []string{"LeakyRelu", "ThresholdedRelu", "Shrink", "Sigmoid", "HardSigmoid", "Tanh", "Swish",
 		"HardSwish", "Gelu", "Mish", "Elu", "Selu", "Celu", "Softplus", "Softsign"} {
 		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
-			lower: (*lowering).elementwise}
+			bytes: pointwise, lower: (*lowering).elementwise}
 		paths[[2]string{ops.GradDomain, name + "Grad"}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame,
 			lower: (*lowering).elementwiseGrad}
 	}
 	for _, name := range []string{"Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Sign", "Floor", "Ceil",
 		"Round"} {
 		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
-			lower: (*lowering).elementwise}
+			bytes: pointwise, lower: (*lowering).elementwise}
 	}
 	for _, name := range []string{"Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu"} {
 		paths[[2]string{"", name}] = &path{accepts: combinesMaps, maps: combinedMaps, narrow: same, halo: haloCombined,
@@ -37,7 +37,7 @@ func init() {
 		"Gather": only((*lowering).gather), "Slice": only((*lowering).slice), "Pad": only((*lowering).pad),
 		"Expand":       only((*lowering).spread),
 		"DepthToSpace": only((*lowering).depth), "SpaceToDepth": only((*lowering).depth),
-		"Transpose":             {accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose},
+		"Transpose":             {accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose, bytes: moves},
 		"Resize":                {accepts: fastResize, maps: first, lower: (*lowering).resize},
 		"Upsample":              {accepts: fastResize, maps: first, lower: (*lowering).resize},
 		"LRN":                   {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
@@ -53,5 +53,7 @@ func init() {
 	}
 	paths[[2]string{ops.GradDomain, "RowNormalizationGrad"}] = &path{accepts: isMapNorm, halo: haloNormGrad,
 		maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}, follows: true} }, lower: (*lowering).rowNormalGrad}
+	paths[[2]string{"", "Add"}].integer = pairInteger("QLinearAdd")
+	paths[[2]string{"", "Mul"}].integer = pairInteger("QLinearMul")
 	paths[[2]string{"", "Add"}].stage = func(*op) stages { return stageResidual }
 }

@@ -43,6 +43,7 @@ type StepInfo struct {
 	Kernel   string        // what runs it
 	Shape    []int64       // of the first output
 	Layout   string        // "" is plain
+	Type     string        // of the numbers: float32, bf16, uint8 and so on
 	Chunks   int           // pieces the step is cut into
 	FLOPs    int64         // of convolutions and matrix products
 	Bytes    int64         // of the buffers it touches
@@ -95,7 +96,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	}
 	g.bf16 = opt.BF16 && (opt.twins || BF16Runs())
 	if !opt.Reference {
-		if err := g.apply(fusePass, layoutPass); err != nil {
+		if err := g.apply(integerPass, fusePass, layoutPass); err != nil {
 			return nil, err
 		}
 	}
@@ -289,11 +290,11 @@ func (p *Plan) Steps() []StepInfo {
 		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops, Bytes: s.bytes,
 			Estimate: s.estimate(p.pool.Threads())}
 		if len(s.op.out) > 0 && s.op.out[0] != nil {
-			out[i].Shape = s.op.out[0].dims
+			out[i].Shape, out[i].Type = s.op.out[0].dims, s.op.out[0].typeName()
 			if y := s.op.out[0].layout; y != nil {
 				out[i].Layout = fmt.Sprintf("NCHWc%d halo %d", y.Lanes, y.Halo)
 			} else if y := s.op.out[0].lines; y != nil {
-				out[i].Layout = fmt.Sprintf("NCHWc%d bf16 halo %d", y.Lanes, y.Halo)
+				out[i].Layout = fmt.Sprintf("NCHWc%d %s halo %d", y.Lanes, out[i].Type, y.Halo)
 			}
 		}
 		if p.times != nil && p.timed > 0 {
@@ -301,6 +302,14 @@ func (p *Plan) Steps() []StepInfo {
 		}
 	}
 	return out
+}
+
+// typeName is the type of v's numbers as they lie in memory.
+func (v *value) typeName() string {
+	if v.lines != nil && v.lines.Lanes == kernels.BF16Lanes {
+		return "bf16"
+	}
+	return v.info.Type.String()
 }
 
 // estimate is what the cost model expects of a step.

@@ -60,6 +60,7 @@ func fold(g *graph, o *op) error {
 				v.kind, v.konst = constant, v.info.Const
 			}
 		}
+		o.rememberLevels()
 	}
 	return nil
 }

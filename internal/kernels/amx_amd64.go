@@ -433,3 +433,114 @@ func vnni1USDSum(a *amxTiles)
 //
 //go:noescape
 func vnni1SSDSum(a *amxTiles)
+
+// addBytesUnsigned is y[i] = round(clamp(a[i]*p[0] + (b[i]*p[1] + p[2]), p[3], p[4])) of n lines; each sum is rounded once.
+//
+//go:noescape
+func addBytesUnsigned(y, a, b *uint8, n int, p *[5]float32)
+
+// mulBytesUnsigned is y[i] = round(clamp((a[i]-p[0]) * (b[i]-p[1]) * p[2] + p[3], p[4], p[5])) of n lines, those of b step bytes apart.
+//
+//go:noescape
+func mulBytesUnsigned(y, a, b *uint8, n, step int, p *[6]float32)
+
+// maxBytesUnsigned is y[i] = max(y[i], x[i]) of n lines, those of x step bytes apart.
+//
+//go:noescape
+func maxBytesUnsigned(y, x *uint8, n, step int)
+
+// dequantizeBytesUnsigned is the reverse of quantizeBytes: (byte - zero) * scale.
+//
+//go:noescape
+func dequantizeBytesUnsigned(dst *float32, src *uint8, n, dstStep, srcStep int, p *byteLevels)
+
+// addBytesSigned is y[i] = round(clamp(a[i]*p[0] + (b[i]*p[1] + p[2]), p[3], p[4])) of n lines; each sum is rounded once.
+//
+//go:noescape
+func addBytesSigned(y, a, b *uint8, n int, p *[5]float32)
+
+// mulBytesSigned is y[i] = round(clamp((a[i]-p[0]) * (b[i]-p[1]) * p[2] + p[3], p[4], p[5])) of n lines, those of b step bytes apart.
+//
+//go:noescape
+func mulBytesSigned(y, a, b *uint8, n, step int, p *[6]float32)
+
+// maxBytesSigned is y[i] = max(y[i], x[i]) of n lines, those of x step bytes apart.
+//
+//go:noescape
+func maxBytesSigned(y, x *uint8, n, step int)
+
+// dequantizeBytesSigned is the reverse of quantizeBytes: (byte - zero) * scale.
+//
+//go:noescape
+func dequantizeBytesSigned(dst *float32, src *uint8, n, dstStep, srcStep int, p *byteLevels)
+
+// tableBytesVBMI is y[i] = table[x[i]] of n lines.
+//
+//go:noescape
+func tableBytesVBMI(y, x *uint8, n int, table *[256]uint8)
+
+// quantizeBytes rounds 16 floats to 16 bytes, n times: dst and src move by so many bytes.
+//
+//go:noescape
+func quantizeBytes(dst *uint8, src *float32, n, dstStep, srcStep int, p *byteLevels)
+
+// quantizePixels rounds n times 16 floats of each of 4 planes to 16 pixels of 4 bytes.
+//
+//go:noescape
+func quantizePixels(dst *uint8, planes *[4]*float32, n int, p *byteLevels)
+
+// depthwise3Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise3Stride1By4(a *depthwiseBytes)
+
+// depthwise3Stride1By1 computes, for every pixel i < 1 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise3Stride1By1(a *depthwiseBytes)
+
+// depthwise3Stride2By4 computes, for every pixel i < 4 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (2 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise3Stride2By4(a *depthwiseBytes)
+
+// depthwise3Stride2By1 computes, for every pixel i < 1 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (2 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise3Stride2By1(a *depthwiseBytes)
+
+// depthwise5Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 5 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise5Stride1By4(a *depthwiseBytes)
+
+// depthwise5Stride1By1 computes, for every pixel i < 1 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 5 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise5Stride1By1(a *depthwiseBytes)
+
+// depthwise5Stride2By4 computes, for every pixel i < 4 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 5 of (x[h row + 64 (2 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise5Stride2By4(a *depthwiseBytes)
+
+// depthwise5Stride2By1 computes, for every pixel i < 1 groups and lane c < 64,
+//
+//	y[64 i + c] = requantize(bias[c] + sum over h, v < 5 of (x[h row + 64 (2 i + v) + c] ^ flip) * w[h][v][c]).
+//
+//go:noescape
+func depthwise5Stride2By1(a *depthwiseBytes)

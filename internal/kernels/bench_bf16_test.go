@@ -87,7 +87,7 @@ func benchConvInt8(b *testing.B, c convCase) {
 	x, w, y := AlignedBytes(l.X.Size()), AlignedBytes(k.WeightSize()), AlignedBytes(l.Y.Size())
 	copy(x, randomBytes(r, len(x)))
 	e := drawRequantize(r, make([]int32, k.Outputs()), k.Outputs(), c.c*c.kh*c.kw)
-	k.Pack(w, e.Bias, randomWeights(r, c.o*c.c*c.kh*c.kw), nil)
+	k.Pack(w, wideWeights(r, c.o*c.c*c.kh*c.kw, 1), 1)
 	scratch := AlignedSlice(k.Scratch())
 	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
 		for i := range k.Chunks() {

@@ -50,7 +50,7 @@ func eachLine(l LineLayout, f func(plain, at int)) {
 		for c := range l.C {
 			for h := range l.H {
 				for w := range l.W {
-					f(i, l.at(n, c/l.Lanes, h, w)*l.Lanes+c%l.Lanes)
+					f(i, l.value(n, c/l.Lanes, h, w)+c%l.Lanes)
 					i++
 				}
 			}

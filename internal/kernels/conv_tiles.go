@@ -16,6 +16,7 @@ type tileConv struct {
 	passes  []convPass
 	kh, kw  int
 	flipped bool // the gradient of the input: weights go from O to C
+	repeat  int  // how often the steps are done, with other weights; 0 is once
 }
 
 // convPass writes the pixels of one residue of the stride. A forward convolution has a single pass.
@@ -115,18 +116,33 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 		c.passes = append(c.passes, p)
 		return nil
 	}
-	for b := range c.in.Blocks() {
-		for _, t := range p.taps {
-			p.steps = append(p.steps, (b*c.in.planeLines()+t.h*c.in.rowLines()+t.w)*lineBytes)
-		}
+	for range max(1, c.repeat) {
+		p.addSteps(c)
 	}
 	var err error
 	if p.rows, err = p.cut(pixelGrid{h, w, strideH, strideW, c.in}, p.place(c.out.Halo, c.out.rowLines())); err != nil {
 		return err
 	}
-	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, c.in.imageLines()*lineBytes, len(p.steps)*stepSize)
+	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, c.in.imageLines()*c.in.pixel(), len(p.steps)*stepSize)
 	c.passes = append(c.passes, p)
 	return nil
+}
+
+// addSteps appends the steps of a sum: a line of each tap and block, or a row of taps of pixels of 4 lanes.
+func (p *convPass) addSteps(c *tileConv) {
+	if c.in.Lanes == PixelLanes {
+		for _, t := range p.taps {
+			if t.kw == 0 {
+				p.steps = append(p.steps, (t.h*c.in.rowLines()+t.w)*PixelLanes)
+			}
+		}
+		return
+	}
+	for b := range c.in.Blocks() {
+		for _, t := range p.taps {
+			p.steps = append(p.steps, (b*c.in.planeLines()+t.h*c.in.rowLines()+t.w)*lineBytes)
+		}
+	}
 }
 
 // place is where pixel (h, w) of the pass lies in a plane, in bytes.
@@ -139,7 +155,7 @@ func (p *convPass) place(halo, row int) func(h, w int) int {
 func (p *convPass) size() int { return p.outs * len(p.steps) * stepSize }
 
 // groups is the number of groups of 32 outputs.
-func (c *tileConv) groups() int { return c.out.Blocks() * c.out.Lanes / tileOuts }
+func (c *tileConv) groups() int { return (c.out.C + tileOuts - 1) / tileOuts }
 
 // weightBytes is the bytes of the packed weights.
 func (c *tileConv) weightBytes() int {
@@ -205,7 +221,7 @@ func (c *tileConv) pass(chunk int) *convPass {
 
 // Cost estimates Run.
 func (c *tileConv) Cost() float64 {
-	cost := FarCost(int64(c.in.N*(c.in.imageLines()+c.out.imageLines()))*lineBytes) / 4
+	cost := FarCost(int64(c.in.N*(c.in.imageLines()*c.in.pixel()+c.out.imageLines()*lineBytes))) / 4
 	for i := range c.passes {
 		if p := &c.passes[i]; len(p.taps) > 0 {
 			cost += p.cost(&p.tiling)

@@ -43,26 +43,36 @@ func (g *GemmInt8) PackedSize() int { return g.panels * g.steps * stepSize }
 // Outputs is the number of biases and scales: N rounded up to whole panels.
 func (g *GemmInt8) Outputs() int { return g.panels * tileOuts }
 
-// Pack packs a part of B, [K,N], or [N,K] if it lies across, and computes its part of the bias that takes A's zero point into
-// account. bias is nil or int32 [N].
-func (g *GemmInt8) Pack(chunk int, dst []uint8, offset []int32, b []int8, bias []int32, across bool) {
+// Pack packs a part of B less its zero points, [K,N], or [N,K] if it lies across.
+func (g *GemmInt8) Pack(chunk int, dst []uint8, b []int8, across bool) {
 	from := chunk * tileOuts
-	cols := min(tileOuts, g.N-from)
-	panel, sums := dst[chunk*g.steps*stepSize:][:g.steps*stepSize], offset[from:][:tileOuts]
+	panel := dst[chunk*g.steps*stepSize:][:g.steps*stepSize]
 	clear(panel)
-	clear(sums)
-	if bias != nil {
-		copy(sums, bias[from:][:cols])
-	}
-	for o := range cols {
+	for o := range min(tileOuts, g.N-from) {
 		for k := range g.K {
-			v := k*g.N + from + o
-			if across {
-				v = (from+o)*g.K + k
-			}
-			panel[packedInt8(o, k, g.steps)] = uint8(b[v])
-			sums[o] -= g.From.Zero * int32(b[v])
+			panel[packedInt8(o, k, g.steps)] = uint8(b[g.at(k, from+o, across)])
 		}
+	}
+}
+
+// at is where an element of B lies.
+func (g *GemmInt8) at(k, n int, across bool) int {
+	if across {
+		return n*g.K + k
+	}
+	return k*g.N + n
+}
+
+// Offset computes the bias that takes A's zero point into account. bias is nil or int32 [N].
+func (g *GemmInt8) Offset(dst []int32, b []int8, bias []int32, across bool) {
+	clear(dst[:g.Outputs()])
+	copy(dst, bias)
+	for n := range g.N {
+		sum := int32(0)
+		for k := range g.K {
+			sum += int32(b[g.at(k, n, across)])
+		}
+		dst[n] -= g.From.Zero * sum
 	}
 }
 

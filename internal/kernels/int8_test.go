@@ -59,6 +59,15 @@ func randomWeights(r *rand.Rand, n int) []int8 {
 	return w
 }
 
+// wideWeights are over all differences of two bytes, or over those that fit copies of int8.
+func wideWeights(r *rand.Rand, n, copies int) []int16 {
+	w, most := make([]int16, n), min(255, 127*copies)
+	for i := range w {
+		w[i] = int16(r.IntN(2*most+1) - most)
+	}
+	return w
+}
+
 // drawQuantized is one of the four pairs of signs, with zero points.
 func drawQuantized(r *rand.Rand) Quantized {
 	q := Quantized{Signed: r.IntN(2) == 0}
@@ -113,13 +122,23 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 	if !ok {
 		t.Skip("no output")
 	}
-	s := ConvInt8Spec{X: lineLayout(full.X), Y: lineLayout(full.Y), From: drawQuantized(r), To: drawQuantized(r), Window: full.window()}
-	s.X.Lanes, s.Y.Lanes = Int8Lanes, Int8Lanes
+	s := ConvInt8Spec{X: lineLayout(full.X), Y: lineLayout(full.Y), From: drawQuantized(r), To: drawQuantized(r),
+		Window: full.window(), Copies: 1 + r.IntN(3)}
+	s.X.Lanes, s.Y.Lanes, s.Fill = Int8Lanes, Int8Lanes, uint8(s.To.Zero)
+	if c.c <= PixelLanes && c.kw <= Block && c.dw == 1 && r.IntN(4) > 0 {
+		s.X.Lanes = PixelLanes
+	}
+	groups := 1
+	for _, g := range []int{2, 3, 5} {
+		if c.c%g == 0 && c.o%g == 0 && r.IntN(2) == 0 {
+			groups = g
+		}
+	}
 	k, err := NewConvInt8(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, w, bias := randomBytes(r, c.n*c.c*c.h*c.w), randomWeights(r, c.o*c.c*c.kh*c.kw), make([]int32, c.o)
+	plain, w, bias := randomBytes(r, c.n*c.c*c.h*c.w), wideWeights(r, c.o*c.c/groups*c.kh*c.kw, s.Copies), make([]int32, c.o)
 	x := AlignedBytes(s.X.Size())
 	fill(x, uint8(s.From.Zero))
 	eachLine(s.X, func(i, at int) { x[at] = plain[i] })
@@ -127,7 +146,8 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 		bias[o] = int32(r.IntN(20001) - 10000)
 	}
 	packed, offset := AlignedBytes(k.WeightSize()), make([]int32, k.Outputs())
-	k.Pack(packed, offset, w, bias)
+	k.Pack(packed, w, groups)
+	k.Offset(offset, w, bias)
 	e := drawRequantize(r, offset, k.Outputs(), c.c*c.kh*c.kw)
 	if r.IntN(2) == 0 {
 		_, e.High = s.To.limits()
@@ -159,27 +179,27 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 		lanes = s.To.Zero
 	}
 	for i, in := range inside {
-		if !in && y.s[i] != uint8(s.To.Zero) && y.s[i] != uint8(lanes) {
+		if !in && y.s[i] != uint8(s.To.Zero) && y.s[i] != uint8(lanes) && (y.s[i] != sentinelByte || c.o%Int8Lanes == 0) {
 			t.Fatalf("halo or lane past O at %d is %d, want %d", i, y.s[i], uint8(s.To.Zero))
 		}
 	}
-	want := c.naiveInt8(s, plain, w, bias, e)
+	want := c.naiveInt8(s, plain, w, bias, e, groups)
 	got := make([]uint8, len(want))
 	eachLine(s.Y, func(i, at int) { got[i] = y.s[at] })
 	equalBytes(t, "y", got, want)
 }
 
-func (c convCase) naiveInt8(s ConvInt8Spec, x []uint8, w []int8, bias []int32, e Requantize) []uint8 {
-	area := s.Y.H * s.Y.W
+func (c convCase) naiveInt8(s ConvInt8Spec, x []uint8, w []int16, bias []int32, e Requantize, groups int) []uint8 {
+	area, taps, ins, outs := s.Y.H*s.Y.W, c.kh*c.kw, c.c/groups, c.o/groups
 	y := make([]uint8, c.n*c.o*area)
 	for i := range y {
 		n, o, p := i/area/c.o, i/area%c.o, i%area
 		sum := int64(bias[o])
-		for j := range c.c * c.kh * c.kw {
-			ch, k := j/(c.kh*c.kw), j%(c.kh*c.kw)
+		for j := range ins * taps {
+			ch, k := o/outs*ins+j/taps, j%taps
 			h, v := p/s.Y.W*c.sh-c.top+k/c.kw*c.dh, p%s.Y.W*c.sw-c.left+k%c.kw*c.dw
 			if h >= 0 && h < c.h && v >= 0 && v < c.w {
-				sum += int64(s.From.value(x[((n*c.c+ch)*c.h+h)*c.w+v])-s.From.Zero) * int64(w[o*c.c*c.kh*c.kw+j])
+				sum += int64(s.From.value(x[((n*c.c+ch)*c.h+h)*c.w+v])-s.From.Zero) * int64(w[o*ins*taps+j])
 			}
 		}
 		y[i] = e.naive(sum, o, s.To)
@@ -214,9 +234,10 @@ func checkGemmInt8(t *testing.T, s GemmInt8Spec, r *rand.Rand) {
 	}
 	packed, offset := guardBytes(g.PackedSize()), make([]int32, g.Outputs())
 	for i := range g.PackChunks() {
-		g.Pack(i, packed.s, offset, b, bias, false)
+		g.Pack(i, packed.s, b, false)
 	}
 	packed.intact(t, "packed")
+	g.Offset(offset, b, bias, false)
 	e, scratch := drawRequantize(r, offset, g.Outputs(), s.K), guard(g.Scratch())
 	y, twin := guardBytes(s.M*s.N), guardBytes(s.M*s.N)
 	sums, sumsTwin := guard(s.M*s.N), guard(s.M*s.N)

@@ -10,8 +10,9 @@ const lineBytes = 64
 
 // Lanes of a pixel of a LineLayout.
 const (
-	BF16Lanes = 32
-	Int8Lanes = 64
+	BF16Lanes  = 32
+	Int8Lanes  = 64
+	PixelLanes = 4 // of bytes of maps of few channels, which are no lines: pixels follow one another
 )
 
 // LineLayout describes a map whose pixels are cache lines: [N][ceil(C/Lanes)][H+2*Halo][W+2*Halo][Lanes], of 32 lanes of
@@ -30,13 +31,32 @@ func (l LineLayout) rowLines() int   { return l.W + 2*l.Halo }
 func (l LineLayout) planeLines() int { return (l.H + 2*l.Halo) * l.rowLines() }
 func (l LineLayout) imageLines() int { return l.Blocks() * l.planeLines() }
 
+// image is the number of values between images. Pixels of 4 lanes are read by the line, up to 60 bytes past the last.
+func (l LineLayout) image() int {
+	if l.Lanes == PixelLanes {
+		return (l.imageLines()*PixelLanes+lineBytes-1)/lineBytes*lineBytes + lineBytes
+	}
+	return l.imageLines() * l.Lanes
+}
+
+// pixel is the bytes of a pixel.
+func (l LineLayout) pixel() int {
+	if l.Lanes == PixelLanes {
+		return PixelLanes
+	}
+	return lineBytes
+}
+
 // Size is the number of values.
-func (l LineLayout) Size() int { return l.N * l.imageLines() * l.Lanes }
+func (l LineLayout) Size() int { return l.N * l.image() }
 
 // at is the line of pixel (h, w) of channel block b of image n.
 func (l LineLayout) at(n, b, h, w int) int {
 	return ((n*l.Blocks()+b)*(l.H+2*l.Halo)+h+l.Halo)*l.rowLines() + w + l.Halo
 }
+
+// value is where the lanes of pixel (h, w) of channel block b of image n begin.
+func (l LineLayout) value(n, b, h, w int) int { return n*l.image() + l.at(0, b, h, w)*l.Lanes }
 
 // mostLines bounds a plane: places in it are counted in bytes by int32.
 const mostLines = (1<<31 - 1) / lineBytes

@@ -110,7 +110,7 @@ func stressInt8(r *rand.Rand, size, channels int) (check func() bool) {
 	x, w := AlignedBytes(l.Size()), AlignedBytes(k.WeightSize())
 	copy(x, randomBytes(r, len(x)))
 	e := drawRequantize(r, make([]int32, k.Outputs()), k.Outputs(), l.C*9)
-	k.Pack(w, e.Bias, randomWeights(r, l.C*l.C*9), nil)
+	k.Pack(w, wideWeights(r, l.C*l.C*9, 1), 1)
 	return repeats(size, func() []uint8 {
 		y, scratch := AlignedBytes(l.Size()), AlignedSlice(k.Scratch())
 		for chunk := range k.Chunks() {

@@ -183,9 +183,9 @@ func (t *tiling) cut(v pixelGrid, place func(h, w int) int) ([]int, error) {
 			c, pitch, m = flat, p, n
 		}
 	}
-	t.stride = v.strideW * lineBytes
+	t.stride = v.strideW * v.in.pixel()
 	err := t.plan(c, m, func(i int) int {
-		return (base + i/pitch*v.strideH*row + i%pitch*v.strideW) * lineBytes
+		return (base + i/pitch*v.strideH*row + i%pitch*v.strideW) * v.in.pixel()
 	}, func(i int) int {
 		if i%pitch >= v.w {
 			return -1

@@ -51,6 +51,13 @@ func main() {
 			g.vnni(n, e, e.name[0] == 'S')
 		}
 	}
+	g.bytes()
+	for _, k := range []int{3, 5} {
+		for _, stride := range []int{1, 2} {
+			g.depthwise(k, stride, 4)
+			g.depthwise(k, stride, 1)
+		}
+	}
 	src, err := format.Source(g.decl.Bytes())
 	if err != nil {
 		log.Fatal(err)
