@@ -52,7 +52,8 @@ func (u *RMSprop) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *RMSprop) setRate(lr float64) { u.LR = lr }
+// SetRate implements Rule.
+func (u *RMSprop) SetRate(lr float64) { u.LR = lr }
 
 // Adagrad is torch.optim.Adagrad.
 type Adagrad struct {
@@ -83,7 +84,8 @@ func (u *Adagrad) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *Adagrad) setRate(lr float64) { u.LR = lr }
+// SetRate implements Rule.
+func (u *Adagrad) SetRate(lr float64) { u.LR = lr }
 
 // Lion is Algorithm 2 of Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv:2302.06675:
 //
@@ -117,6 +119,7 @@ func (u *Lion) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *Lion) setRate(lr float64) { u.LR = lr }
+// SetRate implements Rule.
+func (u *Lion) SetRate(lr float64) { u.LR = lr }
 
 func root(x float32) float32 { return float32(math.Sqrt(float64(x))) }

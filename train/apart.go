@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
@@ -29,7 +30,12 @@ type apart struct {
 
 // needsApart says whether the engine cannot make the steps itself.
 func (c Config) needsApart() bool {
-	return c.Optimizer == "lars" || c.Optimizer == "lamb" || c.ClipNorm > 0 || c.ClipValue > 0 || c.Accumulate > 1
+	for _, g := range append([]Group{{}}, c.Groups...) {
+		if o, err := c.optimizer(g); err == nil && (o.Whole || g.Optimizer != "" || g.Momentum != nil) {
+			return true
+		}
+	}
+	return c.ClipNorm > 0 || c.ClipValue > 0 || c.Accumulate > 1
 }
 
 // newApart takes a trainer without an Update.
@@ -38,16 +44,17 @@ func newApart(cfg Config, graph *onnxio.Model, trainer *engine.Trainer, pool *pa
 	role := roles(graph)
 	for _, name := range a.names {
 		group := cfg.group(name, role[name])
-		u, err := cfg.rule(group)
+		t := graph.Graph.Initializer(name)
+		u, err := cfg.rule(group, t.Dims)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("parameter %q: %w", name, err)
 		}
-		n := int(graph.Graph.Initializer(name).Size())
+		n := int(t.Size())
 		slots := make([][]float32, u.Slots())
 		for i := range slots {
 			slots[i] = make([]float32, n)
 		}
-		a.rules = append(a.rules, scaled{u, or(group.LRScale, 1)})
+		a.rules = append(a.rules, scaled{u, value(group.LRScale, 1)})
 		a.slots, a.sums = append(a.slots, slots), append(a.sums, make([]float32, n))
 	}
 	return a, nil

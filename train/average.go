@@ -72,7 +72,7 @@ func (r *run) export(ctx context.Context) error {
 // ModelEma and torchvision's recipes do. Averaged weights lag behind, and so do averaged statistics, by as much.
 func (r *run) exportEMA() error {
 	for i, name := range r.trainer.Params() {
-		mean, err := r.slot(i, r.slotCount()-1)
+		mean, err := r.slot(i, r.slotCount(i)-1)
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func (r *run) capture() (*Checkpoint, error) {
 		return nil, err
 	}
 	for i, name := range r.trainer.Params() {
-		for k := range r.slotCount() {
+		for k := range r.slotCount(i) {
 			slot, err := r.slot(i, k)
 			if err != nil {
 				return nil, err
@@ -88,9 +88,10 @@ func vector(x []float32) *onnxio.Tensor {
 	return t
 }
 
-func (r *run) slotCount() int {
+// slotCount is the number of state values of the i-th parameter.
+func (r *run) slotCount(i int) int {
 	if r.apart != nil {
-		return r.apart.rules[0].Slots()
+		return r.apart.rules[i].Slots()
 	}
 	return r.rules[0].Slots()
 }
@@ -112,8 +113,8 @@ func (r *run) restore(c *Checkpoint) error {
 		return err
 	}
 	for i, name := range r.trainer.Params() {
-		if len(c.slots[name]) != r.slotCount() {
-			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(c.slots[name]), name, r.cfg.Optimizer, r.slotCount())
+		if n := r.slotCount(i); len(c.slots[name]) != n {
+			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(c.slots[name]), name, r.cfg.Optimizer, n)
 		}
 		for k, slot := range c.slots[name] {
 			if r.apart == nil {

@@ -85,19 +85,17 @@ func (w ClassWeights) fit(y *onnxio.ValueInfo) error {
 }
 
 // add appends the weights as an initializer [C], or [C,1,...] of the given rank.
-func (w ClassWeights) add(l lossNodes, name string, rank int) string {
+func (w ClassWeights) add(l *LossGraph, name string, rank int) string {
 	shape := make([]int64, rank)
 	for i := range shape {
 		shape[i] = 1
 	}
 	shape[0] = int64(len(w.Each))
 	t := onnxio.NewTensor(onnxio.Float, shape...)
-	t.Name = name
 	for i, v := range w.Each {
 		t.Float32s()[i] = float32(v)
 	}
-	l.Initializers = append(l.Initializers, t)
-	return name
+	return l.Constant(name, t)
 }
 
 // classes is how many classes a model's output [N,C,...] has.

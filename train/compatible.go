@@ -39,10 +39,13 @@ func (r *run) compatible() error {
 }
 
 // targets compares the data set's targets with those that the loss takes.
-func (r *run) targets(loss string) error {
+func (r *run) targets() error {
+	loss, width := r.loss.Name, data.Width(r.splits.Train)
 	pixels := r.kind.masks || r.kind.maps
 	switch has := data.Masked(r.splits.Train); {
-	case takesSoft(loss) && has:
+	case width > 0 && !r.kind.values:
+		return fmt.Errorf("loss %s needs class labels, and data set %s has numbers: use bce-with-logits for several labels, mse, l1 or huber for values", loss, r.splits.Name)
+	case r.kind.soft && has:
 		return fmt.Errorf("loss %s needs class labels, and data set %s has masks", loss, r.splits.Name)
 	case pixels && !has:
 		return fmt.Errorf("loss %s needs masks, and data set %s has class labels", loss, r.splits.Name)
@@ -50,7 +53,10 @@ func (r *run) targets(loss string) error {
 		return fmt.Errorf("data set %s has masks, and the model gives one answer for an image", r.splits.Name)
 	}
 	out, classes := r.model.Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
-	if takesSoft(loss) && len(out) == 2 && out[1].Value != int64(classes) {
+	if r.kind.values && (len(out) != 2 || out[1].Known() && out[1].Value != int64(width)) {
+		return fmt.Errorf("loss %s: data set %s has %d numbers an image, the model's output is %v: build it with --classes %d", loss, r.splits.Name, width, out, width)
+	}
+	if r.kind.soft && len(out) == 2 && out[1].Value != int64(classes) {
 		return fmt.Errorf("loss %s: data set %s has %d classes, the model %d outputs: build it with --classes %d", loss, r.splits.Name, classes, out[1].Value, classes)
 	}
 	if r.kind.masks && len(out) == 4 && out[1].Known() && out[1].Value != 1 {
@@ -72,5 +78,11 @@ func (r *run) describe() {
 		s.Input.Shorter, s.Input.Resize = said.Input.Shorter, said.Input.Resize
 	}
 	s.Labels = r.splits.Train.Classes()
+	switch {
+	case r.kind.several:
+		s.Output.Task = spec.MultiLabel
+	case r.kind.values:
+		s.Output.Task = spec.Number
+	}
 	spec.Set(r.model, s)
 }

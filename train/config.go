@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
@@ -27,15 +26,18 @@ type Config struct {
 	LRDecay     float64    `json:"lr_decay,omitzero"`     // adagrad
 	Accumulator float64    `json:"accumulator,omitzero"`  // adagrad: what the sum of squares starts from
 	Trust       float64    `json:"trust,omitzero"`        // lars: the trust coefficient, 0.001
+	NSSteps     int        `json:"ns_steps,omitzero"`     // muon: steps of the Newton-Schulz iteration, 5
+	UnitNorm    bool       `json:"unit_norm,omitzero"`    // muon: each filter bank has the norm sqrt(filters) before a step
 	WeightDecay float64    `json:"weight_decay,omitzero"` // of every parameter that no group says otherwise about
 	Groups      []Group    `json:"groups,omitzero"`
 
-	Schedule   Schedule `json:"schedule,omitzero"`
-	Accumulate int      `json:"accumulate,omitzero"` // batches whose gradients make one step, 1
-	ClipNorm   float64  `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
-	ClipValue  float64  `json:"clip_value,omitzero"` // the greatest gradient of one number; 0: any
-	EMA        float64  `json:"ema"`                 // decay of the moving average of weights and running statistics, which is what is validated and saved; 0: none
-	SWA        SWA      `json:"swa,omitzero"`        // stochastic weight averaging
+	Schedule   Schedule  `json:"schedule,omitzero"`
+	Accumulate int       `json:"accumulate,omitzero"` // batches whose gradients make one step, 1
+	ClipNorm   float64   `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
+	ClipValue  float64   `json:"clip_value,omitzero"` // the greatest gradient of one number; 0: any
+	Lookahead  Lookahead `json:"lookahead,omitzero"`
+	EMA        float64   `json:"ema"`          // decay of the moving average of weights and running statistics, which is what is validated and saved; 0: none
+	SWA        SWA       `json:"swa,omitzero"` // stochastic weight averaging
 
 	Augment transforms.Compose      `json:"augment,omitempty"` // changes the images to train on, at the size of their files, before they are brought to that of the batch
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
@@ -44,10 +46,14 @@ type Config struct {
 	LabelSmoothing float64      `json:"label_smoothing,omitzero"` // nll, cross-entropy
 	ClassWeights   ClassWeights `json:"class_weights,omitzero"`   // nll, cross-entropy, of training alone: the loss of validation weighs all classes the same
 	IgnoreIndex    *int         `json:"ignore_index,omitzero"`    // nll, cross-entropy of masks: the value that does not count, neither in the loss nor in a metric
-	Gamma          float64      `json:"gamma,omitzero"`           // focal, sigmoid-focal: 2
+	Gamma          *float64     `json:"gamma,omitempty"`          // focal, sigmoid-focal: 2
 	Balance        float64      `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
-	Smooth         float64      `json:"smooth,omitzero"`          // dice, jaccard, tversky: 1
+	Smooth         *float64     `json:"smooth,omitempty"`         // dice, jaccard, tversky: 1
+	Delta          float64      `json:"delta,omitzero"`           // huber: where the square becomes a line, 1
+	PosWeight      []float64    `json:"pos_weight,omitempty"`     // bce-with-logits: weight of the ones, a number for each output, or one for all
 	Tversky        [2]float64   `json:"tversky,omitzero"`         // weights of false positives and false negatives: 0.5, 0.5
+
+	Settings map[string]any `json:"settings,omitempty"` // of a loss, a metric or an optimizer that Register... added
 
 	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
@@ -63,14 +69,11 @@ type Group struct {
 	// Params is "bias" (what Conv, ConvTranspose and Gemm add), "norm" (weight and bias of the normalisations), or a
 	// pattern of parameter names as path.Match has it.
 	Params      string   `json:"params"`
-	LRScale     float64  `json:"lr_scale,omitzero"`      // 1
+	LRScale     *float64 `json:"lr_scale,omitempty"`     // null: 1
 	WeightDecay *float64 `json:"weight_decay,omitempty"` // null: the run's
+	Momentum    *float64 `json:"momentum,omitempty"`     // null: the run's
+	Optimizer   string   `json:"optimizer,omitzero"`     // "": the run's
 	Freeze      bool     `json:"freeze,omitzero"`        // they are not trained
-}
-
-// Optimizers lists what Config.Optimizer may be.
-func Optimizers() []string {
-	return []string{"sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "lars", "lamb"}
 }
 
 // Defaults is the configuration that suits a network that package builders makes; others get Adam. LeNet-5's and MiniVGG's
@@ -91,15 +94,8 @@ func (c Config) With(optimizer string) Config {
 		return c
 	}
 	c.Optimizer, c.LR, c.Momentum = optimizer, 1e-3, 0
-	switch optimizer {
-	case "sgd":
-		c.LR, c.Momentum = 0.01, 0.5
-	case "rmsprop", "adagrad":
-		c.LR = 0.01
-	case "lion":
-		c.LR = 1e-4
-	case "lars":
-		c.LR, c.Momentum = 1, 0.9
+	if o, err := optimizers.find(optimizer); err == nil {
+		c.LR, c.Momentum = o.LR, o.Momentum
 	}
 	return c
 }
@@ -126,6 +122,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("eps, lr_decay, accumulator and trust must not be negative")
 	case !share(c.Alpha):
 		return fmt.Errorf("alpha is %v: it must be in [0,1)", c.Alpha)
+	case c.NSSteps < 0:
+		return fmt.Errorf("ns_steps is %d: it must not be negative", c.NSSteps)
 	case c.Accumulate < 0:
 		return fmt.Errorf("accumulate is %d: at least 1", c.Accumulate)
 	case !(c.ClipNorm >= 0) || !(c.ClipValue >= 0):
@@ -155,17 +153,25 @@ func (c Config) validate() error {
 	if err := c.validateMetrics(); err != nil {
 		return err
 	}
+	if err := c.validateSettings(); err != nil {
+		return err
+	}
 	if err := c.SWA.validate(); err != nil {
+		return err
+	}
+	if err := c.Lookahead.validate(); err != nil {
 		return err
 	}
 	return c.Schedule.validate()
 }
 
 func (c Config) validateMetrics() error {
-	known := append([]string{"accuracy", "loss"}, Metrics()...)
 	for _, name := range append(slices.Clone(c.Metrics), c.Monitor) {
-		if name != "" && !slices.Contains(known, name) {
-			return fmt.Errorf("no metric %q: known are %s", name, strings.Join(known, ", "))
+		if name == "" {
+			continue
+		}
+		if _, err := metrics.find(name); err != nil {
+			return err
 		}
 	}
 	if c.Monitor == "confusion" {
@@ -174,23 +180,12 @@ func (c Config) validateMetrics() error {
 	return nil
 }
 
-// rates has the default Betas and Eps filled in.
-func (c Config) rates() (betas [2]float64, eps float64) {
-	betas, eps = c.Betas, c.Eps
-	if betas == [2]float64{} {
-		if betas = [2]float64{0.9, 0.999}; c.Optimizer == "lion" {
-			betas[1] = 0.99
-		}
+// value is a setting for which 0 makes sense, or its default.
+func value(v *float64, def float64) float64 {
+	if v == nil {
+		return def
 	}
-	if eps == 0 {
-		switch eps = 1e-8; c.Optimizer {
-		case "adagrad":
-			eps = 1e-10
-		case "lamb":
-			eps = 1e-6
-		}
-	}
-	return betas, eps
+	return *v
 }
 
 func or(v, def float64) float64 {
@@ -198,9 +193,4 @@ func or(v, def float64) float64 {
 		return def
 	}
 	return v
-}
-
-// Metrics lists what Config.Metrics may ask for.
-func Metrics() []string {
-	return []string{"top3", "top5", "precision", "recall", "f1", "iou", "dice", "auc", "confusion"}
 }

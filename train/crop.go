@@ -40,7 +40,7 @@ func (d croppedSource) Sample(i int) (data.Sample, error) {
 		return s, err
 	}
 	m := vision.Prepared(resample.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, d.in)
-	out := data.Sample{C: m.C, H: m.H, W: m.W, Pixels: m.Pix, Label: s.Label}
+	out := data.Sample{C: m.C, H: m.H, W: m.W, Pixels: m.Pix, Label: s.Label, Numbers: s.Numbers}
 	if s.Mask != nil {
 		by := d.in
 		by.Resize = string(resample.Nearest)

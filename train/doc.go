@@ -9,9 +9,14 @@
 // Recipe.Open opens the data set that a recipe names. Batches of sets in memory are copied from there; where images are read
 // from files, augmented (Config.Augment) or mixed (Config.Mix), a data.Loader makes the batches ahead of the steps.
 //
+// A loss is ONNX nodes that RegisterLoss's function emits, or the graph of an .onnx file. RegisterMetric, RegisterOptimizer,
+// transforms.Register and data.Register add the rest of what a recipe can name; Losses, Metrics, Optimizers and Schedules
+// list it.
+//
 // All of a run is data: a Recipe, which is a JSON file whose fields are those of Recipe and Config. The same recipe gives
 // the same bits, whatever the number of threads, and however often the run was interrupted and resumed.
 //
 // Inputs are [N,C,H,W] float32. Targets are [N] int64 class numbers; where the data set has masks, [N,1,H,W] float32 for
-// the losses of two classes and [N,H,W] int64 class numbers for cross-entropy. Mixed batches have [N,classes] float32.
+// the losses of two classes and [N,H,W] int64 class numbers for cross-entropy. Mixed batches have [N,classes] float32, and
+// so have targets that are numbers: 0 and 1 of several labels, or values.
 package train

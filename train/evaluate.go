@@ -9,18 +9,19 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
 // Score is what a model reaches on a data set.
 type Score struct {
-	Images   int     `json:"images"`
-	Loss     float64 `json:"loss"`     // mean over the images, and their pixels
-	Accuracy float64 `json:"accuracy"` // share of images, or pixels, whose largest output is the label, 0..1
+	Images   int
+	Loss     float64 // mean over the images, and their pixels
+	Accuracy float64 // share of right answers, of images, pixels or labels, 0..1; NaN where values are to be predicted
 
-	Metrics   map[string]float64 `json:"metrics,omitempty"`   // those asked for; those that do not exist here are absent
-	Confusion *Confusion         `json:"confusion,omitempty"` // when a metric asked for needs it
+	Metrics   map[string]float64 // those asked for; those that do not exist here are absent
+	Confusion *Confusion         // when a metric asked for needs it
 }
 
 // Forward computes the first output of a model for a batch x [N,C,H,W].
@@ -36,18 +37,28 @@ func Evaluate(ctx context.Context, forward Forward, ds data.Dataset, batch int, 
 	return Measure(ctx, forward, ds, batch, loss, nil)
 }
 
-// Measure is Evaluate for any kind of target and with metrics of Metrics. loss says what the outputs and the targets are;
-// the loss that is measured is the negative log-likelihood, or the binary cross-entropy where the targets are masks.
+// Measure is Evaluate for any kind of target and with metrics of Metrics. loss says what the outputs and the targets are.
 //
-// precision, recall, f1, iou and dice are means over the classes that occur; with masks of one class those of the
-// foreground, all pixels counted together. auc is that of the labels, each class against the others.
+// The loss that is measured is the negative log-likelihood of labels and the binary cross-entropy of masks and of several
+// labels; that of values, and a loss of RegisterLoss or of a file, is measured as it is.
 func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, loss string, metrics []string) (Score, error) {
+	return Config{Loss: loss, Metrics: metrics}.measure(ctx, forward, ds, batch, loss == LossNLL || loss == LossSoftNLL)
+}
+
+// measure scores by the settings of a run. logs says that the outputs are log-probabilities.
+func (c Config) measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, logs bool) (Score, error) {
 	n := ds.Len()
 	if n == 0 {
 		return Score{}, fmt.Errorf("the data set has no images")
 	}
-	m := newMeter(loss, ds.Classes(), metrics)
-	m.maps = !m.masks && data.Masked(ds)
+	loss, err := findLoss(c.Loss)
+	if err != nil {
+		return Score{}, err
+	}
+	m, err := c.newMeters(loss, ds, logs)
+	if err != nil {
+		return Score{}, err
+	}
 	for b, err := range batches(ctx, ds, batch, m.kind) {
 		if err != nil {
 			return Score{}, err
@@ -56,7 +67,7 @@ func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, l
 		if err != nil {
 			return Score{}, err
 		}
-		if err := m.add(y, b.Target); err != nil {
+		if err := m.add(ctx, y, b.Target); err != nil {
 			return Score{}, err
 		}
 	}
@@ -77,20 +88,32 @@ func EvaluationBatch(shape [3]int) int {
 
 // kind is how outputs and targets are to be read.
 type kind struct {
-	logs  bool // outputs are log-probabilities
-	masks bool // targets are float32 masks of the output's shape
-	maps  bool // targets are int64 [N,H,W]
-	soft  bool // targets are probabilities, float32 [N,C]
+	logs    bool // outputs are log-probabilities
+	masks   bool // targets are float32 masks of the output's shape
+	maps    bool // targets are int64 [N,H,W]
+	soft    bool // targets are probabilities, float32 [N,C]
+	values  bool // targets are numbers, float32 [N,K]
+	several bool // they are 0 and 1 of several labels, and outputs logits
 }
 
-func kindOf(loss string) kind {
-	return kind{logs: slices.Contains([]string{LossNLL, LossSoftNLL, LossFocal + "/log"}, loss), masks: takesMasks(loss)}
+// kindOf is the kind of a loss on a data set.
+func kindOf(loss Loss, ds data.Dataset, logs bool) kind {
+	k := kind{logs: logs, soft: loss.Targets == Soft}
+	if loss.Targets == Binary || loss.Targets == Numbers {
+		k.values = data.Width(ds) > 0
+		k.masks, k.several = !k.values, k.values && loss.Targets == Binary
+		return k
+	}
+	k.maps = data.Masked(ds)
+	return k
 }
 
 // target is the tensor that takes the targets of as many images as labels has.
-func (k kind) target(labels *onnxio.Tensor, shape [3]int) *onnxio.Tensor {
+func (k kind) target(labels *onnxio.Tensor, shape [3]int, width int) *onnxio.Tensor {
 	n, h, w := labels.Dims[0], int64(shape[1]), int64(shape[2])
 	switch {
+	case k.values:
+		return onnxio.NewTensor(onnxio.Float, n, int64(width))
 	case k.masks:
 		return onnxio.NewTensor(onnxio.Float, n, 1, h, w)
 	case k.maps:
@@ -116,11 +139,12 @@ func (k kind) right(y, target *onnxio.Tensor) (right, counted int, err error) {
 	if k.soft {
 		return softRight(y, target)
 	}
-	m := meter{kind: kind{logs: true}} // the loss is not wanted
-	if err := m.add(y, target); err != nil {
+	k.logs = true // the loss is not wanted
+	t := tally{kind: k}
+	if err := t.add(y, target); err != nil {
 		return 0, 0, err
 	}
-	return m.right, m.count, nil
+	return t.right, t.count, nil
 }
 
 // softRight counts the rows whose largest output is at the largest target.
@@ -137,39 +161,109 @@ func softRight(y, target *onnxio.Tensor) (right, counted int, err error) {
 	return right, n, nil
 }
 
-// meter gathers what a score is made of.
-type meter struct {
-	kind
-	want      []string
-	classes   []string
-	loss      float64
-	count     int // of images, or pixels
-	right     int
-	tops      map[string]int // metric: right answers
-	confusion *Confusion
-	rows      []float64 // probabilities, for auc
-	labels    []int
+// meters gather what a score is made of.
+type meters struct {
+	*tally
+	lossOf func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) // nil: the tally's
+	sum    float64                                                              // of losses, weighted by images
+	images int
+	own    map[string]Meter // of RegisterMetric
 }
 
-func newMeter(loss string, classes []string, metrics []string) *meter {
-	m := &meter{kind: kindOf(loss), want: metrics, classes: classes, tops: map[string]int{}}
-	for _, name := range metrics {
-		if !slices.Contains([]string{"top3", "top5", "auc"}, name) && m.confusion == nil {
-			m.confusion = NewConfusion(classes)
-			if m.masks && len(classes) != 2 {
-				m.confusion = NewConfusion([]string{"background", "foreground"})
-			}
+func (c Config) newMeters(loss Loss, ds data.Dataset, logs bool) (*meters, error) {
+	m := &meters{tally: newTally(kindOf(loss, ds, logs), ds.Classes(), c.Metrics), own: map[string]Meter{}}
+	if !loss.builtin {
+		m.lossOf = c.lossOf(loss, logs)
+	}
+	for _, name := range c.Metrics {
+		metric, err := metrics.find(name)
+		if err != nil {
+			return nil, err
+		}
+		if metric.New == nil {
+			continue
+		}
+		if m.own[name], err = metric.New(Measured{Classes: ds.Classes(), Loss: loss.Name, Logs: logs, Settings: c.Settings}); err != nil {
+			return nil, fmt.Errorf("metric %s: %w", name, err)
 		}
 	}
-	return m
+	return m, nil
 }
 
-func (m *meter) wants(name string) bool { return slices.Contains(m.want, name) }
+// add takes a batch.
+func (m *meters) add(ctx context.Context, y, target *onnxio.Tensor) error {
+	if err := m.tally.add(y, target); err != nil {
+		return err
+	}
+	if m.lossOf != nil {
+		v, err := m.lossOf(ctx, y, target)
+		if err != nil {
+			return err
+		}
+		n := int(y.Dims[0])
+		m.sum, m.images = m.sum+v*float64(n), m.images+n
+	}
+	for name, meter := range m.own {
+		if err := meter.Add(y, target); err != nil {
+			return fmt.Errorf("metric %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// lossOf computes a loss by its own graph.
+func (c Config) lossOf(loss Loss, logs bool) func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) {
+	plans := map[int64]*engine.Plan{}
+	return func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) {
+		p := plans[y.Dims[0]]
+		if p == nil {
+			m, err := c.lossModel(loss, y, logs)
+			if err != nil {
+				return 0, err
+			}
+			shapes := map[string][]int64{outputName: y.Dims, TargetName: target.Dims}
+			if p, err = engine.Compile(m, engine.Options{Shapes: shapes}); err != nil {
+				return 0, fmt.Errorf("loss %s: %w", loss.Name, err)
+			}
+			plans[y.Dims[0]] = p
+		}
+		out, err := p.Run(ctx, map[string]*onnxio.Tensor{outputName: y, TargetName: target})
+		if err != nil {
+			return 0, fmt.Errorf("loss %s: %w", loss.Name, err)
+		}
+		return float64(out[LossName].Float32s()[0]), nil
+	}
+}
+
+// outputName is the model's output in a graph of the loss alone.
+const outputName = "output"
+
+// lossModel is the loss alone, of outputs of y's shape whatever their number.
+func (c Config) lossModel(loss Loss, y *onnxio.Tensor, logs bool) (*onnxio.Model, error) {
+	var shape []onnxio.Dim
+	for _, d := range y.Dims {
+		shape = append(shape, onnxio.Dim{Value: d})
+	}
+	scale := spec.Logits
+	if logs {
+		scale = spec.LogProbabilities
+	}
+	info := onnxio.TensorInfo(outputName, onnxio.Float, shape...)
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, ProducerName: "cnnkit",
+		Graph: &onnxio.Graph{Name: "loss", Inputs: []*onnxio.ValueInfo{info}}}
+	if err := c.emit(m, loss, info, scale); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
 
 // add takes a batch.
-func (m *meter) add(y, target *onnxio.Tensor) error {
-	if m.masks {
-		return m.addMasks(y, target)
+func (t *tally) add(y, target *onnxio.Tensor) error {
+	switch {
+	case t.masks:
+		return t.addMasks(y, target)
+	case t.values:
+		return t.addValues(y, target)
 	}
 	labels := onnxio.Data[int64](target)
 	fits := y.Type == onnxio.Float && len(y.Dims) >= 2 && len(target.Dims) == len(y.Dims)-1 && y.Dims[0] == target.Dims[0] &&
@@ -197,99 +291,118 @@ func (m *meter) add(y, target *onnxio.Tensor) error {
 				row[c] = values[base+c*inner]
 			}
 		}
-		m.addRow(row, int(label), inner == 1)
+		t.addRow(row, int(label), inner == 1)
 	}
 	return nil
 }
 
-func (m *meter) addRow(row []float32, label int, image bool) {
-	m.count++
+func (t *tally) addRow(row []float32, label int, image bool) {
+	t.count++
 	best := argmax(row)
 	if best == label {
-		m.right++
+		t.right++
 	}
-	m.loss -= float64(row[label])
+	t.loss -= float64(row[label])
 	total := 0.0
-	if !m.logs {
+	if !t.logs {
 		total = logSumExp(row)
-		m.loss += total
+		t.loss += total
 	}
-	if m.confusion != nil && label < len(m.classes) && best < len(m.classes) {
-		m.confusion.Counts[label][best]++
+	if t.confusion != nil && label < len(t.classes) && best < len(t.classes) {
+		t.confusion.Counts[label][best]++
 	}
-	if len(m.want) == 0 {
+	if len(t.want) == 0 {
 		return
 	}
 	for name, k := range map[string]int{"top3": 3, "top5": 5} {
-		if m.wants(name) && InTop(row, label, k) {
-			m.tops[name]++
+		if t.wants(name) && InTop(row, label, k) {
+			t.tops[k]++
 		}
 	}
-	if image && m.wants("auc") {
-		m.labels = append(m.labels, label)
+	if image && t.wants("auc") {
+		t.labels = append(t.labels, label)
 		for _, v := range row {
-			m.rows = append(m.rows, math.Exp(float64(v)-total))
+			t.rows = append(t.rows, math.Exp(float64(v)-total))
 		}
 	}
 }
 
-func (m *meter) addMasks(y, target *onnxio.Tensor) error {
+func (t *tally) addMasks(y, target *onnxio.Tensor) error {
 	if y.Type != onnxio.Float || !slices.Equal(y.Dims, target.Dims) {
 		return fmt.Errorf("the output is %v %v, the masks %v %v", y.Type, y.Dims, target.Type, target.Dims)
 	}
 	truth := target.Float32s()
 	for i, v := range y.Float32s() {
-		t, x := truth[i], float64(v)
-		m.count++
-		m.loss += max(x, 0) - x*float64(t) + math.Log1p(math.Exp(-math.Abs(x)))
-		is, says := 0, 0
-		if t > 0.5 {
-			is = 1
+		is, says := t.addBinary(v, truth[i])
+		if t.confusion != nil {
+			t.confusion.Counts[is][says]++
 		}
-		if v > 0 {
-			says = 1
+	}
+	return nil
+}
+
+// addBinary takes a logit and its truth, 0 or 1, and says which of the two each of them is.
+func (t *tally) addBinary(v, truth float32) (is, says int) {
+	x := float64(v)
+	t.count++
+	t.loss += max(x, 0) - x*float64(truth) + math.Log1p(math.Exp(-math.Abs(x)))
+	if truth > 0.5 {
+		is = 1
+	}
+	if v > 0 {
+		says = 1
+	}
+	if is == says {
+		t.right++
+	}
+	return is, says
+}
+
+// outcome is the index in tally.binary by truth and answer.
+var outcome = [2][2]int{{3, 1}, {2, 0}}
+
+// addValues takes numbers.
+func (t *tally) addValues(y, target *onnxio.Tensor) error {
+	if y.Type != onnxio.Float || !slices.Equal(y.Dims, target.Dims) || len(y.Dims) != 2 {
+		return fmt.Errorf("the output is %v %v, the targets are %v %v: the model is to give a number for each", y.Type, y.Dims, target.Type, target.Dims)
+	}
+	k, truth := int(y.Dims[1]), target.Float32s()
+	if t.several && t.binary == nil {
+		t.binary = make([][4]int, k)
+	}
+	for i, v := range y.Float32s() {
+		if t.several {
+			is, says := t.addBinary(v, truth[i])
+			t.binary[i%k][outcome[is][says]]++
 		}
-		if is == says {
-			m.right++
-		}
-		if m.confusion != nil {
-			m.confusion.Counts[is][says]++
+		if len(t.want) > 0 {
+			t.rows, t.truths = append(t.rows, float64(v)), append(t.truths, float64(truth[i]))
 		}
 	}
 	return nil
 }
 
 // score sums up.
-func (m *meter) score(images int) Score {
-	s := Score{Images: images, Loss: m.loss / float64(m.count), Accuracy: float64(m.right) / float64(m.count), Confusion: m.confusion}
+func (m *meters) score(images int) Score {
+	s := Score{Images: images, Loss: m.loss / float64(m.count), Accuracy: share(m.right, m.count), Confusion: m.confusion}
+	if m.lossOf != nil {
+		s.Loss = m.sum / float64(m.images)
+	}
 	if len(m.want) == 0 {
 		return s
 	}
 	s.Metrics = map[string]float64{}
-	var mean ClassScore
-	if m.confusion != nil {
-		if mean = m.confusion.Macro(); m.masks {
-			mean = m.confusion.PerClass()[1]
-		}
-	}
 	for _, name := range m.want {
-		switch name {
-		case "top3", "top5":
-			s.Metrics[name] = float64(m.tops[name]) / float64(m.count)
-		case "precision":
-			s.Metrics[name] = mean.Precision
-		case "recall":
-			s.Metrics[name] = mean.Recall
-		case "f1", "dice":
-			s.Metrics[name] = mean.F1
-		case "iou":
-			s.Metrics[name] = mean.IoU
-		case "auc":
-			if n := len(m.labels); n > 0 {
-				if a := MacroAUC(m.rows, m.labels, len(m.rows)/n); !math.IsNaN(a) {
-					s.Metrics[name] = a
-				}
+		v := math.NaN()
+		if own := m.own[name]; own != nil {
+			if x, ok := own.Value(); ok {
+				v = x
 			}
+		} else if metric, err := metrics.find(name); err == nil && metric.of != nil {
+			v = metric.of(m.tally)
+		}
+		if !math.IsNaN(v) {
+			s.Metrics[name] = v
 		}
 	}
 	return s

@@ -22,7 +22,7 @@ type feeder struct {
 
 // makeLoader makes the loader, where there is something to do beside copying pixels from memory.
 func (r *run) makeLoader() error {
-	soft := takesSoft(r.result.Loss)
+	soft := r.kind.soft
 	if len(r.cfg.Augment) == 0 && !soft && r.cfg.Workers == 0 && filled(r.splits.Train) {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (r *run) copy(f *feeder) error {
 	part := f.order[f.step*r.cfg.Batch : min(len(f.order), (f.step+1)*r.cfg.Batch)]
 	if f.x == nil || int(f.x.Dims[0]) != len(part) {
 		f.x, f.target = NewBatch(ds.Shape(), len(part))
-		f.target = r.kind.target(f.target, ds.Shape())
+		f.target = r.kind.target(f.target, ds.Shape(), data.Width(ds))
 	}
 	return ds.Fill(f.x, f.target, part)
 }
@@ -147,7 +147,7 @@ func batches(ctx context.Context, ds data.Dataset, batch int, k kind) iter.Seq2[
 		for at := 0; at < len(order); at += batch {
 			b := &data.Batch{Indices: order[at:min(len(order), at+batch)], Step: at / batch}
 			b.X, b.Target = NewBatch(ds.Shape(), len(b.Indices))
-			b.Target = k.target(b.Target, ds.Shape())
+			b.Target = k.target(b.Target, ds.Shape(), data.Width(ds))
 			if !yield(b, ds.Fill(b.X, b.Target, b.Indices)) {
 				return
 			}

@@ -22,22 +22,31 @@ func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) 
 
 // TrainingGraph is the function of the same name, with the loss's settings.
 func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
+	graph, loss, err := c.trainingGraph(m)
+	return graph, loss.Name, err
+}
+
+func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
-		return nil, "", fmt.Errorf("the model has no output to train")
+		return nil, Loss{}, fmt.Errorf("the model has no output to train")
 	}
 	if v := m.Opset(""); v < 14 && hasOp(m, "BatchNormalization") {
-		return nil, "", &onnxio.UnsupportedError{Op: "BatchNormalization", Opset: v, Reason: "training it needs opset 14 or newer: build the model with --opset 17"}
+		return nil, Loss{}, &onnxio.UnsupportedError{Op: "BatchNormalization", Opset: v, Reason: "training it needs opset 14 or newer: build the model with --opset 17"}
 	}
 	loss, err := chooseLoss(m, c.Loss)
 	if err != nil {
-		return nil, "", err
+		return nil, Loss{}, err
 	}
 	if len(c.Mix) > 0 {
-		soft := map[string]string{LossNLL: LossSoftNLL, LossCrossEntropy: LossSoft, LossSoftNLL: LossSoftNLL, LossSoft: LossSoft}[loss]
-		if soft == "" {
-			return nil, "", fmt.Errorf("mix makes soft targets, which go with nll and cross-entropy, not with %s", loss)
+		soft := map[string]string{LossNLL: LossSoftNLL, LossCrossEntropy: LossSoft}[loss.Name]
+		if loss.Targets != Soft && soft == "" {
+			return nil, Loss{}, fmt.Errorf("mix makes soft targets, which go with nll and cross-entropy, not with %s", loss.Name)
 		}
-		loss = soft
+		if loss.Targets != Soft {
+			if loss, err = losses.find(soft); err != nil {
+				return nil, Loss{}, err
+			}
+		}
 	}
 	out, g := *m, *m.Graph
 	out.Graph = &g
@@ -54,11 +63,11 @@ func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
 	}
 	for _, v := range append(g.Inputs, g.Outputs...) {
 		if v.Name == TargetName || v.Name == LossName {
-			return nil, "", fmt.Errorf("the model has a value named %q, which the training graph needs", v.Name)
+			return nil, Loss{}, fmt.Errorf("the model has a value named %q, which the training graph needs", v.Name)
 		}
 	}
 	if err := c.addLoss(&out, loss); err != nil {
-		return nil, "", err
+		return nil, Loss{}, err
 	}
 	return &out, loss, nil
 }

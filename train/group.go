@@ -13,8 +13,18 @@ func (g Group) validate() error {
 	if _, err := path.Match(g.Params, ""); err != nil || g.Params == "" {
 		return fmt.Errorf("group %q: params is bias, norm or a pattern of names", g.Params)
 	}
-	if !(g.LRScale >= 0) || g.WeightDecay != nil && !(*g.WeightDecay >= 0) {
-		return fmt.Errorf("group %q: lr_scale and weight_decay must not be negative", g.Params)
+	for name, v := range map[string]*float64{"lr_scale": g.LRScale, "weight_decay": g.WeightDecay, "momentum": g.Momentum} {
+		if v != nil && !(*v >= 0) {
+			return fmt.Errorf("group %q: %s must not be negative", g.Params, name)
+		}
+	}
+	if g.Momentum != nil && *g.Momentum >= 1 {
+		return fmt.Errorf("group %q: momentum is %v: it must be in [0,1)", g.Params, *g.Momentum)
+	}
+	if g.Optimizer != "" {
+		if _, err := optimizers.find(g.Optimizer); err != nil {
+			return fmt.Errorf("group %q: %w", g.Params, err)
+		}
 	}
 	return nil
 }
@@ -57,24 +67,24 @@ func (c Config) group(name, role string) Group {
 
 // scaled is a rule and the factor of its learning rate.
 type scaled struct {
-	rule
+	Rule
 	scale float64
 }
 
 // rules makes the rule of the parameters in no group, and one for each group, which own gives by the parameters' names.
 func (c Config) rules(graph *onnxio.Model) (all []scaled, own map[string]engine.Update, err error) {
 	for _, g := range append([]Group{{}}, c.Groups...) {
-		u, err := c.rule(g)
+		u, err := c.rule(g, nil)
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, scaled{u, or(g.LRScale, 1)})
+		all = append(all, scaled{u, value(g.LRScale, 1)})
 	}
 	role := roles(graph)
 	own = map[string]engine.Update{}
 	for _, init := range graph.Graph.Initializers {
 		if i := c.groupIndex(init.Name, role[init.Name]); i >= 0 {
-			own[init.Name] = all[i+1].rule
+			own[init.Name] = all[i+1].Rule
 		}
 	}
 	return all, own, nil

@@ -1,10 +1,13 @@
 package train
 
 import (
+	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 
@@ -20,7 +23,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Epoch is one line of a run's history. Training figures are means over the epoch, while the weights moved.
+// Epoch is one line of a run's history. Training figures are means over the epoch, while the weights moved. Accuracies are
+// NaN, in files absent, where values are to be predicted.
 type Epoch struct {
 	Epoch              int     `json:"epoch"`
 	TrainLoss          float64 `json:"train_loss"`
@@ -32,6 +36,40 @@ type Epoch struct {
 	LR                 float64 `json:"lr"`           // at its end
 
 	Metrics map[string]float64 `json:"metrics,omitempty"` // of the validation, those asked for
+}
+
+// epochFile is an Epoch in files.
+type epochFile struct {
+	epochFields
+	TrainAccuracy      *float64 `json:"train_accuracy,omitempty"`
+	ValidationAccuracy *float64 `json:"validation_accuracy,omitempty"`
+}
+
+type epochFields Epoch
+
+// MarshalJSON leaves out what does not exist.
+func (e Epoch) MarshalJSON() ([]byte, error) {
+	f := epochFile{epochFields: epochFields(e)}
+	if !math.IsNaN(e.TrainAccuracy) {
+		f.TrainAccuracy = &e.TrainAccuracy
+	}
+	if !math.IsNaN(e.ValidationAccuracy) {
+		f.ValidationAccuracy = &e.ValidationAccuracy
+	}
+	return json.Marshal(f)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (e *Epoch) UnmarshalJSON(b []byte) error {
+	var f epochFile
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return err
+	}
+	*e = Epoch(f.epochFields)
+	e.TrainAccuracy, e.ValidationAccuracy = value(f.TrainAccuracy, math.NaN()), value(f.ValidationAccuracy, math.NaN())
+	return nil
 }
 
 // WriteCSV writes the history, atomically; a column for each metric stands behind the others.
@@ -47,7 +85,12 @@ func WriteCSV(path string, history []Epoch) error {
 		names := slices.Sorted(maps.Keys(metrics))
 		_ = c.Write(append([]string{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
 			"images_per_s", "lr"}, names...))
-		f := func(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
+		f := func(v float64, digits int) string {
+			if math.IsNaN(v) {
+				return ""
+			}
+			return strconv.FormatFloat(v, 'f', digits, 64)
+		}
 		for _, e := range history {
 			row := []string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6), f(e.ValidationLoss, 6),
 				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1), strconv.FormatFloat(e.LR, 'g', 6, 64)}
@@ -78,28 +121,35 @@ func Plot(path string, history []Epoch) error {
 	if err != nil {
 		return err
 	}
+	img := vgimg.NewWith(vgimg.UseWH(10*vg.Inch, 4*vg.Inch), vgimg.UseDPI(120))
+	canvas := draw.New(img)
+	write := func() error {
+		return onnxio.WriteFile(path, func(w io.Writer) error {
+			_, err := vgimg.PngCanvas{Canvas: img}.WriteTo(w)
+			return err
+		})
+	}
+	loss.Legend.Top, loss.Title.Text = true, "Loss"
+	if len(history) > 0 && math.IsNaN(history[0].ValidationAccuracy) {
+		loss.Draw(canvas)
+		return write()
+	}
 	accuracy, err := panel(history, "Accuracy, %", func(e Epoch) (float64, float64) {
 		return 100 * e.TrainAccuracy, 100 * e.ValidationAccuracy
 	})
 	if err != nil {
 		return err
 	}
-	accuracy.Legend.Top, loss.Legend.Top = false, true
+	accuracy.Legend.Top = false
 	best := 0.0
 	for _, e := range history {
 		best = max(best, e.ValidationAccuracy)
 	}
 	accuracy.Title.Text = fmt.Sprintf("Accuracy (best validation %.2f%%)", 100*best)
-	loss.Title.Text = "Loss"
-	img := vgimg.NewWith(vgimg.UseWH(10*vg.Inch, 4*vg.Inch), vgimg.UseDPI(120))
-	canvas := draw.New(img)
 	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 16, PadTop: 8, PadBottom: 8, PadLeft: 8, PadRight: 12}
 	loss.Draw(tiles.At(canvas, 0, 0))
 	accuracy.Draw(tiles.At(canvas, 1, 0))
-	return onnxio.WriteFile(path, func(w io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: img}.WriteTo(w)
-		return err
-	})
+	return write()
 }
 
 // epochTicks marks whole epochs, about ten of them.

@@ -34,7 +34,8 @@ func (u *LARS) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *LARS) setRate(lr float64) { u.LR = lr }
+// SetRate implements Rule.
+func (u *LARS) SetRate(lr float64) { u.LR = lr }
 
 // LAMB is Algorithm 2 of You et al., Large Batch Optimization for Deep Learning, arXiv:1904.00962, with phi(x) = x: Adam's
 // moments m and v, corrected for their bias, and
@@ -85,7 +86,8 @@ func (u *LAMB) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *LAMB) setRate(lr float64) { u.LR = lr }
+// SetRate implements Rule.
+func (u *LAMB) SetRate(lr float64) { u.LR = lr }
 
 // norm is the Euclidean norm, summed in float64.
 func norm(x []float32) float64 { return math.Sqrt(squares(x)) }

@@ -10,296 +10,289 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// The losses that TrainingGraph knows. y is the model's output; labels are int64 [N,...] class numbers, masks and soft
-// targets float32 of y's shape. Each is a mean over images and pixels, or one number for the whole batch.
+// Targets are what a loss compares a model's output [N,C,...] with.
+type Targets string
+
+// The kinds of targets.
 const (
-	LossAuto         = "auto"
-	LossNLL          = "nll"                // log-probabilities [N,C,...], labels
-	LossCrossEntropy = "cross-entropy"      // logits [N,C,...], labels
-	LossSoftNLL      = "soft-nll"           // log-probabilities, soft targets: sums over C of -t*y
-	LossSoft         = "soft-cross-entropy" // logits, soft targets
-	LossFocal        = "focal"              // logits or log-probabilities, labels: (1-p)^Gamma * -log p, p being the label's probability
-	LossBCE          = "bce-with-logits"    // logits, masks: softplus(y) - y*t
-	LossSigmoidFocal = "sigmoid-focal"      // logits, masks: torchvision.ops.sigmoid_focal_loss
-	LossDice         = "dice"               // logits, masks: 1 - (2*TP + Smooth)/(2*TP + FP + FN + Smooth)
-	LossJaccard      = "jaccard"            // logits, masks: 1 - (TP + Smooth)/(TP + FP + FN + Smooth)
-	LossTversky      = "tversky"            // logits, masks: 1 - (TP + Smooth)/(TP + a*FP + b*FN + Smooth)
-	LossBCEDice      = "bce-dice"           // the sum of the two
+	Labels  Targets = "labels"  // int64 class numbers [N,...]: the output's shape without C
+	Soft    Targets = "soft"    // float32 probabilities of the classes, of the output's shape
+	Binary  Targets = "binary"  // float32 0 and 1 of the output's shape: masks [N,1,H,W], or several labels [N,K]
+	Numbers Targets = "numbers" // float32 of the output's shape: values [N,K]
 )
 
-// Losses lists the losses. Lin et al., arXiv:1708.02002 (focal); Milletari et al., arXiv:1606.04797 (dice); Rahman and
-// Wang, ISVC 2016 (jaccard); Salehi et al., arXiv:1706.05721 (tversky). In the last three TP, FP and FN are sums of
-// sigmoids over the batch, its channels and its pixels.
-func Losses() []string {
-	return []string{LossAuto, LossNLL, LossCrossEntropy, LossSoftNLL, LossSoft, LossFocal, LossBCE, LossSigmoidFocal, LossDice,
-		LossJaccard, LossTversky, LossBCEDice}
+// Loss is a loss that a recipe can name.
+type Loss struct {
+	Entry
+	Targets Targets
+	// Scales are those that the model's output may have; nil means any.
+	Scales []spec.Scale
+	// Emit appends the loss's nodes and gives the name of the value that is the loss: one number, the mean over the batch.
+	Emit func(*LossGraph) (string, error)
+
+	builtin bool // Measure computes it from the outputs
 }
 
-// takesMasks says whether the targets of a loss are float32 maps of the output's shape.
-func takesMasks(loss string) bool {
-	return slices.Contains([]string{LossBCE, LossSigmoidFocal, LossDice, LossJaccard, LossTversky, LossBCEDice}, loss)
+// LossAuto is the word for the loss that suits a model's output; see TrainingGraph.
+const LossAuto = "auto"
+
+// RegisterLoss adds a loss, which recipes can name from then on. Its settings are read from Config.Settings.
+func RegisterLoss(l Loss) error {
+	if l.Emit == nil {
+		return fmt.Errorf("loss %q has no Emit", l.Name)
+	}
+	if !slices.Contains([]Targets{Labels, Soft, Binary, Numbers}, l.Targets) {
+		return fmt.Errorf("loss %q: targets %q: %s, %s, %s or %s is wanted", l.Name, l.Targets, Labels, Soft, Binary, Numbers)
+	}
+	if l.Name == LossAuto || isFile(l.Name) {
+		return fmt.Errorf("loss name %q has a meaning already", l.Name)
+	}
+	l.builtin = false
+	return losses.add(l)
 }
 
-// takesSoft says whether the targets of a loss are probabilities.
-func takesSoft(loss string) bool { return loss == LossSoft || loss == LossSoftNLL }
+// Losses lists what Config.Loss may be, beside the path of an .onnx file: auto, the package's losses, and those of
+// RegisterLoss.
+func Losses() []string { return append([]string{LossAuto}, losses.names()...) }
+
+// DescribeLosses lists the losses with their settings.
+func DescribeLosses() []Entry { return losses.describe() }
+
+// findLoss is the loss of a name, or of an .onnx file.
+func findLoss(name string) (Loss, error) {
+	if isFile(name) {
+		return lossFile(name)
+	}
+	return losses.find(name)
+}
+
+// takes says whether outputs of a scale suit the loss.
+func (l Loss) takes(s spec.Scale) bool { return l.Scales == nil || slices.Contains(l.Scales, s) }
 
 func (c Config) validateLoss() error {
+	var loss Loss
+	if named := c.Loss != "" && c.Loss != LossAuto; named {
+		var err error
+		if loss, err = findLoss(c.Loss); err != nil {
+			return err
+		}
+		if err := c.fits(loss); err != nil {
+			return err
+		}
+	}
+	negative := func(v *float64) bool { return v != nil && !(*v >= 0) }
 	switch {
-	case c.Loss != "" && !slices.Contains(Losses(), c.Loss):
-		return fmt.Errorf("no loss %q: known are %s", c.Loss, strings.Join(Losses(), ", "))
 	case !(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1):
 		return fmt.Errorf("label_smoothing is %v: it must be in [0,1)", c.LabelSmoothing)
-	case !(c.Gamma >= 0) || !(c.Smooth >= 0) || !(c.Tversky[0] >= 0) || !(c.Tversky[1] >= 0):
+	case negative(c.Gamma) || negative(c.Smooth) || !(c.Tversky[0] >= 0) || !(c.Tversky[1] >= 0):
 		return fmt.Errorf("gamma, smooth and tversky must not be negative")
+	case c.Delta < 0:
+		return fmt.Errorf("delta is %v: it must be positive", c.Delta)
 	case !(c.Balance >= 0 && c.Balance < 1):
 		return fmt.Errorf("balance is %v: it must be in [0,1)", c.Balance)
 	}
-	if c.Loss != "" && c.Loss != LossAuto {
-		if err := c.fits(c.Loss); err != nil {
-			return err
+	for _, v := range c.PosWeight {
+		if !(v > 0) {
+			return fmt.Errorf("pos_weight has %v: it wants positive numbers", v)
 		}
 	}
 	return c.ClassWeights.validate()
 }
 
 // fits reports settings that a loss does not have.
-func (c Config) fits(loss string) error {
+func (c Config) fits(loss Loss) error {
 	if c.IgnoreIndex != nil {
 		switch {
-		case loss != LossNLL && loss != LossCrossEntropy:
-			return fmt.Errorf("ignore_index goes with nll and cross-entropy, not with %s: let the model have a channel for each class", loss)
+		case loss.Name != LossNLL && loss.Name != LossCrossEntropy:
+			return fmt.Errorf("ignore_index goes with nll and cross-entropy, not with %s: let the model have a channel for each class", loss.Name)
 		case c.LabelSmoothing > 0:
 			return fmt.Errorf("ignore_index and label_smoothing do not go together: leave one out")
 		}
 	}
+	has := func(setting string) bool {
+		return slices.ContainsFunc(loss.Settings, func(s Setting) bool { return s.Name == setting })
+	}
 	switch {
-	case slices.Contains([]string{LossNLL, LossCrossEntropy, LossSoft, LossSoftNLL}, loss):
-	case c.LabelSmoothing > 0:
-		return fmt.Errorf("label_smoothing goes with nll and cross-entropy, not with %s", loss)
-	case !c.ClassWeights.IsZero():
-		return fmt.Errorf("class_weights go with nll and cross-entropy, not with %s", loss)
+	case c.LabelSmoothing > 0 && !has("label_smoothing"):
+		return fmt.Errorf("label_smoothing goes with nll and cross-entropy, not with %s", loss.Name)
+	case !c.ClassWeights.IsZero() && !has("class_weights"):
+		return fmt.Errorf("class_weights go with nll and cross-entropy, not with %s", loss.Name)
+	case len(c.PosWeight) > 0 && !has("pos_weight"):
+		return fmt.Errorf("pos_weight goes with bce-with-logits, not with %s", loss.Name)
 	}
 	return nil
 }
 
+// LossFor is the loss of a task where a recipe says auto: "" for one that the model's output decides.
+func LossFor(task data.Task) string {
+	switch task {
+	case data.MultiLabel:
+		return LossBCE
+	case data.Regression:
+		return LossMSE
+	}
+	return ""
+}
+
 // chooseLoss settles auto, and compares a loss with what the model's output is.
-func chooseLoss(m *onnxio.Model, loss string) (string, error) {
+func chooseLoss(m *onnxio.Model, name string) (Loss, error) {
 	out, end := m.Graph.Outputs[0], spec.End(m)
-	if end.Scale == spec.Probabilities {
-		return "", &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name, Reason: "the model ends in " + end.Op +
-			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits"}
-	}
-	logs := end.Scale == spec.LogProbabilities
-	switch loss {
-	case LossAuto, "":
-		t := out.Type
-		switch {
-		case logs:
-			return LossNLL, nil
+	if name == LossAuto || name == "" {
+		switch t := out.Type; {
+		case end.Scale == spec.LogProbabilities:
+			name = LossNLL
 		case t == nil || len(t.Shape) != 4 || t.Shape[1].Known() && t.Shape[1].Value > 1:
-			return LossCrossEntropy, nil
-		}
-		return LossBCE, nil
-	case LossNLL, LossSoftNLL:
-		if !logs {
-			return "", fmt.Errorf("%s takes log-probabilities, but the model gives logits: use cross-entropy for these", loss)
-		}
-	default:
-		if !slices.Contains(Losses(), loss) {
-			return "", fmt.Errorf("no loss %q: known are %s", loss, strings.Join(Losses(), ", "))
-		}
-		if loss == LossFocal && logs {
-			return LossFocal + "/log", nil
-		}
-		if logs {
-			return "", fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", loss, end.Op)
+			name = LossCrossEntropy
+		default:
+			name = LossBCE
 		}
 	}
-	return loss, nil
+	loss, err := findLoss(name)
+	if err != nil || loss.takes(end.Scale) {
+		return loss, err
+	}
+	switch {
+	case loss.Targets == Numbers:
+		return loss, fmt.Errorf("%s takes numbers as they are, but the model ends in %s: train one without it", name, end.Op)
+	case end.Scale == spec.Probabilities:
+		return loss, &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name, Reason: "the model ends in " + end.Op +
+			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits"}
+	case end.Scale == spec.LogProbabilities:
+		return loss, fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", name, end.Op)
+	}
+	return loss, fmt.Errorf("%s takes log-probabilities, but the model gives logits: use cross-entropy for these", name)
 }
 
-// lossNodes appends a loss to a graph.
-type lossNodes struct{ *onnxio.Graph }
+// LossGraph takes the nodes of a loss. Y is the model's output [N,C,...], Target what it is compared with; both are names
+// of values, and so is what its methods give.
+type LossGraph struct {
+	Y, Target string
+	Shape     []onnxio.Dim // of Y; nil when the model does not say it
+	Scale     spec.Scale   // of Y
+	Config    Config
 
-// op appends a node whose name is that of its output.
-func (l lossNodes) op(op, name string, in []string, attrs ...*onnxio.Attribute) string {
-	l.Nodes = append(l.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name}, Attrs: attrs})
+	loss  Loss
+	model *onnxio.Model
+	graph *onnxio.Graph
+	y     *onnxio.ValueInfo
+}
+
+// Node appends a node of ai.onnx and names it, and its output, loss/NAME.
+func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attribute) string {
+	name = "loss/" + name
+	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: inputs, Outputs: []string{name}, Attrs: attrs})
 	return name
 }
 
-func (l lossNodes) two(op, name, a, b string) string { return l.op(op, name, []string{a, b}) }
-
-// number is a scalar initializer.
-func (l lossNodes) number(name string, v float64) string {
-	t := onnxio.Scalar(onnxio.Float, float32(v))
-	t.Name = name
-	l.Initializers = append(l.Initializers, t)
-	return name
+// Constant appends an initializer loss/NAME.
+func (l *LossGraph) Constant(name string, t *onnxio.Tensor) string {
+	t = t.Clone()
+	t.Name = "loss/" + name
+	l.graph.Initializers = append(l.graph.Initializers, t)
+	return t.Name
 }
 
-func (l lossNodes) scaled(name, x string, v float64) string {
+// Setting is a number of Config.Settings, or what it is when the recipe does not say it.
+func (l *LossGraph) Setting(name string, otherwise float64) (float64, error) {
+	return l.Config.number(name, otherwise)
+}
+
+// number appends a scalar initializer.
+func (l *LossGraph) number(name string, v float64) string {
+	return l.Constant(name, onnxio.Scalar(onnxio.Float, float32(v)))
+}
+
+func (l *LossGraph) two(op, name, a, b string) string { return l.Node(op, name, []string{a, b}) }
+
+func (l *LossGraph) scaled(name, x string, v float64) string {
 	return l.two("Mul", name, x, l.number(name+"/factor", v))
 }
 
 // over reduces everything to one number.
-func (l lossNodes) over(op, name, x string) string {
-	return l.op(op, name, []string{x}, onnxio.IntAttr("keepdims", 0))
+func (l *LossGraph) over(op, name, x string) string {
+	return l.Node(op, name, []string{x}, onnxio.IntAttr("keepdims", 0))
 }
 
-// addLoss appends the loss, its target and its output to m's graph.
-func (c Config) addLoss(m *onnxio.Model, loss string) error {
+// addLoss appends the loss of m's first output, its target and its output to m's graph.
+func (c Config) addLoss(m *onnxio.Model, loss Loss) error {
 	if err := c.fits(loss); err != nil {
 		return err
 	}
-	g, y := m.Graph, m.Graph.Outputs[0]
-	l := lossNodes{g}
-	switch loss {
-	case LossNLL, LossCrossEntropy, LossSoft, LossSoftNLL:
-		if err := c.addCrossEntropy(l, y, loss); err != nil {
-			return err
-		}
-	case LossFocal, LossFocal + "/log":
-		c.addFocal(l, y.Name, loss)
-	case LossBCE:
-		l.over("ReduceMean", LossName, l.bce(y.Name))
-	case LossSigmoidFocal:
-		c.addSigmoidFocal(l, y.Name)
-	default:
-		c.addOverlap(l, y.Name, loss)
-	}
-	target := onnxio.TensorInfo(TargetName, onnxio.Int64)
-	maps := takesMasks(loss) || takesSoft(loss)
-	if maps {
-		target = onnxio.TensorInfo(TargetName, onnxio.Float)
-	}
+	return c.emit(m, loss, m.Graph.Outputs[0], spec.End(m).Scale)
+}
+
+// emit appends the loss of y.
+func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec.Scale) error {
+	g := m.Graph
+	l := &LossGraph{Y: y.Name, Target: TargetName, Scale: scale, Config: c, loss: loss, model: m, graph: g, y: y}
 	if y.Type != nil && y.Type.HasShape {
-		shape := y.Type.Shape
-		if maps {
-			target = onnxio.TensorInfo(TargetName, onnxio.Float, shape...)
-		} else if len(shape) > 1 {
-			target = onnxio.TensorInfo(TargetName, onnxio.Int64, append([]onnxio.Dim{shape[0]}, shape[2:]...)...)
-		}
+		l.Shape = y.Type.Shape
 	}
-	g.Inputs = append(g.Inputs, target)
+	value, err := loss.Emit(l)
+	if err != nil {
+		return fmt.Errorf("loss %s: %w", loss.Name, err)
+	}
+	g.Nodes = append(g.Nodes, &onnxio.Node{Name: LossName, OpType: "Identity", Inputs: []string{value}, Outputs: []string{LossName}})
+	g.Inputs = append(g.Inputs, targetInfo(loss.Targets, l.Shape))
 	g.Outputs = append(g.Outputs, onnxio.TensorInfo(LossName, onnxio.Float))
 	return nil
 }
 
-// addCrossEntropy: torch.nn.functional.cross_entropy with class numbers or probabilities, its weight of each class, and its
-// label_smoothing e, which mixes (1-e) of the loss with e of the mean of all -log p. The mean over class numbers is by the
-// weights of their classes, that over probabilities is not.
-func (c Config) addCrossEntropy(l lossNodes, y *onnxio.ValueInfo, loss string) error {
-	var weights []string // the third input of the losses
-	if !c.ClassWeights.IsZero() {
-		if err := c.ClassWeights.fit(y); err != nil {
-			return err
-		}
-		weights = []string{c.ClassWeights.add(l, "loss/class_weights", 1)}
+// targetInfo declares the target of outputs of a shape; nil when it is not known.
+func targetInfo(t Targets, shape []onnxio.Dim) *onnxio.ValueInfo {
+	switch {
+	case t != Labels:
+		return onnxio.TensorInfo(TargetName, onnxio.Float, shape...)
+	case len(shape) > 1:
+		return onnxio.TensorInfo(TargetName, onnxio.Int64, append([]onnxio.Dim{shape[0]}, shape[2:]...)...)
 	}
-	mean := onnxio.StringAttr("reduction", "mean")
-	if c.LabelSmoothing == 0 && !takesSoft(loss) {
-		op := "NegativeLogLikelihoodLoss"
-		if loss == LossCrossEntropy {
-			op = "SoftmaxCrossEntropyLoss"
-		}
-		attrs := []*onnxio.Attribute{mean}
-		if c.IgnoreIndex != nil {
-			attrs = append(attrs, onnxio.IntAttr("ignore_index", data.Void))
-		}
-		l.op(op, LossName, append([]string{y.Name, TargetName}, weights...), attrs...)
+	return onnxio.TensorInfo(TargetName, onnxio.Int64)
+}
+
+// validateSettings refuses fields of Settings that nothing in the recipe reads.
+func (c Config) validateSettings() error {
+	if len(c.Settings) == 0 {
 		return nil
 	}
-	logs := y.Name
-	if loss == LossCrossEntropy || loss == LossSoft {
-		logs = l.op("LogSoftmax", "loss/logs", []string{y.Name}, onnxio.IntAttr("axis", 1))
-	}
-	weighted := logs
-	if weights != nil {
-		weighted = l.two("Mul", "loss/weighted", logs, c.ClassWeights.add(l, "loss/class_weights/map", len(y.Type.Shape)-1))
-	}
-	name := LossName
-	if c.LabelSmoothing > 0 {
-		name = "loss/hard"
-	}
-	if takesSoft(loss) {
-		n, err := classes(y)
-		if err != nil {
-			return fmt.Errorf("%s: %w", loss, err)
+	known := map[string]bool{}
+	note := func(e Entry) {
+		for _, s := range e.Settings {
+			known[s.Name] = true
 		}
-		product := l.over("ReduceMean", "loss/mean", l.two("Mul", "loss/product", weighted, TargetName))
-		l.scaled(name, product, -float64(n))
-	} else {
-		l.op("NegativeLogLikelihoodLoss", name, append([]string{logs, TargetName}, weights...), mean)
 	}
-	if e := c.LabelSmoothing; e > 0 {
-		all := l.over("ReduceMean", "loss/all", weighted)
-		if weights != nil && !takesSoft(loss) {
-			of := l.op("Gather", "loss/weights", []string{weights[0], TargetName})
-			all = l.two("Div", "loss/by_weight", all, l.over("ReduceMean", "loss/weight", of))
+	if loss, err := findLoss(c.Loss); err == nil {
+		note(loss.Entry)
+	}
+	if o, err := optimizers.find(c.Optimizer); err == nil {
+		note(o.Entry)
+	}
+	for _, name := range append(slices.Clone(c.Metrics), c.Monitor) {
+		if m, err := metrics.find(name); err == nil {
+			note(m.Entry)
 		}
-		l.two("Add", LossName, l.scaled("loss/part", name, 1-e), l.scaled("loss/even", all, -e))
+	}
+	var strange []string
+	for name := range c.Settings {
+		if !known[name] {
+			strange = append(strange, name)
+		}
+	}
+	if slices.Sort(strange); len(strange) > 0 {
+		return fmt.Errorf("settings has %s, which neither the loss nor the optimizer nor a metric of the recipe reads", strings.Join(strange, ", "))
 	}
 	return nil
 }
 
-func (c Config) addFocal(l lossNodes, y, loss string) {
-	if loss == LossFocal {
-		y = l.op("LogSoftmax", "loss/logs", []string{y}, onnxio.IntAttr("axis", 1))
-	}
-	nll := l.op("NegativeLogLikelihoodLoss", "loss/nll", []string{y, TargetName}, onnxio.StringAttr("reduction", "none"))
-	p := l.op("Exp", "loss/p", []string{l.op("Neg", "loss/log_p", []string{nll})})
-	rest := l.two("Sub", "loss/rest", l.number("loss/one", 1), p)
-	weight := l.two("Pow", "loss/weight", rest, l.number("loss/gamma", or(c.Gamma, 2)))
-	l.over("ReduceMean", LossName, l.two("Mul", "loss/weighted", weight, nll))
-}
-
-// bce is softplus(y) - y*t, element by element.
-func (l lossNodes) bce(y string) string {
-	l.op("Softplus", "loss/softplus", []string{y})
-	l.two("Mul", "loss/product", y, TargetName)
-	return l.two("Sub", "loss/difference", "loss/softplus", "loss/product")
-}
-
-func (c Config) addSigmoidFocal(l lossNodes, y string) {
-	ce, p := l.bce(y), l.op("Sigmoid", "loss/p", []string{y})
-	// 1 - p_t = p + t - 2*p*t
-	twice := l.scaled("loss/twice", l.two("Mul", "loss/pt", p, TargetName), 2)
-	rest := l.two("Sub", "loss/rest", l.two("Add", "loss/sum", p, TargetName), twice)
-	weighted := l.two("Mul", "loss/weighted", ce, l.two("Pow", "loss/weight", rest, l.number("loss/gamma", or(c.Gamma, 2))))
-	if a := c.Balance; a > 0 {
-		// a*t + (1-a)*(1-t)
-		share := l.two("Add", "loss/share", l.scaled("loss/scaled", TargetName, 2*a-1), l.number("loss/negatives", 1-a))
-		weighted = l.two("Mul", "loss/balanced", weighted, share)
-	}
-	l.over("ReduceMean", LossName, weighted)
-}
-
-// addOverlap: dice and jaccard are tversky's with certain weights. TP + a*FP + b*FN = (1-a-b)*TP + a*sum(p) + b*sum(t).
-func (c Config) addOverlap(l lossNodes, y, loss string) {
-	weights, smooth := c.Tversky, or(c.Smooth, 1)
-	switch {
-	case loss == LossDice || loss == LossBCEDice:
-		weights, smooth = [2]float64{0.5, 0.5}, smooth/2
-	case loss == LossJaccard:
-		weights = [2]float64{1, 1}
-	case weights == [2]float64{}:
-		weights = [2]float64{0.5, 0.5}
-	}
-	p := l.op("Sigmoid", "loss/p", []string{y})
-	both := l.over("ReduceSum", "loss/tp", l.two("Mul", "loss/pt", p, TargetName))
-	positives := l.scaled("loss/a", l.over("ReduceSum", "loss/positives", p), weights[0])
-	truths := l.scaled("loss/b", l.over("ReduceSum", "loss/truths", TargetName), weights[1])
-	small := l.number("loss/smooth", smooth)
-	above := l.two("Add", "loss/above", both, small)
-	below := l.two("Add", "loss/ab", positives, truths)
-	below = l.two("Add", "loss/tpab", below, l.scaled("loss/c", both, 1-weights[0]-weights[1]))
-	below = l.two("Add", "loss/below", below, small)
-	name := LossName
-	if loss == LossBCEDice {
-		name = "loss/dice"
-	}
-	l.two("Sub", name, l.number("loss/one", 1), l.two("Div", "loss/ratio", above, below))
-	if loss == LossBCEDice {
-		l.two("Add", LossName, name, l.over("ReduceMean", "loss/bce", l.bce(y)))
+// number reads a number of Settings.
+func (c Config) number(name string, otherwise float64) (float64, error) {
+	switch v := c.Settings[name].(type) {
+	case nil:
+		return otherwise, nil
+	case float64:
+		return v, nil
+	case int:
+		return float64(v), nil
+	default:
+		return 0, fmt.Errorf("setting %q is %v: it wants a number", name, v)
 	}
 }

@@ -117,7 +117,7 @@ func differentiated(t *testing.T, cfg Config, m *onnxio.Model, targets []float64
 }
 
 func TestLossMistakes(t *testing.T) {
-	for _, c := range []Config{{Loss: "mse"}, {LabelSmoothing: 1}, {Loss: LossFocal, LabelSmoothing: 0.1}, {Loss: LossFocal, Gamma: -1},
+	for _, c := range []Config{{Loss: "mae"}, {LabelSmoothing: 1}, {Loss: LossFocal, LabelSmoothing: 0.1}, {Loss: LossFocal, Gamma: new(-1.0)},
 		{Loss: LossSigmoidFocal, Balance: 1}, {Loss: LossTversky, Tversky: [2]float64{-1, 1}}} {
 		if c.validateLoss() == nil {
 			t.Errorf("%+v passes", c)

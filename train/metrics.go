@@ -138,6 +138,29 @@ func AUC(scores []float64, positive []bool) float64 {
 	return u / (pos * neg)
 }
 
+// AveragePrecision is the sum over the scores, from the highest, of what the recall gains times the precision there, as
+// scikit-learn's average_precision_score has it. NaN when there are no positives.
+func AveragePrecision(scores []float64, positive []bool) float64 {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	found, sum := 0.0, 0.0
+	for at := 0; at < len(order); {
+		end, gained := at, 0.0
+		for ; end < len(order) && scores[order[end]] == scores[order[at]]; end++ {
+			if positive[order[end]] {
+				gained++
+			}
+		}
+		found += gained
+		sum += gained * found / float64(end)
+		at = max(end, at+1)
+	}
+	return sum / found
+}
+
 // MacroAUC is the mean of each class's AUC against all others; rows are the samples' probabilities [len(labels),classes].
 // Classes that no sample or every sample is of are left out.
 func MacroAUC(rows []float64, labels []int, classes int) float64 {

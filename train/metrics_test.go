@@ -143,3 +143,49 @@ func TestMeasure(t *testing.T) {
 		t.Error("masks have an auc")
 	}
 }
+
+// scikit-learn's figures of the same outputs: testdata/train/metrics.py.
+func TestMetricsFollowScikitLearn(t *testing.T) {
+	var want struct {
+		N, K            int
+		Labels          []int64
+		Several, Values []float32
+		OfLabels        map[string]float64 `json:"of_labels"`
+		OfSeveral       map[string]float64 `json:"of_several"`
+		OfValues        map[string]float64 `json:"of_values"`
+	}
+	readJSON(t, "metrics.json", &want)
+	y := onnxio.NewTensor(onnxio.Float, int64(want.N), int64(want.K))
+	for i, v := range uniform(want.N*want.K, 11) {
+		y.Float32s()[i] = 4 * v
+	}
+	labels := onnxio.NewTensor(onnxio.Int64, int64(want.N))
+	copy(onnxio.Data[int64](labels), want.Labels)
+	numbers := func(v []float32) *onnxio.Tensor {
+		out := onnxio.NewTensor(onnxio.Float, y.Dims...)
+		copy(out.Float32s(), v)
+		return out
+	}
+	classes := []string{"a", "b", "c", "d", "e"}
+	for name, c := range map[string]struct {
+		kind   kind
+		target *onnxio.Tensor
+		want   map[string]float64
+	}{
+		"labels":  {kind{}, labels, want.OfLabels},
+		"several": {kind{values: true, several: true}, numbers(want.Several), want.OfSeveral},
+		"values":  {kind{values: true}, numbers(want.Values), want.OfValues},
+	} {
+		m := &meters{tally: newTally(c.kind, classes, Metrics())}
+		if err := m.add(t.Context(), y, c.target); err != nil {
+			t.Fatal(err)
+		}
+		s := m.score(want.N)
+		s.Metrics["accuracy"] = s.Accuracy
+		for metric, v := range c.want {
+			if got, ok := s.Metrics[metric]; !ok || !(math.Abs(got-v) <= 1e-6) {
+				t.Errorf("%s of %s is %v, scikit-learn's %v", metric, name, got, v)
+			}
+		}
+	}
+}

@@ -26,7 +26,7 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 		return data.Splits{}, err
 	}
 	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
-	o.Limits.NoEXIF, o.Ignore = recipe.NoEXIF, recipe.IgnoreIndex
+	o.Limits.NoEXIF, o.Ignore, o.Task = recipe.NoEXIF, recipe.IgnoreIndex, recipe.Task
 	for k := range recipe.MaskClasses {
 		o.MaskClasses = append(o.MaskClasses, strconv.Itoa(k))
 	}
@@ -193,6 +193,8 @@ func (recipe Recipe) ValidateData() error {
 		return fmt.Errorf("stratified goes with subset: say how many images")
 	case !(recipe.Validation >= 0 && recipe.Validation < 1):
 		return fmt.Errorf("validation is %v: a share in (0,1) is wanted", recipe.Validation)
+	case recipe.Task != "" && !slices.Contains(data.Tasks(), string(recipe.Task)):
+		return fmt.Errorf("task is %q: %s is wanted", recipe.Task, strings.Join(data.Tasks(), " or "))
 	case recipe.MaskClasses < 0 || recipe.MaskClasses == 1 || recipe.MaskClasses > 256:
 		return fmt.Errorf("mask_classes is %d: 2 to 256 are wanted, background included", recipe.MaskClasses)
 	case recipe.IgnoreIndex != nil && recipe.MaskClasses == 0:

@@ -1,85 +1,117 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// rule is an optimiser whose learning rate a schedule moves.
-type rule interface {
-	engine.Update
-	setRate(lr float64)
+// Rule is an optimiser's rule for some parameters, whose learning rate a schedule moves.
+type Rule interface {
+	// Slots is the number of state values the rule keeps for each element of a parameter.
+	Slots() int
+	// Begin announces update number step = 1, 2, ...
+	Begin(step int64)
+	// Apply updates p by its gradient g. It is called concurrently on disjoint ranges of one or several parameters, or,
+	// where Optimizer.Whole says so, on whole parameters by a Rule of their own each.
+	Apply(p, g []float32, slots [][]float32)
+	// SetRate changes the learning rate.
+	SetRate(lr float64)
 }
 
-// pushed is a rule with a momentum that one-cycle moves: momentum proper, or the first beta.
-type pushed interface{ setMomentum(m float64) }
+// MomentumRule is a Rule with a momentum that one-cycle moves: momentum proper, or the first beta.
+type MomentumRule interface {
+	Rule
+	SetMomentum(m float64)
+}
 
 var (
-	_ rule   = (*SGD)(nil)
-	_ rule   = (*Adam)(nil)
-	_ rule   = (*RMSprop)(nil)
-	_ rule   = (*Adagrad)(nil)
-	_ rule   = (*Lion)(nil)
-	_ rule   = (*LARS)(nil)
-	_ rule   = (*LAMB)(nil)
-	_ rule   = (*averaged)(nil)
-	_ pushed = (*SGD)(nil)
-	_ pushed = (*Adam)(nil)
-	_ pushed = (*averaged)(nil)
+	_ MomentumRule = (*SGD)(nil)
+	_ MomentumRule = (*Adam)(nil)
+	_ MomentumRule = (*Muon)(nil)
+	_ MomentumRule = (*averaged)(nil)
+	_ Rule         = (*RMSprop)(nil)
+	_ Rule         = (*Adagrad)(nil)
+	_ Rule         = (*Lion)(nil)
+	_ Rule         = (*LARS)(nil)
+	_ Rule         = (*LAMB)(nil)
 )
+
+// Optimizer is an optimiser that a recipe can name.
+type Optimizer struct {
+	Entry
+	LR, Momentum float64 // where a recipe does not say them
+	// Whole says that the rule wants whole parameters, a Rule for each.
+	Whole bool
+	// New makes the rule of some parameters.
+	New func(Optimized) (Rule, error)
+}
+
+// Optimized are the parameters that a Rule is for: a group's, or a single one's.
+type Optimized struct {
+	LR, Momentum, WeightDecay float64 // the group's
+	Config                    Config  // the run's
+	Plain                     bool    // the group says that its parameters have no weight decay
+	Dims                      []int64 // of the parameter, where Optimizer.Whole says that it is one
+}
+
+// RegisterOptimizer adds an optimiser, which recipes can name from then on. Its settings are read from Config.Settings.
+func RegisterOptimizer(o Optimizer) error {
+	if o.New == nil || !(o.LR > 0) {
+		return fmt.Errorf("optimizer %q: it wants New, and a learning rate above 0", o.Name)
+	}
+	return optimizers.add(o)
+}
+
+// Optimizers lists what Config.Optimizer may be.
+func Optimizers() []string { return optimizers.names() }
+
+// DescribeOptimizers lists the optimisers with their settings.
+func DescribeOptimizers() []Entry { return optimizers.describe() }
 
 // Update makes the optimiser.
 func (c Config) Update() (engine.Update, error) {
-	u, err := c.rule(Group{})
+	u, err := c.rule(Group{}, nil)
 	if err != nil {
 		return nil, err
 	}
 	return u, nil
 }
 
-// rule makes the optimiser of a group of parameters.
-func (c Config) rule(g Group) (rule, error) {
+// optimizer is the optimiser of a group of parameters.
+func (c Config) optimizer(g Group) (Optimizer, error) {
+	return optimizers.find(cmp.Or(g.Optimizer, c.Optimizer))
+}
+
+// rule makes the rule of a group of parameters, or of a single one of dims.
+func (c Config) rule(g Group, dims []int64) (Rule, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	lr, decay := c.LR*or(g.LRScale, 1), c.WeightDecay
-	plain := g.WeightDecay != nil && *g.WeightDecay == 0
-	if g.WeightDecay != nil {
-		decay = *g.WeightDecay
+	o, err := c.optimizer(g)
+	if err != nil {
+		return nil, err
 	}
-	betas, eps := c.rates()
-	var u rule
-	switch c.Optimizer {
-	case "sgd":
-		u = &SGD{LR: lr, Momentum: c.Momentum, Dampening: c.Dampening, WeightDecay: decay, Nesterov: c.Nesterov}
-	case "adam", "adamw":
-		u = &Adam{LR: lr, Betas: betas, Eps: eps, WeightDecay: decay, Decoupled: c.Optimizer == "adamw"}
-	case "rmsprop":
-		u = &RMSprop{LR: lr, Alpha: or(c.Alpha, 0.99), Eps: eps, WeightDecay: decay, Momentum: c.Momentum, Centered: c.Centered}
-	case "adagrad":
-		u = &Adagrad{LR: lr, LRDecay: c.LRDecay, WeightDecay: decay, Initial: c.Accumulator, Eps: eps}
-	case "lion":
-		u = &Lion{LR: lr, Betas: betas, WeightDecay: decay}
-	case "lars":
-		u = &LARS{LR: lr, Momentum: c.Momentum, WeightDecay: decay, Trust: or(c.Trust, 0.001), Plain: plain}
-	case "lamb":
-		u = &LAMB{LR: lr, Betas: betas, Eps: eps, WeightDecay: decay, Plain: plain}
-	default:
-		return nil, fmt.Errorf("no optimizer %q: known are %s", c.Optimizer, strings.Join(Optimizers(), ", "))
+	u, err := o.New(Optimized{LR: c.LR * value(g.LRScale, 1), Momentum: value(g.Momentum, c.Momentum), WeightDecay: value(g.WeightDecay, c.WeightDecay),
+		Config: c, Plain: g.WeightDecay != nil && *g.WeightDecay == 0, Dims: dims})
+	if err != nil {
+		return nil, fmt.Errorf("optimizer %s: %w", o.Name, err)
 	}
 	if c.Schedule.Momentum != [2]float64{} {
-		p, ok := u.(pushed)
-		if !ok || c.Optimizer == "sgd" && c.Momentum == 0 {
-			return nil, fmt.Errorf("schedule one-cycle: it moves momentum, and %s has none", c.Optimizer)
+		p, ok := u.(MomentumRule)
+		if !ok || o.Name == "sgd" && value(g.Momentum, c.Momentum) == 0 {
+			return nil, fmt.Errorf("schedule one-cycle: it moves momentum, and %s has none", o.Name)
 		}
-		p.setMomentum(c.Schedule.Momentum[1])
+		p.SetMomentum(c.Schedule.Momentum[1])
+	}
+	if l := c.Lookahead; l.Steps > 0 {
+		u = &lookahead{Rule: u, steps: int64(l.Steps), alpha: float32(or(l.Alpha, 0.5))}
 	}
 	if c.EMA > 0 {
-		u = &averaged{rule: u, decay: c.EMA}
+		u = &averaged{Rule: u, decay: c.EMA}
 	}
 	return u, nil
 }
@@ -113,8 +145,11 @@ func (u *SGD) Apply(p, g []float32, slots [][]float32) {
 		WeightDecay: u.WeightDecay, Nesterov: u.Nesterov, First: u.first})
 }
 
-func (u *SGD) setRate(lr float64)    { u.LR = lr }
-func (u *SGD) setMomentum(m float64) { u.Momentum = m }
+// SetRate implements Rule.
+func (u *SGD) SetRate(lr float64) { u.LR = lr }
+
+// SetMomentum implements MomentumRule.
+func (u *SGD) SetMomentum(m float64) { u.Momentum = m }
 
 // Adam is torch.optim.Adam, or with Decoupled torch.optim.AdamW.
 type Adam struct {
@@ -142,13 +177,16 @@ func (u *Adam) Apply(p, g []float32, slots [][]float32) {
 		WeightDecay: u.WeightDecay, Correction1: u.correction1, Correction2: u.correction2, Decoupled: u.Decoupled})
 }
 
-func (u *Adam) setRate(lr float64)    { u.LR = lr }
-func (u *Adam) setMomentum(m float64) { u.Betas[0] = m }
+// SetRate implements Rule.
+func (u *Adam) SetRate(lr float64) { u.LR = lr }
+
+// SetMomentum implements MomentumRule: of the first beta.
+func (u *Adam) SetMomentum(m float64) { u.Betas[0] = m }
 
 // averaged keeps the moving average of the parameters in a slot behind the rule's own, as torch.optim.swa_utils'
 // AveragedModel with get_ema_multi_avg_fn does, but for the decay, which has to rise: see emaDecay. The first step copies.
 type averaged struct {
-	rule
+	Rule
 	decay float64
 	keep  float32 // share of the new parameters at this step
 }
@@ -163,18 +201,18 @@ func emaDecay(decay float64, t int64) float64 {
 }
 
 // Slots is one more than the rule's.
-func (u *averaged) Slots() int { return u.rule.Slots() + 1 }
+func (u *averaged) Slots() int { return u.Rule.Slots() + 1 }
 
 // Begin implements engine.Update.
 func (u *averaged) Begin(step int64) {
 	u.keep = float32(1 - emaDecay(u.decay, step))
-	u.rule.Begin(step)
+	u.Rule.Begin(step)
 }
 
 // Apply implements engine.Update.
 func (u *averaged) Apply(p, g []float32, slots [][]float32) {
 	n := len(slots) - 1
-	u.rule.Apply(p, g, slots[:n])
+	u.Rule.Apply(p, g, slots[:n])
 	mean := slots[n]
 	if u.keep == 1 { // the slot is 0, or what an earlier run has left
 		copy(mean, p)
@@ -185,8 +223,9 @@ func (u *averaged) Apply(p, g []float32, slots [][]float32) {
 	}
 }
 
-func (u *averaged) setMomentum(m float64) {
-	if p, ok := u.rule.(pushed); ok {
-		p.setMomentum(m)
+// SetMomentum implements MomentumRule.
+func (u *averaged) SetMomentum(m float64) {
+	if p, ok := u.Rule.(MomentumRule); ok {
+		p.SetMomentum(m)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+
+	"github.com/cnnkit/cnnkit/train/data"
 )
 
 // RecipeFile is the name of the resolved recipe in a run's folder.
@@ -29,6 +31,9 @@ type Recipe struct {
 	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
 
 	NoEXIF bool `json:"no_exif,omitzero"` // image files stay as the sensor saw them, whatever their EXIF orientation
+
+	// Task is what the columns of a csv:FILE are: "" a class, multi-label, regression.
+	Task data.Task `json:"task,omitzero"`
 
 	// MaskClasses is how many classes masks:IMAGES,MASKS have whose values are classes, 0, 1, ...; 0: foreground alone.
 	// IgnoreIndex, of Config, is the value that does not count.
@@ -200,6 +205,9 @@ func (recipe Recipe) selection() string {
 		recipe.Stratified, recipe.Validation, recipe.Fold, recipe.InMemory, recipe.Mean, recipe.Std)
 	if recipe.NoEXIF {
 		s += ", no_exif"
+	}
+	if recipe.Task != "" {
+		s += ", task " + string(recipe.Task)
 	}
 	if recipe.MaskClasses > 0 {
 		s += fmt.Sprintf(", mask_classes %d", recipe.MaskClasses)

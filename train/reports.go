@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -83,6 +84,7 @@ func (e Epoch) reported() report.Epoch {
 	for name, v := range e.Metrics {
 		values[name] = v
 	}
+	maps.DeleteFunc(values, func(_ string, v float64) bool { return math.IsNaN(v) })
 	return report.Epoch{Epoch: e.Epoch, Values: values}
 }
 
@@ -187,9 +189,11 @@ func (r *Reports) show(ctx context.Context, result *Result) error {
 		return nil // there are no pictures to show
 	}
 	forward := native(result.Model, pool)
-	if src.Masked() {
+	switch {
+	case src.Width() > 0: // there is no picture of numbers
+	case src.Masked():
 		err = r.showMasks(ctx, src, forward, result)
-	} else {
+	default:
 		err = r.showLabels(ctx, src, forward, result)
 	}
 	if err != nil {
@@ -210,7 +214,8 @@ type guess struct {
 func (r *Reports) showLabels(ctx context.Context, src data.Source, forward Forward, result *Result) error {
 	classes, n := src.Classes(), src.Len()
 	confusion := NewConfusion(classes)
-	k := kindOf(result.Loss)
+	k := result.kind
+	k.soft = false
 	var mistakes, samples []guess
 	every := max(1, n/reportedSamples)
 	for b, err := range batches(ctx, src, EvaluationBatch(src.Shape()), k) {
@@ -305,8 +310,7 @@ func (r *Reports) showMasks(ctx context.Context, src data.Source, forward Forwar
 	for i := range n {
 		some.Indices = append(some.Indices, i*src.Len()/n)
 	}
-	k := kindOf(result.Loss)
-	k.maps = !k.masks
+	k := result.kind
 	shape := src.Shape()
 	for b, err := range batches(ctx, some, 1, k) {
 		if err != nil {

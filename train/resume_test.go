@@ -17,7 +17,7 @@ import (
 
 // runs are configurations that keep state of every kind. 200 images in batches of 24 leave a short batch at the end.
 var runs = map[string]Config{
-	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 0.01, Groups: []Group{{Params: "bias", WeightDecay: new(float64), LRScale: 2}}},
+	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 0.01, Groups: []Group{{Params: "bias", WeightDecay: new(float64), LRScale: new(2.0)}}},
 	"adam":    {Optimizer: "adam", LR: 1e-3, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 4}},
 	"ema":     {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle, Momentum: [2]float64{0.85, 0.95}}},
 	"swa":     {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, SWA: SWA{Start: 2, LR: 0.01}},

@@ -12,6 +12,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -33,6 +34,8 @@ type Result struct {
 	Loss      string     // which loss was used
 	Stopped   bool       // the run ended early, for nothing got better
 	Confusion *Confusion // after the last epoch, when a metric asked for needs it
+
+	kind kind // of what the model gives
 }
 
 // InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, "" when there
@@ -71,6 +74,7 @@ type run struct {
 	apart   *apart   // makes the steps where the engine cannot
 	result  *Result
 	output  string
+	loss    Loss
 	kind    kind
 	loader  *data.Loader // nil where batches are copied from memory
 	batches int          // of an epoch
@@ -153,14 +157,18 @@ func (r *run) prepare() error {
 	if r.cfg.ClassWeights, err = r.cfg.ClassWeights.of(r.splits.Train); err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
 	}
-	graph, loss, err := r.cfg.TrainingGraph(r.model)
+	if loss := LossFor(r.recipe.Task); loss != "" && (r.cfg.Loss == LossAuto || r.cfg.Loss == "") {
+		r.cfg.Loss = loss
+	}
+	graph, loss, err := r.cfg.trainingGraph(r.model)
 	if err != nil {
 		return err
 	}
-	r.graph, r.result.Loss, r.kind = graph, loss, kindOf(loss)
-	r.kind.soft = takesSoft(loss)
-	r.kind.maps = !r.kind.masks && len(r.model.Graph.Outputs[0].Type.Shape) == 4
-	if err := r.targets(loss); err != nil {
+	logs := spec.End(r.model).Scale == spec.LogProbabilities
+	r.graph, r.loss, r.result.Loss, r.kind = graph, loss, loss.Name, kindOf(loss, r.splits.Train, logs)
+	r.kind.maps = loss.Targets == Labels && len(r.model.Graph.Outputs[0].Type.Shape) == 4
+	r.result.kind = r.kind
+	if err := r.targets(); err != nil {
 		return err
 	}
 	if err := check.Model(graph); err != nil {
@@ -198,7 +206,7 @@ func (r *run) makeTrainer() error {
 		if r.rules, opt.Own, err = r.cfg.rules(r.graph); err != nil {
 			return err
 		}
-		opt.Update = r.rules[0].rule
+		opt.Update = r.rules[0].Rule
 	}
 	if r.trainer, err = engine.NewTrainer(r.graph, opt); err != nil {
 		return err
@@ -249,9 +257,9 @@ func (r *run) setRates() {
 		rules = r.apart.rules
 	}
 	for _, u := range rules {
-		u.setRate(lr * u.scale)
-		if p, ok := u.rule.(pushed); ok && moves {
-			p.setMomentum(momentum)
+		u.SetRate(lr * u.scale)
+		if p, ok := u.Rule.(MomentumRule); ok && moves {
+			p.SetMomentum(momentum)
 		}
 	}
 }
@@ -303,7 +311,7 @@ func (r *run) epoch(ctx context.Context) error {
 		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
-	v, err := Measure(ctx, native(r.model, r.pool), r.splits.Validation, EvaluationBatch(r.splits.Validation.Shape()), r.result.Loss, r.measured())
+	v, err := r.measure(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return r.interrupted(ctx)
@@ -314,11 +322,18 @@ func (r *run) epoch(ctx context.Context) error {
 		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
 	}
 	lr, _, _ := r.rate()
-	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: float64(r.right) / float64(r.counted),
+	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
 	r.result.History, r.result.Confusion = append(r.result.History, e), v.Confusion
 	return r.finish(e)
+}
+
+// measure validates.
+func (r *run) measure(ctx context.Context) (Score, error) {
+	c, ds := r.cfg, r.splits.Validation
+	c.Loss, c.Metrics = r.loss.Name, r.measured()
+	return c.measure(ctx, native(r.model, r.pool), ds, EvaluationBatch(ds.Shape()), r.kind.logs)
 }
 
 // measured lists the metrics to measure: those asked for and the monitored one.
@@ -366,14 +381,15 @@ func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // figure is what an epoch is judged by; rises says that more is better.
 func (r *run) figure(e Epoch) (v float64, rises bool) {
-	switch r.cfg.Monitor {
-	case "", "accuracy":
+	switch monitor := r.cfg.Monitor; {
+	case (monitor == "" || monitor == "accuracy") && !math.IsNaN(e.ValidationAccuracy):
 		return e.ValidationAccuracy, true
-	case "loss":
+	case monitor == "" || monitor == "loss":
 		return e.ValidationLoss, false
 	}
-	if v, ok := e.Metrics[r.cfg.Monitor]; ok {
-		return v, true
+	metric, err := metrics.find(r.cfg.Monitor)
+	if v, ok := e.Metrics[r.cfg.Monitor]; ok && err == nil {
+		return v, !metric.Falls
 	}
 	return math.Inf(-1), true
 }

@@ -52,7 +52,39 @@ const (
 	OnPlateau   = "plateau"
 )
 
-var schedules = []string{Constant, StepLR, MultiStep, Exponential, Polynomial, Cosine, OneCycle, OnPlateau}
+var (
+	warmup = Setting{"schedule.warmup", "epochs, or steps, in which the rate rises to its value", 0}
+	by     = Setting{"schedule.by", "what is counted: epoch or step", "epoch"}
+	factor = Setting{"schedule.gamma", "what the rate is multiplied by", 0.1}
+)
+
+// schedules is the table of schedules: torch.optim.lr_scheduler's.
+var schedules = []Entry{
+	{Constant, "the rate stays", []Setting{warmup}},
+	{StepLR, "StepLR", []Setting{{"schedule.step_size", "epochs, or steps, between two changes", nil}, factor, by, warmup}},
+	{MultiStep, "MultiStepLR", []Setting{{"schedule.milestones", "epochs, or steps, at which it changes", nil}, factor, by, warmup}},
+	{Exponential, "ExponentialLR", []Setting{factor, by, warmup}},
+	{Polynomial, "PolynomialLR", []Setting{{"schedule.power", "exponent", 1}, {"schedule.total", "epochs, or steps, until it is 0; 0: the run's", 0}, by, warmup}},
+	{Cosine, "CosineAnnealingLR", []Setting{{"schedule.min", "the least rate", 0}, {"schedule.total", "epochs, or steps, until it is the least; 0: the run's", 0}, by, warmup}},
+	{OneCycle, "OneCycleLR", []Setting{{"schedule.pct_start", "share of the run that rises", 0.3}, {"schedule.div_factor", "the peak over the first rate", 25},
+		{"schedule.final_div_factor", "the first rate over the last", 1e4}, {"schedule.anneal", "cos or linear", "cos"},
+		{"schedule.three_phase", "down to the first rate before the last", false}, {"schedule.momentum", "least and greatest momentum", nil}}},
+	{OnPlateau, "ReduceLROnPlateau", []Setting{{"schedule.factor", "what the rate is multiplied by", 0.1}, {"schedule.patience", "epochs without a better figure", 10},
+		{"schedule.threshold", "how much better is better", 1e-4}, {"schedule.threshold_mode", "rel or abs", "rel"},
+		{"schedule.cooldown", "epochs after a change that do not count", 0}, {"schedule.min", "the least rate", 0}, warmup}},
+}
+
+// Schedules lists what Schedule.Kind may be.
+func Schedules() []string {
+	out := make([]string, len(schedules))
+	for i, s := range schedules {
+		out[i] = s.Name
+	}
+	return out
+}
+
+// DescribeSchedules lists the schedules with their settings.
+func DescribeSchedules() []Entry { return slices.Clone(schedules) }
 
 // filled puts the defaults where nothing was said; length is the run's, in what the schedule counts.
 func (s Schedule) filled(length int) Schedule {
@@ -95,8 +127,8 @@ func (s Schedule) validate() error {
 	f := s.filled(2)
 	bad := func(format string, args ...any) error { return fmt.Errorf("schedule "+f.Kind+": "+format, args...) }
 	switch {
-	case !slices.Contains(schedules, f.Kind):
-		return fmt.Errorf("no schedule %q: known are %s", s.Kind, strings.Join(schedules, ", "))
+	case !slices.Contains(Schedules(), f.Kind):
+		return fmt.Errorf("no schedule %q: known are %s", s.Kind, strings.Join(Schedules(), ", "))
 	case f.By != "epoch" && f.By != "step":
 		return bad("by is %q: epoch or step", f.By)
 	case s.Kind == OneCycle && s.By == "epoch":

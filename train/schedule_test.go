@@ -41,7 +41,7 @@ func TestSchedulesFollowPyTorch(t *testing.T) {
 			}
 		})
 	}
-	for _, kind := range schedules {
+	for _, kind := range Schedules() {
 		if !seen[kind] {
 			t.Errorf("no case of %s", kind)
 		}

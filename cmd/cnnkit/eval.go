@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), cropFlag(), presetFlag(), jsonFlag(),
+		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), taskFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -53,7 +54,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
-			recipe.MaskClasses = c.Int("mask-classes")
+			recipe.MaskClasses, recipe.Task = c.Int("mask-classes"), data.Task(c.String("task"))
 			if c.IsSet("ignore") {
 				ignore := c.Int("ignore")
 				recipe.IgnoreIndex = &ignore
@@ -136,6 +137,10 @@ func scored(m *onnxio.Model, splits data.Splits, s runtime.Session) (string, tra
 	out := m.Graph.Outputs[0].Type
 	scale := mean.Output.Scale
 	switch one := out != nil && len(out.Shape) == 4 && out.Shape[channelAxis(mean)].Value == 1; {
+	case data.Width(splits.Validation) > 0 && mean.Output.Task == spec.MultiLabel:
+		return train.LossBCE, vision.AsLogits(run, scale), nil
+	case data.Width(splits.Validation) > 0:
+		return train.LossMSE, run, nil
 	case data.Masked(splits.Validation) && one:
 		return train.LossBCE, vision.AsLogits(run, scale), nil
 	case scale == spec.Logits:
@@ -160,6 +165,13 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 			}
 		}
 	}
+	if n := data.Width(splits.Validation); n > 0 && len(wanted) == 0 {
+		if s, err := spec.Get(m); err == nil && s.Output.Task == spec.MultiLabel {
+			wanted = []string{"map", "f1"}
+		} else {
+			wanted = []string{"mae", "r2"}
+		}
+	}
 	started := time.Now()
 	batch := batchOf(c, s.Engine())
 	if c.Int("batch") == 0 {
@@ -175,7 +187,10 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	}
 	seconds := time.Since(started).Seconds()
 	if c.Bool("json") {
-		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "accuracy": score.Accuracy, "loss": score.Loss, "seconds": seconds}
+		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "loss": score.Loss, "seconds": seconds}
+		if !math.IsNaN(score.Accuracy) {
+			out["accuracy"] = score.Accuracy
+		}
 		for name, v := range score.Metrics {
 			out[name] = v
 		}
@@ -184,7 +199,11 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 		}
 		return printJSON(c, out)
 	}
-	fmt.Fprintf(c.App.Writer, "%s on %s: accuracy %.2f%%, loss %.4f", c.Args().First(), splits.Name, 100*score.Accuracy, score.Loss)
+	fmt.Fprintf(c.App.Writer, "%s on %s: ", c.Args().First(), splits.Name)
+	if !math.IsNaN(score.Accuracy) {
+		fmt.Fprintf(c.App.Writer, "accuracy %.2f%%, ", 100*score.Accuracy)
+	}
+	fmt.Fprintf(c.App.Writer, "loss %.4f", score.Loss)
 	for _, name := range wanted {
 		if v, ok := score.Metrics[name]; ok {
 			fmt.Fprintf(c.App.Writer, ", %s %.4f", name, v)
@@ -220,6 +239,10 @@ func forward(s runtime.Session, in spec.Input) train.Forward {
 
 func dataFlag() cli.Flag {
 	return &cli.StringFlag{Name: "data", Usage: "data set `NAME` or NAME=FOLDER, images:DIR, masks:IMAGES,MASKS or csv:FILE (see 'cnnkit data list')"}
+}
+
+func taskFlag() cli.Flag {
+	return &cli.StringFlag{Name: "task", Usage: "what the columns of csv:FILE beside path and split are: `TASK` " + strings.Join(data.Tasks(), " or ") + " (default: label, a class)"}
 }
 
 func sizeFlag() cli.Flag {

@@ -39,7 +39,7 @@ turned upright by their EXIF orientation, and transparent pixels have the color 
 			defer p.session.Close()
 			var rows []prediction
 			err = p.each(c, func(files []picture, y *onnxio.Tensor) error {
-				tops, err := vision.Top(y, p.spec.Output.Scale, c.Int("top"), p.spec.Labels)
+				tops, err := vision.Answers(y, p.spec.Output, c.Int("top"), p.spec.Labels)
 				if err != nil {
 					return badFile{fmt.Errorf("%s: %w", p.path, err)}
 				}
@@ -72,7 +72,11 @@ func reportPredictions(c *cli.Context, rows []prediction) error {
 	for _, r := range rows {
 		file := r.File
 		for _, g := range r.Top {
-			fmt.Fprintf(t, "%s\t%s\t%6.2f%%\n", file, g.Label, 100*g.Probability)
+			if g.Value != nil {
+				fmt.Fprintf(t, "%s\t%s\t%.6g\n", file, g.Label, *g.Value)
+			} else {
+				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\n", file, g.Label, 100*g.Probability)
+			}
 			file = ""
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -75,8 +76,16 @@ func (p *progress) finished(e train.Epoch) {
 		_ = json.NewEncoder(p.out).Encode(e)
 		return
 	}
-	fmt.Fprintf(p.out, "epoch %d/%d: train loss %.4f, accuracy %.2f%%; validation loss %.4f, accuracy %.2f%%; %.1f s, %.0f images/s\n",
-		e.Epoch, p.epochs, e.TrainLoss, 100*e.TrainAccuracy, e.ValidationLoss, 100*e.ValidationAccuracy, e.Seconds, e.ImagesPerSecond)
+	fmt.Fprintf(p.out, "epoch %d/%d: train %s; validation %s; %.1f s, %.0f images/s\n", e.Epoch, p.epochs,
+		figures(e.TrainLoss, e.TrainAccuracy), figures(e.ValidationLoss, e.ValidationAccuracy), e.Seconds, e.ImagesPerSecond)
+}
+
+// figures are a loss and an accuracy, where there is one.
+func figures(loss, accuracy float64) string {
+	if math.IsNaN(accuracy) {
+		return fmt.Sprintf("loss %.4f", loss)
+	}
+	return fmt.Sprintf("loss %.4f, accuracy %.2f%%", loss, 100*accuracy)
 }
 
 // close takes the bar away.

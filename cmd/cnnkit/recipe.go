@@ -240,7 +240,7 @@ func setFlag(fields train.Fields, name string, v any) error {
 			}
 			v = numbers
 		}
-	case "mean", "std":
+	case "mean", "std", "pos-weight":
 		numbers, err := floats(name, v.(string))
 		if err != nil {
 			return err
@@ -279,7 +279,7 @@ func dataFlags() []cli.Flag {
 	return []cli.Flag{dataFlag(), sizeFlag(),
 		&cli.IntFlag{Name: "subset", Usage: "train on so many of the images, chosen by the seed"},
 		&cli.BoolFlag{Name: "stratified", Usage: "the subset has of each class its share"},
-		validationFlag(), foldFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(),
+		validationFlag(), foldFlag(), taskFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(),
 		&cli.StringFlag{Name: "augment", Usage: "`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"},
 		&cli.StringFlag{Name: "mix", Usage: "`LIST` of what mixes batches: MixUp,CutMix, or with settings as JSON"},
 		&cli.IntFlag{Name: "workers", Usage: "goroutines that read and change images (0: as many as are useful)"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,7 +148,7 @@ func trainFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "epochs", Usage: "times to go through the data"},
 		&cli.IntFlag{Name: "batch", Usage: "images a step"},
-		&cli.StringFlag{Name: "loss", Usage: strings.Join(train.Losses(), ", ")},
+		&cli.StringFlag{Name: "loss", Usage: strings.Join(train.Losses(), ", ") + ", or the `FILE`.onnx of a graph of the model's output and the target"},
 		&cli.StringFlag{Name: "optimizer", Usage: strings.Join(train.Optimizers(), ", ")},
 		&cli.Float64Flag{Name: "lr", Usage: "learning rate; of one-cycle the highest"},
 		&cli.Float64Flag{Name: "momentum", Usage: "sgd, rmsprop, lars: momentum"},
@@ -167,6 +168,7 @@ func trainFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "swa-lr", Usage: "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"},
 		&cli.Float64Flag{Name: "label-smoothing", Usage: "nll, cross-entropy: share of the target that all classes have"},
 		&cli.StringFlag{Name: "class-weights", Usage: "nll, cross-entropy: balanced, or the `WEIGHT,...` of each class in the loss"},
+		&cli.StringFlag{Name: "pos-weight", Usage: "bce-with-logits: `WEIGHT,...` of the ones, one for each output, or one for all"},
 		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
 		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},
 		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},
@@ -232,6 +234,9 @@ func monitored(e train.Epoch, monitor string) string {
 	if monitor == "loss" {
 		return fmt.Sprintf("loss %.4f", e.ValidationLoss)
 	}
+	if math.IsNaN(e.ValidationAccuracy) {
+		return fmt.Sprintf("loss %.4f", e.ValidationLoss)
+	}
 	return fmt.Sprintf("accuracy %.2f%%", 100*e.ValidationAccuracy)
 }
 
@@ -244,8 +249,12 @@ func reportTrained(c *cli.Context, r *train.Result, j job) error {
 		page = ""
 	}
 	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(map[string]any{"done": true, "loss": r.Loss, "best_epoch": best.Epoch,
-			"best_accuracy": best.ValidationAccuracy, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped, "report": page})
+		out := map[string]any{"done": true, "loss": r.Loss, "best_epoch": best.Epoch,
+			"best_loss": best.ValidationLoss, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped, "report": page}
+		if !math.IsNaN(best.ValidationAccuracy) {
+			out["best_accuracy"] = best.ValidationAccuracy
+		}
+		return json.NewEncoder(c.App.Writer).Encode(out)
 	}
 	w := c.App.Writer
 	if r.Stopped {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime/npy"
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
@@ -220,5 +221,22 @@ func TestMasks(t *testing.T) {
 	}
 	if _, err := vision.Masks(onnxio.NewTensor(onnxio.Float, 1, 10), vision.Logits, 0.5); err == nil {
 		t.Error("a classifier's output became a mask")
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	y := onnxio.NewTensor(onnxio.Float, 1, 3)
+	copy(y.Float32s(), []float32{0, 2, -2})
+	several, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits}, 2, []string{"a", "b", "c"})
+	if err != nil || len(several[0]) != 2 || several[0][0].Label != "b" || math.Abs(several[0][0].Probability-0.880797) > 1e-6 || several[0][1].Probability != 0.5 {
+		t.Errorf("%+v, %v", several, err)
+	}
+	numbers, err := vision.Answers(y, spec.Output{Task: spec.Number, Scale: spec.Logits}, 1, []string{"a", "b", "c"})
+	if err != nil || len(numbers[0]) != 3 || *numbers[0][1].Value != 2 || numbers[0][2].Label != "c" {
+		t.Errorf("%+v, %v", numbers, err)
+	}
+	classes, err := vision.Answers(y, spec.Output{Task: spec.Classes, Scale: spec.Logits}, 1, nil)
+	if err != nil || classes[0][0].Class != 1 || classes[0][0].Value != nil {
+		t.Errorf("%+v, %v", classes, err)
 	}
 }

@@ -100,6 +100,21 @@ CASES += [
     ({'loss': 'tversky', 'smooth': 2}, MASKS, masks, lambda y, t: tversky(y, t, smooth=2)),
     ({'loss': 'bce-dice'}, MASKS, masks, lambda y, t: bce(y, t) + dice(y, t)),
 ]
+values = lambda shape: torch.from_numpy(3 * uniform(math.prod(shape), 5)).reshape(shape)
+several = masks
+for shape in (LABELS, MASKS):
+    CASES += [
+        ({'loss': 'mse'}, shape, values, F.mse_loss),
+        ({'loss': 'l1'}, shape, values, F.l1_loss),
+        ({'loss': 'huber'}, shape, values, F.huber_loss),
+        ({'loss': 'huber', 'delta': 2.5}, shape, values, lambda y, t: F.huber_loss(y, t, delta=2.5)),
+    ]
+CASES += [
+    ({'loss': 'bce-with-logits'}, LABELS, several, bce),
+    ({'loss': 'bce-with-logits', 'pos_weight': [0.5, 2, 1, 1.25, 3]}, LABELS, several,
+     lambda y, t: bce(y, t, pos_weight=torch.tensor([0.5, 2, 1, 1.25, 3]).double())),
+    ({'loss': 'bce-with-logits', 'pos_weight': [4]}, MASKS, masks, lambda y, t: bce(y, t, pos_weight=torch.tensor([4]).double())),
+]
 for shape in (LABELS, GRID):
     w = [0.5, 2, 0, 1.25, 3][:shape[1]]
     entropy = lambda e=0, w=torch.tensor(w).double(): lambda y, t: F.cross_entropy(y, t, weight=w, label_smoothing=e)
@@ -110,11 +125,12 @@ for shape in (LABELS, GRID):
         ({'loss': 'soft-nll', 'class_weights': w}, shape, soft, entropy()),
         ({'loss': 'soft-cross-entropy', 'class_weights': w, 'label_smoothing': 0.1}, shape, soft, entropy(0.1)),
     ]
-out = []
-for config, shape, target, f in CASES:
-    y = outputs(shape).requires_grad_()
-    t = target(shape)
-    value = f(y, t)
-    value.backward()
-    out.append({'config': config, 'shape': shape, 'target': t.flatten().tolist(), 'value': value.item(), 'gradient': y.grad.flatten().tolist()})
-(HERE / 'losses.json').write_text(json.dumps(out) + '\n')
+if __name__ == '__main__':
+    out = []
+    for config, shape, target, f in CASES:
+        y = outputs(shape).requires_grad_()
+        t = target(shape)
+        value = f(y, t)
+        value.backward()
+        out.append({'config': config, 'shape': shape, 'target': t.flatten().tolist(), 'value': value.item(), 'gradient': y.grad.flatten().tolist()})
+    (HERE / 'losses.json').write_text(json.dumps(out) + '\n')

@@ -13,13 +13,16 @@ import (
 //	labels           [n]       int64
 //	masks of 2       [n,1,H,W] float32, 0 or 1, as a binary loss takes them
 //	masks of more    [n,H,W]   int64, as a cross-entropy takes them
+//	numbers          [n,K]     float32
 //
 // Fill itself takes masks in either form, whatever the number of classes.
 func NewBatch(ds Dataset, n int) (x, target *onnxio.Tensor) {
 	shape := ds.Shape()
 	c, h, w := int64(shape[0]), int64(shape[1]), int64(shape[2])
 	x = onnxio.NewTensor(onnxio.Float, int64(n), c, h, w)
-	switch {
+	switch k := Width(ds); {
+	case k > 0:
+		return x, onnxio.NewTensor(onnxio.Float, int64(n), int64(k))
 	case !Masked(ds):
 		return x, onnxio.NewTensor(onnxio.Int64, int64(n))
 	case len(ds.Classes()) == 2:
@@ -33,7 +36,8 @@ type batchView struct {
 	x        []float32
 	labels   []int64   // [N], or
 	classes  []int64   // [N,H,W], or
-	binary   []float32 // [N,1,H,W]
+	binary   []float32 // [N,1,H,W], or
+	numbers  []float32 // [N,K]
 	per, hw  int
 	c, h, w  int
 	n        int
@@ -53,7 +57,11 @@ func newBatchView(ds Source, x, target *onnxio.Tensor, n int) (*batchView, error
 	}
 	b.x = x.Float32s()
 	N, h, w := int64(n), int64(b.h), int64(b.w)
-	switch dims := target.Dims; {
+	switch dims, k := target.Dims, ds.Width(); {
+	case k > 0 && target.Type == onnxio.Float && slices.Equal(dims, []int64{N, int64(k)}):
+		b.numbers = target.Float32s()
+	case k > 0:
+		return nil, misfit(fmt.Sprintf(": the targets are numbers, float32 [N,%d]", k))
 	case !ds.Masked() && target.Type == onnxio.Int64 && slices.Equal(dims, []int64{N}):
 		b.labels = onnxio.Data[int64](target)
 	case ds.Masked() && target.Type == onnxio.Int64 && slices.Equal(dims, []int64{N, h, w}):
@@ -83,6 +91,9 @@ func (b *batchView) target(n int, s Sample) {
 		for i, m := range s.Mask {
 			to[i] = float32(m)
 		}
+	case b.numbers != nil:
+		k := len(b.numbers) / b.n
+		copy(b.numbers[n*k:(n+1)*k], s.Numbers)
 	default:
 		b.labels[n] = int64(s.Label)
 	}
@@ -116,7 +127,7 @@ func (s Sample) Resized(h, w int) Sample {
 	if s.H == h && s.W == w {
 		return s
 	}
-	out := Sample{C: s.C, H: h, W: w, Label: s.Label, Pixels: make([]uint8, s.C*h*w)}
+	out := Sample{C: s.C, H: h, W: w, Label: s.Label, Numbers: s.Numbers, Pixels: make([]uint8, s.C*h*w)}
 	resample.Resize(resample.Image{C: s.C, H: h, W: w, Pix: out.Pixels}, resample.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, resample.Bilinear)
 	if s.Mask != nil {
 		out.Mask = make([]uint8, h*w)

@@ -32,6 +32,8 @@ type Source interface {
 	Where(i int) string
 	// Masked says that the targets are masks.
 	Masked() bool
+	// Width is how many numbers a target has; 0 where labels or masks are the targets. Classes names them.
+	Width() int
 	// Norm is how pixels become inputs.
 	Norm() *Norm
 }
@@ -42,6 +44,7 @@ type Sample struct {
 	Pixels  []uint8 // [C,H,W]
 	Mask    []uint8 // [H,W], a class for each pixel; nil where labels are the targets
 	Label   int
+	Numbers []float32 // the target, where it is numbers: values to predict, or 0 and 1 of several labels
 	// Values [C,H,W] are taken for the input in place of normalised Pixels. Data sets leave it nil; a transform may set it.
 	Values []float32
 }
@@ -96,7 +99,9 @@ type Images struct {
 	Labels []uint8 // N
 	Masks  []uint8 // N*H*W, a class for each pixel; nil where labels are the targets
 	Names  []string
-	norm   *Norm
+
+	numbers []float32 // N*len(Names), where numbers are the targets
+	norm    *Norm
 }
 
 // NewImages checks that pixels and labels fit and prepares normalisation: (p/255 - mean) / std, channel by channel.
@@ -152,6 +157,27 @@ func (d *Images) Where(i int) string { return fmt.Sprintf("image %d", i) }
 // Masked says that there are masks.
 func (d *Images) Masked() bool { return d.Masks != nil }
 
+// Width is how many numbers a target has.
+func (d *Images) Width() int {
+	if d.numbers == nil {
+		return 0
+	}
+	return len(d.Names)
+}
+
+// NewValues is NewImages with numbers for targets, len(names) for each image: values to predict, or 0 and 1 of several
+// labels.
+func NewValues(size [3]int, pixels []uint8, numbers []float32, names []string, mean, std []float32) (*Images, error) {
+	if len(names) == 0 || len(numbers)%len(names) != 0 {
+		return nil, fmt.Errorf("%d numbers do not make targets of %d", len(numbers), len(names))
+	}
+	d, err := NewImages(size, pixels, make([]uint8, len(numbers)/len(names)), names, mean, std)
+	if err == nil {
+		d.numbers = numbers
+	}
+	return d, err
+}
+
 // Norm is the normalisation.
 func (d *Images) Norm() *Norm { return d.norm }
 
@@ -165,6 +191,9 @@ func (d *Images) Sample(i int) (Sample, error) {
 	s := Sample{C: d.Size[0], H: d.Size[1], W: d.Size[2], Pixels: d.Pixels[i*per : (i+1)*per : (i+1)*per], Label: int(d.Labels[i])}
 	if d.Masks != nil {
 		s.Mask = d.Masks[i*area : (i+1)*area : (i+1)*area]
+	}
+	if n := d.Width(); n > 0 {
+		s.Numbers = d.numbers[i*n : (i+1)*n : (i+1)*n]
 	}
 	return s, nil
 }
@@ -216,6 +245,7 @@ type subsetSource struct {
 func (s subsetSource) Label(i int) int    { return s.src.Label(s.Indices[i]) }
 func (s subsetSource) Where(i int) string { return s.src.Where(s.Indices[i]) }
 func (s subsetSource) Masked() bool       { return s.src.Masked() }
+func (s subsetSource) Width() int         { return s.src.Width() }
 func (s subsetSource) Norm() *Norm        { return s.src.Norm() }
 
 func (s subsetSource) Sample(i int) (Sample, error) {
@@ -251,6 +281,14 @@ func SourceOf(ds Dataset) (Source, error) {
 func Masked(ds Dataset) bool {
 	src, err := SourceOf(ds)
 	return err == nil && src.Masked()
+}
+
+// Width is how many numbers a target of the data set has; 0 where labels or masks are the targets.
+func Width(ds Dataset) int {
+	if src, err := SourceOf(ds); err == nil {
+		return src.Width()
+	}
+	return 0
 }
 
 // Order is the order of an epoch: a permutation of n samples that depends on seed and epoch alone.

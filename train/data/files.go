@@ -19,6 +19,8 @@ type Item struct {
 	Image string
 	Mask  string // "" where labels are the targets
 	Label int
+
+	Numbers []float32 // the target, where it is numbers: one for each of FilesConfig.Classes
 }
 
 // Files is a Dataset of image files, decoded when they are asked for.
@@ -92,7 +94,10 @@ func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 		if (it.Mask != "") != (items[0].Mask != "") {
 			return nil, fmt.Errorf("%s: some images have masks and some have none", it.Image)
 		}
-		if it.Mask == "" && (it.Label < 0 || it.Label >= len(cfg.Classes)) {
+		if n := len(it.Numbers); n != len(items[0].Numbers) || n > 0 && n != len(cfg.Classes) {
+			return nil, fmt.Errorf("%s: a target of %d numbers, where there are %d names", it.Image, n, len(cfg.Classes))
+		}
+		if it.Mask == "" && it.Numbers == nil && (it.Label < 0 || it.Label >= len(cfg.Classes)) {
 			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", it.Image, it.Label, len(cfg.Classes))
 		}
 	}
@@ -198,6 +203,9 @@ func (d *Files) Item(i int) Item { return d.items[i] }
 // Masked says that there are masks.
 func (d *Files) Masked() bool { return d.items[0].Mask != "" }
 
+// Width is how many numbers a target has.
+func (d *Files) Width() int { return len(d.items[0].Numbers) }
+
 // Norm is the normalisation.
 func (d *Files) Norm() *Norm { return d.norm }
 
@@ -212,7 +220,7 @@ func (d *Files) Sample(i int) (Sample, error) {
 		return Sample{}, err
 	}
 	s := Planes(img, d.size[0])
-	s.Label = it.Label
+	s.Label, s.Numbers = it.Label, it.Numbers
 	if d.exact && (s.H != d.size[1] || s.W != d.size[2]) {
 		return Sample{}, fmt.Errorf("%s is %dx%d, others %dx%d: say which size they are to be brought to", it.Image, s.W, s.H, d.size[2], d.size[1])
 	}
@@ -311,6 +319,9 @@ func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 	if src.Masked() {
 		d.Masks = make([]uint8, n*area)
 	}
+	if k := src.Width(); k > 0 {
+		d.numbers = make([]float32, n*k)
+	}
 	err = each(ctx, n, workers, func(i int) error {
 		s, err := src.Sample(i)
 		if err != nil {
@@ -321,6 +332,9 @@ func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 		d.Labels[i] = uint8(s.Label)
 		if d.Masks != nil {
 			copy(d.Masks[i*area:(i+1)*area], s.Mask)
+		}
+		if k := d.Width(); k > 0 {
+			copy(d.numbers[i*k:(i+1)*k], s.Numbers)
 		}
 		return nil
 	})

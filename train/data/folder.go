@@ -2,10 +2,7 @@ package data
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -224,190 +220,6 @@ func stems(dir string) (map[string]string, error) {
 
 // maxList bounds lists and tables: that of a set of ten million files.
 const maxList = 1 << 30
-
-// openCSV reads csv:FILE.
-func openCSV(name, path string, o Options) (Splits, error) {
-	if err := regular(path); err != nil {
-		return Splits{}, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return Splits{}, err
-	}
-	defer f.Close()
-	classes, train, validation, err := readCSV(f, path)
-	if err != nil {
-		return Splits{}, err
-	}
-	t, v, err := parts(name, train, validation, o.files(classes))
-	if err != nil {
-		return Splits{}, err
-	}
-	return splits(name, t, v, o)
-}
-
-// readCSV reads a table whose first line names its columns: path (from the table's folder), label (a word or a number),
-// and perhaps split (train; validation, val, valid or test). validation is nil when there is no such column.
-func readCSV(r io.Reader, path string) (classes []string, train, validation []Item, err error) {
-	text := bufio.NewReader(io.LimitReader(r, maxList))
-	c := csv.NewReader(text)
-	c.Comma = separator(text)
-	c.ReuseRecord, c.TrimLeadingSpace, c.FieldsPerRecord = true, c.Comma != '\t', -1
-	bad := func(format string, args ...any) error {
-		line, _ := c.FieldPos(0)
-		return &onnxio.FormatError{Format: "csv", Path: path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf(format, args...)}
-	}
-	head, err := c.Read()
-	if err != nil {
-		return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path, Msg: "no line that names the columns", Err: err}
-	}
-	columns := map[string]int{}
-	for i, h := range head {
-		columns[strings.ToLower(strings.TrimSpace(strings.TrimPrefix(h, "\ufeff")))] = i
-	}
-	at, ok := columns["path"]
-	of, ok2 := columns["label"]
-	if !ok || !ok2 {
-		return nil, nil, nil, bad("the first line names the columns %q: path and label are wanted", strings.Join(head, ","))
-	}
-	part, hasPart := columns["split"]
-	width := len(head)
-	var labels []string
-	var toValidate []bool
-	var items []Item
-	known := map[string]int{}
-	for {
-		row, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path, Msg: "cannot be read", Err: err}
-		}
-		if emptyRow(row) {
-			continue
-		}
-		if len(row) != width {
-			return nil, nil, nil, bad("%d fields, and the first line has %d", len(row), width)
-		}
-		file, label := strings.TrimSpace(row[at]), strings.TrimSpace(row[of])
-		if file == "" || label == "" || strings.ContainsRune(file, 0) {
-			return nil, nil, nil, bad("no path or no label")
-		}
-		file = beside(filepath.Dir(path), file)
-		validate := false
-		if hasPart {
-			switch word := strings.ToLower(strings.TrimSpace(row[part])); word {
-			case "train":
-			case "validation", "val", "valid", "test":
-				validate = true
-			default:
-				return nil, nil, nil, bad("split %q: train, or validation or test, is wanted", word)
-			}
-		}
-		if _, ok := known[label]; !ok {
-			known[strings.Clone(label)] = 0
-		}
-		items, labels, toValidate = append(items, Item{Image: file}), append(labels, strings.Clone(label)), append(toValidate, validate)
-	}
-	if len(items) == 0 {
-		return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path, Msg: "no images: the table has no rows"}
-	}
-	if len(known) == 1 {
-		return nil, nil, nil, oneClass(path, []string{labels[0]})
-	}
-	if classes, err = classesOf(known); err != nil {
-		return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path, Msg: err.Error()}
-	}
-	for i, it := range items {
-		it.Label = known[labels[i]]
-		if toValidate[i] {
-			validation = append(validation, it)
-		} else {
-			train = append(train, it)
-		}
-	}
-	if hasPart && (len(train) == 0 || len(validation) == 0) {
-		return nil, nil, nil, &onnxio.FormatError{Format: "csv", Path: path,
-			Msg: fmt.Sprintf("no images in one of the parts: %d to train on, %d to validate on", len(train), len(validation))}
-	}
-	return classes, train, validation, nil
-}
-
-// separator is what the first line of a table has between its columns: comma, semicolon or tab, whichever is there most.
-func separator(r *bufio.Reader) rune {
-	head, _ := r.Peek(r.Size())
-	head, _, _ = bytes.Cut(head, []byte("\n"))
-	best, most := ',', 0
-	for _, sep := range []rune{',', ';', '\t'} {
-		if n := bytes.Count(head, []byte(string(sep))); n > most {
-			best, most = sep, n
-		}
-	}
-	return best
-}
-
-// emptyRow says that a row has nothing but separators, as spreadsheets leave them.
-func emptyRow(row []string) bool {
-	return !slices.ContainsFunc(row, func(s string) bool { return strings.TrimSpace(s) != "" })
-}
-
-// beside is a path of a table, from the table's folder. Backslashes separate folders, as on Windows, unless there is a
-// file whose name has them.
-func beside(dir, file string) string {
-	from := func(file string) string {
-		if filepath.IsAbs(file) {
-			return file
-		}
-		return filepath.Join(dir, filepath.FromSlash(file))
-	}
-	path := from(file)
-	if strings.Contains(file, `\`) {
-		if _, err := os.Lstat(path); err != nil {
-			return from(strings.ReplaceAll(file, `\`, "/"))
-		}
-	}
-	return path
-}
-
-// classesOf orders labels and numbers them. Labels that are all whole numbers stand for themselves, so that a model's
-// outputs keep their meaning when a class has no image; a negative one, or one far beyond their count, is out of range.
-func classesOf(known map[string]int) ([]string, error) {
-	numbers := map[string]int{}
-	top := 0
-	for label := range known {
-		n, err := strconv.Atoi(label)
-		if err != nil {
-			break
-		}
-		numbers[label], top = n, max(top, n)
-		if n < 0 {
-			return nil, fmt.Errorf("label %d is out of range: numbers from 0 are wanted", n)
-		}
-	}
-	if len(numbers) == len(known) {
-		if top >= 10*len(known)+100 {
-			return nil, fmt.Errorf("label %d is out of range: there are %d different labels", top, len(known))
-		}
-		for label, n := range numbers {
-			known[label] = n
-		}
-		out := make([]string, top+1)
-		for i := range out {
-			out[i] = strconv.Itoa(i)
-		}
-		return out, nil
-	}
-	var out []string
-	for label := range known {
-		out = append(out, label)
-	}
-	slices.Sort(out)
-	for i, label := range out {
-		known[label] = i
-	}
-	return out, nil
-}
 
 // readList reads the lines of a list of samples, each cut at its spaces; those that start with # are comments. The
 // first word is the name of a file in the set's own folders: it leads nowhere else.

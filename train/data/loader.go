@@ -95,6 +95,9 @@ func NewLoader(ds Dataset, cfg LoaderConfig) (*Loader, error) {
 	if l.soft() && src.Masked() {
 		return nil, errors.New("soft targets are made of labels, and the data set has masks")
 	}
+	if l.soft() && src.Width() > 0 {
+		return nil, errors.New("soft targets are made of labels, and the data set has numbers")
+	}
 	return l, nil
 }
 

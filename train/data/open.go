@@ -31,7 +31,9 @@ type Options struct {
 	// MaskClasses names the classes of masks whose values are classes (Indexed); nil takes them for Binary.
 	MaskClasses []string `json:"mask_classes,omitempty"`
 	// Ignore is the value of MaskClasses' masks that does not count (void); nil has every pixel count.
-	Ignore *int          `json:"ignore,omitempty"`
+	Ignore *int `json:"ignore,omitempty"`
+	// Task says what a csv: table's columns are; "" takes its label for a class.
+	Task   Task          `json:"task,omitempty"`
 	Limits vision.Limits `json:"limits,omitzero"`
 }
 
@@ -46,22 +48,47 @@ type set struct {
 	inside []string // folders that its official archive has around the files
 	files  []string // it is there when one of these is; none for one that is embedded
 	open   func(dir string, o Options) (Splits, error)
+	added  bool // by Register: it looks for its files itself
 }
 
 var sets = []set{
-	{"mnist", "mnist", nil, nil, openMNIST},
-	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion},
-	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open},
-	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open},
-	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets},
-	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openBreeds},
-	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei},
+	{"mnist", "mnist", nil, nil, openMNIST, false},
+	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion, false},
+	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open, false},
+	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open, false},
+	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets, false},
+	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openBreeds, false},
+	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei, false},
+}
+
+// registry guards sets.
+var registry sync.RWMutex
+
+// Register adds a data set, which Open then knows by its name. dir is what stands behind NAME=, "" when nothing does.
+func Register(name string, open func(dir string, o Options) (Splits, error)) error {
+	if name == "" || strings.ContainsAny(name, "=:, ") || open == nil {
+		return fmt.Errorf("data set %q: a word without blanks, =, : and commas is wanted, and a function that opens it", name)
+	}
+	registry.Lock()
+	defer registry.Unlock()
+	if slices.ContainsFunc(sets, func(s set) bool { return s.name == name }) {
+		return fmt.Errorf("there is a data set %q already", name)
+	}
+	sets = append(sets, set{name: name, open: open, added: true})
+	return nil
+}
+
+// all are the named data sets.
+func all() []set {
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.Clone(sets)
 }
 
 // Names lists the data sets that Open knows by name.
 func Names() []string {
 	var out []string
-	for _, s := range sets {
+	for _, s := range all() {
 		out = append(out, s.name)
 	}
 	return out
@@ -88,7 +115,7 @@ func Known(word string) bool {
 //	                     (CIFAR in its binary form, as Python's pickles, or as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png)
 //	images:DIR           images by class: DIR/CLASS/*.png, or DIR/train/CLASS/*.png and DIR/val/CLASS/*.png
 //	masks:IMAGES,MASKS   pairs of files that have the same name but for its extension
-//	csv:FILE             a table with the columns path and label, and perhaps split
+//	csv:FILE             a table with the columns path and label, and perhaps split; other columns for other tasks (Task)
 //
 // Names are looked up under CNNKIT_DATA and then in the user's cache folder (cnnkit/data).
 func Open(word string) (Splits, error) { return OpenWith(word, Options{}) }
@@ -100,6 +127,12 @@ func OpenWith(word string, o Options) (Splits, error) {
 	}
 	if o.Validation == 0 {
 		o.Validation = 0.2
+	}
+	if o.Task != Classification && !strings.HasPrefix(word, "csv:") {
+		return Splits{}, fmt.Errorf("data set %s: task %s can be said of csv:FILE only", word, o.Task)
+	}
+	if o.Task != Classification && !slices.Contains(Tasks(), string(o.Task)) {
+		return Splits{}, fmt.Errorf("task %q: %s is wanted", o.Task, strings.Join(Tasks(), " or "))
 	}
 	if len(o.MaskClasses) > 0 && !strings.HasPrefix(word, "masks:") {
 		return Splits{}, fmt.Errorf("data set %s: the number of classes can be said of masks:IMAGES,MASKS only", word)
@@ -160,9 +193,12 @@ func open(word string, o Options) (Splits, error) {
 		}
 	}
 	name, dir, elsewhere := strings.Cut(word, "=")
-	for _, s := range sets {
+	for _, s := range all() {
 		if s.name != name {
 			continue
+		}
+		if s.added {
+			return s.open(dir, o)
 		}
 		if elsewhere && dir == "" {
 			return Splits{}, fmt.Errorf("%s: NAME=FOLDER wants a folder", word)
@@ -182,7 +218,7 @@ func open(word string, o Options) (Splits, error) {
 
 // Places are the folders where a named data set is looked for, in this order.
 func Places(name string) []string {
-	for _, s := range sets {
+	for _, s := range all() {
 		if s.name == name {
 			name = s.folder
 		}
@@ -199,7 +235,7 @@ func Places(name string) []string {
 
 // Find is the folder that a named data set is read from; "" for one that is embedded.
 func Find(name string) (string, error) {
-	for _, s := range sets {
+	for _, s := range all() {
 		if s.name == name {
 			if s.files == nil {
 				return "", nil

@@ -112,7 +112,7 @@ func Fetchable(name string) bool { return len(remotes[family(name)]) > 0 }
 
 // family is the folder's name of a data set: pets-breeds lies where pets do.
 func family(name string) string {
-	for _, s := range sets {
+	for _, s := range all() {
 		if s.name == name {
 			return s.folder
 		}

@@ -589,14 +589,21 @@ func FuzzCSV(f *testing.F) {
 	f.Add("path,label\na.png,cat\nb.png,dog\n")
 	f.Add("path,label,split\n\"a,b.png\",1,train\nb.png,0,val\n")
 	f.Add("label,path\n-1,x\n")
-	f.Fuzz(func(t *testing.T, table string) {
-		classes, train, validation, err := readCSV(strings.NewReader(table), "fuzz.csv")
-		if err != nil {
-			return
-		}
-		for _, it := range append(train, validation...) {
-			if it.Image == "" || it.Label < 0 || it.Label >= len(classes) {
-				t.Errorf("%+v of %d classes", it, len(classes))
+	f.Add("path,x,y\na.png,1,2\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, task := range []Task{Classification, MultiLabel, Regression} {
+			got, err := readCSV(strings.NewReader(text), "fuzz.csv", task)
+			if err != nil {
+				continue
+			}
+			for _, it := range append(got.train, got.validation...) {
+				whole := it.Label >= 0 && it.Label < len(got.classes)
+				if task != Classification {
+					whole = len(it.Numbers) == len(got.classes)
+				}
+				if it.Image == "" || !whole {
+					t.Errorf("%+v of %d classes", it, len(got.classes))
+				}
 			}
 		}
 	})

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Labels are the classes of all samples, without decoding any. A set of masks has none.
+// Labels are the classes of all samples, without decoding any. A set of masks or of numbers has none.
 func Labels(ds Dataset) ([]int, error) {
 	src, err := SourceOf(ds)
 	if err != nil {
@@ -16,6 +16,9 @@ func Labels(ds Dataset) ([]int, error) {
 	}
 	if src.Masked() {
 		return nil, errors.New("the data set has masks, not labels")
+	}
+	if src.Width() > 0 {
+		return nil, errors.New("the data set has numbers, not labels")
 	}
 	out := make([]int, src.Len())
 	for i := range out {
@@ -34,7 +37,7 @@ func groups(ds Dataset, seed uint64, stratified bool) ([][]int, error) {
 		return nil, err
 	}
 	order := rand.New(rand.NewPCG(seed, 0x5851f42d4c957f2d)).Perm(src.Len())
-	if src.Masked() || !stratified {
+	if src.Masked() || src.Width() > 0 || !stratified {
 		return [][]int{order}, nil
 	}
 	labels, err := Labels(ds)

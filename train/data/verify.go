@@ -42,7 +42,7 @@ type FileReport struct {
 // have none.
 func Verify(word string) ([]FileReport, error) {
 	name, dir, elsewhere := strings.Cut(word, "=")
-	for _, s := range sets {
+	for _, s := range all() {
 		if s.name != name {
 			continue
 		}

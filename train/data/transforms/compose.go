@@ -19,10 +19,8 @@ func (c Compose) check() error {
 		if t == nil {
 			return fmt.Errorf("transform %d is nil", i)
 		}
-		if k, ok := t.(checker); ok {
-			if err := k.check(); err != nil {
-				return fmt.Errorf("transform %d, %s: %w", i, nameOf(t), err)
-			}
+		if err := checked(t); err != nil {
+			return fmt.Errorf("transform %d, %s: %w", i, nameOf(t), err)
 		}
 	}
 	return nil

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // known are the transforms that a list can hold, with what stands in for settings that are not given.
@@ -54,12 +56,62 @@ func nameOf(t any) string {
 
 // Names lists the transforms that Parse knows.
 func Names() []string {
-	var names []string
-	for name := range known {
-		names = append(names, name)
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.Sorted(maps.Keys(known))
+}
+
+// BatchNames lists the transforms that ParseBatch knows.
+func BatchNames() []string { return slices.Sorted(maps.Keys(knownBatch)) }
+
+// registry guards known.
+var registry sync.RWMutex
+
+// Checker is a transform that says whether its settings make sense.
+type Checker interface{ Check() error }
+
+// Register adds a transform, which Parse then knows by the name of its type. Its fields are its settings, by their JSON
+// names, and default are what stands in t. A transform that is a Checker is asked whether they make sense.
+func Register(t Transform) error {
+	v := reflect.TypeOf(t)
+	if v == nil || v.Kind() != reflect.Struct || v.Name() == "" {
+		return fmt.Errorf("transform %T: a struct type with a name is wanted", t)
 	}
-	slices.Sort(names)
-	return names
+	for i := range v.NumField() {
+		if name, _, _ := strings.Cut(v.Field(i).Tag.Get("json"), ","); name == "" || !v.Field(i).IsExported() {
+			return fmt.Errorf("transform %s: field %s wants to be exported, with a JSON name", v.Name(), v.Field(i).Name)
+		}
+	}
+	registry.Lock()
+	defer registry.Unlock()
+	if known[v.Name()] != nil || knownBatch[v.Name()] != nil {
+		return fmt.Errorf("there is a transform %q already", v.Name())
+	}
+	known[v.Name()] = t
+	return nil
+}
+
+// Settings are the settings of a transform in their order, with their defaults; a required one has none (nil).
+func Settings(name string) (names []string, defaults []any) {
+	registry.RLock()
+	defer registry.RUnlock()
+	var t any = known[name]
+	if known[name] == nil {
+		t = knownBatch[name]
+	}
+	if t == nil {
+		return nil, nil
+	}
+	v := reflect.ValueOf(t)
+	names = settingsOf(v.Type())
+	for i, setting := range names {
+		if slices.Contains(required[name], setting) {
+			defaults = append(defaults, nil)
+		} else {
+			defaults = append(defaults, v.Field(i).Interface())
+		}
+	}
+	return names, defaults
 }
 
 // Parse reads a list such as
@@ -70,7 +122,10 @@ func Names() []string {
 // error that says where. The empty list does nothing.
 func Parse(list []byte) (Compose, error) {
 	c := Compose{}
-	err := parse(list, "transform", known, func(t Transform) { c = append(c, t) })
+	registry.RLock()
+	all := maps.Clone(known) // a list may hold lists, which are parsed meanwhile
+	registry.RUnlock()
+	err := parse(list, "transform", all, func(t Transform) { c = append(c, t) })
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +139,11 @@ func (c *Compose) UnmarshalJSON(b []byte) (err error) {
 }
 
 // MarshalJSON writes what Parse reads.
-func (c Compose) MarshalJSON() ([]byte, error) { return write(c, known) }
+func (c Compose) MarshalJSON() ([]byte, error) {
+	registry.RLock()
+	defer registry.RUnlock()
+	return write(c, known)
+}
 
 // BatchCompose applies transforms of batches one after the other.
 type BatchCompose []BatchTransform
@@ -214,7 +273,18 @@ func fill[T any](defaults T, name string, fields []field) (T, error) {
 		}
 	}
 	t := v.Interface().(T)
-	return t, any(t).(checker).check()
+	return t, checked(t)
+}
+
+// checked asks a transform whether its settings make sense.
+func checked(t any) error {
+	switch t := t.(type) {
+	case checker:
+		return t.check()
+	case Checker:
+		return t.Check()
+	}
+	return nil
 }
 
 // kinds are the settings that are no list, in words.
@@ -237,7 +307,7 @@ func write[T any](ts []T, known map[string]T) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if d, ok := known[nameOf(t)]; !ok || reflect.TypeOf(d) != reflect.TypeOf(t) {
-			return nil, fmt.Errorf("transform %d: a %T has no name in JSON", i, t)
+			return nil, fmt.Errorf("transform %d: a %T has no name in JSON: Register gives it one", i, t)
 		}
 		settings, err := json.Marshal(t)
 		if err != nil {

@@ -1,0 +1,286 @@
+package train_test
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/data"
+	"github.com/cnnkit/cnnkit/train/data/transforms"
+)
+
+// Darken takes a level from each pixel.
+type Darken struct {
+	By int `json:"by"`
+}
+
+// Apply implements transforms.Transform.
+func (d Darken) Apply(s *transforms.Sample, _ *rand.Rand) error {
+	for i, p := range s.Image.Pix {
+		s.Image.Pix[i] = uint8(max(0, int(p)-d.By))
+	}
+	return nil
+}
+
+// Check implements transforms.Checker.
+func (d Darken) Check() error {
+	if d.By < 0 || d.By > 255 {
+		return fmt.Errorf("by is %d: 0 to 255 is wanted", d.By)
+	}
+	return nil
+}
+
+// plainSGD is an optimiser of one line.
+type plainSGD struct{ lr, friction float64 }
+
+func (u *plainSGD) Slots() int         { return 0 }
+func (u *plainSGD) Begin(int64)        {}
+func (u *plainSGD) SetRate(lr float64) { u.lr = lr }
+func (u *plainSGD) Apply(p, g []float32, _ [][]float32) {
+	for i := range p {
+		p[i] -= float32(u.lr * u.friction * float64(g[i]))
+	}
+}
+
+// sureness is a metric: the mean of the largest logit.
+type sureness struct{ sum, n float64 }
+
+func (s *sureness) Add(y, _ *onnxio.Tensor) error {
+	k := int(y.Dims[1])
+	for i := 0; i < len(y.Float32s()); i += k {
+		top := math.Inf(-1)
+		for _, v := range y.Float32s()[i : i+k] {
+			top = max(top, float64(v))
+		}
+		s.sum, s.n = s.sum+top, s.n+1
+	}
+	return nil
+}
+func (s *sureness) Value() (float64, bool) { return s.sum / s.n, s.n > 0 }
+
+func register(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && !strings.Contains(err.Error(), "already") { // -count 2
+		t.Fatal(err)
+	}
+}
+
+// A loss, a metric, an optimiser, a transform and a data set of a user's own are named in a recipe, one line each.
+func TestRegistered(t *testing.T) {
+	register(t, train.RegisterLoss(train.Loss{Entry: train.Entry{Name: "twice", Doc: "cross-entropy, times a factor",
+		Settings: []train.Setting{{Name: "times", Doc: "factor", Default: 2}}},
+		Targets: train.Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities},
+		Emit: func(l *train.LossGraph) (string, error) {
+			times, err := l.Setting("times", 2)
+			one := l.Node("SoftmaxCrossEntropyLoss", "one", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "mean"))
+			return l.Node("Mul", "times", []string{one, l.Constant("factor", onnxio.Scalar(onnxio.Float, float32(times)))}), err
+		}}))
+	register(t, train.RegisterMetric(train.Metric{Entry: train.Entry{Name: "sureness", Doc: "mean of the largest output"},
+		New: func(train.Measured) (train.Meter, error) { return &sureness{}, nil }}))
+	register(t, train.RegisterOptimizer(train.Optimizer{Entry: train.Entry{Name: "plain", Settings: []train.Setting{{Name: "friction", Default: 1}}}, LR: 0.05,
+		New: func(o train.Optimized) (train.Rule, error) {
+			friction, _ := o.Config.Settings["friction"].(float64)
+			return &plainSGD{lr: o.LR, friction: friction}, nil
+		}}))
+	register(t, transforms.Register(Darken{By: 3}))
+	register(t, data.Register("stripes", func(string, data.Options) (data.Splits, error) { return stripes(t), nil }))
+
+	fields, err := train.ReadFields(strings.NewReader(`{"data": "stripes", "loss": "twice", "metrics": ["sureness"], "optimizer": "plain",
+		"augment": [{"name": "Darken", "by": 9}], "settings": {"times": 3, "friction": 0.5}, "epochs": 2, "batch": 8}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe, err := fields.Recipe("lenet5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := builders.Build("lenet5", builders.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	splits, err := recipe.Open(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	got, err := recipe.Run(t.Context(), m, splits, dir, train.Observer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := got.History[1]
+	if got.Loss != "twice" || last.LR != 0.05 || !(last.Metrics["sureness"] < 0) || !(last.ValidationLoss > 0) {
+		t.Errorf("loss %s, %+v", got.Loss, last)
+	}
+	again, err := os.ReadFile(filepath.Join(dir, train.RecipeFile))
+	if err != nil || !strings.Contains(string(again), `"name": "Darken"`) && !strings.Contains(string(again), `"name":"Darken"`) {
+		t.Errorf("%s, %v", again, err)
+	}
+	for _, wrong := range []string{`{"loss": "thrice"}`, `{"loss": "twice", "settings": {"tims": 3}}`, `{"augment": [{"name": "Darken", "by": 300}]}`} {
+		if fields, err = train.ReadFields(strings.NewReader(wrong)); err == nil {
+			_, err = fields.Recipe("lenet5")
+		}
+		if err == nil {
+			t.Errorf("%s passes", wrong)
+		}
+	}
+}
+
+// stripes are 28x28 images of two classes: upright stripes and level ones.
+func stripes(t *testing.T) data.Splits {
+	const n, side = 32, 28
+	pixels, labels := make([]uint8, n*side*side), make([]uint8, n)
+	for i := range n {
+		labels[i] = uint8(i % 2)
+		for y := range side {
+			for x := range side {
+				if at := []int{x, y}[i%2]; at/2%2 == 0 {
+					pixels[(i*side+y)*side+x] = 200
+				}
+			}
+		}
+	}
+	d, err := data.NewImages([3]int{1, side, side}, pixels, labels, []string{"upright", "level"}, []float32{0.1307}, []float32{0.3081})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data.Splits{Name: "stripes", Train: d, Validation: d, Mean: []float32{0.1307}, Std: []float32{0.3081}}
+}
+
+// tableOf writes images whose shade says their target, and a table of them.
+func tableOf(t *testing.T, head string, row func(shade int) string) string {
+	dir := t.TempDir()
+	var b strings.Builder
+	b.WriteString(head + "\n")
+	for i := range 48 {
+		img := image.NewGray(image.Rect(0, 0, 28, 28))
+		shade := i * 5
+		for y := range 28 {
+			for x := range 28 {
+				img.SetGray(x, y, color.Gray{Y: uint8(shade + (x+y)%3)})
+			}
+		}
+		name := fmt.Sprintf("%02d.png", i)
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := png.Encode(f, img); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		fmt.Fprintf(&b, "%s,%s,%s\n", name, row(shade), map[bool]string{true: "validation", false: "train"}[i%4 == 3])
+	}
+	path := filepath.Join(dir, "table.csv")
+	if err := os.WriteFile(path, []byte(b.String()), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func runTable(t *testing.T, text string, classes int) (*train.Result, *onnxio.Model) {
+	t.Helper()
+	fields, err := train.ReadFields(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe, err := fields.Recipe("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Classes: classes, Blocks: []int{1, 1, 1, 1}, Width: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	splits, err := recipe.Open(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := recipe.Run(t.Context(), m, splits, t.TempDir(), train.Observer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, m
+}
+
+// A table of numbers trains a regression, whose best epoch is that of the least loss; no accuracy is claimed.
+func TestRegression(t *testing.T) {
+	path := tableOf(t, "path,shade,split", func(shade int) string { return fmt.Sprint(float64(shade) / 240) })
+	for _, loss := range []string{"mse", "l1", "huber"} {
+		got, m := runTable(t, fmt.Sprintf(`{"data": "csv:%s", "task": "regression", "loss": %q, "metrics": ["mae", "r2", "f1"], "optimizer": "adam", "epochs": 12,
+			"batch": 12}`, filepath.ToSlash(path), loss), 1)
+		first, best := got.History[0], got.History[got.Best]
+		if !math.IsNaN(best.ValidationAccuracy) || !(best.ValidationLoss < first.ValidationLoss) || !(best.Metrics["mae"] < 0.3) {
+			t.Errorf("%s: from %+v to %+v", loss, first, best)
+		}
+		if _, ok := best.Metrics["f1"]; ok {
+			t.Errorf("%s: values have an f1", loss)
+		}
+		if s, err := spec.Get(m); err != nil || s.Output.Task != spec.Number || len(s.Labels) != 1 || s.Labels[0] != "shade" {
+			t.Errorf("%s: the model says %+v, %v", loss, s, err)
+		}
+	}
+}
+
+// A table of several labels trains with binary cross-entropy.
+func TestMultiLabel(t *testing.T) {
+	path := tableOf(t, "path,labels,split", func(shade int) string {
+		var labels []string
+		if shade > 120 {
+			labels = append(labels, "bright")
+		}
+		if shade < 180 {
+			labels = append(labels, "dim")
+		}
+		return strings.Join(labels, "|")
+	})
+	got, m := runTable(t, fmt.Sprintf(`{"data": "csv:%s", "task": "multi-label", "loss": "bce-with-logits", "metrics": ["map", "f1", "auc"], "optimizer": "adam",
+		"epochs": 12, "batch": 12}`, filepath.ToSlash(path)), 2)
+	if best := got.History[got.Best]; best.ValidationAccuracy < 0.8 || best.Metrics["map"] < 0.8 {
+		t.Errorf("%+v", best)
+	}
+	if s, err := spec.Get(m); err != nil || s.Output.Task != spec.MultiLabel || s.Output.Scale != spec.Logits {
+		t.Errorf("the model says %+v, %v", s, err)
+	}
+}
+
+// A loss from a file gives the same run as the loss of the same formula.
+func TestLossFile(t *testing.T) {
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Name: "loss",
+		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 10)...), onnxio.TensorInfo("t", onnxio.Int64, onnxio.Shape("N")...)},
+		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("l", onnxio.Float)},
+		Nodes: []*onnxio.Node{
+			{OpType: "SoftmaxCrossEntropyLoss", Name: "ce", Inputs: []string{"y", "t"}, Outputs: []string{"ce"}, Attrs: []*onnxio.Attribute{onnxio.StringAttr("reduction", "mean")}},
+			{OpType: "Mul", Name: "l", Inputs: []string{"ce", "factor"}, Outputs: []string{"l"}}},
+		Initializers: []*onnxio.Tensor{onnxio.Scalar(onnxio.Float, float32(1))}}}
+	m.Graph.Initializers[0].Name = "factor"
+	path := filepath.Join(t.TempDir(), "own.onnx")
+	if err := onnxio.Save(path, m); err != nil {
+		t.Fatal(err)
+	}
+	losses := map[string]float64{}
+	for _, loss := range []string{path, "cross-entropy"} {
+		net, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := train.Run(t.Context(), net, stripes(t), train.Config{Epochs: 2, Batch: 8, Optimizer: "sgd", LR: 0.01, Loss: loss}, "", train.Observer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses[loss] = got.History[1].ValidationLoss
+	}
+	if a, b := losses[path], losses["cross-entropy"]; !(math.Abs(a-b) <= 1e-6*b) {
+		t.Errorf("the file's loss is %v, the package's %v", a, b)
+	}
+}
