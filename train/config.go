@@ -62,6 +62,11 @@ type Config struct {
 	CheckpointSteps int `json:"checkpoint_steps,omitzero"` // batches between checkpoints within an epoch; 0: none
 	Keep            int `json:"keep,omitzero"`             // so many of the last epochs leave their model and checkpoint in files of their own; 0: none
 	Threads         int `json:"threads,omitzero"`          // 0: as many as the process may use
+
+	// Precision is float32 ("" is the same) or bf16: the maps and the products of convolutions. Weights, their gradients,
+	// statistics, losses and the optimiser are float32 in both, and so is validation. Where the processor has no AMX, bf16
+	// trains in float32.
+	Precision string `json:"precision,omitzero"`
 }
 
 // Group gives some parameters their own settings; a parameter belongs to the first group that it fits.
@@ -100,6 +105,9 @@ func (c Config) With(optimizer string) Config {
 	return c
 }
 
+// Precisions lists what Config.Precision may be.
+func Precisions() []string { return []string{"float32", "bf16"} }
+
 // validate names the first field that makes no sense.
 func (c Config) validate() error {
 	share := func(v float64) bool { return v >= 0 && v < 1 }
@@ -136,6 +144,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("swa starts in epoch %d, and the run has %d", c.SWA.Start, c.Epochs)
 	case c.Workers < 0:
 		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
+	case c.Precision != "" && !slices.Contains(Precisions(), c.Precision):
+		return fmt.Errorf("no precision %q: known are %s", c.Precision, strings.Join(Precisions(), ", "))
 	case c.Patience < 0 || c.CheckpointSteps < 0 || c.Keep < 0:
 		return fmt.Errorf("patience, checkpoint_steps and keep must not be negative")
 	}

@@ -229,6 +229,9 @@ func (recipe Recipe) continues(next Recipe) error {
 		if len(c.Mix) == 0 {
 			c.Mix = nil
 		}
+		if c.Precision == "" {
+			c.Precision = Precisions()[0]
+		}
 	}
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range x.NumField() {

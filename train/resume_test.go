@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
 )
@@ -176,6 +177,24 @@ func TestResumedNormAndDropout(t *testing.T) {
 	}
 }
 
+// A run in bf16 goes on to the same bits as well, which are others than float32's where the processor has it.
+func TestResumedInBF16(t *testing.T) {
+	cfg := resumable("sgd")
+	floats := stopped(t, lenet, cfg, t.TempDir())
+	cfg.Precision = "bf16"
+	want := stopped(t, lenet, cfg, t.TempDir())
+	if stopped(t, lenet, cfg, t.TempDir(), 5, 14) != want {
+		t.Error("the interrupted run ends in other weights")
+	}
+	if (want == floats) == engine.BF16Runs() {
+		t.Errorf("bf16 and float32 end in the same weights: %v", want == floats)
+	}
+	cfg.Precision = "fp8"
+	if _, err := Run(t.Context(), lenet(t), small(t, 200, 50), cfg, t.TempDir(), Observer{}); err == nil || !strings.Contains(err.Error(), "bf16") {
+		t.Errorf("precision fp8: %v", err)
+	}
+}
+
 // What stands in a checkpoint between the epochs is enough too, and another run's recipe is refused.
 func TestResumeAfterTheEndAndRefusals(t *testing.T) {
 	cfg, dir := resumable("sgd"), t.TempDir()
@@ -189,7 +208,8 @@ func TestResumeAfterTheEndAndRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for field, change := range map[string]func(*Config){"lr": func(c *Config) { c.LR *= 2 }, "batch": func(c *Config) { c.Batch++ },
-		"seed": func(c *Config) { c.Seed++ }, "optimizer": func(c *Config) { c.Optimizer = "adam" }, "epochs": func(c *Config) { c.Epochs = 1 }} {
+		"seed": func(c *Config) { c.Seed++ }, "optimizer": func(c *Config) { c.Optimizer = "adam" }, "epochs": func(c *Config) { c.Epochs = 1 },
+		"precision": func(c *Config) { c.Precision = "bf16" }} {
 		other := cfg
 		change(&other)
 		if _, err := (Recipe{Config: other}).Resume(t.Context(), c, small(t, 200, 50), "", Observer{}); err == nil || !strings.Contains(err.Error(), field) {

@@ -201,7 +201,7 @@ func (r *run) makeTrainer() error {
 	if err != nil {
 		return err
 	}
-	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: names, Seed: r.cfg.Seed}
+	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: names, Seed: r.cfg.Seed, BF16: r.cfg.Precision == "bf16"}
 	if !r.cfg.needsApart() {
 		if r.rules, opt.Own, err = r.cfg.rules(r.graph); err != nil {
 			return err

@@ -55,7 +55,7 @@ func benchCommand() *cli.Command {
 					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's, or 16)"},
 					&cli.StringFlag{Name: "model", Usage: "a classifier's .onnx `FILE` instead of the cases"},
 					&cli.StringFlag{Name: "optimizer", Value: "sgd", Usage: "with --model: sgd, adam or adamw"},
-					&cli.StringFlag{Name: "engine", Value: "native", Usage: "native is the only one that trains"}),
+					&cli.StringFlag{Name: "engine", Value: "native", Usage: "native is the only one that trains"}, precisionFlag()),
 				Action: benchTrain},
 			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N | --streams N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(

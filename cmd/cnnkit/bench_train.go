@@ -10,6 +10,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/infer"
+	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/verify"
 	"github.com/cnnkit/cnnkit/train"
 )
@@ -96,9 +97,14 @@ func (b *bench) train(k benchCase, n int) error {
 	if err != nil {
 		return err
 	}
+	p, err := precision(b.Context)
+	if err != nil {
+		return err
+	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update, NoWinograd: !b.winograd})
+	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update, NoWinograd: !b.winograd,
+		BF16: p == runtime.BF16})
 	if err != nil {
 		return err
 	}

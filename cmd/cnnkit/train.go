@@ -16,6 +16,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/report"
 )
@@ -66,6 +67,9 @@ func trainAction(c *cli.Context) error {
 	splits, err := j.open(c)
 	if err != nil {
 		return err
+	}
+	if j.recipe.Precision == "bf16" && !runtime.BF16Runs() {
+		fmt.Fprintln(c.App.ErrWriter, "cnnkit: this processor has no AMX: precision bf16 trains in float32")
 	}
 	if c.Bool("find-lr") {
 		return findLR(c, j, splits)
@@ -174,6 +178,7 @@ func trainFlags() []cli.Flag {
 		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},
 		&cli.IntFlag{Name: "keep", Usage: "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors"},
 		&cli.IntFlag{Name: "checkpoint-steps", Usage: "steps between checkpoints within an epoch"},
+		&cli.StringFlag{Name: "precision", Usage: "of maps and convolutions: " + strings.Join(train.Precisions(), " or ") + ", which is faster with AMX and has 8 bits; weights and optimizer stay float32"},
 	}
 }
 

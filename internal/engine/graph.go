@@ -83,6 +83,7 @@ type graph struct {
 	fresh    int // for names
 	keep     bool
 	bf16     bool                        // convolutions run in bf16 where that pays
+	training bool                        // maps that are saved for the backward pass are in bf16, too
 	watch    func(pass string, g *graph) // told when a pass has run
 }
 

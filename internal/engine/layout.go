@@ -27,11 +27,11 @@ func chooseLayouts(g *graph) {
 		switch {
 		case m.bytes:
 			out = m.to
-		case form == linesForm && !writesBF16(o):
+		case form == linesForm && !l.writesBF16(o):
 			out = blockedForm
 		}
 		for i, v := range o.in {
-			if slices.Contains(m.in, i) {
+			if slices.Contains(m.in, i) && (i > 0 || form != linesForm || !gathers(o)) {
 				o.in[i] = l.in(v, form, o)
 			} else {
 				o.in[i] = l.plain(v)
@@ -178,7 +178,7 @@ func (l *layouts) rule(o *op) (m maps, f form) {
 	if f == plainForm {
 		return maps{}, f
 	}
-	if l.g.bf16 && p.bf16 != nil && p.bf16(o) {
+	if l.g.bf16 && (p.bf16 && l.convBF16(o) || l.inLines(o, p, m)) {
 		f = linesForm
 	}
 	return m, f

@@ -163,7 +163,14 @@ func (l *lowering) op(o *op, reference bool) error {
 		return err
 	}
 	if !reference {
-		if p := o.path(); p != nil && p.lower != nil {
+		p := o.path()
+		if p != nil && p.lowerLines != nil && o.onLines() {
+			if err := p.lowerLines(l, o); err != nil {
+				return fmt.Errorf("%s: %w", o, err)
+			}
+			return nil
+		}
+		if p != nil && p.lower != nil {
 			done, err := p.lower(l, o)
 			if err != nil {
 				return fmt.Errorf("%s: %w", o, err)

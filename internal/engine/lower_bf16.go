@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32. Everything else stays in float32,
@@ -12,6 +13,9 @@ import (
 
 // BF16Runs reports whether this processor runs convolutions in bf16: with AMX.
 func BF16Runs() bool { return kernels.LevelBF16() == "amx" }
+
+// runsBF16 reports whether plans of these options run in bf16.
+func (opt Options) runsBF16() bool { return opt.BF16 && (opt.twins || BF16Runs()) }
 
 // half views n values of bf16.
 func (b *buffer) half(n int) []uint16 {
@@ -39,8 +43,14 @@ const (
 )
 
 // convBF16 reports whether a convolution runs faster in bf16, conversions of its maps included.
-func convBF16(o *op) bool {
+func (l *layouts) convBF16(o *op) bool {
+	if l.g.training {
+		return trainsBF16(o)
+	}
 	p, ok := conv(o)
+	if gathers(o) {
+		return group(o) == 1 && p.y.dims[1] >= kernels.BF16Lanes && o.then == nil && o.mask == nil && o.residual == nil
+	}
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
 	}
@@ -56,7 +66,7 @@ func convBF16(o *op) bool {
 			moved += 6 * float64(v.size())
 		}
 	}
-	if writesBF16(o) && !readInBF16(o.out[0]) {
+	if l.writesBF16(o) && !readInBF16(o.out[0]) {
 		moved += 6 * float64(o.out[0].size())
 	}
 	gain := float64(convFLOPs(o)) * (1./floatRate - 1./bf16Rate)
@@ -64,14 +74,20 @@ func convBF16(o *op) bool {
 }
 
 // writesBF16 reports whether a convolution in bf16 writes its output so: for readers in bf16, or because a residual asks
-// for it. Else it writes the float32 sums, in blocks.
-func writesBF16(o *op) bool {
+// for it, and in training. Else it writes the float32 sums, in blocks.
+func (l *layouts) writesBF16(o *op) bool {
+	if _, ok := conv(o); !ok || l.g.training {
+		return true
+	}
 	return o.is("", "ConvTranspose") || o.residual != nil || o.then == nil && readInBF16(o.out[0])
 }
 
-// readInBF16 reports whether a convolution that may run in bf16 reads v.
+// readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes maps in bf16 as they are.
 func readInBF16(v *value) bool {
 	for _, o := range v.users {
+		if p := o.path(); v.dims[1] >= kernels.BF16Lanes && p != nil && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
+			return true
+		}
 		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {
 			return true
 		}
@@ -82,6 +98,22 @@ func readInBF16(v *value) bool {
 // planBF16 makes the kernel of a convolution, forward or transposed: from the layouts of its values once they are settled,
 // else with the halos that it needs.
 func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
+	spec, err := specBF16(o, settled)
+	if err != nil {
+		return nil, err
+	}
+	p, _ := conv(o)
+	switch {
+	case p.x == o.out[0]:
+		return kernels.NewConvBF16Data(spec)
+	case settled && p.y.layout != nil:
+		return kernels.NewConvBF16Float(spec, *p.y.layout)
+	}
+	return kernels.NewConvBF16(spec)
+}
+
+// specBF16 is the geometry of a convolution, forward, transposed or a gradient.
+func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 	p, _ := conv(o)
 	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
 	hx, hy := w.halos()
@@ -92,31 +124,38 @@ func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
 	if settled && p.y.lines != nil {
 		y = *p.y.lines
 	}
-	spec := kernels.ConvBF16Spec{X: x, Y: y, Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw,
-		PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
-	switch {
-	case o.is("", "ConvTranspose"):
-		return kernels.NewConvBF16Data(spec)
-	case settled && p.y.layout != nil:
-		return kernels.NewConvBF16Float(spec, *p.y.layout)
+	if gathers(o) {
+		g, err := planGather(o)
+		if err != nil {
+			return kernels.ConvBF16Spec{}, err
+		}
+		return kernels.ConvBF16Spec{X: g.Lines, Y: y, Window: g.Window}, nil
 	}
-	return kernels.NewConvBF16(spec)
+	return kernels.ConvBF16Spec{X: x, Y: y, Window: w.windowBF16()}, nil
 }
 
-// convLines lowers Conv and ConvTranspose in bf16, with what was fused into them.
+// convLines lowers Conv, ConvTranspose and ConvGradInput in bf16, with what was fused into them.
 func (l *lowering) convLines(o *op) (bool, error) {
 	c, err := planBF16(o, true)
 	if err != nil {
 		return false, err
 	}
 	bias, w := l.paddedBias(o), l.packedBF16(o, c)
+	from, read, err := l.linesRead(o)
+	if err != nil {
+		return false, err
+	}
 	scratch, per := l.perWorker(c.Scratch())
-	bufs := append([]*buffer{l.of(o.in[0]), w, scratch, l.of(o.out[0])}, l.all(o.residual)...)
+	bufs := append([]*buffer{from, w, scratch, l.of(o.out[0])}, l.all(o.residual)...)
 	if bias != nil {
 		bufs = append(bufs, bias)
 	}
-	s := l.add("conv "+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {
-		x, weights := o.in[0].half(), w.half(c.WeightSize())
+	name := "conv "
+	if o.is(ops.GradDomain, "ConvGradInput") {
+		name = "conv backward-data "
+	}
+	s := l.add(name+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {
+		x, weights := read(), w.half(c.WeightSize())
 		e := kernels.EpilogueBF16{Residual: o.residual.half(), ReLU: o.relu, High: o.high}
 		if bias != nil {
 			e.Bias = bias.data
@@ -132,7 +171,23 @@ func (l *lowering) convLines(o *op) (bool, error) {
 	if o.then != nil {
 		l.mapInPlace(o.then, o.out[0])
 	}
+	if o.mask != nil {
+		l.maskLines(o.out[0], o.out[0], o.mask)
+	}
 	return true, nil
+}
+
+// linesRead is what a convolution in bf16 reads as its map: its input, or what is gathered from that.
+func (l *lowering) linesRead(o *op) (*buffer, func() []uint16, error) {
+	if !gathers(o) {
+		return l.of(o.in[0]), func() []uint16 { return o.in[0].half() }, nil
+	}
+	g, err := planGather(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := l.gatherLines(o, g)
+	return b, func() []uint16 { return b.half(g.Lines.Size()) }, nil
 }
 
 // mapInPlace takes a function of a value where it lies.
@@ -198,9 +253,23 @@ func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
 // packedBF16 is the weights of o as c reads them: made once for constants, in every run for what is computed.
 func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) *buffer {
 	w, floats := o.in[1], (c.WeightSize()+1)/2
-	pack := func(dst, src []float32) { c.Pack((&buffer{data: dst}).half(c.WeightSize()), src) }
+	pack := func(dst, src []float32) {
+		if gathers(o) {
+			g, _ := planGather(o)
+			src = g.Weights(int(w.dims[0]), src)
+		}
+		c.Pack((&buffer{data: dst}).half(c.WeightSize()), src)
+	}
+	if taps, err := weightTaps(o); err == nil && w.kind == param && w.store.pack != nil && w.store.pack.key == taps.Form() {
+		dst := l.buffer(floats)
+		l.add("pack weights bf16", c.TapChunks(), []*buffer{w.store.buf, dst}, func() func(int, int) {
+			from, to := w.store.buf.data, dst.half(c.WeightSize())
+			return func(chunk, _ int) { c.PackTaps(chunk, to, from) }
+		})
+		return dst
+	}
 	if w.kind == constant {
-		return l.form(w.konst, c.Form(), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) })
+		return l.form(w.konst, formBF16(o, c), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) })
 	}
 	src, dst := l.of(w), l.buffer(floats)
 	l.add("pack weights", 1, []*buffer{src, dst}, func() func(int, int) {
@@ -208,6 +277,14 @@ func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) *buffer {
 		return func(int, int) { pack(to, from) }
 	})
 	return dst
+}
+
+// formBF16 names the form of the packed weights of o.
+func formBF16(o *op, c *kernels.ConvBF16) string {
+	if gathers(o) {
+		return c.Form() + ", gathered"
+	}
+	return c.Form()
 }
 
 // paddedBias is input 2 of o, padded with zeros to whole blocks of bf16; nil where there is none.

@@ -62,7 +62,16 @@ func kernelName(c convolution) string {
 // packing is the form of a convolution's weights in a buffer: all kernels of one key read the same.
 type packing struct {
 	key  string
-	conv convolution
+	conv weightForm
+}
+
+// weightForm is a form of a convolution's weights in float32.
+type weightForm interface {
+	WeightSize() int
+	Pack(dst, oihw []float32)
+	PackChunks() int
+	PackPart(chunk int, dst, oihw []float32)
+	Unpack(oihw, packed []float32)
 }
 
 // planConv makes the kernel of a convolution op from the settled layouts of its values.
@@ -156,7 +165,7 @@ func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
 
 // convForward lowers Conv, with what was fused into it.
 func (l *lowering) convForward(o *op) (bool, error) {
-	if o.in[0].lines != nil {
+	if o.onLines() {
 		return l.convLines(o)
 	}
 	if o.out[0].layout == nil {
@@ -233,6 +242,9 @@ func (l *lowering) flipped(w *value, c convolution, form packing) *buffer {
 
 // convBackwardWeights lowers ConvGradWeight. The gradient of a packed param comes packed.
 func (l *lowering) convBackwardWeights(o *op) (bool, error) {
+	if o.onLines() {
+		return l.convWeightsLines(o)
+	}
 	if o.in[0].layout == nil || o.in[1].layout == nil {
 		return false, nil
 	}

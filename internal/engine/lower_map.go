@@ -75,11 +75,24 @@ func (l *lowering) batchNorm(o *op) (bool, error) {
 		return false, nil
 	}
 	k := kernels.NewBatchNorm(*o.out[0].layout)
+	mean, invstd := l.normStatistics(o, func() (*buffer, func(mean, variance []float32)) { return l.batchSums(o, k) })
+	bufs := append([]*buffer{mean, invstd}, l.all(o.in[0], o.in[1], o.in[2], o.residual, o.out[0])...)
+	l.add("normalize", k.Chunks(), bufs, func() func(int, int) {
+		y, x, scale, bias, r, relu := o.out[0].f(), o.in[0].f(), o.in[1].f(), o.in[2].f(), o.residual.f(), o.relu
+		return func(chunk, _ int) { k.Normalize(chunk, y, x, mean.data, invstd.data, scale, bias, r, relu) }
+	})
+	return true, nil
+}
+
+// normStatistics is the mean and the inverse deviation that a BatchNormalization normalizes by: those of the batch in
+// training, from what sums adds up, else the running ones.
+func (l *lowering) normStatistics(o *op, sums func() (*buffer, func(mean, variance []float32))) (mean, invstd *buffer) {
 	channels := int(o.in[0].dims[1])
-	mean, invstd := l.buffer(channels), l.buffer(channels)
+	mean, invstd = l.buffer(channels), l.buffer(channels)
 	eps := o.node.Float("epsilon", 1e-5)
 	if training(o) {
-		l.batchStatistics(o, k, mean, invstd, eps)
+		scratch, reduce := sums()
+		l.batchStatistics(o, scratch, reduce, mean, invstd, eps)
 	} else {
 		runningMean, variance := l.of(o.in[3]), l.of(o.in[4])
 		l.add("inverse deviation", 1, []*buffer{runningMean, variance, mean, invstd}, func() func(int, int) {
@@ -90,12 +103,7 @@ func (l *lowering) batchNorm(o *op) (bool, error) {
 			}
 		})
 	}
-	bufs := append([]*buffer{mean, invstd}, l.all(o.in[0], o.in[1], o.in[2], o.residual, o.out[0])...)
-	l.add("normalize", k.Chunks(), bufs, func() func(int, int) {
-		y, x, scale, bias, r, relu := o.out[0].f(), o.in[0].f(), o.in[1].f(), o.in[2].f(), o.residual.f(), o.relu
-		return func(chunk, _ int) { k.Normalize(chunk, y, x, mean.data, invstd.data, scale, bias, r, relu) }
-	})
-	return true, nil
+	return mean, invstd
 }
 
 func inverse(dst, variance []float32, eps float32) {
@@ -104,22 +112,25 @@ func inverse(dst, variance []float32, eps float32) {
 	}
 }
 
-// batchStatistics computes mean and inverse deviation over the batch, saves them where the gradient wants them and
-// moves the running statistics: running = momentum*running + (1-momentum)*batch.
-func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *buffer, eps float32) {
+// batchSums gives the partial sums of a batch's statistics, which the convolution before has left or a step of their own
+// adds up, and what reduces them.
+func (l *lowering) batchSums(o *op, k *kernels.BatchNorm) (*buffer, func(mean, variance []float32)) {
 	x, channels := l.of(o.in[0]), int(o.in[0].dims[1])
-	variance := l.buffer(channels)
-	var scratch *buffer
-	reduce := func() { k.StatsReduce(mean.data, variance.data, scratch.data) }
 	if s := o.in[0].stats; s != nil {
-		scratch = s.buf
-		reduce = func() { s.Reduce(mean.data[:channels], variance.data, scratch.data) }
-	} else {
-		scratch = l.buffer(k.StatsScratch())
-		l.add("batch statistics", k.StatsChunks(), []*buffer{x, scratch}, func() func(int, int) {
-			return func(chunk, _ int) { k.Stats(chunk, scratch.data, x.data) }
-		})
+		return s.buf, func(mean, variance []float32) { s.Reduce(mean[:channels], variance, s.buf.data) }
 	}
+	scratch := l.buffer(k.StatsScratch())
+	l.add("batch statistics", k.StatsChunks(), []*buffer{x, scratch}, func() func(int, int) {
+		return func(chunk, _ int) { k.Stats(chunk, scratch.data, x.data) }
+	})
+	return scratch, func(mean, variance []float32) { k.StatsReduce(mean, variance, scratch.data) }
+}
+
+// batchStatistics computes mean and inverse deviation over the batch from partial sums, saves them where the gradient wants
+// them and moves the running statistics: running = momentum*running + (1-momentum)*batch.
+func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, variance []float32), mean, invstd *buffer, eps float32) {
+	channels := int(o.in[0].dims[1])
+	variance := l.buffer(channels)
 	saved := func(i int) *value {
 		if i < len(o.out) {
 			return o.out[i]
@@ -137,7 +148,7 @@ func (l *lowering) batchStatistics(o *op, k *kernels.BatchNorm, mean, invstd *bu
 		runMean, runVar, oldMean, oldVar := saved(1).f(), saved(2).f(), o.in[3].f(), o.in[4].f()
 		savedMean, savedInv := saved(3).f(), saved(4).f()
 		return func(int, int) {
-			reduce()
+			sum(mean.data, variance.data)
 			inverse(invstd.data[:channels], variance.data, eps)
 			clearTails(channels, mean.data, invstd.data)
 			copy(savedMean, mean.data)
@@ -186,16 +197,7 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 		return false, nil
 	}
 	k := kernels.NewBatchNorm(*o.out[0].layout)
-	channels := int(o.in[1].dims[1])
-	scratch := l.buffer(k.BackwardScratch())
-	sums := [2]*buffer{}
-	for i := range sums {
-		if v := o.out[i+1 : min(i+2, len(o.out))]; len(v) == 1 && v[0] != nil {
-			sums[i] = l.of(v[0])
-		} else {
-			sums[i] = l.buffer(channels)
-		}
-	}
+	scratch, sums := l.buffer(k.BackwardScratch()), l.normSums(o)
 	dy, x, mean, invstd := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4])
 	mask := l.all(o.mask, o.maskBias)
 	l.add("statistics backward", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch, l.of(o.in[2])}, mask...), func() func(int, int) {
@@ -204,12 +206,7 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 			k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, scale, mask)
 		}
 	})
-	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
-		return func(int, int) {
-			k.BackwardReduce(sums[0].data, sums[1].data, scratch.data)
-			clearTails(channels, sums[0].data, sums[1].data)
-		}
-	})
+	l.reduceNormSums(o, scratch, sums, k.BackwardReduce)
 	l.inPlace(o, o.out[0], o.in[0], o.in[1])
 	bufs := append([]*buffer{dy, x, mean, invstd, sums[0], sums[1], l.of(o.in[2]), l.of(o.out[0])}, mask...)
 	l.add("normalize backward", k.Chunks(), bufs, func() func(int, int) {
@@ -219,6 +216,29 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 		}
 	})
 	return true, nil
+}
+
+// normSums are the buffers of the gradients of scale and bias of a BatchNormalizationGrad, which its first output needs.
+func (l *lowering) normSums(o *op) (sums [2]*buffer) {
+	for i := range sums {
+		if v := o.out[i+1 : min(i+2, len(o.out))]; len(v) == 1 && v[0] != nil {
+			sums[i] = l.of(v[0])
+		} else {
+			sums[i] = l.buffer(int(o.in[1].dims[1]))
+		}
+	}
+	return sums
+}
+
+// reduceNormSums adds up the partial sums of a BatchNormalizationGrad.
+func (l *lowering) reduceNormSums(o *op, scratch *buffer, sums [2]*buffer, reduce func(dscale, dbias, scratch []float32)) {
+	channels := int(o.in[1].dims[1])
+	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
+		return func(int, int) {
+			reduce(sums[0].data, sums[1].data, scratch.data)
+			clearTails(channels, sums[0].data, sums[1].data)
+		}
+	})
 }
 
 // concat lowers Concat along the channels of blocked maps.

@@ -14,8 +14,11 @@ type path struct {
 	maps func(o *op) maps
 	// narrow reports whether the kernels take maps of 8 lanes. nil: they do not.
 	narrow func(o *op) bool
-	// bf16 reports whether o runs faster in bf16, where that is allowed. nil: it has no kernel for that.
-	bf16 func(o *op) bool
+	// bf16 says that o is a convolution that may run in bf16.
+	bf16 bool
+	// lines reports whether o has a kernel for maps in bf16, which lowerLines plans. nil: it has none, or is a convolution.
+	lines      func(o *op) bool
+	lowerLines func(l *lowering, o *op) error
 	// halo records the halos that the kernels need and the values that must have the same.
 	halo func(l *layouts, o *op)
 	// takes are the stages that may follow in the same pass over the output.
@@ -64,7 +67,7 @@ func init() {
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
 	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps}
 	inBF16 := conv
-	inBF16.bf16 = convBF16
+	inBF16.bf16 = true
 	row := func(p path, lower func(*lowering, *op) (bool, error), takes stages) *path {
 		p.lower, p.takes = lower, takes
 		return &p
@@ -91,8 +94,8 @@ func init() {
 		{"", "Conv"}: integral(row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
 			convInteger),
 		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),
-		{ops.GradDomain, "ConvGradInput"}:  row(conv, (*lowering).convBackwardData, stageMask),
-		{ops.GradDomain, "ConvGradWeight"}: row(conv, (*lowering).convBackwardWeights, 0),
+		{ops.GradDomain, "ConvGradInput"}:  row(inBF16, (*lowering).convBackwardData, stageMask),
+		{ops.GradDomain, "ConvGradWeight"}: row(inBF16, (*lowering).convBackwardWeights, 0),
 		{ops.GradDomain, "ConvGradBias"}: {accepts: firstIsMap, maps: func(*op) maps { return maps{in: []int{0}} }, narrow: same,
 			halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) }, lower: (*lowering).channelSum},
 

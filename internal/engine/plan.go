@@ -94,7 +94,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	for _, v := range g.outputs {
 		p.names = append(p.names, v.name)
 	}
-	g.bf16 = opt.BF16 && (opt.twins || BF16Runs())
+	g.bf16 = opt.runsBF16()
 	if !opt.Reference {
 		if err := g.apply(integerPass, fusePass, layoutPass); err != nil {
 			return nil, err

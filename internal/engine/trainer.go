@@ -40,6 +40,10 @@ type TrainOptions struct {
 	Reference bool
 	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
 	NoWinograd bool
+	// BF16 runs convolutions and what lies between them on maps in bf16, where the processor can (BF16Runs). Parameters,
+	// their gradients, statistics, the loss and the optimiser stay in float32.
+	BF16  bool
+	twins bool // also where it cannot: for tests
 }
 
 // Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in training mode.
@@ -178,7 +182,8 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		held[name] = true
 		floats += s.size()
 	}
-	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd}
+	opt := Options{Pool: t.opt.Pool, Shapes: shapes, Reference: t.opt.Reference, NoWinograd: t.opt.NoWinograd,
+		BF16: t.opt.BF16 && !t.opt.Reference, twins: t.opt.twins}
 	g, err := importModel(t.model, opt, held, nil)
 	if err != nil {
 		return nil, err
@@ -217,6 +222,7 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 			g.outputs, order = append(g.outputs, grads[v]), append(order, v)
 		}
 	}
+	g.training, g.bf16 = true, opt.runsBF16()
 	runningInPlace(g)
 	g.prune()
 	t.settle(g, grads)
@@ -296,7 +302,7 @@ func runningInPlace(g *graph) {
 func (t *Trainer) settle(g *graph, grads map[*value]*value) {
 	for _, name := range t.names {
 		v := g.values[name]
-		form := t.form(v, grads[v])
+		form := t.form(g, v, grads[v])
 		s := v.store
 		if !s.settled {
 			s.settled = true
@@ -312,7 +318,7 @@ func (t *Trainer) settle(g *graph, grads map[*value]*value) {
 }
 
 // form is the packed form that suits every reader of v, nil when there is none.
-func (t *Trainer) form(v, dv *value) *packing {
+func (t *Trainer) form(g *graph, v, dv *value) *packing {
 	if t.opt.Reference || dv == nil || dv.producer == nil || dv.producer.node.OpType != "ConvGradWeight" || len(dv.users) > 0 {
 		return nil
 	}
@@ -322,13 +328,26 @@ func (t *Trainer) form(v, dv *value) *packing {
 		if !ok || p.w != v && p.w != dv || !fastConv(o) {
 			return nil
 		}
-		_, f, err := planConv(o)
+		f, err := g.trainedForm(o)
 		if err != nil || form != nil && form.key != f.key {
 			return nil
 		}
 		form = &f
 	}
 	return form
+}
+
+// trainedForm is the form in which a convolution of training reads its weights, or writes their gradient.
+func (g *graph) trainedForm(o *op) (packing, error) {
+	if g.bf16 && trainsBF16(o) {
+		taps, err := weightTaps(o)
+		if err != nil {
+			return packing{}, err
+		}
+		return packing{key: taps.Form(), conv: taps}, nil
+	}
+	_, f, err := planConv(o)
+	return f, err
 }
 
 // repack changes the form in which s and its state are stored; they hold plain numbers before.
