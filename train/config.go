@@ -145,7 +145,7 @@ func (c Config) validate() error {
 	case c.Workers < 0:
 		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
 	case c.Precision != "" && !slices.Contains(Precisions(), c.Precision):
-		return fmt.Errorf("no precision %q: known are %s", c.Precision, strings.Join(Precisions(), ", "))
+		return fmt.Errorf("no precision %q: known are %v", c.Precision, Precisions())
 	case c.Patience < 0 || c.CheckpointSteps < 0 || c.Keep < 0:
 		return fmt.Errorf("patience, checkpoint_steps and keep must not be negative")
 	}
