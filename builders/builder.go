@@ -2,7 +2,7 @@ package builders
 
 import (
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -17,12 +17,24 @@ type Builder struct {
 	root  *Builder // holds graph and state; itself for the root
 	err   error
 	used  map[string]bool
+
+	outline bool         // parameters get shapes, not numbers
+	further []namedValue // outputs besides "output"
 }
 
-// Value is a tensor in the graph being built: its name and its shape without the batch dimension, [C,H,W] or [F].
+// namedValue is an output and its name.
+type namedValue struct {
+	name string
+	Value
+}
+
+// Value is a tensor in the graph being built: its name and its shape without the batch dimension, [C,H,W] or [F]. The shape
+// of a Parameter, and of what is computed from parameters alone, is whole: these have no batch.
 type Value struct {
-	Name  string
-	Shape []int64
+	Name   string
+	Shape  []int64
+	fixed  bool // has no batch dimension
+	tokens bool // features are the last axis, which Linear works on
 }
 
 // New starts a network with one input "input" of shape [N,shape...]. opset 0 is 17; seed determines every initial
@@ -61,6 +73,39 @@ func (b *Builder) Input() Value {
 		v.Shape = append(v.Shape, d.Value)
 	}
 	return v
+}
+
+// AddInput is a further input of the network, name [N,shape...].
+func (b *Builder) AddInput(name string, shape ...int) Value {
+	v := Value{Name: name}
+	for _, d := range shape {
+		if d <= 0 {
+			b.fail(name, "shape %v is not positive", shape)
+		}
+		v.Shape = append(v.Shape, int64(d))
+	}
+	if b.root.used[name] {
+		b.fail(name, "there is a value of that name already")
+	}
+	if b.root.err == nil {
+		b.root.used[name] = true
+		b.root.graph.Inputs = append(b.root.graph.Inputs, info(v))
+	}
+	return v
+}
+
+// AddOutput makes v the output name, after "output" and those added before. It may be an output once.
+func (b *Builder) AddOutput(name string, v Value) {
+	for _, o := range b.root.further {
+		if o.Value.Name == v.Name {
+			b.fail(name, "%q is the output %q already", v.Name, o.name)
+		}
+	}
+	if b.root.used[name] {
+		b.fail(name, "there is a value of that name already")
+	}
+	b.root.used[name] = true
+	b.root.further = append(b.root.further, namedValue{name, v})
 }
 
 // Scope is a builder whose layers' names begin with name and a dot. Scopes nest, and share graph and error.
@@ -106,7 +151,23 @@ func (b *Builder) node(op, layer string, in []string, shape []int64, attrs ...*o
 	if b.root.err != nil {
 		return Value{Shape: shape}
 	}
-	v := Value{b.append(op, b.path(layer), in, attrs), shape}
+	v := Value{Name: b.append(op, b.path(layer), in, attrs), Shape: shape}
+	b.root.graph.Values = append(b.root.graph.Values, info(v))
+	return v
+}
+
+// apply is node with values: the output has no batch where no input has one, and is tokens where an input is.
+func (b *Builder) apply(op, layer string, in []Value, shape []int64, attrs ...*onnxio.Attribute) Value {
+	fixed, tokens := true, false
+	var names []string
+	for _, v := range in {
+		fixed, tokens = fixed && v.fixed, tokens || v.tokens
+		names = append(names, v.Name)
+	}
+	if b.root.err != nil {
+		return Value{Shape: shape, fixed: fixed, tokens: tokens}
+	}
+	v := Value{b.append(op, b.path(layer), names, attrs), shape, fixed, tokens}
 	b.root.graph.Values = append(b.root.graph.Values, info(v))
 	return v
 }
@@ -120,7 +181,10 @@ func (b *Builder) append(op, name string, in []string, attrs []*onnxio.Attribute
 }
 
 func info(v Value) *onnxio.ValueInfo {
-	dims := []onnxio.Dim{{Param: "N"}}
+	var dims []onnxio.Dim
+	if !v.fixed {
+		dims = []onnxio.Dim{{Param: "N"}}
+	}
 	for _, d := range v.Shape {
 		dims = append(dims, onnxio.Dim{Value: d})
 	}
@@ -129,7 +193,10 @@ func info(v Value) *onnxio.ValueInfo {
 
 // param adds an initializer named scope + layer + "." + what, filled by fill.
 func (b *Builder) param(layer, what string, fill Init, dims ...int64) string {
-	name := b.scope + layer + "." + what
+	name := b.scope + what
+	if layer != "" {
+		name = b.scope + layer + "." + what
+	}
 	if b.root.err != nil {
 		return name
 	}
@@ -142,11 +209,49 @@ func (b *Builder) param(layer, what string, fill Init, dims ...int64) string {
 		return name
 	}
 	b.root.used[name] = true
-	t := onnxio.NewTensor(onnxio.Float, dims...)
+	t := &onnxio.Tensor{Type: onnxio.Float, Dims: dims}
+	if !b.root.outline {
+		t = onnxio.NewTensor(onnxio.Float, dims...)
+		fill(b.random(name), dims, t.Float32s())
+	}
 	t.Name = name
-	fill(b.random(name), dims, t.Float32s())
 	b.root.graph.Initializers = append(b.root.graph.Initializers, t)
 	return name
+}
+
+// Parameter is torch.nn.Parameter: the initializer name of the given shape, without a batch dimension.
+func (b *Builder) Parameter(name string, fill Init, shape ...int) Value {
+	v := Value{fixed: true}
+	for _, d := range shape {
+		v.Shape = append(v.Shape, int64(d))
+	}
+	v.Name = b.param("", name, fill, v.Shape...)
+	return v
+}
+
+// Buffer is torch.nn.Module.register_buffer: numbers in the state dict that are not trained. A Cast to the type they have
+// already tells them from parameters.
+func (b *Builder) Buffer(name string, data []float32, shape ...int) Value {
+	v := b.Parameter(name, func(_ *rand.Rand, _ []int64, to []float32) { copy(to, data) }, shape...)
+	return b.apply("Cast", name+"/buffer", []Value{v}, v.Shape, onnxio.IntAttr("to", int64(onnxio.Float)))
+}
+
+// IntBuffer is a buffer of integers, such as the index into a table.
+func (b *Builder) IntBuffer(name string, data []int64, shape ...int) Value {
+	v := Value{Name: b.scope + name, fixed: true}
+	for _, d := range shape {
+		v.Shape = append(v.Shape, int64(d))
+	}
+	if b.root.err == nil && b.root.used[v.Name] {
+		b.fail(name, "there is a layer of that name already")
+	}
+	if b.root.err == nil {
+		t := onnxio.Int64s(data)
+		t.Name, t.Dims = v.Name, v.Shape
+		b.root.used[v.Name] = true
+		b.root.graph.Initializers = append(b.root.graph.Initializers, t)
+	}
+	return v
 }
 
 // is3 checks that v is a feature map.
@@ -159,11 +264,14 @@ func (b *Builder) is3(layer string, v Value) bool {
 
 // String writes the shape with its batch dimension: [N,16,28,28].
 func (v Value) String() string {
-	s := "[N"
-	for _, d := range v.Shape {
-		s += fmt.Sprintf(",%d", d)
+	var dims []string
+	if !v.fixed {
+		dims = append(dims, "N")
 	}
-	return s + "]"
+	for _, d := range v.Shape {
+		dims = append(dims, fmt.Sprint(d))
+	}
+	return "[" + strings.Join(dims, ",") + "]"
 }
 
 // scalar adds an initializer without dimensions, which is no parameter: the slash in its name sets it apart.
@@ -185,72 +293,4 @@ func (b *Builder) ints(layer, what string, v ...int64) string {
 // numbers appends an operator whose output, a vector of integers, has no batch dimension.
 func (b *Builder) numbers(op, layer string, in []string, attrs ...*onnxio.Attribute) string {
 	return b.append(op, b.path(layer), in, attrs)
-}
-
-// Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that the
-// builder may grow further.
-func (b *Builder) Model(out Value) (*onnxio.Model, error) {
-	m, err := b.finish(out)
-	if err != nil {
-		return nil, err
-	}
-	for i, t := range m.Graph.Initializers {
-		m.Graph.Initializers[i] = t.Clone()
-	}
-	return m, nil
-}
-
-// finish is Model with the builder's own weights.
-func (b *Builder) finish(out Value) (*onnxio.Model, error) {
-	r := b.root
-	if r.err != nil {
-		return nil, r.err
-	}
-	if len(r.graph.Nodes) == 0 {
-		return nil, fmt.Errorf("%s: the network has no layers", r.graph.Name)
-	}
-	found := false
-	own := *r.graph // the builder's stays as it is
-	g := &own
-	g.Values, g.Nodes = nil, nil
-	g.Inputs, g.Initializers = slices.Clone(r.graph.Inputs), slices.Clone(r.graph.Initializers)
-	for _, v := range r.graph.Values {
-		if v.Name != out.Name {
-			g.Values = append(g.Values, v)
-		}
-		found = found || v.Name == out.Name
-	}
-	if !found {
-		return nil, fmt.Errorf("%s: no layer gives %q, which is to be the output", r.graph.Name, out.Name)
-	}
-	for _, n := range r.graph.Nodes {
-		c := *n
-		c.Inputs, c.Outputs = renamed(n.Inputs, out.Name), renamed(n.Outputs, out.Name)
-		g.Nodes = append(g.Nodes, &c)
-	}
-	g.Outputs = []*onnxio.ValueInfo{info(Value{"output", out.Shape})}
-	return &onnxio.Model{
-		IRVersion: irVersion(r.opset), Opsets: []onnxio.Opset{{Version: r.opset}}, ProducerName: "cnnkit", Graph: g,
-	}, nil
-}
-
-func renamed(names []string, from string) []string {
-	out := slices.Clone(names)
-	for i, n := range out {
-		if n == from {
-			out[i] = "output"
-		}
-	}
-	return out
-}
-
-// irVersion is the IR version that goes with the opset.
-func irVersion(opset int64) int64 {
-	switch {
-	case opset <= 18:
-		return 8
-	case opset <= 20:
-		return 9
-	}
-	return 10
 }

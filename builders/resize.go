@@ -1,0 +1,51 @@
+package builders
+
+import "github.com/cnnkit/cnnkit/onnxio"
+
+// Upsample modes.
+const (
+	Nearest  = "nearest"
+	Bilinear = "bilinear"
+)
+
+// Resize is torch.nn.functional.interpolate(x, (height, width), mode=mode): x [N,C,H,W] to [N,C,height,width]. Corners are
+// not aligned.
+func (b *Builder) Resize(name string, x Value, height, width int, mode string) Value {
+	if !b.is3(name, x) {
+		return Value{}
+	}
+	if height < 1 || width < 1 || mode != Nearest && mode != Bilinear {
+		b.fail(name, "cannot resize %s to %dx%d by %q: nearest and bilinear are known", x, height, width, mode)
+		return Value{}
+	}
+	attrs := []*onnxio.Attribute{onnxio.StringAttr("mode", "nearest"), onnxio.StringAttr("nearest_mode", "floor"),
+		onnxio.StringAttr("coordinate_transformation_mode", "asymmetric")}
+	if mode == Bilinear {
+		attrs = []*onnxio.Attribute{onnxio.StringAttr("mode", "linear"),
+			onnxio.StringAttr("coordinate_transformation_mode", "pytorch_half_pixel")}
+	}
+	shape := []int64{x.Shape[0], int64(height), int64(width)}
+	in := []string{x.Name, ""}
+	if down, right := shape[1]/x.Shape[1], shape[2]/x.Shape[2]; down*x.Shape[1] == shape[1] && right*x.Shape[2] == shape[2] {
+		in = append(in, b.floats(name, "scales", 1, 1, float32(down), float32(right)))
+	} else {
+		in = append(in, "", b.sizes(name, x, int64(height), int64(width)))
+	}
+	return b.node("Resize", name, in, shape, attrs...)
+}
+
+// sizes is the name of [N,C,height,width], for an operator that wants the batch in numbers.
+func (b *Builder) sizes(name string, x Value, height, width int64) string {
+	whole := b.numbers("Shape", name+".shape", []string{x.Name})
+	first := b.numbers("Slice", name+".batch", []string{whole, b.ints(name, "start", 0), b.ints(name, "end", 2)})
+	return b.numbers("Concat", name+".sizes", []string{first, b.ints(name, "size", height, width)}, onnxio.IntAttr("axis", 0))
+}
+
+// floats is the name of a Constant of numbers that are no part of the state dict.
+func (b *Builder) floats(layer, what string, v ...float32) string {
+	if b.root.err != nil {
+		return ""
+	}
+	t := onnxio.TensorAttr("value", onnxio.Floats(v, int64(len(v))))
+	return b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{t})
+}
