@@ -76,18 +76,21 @@ func broadcast(x, y Value) ([]int64, bool) {
 	return shape, true
 }
 
-// MatMul is torch.matmul of matrices in the last two axes, of one number of axes with the same sizes before.
+// MatMul is torch.matmul of matrices in the last two axes; those before are of one size or stretched, as in Mul.
 func (b *Builder) MatMul(name string, x, y Value) Value {
-	n := len(x.Shape)
-	if b.root.err == nil && (n < 2 || len(y.Shape) != n || x.Shape[n-1] != y.Shape[n-2] ||
-		!slices.Equal(x.Shape[:n-2], y.Shape[:n-2])) {
+	n, m := len(x.Shape), len(y.Shape)
+	if b.root.err == nil && (n < 2 || m < 2 || x.Shape[n-1] != y.Shape[m-2]) {
 		b.fail(name, "cannot multiply %s and %s", x, y)
 	}
 	if b.root.err != nil {
 		return Value{}
 	}
-	shape := slices.Clone(x.Shape)
-	shape[n-1] = y.Shape[n-1]
+	rows, columns := x, y
+	rows.Shape, columns.Shape = append(slices.Clone(x.Shape[:n-1]), 1), append(slices.Clone(y.Shape[:m-2]), 1, y.Shape[m-1])
+	shape, ok := broadcast(rows, columns)
+	if !ok {
+		b.fail(name, "cannot multiply %s and %s", x, y)
+	}
 	return b.apply("MatMul", name, []Value{x, y}, shape)
 }
 

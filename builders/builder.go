@@ -20,6 +20,14 @@ type Builder struct {
 
 	outline bool         // parameters get shapes, not numbers
 	further []namedValue // outputs besides "output"
+	heads   []Head
+}
+
+// Head is the logits of an auxiliary classifier: a value that nothing reads in inference, and whose loss training adds with a
+// weight.
+type Head struct {
+	Value  string  `json:"value"`
+	Weight float64 `json:"weight"`
 }
 
 // namedValue is an output and its name.

@@ -93,9 +93,8 @@ func (b *Builder) Linear(name string, x Value, out int, opts ...Option) Value {
 
 // project is a matrix product over the last axis with a weight [out,F] of the state dict, and its bias where there is one.
 func (b *Builder) project(name string, x Value, names []string, out int64) Value {
-	shape := append(append([]int64{}, x.Shape[:len(x.Shape)-1]...), out)
 	w := b.Permute(name+".weight_t", Value{Name: names[0], Shape: []int64{out, x.Shape[len(x.Shape)-1]}, fixed: true}, 1, 0)
-	y := b.apply("MatMul", name+".matmul", []Value{x, w}, shape)
+	y := b.MatMul(name+".matmul", x, w)
 	if len(names) == 1 {
 		return y
 	}

@@ -159,29 +159,16 @@ func TestGELU(t *testing.T) {
 	}
 }
 
-// Each output of an adaptive pool is the mean from floor(i*H/h) to ceil((i+1)*H/h), as PyTorch defines it; sizes for which
-// these windows differ are refused, and no others.
+// Each output of an adaptive pool is the mean from floor(i*H/h) to ceil((i+1)*H/h), as PyTorch defines it, also where these
+// windows differ.
 func TestAdaptiveAvgPool2d(t *testing.T) {
 	share := func(i, size, n int) (int, int) { return i * size / n, ((i+1)*size + n - 1) / n }
 	for size := 1; size <= 16; size++ {
 		for n := 1; n <= 9; n++ {
-			var widths, steps []int
-			for i := range n {
-				lo, hi := share(i, size, n)
-				widths = append(widths, hi-lo)
-				if i > 0 {
-					before, _ := share(i-1, size, n)
-					steps = append(steps, lo-before)
-				}
-			}
-			even := len(slices.Compact(widths)) == 1 && len(slices.Compact(steps)) <= 1 && (n == 1 || steps[0] > 0)
 			b := builders.New("net", 0, 0, 1, 6, size)
 			v := b.AdaptiveAvgPool2d("pool", b.ReLU("relu", b.Input()), 3, n)
-			if (b.Err() == nil) != even {
-				t.Errorf("%d to %d: even is %v, the builder says %v", size, n, even, b.Err())
-			}
 			if b.Err() != nil {
-				continue
+				t.Fatal(b.Err())
 			}
 			x := onnxio.NewTensor(onnxio.Float, 1, 1, 6, int64(size))
 			uniform(x.Float32s(), 5, func(u float64) float64 { return u })

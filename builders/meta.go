@@ -56,12 +56,15 @@ func GetPreprocessing(m *onnxio.Model) (p Preprocessing, ok bool, err error) {
 }
 
 // Parameters counts a model's trainable numbers: its floating-point initializers of rank 1 and more, without the running
-// statistics of BatchNormalization.
+// statistics of BatchNormalization and other buffers.
 func Parameters(m *onnxio.Model) int64 {
 	running := map[string]bool{}
 	for _, n := range m.Graph.Nodes {
 		if n.OpType == "BatchNormalization" && len(n.Inputs) >= 5 {
 			running[n.Inputs[3]], running[n.Inputs[4]] = true, true
+		}
+		if n.OpType == "Cast" && len(n.Inputs) == 1 { // Buffer
+			running[n.Inputs[0]] = true
 		}
 	}
 	total := int64(0)

@@ -27,21 +27,32 @@ func (b *Builder) LayerNorm(name string, x Value, opts ...Option) Value {
 		return Value{}
 	}
 	l, c := options(opts), x.Shape[len(x.Shape)-1]
-	weight := Value{Name: b.param(name, "weight", Ones, c), Shape: []int64{c}, fixed: true}
-	bias := Value{Name: b.param(name, "bias", Zeros, c), Shape: []int64{c}, fixed: true}
+	return b.layerNorm(name, x, b.declared(name, c), l.eps)
+}
+
+// declared are the weight and bias of a LayerNorm, for one whose place in the state dict is before what it reads.
+func (b *Builder) declared(name string, c int64) [2]Value {
+	return [2]Value{{Name: b.param(name, "weight", Ones, c), Shape: []int64{c}, fixed: true},
+		{Name: b.param(name, "bias", Zeros, c), Shape: []int64{c}, fixed: true}}
+}
+
+func (b *Builder) layerNorm(name string, x Value, affine [2]Value, eps float32) Value {
 	if b.root.opset >= 17 {
-		return b.apply("LayerNormalization", name, []Value{x, weight, bias}, x.Shape,
-			onnxio.IntAttr("axis", -1), onnxio.FloatAttr("epsilon", l.eps))
+		return b.apply("LayerNormalization", name, []Value{x, affine[0], affine[1]}, x.Shape,
+			onnxio.IntAttr("axis", -1), onnxio.FloatAttr("epsilon", eps))
 	}
 	centered := b.Sub(name+".centered", x, b.lastMean(name+".mean", x))
 	variance := b.lastMean(name+".variance", b.Mul(name+".square", centered, centered))
-	deviation := b.apply1("Sqrt", name+".deviation", b.Add(name+".stable", variance, b.constant(name, "epsilon", l.eps)))
-	y := b.Mul(name+".scaled", b.Div(name+".normalized", centered, deviation), weight)
-	return b.Add(name, y, bias)
+	deviation := b.apply1("Sqrt", name+".deviation", b.Add(name+".stable", variance, b.constant(name, "epsilon", eps)))
+	y := b.Mul(name+".scaled", b.Div(name+".normalized", centered, deviation), affine[0])
+	return b.Add(name, y, affine[1])
 }
 
 // lastMean is the mean over the last axis, which stays as 1, below opset 18.
 func (b *Builder) lastMean(name string, x Value) Value {
+	if b.root.err != nil {
+		return Value{}
+	}
 	shape := append(append([]int64{}, x.Shape[:len(x.Shape)-1]...), 1)
 	return b.apply("ReduceMean", name, []Value{x}, shape, onnxio.IntsAttr("axes", -1), onnxio.IntAttr("keepdims", 1))
 }

@@ -43,9 +43,14 @@ func (b *Builder) sizes(name string, x Value, height, width int64) string {
 
 // floats is the name of a Constant of numbers that are no part of the state dict.
 func (b *Builder) floats(layer, what string, v ...float32) string {
+	return b.table(layer, what, v, int64(len(v))).Name
+}
+
+// table is floats of a shape, without a batch dimension.
+func (b *Builder) table(layer, what string, v []float32, shape ...int64) Value {
 	if b.root.err != nil {
-		return ""
+		return Value{Shape: shape, fixed: true}
 	}
-	t := onnxio.TensorAttr("value", onnxio.Floats(v, int64(len(v))))
-	return b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{t})
+	t := onnxio.TensorAttr("value", onnxio.Floats(v, shape...))
+	return Value{Name: b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{t}), Shape: shape, fixed: true}
 }

@@ -47,8 +47,10 @@ def uniform(n, key):
 
 def fill(net):
     """Tensor number key of the state dict: weights u*sqrt(6/fan_in), so that every layer keeps the size of what passes it;
-    norms' weights 1+u/4 and variances 1+u/2; all else u/10."""
+    norms' weights 1+u/4 and variances 1+u/2; all else u/10. Tables that are buffers stay."""
     for key, (name, t) in enumerate(state(net).items()):
+        if not t.is_floating_point() or name.endswith('relative_coords_table'):
+            continue
         u = uniform(t.numel(), key).astype(np.float64)
         if t.dim() > 1:
             u *= np.sqrt(6 / np.prod(t.shape[1:]))
