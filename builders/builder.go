@@ -241,6 +241,9 @@ func (b *Builder) Parameter(name string, fill Init, shape ...int) Value {
 // already tells them from parameters.
 func (b *Builder) Buffer(name string, data []float32, shape ...int) Value {
 	v := b.Parameter(name, func(_ *rand.Rand, _ []int64, to []float32) { copy(to, data) }, shape...)
+	if t := b.root.graph.Initializer(v.Name); t != nil && t.Raw == nil { // an outline has its buffers
+		t.Raw = onnxio.Floats(data, t.Dims...).Raw
+	}
 	return b.apply("Cast", name+"/buffer", []Value{v}, v.Shape, onnxio.IntAttr("to", int64(onnxio.Float)))
 }
 
@@ -300,5 +303,8 @@ func (b *Builder) ints(layer, what string, v ...int64) string {
 
 // numbers appends an operator whose output, a vector of integers, has no batch dimension.
 func (b *Builder) numbers(op, layer string, in []string, attrs ...*onnxio.Attribute) string {
+	if b.root.err != nil {
+		return ""
+	}
 	return b.append(op, b.path(layer), in, attrs)
 }

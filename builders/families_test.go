@@ -22,6 +22,7 @@ type golden struct {
 	Parameters int64
 	Digest     string
 	Output     *struct {
+		Gain                     float64
 		Side, Size, Step         int
 		Sum, Magnitudes, Largest float64
 		Picked                   []float64
@@ -75,7 +76,7 @@ func TestFamiliesOutputs(t *testing.T) {
 					p.Raw = make([]byte, 4*p.Size())
 				}
 			}
-			refill(m)
+			refill(m, want.Gain)
 			s, err := runtime.OpenModel(m, runtime.WithEngine(runtime.Native))
 			if err != nil {
 				t.Fatal(err)

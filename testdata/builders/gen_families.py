@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 import torch
 
-from families import FAMILIES, EXECUTED, network, state
+from families import EXECUTED, FAMILIES, GAIN, network, state
 from gen_outputs import fill, uniform
 
 warnings.simplefilter('ignore')
@@ -42,12 +42,12 @@ def outputs(name, side):
     """The output for an image of that side: its size, sum, sum of magnitudes, largest magnitude, and every n-th number."""
     net = network(name, side).eval()
     with torch.no_grad():
-        fill(net)
+        fill(net, GAIN.get(name, 6))
         x = torch.from_numpy(uniform(3 * side * side, 1000).reshape(1, 3, side, side))
         y = net(x)
         y = (y['out'] if isinstance(y, dict) else y).double().flatten()
     picked = y[::max(1, len(y) // 8)][:8]
-    return {'side': side, 'size': len(y), 'sum': y.sum().item(), 'magnitudes': y.abs().sum().item(),
+    return {'side': side, 'gain': GAIN.get(name, 6), 'size': len(y), 'sum': y.sum().item(), 'magnitudes': y.abs().sum().item(),
             'largest': y.abs().max().item(), 'step': max(1, len(y) // 8), 'picked': [round(v, 9 - int(np.log10(abs(v) + 1e-9))) for v in picked.tolist()]}
 
 

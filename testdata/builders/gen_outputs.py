@@ -45,15 +45,15 @@ def uniform(n, key):
     return ((x >> 8).astype(np.float64) / (1 << 23) - 1).astype(np.float32)
 
 
-def fill(net):
-    """Tensor number key of the state dict: weights u*sqrt(6/fan_in), so that every layer keeps the size of what passes it;
+def fill(net, gain=6):
+    """Tensor number key of the state dict: weights u*sqrt(gain/fan_in), so that every layer keeps the size of what passes it;
     norms' weights 1+u/4 and variances 1+u/2; all else u/10. Tables that are buffers stay."""
     for key, (name, t) in enumerate(state(net).items()):
         if not t.is_floating_point() or name.endswith('relative_coords_table'):
             continue
         u = uniform(t.numel(), key).astype(np.float64)
         if t.dim() > 1:
-            u *= np.sqrt(6 / np.prod(t.shape[1:]))
+            u *= np.sqrt(gain / np.prod(t.shape[1:]))
         elif name.endswith('running_var'):
             u = 1 + u / 2
         elif name.endswith('weight'):
