@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
-	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -32,37 +31,26 @@ func TestGroupsAndStepsApartFollowPyTorch(t *testing.T) {
 		Weight, Bias []float64
 	}
 	readJSON(t, "apart.json", &cases)
-	pool := parallel.New(2)
-	defer pool.Close()
 	for i, c := range cases {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			c.Config.Epochs, c.Config.Batch = 1, 5
-			graph, _, err := c.Config.TrainingGraph(linear())
+			tr, err := NewTrainer(linear(), c.Config)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &run{cfg: c.Config, graph: graph, pool: pool}
-			if err := r.makeTrainer(); err != nil {
-				t.Fatal(err)
-			}
+			defer tr.Close()
 			x, target := onnxio.NewTensor(onnxio.Float, 5, 6), onnxio.NewTensor(onnxio.Int64, 5)
 			for batch := range 24 {
 				copy(x.Float32s(), uniform(30, uint64(100+batch)))
 				for j := range 5 {
 					onnxio.Data[int64](target)[j] = int64((j + batch) % 4)
 				}
-				in := map[string]*onnxio.Tensor{"x": x, TargetName: target}
-				if r.apart != nil {
-					err = r.apart.step(t.Context(), in, 5, (batch+1)%max(1, c.Config.Accumulate) == 0)
-				} else {
-					err = r.trainer.Step(t.Context(), in)
-				}
-				if err != nil {
+				if _, err := tr.Step(t.Context(), x, target); err != nil {
 					t.Fatal(err)
 				}
 			}
-			m := linear()
-			if err := r.trainer.Export(m); err != nil {
+			m, err := tr.Export()
+			if err != nil {
 				t.Fatal(err)
 			}
 			for name, want := range map[string][]float64{"fc.weight": c.Weight, "fc.bias": c.Bias} {

@@ -56,52 +56,17 @@ func (c *Checkpoint) Model() *onnxio.Model { return withOwnInitializers(c.model)
 
 // capture copies the run's state.
 func (r *run) capture() (*Checkpoint, error) {
-	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: r.trainer.Steps(), Updates: r.updates(), Loss: r.lossSum,
-		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), History: slices.Clone(r.result.History),
-		Best: r.result.Best, Plateau: r.plateau, model: withOwnInitializers(r.model), slots: map[string][]*onnxio.Tensor{},
-		sums: map[string]*onnxio.Tensor{}, Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
+	s, err := r.State()
+	if err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: s.steps, Updates: s.updates, Loss: r.lossSum,
+		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), Images: s.images, History: slices.Clone(r.result.History),
+		Best: r.result.Best, Plateau: r.plateau, model: s.weights, slots: s.slots, sums: s.sums, Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
 	for name, mean := range r.means {
 		c.means[name] = mean.Clone()
 	}
-	if err := r.trainer.Export(c.model); err != nil {
-		return nil, err
-	}
-	for i, name := range r.trainer.Params() {
-		for k := range r.slotCount(i) {
-			slot, err := r.slot(i, k)
-			if err != nil {
-				return nil, err
-			}
-			c.slots[name] = append(c.slots[name], slot)
-		}
-		if r.apart != nil && r.apart.images > 0 {
-			c.Images = r.apart.images
-			c.sums[name] = vector(r.apart.sums[i])
-		}
-	}
 	return c, nil
-}
-
-func vector(x []float32) *onnxio.Tensor {
-	t := onnxio.NewTensor(onnxio.Float, int64(len(x)))
-	copy(t.Float32s(), x)
-	return t
-}
-
-// slotCount is the number of state values of the i-th parameter.
-func (r *run) slotCount(i int) int {
-	if r.apart != nil {
-		return r.apart.rules[i].Slots()
-	}
-	return r.rules[0].Slots()
-}
-
-// slot copies the k-th state of the i-th parameter.
-func (r *run) slot(i, k int) (*onnxio.Tensor, error) {
-	if r.apart != nil {
-		return vector(r.apart.slots[i][k]), nil
-	}
-	return r.trainer.Slot(r.trainer.Params()[i], k)
 }
 
 // restore puts the run where c was taken.
@@ -109,56 +74,15 @@ func (r *run) restore(c *Checkpoint) error {
 	if n := r.splits.Train.Len(); c.Samples != n || c.Step > r.batches {
 		return fmt.Errorf("the checkpoint was made with %d images to train on, and data set %s has %d", c.Samples, r.splits.Name, n)
 	}
-	if err := r.trainer.Import(c.model); err != nil {
+	if err := r.Restore(&State{steps: c.Steps, updates: c.Updates, rate: r.rate, weights: c.model, slots: c.slots, sums: c.sums, images: c.Images}); err != nil {
 		return err
-	}
-	for i, name := range r.trainer.Params() {
-		if n := r.slotCount(i); len(c.slots[name]) != n {
-			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(c.slots[name]), name, r.cfg.Optimizer, n)
-		}
-		for k, slot := range c.slots[name] {
-			if r.apart == nil {
-				if like := r.model.Graph.Initializer(name); len(slot.Dims) == 1 && slot.Size() == like.Size() {
-					slot.Dims = like.Dims // kept apart, as the states of groups once were
-				}
-				if err := r.trainer.SetSlot(name, k, slot); err != nil {
-					return err
-				}
-			} else if err := fill(r.apart.slots[i][k], slot, name); err != nil {
-				return err
-			}
-		}
-		if r.apart == nil {
-			continue
-		}
-		clear(r.apart.sums[i])
-		if c.Images > 0 {
-			if c.sums[name] == nil {
-				return fmt.Errorf("the checkpoint lacks the gradient of %q", name)
-			}
-			if err := fill(r.apart.sums[i], c.sums[name], name); err != nil {
-				return err
-			}
-		}
 	}
 	if err := r.restoreMeans(c); err != nil {
 		return err
 	}
-	r.trainer.SetSteps(c.Steps)
-	if r.apart != nil {
-		r.apart.updates, r.apart.images = c.Updates, c.Images
-	}
 	r.at, r.done, r.lossSum, r.right, r.counted, r.seen = c.Epoch, c.Step, c.Loss, c.Right, c.Counted, c.Seen
 	r.spent, r.plateau = seconds(c.Seconds), c.Plateau
 	r.result.History, r.result.Best = slices.Clone(c.History), c.Best
-	return nil
-}
-
-func fill(to []float32, from *onnxio.Tensor, name string) error {
-	if from.Type != onnxio.Float || int(from.Size()) != len(to) {
-		return fmt.Errorf("the checkpoint's state of %q is %v %v; here it is float32 of %d", name, from.Type, from.Dims, len(to))
-	}
-	copy(to, from.Float32s())
 	return nil
 }
 

@@ -1,10 +1,12 @@
 // Package train trains ONNX models.
 //
 // A training run is a graph: the model with BatchNormalization and Dropout in training mode, and a loss made of ONNX
-// operators (TrainingGraph). The engine differentiates it and applies the optimiser: SGD, Adam, AdamW, RMSprop and Adagrad
-// by PyTorch's exact rules, Lion, LARS and LAMB by their papers'. A Schedule moves the learning rate. Run loops over
-// epochs, validates, measures, and keeps the last and the best model, a history and its plot, and a Checkpoint. With
-// Config.EMA or an SWA it is an average of the weights that is validated and kept. Recipe.FindLR looks for a learning rate.
+// operators (TrainingGraph). The engine differentiates it and applies the optimiser: SGD, Adam, AdamW, RMSprop, Adagrad and
+// Muon by PyTorch's rules, Lion, LARS and LAMB by their papers'. A Trainer makes single steps, for loops of one's own.
+//
+// Run is a loop over epochs: a Schedule moves the learning rate; the run validates, measures, and keeps the last and the
+// best model, a history and its plot, and a Checkpoint. With Config.EMA or an SWA it is an average of the weights that is
+// validated and kept. Recipe.FindLR looks for a learning rate.
 //
 // Recipe.Open opens the data set that a recipe names. Batches of sets in memory are copied from there; where images are read
 // from files, augmented (Config.Augment) or mixed (Config.Mix), a data.Loader makes the batches ahead of the steps.

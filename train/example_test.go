@@ -3,10 +3,13 @@ package train_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
 // A part of MNIST, two epochs: enough to beat guessing by far.
@@ -33,4 +36,59 @@ func Example() {
 	last := result.History[len(result.History)-1]
 	fmt.Println(last.Epoch, "epochs, accuracy above 75%:", last.ValidationAccuracy > 0.75)
 	// Output: 2 epochs, accuracy above 75%: true
+}
+
+// Invert is a transform of one's own.
+type Invert struct{}
+
+// Apply implements transforms.Transform: every second image in the mean becomes its negative.
+func (Invert) Apply(s *transforms.Sample, r *rand.Rand) error {
+	if r.IntN(2) == 0 {
+		for i, p := range s.Image.Pix {
+			s.Image.Pix[i] = 255 - p
+		}
+	}
+	return nil
+}
+
+// Images in a slice, a transform and a loss of one's own, and a callback that ends the run.
+func Example_own() {
+	pixels, labels := make([]uint8, 64*28*28), make([]uint8, 64) // dark and bright squares
+	for i := range pixels {
+		pixels[i], labels[i/784] = uint8(i/784%2*180+i%40), uint8(i/784%2)
+	}
+	images, _ := data.NewImages([3]int{1, 28, 28}, pixels, labels, []string{"dark", "bright"}, []float32{0.5}, []float32{0.5})
+	_ = train.RegisterLoss(train.Loss{Entry: train.Entry{Name: "hard"}, Targets: train.Labels, Emit: func(l *train.LossGraph) (string, error) {
+		all := l.Node("NegativeLogLikelihoodLoss", "all", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "none"))
+		return l.Node("ReduceMax", "worst", []string{all}, onnxio.IntAttr("keepdims", 0)), nil
+	}})
+	m, _ := builders.Build("lenet5", builders.Config{})
+	cfg := train.Config{Epochs: 50, Batch: 16, Loss: "hard", Optimizer: "adam", LR: 1e-3, Augment: transforms.Compose{Invert{}}}
+	stop := func(m train.Moment) error {
+		if m.Loss < 1.5 {
+			return train.ErrStop
+		}
+		return nil
+	}
+	result, err := train.Run(context.Background(), m, data.Splits{Name: "squares", Train: images, Validation: images}, cfg, "", train.Observer{OnStep: stop})
+	fmt.Println(result.Stopped, len(result.History) < 50, err)
+	// Output: true true <nil>
+}
+
+// A loop of one's own: batches from anywhere, gradients at hand.
+func ExampleTrainer() {
+	m, _ := builders.Build("lenet5", builders.Config{})
+	t, err := train.NewTrainer(m, train.Config{Optimizer: "sgd", LR: 0.1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer t.Close()
+	x, target := train.NewBatch([3]int{1, 28, 28}, 4) // of zeros
+	first, _ := t.Step(context.Background(), x, target)
+	t.SetRate(0.05)
+	second, _ := t.Step(context.Background(), x, target)
+	trained, err := t.Export()
+	fmt.Println(second < first, t.Gradients()["conv1.bias"].Dims, trained.Graph.Name == m.Graph.Name, err)
+	// Output: true [6] true <nil>
 }

@@ -98,7 +98,7 @@ func (r *Reports) Observer(o Observer) Observer {
 				o.Start(steps, parameters)
 			}
 		},
-		Step: o.Step,
+		Step: o.Step, OnStep: o.OnStep, OnEpoch: o.OnEpoch,
 		Epoch: func(e Epoch) {
 			r.epoch(e)
 			if o.Epoch != nil {
@@ -139,7 +139,7 @@ func (r *Reports) epoch(e Epoch) {
 		return
 	}
 	r.history = append(r.history, e)
-	judge := run{cfg: r.recipe.Config}
+	judge := run{Trainer: &Trainer{cfg: r.recipe.Config}}
 	best := len(r.history) == 1 || judge.better(e, r.history[r.best])
 	if best {
 		r.best = len(r.history) - 1

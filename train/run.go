@@ -2,17 +2,15 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/cnnkit/cnnkit/builders"
-	"github.com/cnnkit/cnnkit/internal/engine"
-	"github.com/cnnkit/cnnkit/internal/parallel"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
-	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -24,6 +22,9 @@ type Observer struct {
 	Step func(epoch, step, images int, loss float64)
 	// Epoch is called when an epoch is finished, validated and saved.
 	Epoch func(Epoch)
+	// OnStep and OnEpoch are Step and Epoch with a look at the model: Moment's Trainer is to be read only. ErrStop ends the
+	// run; another error ends it where it is, with a checkpoint.
+	OnStep, OnEpoch func(Moment) error
 }
 
 // Result of a run.
@@ -61,26 +62,19 @@ func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // run is the state of Run.
 type run struct {
+	*Trainer
 	recipe  Recipe
-	cfg     Config // the recipe's
-	model   *onnxio.Model
 	splits  data.Splits
 	dir     string
 	obs     Observer
-	pool    *parallel.Pool
-	graph   *onnxio.Model // with the loss
-	trainer *engine.Trainer
-	rules   []scaled // what the engine applies; nil when apart
-	apart   *apart   // makes the steps where the engine cannot
 	result  *Result
-	output  string
-	loss    Loss
-	kind    kind
 	loader  *data.Loader // nil where batches are copied from memory
 	batches int          // of an epoch
+	ended   bool         // by ErrStop
 
-	at      int // the epoch in progress, from 1
-	done    int // batches of it that are done
+	at      int     // the epoch in progress, from 1
+	done    int     // batches of it that are done
+	latest  float64 // loss of the last step
 	lossSum float64
 	right   int
 	counted int
@@ -123,7 +117,7 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 }
 
 func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
-	r := &run{recipe: recipe, cfg: recipe.Config, model: model, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
+	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
 		plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -160,18 +154,17 @@ func (r *run) prepare() error {
 	if loss := LossFor(r.recipe.Task); loss != "" && (r.cfg.Loss == LossAuto || r.cfg.Loss == "") {
 		r.cfg.Loss = loss
 	}
-	graph, loss, err := r.cfg.trainingGraph(r.model)
-	if err != nil {
+	if err := r.makeGraph(); err != nil {
 		return err
 	}
-	logs := spec.End(r.model).Scale == spec.LogProbabilities
-	r.graph, r.loss, r.result.Loss, r.kind = graph, loss, loss.Name, kindOf(loss, r.splits.Train, logs)
-	r.kind.maps = loss.Targets == Labels && len(r.model.Graph.Outputs[0].Type.Shape) == 4
+	r.kind = kindOf(r.loss, r.splits.Train, r.logs())
+	r.kind.maps = r.loss.Targets == Labels && len(r.model.Graph.Outputs[0].Type.Shape) == 4
+	r.result.Loss = r.loss.Name
 	r.result.kind = r.kind
 	if err := r.targets(); err != nil {
 		return err
 	}
-	if err := check.Model(graph); err != nil {
+	if err := check.Model(r.graph); err != nil {
 		return err
 	}
 	if err := r.makeLoader(); err != nil {
@@ -185,48 +178,13 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	r.output = r.model.Graph.Outputs[0].Name
 	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.describe()
-	r.pool = parallel.New(r.cfg.Threads)
-	if err := r.makeTrainer(); err != nil {
-		r.pool.Close()
-		return err
-	}
-	return nil
+	return r.start()
 }
 
-func (r *run) makeTrainer() error {
-	names, err := r.cfg.trained(r.graph)
-	if err != nil {
-		return err
-	}
-	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: names, Seed: r.cfg.Seed, BF16: r.cfg.Precision == "bf16"}
-	if !r.cfg.needsApart() {
-		if r.rules, opt.Own, err = r.cfg.rules(r.graph); err != nil {
-			return err
-		}
-		opt.Update = r.rules[0].Rule
-	}
-	if r.trainer, err = engine.NewTrainer(r.graph, opt); err != nil {
-		return err
-	}
-	if r.rules == nil {
-		r.apart, err = newApart(r.cfg, r.graph, r.trainer, r.pool)
-	}
-	return err
-}
-
-// updates is the number of steps that the optimiser has made.
-func (r *run) updates() int64 {
-	if r.apart != nil {
-		return r.apart.updates
-	}
-	return r.trainer.Steps()
-}
-
-// rate is the learning rate of the next step, and one-cycle's momentum.
-func (r *run) rate() (lr, momentum float64, moves bool) {
+// scheduled is the learning rate of the next step, and one-cycle's momentum.
+func (r *run) scheduled() (lr, momentum float64, moves bool) {
 	every := max(1, r.cfg.Accumulate)
 	perEpoch := (r.batches + every - 1) / every
 	epoch, updates := r.at-1, int(r.updates())
@@ -249,21 +207,6 @@ func (r *run) rate() (lr, momentum float64, moves bool) {
 	return lr, momentum, moves
 }
 
-// setRates tells the optimiser.
-func (r *run) setRates() {
-	lr, momentum, moves := r.rate()
-	rules := r.rules
-	if r.apart != nil {
-		rules = r.apart.rules
-	}
-	for _, u := range rules {
-		u.SetRate(lr * u.scale)
-		if p, ok := u.Rule.(MomentumRule); ok && moves {
-			p.SetMomentum(momentum)
-		}
-	}
-}
-
 func (r *run) elapsed() time.Duration {
 	if r.started.IsZero() {
 		return r.spent
@@ -284,7 +227,7 @@ func (r *run) epoch(ctx context.Context) error {
 	}
 	f := r.feeder(r.done)
 	defer f.stop()
-	for r.done < r.batches {
+	for r.done < r.batches && !r.ended {
 		if ctx.Err() != nil {
 			return r.interrupted(ctx)
 		}
@@ -293,6 +236,9 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 		if r.obs.Step != nil {
 			r.obs.Step(r.at, r.done, r.seen, r.lossSum/float64(r.seen))
+		}
+		if err := r.called(r.obs.OnStep, r.at, r.latest); err != nil {
+			return r.failed(err)
 		}
 		if n := r.cfg.CheckpointSteps; n > 0 && r.done%n == 0 && r.done < r.batches {
 			if err := r.checkpoint(); err != nil {
@@ -321,7 +267,7 @@ func (r *run) epoch(ctx context.Context) error {
 	if !finite(v.Loss) {
 		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
 	}
-	lr, _, _ := r.rate()
+	lr, _, _ := r.scheduled()
 	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
@@ -351,12 +297,12 @@ func (r *run) step(f *feeder) error {
 	if err != nil {
 		return err
 	}
-	r.setRates()
+	r.setRates(r.scheduled())
 	updates := r.updates()
-	if r.apart == nil {
-		err = r.trainer.Step(context.Background(), f.in)
-	} else {
-		err = r.apart.step(context.Background(), f.in, n, (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches)
+	l, err := r.Trainer.step(context.Background(), f.in, n, (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches)
+	if d := new(DivergedError); errors.As(err, &d) {
+		d.Epoch, d.Step = r.at, r.done+1
+		return d
 	}
 	if err != nil {
 		return fmt.Errorf("epoch %d, step %d: %w", r.at, r.done+1, err)
@@ -364,14 +310,11 @@ func (r *run) step(f *feeder) error {
 	if r.cfg.EMA > 0 && r.updates() > updates {
 		r.averageStatistics()
 	}
-	l := float64(r.trainer.Output(LossName).Float32s()[0])
-	if !finite(l) {
-		return &DivergedError{Epoch: r.at, Step: r.done + 1, What: fmt.Sprintf("the loss is %v", l)}
-	}
 	right, counted, err := r.kind.right(r.trainer.Output(r.output), f.target)
 	if err != nil {
 		return err
 	}
+	r.latest = l
 	r.lossSum, r.right, r.counted, r.seen = r.lossSum+l*float64(n), r.right+right, r.counted+counted, r.seen+n
 	r.done++
 	return nil
@@ -404,6 +347,27 @@ func (r *run) better(a, b Epoch) bool {
 	return x > y || x == y && a.ValidationLoss < b.ValidationLoss
 }
 
+// called calls a function of the observer; ErrStop makes this the last epoch.
+func (r *run) called(f func(Moment) error, epoch int, loss float64) error {
+	if f == nil {
+		return nil
+	}
+	err := f(Moment{Epoch: epoch, Step: r.done, Loss: loss, History: slices.Clone(r.result.History), Trainer: r.Trainer})
+	if errors.Is(err, ErrStop) {
+		r.ended = true
+		return nil
+	}
+	return err
+}
+
+// failed ends a run within an epoch for an error of the caller's.
+func (r *run) failed(err error) error {
+	if saved := r.checkpoint(); saved != nil {
+		return errors.Join(err, saved)
+	}
+	return fmt.Errorf("epoch %d, step %d: %w", r.at, r.done, err)
+}
+
 // finish judges an epoch, saves and reports it, and turns to the next.
 func (r *run) finish(e Epoch) error {
 	h := r.result.History
@@ -434,5 +398,9 @@ func (r *run) finish(e Epoch) error {
 	if r.obs.Epoch != nil {
 		r.obs.Epoch(e)
 	}
+	if err := r.called(r.obs.OnEpoch, e.Epoch, e.TrainLoss); err != nil {
+		return fmt.Errorf("after epoch %d: %w", e.Epoch, err)
+	}
+	r.result.Stopped = r.result.Stopped || r.ended
 	return nil
 }

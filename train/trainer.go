@@ -1,0 +1,330 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/parallel"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/train/data"
+)
+
+// Trainer trains a model step by step, for loops of one's own; Run is made of one. It is not safe for concurrent use.
+type Trainer struct {
+	cfg     Config
+	model   *onnxio.Model
+	graph   *onnxio.Model // with the loss
+	loss    Loss
+	kind    kind
+	output  string
+	pool    *parallel.Pool
+	trainer *engine.Trainer
+	rules   []scaled // what the engine applies; nil when apart
+	apart   *apart   // makes the steps where the engine cannot
+	rate    float64  // of SetRate
+	calls   int      // of Step
+}
+
+// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate is
+// cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. Close frees what it holds.
+func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
+	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
+	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
+		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced} {
+		if set {
+			return nil, fmt.Errorf("a Trainer has no %s: it belongs to Run", field)
+		}
+	}
+	t := &Trainer{cfg: cfg, model: withOwnInitializers(model), rate: cfg.LR}
+	if len(model.Graph.Inputs) == 0 {
+		return nil, fmt.Errorf("the model has no input")
+	}
+	if _, err := cfg.Update(); err != nil {
+		return nil, err
+	}
+	if err := t.makeGraph(); err != nil {
+		return nil, err
+	}
+	if err := check.Model(t.graph); err != nil {
+		return nil, err
+	}
+	t.kind = kind{logs: t.logs(), soft: t.loss.Targets == Soft}
+	y := model.Graph.Outputs[0].Type
+	maps := y != nil && len(y.Shape) == 4
+	dense := t.loss.Targets == Binary || t.loss.Targets == Numbers
+	t.kind.maps, t.kind.masks, t.kind.values = maps && t.loss.Targets == Labels, maps && dense, !maps && dense
+	t.kind.several = t.kind.values && t.loss.Targets == Binary
+	return t, t.start()
+}
+
+// logs says that the model's output is log-probabilities.
+func (t *Trainer) logs() bool { return spec.End(t.model).Scale == spec.LogProbabilities }
+
+// makeGraph makes the training graph.
+func (t *Trainer) makeGraph() (err error) {
+	if t.graph, t.loss, err = t.cfg.trainingGraph(t.model); err == nil {
+		t.output = t.model.Graph.Outputs[0].Name
+	}
+	return err
+}
+
+// start makes the engine's trainer and the pool.
+func (t *Trainer) start() error {
+	t.pool = parallel.New(t.cfg.Threads)
+	if err := t.makeTrainer(); err != nil {
+		t.pool.Close()
+		return err
+	}
+	return nil
+}
+
+func (t *Trainer) makeTrainer() error {
+	names, err := t.cfg.trained(t.graph)
+	if err != nil {
+		return err
+	}
+	opt := engine.TrainOptions{Pool: t.pool, Loss: LossName, Params: names, Seed: t.cfg.Seed, BF16: t.cfg.Precision == "bf16"}
+	if !t.cfg.needsApart() {
+		if t.rules, opt.Own, err = t.cfg.rules(t.graph); err != nil {
+			return err
+		}
+		opt.Update = t.rules[0].Rule
+	}
+	if t.trainer, err = engine.NewTrainer(t.graph, opt); err != nil {
+		return err
+	}
+	if t.rules == nil {
+		t.apart, err = newApart(t.cfg, t.graph, t.trainer, t.pool)
+	}
+	return err
+}
+
+// Close ends the trainer's goroutines.
+func (t *Trainer) Close() { t.pool.Close() }
+
+// Params lists the trained parameters.
+func (t *Trainer) Params() []string { return slices.Clone(t.trainer.Params()) }
+
+// Rate is the learning rate of the next step.
+func (t *Trainer) Rate() float64 { return t.rate }
+
+// SetRate changes the learning rate; a group's is scaled by its lr_scale.
+func (t *Trainer) SetRate(lr float64) { t.setRates(lr, 0, false) }
+
+// setRates tells the optimisers the rate, and the momentum where it moves.
+func (t *Trainer) setRates(lr, momentum float64, moves bool) {
+	t.rate = lr
+	rules := t.rules
+	if t.apart != nil {
+		rules = t.apart.rules
+	}
+	for _, u := range rules {
+		u.SetRate(lr * u.scale)
+		if p, ok := u.Rule.(MomentumRule); ok && moves {
+			p.SetMomentum(momentum)
+		}
+	}
+}
+
+// updates is the number of steps that the optimiser has made.
+func (t *Trainer) updates() int64 {
+	if t.apart != nil {
+		return t.apart.updates
+	}
+	return t.trainer.Steps()
+}
+
+// Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with (Loss.Targets).
+// It gives the batch's loss before the step. With Accumulate every so many calls make a step of the optimiser. A loss that
+// is not finite is a *DivergedError.
+func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss float64, err error) {
+	if len(x.Dims) == 0 {
+		return 0, fmt.Errorf("the input is a single number: a batch is wanted")
+	}
+	t.setRates(t.rate, 0, false)
+	t.calls++
+	in := map[string]*onnxio.Tensor{t.model.Graph.Inputs[0].Name: x, TargetName: target}
+	return t.step(ctx, in, int(x.Dims[0]), t.calls%max(1, t.cfg.Accumulate) == 0)
+}
+
+// step trains on n images; flush says that the gradients so far make a step of the optimiser.
+func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, n int, flush bool) (float64, error) {
+	var err error
+	if t.apart == nil {
+		err = t.trainer.Step(ctx, in)
+	} else {
+		err = t.apart.step(ctx, in, n, flush)
+	}
+	if err != nil {
+		return 0, err
+	}
+	loss := float64(t.trainer.Output(LossName).Float32s()[0])
+	if !finite(loss) {
+		return 0, &DivergedError{Epoch: 1, Step: int(t.trainer.Steps()), What: fmt.Sprintf("the loss is %v", loss)}
+	}
+	return loss, nil
+}
+
+// Output is what the model gave in the last Step: a copy.
+func (t *Trainer) Output() *onnxio.Tensor {
+	if y := t.trainer.Output(t.output); y != nil {
+		return y.Clone()
+	}
+	return nil
+}
+
+// Gradients are those of the last Step, by parameter. An optimiser that needs no whole gradients uses large ones up in the
+// middle of the step: they are absent.
+func (t *Trainer) Gradients() map[string]*onnxio.Tensor {
+	out := map[string]*onnxio.Tensor{}
+	for _, name := range t.trainer.Params() {
+		if g, err := t.trainer.Gradient(name); err == nil {
+			out[name] = g
+		}
+	}
+	return out
+}
+
+// Export is the model with the weights of this moment.
+func (t *Trainer) Export() (*onnxio.Model, error) {
+	m := withOwnInitializers(t.model)
+	return m, t.trainer.Export(m)
+}
+
+// Evaluate scores the weights of this moment on a data set, with the metrics of Config.Metrics.
+func (t *Trainer) Evaluate(ctx context.Context, ds data.Dataset) (Score, error) {
+	m, err := t.Export()
+	if err != nil {
+		return Score{}, err
+	}
+	c := t.cfg
+	c.Loss = t.loss.Name
+	return c.measure(ctx, native(m, t.pool), ds, EvaluationBatch(ds.Shape()), t.kind.logs)
+}
+
+// State is a Trainer at one moment: with it another one of the same model and Config goes on to the same bits.
+type State struct {
+	steps, updates int64
+	calls          int
+	rate           float64
+	weights        *onnxio.Model
+	slots          map[string][]*onnxio.Tensor
+	sums           map[string]*onnxio.Tensor // of gradients, with images in them
+	images         int
+}
+
+// State copies what the trainer is made of.
+func (t *Trainer) State() (*State, error) {
+	s := &State{steps: t.trainer.Steps(), updates: t.updates(), calls: t.calls, rate: t.rate, weights: withOwnInitializers(t.model),
+		slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}}
+	if err := t.trainer.Export(s.weights); err != nil {
+		return nil, err
+	}
+	for i, name := range t.trainer.Params() {
+		for k := range t.slotCount(i) {
+			slot, err := t.slot(i, k)
+			if err != nil {
+				return nil, err
+			}
+			s.slots[name] = append(s.slots[name], slot)
+		}
+		if t.apart != nil && t.apart.images > 0 {
+			s.images, s.sums[name] = t.apart.images, vector(t.apart.sums[i])
+		}
+	}
+	return s, nil
+}
+
+// Restore puts the trainer where State was taken.
+func (t *Trainer) Restore(s *State) error {
+	if err := t.trainer.Import(s.weights); err != nil {
+		return err
+	}
+	for i, name := range t.trainer.Params() {
+		if n := t.slotCount(i); len(s.slots[name]) != n {
+			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(s.slots[name]), name, t.cfg.Optimizer, n)
+		}
+		for k, slot := range s.slots[name] {
+			if err := t.setSlot(i, k, slot); err != nil {
+				return err
+			}
+		}
+		if t.apart == nil {
+			continue
+		}
+		clear(t.apart.sums[i])
+		if s.images == 0 {
+			continue
+		}
+		if s.sums[name] == nil {
+			return fmt.Errorf("the checkpoint lacks the gradient of %q", name)
+		}
+		if err := fill(t.apart.sums[i], s.sums[name], name); err != nil {
+			return err
+		}
+	}
+	t.trainer.SetSteps(s.steps)
+	if t.apart != nil {
+		t.apart.updates, t.apart.images = s.updates, s.images
+	}
+	t.calls, t.rate = s.calls, s.rate
+	return nil
+}
+
+// slotCount is the number of state values of the i-th parameter.
+func (t *Trainer) slotCount(i int) int {
+	if t.apart != nil {
+		return t.apart.rules[i].Slots()
+	}
+	return t.rules[0].Slots()
+}
+
+// slot copies the k-th state of the i-th parameter.
+func (t *Trainer) slot(i, k int) (*onnxio.Tensor, error) {
+	if t.apart != nil {
+		return vector(t.apart.slots[i][k]), nil
+	}
+	return t.trainer.Slot(t.trainer.Params()[i], k)
+}
+
+func (t *Trainer) setSlot(i, k int, slot *onnxio.Tensor) error {
+	name := t.trainer.Params()[i]
+	if t.apart != nil {
+		return fill(t.apart.slots[i][k], slot, name)
+	}
+	if like := t.model.Graph.Initializer(name); len(slot.Dims) == 1 && slot.Size() == like.Size() {
+		slot = &onnxio.Tensor{Name: slot.Name, Type: slot.Type, Dims: like.Dims, Raw: slot.Raw} // kept apart, as the states of groups once were
+	}
+	return t.trainer.SetSlot(name, k, slot)
+}
+
+func vector(x []float32) *onnxio.Tensor {
+	t := onnxio.NewTensor(onnxio.Float, int64(len(x)))
+	copy(t.Float32s(), x)
+	return t
+}
+
+func fill(to []float32, from *onnxio.Tensor, name string) error {
+	if from.Type != onnxio.Float || int(from.Size()) != len(to) {
+		return fmt.Errorf("the checkpoint's state of %q is %v %v; here it is float32 of %d", name, from.Type, from.Dims, len(to))
+	}
+	copy(to, from.Float32s())
+	return nil
+}
+
+// ErrStop, given by a function of Observer, ends a run as if it had been its last epoch: the epoch in progress ends with the
+// step, is validated and saved.
+var ErrStop = errors.New("stopped by a callback")
+
+// Moment is where a run is when it calls OnStep or OnEpoch.
+type Moment struct {
+	Epoch, Step int     // from 1
+	Loss        float64 // of the step, or mean of the epoch
+	History     []Epoch // finished epochs
+	Trainer     *Trainer
+}
