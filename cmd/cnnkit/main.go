@@ -71,7 +71,8 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		OnUsageError:              onUsageError,
 		Commands: []*cli.Command{
 			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
-			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), benchCommand(), dataCommand(), listCommand(),
+			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), quantizeCommand(), benchCommand(),
+			dataCommand(), listCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
