@@ -129,6 +129,9 @@ func (c *Conv) planForward() {
 	planes := c.Y.N * c.Y.Blocks()
 	least := (shares(planes*c.Y.H*perRow, 4) + planes - 1) / planes // units of a plane
 	c.units = max(1, min((c.Y.H+least-1)/least, 1_000_000/max(perRow, 1)))
+	if whole := rowsOfTile(c.Y.W, tileWidth(c.Y.narrow())); whole > 1 {
+		c.units = min(c.Y.H, (c.units+whole-1)/whole*whole)
+	}
 	c.forward = shares(planes*c.Y.H*perRow, c.forwardUnits())
 }
 
@@ -168,18 +171,42 @@ func (t trim) inside(runs []run, w []float32, top, step, most, high int) (in []r
 	return runs[lo*t.runs : hi*t.runs], w[lo*t.weights : hi*t.weights], 1
 }
 
-// inner reports whether the output blocks of a stretch of rows come one after the other, so that the rows are read from
-// memory once: where the map is too large for the second-level cache and all the weights are not.
-func inner(source Layout, weights int) bool {
-	return source.image() > 64<<10 && weights <= 128<<10
+// order is the order in which the parts of the planes of a map are computed.
+type order struct {
+	images, blocks, parts int  // parts of a plane
+	together              int  // images whose planes of one block follow one another
+	inner                 bool // the blocks of one part follow one another
+}
+
+// newOrder is the order in which a dense convolution reads a source: where the map is too large for the second-level cache
+// and all weights are not, a stretch of its rows is read from memory once, for all blocks; where the weights are too large,
+// those of a block are read once for as many images as stay in the cache.
+func newOrder(source, out Layout, parts, weights int) order {
+	o := order{images: out.N, blocks: out.Blocks(), parts: parts, together: 1}
+	o.inner = source.image() > 64<<10 && weights <= 128<<10
+	if weights > nearFloats {
+		o.together = max(1, nearFloats/source.image())
+	}
+	return o
 }
 
 // unit is where unit u begins: image, output block and part of the plane.
-func unit(u, blocks, parts int, inner bool) (n, b, part int) {
-	if inner {
-		return u / blocks / parts, u % blocks, u / blocks % parts
+func (o *order) unit(u int) (n, b, part int) {
+	if o.inner {
+		return u / o.blocks / o.parts, u % o.blocks, u / o.blocks % o.parts
 	}
-	return u / parts / blocks, u / parts % blocks, u % parts
+	first := u / (o.together * o.blocks * o.parts) * o.together
+	u -= first * o.blocks * o.parts
+	each := min(o.together, o.images-first) * o.parts // units of a block
+	return first + u%each/o.parts, u / each, u % o.parts
+}
+
+// order is newOrder for a dense convolution. In groups, a block reads few of the others' channels.
+func (c *Conv) order(source, out Layout, parts, weights int) order {
+	if c.Group > 1 {
+		return order{images: out.N, blocks: out.Blocks(), parts: parts, together: 1}
+	}
+	return newOrder(source, out, parts, weights)
 }
 
 func (c *Conv) forwardUnits() int { return c.Y.N * c.Y.Blocks() * ((c.Y.H + c.units - 1) / c.units) }
@@ -262,11 +289,11 @@ func (c *Conv) ForwardChunks() int { return c.forward }
 func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
-	inside := c.Group == 1 && inner(c.X, c.WeightSize())
+	turns := c.order(c.X, c.Y, perPlane, c.WeightSize())
 	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
-		n, ob, part := unit(u, c.Y.Blocks(), perPlane, inside)
+		n, ob, part := turns.unit(u)
 		r := c.outs[ob]
 		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]], w[r.offset*c.KH*c.KW*Block:][:r.channels*c.KH*c.KW*Block]
 		trim := newTrim(r, len(runs), c.KH*c.KW, c.KH, c.DilH)

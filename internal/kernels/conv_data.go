@@ -116,12 +116,12 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
-	inside := c.Group == 1 && inner(c.DY, c.FlipSize())
+	turns := c.order(c.DY, l, c.dataRows(), c.FlipSize())
 	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act(), high: e.High}
 	beside := e.beside()
 	for u, stride := lo, 0; u < hi; u += stride {
-		n, cb, s := unit(u, l.Blocks(), c.dataRows(), inside)
-		if stride = 1; !inside { // rows follow one another
+		n, cb, s := turns.unit(u)
+		if stride = 1; !turns.inner { // rows follow one another
 			stride = min(hi-u, c.dataRows()-s)
 		}
 		if e.Bias != nil {

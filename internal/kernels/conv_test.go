@@ -78,6 +78,56 @@ var convCases = []convCase{
 	{1, 8, 13, 31, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, true},
 	{1, 20, 9, 9, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, false, true},
 	{1, 64, 7, 7, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, false, true},
+	{2, 33, 14, 14, 17, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, false, false}, // two rows a tile
+	square(1, 20, 28, 18, 3, 2, 1),
+	{1, 17, 5, 7, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2, false, true}, // three
+	square(3, 168, 7, 176, 3, 1, 1),                                 // weights that are read once for all images
+}
+
+// TestOrder asks for every part of every plane once.
+func TestOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		o := order{images: 1 + r.IntN(9), blocks: 1 + r.IntN(7), parts: 1 + r.IntN(5), together: 1 + r.IntN(10), inner: r.IntN(4) == 0}
+		seen := make([]int, o.images*o.blocks*o.parts)
+		for u := range seen {
+			n, b, part := o.unit(u)
+			seen[(n*o.blocks+b)*o.parts+part]++
+		}
+		for i, n := range seen {
+			if n != 1 {
+				t.Fatalf("%+v: part %d %d times", o, i, n)
+			}
+		}
+	}
+}
+
+// TestConvTiles compares the inner loop of every width with its twin, with groups of pixels that lie apart.
+func TestConvTiles(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(17, 18))
+		for _, narrow := range []bool{false, true} {
+			for p := 1; p <= tileWidth(narrow); p++ {
+				t.Run(fmt.Sprintf("%d narrow=%v", p, narrow), func(t *testing.T) { checkConvTiles(t, p, narrow, r) })
+			}
+		}
+	})
+}
+
+func checkConvTiles(t *testing.T, p int, narrow bool, r *rand.Rand) {
+	runs := []run{{3, 7}, {40, 1}, {20 * Block, Block}}
+	x, w, bias, res := random(r, 1000*Block), random(r, 24*Block), random(r, Block), random(r, 400*Block)
+	for _, a := range []tile{{}, {bias: bias, res: res}, {res: res, act: clipped}, {res: res, act: masked}, {bias: bias, res: res, act: between, high: 1.5}} {
+		got, want := guard(400*Block), guard(400*Block)
+		a.x, a.w, a.runs, a.narrow, a.n, a.xStride, a.yStride = x, w, runs, narrow, 3, 2*Block, lanes(narrow)
+		a.xNext, a.yNext = 130*Block, 110*Block
+		a.xApart, a.yApart = [2]int{21 * Block, 70 * Block}, [2]int{15 * Block, 33 * Block}
+		b := a
+		a.y, b.y = got.s, want.s
+		convTiles(p, &a)
+		convTilesGo(p, &b)
+		nearly(t, fmt.Sprintf("act %d", a.act), got, want)
+	}
 }
 
 // wide is a tensor with the magnitude behind every value.

@@ -164,9 +164,9 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(d.forwardUnits(), chunk, d.forward)
 	perPlane := (d.Y.H + d.units - 1) / d.units
 	a := tile{taps: d.taps, per: d.per, xStride: d.StrideW * Block, yStride: Block, act: e.act(), high: e.High}
-	beside := e.beside()
+	turns, beside := order{images: d.Y.N, blocks: d.Y.Blocks(), parts: perPlane, together: 1}, e.beside()
 	for u := lo; u < hi; u++ {
-		n, b, part := unit(u, d.Y.Blocks(), perPlane, false)
+		n, b, part := turns.unit(u)
 		first, last := part*d.units, min(d.Y.H, (part+1)*d.units)
 		to := d.Y.at(n, b, first, 0)
 		a.y, a.x, a.w = y[to:], x[d.X.at(n, b, first*d.StrideH-d.PadTop, -d.PadLeft):], d.weights(w, b)
@@ -303,9 +303,10 @@ func (d *Depthwise) ReduceWeights(chunk int, dw, scratch []float32) {
 //
 // where finish is the epilogue.
 func depthTilesGo(p int, a *tile) {
+	a.settle()
 	for j := range a.n * p {
 		i := j % p
-		from, at := j/p*a.xNext+i*a.xStride, j/p*a.yNext+i*a.yStride
+		from, at := j/p*a.xNext+placeOf(i, a.xStride, a.xApart), j/p*a.yNext+placeOf(i, a.yStride, a.yApart)
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		for _, t := range a.taps {

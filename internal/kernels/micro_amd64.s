@@ -10922,8 +10922,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -11024,6 +11024,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -11073,6 +11076,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11093,6 +11099,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -11162,8 +11171,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -11269,6 +11278,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11322,6 +11334,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11345,6 +11360,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -11418,8 +11436,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -11530,6 +11548,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11587,6 +11608,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11613,6 +11637,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -11690,8 +11717,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -11807,6 +11834,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11868,6 +11898,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11897,6 +11930,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -11978,8 +12014,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -12100,6 +12136,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12165,6 +12204,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12197,6 +12239,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12282,8 +12327,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -12409,6 +12454,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12478,6 +12526,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12513,6 +12564,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12602,8 +12656,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -12734,6 +12788,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12807,6 +12864,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12845,6 +12905,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12938,10 +13001,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -13079,6 +13142,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -13093,6 +13159,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 
@@ -13156,6 +13225,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -13177,6 +13249,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -13197,6 +13272,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -13211,6 +13289,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -13294,10 +13375,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -13440,6 +13521,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -13454,6 +13538,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -13521,6 +13608,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -13542,6 +13632,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -13565,6 +13658,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -13579,6 +13675,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -13666,10 +13765,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -13817,6 +13916,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -13831,6 +13933,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -13902,6 +14007,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -13923,6 +14031,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -13949,6 +14060,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -13963,6 +14077,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -14054,10 +14171,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -14210,6 +14327,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -14224,6 +14344,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -14299,6 +14422,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -14320,6 +14446,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -14349,6 +14478,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -14363,6 +14495,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -14458,10 +14593,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -14619,6 +14754,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -14633,6 +14771,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -14712,6 +14853,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -14733,6 +14877,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -14765,6 +14912,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -14779,6 +14929,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -14878,10 +15031,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -15044,6 +15197,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -15058,6 +15214,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -15141,6 +15300,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -15162,6 +15324,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -15197,6 +15362,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -15211,6 +15379,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -15314,10 +15485,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -15485,6 +15656,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -15499,6 +15673,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -15586,6 +15763,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -15607,6 +15787,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -15645,6 +15828,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -15659,6 +15845,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -15766,12 +15955,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -15946,6 +16134,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -15960,6 +16151,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -15974,6 +16168,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 
@@ -16051,6 +16250,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -16072,6 +16274,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -16093,6 +16298,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -16113,6 +16323,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -16127,6 +16340,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -16141,6 +16357,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -16238,12 +16459,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -16423,6 +16643,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -16437,6 +16660,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -16451,6 +16677,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -16532,6 +16763,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -16553,6 +16787,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -16574,6 +16811,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -16597,6 +16839,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -16611,6 +16856,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -16625,6 +16873,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -16726,12 +16979,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -16916,6 +17168,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -16930,6 +17185,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -16944,6 +17202,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -17029,6 +17292,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -17050,6 +17316,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -17071,6 +17340,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -17097,6 +17371,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -17111,6 +17388,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -17125,6 +17405,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -17230,12 +17515,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -17425,6 +17709,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -17439,6 +17726,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -17453,6 +17743,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -17542,6 +17837,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -17563,6 +17861,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -17584,6 +17885,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -17613,6 +17919,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -17627,6 +17936,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -17641,6 +17953,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -17750,12 +18067,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -17950,6 +18266,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -17964,6 +18283,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -17978,6 +18300,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -18071,6 +18398,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -18092,6 +18422,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -18113,6 +18446,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -18145,6 +18483,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -18159,6 +18500,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -18173,6 +18517,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -18286,12 +18635,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -18491,6 +18839,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -18505,6 +18856,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -18519,6 +18873,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -18616,6 +18975,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -18637,6 +18999,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -18658,6 +19023,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -18693,6 +19063,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -18707,6 +19080,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -18721,6 +19097,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -18838,12 +19219,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -19048,6 +19428,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -19062,6 +19445,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -19076,6 +19462,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -19177,6 +19568,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -19198,6 +19592,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -19219,6 +19616,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -19257,6 +19659,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -19271,6 +19676,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -19285,6 +19693,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -25105,8 +25518,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -25146,6 +25559,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -25195,6 +25611,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -25215,6 +25634,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -25283,8 +25705,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -25325,6 +25747,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -25378,6 +25803,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -25401,6 +25829,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -25473,8 +25904,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -25516,6 +25947,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -25573,6 +26007,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -25599,6 +26036,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -25675,8 +26115,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -25719,6 +26159,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -25780,6 +26223,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -25809,6 +26255,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -25889,8 +26338,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -25934,6 +26383,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -25999,6 +26451,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26031,6 +26486,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26115,8 +26573,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -26161,6 +26619,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26230,6 +26691,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26265,6 +26729,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26353,8 +26820,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -26400,6 +26867,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26473,6 +26943,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26511,6 +26984,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26603,10 +27079,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -26653,6 +27129,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26667,6 +27146,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 
@@ -26730,6 +27212,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26751,6 +27236,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -26771,6 +27259,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26785,6 +27276,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -26867,10 +27361,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -26918,6 +27412,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26932,6 +27429,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -26999,6 +27499,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -27020,6 +27523,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -27043,6 +27549,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -27057,6 +27566,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -27143,10 +27655,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -27195,6 +27707,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -27209,6 +27724,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -27280,6 +27798,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -27301,6 +27822,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -27327,6 +27851,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -27341,6 +27868,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -27431,10 +27961,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -27484,6 +28014,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -27498,6 +28031,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -27573,6 +28109,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -27594,6 +28133,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -27623,6 +28165,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -27637,6 +28182,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -27731,10 +28279,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -27785,6 +28333,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -27799,6 +28350,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -27878,6 +28432,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -27899,6 +28456,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -27931,6 +28491,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -27945,6 +28508,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -28043,10 +28609,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -28098,6 +28664,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -28112,6 +28681,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -28195,6 +28767,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -28216,6 +28791,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -28251,6 +28829,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -28265,6 +28846,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -28367,10 +28951,10 @@ tap:
 	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
+	MOVQ        280(AX), R8
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        288(AX), R8
+	LEAQ        (SI)(R8*4), R8
 	MOVQ        8(R10), R9
 	SHLQ        $0x02, R9
 	ADDQ        48(AX), R9
@@ -28423,6 +29007,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -28437,6 +29024,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -28524,6 +29114,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -28545,6 +29138,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -28583,6 +29179,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -28597,6 +29196,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -28703,12 +29305,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -28762,6 +29363,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -28776,6 +29380,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -28790,6 +29397,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 
@@ -28867,6 +29479,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -28888,6 +29503,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -28909,6 +29527,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -28929,6 +29552,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -28943,6 +29569,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -28957,6 +29586,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -29053,12 +29687,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -29113,6 +29746,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -29127,6 +29763,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -29141,6 +29780,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -29222,6 +29866,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -29243,6 +29890,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -29264,6 +29914,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -29287,6 +29942,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -29301,6 +29959,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -29315,6 +29976,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -29415,12 +30081,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -29476,6 +30141,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -29490,6 +30158,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -29504,6 +30175,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -29589,6 +30265,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -29610,6 +30289,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -29631,6 +30313,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -29657,6 +30344,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -29671,6 +30361,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -29685,6 +30378,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -29789,12 +30487,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -29851,6 +30548,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -29865,6 +30565,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -29879,6 +30582,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -29968,6 +30676,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -29989,6 +30700,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -30010,6 +30724,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -30039,6 +30758,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -30053,6 +30775,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -30067,6 +30792,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -30175,12 +30905,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -30238,6 +30967,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -30252,6 +30984,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -30266,6 +31001,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -30359,6 +31099,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -30380,6 +31123,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -30401,6 +31147,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -30433,6 +31184,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -30447,6 +31201,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -30461,6 +31218,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -30573,12 +31335,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -30637,6 +31398,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -30651,6 +31415,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -30665,6 +31432,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -30762,6 +31534,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -30783,6 +31558,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -30804,6 +31582,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -30839,6 +31622,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -30853,6 +31639,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -30867,6 +31656,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -30983,12 +31777,11 @@ tap:
 	MOVQ        (R11), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
-	LEAQ        (DI)(BX*1), R8
-	LEAQ        (R8)(CX*2), R8
-	LEAQ        (R8)(BX*1), R9
-	LEAQ        (R9)(CX*2), R9
+	MOVQ        280(AX), R9
+	LEAQ        (SI)(R9*4), DI
+	MOVQ        288(AX), R9
+	LEAQ        (SI)(R9*4), R8
+	LEAQ        (DI)(R9*4), R9
 	MOVQ        8(R11), R10
 	SHLQ        $0x02, R10
 	ADDQ        48(AX), R10
@@ -31048,6 +31841,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -31062,6 +31858,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
 	ADDQ   SI, DI
 	VADDPS (DI), Z15, Z15
@@ -31076,6 +31875,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
@@ -31177,6 +31981,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -31198,6 +32005,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z14, K1, Z14
 	ADDQ      SI, DI
@@ -31219,6 +32029,11 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
@@ -31257,6 +32072,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -31271,6 +32089,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
@@ -31285,6 +32106,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
@@ -33245,8 +34071,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -33345,6 +34171,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -33394,6 +34223,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -33414,6 +34246,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -33482,8 +34317,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -33590,6 +34425,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -33643,6 +34481,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -33666,6 +34507,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -33738,8 +34582,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -33854,6 +34698,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -33911,6 +34758,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -33937,6 +34787,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -34013,8 +34866,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -34137,6 +34990,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -34198,6 +35054,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -34227,6 +35086,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -34307,8 +35169,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -34439,6 +35301,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -34504,6 +35369,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -34536,6 +35404,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -34620,8 +35491,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -34760,6 +35631,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -34829,6 +35703,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -34864,6 +35741,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -34952,8 +35832,8 @@ tap:
 	MOVQ        (R9), SI
 	SHLQ        $0x02, SI
 	ADDQ        24(AX), SI
-	LEAQ        (SI)(BX*1), DI
-	LEAQ        (DI)(CX*2), DI
+	MOVQ        280(AX), DI
+	LEAQ        (SI)(DI*4), DI
 	MOVQ        8(R9), R8
 	SHLQ        $0x02, R8
 	ADDQ        48(AX), R8
@@ -35100,6 +35980,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -35173,6 +36056,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -35211,6 +36097,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -39869,8 +40758,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -40011,6 +40900,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 
@@ -40060,6 +40952,9 @@ mask:
 	VCMPPS $0x11, (DI), Y8, Y9
 	VANDPS Y9, Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VCMPPS $0x11, (DI), Y8, Y8
 	VANDPS Y8, Y7, Y7
 	ADDQ   SI, DI
@@ -40080,6 +40975,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -40149,8 +41047,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -40301,6 +41199,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -40354,6 +41255,9 @@ mask:
 	VCMPPS $0x11, (DI), Y9, Y10
 	VANDPS Y10, Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VCMPPS $0x11, (DI), Y9, Y10
 	VANDPS Y10, Y7, Y7
 	ADDQ   SI, DI
@@ -40377,6 +41281,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -40450,8 +41357,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -40612,6 +41519,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -40669,6 +41579,9 @@ mask:
 	VCMPPS $0x11, (DI), Y10, Y11
 	VANDPS Y11, Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VCMPPS $0x11, (DI), Y10, Y11
 	VANDPS Y11, Y7, Y7
 	ADDQ   SI, DI
@@ -40695,6 +41608,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -40772,8 +41688,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -40944,6 +41860,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -41005,6 +41924,9 @@ mask:
 	VCMPPS $0x11, (DI), Y11, Y12
 	VANDPS Y12, Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VCMPPS $0x11, (DI), Y11, Y12
 	VANDPS Y12, Y7, Y7
 	ADDQ   SI, DI
@@ -41034,6 +41956,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -41115,8 +42040,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -41297,6 +42222,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -41362,6 +42290,9 @@ mask:
 	VCMPPS $0x11, (DI), Y12, Y13
 	VANDPS Y13, Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VCMPPS $0x11, (DI), Y12, Y13
 	VANDPS Y13, Y7, Y7
 	ADDQ   SI, DI
@@ -41394,6 +42325,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -44875,8 +45809,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -44977,6 +45911,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 
@@ -45026,6 +45963,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y9, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y9, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -45046,6 +45986,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -45115,8 +46058,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -45222,6 +46165,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -45275,6 +46221,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y10, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y10, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -45298,6 +46247,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -45371,8 +46323,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -45483,6 +46435,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -45540,6 +46495,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y11, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y11, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -45566,6 +46524,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -45643,8 +46604,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -45760,6 +46721,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -45821,6 +46785,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y12, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y12, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -45850,6 +46817,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -45931,8 +46901,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -46053,6 +47023,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46118,6 +47091,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y13, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y13, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46150,6 +47126,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -46235,8 +47214,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -46362,6 +47341,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46431,6 +47413,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y14, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y14, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46466,6 +47451,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -46555,8 +47543,8 @@ run:
 	MOVQ (R9), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -46687,6 +47675,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46760,6 +47751,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y15, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y15, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46798,6 +47792,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -46891,10 +47888,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -47032,6 +48029,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47046,6 +48046,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 
@@ -47109,6 +48112,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47130,6 +48136,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -47150,6 +48159,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47164,6 +48176,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -47247,10 +48262,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -47393,6 +48408,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47407,6 +48425,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -47474,6 +48495,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47495,6 +48519,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -47518,6 +48545,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47532,6 +48562,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -47619,10 +48652,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -47770,6 +48803,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47784,6 +48820,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -47855,6 +48894,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47876,6 +48918,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -47902,6 +48947,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47916,6 +48964,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -48007,10 +49058,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -48163,6 +49214,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -48177,6 +49231,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -48252,6 +49309,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -48273,6 +49333,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -48302,6 +49365,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -48316,6 +49382,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -48411,10 +49480,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -48572,6 +49641,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -48586,6 +49658,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -48665,6 +49740,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -48686,6 +49764,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -48718,6 +49799,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -48732,6 +49816,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -48831,10 +49918,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -48997,6 +50084,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -49011,6 +50101,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -49094,6 +50187,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -49115,6 +50211,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -49150,6 +50249,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -49164,6 +50266,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -49267,10 +50372,10 @@ run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
+	MOVQ 280(AX), R8
+	LEAQ (SI)(R8*4), DI
+	MOVQ 288(AX), R8
+	LEAQ (SI)(R8*4), R8
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -49438,6 +50543,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -49452,6 +50560,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -49539,6 +50650,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -49560,6 +50674,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -49598,6 +50715,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -49612,6 +50732,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -49719,12 +50842,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -49899,6 +51021,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -49913,6 +51038,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -49927,6 +51055,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 
@@ -50004,6 +51137,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -50025,6 +51161,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -50046,6 +51185,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -50066,6 +51210,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -50080,6 +51227,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -50094,6 +51244,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	MOVQ    184(AX), SI
@@ -50191,12 +51346,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -50376,6 +51530,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -50390,6 +51547,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -50404,6 +51564,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -50485,6 +51650,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -50506,6 +51674,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -50527,6 +51698,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -50550,6 +51726,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -50564,6 +51743,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -50578,6 +51760,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -50679,12 +51866,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -50869,6 +52055,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -50883,6 +52072,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -50897,6 +52089,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -50982,6 +52179,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -51003,6 +52203,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -51024,6 +52227,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -51050,6 +52258,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -51064,6 +52275,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -51078,6 +52292,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -51183,12 +52402,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -51378,6 +52596,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -51392,6 +52613,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -51406,6 +52630,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -51495,6 +52724,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -51516,6 +52748,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -51537,6 +52772,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -51566,6 +52806,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -51580,6 +52823,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -51594,6 +52840,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -51703,12 +52954,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -51903,6 +53153,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -51917,6 +53170,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -51931,6 +53187,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -52024,6 +53285,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -52045,6 +53309,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -52066,6 +53333,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -52098,6 +53370,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -52112,6 +53387,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -52126,6 +53404,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -52239,12 +53522,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -52444,6 +53726,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -52458,6 +53743,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -52472,6 +53760,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -52569,6 +53862,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -52590,6 +53886,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -52611,6 +53910,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -52646,6 +53950,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -52660,6 +53967,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -52674,6 +53984,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -52791,12 +54106,11 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
-	LEAQ (DI)(BX*1), R8
-	LEAQ (R8)(CX*2), R8
-	LEAQ (R8)(BX*1), R9
-	LEAQ (R9)(CX*2), R9
+	MOVQ 280(AX), R9
+	LEAQ (SI)(R9*4), DI
+	MOVQ 288(AX), R9
+	LEAQ (SI)(R9*4), R8
+	LEAQ (DI)(R9*4), R9
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -53001,6 +54315,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -53015,6 +54332,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
 	ADDQ   SI, DI
 	VADDPS (DI), Y15, Y15
@@ -53029,6 +54349,11 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R8
+	LEAQ   (DI)(R8*4), DI
+	MOVQ   304(AX), R8
+	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y21, Y21
 	ADDQ   SI, DI
 	VADDPS (DI), Y22, Y22
@@ -53130,6 +54455,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -53151,6 +54479,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y14, K1, Y14
 	ADDQ      SI, DI
@@ -53172,6 +54503,11 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R8
+	LEAQ      (DI)(R8*4), DI
+	MOVQ      304(AX), R8
+	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y21, K1, Y21
 	ADDQ      SI, DI
@@ -53210,6 +54546,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -53224,6 +54563,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
@@ -53238,6 +54580,11 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R8
+	LEAQ    (DI)(R8*4), DI
+	MOVQ    304(AX), R8
+	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
@@ -60427,8 +61774,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -60630,6 +61977,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -60710,6 +62060,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z19, K1
@@ -60739,6 +62092,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -60831,8 +62187,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -61049,6 +62405,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -61136,6 +62495,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z21, K1
@@ -61170,6 +62532,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -61269,8 +62634,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -61502,6 +62867,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -61596,6 +62964,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z23, K1
@@ -61635,6 +63006,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -61741,8 +63115,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -61989,6 +63363,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -62090,6 +63467,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z25, K1
@@ -62134,6 +63514,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -62247,8 +63630,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -62510,6 +63893,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -62618,6 +64004,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z27, K1
@@ -62667,6 +64056,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -62787,8 +64179,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -63065,6 +64457,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -63180,6 +64575,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z29, K1
@@ -63234,6 +64632,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI
@@ -63361,8 +64762,8 @@ run:
 	MOVQ (R11), SI
 	SHLQ $0x02, SI
 	ADDQ 24(AX), SI
-	LEAQ (SI)(BX*1), DI
-	LEAQ (DI)(CX*2), DI
+	MOVQ 280(AX), DI
+	LEAQ (SI)(DI*4), DI
 	MOVQ 8(R11), R13
 	SUBQ $0x04, R13
 	JL   rest
@@ -63654,6 +65055,9 @@ finish:
 	VADDPS (DI), Z12, Z12
 	VADDPS 64(DI), Z13, Z13
 	ADDQ   SI, DI
+	MOVQ   96(AX), DI
+	MOVQ   296(AX), R10
+	LEAQ   (DI)(R10*4), DI
 	VADDPS (DI), Z14, Z14
 	VADDPS 64(DI), Z15, Z15
 	ADDQ   SI, DI
@@ -63776,6 +65180,9 @@ mask:
 	VCMPPS    $0x11, 64(DI), Z31, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
+	MOVQ      96(AX), DI
+	MOVQ      296(AX), R10
+	LEAQ      (DI)(R10*4), DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z14, K1, Z14
 	VCMPPS    $0x11, 64(DI), Z31, K1
@@ -63835,6 +65242,9 @@ store:
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
 	ADDQ    SI, DI
+	MOVQ    (AX), DI
+	MOVQ    296(AX), R10
+	LEAQ    (DI)(R10*4), DI
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
 	ADDQ    SI, DI

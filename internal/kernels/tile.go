@@ -8,7 +8,8 @@ type run struct{ offset, length int }
 // fields by their place, and moves y, x and res.
 //
 // Pixel i of tile t reads x[t*xNext+i*xStride+...] and writes y[t*yNext+i*yStride:][:16]: the tiles follow one another in
-// a row of the map, or are rows of it.
+// a row of the map, or are rows of it. Pixels 7, 14 and 21 need not follow the ones before: a tile can have several short
+// rows.
 type tile struct {
 	y, x, w []float32
 	bias    []float32 // nil or 16
@@ -30,6 +31,24 @@ type tile struct {
 	wNext     int
 	ahead     []float32
 	aheadStep int
+	xApart    [2]int // floats to pixels 7 and 14; to pixel 21 it is their sum
+	yApart    [2]int // 0 where pixels follow one another
+}
+
+// group is how many pixels of a tile follow one another for sure.
+const group = 7
+
+// placeOf is where pixel i of a tile lies.
+func placeOf(i, stride int, apart [2]int) int {
+	return i%group*stride + i/group&1*apart[0] + i/group>>1*apart[1]
+}
+
+// settle says where the pixels lie, if nobody has.
+func (a *tile) settle() {
+	if a.yApart[0] == 0 {
+		a.xApart = [2]int{group * a.xStride, 2 * group * a.xStride}
+		a.yApart = [2]int{group * a.yStride, 2 * group * a.yStride}
+	}
 }
 
 // lanes is the number of output channels.
@@ -85,10 +104,11 @@ func convTilesGo(p int, a *tile) {
 
 // panelTilesGo is convTilesGo for one panel of weights.
 func panelTilesGo(p int, a *tile) {
+	a.settle()
 	lanes := a.lanes()
 	for j := range a.n * p {
 		i := j % p
-		from, at := j/p*a.xNext+i*a.xStride, j/p*a.yNext+i*a.yStride
+		from, at := j/p*a.xNext+placeOf(i, a.xStride, a.xApart), j/p*a.yNext+placeOf(i, a.yStride, a.yApart)
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		w := a.w
@@ -152,7 +172,8 @@ func gradRunsGo(m, k int, a *gradTile) {
 
 // check panics where the call would leave a slice: the assembly does not look.
 func (a *tile) check(p int) {
-	lastX, lastY := (a.n-1)*a.xNext+(p-1)*a.xStride, (a.n-1)*a.yNext+(p-1)*a.yStride
+	a.settle()
+	lastX, lastY := (a.n-1)*a.xNext+placeOf(p-1, a.xStride, a.xApart), (a.n-1)*a.yNext+placeOf(p-1, a.yStride, a.yApart)
 	k := 0
 	for _, t := range a.taps {
 		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w:t.w+a.per*Block]
@@ -324,8 +345,16 @@ func (a *tile) finish(v float32, at int) float32 {
 }
 
 // rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart. Short rows go into the loop
-// together.
+// together, and into a tile where they follow one another or are whole groups of it.
 func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
+	if xRow == n*a.xStride && yRow == n*a.yStride {
+		rowOfTiles(rows*n, a)
+		return
+	}
+	if each := rowsOfTile(n, a.width()); each > 1 && rows > 1 {
+		tilesOfRows(rows, n, each, xRow, yRow, a)
+		return
+	}
 	together := min(rows, mostProducts/max(1, n*len(a.w)))
 	if n > a.width() || together < 2 {
 		together = 1
@@ -342,6 +371,39 @@ func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 		}
 		b.n, b.xNext, b.yNext = min(together, rows-done), xRow, yRow
 		convTiles(n, &b)
+	}
+}
+
+// rowsOfTile is how many rows of n pixels fill a tile of at most width pixels.
+func rowsOfTile(n, width int) int {
+	if width < 4*group || n != group && n != 2*group {
+		return 1
+	}
+	return 4 * group / n
+}
+
+// tilesOfRows is rowsOfTiles for rows of 7 or 14 pixels, of which each go into a tile.
+func tilesOfRows(rows, n, each, xRow, yRow int, a *tile) {
+	b := *a
+	b.xApart, b.yApart = [2]int{xRow, 2 * xRow}, [2]int{yRow, 2 * yRow}
+	if n > group {
+		b.xApart, b.yApart = [2]int{group * a.xStride, xRow}, [2]int{group * a.yStride, yRow}
+	}
+	high, countHigh, low, countLow := widths(rows, each)
+	most := max(1, mostProducts/max(1, each*n*len(a.w))) // tiles of a call
+	done := 0
+	for _, t := range [2]struct{ rows, tiles int }{{high, countHigh}, {low, countLow}} {
+		for tiles := t.tiles; tiles > 0; tiles -= b.n {
+			b.x, b.y, b.n = a.x[done*xRow:], a.y[done*yRow:], min(tiles, most)
+			if a.res != nil {
+				b.res = a.res[done*yRow:]
+			}
+			b.xNext, b.yNext = t.rows*xRow, t.rows*yRow
+			many := b.n
+			convTiles(t.rows*n, &b)
+			b.n = many
+			done += many * t.rows
+		}
 	}
 }
 

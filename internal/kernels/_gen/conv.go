@@ -18,6 +18,7 @@ const (
 	tileXNext, tileYNext                   = 176, 184
 	tileTaps, tileTapsLen, tileHigh        = 200, 208, 224
 	tileWNext, tileAhead, tileAheadStep    = 240, 248, 272
+	tileXApart, tileYApart                 = 280, 296
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -38,7 +39,8 @@ const (
 	between = 3
 )
 
-// group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}.
+// group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}. The tile
+// says where groups lie: 0, apart[0], apart[1] and apart[0]+apart[1].
 const group = 7
 
 // pixels addresses the pixels of a tile.
@@ -80,9 +82,12 @@ func (g *gen) place(a reg.Register, x pixels, offset Mem) {
 	g.MOVQ(offset, x.bases[0])
 	g.SHLQ(U8(2), x.bases[0])
 	g.ADDQ(at(a, tileX), x.bases[0])
+	apart := g.GP64()
 	for i := 1; i < len(x.bases); i++ {
-		g.LEAQ(Mem{Base: x.bases[i-1], Index: x.s5, Scale: 1}, x.bases[i])
-		g.LEAQ(Mem{Base: x.bases[i], Index: x.s, Scale: 2}, x.bases[i])
+		if i < 3 {
+			g.MOVQ(at(a, tileXApart+8*(i-1)), apart)
+		}
+		g.LEAQ(Mem{Base: x.bases[i/3], Index: apart, Scale: 4}, x.bases[i])
 	}
 }
 
@@ -226,8 +231,11 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	stride, to := g.GP64(), g.GP64()
 	g.MOVQ(at(a, tileYStride), stride)
 	g.SHLQ(U8(2), stride)
-	each := func(f func(m Mem, v reg.VecVirtual)) {
+	each := func(field int, f func(m Mem, v reg.VecVirtual)) {
 		for i := range p {
+			if i%group == 0 && i > 0 {
+				g.toGroup(a, field, i/group, to)
+			}
 			for j := range nv {
 				f(at(to, j*g.lanes*4), acc[i*nv+j])
 			}
@@ -241,7 +249,7 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	g.JE(LabelRef("mask"))
 	g.TESTQ(to, to)
 	g.JZ(LabelRef("clip"))
-	each(func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
+	each(tileRes, func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
 	g.Label("clip")
 	g.CMPQ(at(a, tileAct), Imm(0))
 	g.JE(LabelRef("store"))
@@ -256,10 +264,10 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	}
 	g.JMP(LabelRef("store"))
 	g.Label("mask")
-	each(func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
+	each(tileRes, func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
 	g.Label("store")
 	g.MOVQ(at(a, tileY), to)
-	each(func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
+	each(tileY, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
 	for _, f := range []struct{ field, next int }{{tileY, tileYNext}, {tileX, tileXNext}, {tileRes, tileYNext}} {
 		g.MOVQ(at(a, f.next), stride)
 		g.MOVQ(at(a, f.field), to)
@@ -271,6 +279,18 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 		g.MOVQ(to, at(a, f.field))
 	}
 	g.Label("moved")
+}
+
+// toGroup points to at the first pixel of group i, in the map of the field.
+func (g *gen) toGroup(a reg.Register, field, i int, to reg.Register) {
+	apart := g.GP64()
+	g.MOVQ(at(a, field), to)
+	for bit := range 2 {
+		if i>>bit&1 == 1 {
+			g.MOVQ(at(a, tileYApart+8*bit), apart)
+			g.LEAQ(Mem{Base: to, Index: apart, Scale: 4}, to)
+		}
+	}
 }
 
 func (g *gen) gradient() {
