@@ -41,6 +41,7 @@ type Conv struct {
 	back      []parity
 	backTaps  int   // of all parities
 	own       []own // lanes of the rows of packed weights that are not zero for good; nil: all
+	wide      int   // blocks of y that a forward unit has: 2 where tiles take two panels of weights
 	units     int   // rows a forward unit has
 	forward   int   // chunks
 	data      int
@@ -125,11 +126,15 @@ func (c *Conv) planForward() {
 		}
 	}
 	c.starts = append(c.starts, len(c.runs))
-	perRow := c.Y.W * widest(c.outs) * c.KH * c.KW * Block * 2
-	planes := c.Y.N * c.Y.Blocks()
+	c.wide = 1
+	if pairWidth() > 0 && c.Group == 1 && c.Y.Blocks() > 1 {
+		c.wide = 2
+	}
+	perRow := c.Y.W * widest(c.outs) * c.KH * c.KW * Block * 2 * c.wide
+	planes := c.Y.N * c.stripes()
 	least := (shares(planes*c.Y.H*perRow, 4) + planes - 1) / planes // units of a plane
 	c.units = max(1, min((c.Y.H+least-1)/least, 1_000_000/max(perRow, 1)))
-	if whole := rowsOfTile(c.Y.W, tileWidth(c.Y.narrow())); whole > 1 {
+	if whole := rowsOfTile(c.Y.W, c.tileWidth()); whole > 1 {
 		c.units = min(c.Y.H, (c.units+whole-1)/whole*whole)
 	}
 	c.forward = shares(planes*c.Y.H*perRow, c.forwardUnits())
@@ -201,6 +206,16 @@ func (o *order) unit(u int) (n, b, part int) {
 	return first + u%each/o.parts, u / each, u % o.parts
 }
 
+// turn says that unit u is number i of n units that read the same weights in a row; 0 of them where weights take turns.
+func (o *order) turn(u int) (i, n int) {
+	if o.inner {
+		return 0, 0
+	}
+	first := u / (o.together * o.blocks * o.parts) * o.together
+	n = min(o.together, o.images-first) * o.parts
+	return (u - first*o.blocks*o.parts) % n, n
+}
+
 // order is newOrder for a dense convolution. In groups, a block reads few of the others' channels.
 func (c *Conv) order(source, out Layout, parts, weights int) order {
 	if c.Group > 1 {
@@ -209,7 +224,18 @@ func (c *Conv) order(source, out Layout, parts, weights int) order {
 	return newOrder(source, out, parts, weights)
 }
 
-func (c *Conv) forwardUnits() int { return c.Y.N * c.Y.Blocks() * ((c.Y.H + c.units - 1) / c.units) }
+func (c *Conv) forwardUnits() int { return c.Y.N * c.stripes() * ((c.Y.H + c.units - 1) / c.units) }
+
+// stripes is the number of the blocks of y, or of pairs of them.
+func (c *Conv) stripes() int { return (c.Y.Blocks() + c.wide - 1) / c.wide }
+
+// tileWidth is the number of pixels of the widest tile of the forward pass.
+func (c *Conv) tileWidth() int {
+	if c.wide > 1 {
+		return pairWidth()
+	}
+	return tileWidth(c.Y.narrow())
+}
 
 // WeightSize is the number of floats of the packed weights.
 func (c *Conv) WeightSize() int { return total(c.outs) * c.KH * c.KW * Block }
@@ -282,6 +308,19 @@ func (c *Conv) eachWeight(f func(packed, plain int)) {
 	}
 }
 
+// fetch lets unit i of n fetch its share of the weights that come next into the second-level cache: they may lie in memory,
+// where the inner loop would wait for them.
+func (c *Conv) fetch(a *tile, next []float32, i, n int) {
+	a.ahead, a.aheadStep = nil, 0
+	if n == 0 || len(next) == 0 {
+		return
+	}
+	from, to := span(min(len(next), 2*a.wNext), i, n)
+	tiles := (c.units*c.Y.W + pairWidth() - 1) / pairWidth()
+	a.ahead = next[from:]
+	a.aheadStep = max(4, 4*(to-from)/(tiles*max(1, a.wNext/Block/4))/4*4)
+}
+
 // ForwardChunks is the number of chunks of Forward.
 func (c *Conv) ForwardChunks() int { return c.forward }
 
@@ -290,15 +329,24 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(c.forwardUnits(), chunk, c.forward)
 	perPlane := (c.Y.H + c.units - 1) / c.units
 	turns := c.order(c.X, c.Y, perPlane, c.WeightSize())
+	turns.blocks = c.stripes()
 	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act(), high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, ob, part := turns.unit(u)
+		ob *= c.wide
+		blocks := min(c.wide, c.Y.Blocks()-ob)
 		r := c.outs[ob]
-		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]], w[r.offset*c.KH*c.KW*Block:][:r.channels*c.KH*c.KW*Block]
+		panel := r.channels * c.KH * c.KW * Block
+		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]], w[r.offset*c.KH*c.KW*Block:][:blocks*panel]
+		if a.wNext = 0; blocks > 1 {
+			a.wNext, a.yBeside = panel, c.Y.plane()
+			i, n := turns.turn(u)
+			c.fetch(&a, w[r.offset*c.KH*c.KW*Block+blocks*panel:c.WeightSize()], i, n)
+		}
 		trim := newTrim(r, len(runs), c.KH*c.KW, c.KH, c.DilH)
 		if e.Bias != nil {
-			a.bias = e.Bias[ob*Block:][:Block]
+			a.bias = e.Bias[ob*Block:][:blocks*Block]
 		}
 		first, last := part*c.units, min(c.Y.H, (part+1)*c.units)
 		for h, many := first, 0; h < last; h += many {
@@ -311,14 +359,16 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			}
 			rowsOfTiles(many, c.Y.W, c.StrideH*c.X.row(), c.Y.row(), &a)
 		}
-		if e.Moments != nil {
-			var m moments
-			for h := first; h < last; h++ {
-				m.add(y[c.Y.at(n, ob, h, 0):][:c.Y.W*Block])
+		for b := ob; b < ob+blocks; b++ {
+			if e.Moments != nil {
+				var m moments
+				for h := first; h < last; h++ {
+					m.add(y[c.Y.at(n, b, h, 0):][:c.Y.W*Block])
+				}
+				m.store(e.Moments[((n*perPlane+part)*c.Y.Blocks()+b)*record:])
 			}
-			m.store(e.Moments[((n*perPlane+part)*c.Y.Blocks()+ob)*record:])
+			e.finish(&c.Y, y, n, b, first, last)
+			c.Y.clearHalo(y, n, b, first, last)
 		}
-		e.finish(&c.Y, y, n, ob, first, last)
-		c.Y.clearHalo(y, n, ob, first, last)
 	}
 }

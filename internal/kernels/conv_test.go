@@ -108,18 +108,24 @@ func TestConvTiles(t *testing.T) {
 		r := rand.New(rand.NewPCG(17, 18))
 		for _, narrow := range []bool{false, true} {
 			for p := 1; p <= tileWidth(narrow); p++ {
-				t.Run(fmt.Sprintf("%d narrow=%v", p, narrow), func(t *testing.T) { checkConvTiles(t, p, narrow, r) })
+				t.Run(fmt.Sprintf("%d narrow=%v", p, narrow), func(t *testing.T) { checkConvTiles(t, p, tile{narrow: narrow}, r) })
+			}
+		}
+		for p := 1; p <= pairWidth(); p++ {
+			for _, beside := range []int{0, 401 * Block} {
+				t.Run(fmt.Sprintf("%d pairs", p), func(t *testing.T) { checkConvTiles(t, p, tile{wNext: 25 * Block, yBeside: beside}, r) })
 			}
 		}
 	})
 }
 
-func checkConvTiles(t *testing.T, p int, narrow bool, r *rand.Rand) {
+func checkConvTiles(t *testing.T, p int, shape tile, r *rand.Rand) {
 	runs := []run{{3, 7}, {40, 1}, {20 * Block, Block}}
-	x, w, bias, res := random(r, 1000*Block), random(r, 24*Block), random(r, Block), random(r, 400*Block)
+	x, w, bias, res := random(r, 1000*Block), random(r, 49*Block), random(r, 2*Block), random(r, 800*Block)
 	for _, a := range []tile{{}, {bias: bias, res: res}, {res: res, act: clipped}, {res: res, act: masked}, {bias: bias, res: res, act: between, high: 1.5}} {
-		got, want := guard(400*Block), guard(400*Block)
-		a.x, a.w, a.runs, a.narrow, a.n, a.xStride, a.yStride = x, w, runs, narrow, 3, 2*Block, lanes(narrow)
+		got, want := guard(800*Block), guard(800*Block)
+		a.narrow, a.wNext, a.yBeside = shape.narrow, shape.wNext, shape.yBeside
+		a.x, a.w, a.runs, a.n, a.xStride, a.yStride = x, w, runs, 3, 2*Block, a.lanes()
 		a.xNext, a.yNext = 130*Block, 110*Block
 		a.xApart, a.yApart = [2]int{21 * Block, 70 * Block}, [2]int{15 * Block, 33 * Block}
 		b := a

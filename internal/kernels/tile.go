@@ -25,14 +25,15 @@ type tile struct {
 	taps    []tap // instead of runs, of a depthwise convolution
 	high    float32
 	per     int // channels of a group, 1 or 4, where there are taps
-	// wNext is the floats from the panel at w to a second one, whose outputs stand beside the first's: y, bias and res have 32
-	// lanes then. 0: there is none. Meanwhile the processor fetches what lies at ahead, aheadStep bytes further on every four
-	// floats of a run.
+	// wNext is the floats from the panel at w to a second one, whose outputs stand 16 floats from the first's in the bias and
+	// yBeside floats (0: 16) in y and res. 0: there is none. Meanwhile the processor fetches what lies at ahead, aheadStep
+	// bytes further on every four floats of a run.
 	wNext     int
 	ahead     []float32
 	aheadStep int
 	xApart    [2]int // floats to pixels 7 and 14; to pixel 21 it is their sum
 	yApart    [2]int // 0 where pixels follow one another
+	yBeside   int
 }
 
 // group is how many pixels of a tile follow one another for sure.
@@ -48,6 +49,9 @@ func (a *tile) settle() {
 	if a.yApart[0] == 0 {
 		a.xApart = [2]int{group * a.xStride, 2 * group * a.xStride}
 		a.yApart = [2]int{group * a.yStride, 2 * group * a.yStride}
+	}
+	if a.yBeside == 0 {
+		a.yBeside = Block
 	}
 }
 
@@ -88,15 +92,16 @@ func convTilesGo(p int, a *tile) {
 		panelTilesGo(p, a)
 		return
 	}
+	a.settle()
 	for i := range 2 {
 		b := *a
 		b.wNext = 0
-		b.y, b.w = a.y[i*Block:], a.w[i*a.wNext:]
+		b.y, b.w = a.y[i*a.yBeside:], a.w[i*a.wNext:cap(a.w)]
 		if a.bias != nil {
 			b.bias = a.bias[i*Block:]
 		}
 		if a.res != nil {
-			b.res = a.res[i*Block:]
+			b.res = a.res[i*a.yBeside:]
 		}
 		panelTilesGo(p, &b)
 	}
@@ -182,10 +187,14 @@ func (a *tile) check(p int) {
 		_ = a.x[r.offset : r.offset+lastX+r.length]
 		k += r.length
 	}
-	_ = a.w[a.wNext:][:k*Block]
-	_ = a.y[lastY:][:a.lanes()]
+	_ = a.w[a.wNext : a.wNext+k*Block]
+	lanes := a.lanes()
+	if a.wNext > 0 {
+		lanes = a.yBeside + Block
+	}
+	_ = a.y[lastY:][:lanes]
 	if a.res != nil {
-		_ = a.res[lastY:][:a.lanes()]
+		_ = a.res[lastY:][:lanes]
 	}
 	if a.bias != nil {
 		_ = a.bias[:max(Block, a.lanes())]
@@ -252,11 +261,15 @@ func (a *tile) after(pixels int) tile {
 	if a.res != nil {
 		b.res = a.res[pixels*a.yStride:]
 	}
-	if a.ahead != nil {
-		steps := pixels / a.width() * a.runs[0].length / 4
-		b.ahead = a.ahead[min(len(a.ahead), steps*a.aheadStep/4):]
-	}
+	b.onward(pixels / a.width())
 	return b
+}
+
+// onward moves on what is fetched ahead after so many tiles.
+func (a *tile) onward(tiles int) {
+	if a.aheadStep > 0 {
+		a.ahead = a.ahead[min(len(a.ahead), tiles*(a.wNext/Block/4)*a.aheadStep/4):]
+	}
 }
 
 // What becomes of the sums of a convolution at last, as the assembly reads it.
@@ -355,7 +368,7 @@ func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 		tilesOfRows(rows, n, each, xRow, yRow, a)
 		return
 	}
-	together := min(rows, mostProducts/max(1, n*len(a.w)))
+	together := min(rows, mostProducts/max(1, n*a.products()))
 	if n > a.width() || together < 2 {
 		together = 1
 	}
@@ -367,19 +380,21 @@ func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 		}
 		if together == 1 {
 			rowOfTiles(n, &b)
+			a.onward((n + a.width() - 1) / a.width())
 			continue
 		}
 		b.n, b.xNext, b.yNext = min(together, rows-done), xRow, yRow
 		convTiles(n, &b)
+		a.onward(together)
 	}
 }
 
 // rowsOfTile is how many rows of n pixels fill a tile of at most width pixels.
 func rowsOfTile(n, width int) int {
-	if width < 4*group || n != group && n != 2*group {
+	if width < 2*group || width%group != 0 || n != group && n != 2*group {
 		return 1
 	}
-	return 4 * group / n
+	return width / n
 }
 
 // tilesOfRows is rowsOfTiles for rows of 7 or 14 pixels, of which each go into a tile.
@@ -390,7 +405,7 @@ func tilesOfRows(rows, n, each, xRow, yRow int, a *tile) {
 		b.xApart, b.yApart = [2]int{group * a.xStride, xRow}, [2]int{group * a.yStride, yRow}
 	}
 	high, countHigh, low, countLow := widths(rows, each)
-	most := max(1, mostProducts/max(1, each*n*len(a.w))) // tiles of a call
+	most := max(1, mostProducts/max(1, each*n*a.products())) // tiles of a call
 	done := 0
 	for _, t := range [2]struct{ rows, tiles int }{{high, countHigh}, {low, countLow}} {
 		for tiles := t.tiles; tiles > 0; tiles -= b.n {
@@ -402,6 +417,7 @@ func tilesOfRows(rows, n, each, xRow, yRow int, a *tile) {
 			many := b.n
 			convTiles(t.rows*n, &b)
 			b.n = many
+			b.onward(many)
 			done += many * t.rows
 		}
 	}

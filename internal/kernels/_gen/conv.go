@@ -18,7 +18,7 @@ const (
 	tileXNext, tileYNext                   = 176, 184
 	tileTaps, tileTapsLen, tileHigh        = 200, 208, 224
 	tileWNext, tileAhead, tileAheadStep    = 240, 248, 272
-	tileXApart, tileYApart                 = 280, 296
+	tileXApart, tileYApart, tileYBeside    = 280, 296, 312
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -231,13 +231,21 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	stride, to := g.GP64(), g.GP64()
 	g.MOVQ(at(a, tileYStride), stride)
 	g.SHLQ(U8(2), stride)
+	beside := g.GP64()
+	if g.paired {
+		g.MOVQ(at(a, tileYBeside), beside)
+	}
 	each := func(field int, f func(m Mem, v reg.VecVirtual)) {
 		for i := range p {
 			if i%group == 0 && i > 0 {
 				g.toGroup(a, field, i/group, to)
 			}
 			for j := range nv {
-				f(at(to, j*g.lanes*4), acc[i*nv+j])
+				m := at(to, j*g.lanes*4)
+				if g.paired && j == 1 {
+					m = Mem{Base: to, Index: beside, Scale: 4}
+				}
+				f(m, acc[i*nv+j])
 			}
 			g.ADDQ(stride, to)
 		}
