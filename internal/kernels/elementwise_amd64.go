@@ -400,6 +400,11 @@ func resampleAVX2(y *float32, x *float32, offsets *int, weights *float32, n int,
 //go:noescape
 func attentionRowsAVX2(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
 
+// layerNormRowsAVX2 computes y = (x-mean)/sqrt(variance+h[0])*scale + bias over rows of n groups, h[1] being one over a row's length.
+//
+//go:noescape
+func layerNormRowsAVX2(y *float32, x *float32, scale *float32, bias *float32, h *float32, n int, rows int)
+
 // mapReluAVX512 computes y = 0 where x < 0, else x.
 //
 //go:noescape
@@ -795,6 +800,11 @@ func resampleAVX512(y *float32, x *float32, offsets *int, weights *float32, n in
 //
 //go:noescape
 func attentionRowsAVX512(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
+
+// layerNormRowsAVX512 computes y = (x-mean)/sqrt(variance+h[0])*scale + bias over rows of n groups, h[1] being one over a row's length.
+//
+//go:noescape
+func layerNormRowsAVX512(y *float32, x *float32, scale *float32, bias *float32, h *float32, n int, rows int)
 
 // mapBlocksAVX2 calls the routine for a function.
 func mapBlocksAVX2(f Function, y, x, h *float32, n int) {
@@ -1273,5 +1283,13 @@ func attentionRowsBlocks(y, mask, h *float32, n, rows, yStep, maskStep int) {
 		attentionRowsAVX512(y, mask, h, n, rows, yStep, maskStep)
 	} else {
 		attentionRowsAVX2(y, mask, h, n, rows, yStep, maskStep)
+	}
+}
+
+func layerNormRowsBlocks(y, x, scale, bias, h *float32, n, rows int) {
+	if current == levelAVX512 {
+		layerNormRowsAVX512(y, x, scale, bias, h, n, rows)
+	} else {
+		layerNormRowsAVX2(y, x, scale, bias, h, n, rows)
 	}
 }

@@ -3969,6 +3969,119 @@ DATA numberAVX2c2a00000<>+24(SB)/4, $0xc2a00000
 DATA numberAVX2c2a00000<>+28(SB)/4, $0xc2a00000
 GLOBL numberAVX2c2a00000<>(SB), RODATA|NOPTR, $32
 
+// func layerNormRowsAVX2(y *float32, x *float32, scale *float32, bias *float32, h *float32, n int, rows int)
+// Requires: AVX, AVX2
+TEXT ·layerNormRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         bias+24(FP), BX
+	MOVQ         h+32(FP), SI
+	MOVQ         n+40(FP), DI
+	MOVQ         rows+48(FP), R8
+	VBROADCASTSS (SI), Y0
+	VBROADCASTSS 4(SI), Y1
+
+row:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   CX, SI
+	MOVQ   DI, R9
+
+sum:
+	VADDPS       (SI), Y2, Y2
+	VADDPS       32(SI), Y3, Y3
+	ADDQ         $0x00000040, SI
+	DECQ         R9
+	JNZ          sum
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X3
+	VPERMILPS    $0x4e, X3, X2
+	VADDPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VADDPS       X2, X3, X3
+	VBROADCASTSS X3, Y2
+	VMULPS       Y1, Y2, Y6
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	MOVQ         CX, SI
+	MOVQ         DI, R9
+
+square:
+	VMOVUPS      (SI), Y7
+	VSUBPS       Y6, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      32(SI), Y7
+	VSUBPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	ADDQ         $0x00000040, SI
+	DECQ         R9
+	JNZ          square
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X3
+	VPERMILPS    $0x4e, X3, X2
+	VADDPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VADDPS       X2, X3, X3
+	VBROADCASTSS X3, Y2
+	VMULPS       Y1, Y2, Y2
+	VADDPS       Y5, Y4, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X4
+	VPERMILPS    $0x4e, X4, X3
+	VADDPS       X3, X4, X4
+	VPERMILPS    $0xb1, X4, X3
+	VADDPS       X3, X4, X4
+	VBROADCASTSS X4, Y3
+	VMULPS       Y1, Y3, Y3
+	VMULPS       Y2, Y2, Y4
+	VSUBPS       Y4, Y3, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VADDPS       Y0, Y3, Y3
+	VSQRTPS      Y3, Y3
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VDIVPS       Y3, Y4, Y3
+	MOVQ         CX, SI
+	MOVQ         DX, CX
+	MOVQ         BX, R10
+	MOVQ         DI, R9
+
+scale:
+	VMOVUPS (SI), Y4
+	VSUBPS  Y6, Y4, Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMULPS  (CX), Y4, Y4
+	VADDPS  (R10), Y4, Y4
+	VMOVUPS Y4, (AX)
+	VMOVUPS 32(SI), Y4
+	VSUBPS  Y6, Y4, Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMULPS  32(CX), Y4, Y4
+	VADDPS  32(R10), Y4, Y4
+	VMOVUPS Y4, 32(AX)
+	ADDQ    $0x00000040, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, R10
+	DECQ    R9
+	JNZ     scale
+	MOVQ    SI, CX
+	DECQ    R8
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func mapReluAVX512(y *float32, x *float32, h *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·mapReluAVX512(SB), NOSPLIT, $0-32
@@ -6916,3 +7029,103 @@ divide:
 
 DATA numberAVX512c2a00000<>+0(SB)/4, $0xc2a00000
 GLOBL numberAVX512c2a00000<>(SB), RODATA|NOPTR, $4
+
+// func layerNormRowsAVX512(y *float32, x *float32, scale *float32, bias *float32, h *float32, n int, rows int)
+// Requires: AVX, AVX512F
+TEXT ·layerNormRowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         bias+24(FP), BX
+	MOVQ         h+32(FP), SI
+	MOVQ         n+40(FP), DI
+	MOVQ         rows+48(FP), R8
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS 4(SI), Z1
+
+row:
+	VPXORD Z2, Z2, Z2
+	MOVQ   CX, SI
+	MOVQ   DI, R9
+
+sum:
+	VADDPS        (SI), Z2, Z2
+	ADDQ          $0x00000040, SI
+	DECQ          R9
+	JNZ           sum
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF128  $0x01, Y4, X5
+	VADDPS        X5, X4, X5
+	VPERMILPS     $0x4e, X5, X4
+	VADDPS        X4, X5, X5
+	VPERMILPS     $0xb1, X5, X4
+	VADDPS        X4, X5, X5
+	VBROADCASTSS  X5, Z4
+	VMULPS        Z1, Z4, Z4
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	MOVQ          CX, SI
+	MOVQ          DI, R9
+
+square:
+	VMOVUPS       (SI), Z5
+	VSUBPS        Z4, Z5, Z5
+	VADDPS        Z5, Z2, Z2
+	VMULPS        Z5, Z5, Z5
+	VADDPS        Z5, Z3, Z3
+	ADDQ          $0x00000040, SI
+	DECQ          R9
+	JNZ           square
+	VEXTRACTF64X4 $0x01, Z2, Y5
+	VADDPS        Y5, Y2, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X6, X5, X6
+	VPERMILPS     $0x4e, X6, X5
+	VADDPS        X5, X6, X6
+	VPERMILPS     $0xb1, X6, X5
+	VADDPS        X5, X6, X6
+	VBROADCASTSS  X6, Z5
+	VMULPS        Z1, Z5, Z5
+	VEXTRACTF64X4 $0x01, Z3, Y6
+	VADDPS        Y6, Y3, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X7, X6, X7
+	VPERMILPS     $0x4e, X7, X6
+	VADDPS        X6, X7, X7
+	VPERMILPS     $0xb1, X7, X6
+	VADDPS        X6, X7, X7
+	VBROADCASTSS  X7, Z6
+	VMULPS        Z1, Z6, Z6
+	VMULPS        Z5, Z5, Z7
+	VSUBPS        Z7, Z6, Z6
+	VBROADCASTSS  numberAVX51200000000<>+0(SB), Z7
+	VMAXPS        Z6, Z7, Z6
+	VADDPS        Z0, Z6, Z6
+	VSQRTPS       Z6, Z6
+	VBROADCASTSS  numberAVX5123f800000<>+0(SB), Z7
+	VDIVPS        Z6, Z7, Z6
+	MOVQ          CX, SI
+	MOVQ          DX, CX
+	MOVQ          BX, R10
+	MOVQ          DI, R9
+
+scale:
+	VMOVUPS (SI), Z7
+	VSUBPS  Z4, Z7, Z7
+	VSUBPS  Z5, Z7, Z7
+	VMULPS  Z6, Z7, Z7
+	VMULPS  (CX), Z7, Z7
+	VADDPS  (R10), Z7, Z7
+	VMOVUPS Z7, (AX)
+	ADDQ    $0x00000040, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, R10
+	DECQ    R9
+	JNZ     scale
+	MOVQ    SI, CX
+	DECQ    R8
+	JNZ     row
+	VZEROUPPER
+	RET

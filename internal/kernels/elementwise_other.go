@@ -27,3 +27,4 @@ func rowNormalWeightsBlocks(dscale, dbias, dy, x, h *float32, n int)            
 func scaleAddBlocks(y, x, h *float32, n int)                                    {}
 func resampleBlocks(y, x *float32, offsets *int, weights *float32, n, taps int) {}
 func attentionRowsBlocks(y, mask, h *float32, n, rows, yStep, maskStep int)     {}
+func layerNormRowsBlocks(y, x, scale, bias, h *float32, n, rows int)            {}

@@ -123,3 +123,53 @@ func LayerNormWeights(dscale, dbias, dy, x []float32, mean, inv float32) {
 		}
 	}
 }
+
+// mostNormRow is the longest row whose sums LayerNormRows takes in float32.
+const mostNormRow = 4096
+
+// LayerNormRows is LayerNorm of rows of cols floats that follow one another, without their statistics. Rows of whole blocks have
+// sums of 16 lanes in float32; the sum of what differs from a rounded mean sets that right.
+func LayerNormRows(y, x, scale, bias []float32, rows, cols int, eps float32) {
+	if cols%Block != 0 || cols > mostNormRow || bias == nil {
+		for r := range rows {
+			LayerNorm(y[r*cols:][:cols], x[r*cols:][:cols], scale, bias, eps)
+		}
+		return
+	}
+	if rows == 0 || cols == 0 {
+		return
+	}
+	h := [2]float32{eps, 1 / float32(cols)}
+	y, x, scale, bias = y[:rows*cols], x[:rows*cols], scale[:cols], bias[:cols]
+	if current == levelGo {
+		for r := range rows {
+			layerNormRowGo(y[r*cols:][:cols], x[r*cols:][:cols], scale, bias, h)
+		}
+		return
+	}
+	layerNormRowsBlocks(&y[0], &x[0], &scale[0], &bias[0], &h[0], cols/Block, rows)
+}
+
+// layerNormRowGo computes y = (x-mean)/sqrt(variance+h[0])*scale + bias over a row, h[1] being one over its length.
+func layerNormRowGo(y, x, scale, bias []float32, h [2]float32) {
+	add := func(a, b float32) float32 { return a + b }
+	var sums, rests, squares [Block]float32
+	for i, v := range x {
+		sums[i%Block] += v
+	}
+	foldLanes(&sums, add)
+	mean := float32(sums[0] * h[1])
+	for i, v := range x {
+		d := v - mean
+		rests[i%Block] += d
+		squares[i%Block] += float32(d * d)
+	}
+	foldLanes(&rests, add)
+	foldLanes(&squares, add)
+	rest := float32(rests[0] * h[1])
+	variance := float32(squares[0]*h[1]) - float32(rest*rest)
+	inverse := 1 / float32(math.Sqrt(float64(atLeast(0, variance)+h[0])))
+	for i, v := range x {
+		y[i] = float32(float32((v-mean-rest)*inverse)*scale[i]) + bias[i]
+	}
+}

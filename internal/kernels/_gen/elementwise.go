@@ -289,6 +289,7 @@ func (g *gen) elementwise() {
 	g.rows()
 	g.resample()
 	g.attention()
+	g.layerNormRows()
 }
 
 // rowRoutines are the routines that are called by name.
