@@ -114,11 +114,30 @@ func (l *lowering) transpose(o *op) (bool, error) {
 	if !words(x) {
 		return false, nil
 	}
+	if x.kind != param && keepsOrder(x.dims, permutation(o)) {
+		l.alias(y, x)
+		return true, nil
+	}
 	own, src := rowMajor(x.dims), make([]int, len(x.dims))
 	for i, p := range permutation(o) {
 		src[i] = own[p]
 	}
 	return l.move("transpose", y, x, extents(y.dims), rowMajor(y.dims), src, 0, 0)
+}
+
+// keepsOrder reports whether a permutation only moves axes of size 1: the numbers stay where they are.
+func keepsOrder(dims []int64, perm []int) bool {
+	last := -1
+	for _, p := range perm {
+		if dims[p] == 1 {
+			continue
+		}
+		if p < last {
+			return false
+		}
+		last = p
+	}
+	return true
 }
 
 // constants are the numbers of o's inputs, nil where they are not known; computed says that there is one that is not.

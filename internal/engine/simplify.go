@@ -10,7 +10,7 @@ import (
 // maxFolded bounds the bytes of a folded constant: a ConstantOfShape of a gigabyte is better made when it is needed.
 const maxFolded = 1 << 26
 
-// simplify folds constants, drops Identity, inference-time Dropout and products with ones and, for inference, folds
+// simplify folds constants, drops Identity, inference-time Dropout, pads of 0 and products with ones and, for inference, folds
 // into a convolution or matrix product what scales and shifts its channels, and padding before it. What is left computes the same outputs.
 func simplify(g *graph, training bool) error {
 	for _, o := range g.ops {
@@ -106,6 +106,8 @@ func passesThrough(o *op) *value {
 		if !dropsOut(o) {
 			return o.in[0]
 		}
+	case o.node.OpType == "Pad" && padsNothing(o):
+		return o.in[0]
 	case o.node.OpType == "Mul":
 		for i, v := range o.in {
 			if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims, o.out[0].dims) {
@@ -114,6 +116,16 @@ func passesThrough(o *op) *value {
 		}
 	}
 	return nil
+}
+
+// padsNothing reports whether all pads of a Pad are known to be 0.
+func padsNothing(o *op) bool {
+	if !o.in[0].info.HasShape {
+		return false
+	}
+	in, computed := o.constants()
+	begin, end, ok := ops.ResolvePad(o.node, len(o.in[0].info.Shape), in, computed)
+	return ok && !slices.ContainsFunc(append(begin, end...), func(n int64) bool { return n != 0 })
 }
 
 // allOnes reports whether v is a float32 constant of ones.

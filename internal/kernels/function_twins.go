@@ -45,7 +45,7 @@ func (m *Map) value(x float32) float32 {
 var smoothFunctions = [functionCount]func(x float32) float32{
 	FuncSigmoid:    sigmoid32,
 	FuncTanh:       tanh32,
-	FuncGelu:       func(x float32) float32 { return x * normal32(x) },
+	FuncGelu:       gelu32,
 	FuncGeluTanh:   func(x float32) float32 { return x * sigmoid32(geluInner2(x, x*x)) },
 	FuncMish:       mish,
 	FuncSoftplus:   softplus32,

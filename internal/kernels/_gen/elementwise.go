@@ -93,7 +93,7 @@ var functions = []function{
 			return g.mul(dy, g.choose(g.compare(noGreater, x, -3.0), 0.0, d))
 		}},
 	{"Gelu", 0, "x*Phi(x) with the normal distribution function",
-		func(g *gen, x vec, h []vec) vec { return g.mul(x, g.normal(x)) },
+		func(g *gen, x vec, h []vec) vec { return g.gelu(x) },
 		"dy*(Phi(x) + x*exp(-x*x/2)/sqrt(2*pi))",
 		func(g *gen, dy, x vec, h []vec) vec {
 			d := g.exp(g.mul(g.mul(x, x), -0.5))
