@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -165,5 +166,48 @@ func TestScoresStay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCopiesNothing: pads of 0, and a Transpose that moves axes of size 1 alone, have no step.
+func TestCopiesNothing(t *testing.T) {
+	b := newNet(2, "N", 5, 16)
+	b.node("Relu", []string{b.last})
+	b.node("Pad", []string{b.last, b.ints(0, 0, 0, 0, 0, 0)})
+	b.turn(b.last, 1, 0, 2)
+	b.dense(16, 3)
+	b.turn(b.last, 1, 0, 2)
+	m := b.output()
+	for batch, want := range map[int64]int{1: 0, 2: 2} {
+		p, err := Compile(m, Options{Dims: map[string]int64{"N": batch}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, s := range p.Steps() {
+			switch s.Op {
+			case "Pad":
+				t.Errorf("Pad by %s", s.Kernel)
+			case "Transpose":
+				found++
+			}
+		}
+		if found != want {
+			t.Errorf("batch %d: %d transpositions, want %d", batch, found, want)
+		}
+		c, err := Compile(m, Options{Dims: map[string]int64{"N": batch}, Reference: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := map[string]*onnxio.Tensor{"input": b.random(1, batch, 5, 16)}
+		got, err := p.Run(context.Background(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := c.Run(context.Background(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "y", got[b.last], same[b.last], 1e-5)
 	}
 }
