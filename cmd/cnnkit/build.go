@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
 // networkFlags configure a builder; build, train and convert share them.
@@ -18,10 +19,10 @@ func networkFlags() []cli.Flag {
 		&cli.Uint64Flag{Name: "seed", Usage: "of the initial weights"},
 		&cli.StringFlag{Name: "input", Usage: "input shape `CxHxW`, such as 3x32x32 (default: the network's own)"},
 		&cli.IntFlag{Name: "classes", Usage: "number of classes, or of mask channels"},
-		&cli.StringFlag{Name: "blocks", Usage: "resnet, resnet18, resnet20: blocks per layer, such as 2,2,2"},
-		&cli.IntFlag{Name: "width", Usage: "unet, resnet, resnet9, resnet18, resnet20, vgg16: width, the channels of the first level"},
+		&cli.StringFlag{Name: "blocks", Usage: "residual networks: blocks per layer, such as 2,2,2"},
+		&cli.IntFlag{Name: "width", Usage: "unet, VGG, residual networks: width, the channels of the first level"},
 		&cli.IntFlag{Name: "depth", Usage: "unet: number of levels"},
-		&cli.Float64Flag{Name: "stochastic-depth", Usage: "resnet, resnet18, resnet20: probability `P` with which training drops the last residual block for an image; it rises linearly to that (default 0)"},
+		&cli.Float64Flag{Name: "stochastic-depth", Usage: "networks with residual blocks: probability `P` with which training drops the last one for an image; it rises linearly to that (default: torchvision's)"},
 	}
 }
 
@@ -53,7 +54,9 @@ func network(c *cli.Context, name string) (*onnxio.Model, error) {
 		cfg.Opset = int64(c.Int("opset"))
 	}
 	if c.IsSet("stochastic-depth") {
-		cfg.StochasticDepth = c.Float64("stochastic-depth")
+		if cfg.StochasticDepth = c.Float64("stochastic-depth"); cfg.StochasticDepth == 0 && networkDrops(name) {
+			cfg.StochasticDepth = builders.NoStochasticDepth
+		}
 	}
 	cfg.Seed = c.Uint64("seed")
 	m, err := builders.Build(name, cfg)
@@ -63,14 +66,20 @@ func network(c *cli.Context, name string) (*onnxio.Model, error) {
 	return m, nil
 }
 
+// networkDrops says that a network has stochastic depth by default, which a flag of 0 turns off.
+func networkDrops(name string) bool {
+	def, err := builders.Defaults(name)
+	return err == nil && def.StochasticDepth > 0
+}
+
 func buildCommand() *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "write a network as an ONNX file", UsageText: "cnnkit build NAME --out f.onnx [--flags]",
-		Description: "Networks:\n" + networkList() + `
+		Description: "Networks (cnnkit list networks says more of them):\n" + networkList() + `
   cnnkit build lenet5 --out lenet5.onnx
   cnnkit build resnet --blocks 3,4,5 --classes 100 --out resnet.onnx
   cnnkit build unet --input 1x128x128 --width 16 --weights unet.pth --out unet.onnx`,
-		Flags: append(networkFlags(), outFlag("the `FILE` to write"), jsonFlag(),
+		Flags: append(networkFlags(), outFlag("the `FILE` to write"), jsonFlag(), presetFlag(),
 			&cli.StringFlag{Name: "weights", Usage: "state dict (`FILE` .pt, .pth or .safetensors) to fill the network with"}),
 		Action: func(c *cli.Context) error {
 			name, err := one(c, "network NAME")
@@ -90,6 +99,9 @@ func buildCommand() *cli.Command {
 					return err
 				}
 			}
+			if err := preset(c, m); err != nil {
+				return err
+			}
 			if err := check.Model(m); err != nil {
 				return err
 			}
@@ -99,6 +111,22 @@ func buildCommand() *cli.Command {
 			return reportBuilt(c, name, out, m)
 		},
 	}
+}
+
+// preset stores how images are prepared, where --preset says it.
+func preset(c *cli.Context, m *onnxio.Model) error {
+	if !c.IsSet("preset") {
+		return nil
+	}
+	s, err := spec.Get(m)
+	if err != nil {
+		return usageError("--preset: %w", err)
+	}
+	if err := s.Preset(c.String("preset"), m); err != nil {
+		return usageError("--preset: %w", err)
+	}
+	spec.Set(m, s)
+	return nil
 }
 
 // fill loads a state dict strictly into the model.
@@ -125,7 +153,7 @@ func reportBuilt(c *cli.Context, name, out string, m *onnxio.Model) error {
 func networkList() string {
 	s := ""
 	for _, info := range builders.List() {
-		s += fmt.Sprintf("  %-9s %s\n", info.Name, info.Summary)
+		s += fmt.Sprintf("  %-19s %s\n", info.Name, info.Summary)
 	}
 	return s
 }

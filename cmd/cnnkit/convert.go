@@ -36,7 +36,7 @@ for any text, and a left key with parentheses is a regular expression. FILE may 
   features.*.conv.* -> layers.*.*
   head\.(weight|bias) -> fc.$1`,
 		Flags: append(networkFlags(), jsonFlag(),
-			&cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
+			presetFlag(), &cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
 			&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` whose graph the state dict fills"},
 			&cli.StringFlag{Name: "key", Usage: "which state dict of several: `NAME`, dotted for one further down"},
 			&cli.StringFlag{Name: "prefix", Usage: "what to take off the keys, with its dot: `model.`"},
@@ -62,6 +62,9 @@ func runConvert(c *cli.Context) error {
 	toONNX := strings.HasSuffix(out, ".onnx")
 	if !toONNX && !namesStateDict(out) {
 		return usageError("%s: the extension must be .onnx, .pt, .pth or .safetensors", out)
+	}
+	if !toONNX && c.IsSet("preset") {
+		return usageError("--preset says how images are prepared for a model, and %s is a state dict", out)
 	}
 	opt, err := applyOptions(c)
 	if err != nil {
@@ -160,6 +163,9 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 	}
 	if c.Bool("lenient") || c.Bool("report") {
 		fmt.Fprintln(c.App.ErrWriter, report.String())
+	}
+	if err := preset(c, m); err != nil {
+		return err
 	}
 	if err := check.Model(m); err != nil {
 		return err

@@ -8,15 +8,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// lists are what 'cnnkit list' shows.
+// lists are what 'cnnkit list' shows besides the networks.
 var lists = map[string]func() []train.Entry{
-	"networks":   listNetworks,
 	"losses":     train.DescribeLosses,
 	"metrics":    train.DescribeMetrics,
 	"optimizers": train.DescribeOptimizers,
@@ -43,6 +41,9 @@ most are flags of 'cnnkit train'; those of a transform stand in its entry of aug
 				return err
 			}
 			entries, ok := lists[what]
+			if what == "networks" {
+				return listNetworks(c)
+			}
 			if !ok {
 				return usageError("nothing is listed under %q%s", what, didYouMean(what, listNames))
 			}
@@ -67,19 +68,6 @@ func setting(s train.Setting) string {
 		return s.Name
 	}
 	return fmt.Sprintf("%s=%v", s.Name, s.Default)
-}
-
-func listNetworks() []train.Entry {
-	var out []train.Entry
-	for _, name := range builders.Names() {
-		e := train.Entry{Name: name, Doc: "a network of package builders", Settings: []train.Setting{}}
-		if c, err := builders.Defaults(name); err == nil {
-			e.Settings = append(e.Settings, train.Setting{Name: "input", Doc: "channels, height and width", Default: c.Input},
-				train.Setting{Name: "classes", Doc: "outputs", Default: c.Classes})
-		}
-		out = append(out, e)
-	}
-	return out
 }
 
 func listTransforms() []train.Entry {

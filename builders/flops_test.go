@@ -1,0 +1,43 @@
+package builders_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/infer"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
+)
+
+// Multiply-adds are those that torchvision publishes, to 1%, and parameters to the last.
+func TestPublishedFigures(t *testing.T) {
+	for _, w := range spec.Published("") {
+		if testing.Short() && w.GMACs > 1 {
+			continue
+		}
+		m, err := builders.Outline(w.Arch, builders.Config{Input: [3]int{3, w.Size, w.Size}})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		m.Graph.Inputs[0].Type.Shape[0] = onnxio.Dim{Value: 1}
+		m.Graph.Outputs[0].Type.Shape[0], m.Graph.Values = onnxio.Dim{Value: 1}, nil
+		shapes, err := infer.Shapes(m)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		got := float64(shapes.TotalFLOPs(m.Graph)) / 2e9
+		if math.Abs(got-w.GMACs) > max(0.01*w.GMACs, 0.0006) { // three digits are published
+			t.Errorf("%s %s: %.3f GMAC, published are %.3f", w.Arch, w.Name, got, w.GMACs)
+		}
+		n := builders.Parameters(m)
+		if w.Arch == "googlenet" { // published without its auxiliary heads, which its file has
+			n -= 2*(1024*(2048+1)+1000*(1024+1)+2*128) + 128*(512+528)
+		}
+		if n != w.Parameters {
+			t.Errorf("%s %s: %d parameters, published are %d", w.Arch, w.Name, n, w.Parameters)
+		}
+	}
+}
