@@ -42,6 +42,8 @@ for any text, and a left key with parentheses is a regular expression. FILE may 
 			&cli.StringFlag{Name: "prefix", Usage: "what to take off the keys, with its dot: `model.`"},
 			&cli.StringFlag{Name: "map", Usage: "rename keys by a `FILE`"},
 			&cli.BoolFlag{Name: "report", Usage: "show first which key becomes which"},
+			&cli.BoolFlag{Name: "float16", Usage: "store weights in float16: half the size, 11 bits (vectors, and what exceeds its range, stay float32)"},
+			&cli.BoolFlag{Name: "bfloat16", Usage: "store weights in bfloat16: half the size, 8 bits"},
 			&cli.BoolFlag{Name: "lenient", Usage: "leave what does not match and report it, instead of failing"}),
 		Action: runConvert,
 	}
@@ -66,6 +68,9 @@ func runConvert(c *cli.Context) error {
 	if !toONNX && c.IsSet("preset") {
 		return usageError("--preset says how images are prepared for a model, and %s is a state dict", out)
 	}
+	if c.Bool("float16") && c.Bool("bfloat16") {
+		return usageError("--float16 and --bfloat16 exclude each other")
+	}
 	opt, err := applyOptions(c)
 	if err != nil {
 		return err
@@ -86,6 +91,11 @@ func runConvert(c *cli.Context) error {
 	}
 	if c.Bool("report") && !c.Bool("json") {
 		showPairs(c, src.sd, pairs)
+	}
+	if to := storedType(c); to != onnxio.Float {
+		if sd, err = sd.Store(to); err != nil {
+			return err
+		}
 	}
 	if err := saved(convert.Save(out, sd)); err != nil {
 		return err
@@ -167,6 +177,11 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 	if err := preset(c, m); err != nil {
 		return err
 	}
+	if to := storedType(c); to != onnxio.Float {
+		if m, err = convert.Store(m, to); err != nil {
+			return badFile{fmt.Errorf("%s: %w", src.path, err)}
+		}
+	}
 	if err := check.Model(m); err != nil {
 		return err
 	}
@@ -174,6 +189,17 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 		return err
 	}
 	return reportConverted(c, src, out, report.Pairs)
+}
+
+// storedType is the type that weights are stored in.
+func storedType(c *cli.Context) onnxio.DataType {
+	switch {
+	case c.Bool("float16"):
+		return onnxio.Float16
+	case c.Bool("bfloat16"):
+		return onnxio.BFloat16
+	}
+	return onnxio.Float
 }
 
 // misfit says which prefix to try.

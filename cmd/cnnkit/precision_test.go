@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,5 +45,42 @@ func TestPrecision(t *testing.T) {
 		if r := cnnkit(t, append([]string{"run", path, "--input", x, "--out", dir}, args...)...); r.code != 2 {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
 		}
+	}
+}
+
+// TestVerifyPrecision: bf16 costs a trained network little, and what it costs is said; weights in float16 next to nothing.
+func TestVerifyPrecision(t *testing.T) {
+	var v struct {
+		Tolerance float64
+		Pairs     []struct {
+			A, B   string
+			MaxRel float64 `json:"max_rel"`
+			OK     bool
+		}
+	}
+	answer(t, &v, "verify", quantizable, "--data", "mnist", "--limit", "64", "--precision", "bf16", "--json")
+	if len(v.Pairs) != 1 || v.Pairs[0].B != "native bf16" || !v.Pairs[0].OK || v.Tolerance != precisionTolerance || v.Pairs[0].MaxRel > 0.02 {
+		t.Errorf("%+v", v)
+	}
+	for _, args := range [][]string{{"--precision", "float32"}, {"--precision", "bf17"}, {"--precision", "bf16", "--engines", "native,ort"}} {
+		if r := cnnkit(t, append([]string{"verify", quantizable}, args...)...); r.code != exitUsage {
+			t.Errorf("%v: exit code %d", args, r.code)
+		}
+	}
+	half := filepath.Join(t.TempDir(), "half.onnx")
+	done(t, "convert", quantizable, half, "--float16")
+	before, _ := os.Stat(quantizable)
+	after, err := os.Stat(half)
+	if err != nil || after.Size() > before.Size()*6/10 {
+		t.Errorf("%v: %d bytes of %d", err, after.Size(), before.Size())
+	}
+	var a, b struct{ Accuracy float64 }
+	answer(t, &a, "eval", quantizable, "--data", "mnist", "--engine", "native", "--json")
+	answer(t, &b, "eval", half, "--data", "mnist", "--engine", "native", "--json")
+	if b.Accuracy < a.Accuracy-0.001 {
+		t.Errorf("accuracy %v in float32, %v in float16", a.Accuracy, b.Accuracy)
+	}
+	if r := cnnkit(t, "convert", quantizable, half, "--float16", "--bfloat16"); r.code != exitUsage {
+		t.Errorf("two types: exit code %d", r.code)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [--data NAME | --input x.npy | --random] [--engines E,E] [--nodes] [--json]",
+		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [--data NAME | --input x.npy | --random] [--engines E,E | --precision bf16] [--nodes] [--json]",
 		Description: `Runs the same inputs through every engine and reports, for each pair: the largest absolute difference of any output,
 the same relative to the largest output, and, where a model classifies, how many labels (the largest of each row) agree.
 Engines that are not installed or cannot run the model are left out, unless --engines names them.
@@ -33,7 +33,10 @@ order gives (1e-6 is usual) and far below what a wrong operator does. In JSON, s
 max_abs by scale, and a pair is ok when max_abs is at most allowed and no number is NaN or infinite for one engine only
 (odd counts those).
 
+--precision bf16 compares the native engine with itself instead: what its float32 and its bf16 give. The tolerance is 0.05 then.
+
   cnnkit verify lenet5-mnist/model.onnx --data mnist --tolerance 1e-5
+  cnnkit verify resnet.onnx --data cifar10 --precision bf16
   cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
   cnnkit verify resnet.onnx --input x.npy --nodes`,
 		Flags: []cli.Flag{
@@ -45,6 +48,7 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
 			&cli.StringFlag{Name: "engines", Usage: "engines to compare, such as native,ort,onnxgo (default: those that can run the model)"},
 			&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "ONNX Runtime's: cpu, cuda or cuda:`DEVICE`"},
 			&cli.Float64Flag{Name: "tolerance", Value: 1e-4, Usage: "largest difference that passes, by the largest output where that is above 1"},
+			&cli.StringFlag{Name: "precision", Usage: "compare the native engine's float32 with its `PRECISION`: bf16"},
 			&cli.BoolFlag{Name: "nodes", Usage: "compare native and ort node by node"},
 			threadsFlag(), jsonFlag(),
 		},
@@ -82,6 +86,8 @@ func checkVerifyFlags(c *cli.Context) error {
 		return usageError("--batch must be at least 1")
 	case c.Int("limit") < 0:
 		return usageError("--limit must be at least 1")
+	case c.IsSet("precision") && (c.IsSet("engines") || c.Bool("nodes")):
+		return usageError("--precision compares the native engine with itself: --engines and --nodes do not go with it")
 	case !(c.Float64("tolerance") >= 0):
 		return usageError("--tolerance must not be negative")
 	}
@@ -133,6 +139,38 @@ func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runti
 	return sessions, out, nil
 }
 
+// precisionTolerance is far above what 8 bits cost a trained network (a hundredth) and below what a wrong kernel does.
+const precisionTolerance = 0.05
+
+// named is a session under another name.
+type named struct {
+	runtime.Session
+	name runtime.Engine
+}
+
+func (n named) Engine() runtime.Engine { return n.name }
+
+// openPrecisions opens the native engine in float32 and in --precision.
+func openPrecisions(c *cli.Context, m *onnxio.Model, path string) ([]runtime.Session, []skipped, error) {
+	p, err := precision(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p == runtime.Float32 {
+		return nil, nil, usageError("--precision float32 is what is compared with: name another")
+	}
+	plain, err := openEngineFor(c, m, path, string(runtime.Native))
+	if err != nil {
+		return nil, nil, err
+	}
+	other, err := openEngineFor(c, m, path, string(runtime.Native), runtime.WithPrecision(p))
+	if err != nil {
+		plain.Close()
+		return nil, nil, err
+	}
+	return []runtime.Session{plain, named{other, runtime.Native + runtime.Engine(" "+string(p))}}, nil, nil
+}
+
 // openEngineFor gives --provider to ONNX Runtime alone.
 func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string, more ...runtime.Option) (runtime.Session, error) {
 	if name == "ort" {
@@ -160,12 +198,19 @@ func closeAll(sessions []runtime.Session) {
 }
 
 func verifyEngines(c *cli.Context, path string, m *onnxio.Model) error {
-	sessions, out, err := openEngines(c, m, path)
+	open, tolerance := openEngines, c.Float64("tolerance")
+	if c.IsSet("precision") {
+		open = openPrecisions
+		if !c.IsSet("tolerance") {
+			tolerance = precisionTolerance
+		}
+	}
+	sessions, out, err := open(c, m, path)
 	if err != nil {
 		return err
 	}
 	defer closeAll(sessions)
-	e := verify.New(c.Float64("tolerance"), sessions...)
+	e := verify.New(tolerance, sessions...)
 	n, err := feed(c, m, path, sessions, e)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@
 //	import     Conv <- input[2,3,16,16] w= b= -> y; BatchNormalization <- y ... -> z; Relu <- z -> r; MaxPool <- r -> p[2,16,8,8]
 //	simplify   Conv <- input[2,3,16,16] folded-w= folded-b= -> z; Relu <- z -> r; MaxPool <- r -> p
 //	recognize  the same
+//	integers   the same: nothing stands between DequantizeLinear and QuantizeLinear
 //	fuse       Conv <- input ... -> r +relu; MaxPool <- r -> p
 //	layout     ToBlocked <- input -> x/c3h1; Conv <- x/c3h1 ... -> r/c16h0 +relu; MaxPool <- r/c16h0 -> p/c16h0; ToPlain <- p -> ...
 //
@@ -30,15 +31,23 @@
 // # Forms
 //
 // A value is plain (row-major, any element type), blocked ([N][C/16][H][W][16] float32 with a zero halo, see package
-// kernels) or in lines (bf16 in blocks of 32 channels, where Options.BF16 allows it). Operators over feature maps work on
+// kernels) or in lines (bf16 in blocks of 32 channels, where Options.BF16 allows it; bytes in blocks of 64, or 4 for a few
+// channels, in quantized models). Operators over feature maps work on
 // blocks; conversions stand only where the graph enters, leaves or flattens. A convolution's weights are packed: once for
 // constants, for good for trained parameters, whose optimiser state is packed with them.
+//
+// # Bytes
+//
+// QLinearConv and its kind run on bytes in lines, requantized in the kernel that sums. Between DequantizeLinear and
+// QuantizeLinear the pass integers writes those operators (a Conv becomes QLinearConv, HardSwish a Table of 256 bytes), which
+// is what ONNX Runtime does too: where the file sums in float32 the result may be a step away from it, never more. The halo of
+// a map of bytes holds the zero point of the convolutions that read it (value.zero). Reference and Keep leave the graph as it is.
 //
 // # What always holds
 //
 //   - Edges are values. The names that an op's node has are those of the file, for messages.
 //   - What a pass leaves computes the same outputs; verify.go says what else it leaves, and tests check it after each pass.
-//   - Halos and lanes past the last channel are zero.
+//   - Halos and lanes past the last channel are zero; of bytes halos are value.zero, and those lanes anything.
 //   - Steps are cut into chunks that do not depend on the number of threads, and partial sums are combined in a fixed order:
 //     any number of threads gives the same bits at one kernel level.
 //   - A size that is allocated was checked in int64 against Options.MaxBytes.
