@@ -20,7 +20,8 @@ func resizeTaps(o *op) (rows, columns kernels.Taps, ok bool) {
 	return tapsOf(taps[2], int(x.dims[2])), tapsOf(taps[3], int(x.dims[3])), true
 }
 
-// tapsOf is one axis as the kernel reads it: as many taps everywhere, those that are missing of weight 0.
+// tapsOf is one axis as the kernel reads it: as many taps everywhere, those that are missing of weight 0. Taps that have
+// weight 0 stay: NaN times 0 is NaN.
 func tapsOf(places [][]ops.ResizeTap, size int) kernels.Taps {
 	t := kernels.Taps{Count: 1}
 	if places == nil {
@@ -29,17 +30,8 @@ func tapsOf(places [][]ops.ResizeTap, size int) kernels.Taps {
 		}
 		return t
 	}
-	for i, p := range places {
-		var kept []ops.ResizeTap
-		for _, tap := range p {
-			if tap.Weight != 0 {
-				kept = append(kept, tap)
-			}
-		}
-		if len(kept) > 0 {
-			places[i] = kept
-		}
-		t.Count = max(t.Count, len(places[i]))
+	for _, p := range places {
+		t.Count = max(t.Count, len(p))
 	}
 	for _, p := range places {
 		for k := range t.Count {
@@ -74,8 +66,9 @@ func (l *lowering) resize(o *op) (bool, error) {
 	return true, nil
 }
 
+// fastLRN reports whether package kernels runs an LRN. Its power is no 1 where beta is 0 and the sum no number.
 func fastLRN(o *op) bool {
-	return o.in[0].isFloat4() && o.in[0].size() > 0 && o.node.Int("size", 0) > 0
+	return o.in[0].isFloat4() && o.in[0].size() > 0 && o.node.Int("size", 0) > 0 && o.node.Float("beta", 0.75) != 0
 }
 
 // lrn lowers LRN of a blocked map.
