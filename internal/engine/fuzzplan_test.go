@@ -21,6 +21,9 @@ import (
 // maxDrawn is the number of nodes of a drawn graph.
 const maxDrawn = 14
 
+// drawnBytes bounds what a run may hold: some shapes are drawn numbers, as the length of a HannWindow is.
+const drawnBytes = 1 << 26
+
 // FuzzPlan draws a graph and compares the fast path with the reference kernels, over several shapes through
 // one program.
 //
@@ -166,6 +169,7 @@ type path struct {
 func newPath(c *draw.Case, opt engine.Options) (p *path) {
 	p = &path{}
 	defer caught(&p.err)
+	opt.MaxBytes = drawnBytes
 	p.program, p.err = engine.NewProgram(c.Model, opt)
 	return p
 }

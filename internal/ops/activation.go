@@ -152,7 +152,7 @@ func evalRelu(c *Eval) error {
 	return byFloat(relu[float32], relu[float64])(c)
 }
 
-// relu is y = x where x > 0, else 0; NaN stays NaN.
+// relu is y = 0 where x < 0, else x: NaN stays NaN, and -0 stays -0 as in package kernels.
 func relu[T int8 | int16 | int32 | int64 | float32 | float64](c *Eval) error {
 	y, err := c.Alloc(0, c.In[0].Type, c.In[0].Dims...)
 	if err != nil {
@@ -160,7 +160,7 @@ func relu[T int8 | int16 | int32 | int64 | float32 | float64](c *Eval) error {
 	}
 	dst := onnxio.Data[T](y)
 	for i, v := range onnxio.Data[T](c.In[0]) {
-		if v <= 0 {
+		if v < 0 {
 			v = 0
 		}
 		dst[i] = v

@@ -51,6 +51,8 @@ type drawer struct {
 	known   map[string]*value
 	bound   map[string]float64 // of weights
 	wild    bool
+	trains  bool            // what is drawn is trained
+	params  map[string]bool // of the weights, those that are trained
 }
 
 // n is a choice of 0 to k-1.
@@ -101,6 +103,9 @@ func (d *drawer) graphInputs() {
 	if d.one(8) {
 		dims[0] = 2
 	}
+	if d.trains {
+		elem = onnxio.Float
+	}
 	for i := range 1 + d.n(2) {
 		v := onnxio.TensorInfo(fmt.Sprintf("x%d", i), elem, onnxio.Shape(dims...)...)
 		d.inputs = append(d.inputs, v)
@@ -148,6 +153,9 @@ func (d *drawer) finish() *Case {
 // node draws one node and keeps it when inference takes it.
 func (d *drawer) node() {
 	form := forms[d.n(len(forms))]
+	if d.trains && !learns(form) {
+		return
+	}
 	w := len(d.weights)
 	n := form.draw(d)
 	if n == nil || !d.take(n, form) {
@@ -309,7 +317,11 @@ func (d *drawer) init(elem onnxio.DataType, size float64, dims ...int64) string 
 			}
 		}
 	}
-	return d.keep(d.tensor(elem, size, dims...), size)
+	name := d.keep(d.tensor(elem, size, dims...), size)
+	if d.params != nil {
+		d.params[name] = true
+	}
+	return name
 }
 
 // keep names an initializer.

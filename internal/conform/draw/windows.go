@@ -192,11 +192,12 @@ func drawBatchNorm(d *drawer) *onnxio.Node {
 	c, elem := x.info.Shape[1].Value, x.info.Type
 	variance := d.tensor(elem, 1, c)
 	positive(variance)
-	n := &onnxio.Node{Inputs: []string{x.name, d.init(elem, 1, c), d.init(elem, 1, c), d.init(elem, 1, c), d.keep(variance, 1)}}
+	n := &onnxio.Node{Inputs: []string{x.name, d.init(elem, 1, c), d.init(elem, 1, c), d.statistic(elem, c), d.keep(variance, 1)}}
 	n.Attrs = append(n.Attrs, onnxio.FloatAttr("epsilon", pick[float32](d, 0.5, 1)))
 	if d.one(4) {
 		d.attr(n, "BatchNormalization", onnxio.FloatAttr("momentum", 0.5))
 	}
+	d.trainingBatchNorm(n)
 	return n
 }
 
