@@ -22,7 +22,7 @@ import (
 const maxDrawn = 14
 
 // drawnBytes bounds what a run may hold: some shapes are drawn numbers, as the length of a HannWindow is.
-const drawnBytes = 1 << 26
+const drawnBytes = 1 << 24
 
 // FuzzPlan draws a graph and compares the fast path with the reference kernels, over several shapes through
 // one program.

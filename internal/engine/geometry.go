@@ -9,6 +9,7 @@ import (
 type geometry struct {
 	kh, kw, sh, sw, dh, dw   int
 	top, left, bottom, right int
+	beyond                   bool // the last window of ceil_mode reaches past the padding
 }
 
 // window reads the attributes of a node that slides a [kh,kw] window over large, giving small, both [N,C,H,W].
@@ -37,9 +38,11 @@ func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 	if o.is("", "ConvTranspose") {
 		w.settleTransposed(o, large, small)
 	}
+	bottom, right := w.bottom, w.right
 	// What the last window reaches past the large map: negative where it does not reach the last pixels.
 	w.bottom = (int(small[2])-1)*w.sh + (w.kh-1)*w.dh + 1 - int(large[2]) - w.top
 	w.right = (int(small[3])-1)*w.sw + (w.kw-1)*w.dw + 1 - int(large[3]) - w.left
+	w.beyond = w.bottom > bottom || w.right > right
 	return w, w.top >= 0 && w.left >= 0 && min(w.sh, w.sw, w.dh, w.dw, w.kh, w.kw) > 0
 }
 
@@ -163,8 +166,8 @@ func pool(o *op) (x, y *value, w geometry, ok bool) {
 	w.bottom, w.right = max(0, w.bottom), max(0, w.right)
 	// A window over nothing but padding has no pixel: the kernels want one.
 	ok = ok && max(w.top, w.bottom) < w.kh && max(w.left, w.right) < w.kw
-	// What the last window of ceil_mode has beyond the padding is not counted, not even as padding.
-	counted := o.node.Int("ceil_mode", 0) == 0 || o.node.Int("count_include_pad", 0) == 0
+	// What the last window has beyond the padding is not counted, not even as padding.
+	counted := !w.beyond || o.node.Int("count_include_pad", 0) == 0
 	return x, y, w, ok && w.dh == 1 && w.dw == 1 && counted
 }
 

@@ -120,13 +120,24 @@ func (d *drawer) add(v *value) {
 
 // finish makes outputs of what nothing reads, and of some other values.
 func (d *drawer) finish() *Case {
-	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Initializers: d.weights}
+	var outputs []*onnxio.ValueInfo
 	for _, v := range d.values[len(d.inputs):] {
 		if !v.read || d.one(6) {
-			typ := &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}
-			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: v.name, Type: typ})
+			outputs = append(outputs, v.declared())
 		}
 	}
+	return d.withRuns(outputs)
+}
+
+// declared is the value as a graph declares it.
+func (v *value) declared() *onnxio.ValueInfo {
+	typ := &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}
+	return &onnxio.ValueInfo{Name: v.name, Type: typ}
+}
+
+// withRuns makes the model, and the inputs of some runs.
+func (d *drawer) withRuns(outputs []*onnxio.ValueInfo) *Case {
+	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Outputs: outputs, Initializers: d.weights}
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}
 	if d.opset > 18 {
 		m.IRVersion = 10
@@ -292,8 +303,11 @@ func (d *drawer) tooSlow(n *onnxio.Node, out *ops.Value) bool {
 	if n.OpType != "Conv" && n.OpType != "ConvTranspose" {
 		return false
 	}
-	w := d.weight(n.Inputs[1])
-	return sizeOf(out)*w.Size()/max(1, w.Dims[0]) > 1<<24
+	w, limit := d.weight(n.Inputs[1]), int64(1<<24)
+	if d.trains { // three products for each step, of several trainers
+		limit = 1 << 20
+	}
+	return sizeOf(out)*w.Size()/max(1, w.Dims[0]) > limit
 }
 
 func (d *drawer) weight(name string) *onnxio.Tensor {

@@ -29,18 +29,15 @@ func NewTraining(choices []byte, nodes int) *Training {
 	for tries := 0; len(d.nodes) < nodes && tries < 6*nodes && len(d.choices) > 0; tries++ {
 		d.node()
 	}
-	t := &Training{Loss: "loss"}
+	t, drawn := &Training{Loss: "loss"}, d.values[len(d.inputs):]
 	targets := d.loss()
-	outputs := d.values
-	d.values = d.values[:len(d.inputs)-len(targets)] // the loss alone is an output
-	t.Case = d.finish()
-	for _, v := range outputs[len(d.values):] {
+	outputs := []*onnxio.ValueInfo{onnxio.TensorInfo(t.Loss, onnxio.Float)}
+	for _, v := range drawn {
 		if d.one(12) {
-			typ := &onnxio.Type{Elem: v.info.Type, Shape: v.info.Shape, HasShape: v.info.HasShape}
-			t.Model.Graph.Outputs = append(t.Model.Graph.Outputs, &onnxio.ValueInfo{Name: v.name, Type: typ})
+			outputs = append(outputs, v.declared())
 		}
 	}
-	t.Model.Graph.Outputs = append(t.Model.Graph.Outputs, onnxio.TensorInfo(t.Loss, onnxio.Float))
+	t.Case = d.withRuns(outputs)
 	for _, run := range t.Runs {
 		for name, classes := range targets {
 			for i := range onnxio.Data[int64](run[name]) {

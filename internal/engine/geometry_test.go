@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// TestAveragesBeyondThePadding: with ceil_mode, the last window may reach past the padding, and what lies there does not
+// count, in the gradient neither.
+func TestAveragesBeyondThePadding(t *testing.T) {
+	for _, c := range []struct {
+		name                  string
+		height                int64
+		kernel, strides, pads []int64
+	}{
+		{"beyond", 2, []int64{7, 3}, []int64{2, 2}, []int64{3, 1, 3, 1}},
+		{"below", 5, []int64{2, 2}, []int64{2, 2}, []int64{0, 0, 0, 0}},
+		{"within", 4, []int64{2, 2}, []int64{2, 2}, []int64{0, 0, 0, 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newNet(1, "N", 16, c.height, 6)
+			b.conv(16, 16, 1, 1, 0)
+			b.node("AveragePool", []string{b.last}, onnxio.IntsAttr("kernel_shape", c.kernel...), onnxio.IntsAttr("strides", c.strides...),
+				onnxio.IntsAttr("pads", c.pads...), onnxio.IntAttr("ceil_mode", 1), onnxio.IntAttr("count_include_pad", 1))
+			b.node("Mul", []string{b.last, b.last})
+			b.node("ReduceSum", []string{b.last}, onnxio.IntAttr("keepdims", 0))
+			b.m.Graph.Outputs = []*onnxio.ValueInfo{onnxio.TensorInfo(b.last, onnxio.Float)}
+			in := map[string]*onnxio.Tensor{"input": b.random(1, 2, 16, c.height, 6)}
+			_, got := steps(t, b.m, b, TrainOptions{}, 1, in)
+			_, want := steps(t, b.m, b, TrainOptions{Reference: true}, 1, in)
+			for name := range want {
+				near(t, name, got[name], want[name], 1e-4)
+			}
+		})
+	}
+}
