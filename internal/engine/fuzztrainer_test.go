@@ -71,7 +71,7 @@ type trainedSteps struct {
 	Steps, Refused int
 	Shaky          int // differences that rounding explains
 	Slopes         int // gradients that differences of the loss confirm
-	Flat           int // those for which the differences say nothing
+	Flat           int // those of which the differences say nothing
 }
 
 func (n *trainedSteps) add(m trainedSteps) {
@@ -253,7 +253,10 @@ func near(c *draw.Training, got, want []state) (shaky bool, err error) {
 			}
 		}
 		for name, t := range s {
-			tolerance := 1e-3 * max(largest(t), 1e-2*scale, 1e-5)
+			if got[i][name] == nil && strings.HasPrefix(name, "gradient") {
+				continue // a large one, used up by its update
+			}
+			tolerance := max(1e-3*max(largest(t), 1e-2*scale), 1e-6*(1+largest(s["loss"])))
 			if apart(got[i][name], t) <= tolerance {
 				continue
 			}
@@ -331,7 +334,7 @@ func jitter(t *onnxio.Tensor, seed uint32) *onnxio.Tensor {
 }
 
 // slope holds the gradient of the first step against the loss on both sides: along the gradient, the loss rises by the
-// gradient's length. Kinks and rounding spoil some widths, so one of several has to agree.
+// gradient's length. Kinks and rounding spoil some widths: one of several has to agree, unless they contradict each other.
 func slope(c *draw.Training, n *trainedSteps) error {
 	i := slices.IndexFunc(c.Runs, func(in map[string]*onnxio.Tensor) bool { return !empty(in) })
 	if i < 0 {
@@ -371,6 +374,10 @@ func slope(c *draw.Training, n *trainedSteps) error {
 			return nil
 		}
 		found = append(found, rise)
+	}
+	if slices.Max(found)-slices.Min(found) > 0.1*math.Abs(found[0]) {
+		n.Flat++
+		return nil
 	}
 	return fmt.Errorf("the gradient has length %g, along it the loss rises by %g\n%s", length, found, c.Show(runs[0]))
 }

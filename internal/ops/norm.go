@@ -248,8 +248,10 @@ func allocStats(c *Eval) (mean, inv *onnxio.Tensor, err error) {
 }
 
 func gradRows(g *Grad) error {
-	if g.DOut[0] == "" {
-		return nil // statistics carry no gradient
+	for _, d := range g.DOut[1:] {
+		if d != "" {
+			return g.Node.Errorf("the mean and the inverse deviation have no gradient")
+		}
 	}
 	r, err := newRowNorm(g.Node, g.Dims(g.In(0)))
 	if err != nil {

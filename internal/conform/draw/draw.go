@@ -215,6 +215,9 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
 	all.wild = all.wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
 	for i, name := range n.Outputs {
+		if d.trains && i > 0 && n.OpType == "BatchNormalization" {
+			continue // running statistics: nothing is differentiated through them
+		}
 		if name != "" && out[i] != nil {
 			exact := all.exact && (form.moves || !ops.Floats.Has(out[i].Type))
 			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild})
