@@ -360,6 +360,7 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			rowsOfTiles(many, c.Y.W, c.StrideH*c.X.row(), c.Y.row(), &a)
 		}
 		for b := ob; b < ob+blocks; b++ {
+			e.finish(&c.Y, y, n, b, first, last)
 			if e.Moments != nil {
 				var m moments
 				for h := first; h < last; h++ {
@@ -367,7 +368,6 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 				}
 				m.store(e.Moments[((n*perPlane+part)*c.Y.Blocks()+b)*record:])
 			}
-			e.finish(&c.Y, y, n, b, first, last)
 			c.Y.clearHalo(y, n, b, first, last)
 		}
 	}

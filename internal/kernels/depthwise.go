@@ -177,6 +177,7 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			a.res = beside[to:]
 		}
 		stripsOfTiles(last-first, d.Y.W, d.StrideH*d.X.row(), d.Y.row(), &a)
+		e.finish(&d.Y, y, n, b, first, last)
 		if e.Moments != nil {
 			var m moments
 			for h := first; h < last; h++ {
@@ -184,7 +185,6 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 			}
 			m.store(e.Moments[((n*perPlane+part)*d.Y.Blocks()+b)*record:])
 		}
-		e.finish(&d.Y, y, n, b, first, last)
 		d.Y.clearHalo(y, n, b, first, last)
 	}
 }

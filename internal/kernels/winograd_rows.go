@@ -150,21 +150,22 @@ func (p *rowPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 	}
 	for ob := range p.out.Blocks() {
 		p.products(m, v, u[ob*p.kh*p.in.C*Block:], images*p.wide, first, last, from)
-		var s moments
 		for h := first; h < last; h++ {
 			p.back(y, m[(h-first)*images*p.wide*p.out.Lanes:], n, images, ob, h, e)
-			if e.Moments == nil {
-				continue
-			}
-			for i := n; i < end; i++ {
-				s.add(y[p.out.at(i, ob, h, 0):][:p.out.W*Block])
-			}
-		}
-		if e.Moments != nil {
-			s.store(e.Moments[(chunk*p.out.Blocks()+ob)*record:])
 		}
 		for i := n; i < end; i++ {
 			e.finish(&p.out, y, i, ob, first, last)
+		}
+		if e.Moments != nil {
+			var s moments
+			for h := first; h < last; h++ {
+				for i := n; i < end; i++ {
+					s.add(y[p.out.at(i, ob, h, 0):][:p.out.W*Block])
+				}
+			}
+			s.store(e.Moments[(chunk*p.out.Blocks()+ob)*record:])
+		}
+		for i := n; i < end; i++ {
 			p.out.clearHalo(y, i, ob, first, last)
 		}
 	}

@@ -35,3 +35,27 @@ func TestAveragesBeyondThePadding(t *testing.T) {
 		})
 	}
 }
+
+// TestStatisticsBehindFunctions: a BatchNormalization in training behind a convolution's fused function normalizes by the
+// statistics of what the function gives, not of what it takes.
+func TestStatisticsBehindFunctions(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		channels, k, by int64 // by is the number of groups
+	}{{"direct", 24, 1, 1}, {"tiles", 32, 3, 1}, {"rows", 32, 5, 1}, {"depthwise", 32, 3, 32}, {"groups", 32, 3, 8}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newNet(4, "N", c.channels, 12, 12)
+			w := b.init("w", b.random(1, c.channels, c.channels/c.by, c.k, c.k))
+			b.node("Conv", []string{b.last, w}, onnxio.IntsAttr("pads", c.k/2, c.k/2, c.k/2, c.k/2), onnxio.IntAttr("group", c.by))
+			b.node("Tanh", []string{b.last})
+			b.bn(c.channels, true)
+			m := b.mse("N", c.channels, 12, 12)
+			in := map[string]*onnxio.Tensor{"input": b.random(1, 2, c.channels, 12, 12), "target": b.random(1, 2, c.channels, 12, 12)}
+			_, got := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}}, 2, in)
+			_, want := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}, Reference: true}, 2, in)
+			for name := range want {
+				near(t, name, got[name], want[name], 1e-4)
+			}
+		})
+	}
+}
