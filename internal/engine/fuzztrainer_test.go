@@ -334,7 +334,7 @@ func jitter(t *onnxio.Tensor, seed uint32) *onnxio.Tensor {
 }
 
 // slope holds the gradient of the first step against the loss on both sides: along the gradient, the loss rises by the
-// gradient's length. Kinks and rounding spoil some widths: one of several has to agree, unless they contradict each other.
+// gradient's length. Kinks and rounding spoil some widths; two that are straight and disagree are a fault.
 func slope(c *draw.Training, n *trainedSteps) error {
 	i := slices.IndexFunc(c.Runs, func(in map[string]*onnxio.Tensor) bool { return !empty(in) })
 	if i < 0 {
@@ -360,22 +360,21 @@ func slope(c *draw.Training, n *trainedSteps) error {
 	for _, width := range []float64{1e-2, 3e-2, 3e-3, 1e-1} {
 		noise := 3e-6 * (1 + math.Abs(loss)) / width
 		if !(length > 20*noise) {
-			n.Flat++
-			return nil
+			break
 		}
 		up, okUp := lossAt(c, runs, at[0], width/length)
 		down, okDown := lossAt(c, runs, at[0], -width/length)
-		rise := (up - down) / (2 * width)
 		if !okUp || !okDown {
-			return nil
+			break
 		}
-		if math.Abs(rise-length) <= 0.1*length+noise {
+		if rise := (up - down) / (2 * width); math.Abs(rise-length) <= 0.1*length+noise {
 			n.Slopes++
 			return nil
+		} else if bend := (up - 2*loss + down) / width; math.Abs(bend) <= 0.02*length+noise {
+			found = append(found, rise)
 		}
-		found = append(found, rise)
 	}
-	if slices.Max(found)-slices.Min(found) > 0.1*math.Abs(found[0]) {
+	if len(found) < 2 {
 		n.Flat++
 		return nil
 	}

@@ -320,6 +320,9 @@ func (l *lowering) walk(kernel string, y *value, ins []*value, bind func() func(
 
 // levelBounds are what a Clip of bytes clips to.
 func levelBounds(o *op) (low, high int32, ok bool) {
+	if o.node.Attr("min") != nil || o.node.Attr("max") != nil { // before version 11, of floats
+		return 0, 0, false
+	}
 	low, high = 0, math.MaxUint8
 	if o.in[0].info.Type == onnxio.Int8 {
 		low, high = math.MinInt8, math.MaxInt8

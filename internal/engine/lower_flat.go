@@ -59,7 +59,8 @@ func (l *lowering) reluGrad(o *op) (bool, error) {
 // sumRows lowers SumTo from [rows,cols] to [cols]: the gradient of a fully connected layer's bias.
 func (l *lowering) sumRows(o *op) (bool, error) {
 	x, y := o.in[0], o.out[0]
-	if !isFloat(x) || len(x.dims) != 2 || y.size() != x.dims[1] || x.dims[0] == 1 || y.dims[len(y.dims)-1] != x.dims[1] {
+	if !isFloat(x) || len(x.dims) != 2 || len(y.dims) == 0 || y.size() != x.dims[1] || x.dims[0] == 1 ||
+		y.dims[len(y.dims)-1] != x.dims[1] {
 		return false, nil
 	}
 	rows, cols := int(x.dims[0]), int(x.dims[1])
