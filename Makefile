@@ -39,7 +39,7 @@ generate: ## generated files again; leaves no diff
 peers: ## compare live with PyTorch, torchvision and the onnx package (testdata/peers.sh says what it needs)
 	PYTHON=$(PYTHON) testdata/peers.sh
 
-race: ## race against PyTorch, ONNX Runtime and OpenVINO: MODES="train infer ort start mnist", SET=families (testdata/race/race.sh says what else)
+race: ## race against PyTorch, ONNX Runtime and OpenVINO: MODES="train infer ort start mnist", SET=families, PRECISION=bf16 (testdata/race/race.sh says what else)
 	PYTHON=$(PYTHON) testdata/race/race.sh $(MODES)
 
 fuzz: ## every fuzz target, FUZZTIME each

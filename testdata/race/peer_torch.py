@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch's training steps: peer_torch.py CASE --variant VARIANT --threads N. float32, four batches in memory.
+"""PyTorch's training steps: peer_torch.py CASE --variant VARIANT --threads N. float32 or autocast to bf16, four batches in memory.
 
 A variant is joined by dashes: eager or compile (torch.compile), nchw or nhwc (channels_last), foreach or fused (the
 optimiser). race.py sets the environment: OMP_NUM_THREADS and the allocator.
@@ -21,6 +21,7 @@ def main():
     p.add_argument('case', choices=[*CASES, *(name for name, f in FAMILIES.items() if f.batch)])
     p.add_argument('--variant', default='eager-nhwc-fused')
     p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--precision', choices=['float32', 'bf16'], default='float32')
     p.add_argument('--windows', type=int, default=3)
     p.add_argument('--seconds', type=float, default=1)
     args = p.parse_args()
@@ -50,7 +51,9 @@ def main():
         x, y = batches[turn]
         turn = (turn + 1) % len(batches)
         optimiser.zero_grad()
-        loss(forward(x), y).backward()
+        with torch.autocast('cpu', torch.bfloat16, enabled=args.precision == 'bf16'):
+            out = forward(x)
+        loss(out.float(), y).backward()
         optimiser.step()
 
     times = windows(step, args.seconds, args.windows)

@@ -23,6 +23,7 @@ CASES = {
     'resnet18-224': 'resnet18 --input 3x224x224 --classes 1000', 'vgg16-224': 'vgg16 --input 3x224x224 --classes 1000',
 }
 SETS = ['reference', 'families']
+PRECISIONS = ['float32', 'bf16']
 EAGER = ['eager-nchw-fused', 'eager-nhwc-fused', 'eager-nhwc-foreach']
 WINDOWS = 3
 
@@ -33,6 +34,8 @@ def arguments():
     p.add_argument('modes', nargs='*', help='train, infer, ort, start, mnist (default: train and infer)')
     p.add_argument('--cnnkit', required=True, help='the binary')
     p.add_argument('--set', choices=SETS, default=env('SET') or SETS[0], help='of networks: what cnnkit builds, or exports of torchvision')
+    p.add_argument('--precision', choices=PRECISIONS, default=env('PRECISION') or PRECISIONS[0],
+                   help='of all sides, in train and infer: bf16 is autocast in PyTorch; ONNX Runtime has none')
     p.add_argument('--exports', default=env('EXPORTS'), help='a folder that keeps the exports of the families')
     p.add_argument('--cases', default=env('CASES'), help='default: all of the set')
     p.add_argument('--threads', default=env('THREADS') or '1,2')
@@ -49,6 +52,8 @@ def arguments():
     for mode in args.modes:
         if mode not in MODULES:
             p.error(f'no mode {mode}: {", ".join(MODULES)}')
+        if args.precision != PRECISIONS[0] and mode not in ('train', 'infer'):
+            p.error(f'{mode} is raced in {PRECISIONS[0]} alone')
     for case in args.cases:
         if case not in known:
             p.error(f'no case {case}: {", ".join(known)}')
@@ -79,6 +84,7 @@ class Race:
     def __init__(self, args, folder, log):
         self.args, self.folder, self.log = args, folder, log
         self.flags = ['--windows', str(WINDOWS), '--seconds', str(args.seconds / WINDOWS)]
+        self.precision = ['--precision', args.precision]
         self.versions = {}
         self.busy = []  # what the tables' last column says
 
@@ -129,12 +135,13 @@ class Race:
             if os.environ.get('COMPILE') and case.startswith('resnet'):
                 variants.append('compile-nchw-fused')
             for threads in self.args.threads:
-                yield from self.contest('train', case, threads, self.bench(threads, 'train', *flags), [
-                    self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v] for v in variants})])
+                yield from self.contest('train', case, threads, self.bench(threads, 'train', *flags, *self.precision), [
+                    self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v, *self.precision] for v in variants})])
             self.drop(path)
 
     def infer(self):
-        return self.inference('infer', 'native', [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')])
+        engines = [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')]
+        return self.inference('infer', 'native', engines if self.args.precision == PRECISIONS[0] else engines[1:])
 
     def ort(self):
         """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package, both with the peers' allocator."""
@@ -147,9 +154,9 @@ class Race:
                 continue
             for batch in self.args.batch:
                 for threads in self.args.threads:
-                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own,
+                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own, *self.precision,
                                       env=peer_env(threads) if own == 'ort' else None)
-                    peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch)]})
+                    peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch), *self.precision]})
                              for label, engine in engines]
                     yield from self.contest(mode, case, threads, ours, peers)
             self.drop(model)
@@ -227,12 +234,14 @@ def others(values):
     return f'{statistics.median(known):.1f}' if known else '?'
 
 
-def headers(mode, epochs):
+def headers(mode, epochs, precision):
     if mode == 'mnist':
         return (f'LeNet-5 on MNIST, epochs: {epochs}, whole process to the saved file, seconds; ratio above 1: cnnkit is faster',
                 ['threads', 'cnnkit', 'PyTorch', 'without its start', 'ratio', 'by round', 'accuracy % cnnkit', 'PyTorch', 'peak MB cnnkit', 'PyTorch', 'others'])
     unit = 'images/s' if mode == 'train' else 'ms'
     title = {'train': 'Training', 'infer': 'Inference', 'start': 'From the file to the first answer', 'ort': 'ONNX Runtime through cnnkit and through Python'}[mode]
+    if precision != PRECISIONS[0]:
+        title += f' in {precision}'
     return (f'{title}, {unit}: median (min-max) of the rounds; ratio above 1: cnnkit is faster',
             ['case', 'batch', 'threads', f'cnnkit {unit}', 'peer', f'peer {unit}', 'ratio', 'by round', 'peak MB cnnkit', 'peer', 'others'])
 
@@ -277,7 +286,7 @@ def main():
                     print('  ' + '  '.join(map(str, row)), file=sys.stderr)
             except (KeyboardInterrupt, Failed) as e:  # what is done is worth a table
                 stopped = e
-            print_table(*headers(mode, args.epochs), rows)
+            print_table(*headers(mode, args.epochs, args.precision), rows)
             if stopped is not None:
                 sys.exit(f'stopped: {stopped}' if str(stopped) else 'interrupted')
         print('\nothers: processors that other processes kept busy meanwhile, the median.', end='')
