@@ -179,11 +179,18 @@ func TestResumedNormAndDropout(t *testing.T) {
 
 // A run in bf16 goes on to the same bits as well, which are others than float32's where the processor has it.
 func TestResumedInBF16(t *testing.T) {
+	build := func(t testing.TB) *onnxio.Model {
+		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
 	cfg := resumable("sgd")
-	floats := stopped(t, lenet, cfg, t.TempDir())
+	floats := stopped(t, build, cfg, t.TempDir())
 	cfg.Precision = "bf16"
-	want := stopped(t, lenet, cfg, t.TempDir())
-	if stopped(t, lenet, cfg, t.TempDir(), 5, 14) != want {
+	want := stopped(t, build, cfg, t.TempDir())
+	if stopped(t, build, cfg, t.TempDir(), 5, 14) != want {
 		t.Error("the interrupted run ends in other weights")
 	}
 	if (want == floats) == engine.BF16Runs() {

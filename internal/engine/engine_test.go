@@ -163,8 +163,20 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 16, 16), "target": classes(b, n)}
 		},
 	},
+	"residual32": {
+		func() (*onnxio.Model, *net) { b := residualOf(19, true, 32, 48); return b.nll(0), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 16, 16), "target": classes(b, n)}
+		},
+	},
 	"unet16": {
 		func() (*onnxio.Model, *net) { b := unet(13, 16); return b.mse("N", 1, 12, 12), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+		},
+	},
+	"unet32": {
+		func() (*onnxio.Model, *net) { b := unet(18, 32); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
 		},

@@ -49,7 +49,7 @@ func (l *layouts) convBF16(o *op) bool {
 	}
 	p, ok := conv(o)
 	if gathers(o) {
-		return group(o) == 1 && p.y.dims[1] >= kernels.BF16Lanes && o.then == nil && o.mask == nil && o.residual == nil
+		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil && o.residual == nil
 	}
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
@@ -85,7 +85,7 @@ func (l *layouts) writesBF16(o *op) bool {
 // readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes maps in bf16 as they are.
 func readInBF16(v *value) bool {
 	for _, o := range v.users {
-		if p := o.path(); v.dims[1] >= kernels.BF16Lanes && p != nil && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
+		if p := o.path(); v.dims[1] >= lineChannels && p != nil && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
 			return true
 		}
 		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {

@@ -8,11 +8,11 @@ import (
 // Convolutions of training in bf16: maps, as they are saved for the backward pass, and their gradients in bf16; weights,
 // their gradients and the optimiser in float32. Weights are packed in every step, for each direction.
 
-// trainsBF16 reports whether a convolution of a training graph runs in bf16: where lines of 32 channels are not mostly empty
-// on both sides.
+// trainsBF16 reports whether a convolution of a training graph runs in bf16: where the channels of one side fill a line.
+// Maps of 16 channels take as many bytes in bf16 as in float32, whose Winograd is as fast then.
 func trainsBF16(o *op) bool {
 	p, ok := conv(o)
-	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < fewChannels {
+	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < lineChannels {
 		return false
 	}
 	if gathers(o) {
@@ -30,7 +30,7 @@ func trainsBF16(o *op) bool {
 // into one line.
 func gathers(o *op) bool {
 	p, ok := conv(o)
-	if !ok || p.x != o.in[0] || p.x.kind != input || p.x.dims[1] >= fewChannels {
+	if !ok || p.x != o.in[0] || p.x.kind != input || p.x.dims[1] >= lineChannels {
 		return false
 	}
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)

@@ -54,7 +54,7 @@ func norm(v []float32) float64 {
 
 // Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of threads gives the same bits.
 func TestTrainingBF16(t *testing.T) {
-	for _, name := range []string{"deep", "pooled", "residual", "unet16"} {
+	for _, name := range []string{"deep", "residual32", "unet32"} {
 		t.Run(name, func(t *testing.T) {
 			c := trainCases[name]
 			m, b := c.make()
@@ -90,7 +90,7 @@ func TestTrainingBF16(t *testing.T) {
 // In a plan of training in bf16 convolutions of both directions, normalization, pooling and what joins branches run on
 // maps in bf16: what is converted are the ends.
 func TestTrainingBF16Plan(t *testing.T) {
-	c := trainCases["unet16"]
+	c := trainCases["unet32"]
 	m, b := c.make()
 	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true, twins: true})
 	if err != nil {

@@ -10,21 +10,20 @@ import (
 // Operators on maps in bf16 beside convolutions: they widen what they read, compute in float32 what they compute on blocks,
 // and round what they write. Statistics, their sums and the gradients of parameters are float32.
 
-// fewChannels is the number of channels of a map below which lines of 32 are mostly empty.
-const fewChannels = 16
+// lineChannels is the number of channels of a map that fill a line, so that it takes half of float32's bytes.
+const lineChannels = kernels.BF16Lanes
 
-// inLines reports whether o, which is no convolution, runs on maps in bf16: in training where they have channels enough, in
-// inference where they fill a line, so that it takes half of float32's bytes, and one of its inputs is in bf16 already.
+// inLines reports whether o, which is no convolution, runs on maps in bf16: where they fill lines, in training always, in
+// inference where one of its inputs is in bf16 already.
 func (l *layouts) inLines(o *op, p *path, m maps) bool {
 	if p.lines == nil || !p.lines(o) {
 		return false
 	}
-	channels := o.in[m.in[0]].dims[1]
-	if l.g.training {
-		return channels >= fewChannels
-	}
-	if channels < kernels.BF16Lanes {
+	if o.in[m.in[0]].dims[1] < lineChannels {
 		return false
+	}
+	if l.g.training {
+		return true
 	}
 	return slices.ContainsFunc(m.in, func(i int) bool { return o.in[i].form() == linesForm || o.in[i].twin(linesForm) != nil })
 }

@@ -171,31 +171,34 @@ func pooled(seed uint64) *net {
 }
 
 // residual is a small network with every structure of a ResNet: strides, shortcuts, a shared input, average pooling.
-func residual(seed uint64, training bool) *net {
+func residual(seed uint64, training bool) *net { return residualOf(seed, training, 16, 24) }
+
+// residualOf is residual with so many channels before and after its stride.
+func residualOf(seed uint64, training bool, few, many int64) *net {
 	b := newNet(seed, "N", 3, 16, 16)
-	b.conv(3, 16, 3, 1, 1)
-	b.bn(16, training)
+	b.conv(3, few, 3, 1, 1)
+	b.bn(few, training)
 	x := b.node("Relu", []string{b.last})
-	b.conv(16, 16, 3, 1, 1)
-	b.bn(16, training)
+	b.conv(few, few, 3, 1, 1)
+	b.bn(few, training)
 	b.node("Relu", []string{b.last})
-	b.conv(16, 16, 3, 1, 1)
-	b.bn(16, training)
+	b.conv(few, few, 3, 1, 1)
+	b.bn(few, training)
 	b.node("Add", []string{b.last, x})
 	x = b.node("Relu", []string{b.last})
-	b.conv(16, 24, 3, 2, 1)
-	b.bn(24, training)
+	b.conv(few, many, 3, 2, 1)
+	b.bn(many, training)
 	b.node("Relu", []string{b.last})
-	b.conv(24, 24, 3, 1, 1)
-	y := b.bn(24, training)
+	b.conv(many, many, 3, 1, 1)
+	y := b.bn(many, training)
 	b.last = x
-	b.conv(16, 24, 1, 2, 0)
-	b.bn(24, training)
+	b.conv(few, many, 1, 2, 0)
+	b.bn(many, training)
 	b.node("Add", []string{y, b.last})
 	b.node("Relu", []string{b.last})
 	b.node("AveragePool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 8, 8), onnxio.IntsAttr("strides", 8, 8))
 	b.node("Flatten", []string{b.last})
-	b.linear(24, 10)
+	b.linear(many, 10)
 	return b
 }
 
