@@ -95,7 +95,7 @@ func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits dat
 	recipe.LR, recipe.Schedule, recipe.EMA, recipe.SWA = find.Low, Schedule{}, 0, SWA{}
 	own := withOwnInitializers(model)
 	own.Metadata = append([]onnxio.Property{}, model.Metadata...)
-	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: own}, recipe: recipe, splits: splits, result: &Result{Model: own}, at: 1}
+	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: own}, unlock: func() {}, recipe: recipe, splits: splits, result: &Result{Model: own}, at: 1}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}

@@ -220,6 +220,10 @@ func (recipe Recipe) continues(next Recipe) error {
 	if was, is := recipe.selection(), next.selection(); was != is {
 		return fmt.Errorf("the images were those of %s when the checkpoint was made, and are those of %s now: the run could not go on as it was", was, is)
 	}
+	if s := recipe.Schedule; s.ofLength() && s.Total == 0 && recipe.Epochs != next.Epochs {
+		return fmt.Errorf("schedule %s ends with the run, which had %d epochs when the checkpoint was made, and has %d now: its rates would jump. "+
+			"Start a new run from the checkpoint's model, or plan a run that goes on with schedule.total", s.Kind, recipe.Epochs, next.Epochs)
+	}
 	a, b := recipe.Config, next.Config
 	for _, c := range []*Config{&a, &b} {
 		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Keep, c.Threads, c.Workers = 0, nil, "", 0, 0, 0, 0, 0

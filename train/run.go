@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cnnkit/cnnkit/builders"
@@ -71,6 +72,8 @@ type run struct {
 	loader  *data.Loader // nil where batches are copied from memory
 	batches int          // of an epoch
 	ended   bool         // by ErrStop
+	unlock  func()       // of dir
+	digest  func() (string, error)
 
 	at      int     // the epoch in progress, from 1
 	done    int     // batches of it that are done
@@ -117,13 +120,17 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 }
 
 func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
-	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
+	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, unlock: func() {}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
 		plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
 	defer r.pool.Close()
+	defer r.unlock()
 	if from != nil {
+		if err := r.sameData(from); err != nil {
+			return nil, err
+		}
 		if err := r.restore(from); err != nil {
 			return nil, err
 		}
@@ -174,13 +181,41 @@ func (r *run) prepare() error {
 		if err := writable(r.dir); err != nil {
 			return err
 		}
+		unlock, err := lock(r.dir)
+		if err != nil {
+			return err
+		}
+		r.unlock = unlock
 		if err := r.recipe.Save(r.dir); err != nil {
+			unlock()
 			return err
 		}
 	}
 	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.describe()
-	return r.start()
+	r.digest = sync.OnceValues(func() (string, error) { return data.Digest(r.splits.Train) })
+	go r.digest() // the first checkpoint asks for it
+	if err := r.start(); err != nil {
+		r.unlock()
+		return err
+	}
+	return nil
+}
+
+// sameData compares the images to train on with those of a checkpoint. One without a digest is of a version that had none.
+func (r *run) sameData(from *Checkpoint) error {
+	if from.Samples != r.splits.Train.Len() {
+		return nil // which restore tells
+	}
+	digest, err := r.digest()
+	if err != nil {
+		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
+	}
+	if from.Data != "" && digest != "" && from.Data != digest {
+		return fmt.Errorf("data set %s has changed since the checkpoint was made: its images, their order, targets or the names of the classes are other ones. "+
+			"Bring back the data, or start a new run from the checkpoint's model", r.splits.Name)
+	}
+	return nil
 }
 
 // scheduled is the learning rate of the next step, and one-cycle's momentum.

@@ -24,6 +24,9 @@ const (
 	ConfusionFile   = "confusion.png" // after the last epoch, when it was asked for
 )
 
+// lockFile is in a folder while a run writes there.
+const lockFile = "run.lock"
+
 // writable makes the folder and tries to write in it, before hours of training.
 func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {

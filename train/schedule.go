@@ -122,6 +122,11 @@ func (s Schedule) filled(length int) Schedule {
 	return s
 }
 
+// ofLength says that the rates depend on the length of the run, where Total does not say it.
+func (s Schedule) ofLength() bool {
+	return s.Kind == Cosine || s.Kind == Polynomial || s.Kind == OneCycle
+}
+
 // validate names the first field that makes no sense.
 func (s Schedule) validate() error {
 	f := s.filled(2)

@@ -39,6 +39,7 @@ func recipeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run"},
 		&cli.GenericFlag{Name: "set", Value: &assignments{}, Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"},
+		&cli.BoolFlag{Name: "force", Usage: "write over the run that --out holds"},
 		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
 	}
 }
@@ -87,6 +88,9 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	if j.dir, err = required(c, "out"); err != nil {
 		return j, err
 	}
+	if err := free(c, j.dir); err != nil {
+		return j, err
+	}
 	if err := override(c, fields); err != nil {
 		return j, err
 	}
@@ -111,6 +115,17 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 		return j, usageError("%w", err)
 	}
 	return j, j.prepare(c)
+}
+
+// free refuses a folder that holds a run, unless --force says that it may be lost. A search for a rate writes no model.
+func free(c *cli.Context, dir string) error {
+	if c.Bool("force") || c.Bool("find-lr") {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, train.CheckpointFile)); err != nil {
+		return nil
+	}
+	return hinted{usageError("%s holds a run already", dir), "write elsewhere with --out, go on with 'cnnkit train --resume " + dir + "', or write over it with --force"}
 }
 
 // prepare puts --preset into the model, and what it says of the values into the recipe, which is what a resumed run reads.

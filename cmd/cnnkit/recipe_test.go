@@ -455,7 +455,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for _, address := range [][]string{{"--dashboard-addr", "127.0.0.1:0"}, {"--dashboard", "--dashboard-addr", "0"}} {
-		if r := cnnkit(t, append(append(args, address...), "--no-report", "--out", in("address"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+		if r := cnnkit(t, append(append(args, address...), "--no-report", "--force", "--out", in("address"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
 			t.Errorf("%v: %+v", address, r)
 		}
 	}
