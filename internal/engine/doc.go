@@ -32,16 +32,16 @@
 //
 // A value is plain (row-major, any element type), blocked ([N][C/16][H][W][16] float32 with a zero halo, see package
 // kernels) or in lines (bf16 in blocks of 32 channels, where Options.BF16 allows it; bytes in blocks of 64, or 4 for a few
-// channels, in quantized models). Operators over feature maps work on
-// blocks; conversions stand only where the graph enters, leaves or flattens. A convolution's weights are packed: once for
+// channels, in quantized models). Operators over feature maps work on blocks; conversions stand only where the graph enters, leaves or flattens. A convolution's weights are packed: once for
 // constants, for good for trained parameters, whose optimiser state is packed with them.
 //
 // # Bytes
 //
-// QLinearConv and its kind run on bytes in lines, requantized in the kernel that sums. Between DequantizeLinear and
-// QuantizeLinear the pass integers writes those operators (a Conv becomes QLinearConv, HardSwish a Table of 256 bytes), which
-// is what ONNX Runtime does too: where the file sums in float32 the result may be a step away from it, never more. The halo of
-// a map of bytes holds the zero point of the convolutions that read it (value.zero). Reference and Keep leave the graph as it is.
+// QLinearConv and its kind run on bytes in lines, requantized in the kernel that sums. Where the processor has kernels of bytes,
+// the pass integers writes those operators for what stands between DequantizeLinear and QuantizeLinear (a Conv becomes
+// QLinearConv, HardSwish a Table of 256 bytes), as ONNX Runtime does. Where the file sums in float32, an op's result may be a step
+// away from the file's, which later ops pass on. The halo of a map of bytes holds the zero point of the convolutions that read it
+// (value.zero). With Reference the graph stays as it is.
 //
 // # What always holds
 //

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -25,6 +26,9 @@ func toIntegers(g *graph) error {
 		}
 	}
 	for _, o := range slices.Clone(g.ops) {
+		if !Int8Runs() { // float32 is faster than the twins
+			break
+		}
 		if len(o.out) > 0 && o.out[0] != nil && o.role() == quantizes && g.between(o) {
 			g.index()
 		}
@@ -32,6 +36,10 @@ func toIntegers(g *graph) error {
 	g.prune()
 	return nil
 }
+
+// Int8Runs reports whether this processor has kernels of bytes. Without, what stands between DequantizeLinear and QuantizeLinear
+// runs in float32, and QLinearConv and its kind by the kernels' twins.
+func Int8Runs() bool { return kernels.LevelInt8() != "go" }
 
 // bytesRole is what an operator is to numbers in bytes.
 type bytesRole uint8
