@@ -324,12 +324,13 @@ func TestMemoryEstimate(t *testing.T) {
 	}
 }
 
-// TestModelIsHeldOnce: the elements of a large tensor are allocated once, and writing them copies nothing.
+// TestModelIsHeldOnce: the elements of a large tensor are allocated once, behind up to 2 MB that nobody touches and that
+// bring them to the start of a huge page; writing them copies nothing.
 func TestModelIsHeldOnce(t *testing.T) {
 	const size = 32 << 20
 	b := model(tensorBytes(Float, []int64{size / 4}, raw(size)))
 	var m *Model
-	if got := allocated(func() { m, _ = decodeBytes(b) }); got > size+1<<20 {
+	if got := allocated(func() { m, _ = decodeBytes(b) }); got > size+3<<20 {
 		t.Errorf("decoding allocates %d bytes for %d of elements", got, size)
 	}
 	got := allocated(func() {

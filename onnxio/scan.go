@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cnnkit/cnnkit/internal/pages"
 )
 
 // scanner walks the wire format of a message before anything is made of it. It runs twice over the input: first
@@ -23,6 +25,7 @@ type scanner struct {
 	lim    Limits
 	window []byte // r's bytes from windowAt on
 	start  int64  // offset of window
+	reach  int64  // bytes to read at once: it grows where one window follows the other
 	path   []string
 	noCut  int // > 0 inside training_info, which is kept encoded
 
@@ -31,7 +34,19 @@ type scanner struct {
 	copy bool
 	out  []byte
 	cuts [][]byte
+
+	left int64  // bytes of the elements that are still to be left out and share memory, in cache lines
+	room []byte // where the next ones go
 }
+
+// Small tensors share memory, so that weights lie in few pages. Larger ones have their own.
+const (
+	sharedBytes = 64 << 20
+	ownBytes    = 16 << 20
+)
+
+// minWindow is what is read at once behind elements that were left out.
+const minWindow = 4 << 10
 
 // cutBytes is the length from which elements are left out of the copy.
 const cutBytes = 1024
@@ -79,7 +94,11 @@ func (s *scanner) errorf(off int64, format string, args ...any) error {
 func (s *scanner) peek(off, end int64, n int) ([]byte, error) {
 	n = int(min(int64(n), end-off))
 	if off < s.start || off+int64(n) > s.start+int64(len(s.window)) {
-		want := int(min(int64(cap(s.window)), s.size-off))
+		if s.reach *= 2; off < s.start || off > s.start+int64(len(s.window)) {
+			s.reach = minWindow
+		}
+		s.reach = min(max(s.reach, minWindow), int64(cap(s.window)))
+		want := int(min(max(s.reach, int64(n)), s.size-off))
 		got, err := s.r.ReadAt(s.window[:want], off)
 		if got < n {
 			s.window = s.window[:0]
@@ -292,9 +311,12 @@ func (s *scanner) keep(off, end int64) error {
 func (s *scanner) leaveOut(num protowire.Number, off, n int64) error {
 	if !s.copy {
 		s.kept += 8
+		if n < ownBytes {
+			s.left += roundUp(n)
+		}
 		return nil
 	}
-	data := make([]byte, n)
+	data := s.memory(n)
 	if got, err := s.r.ReadAt(data, off); int64(got) < n {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -306,6 +328,23 @@ func (s *scanner) leaveOut(num protowire.Number, off, n int64) error {
 	s.cuts = append(s.cuts, data)
 	return nil
 }
+
+// memory gives n bytes for elements.
+func (s *scanner) memory(n int64) []byte {
+	if n >= ownBytes {
+		return pages.Aligned(int(n))
+	}
+	if int64(len(s.room)) < roundUp(n) { // at least n: the file may have changed since it was checked
+		s.room = pages.Aligned(int(max(roundUp(n), min(sharedBytes, s.left))))
+	}
+	data := s.room[:n:n]
+	s.room = s.room[roundUp(n):]
+	s.left -= roundUp(n)
+	return data
+}
+
+// roundUp rounds n up to whole cache lines.
+func roundUp(n int64) int64 { return (n + pages.Line - 1) &^ (pages.Line - 1) }
 
 // skip passes over the value of a field of type typ, groups included, and gives the offset after it.
 func (s *scanner) skip(num protowire.Number, typ protowire.Type, off, end int64, depth int) (int64, error) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"unsafe"
+
+	"github.com/cnnkit/cnnkit/internal/pages"
 )
 
 // Block is the number of channels of a block: one AVX-512 vector or two of AVX2.
@@ -83,9 +85,6 @@ func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
 	clear(y[first:last])
 }
 
-// hugePage is the size of a huge page, in bytes.
-const hugePage = 2 << 20
-
 // rect is rows of width floats with skip floats between them: the pixels of a plane between its halos.
 type rect struct{ width, rows, skip int }
 
@@ -116,17 +115,7 @@ func AlignedSlice(n int) []float32 {
 	if n == 0 {
 		return nil
 	}
-	align := 64
-	if n*4 >= 2*hugePage {
-		align = hugePage
-	}
-	s := make([]float32, n+align/4-1)
-	off := int(-uintptr(unsafe.Pointer(&s[0]))) & (align - 1) / 4
-	s = s[off : off+n : off+n]
-	if align == hugePage {
-		askHugePages(s)
-	}
-	return s
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(pages.Aligned(n*4)))), n)
 }
 
 // span is the share [lo, hi) of n things that chunk number chunk of chunks gets.

@@ -3,7 +3,8 @@
 
 A case is a folder CASE-EXPORTER with model.onnx and, for each set of inputs, a folder 0, 1, ... with input_NAME.npy and
 output_INDEX.npy. case.json says how far ONNX Runtime is from PyTorch, as a share of the output's scale. Cases that are
-there already stay. PATTERN selects by a piece of the name, say "resnet" or "torchscript".
+there already stay. PATTERN selects by a piece of the name, say "resnet" or "torchscript". cases.json lists the names of all
+cases, made or not.
 
 Weights are random (the constructors' own, see settle in networks.py): nothing is downloaded.
 """
@@ -136,6 +137,8 @@ def one(case, exporter, root):
 
 def main():
     root = pathlib.Path(sys.argv[1])
+    root.mkdir(parents=True, exist_ok=True)
+    (root / 'cases.json').write_text(json.dumps(['%s-%s' % (c.name, e) for c in CASES for e in c.exporters]))
     for case in CASES:
         for exporter in case.exporters:
             name = '%s-%s' % (case.name, exporter)

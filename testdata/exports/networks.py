@@ -42,7 +42,8 @@ class Detection:
     name: str
     build: typing.Callable
     heads: tuple  # names of the layers that give the scores of classes
-    classes: int  # scores per anchor; the first is the background's where there is a softmax
+    classes: int  # scores per anchor
+    background: bool = True  # the first score is the background's, whom a softmax weighs with the others
     exporters: tuple = ('torchscript',)
 
     def network(self):
@@ -78,7 +79,7 @@ class Detection:
             shift = (low + high) / 2
             with torch.no_grad():
                 for m, bias in zip(layers, plain):
-                    m.bias.copy_(bias).view(-1, self.classes)[:, 1:] -= shift
+                    m.bias.copy_(bias).view(-1, self.classes)[:, int(self.background):] -= shift
                 n = sum(len(y['boxes']) for y in net(images)) / len(images)
             if 8 <= n <= 40:
                 return True
@@ -192,11 +193,11 @@ def segmentation(name):
     return Case(name, build, 128)
 
 
-def detection(name, heads, **settings):
+def detection(name, heads, background=True, **settings):
     def build():
         import torchvision
         return torchvision.models.get_model(name, weights=None, weights_backbone=None, **settings)
-    return Detection(name, build, tuple(heads), 91)
+    return Detection(name, build, tuple(heads), 91, background)
 
 
 def images(name, size=224):
@@ -252,8 +253,8 @@ CASES = [
     vision('maxvit_t'),
     segmentation('fcn_resnet50'),
     detection('ssd300_vgg16', ('classification_head.module_list.%d' % i for i in range(6))),
-    detection('retinanet_resnet50_fpn', ('cls_logits',), min_size=160, max_size=224),
-    detection('fcos_resnet50_fpn', ('cls_logits',), min_size=160, max_size=224),
+    detection('retinanet_resnet50_fpn', ('cls_logits',), background=False, min_size=160, max_size=224),
+    detection('fcos_resnet50_fpn', ('cls_logits',), background=False, min_size=160, max_size=224),
     detection('fasterrcnn_resnet50_fpn', ('cls_score',), min_size=224, max_size=320),
     detection('maskrcnn_resnet50_fpn', ('cls_score',), min_size=224, max_size=320),
     vision('wide_resnet50_2'),
