@@ -169,6 +169,22 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 16, 16), "target": classes(b, n)}
 		},
 	},
+	"tanh32": {
+		func() (*onnxio.Model, *net) {
+			b := newNet(20, "N", 3, 12, 12)
+			b.conv(3, 32, 3, 1, 1)
+			b.node("Tanh", []string{b.last})
+			b.conv(32, 40, 3, 2, 1)
+			b.node("Tanh", []string{b.last})
+			b.bn(40, true)
+			b.conv(40, 10, 6, 1, 0)
+			b.node("Flatten", []string{b.last})
+			return b.nll(0), b
+		},
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": classes(b, n)}
+		},
+	},
 	"unet16": {
 		func() (*onnxio.Model, *net) { b := unet(13, 16); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {

@@ -49,7 +49,7 @@ func (l *layouts) convBF16(o *op) bool {
 	}
 	p, ok := conv(o)
 	if gathers(o) {
-		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil && o.residual == nil
+		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil && o.residual == nil && l.writesBF16(o)
 	}
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
@@ -192,6 +192,12 @@ func (l *lowering) linesRead(o *op) (*buffer, func() []uint16, error) {
 
 // mapInPlace takes a function of a value where it lies.
 func (l *lowering) mapInPlace(f *kernels.Map, v *value) {
+	if v.form() == linesForm {
+		l.flatLines("function bf16", v, []*value{v}, func(y []uint16, _ [][]uint16, lo, hi int) {
+			kernels.MapBF16(f, y[lo:hi], y[lo:hi])
+		})
+		return
+	}
 	n := int(v.size())
 	if v.layout != nil {
 		n = v.layout.Size()

@@ -38,6 +38,14 @@ var bf16Nets = map[string]func() *net{
 		b.node("Flatten", []string{b.linear(96, 40)})
 		return b
 	},
+	"stem for float32": func() *net {
+		b := newNet(76, "N", 3, 15, 14)
+		b.conv(3, 32, 3, 2, 1)
+		b.node("Softmax", []string{b.last}, onnxio.IntAttr("axis", 1))
+		b.conv(32, 32, 3, 1, 1)
+		b.conv(32, 32, 3, 1, 1)
+		return b
+	},
 	"residual": func() *net {
 		b := newNet(72, "N", 32, 14, 14)
 		x := b.node("Relu", []string{b.conv(32, 32, 3, 1, 1)})

@@ -54,7 +54,7 @@ func norm(v []float32) float64 {
 
 // Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of threads gives the same bits.
 func TestTrainingBF16(t *testing.T) {
-	for _, name := range []string{"deep", "residual32", "unet32"} {
+	for _, name := range []string{"deep", "residual32", "unet32", "tanh32"} {
 		t.Run(name, func(t *testing.T) {
 			c := trainCases[name]
 			m, b := c.make()

@@ -15,6 +15,18 @@ func ReluBF16(y, x []uint16) {
 	}
 }
 
+// MapBF16 computes y = f(x) in float32.
+func MapBF16(f *Map, y, x []uint16) {
+	var v [lineRun]float32
+	for len(x) > 0 {
+		n := min(len(x), lineRun)
+		FromBF16(v[:n], x[:n])
+		f.Forward(v[:n], v[:n])
+		ToBF16(y[:n], v[:n])
+		y, x = y[n:], x[n:]
+	}
+}
+
 // ReluGradBF16 computes dx = dy where y > 0, else 0.
 func ReluGradBF16(dx, dy, y []uint16) {
 	var d, v [lineRun]float32

@@ -226,6 +226,9 @@ func TestFlatBF16(t *testing.T) {
 		check("relu", func(y []uint16) { ReluBF16(y, a) }, func(i int) float32 { return max(fa[i], 0) })
 		check("add", func(y []uint16) { AddBF16(y, a, b, false) }, func(i int) float32 { return fa[i] + fb[i] })
 		check("add relu", func(y []uint16) { AddBF16(y, a, b, true) }, func(i int) float32 { return max(fa[i]+fb[i], 0) })
+		tanh, image := NewMap(FuncTanh), make([]float32, n)
+		tanh.Forward(image, fa)
+		check("tanh", func(y []uint16) { MapBF16(&tanh, y, a) }, func(i int) float32 { return image[i] })
 		check("relu gradient", func(y []uint16) { ReluGradBF16(y, a, b) }, func(i int) float32 {
 			if fb[i] > 0 {
 				return fa[i]
