@@ -53,7 +53,8 @@ func (g *graph) composeAttention(o *op) bool {
 		return false
 	}
 	scores, masks, scale := scoresOf(soft.in[0], mostViewed)
-	if scores == nil || !multiplies(scores) || scores.out[0].size() != soft.in[0].size() || !equalDims(lastTwo(scores.out[0]), lastTwo(soft.in[0])) {
+	if scores == nil || !multiplies(scores) || scores.out[0].size() != soft.in[0].size() ||
+		!equalDims(lastTwo(scores.out[0]), lastTwo(soft.in[0])) {
 		return false
 	}
 	q, qScale := unscaled(scores.in[0])
@@ -71,7 +72,8 @@ func (g *graph) composeAttention(o *op) bool {
 	}
 	y, next := outputView(o)
 	of, yf := scores.out[0].dims, o.out[0].dims
-	a.q, a.k, a.v, a.y = qv.offsets(of[:len(of)-2]), kv.offsets(of[:len(of)-2]), vv.offsets(yf[:len(yf)-2]), y.offsets(yf[:len(yf)-2])
+	a.q, a.k = qv.offsets(of[:len(of)-2]), kv.offsets(of[:len(of)-2])
+	a.v, a.y = vv.offsets(yf[:len(yf)-2]), y.offsets(yf[:len(yf)-2])
 	a.head = kernels.AttentionSpec{Queries: int(yf[len(yf)-2]), Keys: int(of[len(of)-1]), Depth: int(qv.dims[len(qv.dims)-1]),
 		Values: int(yf[len(yf)-1]), QRow: qv.stride(2), KRow: kv.stride(1), KStep: kv.stride(2), VRow: vv.stride(2), YRow: y.stride(2),
 		Scale: float32(scale * qScale * kScale)}
@@ -102,7 +104,11 @@ func multiplies(o *op) bool {
 	if !o.is("", "MatMul") || len(o.in) != 2 || !isFloat(o.in[0], o.in[1], y) || o.relu || o.then != nil {
 		return false
 	}
-	return min(len(o.in[0].dims), len(o.in[1].dims), len(y.dims)) >= 2 && y.size()/(y.dims[len(y.dims)-1]*y.dims[len(y.dims)-2]) <= maxProducts
+	if min(len(o.in[0].dims), len(o.in[1].dims), len(y.dims)) < 2 {
+		return false
+	}
+	last := lastTwo(y)
+	return y.size()/(last[0]*last[1]) <= maxProducts
 }
 
 func lastTwo(v *value) []int64 { return v.dims[len(v.dims)-2:] }
@@ -285,7 +291,9 @@ func (l *lowering) paddedMask(o *op, k *kernels.Attention) *buffer {
 	}
 	v, rows := o.in[3], o.attention.rows
 	if v.kind == constant {
-		return l.form(v.konst, "padded rows", rows*k.Width(), 1, func(dst []float32, _ int) { k.PadMask(dst, v.konst.Float32s(), rows) })
+		return l.form(v.konst, "padded rows", rows*k.Width(), 1, func(dst []float32, _ int) {
+			k.PadMask(dst, v.konst.Float32s(), rows)
+		})
 	}
 	dst := l.buffer(rows * k.Width())
 	l.add("pad rows", 1, []*buffer{l.of(v), dst}, func() func(int, int) {

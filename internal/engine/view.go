@@ -39,7 +39,8 @@ func viewWithin(v *value, depth int) view {
 
 // viewers are the ops whose output v is a view of a view of their first input.
 var viewers = map[[2]string]func(o *op, v *value, in view) (view, bool){
-	{"", "Reshape"}: reshaped, {"", "Flatten"}: reshaped, {"", "Squeeze"}: reshaped, {"", "Unsqueeze"}: reshaped, {"", "Identity"}: reshaped,
+	{"", "Reshape"}: reshaped, {"", "Flatten"}: reshaped, {"", "Squeeze"}: reshaped, {"", "Unsqueeze"}: reshaped,
+	{"", "Identity"}: reshaped,
 	{"", "Transpose"}: func(o *op, v *value, in view) (view, bool) {
 		w := view{in.base, in.offset, v.dims, make([]int, len(v.dims))}
 		for i, p := range permutation(o) {

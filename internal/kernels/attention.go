@@ -30,7 +30,8 @@ const (
 // NewAttention plans a head.
 func NewAttention(s AttentionSpec) (*Attention, error) {
 	if min(s.Queries, s.Keys, s.Depth, s.Values) < 1 || max(s.Queries, s.Keys, s.Depth, s.Values) > 1<<24 {
-		return nil, fmt.Errorf("kernels: attention of %d queries of %d to %d keys with values of %d", s.Queries, s.Depth, s.Keys, s.Values)
+		return nil, fmt.Errorf("kernels: attention of %d queries of %d to %d keys with values of %d",
+			s.Queries, s.Depth, s.Keys, s.Values)
 	}
 	if s.KRow != 1 && s.KStep != 1 {
 		return nil, fmt.Errorf("kernels: keys in strides of %d and %d", s.KRow, s.KStep)

@@ -16,7 +16,8 @@
 //
 // Map is a function of one element with its parameters, Operation one of two. Elementwise runs them as Stages over blocked
 // maps, Epilogue.Then behind a convolution, Binary over plain arrays with broadcasting. Functions named Row or Softmax
-// or LayerNorm take the last axis of plain arrays; StridedCopy moves numbers: transpositions, slices, concatenations.
+// or LayerNorm take the last axis of plain arrays, Attention takes heads in strides; StridedCopy
+// moves numbers: transpositions, slices, concatenations.
 //
 // # Levels
 //
