@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -88,8 +89,11 @@ func (l *lowering) batchNorm(o *op) (bool, error) {
 // training, from what sums adds up, else the running ones.
 func (l *lowering) normStatistics(o *op, sums func() (*buffer, func(mean, variance []float32))) (mean, invstd *buffer) {
 	channels := int(o.in[0].dims[1])
-	mean, invstd = l.buffer(channels), l.buffer(channels)
 	eps := o.node.Float("epsilon", 1e-5)
+	if !training(o) && o.in[3].kind == constant && o.in[4].kind == constant {
+		return l.fixedStatistics(o, channels, eps)
+	}
+	mean, invstd = l.buffer(channels), l.buffer(channels)
 	if training(o) {
 		scratch, reduce := sums()
 		l.batchStatistics(o, scratch, reduce, mean, invstd, eps)
@@ -103,6 +107,18 @@ func (l *lowering) normStatistics(o *op, sums func() (*buffer, func(mean, varian
 			}
 		})
 	}
+	return mean, invstd
+}
+
+// fixedStatistics is normStatistics where the running ones are constants.
+func (l *lowering) fixedStatistics(o *op, channels int, eps float32) (mean, invstd *buffer) {
+	running, variance := o.in[3].konst, o.in[4].konst
+	mean = l.form(running, "vector", roundUp(channels), 1, func(dst []float32, _ int) {
+		copy(dst, running.Float32s()[:channels])
+	})
+	invstd = l.form(variance, fmt.Sprintf("inverse deviation, epsilon %g", eps), roundUp(channels), 1, func(dst []float32, _ int) {
+		inverse(dst[:channels], variance.Float32s(), eps)
+	})
 	return mean, invstd
 }
 
