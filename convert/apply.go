@@ -54,6 +54,7 @@ type Report struct {
 	Pairs      []Pair   // the keys of Applied, in its order
 	Unused     []string // rules of the map that no key matches
 	Prefix     string   // taken off all keys because they fit without it
+	Scheme     string   // whose names for the modules the keys were found to be, where they are not the model's
 	Better     Fit      // the prefix without which most keys would fit, where that is more than do
 }
 
@@ -103,12 +104,12 @@ func (e *MatchError) Error() string {
 // Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames
 // keys and opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is
 // taken off keys that the model does not have, and so is a prefix that all keys have and at least half of
-// them fit without. Floats are converted to the model's element type, rounding to nearest even.
+// them fit without. Keys that other libraries give to torchvision's modules are known, if every one finds its partner.
+// Floats are converted to the model's element type, rounding to nearest even.
 // num_batches_tracked is ignored when the model has no such initializer, and so are keys whose tensor is tied
 // to one that was applied. In strict mode the error is a *MatchError; so it is in any mode when no key of
 // either side finds a partner.
-func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
-	var rep Report
+func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err error) {
 	params, err := FromModel(m)
 	if err != nil {
 		return rep, err
@@ -122,9 +123,18 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 			inits[t.Name] = t
 		}
 	}
+	if opt.Map == nil && opt.Prefix == "" {
+		if s := schemeFor(sd, inits); s != nil {
+			rep.Scheme = s.name
+			theirs := sd
+			sd = s.translated(sd, inits)
+			defer func() { rep.name(theirs, s) }()
+		}
+	}
 	fresh := rep.pair(sd, inits, opt)
 	for _, e := range params.entries {
-		if _, ok := fresh[e.Name]; !ok && inits[e.Name] != nil {
+		// Integers are tables that the model has already: an index, not what was learnt.
+		if _, ok := fresh[e.Name]; !ok && inits[e.Name] != nil && isFloat(e.Tensor.Type) {
 			rep.Missing = append(rep.Missing, Key{Name: e.Name, Object: sd.objects[opt.Prefix+rep.Prefix+e.Name]})
 		}
 	}
@@ -145,6 +155,20 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (Report, error) {
 		}
 	}
 	return rep, nil
+}
+
+// name puts the file's own keys into the pairs of a state dict that s translated.
+func (r *Report) name(theirs *StateDict, s *scheme) {
+	own := map[string]string{}
+	for _, e := range theirs.entries {
+		own[s.rename(e.Name)] = e.Name
+	}
+	for i, p := range r.Pairs {
+		r.Pairs[i].Key = own[p.Key]
+	}
+	for i, key := range r.Ignored {
+		r.Ignored[i] = own[key]
+	}
 }
 
 // pair matches the state dict's entries with initializers, and gives the bytes of these, nil where they

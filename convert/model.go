@@ -17,7 +17,7 @@ const batches = ".num_batches_tracked"
 // FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order, sharing
 // their bytes. An initializer is one when its type is a float and either an operator takes it where parameters go
 // (weights of Conv, Gemm, BatchNormalization, ...) or its name is dotted as PyTorch dots names ("layer1.0.scale", not
-// "/layer1/Constant" nor "onnx::Mul_3"). So Reshape's shapes, Clip's bounds and other constants stay out. Each
+// "/layer1/Constant" nor "onnx::Mul_3"); or it is a table of int64 under such a name, as a buffer is. So Reshape's shapes, Clip's bounds and other constants stay out. Each
 // BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
 func FromModel(m *onnxio.Model) (*StateDict, error) {
 	if m == nil || m.Graph == nil {
@@ -26,7 +26,8 @@ func FromModel(m *onnxio.Model) (*StateDict, error) {
 	slots := parameterUses(m.Graph)
 	sd := &StateDict{}
 	for _, t := range m.Graph.Initializers {
-		if t == nil || !isFloat(t.Type) || !(slots[t.Name] || dotted(t.Name)) {
+		table := t != nil && t.Type == onnxio.Int64 && len(t.Dims) > 0 && dotted(t.Name)
+		if t == nil || !table && (!isFloat(t.Type) || !(slots[t.Name] || dotted(t.Name))) {
 			continue
 		}
 		if sd.Get(t.Name) != nil {

@@ -168,6 +168,9 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 	if err != nil {
 		return misfit(src.path, err)
 	}
+	if report.Scheme != "" {
+		fmt.Fprintf(c.App.ErrWriter, "%s: the keys are those of %s\n", src.path, report.Scheme)
+	}
 	if report.Prefix != "" {
 		fmt.Fprintf(c.App.ErrWriter, "%s: the prefix %q is taken off the keys\n", src.path, report.Prefix)
 	}

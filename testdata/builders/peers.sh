@@ -18,3 +18,4 @@ for opset in 13 17 21; do
 done
 "$PYTHON" "$here/check_models.py" "$out"/*.onnx
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$here/check_peers.py"
+PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$here/check_families.py"
