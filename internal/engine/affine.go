@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -47,18 +48,29 @@ func linearOf(v *value) *op {
 
 // channelAxis is the axis of the weights along which output channels lie; -1 where nothing can be folded into o.
 func (o *op) channelAxis() int {
-	switch {
-	case o.is("", "Conv"):
-		return 0
-	case o.is("", "ConvTranspose") && o.node.Int("group", 1) == 1:
-		return 1
-	case o.is("", "Gemm") && o.node.Float("alpha", 1) == 1 && o.node.Float("beta", 1) == 1:
-		if o.node.Int("transB", 0) != 0 {
-			return 0
-		}
+	if p := o.path(); p.channels != nil {
+		return p.channels(o)
+	}
+	return -1
+}
+
+// channelsOfTransposed is the rule of ConvTranspose: the output channels of groups lie along no one axis.
+func channelsOfTransposed(o *op) int {
+	if o.node.Int("group", 1) == 1 {
 		return 1
 	}
 	return -1
+}
+
+// channelsOfProduct is the rule of Gemm.
+func channelsOfProduct(o *op) int {
+	switch {
+	case o.node.Float("alpha", 1) != 1 || o.node.Float("beta", 1) != 1:
+		return -1
+	case o.node.Int("transB", 0) != 0:
+		return 0
+	}
+	return 1
 }
 
 // channels is the number of output channels of what linearOf gives.
@@ -66,10 +78,10 @@ func (o *op) channels() int64 { return o.in[1].dims[o.channelAxis()] }
 
 // affine is what o does to the channels of its input v, of rank at least 2.
 func (o *op) affine(v *value, channels int64) (affine, bool) {
-	if o.is("", "BatchNormalization") {
+	if o.node.Def.Running != nil {
 		return o.affineNorm(v, channels)
 	}
-	if o.node.Domain != "" || len(o.in) != 2 || o.in[0] == o.in[1] {
+	if o.node.Def.Arithmetic == 0 || len(o.in) != 2 || o.in[0] == o.in[1] {
 		return affine{}, false
 	}
 	first := o.in[0] == v
@@ -90,16 +102,16 @@ func (o *op) affine(v *value, channels int64) (affine, bool) {
 		return out
 	}
 	negated := func(x float64) float64 { return -x }
-	switch {
-	case o.is("", "Mul"):
+	switch a := o.node.Def.Arithmetic; {
+	case a == ops.Product:
 		return affine{numbers, zero}, true
-	case o.is("", "Add"):
+	case a == ops.Sum:
 		return affine{one, numbers}, true
-	case o.is("", "Sub") && first:
+	case a == ops.Difference && first:
 		return affine{one, each(negated)}, true
-	case o.is("", "Sub"):
+	case a == ops.Difference:
 		return affine{[]float64{-1}, numbers}, true
-	case o.is("", "Div") && first && !slices.Contains(numbers, 0):
+	case a == ops.Quotient && first && !slices.Contains(numbers, 0):
 		return affine{each(func(x float64) float64 { return 1 / x }), zero}, true
 	}
 	return affine{}, false
@@ -184,14 +196,17 @@ func (g *graph) foldStep(into, step *op, a affine) {
 // foldPads makes a constant Pad of zeros around a map part of the convolution that alone reads it.
 func foldPads(g *graph) {
 	for _, o := range slices.Clone(g.ops) {
-		if !o.is("", "Conv") || o.node.Str("auto_pad", "NOTSET") != "NOTSET" {
+		if !o.path().padded || o.node.Str("auto_pad", "NOTSET") != "NOTSET" || !o.in[0].private() {
 			continue
 		}
-		pad := o.in[0].alone("Pad")
-		if pad == nil || pad.in[0] == nil || pad.in[0].info.Type != onnxio.Float || !pad.in[0].info.HasShape {
+		pad := o.in[0].computedBy()
+		if pad == nil || pad.path().pads == nil {
 			continue
 		}
-		more, ok := zeroPads(pad, len(pad.in[0].info.Shape))
+		if pad.in[0] == nil || pad.in[0].info.Type != onnxio.Float || !pad.in[0].info.HasShape {
+			continue
+		}
+		more, ok := pad.path().pads(pad, len(pad.in[0].info.Shape))
 		if !ok {
 			continue
 		}

@@ -22,13 +22,13 @@ type attention struct {
 	rows       int   // of the mask
 }
 
-var attentionDef = &ops.Def{Name: "Attention", Domain: layoutDomain}
+var attentionDef = &ops.Def{Name: composedAttention, Domain: layoutDomain}
 
 // fuseAttention composes attention.
 func fuseAttention(g *graph) {
 	found := false
 	for _, o := range slices.Clone(g.ops) {
-		if o.is("", "MatMul") && len(o.out[0].dims) > 2 {
+		if o.path().batched && len(o.out[0].dims) > 2 {
 			found = g.composeAttention(o) || found
 		}
 	}
@@ -45,8 +45,8 @@ type added struct {
 
 // composeAttention makes o, the product with the values, all of the attention that it ends.
 func (g *graph) composeAttention(o *op) bool {
-	soft := o.in[0].alone("Softmax")
-	if soft == nil || !multiplies(o) {
+	soft := o.in[0].computedBy()
+	if !o.in[0].private() || soft == nil || !soft.path().softmax || !multiplies(o) {
 		return false
 	}
 	if _, count, inner, ok := softmaxAxis(soft); !ok || inner != 1 || int64(count) != o.in[0].dims[len(o.in[0].dims)-1] {
@@ -101,7 +101,7 @@ func (g *graph) composeAttention(o *op) bool {
 // multiplies reports whether o is a product of pairs of matrices, nothing fused into it, that a plan can list.
 func multiplies(o *op) bool {
 	y := o.out[0]
-	if !o.is("", "MatMul") || len(o.in) != 2 || !isFloat(o.in[0], o.in[1], y) || o.relu || o.then != nil {
+	if !o.path().batched || len(o.in) != 2 || !isFloat(o.in[0], o.in[1], y) || o.relu || o.then != nil {
 		return false
 	}
 	if min(len(o.in[0].dims), len(o.in[1].dims), len(y.dims)) < 2 {
@@ -130,7 +130,7 @@ func scoresOf(v *value, steps int) (scores *op, masks []added, scale float64) {
 	}
 	p := o.path()
 	switch from, c := unscaled(v); {
-	case o.is("", "MatMul"):
+	case o.path().batched:
 		return o, nil, 1
 	case from != v:
 		scores, masks, scale = scoresOf(from, steps-1)
@@ -138,9 +138,9 @@ func scoresOf(v *value, steps int) (scores *op, masks []added, scale float64) {
 			return nil, nil, 0
 		}
 		return scores, nil, scale * c
-	case p != nil && p.view && len(o.in[0].dims) >= 2 && equalDims(lastTwo(o.in[0]), lastTwo(v)):
+	case p.view && len(o.in[0].dims) >= 2 && equalDims(lastTwo(o.in[0]), lastTwo(v)):
 		return scoresOf(o.in[0], steps-1)
-	case o.is("", "Add") && o.node.Attr("axis") == nil:
+	case o.node.Def.Arithmetic == ops.Sum && o.node.Attr("axis") == nil:
 		for i, x := range o.in {
 			if !equalDims(x.dims, v.dims) {
 				continue
@@ -157,7 +157,7 @@ func scoresOf(v *value, steps int) (scores *op, masks []added, scale float64) {
 func outputView(o *op) (y view, next *op) {
 	v := o.out[0]
 	y = view{v, 0, v.dims, rowMajor(v.dims)}
-	if !v.private() || !v.users[0].is("", "Transpose") {
+	if !v.private() || !v.users[0].path().permutes {
 		return y, nil
 	}
 	next = v.users[0]

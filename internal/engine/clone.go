@@ -95,13 +95,13 @@ var identityNode = func() *ops.Node {
 
 // branch is the body that an If with a known condition runs; nil otherwise.
 func (o *op) branch() *body {
-	if !o.is("", "If") || o.in[0] == nil || o.in[0].info.Const == nil || len(o.in[0].info.Const.Raw) != 1 {
+	if !o.path().chooses {
 		return nil
 	}
-	name := "else_branch"
-	if o.in[0].info.Const.Raw[0] != 0 {
-		name = "then_branch"
+	if o.in[0] == nil || o.in[0].info.Const == nil || len(o.in[0].info.Const.Raw) != 1 {
+		return nil
 	}
+	name := branchAttr(o.in[0].info.Const.Raw[0] != 0)
 	i := slices.IndexFunc(o.bodies, func(b *body) bool { return b.attr == name })
 	if i < 0 {
 		return nil

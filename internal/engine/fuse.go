@@ -2,8 +2,6 @@ package engine
 
 import (
 	"math"
-
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // fuse folds elementwise ops into the op whose output they read, where nobody else reads it:
@@ -42,11 +40,11 @@ func fuse(g *graph) {
 
 // fuseBias lets ConvGradBias sum the pooled gradient instead of the pool's: every element of it goes to one pixel.
 func fuseBias(o *op) {
-	if !o.is(ops.GradDomain, "ConvGradBias") || o.in[0].producer == nil {
+	if !o.path().sums || o.in[0].producer == nil {
 		return
 	}
 	p := o.in[0].producer
-	if _, _, _, ok := pool(p); !ok || !p.is(ops.GradDomain, "MaxPoolGrad") {
+	if !p.takes(stageOwnMask) {
 		return
 	}
 	o.in[0] = p.in[0]
@@ -58,14 +56,11 @@ func fuseBias(o *op) {
 // fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y, and reports whether it
 // did: where the maximum is positive, so is the pixel that it came from.
 func fusePool(g *graph, o *op) bool {
-	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil {
+	if o.stage() != stageMask || o.out[0] == nil {
 		return false
 	}
 	p := o.in[0].producer
-	if p == nil || !p.is(ops.GradDomain, "MaxPoolGrad") || p.in[1] != o.in[1] || o.in[0].output || len(o.in[0].users) != 1 {
-		return false
-	}
-	if _, _, _, ok := pool(p); !ok {
+	if p == nil || !p.takes(stageOwnMask) || p.in[1] != o.in[1] || !o.in[0].private() {
 		return false
 	}
 	p.relu = true
@@ -140,22 +135,24 @@ func (g *graph) before(v *value, o *op) bool {
 // fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx, or into the convolution (a
 // gradient's, or the gradient of a transposed one) whose output dy is.
 func fuseMask(g *graph, o *op) {
-	if !o.is(ops.GradDomain, "ReluGrad") || o.out[0] == nil || !o.out[0].isFloat4() {
+	if o.stage() != stageMask || !o.out[0].isFloat4() {
 		return
 	}
-	if p := o.in[0].producer; p != nil && p.takes(stageMask) && !p.relu && p.residual == nil && p.mask == nil && !o.in[0].output && len(o.in[0].users) == 1 && g.before(o.in[1], p) {
+	p := o.in[0].producer
+	free := p != nil && p.takes(stageMask) && !p.relu && p.residual == nil && p.mask == nil
+	if free && o.in[0].private() && g.before(o.in[1], p) {
 		p.mask = o.in[1]
 		g.take(p, o)
 		return
 	}
-	if o.out[0].output || len(o.out[0].users) != 1 {
+	if !o.out[0].private() {
 		return
 	}
 	next := o.out[0].users[0]
-	if !next.is(ops.GradDomain, "BatchNormalizationGrad") || next.in[0] != o.out[0] || next.node.Int("frozen", 0) != 0 {
+	if !next.takes(stageFirstMask) || next.in[0] != o.out[0] {
 		return
 	}
-	if p := o.in[1].producer; p != nil && p.is("", "BatchNormalization") && p.relu && p.residual == nil && p.in[0] == next.in[1] {
+	if p := o.in[1].producer; p != nil && p.node.Def.Running != nil && p.relu && p.residual == nil && p.in[0] == next.in[1] {
 		next.maskBias = p.in[2] // the mask is what was normalised, which the gradient reads anyway
 	} else {
 		next.mask = o.in[1]

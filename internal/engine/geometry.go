@@ -2,7 +2,6 @@ package engine
 
 import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // geometry is a two-dimensional convolution or pooling window with its padding in numbers.
@@ -35,7 +34,7 @@ func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 		w.top, w.bottom = same(large[2], small[2], w.kh, w.sh, w.dh, true)
 		w.left, w.right = same(large[3], small[3], w.kw, w.sw, w.dw, true)
 	}
-	if o.is("", "ConvTranspose") {
+	if o.path().transposed {
 		w.settleTransposed(o, large, small)
 	}
 	bottom, right := w.bottom, w.right
@@ -80,20 +79,21 @@ type convParts struct {
 	kernel  []int64
 }
 
-// conv finds the parts of Conv, ConvTranspose, ConvGradInput and ConvGradWeight; ok is false for other ops.
+// The rules of Conv, of what runs it backward to x, and of the gradient of its weights.
+func convFromX(o *op) convParts   { return convParts{x: o.in[0], y: o.out[0], w: o.in[1]} }
+func convToX(o *op) convParts     { return convParts{x: o.out[0], y: o.in[0], w: o.in[1]} }
+func convWeights(o *op) convParts { return convParts{x: o.in[0], y: o.in[1], w: o.out[0]} }
+
+// forward reports whether o computes y.
+func (p convParts) forward(o *op) bool { return o.out[0] == p.y }
+
+// conv finds the parts of a convolution, in any of its directions; ok is false for other ops.
 func conv(o *op) (p convParts, ok bool) {
-	switch {
-	case o.is("", "Conv"):
-		p = convParts{x: o.in[0], y: o.out[0], w: o.in[1]}
-	case o.is("", "ConvTranspose"):
-		p = convParts{x: o.out[0], y: o.in[0], w: o.in[1]}
-	case o.is(ops.GradDomain, "ConvGradInput"):
-		p = convParts{x: o.out[0], y: o.in[0], w: o.in[1]}
-	case o.is(ops.GradDomain, "ConvGradWeight"):
-		p = convParts{x: o.in[0], y: o.in[1], w: o.out[0]}
-	default:
+	row := o.path()
+	if row.conv == nil {
 		return p, false
 	}
+	p = row.conv(o)
 	if p.w != nil && len(p.w.dims) == 4 {
 		p.kernel = p.w.dims[2:]
 	}
@@ -145,21 +145,23 @@ func blocked(v *value, halo, lanes int) kernels.Layout {
 	return kernels.Layout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: lanes}
 }
 
-// pool finds a pooling op's maps and window: MaxPool, AveragePool, those of whole maps and their gradients.
+// pooling is what a pooling does: the maximum or the average, of windows or of the whole map, or the gradient of that.
+type pooling struct{ maximum, whole, backward bool }
+
+// pool finds a pooling op's maps and window. The indices of maxima have no kernel.
 func pool(o *op) (x, y *value, w geometry, ok bool) {
-	switch {
-	case o.is("", "MaxPool") && (len(o.out) < 2 || o.out[1] == nil), o.is("", "AveragePool"), poolsAll(o):
-		x, y = o.in[0], o.out[0]
-	case o.is(ops.GradDomain, "MaxPoolGrad"), o.is(ops.GradDomain, "AveragePoolGrad"):
-		x, y = o.out[0], o.in[0]
-	default:
+	row := o.path()
+	if row.pool == nil || len(o.out) > 1 && o.out[1] != nil {
 		return nil, nil, w, false
+	}
+	if x, y = o.in[0], o.out[0]; row.pool.backward {
+		x, y = y, x
 	}
 	if !x.isFloat4() || !y.isFloat4() || x.size() == 0 || y.size() == 0 {
 		return nil, nil, w, false
 	}
 	kernel := o.node.Ints("kernel_shape")
-	if poolsAll(o) {
+	if row.pool.whole {
 		kernel = x.dims[2:]
 	}
 	w, ok = window(o, kernel, x.dims, y.dims)
@@ -170,6 +172,3 @@ func pool(o *op) (x, y *value, w geometry, ok bool) {
 	counted := !w.beyond || o.node.Int("count_include_pad", 0) == 0
 	return x, y, w, ok && w.dh == 1 && w.dw == 1 && counted
 }
-
-// poolsAll reports whether o pools whole maps to a pixel.
-func poolsAll(o *op) bool { return o.is("", "GlobalAveragePool") || o.is("", "GlobalMaxPool") }

@@ -13,7 +13,7 @@ const trainingDomain = "ai.onnx.preview.training"
 
 // gradient gives a Gradient the value that it differentiates as its last input.
 func (im *importer) gradient(o *op) error {
-	if !o.is(trainingDomain, "Gradient") {
+	if !o.path().differentiates {
 		return nil
 	}
 	y := im.g.values[o.node.Str("y", "")]

@@ -21,7 +21,7 @@ import (
 // and the activations of com.microsoft become tables too.
 func toIntegers(g *graph) error {
 	for _, o := range slices.Clone(g.ops) {
-		if p := o.path(); p != nil && p.integer != nil && len(o.out) > 0 && o.out[0] != nil {
+		if p := o.path(); p.integer != nil && len(o.out) > 0 && o.out[0] != nil {
 			p.integer(g, o, nil)
 		}
 	}
@@ -158,11 +158,11 @@ func (g *graph) between(q *op) bool {
 		return false
 	}
 	if o.role() == clips {
-		if p := lone(o.in[0]); p != nil && p.role() != dequantizes && p.path() != nil && p.path().integer != nil {
+		if p := lone(o.in[0]); p != nil && p.role() != dequantizes && p.path().integer != nil {
 			return g.clipped(q, o, p)
 		}
 	}
-	if p := o.path(); p != nil && p.integer != nil {
+	if p := o.path(); p.integer != nil {
 		return p.integer(g, o, q)
 	}
 	if o.role() == moves {
@@ -409,7 +409,7 @@ func gemmInteger(g *graph, o, q *op) bool {
 	if !ok || !okA || !okB || len(o.in[1].dims) != 2 {
 		return false
 	}
-	if o.is("", "MatMul") {
+	if o.path().batched {
 		return g.linear(o, q, "QLinearMatMul", "", nil, a, from.scale, from.zero, b, scale, zero, to.scale, to.zero)
 	}
 	if o.node.Float("alpha", 1) != 1 || o.node.Float("beta", 1) != 1 || o.node.Int("transA", 0) != 0 {

@@ -12,7 +12,7 @@ const heavySize = 1 << 15
 
 // heavy reports whether an op whose shapes are known by now is worth a plan.
 func (r *run) heavy(o *op) bool {
-	if p := o.path(); len(o.bodies) > 0 || p == nil || p.lower == nil {
+	if p := o.path(); len(o.bodies) > 0 || p.lower == nil {
 		return false
 	}
 	n := int64(0)
@@ -72,7 +72,7 @@ func (r *run) apply(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 		return c.Out, err
 	case o.node.Def.Eval == nil:
 		return nil, &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: "it has no kernel"}
-	case o.is("", "Identity"):
+	case o.path().same:
 		return in, nil
 	}
 	return r.evaluate(o, in)
@@ -115,15 +115,8 @@ func (r *run) evaluate(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 func (r *run) control(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	before := r.live
 	defer func() { r.hold(before - r.live) }()
-	switch o.node.OpType {
-	case "If":
-		return r.branches(o, in)
-	case "Loop":
-		return r.loop(o, in)
-	case "Scan":
-		return r.scan(o, in)
-	case "SequenceMap":
-		return r.sequenceMap(o, in)
+	if p := o.path(); p.control != nil {
+		return p.control(r, o, in)
 	}
 	return nil, &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: "its subgraphs have no meaning here"}
 }
@@ -163,16 +156,21 @@ func truth(o *op, x onnxio.Value) (bool, error) {
 	return t.Raw[0] != 0, nil
 }
 
+// branchAttr is the attribute with the subgraph that an If runs.
+func branchAttr(cond bool) string {
+	if cond {
+		return "then_branch"
+	}
+	return "else_branch"
+}
+
+// branches runs an If.
 func (r *run) branches(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	cond, err := truth(o, in[0])
 	if err != nil {
 		return nil, err
 	}
-	name := "else_branch"
-	if cond {
-		name = "then_branch"
-	}
-	b, err := o.named(name)
+	b, err := o.named(branchAttr(cond))
 	if err != nil {
 		return nil, err
 	}

@@ -133,7 +133,7 @@ func (l *layouts) findNarrow() {
 // narrowable reports whether o has kernels for maps of 8 lanes, or takes plain values.
 func (l *layouts) narrowable(o *op) bool {
 	p := o.path()
-	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
+	if p.maps == nil || p.accepts != nil && !p.accepts(o) {
 		return true
 	}
 	return p.narrow != nil && p.narrow(o)
@@ -150,7 +150,7 @@ func (l *layouts) lanes(v *value) int {
 // rule gives the inputs and outputs that are maps when o runs, and their form; plainForm where there are none.
 func (l *layouts) rule(o *op) (m maps, f form) {
 	p := o.path()
-	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
+	if p.maps == nil || p.accepts != nil && !p.accepts(o) {
 		return maps{}, plainForm
 	}
 	m = p.maps(o)
@@ -207,12 +207,12 @@ func (l *layouts) in(v *value, f form, reader *op) *value {
 		if t := v.twin(bytesForm); t != nil {
 			return t
 		}
-		return l.convert(v, "ToBytes", func(t *value) { t.users = slices.Clone(v.users); t.shapeBytes() })
+		return l.convert(v, toBytes, func(t *value) { t.users = slices.Clone(v.users); t.shapeBytes() })
 	}
 	if t := v.twin(linesForm); t != nil {
 		return t
 	}
-	return l.convert(v, "ToBF16", func(t *value) { t.shape(linesForm, 0) })
+	return l.convert(v, toBF16, func(t *value) { t.shape(linesForm, 0) })
 }
 
 // plain is v in plain form.
@@ -223,7 +223,7 @@ func (l *layouts) plain(v *value) *value {
 	if t := v.twin(plainForm); t != nil {
 		return t
 	}
-	return l.convert(v, "ToPlain", func(*value) {})
+	return l.convert(v, toPlain, func(*value) {})
 }
 
 // blocked is v in blocked form for a reader. A graph input of few channels that only convolutions read as x keeps its
@@ -241,7 +241,7 @@ func (l *layouts) blocked(v *value, reader *op) *value {
 			return t
 		}
 	}
-	return l.convert(v, "ToBlocked", func(t *value) { t.shape(blockedForm, lanes) })
+	return l.convert(v, toBlocked, func(t *value) { t.shape(blockedForm, lanes) })
 }
 
 // convert adds the op that gives v in another form. All forms of a value know each other.

@@ -164,13 +164,13 @@ func (l *lowering) op(o *op, reference bool) error {
 	}
 	if !reference {
 		p := o.path()
-		if p != nil && p.lowerLines != nil && o.onLines() {
+		if p.lowerLines != nil && o.onLines() {
 			if err := p.lowerLines(l, o); err != nil {
 				return fmt.Errorf("%s: %w", o, err)
 			}
 			return nil
 		}
-		if p != nil && p.lower != nil {
+		if p.lower != nil {
 			done, err := p.lower(l, o)
 			if err != nil {
 				return fmt.Errorf("%s: %w", o, err)
@@ -198,7 +198,7 @@ func (o *op) folded() bool {
 
 // view handles the ops that only rename or reshape contiguous memory.
 func (l *lowering) view(o *op) (bool, error) {
-	if p := o.path(); p == nil || !p.view {
+	if !o.path().view {
 		return false, nil
 	}
 	in, out := o.in[0], o.out[0]

@@ -79,13 +79,13 @@ func (l *layouts) writesBF16(o *op) bool {
 	if _, ok := conv(o); !ok || l.g.training {
 		return true
 	}
-	return o.is("", "ConvTranspose") || o.residual != nil || o.then == nil && readInBF16(o.out[0])
+	return o.path().transposed || o.residual != nil || o.then == nil && readInBF16(o.out[0])
 }
 
 // readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes maps in bf16 as they are.
 func readInBF16(v *value) bool {
 	for _, o := range v.users {
-		if p := o.path(); v.dims[1] >= lineChannels && p != nil && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
+		if p := o.path(); v.dims[1] >= lineChannels && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
 			return true
 		}
 		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {
@@ -151,7 +151,7 @@ func (l *lowering) convLines(o *op) (bool, error) {
 		bufs = append(bufs, bias)
 	}
 	name := "conv "
-	if o.is(ops.GradDomain, "ConvGradInput") {
+	if o.node.Domain == ops.GradDomain {
 		name = "conv backward-data "
 	}
 	s := l.add(name+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {

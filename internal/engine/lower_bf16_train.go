@@ -2,7 +2,6 @@ package engine
 
 import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // Convolutions of training in bf16: maps, as they are saved for the backward pass, and their gradients in bf16; weights,
@@ -20,7 +19,7 @@ func trainsBF16(o *op) bool {
 		return err == nil
 	}
 	_, err := planBF16(o, false)
-	if err == nil && o.is(ops.GradDomain, "ConvGradWeight") {
+	if err == nil && o.out[0] == p.w {
 		_, err = planWeightsBF16(o, false)
 	}
 	return err == nil

@@ -9,7 +9,7 @@ import (
 // clipBounds is what a Clip of float32 clips at, infinite where it does not; ok is false where a bound is not constant.
 func clipBounds(o *op) (low, high float32, ok bool) {
 	bounds := [2]float32{float32(math.Inf(-1)), float32(math.Inf(1))}
-	if !o.is("", "Clip") || !isFloat(o.in[0]) {
+	if !isFloat(o.in[0]) {
 		return 0, 0, false
 	}
 	for i, name := range []string{"min", "max"} {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // convolution is a kernel: *kernels.Conv, dense or in groups, or *kernels.Depthwise.
@@ -85,12 +84,12 @@ func planConv(o *op) (convolution, packing, error) {
 	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
 	spec := w.spec(x, y, group(o)) // what the op does not read keeps the halo it would need
 	if p.x.layout != nil {
-		if spec.DX = *p.x.layout; o.is("", "Conv") || o.is(ops.GradDomain, "ConvGradWeight") {
+		if spec.DX = *p.x.layout; o.in[0] == p.x {
 			spec.X = spec.DX
 		}
 	}
 	if p.y.layout != nil {
-		if spec.DY = *p.y.layout; o.is("", "Conv") {
+		if spec.DY = *p.y.layout; p.forward(o) {
 			spec.Y = spec.DY
 		}
 	}
@@ -156,7 +155,7 @@ func (s *statistics) buffers() []*buffer {
 // leaveStatistics makes a place for the statistics of o's output, if a BatchNormalization in training reads it.
 func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
 	for _, next := range o.out[0].users {
-		if next.is("", "BatchNormalization") && next.in[0] == o.out[0] && next.out[0].layout != nil && training(next) {
+		if next.node.Def.Running != nil && next.in[0] == o.out[0] && next.out[0].layout != nil && training(next) {
 			o.out[0].stats = &statistics{m, l.buffer(m.Size())}
 			return
 		}

@@ -4,53 +4,14 @@ import (
 	"fmt"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
-
-// plainFunctions are the operators that are a function of one element without attributes.
-var plainFunctions = map[string]kernels.Function{
-	"Sigmoid": kernels.FuncSigmoid, "Tanh": kernels.FuncTanh, "HardSwish": kernels.FuncHardSwish, "Mish": kernels.FuncMish,
-	"Softplus": kernels.FuncSoftplus, "Softsign": kernels.FuncSoftsign, "Erf": kernels.FuncErf, "Exp": kernels.FuncExp,
-	"Log": kernels.FuncLog, "Sqrt": kernels.FuncSqrt, "Reciprocal": kernels.FuncReciprocal, "Abs": kernels.FuncAbs,
-	"Neg": kernels.FuncNeg, "Sign": kernels.FuncSign, "Floor": kernels.FuncFloor, "Ceil": kernels.FuncCeil,
-	"Round": kernels.FuncRound,
-}
 
 // mapOf is the function that an elementwise operator, or the gradient of one, computes.
 func mapOf(o *op) (kernels.Map, bool) {
-	name, n := o.node.OpType, o.node
-	if n.Domain == ops.GradDomain {
-		name = name[:len(name)-len("Grad")]
+	if o.node.Def.Map == nil {
+		return kernels.Map{}, false
 	}
-	if f, ok := plainFunctions[name]; ok {
-		return kernels.NewMap(f), true
-	}
-	switch name {
-	case "LeakyRelu":
-		return kernels.NewMap(kernels.FuncLeakyRelu, n.Float("alpha", 0.01)), true
-	case "ThresholdedRelu":
-		return kernels.NewMap(kernels.FuncThresholdedRelu, n.Float("alpha", 1)), true
-	case "Shrink":
-		return kernels.NewMap(kernels.FuncShrink, n.Float("bias", 0), n.Float("lambd", 0.5)), true
-	case "HardSigmoid":
-		return kernels.NewMap(kernels.FuncHardSigmoid, n.Float("alpha", 0.2), n.Float("beta", 0.5)), true
-	case "Swish":
-		return kernels.NewMap(kernels.FuncSwish, n.Float("alpha", 1)), true
-	case "Gelu":
-		if n.Str("approximate", "none") == "tanh" {
-			return kernels.NewMap(kernels.FuncGeluTanh), true
-		}
-		return kernels.NewMap(kernels.FuncGelu), true
-	case "Elu":
-		return kernels.Elu(n.Float("alpha", 1)), true
-	case "Celu":
-		alpha := n.Float("alpha", 1)
-		return kernels.Celu(alpha), alpha > 0
-	case "Selu":
-		alpha, gamma := ops.SeluParams(n)
-		return kernels.Selu(float32(alpha), float32(gamma)), true
-	}
-	return kernels.Map{}, false
+	return o.node.Def.Map(o.node)
 }
 
 // isMap reports whether all inputs of an elementwise operator are feature maps of one shape.
@@ -131,10 +92,6 @@ func (l *lowering) elementwiseGrad(o *op) (bool, error) {
 	return true, nil
 }
 
-// operations are the operators of two elements.
-var operations = map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub, "Mul": kernels.OpMul,
-	"Div": kernels.OpDiv, "Max": kernels.OpMax, "Min": kernels.OpMin, "PRelu": kernels.OpPRelu}
-
 // combination is how an operator of two elements goes over a feature map: main is the index of the input that has the
 // output's shape.
 type combination struct {
@@ -148,13 +105,23 @@ func (c combination) blocked() bool {
 	return c.broadcast == kernels.Same || c.broadcast == kernels.PerPixel
 }
 
+// combines reports whether an operator takes two elements of float32, broadcast as numpy does. Before version 7 PRelu had a
+// slope for each channel, and the second operand of arithmetic began at an axis of the first.
+func combines(o *op) bool {
+	if len(o.in) != 2 || !isFloat(o.in...) {
+		return false
+	}
+	numpy := o.node.Since >= 7 || o.node.Def.Arithmetic != 0 && o.node.Attr("axis") == nil
+	return numpy || equalDims(o.in[0].dims, o.in[1].dims)
+}
+
 // combinationOf finds the combination; ok is false where package kernels has none for blocks.
 func combinationOf(o *op) (c combination, ok bool) {
-	if len(o.in) != 2 || !isFloat(o.in...) || !o.out[0].isFloat4() || o.is("", "PRelu") && o.node.Since < 7 {
+	if !combines(o) || !o.out[0].isFloat4() {
 		return c, false
 	}
 	y := o.out[0]
-	c.operation = operations[o.node.OpType]
+	c.operation = *o.path().operation
 	if !equalDims(o.in[0].dims, y.dims) {
 		c.main = 1
 		if c.operation, ok = c.operation.Swapped(); !ok {
@@ -217,7 +184,7 @@ func haloCombined(l *layouts, o *op) {
 
 // combine lowers an operator of two elements.
 func (l *lowering) combine(o *op) (bool, error) {
-	if len(o.in) != 2 || !isFloat(o.in...) || o.is("", "PRelu") && o.node.Since < 7 {
+	if !combines(o) {
 		return false, nil
 	}
 	name, y := "elementwise "+kernels.Level(), o.out[0]
@@ -246,7 +213,7 @@ func (l *lowering) combine(o *op) (bool, error) {
 // combinePlain lowers an operator of two elements of plain values, broadcast as ONNX does.
 func (l *lowering) combinePlain(name string, o *op) (bool, error) {
 	y, a, b := o.out[0], o.in[0], o.in[1]
-	k, err := kernels.NewBinary(operations[o.node.OpType], extents(y.dims), extents(a.dims), extents(b.dims))
+	k, err := kernels.NewBinary(*o.path().operation, extents(y.dims), extents(a.dims), extents(b.dims))
 	if err != nil {
 		return false, nil // a first operand that is broadcast by an operation that does not commute, or many axes
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -232,5 +233,38 @@ func TestActivationsTrain(t *testing.T) {
 				near(t, name, got, params[1][name], 1e-3)
 			}
 		})
+	}
+}
+
+// Before version 7 an attribute says along which axis of the first operand the second lies, which has the length of the last
+// axis here, too.
+func TestArithmeticAlongAnAxis(t *testing.T) {
+	for _, name := range []string{"Add", "Sub", "Mul", "Div"} {
+		for _, blocks := range []bool{false, true} {
+			b := newNet(61, "N", 5, 5, 5)
+			b.m.Opsets[0].Version = 6
+			if blocks {
+				b.conv(5, 5, 3, 1, 1)
+			}
+			b.node("Relu", []string{b.last})
+			row := b.init("row", b.random(1, 5))
+			b.node(name, []string{b.last, row}, onnxio.IntAttr("broadcast", 1), onnxio.IntAttr("axis", 1))
+			m, in := b.output(), map[string]*onnxio.Tensor{"input": b.random(1, 2, 5, 5, 5)}
+			opt := Options{Dims: map[string]int64{"N": 2}}
+			var got [2]*onnxio.Tensor
+			for i := range got {
+				opt.Reference = i == 1
+				p, err := Compile(m, opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := p.Run(context.Background(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[i] = out[b.last]
+			}
+			near(t, name, got[0], got[1], 1e-5)
+		}
 	}
 }

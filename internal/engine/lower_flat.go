@@ -85,19 +85,13 @@ func fastGemm(o *op) bool {
 	if !isFloat(a, b) || len(b.dims) != 2 {
 		return false
 	}
-	if o.is("", "MatMul") {
-		return len(a.dims) >= 2
-	}
-	if len(a.dims) != 2 {
-		return false
-	}
-	if o.node.Float("alpha", 1) != 1 {
+	if len(a.dims) < 2 || o.node.Float("alpha", 1) != 1 {
 		return false
 	}
 	if len(o.in) < 3 || o.in[2] == nil {
 		return true
 	}
-	c, n := o.in[2], o.out[0].dims[1]
+	c, n := o.in[2], o.out[0].dims[len(o.out[0].dims)-1]
 	row := c.size() == n && len(c.dims) > 0 && c.dims[len(c.dims)-1] == n
 	return o.node.Float("beta", 1) == 1 && isFloat(c) && row
 }
@@ -106,9 +100,7 @@ func fastGemm(o *op) bool {
 func gemmSpec(o *op) kernels.GemmSpec {
 	n, k := o.in[1].dims[1], o.in[0].dims[len(o.in[0].dims)-1]
 	s := kernels.GemmSpec{M: int(o.in[0].size() / k), N: int(n), K: int(k)}
-	if o.node.OpType == "Gemm" {
-		s.TransA, s.TransB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
-	}
+	s.TransA, s.TransB = o.node.Int("transA", 0) != 0, o.node.Int("transB", 0) != 0
 	if s.TransA {
 		s.M, s.K = s.K, s.M
 	}
@@ -118,10 +110,18 @@ func gemmSpec(o *op) kernels.GemmSpec {
 	return s
 }
 
-// gemm lowers Gemm and MatMul. A constant B is packed once.
+// matMul lowers MatMul: one product, or many.
+func (l *lowering) matMul(o *op) (bool, error) {
+	if fastGemm(o) {
+		return l.gemm(o)
+	}
+	return l.products(o)
+}
+
+// gemm lowers one product. A constant B is packed once.
 func (l *lowering) gemm(o *op) (bool, error) {
 	if !fastGemm(o) {
-		return l.products(o)
+		return false, nil
 	}
 	spec := gemmSpec(o)
 	if l.g.bf16 && gemmInBF16(o, spec) {

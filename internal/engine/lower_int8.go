@@ -228,7 +228,7 @@ func agreeing(o *op) bool {
 
 // padding is the zero point with which o pads its first input; nil where it does not, or none is known.
 func (o *op) padding() *onnxio.Tensor {
-	if p := o.path(); p == nil || p.padding == 0 || p.padding >= len(o.in) || o.in[p.padding] == nil {
+	if p := o.path(); p.padding == 0 || p.padding >= len(o.in) || o.in[p.padding] == nil {
 		return nil
 	}
 	t := o.in[o.path().padding].konst

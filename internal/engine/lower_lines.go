@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
-	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // Operators on maps in bf16 beside convolutions: they widen what they read, compute in float32 what they compute on blocks,
@@ -44,8 +43,9 @@ func (l *lowering) poolLines(o *op) error {
 	x, y, w, _ := pool(o)
 	spec := kernels.PoolBF16Spec{X: *x.lines, Y: *y.lines, DX: *x.lines, DY: *y.lines, KH: w.kh, KW: w.kw,
 		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
-	back := o.node.Domain == ops.GradDomain
-	if o.is(ops.GradDomain, "MaxPoolGrad") {
+	back := o.path().pool.backward
+	kind := *o.path().pool
+	if kind.maximum && kind.backward {
 		spec.X, spec.Y = *o.in[1].lines, *o.in[2].lines
 	}
 	k := kernels.NewPoolBF16(spec, back)
@@ -54,13 +54,13 @@ func (l *lowering) poolLines(o *op) error {
 	l.add("pool bf16", k.Chunks(), bufs, func() func(int, int) {
 		out, in := o.out[0].half(), o.in[0].half()
 		mine := func(worker int) []float32 { return scratch.data[worker*per:][:per] }
-		switch o.node.OpType {
-		case "MaxPool", "GlobalMaxPool":
-			return func(chunk, worker int) { k.Max(chunk, mine(worker), out, in) }
-		case "MaxPoolGrad":
+		switch {
+		case kind.maximum && kind.backward:
 			x, y := o.in[1].half(), o.in[2].half()
 			return func(chunk, worker int) { k.MaxBackward(chunk, mine(worker), out, in, x, y, o.relu) }
-		case "AveragePoolGrad":
+		case kind.maximum:
+			return func(chunk, worker int) { k.Max(chunk, mine(worker), out, in) }
+		case kind.backward:
 			return func(chunk, worker int) { k.AverageBackward(chunk, mine(worker), out, in) }
 		}
 		return func(chunk, worker int) { k.Average(chunk, mine(worker), out, in) }

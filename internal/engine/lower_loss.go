@@ -3,6 +3,7 @@ package engine
 import (
 	"math"
 
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -44,7 +45,7 @@ func (l *lowering) reduceMean(o *op) (bool, error) {
 // nll lowers NegativeLogLikelihoodLoss(x [N,C], target [N]) without class weights and its gradient
 // (dloss, x, target), for the reductions mean and sum.
 func (l *lowering) nll(o *op) (bool, error) {
-	backward := o.node.OpType != "NegativeLogLikelihoodLoss"
+	backward := o.node.Domain == ops.GradDomain
 	in := o.in
 	if backward {
 		in = in[1:]

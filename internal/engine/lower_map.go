@@ -46,23 +46,24 @@ func (l *lowering) pool(o *op) (bool, error) {
 	}
 	spec := kernels.PoolSpec{X: *x.layout, Y: *y.layout, DX: *x.layout, DY: *y.layout, KH: w.kh, KW: w.kw,
 		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
-	if o.is(ops.GradDomain, "MaxPoolGrad") {
+	kind := *o.path().pool
+	if kind.maximum && kind.backward {
 		spec.X, spec.Y = *o.in[1].layout, *o.in[2].layout
 	}
 	k := kernels.NewPool(spec)
-	if o.is(ops.GradDomain, "MaxPoolGrad") && k.InPlace() {
+	if kind.maximum && kind.backward && k.InPlace() {
 		l.inPlace(o, o.out[0], o.in[1])
 	}
 	bufs := append(l.all(o.in...), l.of(o.out[0]))
 	l.add("pool", k.Chunks(), bufs, func() func(int, int) {
 		out, in := o.out[0].f(), o.in[0].f()
-		switch o.node.OpType {
-		case "MaxPool", "GlobalMaxPool":
-			return func(chunk, _ int) { k.Max(chunk, out, in) }
-		case "MaxPoolGrad":
+		switch {
+		case kind.maximum && kind.backward:
 			x, y := o.in[1].f(), o.in[2].f()
 			return func(chunk, _ int) { k.MaxBackward(chunk, out, in, x, y, o.relu) }
-		case "AveragePoolGrad":
+		case kind.maximum:
+			return func(chunk, _ int) { k.Max(chunk, out, in) }
+		case kind.backward:
 			return func(chunk, _ int) { k.AverageBackward(chunk, out, in) }
 		}
 		return func(chunk, _ int) { k.Average(chunk, out, in) }
@@ -177,7 +178,7 @@ func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, varian
 
 // normalizes reports whether o is a BatchNormalization by channels, of float32 throughout: what the fast paths compute.
 func normalizes(o *op) bool {
-	if !o.is("", "BatchNormalization") || o.node.Since < 9 && o.node.Int("spatial", 1) == 0 {
+	if o.node.Def.Running == nil || o.node.Since < 9 && o.node.Int("spatial", 1) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(o.in, func(v *value) bool { return v != nil && v.info.Type != onnxio.Float })

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
+	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
 // batches is a MatMul of many pairs of matrices: [...,M,K] by [...,K,N].
@@ -17,7 +18,7 @@ const maxProducts = 1 << 20
 func batchesOf(o *op) (p batches, ok bool) {
 	a, b, y := o.in[0], o.in[1], o.out[0]
 	fused := o.relu || o.then != nil || len(o.in) > 2 && o.in[2] != nil
-	if !o.is("", "MatMul") || !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || fused {
+	if !isFloat(a, b, y) || len(a.dims) < 2 || len(b.dims) < 2 || fused {
 		return p, false
 	}
 	rank := len(y.dims)
@@ -67,16 +68,16 @@ func (l *lowering) products(o *op) (bool, error) {
 	return true, nil
 }
 
-// fuseRowBias makes the Add of a row that alone reads a MatMul's output the bias of its product.
+// fuseRowBias makes the Add of a row that alone reads a product's output the bias of its product.
 func fuseRowBias(g *graph, o *op) {
-	if !o.is("", "MatMul") || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil {
+	if !o.path().product || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil {
 		return
 	}
 	if o.out[0].output || len(o.out[0].users) != 1 {
 		return
 	}
 	y, next := o.out[0], o.out[0].users[0]
-	if !next.is("", "Add") || next.relu || next.then != nil {
+	if next.node.Def.Arithmetic != ops.Sum || !combines(next) || next.relu || next.then != nil {
 		return
 	}
 	bias := next.in[0]

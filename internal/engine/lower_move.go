@@ -86,7 +86,7 @@ func turnsTokens(o *op) bool {
 // readsBlocks reports whether an op takes nothing but blocks.
 func readsBlocks(o *op) bool {
 	p := o.path()
-	if p == nil || p.maps == nil || p.accepts != nil && !p.accepts(o) {
+	if p.maps == nil || p.accepts != nil && !p.accepts(o) {
 		return false
 	}
 	m := p.maps(o)
@@ -268,15 +268,19 @@ func (l *lowering) pad(o *op) (bool, error) {
 	return true, nil
 }
 
-// depth lowers DepthToSpace and SpaceToDepth: a transposition of what the blocks of pixels are seen as.
-func (l *lowering) depth(o *op) (bool, error) {
+// depthToSpace and spaceToDepth lower what they are named for.
+func (l *lowering) depthToSpace(o *op) (bool, error) { return l.depth(o, false) }
+func (l *lowering) spaceToDepth(o *op) (bool, error) { return l.depth(o, true) }
+
+// depth moves blocks of pixels to channels or back: a transposition of what the blocks are seen as.
+func (l *lowering) depth(o *op, toDepth bool) (bool, error) {
 	x, y := o.in[0], o.out[0]
 	if !words(x) || len(x.dims) != 4 {
 		return false, nil
 	}
 	b, d := int(o.node.Int("blocksize", 1)), extents(x.dims)
 	from, order := []int{d[0], d[1], d[2] / b, b, d[3] / b, b}, []int{0, 3, 5, 1, 2, 4}
-	if o.is("", "DepthToSpace") {
+	if !toDepth {
 		from, order = []int{d[0], b, b, d[1] / (b * b), d[2], d[3]}, []int{0, 3, 4, 1, 5, 2}
 		if o.node.Str("mode", "DCR") == "CRD" {
 			from, order = []int{d[0], d[1] / (b * b), b, b, d[2], d[3]}, []int{0, 1, 4, 2, 5, 3}

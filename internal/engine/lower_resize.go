@@ -101,7 +101,7 @@ func groupsOf(o *op) int64 {
 			return 0
 		}
 	}
-	if o.is("", "InstanceNormalization") {
+	if o.node.Attr("num_groups") == nil { // InstanceNormalization: each channel is one
 		return channels
 	}
 	groups := o.node.Int("num_groups", 0)

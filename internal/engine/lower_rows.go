@@ -47,13 +47,16 @@ func softmaxAxis(o *op) (outer, count, inner int, ok bool) {
 	return size(dims[:axis]), int(dims[axis]), size(dims[axis+1:]), true
 }
 
-// softmax lowers Softmax and LogSoftmax over any axis.
-func (l *lowering) softmax(o *op) (bool, error) {
+// softmax and logSoftmax lower what they are named for, over any axis.
+func (l *lowering) softmax(o *op) (bool, error)    { return l.softmaxOf(o, false) }
+func (l *lowering) logSoftmax(o *op) (bool, error) { return l.softmaxOf(o, true) }
+
+func (l *lowering) softmaxOf(o *op, logarithm bool) (bool, error) {
 	outer, count, inner, ok := softmaxAxis(o)
 	if !ok {
 		return false, nil
 	}
-	x, y, logarithm := o.in[0], o.out[0], o.node.OpType == "LogSoftmax"
+	x, y := o.in[0], o.out[0]
 	l.inPlace(o, y, x)
 	name := "softmax " + kernels.Level()
 	if inner == 1 {
@@ -82,17 +85,18 @@ func (l *lowering) softmax(o *op) (bool, error) {
 	return true, nil
 }
 
-// softmaxGrad lowers SoftmaxGrad(dy, y) and LogSoftmaxGrad(dy, y) over the last axis.
-func (l *lowering) softmaxGrad(o *op) (bool, error) {
+// softmaxGrad and logSoftmaxGrad lower the gradients of (dy, y), over the last axis.
+func (l *lowering) softmaxGrad(o *op) (bool, error) { return l.softmaxGradOf(o, kernels.SoftmaxGrad) }
+func (l *lowering) logSoftmaxGrad(o *op) (bool, error) {
+	return l.softmaxGradOf(o, kernels.LogSoftmaxGrad)
+}
+
+func (l *lowering) softmaxGradOf(o *op, grad func(dx, dy, y []float32)) (bool, error) {
 	outer, count, inner, ok := softmaxAxis(o)
 	if !ok || inner != 1 {
 		return false, nil
 	}
 	dx, dy, y := o.out[0], o.in[0], o.in[1]
-	grad := kernels.SoftmaxGrad
-	if o.node.OpType == "LogSoftmaxGrad" {
-		grad = kernels.LogSoftmaxGrad
-	}
 	l.inPlace(o, dx, dy, y)
 	l.rows("softmax backward "+kernels.Level(), outer, count, []*value{dx, dy, y}, func() func(lo, hi int) {
 		to, from, out := dx.plainFloats(), dy.plainFloats(), y.plainFloats()
@@ -105,10 +109,13 @@ func (l *lowering) softmaxGrad(o *op) (bool, error) {
 	return true, nil
 }
 
-// rowNormal lowers LayerNormalization and RMSNormalization over trailing axes, scale and bias of their shape.
-func (l *lowering) rowNormal(o *op) (bool, error) {
+// layerNorm and rmsNorm lower LayerNormalization and RMSNormalization.
+func (l *lowering) layerNorm(o *op) (bool, error) { return l.rowNormal(o, false) }
+func (l *lowering) rmsNorm(o *op) (bool, error)   { return l.rowNormal(o, true) }
+
+// rowNormal lowers a normalization over trailing axes, scale and bias of their shape.
+func (l *lowering) rowNormal(o *op, rms bool) (bool, error) {
 	x, y, scale := o.in[0], o.out[0], o.in[1]
-	rms := o.node.OpType == "RMSNormalization"
 	var bias *value
 	if len(o.in) > 2 && !rms {
 		bias = o.in[2]

@@ -16,8 +16,8 @@ const (
 // streams reports whether o, the last op that touches the parameter v or its gradient dv, is a matrix product that
 // computes dv for the update alone.
 func streams(o *op, dv, v *value) bool {
-	return o.is("", "Gemm") && o.out[0] == dv && dv.layout == nil && v.store.pack == nil && !slices.Contains(o.in, v) &&
-		!o.relu && o.then == nil && (len(o.in) < 3 || o.in[2] == nil) && fastGemm(o)
+	return o.path().product && o.out[0] == dv && dv.layout == nil && v.store.pack == nil && !slices.Contains(o.in, v) &&
+		!o.relu && o.then == nil && (len(o.in) < 3 || o.in[2] == nil) && fastGemm(o) && len(o.in[0].dims) == 2
 }
 
 // lowerStreamed lowers dW = op(A) op(B), the gradient of the weights of a fully connected layer, together with their

@@ -41,7 +41,7 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing, bias *value) {
 	u := l.transformed(o.in[1], pass, c, form)
 	scratch, per := l.perWorker(pass.Scratch())
-	if o.is("", "Conv") {
+	if p, _ := conv(o); p.forward(o) {
 		l.leaveStatistics(o, pass.Moments())
 	}
 	bufs := append([]*buffer{l.of(o.in[0]), u, scratch, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)

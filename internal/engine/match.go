@@ -239,11 +239,3 @@ func (v *value) computedBy() *op {
 
 // private reports whether one op alone reads v.
 func (v *value) private() bool { return v != nil && len(v.users) == 1 && !v.output }
-
-// alone is the op of ONNX that gives v to one reader, when it is of this type.
-func (v *value) alone(opType string) *op {
-	if o := v.computedBy(); o != nil && o.is("", opType) && v.private() {
-		return o
-	}
-	return nil
-}

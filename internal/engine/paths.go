@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
+	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A path is what the compiler knows of an operator that has kernels beside its reference kernel. The passes ask it, and
-// know no operators by name: choosing layouts asks accepts, maps, narrow and halo, fusing asks takes and stage, lowering
-// asks view and lower. To give an operator a fast path is to give it a row of the table below.
+// A path is what the compiler knows of an operator beside its definition in package ops. The passes ask it, and know no
+// operators by name: simplifying asks passes, channels, padded and pads, fusing takes, stage and sums, choosing layouts
+// accepts, maps, narrow and halo, lowering view and lower. To give an operator a fast path is to give it a row of the table
+// below; a function of one element has one by its definition's Map.
 type path struct {
 	// accepts reports whether the kernels compute o: its types, its geometry, its attributes. nil: lower says so.
 	accepts func(o *op) bool
@@ -25,8 +28,41 @@ type path struct {
 	takes stages
 	// stage is what o is when it follows another op so.
 	stage func(o *op) stages
-	// view says that the output is the input's memory in another shape.
-	view bool
+	// view says that the output is the input's memory in another shape, same that it is the input.
+	view, same bool
+	// viewed is the view of the first input's elements that output v is. nil: it is none.
+	viewed func(o *op, v *value, in view) (view, bool)
+	// permutes says that it is a Transpose.
+	permutes bool
+	// conv are the parts of a convolution, in any direction. nil: it is none.
+	conv func(o *op) convParts
+	// transposed says that a convolution is a ConvTranspose.
+	transposed bool
+	// pool is what a pooling does. nil: it is none.
+	pool *pooling
+	// product says that the op is a matrix product of its first two inputs and the row that is its third.
+	product bool
+	// batched says that the product is of the last two axes, of each pair of matrices where there are more.
+	batched bool
+	// softmax says that the op normalizes exponentials along an axis.
+	softmax bool
+	// operation is what it does with two elements. nil: it is no such operator.
+	operation *kernels.Operation
+	// sums says that the output is sums over the first input, wherever in a channel its elements lie.
+	sums bool
+	// passes is the input that the first output is, where it is one.
+	passes func(o *op) *value
+	// channels is the axis of the weights along which output channels lie that can be scaled and shifted; -1: none.
+	channels func(o *op) int
+	// padded says that zeros around the first input may become part of the attribute pads.
+	padded bool
+	// pads are what the op puts around the spatial axes, where it puts zeros there and does nothing else.
+	pads func(o *op, rank int) ([]int64, bool)
+	// control runs the op with its bodies; chooses says that a bool chooses the body.
+	control func(r *run, o *op, in []onnxio.Value) ([]onnxio.Value, error)
+	chooses bool
+	// differentiates says that the op asks for derivatives of the graph.
+	differentiates bool
 	// bytes is how bytes stand in for the op's numbers where it is between DequantizeLinear and QuantizeLinear.
 	bytes bytesRole
 	// integer makes o one op on bytes, where q is the QuantizeLinear that follows it, and reports whether it did.
@@ -48,99 +84,128 @@ type maps struct {
 }
 
 // stages is a set of what an epilogue does.
-type stages uint8
+type stages uint16
 
 const (
-	stageRelu     stages = 1 << iota // max(y, 0)
-	stageClip                        // min(max(y, 0), high)
-	stageResidual                    // y + another map
-	stageMask                        // y where another map is positive, else 0
-	stageMap                         // a function of y
-	stageLevels                      // min(max(y, low), high) of bytes
+	stageRelu      stages = 1 << iota // max(y, 0)
+	stageClip                         // min(max(y, 0), high)
+	stageResidual                     // y + another map
+	stageMask                         // y where another map is positive, else 0
+	stageMap                          // a function of y
+	stageLevels                       // min(max(y, low), high) of bytes
+	stageOwnMask                      // y where the second input is positive, else 0
+	stageFirstMask                    // the first input where another map is positive, else 0, before the op
 )
 
 // paths is the table of fast paths.
 var paths map[[2]string]*path
 
+// The compiler's own operators: those that only change a layout, and what fuseAttention composes.
+const (
+	toBlocked         = "ToBlocked"
+	toPlain           = "ToPlain"
+	toBF16            = "ToBF16"
+	toBytes           = "ToBytes"
+	composedAttention = "Attention"
+)
+
 func init() {
 	same := func(o *op) bool { return true }
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
-	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps}
-	inBF16 := conv
-	inBF16.bf16 = true
-	row := func(p path, lower func(*lowering, *op) (bool, error), takes stages) *path {
-		p.lower, p.takes = lower, takes
-		return &p
+	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps, conv: convFromX, bf16: true}
+	forward := conv
+	forward.padded, forward.channels, forward.integer = true, func(*op) int { return 0 }, convInteger
+	forward.lower, forward.takes = (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap
+	transposed := conv
+	transposed.conv, transposed.transposed, transposed.channels = convToX, true, channelsOfTransposed
+	transposed.lower, transposed.takes = (*lowering).convBackwardData, stageRelu|stageClip
+	gradInput := conv
+	gradInput.conv, gradInput.lower, gradInput.takes = convToX, (*lowering).convBackwardData, stageMask
+	gradWeight := conv
+	gradWeight.conv, gradWeight.lower = convWeights, (*lowering).convBackwardWeights
+	gradWeight.maps = func(*op) maps { return maps{in: []int{0, 1}} }
+	pool := func(p pooling, integer func(g *graph, o, q *op) bool) *path {
+		row := &path{integer: integer, accepts: fastPool, maps: poolMaps, narrow: pairs, lower: (*lowering).pool, pool: &p}
+		if p.maximum && p.backward {
+			row.takes = stageOwnMask
+		}
+		if p == (pooling{maximum: true}) {
+			row.bytes = moves
+		}
+		return row
 	}
-	integral := func(p *path, integer func(g *graph, o, q *op) bool) *path {
-		p.integer = integer
-		return p
-	}
-	moving := func(p path) *path {
-		p.bytes = moves
-		return &p
-	}
-	pooling := path{accepts: fastPool, maps: poolMaps, narrow: pairs, lower: (*lowering).pool}
-	loss := func(lower func(*lowering, *op) (bool, error)) *path { return &path{lower: lower} }
-	view := &path{view: true, bytes: moves}
-	walked := path{maps: everyMap, narrow: same, halo: haloSame}
+	only := func(lower func(*lowering, *op) (bool, error)) *path { return &path{lower: lower} }
+	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path { return &path{control: run} }
+	view := &path{view: true, viewed: reshaped, bytes: moves}
 	paths = map[[2]string]*path{
-		{layoutDomain, "ToBlocked"}: {lower: (*lowering).toBlocked},
-		{layoutDomain, "ToPlain"}:   {lower: (*lowering).toPlain},
-		{layoutDomain, "ToBF16"}:    {lower: (*lowering).toBF16},
-		{layoutDomain, "Attention"}: {lower: (*lowering).attention},
-		{layoutDomain, "ToBytes"}:   {lower: (*lowering).toBytes},
+		{layoutDomain, toBlocked}:         only((*lowering).toBlocked),
+		{layoutDomain, toPlain}:           only((*lowering).toPlain),
+		{layoutDomain, toBF16}:            only((*lowering).toBF16),
+		{layoutDomain, toBytes}:           only((*lowering).toBytes),
+		{layoutDomain, composedAttention}: only((*lowering).attention),
 
-		{"", "Conv"}: integral(row(inBF16, (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap),
-			convInteger),
-		{"", "ConvTranspose"}:              row(inBF16, (*lowering).convBackwardData, stageRelu|stageClip),
-		{ops.GradDomain, "ConvGradInput"}:  row(inBF16, (*lowering).convBackwardData, stageMask),
-		{ops.GradDomain, "ConvGradWeight"}: row(inBF16, (*lowering).convBackwardWeights, 0),
+		{"", "Conv"}:                       &forward,
+		{"", "ConvTranspose"}:              &transposed,
+		{ops.GradDomain, "ConvGradInput"}:  &gradInput,
+		{ops.GradDomain, "ConvGradWeight"}: &gradWeight,
 		{ops.GradDomain, "ConvGradBias"}: {accepts: firstIsMap, maps: func(*op) maps { return maps{in: []int{0}} }, narrow: same,
-			halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) }, lower: (*lowering).channelSum},
+			sums: true, halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) }, lower: (*lowering).channelSum},
+		{"", "Pad"}: {pads: zeroPads, passes: passesPad, lower: (*lowering).pad},
 
 		{"", "BatchNormalization"}: {accepts: fastBatchNorm, maps: func(*op) maps { return maps{in: []int{0}, out: []int{0}} },
 			halo: haloBatchNorm, takes: stageRelu | stageResidual, lower: (*lowering).batchNorm},
-		{ops.GradDomain, "BatchNormalizationGrad"}: {accepts: fastBatchNormGrad, maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}} },
-			halo: haloBatchNorm, lower: (*lowering).batchNormGrad},
+		{ops.GradDomain, "BatchNormalizationGrad"}: {accepts: fastBatchNormGrad, takes: stageFirstMask,
+			maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}} },
+			halo: haloBatchNormGrad, lower: (*lowering).batchNormGrad},
 
-		{"", "MaxPool"}:                     moving(pooling),
-		{"", "AveragePool"}:                 integral(row(pooling, pooling.lower, 0), poolInteger("QLinearAveragePool")),
-		{"", "GlobalAveragePool"}:           integral(row(pooling, pooling.lower, 0), poolInteger("QLinearGlobalAveragePool")),
-		{"", "GlobalMaxPool"}:               &pooling,
-		{ops.GradDomain, "MaxPoolGrad"}:     &pooling,
-		{ops.GradDomain, "AveragePoolGrad"}: &pooling,
+		{"", "MaxPool"}:                     pool(pooling{maximum: true}, nil),
+		{"", "AveragePool"}:                 pool(pooling{}, poolInteger("QLinearAveragePool")),
+		{"", "GlobalAveragePool"}:           pool(pooling{whole: true}, poolInteger("QLinearGlobalAveragePool")),
+		{"", "GlobalMaxPool"}:               pool(pooling{maximum: true, whole: true}, nil),
+		{ops.GradDomain, "MaxPoolGrad"}:     pool(pooling{maximum: true, backward: true}, nil),
+		{ops.GradDomain, "AveragePoolGrad"}: pool(pooling{backward: true}, nil),
 
-		{"", "Gemm"}:   {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap, integer: gemmInteger},
-		{"", "MatMul"}: {lower: (*lowering).gemm, accepts: fastGemm, takes: stageRelu | stageMap, integer: gemmInteger},
+		{"", "Gemm"}: {lower: (*lowering).gemm, accepts: fastGemm, product: true, channels: channelsOfProduct, integer: gemmInteger,
+			takes: stageRelu | stageMap},
+		{"", "MatMul"}: {lower: (*lowering).matMul, accepts: fastGemm, product: true, batched: true, integer: gemmInteger,
+			takes: stageRelu | stageMap},
 
 		{"", "Relu"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).relu, bytes: clips,
 			stage: func(*op) stages { return stageRelu }},
 		{"", "Clip"}: {accepts: keepsZero, maps: first, narrow: same, halo: haloFirst, lower: (*lowering).clip,
 			bytes: clips, stage: clipStage},
-		{ops.GradDomain, "ReluGrad"}: row(walked, (*lowering).reluGrad, 0),
-		{ops.GradDomain, "ClipGrad"}: row(walked, (*lowering).clipGrad, 0),
+		{ops.GradDomain, "ReluGrad"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).reluGrad,
+			stage: func(*op) stages { return stageMask }},
+		{ops.GradDomain, "ClipGrad"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).clipGrad},
 		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, bytes: moves, lower: (*lowering).joins},
 		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps { return maps{in: []int{0}, out: upTo(len(o.out)), follows: true} },
-			lower: (*lowering).parts},
+			viewed: partOf, lower: (*lowering).parts},
 
-		{ops.GradDomain, "SumTo"}: loss((*lowering).sumRows),
+		{ops.GradDomain, "SumTo"}: only((*lowering).sumRows),
 
-		{"", "NegativeLogLikelihoodLoss"}:                 loss((*lowering).nll),
-		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: loss((*lowering).nll),
+		{"", "NegativeLogLikelihoodLoss"}:                 only((*lowering).nll),
+		{ops.GradDomain, "NegativeLogLikelihoodLossGrad"}: only((*lowering).nll),
 
 		{"", "Reshape"}:   view,
 		{"", "Flatten"}:   view,
 		{"", "Squeeze"}:   view,
 		{"", "Unsqueeze"}: view,
-		{"", "Identity"}:  view,
+		{"", "Identity"}:  {view: true, viewed: reshaped, bytes: moves, same: true, passes: passesFirst},
+		{"", "Dropout"}:   {passes: passesDropout},
+
+		{"", "If"}:          {control: (*run).branches, chooses: true},
+		{"", "Loop"}:        control((*run).loop),
+		{"", "Scan"}:        control((*run).scan),
+		{"", "SequenceMap"}: control((*run).sequenceMap),
 
 		{"", "QuantizeLinear"}: {accepts: quantizesMap, maps: quantizedMaps, narrow: same, bytes: quantizes,
 			lower: (*lowering).quantize},
+
+		{trainingDomain, "Gradient"}: {differentiates: true},
 	}
 }
 
-// path is o's row of the table, nil where it has none. What works on bytes has rows of its own.
+// path is o's row of the table, an empty one where it has none. What works on bytes has rows of its own.
 func (o *op) path() *path {
 	key := [2]string{o.node.Domain, o.node.OpType}
 	if len(o.in) > 0 && o.in[0].isByte() {
@@ -148,18 +213,23 @@ func (o *op) path() *path {
 			return p
 		}
 	}
-	return paths[key]
+	if p := paths[key]; p != nil {
+		return p
+	}
+	return &noPath
 }
+
+var noPath path
 
 // takes reports whether a stage may follow in o's pass over its output.
 func (o *op) takes(s stages) bool {
 	p := o.path()
-	return p != nil && p.takes&s != 0 && (p.accepts == nil || p.accepts(o))
+	return p.takes&s != 0 && (p.accepts == nil || p.accepts(o))
 }
 
 // stage is what o is as a stage of another op's epilogue.
 func (o *op) stage() stages {
-	if p := o.path(); p != nil && p.stage != nil {
+	if p := o.path(); p.stage != nil {
 		return p.stage(o)
 	}
 	return 0
@@ -194,12 +264,7 @@ func alongChannels(o *op) bool {
 
 func denseConv(o *op) bool { return fastConv(o) && !depthwise(o) }
 
-func convMaps(o *op) maps {
-	if o.is(ops.GradDomain, "ConvGradWeight") {
-		return maps{in: []int{0, 1}}
-	}
-	return maps{in: []int{0}, out: []int{0}}
-}
+func convMaps(*op) maps { return maps{in: []int{0}, out: []int{0}} }
 
 func haloConv(l *layouts, o *op) {
 	p, _ := conv(o)
@@ -215,12 +280,9 @@ func haloConv(l *layouts, o *op) {
 	}
 }
 
-func haloBatchNorm(l *layouts, o *op) {
-	l.same(o.in[0], o.out[0], o.residual, o.mask)
-	if o.is(ops.GradDomain, "BatchNormalizationGrad") {
-		l.same(o.in[0], o.in[1])
-	}
-}
+func haloBatchNorm(l *layouts, o *op) { l.same(o.in[0], o.out[0], o.residual, o.mask) }
+
+func haloBatchNormGrad(l *layouts, o *op) { l.same(o.in[0], o.in[1], o.out[0], o.residual, o.mask) }
 
 // haloSame lets an op walk all its maps flat.
 func haloSame(l *layouts, o *op) { l.same(append(append([]*value{}, o.in...), o.out...)...) }
@@ -234,7 +296,7 @@ func fastPool(o *op) bool {
 }
 
 func poolMaps(o *op) maps {
-	if o.is(ops.GradDomain, "MaxPoolGrad") {
+	if p := o.path().pool; p.maximum && p.backward { // of (dy, x, y)
 		return maps{in: []int{0, 1, 2}, out: []int{0}}
 	}
 	return maps{in: []int{0}, out: []int{0}}
@@ -243,9 +305,8 @@ func poolMaps(o *op) maps {
 // pairs reports whether a pooling is the maximum of 2x2 pixels with stride 2, which has a kernel for 8 lanes.
 func pairs(o *op) bool {
 	x, y, w, ok := pool(o)
-	maximum := o.is("", "MaxPool") || o.is(ops.GradDomain, "MaxPoolGrad")
 	two := w == geometry{kh: 2, kw: 2, sh: 2, sw: 2, dh: 1, dw: 1}
-	return ok && maximum && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
+	return ok && o.path().pool.maximum && !o.path().pool.whole && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
 }
 
 // fastBatchNormGrad reports whether package kernels runs a BatchNormalizationGrad: that of training.

@@ -44,7 +44,7 @@ func init() {
 		{"", "Flatten"}:   view,
 		{"", "Squeeze"}:   view,
 		{"", "Unsqueeze"}: view,
-		{"", "Identity"}:  view,
+		{"", "Identity"}:  {view: true, same: true, passes: passesFirst},
 	}
 	paths[[2]string{microsoft, "QLinearConcat"}] = &path{integer: concatTables} // its first input is a scale
 	paths[[2]string{microsoft, "QuantizeLinear"}] = paths[[2]string{"", "QuantizeLinear"}]

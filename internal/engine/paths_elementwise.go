@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
@@ -13,31 +14,34 @@ func init() {
 		}
 		return 0
 	}
-	for _, name := range []string{"LeakyRelu", "ThresholdedRelu", "Shrink", "Sigmoid", "HardSigmoid", "Tanh", "Swish",
-		"HardSwish", "Gelu", "Mish", "Elu", "Selu", "Celu", "Softplus", "Softsign"} {
-		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
-			bytes: pointwise, lower: (*lowering).elementwise}
-		paths[[2]string{ops.GradDomain, name + "Grad"}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame,
-			lower: (*lowering).elementwiseGrad}
+	for _, d := range ops.Defs() { // functions of one element
+		switch {
+		case d.Map == nil:
+		case d.Domain == ops.GradDomain:
+			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame,
+				lower: (*lowering).elementwiseGrad}
+		default:
+			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
+				bytes: pointwise, lower: (*lowering).elementwise}
+		}
 	}
-	for _, name := range []string{"Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Sign", "Floor", "Ceil",
-		"Round"} {
-		paths[[2]string{"", name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
-			bytes: pointwise, lower: (*lowering).elementwise}
-	}
-	for _, name := range []string{"Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu"} {
+	for name, operation := range map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub, "Mul": kernels.OpMul,
+		"Div": kernels.OpDiv, "Max": kernels.OpMax, "Min": kernels.OpMin, "PRelu": kernels.OpPRelu} {
 		paths[[2]string{"", name}] = &path{accepts: combinesMaps, maps: combinedMaps, narrow: same, halo: haloCombined,
-			lower: (*lowering).combine}
+			operation: &operation, lower: (*lowering).combine}
 	}
+	paths[[2]string{"", "Add"}].integer = pairInteger("QLinearAdd")
+	paths[[2]string{"", "Mul"}].integer = pairInteger("QLinearMul")
+	paths[[2]string{"", "Add"}].stage = func(*op) stages { return stageResidual }
+	paths[[2]string{"", "Mul"}].passes = passesFactor
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
 	only := func(f func(*lowering, *op) (bool, error)) *path { return &path{lower: f} }
 	for name, p := range map[string]*path{
-		"Softmax": only((*lowering).softmax), "LogSoftmax": only((*lowering).softmax),
-		"LayerNormalization": only((*lowering).rowNormal), "RMSNormalization": only((*lowering).rowNormal),
-		"Gather": only((*lowering).gather), "Slice": only((*lowering).slice), "Pad": only((*lowering).pad),
-		"Expand":       only((*lowering).spread),
-		"DepthToSpace": only((*lowering).depth), "SpaceToDepth": only((*lowering).depth),
-		"Transpose":             {accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose, bytes: moves},
+		"Softmax": {softmax: true, lower: (*lowering).softmax}, "LogSoftmax": only((*lowering).logSoftmax),
+		"LayerNormalization": only((*lowering).layerNorm), "RMSNormalization": only((*lowering).rmsNorm),
+		"Gather": {viewed: gathered, lower: (*lowering).gather}, "Slice": {viewed: sliced, lower: (*lowering).slice}, "Expand": only((*lowering).spread),
+		"DepthToSpace": only((*lowering).depthToSpace), "SpaceToDepth": only((*lowering).spaceToDepth),
+		"Transpose":             {permutes: true, viewed: permuted, accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose, bytes: moves},
 		"Resize":                {accepts: fastResize, maps: first, lower: (*lowering).resize},
 		"Upsample":              {accepts: fastResize, maps: first, lower: (*lowering).resize},
 		"LRN":                   {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
@@ -48,12 +52,10 @@ func init() {
 	} {
 		paths[[2]string{"", name}] = p
 	}
-	for _, name := range []string{"SoftmaxGrad", "LogSoftmaxGrad"} {
-		paths[[2]string{ops.GradDomain, name}] = only((*lowering).softmaxGrad)
+	for name, lower := range map[string]func(*lowering, *op) (bool, error){
+		"SoftmaxGrad": (*lowering).softmaxGrad, "LogSoftmaxGrad": (*lowering).logSoftmaxGrad} {
+		paths[[2]string{ops.GradDomain, name}] = only(lower)
 	}
 	paths[[2]string{ops.GradDomain, "RowNormalizationGrad"}] = &path{accepts: isMapNorm, halo: haloNormGrad,
 		maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}, follows: true} }, lower: (*lowering).rowNormalGrad}
-	paths[[2]string{"", "Add"}].integer = pairInteger("QLinearAdd")
-	paths[[2]string{"", "Mul"}].integer = pairInteger("QLinearMul")
-	paths[[2]string{"", "Add"}].stage = func(*op) stages { return stageResidual }
 }

@@ -123,7 +123,7 @@ func (r *run) own(v *value, x onnxio.Value) onnxio.Value {
 	if !ok {
 		return x
 	}
-	fresh := v.kind == computed && v.producer.node.Def.Eval != nil && !v.producer.is("", "Identity") && t.Name == ""
+	fresh := v.kind == computed && v.producer.node.Def.Eval != nil && !v.producer.path().same && t.Name == ""
 	if !fresh {
 		t = t.Clone()
 	}

@@ -31,11 +31,9 @@ func weightRoles(m *onnxio.Model) map[string]role {
 		}
 	}
 	for _, n := range m.Graph.Nodes {
-		if n.Domain == "" {
-			mark(n, ops.Weights(n.Domain, n.OpType), roleTrained)
-			if n.OpType == "BatchNormalization" {
-				mark(n, []int{3, 4}, roleRunning)
-			}
+		if d := ops.Lookup(n.Domain, n.OpType); d != nil && n.Domain == "" {
+			mark(n, d.Weights, roleTrained)
+			mark(n, d.Running, roleRunning)
 		}
 	}
 	return roles
@@ -51,14 +49,11 @@ func viewsOf(nodes []*onnxio.Node, initializers map[string]bool) map[string]stri
 		}
 	}
 	for _, n := range nodes {
-		if n.Domain != "" || len(n.Inputs) == 0 || len(n.Outputs) == 0 {
+		if d := ops.Lookup(n.Domain, n.OpType); d == nil || !d.Rearranges || len(n.Inputs) == 0 || len(n.Outputs) == 0 {
 			continue
 		}
-		switch n.OpType {
-		case "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten":
-			if from := views[n.Inputs[0]]; from != "" {
-				views[n.Outputs[0]] = from
-			}
+		if from := views[n.Inputs[0]]; from != "" {
+			views[n.Outputs[0]] = from
 		}
 	}
 	return views
@@ -71,7 +66,7 @@ func withUnbiasedVariance(m *onnxio.Model) *onnxio.Model {
 	out.Graph = &g
 	g.Nodes = slices.Clone(g.Nodes)
 	for i, n := range g.Nodes {
-		if n.OpType == "BatchNormalization" && n.Domain == "" && n.Int("training_mode", 0) != 0 {
+		if d := ops.Lookup(n.Domain, n.OpType); d != nil && d.Running != nil && n.Int("training_mode", 0) != 0 {
 			c := *n
 			c.Attrs = append(slices.Clone(n.Attrs), onnxio.IntAttr(unbiasedAttr, 1))
 			g.Nodes[i] = &c

@@ -182,7 +182,7 @@ func (b *binding) copy(reads []*value) (again bool, err error) {
 			continue
 		}
 		c := b.op(o, func(v *value) *value { return nil })
-		if c.is(trainingDomain, "Gradient") {
+		if c.path().differentiates {
 			if err := b.gradient(c); err != nil {
 				return false, err
 			}

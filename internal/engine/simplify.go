@@ -35,7 +35,7 @@ func simplify(g *graph, training bool) error {
 // fold makes constants of what an op gives: where inference knows it, as the Shape of a map, or by evaluating an op all of
 // whose inputs are constants.
 func fold(g *graph, o *op) error {
-	if ops.Draws(o.node.OpType) || len(o.out) == 0 || o.node.Def.Eval == nil {
+	if o.node.Def.Random || len(o.out) == 0 || o.node.Def.Eval == nil {
 		return nil
 	}
 	for _, v := range o.out {
@@ -98,22 +98,38 @@ func evaluate(o *op) error {
 
 // passesThrough is the input whose numbers are the op's output, nil for other ops.
 func passesThrough(o *op) *value {
-	switch {
-	case o.node.Domain != "":
-	case o.node.OpType == "Identity":
+	if p := o.path(); p.passes != nil {
+		return p.passes(o)
+	}
+	return nil
+}
+
+// passesFirst is the rule of Identity.
+func passesFirst(o *op) *value { return o.in[0] }
+
+// passesDropout is the rule of Dropout, whose mask nobody may read.
+func passesDropout(o *op) *value {
+	unread := len(o.out) < 2 || o.out[1] == nil || len(o.out[1].users) == 0 && !o.out[1].output
+	if unread && !dropsOut(o) {
 		return o.in[0]
-	case o.node.OpType == "Dropout" && (len(o.out) < 2 || o.out[1] == nil || len(o.out[1].users) == 0 && !o.out[1].output):
-		if !dropsOut(o) {
-			return o.in[0]
+	}
+	return nil
+}
+
+// passesFactor is the rule of Mul: a product with ones that does not broadcast.
+func passesFactor(o *op) *value {
+	for i, v := range o.in {
+		if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims, o.out[0].dims) {
+			return other
 		}
-	case o.node.OpType == "Pad" && padsNothing(o):
+	}
+	return nil
+}
+
+// passesPad is the rule of Pad.
+func passesPad(o *op) *value {
+	if padsNothing(o) {
 		return o.in[0]
-	case o.node.OpType == "Mul":
-		for i, v := range o.in {
-			if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims, o.out[0].dims) {
-				return other
-			}
-		}
 	}
 	return nil
 }

@@ -286,11 +286,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 // runningInPlace lets the statistics that BatchNormalization puts out live where it reads the old ones.
 func runningInPlace(g *graph) {
 	for _, o := range g.ops {
-		if !o.is("", "BatchNormalization") || o.node.Int("training_mode", 0) == 0 {
+		if o.node.Def.Running == nil || o.node.Int("training_mode", 0) == 0 {
 			continue
 		}
 		for i := 1; i <= 2 && i < len(o.out); i++ {
-			if in := o.in[i+2]; o.out[i] != nil && in != nil && in.kind == param {
+			if in := o.in[o.node.Def.Running[i-1]]; o.out[i] != nil && in != nil && in.kind == param {
 				o.out[i].kind, o.out[i].store = param, in.store
 			}
 		}
@@ -319,7 +319,10 @@ func (t *Trainer) settle(g *graph, grads map[*value]*value) {
 
 // form is the packed form that suits every reader of v, nil when there is none.
 func (t *Trainer) form(g *graph, v, dv *value) *packing {
-	if t.opt.Reference || dv == nil || dv.producer == nil || dv.producer.node.OpType != "ConvGradWeight" || len(dv.users) > 0 {
+	if t.opt.Reference || dv == nil || dv.producer == nil || len(dv.users) > 0 {
+		return nil
+	}
+	if p, ok := conv(dv.producer); !ok || p.w != dv {
 		return nil
 	}
 	var form *packing

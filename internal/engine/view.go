@@ -27,43 +27,39 @@ func viewWithin(v *value, depth int) view {
 	if o == nil || depth == 0 || len(o.in) == 0 || !isFloat(o.in[0], v) || o.relu || o.then != nil {
 		return own
 	}
-	take, ok := viewers[[2]string{o.node.Domain, o.node.OpType}]
-	if !ok {
+	p := o.path()
+	if p.viewed == nil {
 		return own
 	}
-	if w, ok := take(o, v, viewWithin(o.in[0], depth-1)); ok {
+	if w, ok := p.viewed(o, v, viewWithin(o.in[0], depth-1)); ok {
 		return w
 	}
 	return own
 }
 
-// viewers are the ops whose output v is a view of a view of their first input.
-var viewers = map[[2]string]func(o *op, v *value, in view) (view, bool){
-	{"", "Reshape"}: reshaped, {"", "Flatten"}: reshaped, {"", "Squeeze"}: reshaped, {"", "Unsqueeze"}: reshaped,
-	{"", "Identity"}: reshaped,
-	{"", "Transpose"}: func(o *op, v *value, in view) (view, bool) {
-		w := view{in.base, in.offset, v.dims, make([]int, len(v.dims))}
-		for i, p := range permutation(o) {
-			w.strides[i] = in.strides[p]
+// permuted is a view of all axes in another order.
+func permuted(o *op, v *value, in view) (view, bool) {
+	w := view{in.base, in.offset, v.dims, make([]int, len(v.dims))}
+	for i, p := range permutation(o) {
+		w.strides[i] = in.strides[p]
+	}
+	return w, true
+}
+
+// partOf is a view of one part of a Split.
+func partOf(o *op, v *value, in view) (view, bool) {
+	axis, ok := axisOf(o, v)
+	w := view{in.base, in.offset, v.dims, in.strides}
+	for _, part := range o.out {
+		if part == nil || !ok {
+			return w, false
 		}
-		return w, true
-	},
-	{"", "Gather"}: gathered,
-	{"", "Slice"}:  sliced,
-	{"", "Split"}: func(o *op, v *value, in view) (view, bool) {
-		axis, ok := axisOf(o, v)
-		w := view{in.base, in.offset, v.dims, in.strides}
-		for _, part := range o.out {
-			if part == nil || !ok {
-				return w, false
-			}
-			if part == v {
-				return w, true
-			}
-			w.offset += int(part.dims[axis]) * in.strides[axis]
+		if part == v {
+			return w, true
 		}
-		return w, false
-	},
+		w.offset += int(part.dims[axis]) * in.strides[axis]
+	}
+	return w, false
 }
 
 // gathered is a view of one index of an axis, which is gone.

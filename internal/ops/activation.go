@@ -3,6 +3,7 @@ package ops
 import (
 	"math"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -22,6 +23,13 @@ type activation struct {
 	// derivative is f' as a function of x, or of y when ofOutput.
 	derivative func(n *Node) func(v float64) float64
 	ofOutput   bool
+	// fast is the kernel of both, see Def.Map; nil where there is none.
+	fast func(n *Node) (kernels.Map, bool)
+}
+
+// kernel is one without parameters.
+func kernel(f kernels.Function) func(*Node) (kernels.Map, bool) {
+	return func(*Node) (kernels.Map, bool) { return kernels.NewMap(f), true }
 }
 
 // plain is a function without attributes.
@@ -41,7 +49,7 @@ func (a activation) def() *Def {
 	d := &Def{
 		Name: a.name, Versions: a.versions, Attrs: append([]AttrDef{}, a.attrs...),
 		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Types: floatsT, Tol: activationTol, Infer: inferSame,
+		Types: floatsT, Tol: activationTol, Infer: inferSame, Map: a.fast,
 		Eval: byFloat(evalMap[float32](a.f), evalMap[float64](a.f)),
 	}
 	if a.name == "Softsign" || a.name == "Tanh" || a.name == "Shrink" {
@@ -83,7 +91,7 @@ func (a activation) gradDef() *Def {
 		v = "y"
 	}
 	d := gradDef(a.name+"Grad", []string{"dy", v}, []string{"dx"}, a.attrs...)
-	d.Infer, d.Tol = inferSameShapes, activationTol
+	d.Infer, d.Tol, d.Map = inferSameShapes, activationTol, a.fast
 	d.Eval = byFloat(evalMapGrad[float32](a.derivative), evalMapGrad[float64](a.derivative))
 	return d
 }

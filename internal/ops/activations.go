@@ -1,6 +1,10 @@
 package ops
 
-import "math"
+import (
+	"math"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+)
 
 // activations is the table of the operators that are a function of one element.
 var activations = []activation{
@@ -8,12 +12,17 @@ var activations = []activation{
 		f:          plain(func(x float64) float64 { return math.Max(x, 0) }),
 		derivative: plain(step)},
 	{name: "Sigmoid", versions: []int64{1, 6, 13}, ofOutput: true,
+		fast:       kernel(kernels.FuncSigmoid),
 		f:          plain(sigmoid),
 		derivative: plain(func(y float64) float64 { return y * (1 - y) })},
 	{name: "Tanh", versions: []int64{1, 6, 13}, ofOutput: true,
+		fast:       kernel(kernels.FuncTanh),
 		f:          plain(math.Tanh),
 		derivative: plain(func(y float64) float64 { return 1 - y*y })},
 	{name: "LeakyRelu", versions: []int64{1, 6, 16}, attrs: []AttrDef{floatA("alpha")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.NewMap(kernels.FuncLeakyRelu, n.Float("alpha", 0.01)), true
+		},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 0.01))
 			return func(x float64) float64 {
@@ -33,12 +42,23 @@ var activations = []activation{
 			}
 		}},
 	{name: "Elu", versions: []int64{1, 6, 22}, attrs: []AttrDef{floatA("alpha")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.Elu(n.Float("alpha", 1)), true
+		},
 		f:          func(n *Node) func(float64) float64 { return elu(float64(n.Float("alpha", 1)), 1) },
 		derivative: func(n *Node) func(float64) float64 { return eluGrad(float64(n.Float("alpha", 1)), 1) }},
 	{name: "Selu", versions: []int64{1, 6, 22}, attrs: []AttrDef{floatA("alpha"), floatA("gamma")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			alpha, gamma := SeluParams(n)
+			return kernels.Selu(float32(alpha), float32(gamma)), true
+		},
 		f:          func(n *Node) func(float64) float64 { return elu(SeluParams(n)) },
 		derivative: func(n *Node) func(float64) float64 { return eluGrad(SeluParams(n)) }},
 	{name: "Celu", versions: []int64{12, 28}, attrs: []AttrDef{floatA("alpha")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			alpha := n.Float("alpha", 1)
+			return kernels.Celu(alpha), alpha > 0
+		},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 1))
 			return func(x float64) float64 { return math.Max(x, 0) + math.Min(0, a*math.Expm1(x/a)) }
@@ -53,6 +73,9 @@ var activations = []activation{
 			}
 		}},
 	{name: "HardSigmoid", versions: []int64{1, 6, 22}, attrs: []AttrDef{floatA("alpha"), floatA("beta")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.NewMap(kernels.FuncHardSigmoid, n.Float("alpha", 0.2), n.Float("beta", 0.5)), true
+		},
 		f: func(n *Node) func(float64) float64 {
 			a, b := float64(n.Float("alpha", 0.2)), float64(n.Float("beta", 0.5))
 			return func(x float64) float64 { return math.Max(0, math.Min(1, a*x+b)) }
@@ -67,7 +90,8 @@ var activations = []activation{
 			}
 		}},
 	{name: "HardSwish", versions: []int64{14, 22},
-		f: plain(func(x float64) float64 { return x * math.Max(0, math.Min(1, x/6+0.5)) }),
+		fast: kernel(kernels.FuncHardSwish),
+		f:    plain(func(x float64) float64 { return x * math.Max(0, math.Min(1, x/6+0.5)) }),
 		derivative: plain(func(x float64) float64 {
 			switch {
 			case x <= -3:
@@ -77,21 +101,28 @@ var activations = []activation{
 			}
 			return x/3 + 0.5
 		})},
-	{name: "Softplus", versions: []int64{1, 22}, f: plain(softplus), derivative: plain(sigmoid)},
+	{name: "Softplus", versions: []int64{1, 22},
+		fast: kernel(kernels.FuncSoftplus), f: plain(softplus), derivative: plain(sigmoid)},
 	{name: "Softsign", versions: []int64{1, 22},
-		f: plain(func(x float64) float64 { return x / (1 + math.Abs(x)) }),
+		fast: kernel(kernels.FuncSoftsign),
+		f:    plain(func(x float64) float64 { return x / (1 + math.Abs(x)) }),
 		derivative: plain(func(x float64) float64 {
 			d := 1 + math.Abs(x)
 			return 1 / (d * d)
 		})},
-	{name: "Gelu", versions: []int64{20}, attrs: []AttrDef{stringA("approximate")}, f: gelu, derivative: geluGrad},
+	{name: "Gelu", versions: []int64{20}, attrs: []AttrDef{stringA("approximate")},
+		fast: geluMap, f: gelu, derivative: geluGrad},
 	{name: "Mish", versions: []int64{18, 22},
-		f: plain(func(x float64) float64 { return x * math.Tanh(softplus(x)) }),
+		fast: kernel(kernels.FuncMish),
+		f:    plain(func(x float64) float64 { return x * math.Tanh(softplus(x)) }),
 		derivative: plain(func(x float64) float64 {
 			t := math.Tanh(softplus(x))
 			return t + x*(1-t*t)*sigmoid(x)
 		})},
 	{name: "ThresholdedRelu", versions: []int64{10, 22}, attrs: []AttrDef{floatA("alpha")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.NewMap(kernels.FuncThresholdedRelu, n.Float("alpha", 1)), true
+		},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 1))
 			return func(x float64) float64 {
@@ -106,6 +137,9 @@ var activations = []activation{
 			return func(x float64) float64 { return step(x - a) }
 		}},
 	{name: "Shrink", versions: []int64{9}, attrs: []AttrDef{floatA("bias"), floatA("lambd")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.NewMap(kernels.FuncShrink, n.Float("bias", 0), n.Float("lambd", 0.5)), true
+		},
 		f: func(n *Node) func(float64) float64 {
 			bias, lambd := float64(n.Float("bias", 0)), float64(n.Float("lambd", 0.5))
 			return func(x float64) float64 {
@@ -123,6 +157,9 @@ var activations = []activation{
 			return func(x float64) float64 { return step(math.Abs(x) - lambd) }
 		}},
 	{name: "Swish", versions: []int64{24}, attrs: []AttrDef{floatA("alpha")},
+		fast: func(n *Node) (kernels.Map, bool) {
+			return kernels.NewMap(kernels.FuncSwish, n.Float("alpha", 1)), true
+		},
 		f: func(n *Node) func(float64) float64 {
 			a := float64(n.Float("alpha", 1))
 			return func(x float64) float64 { return x * sigmoid(a*x) }
@@ -184,4 +221,12 @@ func geluGrad(n *Node) func(float64) float64 {
 	return func(x float64) float64 {
 		return 0.5*math.Erfc(-x/math.Sqrt2) + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi)
 	}
+}
+
+// geluMap is the kernel of Gelu.
+func geluMap(n *Node) (kernels.Map, bool) {
+	if n.Str("approximate", "none") == "tanh" {
+		return kernels.NewMap(kernels.FuncGeluTanh), true
+	}
+	return kernels.NewMap(kernels.FuncGelu), true
 }

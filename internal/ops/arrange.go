@@ -10,7 +10,7 @@ func init() {
 	register(
 		&Def{Name: "Transpose", Versions: []int64{1, 13, 21, 23, 24, 25}, Attrs: []AttrDef{intsA("perm")},
 			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "transposed", Type: "T"}}, Types: allTypes,
-			Infer: inferTranspose, Eval: moving(evalTranspose), Grad: gradTranspose},
+			Infer: inferTranspose, Eval: moving(evalTranspose), Grad: gradTranspose, Rearranges: true},
 		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3), intA("axis").since(4).required()},
 			Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
 			Infer: inferConcat, Eval: moving(evalConcat), Grad: gradConcat},

@@ -20,7 +20,7 @@ func init() {
 		return Param{Name: name, Type: "T2", Optional: true, Since: 14, Internal: true}
 	}
 	forward := &Def{
-		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15}, Weights: []int{1, 2},
+		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15}, Weights: []int{1, 2}, Running: []int{3, 4},
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "scale", Type: "T1"}, {Name: "B", Type: "T1"},
 			{Name: "input_mean", Type: "T2"}, {Name: "input_var", Type: "T2"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}, stat("running_mean"), stat("running_var"),

@@ -128,8 +128,8 @@ func TestRandomSeeds(t *testing.T) {
 		t.Error("without a seed, the run's seed and the output's name should decide")
 	}
 	for _, op := range []string{"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"} {
-		if !Draws(op) {
-			t.Errorf("Draws does not know %s", op)
+		if d := Lookup("", op); d == nil || !d.Random {
+			t.Errorf("%s is not said to draw", op)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -42,6 +43,13 @@ type Def struct {
 	Weights []int
 	// Arithmetic is the operation of two elements, with broadcasting, that the operator is; 0 for all others.
 	Arithmetic Arithmetic
+	// Map is the kernel of float32 of a function of one element, or of the gradient of one: dy*f'(v). ok is false where the
+	// attributes of n are not those of the kernel. nil: there is none.
+	Map func(n *Node) (m kernels.Map, ok bool)
+	// Running are the inputs that are running statistics: mean and variance, behind scale and bias.
+	Running []int
+	// Rearranges says that the output has the first input's elements, in another shape or order at most.
+	Rearranges bool
 
 	signatures []signature // one per version; register fills it in
 }
@@ -189,20 +197,8 @@ func register(defs ...*Def) {
 	}
 }
 
-// Draws reports whether an operator of ai.onnx draws random numbers, so that it must not become a constant.
-func Draws(op string) bool {
-	d := registry[key{"", op}]
-	return d != nil && d.Random
-}
-
-// Weights are the inputs at which an operator takes trained weights; nil for an operator without any, or an unknown
-// one.
-func Weights(domain, op string) []int {
-	if d := registry[key{onnxio.CanonicalDomain(domain), op}]; d != nil {
-		return d.Weights
-	}
-	return nil
-}
+// Lookup is the definition of an operator, nil for an unknown one.
+func Lookup(domain, op string) *Def { return registry[key{onnxio.CanonicalDomain(domain), op}] }
 
 // Bind finds the definition of n in a model that imports the given opset of n's domain.
 func Bind(n *onnxio.Node, opset int64) (*Node, error) {

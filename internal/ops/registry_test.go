@@ -67,14 +67,19 @@ func TestArity(t *testing.T) {
 
 // TestTraits: weights stand at inputs that every version has, and what draws is known.
 func TestTraits(t *testing.T) {
-	if got := Weights("ai.onnx", "Conv"); !slices.Equal(got, []int{1, 2}) {
+	if got := Lookup("ai.onnx", "Conv").Weights; !slices.Equal(got, []int{1, 2}) {
 		t.Errorf("weights of Conv: %v", got)
 	}
-	if got := Weights("com.example", "Conv"); got != nil {
-		t.Errorf("weights of another domain's Conv: %v", got)
+	if Lookup("com.example", "Conv") != nil || Lookup("", "NoSuchOperator") != nil {
+		t.Error("Lookup finds what is not there")
 	}
-	if !Draws("Dropout") || Draws("Relu") || Draws("NoSuchOperator") {
-		t.Error("Draws does not tell Dropout from Relu")
+	if !Lookup("", "Dropout").Random || Lookup("", "Relu").Random {
+		t.Error("Random does not tell Dropout from Relu")
+	}
+	for name, want := range map[string]Arithmetic{"Add": Sum, "Sub": Difference, "Mul": Product, "Div": Quotient, "Pow": 0, "Max": 0} {
+		if got := Lookup("", name).Arithmetic; got != want {
+			t.Errorf("%s is operation %d, want %d", name, got, want)
+		}
 	}
 	for _, d := range Defs() {
 		for _, v := range d.Versions {

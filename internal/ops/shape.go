@@ -53,7 +53,7 @@ func sameElems(v *Value) []onnxio.Dim { return v.Elems }
 func viewDef(name string, versions []int64, attrs []AttrDef, more []Param,
 	shape func(*Infer) ([]onnxio.Dim, bool, error), elems func(*Value) []onnxio.Dim) *Def {
 	d := &Def{Name: name, Versions: versions, Attrs: attrs, Inputs: append([]Param{{Name: "data", Type: "T"}}, more...),
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}}
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Rearranges: true}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err

@@ -3,6 +3,7 @@ package ops
 import (
 	"math"
 
+	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -16,6 +17,7 @@ type unary struct {
 	f        func(x float64) float64
 	types    TypeSet
 	grad     func(g *Grad, dy string) (string, error)
+	fast     func(n *Node) (kernels.Map, bool) // see Def.Map
 }
 
 func init() {
@@ -59,8 +61,8 @@ func zero(*Grad, string) (string, error) { return "", nil }
 var unaries = []unary{
 	{"Neg", []int64{1, 6, 13}, func(x float64) float64 { return -x }, Floats | Signed, func(g *Grad, dy string) (string, error) {
 		return g.One("", "Neg", []string{dy})
-	}},
-	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sign") }},
+	}, kernel(kernels.FuncNeg)},
+	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sign") }, kernel(kernels.FuncAbs)},
 	{"Sign", []int64{9, 13}, func(x float64) float64 {
 		switch {
 		case x > 0:
@@ -69,16 +71,16 @@ var unaries = []unary{
 			return -1
 		}
 		return x
-	}, Numbers, zero},
-	{"Exp", []int64{1, 6, 13}, math.Exp, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Mul", dy, g.Out(0)) }},
-	{"Log", []int64{1, 6, 13}, math.Log, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Div", dy, g.In(0)) }},
+	}, Numbers, zero, kernel(kernels.FuncSign)},
+	{"Exp", []int64{1, 6, 13}, math.Exp, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Mul", dy, g.Out(0)) }, kernel(kernels.FuncExp)},
+	{"Log", []int64{1, 6, 13}, math.Log, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Div", dy, g.In(0)) }, kernel(kernels.FuncLog)},
 	{"Sqrt", []int64{1, 6, 13}, math.Sqrt, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Div", dy, g.Out(0))
 		if err != nil {
 			return "", err
 		}
 		return scaled(g, q, 0.5)
-	}},
+	}, kernel(kernels.FuncSqrt)},
 	{"Reciprocal", []int64{1, 6, 13}, func(x float64) float64 { return 1 / x }, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Mul", dy, g.Out(0))
 		if err != nil {
@@ -88,19 +90,19 @@ var unaries = []unary{
 			return "", err
 		}
 		return g.One("", "Neg", []string{q})
-	}},
-	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cos") }},
+	}, kernel(kernels.FuncReciprocal)},
+	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cos") }, nil},
 	{"Cos", []int64{7, 22}, math.Cos, Floats, func(g *Grad, dy string) (string, error) {
 		s, err := chained(g, dy, "Sin")
 		if err != nil {
 			return "", err
 		}
 		return g.One("", "Neg", []string{s})
-	}},
-	{"Erf", []int64{9, 13}, math.Erf, Numbers, gradErf},
-	{"Floor", []int64{1, 6, 13}, math.Floor, Floats, zero},
-	{"Ceil", []int64{1, 6, 13}, math.Ceil, Floats, zero},
-	{"Round", []int64{11, 22}, math.RoundToEven, Floats, zero},
+	}, nil},
+	{"Erf", []int64{9, 13}, math.Erf, Numbers, gradErf, kernel(kernels.FuncErf)},
+	{"Floor", []int64{1, 6, 13}, math.Floor, Floats, zero, kernel(kernels.FuncFloor)},
+	{"Ceil", []int64{1, 6, 13}, math.Ceil, Floats, zero, kernel(kernels.FuncCeil)},
+	{"Round", []int64{11, 22}, math.RoundToEven, Floats, zero, kernel(kernels.FuncRound)},
 	{"Tan", []int64{7, 22}, math.Tan, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Mul", g.Out(0), g.Out(0))
 		if err != nil {
@@ -110,9 +112,9 @@ var unaries = []unary{
 			return "", err
 		}
 		return two(g, "Add", q, dy)
-	}},
-	{"Asin", []int64{7, 22}, math.Asin, Floats, nil},
-	{"Acos", []int64{7, 22}, math.Acos, Floats, nil},
+	}, nil},
+	{"Asin", []int64{7, 22}, math.Asin, Floats, nil, nil},
+	{"Acos", []int64{7, 22}, math.Acos, Floats, nil, nil},
 	{"Atan", []int64{7, 22}, math.Atan, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Mul", g.In(0), g.In(0))
 		if err != nil {
@@ -122,18 +124,18 @@ var unaries = []unary{
 			return "", err
 		}
 		return two(g, "Div", dy, q)
-	}},
-	{"Sinh", []int64{9, 22}, math.Sinh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cosh") }},
-	{"Cosh", []int64{9, 22}, math.Cosh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sinh") }},
-	{"Asinh", []int64{9, 22}, math.Asinh, Floats, nil},
-	{"Acosh", []int64{9, 22}, math.Acosh, Floats, nil},
-	{"Atanh", []int64{9, 22}, math.Atanh, Floats, nil},
+	}, nil},
+	{"Sinh", []int64{9, 22}, math.Sinh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cosh") }, nil},
+	{"Cosh", []int64{9, 22}, math.Cosh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sinh") }, nil},
+	{"Asinh", []int64{9, 22}, math.Asinh, Floats, nil, nil},
+	{"Acosh", []int64{9, 22}, math.Acosh, Floats, nil, nil},
+	{"Atanh", []int64{9, 22}, math.Atanh, Floats, nil, nil},
 }
 
 func (u unary) def() *Def {
 	d := &Def{
 		Name: u.name, Versions: u.versions, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Types: map[string]TypeSet{"T": u.types}, Tol: activationTol, Infer: inferSame,
+		Types: map[string]TypeSet{"T": u.types}, Tol: activationTol, Infer: inferSame, Map: u.fast,
 		Eval: func(c *Eval) error {
 			if err := evalReady(c); err != nil {
 				return err
