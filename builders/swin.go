@@ -202,26 +202,38 @@ func (b *Builder) cosineAttention(x Value, heads int, scale Value, change func(V
 	bias := b.Mul("qkv.no_key_bias", Value{Name: names[1], Shape: []int64{int64(3 * c)}, fixed: true},
 		b.table("qkv", "keep", keep, int64(3*c)))
 	qkv := b.Chunk("chunk", b.project("qkv", x, []string{names[0], bias.Name}, int64(3*c)), -1, 3)
-	q := b.normalized("q_direction", b.splitHeads("q", qkv[0], heads, false), -1)
-	k := b.normalized("k_direction", b.splitHeads("k", qkv[1], heads, true), -2)
+	q := b.normalized("q_direction", b.splitHeads("q", qkv[0], heads, false))
+	k := b.turned("k_turned", b.normalized("k_direction", b.splitHeads("k", qkv[1], heads, false)))
 	top := b.apply("Min", "scale_limit", []Value{scale, b.constant("scale_limit", "log100", float32(math.Log(100)))}, scale.Shape)
 	products := change(b.Mul("scaled", b.MatMul("products", q, k), b.apply1("Exp", "scale", top)))
 	y := b.joinHeads(b.MatMul("heads", b.SoftmaxOver("attention", products, -1), b.splitHeads("v", qkv[2], heads, false)))
 	return b.project("proj", y, proj, int64(c))
 }
 
-// normalized is torch.nn.functional.normalize over the last axis but -1-axis.
-func (b *Builder) normalized(name string, x Value, axis int) Value {
+// turned has the last two axes of x the other way around.
+func (b *Builder) turned(name string, x Value) Value {
+	axes := make([]int, len(x.Shape)+1) // with the batch
+	for i := range axes {
+		axes[i] = i
+	}
+	if n := len(axes); n >= 3 {
+		axes[n-1], axes[n-2] = n-2, n-1
+	}
+	return b.Permute(name, x, axes...)
+}
+
+// normalized is torch.nn.functional.normalize over the last axis.
+func (b *Builder) normalized(name string, x Value) Value {
 	if b.root.err != nil {
 		return Value{}
 	}
 	shape := append([]int64{}, x.Shape...)
-	shape[len(shape)+axis] = 1
+	shape[len(shape)-1] = 1
 	in, attrs := []Value{x}, []*onnxio.Attribute{onnxio.IntAttr("keepdims", 1)}
 	if b.root.opset >= 18 {
-		in = append(in, Value{Name: b.ints(name, "axis", int64(axis)), fixed: true})
+		in = append(in, Value{Name: b.ints(name, "axis", -1), fixed: true})
 	} else {
-		attrs = append(attrs, onnxio.IntsAttr("axes", int64(axis)))
+		attrs = append(attrs, onnxio.IntsAttr("axes", -1))
 	}
 	norm := b.apply("ReduceL2", name+".norm", in, shape, attrs...)
 	least := b.apply("Max", name+".least", []Value{norm, b.constant(name, "eps", 1e-12)}, shape)

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -181,16 +183,7 @@ func (l *lowering) means(o *op) (bool, error) {
 		})
 		return true, nil
 	}
-	axes := meanOf(o)
-	last := len(axes) > 0 && y.size() > 1
-	for i := range axes {
-		found := false
-		for _, a := range axes {
-			found = found || a == int64(len(x.dims)-1-i)
-		}
-		last = last && found
-	}
-	if !last || x.size() == 0 {
+	if !trailing(o) || y.size() == 1 {
 		return l.reduceMean(o)
 	}
 	cols := int(x.size() / y.size())
@@ -203,4 +196,38 @@ func (l *lowering) means(o *op) (bool, error) {
 		}
 	})
 	return true, nil
+}
+
+// trailing says that the axes that o sums over are the last ones, and that there is something to sum.
+func trailing(o *op) bool {
+	x, axes := o.in[0], meanOf(o)
+	if len(axes) == 0 || x.size() == 0 {
+		return false
+	}
+	for i := range axes {
+		if !slices.Contains(axes, int64(len(x.dims)-1-i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// reduced lowers a reduction of rows.
+func reduced(of func(row []float32) float64) func(*lowering, *op) (bool, error) {
+	return func(l *lowering, o *op) (bool, error) {
+		if !trailing(o) {
+			return false, nil
+		}
+		x, y := o.in[0], o.out[0]
+		cols := int(x.size() / y.size())
+		l.rows("row sums "+kernels.Level(), int(y.size()), cols, []*value{x, y}, func() func(lo, hi int) {
+			to, from := y.plainFloats(), x.plainFloats()
+			return func(lo, hi int) {
+				for r := lo; r < hi; r++ {
+					to[r] = float32(of(from[r*cols:][:cols]))
+				}
+			}
+		})
+		return true, nil
+	}
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
@@ -47,6 +49,9 @@ func init() {
 		"LRN":                   {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
 		"GroupNormalization":    {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
 		"InstanceNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
+		"ReduceSum":             only(reduced(func(row []float32) float64 { return kernels.RowSum(row) })),
+		"ReduceSumSquare":       only(reduced(func(row []float32) float64 { return kernels.RowSquares(row, 0) })),
+		"ReduceL2":              only(reduced(func(row []float32) float64 { return math.Sqrt(kernels.RowSquares(row, 0)) })),
 		"ReduceMean": {accepts: meansMaps, maps: func(*op) maps { return maps{in: []int{0}, follows: true} },
 			lower: (*lowering).means},
 	} {
