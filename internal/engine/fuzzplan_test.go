@@ -128,7 +128,7 @@ var comparisons, refusals atomic.Int64
 
 // comparePaths says where the fast path and the reference part, or that either faults.
 func comparePaths(choices []byte) error {
-	c := draw.New(choices, maxDrawn, false)
+	c := draw.New(choices, maxDrawn, true)
 	if len(c.Model.Graph.Outputs) == 0 {
 		return nil
 	}

@@ -103,7 +103,7 @@ func conv(o *op) (p convParts, ok bool) {
 // fastConv reports whether the op is a convolution, in any of its directions, that package kernels runs.
 func fastConv(o *op) bool {
 	p, ok := conv(o)
-	if !ok || !p.x.isFloat4() || !p.y.isFloat4() || p.x.size() == 0 || p.y.size() == 0 {
+	if !ok || o.careful && spreads(o) || !p.x.isFloat4() || !p.y.isFloat4() || p.x.size() == 0 || p.y.size() == 0 {
 		return false
 	}
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)

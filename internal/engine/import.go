@@ -32,7 +32,9 @@ type Options struct {
 	MaxBytes int64
 
 	watch func(pass string, g *graph)
-	twins bool // BF16 by the kernels' twins in Go, for tests
+	// careful keeps to kernels that spread no NaN: see careful.go.
+	careful bool
+	twins   bool // BF16 by the kernels' twins in Go, for tests
 }
 
 // importer turns a model's graph, and the subgraphs in it, into the compiler's form.

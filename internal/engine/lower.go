@@ -59,6 +59,10 @@ type lowering struct {
 	winograd bool
 	limit    int64 // bytes of all values
 	over     int64 // the size of a buffer that is larger
+	// spreads says that a kernel so far may have made NaN where ONNX has numbers; suspect is told when NaN turns up.
+	spreads bool
+	suspect *bool
+	watches bool // NaN is looked for
 }
 
 const unit = 16 // floats: 64 bytes, the alignment of every buffer
@@ -218,7 +222,7 @@ func (l *lowering) reference(o *op) error {
 			bufs = append(bufs, l.of(v))
 		}
 	}
-	seed, fail := l.seed, l.err
+	seed, fail, watched, suspect := l.seed, l.err, l.spreads && l.watches, l.suspect
 	number := uint64(len(l.steps)) + 1
 	l.add("reference", 1, bufs, func() func(int, int) {
 		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out)), Want: make([]bool, len(o.out))}
@@ -238,6 +242,9 @@ func (l *lowering) reference(o *op) error {
 			}
 		}
 		return func(int, int) {
+			if watched && slices.ContainsFunc(ev.In, hasNaN) {
+				*suspect = true
+			}
 			copy(ev.Out, outs)
 			ev.Seed = mix(*seed + number)
 			if err := o.node.Def.Eval(ev); err != nil && *fail == nil {

@@ -136,6 +136,7 @@ func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 
 // convLines lowers Conv, ConvTranspose and ConvGradInput in bf16, with what was fused into them.
 func (l *lowering) convLines(o *op) (bool, error) {
+	l.spreads = true
 	c, err := planBF16(o, true)
 	if err != nil {
 		return false, err

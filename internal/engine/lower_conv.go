@@ -174,6 +174,7 @@ func (l *lowering) convForward(o *op) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	l.spreads = l.spreads || spreads(o)
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Forward; pass != nil {
 		l.winogradPass("winograd", o, pass, c, form, bias)
@@ -204,6 +205,7 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	l.spreads = l.spreads || spreads(o)
 	bias := l.optional(o, 2)
 	if pass := l.byWinograd(o, c, o.in[1]).Data; pass != nil {
 		l.winogradPass("winograd backward-data", o, pass, c, form, bias)

@@ -39,6 +39,7 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 
 // winogradPass appends a pass of c, with what was fused into it.
 func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing, bias *value) {
+	l.spreads = true
 	u := l.transformed(o.in[1], pass, c, form)
 	scratch, per := l.perWorker(pass.Scratch())
 	if p, _ := conv(o); p.forward(o) {

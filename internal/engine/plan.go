@@ -28,6 +28,8 @@ type Plan struct {
 	arena   []float32
 	seed    uint64
 	err     error
+	spreads bool   // a kernel may make NaN where ONNX has numbers
+	suspect bool   // NaN turned up in the last Run of a plan that spreads it
 	draws   uint64 // runs so far, for seed
 
 	ctx   context.Context
@@ -94,15 +96,19 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	for _, v := range g.outputs {
 		p.names = append(p.names, v.name)
 	}
-	g.bf16 = opt.runsBF16()
+	g.bf16 = opt.runsBF16() && !opt.careful
+	for _, o := range g.ops {
+		o.careful = opt.careful
+	}
 	if !opt.Reference {
 		if err := g.apply(integerPass, fusePass, layoutPass); err != nil {
 			return nil, err
 		}
 	}
 	p.outputs = g.outputs
-	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, weights: w,
-		winograd: !opt.NoWinograd && WinogradAllowed(), limit: opt.maxBytes()}
+	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, suspect: &p.suspect, weights: w,
+		watches:  more.end == nil && !opt.careful, // the trainer ends at NaN anyhow
+		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes()}
 	for i, o := range g.ops {
 		l.order[o] = i
 	}
@@ -129,7 +135,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		l.of(v)
 	}
 	lifetimes(l.steps, g.inputs, ends)
-	p.steps = l.steps
+	p.steps, p.spreads = l.steps, l.spreads && l.watches
 	for _, s := range p.steps {
 		s.short = s.estimate(1) < alone
 	}
@@ -218,9 +224,10 @@ func (p *Plan) run(ctx context.Context, in []*onnxio.Tensor) error {
 	p.draws++
 	p.seed = mix(p.draws)
 	p.timed++
-	p.ctx, p.err = ctx, nil
+	p.ctx, p.err, p.suspect = ctx, nil, false
 	p.pool.Do(p.exec)
 	p.ctx = nil
+	p.watchOutputs()
 	return p.err
 }
 

@@ -93,10 +93,15 @@ func (p *Program) Prepare(lane *Lane, shapes [][]int64) error {
 // early when ctx does.
 func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onnxio.Value, error) {
 	var space [64]byte
+	again := false
 	if s := lane.first(p, appendShapes(space[:0], in)); s != nil && s.whole != nil {
-		return s.run(ctx, lane, in)
+		out, err := s.run(ctx, lane, in)
+		if again = s.plan.suspect; !again {
+			return out, err
+		}
 	}
 	r := p.begin(ctx, lane)
+	r.careful = again
 	defer r.end()
 	for i, v := range p.g.inputs {
 		r.env[v] = in[i]
@@ -139,8 +144,10 @@ type run struct {
 	env  map[*value]onnxio.Value // what is there
 	done []bool                  // of the graph's ops
 	left int                     // ops that are not done
-	live int64                   // bytes that this run holds: of what it put into env, and of a loop's values
-	used map[*value]int          // reads of a value that are done
+	// careful asks for segments whose kernels spread no NaN.
+	careful bool
+	live    int64          // bytes that this run holds: of what it put into env, and of a loop's values
+	used    map[*value]int // reads of a value that are done
 }
 
 func (p *Program) begin(ctx context.Context, lane *Lane) *run {
@@ -221,7 +228,11 @@ func (r *run) runPlan(s *segment) error {
 		in[i] = r.env[v.base].(*onnxio.Tensor)
 	}
 	s.plan.attach(r.lane.room(s.plan.size))
-	if err := s.plan.run(r.ctx, in); err != nil {
+	err := s.plan.run(r.ctx, in)
+	if s.plan.suspect && !r.careful {
+		return r.runCarefully()
+	}
+	if err != nil {
 		return err
 	}
 	for i, v := range s.gives {
@@ -230,6 +241,18 @@ func (r *run) runPlan(s *segment) error {
 		r.put(v, t)
 	}
 	return r.within()
+}
+
+// runCarefully runs the segment again by kernels that spread no NaN.
+func (r *run) runCarefully() error {
+	before := r.careful
+	r.careful = true
+	s, err := r.segment()
+	r.careful = before
+	if err != nil {
+		return err
+	}
+	return r.runPlan(s)
 }
 
 // put takes a value that an op gave.

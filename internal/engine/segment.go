@@ -12,6 +12,9 @@ import (
 // key names a segment: the ops that are done, and the shapes of what the others read.
 func (r *run) key(reads []*value) string {
 	var b []byte
+	if r.careful {
+		b = append(b, 0)
+	}
 	if r.left < len(r.done) {
 		b = append(b, 1)
 		for i := 0; i < len(r.done); i += 8 {
@@ -283,7 +286,9 @@ func (b *binding) segment() (*segment, error) {
 	}
 	b.g.inputs = slices.DeleteFunc(b.g.inputs, func(v *value) bool { return len(v.users) == 0 })
 	var err error
-	if s.plan, err = p.weights.finish(b.g, p.opt, additions{}); err != nil {
+	opt := p.opt
+	opt.careful = b.r.careful
+	if s.plan, err = p.weights.finish(b.g, opt, additions{}); err != nil {
 		return nil, err
 	}
 	s.whole = s.wire(p)
