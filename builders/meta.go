@@ -55,23 +55,32 @@ func GetPreprocessing(m *onnxio.Model) (p Preprocessing, ok bool, err error) {
 	return p, true, nil
 }
 
-// Parameters counts a model's trainable numbers: its floating-point initializers of rank 1 and more, without the running
-// statistics of BatchNormalization and other buffers.
+// Parameters counts a model's trainable numbers: those of ParameterNames.
 func Parameters(m *onnxio.Model) int64 {
-	running := map[string]bool{}
-	for _, n := range m.Graph.Nodes {
-		if n.OpType == "BatchNormalization" && len(n.Inputs) >= 5 {
-			running[n.Inputs[3]], running[n.Inputs[4]] = true, true
-		}
-		if n.OpType == "Cast" && len(n.Inputs) == 1 { // Buffer
-			running[n.Inputs[0]] = true
-		}
-	}
 	total := int64(0)
-	for _, t := range m.Graph.Initializers {
-		if !running[t.Name] && len(t.Dims) > 0 && t.Type != onnxio.Int64 && t.Type != onnxio.Int32 && t.Type != onnxio.Bool {
-			total += t.Size()
-		}
+	for _, name := range ParameterNames(m) {
+		total += m.Graph.Initializer(name).Size()
 	}
 	return total
+}
+
+// ParameterNames lists a model's trainable initializers: those of floating point and of rank 1 and more, without the running
+// statistics of BatchNormalization and other buffers.
+func ParameterNames(m *onnxio.Model) []string {
+	buffers := map[string]bool{}
+	for _, n := range m.Graph.Nodes {
+		if n.OpType == "BatchNormalization" && len(n.Inputs) >= 5 {
+			buffers[n.Inputs[3]], buffers[n.Inputs[4]] = true, true
+		}
+		if n.OpType == "Cast" && len(n.Inputs) == 1 { // Buffer
+			buffers[n.Inputs[0]] = true
+		}
+	}
+	var names []string
+	for _, t := range m.Graph.Initializers {
+		if !buffers[t.Name] && len(t.Dims) > 0 && t.Type != onnxio.Int64 && t.Type != onnxio.Int32 && t.Type != onnxio.Bool {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }

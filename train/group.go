@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -95,17 +97,25 @@ func (c Config) frozen() bool {
 	return slices.ContainsFunc(c.Groups, func(g Group) bool { return g.Freeze })
 }
 
-// trained lists the parameters to train, nil meaning all.
+// trained lists the parameters to train, nil meaning all that the engine finds: of a network of package builders all of its
+// parameters, of another model the initializers that stand where operators take weights.
 func (c Config) trained(graph *onnxio.Model) ([]string, error) {
-	if !c.frozen() {
+	_, _, built := builders.Arch(graph)
+	if !c.frozen() && !built {
 		return nil, nil
 	}
-	all, err := engine.NewTrainer(graph, engine.TrainOptions{Loss: LossName})
-	if err != nil {
-		return nil, err
+	all := slices.DeleteFunc(slices.Sorted(slices.Values(builders.ParameterNames(graph))), func(name string) bool {
+		return strings.HasPrefix(name, lossPrefix) // the loss's own constants
+	})
+	if !built {
+		found, err := engine.NewTrainer(graph, engine.TrainOptions{Loss: LossName})
+		if err != nil {
+			return nil, err
+		}
+		all = found.Params()
 	}
 	role, names := roles(graph), []string{}
-	for _, name := range all.Params() {
+	for _, name := range all {
 		if !c.group(name, role[name]).Freeze {
 			names = append(names, name)
 		}

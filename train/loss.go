@@ -177,9 +177,12 @@ type LossGraph struct {
 	y     *onnxio.ValueInfo
 }
 
+// lossPrefix begins the names of what a loss adds to a graph.
+const lossPrefix = "loss/"
+
 // Node appends a node of ai.onnx and names it, and its output, loss/NAME.
 func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attribute) string {
-	name = "loss/" + name
+	name = lossPrefix + name
 	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: inputs, Outputs: []string{name}, Attrs: attrs})
 	return name
 }
@@ -187,7 +190,7 @@ func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attr
 // Constant appends an initializer loss/NAME.
 func (l *LossGraph) Constant(name string, t *onnxio.Tensor) string {
 	t = t.Clone()
-	t.Name = "loss/" + name
+	t.Name = lossPrefix + name
 	l.graph.Initializers = append(l.graph.Initializers, t)
 	return t.Name
 }
