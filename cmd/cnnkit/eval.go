@@ -24,7 +24,8 @@ func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "measure a model on a data set", UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
 		Description: `Accuracy and mean loss on the validation part of a data set, by any engine; of masks also IoU and Dice, those of the
-foreground where there is one. Where a recipe.json stands beside the model, the metrics that it names are measured too.
+foreground where there is one. Where a recipe.json stands beside the model, the metrics that it names are measured too; and
+of the data that the run was trained on, the images that it left out.
 
   cnnkit eval lenet5-mnist/model.onnx --data mnist
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
@@ -46,7 +47,11 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			if err != nil {
 				return err
 			}
-			wanted, err := wantedMetrics(c, path)
+			run, err := runOf(path)
+			if err != nil {
+				return err
+			}
+			wanted, err := wantedMetrics(c, run)
 			if err != nil {
 				return err
 			}
@@ -62,6 +67,7 @@ foreground where there is one. Where a recipe.json stands beside the model, the 
 			if recipe.Mean, recipe.Std, err = normalisation(c); err != nil {
 				return err
 			}
+			asTrained(c, &recipe, run)
 			if err := recipe.ValidateData(); err != nil {
 				return usageError("%w", err)
 			}
@@ -99,31 +105,73 @@ func normalisation(c *cli.Context) (mean, std []float32, err error) {
 	return mean, std, nil
 }
 
-// wantedMetrics are those of --metrics, or of the recipe beside the model.
-func wantedMetrics(c *cli.Context, path string) ([]string, error) {
-	if names := c.String("metrics"); names != "" {
-		wanted := strings.Split(names, ",")
-		for _, name := range wanted {
-			if !slices.Contains(train.Metrics(), name) {
-				return nil, usageError("no metric %q%s", name, didYouMean(name, train.Metrics()))
-			}
-		}
-		return wanted, nil
-	}
+// runOf is the recipe beside a model that a run has left; empty where there is none.
+func runOf(path string) (recipe train.Recipe, err error) {
 	f, err := os.Open(filepath.Join(filepath.Dir(path), train.RecipeFile))
 	if err != nil {
-		return nil, nil // none is beside it
+		return recipe, nil
 	}
 	defer f.Close()
 	fields, err := train.ReadFields(f)
-	if err != nil {
-		return nil, badFile{fmt.Errorf("%s: %w", f.Name(), err)}
+	if err == nil {
+		recipe, err = fields.Recipe("")
 	}
-	recipe, err := fields.Recipe("")
 	if err != nil {
-		return nil, badFile{fmt.Errorf("%s: %w", f.Name(), err)}
+		return recipe, badFile{fmt.Errorf("%s: %w", f.Name(), err)}
 	}
-	return recipe.Metrics, nil
+	return recipe, nil
+}
+
+// wantedMetrics are those of --metrics, or of the run's recipe.
+func wantedMetrics(c *cli.Context, run train.Recipe) ([]string, error) {
+	names := c.String("metrics")
+	if names == "" {
+		return run.Metrics, nil
+	}
+	wanted := strings.Split(names, ",")
+	for _, name := range wanted {
+		if !slices.Contains(train.Metrics(), name) {
+			return nil, usageError("no metric %q%s", name, didYouMean(name, train.Metrics()))
+		}
+	}
+	return wanted, nil
+}
+
+// asTrained gives the recipe of an evaluation what the run of the same data says and no flag does: what its targets are, and
+// which images it did not train on. It warns of flags that choose other ones.
+func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
+	if run.Data != recipe.Data {
+		return
+	}
+	if !c.IsSet("task") {
+		recipe.Task = run.Task
+	}
+	if !c.IsSet("mask-classes") {
+		recipe.MaskClasses = run.MaskClasses
+	}
+	if !c.IsSet("ignore") && recipe.MaskClasses == run.MaskClasses {
+		recipe.IgnoreIndex = run.IgnoreIndex
+	}
+	part := func(r train.Recipe) string {
+		switch {
+		case r.Fold != "":
+			return "--fold " + r.Fold
+		case r.Validation > 0:
+			return fmt.Sprintf("--validation %v", r.Validation)
+		}
+		return "the set's own part"
+	}
+	was := part(run)
+	if !c.IsSet("fold") && !c.IsSet("validation") {
+		recipe.Fold, recipe.Validation = run.Fold, run.Validation
+		if run.Fold != "" || run.Validation > 0 {
+			fmt.Fprintf(c.App.ErrWriter, "cnnkit: measuring on what the run did not train on: %s\n", was)
+		}
+		return
+	}
+	if is := part(*recipe); is != was {
+		fmt.Fprintf(c.App.ErrWriter, "cnnkit: the run left out %s, and %s was asked for: images that it was trained on count\n", was, is)
+	}
 }
 
 // scored is what outputs and targets are, as train.Measure wants to know it, and a Forward whose outputs are that: of
@@ -203,7 +251,11 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	if !math.IsNaN(score.Accuracy) {
 		fmt.Fprintf(c.App.Writer, "accuracy %.2f%%, ", 100*score.Accuracy)
 	}
-	fmt.Fprintf(c.App.Writer, "loss %.4f", score.Loss)
+	if loss == train.LossMSE {
+		fmt.Fprintf(c.App.Writer, "loss (mse) %.4f", score.Loss)
+	} else {
+		fmt.Fprintf(c.App.Writer, "loss %.4f", score.Loss)
+	}
 	for _, name := range wanted {
 		if v, ok := score.Metrics[name]; ok {
 			fmt.Fprintf(c.App.Writer, ", %s %.4f", name, v)
