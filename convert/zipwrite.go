@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 
@@ -19,7 +20,7 @@ import (
 var storageNames, dtypeNames = func() (map[onnxio.DataType]string, map[onnxio.DataType]string) {
 	s, d := map[onnxio.DataType]string{}, map[onnxio.DataType]string{}
 	for name, t := range storageTypes {
-		if name != "UntypedStorage" {
+		if name != "UntypedStorage" && !strings.HasPrefix(name, "Q") { // those of quantized tensors
 			s[t] = name
 		}
 	}
@@ -102,6 +103,20 @@ func (p *pickler) tensor(t *onnxio.Tensor, key int) {
 	p.op(pickle.OpTuple, pickle.OpReduce)
 }
 
+// version gives the state dict the attribute _metadata, {"": {"version": 2}}: that its keys are those of the newest form of the
+// module. torchvision's MNASNet loads no state dict that does not say so; others take one that says nothing for an old one.
+func (p *pickler) version() {
+	p.op(pickle.OpEmptyDict)
+	p.str("_metadata")
+	p.global("collections", "OrderedDict")
+	p.op(pickle.OpEmptyTuple, pickle.OpReduce)
+	p.str("")
+	p.op(pickle.OpEmptyDict)
+	p.str("version")
+	p.int(2)
+	p.op(pickle.OpSetItem, pickle.OpSetItem, pickle.OpSetItem, pickle.OpBuild)
+}
+
 // WritePT writes a state dict as torch.save does since 1.6: an OrderedDict of tensors in a zip whose entries are
 // stored, each at a multiple of 64 bytes. torch.load reads it with weights_only=True. Tensors that share their bytes,
 // type and length become one storage: tied weights stay tied.
@@ -137,7 +152,9 @@ func WritePT(w io.Writer, sd *StateDict) error {
 		p.str(e.Name)
 		p.tensor(e.Tensor, key)
 	}
-	p.op(pickle.OpSetItems, pickle.OpStop)
+	p.op(pickle.OpSetItems)
+	p.version()
+	p.op(pickle.OpStop)
 	z := newZipWriter(w)
 	z.add("data.pkl", p.b)
 	z.add("byteorder", []byte("little"))
