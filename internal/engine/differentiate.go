@@ -108,6 +108,9 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 		return fmt.Errorf("gradient of %s: %w", o, err)
 	}
 	for i, name := range gr.DIn {
+		if name == "" && gr.Wants[i] && o.in[i].kind == param && o.in[i].store != nil && o.in[i].store.trained {
+			return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: fmt.Sprintf("it has no gradient by its input %q, which is to be trained: freeze it", o.in[i].name)}
+		}
 		if name == "" || !gr.Wants[i] {
 			continue
 		}
