@@ -230,6 +230,10 @@ func (a *tile) products() int {
 // rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
 func rowOfTiles(n int, a *tile) {
 	most := max(a.width(), mostProducts/max(1, a.products()))
+	if n <= most { // small networks feel the copy
+		a.row(n)
+		return
+	}
 	for done := 0; done < n; done += most {
 		b := a.after(done)
 		b.row(min(most, n-done))
