@@ -135,6 +135,7 @@ func TestApplyLeavesOldTensors(t *testing.T) {
 		}
 	}
 }
+
 // Plain tensors are written to plain storages: PyTorch makes quantized ones of the others.
 func TestStorageNames(t *testing.T) {
 	want := map[onnxio.DataType]string{onnxio.Int8: "CharStorage", onnxio.Uint8: "ByteStorage", onnxio.Int32: "IntStorage", onnxio.Float: "FloatStorage"}
