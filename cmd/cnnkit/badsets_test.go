@@ -3,7 +3,6 @@ package main
 import (
 	"image"
 	"image/color"
-	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,14 +12,6 @@ import (
 // greyPicture writes a PNG of one level.
 func greyPicture(t *testing.T, path string, w, h int, level uint8) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	img := image.NewGray(image.Rect(0, 0, w, h))
 	for i := range img.Pix {
 		img.Pix[i] = level
@@ -29,7 +20,16 @@ func greyPicture(t *testing.T, path string, w, h int, level uint8) {
 	if level < 128 {
 		img.Set(0, 0, color.Gray{level})
 	}
-	if err := png.Encode(f, img); err != nil {
+	putPicture(t, path, img)
+}
+
+// putPicture writes a picture, and the folders that it lies in.
+func putPicture(t testing.TB, path string, img image.Image) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePNG(path, img); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"image"
-	"image/png"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -58,17 +57,7 @@ func TestDataVerifyFolder(t *testing.T) {
 	dir := t.TempDir()
 	for i, class := range []string{"a", "a", "a", "b", "b"} {
 		path := filepath.Join(dir, class, string(rune('a'+i))+".png")
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := png.Encode(f, image.NewGray(image.Rect(0, 0, 3+i, 3))); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		putPicture(t, path, image.NewGray(image.Rect(0, 0, 3+i, 3)))
 	}
 	if r := cnnkit(t, "data", "verify", "images:"+dir); r.code == exitDone || !strings.Contains(r.err, "differ in size") {
 		t.Errorf("%d %s", r.code, r.err)

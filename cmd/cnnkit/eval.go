@@ -35,7 +35,7 @@ of the data that the run was trained on, the images that it left out.
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
-			path, err := one(c, "MODEL")
+			path, m, err := specified(c)
 			if err != nil {
 				return err
 			}
@@ -43,19 +43,12 @@ of the data that the run was trained on, the images that it left out.
 			if err != nil {
 				return hinted{err, "see 'cnnkit data list' for what there is"}
 			}
-			m, err := loadModel(path)
-			if err != nil {
-				return err
-			}
 			run, err := runOf(path)
 			if err != nil {
 				return err
 			}
 			wanted, err := wantedMetrics(c, run)
 			if err != nil {
-				return err
-			}
-			if err := respecify(c, m, path); err != nil {
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,14 +38,7 @@ func TestRegressionVerbs(t *testing.T) {
 		}
 		img.SetGray(1, 1, color.Gray{Y: 255})
 		name := fmt.Sprintf("%d.png", i)
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := png.Encode(f, img); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		putPicture(t, filepath.Join(dir, name), img)
 		table += fmt.Sprintf("%s,%d\n", name, i)
 	}
 	csv := filepath.Join(dir, "prices.csv")

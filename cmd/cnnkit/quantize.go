@@ -52,7 +52,7 @@ model would be slower, or lose too much. --no-gate quantizes everything.
 }
 
 func runQuantize(c *cli.Context) error {
-	path, err := one(c, "MODEL")
+	path, m, err := specified(c)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,6 @@ func runQuantize(c *cli.Context) error {
 	}
 	opt, err := quantizeOptions(c)
 	if err != nil {
-		return err
-	}
-	m, err := loadModel(path)
-	if err != nil {
-		return err
-	}
-	if err := respecify(c, m, path); err != nil {
 		return err
 	}
 	on, err := calibration(c, m, path)

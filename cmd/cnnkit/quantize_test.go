@@ -3,7 +3,6 @@ package main
 import (
 	"image"
 	"image/color"
-	"image/png"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,14 +46,7 @@ func TestQuantize(t *testing.T) {
 		for i := range img.Pix {
 			img.Pix[i] = color.Gray{uint8(r.UintN(256))}.Y
 		}
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := png.Encode(f, img); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		putPicture(t, filepath.Join(dir, name), img)
 	}
 	done(t, "quantize", quantizable, "--images", dir, "--method", "mse", "--no-gate", "--exclude", excluded(t), "--out", out)
 	m, err := onnxio.Load(out)

@@ -82,15 +82,8 @@ func specText(c *cli.Context, s spec.Spec) error {
 }
 
 func setSpec(c *cli.Context) error {
-	path, err := one(c, "MODEL")
+	path, m, err := specified(c)
 	if err != nil {
-		return err
-	}
-	m, err := loadModel(path)
-	if err != nil {
-		return err
-	}
-	if err := respecify(c, m, path); err != nil {
 		return err
 	}
 	s, err := spec.Get(m)
@@ -125,6 +118,17 @@ func labelsFlag() cli.Flag {
 func presetFlag() cli.Flag {
 	return &cli.StringFlag{Name: "preset",
 		Usage: "how images are prepared: imagenet, half (-1 to 1) or none (0 to 1); --mean, --std, --size and --crop change it"}
+}
+
+// specified loads the one argument, a model, and puts what the flags of specFlags say into its metadata.
+func specified(c *cli.Context) (path string, m *onnxio.Model, err error) {
+	if path, err = one(c, "MODEL"); err != nil {
+		return path, nil, err
+	}
+	if m, err = loadModel(path); err != nil {
+		return path, nil, err
+	}
+	return path, m, respecify(c, m, path)
 }
 
 // respecify puts what the flags say into the metadata of m, which is in memory alone.

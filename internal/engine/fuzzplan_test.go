@@ -28,7 +28,10 @@ const drawnBytes = 1 << 24
 // one program.
 //
 // An input is the list of choices that package draw turns into a model; a failure prints the model.
-func FuzzPlan(f *testing.F) {
+func FuzzPlan(f *testing.F) { fuzzDrawings(f, comparePaths) }
+
+// fuzzDrawings fuzzes the choices that package draw takes.
+func fuzzDrawings(f *testing.F, compare func(choices []byte) error) {
 	for seed := range uint64(40) {
 		f.Add(draw.Choices(seed))
 	}
@@ -36,31 +39,38 @@ func FuzzPlan(f *testing.F) {
 		if len(choices) > 1<<10 {
 			return
 		}
-		if err := comparePaths(choices); err != nil {
+		if err := compare(choices); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// TestDrawnPlans is a share of FuzzPlan for every run of the tests. CNNKIT_DRAW=FROM:COUNT asks for others.
-func TestDrawnPlans(t *testing.T) {
-	from, count := uint64(0), uint64(400)
+// eachDrawing compares so many drawings, fewer with -short, and shortens those that fail. CNNKIT_DRAW=FROM:COUNT asks for
+// others. It gives their number.
+func eachDrawing(t *testing.T, count, short uint64, compare func(choices []byte) error) int {
+	from := uint64(0)
 	if a, b, ok := strings.Cut(os.Getenv("CNNKIT_DRAW"), ":"); ok {
 		from, _ = strconv.ParseUint(a, 10, 64)
 		count, _ = strconv.ParseUint(b, 10, 64)
 	} else if testing.Short() {
-		count = 100
+		count = short
 	}
 	failed := 0
 	for seed := from; seed < from+count && failed < 12; seed++ {
 		choices := draw.Choices(seed)
-		if comparePaths(choices) == nil {
+		if compare(choices) == nil {
 			continue
 		}
 		failed++
-		choices = draw.Shorten(choices, func(less []byte) bool { return comparePaths(less) != nil })
-		t.Errorf("drawing %d: %v", seed, comparePaths(choices))
+		choices = draw.Shorten(choices, func(less []byte) bool { return compare(less) != nil })
+		t.Errorf("drawing %d: %v", seed, compare(choices))
 	}
+	return int(count)
+}
+
+// TestDrawnPlans is a share of FuzzPlan for every run of the tests.
+func TestDrawnPlans(t *testing.T) {
+	count := eachDrawing(t, 400, 100, comparePaths)
 	t.Logf("%d runs compared, %d refused by both", comparisons.Load(), refusals.Load())
 	if comparisons.Load() < int64(count) {
 		t.Error("most runs are refused: the drawings test nothing")

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -25,43 +23,19 @@ const maxTrained = 10
 // gradients, weights and running statistics stay together, and are the same bits for 1, 2 and 3 threads. The gradient is
 // held against differences of the loss.
 func FuzzTrainer(f *testing.F) {
-	for seed := range uint64(40) {
-		f.Add(draw.Choices(seed))
-	}
-	f.Fuzz(func(t *testing.T, choices []byte) {
-		if len(choices) > 1<<10 {
-			return
-		}
-		if _, err := compareTraining(choices); err != nil {
-			t.Error(err)
-		}
-	})
+	fuzzDrawings(f, func(choices []byte) error { _, err := compareTraining(choices); return err })
 }
 
-// TestDrawnTrainers is a share of FuzzTrainer for every run of the tests. CNNKIT_DRAW=FROM:COUNT asks for others.
+// TestDrawnTrainers is a share of FuzzTrainer for every run of the tests.
 func TestDrawnTrainers(t *testing.T) {
-	from, count := uint64(0), uint64(250)
-	if a, b, ok := strings.Cut(os.Getenv("CNNKIT_DRAW"), ":"); ok {
-		from, _ = strconv.ParseUint(a, 10, 64)
-		count, _ = strconv.ParseUint(b, 10, 64)
-	} else if testing.Short() {
-		count = 60
-	}
-	failed, trained := 0, trainedSteps{}
-	for seed := from; seed < from+count && failed < 12; seed++ {
-		choices := draw.Choices(seed)
+	trained := trainedSteps{}
+	count := eachDrawing(t, 250, 60, func(choices []byte) error {
 		n, err := compareTraining(choices)
 		trained.add(n)
-		if err == nil {
-			continue
-		}
-		failed++
-		choices = draw.Shorten(choices, func(less []byte) bool { _, err := compareTraining(less); return err != nil })
-		_, err = compareTraining(choices)
-		t.Errorf("drawing %d: %v", seed, err)
-	}
+		return err
+	})
 	t.Logf("%+v", trained)
-	if trained.Steps < int(count) || trained.Slopes < int(count)/4 {
+	if trained.Steps < count || trained.Slopes < count/4 {
 		t.Error("most drawings are refused: they test nothing")
 	}
 }
