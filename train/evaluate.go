@@ -96,16 +96,12 @@ type kind struct {
 	several bool // they are 0 and 1 of several labels, and outputs logits
 }
 
-// kindOf is the kind of a loss on a data set.
-func kindOf(loss Loss, ds data.Dataset, logs bool) kind {
-	k := kind{logs: logs, soft: loss.Targets == Soft}
-	if loss.Targets == Binary || loss.Targets == Numbers {
-		k.values = data.Width(ds) > 0
-		k.masks, k.several = !k.values, k.values && loss.Targets == Binary
-		return k
-	}
-	k.maps = data.Masked(ds)
-	return k
+// kind says how a loss's outputs and targets are to be read. maps says that there is an answer for each pixel, numbers that the
+// targets are numbers of the whole image, logs that outputs are log-probabilities.
+func (l Loss) kind(maps, numbers, logs bool) kind {
+	dense := l.Targets == Binary || l.Targets == Numbers
+	return kind{logs: logs, soft: l.Targets == Soft, maps: maps && l.Targets == Labels, masks: dense && !numbers,
+		values: dense && numbers, several: numbers && l.Targets == Binary}
 }
 
 // target is the tensor that takes the targets of as many images as labels has.
@@ -171,7 +167,7 @@ type meters struct {
 }
 
 func (c Config) newMeters(loss Loss, ds data.Dataset, logs bool) (*meters, error) {
-	m := &meters{tally: newTally(kindOf(loss, ds, logs), ds.Classes(), c.Metrics), own: map[string]Meter{}}
+	m := &meters{tally: newTally(loss.kind(data.Masked(ds), data.Width(ds) > 0, logs), ds.Classes(), c.Metrics), own: map[string]Meter{}}
 	if !loss.builtin {
 		m.lossOf = c.lossOf(loss, logs)
 	}

@@ -164,8 +164,7 @@ func (r *run) prepare() error {
 	if err := r.makeGraph(); err != nil {
 		return err
 	}
-	r.kind = kindOf(r.loss, r.splits.Train, r.logs())
-	r.kind.maps = r.loss.Targets == Labels && len(r.model.Graph.Outputs[0].Type.Shape) == 4
+	r.kind = r.loss.kind(r.maps(), data.Width(r.splits.Train) > 0, r.logs())
 	r.result.Loss = r.loss.Name
 	r.result.kind = r.kind
 	if err := r.targets(); err != nil {

@@ -53,13 +53,14 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	if err := check.Model(t.graph); err != nil {
 		return nil, err
 	}
-	t.kind = kind{logs: t.logs(), soft: t.loss.Targets == Soft}
-	y := model.Graph.Outputs[0].Type
-	maps := y != nil && len(y.Shape) == 4
-	dense := t.loss.Targets == Binary || t.loss.Targets == Numbers
-	t.kind.maps, t.kind.masks, t.kind.values = maps && t.loss.Targets == Labels, maps && dense, !maps && dense
-	t.kind.several = t.kind.values && t.loss.Targets == Binary
+	t.kind = t.loss.kind(t.maps(), !t.maps(), t.logs())
 	return t, t.start()
+}
+
+// maps says that the model's output is a map [N,C,H,W].
+func (t *Trainer) maps() bool {
+	y := t.model.Graph.Outputs[0].Type
+	return y != nil && len(y.Shape) == 4
 }
 
 // logs says that the model's output is log-probabilities.
