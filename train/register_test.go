@@ -6,96 +6,21 @@ import (
 	"image/color"
 	"image/png"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
+	_ "github.com/cnnkit/cnnkit/examples/parts"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
-	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
-
-// Darken takes a level from each pixel.
-type Darken struct {
-	By int `json:"by"`
-}
-
-// Apply implements transforms.Transform.
-func (d Darken) Apply(s *transforms.Sample, _ *rand.Rand) error {
-	for i, p := range s.Image.Pix {
-		s.Image.Pix[i] = uint8(max(0, int(p)-d.By))
-	}
-	return nil
-}
-
-// Check implements transforms.Checker.
-func (d Darken) Check() error {
-	if d.By < 0 || d.By > 255 {
-		return fmt.Errorf("by is %d: 0 to 255 is wanted", d.By)
-	}
-	return nil
-}
-
-// plainSGD is an optimiser of one line.
-type plainSGD struct{ lr, friction float64 }
-
-func (u *plainSGD) Slots() int         { return 0 }
-func (u *plainSGD) Begin(int64)        {}
-func (u *plainSGD) SetRate(lr float64) { u.lr = lr }
-func (u *plainSGD) Apply(p, g []float32, _ [][]float32) {
-	for i := range p {
-		p[i] -= float32(u.lr * u.friction * float64(g[i]))
-	}
-}
-
-// sureness is a metric: the mean of the largest logit.
-type sureness struct{ sum, n float64 }
-
-func (s *sureness) Add(y, _ *onnxio.Tensor) error {
-	k := int(y.Dims[1])
-	for i := 0; i < len(y.Float32s()); i += k {
-		top := math.Inf(-1)
-		for _, v := range y.Float32s()[i : i+k] {
-			top = max(top, float64(v))
-		}
-		s.sum, s.n = s.sum+top, s.n+1
-	}
-	return nil
-}
-func (s *sureness) Value() (float64, bool) { return s.sum / s.n, s.n > 0 }
-
-func register(t *testing.T, err error) {
-	t.Helper()
-	if err != nil && !strings.Contains(err.Error(), "already") { // -count 2
-		t.Fatal(err)
-	}
-}
 
 // A loss, a metric, an optimiser, a transform and a data set of a user's own are named in a recipe, one line each.
 func TestRegistered(t *testing.T) {
-	register(t, train.RegisterLoss(train.Loss{Entry: train.Entry{Name: "twice", Doc: "cross-entropy, times a factor",
-		Settings: []train.Setting{{Name: "times", Doc: "factor", Default: 2}}},
-		Targets: train.Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities},
-		Emit: func(l *train.LossGraph) (string, error) {
-			times, err := l.Setting("times", 2)
-			one := l.Node("SoftmaxCrossEntropyLoss", "one", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "mean"))
-			return l.Node("Mul", "times", []string{one, l.Constant("factor", onnxio.Scalar(onnxio.Float, float32(times)))}), err
-		}}))
-	register(t, train.RegisterMetric(train.Metric{Entry: train.Entry{Name: "sureness", Doc: "mean of the largest output"},
-		New: func(train.Measured) (train.Meter, error) { return &sureness{}, nil }}))
-	register(t, train.RegisterOptimizer(train.Optimizer{Entry: train.Entry{Name: "plain", Settings: []train.Setting{{Name: "friction", Default: 1}}}, LR: 0.05,
-		New: func(o train.Optimized) (train.Rule, error) {
-			friction, _ := o.Config.Settings["friction"].(float64)
-			return &plainSGD{lr: o.LR, friction: friction}, nil
-		}}))
-	register(t, transforms.Register(Darken{By: 3}))
-	register(t, data.Register("stripes", func(string, data.Options) (data.Splits, error) { return stripes(t), nil }))
-
 	fields, err := train.ReadFields(strings.NewReader(`{"data": "stripes", "loss": "twice", "metrics": ["sureness"], "optimizer": "plain",
 		"augment": [{"name": "Darken", "by": 9}], "settings": {"times": 3, "friction": 0.5}, "epochs": 2, "batch": 8}`))
 	if err != nil {
@@ -136,25 +61,14 @@ func TestRegistered(t *testing.T) {
 	}
 }
 
-// stripes are 28x28 images of two classes: upright stripes and level ones.
+// stripes is the data set of package parts.
 func stripes(t *testing.T) data.Splits {
-	const n, side = 32, 28
-	pixels, labels := make([]uint8, n*side*side), make([]uint8, n)
-	for i := range n {
-		labels[i] = uint8(i % 2)
-		for y := range side {
-			for x := range side {
-				if at := []int{x, y}[i%2]; at/2%2 == 0 {
-					pixels[(i*side+y)*side+x] = 200
-				}
-			}
-		}
-	}
-	d, err := data.NewImages([3]int{1, side, side}, pixels, labels, []string{"upright", "level"}, []float32{0.1307}, []float32{0.3081})
+	t.Helper()
+	s, err := data.Open("stripes")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return data.Splits{Name: "stripes", Train: d, Validation: d, Mean: []float32{0.1307}, Std: []float32{0.3081}}
+	return s
 }
 
 // tableOf writes images whose shade says their target, and a table of them.
