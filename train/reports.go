@@ -36,7 +36,13 @@ type Reports struct {
 	told      time.Time // of the progress
 	begun     time.Time // the epoch's first step
 	err       error     // the first of writing
+	loggers   []openLogger
+	logs      []report.Logger // of the run that has begun
+	logged    int64           // steps before this part of the run
 }
+
+// openLogger opens a logger for a run that has made a number of steps.
+type openLogger func(run report.Run, steps int64) (report.Logger, error)
 
 // How many pictures a report has.
 const (
@@ -50,9 +56,14 @@ const (
 func NewReports(recipe Recipe, splits data.Splits, dir string, from *Checkpoint, dashboard *report.Dashboard) *Reports {
 	r := &Reports{recipe: recipe, splits: splits, dir: dir, dashboard: dashboard}
 	if from != nil {
-		r.history, r.best = slices.Clone(from.History), from.Best
+		r.history, r.best, r.logged = slices.Clone(from.History), from.Best, from.Steps
 	}
 	return r
+}
+
+// Log adds a logger, which open gives when the run begins; steps are those of the checkpoint that it goes on from.
+func (r *Reports) Log(open func(run report.Run, steps int64) (report.Logger, error)) {
+	r.loggers = append(r.loggers, open)
 }
 
 // begin opens the files, once the run has found nothing wrong.
@@ -74,7 +85,22 @@ func (r *Reports) begin() error {
 		return err
 	}
 	recorder.Dashboard, r.recorder = r.dashboard, recorder
+	for _, open := range r.loggers {
+		l, err := open(run, r.logged)
+		if err != nil {
+			return errors.Join(recorder.Save(), fmt.Errorf("log: %w", err))
+		}
+		r.logs = append(r.logs, l)
+	}
 	return recorder.Save()
+}
+
+// log tells every logger.
+func (r *Reports) log(epoch, step int, values map[string]float64) {
+	values["epoch"] = float64(epoch)
+	for _, l := range r.logs {
+		r.keep(l.Log(int64(epoch-1)*int64(r.steps)+int64(step), values))
+	}
 }
 
 // reported is the epoch as package report takes it.
@@ -105,6 +131,15 @@ func (r *Reports) Observer(o Observer) Observer {
 				o.Epoch(e)
 			}
 		},
+	}
+	if len(r.loggers) > 0 {
+		out.OnStep = func(m Moment) error {
+			r.log(m.Epoch, m.Step, map[string]float64{"step_loss": m.Loss, "lr": m.Trainer.Rate()})
+			if o.OnStep != nil {
+				return o.OnStep(m)
+			}
+			return nil
+		}
 	}
 	if r.dashboard != nil {
 		out.Step = func(epoch, step, images int, loss float64) {
@@ -144,7 +179,9 @@ func (r *Reports) epoch(e Epoch) {
 	if best {
 		r.best = len(r.history) - 1
 	}
-	r.keep(r.recorder.Epoch(e.reported(), best))
+	told := e.reported()
+	r.keep(r.recorder.Epoch(told, best))
+	r.log(e.Epoch, r.steps, maps.Clone(told.Values))
 }
 
 func (r *Reports) keep(err error) {
@@ -177,6 +214,10 @@ func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 		}
 	}
 	r.keep(r.recorder.Close())
+	for _, l := range r.logs {
+		r.keep(l.Close(run.State))
+	}
+	r.logs = nil
 	return r.err
 }
 

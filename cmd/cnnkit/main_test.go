@@ -21,8 +21,15 @@ import (
 
 // TestMain lets the test binary be the program, for what can be tried once a process only.
 func TestMain(m *testing.M) {
-	if os.Getenv("CNNKIT_TEST_AS_PROGRAM") == "1" {
+	switch os.Getenv("CNNKIT_TEST_AS_PROGRAM") {
+	case "1":
 		main()
+	case "busy": // and deaf to the first Ctrl-C
+		ctx, _ := interruptible()
+		os.Stdout.WriteString("ready\n")
+		<-ctx.Done()
+		os.Stdout.WriteString("once\n")
+		select {}
 	}
 	os.Exit(m.Run())
 }

@@ -74,6 +74,10 @@ func trainAction(c *cli.Context) error {
 	if c.Bool("find-lr") {
 		return findLR(c, j, splits)
 	}
+	logs, err := loggers(c, j)
+	if err != nil {
+		return err
+	}
 	dashboard, err := serveDashboard(c, j)
 	if err != nil {
 		return err
@@ -82,11 +86,14 @@ func trainAction(c *cli.Context) error {
 	p := newProgress(c, j.recipe.Config)
 	observer := p.observer()
 	var reports *train.Reports
-	if dir := j.dir; !c.Bool("no-report") || dashboard.board != nil {
+	if dir := j.dir; !c.Bool("no-report") || dashboard.board != nil || len(logs) > 0 {
 		if c.Bool("no-report") {
 			dir = ""
 		}
 		reports = train.NewReports(j.recipe, splits, dir, j.from, dashboard.board)
+		for _, open := range logs {
+			reports.Log(open)
+		}
 		observer = reports.Observer(observer)
 	}
 	var result *train.Result
@@ -143,6 +150,7 @@ func serveDashboard(c *cli.Context, j job) (served, error) {
 func reportFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-report", Usage: "write no history.jsonl, report.html and TensorBoard events"},
+		&cli.StringFlag{Name: "log", Usage: "`LIST` of where each step's figures go too: jsonl (DIR/" + report.StepLinesFile + ", as Weights & Biases has it), mlflow (./mlruns), mlflow=STORE"},
 		&cli.BoolFlag{Name: "dashboard", Usage: "serve the report while the run goes on, on localhost at a free port"},
 		&cli.StringFlag{Name: "dashboard-addr", Usage: "--dashboard at `HOST:PORT`, or at PORT on localhost"},
 	}
