@@ -25,7 +25,7 @@ func (b *Builder) weights(name string, l layer, outputs int, shape ...int64) []s
 // Conv2d is torch.nn.Conv2d: x [N,C,H,W] to [N,channels,H',W'] with a kernel of size k, square unless Kernel is given.
 // Initializers name.weight [channels,C/groups,k,k] and name.bias [channels].
 func (b *Builder) Conv2d(name string, x Value, channels, k int, opts ...Option) Value {
-	l := windowOptions(k, opts)
+	l := windowOptions(k, opts).padded(x)
 	b.refuse(name, "Conv2d", map[string]bool{"CeilMode": l.ceil, "OutputPad": l.outPad != both(0)})
 	h, w, ok := b.checkWindow(name, x, l)
 	if !ok {
@@ -55,7 +55,7 @@ func (b *Builder) ConvTranspose2d(name string, x Value, channels, k int, opts ..
 	}
 	h, w := size(x.Shape[1], 0), size(x.Shape[2], 1)
 	over := func(i int) bool { return l.outPad[i] != 0 && l.outPad[i] >= max(l.stride[i], l.dilation[i]) }
-	b.refuse(name, "ConvTranspose2d", map[string]bool{"CeilMode": l.ceil,
+	b.refuse(name, "ConvTranspose2d", map[string]bool{"CeilMode": l.ceil, "SamePad": l.same,
 		"an output padding of the stride or more": over(0) || over(1)})
 	if !l.sound() || channels < 1 || in%l.groups != 0 || int64(channels)%l.groups != 0 || h < 1 || w < 1 {
 		b.fail(name, "kernel %s, stride %s, pad %s, %d channels in %d groups do not fit %s", short(l.kernel), short(l.stride),

@@ -30,10 +30,27 @@ func (b *Builder) StochasticDepth(name string, x Value, p float32) Value {
 	if p == 0 {
 		return x
 	}
-	one := slices.Repeat([]int64{1}, len(x.Shape))
-	shape := b.numbers("Shape", name+".shape", []string{x.Name})
-	batch := b.numbers("Gather", name+".batch", []string{shape, b.ints(name, "first", 0)}, onnxio.IntAttr("axis", 0))
-	shape = b.numbers("Concat", name+".factors", []string{batch, b.ints(name, "one", one...)}, onnxio.IntAttr("axis", 0))
-	ones := b.node("ConstantOfShape", name+".ones", []string{shape}, one, onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1)))
+	return b.scaledAtRandom(name, x, slices.Repeat([]int64{1}, len(x.Shape)), p)
+}
+
+// Dropout2d is torch.nn.Dropout2d: in training each channel of an image is dropped as a whole with probability p, else divided by
+// 1-p. It is x times the Dropout of ones [N,C,1,1].
+func (b *Builder) Dropout2d(name string, x Value, p float32) Value {
+	if !b.is3(name, x) {
+		return Value{}
+	}
+	if !(p >= 0 && p < 1) {
+		b.fail(name, "probability %v is not in [0,1)", p)
+		return Value{}
+	}
+	return b.scaledAtRandom(name, x, []int64{x.Shape[0], 1, 1}, p)
+}
+
+// scaledAtRandom is x times the Dropout of ones [N,shape...].
+func (b *Builder) scaledAtRandom(name string, x Value, shape []int64, p float32) Value {
+	whole := b.numbers("Shape", name+".shape", []string{x.Name})
+	batch := b.numbers("Gather", name+".batch", []string{whole, b.ints(name, "first", 0)}, onnxio.IntAttr("axis", 0))
+	whole = b.numbers("Concat", name+".factors", []string{batch, b.ints(name, "one", shape...)}, onnxio.IntAttr("axis", 0))
+	ones := b.node("ConstantOfShape", name+".ones", []string{whole}, shape, onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1)))
 	return b.node("Mul", name, []string{x.Name, b.Dropout(name+".kept", ones, p).Name}, x.Shape)
 }

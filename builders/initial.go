@@ -45,7 +45,8 @@ func KaimingUniform(r *rand.Rand, shape []int64, data []float32) {
 
 // XavierUniform is xavier_uniform_: uniform with bound sqrt(6/(fan_in+fan_out)).
 func XavierUniform(r *rand.Rand, shape []int64, data []float32) {
-	Uniform(math.Sqrt(6/float64(shape[0]+shape[1])))(r, shape, data)
+	window := elements(shape[2:])
+	Uniform(math.Sqrt(6/float64(window*(shape[0]+shape[1]))))(r, shape, data)
 }
 
 // fanIn is the number of inputs of an output.

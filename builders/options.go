@@ -14,10 +14,11 @@ type Option func(*layer)
 // layer is what options set. Pairs are height and width.
 type layer struct {
 	kernel, stride, pad, outPad, dilation [2]int64
+	behind                                [2]int64 // padding below and to the right beyond pad
 	groups                                int64
 	bias                                  bool
 	eps, momentum                         float32
-	ceil                                  bool
+	ceil, same                            bool
 	countPad                              bool
 	weightInit, biasInit                  Init
 }
@@ -57,6 +58,10 @@ func Pad(n int) Option { return func(l *layer) { l.pad = both(n) } }
 func Pads(vertical, horizontal int) Option {
 	return func(l *layer) { l.pad = [2]int64{int64(vertical), int64(horizontal)} }
 }
+
+// SamePad pads a convolution as TensorFlow's SAME does: the output is the input's size divided by the stride, rounded up, and an odd
+// padding has one more below and to the right.
+func SamePad() Option { return func(l *layer) { l.same = true } }
 
 // OutputPad adds to the size of a transposed convolution's output (default 0).
 func OutputPad(n int) Option { return func(l *layer) { l.outPad = both(n) } }
@@ -110,10 +115,23 @@ func (l layer) sound() bool {
 // widePad says that the padding is more than half the kernel, which pools refuse.
 func (l layer) widePad() bool { return 2*l.pad[0] > l.kernel[0] || 2*l.pad[1] > l.kernel[1] }
 
+// padded has the padding that SamePad asks for on x [C,H,W].
+func (l layer) padded(x Value) layer {
+	if !l.same || !l.sound() || len(x.Shape) != 3 {
+		return l
+	}
+	for i := range 2 {
+		size, stride := x.Shape[i+1], l.stride[i]
+		total := max(0, (size+stride-1)/stride*stride-stride+l.dilation[i]*(l.kernel[i]-1)+1-size)
+		l.pad[i], l.behind[i] = total/2, total%2
+	}
+	return l
+}
+
 // windowed is the output size of a window over size in one direction: 0 down, 1 to the right.
 func (l layer) windowed(size int64, dir int) int64 {
 	stride, pad := l.stride[dir], l.pad[dir]
-	span := size + 2*pad - l.dilation[dir]*(l.kernel[dir]-1) - 1
+	span := size + 2*pad + l.behind[dir] - l.dilation[dir]*(l.kernel[dir]-1) - 1
 	if span < 0 {
 		return 0
 	}
@@ -130,7 +148,7 @@ func (l layer) windowed(size int64, dir int) int64 {
 func (l layer) spatial() []*onnxio.Attribute {
 	return []*onnxio.Attribute{
 		onnxio.IntsAttr("kernel_shape", l.kernel[0], l.kernel[1]), onnxio.IntsAttr("strides", l.stride[0], l.stride[1]),
-		onnxio.IntsAttr("pads", l.pad[0], l.pad[1], l.pad[0], l.pad[1]),
+		onnxio.IntsAttr("pads", l.pad[0], l.pad[1], l.pad[0]+l.behind[0], l.pad[1]+l.behind[1]),
 	}
 }
 

@@ -5,7 +5,7 @@ import "github.com/cnnkit/cnnkit/onnxio"
 // MaxPool2d is torch.nn.MaxPool2d with a window of size k; the stride is k unless given.
 func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := windowOptions(k, append([]Option{Stride(k)}, opts...))
-	b.refuse(name, "MaxPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0),
+	b.refuse(name, "MaxPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0), "SamePad": l.same,
 		"a padding of more than half the kernel": l.widePad()})
 	h, w, ok := b.checkWindow(name, x, l)
 	if !ok {
@@ -24,7 +24,7 @@ func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 // AvgPool2d is torch.nn.AvgPool2d with a window of size k; the stride is k unless given.
 func (b *Builder) AvgPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := windowOptions(k, append([]Option{Stride(k)}, opts...))
-	b.refuse(name, "AvgPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0),
+	b.refuse(name, "AvgPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0), "SamePad": l.same,
 		"Dilation": l.dilation != both(1), "a padding of more than half the kernel": l.widePad()})
 	h, w, ok := b.checkWindow(name, x, l)
 	if !ok {

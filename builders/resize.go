@@ -6,23 +6,24 @@ import "github.com/cnnkit/cnnkit/onnxio"
 const (
 	Nearest  = "nearest"
 	Bilinear = "bilinear"
+	Aligned  = "bilinear, corners aligned"
 )
 
 // Resize is torch.nn.functional.interpolate(x, (height, width), mode=mode): x [N,C,H,W] to [N,C,height,width]. Corners are
-// not aligned.
+// aligned by Aligned alone.
 func (b *Builder) Resize(name string, x Value, height, width int, mode string) Value {
 	if !b.is3(name, x) {
 		return Value{}
 	}
-	if height < 1 || width < 1 || mode != Nearest && mode != Bilinear {
-		b.fail(name, "cannot resize %s to %dx%d by %q: nearest and bilinear are known", x, height, width, mode)
+	if height < 1 || width < 1 || mode != Nearest && mode != Bilinear && mode != Aligned {
+		b.fail(name, "cannot resize %s to %dx%d by %q: known are %q, %q and %q", x, height, width, mode, Nearest, Bilinear, Aligned)
 		return Value{}
 	}
 	attrs := []*onnxio.Attribute{onnxio.StringAttr("mode", "nearest"), onnxio.StringAttr("nearest_mode", "floor"),
 		onnxio.StringAttr("coordinate_transformation_mode", "asymmetric")}
-	if mode == Bilinear {
-		attrs = []*onnxio.Attribute{onnxio.StringAttr("mode", "linear"),
-			onnxio.StringAttr("coordinate_transformation_mode", "pytorch_half_pixel")}
+	if mode != Nearest {
+		corners := map[string]string{Bilinear: "pytorch_half_pixel", Aligned: "align_corners"}[mode]
+		attrs = []*onnxio.Attribute{onnxio.StringAttr("mode", "linear"), onnxio.StringAttr("coordinate_transformation_mode", corners)}
 	}
 	shape := []int64{x.Shape[0], int64(height), int64(width)}
 	in := []string{x.Name, ""}

@@ -27,9 +27,13 @@ func resnetOf(name, summary string, block residualBlock, blocks ...int) network 
 
 // resnetStem is what stands before the layers, which have Width, 2, 4 and 8 times Width channels.
 func (b *Builder) resnetStem(cfg Config) Value {
-	x := b.Conv2d("conv1", b.Input(), cfg.Width, 7, Stride(2), Pad(3), NoBias(), WeightInit(KaimingNormal))
-	x = b.ReLU("relu", b.BatchNorm2d("bn1", x))
-	return b.MaxPool2d("maxpool", x, 3, Stride(2), Pad(1))
+	return b.MaxPool2d("maxpool", b.resnetFirst(b.Input(), cfg.Width), 3, Stride(2), Pad(1))
+}
+
+// resnetFirst is the convolution of x, with its norm and activation.
+func (b *Builder) resnetFirst(x Value, width int) Value {
+	x = b.Conv2d("conv1", x, width, 7, Stride(2), Pad(3), NoBias(), WeightInit(KaimingNormal))
+	return b.ReLU("relu", b.BatchNorm2d("bn1", x))
 }
 
 // residual is torchvision.models.resnet.BasicBlock: its shortcut is a 1x1 convolution where the shape changes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes onnxio/spec/published.json: torchvision's published weights of the networks that the builders know.
+"""Writes onnxio/spec/published.json: the published weights of the networks that the builders know, torchvision's but for Lite's.
 
 Of each: where the file is, its license where its authors gave one of its own, how images are prepared for it, multiply-adds
 in thousands of millions and parameters as torchvision states them. torchvision feeds GoogLeNet and Inception v3 through a
@@ -8,9 +8,12 @@ change of scale, from ImageNet's mean and deviation to 0.5; it is part of the pr
 import json
 import pathlib
 
+import timm
+import torch
 import torchvision.models as models
+from torch.utils.flop_counter import FlopCounterMode
 
-from families import FAMILIES
+from families import CLASSIFIERS, LITES, SEGMENTERS, network
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -36,6 +39,20 @@ def rows(arch):
         yield row
 
 
-out = [row for arch in FAMILIES for row in rows(arch)]
+def lite(arch):
+    """EfficientNet-Lite's, which timm publishes: TensorFlow's weights. Google prepares for it by (x - 127) / 128, and states
+    multiply-adds with those of norms; here they are PyTorch's count of convolutions and matrix products."""
+    t = timm.create_model('tf_' + arch).pretrained_cfg
+    side = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}[int(arch[-1])]
+    with torch.device('meta'):
+        net = network(arch, side).eval()
+        with FlopCounterMode(display=False) as count:
+            net(torch.empty(1, 3, side, side))
+    return {'arch': arch, 'name': 'IMAGENET1K_V1', 'url': t['url'], 'license': 'Apache-2.0', 'size': side, 'shorter': side + 32,
+            'resize': 'bicubic', 'mean': [127 / 255] * 3, 'std': [128 / 255] * 3,
+            'gmacs': round(count.get_total_flops() / 2e9, 3), 'parameters': sum(p.numel() for p in net.parameters())}
+
+
+out = [row for arch in CLASSIFIERS + SEGMENTERS for row in rows(arch)] + [lite(arch) for arch in LITES]
 path = pathlib.Path(__file__).parents[2] / 'onnxio' / 'spec' / 'published.json'
 path.write_text('[\n' + ',\n'.join(json.dumps(r) for r in out) + '\n]\n')
