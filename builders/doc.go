@@ -7,8 +7,9 @@
 // Values are written [N,C,H,W] (feature maps) and [N,F] (features). The batch dimension N is symbolic. Weights start as
 // PyTorch's defaults do, from an explicit seed.
 //
-// Build makes the reference networks by name: lenet5, minivgg, resnet, resnet20, resnet9, unet, and torchvision's resnet18 and
-// vgg16, whose weights start as torchvision's do.
+// Build makes networks by name: the reference networks (lenet5, minivgg, resnet, resnet20, resnet9, unet), those of torchvision
+// under its names, EfficientNet-Lite, and those of segmentation_models_pytorch as smp-DECODER-ENCODER. Names lists them. Keys and
+// initial weights are the packages'.
 //
 // Dropout and StochasticDepth are the identity in the model that is built; package train puts them to work.
 package builders
