@@ -33,6 +33,7 @@ type measurement struct {
 	Open      float64 `json:"open_ms,omitempty"` // start: of MS, what opening takes
 	Min       float64 `json:"min"`
 	Max       float64 `json:"max"`
+	CPU       float64 `json:"cpu_ms,omitempty"` // of all threads in user mode, a call: the median, too
 	PeakRSS   int64   `json:"peak_rss_mb,omitempty"`
 }
 
@@ -147,11 +148,11 @@ func (b *bench) measure(m measurement, plan func() *engine.Plan, call func() err
 		b.trace.add(p)
 		return b.reportProfile(p)
 	}
-	times, err := b.windows(warm, call)
+	times, cpu, err := b.windows(warm, call)
 	if err != nil {
 		return err
 	}
-	m.PeakRSS = peakRSS()
+	m.PeakRSS, m.CPU = peakRSS(), median(cpu)
 	if m.What == "train" {
 		rate := func(ms float64) float64 { return 1e3 * float64(m.Batch) / ms }
 		m.Images, m.Min, m.Max = rate(median(times)), rate(slices.Max(times)), rate(slices.Min(times))
@@ -161,24 +162,24 @@ func (b *bench) measure(m measurement, plan func() *engine.Plan, call func() err
 	return b.report(m)
 }
 
-// windows gives the milliseconds a call in each window, after a warm-up.
-func (b *bench) windows(warm time.Duration, call func() error) ([]float64, error) {
+// windows gives the milliseconds a call in each window, after a warm-up, and those of all threads in user mode.
+func (b *bench) windows(warm time.Duration, call func() error) (times, cpu []float64, err error) {
 	each, err := b.warm(warm, call)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := max(1, int(b.Float64("seconds")/each.Seconds()+0.5))
-	out := make([]float64, b.Int("windows"))
-	for w := range out {
-		start := time.Now()
+	for range b.Int("windows") {
+		start, user := time.Now(), userTime()
 		for range n {
 			if err := step(b.Context.Context, call); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
-		out[w] = 1e3 * time.Since(start).Seconds() / float64(n)
+		times = append(times, 1e3*time.Since(start).Seconds()/float64(n))
+		cpu = append(cpu, 1e3*(userTime()-user).Seconds()/float64(n))
 	}
-	return out, nil
+	return times, cpu, nil
 }
 
 // warm calls for a while, and thrice unless a call takes seconds. It gives the time of a call after the first, which
@@ -220,7 +221,7 @@ func short(v float64) float64 {
 
 // report prints a measurement as it comes: a line of JSON, or of a table.
 func (b *bench) report(m measurement) error {
-	for _, v := range []*float64{&m.Images, &m.MS, &m.Open, &m.Min, &m.Max} {
+	for _, v := range []*float64{&m.Images, &m.MS, &m.Open, &m.Min, &m.Max, &m.CPU} {
 		*v = short(*v)
 	}
 	w := b.App.Writer

@@ -163,6 +163,12 @@ var trainCases = map[string]trainCase{
 			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 16, 16), "target": classes(b, n)}
 		},
 	},
+	"residual16": {
+		func() (*onnxio.Model, *net) { b := residualOf(19, true, 16, 32); return b.nll(0), b },
+		func(b *net, n int64) map[string]*onnxio.Tensor {
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 16, 16), "target": classes(b, n)}
+		},
+	},
 	"residual32": {
 		func() (*onnxio.Model, *net) { b := residualOf(19, true, 32, 48); return b.nll(0), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {

@@ -35,6 +35,7 @@ type value struct {
 
 	layout *kernels.Layout     // in blocks of float32; nil: not
 	lines  *kernels.LineLayout // in blocks of bf16 or bytes; nil: not
+	fold   int                 // pixels in a line of a map in bf16 of few channels; 0: one
 	zero   uint8               // what the halo of a map of bytes is filled with
 	levels *levels             // the bytes that a constant in float32 was made of; nil: of none
 	pack   *packing            // packed convolution weights; nil: plain

@@ -32,7 +32,9 @@ func (v *value) half() []uint16 {
 
 // linesOf is the layout of v in bf16.
 func linesOf(v *value, halo int) kernels.LineLayout {
-	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: kernels.BF16Lanes}
+	f := v.folded()
+	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]) * f, H: int(v.dims[2]), W: int(v.dims[3]) / f, Halo: halo,
+		Lanes: kernels.BF16Lanes}
 }
 
 // What a convolution takes, in GFLOP/s, and a conversion, in bytes a nanosecond, as measured on Sapphire Rapids.
@@ -115,7 +117,10 @@ func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
 // specBF16 is the geometry of a convolution, forward, transposed or a gradient.
 func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 	p, _ := conv(o)
-	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
+	w, ok := lineWindow(o)
+	if !ok {
+		return kernels.ConvBF16Spec{}, fmt.Errorf("lines of %v and %v pixels do not fit", p.x.folded(), p.y.folded())
+	}
 	hx, hy := w.halos()
 	x, y := linesOf(p.x, hx), linesOf(p.y, hy)
 	if settled && p.x.lines != nil {
@@ -141,7 +146,11 @@ func (l *lowering) convLines(o *op) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	bias, w := l.paddedBias(o), l.packedBF16(o, c)
+	bias := l.paddedBias(o)
+	w, err := l.packedBF16(o, c)
+	if err != nil {
+		return false, err
+	}
 	from, read, err := l.linesRead(o)
 	if err != nil {
 		return false, err
@@ -258,7 +267,10 @@ func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
 }
 
 // packedBF16 is the weights of o as c reads them: made once for constants, in every run for what is computed.
-func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) *buffer {
+func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) (*buffer, error) {
+	if isFoldedConv(o) {
+		return l.packedFolded(o, c)
+	}
 	w, floats := o.in[1], (c.WeightSize()+1)/2
 	pack := func(dst, src []float32) {
 		if gathers(o) {
@@ -273,17 +285,17 @@ func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) *buffer {
 			from, to := w.store.buf.data, dst.half(c.WeightSize())
 			return func(chunk, _ int) { c.PackTaps(chunk, to, from) }
 		})
-		return dst
+		return dst, nil
 	}
 	if w.kind == constant {
-		return l.form(w.konst, formBF16(o, c), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) })
+		return l.form(w.konst, formBF16(o, c), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) }), nil
 	}
 	src, dst := l.of(w), l.buffer(floats)
 	l.add("pack weights", 1, []*buffer{src, dst}, func() func(int, int) {
 		from, to := w.plainFloats(), dst.data
 		return func(int, int) { pack(to, from) }
 	})
-	return dst
+	return dst, nil
 }
 
 // formBF16 names the form of the packed weights of o.
@@ -299,14 +311,20 @@ func (l *lowering) paddedBias(o *op) *buffer {
 	if len(o.in) < 3 || o.in[2] == nil {
 		return nil
 	}
-	v := o.in[2]
-	n := (int(v.size()) + kernels.BF16Lanes - 1) / kernels.BF16Lanes * kernels.BF16Lanes
-	if v.kind == constant {
+	v, fold := o.in[2], o.out[0].folded()
+	n := (int(v.size())*fold + kernels.BF16Lanes - 1) / kernels.BF16Lanes * kernels.BF16Lanes
+	if v.kind == constant && fold == 1 {
 		return l.form(v.konst, "padded to 32", n, 1, func(dst []float32, _ int) { copy(dst, v.konst.Float32s()) })
 	}
 	src, dst := l.of(v), l.buffer(n)
 	l.add("pad", 1, []*buffer{src, dst}, func() func(int, int) {
-		return func(int, int) { clear(dst.data[copy(dst.data, v.plainFloats()):]) }
+		return func(int, int) {
+			at := 0
+			for range fold {
+				at += copy(dst.data[at:], v.plainFloats())
+			}
+			clear(dst.data[at:])
+		}
 	})
 	return dst
 }

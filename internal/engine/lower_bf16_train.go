@@ -8,10 +8,10 @@ import (
 // their gradients and the optimiser in float32. Weights are packed in every step, for each direction.
 
 // trainsBF16 reports whether a convolution of a training graph runs in bf16: where the channels of one side fill a line.
-// Maps of 16 channels take as many bytes in bf16 as in float32, whose Winograd is as fast then.
+// Maps of 16 channels that are not folded take as many bytes in bf16 as in float32, whose Winograd is as fast then.
 func trainsBF16(o *op) bool {
 	p, ok := conv(o)
-	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < lineChannels {
+	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < lineChannels && !isFoldedConv(o) {
 		return false
 	}
 	if gathers(o) {
@@ -32,7 +32,7 @@ func gathers(o *op) bool {
 	if !ok || p.x != o.in[0] || p.x.kind != input || p.x.dims[1] >= lineChannels {
 		return false
 	}
-	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
+	w, ok := lineWindow(o)
 	return ok && w.dh == 1 && w.dw == 1 && p.x.dims[1]*int64(w.kw) <= kernels.BF16Lanes
 }
 
@@ -44,9 +44,9 @@ func (w geometry) windowBF16() kernels.Window {
 // planGather plans the input of a convolution that gathers.
 func planGather(o *op) (*kernels.GatherBF16, error) {
 	p, _ := conv(o)
-	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
+	w, _ := lineWindow(o)
 	x, y := p.x.dims, p.y.dims
-	return kernels.NewGatherBF16(int(x[0]), int(x[1]), int(x[2]), int(x[3]), int(y[2]), int(y[3]), w.windowBF16())
+	return kernels.NewGatherBF16(int(x[0]), int(x[1]), int(x[2]), int(x[3]), int(y[2]), int(y[3])/p.y.folded(), w.windowBF16())
 }
 
 // gatherLines appends the step that lays the input of a convolution out for it, and gives what it writes.
@@ -66,14 +66,16 @@ func (l *lowering) gatherLines(o *op, g *kernels.GatherBF16) *buffer {
 // weightTaps is the form in which the weights of a convolution in bf16 are trained.
 func weightTaps(o *op) (*kernels.TapWeights, error) {
 	p, _ := conv(o)
+	outs := int(p.y.dims[1]) * p.y.folded()
 	if gathers(o) {
 		g, err := planGather(o)
 		if err != nil {
 			return nil, err
 		}
-		return g.Taps(int(p.y.dims[1])), nil
+		return g.Taps(outs), nil
 	}
-	return kernels.NewTapWeights(int(p.y.dims[1]), int(p.x.dims[1]), int(p.kernel[0]), int(p.kernel[1])), nil
+	w, _ := lineWindow(o)
+	return kernels.NewTapWeights(outs, int(p.x.dims[1])*p.x.folded(), w.kh, w.kw), nil
 }
 
 // planWeightsBF16 plans the gradient of a convolution's weights, from the layouts of its values once they are settled.
@@ -132,7 +134,10 @@ func (l *lowering) reduceWeightsLines(o *op, k *kernels.ConvBF16Weights, sums *b
 	l.add("reduce", k.ReduceTapsChunks(), []*buffer{sums, packed}, func() func(int, int) {
 		return func(chunk, _ int) { k.ReduceTaps(chunk, packed.data, sums.data) }
 	})
-	if dw.pack == nil {
+	switch {
+	case isFoldedConv(o):
+		return l.sumFolded(o, packed)
+	case dw.pack == nil:
 		l.add("unpack weights", 1, []*buffer{packed, l.of(dw)}, func() func(int, int) {
 			to := dw.plainFloats()
 			return func(int, int) { taps.Unpack(to, packed.data) }

@@ -54,7 +54,7 @@ func norm(v []float32) float64 {
 
 // Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of threads gives the same bits.
 func TestTrainingBF16(t *testing.T) {
-	for _, name := range []string{"deep", "residual32", "unet32", "tanh32"} {
+	for _, name := range []string{"deep", "residual16", "residual32", "unet32", "tanh32"} {
 		t.Run(name, func(t *testing.T) {
 			c := trainCases[name]
 			m, b := c.make()
@@ -110,5 +110,32 @@ func TestTrainingBF16Plan(t *testing.T) {
 	}
 	if kernels["to bf16"] > 1 || kernels["from bf16"] > 2 { // the gradient of the output; the output, in two forms
 		t.Errorf("%d and %d conversions: %v", kernels["to bf16"], kernels["from bf16"], kernels)
+	}
+}
+
+// Maps of 16 channels are folded where every op on them takes folded maps: none is converted or stays in float32.
+func TestFoldedPlan(t *testing.T) {
+	c := trainCases["residual16"]
+	m, b := c.make()
+	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true, twins: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Step(context.Background(), c.in(b, 4)); err != nil {
+		t.Fatal(err)
+	}
+	folded := 0
+	for _, s := range tr.Plan().Steps() {
+		switch s.Kernel {
+		case "fold weights":
+			folded++
+		case "to bf16", "from bf16", "normalize", "batch statistics":
+			if len(s.Shape) == 4 && s.Shape[1] == 16 {
+				t.Errorf("%s of %s %v", s.Kernel, s.Name, s.Shape)
+			}
+		}
+	}
+	if folded != 9 { // forward and, but for the input's, backward
+		t.Errorf("the weights of %d convolutions are folded", folded)
 	}
 }

@@ -18,7 +18,7 @@ func (l *layouts) inLines(o *op, p *path, m maps) bool {
 	if p.lines == nil || !p.lines(o) {
 		return false
 	}
-	if o.in[m.in[0]].dims[1] < lineChannels {
+	if v := o.in[m.in[0]]; v.dims[1] < lineChannels && v.fold == 0 {
 		return false
 	}
 	if l.g.training {
@@ -70,7 +70,7 @@ func (l *lowering) poolLines(o *op) error {
 
 // batchNormLines lowers BatchNormalization.
 func (l *lowering) batchNormLines(o *op) error {
-	k := kernels.NewBatchNormBF16(*o.out[0].lines)
+	k := kernels.NewBatchNormBF16(*o.out[0].lines, o.out[0].folded())
 	mean, invstd := l.normStatistics(o, func() (*buffer, func(mean, variance []float32)) {
 		x, scratch := o.in[0], l.buffer(k.StatsScratch())
 		l.add("batch statistics bf16", k.StatsChunks(), []*buffer{l.of(x), scratch}, func() func(int, int) {
@@ -89,7 +89,7 @@ func (l *lowering) batchNormLines(o *op) error {
 
 // batchNormGradLines lowers BatchNormalizationGrad.
 func (l *lowering) batchNormGradLines(o *op) error {
-	k := kernels.NewBatchNormBF16(*o.out[0].lines)
+	k := kernels.NewBatchNormBF16(*o.out[0].lines, o.out[0].folded())
 	scratch, sums := l.buffer(k.BackwardScratch()), l.normSums(o)
 	dy, x, mean, invstd, scale := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4]), l.of(o.in[2])
 	masks := l.all(o.mask, o.maskBias)
@@ -114,7 +114,7 @@ func (l *lowering) batchNormGradLines(o *op) error {
 
 // channelSumLines lowers ConvGradBias.
 func (l *lowering) channelSumLines(o *op) error {
-	k := kernels.NewChannelSumBF16(*o.in[0].lines)
+	k := kernels.NewChannelSumBF16(*o.in[0].lines, o.in[0].folded())
 	scratch, db := l.buffer(k.Scratch()), l.of(o.out[0])
 	l.add("channel sum bf16", k.Chunks(), append(l.all(o.in[0], o.mask), scratch), func() func(int, int) {
 		dy, y := o.in[0].half(), o.mask.half()

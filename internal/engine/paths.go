@@ -24,6 +24,8 @@ type path struct {
 	lowerLines func(l *lowering, o *op) error
 	// halo records the halos that the kernels need and the values that must have the same.
 	halo func(l *layouts, o *op)
+	// folds says that lowerLines takes folded maps.
+	folds bool
 	// takes are the stages that may follow in the same pass over the output.
 	takes stages
 	// stage is what o is when it follows another op so.
@@ -268,7 +270,7 @@ func convMaps(*op) maps { return maps{in: []int{0}, out: []int{0}} }
 
 func haloConv(l *layouts, o *op) {
 	p, _ := conv(o)
-	w, _ := window(o, p.kernel, p.x.dims, p.y.dims)
+	w, _ := lineWindow(o)
 	hx, hy := w.halos()
 	if o.in[0] == p.x {
 		l.need(o.in[0], hx)

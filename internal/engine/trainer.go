@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -225,6 +226,9 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	g.training, g.bf16 = true, opt.runsBF16()
 	runningInPlace(g)
 	g.prune()
+	if g.bf16 {
+		foldNarrow(g)
+	}
 	t.settle(g, grads)
 	if len(t.plans) == 0 && floats >= muchMemory {
 		// The caller may have let go of the model, and packing of the parameters: before the optimiser's state and the
@@ -343,6 +347,9 @@ func (t *Trainer) form(g *graph, v, dv *value) *packing {
 // trainedForm is the form in which a convolution of training reads its weights, or writes their gradient.
 func (g *graph) trainedForm(o *op) (packing, error) {
 	if g.bf16 && trainsBF16(o) {
+		if isFoldedConv(o) {
+			return packing{}, errors.New("the weights of folded maps are made of plain ones")
+		}
 		taps, err := weightTaps(o)
 		if err != nil {
 			return packing{}, err

@@ -489,6 +489,87 @@ func quantizeBytes(dst *uint8, src *float32, n, dstStep, srcStep int, p *byteLev
 //go:noescape
 func quantizePixels(dst *uint8, planes *[4]*float32, n int, p *byteLevels)
 
+// sumSquaresBF16AVX512 adds d = x[c]-shift[c] to sums[c] and d*d to sums[16+c] for c < 16, and for c >= 16 to sums[16+c] and sums[32+c].
+//
+//go:noescape
+func sumSquaresBF16AVX512(sums *float32, x *uint16, shift *float32, n, rows, skip int)
+
+// sumProductsBF16AVX512 adds d = dy[c] to sums[c] and d*(x[c]-mean[c]) to sums[16+c] for c < 16, and so on as sumSquaresBF16AVX512;
+// coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func sumProductsBF16AVX512(sums *float32, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// normalizeBackwardBF16AVX512 computes dx = dy*coef1 + (x-coef0)*coef2 + coef3 for rows of n lines, dy where the mask is positive, else 0; coef is 16 each
+// of 5, twice.
+//
+//go:noescape
+func normalizeBackwardBF16AVX512(dx, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// sumProductsMaskBF16AVX512 adds d = dy[c] to sums[c] and d*(x[c]-mean[c]) to sums[16+c] for c < 16, and so on as sumSquaresBF16AVX512;
+// coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func sumProductsMaskBF16AVX512(sums *float32, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// normalizeBackwardMaskBF16AVX512 computes dx = dy*coef1 + (x-coef0)*coef2 + coef3 for rows of n lines, dy where the mask is positive, else 0; coef is 16 each
+// of 5, twice.
+//
+//go:noescape
+func normalizeBackwardMaskBF16AVX512(dx, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// sumProductsReluBF16AVX512 adds d = dy[c] to sums[c] and d*(x[c]-mean[c]) to sums[16+c] for c < 16, and so on as sumSquaresBF16AVX512;
+// coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func sumProductsReluBF16AVX512(sums *float32, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// normalizeBackwardReluBF16AVX512 computes dx = dy*coef1 + (x-coef0)*coef2 + coef3 for rows of n lines, dy where the mask is positive, else 0; coef is 16 each
+// of 5, twice.
+//
+//go:noescape
+func normalizeBackwardReluBF16AVX512(dx, dy, x, mask *uint16, coef *float32, n, rows, skip int)
+
+// normalizeBF16AVX512 computes y = max0?((x-mean)*factor + bias + res) for rows of n lines; coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func normalizeBF16AVX512(y, x, res *uint16, coef *float32, n, rows, skip int)
+
+// normalizeReluBF16AVX512 computes y = max0?((x-mean)*factor + bias + res) for rows of n lines; coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func normalizeReluBF16AVX512(y, x, res *uint16, coef *float32, n, rows, skip int)
+
+// normalizeAddBF16AVX512 computes y = max0?((x-mean)*factor + bias + res) for rows of n lines; coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func normalizeAddBF16AVX512(y, x, res *uint16, coef *float32, n, rows, skip int)
+
+// normalizeAddReluBF16AVX512 computes y = max0?((x-mean)*factor + bias + res) for rows of n lines; coef is 16 each of mean, factor and bias, twice.
+//
+//go:noescape
+func normalizeAddReluBF16AVX512(y, x, res *uint16, coef *float32, n, rows, skip int)
+
+// addBF16AVX512 computes y = max0?(a + b) for n lines.
+//
+//go:noescape
+func addBF16AVX512(y, a, b *uint16, n int)
+
+// addReluBF16AVX512 computes y = max0?(a + b) for n lines.
+//
+//go:noescape
+func addReluBF16AVX512(y, a, b *uint16, n int)
+
+// reluBF16AVX512 computes y = max(x, 0) for n lines; NaN stays.
+//
+//go:noescape
+func reluBF16AVX512(y, x *uint16, n int)
+
+// reluGradBF16AVX512 computes dx = dy where y > 0, else 0, for n lines.
+//
+//go:noescape
+func reluGradBF16AVX512(dx, dy, y *uint16, n int)
+
 // depthwise3Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
 //
 //	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).

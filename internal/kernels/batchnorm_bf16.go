@@ -1,15 +1,20 @@
 package kernels
 
 // BatchNormBF16 is batch normalization over a map in bf16, in training; y, dx, dy, the residual and the mask have the layout
-// of x. It computes in float32 what BatchNorm does, and rounds what it writes. Sums run in float32 over 64 pixels and in float64
+// of x. It computes in float32 what BatchNorm does, and rounds what it writes. Sums run in float32 over 256 pixels and in float64
 // across those, per group of images and block of channels; the groups are merged in their order.
+//
+// Of a folded map (see FoldedWeights) lanes i and i + C/fold are one channel.
 type BatchNormBF16 struct {
-	l LineLayout
-	f *BatchNorm // for the partial sums: blocks of 16 channels
+	l    LineLayout
+	f    *BatchNorm // for the partial sums: blocks of 16 channels
+	fold int
 }
 
-// NewBatchNormBF16 plans batch normalization of a map.
-func NewBatchNormBF16(x LineLayout) *BatchNormBF16 { return &BatchNormBF16{x, NewBatchNorm(x.wide())} }
+// NewBatchNormBF16 plans batch normalization of a map whose lines hold fold pixels.
+func NewBatchNormBF16(x LineLayout, fold int) *BatchNormBF16 {
+	return &BatchNormBF16{x, NewBatchNorm(x.wide()), fold}
+}
 
 // Chunks is the number of chunks of Normalize and BackwardData: one a block of an image.
 func (k *BatchNormBF16) Chunks() int { return k.l.N * k.l.Blocks() }
@@ -25,18 +30,64 @@ func (k *BatchNormBF16) BackwardScratch() int { return k.f.BackwardScratch() }
 
 // StatsReduce merges the groups: mean and (biased) variance of every channel.
 func (k *BatchNormBF16) StatsReduce(mean, variance, scratch []float32) {
-	k.f.StatsReduce(mean, variance, scratch)
+	if k.fold == 1 {
+		k.f.StatsReduce(mean, variance, scratch)
+		return
+	}
+	means, variances := make([]float32, k.l.C), make([]float32, k.l.C)
+	k.f.StatsReduce(means, variances, scratch)
+	channels, many := k.l.C/k.fold, float64(k.fold)
+	for c := range channels {
+		var m, v float64
+		for i := c; i < k.l.C; i += channels {
+			m += float64(means[i]) / many
+			v += float64(variances[i]) / many
+		}
+		for i := c; i < k.l.C; i += channels {
+			d := float64(means[i]) - m
+			v += d * d / many
+		}
+		mean[c], variance[c] = float32(m), float32(v)
+	}
 }
 
 // BackwardReduce adds the groups: the gradients of scale and bias.
 func (k *BatchNormBF16) BackwardReduce(dscale, dbias, scratch []float32) {
-	k.f.BackwardReduce(dscale, dbias, scratch)
+	if k.fold == 1 {
+		k.f.BackwardReduce(dscale, dbias, scratch)
+		return
+	}
+	scales, biases := make([]float32, k.l.C), make([]float32, k.l.C)
+	k.f.BackwardReduce(scales, biases, scratch)
+	foldSums(dscale, scales, k.fold)
+	foldSums(dbias, biases, k.fold)
 }
 
-// runs calls f for stretches of up to 64 pixels of a plane.
-func (k *BatchNormBF16) runs(f func(at, many int)) {
-	for at, all := 0, k.l.H*k.l.W; at < all; at += pixelRun {
-		f(at, min(pixelRun, all-at))
+// foldSums adds what the lanes of a folded map have to what its channels have.
+func foldSums(dst, lanes []float32, fold int) {
+	channels := len(lanes) / fold
+	for c := range channels {
+		var s float32
+		for i := c; i < len(lanes); i += channels {
+			s += lanes[i]
+		}
+		dst[c] = s
+	}
+}
+
+// eachLane calls f for the lanes of block b: channel c is lane o of half t.
+func (k *BatchNormBF16) eachLane(b int, f func(c, t, o int)) {
+	channels := k.l.C / k.fold
+	for i := range min(BF16Lanes, k.l.C-b*BF16Lanes) {
+		f((b*BF16Lanes+i)%channels, i/Block, i%Block)
+	}
+}
+
+// eachArea calls f for stretches of rows of an image's block, of up to 256 pixels where rows are no longer, at values of x.
+func (k *BatchNormBF16) eachArea(n, b int, f func(at int, r lineArea)) {
+	rows := max(1, 256/k.l.W)
+	for h := 0; h < k.l.H; h += rows {
+		f(k.l.value(n, b, h, 0), k.l.area(min(rows, k.l.H-h)))
 	}
 }
 
@@ -45,38 +96,42 @@ func (k *BatchNormBF16) record(scratch []float32, g, b, t int) *[2 * Block]float
 	return (*[2 * Block]float32)(scratch[(g*k.f.l.Blocks()+2*b+t)*2*Block:])
 }
 
+// wideSums is halfSums in float64.
+type wideSums [2][2 * Block]float64
+
+func (s *wideSums) add(part *halfSums) {
+	for t := range s {
+		for o := range s[t] {
+			s[t][o] += float64(part[t][o])
+		}
+	}
+}
+
 // Stats computes mean and sum of squared deviations of a block of channels over one group of images. Sums are taken of the
 // distance to the first pixel.
 func (k *BatchNormBF16) Stats(chunk int, scratch []float32, x []uint16) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.f.groups)
-	var v pixels
 	var shift [2][Block]float32
-	v.load(&k.l, x, lo, b, 0, 1)
-	for t := range shift {
-		copy(shift[t][:], v[t][:])
+	for i, h := range x[k.l.value(lo, b, 0, 0):][:BF16Lanes] {
+		shift[i/Block][i%Block] = fromBF16(h)
 	}
-	var sum, squares [2][Block]float64
+	var sums wideSums
 	for n := lo; n < hi; n++ {
-		k.runs(func(at, many int) {
-			v.load(&k.l, x, n, b, at, many)
-			for t := range k.l.halves(b) {
-				var part [2 * Block]float32
-				sumSquares(&part, v[t][:many*Block], &shift[t])
-				for o := range Block {
-					sum[t][o] += float64(part[o])
-					squares[t][o] += float64(part[o+Block])
-				}
-			}
+		k.eachArea(n, b, func(at int, r lineArea) {
+			var part halfSums
+			sumSquaresBF16(&part, x[at:], &shift, r)
+			sums.add(&part)
 		})
 	}
 	count := k.f.count(g)
 	for t := range k.l.halves(b) {
 		out := k.record(scratch, g, b, t)
 		for o := range Block {
-			d := sum[t][o] / count
+			sum, squares := sums[t][o], sums[t][o+Block]
+			d := sum / count
 			out[o] = float32(float64(shift[t][o]) + d)
-			out[o+Block] = float32(max(0, squares[t][o]-d*sum[t][o]))
+			out[o+Block] = float32(max(0, squares-d*sum))
 		}
 	}
 }
@@ -85,25 +140,14 @@ func (k *BatchNormBF16) Stats(chunk int, scratch []float32, x []uint16) {
 func (k *BatchNormBF16) Normalize(chunk int, y, x []uint16, mean, invstd, scale, bias []float32, residual []uint16, relu bool) {
 	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	var coef [2][3 * Block]float32 // mean, factor, bias
-	for i := range min(BF16Lanes, k.l.C-b*BF16Lanes) {
-		c, t, o := b*BF16Lanes+i, i/Block, i%Block
+	k.eachLane(b, func(c, t, o int) {
 		coef[t][o], coef[t][Block+o], coef[t][2*Block+o] = mean[c], invstd[c]*scale[c], bias[c]
-	}
-	var v, r pixels
-	k.runs(func(at, many int) {
-		v.load(&k.l, x, n, b, at, many)
-		if residual != nil {
-			r.load(&k.l, residual, n, b, at, many)
-		}
-		for t := range k.l.halves(b) {
-			var res []float32
-			if residual != nil {
-				res = r[t][:]
-			}
-			normalize(v[t][:], v[t][:], res, &coef[t], rect{many * Block, 1, 0}, relu)
-		}
-		v.store(&k.l, y, n, b, at, many)
 	})
+	at := k.l.value(n, b, 0, 0)
+	if residual != nil {
+		residual = residual[at:]
+	}
+	normalizeBF16(y[at:], x[at:], residual, &coef, k.l.area(k.l.H), relu)
 	fillHalo(k.l, y, n, b, 0, k.l.H, 0)
 }
 
@@ -113,104 +157,66 @@ type MaskBF16 struct {
 	Bias []float32
 }
 
+// from is the mask from value at of the map on.
+func (m MaskBF16) from(at int) MaskBF16 {
+	if m.Y != nil {
+		m.Y = m.Y[at:]
+	}
+	return m
+}
+
 // BackwardStats sums dy and dy*(x-mean)*invstd of a block of channels over one group of images, dy as the mask leaves it.
 func (k *BatchNormBF16) BackwardStats(chunk int, scratch []float32, dy, x []uint16, mean, invstd, scale []float32, mask MaskBF16) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.f.groups)
-	lanes := min(BF16Lanes, k.l.C-b*BF16Lanes)
 	var coef [2][3 * Block]float32 // mean, factor, bias
-	for i := range lanes {
-		c, t, o := b*BF16Lanes+i, i/Block, i%Block
+	k.eachLane(b, func(c, t, o int) {
 		if coef[t][o] = mean[c]; mask.Bias != nil {
 			coef[t][Block+o], coef[t][2*Block+o] = invstd[c]*scale[c], mask.Bias[c]
 		}
-	}
-	var sum, product [2][Block]float64
-	var d, v, m pixels
+	})
+	var sums wideSums
 	for n := lo; n < hi; n++ {
-		k.runs(func(at, many int) {
-			d.load(&k.l, dy, n, b, at, many)
-			v.load(&k.l, x, n, b, at, many)
-			if mask.Y != nil {
-				m.load(&k.l, mask.Y, n, b, at, many)
-			}
-			for t := range k.l.halves(b) {
-				var part [2 * Block]float32
-				k.products(&part, d[t][:many*Block], v[t][:many*Block], m[t][:many*Block], &coef[t], mask)
-				for o := range Block {
-					sum[t][o] += float64(part[o])
-					product[t][o] += float64(part[o+Block])
-				}
-			}
+		k.eachArea(n, b, func(at int, r lineArea) {
+			var part halfSums
+			sumProductsBF16(&part, dy[at:], x[at:], mask.from(at), &coef, r)
+			sums.add(&part)
 		})
 	}
-	for i := range lanes {
-		t, o := i/Block, i%Block
+	k.eachLane(b, func(c, t, o int) {
 		out := k.record(scratch, g, b, t)
-		out[o], out[o+Block] = float32(sum[t][o]), float32(product[t][o]*float64(invstd[b*BF16Lanes+i]))
-	}
-}
-
-// products adds to part what BackwardStats sums of some pixels of 16 channels.
-func (k *BatchNormBF16) products(part *[2 * Block]float32, dy, x, y []float32, coef *[3 * Block]float32, mask MaskBF16) {
-	r := rect{len(dy), 1, 0}
-	switch {
-	case mask.Bias != nil:
-		sumProductsRelu(part, dy, x, coef, r)
-	case mask.Y != nil:
-		sumProducts(part, dy, x, y, (*[Block]float32)(coef[:]), r)
-	default:
-		sumProducts(part, dy, x, nil, (*[Block]float32)(coef[:]), r)
-	}
+		out[o], out[o+Block] = float32(sums[t][o]), float32(sums[t][o+Block]*float64(invstd[c]))
+	})
 }
 
 // BackwardData computes a part of what BatchNorm.BackwardData does. dx may lie over dy or x.
 func (k *BatchNormBF16) BackwardData(chunk int, dx, dy, x []uint16, mean, invstd, scale, dscale, dbias []float32, mask MaskBF16) {
 	img, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
-	n := float32(k.l.N * k.l.H * k.l.W)
+	n := float32(k.l.N * k.l.H * k.l.W * k.fold)
 	var coef [2][5 * Block]float32 // mean, factor of dy, of x-mean, constant, bias
-	for i := range min(BF16Lanes, k.l.C-b*BF16Lanes) {
-		c, to, o := b*BF16Lanes+i, &coef[i/Block], i%Block
-		f := scale[c] * invstd[c]
+	k.eachLane(b, func(c, t, o int) {
+		f, to := scale[c]*invstd[c], &coef[t]
 		to[o], to[Block+o] = mean[c], f
 		to[2*Block+o], to[3*Block+o] = -f*invstd[c]*dscale[c]/n, -f*dbias[c]/n
 		if mask.Bias != nil {
 			to[4*Block+o] = mask.Bias[c]
 		}
-	}
-	var d, v, m pixels
-	k.runs(func(at, many int) {
-		d.load(&k.l, dy, img, b, at, many)
-		v.load(&k.l, x, img, b, at, many)
-		if mask.Y != nil {
-			m.load(&k.l, mask.Y, img, b, at, many)
-		}
-		r := rect{many * Block, 1, 0}
-		for t := range k.l.halves(b) {
-			four := (*[4 * Block]float32)(coef[t][:])
-			switch {
-			case mask.Bias != nil:
-				normalizeBackwardRelu(d[t][:], d[t][:], v[t][:], &coef[t], r)
-			case mask.Y != nil:
-				normalizeBackward(d[t][:], d[t][:], v[t][:], m[t][:], four, r)
-			default:
-				normalizeBackward(d[t][:], d[t][:], v[t][:], nil, four, r)
-			}
-		}
-		d.store(&k.l, dx, img, b, at, many)
 	})
+	at := k.l.value(img, b, 0, 0)
+	normalizeBackwardBF16(dx[at:], dy[at:], x[at:], mask.from(at), &coef, k.l.area(k.l.H))
 	fillHalo(k.l, dx, img, b, 0, k.l.H, 0)
 }
 
 // ChannelSumBF16 sums a map in bf16 over everything but its channels: the gradient of a convolution's bias.
 type ChannelSumBF16 struct {
-	l LineLayout
-	f *ChannelSum
+	l    LineLayout
+	f    *ChannelSum
+	fold int
 }
 
-// NewChannelSumBF16 plans the sum over a map.
-func NewChannelSumBF16(l LineLayout) *ChannelSumBF16 {
-	return &ChannelSumBF16{l, NewChannelSum(l.wide())}
+// NewChannelSumBF16 plans the sum over a map whose lines hold fold pixels.
+func NewChannelSumBF16(l LineLayout, fold int) *ChannelSumBF16 {
+	return &ChannelSumBF16{l, NewChannelSum(l.wide()), fold}
 }
 
 // Chunks is the number of chunks of Partial.
@@ -254,4 +260,12 @@ func (k *ChannelSumBF16) Partial(chunk int, scratch []float32, dy, mask []uint16
 }
 
 // Reduce adds the groups.
-func (k *ChannelSumBF16) Reduce(db, scratch []float32) { k.f.Reduce(db, scratch) }
+func (k *ChannelSumBF16) Reduce(db, scratch []float32) {
+	if k.fold == 1 {
+		k.f.Reduce(db, scratch)
+		return
+	}
+	lanes := make([]float32, k.l.C)
+	k.f.Reduce(lanes, scratch)
+	foldSums(db, lanes, k.fold)
+}

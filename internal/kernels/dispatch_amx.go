@@ -229,3 +229,102 @@ func turnPairs(dst []uint32, apart int, src []uint32) {
 		}
 	}
 }
+
+// at0 is a pointer to the first of x, of which the kernel reads or writes so many; nil for none.
+func at0(x []uint16, many int) *uint16 {
+	if x == nil {
+		return nil
+	}
+	return &x[:many][0]
+}
+
+func sumSquaresBF16(sums *halfSums, x []uint16, shift *[2][Block]float32, r lineArea) {
+	if !useAMX() {
+		sumSquaresBF16Go(sums, x, shift, r)
+		return
+	}
+	sumSquaresBF16AVX512(&sums[0][0], at0(x, r.extent()), &shift[0][0], r.width, r.rows, r.skip*lineBytes)
+}
+
+func normalizeBF16(y, x, res []uint16, coef *[2][3 * Block]float32, r lineArea, relu bool) {
+	if !useAMX() {
+		normalizeBF16Go(y, x, res, coef, r, relu)
+		return
+	}
+	n, skip := r.extent(), r.skip*lineBytes
+	to, from, more := at0(y, n), at0(x, n), at0(res, n)
+	switch {
+	case res != nil && relu:
+		normalizeAddReluBF16AVX512(to, from, more, &coef[0][0], r.width, r.rows, skip)
+	case res != nil:
+		normalizeAddBF16AVX512(to, from, more, &coef[0][0], r.width, r.rows, skip)
+	case relu:
+		normalizeReluBF16AVX512(to, from, nil, &coef[0][0], r.width, r.rows, skip)
+	default:
+		normalizeBF16AVX512(to, from, nil, &coef[0][0], r.width, r.rows, skip)
+	}
+}
+
+func sumProductsBF16(sums *halfSums, dy, x []uint16, mask MaskBF16, coef *[2][3 * Block]float32, r lineArea) {
+	if !useAMX() {
+		sumProductsBF16Go(sums, dy, x, mask, coef, r)
+		return
+	}
+	n, skip := r.extent(), r.skip*lineBytes
+	d, v, m := at0(dy, n), at0(x, n), at0(mask.Y, n)
+	switch {
+	case mask.Bias != nil:
+		sumProductsReluBF16AVX512(&sums[0][0], d, v, nil, &coef[0][0], r.width, r.rows, skip)
+	case mask.Y != nil:
+		sumProductsMaskBF16AVX512(&sums[0][0], d, v, m, &coef[0][0], r.width, r.rows, skip)
+	default:
+		sumProductsBF16AVX512(&sums[0][0], d, v, nil, &coef[0][0], r.width, r.rows, skip)
+	}
+}
+
+func normalizeBackwardBF16(dx, dy, x []uint16, mask MaskBF16, coef *[2][5 * Block]float32, r lineArea) {
+	if !useAMX() {
+		normalizeBackwardBF16Go(dx, dy, x, mask, coef, r)
+		return
+	}
+	n, skip := r.extent(), r.skip*lineBytes
+	to, d, v, m := at0(dx, n), at0(dy, n), at0(x, n), at0(mask.Y, n)
+	switch {
+	case mask.Bias != nil:
+		normalizeBackwardReluBF16AVX512(to, d, v, nil, &coef[0][0], r.width, r.rows, skip)
+	case mask.Y != nil:
+		normalizeBackwardMaskBF16AVX512(to, d, v, m, &coef[0][0], r.width, r.rows, skip)
+	default:
+		normalizeBackwardBF16AVX512(to, d, v, nil, &coef[0][0], r.width, r.rows, skip)
+	}
+}
+
+func addBF16(y, a, b []uint16, relu bool) {
+	n := len(y)
+	switch {
+	case n == 0 || !useAMX():
+		addBF16Go(y, a, b, relu)
+	case relu:
+		addReluBF16AVX512(at0(y, n), at0(a, n), at0(b, n), n/BF16Lanes)
+	default:
+		addBF16AVX512(at0(y, n), at0(a, n), at0(b, n), n/BF16Lanes)
+	}
+}
+
+func reluBF16(y, x []uint16) {
+	n := len(y)
+	if n == 0 || !useAMX() {
+		reluBF16Go(y, x)
+		return
+	}
+	reluBF16AVX512(at0(y, n), at0(x, n), n/BF16Lanes)
+}
+
+func reluGradBF16(dx, dy, y []uint16) {
+	n := len(dx)
+	if n == 0 || !useAMX() {
+		reluGradBF16Go(dx, dy, y)
+		return
+	}
+	reluGradBF16AVX512(at0(dx, n), at0(dy, n), at0(y, n), n/BF16Lanes)
+}

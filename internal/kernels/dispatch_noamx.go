@@ -12,6 +12,25 @@ func (a *int8Call) vnni()                                { a.runGo() }
 func hasVNNI() bool                                      { return false }
 func hasVBMI() bool                                      { return false }
 func (a *depthwiseRow) vnni()                            { a.runGo() }
+func addBF16(y, a, b []uint16, relu bool)                { addBF16Go(y, a, b, relu) }
+func reluBF16(y, x []uint16)                             { reluBF16Go(y, x) }
+func reluGradBF16(dx, dy, y []uint16)                    { reluGradBF16Go(dx, dy, y) }
+
+func sumSquaresBF16(sums *halfSums, x []uint16, shift *[2][Block]float32, r lineArea) {
+	sumSquaresBF16Go(sums, x, shift, r)
+}
+
+func normalizeBF16(y, x, res []uint16, coef *[2][3 * Block]float32, r lineArea, relu bool) {
+	normalizeBF16Go(y, x, res, coef, r, relu)
+}
+
+func sumProductsBF16(sums *halfSums, dy, x []uint16, mask MaskBF16, coef *[2][3 * Block]float32, r lineArea) {
+	sumProductsBF16Go(sums, dy, x, mask, coef, r)
+}
+
+func normalizeBackwardBF16(dx, dy, x []uint16, mask MaskBF16, coef *[2][5 * Block]float32, r lineArea) {
+	normalizeBackwardBF16Go(dx, dy, x, mask, coef, r)
+}
 
 // The rest is never called: useVNNI says so.
 

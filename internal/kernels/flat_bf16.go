@@ -5,14 +5,9 @@ const lineRun = pixelRun * BF16Lanes
 
 // ReluBF16 computes y = max(x, 0).
 func ReluBF16(y, x []uint16) {
-	var v [lineRun]float32
-	for len(x) > 0 {
-		n := min(len(x), lineRun)
-		FromBF16(v[:n], x[:n])
-		Relu(v[:n], v[:n])
-		ToBF16(y[:n], v[:n])
-		y, x = y[n:], x[n:]
-	}
+	n := len(x) &^ (BF16Lanes - 1)
+	reluBF16(y[:n], x[:n])
+	reluBF16Go(y[n:len(x)], x[n:])
 }
 
 // MapBF16 computes y = f(x) in float32.
@@ -29,31 +24,16 @@ func MapBF16(f *Map, y, x []uint16) {
 
 // ReluGradBF16 computes dx = dy where y > 0, else 0.
 func ReluGradBF16(dx, dy, y []uint16) {
-	var d, v [lineRun]float32
-	for len(dy) > 0 {
-		n := min(len(dy), lineRun)
-		FromBF16(d[:n], dy[:n])
-		FromBF16(v[:n], y[:n])
-		ReluGrad(d[:n], d[:n], v[:n])
-		ToBF16(dx[:n], d[:n])
-		dx, dy, y = dx[n:], dy[n:], y[n:]
-	}
+	n := len(dy) &^ (BF16Lanes - 1)
+	reluGradBF16(dx[:n], dy[:n], y[:n])
+	reluGradBF16Go(dx[n:len(dy)], dy[n:], y[n:])
 }
 
 // AddBF16 computes y = a + b, with relu max(a + b, 0).
 func AddBF16(y, a, b []uint16, relu bool) {
-	var v, w [lineRun]float32
-	for len(a) > 0 {
-		n := min(len(a), lineRun)
-		FromBF16(v[:n], a[:n])
-		FromBF16(w[:n], b[:n])
-		Add(v[:n], v[:n], w[:n])
-		if relu {
-			Relu(v[:n], v[:n])
-		}
-		ToBF16(y[:n], v[:n])
-		y, a, b = y[n:], a[n:], b[n:]
-	}
+	n := len(a) &^ (BF16Lanes - 1)
+	addBF16(y[:n], a[:n], b[:n], relu)
+	addBF16Go(y[n:len(a)], a[n:], b[n:], relu)
 }
 
 // JoinBF16 puts channels of maps side by side: what Concat and Split along the channels do.

@@ -105,7 +105,7 @@ func checkBatchNormBF16(t *testing.T, r *rand.Rand, l LineLayout, mask int) {
 	plainX, x := roundedMap(r, l)
 	plainDY, dy := roundedMap(r, l)
 	plainM, m := roundedMap(r, l)
-	f, k := NewBatchNorm(l.wide()), NewBatchNormBF16(l)
+	f, k := NewBatchNorm(l.wide()), NewBatchNormBF16(l, 1)
 	padded := func() []float32 {
 		v := random(r, l.wide().Blocks()*Block)
 		clear(v[l.C:])
@@ -195,7 +195,7 @@ func TestChannelSumBF16(t *testing.T) {
 				want.add(j/(l.H*l.W)%l.C, float64(v))
 			}
 		}
-		k := NewChannelSumBF16(l)
+		k := NewChannelSumBF16(l, 1)
 		scratch, db := AlignedSlice(k.Scratch()), guard(l.C)
 		for chunk := range k.Chunks() {
 			k.Partial(chunk, scratch, dy, m)
