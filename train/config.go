@@ -108,46 +108,20 @@ func (c Config) With(optimizer string) Config {
 // Precisions lists what Config.Precision may be.
 func Precisions() []string { return []string{"float32", "bf16"} }
 
-// validate names the first field that makes no sense.
+// validate names the first field that makes no sense, of those that the table bounds and then of those that depend on another.
 func (c Config) validate() error {
-	share := func(v float64) bool { return v >= 0 && v < 1 }
+	if err := (Recipe{Config: c}).validateFields(); err != nil {
+		return err
+	}
 	switch {
-	case c.Epochs < 1:
-		return fmt.Errorf("epochs is %d: at least 1", c.Epochs)
-	case c.Batch < 1:
-		return fmt.Errorf("batch is %d: at least 1", c.Batch)
-	case !(c.LR > 0):
-		return fmt.Errorf("lr is %v: it must be positive", c.LR)
-	case !share(c.Momentum):
-		return fmt.Errorf("momentum is %v: it must be in [0,1)", c.Momentum)
 	case c.Nesterov && (c.Momentum == 0 || c.Dampening != 0):
 		return fmt.Errorf("nesterov needs momentum and no dampening")
-	case !(c.WeightDecay >= 0):
-		return fmt.Errorf("weight decay is %v: it must not be negative", c.WeightDecay)
-	case !share(c.Betas[0]) || !share(c.Betas[1]):
-		return fmt.Errorf("betas are %v: they must be in [0,1)", c.Betas)
-	case !(c.Eps >= 0) || !(c.LRDecay >= 0) || !(c.Accumulator >= 0) || !(c.Trust >= 0):
-		return fmt.Errorf("eps, lr_decay, accumulator and trust must not be negative")
-	case !share(c.Alpha):
-		return fmt.Errorf("alpha is %v: it must be in [0,1)", c.Alpha)
-	case c.NSSteps < 0:
-		return fmt.Errorf("ns_steps is %d: it must not be negative", c.NSSteps)
-	case c.Accumulate < 0:
-		return fmt.Errorf("accumulate is %d: at least 1", c.Accumulate)
-	case !(c.ClipNorm >= 0) || !(c.ClipValue >= 0):
-		return fmt.Errorf("clip_norm and clip_value must not be negative")
-	case !share(c.EMA):
-		return fmt.Errorf("ema is %v: it must be in [0,1)", c.EMA)
 	case c.EMA > 0 && c.SWA.Start > 0:
 		return fmt.Errorf("ema and swa are two averages of the weights: choose one")
 	case c.SWA.Start > c.Epochs:
 		return fmt.Errorf("swa starts in epoch %d, and the run has %d", c.SWA.Start, c.Epochs)
-	case c.Workers < 0:
-		return fmt.Errorf("workers is %d: it must not be negative", c.Workers)
 	case c.Precision != "" && !slices.Contains(Precisions(), c.Precision):
 		return fmt.Errorf("no precision %q: known are %v", c.Precision, Precisions())
-	case c.Patience < 0 || c.CheckpointSteps < 0 || c.Keep < 0:
-		return fmt.Errorf("patience, checkpoint_steps and keep must not be negative")
 	}
 	for _, g := range c.Groups {
 		if err := g.validate(); err != nil {

@@ -80,22 +80,6 @@ func (c Config) validateLoss() error {
 			return err
 		}
 	}
-	negative := func(v *float64) bool { return v != nil && !(*v >= 0) }
-	switch {
-	case !(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1):
-		return fmt.Errorf("label_smoothing is %v: it must be in [0,1)", c.LabelSmoothing)
-	case negative(c.Gamma) || negative(c.Smooth) || !(c.Tversky[0] >= 0) || !(c.Tversky[1] >= 0):
-		return fmt.Errorf("gamma, smooth and tversky must not be negative")
-	case c.Delta < 0:
-		return fmt.Errorf("delta is %v: it must be positive", c.Delta)
-	case !(c.Balance >= 0 && c.Balance < 1):
-		return fmt.Errorf("balance is %v: it must be in [0,1)", c.Balance)
-	}
-	for _, v := range c.PosWeight {
-		if !(v > 0) {
-			return fmt.Errorf("pos_weight has %v: it wants positive numbers", v)
-		}
-	}
 	return c.ClassWeights.validate()
 }
 

@@ -123,7 +123,7 @@ func TestMeasure(t *testing.T) {
 			return y, nil
 		}
 	}
-	all := Metrics()
+	all := shippedMetrics
 	s, err := Measure(t.Context(), give([]int64{2, 4}, 0, 3, 2, 1, 9, 0, 0, 0), fixed{classes: []string{"a", "b", "c", "d"}, labels: []int64{3, 0}}, 10, LossCrossEntropy, all)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestMetricsFollowScikitLearn(t *testing.T) {
 		"several": {kind{values: true, several: true}, numbers(want.Several), want.OfSeveral},
 		"values":  {kind{values: true}, numbers(want.Values), want.OfValues},
 	} {
-		m := &meters{tally: newTally(c.kind, classes, Metrics())}
+		m := &meters{tally: newTally(c.kind, classes, shippedMetrics)}
 		if err := m.add(t.Context(), y, c.target); err != nil {
 			t.Fatal(err)
 		}

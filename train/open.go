@@ -187,8 +187,6 @@ func (recipe Recipe) fold() (i, k int, err error) {
 // ValidateData names the first of the fields that Open reads that makes no sense.
 func (recipe Recipe) ValidateData() error {
 	switch {
-	case recipe.Subset < 0:
-		return fmt.Errorf("subset is %d: it must not be negative", recipe.Subset)
 	case recipe.Stratified && recipe.Subset == 0:
 		return fmt.Errorf("stratified goes with subset: say how many images")
 	case !(recipe.Validation >= 0 && recipe.Validation < 1):

@@ -2,12 +2,12 @@ package train
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/train/data"
@@ -186,11 +186,7 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&recipe); err != nil {
-		var typ *json.UnmarshalTypeError
-		if errors.As(err, &typ) {
-			return recipe, fmt.Errorf("recipe: field %q takes %s, not %s", strings.TrimPrefix(typ.Field, "Config."), typ.Type, typ.Value)
-		}
-		return recipe, fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return recipe, mistyped(err)
 	}
 	if err := recipe.ValidateData(); err != nil {
 		return recipe, err
@@ -199,50 +195,50 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 	return recipe, err
 }
 
-// selection is which images a run sees, in words.
-func (recipe Recipe) selection() string {
-	s := fmt.Sprintf("size %q, subset %d (stratified: %v), validation %v, fold %q, in_memory %v, mean %v, std %v", recipe.Size, recipe.Subset,
-		recipe.Stratified, recipe.Validation, recipe.Fold, recipe.InMemory, recipe.Mean, recipe.Std)
-	if recipe.NoEXIF {
-		s += ", no_exif"
+// mistyped names the field of a recipe that JSON has in another type.
+func mistyped(err error) error {
+	var typ *json.UnmarshalTypeError
+	if errors.As(err, &typ) {
+		return fmt.Errorf("recipe: field %q takes %s, not %s", strings.TrimPrefix(typ.Field, "Config."), typ.Type, typ.Value)
 	}
-	if recipe.Task != "" {
-		s += ", task " + string(recipe.Task)
-	}
-	if recipe.MaskClasses > 0 {
-		s += fmt.Sprintf(", mask_classes %d", recipe.MaskClasses)
-	}
-	return s
+	return fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// continues says which field of next makes it another run than recipe.
+// continues says which field of next makes it another run than recipe: one that the table of fields does not let move.
 func (recipe Recipe) continues(next Recipe) error {
-	if was, is := recipe.selection(), next.selection(); was != is {
-		return fmt.Errorf("the images were those of %s when the checkpoint was made, and are those of %s now: the run could not go on as it was", was, is)
-	}
 	if s := recipe.Schedule; s.ofLength() && s.Total == 0 && recipe.Epochs != next.Epochs {
 		return fmt.Errorf("schedule %s ends with the run, which had %d epochs when the checkpoint was made, and has %d now: its rates would jump. "+
 			"Start a new run from the checkpoint's model, or plan a run that goes on with schedule.total", s.Kind, recipe.Epochs, next.Epochs)
 	}
-	a, b := recipe.Config, next.Config
-	for _, c := range []*Config{&a, &b} {
-		c.Epochs, c.Metrics, c.Monitor, c.Patience, c.CheckpointSteps, c.Keep, c.Threads, c.Workers = 0, nil, "", 0, 0, 0, 0, 0
-		if len(c.Augment) == 0 { // [] and nothing are the same
-			c.Augment = nil
-		}
-		if len(c.Mix) == 0 {
-			c.Mix = nil
-		}
-		if c.Precision == "" {
-			c.Precision = Precisions()[0]
-		}
+	was, err := recipe.fields()
+	if err != nil {
+		return err
 	}
-	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range x.NumField() {
-		if was, is := x.Field(i).Interface(), y.Field(i).Interface(); !reflect.DeepEqual(was, is) {
-			name, _, _ := strings.Cut(x.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Errorf("%s was %v when the checkpoint was made, and is %v now: the run could not go on as it was", name, was, is)
+	is, err := next.fields()
+	if err != nil {
+		return err
+	}
+	for _, f := range fields {
+		if f.Moves || strings.Contains(f.Name, ".") {
+			continue // a nested one is compared with all of its kind
+		}
+		if a, b := was[f.Name], is[f.Name]; !bytes.Equal(a, b) {
+			return fmt.Errorf("%s was %s when the checkpoint was made, and is %s now: the run could not go on as it was. "+
+				"Leave it as it was, or start a new run from the checkpoint's model", f.Name, cmp.Or(string(a), "not set"), cmp.Or(string(b), "not set"))
 		}
 	}
 	return nil
+}
+
+// fields are the recipe's, each as JSON; what means the same looks the same.
+func (recipe Recipe) fields() (map[string]json.RawMessage, error) {
+	if recipe.Precision == Precisions()[0] {
+		recipe.Precision = ""
+	}
+	raw, err := json.Marshal(recipe)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]json.RawMessage
+	return out, json.Unmarshal(raw, &out)
 }

@@ -146,7 +146,7 @@ func TestShippedRecipes(t *testing.T) {
 // The run's files carry what was asked for, and patience ends it.
 func TestMetricsAndPatience(t *testing.T) {
 	dir := t.TempDir()
-	cfg := Config{Epochs: 50, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: Metrics(), Monitor: "f1", Patience: 2,
+	cfg := Config{Epochs: 50, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: shippedMetrics, Monitor: "f1", Patience: 2,
 		Schedule: Schedule{Kind: MultiStep, Milestones: []int{3}, Gamma: 1e-9}}
 	res, err := Run(t.Context(), lenet(t), small(t, 500, 200), cfg, dir, Observer{})
 	if err != nil {
@@ -156,7 +156,7 @@ func TestMetricsAndPatience(t *testing.T) {
 		t.Errorf("stopped %v after %d epochs, the best being %d", res.Stopped, len(res.History), res.Best+1)
 	}
 	last := res.History[len(res.History)-1]
-	for _, name := range Metrics() {
+	for _, name := range shippedMetrics {
 		if slices.Contains([]string{"map", "mae", "rmse", "r2"}, name) { // of other tasks
 			if v, ok := last.Metrics[name]; ok {
 				t.Errorf("a classifier has %s %v", name, v)

@@ -107,8 +107,8 @@ func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.S
 	return recipe.run(ctx, model, splits, dir, obs, nil)
 }
 
-// Resume goes on from a checkpoint of the same recipe. Of its Config only what cannot change the numbers so far may
-// differ: Epochs, Metrics, Monitor, Patience, CheckpointSteps, Keep, Threads and Workers.
+// Resume goes on from a checkpoint of the same recipe. Only fields that RecipeFields lets move may differ, which cannot change
+// the numbers so far.
 func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string, obs Observer) (*Result, error) {
 	if err := from.Recipe.continues(recipe); err != nil {
 		return nil, err

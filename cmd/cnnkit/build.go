@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -10,66 +11,35 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/train"
 )
 
-// networkFlags configure a builder; build, train and convert share them.
-func networkFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.IntFlag{Name: "opset", Usage: "ONNX operator set, 13 to 21 (default 17)"},
-		&cli.Uint64Flag{Name: "seed", Usage: "of the initial weights"},
-		&cli.StringFlag{Name: "input", Usage: "input shape `CxHxW`, such as 3x32x32 (default: the network's own)"},
-		&cli.IntFlag{Name: "classes", Usage: "number of classes, or of mask channels"},
-		&cli.StringFlag{Name: "blocks", Usage: "residual networks: blocks per layer, such as 2,2,2"},
-		&cli.IntFlag{Name: "width", Usage: "unet, VGG, residual networks: width, the channels of the first level"},
-		&cli.IntFlag{Name: "depth", Usage: "unet: number of levels"},
-		&cli.Float64Flag{Name: "stochastic-depth", Usage: "networks with residual blocks: probability `P` with which training drops the last one for an image; it rises linearly to that (default: torchvision's)"},
+// network builds the named network in the shape that the flags of a network's fields give it.
+func network(c *cli.Context, name string) (*onnxio.Model, error) {
+	fields := train.Fields{"model": name}
+	if err := setFields(c, fields, train.OfNetwork); err != nil {
+		return nil, err
 	}
+	return modelOf(fields)
 }
 
-// network builds the named network from networkFlags.
-func network(c *cli.Context, name string) (*onnxio.Model, error) {
-	cfg, err := builders.Defaults(name)
-	if err != nil {
-		return nil, usageError("no network %q%s", name, didYouMean(name, builders.Names()))
-	}
-	if s := c.String("input"); s != "" {
-		if cfg.Input, err = dims(s); err != nil {
-			return nil, err
-		}
-	}
-	if s := c.String("blocks"); s != "" {
-		if cfg.Blocks, err = ints("blocks", s); err != nil {
-			return nil, err
-		}
-	}
-	for flag, to := range map[string]*int{"classes": &cfg.Classes, "width": &cfg.Width, "depth": &cfg.Depth} {
-		if !c.IsSet(flag) {
-			continue
-		}
-		if *to = c.Int(flag); *to < 1 {
-			return nil, usageError("--%s must be at least 1", flag)
-		}
-	}
-	if c.IsSet("opset") {
-		cfg.Opset = int64(c.Int("opset"))
-	}
-	if c.IsSet("stochastic-depth") {
-		if cfg.StochasticDepth = c.Float64("stochastic-depth"); cfg.StochasticDepth == 0 && networkDrops(name) {
-			cfg.StochasticDepth = builders.NoStochasticDepth
-		}
-	}
-	cfg.Seed = c.Uint64("seed")
-	m, err := builders.Build(name, cfg)
+// modelOf is the model that a recipe's fields name.
+func modelOf(fields train.Fields) (*onnxio.Model, error) {
+	what, err := fields.Text("model")
 	if err != nil {
 		return nil, usageError("%w", err)
 	}
-	return m, nil
-}
-
-// networkDrops says that a network has stochastic depth by default, which a flag of 0 turns off.
-func networkDrops(name string) bool {
-	def, err := builders.Defaults(name)
-	return err == nil && def.StochasticDepth > 0
+	if _, err := builders.Defaults(what); err != nil && what != "" && !strings.HasSuffix(what, ".onnx") {
+		if isStateDict(what) {
+			return nil, usageError("%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
+		}
+		return nil, usageError("no network %q%s", what, didYouMean(what, builders.Names()))
+	}
+	m, err := fields.Network()
+	if err != nil && !strings.HasSuffix(what, ".onnx") {
+		return nil, usageError("%w", err)
+	}
+	return m, err
 }
 
 func buildCommand() *cli.Command {
@@ -79,7 +49,7 @@ func buildCommand() *cli.Command {
   cnnkit build lenet5 --out lenet5.onnx
   cnnkit build resnet --blocks 3,4,5 --classes 100 --out resnet.onnx
   cnnkit build unet --input 1x128x128 --width 16 --weights unet.pth --out unet.onnx`,
-		Flags: append(networkFlags(), outFlag("the `FILE` to write"), jsonFlag(), presetFlag(),
+		Flags: append(partFlags(train.OfNetwork), outFlag("the `FILE` to write"), jsonFlag(), presetFlag(),
 			&cli.StringFlag{Name: "weights", Usage: "state dict (`FILE` .pt, .pth or .safetensors) to fill the network with"}),
 		Action: func(c *cli.Context) error {
 			name, err := one(c, "network NAME")

@@ -11,6 +11,7 @@ import (
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/train"
 )
 
 func convertCommand() *cli.Command {
@@ -35,7 +36,7 @@ for any text, and a left key with parentheses is a regular expression. FILE may 
 
   features.*.conv.* -> layers.*.*
   head\.(weight|bias) -> fc.$1`,
-		Flags: append(networkFlags(), jsonFlag(),
+		Flags: append(partFlags(train.OfNetwork), jsonFlag(),
 			presetFlag(), &cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
 			&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` whose graph the state dict fills"},
 			&cli.StringFlag{Name: "key", Usage: "which state dict of several: `NAME`, dotted for one further down"},

@@ -31,7 +31,8 @@ of the data that the run was trained on, the images that it left out.
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(engineFlags(), dataFlag(), sizeFlag(), validationFlag(), foldFlag(), taskFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(), cropFlag(), presetFlag(), jsonFlag(),
+		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
+			cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
@@ -280,46 +281,6 @@ func forward(s runtime.Session, in spec.Input) train.Forward {
 		}
 		return ys[out], nil
 	})
-}
-
-func dataFlag() cli.Flag {
-	return &cli.StringFlag{Name: "data", Usage: "data set `NAME` or NAME=FOLDER, images:DIR, masks:IMAGES,MASKS or csv:FILE (see 'cnnkit data list')"}
-}
-
-func taskFlag() cli.Flag {
-	return &cli.StringFlag{Name: "task", Usage: "what the columns of csv:FILE beside path and split are: `TASK` " + strings.Join(data.Tasks(), " or ") + " (default: label, a class)"}
-}
-
-func sizeFlag() cli.Flag {
-	return &cli.StringFlag{Name: "size", Usage: "`HEIGHTxWIDTH` to bring images to (default: the model's for image files, else the data set's)"}
-}
-
-func meanFlag() cli.Flag {
-	return &cli.StringFlag{Name: "mean", Usage: "`NUMBERS`, one a channel: inputs are (p/255 - mean) / std (default: the model's, else the set's own)"}
-}
-
-func stdFlag() cli.Flag {
-	return &cli.StringFlag{Name: "std", Usage: "`NUMBERS` that go with --mean, such as 0.5,0.5,0.5"}
-}
-
-func noEXIFFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "no-exif", Usage: "leave photographs as the sensor saw them, whatever their EXIF orientation says"}
-}
-
-func maskClassesFlag() cli.Flag {
-	return &cli.IntFlag{Name: "mask-classes", Usage: "`K` classes, background included, that masks:IMAGES,MASKS have, whose values are 0 to K-1 (default: foreground, of 1 or 255)"}
-}
-
-func ignoreFlag() cli.Flag {
-	return &cli.IntFlag{Name: "ignore", Usage: "with --mask-classes: the `LABEL` of pixels that do not count, such as 255"}
-}
-
-func validationFlag() cli.Flag {
-	return &cli.Float64Flag{Name: "validation", Usage: "`SHARE` of the images to train on to validate on (default: the set's own part; of a set without parts 0.2)"}
-}
-
-func foldFlag() cli.Flag {
-	return &cli.StringFlag{Name: "fold", Usage: "`I/K`, such as 2/5: validate on the second of five parts of the images to train on (k-fold cross-validation)"}
 }
 
 // openRecipe opens a recipe's data set for a model, or for none.

@@ -3,19 +3,72 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train"
 )
 
 // Flags that several verbs share.
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON instead of a table"} }
 
-func threadsFlag() cli.Flag {
-	return &cli.IntFlag{Name: "threads", Usage: "threads to compute with (0: as many as the process may use)"}
+func threadsFlag() cli.Flag { return fieldFlags("threads")[0] }
+
+// fieldFlags are the flags of a recipe's fields, by the fields' names.
+func fieldFlags(names ...string) []cli.Flag {
+	var out []cli.Flag
+	for _, name := range names {
+		if f, ok := train.FieldOf(name); ok {
+			out = append(out, fieldFlag(f))
+		}
+	}
+	return out
+}
+
+// partFlags are the flags of all fields of some parts of a recipe.
+func partFlags(parts ...train.Part) []cli.Flag {
+	var out []cli.Flag
+	for _, part := range parts {
+		for _, f := range train.RecipeFields() {
+			if f.Part == part && f.Flag != "" {
+				out = append(out, fieldFlag(f))
+			}
+		}
+	}
+	return out
+}
+
+// fieldFlag is the flag of a recipe's field.
+func fieldFlag(f train.Field) cli.Flag {
+	switch f.Type().Kind() {
+	case reflect.Bool:
+		return &cli.BoolFlag{Name: f.Flag, Usage: f.Help()}
+	case reflect.Int:
+		return &cli.IntFlag{Name: f.Flag, Usage: f.Help()}
+	case reflect.Uint64:
+		return &cli.Uint64Flag{Name: f.Flag, Usage: f.Help()}
+	case reflect.Float64:
+		return &cli.Float64Flag{Name: f.Flag, Usage: f.Help()}
+	}
+	return &cli.StringFlag{Name: f.Flag, Usage: f.Help()}
+}
+
+// setFields puts what the flags of a recipe's fields say into fields.
+func setFields(c *cli.Context, fields train.Fields, parts ...train.Part) error {
+	for _, f := range train.RecipeFields() {
+		if f.Flag == "" || !slices.Contains(parts, f.Part) || !c.IsSet(f.Flag) {
+			continue
+		}
+		if err := fields.SetFlag(f.Flag, c.Value(f.Flag)); err != nil {
+			return usageError("--%s: %w", f.Flag, err)
+		}
+	}
+	return nil
 }
 
 func engineFlags() []cli.Flag {
@@ -52,26 +105,6 @@ func required(c *cli.Context, name string) (string, error) {
 		return v, nil
 	}
 	return "", usageError("cnnkit %s needs --%s", c.Command.Name, name)
-}
-
-// dims parses 3x32x32.
-func dims(s string) ([3]int, error) {
-	var out [3]int
-	if s == "" {
-		return out, nil
-	}
-	parts := strings.Split(s, "x")
-	if len(parts) != 3 {
-		return out, usageError("--input wants CHANNELSxHEIGHTxWIDTH such as 3x32x32, not %q", s)
-	}
-	for i, p := range parts {
-		n, err := strconv.Atoi(p)
-		if err != nil || n <= 0 {
-			return out, usageError("--input wants CHANNELSxHEIGHTxWIDTH such as 3x32x32, not %q", s)
-		}
-		out[i] = n
-	}
-	return out, nil
 }
 
 // ints parses 2,2,2.

@@ -21,16 +21,18 @@ var lists = map[string]func() []train.Entry{
 	"schedules":  train.DescribeSchedules,
 	"transforms": listTransforms,
 	"data":       listDataSets,
+	"settings":   listSettings,
 }
 
 // listNames are the words of 'cnnkit list', in their order.
-var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data"}
+var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data", "settings"}
 
 func listCommand() *cli.Command {
 	return &cli.Command{
 		Name: "list", Usage: "what a recipe can name, with the settings", UsageText: "cnnkit list " + strings.Join(listNames, "|") + " [--json]",
 		Description: `Settings stand behind their names with what they are when a recipe does not say them. Each is a field of the recipe, and
-most are flags of 'cnnkit train'; those of a transform stand in its entry of augment or mix.
+most are flags of 'cnnkit train'; those of a transform stand in its entry of augment or mix. settings are all fields of a
+recipe: their flags, their bounds, and which of them a resumed run may change.
 
   cnnkit list losses
   cnnkit list optimizers --json`,
@@ -80,6 +82,25 @@ func listTransforms() []train.Entry {
 		names, defaults := transforms.Settings(name)
 		for i, setting := range names {
 			e.Settings = append(e.Settings, train.Setting{Name: setting, Doc: "torchvision's", Default: defaults[i]})
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// listSettings is the table of a recipe's fields.
+func listSettings() []train.Entry {
+	var out []train.Entry
+	for _, f := range train.RecipeFields() {
+		e := train.Entry{Name: f.Name, Doc: strings.ReplaceAll(f.Help(), "`", ""), Settings: []train.Setting{}}
+		if f.Flag != "" {
+			e.Settings = append(e.Settings, train.Setting{Name: "--" + f.Flag, Doc: "its flag"})
+		}
+		if in := f.In.String(); in != "" {
+			e.Settings = append(e.Settings, train.Setting{Name: "bounds", Doc: in})
+		}
+		if f.Moves {
+			e.Settings = append(e.Settings, train.Setting{Name: "resume", Doc: "may change it"})
 		}
 		out = append(out, e)
 	}

@@ -25,7 +25,7 @@ turned upright by their EXIF orientation, and transparent pixels have the color 
   cnnkit predict lenet5-mnist/model.onnx seven.png
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json
   cnnkit predict resnet18.onnx photo.jpg --preset imagenet --labels imagenet.txt`,
-		Flags: append(slices.Concat(engineFlags(), specFlags()), jsonFlag(), noEXIFFlag(),
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif")), jsonFlag(),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
 		Action: func(c *cli.Context) error {

@@ -36,7 +36,7 @@ model would be slower, or lose too much. --no-gate quantizes everything.
 
   cnnkit quantize resnet9-cifar10/model.onnx --data cifar10 --per-channel --out resnet9-int8.onnx
   cnnkit quantize resnet18.onnx --images photos/ --preset imagenet --method entropy --out resnet18-int8.onnx`,
-		Flags: append(specFlags(), dataFlag(), threadsFlag(), jsonFlag(), noEXIFFlag(),
+		Flags: append(slices.Concat(specFlags(), fieldFlags("data", "threads", "no_exif")), jsonFlag(),
 			&cli.StringFlag{Name: "images", Usage: "`DIR` of images to find ranges on, instead of --data"},
 			&cli.StringFlag{Name: "out", Usage: "the .onnx `FILE` to write"},
 			&cli.StringFlag{Name: "method", Value: string(quantize.MinMax), Usage: "how ranges are found: " + strings.Join(quantize.Methods(), ", ")},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -43,12 +42,6 @@ func recipeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
 	}
 }
-
-// networkFields are the flags of networkFlags, each with a field of its name (fieldOf).
-var networkFields = []string{"seed", "opset", "input", "classes", "blocks", "width", "depth", "stochastic-depth"}
-
-// fieldOf is the recipe's field for a flag.
-func fieldOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
 // namedJob is a run whose network is an argument.
 func namedJob(c *cli.Context) (job, error) {
@@ -101,14 +94,12 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	if err != nil {
 		return j, usageError("%w", err)
 	}
-	for _, name := range networkFields { // network() reads the flags
-		if v := fields[fieldOf(name)]; v != nil && !c.IsSet(name) {
-			if err := c.Set(name, flagText(v)); err != nil {
-				return j, usageError("recipe: %s: %w", name, err)
-			}
+	if strings.HasSuffix(what, ".onnx") {
+		if flag := shaping(c); flag != "" {
+			return j, usageError("--%s shapes a network that is built by name; %s has its shape already", flag, what)
 		}
 	}
-	if j.model, err = modelToTrain(c, what); err != nil {
+	if j.model, err = modelOf(fields); err != nil {
 		return j, err
 	}
 	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
@@ -147,19 +138,14 @@ func (j *job) prepare(c *cli.Context) error {
 	return nil
 }
 
-// flagText is a field's value as its flag takes it.
-func flagText(v any) string {
-	switch v := v.(type) {
-	case []any:
-		parts := make([]string, len(v))
-		for i, x := range v {
-			parts[i] = fmt.Sprint(x)
+// shaping is a flag that shapes a network; "" where none is set.
+func shaping(c *cli.Context) string {
+	for _, f := range train.RecipeFields() {
+		if f.Part == train.OfNetwork && f.Moves && f.Flag != "" && c.IsSet(f.Flag) {
+			return f.Flag
 		}
-		return strings.Join(parts, ",")
-	case []int:
-		return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
 	}
-	return fmt.Sprint(v)
+	return ""
 }
 
 // resumedJob goes on from a checkpoint with its recipe.
@@ -167,10 +153,8 @@ func resumedJob(c *cli.Context) (job, error) {
 	if c.NArg() > 0 || c.IsSet("recipe") {
 		return job{}, usageError("--resume goes on with the network and the recipe of the checkpoint: leave out %s", c.Args().First()+c.String("recipe"))
 	}
-	for _, flag := range networkFields {
-		if c.IsSet(flag) && flag != "seed" { // which the run has too, and compares
-			return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
-		}
+	if flag := shaping(c); flag != "" {
+		return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
 	}
 	if c.IsSet("preset") {
 		return job{}, usageError("--preset is that of the checkpoint: leave it out with --resume")
@@ -212,112 +196,7 @@ func override(c *cli.Context, fields train.Fields) error {
 			}
 		}
 	}
-	if _, err := threads(c); err != nil {
-		return err
-	}
-	for _, f := range slices.Concat(networkFlags(), trainFlags(), dataFlags(), []cli.Flag{threadsFlag()}) {
-		name := f.Names()[0]
-		if !c.IsSet(name) {
-			continue
-		}
-		if err := setFlag(fields, name, c.Value(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// setFlag puts a flag's value into its field.
-func setFlag(fields train.Fields, name string, v any) error {
-	field := fieldOf(name)
-	switch name {
-	case "schedule":
-		field = "schedule.kind"
-	case "warmup":
-		field = "schedule.warmup"
-	case "ignore":
-		field = "ignore_index"
-	case "swa":
-		field = "swa.start"
-	case "swa-lr":
-		field = "swa.lr"
-	case "betas":
-		var b [2]float64
-		if n, err := fmt.Sscanf(v.(string), "%g,%g", &b[0], &b[1]); n != 2 || err != nil {
-			return usageError("--betas wants two numbers such as 0.9,0.999, not %q", v)
-		}
-		v = b
-	case "class-weights":
-		if v != "balanced" {
-			numbers, err := floats(name, v.(string))
-			if err != nil {
-				return usageError("--class-weights wants balanced, or a number for each class such as 1,2.5,1, not %q", v)
-			}
-			v = numbers
-		}
-	case "mean", "std", "pos-weight":
-		numbers, err := floats(name, v.(string))
-		if err != nil {
-			return err
-		}
-		v = numbers
-	case "blocks":
-		numbers, err := ints(name, v.(string))
-		if err != nil {
-			return err
-		}
-		v = numbers
-	case "augment", "mix":
-		l, err := list(v.(string))
-		if err != nil {
-			return usageError("--%s: %w", name, err)
-		}
-		v = l
-	case "metrics":
-		v = strings.Split(v.(string), ",")
-	case "no-decay":
-		field = "groups"
-		var groups []map[string]any
-		for _, params := range strings.Split(v.(string), ",") {
-			groups = append(groups, map[string]any{"params": params, "weight_decay": 0})
-		}
-		v = groups
-	}
-	if err := fields.Set(field, v); err != nil {
-		return usageError("--%s: %w", name, err)
-	}
-	return nil
-}
-
-// dataFlags say what is taken of the data, and what becomes of the images.
-func dataFlags() []cli.Flag {
-	return []cli.Flag{dataFlag(), sizeFlag(),
-		&cli.IntFlag{Name: "subset", Usage: "train on so many of the images, chosen by the seed"},
-		&cli.BoolFlag{Name: "stratified", Usage: "the subset has of each class its share"},
-		validationFlag(), foldFlag(), taskFlag(), noEXIFFlag(), maskClassesFlag(), ignoreFlag(), meanFlag(), stdFlag(),
-		&cli.StringFlag{Name: "augment", Usage: "`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"},
-		&cli.StringFlag{Name: "mix", Usage: "`LIST` of what mixes batches: MixUp,CutMix, or with settings as JSON"},
-		&cli.IntFlag{Name: "workers", Usage: "goroutines that read and change images (0: as many as are useful)"},
-		&cli.BoolFlag{Name: "in-memory", Usage: "decode image files once; they are augmented at their --size then"},
-	}
-}
-
-// list reads the value of --augment or --mix: JSON, or names alone.
-func list(text string) (any, error) {
-	if strings.HasPrefix(strings.TrimSpace(text), "[") {
-		var v []any
-		d := json.NewDecoder(strings.NewReader(text))
-		d.UseNumber()
-		if err := d.Decode(&v); err != nil {
-			return nil, err
-		}
-		return v, nil
-	}
-	v := []any{}
-	for name := range strings.SplitSeq(text, ",") {
-		v = append(v, map[string]any{"name": strings.TrimSpace(name)})
-	}
-	return v, nil
+	return setFields(c, fields, train.OfNetwork, train.OfData, train.OfTraining)
 }
 
 // open opens the job's data set.

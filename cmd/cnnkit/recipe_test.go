@@ -302,7 +302,7 @@ func TestDataFlags(t *testing.T) {
 	if code := run(ctx, append([]string{"cnnkit"}, append(args, "--out", in("parts"))...), w, &errs); code != exitInterrupted || !strings.Contains(errs.String(), `--augment='[{`) {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
-	if r := cnnkit(t, "train", "--resume", in("parts"), "--subset", "41"); r.code == exitDone || !strings.Contains(r.err, "subset 40") {
+	if r := cnnkit(t, "train", "--resume", in("parts"), "--subset", "41"); r.code == exitDone || !strings.Contains(r.err, "subset was 40") {
 		t.Errorf("another subset: %d, %s", r.code, r.err)
 	}
 	done(t, "train", "--resume", in("parts"))
@@ -386,7 +386,7 @@ func TestNormalisation(t *testing.T) {
 	if got := readRecipe(t, in("other")); !slices.Equal(got.Mean, []float32{0.5}) || !slices.Equal(got.Std, []float32{0.25}) {
 		t.Errorf("%+v", got)
 	}
-	for args, says := range map[string]string{"--mean 0.5": "std 0", "--mean a --std 1": "--mean wants numbers"} {
+	for args, says := range map[string]string{"--mean 0.5": "std 0", "--mean a --std 1": "--mean: it wants numbers"} {
 		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(args)...)...)
 		if r.code != exitUsage || !strings.Contains(r.err, says) {
 			t.Errorf("%s: exit code %d: %s", args, r.code, r.err)

@@ -34,7 +34,7 @@ there are the image and the prediction. --mask-coding says what its values mean:
 
   cnnkit segment unet.onnx cells.png --out masks
   cnnkit segment unet.onnx pets/images --out masks --compare --masks pets/trimaps --mask-coding trimap`,
-		Flags: append(slices.Concat(engineFlags(), specFlags()), jsonFlag(), noEXIFFlag(), outFlag("the `DIR` to write"),
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif")), jsonFlag(), outFlag("the `DIR` to write"),
 			&cli.Float64Flag{Name: "threshold", Value: 0.5, Usage: "probability from which a pixel is foreground"},
 			&cli.BoolFlag{Name: "compare", Usage: "also draw input, truth and prediction side by side"},
 			&cli.StringFlag{Name: "masks", Usage: "the `DIR` of the true masks, for --compare"},

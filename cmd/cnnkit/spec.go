@@ -103,7 +103,7 @@ func setSpec(c *cli.Context) error {
 
 // specFlags say what a model means where its metadata says otherwise, or nothing.
 func specFlags() []cli.Flag {
-	return []cli.Flag{meanFlag(), stdFlag(), sizeFlag(), cropFlag(), labelsFlag(), presetFlag()}
+	return append(fieldFlags("mean", "std", "size"), cropFlag(), labelsFlag(), presetFlag())
 }
 
 func cropFlag() cli.Flag {

@@ -43,7 +43,8 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,
-		Flags:  append(networkFlags(), slices.Concat(dataFlags(), trainFlags(), recipeFlags(), reportFlags(), findLRFlags(), []cli.Flag{presetFlag(), outFlag("the `DIR` to write"), threadsFlag(), jsonFlag()})...),
+		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), recipeFlags(), reportFlags(), findLRFlags(),
+			[]cli.Flag{presetFlag(), outFlag("the `DIR` to write"), jsonFlag()}),
 		Action: trainAction,
 	}
 }
@@ -156,57 +157,6 @@ func reportFlags() []cli.Flag {
 	}
 }
 
-func trainFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.IntFlag{Name: "epochs", Usage: "times to go through the data"},
-		&cli.IntFlag{Name: "batch", Usage: "images a step"},
-		&cli.StringFlag{Name: "loss", Usage: strings.Join(train.Losses(), ", ") + ", or the `FILE`.onnx of a graph of the model's output and the target"},
-		&cli.StringFlag{Name: "optimizer", Usage: strings.Join(train.Optimizers(), ", ")},
-		&cli.Float64Flag{Name: "lr", Usage: "learning rate; of one-cycle the highest"},
-		&cli.Float64Flag{Name: "momentum", Usage: "sgd, rmsprop, lars: momentum"},
-		&cli.Float64Flag{Name: "dampening", Usage: "sgd: dampening of the momentum"},
-		&cli.BoolFlag{Name: "nesterov", Usage: "sgd: Nesterov's momentum"},
-		&cli.StringFlag{Name: "betas", Usage: "adam, adamw, lamb, lion: decay rates `B1,B2` (default 0.9,0.999; lion 0.9,0.99)"},
-		&cli.Float64Flag{Name: "eps", Usage: "the constant in the denominator (default 1e-8; adagrad 1e-10, lamb 1e-6)"},
-		&cli.Float64Flag{Name: "weight-decay", Usage: "weight decay"},
-		&cli.StringFlag{Name: "no-decay", Usage: "`GROUPS` of parameters without weight decay, such as bias,norm"},
-		&cli.StringFlag{Name: "schedule", Usage: "of the learning rate: `KIND` constant, step, multistep, exponential, polynomial, cosine, one-cycle or plateau; its settings with --set schedule.FIELD=VALUE"},
-		&cli.IntFlag{Name: "warmup", Usage: "epochs in which the learning rate rises to its value"},
-		&cli.IntFlag{Name: "accumulate", Usage: "batches whose gradients make one step"},
-		&cli.Float64Flag{Name: "clip-norm", Usage: "the greatest norm of the gradient"},
-		&cli.Float64Flag{Name: "clip-value", Usage: "the greatest number in the gradient"},
-		&cli.Float64Flag{Name: "ema", Usage: "`DECAY` of a moving average of the weights, which is validated and saved in their place"},
-		&cli.IntFlag{Name: "swa", Usage: "from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"},
-		&cli.Float64Flag{Name: "swa-lr", Usage: "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"},
-		&cli.Float64Flag{Name: "label-smoothing", Usage: "nll, cross-entropy: share of the target that all classes have"},
-		&cli.StringFlag{Name: "class-weights", Usage: "nll, cross-entropy: balanced, or the `WEIGHT,...` of each class in the loss"},
-		&cli.StringFlag{Name: "pos-weight", Usage: "bce-with-logits: `WEIGHT,...` of the ones, one for each output, or one for all"},
-		&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",")},
-		&cli.StringFlag{Name: "monitor", Usage: "what the best model is best in (default accuracy): loss, or one of the metrics"},
-		&cli.IntFlag{Name: "patience", Usage: "epochs without a better one after which to stop"},
-		&cli.IntFlag{Name: "keep", Usage: "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors"},
-		&cli.IntFlag{Name: "checkpoint-steps", Usage: "steps between checkpoints within an epoch"},
-		&cli.StringFlag{Name: "precision", Usage: "of maps and convolutions: " + strings.Join(train.Precisions(), " or ") + ", which is faster with AMX and has 8 bits; weights and optimizer stay float32"},
-	}
-}
-
-// modelToTrain builds a network by name or loads a file.
-func modelToTrain(c *cli.Context, what string) (*onnxio.Model, error) {
-	if !strings.HasSuffix(what, ".onnx") {
-		m, err := network(c, what)
-		if err != nil && isStateDict(what) {
-			return nil, usageError("%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
-		}
-		return m, err
-	}
-	for _, flag := range networkFields[1:] {
-		if c.IsSet(flag) {
-			return nil, usageError("--%s shapes a network that is built by name; %s has its shape already", flag, what)
-		}
-	}
-	return loadModel(what)
-}
-
 // trainError says how to go on after an interruption.
 func trainError(c *cli.Context, err error, j job) error {
 	again := "cnnkit train --resume " + j.dir
@@ -223,9 +173,9 @@ func trainError(c *cli.Context, err error, j job) error {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
 	fresh := fmt.Sprintf("cnnkit train %s --data %s --out %s", stopped.Saved, j.recipe.Data, j.dir)
-	for _, f := range append(trainFlags(), dataFlags()[1:]...) {
-		if name := f.Names()[0]; c.IsSet(name) {
-			fresh += fmt.Sprintf(" --%s=%s", name, quoted(fmt.Sprint(c.Value(name))))
+	for _, f := range train.RecipeFields() {
+		if f.Part != train.OfNetwork && f.Name != "data" && f.Flag != "" && c.IsSet(f.Flag) {
+			fresh += fmt.Sprintf(" --%s=%s", f.Flag, quoted(fmt.Sprint(c.Value(f.Flag))))
 		}
 	}
 	return hinted{err, "from where it stopped, to the same weights as without a stop: " + again + "; or from these weights, go on with: " + fresh}

@@ -39,8 +39,8 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
   cnnkit verify resnet.onnx --data cifar10 --precision bf16
   cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
   cnnkit verify resnet.onnx --input x.npy --nodes`,
-		Flags: []cli.Flag{
-			dataFlag(), meanFlag(), stdFlag(), presetFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
+		Flags: append(fieldFlags("data", "mean", "std"),
+			presetFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
 			&cli.BoolFlag{Name: "random", Usage: "made-up inputs (the default)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 4; with --data 500, or 20 with onnxgo)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the made-up inputs"},
@@ -51,7 +51,7 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
 			&cli.StringFlag{Name: "precision", Usage: "compare the native engine's float32 with its `PRECISION`: bf16"},
 			&cli.BoolFlag{Name: "nodes", Usage: "compare native and ort node by node"},
 			threadsFlag(), jsonFlag(),
-		},
+		),
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "MODEL")
 			if err != nil {

@@ -1,0 +1,92 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/onnxio"
+)
+
+// Network makes the model that the fields name: a network of package builders in the shape that the fields of OfNetwork give
+// it, or an .onnx file, whose shape they leave alone.
+func (f Fields) Network() (*onnxio.Model, error) {
+	what, err := f.Text("model")
+	if err != nil {
+		return nil, err
+	}
+	if what == "" {
+		return nil, fmt.Errorf("the recipe names no model: a network or an .onnx file is wanted")
+	}
+	if strings.HasSuffix(what, ".onnx") {
+		for _, field := range fields {
+			if field.Part == OfNetwork && field.Name != "model" && field.Name != "seed" && f[field.Name] != nil {
+				return nil, fmt.Errorf("%s shapes a network that is built by name; %s has its shape already", field.Name, what)
+			}
+		}
+		return onnxio.Load(what)
+	}
+	cfg, err := f.networkConfig(what)
+	if err != nil {
+		return nil, err
+	}
+	return builders.Build(what, cfg)
+}
+
+// networkConfig reads the fields that shape a network.
+func (f Fields) networkConfig(name string) (builders.Config, error) {
+	var recipe Recipe
+	own := Fields{}
+	for _, field := range fields {
+		if v := f[field.Name]; field.Part == OfNetwork && v != nil {
+			own[field.Name] = v
+		}
+	}
+	raw, err := json.Marshal(own)
+	if err != nil {
+		return builders.Config{}, err
+	}
+	if err := json.Unmarshal(raw, &recipe); err != nil {
+		return builders.Config{}, mistyped(err)
+	}
+	if recipe.Opset < 0 {
+		return builders.Config{}, fmt.Errorf("opset is %d", recipe.Opset)
+	}
+	cfg := builders.Config{Classes: recipe.Classes, Blocks: recipe.Blocks, Width: recipe.Width, Depth: recipe.Depth,
+		StochasticDepth: recipe.StochasticDepth, Opset: int64(recipe.Opset), Seed: recipe.Seed}
+	if def, err := builders.Defaults(name); err == nil && own["stochastic_depth"] != nil && cfg.StochasticDepth == 0 && def.StochasticDepth > 0 {
+		cfg.StochasticDepth = builders.NoStochasticDepth
+	}
+	if cfg.Input, err = inputShape(recipe.Input); err != nil {
+		return cfg, fmt.Errorf("input: %w", err)
+	}
+	return cfg, nil
+}
+
+// inputShape reads 3x32x32.
+func inputShape(s string) ([3]int, error) {
+	var out [3]int
+	if s == "" {
+		return out, nil
+	}
+	parts := strings.Split(s, "x")
+	wrong := fmt.Errorf("it wants CHANNELSxHEIGHTxWIDTH such as 3x32x32, not %q", s)
+	if len(parts) != 3 {
+		return out, wrong
+	}
+	for i, p := range parts {
+		n, err := strconv.Atoi(p)
+		if err != nil || n < 1 {
+			return out, wrong
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+func shapeText(text string) (any, error) {
+	_, err := inputShape(text)
+	return text, err
+}
