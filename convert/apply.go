@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -16,6 +17,9 @@ type ApplyOptions struct {
 	Prefix string
 	// Map renames keys before anything else is done; a key that it renames keeps that name.
 	Map *KeyMap
+	// Replaceable names initializers that keep the model's own values where the state dict has none of them, or has them
+	// for another number of classes: in another first dimension alone (Report.Replaced).
+	Replaceable []string
 }
 
 // Key is a key that found no partner, and the free key of the other side that is spelt most like it.
@@ -50,12 +54,13 @@ type Report struct {
 	Missing    []Key    // parameters of the model that the state dict lacks
 	Unexpected []Key    // keys of the state dict that the model lacks
 	Mismatched []Mismatch
-	Ignored    []string // num_batches_tracked, and keys tied to one that was applied
-	Pairs      []Pair   // the keys of Applied, in its order
-	Unused     []string // rules of the map that no key matches
-	Prefix     string   // taken off all keys because they fit without it
-	Scheme     string   // whose names for the modules the keys were found to be, where they are not the model's
-	Better     Fit      // the prefix without which most keys would fit, where that is more than do
+	Replaced   []Mismatch // of ApplyOptions.Replaceable, those that keep the model's values; Dict is nil where the state dict has none
+	Ignored    []string   // num_batches_tracked, and keys tied to one that was applied
+	Pairs      []Pair     // the keys of Applied, in its order
+	Unused     []string   // rules of the map that no key matches
+	Prefix     string     // taken off all keys because they fit without it
+	Scheme     string     // whose names for the modules the keys were found to be, where they are not the model's
+	Better     Fit        // the prefix without which most keys would fit, where that is more than do
 }
 
 // OK reports whether every key found its partner, and every rule of the map its key.
@@ -138,6 +143,7 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err er
 			rep.Missing = append(rep.Missing, Key{Name: e.Name, Object: sd.objects[opt.Prefix+rep.Prefix+e.Name]})
 		}
 	}
+	rep.replace(opt.Replaceable, inits)
 	rep.suggest(sd, inits, opt)
 	if opt.Strict && !rep.OK() || len(rep.Applied) == 0 && !rep.OK() {
 		return rep, &MatchError{rep}
@@ -193,6 +199,28 @@ func (r *Report) pair(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyO
 	}
 	r.strangers(given, strangers)
 	return fresh
+}
+
+// replace takes the classifier out of what is missing or mismatched: all of it, or nothing.
+func (r *Report) replace(names []string, inits map[string]*onnxio.Tensor) {
+	var replaced []Mismatch
+	for _, m := range r.Mismatched {
+		if slices.Contains(names, m.Name) && len(m.Dict) > 0 && len(m.Dict) == len(m.Model) && slices.Equal(m.Dict[1:], m.Model[1:]) {
+			replaced = append(replaced, m)
+		}
+	}
+	for _, k := range r.Missing {
+		if slices.Contains(names, k.Name) {
+			t := inits[k.Name]
+			replaced = append(replaced, Mismatch{Name: k.Name, ModelType: t.Type, Model: t.Dims})
+		}
+	}
+	if len(replaced) != len(names) { // an auxiliary classifier alone that does not fit is no other number of classes
+		return
+	}
+	r.Replaced = replaced
+	r.Mismatched = slices.DeleteFunc(r.Mismatched, func(m Mismatch) bool { return slices.Contains(names, m.Name) })
+	r.Missing = slices.DeleteFunc(r.Missing, func(k Key) bool { return slices.Contains(names, k.Name) })
 }
 
 // suggest finds the nearest names, and a prefix without which more keys would fit.
@@ -255,6 +283,17 @@ func nearestKeys(missing, unexpected []Key, bare []string) {
 			}
 		}
 	}
+}
+
+// Nearest is the name of known that is spelled most like name; empty when nothing is near.
+func Nearest(name string, known []string) string {
+	best, at := len(name)/2+1, ""
+	for _, k := range known {
+		if d := editDistance(name, k, best); d < best {
+			best, at = d, k
+		}
+	}
+	return at
 }
 
 // editDistance is Levenshtein's; limit or more when it is at least limit. Very long names are not compared.

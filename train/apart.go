@@ -39,22 +39,24 @@ func (c Config) needsApart() bool {
 }
 
 // newApart takes a trainer without an Update.
-func newApart(cfg Config, graph *onnxio.Model, trainer *engine.Trainer, pool *parallel.Pool) (*apart, error) {
+func newApart(t *Trainer) (*apart, error) {
+	cfg, graph, trainer, pool := t.cfg, t.graph, t.trainer, t.pool
 	a := &apart{cfg: cfg, trainer: trainer, pool: pool, weights: withOwnInitializers(graph), names: trainer.Params()}
-	role := roles(graph)
+	role, layer := roles(graph), cfg.layerScales(t.model)
 	for _, name := range a.names {
 		group := cfg.group(name, role[name])
-		t := graph.Graph.Initializer(name)
-		u, err := cfg.rule(group, t.Dims)
+		p := graph.Graph.Initializer(name)
+		u, err := cfg.rule(group, p.Dims)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", name, err)
 		}
-		n := int(t.Size())
+		n := int(p.Size())
+		own := cfg.settings(name, role[name], layer, t.perEpoch)
 		slots := make([][]float32, u.Slots())
 		for i := range slots {
 			slots[i] = make([]float32, n)
 		}
-		a.rules = append(a.rules, scaled{u, value(group.LRScale, 1)})
+		a.rules = append(a.rules, scaled{u, own.scale, own.after})
 		a.slots, a.sums = append(a.slots, slots), append(a.sums, make([]float32, n))
 	}
 	return a, nil

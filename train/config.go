@@ -31,6 +31,14 @@ type Config struct {
 	WeightDecay float64    `json:"weight_decay,omitzero"` // of every parameter that no group says otherwise about
 	Groups      []Group    `json:"groups,omitzero"`
 
+	// Freeze lists patterns, as path.Match has them, of parameters and modules that stay as they are: a module with all
+	// below it, running statistics included, whose BatchNormalizations and Dropouts are in inference mode.
+	Freeze          []string   `json:"freeze,omitempty"`
+	Unfreeze        []Unfreeze `json:"unfreeze,omitempty"`          // gradual unfreezing: what Freeze holds until an epoch
+	LRDecayPerLayer float64    `json:"lr_decay_per_layer,omitzero"` // factor of the rate from each layer to the one below; 0: 1
+	CacheFeatures   bool       `json:"cache_features,omitzero"`     // what the frozen first layers give is computed once for each image
+	CacheMiB        int        `json:"cache_mib,omitzero"`          // the most memory for that; 0: a quarter of the machine's
+
 	Schedule   Schedule  `json:"schedule,omitzero"`
 	Accumulate int       `json:"accumulate,omitzero"` // batches whose gradients make one step, 1
 	ClipNorm   float64   `json:"clip_norm,omitzero"`  // the greatest norm of all gradients together; 0: any
@@ -138,6 +146,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.validateSettings(); err != nil {
+		return err
+	}
+	if err := c.validateFreeze(); err != nil {
 		return err
 	}
 	if err := c.SWA.validate(); err != nil {

@@ -8,6 +8,9 @@
 // best model, a history and its plot, and a Checkpoint. With Config.EMA or an SWA it is an average of the weights that is
 // validated and kept. Recipe.FindLR looks for a learning rate.
 //
+// Config.Freeze keeps parameters and modules as they are, running statistics included. The frozen layers before the first
+// trained one run as inference does, once for each image where CacheFeatures says so; Unfreeze trains them from an epoch on.
+//
 // Recipe.Open opens the data set that a recipe names. Batches of sets in memory are copied from there; where images are read
 // from files, augmented (Config.Augment) or mixed (Config.Mix), a data.Loader makes the batches ahead of the steps.
 //

@@ -14,6 +14,7 @@ type feeder struct {
 	step      int // the next batch
 	order     []int
 	x, target *onnxio.Tensor
+	indices   []int // of the batch in x
 	in        map[string]*onnxio.Tensor
 
 	next func() (*data.Batch, error, bool) // of a loader; nil where batches are filled in place
@@ -56,7 +57,7 @@ func inMemory(ds data.Dataset) bool {
 // feeder gives the batches of the epoch in progress, from number step = 0, 1, ... on.
 func (r *run) feeder(step int) *feeder {
 	f := &feeder{step: step, in: map[string]*onnxio.Tensor{}, stop: func() {}}
-	if r.loader == nil {
+	if r.loader == nil || r.cached.full() {
 		f.order = data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at)
 		return f
 	}
@@ -67,21 +68,42 @@ func (r *run) feeder(step int) *feeder {
 
 // fill is the next batch; n is the number of its images.
 func (r *run) fill(f *feeder) (n int, err error) {
-	if f.next != nil {
-		if err := r.load(f); err != nil {
-			return 0, err
-		}
-	} else if err := r.copy(f); err != nil {
+	switch {
+	case r.cached.full() && f.order != nil:
+		part := f.part(r.cfg.Batch)
+		f.in = r.cached.get(part)
+		f.target = f.in[TargetName]
+		f.step++
+		return len(part), nil
+	case f.next != nil:
+		err = r.load(f)
+	default:
+		err = r.copy(f)
+	}
+	if err != nil {
 		return 0, err
 	}
+	if f.in, err = r.inputs(context.Background(), f.x, f.target); err != nil {
+		return 0, err
+	}
+	if r.cached != nil {
+		if err := r.keepFeatures(r.cached, f.in, f.indices); err != nil {
+			return 0, err
+		}
+	}
 	f.step++
-	f.in[r.model.Graph.Inputs[0].Name], f.in[TargetName] = f.x, f.target
 	return int(f.x.Dims[0]), nil
+}
+
+// part lists the samples of the next batch.
+func (f *feeder) part(batch int) []int {
+	return f.order[f.step*batch : min(len(f.order), (f.step+1)*batch)]
 }
 
 func (r *run) copy(f *feeder) error {
 	ds := r.splits.Train
-	part := f.order[f.step*r.cfg.Batch : min(len(f.order), (f.step+1)*r.cfg.Batch)]
+	part := f.part(r.cfg.Batch)
+	f.indices = part
 	if f.x == nil || int(f.x.Dims[0]) != len(part) {
 		f.x, f.target = NewBatch(ds.Shape(), len(part))
 		f.target = r.kind.target(f.target, ds.Shape(), data.Width(ds))
@@ -98,7 +120,7 @@ func (r *run) load(f *feeder) error {
 	if !ok || b.Step != f.step {
 		return fmt.Errorf("data set %s: no batch %d of %d", r.splits.Name, f.step+1, r.batches)
 	}
-	f.x, f.target = b.X, r.kind.taken(b.Target)
+	f.x, f.target, f.indices = b.X, r.kind.taken(b.Target), b.Indices
 	return nil
 }
 

@@ -30,7 +30,12 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
 		return nil, Loss{}, fmt.Errorf("the model has no output to train")
 	}
-	if v := m.Opset(""); v < 14 && hasOp(m, "BatchNormalization") {
+	if err := c.checkFreeze(m); err != nil {
+		return nil, Loss{}, err
+	}
+	still := c.stillNodes(m)
+	moves := func(n *onnxio.Node) bool { return isBatchNorm(n) && !still[n] }
+	if v := m.Opset(""); v < 14 && slices.ContainsFunc(m.Graph.Nodes, moves) {
 		return nil, Loss{}, &onnxio.UnsupportedError{Op: "BatchNormalization", Opset: v, Reason: "training it needs opset 14 or newer: build the model with --opset 17"}
 	}
 	loss, err := chooseLoss(m, c.Loss)
@@ -52,7 +57,10 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	out.Graph = &g
 	g.Nodes = nil
 	for _, n := range m.Graph.Nodes {
-		g.Nodes = append(g.Nodes, trainingNode(n))
+		if !still[n] {
+			n = trainingNode(n)
+		}
+		g.Nodes = append(g.Nodes, n)
 	}
 	g.Inputs, g.Initializers = slices.Clone(g.Inputs), slices.Clone(g.Initializers)
 	g.Outputs, g.Values = slices.Clone(g.Outputs[:1]), nil

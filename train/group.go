@@ -71,22 +71,79 @@ func (c Config) group(name, role string) Group {
 type scaled struct {
 	Rule
 	scale float64
+	after int64 // steps of the run before its first
 }
 
-// rules makes the rule of the parameters in no group, and one for each group, which own gives by the parameters' names.
-func (c Config) rules(graph *onnxio.Model) (all []scaled, own map[string]engine.Update, err error) {
-	for _, g := range append([]Group{{}}, c.Groups...) {
+// Begin counts the steps from the one after which the rule's parameters were unfrozen.
+func (s scaled) Begin(step int64) { s.Rule.Begin(step - s.after) }
+
+// settings is what parameters of one rule have in common.
+type settings struct {
+	group int // -1: none
+	scale float64
+	after int64
+}
+
+// settings finds those of a parameter: layer is its factor of the rate, perEpoch the optimiser's steps in an epoch.
+func (c Config) settings(name, role string, layer map[string]float64, perEpoch int64) settings {
+	s := settings{group: c.groupIndex(name, role), scale: 1}
+	if s.group >= 0 {
+		s.scale = value(c.Groups[s.group].LRScale, 1)
+	}
+	if f, ok := layer[name]; ok {
+		s.scale *= f
+	}
+	if !slices.ContainsFunc(c.Freeze, func(p string) bool { return fits(p, name) }) {
+		return s
+	}
+	var first []int64
+	for _, u := range c.Unfreeze {
+		if fits(u.Params, name) {
+			first = append(first, int64(u.Epoch-1)*perEpoch)
+		}
+	}
+	if first != nil {
+		s.after = slices.Min(first)
+	}
+	return s
+}
+
+// makeRules makes the rule of the parameters without settings of their own, the first, and one for each of the other settings,
+// which own gives by the parameters' names.
+func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err error) {
+	c := t.cfg
+	made := map[settings]engine.Update{}
+	rule := func(s settings) (engine.Update, error) {
+		if u, ok := made[s]; ok {
+			return u, nil
+		}
+		g := Group{}
+		if s.group >= 0 {
+			g = c.Groups[s.group]
+		}
 		u, err := c.rule(g, nil)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		all = append(all, scaled{u, value(g.LRScale, 1)})
+		all = append(all, scaled{u, s.scale, s.after})
+		if made[s] = u; s.after > 0 {
+			made[s] = all[len(all)-1]
+		}
+		return made[s], nil
 	}
-	role := roles(graph)
+	common := settings{group: -1, scale: 1}
+	if _, err := rule(common); err != nil {
+		return nil, nil, err
+	}
+	role, layer := roles(t.graph), c.layerScales(t.model)
 	own = map[string]engine.Update{}
-	for _, init := range graph.Graph.Initializers {
-		if i := c.groupIndex(init.Name, role[init.Name]); i >= 0 {
-			own[init.Name] = all[i+1].Rule
+	for _, init := range t.graph.Graph.Initializers {
+		s := c.settings(init.Name, role[init.Name], layer, t.perEpoch)
+		if s == common {
+			continue
+		}
+		if own[init.Name], err = rule(s); err != nil {
+			return nil, nil, err
 		}
 	}
 	return all, own, nil
@@ -101,7 +158,7 @@ func (c Config) frozen() bool {
 // parameters, of another model the initializers that stand where operators take weights.
 func (c Config) trained(graph *onnxio.Model) ([]string, error) {
 	_, _, built := builders.Arch(graph)
-	if !c.frozen() && !built {
+	if !c.frozen() && !built && len(c.Freeze) == 0 {
 		return nil, nil
 	}
 	all := slices.DeleteFunc(slices.Sorted(slices.Values(builders.ParameterNames(graph))), func(name string) bool {
@@ -116,12 +173,12 @@ func (c Config) trained(graph *onnxio.Model) ([]string, error) {
 	}
 	role, names := roles(graph), []string{}
 	for _, name := range all {
-		if !c.group(name, role[name]).Freeze {
+		if !c.group(name, role[name]).Freeze && !c.freezes(name) {
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("the groups freeze every parameter")
+		return nil, fmt.Errorf("every parameter is frozen: leave the last layer, at least, out of freeze")
 	}
 	return names, nil
 }

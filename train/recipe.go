@@ -20,7 +20,11 @@ const RecipeFile = "recipe.json"
 // are these and those of Config; fields that are left out have the network's defaults.
 type Recipe struct {
 	Model string `json:"model,omitzero"` // a network of package builders, or an .onnx file
-	Data  string `json:"data,omitzero"`  // a word that package data opens: mnist, cifar10=DIR, images:DIR, ...
+	// Weights is the checkpoint that a network that is built starts from; a classifier of another number of classes is
+	// left out.
+	Weights string `json:"weights,omitzero"`
+
+	Data string `json:"data,omitzero"` // a word that package data opens: mnist, cifar10=DIR, images:DIR, ...
 
 	// Of the data; Open reads them.
 	Size       string  `json:"size,omitzero"`       // 128x128: height and width that images are brought to

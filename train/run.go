@@ -88,6 +88,8 @@ type run struct {
 	averaged int                       // epochs in SWA's
 	next     map[string]*onnxio.Tensor // SWA's with the epoch in progress, until that is finished
 
+	cached, validated *cache // of features, of the images to train on and of the others; nil: none
+
 	started time.Time     // of the epoch, or of its part since a resumption
 	spent   time.Duration // on the epoch before that
 	kept    *Checkpoint   // of the epoch's start or later
@@ -122,6 +124,12 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
 	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, unlock: func() {}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
 		plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
+	if from != nil { // a checkpoint between epochs is of the stage of the one before
+		r.at = from.Epoch
+		if from.Step == 0 {
+			r.at = max(1, from.Epoch-1)
+		}
+	}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -139,6 +147,9 @@ func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.S
 		obs.Start(r.batches, int(builders.Parameters(r.model)))
 	}
 	for r.at <= r.cfg.Epochs && !r.result.Stopped {
+		if err := r.thaw(); err != nil {
+			return r.result, err
+		}
 		if err := r.epoch(ctx); err != nil {
 			return r.result, err
 		}
@@ -154,6 +165,10 @@ func (r *run) prepare() error {
 	if err := r.compatible(); err != nil {
 		return err
 	}
+	if err := r.cfg.checkFreeze(r.model); err != nil {
+		return err
+	}
+	r.cfg = r.cfg.at(r.at)
 	var err error
 	if r.cfg.ClassWeights, err = r.cfg.ClassWeights.of(r.splits.Train); err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
@@ -191,6 +206,7 @@ func (r *run) prepare() error {
 		}
 	}
 	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
+	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
 	r.digest = sync.OnceValues(func() (string, error) { return data.Digest(r.splits.Train) })
 	go r.digest() // the first checkpoint asks for it
@@ -198,7 +214,18 @@ func (r *run) prepare() error {
 		r.unlock()
 		return err
 	}
+	if err := r.makeCaches(); err != nil {
+		r.pool.Close()
+		r.unlock()
+		return err
+	}
 	return nil
+}
+
+// updatesPerEpoch is how many steps the optimiser makes in an epoch.
+func (r *run) updatesPerEpoch() int64 {
+	every := max(1, r.cfg.Accumulate)
+	return int64((r.batches + every - 1) / every)
 }
 
 // sameData compares the images to train on with those of a checkpoint. One without a digest is of a version that had none.
@@ -219,8 +246,7 @@ func (r *run) sameData(from *Checkpoint) error {
 
 // scheduled is the learning rate of the next step, and one-cycle's momentum.
 func (r *run) scheduled() (lr, momentum float64, moves bool) {
-	every := max(1, r.cfg.Accumulate)
-	perEpoch := (r.batches + every - 1) / every
+	perEpoch := int(r.updatesPerEpoch())
 	epoch, updates := r.at-1, int(r.updates())
 	if r.annealed() { // the schedule stands still where SWA's begins
 		epoch = r.cfg.SWA.Start - 1
@@ -313,6 +339,9 @@ func (r *run) epoch(ctx context.Context) error {
 func (r *run) measure(ctx context.Context) (Score, error) {
 	c, ds := r.cfg, r.splits.Validation
 	c.Loss, c.Metrics = r.loss.Name, r.measured()
+	if r.validated != nil {
+		return r.measureCached(ctx, c, ds)
+	}
 	return c.measure(ctx, native(r.model, r.pool), ds, EvaluationBatch(ds.Shape()), r.kind.logs)
 }
 

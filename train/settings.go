@@ -306,6 +306,23 @@ func undecayed(text string) (any, error) {
 	return groups, nil
 }
 
+// patterns parts a list at its commas; those in brackets belong to a pattern.
+func patterns(text string) (any, error) {
+	var out []any
+	depth, begin := 0, 0
+	for i, c := range text + "," {
+		switch {
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case c == ',' && (depth <= 0 || i == len(text)):
+			out, begin = append(out, strings.TrimSpace(text[begin:i])), i+1
+		}
+	}
+	return out, nil
+}
+
 func field(name, flag, doc string) Field {
 	return Field{Setting: Setting{Name: name, Doc: doc}, Flag: flag, Part: OfTraining}
 }
@@ -350,6 +367,12 @@ func init() { // not an initializer: the table's parsers read the table
 		images("workers", "workers", "goroutines that read and change images (0: as many as are useful)").in(notNegative).moves(),
 		images("in_memory", "in-memory", "decode image files once; they are augmented at their --size then"),
 
+		field("weights", "weights", "start a network from a checkpoint `FILE`; a classifier for another number of classes is left out and starts anew").moves(),
+		field("freeze", "freeze", "`PATTERNS` of parameters and modules that stay as they are, such as 'conv1,bn1,layer[1-3].*'").read(patterns),
+		field("unfreeze", "", "gradual unfreezing: [{\"epoch\": 3, \"params\": \"layer4\"}] trains what freeze holds from an epoch on"),
+		field("lr_decay_per_layer", "lr-decay-per-layer", "`FACTOR` of the learning rate from each layer to the one below it").in(Interval{0, 1, false, false}),
+		field("cache_features", "cache-features", "with --freeze: compute what the frozen first layers give once for each image"),
+		field("cache_mib", "cache-mib", "with --cache-features: the most memory for it, in MiB (default: a quarter of the machine's)").in(notNegative).moves(),
 		field("epochs", "epochs", "times to go through the data").in(fromOne).moves(),
 		field("batch", "batch", "images a step").in(fromOne),
 		field("loss", "loss", "loss, or the `FILE`.onnx of a graph of the model's output and the target").words(Losses),

@@ -18,7 +18,8 @@ import (
 type Trainer struct {
 	cfg     Config
 	model   *onnxio.Model
-	graph   *onnxio.Model // with the loss
+	graph   *onnxio.Model // with the loss; from the trunk's features on
+	trunk   *trunk        // the frozen first layers; nil: none
 	loss    Loss
 	kind    kind
 	output  string
@@ -28,6 +29,8 @@ type Trainer struct {
 	apart   *apart   // makes the steps where the engine cannot
 	rate    float64  // of SetRate
 	calls   int      // of Step
+
+	perEpoch int64 // steps of the optimiser, for rules that begin with an epoch
 }
 
 // NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate is
@@ -35,7 +38,7 @@ type Trainer struct {
 func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
 	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
-		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced} {
+		"unfreeze": len(cfg.Unfreeze) > 0, "cache_features": cfg.CacheFeatures, "ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced} {
 		if set {
 			return nil, fmt.Errorf("a Trainer has no %s: it belongs to Run", field)
 		}
@@ -77,10 +80,31 @@ func (t *Trainer) makeGraph() (err error) {
 // start makes the engine's trainer and the pool.
 func (t *Trainer) start() error {
 	t.pool = parallel.New(t.cfg.Threads)
-	if err := t.makeTrainer(); err != nil {
+	err := t.cutTrunk()
+	if err == nil {
+		err = t.makeTrainer()
+	}
+	if err != nil {
 		t.pool.Close()
+	}
+	return err
+}
+
+// cutTrunk parts the frozen first layers from the training graph.
+func (t *Trainer) cutTrunk() error {
+	t.trunk = nil
+	if len(t.cfg.Freeze) == 0 {
+		return nil
+	}
+	names, err := t.cfg.trained(t.graph)
+	if err != nil {
 		return err
 	}
+	if t.trunk, err = divide(t.model, t.graph, names); err != nil || t.trunk == nil {
+		return err
+	}
+	t.trunk.pool, t.trunk.bf16 = t.pool, t.cfg.Precision == "bf16"
+	t.graph = t.trunk.head(t.graph)
 	return nil
 }
 
@@ -89,9 +113,10 @@ func (t *Trainer) makeTrainer() error {
 	if err != nil {
 		return err
 	}
+	t.rules, t.apart = nil, nil
 	opt := engine.TrainOptions{Pool: t.pool, Loss: LossName, Params: names, Seed: t.cfg.Seed, BF16: t.cfg.Precision == "bf16"}
 	if !t.cfg.needsApart() {
-		if t.rules, opt.Own, err = t.cfg.rules(t.graph); err != nil {
+		if t.rules, opt.Own, err = t.makeRules(); err != nil {
 			return err
 		}
 		opt.Update = t.rules[0].Rule
@@ -100,7 +125,7 @@ func (t *Trainer) makeTrainer() error {
 		return err
 	}
 	if t.rules == nil {
-		t.apart, err = newApart(t.cfg, t.graph, t.trainer, t.pool)
+		t.apart, err = newApart(t)
 	}
 	return err
 }
@@ -149,7 +174,10 @@ func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss floa
 	}
 	t.setRates(t.rate, 0, false)
 	t.calls++
-	in := map[string]*onnxio.Tensor{t.model.Graph.Inputs[0].Name: x, TargetName: target}
+	in, err := t.inputs(ctx, x, target)
+	if err != nil {
+		return 0, err
+	}
 	return t.step(ctx, in, int(x.Dims[0]), t.calls%max(1, t.cfg.Accumulate) == 0)
 }
 
@@ -217,6 +245,7 @@ type State struct {
 	slots          map[string][]*onnxio.Tensor
 	sums           map[string]*onnxio.Tensor // of gradients, with images in them
 	images         int
+	fresh          bool // parameters without states were frozen until now
 }
 
 // State copies what the trainer is made of.
@@ -247,7 +276,7 @@ func (t *Trainer) Restore(s *State) error {
 		return err
 	}
 	for i, name := range t.trainer.Params() {
-		if n := t.slotCount(i); len(s.slots[name]) != n {
+		if n := t.slotCount(i); len(s.slots[name]) != n && !(s.fresh && s.slots[name] == nil) {
 			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(s.slots[name]), name, t.cfg.Optimizer, n)
 		}
 		for k, slot := range s.slots[name] {
@@ -260,6 +289,9 @@ func (t *Trainer) Restore(s *State) error {
 		}
 		clear(t.apart.sums[i])
 		if s.images == 0 {
+			continue
+		}
+		if s.sums[name] == nil && s.fresh {
 			continue
 		}
 		if s.sums[name] == nil {

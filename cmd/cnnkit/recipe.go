@@ -105,6 +105,9 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
 		return j, usageError("%w", err)
 	}
+	if err := start(c, j.model, j.recipe.Weights); err != nil {
+		return j, err
+	}
 	return j, j.prepare(c)
 }
 
@@ -156,8 +159,10 @@ func resumedJob(c *cli.Context) (job, error) {
 	if flag := shaping(c); flag != "" {
 		return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
 	}
-	if c.IsSet("preset") {
-		return job{}, usageError("--preset is that of the checkpoint: leave it out with --resume")
+	for _, flag := range []string{"preset", "weights"} {
+		if c.IsSet(flag) {
+			return job{}, usageError("--%s is that of the checkpoint: leave it out with --resume", flag)
+		}
 	}
 	path := c.String("resume")
 	from, err := train.LoadCheckpoint(path)

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// differentiate appends to the graph the nodes that compute the gradient of loss with respect to every param that the
-// loss depends on differentiably, and gives those gradients.
+// differentiate appends to the graph the nodes that compute the gradient of loss with respect to every trained param that
+// the loss depends on differentiably, and gives those gradients. Nothing is computed below the first trained param.
 //
 // It is the reverse walk over the gradient table of package ops: each op turns the gradients of its outputs into those
 // of its inputs; a value with several readers has the sum of what they give, added in the order of the walk.
@@ -19,7 +19,7 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	}
 	params := map[*value]bool{}
 	for _, v := range g.values {
-		if v.kind == param {
+		if v.kind == param && (v.store == nil || v.store.trained) {
 			params[v] = true
 		}
 	}

@@ -15,7 +15,7 @@ const (
 )
 
 // weightRoles finds the float32 initializers that are weights by where they stand, and the running statistics. Rank 0
-// is a constant of the formula, not a weight.
+// is a constant of the formula, not a weight; the statistics of a BatchNormalization in inference mode are constants too.
 func weightRoles(m *onnxio.Model) map[string]role {
 	floats := map[string]bool{}
 	for _, t := range m.Graph.Initializers {
@@ -33,7 +33,9 @@ func weightRoles(m *onnxio.Model) map[string]role {
 	for _, n := range m.Graph.Nodes {
 		if d := ops.Lookup(n.Domain, n.OpType); d != nil && n.Domain == "" {
 			mark(n, d.Weights, roleTrained)
-			mark(n, d.Running, roleRunning)
+			if n.Int("training_mode", 0) != 0 {
+				mark(n, d.Running, roleRunning)
+			}
 		}
 	}
 	return roles
