@@ -90,3 +90,9 @@ func shapeText(text string) (any, error) {
 	_, err := inputShape(text)
 	return text, err
 }
+
+// archOf is the network of package builders that a model was built as; "" when it is none.
+func archOf(m *onnxio.Model) string {
+	arch, _, _ := builders.Arch(m)
+	return arch
+}

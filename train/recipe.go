@@ -151,13 +151,18 @@ func (f Fields) SetText(assignment string) error {
 	if !ok {
 		return fmt.Errorf("%q is no FIELD=VALUE", assignment)
 	}
+	return f.Set(path, jsonOrText(text))
+}
+
+// jsonOrText is a value in JSON; what is no JSON is text.
+func jsonOrText(text string) any {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	var v any
 	if d.Decode(&v) != nil || d.More() {
-		v = text
+		return text
 	}
-	return f.Set(path, v)
+	return v
 }
 
 // Text is a field that must be text.

@@ -77,7 +77,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		CommandNotFound:           nil,
 		OnUsageError:              onUsageError,
 		Commands: []*cli.Command{
-			buildCommand(), trainCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
+			buildCommand(), trainCommand(), sweepCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
 			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), quantizeCommand(), benchCommand(),
 			dataCommand(), listCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),

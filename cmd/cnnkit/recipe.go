@@ -37,10 +37,14 @@ func (a *assignments) String() string { return strings.Join(*a, " ") }
 func recipeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run"},
-		&cli.GenericFlag{Name: "set", Value: &assignments{}, Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"},
+		setFlag(),
 		&cli.BoolFlag{Name: "force", Usage: "write over the run that --out holds"},
 		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
 	}
+}
+
+func setFlag() cli.Flag {
+	return &cli.GenericFlag{Name: "set", Value: &assignments{}, Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"}
 }
 
 // namedJob is a run whose network is an argument.
@@ -54,15 +58,9 @@ func namedJob(c *cli.Context) (job, error) {
 
 // recipeJob is a run from a file; an argument replaces its model.
 func recipeJob(c *cli.Context) (job, error) {
-	path := c.String("recipe")
-	f, err := os.Open(path)
+	fields, err := recipeFields(c.String("recipe"))
 	if err != nil {
-		return job{}, badFile{err}
-	}
-	defer f.Close()
-	fields, err := train.ReadFields(f)
-	if err != nil {
-		return job{}, badFile{fmt.Errorf("%s: %w", path, err)}
+		return job{}, err
 	}
 	if c.NArg() > 0 {
 		what, err := one(c, "network NAME or MODEL file")
@@ -72,6 +70,20 @@ func recipeJob(c *cli.Context) (job, error) {
 		fields["model"] = what
 	}
 	return newJob(c, fields)
+}
+
+// recipeFields reads a recipe's file.
+func recipeFields(path string) (train.Fields, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, badFile{err}
+	}
+	defer f.Close()
+	fields, err := train.ReadFields(f)
+	if err != nil {
+		return nil, badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	return fields, nil
 }
 
 // newJob resolves the fields with what --set and the flags say on top, and makes the model.
