@@ -1,6 +1,7 @@
 package builders
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ func Defaults(name string) (Config, error) {
 		return Config{}, unknown(name)
 	}
 	c := n.Defaults
-	c.Opset = 17
+	c.Opset = cmp.Or(c.Opset, 17)
 	return c, nil
 }
 

@@ -12,7 +12,13 @@ func (b *Builder) BatchNorm2d(name string, x Value, opts ...Option) Value {
 		return Value{}
 	}
 	l, c := options(opts), x.Shape[0]
-	in := []string{x.Name, b.param(name, "weight", Ones, c), b.param(name, "bias", Zeros, c),
+	weight := ""
+	if l.unscaled {
+		weight = b.Buffer(name+".weight", slices.Repeat([]float32{1}, int(c)), int(c)).Name
+	} else {
+		weight = b.param(name, "weight", Ones, c)
+	}
+	in := []string{x.Name, weight, b.param(name, "bias", Zeros, c),
 		b.param(name, "running_mean", Zeros, c), b.param(name, "running_var", Ones, c)}
 	return b.node("BatchNormalization", name, in, x.Shape, onnxio.FloatAttr("epsilon", l.eps), onnxio.FloatAttr("momentum", 1-l.momentum))
 }

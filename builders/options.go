@@ -16,7 +16,7 @@ type layer struct {
 	kernel, stride, pad, outPad, dilation [2]int64
 	behind                                [2]int64 // padding below and to the right beyond pad
 	groups                                int64
-	bias                                  bool
+	bias, unscaled                        bool
 	eps, momentum                         float32
 	ceil, same                            bool
 	countPad                              bool
@@ -74,6 +74,9 @@ func Groups(n int) Option { return func(l *layer) { l.groups = int64(n) } }
 
 // NoBias leaves the bias out.
 func NoBias() Option { return func(l *layer) { l.bias = false } }
+
+// NoScale leaves batch normalisation's weight at 1: it is a buffer.
+func NoScale() Option { return func(l *layer) { l.unscaled = true } }
 
 // Eps sets a normalization's epsilon (default 1e-5).
 func Eps(v float32) Option { return func(l *layer) { l.eps = v } }

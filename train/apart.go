@@ -56,7 +56,7 @@ func newApart(t *Trainer) (*apart, error) {
 		for i := range slots {
 			slots[i] = make([]float32, n)
 		}
-		a.rules = append(a.rules, scaled{u, own.scale, own.after})
+		a.rules = append(a.rules, scaled{u, own.scale, own.after, group.Epochs})
 		a.slots, a.sums = append(a.slots, slots), append(a.sums, make([]float32, n))
 	}
 	return a, nil

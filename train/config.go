@@ -47,6 +47,10 @@ type Config struct {
 	EMA        float64   `json:"ema"`          // decay of the moving average of weights and running statistics, which is what is validated and saved; 0: none
 	SWA        SWA       `json:"swa,omitzero"` // stochastic weight averaging
 
+	// Whiten gives the first convolution, before the first step, the filters that whiten patches of so many images to train on,
+	// two for each number of a patch; 0: it starts as the model has it.
+	Whiten int `json:"whiten,omitzero"`
+
 	Augment transforms.Compose      `json:"augment,omitempty"` // changes the images to train on, at the size of their files, before they are brought to that of the batch
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
 	Workers int                     `json:"workers,omitempty"` // goroutines that read and change images; 0: as many as are useful
@@ -87,6 +91,8 @@ type Group struct {
 	Momentum    *float64 `json:"momentum,omitempty"`     // null: the run's
 	Optimizer   string   `json:"optimizer,omitzero"`     // "": the run's
 	Freeze      bool     `json:"freeze,omitzero"`        // they are not trained
+	// Epochs are those after which they stay as they are; the schedule of their rate is that of a run of so many. 0: all.
+	Epochs int `json:"epochs,omitzero"`
 }
 
 // Defaults is the configuration that suits a network that package builders makes; others get Adam. LeNet-5's and MiniVGG's

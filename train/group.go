@@ -23,6 +23,9 @@ func (g Group) validate() error {
 	if g.Momentum != nil && *g.Momentum >= 1 {
 		return fmt.Errorf("group %q: momentum is %v: it must be in [0,1)", g.Params, *g.Momentum)
 	}
+	if g.Epochs < 0 {
+		return fmt.Errorf("group %q: epochs is %d: it must not be negative", g.Params, g.Epochs)
+	}
 	if g.Optimizer != "" {
 		if _, err := optimizers.find(g.Optimizer); err != nil {
 			return fmt.Errorf("group %q: %w", g.Params, err)
@@ -67,11 +70,12 @@ func (c Config) group(name, role string) Group {
 	return Group{}
 }
 
-// scaled is a rule and the factor of its learning rate.
+// scaled is a rule, the factor of its learning rate, and the epochs that it is for.
 type scaled struct {
 	Rule
-	scale float64
-	after int64 // steps of the run before its first
+	scale  float64
+	after  int64 // steps of the run before its first
+	epochs int   // of the run that it is for; 0: all
 }
 
 // Begin counts the steps from the one after which the rule's parameters were unfrozen.
@@ -125,7 +129,7 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, scaled{u, s.scale, s.after})
+		all = append(all, scaled{u, s.scale, s.after, g.Epochs})
 		if made[s] = u; s.after > 0 {
 			made[s] = all[len(all)-1]
 		}

@@ -72,6 +72,7 @@ type run struct {
 	loader  *data.Loader // nil where batches are copied from memory
 	batches int          // of an epoch
 	ended   bool         // by ErrStop
+	resumed bool         // from a checkpoint
 	unlock  func()       // of dir
 	digest  func() (string, error)
 
@@ -123,7 +124,7 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 
 func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
 	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, unlock: func() {}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
-		plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
+		resumed: from != nil, plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
 	if from != nil { // a checkpoint between epochs is of the stage of the one before
 		r.at = from.Epoch
 		if from.Step == 0 {
@@ -175,6 +176,11 @@ func (r *run) prepare() error {
 	}
 	if loss := LossFor(r.recipe.Task); loss != "" && (r.cfg.Loss == LossAuto || r.cfg.Loss == "") {
 		r.cfg.Loss = loss
+	}
+	if r.cfg.Whiten > 0 && !r.resumed {
+		if err := whitenModel(r.model, r.splits.Train, r.cfg.Whiten); err != nil {
+			return err
+		}
 	}
 	if err := r.makeGraph(); err != nil {
 		return err
@@ -244,8 +250,22 @@ func (r *run) sameData(from *Checkpoint) error {
 	return nil
 }
 
-// scheduled is the learning rate of the next step, and one-cycle's momentum.
-func (r *run) scheduled() (lr, momentum float64, moves bool) {
+// setShortRates sets the rates of groups that are trained in the first epochs alone.
+func (r *run) setShortRates() {
+	for _, u := range r.allRules() {
+		switch {
+		case u.epochs == 0:
+		case r.at > u.epochs:
+			u.SetRate(0)
+		default:
+			lr, _, _ := r.scheduled(u.epochs)
+			u.SetRate(lr * u.scale)
+		}
+	}
+}
+
+// scheduled is the learning rate of the next step of a run of so many epochs, and one-cycle's momentum.
+func (r *run) scheduled(epochs int) (lr, momentum float64, moves bool) {
 	perEpoch := int(r.updatesPerEpoch())
 	epoch, updates := r.at-1, int(r.updates())
 	if r.annealed() { // the schedule stands still where SWA's begins
@@ -253,7 +273,7 @@ func (r *run) scheduled() (lr, momentum float64, moves bool) {
 		updates = epoch * perEpoch
 	}
 	s := r.cfg.Schedule
-	t, length := epoch, r.cfg.Epochs
+	t, length := epoch, epochs
 	if s.filled(1).By == "step" {
 		t, length = updates, length*perEpoch
 	}
@@ -327,7 +347,7 @@ func (r *run) epoch(ctx context.Context) error {
 	if !finite(v.Loss) {
 		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
 	}
-	lr, _, _ := r.scheduled()
+	lr, _, _ := r.scheduled(r.cfg.Epochs)
 	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
@@ -360,7 +380,8 @@ func (r *run) step(f *feeder) error {
 	if err != nil {
 		return err
 	}
-	r.setRates(r.scheduled())
+	r.setRates(r.scheduled(r.cfg.Epochs))
+	r.setShortRates()
 	updates := r.updates()
 	l, err := r.Trainer.step(context.Background(), f.in, n, (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches)
 	if d := new(DivergedError); errors.As(err, &d) {

@@ -400,6 +400,7 @@ func init() { // not an initializer: the table's parsers read the table
 		field("clip_value", "clip-value", "the greatest number in the gradient").in(notNegative),
 		field("lookahead", "", "slow weights, arXiv:1907.08610"),
 		field("ema", "ema", "`DECAY` of a moving average of the weights, which is validated and saved in their place").in(shareBelow1),
+		field("whiten", "", "so many of the images to train on give the first convolution filters that whiten their patches").in(notNegative),
 		field("swa", "", "stochastic weight averaging"),
 		field("swa.start", "swa", "from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"),
 		field("swa.lr", "swa-lr", "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"),

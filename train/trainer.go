@@ -38,7 +38,9 @@ type Trainer struct {
 func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
 	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
-		"unfreeze": len(cfg.Unfreeze) > 0, "cache_features": cfg.CacheFeatures, "ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced} {
+		"unfreeze": len(cfg.Unfreeze) > 0, "cache_features": cfg.CacheFeatures, "whiten": cfg.Whiten > 0,
+		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced,
+		"epochs of a group": slices.ContainsFunc(cfg.Groups, func(g Group) bool { return g.Epochs > 0 })} {
 		if set {
 			return nil, fmt.Errorf("a Trainer has no %s: it belongs to Run", field)
 		}
@@ -145,16 +147,20 @@ func (t *Trainer) SetRate(lr float64) { t.setRates(lr, 0, false) }
 // setRates tells the optimisers the rate, and the momentum where it moves.
 func (t *Trainer) setRates(lr, momentum float64, moves bool) {
 	t.rate = lr
-	rules := t.rules
-	if t.apart != nil {
-		rules = t.apart.rules
-	}
-	for _, u := range rules {
+	for _, u := range t.allRules() {
 		u.SetRate(lr * u.scale)
 		if p, ok := u.Rule.(MomentumRule); ok && moves {
 			p.SetMomentum(momentum)
 		}
 	}
+}
+
+// allRules are those of the groups, or, where they are applied apart, of the parameters.
+func (t *Trainer) allRules() []scaled {
+	if t.apart != nil {
+		return t.apart.rules
+	}
+	return t.rules
 }
 
 // updates is the number of steps that the optimiser has made.

@@ -30,10 +30,12 @@ of the data that the run was trained on, the images that it left out.
   cnnkit eval lenet5-mnist/model.onnx --data mnist
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
+  cnnkit eval airbench/model.onnx --data cifar10 --tta mirror,shift
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
 		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
 			cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
+			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ",") + " (test-time augmentation)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
 			path, m, err := specified(c)
@@ -223,6 +225,9 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	if err != nil {
 		return err
 	}
+	if run, err = withViews(c, run, splits, loss == train.LossNLL); err != nil {
+		return err
+	}
 	score, err := train.Measure(c.Context, run, splits.Validation, batch, loss, wanted)
 	if err != nil {
 		return err
@@ -257,6 +262,21 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	}
 	fmt.Fprintf(c.App.Writer, " (%d images, %.2f s, engine %s)\n", score.Images, seconds, s.Engine())
 	return nil
+}
+
+// withViews averages the answers to the views of --tta.
+func withViews(c *cli.Context, run train.Forward, splits data.Splits, logs bool) (train.Forward, error) {
+	if !c.IsSet("tta") {
+		return run, nil
+	}
+	if data.Masked(splits.Validation) {
+		return nil, usageError("--tta is for answers to whole images, and data set %s has masks", splits.Name)
+	}
+	run, err := vision.Augmented(run, strings.Split(c.String("tta"), ","), logs)
+	if err != nil {
+		return nil, usageError("--tta: %w", err)
+	}
+	return run, nil
 }
 
 // batchOf is --batch, or what suits the engine: onnx-go takes several times as long for an image in a batch of 100 as in

@@ -313,6 +313,7 @@ func (w *worker) transform(s Sample, index int) (Sample, error) {
 	w.pcg.Seed(transforms.Seeds(w.l.cfg.Seed, w.epoch.epoch, index))
 	t := &w.sample
 	t.Image, t.Mask, t.Label = transforms.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, nil, s.Label
+	t.Epoch, t.Key = w.epoch.epoch, transforms.Key(w.l.cfg.Seed, index)
 	if s.Mask != nil {
 		t.Mask = &transforms.Mask{H: s.H, W: s.W, Pix: s.Mask}
 	}

@@ -63,5 +63,5 @@ func ExampleParse_errors() {
 	// Output:
 	// transform 0, RandomCrop: no setting "paddings" is known; there are size, padding, pad_if_n
 	// transform 0, RandomHorizontalFlip: p 1.5: a probability from 0 to 1 is wanted
-	// transform 1: no "RandomFlip" is known; there are AutoAugment, CenterCrop, ColorJitter, Gau
+	// transform 1: no "RandomFlip" is known; there are AlternatingFlip, AutoAugment, CenterCrop,
 }

@@ -32,6 +32,22 @@ func mirror(dst, src Image) {
 	}
 }
 
+// AlternatingFlip mirrors left and right in every second epoch: half of the images, chosen by the run's seed, in the odd ones
+// and the others in the even ones. So an image is seen as often either way, which chance does not see to (Jordan 2024,
+// arXiv:2404.00498, section 3.6). An image of no run, of epoch 0, stays as it is.
+type AlternatingFlip struct{}
+
+// Apply flips, or not.
+func (AlternatingFlip) Apply(s *Sample, _ *rand.Rand) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	if s.Epoch > 0 && (s.Key+uint64(s.Epoch))%2 == 0 {
+		s.move(s.Image.H, s.Image.W, func(dst, src Image, _ bool) { mirror(dst, src) })
+	}
+	return nil
+}
+
 // RandomVerticalFlip mirrors top and bottom with probability P (0.5 in JSON, if not given).
 type RandomVerticalFlip struct {
 	P float64 `json:"p"`

@@ -46,6 +46,10 @@ type Sample struct {
 	Mask  *Mask // nil: none; otherwise as high and wide as Image
 	Label int
 
+	// Epoch counts from 1; Key is the sample's in the run, the same in every epoch. Zeros say that there is no run.
+	Epoch int
+	Key   uint64
+
 	images, masks buffers
 	mask          Mask // what Mask points to after the first change
 }

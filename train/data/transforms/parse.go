@@ -18,7 +18,7 @@ var known map[string]Transform
 func init() { // not an initialiser: RandomApply's list refers back to the table
 	known = byName[Transform](
 		Resize{}, CenterCrop{}, Pad{}, RandomCrop{}, RandomResizedCrop{},
-		RandomHorizontalFlip{P: 0.5}, RandomVerticalFlip{P: 0.5}, RandomRotation{}, RandomAffine{},
+		RandomHorizontalFlip{P: 0.5}, AlternatingFlip{}, RandomVerticalFlip{P: 0.5}, RandomRotation{}, RandomAffine{},
 		ColorJitter{}, Grayscale{}, RandomGrayscale{P: 0.1}, GaussianBlur{}, RandomAdjustSharpness{P: 0.5},
 		RandomInvert{P: 0.5}, RandomPosterize{P: 0.5}, RandomSolarize{P: 0.5}, RandomAutocontrast{P: 0.5}, RandomEqualize{P: 0.5},
 		RandomErasing{P: 0.5}, AutoAugment{}, RandAugment{Magnitude: 9}, TrivialAugmentWide{},

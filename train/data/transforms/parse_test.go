@@ -15,6 +15,7 @@ const every = `[
 	{"name": "RandomCrop", "size": [32, 30], "padding": [2, 3], "pad_if_needed": true, "fill": 4, "mask_fill": 1, "padding_mode": "reflect"},
 	{"name": "RandomResizedCrop", "size": 28, "scale": [0.2, 0.9], "ratio": [0.5, 2], "interpolation": "nearest"},
 	{"name": "RandomHorizontalFlip", "p": 0.3},
+	{"name": "AlternatingFlip"},
 	{"name": "RandomVerticalFlip", "p": 0},
 	{"name": "RandomRotation", "degrees": 10, "interpolation": "bilinear", "expand": true, "center": [3, 4.5], "fill": 1, "mask_fill": 2},
 	{"name": "RandomAffine", "degrees": [-5, 9], "translate": [0.1, 0.2], "scale": [0.8, 1.1], "shear": [-3, 3, -4, 4], "interpolation": "nearest", "center": [9, 9], "fill": [1, 2, 3], "mask_fill": 255},

@@ -18,6 +18,12 @@ func Seeds(seed uint64, epoch, index int) (uint64, uint64) {
 	return a, mix(a ^ mix(uint64(index)+0xd1b54a32d192ed03))
 }
 
+// Key is a sample's number in a run, the same in every epoch.
+func Key(seed uint64, index int) uint64 {
+	_, key := Seeds(seed, 0, index)
+	return key
+}
+
 // mix is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
