@@ -153,28 +153,19 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 	return all, own, nil
 }
 
-// frozen says whether some group is not trained.
-func (c Config) frozen() bool {
-	return slices.ContainsFunc(c.Groups, func(g Group) bool { return g.Freeze })
-}
-
-// trained lists the parameters to train, nil meaning all that the engine finds: of a network of package builders all of its
-// parameters, of another model the initializers that stand where operators take weights.
+// trained lists the parameters to train: of a network of package builders all of its parameters, of another model the
+// initializers that stand where operators take weights. The constants of the loss are none.
 func (c Config) trained(graph *onnxio.Model) ([]string, error) {
-	_, _, built := builders.Arch(graph)
-	if !c.frozen() && !built && len(c.Freeze) == 0 {
-		return nil, nil
-	}
-	all := slices.DeleteFunc(slices.Sorted(slices.Values(builders.ParameterNames(graph))), func(name string) bool {
-		return strings.HasPrefix(name, lossPrefix) // the loss's own constants
-	})
-	if !built {
-		found, err := engine.NewTrainer(graph, engine.TrainOptions{Loss: LossName})
-		if err != nil {
+	all := builders.ParameterNames(graph)
+	if _, _, built := builders.Arch(graph); !built {
+		var err error
+		if all, err = engine.TrainedParams(graph); err != nil {
 			return nil, err
 		}
-		all = found.Params()
 	}
+	all = slices.DeleteFunc(slices.Sorted(slices.Values(all)), func(name string) bool {
+		return strings.HasPrefix(name, lossPrefix) // the loss's own constants
+	})
 	role, names := roles(graph), []string{}
 	for _, name := range all {
 		if !c.group(name, role[name]).Freeze && !c.freezes(name) {

@@ -71,6 +71,9 @@ of the data that the run was trained on, the images that it left out.
 			if err != nil {
 				return err
 			}
+			if err := asked(m, recipe.Task); err != nil {
+				return badFile{fmt.Errorf("%s: %w", path, err)}
+			}
 			s, err := openSession(c, m, path)
 			if err != nil {
 				return err
@@ -168,6 +171,20 @@ func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
 	if is := part(*recipe); is != was {
 		fmt.Fprintf(c.App.ErrWriter, "cnnkit: the run left out %s, and %s was asked for: images that it was trained on count\n", was, is)
 	}
+}
+
+// asked puts the task of a table into the metadata of m, which is in memory alone.
+func asked(m *onnxio.Model, task data.Task) error {
+	if task == data.Classification {
+		return nil
+	}
+	s, err := spec.Get(m)
+	if err != nil {
+		return err
+	}
+	s.Output.Task = map[data.Task]spec.Task{data.MultiLabel: spec.MultiLabel, data.Regression: spec.Number}[task]
+	spec.Set(m, s)
+	return nil
 }
 
 // scored is what outputs and targets are, as train.Measure wants to know it, and a Forward whose outputs are that: of

@@ -102,11 +102,7 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 	roles := weightRoles(m)
 	trained := opt.Params
 	if trained == nil {
-		for _, name := range sortedKeys(roles) {
-			if roles[name] == roleTrained {
-				trained = append(trained, name)
-			}
-		}
+		trained = trainedNames(roles)
 	}
 	for _, name := range trained {
 		if err := t.hold(name, true); err != nil {
@@ -127,6 +123,25 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 	}
 	t.model = withoutData(t.model, t.params)
 	return t, nil
+}
+
+// TrainedParams lists what NewTrainer trains of a model when TrainOptions name nothing, sorted.
+func TrainedParams(m *onnxio.Model) ([]string, error) {
+	m, err := m.Canonical()
+	if err != nil {
+		return nil, err
+	}
+	return trainedNames(weightRoles(m)), nil
+}
+
+func trainedNames(roles map[string]role) []string {
+	var out []string
+	for _, name := range sortedKeys(roles) {
+		if roles[name] == roleTrained {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // rule is what updates a parameter.
