@@ -47,6 +47,11 @@ func chooseLayouts(g *graph) {
 			p.halo(l, o)
 		}
 		g.ops = append(g.ops, o)
+		for _, v := range o.out { // at once: plain it takes less memory
+			if v != nil && v.output {
+				l.plain(v)
+			}
+		}
 	}
 	for i, v := range g.outputs {
 		if v.form() != plainForm {

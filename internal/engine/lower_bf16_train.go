@@ -20,7 +20,7 @@ func trainsBF16(o *op) bool {
 	}
 	_, err := planBF16(o, false)
 	if err == nil && o.out[0] == p.w {
-		_, err = planWeightsBF16(o, false)
+		_, _, err = planWeightsBF16(o, false)
 	}
 	return err == nil
 }
@@ -78,18 +78,32 @@ func weightTaps(o *op) (*kernels.TapWeights, error) {
 	return kernels.NewTapWeights(outs, int(p.x.dims[1])*p.x.folded(), w.kh, w.kw), nil
 }
 
-// planWeightsBF16 plans the gradient of a convolution's weights, from the layouts of its values once they are settled.
-func planWeightsBF16(o *op, settled bool) (*kernels.ConvBF16Weights, error) {
+// mostRepacked bounds the bytes of repacked maps, of more than one image: they stay in the caches then.
+const mostRepacked = 8 << 20
+
+// planWeightsBF16 plans the gradient of a convolution's weights, from the layouts of its values once they are settled: in so many
+// rounds of as many images each, one after the other.
+func planWeightsBF16(o *op, settled bool) (k *kernels.ConvBF16Weights, rounds int, err error) {
 	spec, err := specBF16(o, settled)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return kernels.NewConvBF16Weights(spec)
+	images := spec.X.N
+	for rounds = 1; ; rounds++ {
+		if images%rounds != 0 {
+			continue
+		}
+		spec.X.N, spec.Y.N = images/rounds, images/rounds
+		k, err = kernels.NewConvBF16Weights(spec)
+		if err != nil || k.RepackSize() <= mostRepacked/2 || spec.X.N <= 1 {
+			return k, rounds, err
+		}
+	}
 }
 
 // convWeightsLines lowers ConvGradWeight in bf16, to float32. The gradient of a packed param comes packed.
 func (l *lowering) convWeightsLines(o *op) (bool, error) {
-	k, err := planWeightsBF16(o, true)
+	k, rounds, err := planWeightsBF16(o, true)
 	if err != nil {
 		return false, err
 	}
@@ -103,19 +117,22 @@ func (l *lowering) convWeightsLines(o *op) (bool, error) {
 		x, size = l.gatherLines(o, g), g.Lines.Size()
 		read = func() []uint16 { return x.half(size) }
 	}
-	dy := l.of(o.in[1])
-	repacked := l.buffer((k.RepackSize() + 1) / 2)
-	l.add("repack bf16", k.RepackChunks(), []*buffer{x, dy, repacked}, func() func(int, int) {
-		to, xs, dys := repacked.half(k.RepackSize()), read(), o.in[1].half()
-		return func(chunk, _ int) { k.Repack(chunk, to, xs, dys) }
-	})
-	sums := l.buffer(k.Sums())
+	dy, sums := l.of(o.in[1]), l.buffer(k.Sums())
 	scratch, per := l.perWorker(k.Scratch())
-	s := l.add("conv backward-weights "+kernels.LevelBF16()+" bf16", k.Chunks(), []*buffer{repacked, sums, scratch}, func() func(int, int) {
-		from := repacked.half(k.RepackSize())
-		return func(chunk, worker int) { k.Run(chunk, scratch.data[worker*per:][:per], sums.data, from) }
-	})
-	s.flops, s.cycles = convFLOPs(o), k.Cost()
+	manyX, manyDY := k.Images()
+	for round := range rounds {
+		repacked := l.buffer((k.RepackSize() + 1) / 2)
+		l.add("repack bf16", k.RepackChunks(), []*buffer{x, dy, repacked}, func() func(int, int) {
+			to, xs, dys := repacked.half(k.RepackSize()), read()[round*manyX:], o.in[1].half()[round*manyDY:]
+			return func(chunk, _ int) { k.Repack(chunk, to, xs, dys) }
+		})
+		bufs := []*buffer{repacked, sums, scratch}
+		s := l.add("conv backward-weights "+kernels.LevelBF16()+" bf16", k.Chunks(), bufs, func() func(int, int) {
+			from := repacked.half(k.RepackSize())
+			return func(chunk, worker int) { k.Run(chunk, scratch.data[worker*per:][:per], sums.data, from, round > 0) }
+		})
+		s.flops, s.cycles = convFLOPs(o)/int64(rounds), k.Cost()
+	}
 	return true, l.reduceWeightsLines(o, k, sums)
 }
 

@@ -181,7 +181,7 @@ func benchWeightsBF16(b *testing.B, c convCase) {
 		})
 	}
 	part("repack", k.RepackChunks(), func(i int) { k.Repack(i, repacked, x, dy) })
-	part("product", k.Chunks(), func(i int) { k.Run(i, scratch, sums, repacked) })
+	part("product", k.Chunks(), func(i int) { k.Run(i, scratch, sums, repacked, false) })
 	part("reduce", k.ReduceChunks(), func(i int) { k.Reduce(i, dw, sums) })
 }
 

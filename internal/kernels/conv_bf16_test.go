@@ -337,7 +337,7 @@ func compareWeightsBF16(t *testing.T, s ConvSpec, x, dy []float32, want wide) {
 			k.Repack(i, repacked.s, lx, ldy)
 		}
 		for i := range k.Chunks() {
-			k.Run(i, scratch.s, sums.s, repacked.s)
+			k.Run(i, scratch.s, sums.s, repacked.s, false)
 		}
 		for i := range k.ReduceChunks() {
 			k.Reduce(i, dw, sums.s)
@@ -358,6 +358,34 @@ func compareWeightsBF16(t *testing.T, s ConvSpec, x, dy []float32, want wide) {
 	})
 	equal(t, "dw", got, twin)
 	near(t, "dw", got.s, want.v, want.m, false)
+	for i := range got.s {
+		got.s[i] = 0
+	}
+	weightsInRounds(t, s, lx, ldy, got.s)
+	near(t, "dw image by image", got.s, want.v, want.m, false)
+}
+
+// weightsInRounds computes the gradient of the weights image by image.
+func weightsInRounds(t *testing.T, s ConvSpec, x, dy []uint16, dw []float32) {
+	images := s.X.N
+	s.X.N, s.Y.N, s.DX.N, s.DY.N = 1, 1, 1, 1
+	k, err := NewConvBF16Weights(s.bf16(s.X, s.DY))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repacked, sums, scratch := AlignedBF16(k.RepackSize()), AlignedSlice(k.Sums()), AlignedSlice(k.Scratch())
+	manyX, manyDY := k.Images()
+	for n := range images {
+		for i := range k.RepackChunks() {
+			k.Repack(i, repacked, x[n*manyX:], dy[n*manyDY:])
+		}
+		for i := range k.Chunks() {
+			k.Run(i, scratch, sums, repacked, n > 0)
+		}
+	}
+	for i := range k.ReduceChunks() {
+		k.Reduce(i, dw, sums)
+	}
 }
 
 // TestConvBF16WeightsParts sums over groups of images, bundles of which the last is short, and parts of an image.

@@ -239,8 +239,12 @@ func (k *ConvBF16Weights) Sums() int {
 // Scratch is the number of floats that each concurrent Run needs.
 func (k *ConvBF16Weights) Scratch() int { return tileScratch }
 
-// Run computes a part of the sums from the repacked maps: those of a group, bundle by bundle, part by part.
-func (k *ConvBF16Weights) Run(chunk int, scratch, sums []float32, repacked []uint16) {
+// Images is the number of values of x and of dy.
+func (k *ConvBF16Weights) Images() (x, dy int) { return k.x.Size(), k.dy.Size() }
+
+// Run computes a part of the sums from the repacked maps: those of a group, bundle by bundle, part by part. With more it adds to
+// what the sums are.
+func (k *ConvBF16Weights) Run(chunk int, scratch, sums []float32, repacked []uint16, more bool) {
 	strip, chunk := chunk%k.strips, chunk/k.strips
 	from, to := span(k.dy.Blocks(), chunk%k.across, k.across)
 	g := chunk / k.across
@@ -255,7 +259,7 @@ func (k *ConvBF16Weights) Run(chunk int, scratch, sums []float32, repacked []uin
 		}
 		done := 0 // steps of the bundle
 		for i := range parts {
-			a.t, a.more = &parts[i], n > first || i > 0
+			a.t, a.more = &parts[i], more || n > first || i > 0
 			for o := from; o < to; o++ {
 				at := (o*k.dy.N+n*k.bundle)*k.deep + done
 				a.w = repacked[k.turned()+at*stepSize/2:]

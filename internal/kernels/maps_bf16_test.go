@@ -398,7 +398,7 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 		grad.Repack(i, repacked, lines, toLines(out, dy))
 	}
 	for i := range grad.Chunks() {
-		grad.Run(i, scratch, sums, repacked)
+		grad.Run(i, scratch, sums, repacked, false)
 	}
 	for i := range grad.ReduceTapsChunks() {
 		grad.ReduceTaps(i, dtaps, sums)

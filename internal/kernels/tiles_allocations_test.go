@@ -18,7 +18,7 @@ func TestTilesAllocate(t *testing.T) {
 	}
 	repacked, sums := AlignedBF16(d.RepackSize()), AlignedSlice(d.Sums())
 	noAllocations(t, "Repack", func() { d.Repack(0, repacked, x, y) })
-	noAllocations(t, "ConvBF16Weights", func() { d.Run(0, scratch, sums, repacked) })
+	noAllocations(t, "ConvBF16Weights", func() { d.Run(0, scratch, sums, repacked, false) })
 	b, err := NewConvInt8(ConvInt8Spec{X: bytes, Y: bytes, Window: window})
 	if err != nil {
 		t.Fatal(err)

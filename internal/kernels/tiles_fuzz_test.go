@@ -56,7 +56,7 @@ func FuzzTileGeometry(f *testing.F) {
 				p.Repack(i, repacked.s, AlignedBF16(s.X.Size()), AlignedBF16(s.Y.Size()))
 			}
 			for i := range p.Chunks() {
-				p.Run(i, scratch, sums.s, repacked.s)
+				p.Run(i, scratch, sums.s, repacked.s, false)
 			}
 			repacked.intact(t, "repacked")
 			sums.intact(t, "sums")

@@ -245,18 +245,17 @@ func gradConv(g *Grad) error {
 		return err
 	}
 	attrs := append(win.attrs(), onnxio.IntAttr("group", g.Node.Int("group", 1)))
-	if g.Wants[0] {
-		a := append(attrs[:len(attrs):len(attrs)], onnxio.IntsAttr("input_shape", x...))
-		if g.DIn[0], err = g.One(GradDomain, "ConvGradInput", []string{g.DOut[0], g.In(1)}, a...); err != nil {
-			return err
-		}
-	}
-	if g.Wants[1] {
+	if g.Wants[1] { // before the gradient of the input, which may lie where that was
 		if g.DIn[1], err = g.One(GradDomain, "ConvGradWeight", []string{g.In(0), g.DOut[0]}, attrs...); err != nil {
 			return err
 		}
 	}
-	return gradConvBias(g)
+	if err := gradConvBias(g); err != nil || !g.Wants[0] {
+		return err
+	}
+	attrs = append(attrs, onnxio.IntsAttr("input_shape", x...))
+	g.DIn[0], err = g.One(GradDomain, "ConvGradInput", []string{g.DOut[0], g.In(1)}, attrs...)
+	return err
 }
 
 // gradConvBias is the gradient of the bias, input 2 of Conv and of ConvTranspose.
