@@ -226,37 +226,45 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	symbols := map[string]int64{}
-	for _, want := range s.inputs {
-		if in[want.Name] == nil {
-			return nil, fmt.Errorf("input %q is missing: the model takes %s", want.Name, s.wanted())
-		}
-		if err := accepts(want, in[want.Name], symbols); err != nil {
-			return nil, err
-		}
-	}
-	given := 0
-	for _, may := range s.defaults.inputs {
-		if in[may.Name] == nil {
-			continue
-		}
-		given++
-		if err := accepts(may, in[may.Name], symbols); err != nil {
-			return nil, err
-		}
-	}
-	if len(in) > len(s.inputs)+given {
-		return nil, fmt.Errorf("the model takes %s, not %s", s.wanted(), strings.Join(names(in), ", "))
+	if err := CheckInputs(s, in); err != nil {
+		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
 		return nil, errors.New("the session is closed")
 	}
-	if given > 0 && s.config.engine != Native { // which takes them itself
+	if len(in) > len(s.inputs) && s.config.engine != Native { // which takes defaults itself
 		return s.defaults.run(ctx, s.config, in)
 	}
 	return s.backend.Run(ctx, in)
+}
+
+// CheckInputs reports whether a session takes the tensors: their names, types and shapes, as Run does before it runs.
+func CheckInputs(s Session, in map[string]*onnxio.Tensor) error {
+	symbols := map[string]int64{}
+	for _, want := range s.Inputs() {
+		if in[want.Name] == nil {
+			return fmt.Errorf("input %q is missing: the model takes %s", want.Name, wanted(s))
+		}
+		if err := accepts(want, in[want.Name], symbols); err != nil {
+			return err
+		}
+	}
+	given := 0
+	for _, may := range s.Defaults() {
+		if in[may.Name] == nil {
+			continue
+		}
+		given++
+		if err := accepts(may, in[may.Name], symbols); err != nil {
+			return err
+		}
+	}
+	if len(in) > len(s.Inputs())+given {
+		return fmt.Errorf("the model takes %s, not %s", wanted(s), strings.Join(names(in), ", "))
+	}
+	return nil
 }
 
 // accepts checks a tensor against the input that it is for.
@@ -281,9 +289,9 @@ func (s *session) Close() error {
 	return errors.Join(s.backend.Close(), s.defaults.close())
 }
 
-func (s *session) wanted() string {
+func wanted(s Session) string {
 	var out []string
-	for _, v := range s.inputs {
+	for _, v := range s.Inputs() {
 		out = append(out, fmt.Sprintf("%q %s %s", v.Name, v.Type.Elem, shapeText(v.Type)))
 	}
 	return strings.Join(out, ", ")

@@ -1,0 +1,22 @@
+package runtime_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What only a server needs stays in the server: a program that runs models links none of it.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "github.com/cnnkit/cnnkit/runtime", "github.com/cnnkit/cnnkit/train").CombinedOutput()
+	if err != nil {
+		t.Skipf("no go command: %v %s", err, out)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		for _, foreign := range []string{"google.golang.org/grpc", "github.com/prometheus", "go.opentelemetry.io", "cnnkit/runtime/serve"} {
+			if strings.Contains(pkg, foreign) {
+				t.Errorf("package runtime depends on %s", strings.TrimSpace(pkg))
+			}
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package serve
+
+import (
+	"net"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
+)
+
+// dialed is a client of a server of LeNet-5.
+func dialed(t *testing.T, opt Options) *grpc.ClientConn {
+	t.Helper()
+	opt.Models = []string{"lenet=../../models/lenet5-mnist/model.onnx"}
+	s := New(opt)
+	t.Cleanup(s.Close)
+	if err := s.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := s.grpcServer()
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	c, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// numbers784 is a request of one image.
+func numbers784() *oip.ModelInferRequest {
+	return &oip.ModelInferRequest{ModelName: "lenet", Id: "5", Inputs: []*oip.ModelInferRequest_InferInputTensor{{
+		Name: "input", Datatype: "FP32", Shape: []int64{1, 1, 28, 28},
+		Contents: &oip.InferTensorContents{Fp32Contents: make([]float32, 784)},
+	}}}
+}
+
+// Contents and raw contents give the same answer, alone and in a stream; errors have their codes.
+func TestGRPC(t *testing.T) {
+	c := oip.NewGRPCInferenceServiceClient(dialed(t, Options{MaxBody: 1 << 20}))
+	ctx := t.Context()
+	one, err := c.ModelInfer(ctx, numbers784())
+	if err != nil || one.Id != "5" || len(one.RawOutputContents) != 1 || len(one.RawOutputContents[0]) != 40 {
+		t.Fatalf("contents: %v, %v", one, err)
+	}
+	apart := numbers784()
+	apart.Inputs[0].Contents, apart.RawInputContents = nil, [][]byte{make([]byte, 3136)}
+	two, err := c.ModelInfer(ctx, apart)
+	if err != nil || string(two.RawOutputContents[0]) != string(one.RawOutputContents[0]) {
+		t.Fatalf("raw contents: %v, %v", two, err)
+	}
+	for name, tt := range map[string]struct {
+		change func(r *oip.ModelInferRequest)
+		code   codes.Code
+	}{
+		"unknown model":    {func(r *oip.ModelInferRequest) { r.ModelName = "nobody" }, codes.NotFound},
+		"unknown version":  {func(r *oip.ModelInferRequest) { r.ModelVersion = "7" }, codes.NotFound},
+		"wrong shape":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape = []int64{1, 784} }, codes.InvalidArgument},
+		"wrong count":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape[0] = 2 }, codes.InvalidArgument},
+		"wrong field":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Contents.BoolContents = []bool{true} }, codes.InvalidArgument},
+		"wrong type":       {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP64" }, codes.InvalidArgument},
+		"half in contents": {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP16" }, codes.InvalidArgument},
+		"both":             {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 3136)} }, codes.InvalidArgument},
+		"surplus raw":      {func(r *oip.ModelInferRequest) { r.RawInputContents = make([][]byte, 2) }, codes.InvalidArgument},
+		"unknown output": {func(r *oip.ModelInferRequest) {
+			r.Outputs = []*oip.ModelInferRequest_InferRequestedOutputTensor{{Name: "z"}}
+		}, codes.InvalidArgument},
+		"too large": {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 2<<20)} }, codes.ResourceExhausted},
+		"sequence": {func(r *oip.ModelInferRequest) {
+			r.Parameters = map[string]*oip.InferParameter{"sequence_id": {ParameterChoice: &oip.InferParameter_StringParam{StringParam: "a"}}}
+		}, codes.InvalidArgument},
+	} {
+		r := numbers784()
+		tt.change(r)
+		if _, err := c.ModelInfer(ctx, r); status.Code(err) != tt.code {
+			t.Errorf("%s: %v, not %v", name, err, tt.code)
+		}
+	}
+	stream(t, c, one.RawOutputContents[0])
+}
+
+func stream(t *testing.T, c oip.GRPCInferenceServiceClient, want []byte) {
+	t.Helper()
+	s, err := c.ModelStreamInfer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 10
+	for i := range n {
+		r := numbers784()
+		if i == 3 {
+			r.ModelName = "nobody"
+		}
+		if err := s.Send(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = s.CloseSend()
+	failed := 0
+	for range n {
+		out, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.ErrorMessage != "" {
+			failed++
+		} else if string(out.InferResponse.RawOutputContents[0]) != string(want) {
+			t.Errorf("another answer in a stream: %v", out)
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d of the stream's requests failed, not one", failed)
+	}
+}
+
+// Health and the protocol's own checks need no token, the rest does.
+func TestGRPCHealthAndTokens(t *testing.T) {
+	conn := dialed(t, Options{Tokens: []string{"sesame"}})
+	ctx := t.Context()
+	health := grpc_health_v1.NewHealthClient(conn)
+	for service, code := range map[string]codes.Code{"": codes.OK, "lenet": codes.OK, "inference.GRPCInferenceService": codes.OK, "nobody": codes.NotFound} {
+		r, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
+		if status.Code(err) != code || err == nil && r.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("%q: %v, %v", service, r, err)
+		}
+	}
+	c := oip.NewGRPCInferenceServiceClient(conn)
+	if r, err := c.ServerReady(ctx, &oip.ServerReadyRequest{}); err != nil || !r.Ready {
+		t.Errorf("ready: %v, %v", r, err)
+	}
+	if _, err := c.ModelInfer(ctx, numbers784()); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("without a token: %v", err)
+	}
+	with := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer sesame")
+	if _, err := c.ModelInfer(with, numbers784()); err != nil {
+		t.Errorf("with a token: %v", err)
+	}
+	if _, err := c.RepositoryModelUnload(with, &oip.RepositoryModelUnloadRequest{ModelName: "lenet"}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("unloading: %v", err)
+	}
+}
+
+// FuzzRequest: whatever a client sends is a request whose tensors are sound, or an error.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[[1,2.5e3]]}],"outputs":[{"name":"y","parameters":{"classification":2}}]}`), int64(-1))
+	f.Add([]byte(`{"id":"1","inputs":[{"name":"x","shape":[2],"datatype":"BYTES","data":["a","\u00e4"]}]}`), int64(-1))
+	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1],"datatype":"INT32","parameters":{"binary_data_size":4}}]}abcd`), int64(88))
+	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":5}}]}`+"\x01\x00\x00\x00a"), int64(88))
+	f.Add([]byte(`{"inputs":[{"name":"x","shape":[2,0],"datatype":"BOOL","data":[[],[]]}]}`), int64(-1))
+	f.Fuzz(func(t *testing.T, body []byte, header int64) {
+		r, err := decodeRequest(body, header)
+		if err != nil {
+			if s := statusOf(err); s != 400 {
+				t.Errorf("status %d: %v", s, err)
+			}
+			return
+		}
+		for name, x := range r.inputs {
+			checked(t, name, x, len(body))
+		}
+	})
+}
+
+func checked(t *testing.T, name string, x *onnxio.Tensor, size int) {
+	t.Helper()
+	if err := x.Check(); err != nil {
+		t.Errorf("input %q: %v", name, err)
+	}
+	if len(x.Raw) > 16*size || len(x.Strings) > size {
+		t.Errorf("input %q: %d bytes, %d strings of a body of %d", name, len(x.Raw), len(x.Strings), size)
+	}
+	if b, err := appendJSON(nil, x); err == nil {
+		again, err := fromJSON(x.Type, x.Dims, b)
+		if err != nil {
+			t.Errorf("input %q: its JSON is not read again: %v in %.100s", name, err, b)
+		} else if string(again.Raw) != string(x.Raw) {
+			t.Errorf("input %q changes in JSON", name)
+		}
+	}
+}
