@@ -126,7 +126,7 @@ func checkConvTiles(t *testing.T, p int, shape tile, r *rand.Rand) {
 		got, want := guard(800*Block), guard(800*Block)
 		a.narrow, a.wNext, a.yBeside = shape.narrow, shape.wNext, shape.yBeside
 		a.x, a.w, a.runs, a.n, a.xStride, a.yStride = x, w, runs, 3, 2*Block, a.lanes()
-		a.xNext, a.yNext = 130*Block, 110*Block
+		a.xNext, a.yNext, a.fromX, a.fromY = 130*Block, 110*Block, 5, 7
 		a.xApart, a.yApart = [2]int{21 * Block, 70 * Block}, [2]int{15 * Block, 33 * Block}
 		b := a
 		a.y, b.y = got.s, want.s
@@ -134,6 +134,43 @@ func checkConvTiles(t *testing.T, p int, shape tile, r *rand.Rand) {
 		convTilesGo(p, &b)
 		nearly(t, fmt.Sprintf("act %d", a.act), got, want)
 	}
+}
+
+// TestTilesAgain compares tiles that are computed several times with as many calls of the twin.
+func TestTilesAgain(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(19, 20))
+		x, w, bias, res := random(r, 90*Block), random(r, 40*Block), random(r, 2*Block), random(r, 120*Block)
+		shapes := []tile{{runs: []run{{3, 7}}}, {runs: []run{{3, 7}}, narrow: true}, {taps: []tap{{5, 0}, {40, 2 * Block}}, per: 1},
+			{taps: []tap{{5, 0}, {48, 4 * Block}}, per: 4}}
+		if pairWidth() > 0 {
+			shapes = append(shapes, tile{runs: []run{{3, 7}}, wNext: 8 * Block})
+		}
+		for _, shape := range shapes {
+			for _, again := range [][2]again{{}, {{times: 1}, {times: 3, x: 5, y: 32 * Block}}, {{times: 3, w: Block, y: 20 * Block}, {}},
+				{{times: 2, x: 4, w: Block, y: 20 * Block}, {times: 2, x: 9 * Block, w: 4 * Block, y: 50 * Block}}} {
+				a := shape
+				a.again, a.x, a.w, a.bias, a.n, a.xStride, a.yStride = again, x, w, bias, 2, Block, a.lanes()
+				a.xNext, a.yNext, a.fromX, a.fromY = 7*Block, 9*Block, 3, 1
+				for range 2 { // without a residual and with it
+					got, want := guard(120*Block), guard(120*Block)
+					a.y = got.s
+					convTiles(4, &a)
+					for i := range a.times() {
+						b := a.time(i)
+						b.y = want.s
+						if b.taps != nil {
+							depthPixelsGo(4, &b)
+						} else {
+							panelsGo(4, &b)
+						}
+					}
+					nearly(t, fmt.Sprintf("%+v", again), got, want)
+					a.res = res
+				}
+			}
+		}
+	})
 }
 
 // wide is a tensor with the magnitude behind every value.

@@ -11,6 +11,7 @@ const (
 	rowTapsCost  = 25      // of G w
 	farBytes     = 6       // a cycle, from the third-level cache or memory
 	nearFloats   = 1 << 18 // that stay in the second-level cache
+	firstFloats  = 1 << 13 // that stay in the first-level cache, beside others
 )
 
 // NanosecondsPerCycle is the length of a cycle of the costs: 32 floating-point operations at 112 GFLOP/s.

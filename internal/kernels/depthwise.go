@@ -237,19 +237,17 @@ func stripsOfTiles(rows, n, xRow, yRow int, a *tile) {
 		rowsOfTiles(rows, n, xRow, yRow, a)
 		return
 	}
-	for i, at := 0, 0; i < strips; i++ {
+	a.n, a.xNext, a.yNext = rows, xRow, yRow
+	x, y := a.fromX, a.fromY
+	for i := range strips {
 		p := wide
 		if i >= countWide {
 			p = narrow
 		}
-		b := *a
-		b.x, b.y, b.n, b.xNext, b.yNext = a.x[at*a.xStride:], a.y[at*a.yStride:], rows, xRow, yRow
-		if a.res != nil {
-			b.res = a.res[at*a.yStride:]
-		}
-		convTiles(p, &b)
-		at += p
+		convTiles(p, a)
+		a.fromX, a.fromY = a.fromX+p*a.xStride, a.fromY+p*a.yStride
 	}
+	a.fromX, a.fromY = x, y
 }
 
 // noTaps is of a parity that no tap reaches: its pixels are the bias alone.
@@ -301,12 +299,20 @@ func (d *Depthwise) ReduceWeights(chunk int, dw, scratch []float32) {
 //	y[at+o] = finish( bias[o] + sum over taps and j < per of x[t*xNext+i*xStride+tap.x+o/per*per+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 func depthTilesGo(p int, a *tile) {
+	for i := range a.times() {
+		b := a.time(i)
+		depthPixelsGo(p, &b)
+	}
+}
+
+// depthPixelsGo is depthTilesGo for one time.
+func depthPixelsGo(p int, a *tile) {
 	a.settle()
 	for j := range a.n * p {
 		i := j % p
-		from, at := j/p*a.xNext+placeOf(i, a.xStride, a.xApart), j/p*a.yNext+placeOf(i, a.yStride, a.yApart)
+		from, at := a.pixel(j/p, i)
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		for _, t := range a.taps {

@@ -9,7 +9,8 @@ package kernels
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile1AVX2(a *tile)
@@ -19,7 +20,8 @@ func convTile1AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile2AVX2(a *tile)
@@ -29,7 +31,8 @@ func convTile2AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile3AVX2(a *tile)
@@ -39,7 +42,8 @@ func convTile3AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile4AVX2(a *tile)
@@ -49,7 +53,8 @@ func convTile4AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile5AVX2(a *tile)
@@ -59,7 +64,8 @@ func convTile5AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile6AVX2(a *tile)
@@ -118,7 +124,7 @@ func gradTile2x3AVX2(a *gradTile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile1AVX2(a *tile)
@@ -128,7 +134,7 @@ func depthTile1AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile2AVX2(a *tile)
@@ -138,7 +144,7 @@ func depthTile2AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile3AVX2(a *tile)
@@ -148,7 +154,7 @@ func depthTile3AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile4AVX2(a *tile)
@@ -158,7 +164,7 @@ func depthTile4AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile5AVX2(a *tile)
@@ -168,7 +174,7 @@ func depthTile5AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile6AVX2(a *tile)
@@ -232,7 +238,7 @@ func depthGradTile6AVX2(a *depthGradTile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile1AVX2(a *tile)
@@ -242,7 +248,7 @@ func quadTile1AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile2AVX2(a *tile)
@@ -252,7 +258,7 @@ func quadTile2AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile3AVX2(a *tile)
@@ -262,7 +268,7 @@ func quadTile3AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile4AVX2(a *tile)
@@ -272,7 +278,7 @@ func quadTile4AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile5AVX2(a *tile)
@@ -282,7 +288,7 @@ func quadTile5AVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile6AVX2(a *tile)
@@ -505,7 +511,8 @@ func maxWindowsBackwardAVX2(a *windows)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile1AVX512(a *tile)
@@ -515,7 +522,8 @@ func convTile1AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile2AVX512(a *tile)
@@ -525,7 +533,8 @@ func convTile2AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile3AVX512(a *tile)
@@ -535,7 +544,8 @@ func convTile3AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile4AVX512(a *tile)
@@ -545,7 +555,8 @@ func convTile4AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile5AVX512(a *tile)
@@ -555,7 +566,8 @@ func convTile5AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile6AVX512(a *tile)
@@ -565,7 +577,8 @@ func convTile6AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile7AVX512(a *tile)
@@ -575,7 +588,8 @@ func convTile7AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile8AVX512(a *tile)
@@ -585,7 +599,8 @@ func convTile8AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile9AVX512(a *tile)
@@ -595,7 +610,8 @@ func convTile9AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile10AVX512(a *tile)
@@ -605,7 +621,8 @@ func convTile10AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile11AVX512(a *tile)
@@ -615,7 +632,8 @@ func convTile11AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile12AVX512(a *tile)
@@ -625,7 +643,8 @@ func convTile12AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile13AVX512(a *tile)
@@ -635,7 +654,8 @@ func convTile13AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile14AVX512(a *tile)
@@ -645,7 +665,8 @@ func convTile14AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile15AVX512(a *tile)
@@ -655,7 +676,8 @@ func convTile15AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile16AVX512(a *tile)
@@ -665,7 +687,8 @@ func convTile16AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile17AVX512(a *tile)
@@ -675,7 +698,8 @@ func convTile17AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile18AVX512(a *tile)
@@ -685,7 +709,8 @@ func convTile18AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile19AVX512(a *tile)
@@ -695,7 +720,8 @@ func convTile19AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile20AVX512(a *tile)
@@ -705,7 +731,8 @@ func convTile20AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile21AVX512(a *tile)
@@ -715,7 +742,8 @@ func convTile21AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile22AVX512(a *tile)
@@ -725,7 +753,8 @@ func convTile22AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile23AVX512(a *tile)
@@ -735,7 +764,8 @@ func convTile23AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile24AVX512(a *tile)
@@ -745,7 +775,8 @@ func convTile24AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile25AVX512(a *tile)
@@ -755,7 +786,8 @@ func convTile25AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile26AVX512(a *tile)
@@ -765,7 +797,8 @@ func convTile26AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile27AVX512(a *tile)
@@ -775,7 +808,8 @@ func convTile27AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile28AVX512(a *tile)
@@ -1037,7 +1071,7 @@ func gradTile5x5AVX512(a *gradTile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile1AVX512(a *tile)
@@ -1047,7 +1081,7 @@ func depthTile1AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile2AVX512(a *tile)
@@ -1057,7 +1091,7 @@ func depthTile2AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile3AVX512(a *tile)
@@ -1067,7 +1101,7 @@ func depthTile3AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile4AVX512(a *tile)
@@ -1077,7 +1111,7 @@ func depthTile4AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile5AVX512(a *tile)
@@ -1087,7 +1121,7 @@ func depthTile5AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile6AVX512(a *tile)
@@ -1097,7 +1131,7 @@ func depthTile6AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile7AVX512(a *tile)
@@ -1107,7 +1141,7 @@ func depthTile7AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile8AVX512(a *tile)
@@ -1117,7 +1151,7 @@ func depthTile8AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile9AVX512(a *tile)
@@ -1127,7 +1161,7 @@ func depthTile9AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile10AVX512(a *tile)
@@ -1137,7 +1171,7 @@ func depthTile10AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile11AVX512(a *tile)
@@ -1147,7 +1181,7 @@ func depthTile11AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile12AVX512(a *tile)
@@ -1157,7 +1191,7 @@ func depthTile12AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile13AVX512(a *tile)
@@ -1167,7 +1201,7 @@ func depthTile13AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile14AVX512(a *tile)
@@ -1177,7 +1211,7 @@ func depthTile14AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile15AVX512(a *tile)
@@ -1187,7 +1221,7 @@ func depthTile15AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile16AVX512(a *tile)
@@ -1197,7 +1231,7 @@ func depthTile16AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile17AVX512(a *tile)
@@ -1207,7 +1241,7 @@ func depthTile17AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile18AVX512(a *tile)
@@ -1217,7 +1251,7 @@ func depthTile18AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile19AVX512(a *tile)
@@ -1227,7 +1261,7 @@ func depthTile19AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile20AVX512(a *tile)
@@ -1237,7 +1271,7 @@ func depthTile20AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile21AVX512(a *tile)
@@ -1247,7 +1281,7 @@ func depthTile21AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile22AVX512(a *tile)
@@ -1257,7 +1291,7 @@ func depthTile22AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile23AVX512(a *tile)
@@ -1267,7 +1301,7 @@ func depthTile23AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile24AVX512(a *tile)
@@ -1277,7 +1311,7 @@ func depthTile24AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile25AVX512(a *tile)
@@ -1287,7 +1321,7 @@ func depthTile25AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile26AVX512(a *tile)
@@ -1297,7 +1331,7 @@ func depthTile26AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile27AVX512(a *tile)
@@ -1307,7 +1341,7 @@ func depthTile27AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps of x[t*xNext+i*xStride+tap.x+o] * w[tap.w+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func depthTile28AVX512(a *tile)
@@ -1398,7 +1432,7 @@ func depthGradTile9AVX512(a *depthGradTile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile1AVX512(a *tile)
@@ -1408,7 +1442,7 @@ func quadTile1AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile2AVX512(a *tile)
@@ -1418,7 +1452,7 @@ func quadTile2AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile3AVX512(a *tile)
@@ -1428,7 +1462,7 @@ func quadTile3AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile4AVX512(a *tile)
@@ -1438,7 +1472,7 @@ func quadTile4AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile5AVX512(a *tile)
@@ -1448,7 +1482,7 @@ func quadTile5AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile6AVX512(a *tile)
@@ -1458,7 +1492,7 @@ func quadTile6AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile7AVX512(a *tile)
@@ -1468,7 +1502,7 @@ func quadTile7AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile8AVX512(a *tile)
@@ -1478,7 +1512,7 @@ func quadTile8AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile9AVX512(a *tile)
@@ -1488,7 +1522,7 @@ func quadTile9AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile10AVX512(a *tile)
@@ -1498,7 +1532,7 @@ func quadTile10AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile11AVX512(a *tile)
@@ -1508,7 +1542,7 @@ func quadTile11AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile12AVX512(a *tile)
@@ -1518,7 +1552,7 @@ func quadTile12AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile13AVX512(a *tile)
@@ -1528,7 +1562,7 @@ func quadTile13AVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over taps and j < 4 of x[t*xNext+i*xStride+tap.x+o/4*4+j] * w[tap.w+j*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.
 //
 //go:noescape
 func quadTile14AVX512(a *tile)
@@ -1791,7 +1825,8 @@ func maxWindowsBackwardAVX512(a *windows)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile1NarrowAVX2(a *tile)
@@ -1801,7 +1836,8 @@ func convTile1NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile2NarrowAVX2(a *tile)
@@ -1811,7 +1847,8 @@ func convTile2NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile3NarrowAVX2(a *tile)
@@ -1821,7 +1858,8 @@ func convTile3NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile4NarrowAVX2(a *tile)
@@ -1831,7 +1869,8 @@ func convTile4NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile5NarrowAVX2(a *tile)
@@ -1841,7 +1880,8 @@ func convTile5NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile6NarrowAVX2(a *tile)
@@ -1851,7 +1891,8 @@ func convTile6NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile7NarrowAVX2(a *tile)
@@ -1861,7 +1902,8 @@ func convTile7NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile8NarrowAVX2(a *tile)
@@ -1871,7 +1913,8 @@ func convTile8NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile9NarrowAVX2(a *tile)
@@ -1881,7 +1924,8 @@ func convTile9NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile10NarrowAVX2(a *tile)
@@ -1891,7 +1935,8 @@ func convTile10NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile11NarrowAVX2(a *tile)
@@ -1901,7 +1946,8 @@ func convTile11NarrowAVX2(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile12NarrowAVX2(a *tile)
@@ -2057,7 +2103,8 @@ func rowOutputNarrowAVX2(a *winogradTile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile1NarrowAVX512(a *tile)
@@ -2067,7 +2114,8 @@ func convTile1NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile2NarrowAVX512(a *tile)
@@ -2077,7 +2125,8 @@ func convTile2NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile3NarrowAVX512(a *tile)
@@ -2087,7 +2136,8 @@ func convTile3NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile4NarrowAVX512(a *tile)
@@ -2097,7 +2147,8 @@ func convTile4NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile5NarrowAVX512(a *tile)
@@ -2107,7 +2158,8 @@ func convTile5NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile6NarrowAVX512(a *tile)
@@ -2117,7 +2169,8 @@ func convTile6NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile7NarrowAVX512(a *tile)
@@ -2127,7 +2180,8 @@ func convTile7NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile8NarrowAVX512(a *tile)
@@ -2137,7 +2191,8 @@ func convTile8NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile9NarrowAVX512(a *tile)
@@ -2147,7 +2202,8 @@ func convTile9NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile10NarrowAVX512(a *tile)
@@ -2157,7 +2213,8 @@ func convTile10NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile11NarrowAVX512(a *tile)
@@ -2167,7 +2224,8 @@ func convTile11NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile12NarrowAVX512(a *tile)
@@ -2177,7 +2235,8 @@ func convTile12NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile13NarrowAVX512(a *tile)
@@ -2187,7 +2246,8 @@ func convTile13NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile14NarrowAVX512(a *tile)
@@ -2197,7 +2257,8 @@ func convTile14NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile15NarrowAVX512(a *tile)
@@ -2207,7 +2268,8 @@ func convTile15NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile16NarrowAVX512(a *tile)
@@ -2217,7 +2279,8 @@ func convTile16NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile17NarrowAVX512(a *tile)
@@ -2227,7 +2290,8 @@ func convTile17NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile18NarrowAVX512(a *tile)
@@ -2237,7 +2301,8 @@ func convTile18NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile19NarrowAVX512(a *tile)
@@ -2247,7 +2312,8 @@ func convTile19NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile20NarrowAVX512(a *tile)
@@ -2257,7 +2323,8 @@ func convTile20NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile21NarrowAVX512(a *tile)
@@ -2267,7 +2334,8 @@ func convTile21NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile22NarrowAVX512(a *tile)
@@ -2277,7 +2345,8 @@ func convTile22NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile23NarrowAVX512(a *tile)
@@ -2287,7 +2356,8 @@ func convTile23NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile24NarrowAVX512(a *tile)
@@ -2297,7 +2367,8 @@ func convTile24NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile25NarrowAVX512(a *tile)
@@ -2307,7 +2378,8 @@ func convTile25NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile26NarrowAVX512(a *tile)
@@ -2317,7 +2389,8 @@ func convTile26NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile27NarrowAVX512(a *tile)
@@ -2327,7 +2400,8 @@ func convTile27NarrowAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile28NarrowAVX512(a *tile)
@@ -2623,7 +2697,8 @@ func rowOutputNarrowAVX512(a *winogradTile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile1PairAVX512(a *tile)
@@ -2633,7 +2708,8 @@ func convTile1PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile2PairAVX512(a *tile)
@@ -2643,7 +2719,8 @@ func convTile2PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile3PairAVX512(a *tile)
@@ -2653,7 +2730,8 @@ func convTile3PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile4PairAVX512(a *tile)
@@ -2663,7 +2741,8 @@ func convTile4PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile5PairAVX512(a *tile)
@@ -2673,7 +2752,8 @@ func convTile5PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile6PairAVX512(a *tile)
@@ -2683,7 +2763,8 @@ func convTile6PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile7PairAVX512(a *tile)
@@ -2693,7 +2774,8 @@ func convTile7PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile8PairAVX512(a *tile)
@@ -2703,7 +2785,8 @@ func convTile8PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile9PairAVX512(a *tile)
@@ -2713,7 +2796,8 @@ func convTile9PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile10PairAVX512(a *tile)
@@ -2723,7 +2807,8 @@ func convTile10PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile11PairAVX512(a *tile)
@@ -2733,7 +2818,8 @@ func convTile11PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile12PairAVX512(a *tile)
@@ -2743,7 +2829,8 @@ func convTile12PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile13PairAVX512(a *tile)
@@ -2753,7 +2840,8 @@ func convTile13PairAVX512(a *tile)
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says.
 //
 //go:noescape
 func convTile14PairAVX512(a *tile)

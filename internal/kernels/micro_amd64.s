@@ -5,13 +5,31 @@
 #include "textflag.h"
 
 // func convTile1AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile1AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -26,7 +44,7 @@ zero:
 	VXORPS Y1, Y1, Y1
 
 begin:
-	MOVQ  48(AX), DX
+	MOVQ  480(AX), DX
 	MOVQ  120(AX), BX
 	MOVQ  128(AX), SI
 	TESTQ SI, SI
@@ -35,7 +53,7 @@ begin:
 run:
 	MOVQ (BX), CX
 	SHLQ $0x02, CX
-	ADDQ 24(AX), CX
+	ADDQ 472(AX), CX
 	MOVQ 8(BX), DI
 	SUBQ $0x04, DI
 	JL   rest
@@ -90,7 +108,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VXORPS Y2, Y2, Y2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -119,39 +137,81 @@ mask:
 	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Y0, (DX)
 	VMOVUPS Y1, 32(DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile2AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile2AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -170,7 +230,7 @@ zero:
 	VXORPS Y3, Y3, Y3
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -179,7 +239,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -249,7 +309,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y4, Y4, Y4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -290,42 +350,84 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	VMOVUPS Y3, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile3AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile3AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -348,7 +450,7 @@ zero:
 	VXORPS Y5, Y5, Y5
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -357,7 +459,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -442,7 +544,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y6, Y6, Y6
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -495,7 +597,7 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
@@ -505,35 +607,77 @@ store:
 	VMOVUPS Y4, (BX)
 	VMOVUPS Y5, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile4AVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile4AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -560,7 +704,7 @@ zero:
 	VXORPS Y7, Y7, Y7
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -569,7 +713,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -674,7 +818,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y8, Y8, Y8
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -739,7 +883,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -752,35 +896,77 @@ store:
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile5AVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile5AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -811,7 +997,7 @@ zero:
 	VXORPS Y9, Y9, Y9
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -820,7 +1006,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -940,7 +1126,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y10, Y10, Y10
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -1017,7 +1203,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -1033,35 +1219,77 @@ store:
 	VMOVUPS Y8, (SI)
 	VMOVUPS Y9, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile6AVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile6AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -1096,7 +1324,7 @@ zero:
 	VXORPS Y11, Y11, Y11
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -1105,7 +1333,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -1240,7 +1468,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y12, Y12, Y12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -1329,7 +1557,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    SI, DI
@@ -1348,24 +1576,48 @@ store:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -2135,13 +2387,31 @@ next:
 	RET
 
 // func depthTile1AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile1AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -2164,10 +2434,10 @@ begin:
 tap:
 	MOVQ        (BX), CX
 	SHLQ        $0x02, CX
-	ADDQ        24(AX), CX
+	ADDQ        472(AX), CX
 	MOVQ        8(BX), DX
 	SHLQ        $0x02, DX
-	ADDQ        48(AX), DX
+	ADDQ        480(AX), DX
 	VMOVUPS     (DX), Y2
 	VMOVUPS     32(DX), Y3
 	VFMADD231PS (CX), Y2, Y0
@@ -2180,7 +2450,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VXORPS Y2, Y2, Y2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -2209,39 +2479,81 @@ mask:
 	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Y0, (DX)
 	VMOVUPS Y1, 32(DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile2AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile2AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -2268,10 +2580,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Y4
 	VMOVUPS     32(BX), Y5
 	VFMADD231PS (DX), Y4, Y0
@@ -2286,7 +2598,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y4, Y4, Y4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -2327,42 +2639,84 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	VMOVUPS Y3, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile3AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile3AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -2393,10 +2747,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Y6
 	VMOVUPS     32(BX), Y7
 	VFMADD231PS (DX), Y6, Y0
@@ -2413,7 +2767,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y6, Y6, Y6
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -2466,7 +2820,7 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
@@ -2476,35 +2830,77 @@ store:
 	VMOVUPS Y4, (BX)
 	VMOVUPS Y5, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile4AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile4AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -2539,10 +2935,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Y8
 	VMOVUPS     32(SI), Y9
 	VFMADD231PS (BX), Y8, Y0
@@ -2561,7 +2957,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y8, Y8, Y8
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -2626,7 +3022,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -2639,35 +3035,77 @@ store:
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile5AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile5AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -2706,10 +3144,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Y10
 	VMOVUPS     32(SI), Y11
 	VFMADD231PS (BX), Y10, Y0
@@ -2730,7 +3168,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y10, Y10, Y10
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -2807,7 +3245,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -2823,35 +3261,77 @@ store:
 	VMOVUPS Y8, (SI)
 	VMOVUPS Y9, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile6AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·depthTile6AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -2894,10 +3374,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Y12
 	VMOVUPS     32(DI), Y13
 	VFMADD231PS (SI), Y12, Y0
@@ -2920,7 +3400,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y12, Y12, Y12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -3009,7 +3489,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    SI, DI
@@ -3028,24 +3508,48 @@ store:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -3542,13 +4046,31 @@ pixel:
 	RET
 
 // func quadTile1AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile1AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -3571,10 +4093,10 @@ begin:
 tap:
 	MOVQ        (BX), CX
 	SHLQ        $0x02, CX
-	ADDQ        24(AX), CX
+	ADDQ        472(AX), CX
 	MOVQ        8(BX), DX
 	SHLQ        $0x02, DX
-	ADDQ        48(AX), DX
+	ADDQ        480(AX), DX
 	VMOVUPS     (DX), Y2
 	VMOVUPS     32(DX), Y3
 	VPERMILPS   $0x00, (CX), Y4
@@ -3607,7 +4129,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VXORPS Y2, Y2, Y2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -3636,39 +4158,81 @@ mask:
 	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Y0, (DX)
 	VMOVUPS Y1, 32(DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile2AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile2AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -3695,10 +4259,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Y4
 	VMOVUPS     32(BX), Y5
 	VPERMILPS   $0x00, (DX), Y6
@@ -3747,7 +4311,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y4, Y4, Y4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -3788,42 +4352,84 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	VMOVUPS Y3, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile3AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile3AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -3854,10 +4460,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Y6
 	VMOVUPS     32(BX), Y7
 	VPERMILPS   $0x00, (DX), Y8
@@ -3922,7 +4528,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y6, Y6, Y6
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -3975,7 +4581,7 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
 	ADDQ    DX, BX
@@ -3985,35 +4591,77 @@ store:
 	VMOVUPS Y4, (BX)
 	VMOVUPS Y5, 32(BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile4AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile4AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -4048,10 +4696,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Y8
 	VMOVUPS     32(SI), Y9
 	VPERMILPS   $0x00, (BX), Y10
@@ -4132,7 +4780,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y8, Y8, Y8
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -4197,7 +4845,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -4210,35 +4858,77 @@ store:
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile5AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile5AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -4277,10 +4967,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Y10
 	VMOVUPS     32(SI), Y11
 	VPERMILPS   $0x00, (BX), Y12
@@ -4377,7 +5067,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y10, Y10, Y10
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -4454,7 +5144,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
 	ADDQ    BX, SI
@@ -4470,35 +5160,77 @@ store:
 	VMOVUPS Y8, (SI)
 	VMOVUPS Y9, 32(SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile6AVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·quadTile6AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -4541,10 +5273,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Y12
 	VMOVUPS     32(DI), Y13
 	VPERMILPS   $0x00, (SI), Y14
@@ -4657,7 +5389,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y12, Y12, Y12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -4746,7 +5478,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	ADDQ    SI, DI
@@ -4765,24 +5497,48 @@ store:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -9724,13 +10480,31 @@ pixel:
 	RET
 
 // func convTile1AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile1AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -9743,7 +10517,7 @@ zero:
 	VPXORD Z0, Z0, Z0
 
 begin:
-	MOVQ  48(AX), DX
+	MOVQ  480(AX), DX
 	MOVQ  120(AX), BX
 	MOVQ  128(AX), SI
 	TESTQ SI, SI
@@ -9752,7 +10526,7 @@ begin:
 run:
 	MOVQ (BX), CX
 	SHLQ $0x02, CX
-	ADDQ 24(AX), CX
+	ADDQ 472(AX), CX
 	MOVQ 8(BX), DI
 	SUBQ $0x04, DI
 	JL   rest
@@ -9792,7 +10566,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VPXORD Z2, Z2, Z2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -9816,38 +10590,80 @@ mask:
 	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Z0, (DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile2AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile2AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -9862,7 +10678,7 @@ zero:
 	VPXORD Z1, Z1, Z1
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -9871,7 +10687,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -9916,7 +10732,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z3, Z3, Z3
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -9947,40 +10763,82 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile3AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -9997,7 +10855,7 @@ zero:
 	VPXORD Z2, Z2, Z2
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -10006,7 +10864,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -10056,7 +10914,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z4, Z4, Z4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -10094,42 +10952,84 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z2, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile4AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -10148,7 +11048,7 @@ zero:
 	VPXORD Z3, Z3, Z3
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -10157,7 +11057,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -10212,7 +11112,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z5, Z5, Z5
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -10257,7 +11157,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -10266,35 +11166,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile5AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile5AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -10315,7 +11257,7 @@ zero:
 	VPXORD Z4, Z4, Z4
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -10324,7 +11266,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -10384,7 +11326,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z6, Z6, Z6
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -10436,7 +11378,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -10447,35 +11389,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile6AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile6AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -10498,7 +11482,7 @@ zero:
 	VPXORD Z5, Z5, Z5
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -10507,7 +11491,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -10572,7 +11556,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z7, Z7, Z7
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -10631,7 +11615,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -10644,35 +11628,77 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z5, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile7AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·convTile7AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -10697,7 +11723,7 @@ zero:
 	VPXORD Z6, Z6, Z6
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -10706,7 +11732,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -10776,7 +11802,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z8, Z8, Z8
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -10842,7 +11868,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -10857,35 +11883,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile8AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile8AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -10912,25 +11981,24 @@ zero:
 	VPXORD Z7, Z7, Z7
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z8
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (SI), Z8, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z8, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z8, Z2
@@ -10939,8 +12007,8 @@ four:
 	VFMADD231PS.BCST (SI)(BX*1), Z8, Z5
 	VFMADD231PS.BCST (SI)(DX*2), Z8, Z6
 	VFMADD231PS.BCST (DI), Z8, Z7
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z8
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z8
 	VFMADD231PS.BCST 4(SI), Z8, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z8, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z8, Z2
@@ -10949,8 +12017,8 @@ four:
 	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z5
 	VFMADD231PS.BCST 4(SI)(DX*2), Z8, Z6
 	VFMADD231PS.BCST 4(DI), Z8, Z7
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z8
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z8
 	VFMADD231PS.BCST 8(SI), Z8, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z8, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z8, Z2
@@ -10959,8 +12027,8 @@ four:
 	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z5
 	VFMADD231PS.BCST 8(SI)(DX*2), Z8, Z6
 	VFMADD231PS.BCST 8(DI), Z8, Z7
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z8
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z8
 	VFMADD231PS.BCST 12(SI), Z8, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z8, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z8, Z2
@@ -10971,17 +12039,17 @@ four:
 	VFMADD231PS.BCST 12(DI), Z8, Z7
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z8
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (SI), Z8, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z8, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z8, Z2
@@ -10992,20 +12060,20 @@ one:
 	VFMADD231PS.BCST (DI), Z8, Z7
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z9, Z9, Z9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -11024,9 +12092,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -11076,15 +12144,15 @@ mask:
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -11099,40 +12167,83 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile9AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile9AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -11161,25 +12272,24 @@ zero:
 	VPXORD Z8, Z8, Z8
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z9
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z9
 	VFMADD231PS.BCST (SI), Z9, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z9, Z2
@@ -11189,8 +12299,8 @@ four:
 	VFMADD231PS.BCST (SI)(DX*2), Z9, Z6
 	VFMADD231PS.BCST (DI), Z9, Z7
 	VFMADD231PS.BCST (DI)(CX*1), Z9, Z8
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z9
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z9
 	VFMADD231PS.BCST 4(SI), Z9, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z9, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z9, Z2
@@ -11200,8 +12310,8 @@ four:
 	VFMADD231PS.BCST 4(SI)(DX*2), Z9, Z6
 	VFMADD231PS.BCST 4(DI), Z9, Z7
 	VFMADD231PS.BCST 4(DI)(CX*1), Z9, Z8
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z9
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z9
 	VFMADD231PS.BCST 8(SI), Z9, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z9, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z9, Z2
@@ -11211,8 +12321,8 @@ four:
 	VFMADD231PS.BCST 8(SI)(DX*2), Z9, Z6
 	VFMADD231PS.BCST 8(DI), Z9, Z7
 	VFMADD231PS.BCST 8(DI)(CX*1), Z9, Z8
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z9
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z9
 	VFMADD231PS.BCST 12(SI), Z9, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z9, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z9, Z2
@@ -11224,17 +12334,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*1), Z9, Z8
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z9
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z9
 	VFMADD231PS.BCST (SI), Z9, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z9, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z9, Z2
@@ -11246,20 +12356,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*1), Z9, Z8
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z10, Z10, Z10
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -11278,9 +12388,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11334,9 +12444,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11345,7 +12455,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -11360,42 +12470,85 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile10AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile10AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -11426,25 +12579,24 @@ zero:
 	VPXORD Z9, Z9, Z9
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z10
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z10
 	VFMADD231PS.BCST (SI), Z10, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z10, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z10, Z2
@@ -11455,8 +12607,8 @@ four:
 	VFMADD231PS.BCST (DI), Z10, Z7
 	VFMADD231PS.BCST (DI)(CX*1), Z10, Z8
 	VFMADD231PS.BCST (DI)(CX*2), Z10, Z9
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z10
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z10
 	VFMADD231PS.BCST 4(SI), Z10, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z10, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z10, Z2
@@ -11467,8 +12619,8 @@ four:
 	VFMADD231PS.BCST 4(DI), Z10, Z7
 	VFMADD231PS.BCST 4(DI)(CX*1), Z10, Z8
 	VFMADD231PS.BCST 4(DI)(CX*2), Z10, Z9
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z10
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z10
 	VFMADD231PS.BCST 8(SI), Z10, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z10, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z10, Z2
@@ -11479,8 +12631,8 @@ four:
 	VFMADD231PS.BCST 8(DI), Z10, Z7
 	VFMADD231PS.BCST 8(DI)(CX*1), Z10, Z8
 	VFMADD231PS.BCST 8(DI)(CX*2), Z10, Z9
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z10
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z10
 	VFMADD231PS.BCST 12(SI), Z10, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z10, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z10, Z2
@@ -11493,17 +12645,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*2), Z10, Z9
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z10
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z10
 	VFMADD231PS.BCST (SI), Z10, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z10, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z10, Z2
@@ -11516,20 +12668,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*2), Z10, Z9
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z11, Z11, Z11
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -11548,9 +12700,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11608,9 +12760,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11622,7 +12774,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -11637,44 +12789,87 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z9, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile11AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile11AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -11707,25 +12902,24 @@ zero:
 	VPXORD Z10, Z10, Z10
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z11
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z11
 	VFMADD231PS.BCST (SI), Z11, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z11, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z11, Z2
@@ -11737,8 +12931,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*1), Z11, Z8
 	VFMADD231PS.BCST (DI)(CX*2), Z11, Z9
 	VFMADD231PS.BCST (DI)(DX*1), Z11, Z10
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z11
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z11
 	VFMADD231PS.BCST 4(SI), Z11, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z11, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z11, Z2
@@ -11750,8 +12944,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*1), Z11, Z8
 	VFMADD231PS.BCST 4(DI)(CX*2), Z11, Z9
 	VFMADD231PS.BCST 4(DI)(DX*1), Z11, Z10
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z11
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z11
 	VFMADD231PS.BCST 8(SI), Z11, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z11, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z11, Z2
@@ -11763,8 +12957,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*1), Z11, Z8
 	VFMADD231PS.BCST 8(DI)(CX*2), Z11, Z9
 	VFMADD231PS.BCST 8(DI)(DX*1), Z11, Z10
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z11
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z11
 	VFMADD231PS.BCST 12(SI), Z11, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z11, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z11, Z2
@@ -11778,17 +12972,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(DX*1), Z11, Z10
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z11
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z11
 	VFMADD231PS.BCST (SI), Z11, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z11, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z11, Z2
@@ -11802,20 +12996,20 @@ one:
 	VFMADD231PS.BCST (DI)(DX*1), Z11, Z10
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z12, Z12, Z12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -11834,9 +13028,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -11898,9 +13092,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -11915,7 +13109,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -11930,9 +13124,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -11941,35 +13135,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile12AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile12AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -12004,25 +13241,24 @@ zero:
 	VPXORD Z11, Z11, Z11
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z12
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (SI), Z12, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z12, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z12, Z2
@@ -12035,8 +13271,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*2), Z12, Z9
 	VFMADD231PS.BCST (DI)(DX*1), Z12, Z10
 	VFMADD231PS.BCST (DI)(CX*4), Z12, Z11
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z12
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z12
 	VFMADD231PS.BCST 4(SI), Z12, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z12, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z12, Z2
@@ -12049,8 +13285,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*2), Z12, Z9
 	VFMADD231PS.BCST 4(DI)(DX*1), Z12, Z10
 	VFMADD231PS.BCST 4(DI)(CX*4), Z12, Z11
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z12
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z12
 	VFMADD231PS.BCST 8(SI), Z12, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z12, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z12, Z2
@@ -12063,8 +13299,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*2), Z12, Z9
 	VFMADD231PS.BCST 8(DI)(DX*1), Z12, Z10
 	VFMADD231PS.BCST 8(DI)(CX*4), Z12, Z11
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z12
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z12
 	VFMADD231PS.BCST 12(SI), Z12, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z12, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z12, Z2
@@ -12079,17 +13315,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*4), Z12, Z11
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z12
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (SI), Z12, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z12, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z12, Z2
@@ -12104,20 +13340,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*4), Z12, Z11
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z13, Z13, Z13
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -12136,9 +13372,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12204,9 +13440,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12224,7 +13460,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -12239,9 +13475,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12252,35 +13488,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z11, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile13AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile13AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -12317,25 +13596,24 @@ zero:
 	VPXORD Z12, Z12, Z12
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z13
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z13
 	VFMADD231PS.BCST (SI), Z13, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z13, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z13, Z2
@@ -12349,8 +13627,8 @@ four:
 	VFMADD231PS.BCST (DI)(DX*1), Z13, Z10
 	VFMADD231PS.BCST (DI)(CX*4), Z13, Z11
 	VFMADD231PS.BCST (DI)(BX*1), Z13, Z12
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z13
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z13
 	VFMADD231PS.BCST 4(SI), Z13, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z13, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z13, Z2
@@ -12364,8 +13642,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(DX*1), Z13, Z10
 	VFMADD231PS.BCST 4(DI)(CX*4), Z13, Z11
 	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z12
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z13
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z13
 	VFMADD231PS.BCST 8(SI), Z13, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z13, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z13, Z2
@@ -12379,8 +13657,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(DX*1), Z13, Z10
 	VFMADD231PS.BCST 8(DI)(CX*4), Z13, Z11
 	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z12
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z13
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z13
 	VFMADD231PS.BCST 12(SI), Z13, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z13, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z13, Z2
@@ -12396,17 +13674,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z12
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z13
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z13
 	VFMADD231PS.BCST (SI), Z13, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z13, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z13, Z2
@@ -12422,20 +13700,20 @@ one:
 	VFMADD231PS.BCST (DI)(BX*1), Z13, Z12
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z14, Z14, Z14
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -12454,9 +13732,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12526,9 +13804,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12549,7 +13827,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -12564,9 +13842,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12579,35 +13857,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile14AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile14AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -12646,25 +13967,24 @@ zero:
 	VPXORD Z13, Z13, Z13
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z14
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z14
 	VFMADD231PS.BCST (SI), Z14, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z14, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z14, Z2
@@ -12679,8 +13999,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*4), Z14, Z11
 	VFMADD231PS.BCST (DI)(BX*1), Z14, Z12
 	VFMADD231PS.BCST (DI)(DX*2), Z14, Z13
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Z14
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Z14
 	VFMADD231PS.BCST 4(SI), Z14, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z14, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z14, Z2
@@ -12695,8 +14015,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*4), Z14, Z11
 	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z12
 	VFMADD231PS.BCST 4(DI)(DX*2), Z14, Z13
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Z14
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Z14
 	VFMADD231PS.BCST 8(SI), Z14, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z14, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z14, Z2
@@ -12711,8 +14031,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*4), Z14, Z11
 	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z12
 	VFMADD231PS.BCST 8(DI)(DX*2), Z14, Z13
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Z14
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Z14
 	VFMADD231PS.BCST 12(SI), Z14, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z14, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z14, Z2
@@ -12729,17 +14049,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(DX*2), Z14, Z13
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Z14
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Z14
 	VFMADD231PS.BCST (SI), Z14, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z14, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z14, Z2
@@ -12756,20 +14076,20 @@ one:
 	VFMADD231PS.BCST (DI)(DX*2), Z14, Z13
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z15, Z15, Z15
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -12788,9 +14108,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -12864,9 +14184,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -12890,7 +14210,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -12905,9 +14225,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -12922,35 +14242,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile15AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile15AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -12991,27 +14355,25 @@ zero:
 	VPXORD Z14, Z14, Z14
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z15
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z15
 	VFMADD231PS.BCST (SI), Z15, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z15, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z15, Z2
@@ -13027,8 +14389,8 @@ four:
 	VFMADD231PS.BCST (DI)(BX*1), Z15, Z12
 	VFMADD231PS.BCST (DI)(DX*2), Z15, Z13
 	VFMADD231PS.BCST (R8), Z15, Z14
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z15
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z15
 	VFMADD231PS.BCST 4(SI), Z15, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z15, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z15, Z2
@@ -13044,8 +14406,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(BX*1), Z15, Z12
 	VFMADD231PS.BCST 4(DI)(DX*2), Z15, Z13
 	VFMADD231PS.BCST 4(R8), Z15, Z14
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z15
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z15
 	VFMADD231PS.BCST 8(SI), Z15, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z15, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z15, Z2
@@ -13061,8 +14423,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(BX*1), Z15, Z12
 	VFMADD231PS.BCST 8(DI)(DX*2), Z15, Z13
 	VFMADD231PS.BCST 8(R8), Z15, Z14
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z15
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z15
 	VFMADD231PS.BCST 12(SI), Z15, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z15, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z15, Z2
@@ -13081,17 +14443,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z15
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z15
 	VFMADD231PS.BCST (SI), Z15, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z15, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z15, Z2
@@ -13110,20 +14472,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z16, Z16, Z16
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -13142,7 +14504,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -13159,7 +14521,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -13225,7 +14587,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -13249,7 +14611,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -13257,7 +14619,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -13272,7 +14634,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -13289,40 +14651,84 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile16AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -13365,27 +14771,25 @@ zero:
 	VPXORD Z15, Z15, Z15
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z16
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z16
 	VFMADD231PS.BCST (SI), Z16, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z16, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z16, Z2
@@ -13402,8 +14806,8 @@ four:
 	VFMADD231PS.BCST (DI)(DX*2), Z16, Z13
 	VFMADD231PS.BCST (R8), Z16, Z14
 	VFMADD231PS.BCST (R8)(CX*1), Z16, Z15
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z16
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z16
 	VFMADD231PS.BCST 4(SI), Z16, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z16, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z16, Z2
@@ -13420,8 +14824,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(DX*2), Z16, Z13
 	VFMADD231PS.BCST 4(R8), Z16, Z14
 	VFMADD231PS.BCST 4(R8)(CX*1), Z16, Z15
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z16
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z16
 	VFMADD231PS.BCST 8(SI), Z16, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z16, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z16, Z2
@@ -13438,8 +14842,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(DX*2), Z16, Z13
 	VFMADD231PS.BCST 8(R8), Z16, Z14
 	VFMADD231PS.BCST 8(R8)(CX*1), Z16, Z15
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z16
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z16
 	VFMADD231PS.BCST 12(SI), Z16, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z16, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z16, Z2
@@ -13459,17 +14863,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z16
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z16
 	VFMADD231PS.BCST (SI), Z16, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z16, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z16, Z2
@@ -13489,20 +14893,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z17, Z17, Z17
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -13521,7 +14925,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -13538,7 +14942,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -13608,7 +15012,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -13632,7 +15036,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -13643,7 +15047,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -13658,7 +15062,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -13675,42 +15079,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile17AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile17AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -13755,27 +15203,25 @@ zero:
 	VPXORD Z16, Z16, Z16
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z17
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z17
 	VFMADD231PS.BCST (SI), Z17, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z17, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z17, Z2
@@ -13793,8 +15239,8 @@ four:
 	VFMADD231PS.BCST (R8), Z17, Z14
 	VFMADD231PS.BCST (R8)(CX*1), Z17, Z15
 	VFMADD231PS.BCST (R8)(CX*2), Z17, Z16
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z17
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z17
 	VFMADD231PS.BCST 4(SI), Z17, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z17, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z17, Z2
@@ -13812,8 +15258,8 @@ four:
 	VFMADD231PS.BCST 4(R8), Z17, Z14
 	VFMADD231PS.BCST 4(R8)(CX*1), Z17, Z15
 	VFMADD231PS.BCST 4(R8)(CX*2), Z17, Z16
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z17
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z17
 	VFMADD231PS.BCST 8(SI), Z17, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z17, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z17, Z2
@@ -13831,8 +15277,8 @@ four:
 	VFMADD231PS.BCST 8(R8), Z17, Z14
 	VFMADD231PS.BCST 8(R8)(CX*1), Z17, Z15
 	VFMADD231PS.BCST 8(R8)(CX*2), Z17, Z16
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z17
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z17
 	VFMADD231PS.BCST 12(SI), Z17, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z17, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z17, Z2
@@ -13853,17 +15299,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z17
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z17
 	VFMADD231PS.BCST (SI), Z17, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z17, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z17, Z2
@@ -13884,20 +15330,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z18, Z18, Z18
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -13916,7 +15362,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -13933,7 +15379,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -14007,7 +15453,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -14031,7 +15477,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -14045,7 +15491,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -14060,7 +15506,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -14077,7 +15523,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -14086,35 +15532,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile18AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile18AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -14161,27 +15651,25 @@ zero:
 	VPXORD Z17, Z17, Z17
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z18
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z18
 	VFMADD231PS.BCST (SI), Z18, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z18, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z18, Z2
@@ -14200,8 +15688,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*1), Z18, Z15
 	VFMADD231PS.BCST (R8)(CX*2), Z18, Z16
 	VFMADD231PS.BCST (R8)(DX*1), Z18, Z17
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z18
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z18
 	VFMADD231PS.BCST 4(SI), Z18, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z18, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z18, Z2
@@ -14220,8 +15708,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*1), Z18, Z15
 	VFMADD231PS.BCST 4(R8)(CX*2), Z18, Z16
 	VFMADD231PS.BCST 4(R8)(DX*1), Z18, Z17
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z18
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z18
 	VFMADD231PS.BCST 8(SI), Z18, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z18, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z18, Z2
@@ -14240,8 +15728,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*1), Z18, Z15
 	VFMADD231PS.BCST 8(R8)(CX*2), Z18, Z16
 	VFMADD231PS.BCST 8(R8)(DX*1), Z18, Z17
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z18
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z18
 	VFMADD231PS.BCST 12(SI), Z18, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z18, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z18, Z2
@@ -14263,17 +15751,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z18
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z18
 	VFMADD231PS.BCST (SI), Z18, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z18, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z18, Z2
@@ -14295,20 +15783,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z19, Z19, Z19
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -14327,7 +15815,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -14344,7 +15832,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -14422,7 +15910,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -14446,7 +15934,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -14463,7 +15951,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -14478,7 +15966,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -14495,7 +15983,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -14506,35 +15994,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z17, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile19AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile19AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -14583,27 +16115,25 @@ zero:
 	VPXORD Z18, Z18, Z18
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z19
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z19
 	VFMADD231PS.BCST (SI), Z19, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z19, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z19, Z2
@@ -14623,8 +16153,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*2), Z19, Z16
 	VFMADD231PS.BCST (R8)(DX*1), Z19, Z17
 	VFMADD231PS.BCST (R8)(CX*4), Z19, Z18
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z19
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z19
 	VFMADD231PS.BCST 4(SI), Z19, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z19, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z19, Z2
@@ -14644,8 +16174,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*2), Z19, Z16
 	VFMADD231PS.BCST 4(R8)(DX*1), Z19, Z17
 	VFMADD231PS.BCST 4(R8)(CX*4), Z19, Z18
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z19
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z19
 	VFMADD231PS.BCST 8(SI), Z19, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z19, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z19, Z2
@@ -14665,8 +16195,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*2), Z19, Z16
 	VFMADD231PS.BCST 8(R8)(DX*1), Z19, Z17
 	VFMADD231PS.BCST 8(R8)(CX*4), Z19, Z18
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z19
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z19
 	VFMADD231PS.BCST 12(SI), Z19, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z19, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z19, Z2
@@ -14689,17 +16219,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z19
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z19
 	VFMADD231PS.BCST (SI), Z19, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z19, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z19, Z2
@@ -14722,20 +16252,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z20, Z20, Z20
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -14754,7 +16284,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -14771,7 +16301,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -14853,7 +16383,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -14877,7 +16407,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -14897,7 +16427,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -14912,7 +16442,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -14929,7 +16459,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -14942,35 +16472,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile20AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile20AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -15021,27 +16595,25 @@ zero:
 	VPXORD Z19, Z19, Z19
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z20
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z20
 	VFMADD231PS.BCST (SI), Z20, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z20, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z20, Z2
@@ -15062,8 +16634,8 @@ four:
 	VFMADD231PS.BCST (R8)(DX*1), Z20, Z17
 	VFMADD231PS.BCST (R8)(CX*4), Z20, Z18
 	VFMADD231PS.BCST (R8)(BX*1), Z20, Z19
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z20
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z20
 	VFMADD231PS.BCST 4(SI), Z20, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z20, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z20, Z2
@@ -15084,8 +16656,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(DX*1), Z20, Z17
 	VFMADD231PS.BCST 4(R8)(CX*4), Z20, Z18
 	VFMADD231PS.BCST 4(R8)(BX*1), Z20, Z19
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z20
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z20
 	VFMADD231PS.BCST 8(SI), Z20, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z20, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z20, Z2
@@ -15106,8 +16678,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(DX*1), Z20, Z17
 	VFMADD231PS.BCST 8(R8)(CX*4), Z20, Z18
 	VFMADD231PS.BCST 8(R8)(BX*1), Z20, Z19
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z20
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z20
 	VFMADD231PS.BCST 12(SI), Z20, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z20, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z20, Z2
@@ -15131,17 +16703,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z20
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z20
 	VFMADD231PS.BCST (SI), Z20, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z20, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z20, Z2
@@ -15165,20 +16737,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z21, Z21, Z21
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -15197,7 +16769,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -15214,7 +16786,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -15300,7 +16872,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -15324,7 +16896,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -15347,7 +16919,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -15362,7 +16934,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -15379,7 +16951,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -15394,35 +16966,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z19, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile21AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile21AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -15475,27 +17091,25 @@ zero:
 	VPXORD Z20, Z20, Z20
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z21
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z21
 	VFMADD231PS.BCST (SI), Z21, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z21, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z21, Z2
@@ -15517,8 +17131,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*4), Z21, Z18
 	VFMADD231PS.BCST (R8)(BX*1), Z21, Z19
 	VFMADD231PS.BCST (R8)(DX*2), Z21, Z20
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Z21
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Z21
 	VFMADD231PS.BCST 4(SI), Z21, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z21, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z21, Z2
@@ -15540,8 +17154,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*4), Z21, Z18
 	VFMADD231PS.BCST 4(R8)(BX*1), Z21, Z19
 	VFMADD231PS.BCST 4(R8)(DX*2), Z21, Z20
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Z21
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Z21
 	VFMADD231PS.BCST 8(SI), Z21, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z21, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z21, Z2
@@ -15563,8 +17177,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*4), Z21, Z18
 	VFMADD231PS.BCST 8(R8)(BX*1), Z21, Z19
 	VFMADD231PS.BCST 8(R8)(DX*2), Z21, Z20
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Z21
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Z21
 	VFMADD231PS.BCST 12(SI), Z21, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z21, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z21, Z2
@@ -15589,17 +17203,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Z21
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Z21
 	VFMADD231PS.BCST (SI), Z21, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z21, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z21, Z2
@@ -15624,20 +17238,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z22, Z22, Z22
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -15656,7 +17270,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -15673,7 +17287,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -15763,7 +17377,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -15787,7 +17401,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -15813,7 +17427,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -15828,7 +17442,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -15845,7 +17459,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -15862,35 +17476,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile22AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile22AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -15945,28 +17603,26 @@ zero:
 	VPXORD Z21, Z21, Z21
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z22
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z22
 	VFMADD231PS.BCST (SI), Z22, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z22, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z22, Z2
@@ -15989,8 +17645,8 @@ four:
 	VFMADD231PS.BCST (R8)(BX*1), Z22, Z19
 	VFMADD231PS.BCST (R8)(DX*2), Z22, Z20
 	VFMADD231PS.BCST (R9), Z22, Z21
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z22
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z22
 	VFMADD231PS.BCST 4(SI), Z22, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z22, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z22, Z2
@@ -16013,8 +17669,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(BX*1), Z22, Z19
 	VFMADD231PS.BCST 4(R8)(DX*2), Z22, Z20
 	VFMADD231PS.BCST 4(R9), Z22, Z21
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z22
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z22
 	VFMADD231PS.BCST 8(SI), Z22, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z22, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z22, Z2
@@ -16037,8 +17693,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(BX*1), Z22, Z19
 	VFMADD231PS.BCST 8(R8)(DX*2), Z22, Z20
 	VFMADD231PS.BCST 8(R9), Z22, Z21
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z22
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z22
 	VFMADD231PS.BCST 12(SI), Z22, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z22, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z22, Z2
@@ -16065,17 +17721,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z22
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z22
 	VFMADD231PS.BCST (SI), Z22, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z22, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z22, Z2
@@ -16102,20 +17758,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z23, Z23, Z23
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -16134,7 +17790,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -16151,7 +17807,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -16168,7 +17824,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -16250,7 +17906,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -16274,7 +17930,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -16298,7 +17954,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -16308,7 +17964,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -16323,7 +17979,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -16340,7 +17996,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -16357,42 +18013,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile23AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile23AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -16449,28 +18149,26 @@ zero:
 	VPXORD Z22, Z22, Z22
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z23
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z23
 	VFMADD231PS.BCST (SI), Z23, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z23, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z23, Z2
@@ -16494,8 +18192,8 @@ four:
 	VFMADD231PS.BCST (R8)(DX*2), Z23, Z20
 	VFMADD231PS.BCST (R9), Z23, Z21
 	VFMADD231PS.BCST (R9)(CX*1), Z23, Z22
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z23
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z23
 	VFMADD231PS.BCST 4(SI), Z23, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z23, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z23, Z2
@@ -16519,8 +18217,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(DX*2), Z23, Z20
 	VFMADD231PS.BCST 4(R9), Z23, Z21
 	VFMADD231PS.BCST 4(R9)(CX*1), Z23, Z22
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z23
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z23
 	VFMADD231PS.BCST 8(SI), Z23, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z23, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z23, Z2
@@ -16544,8 +18242,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(DX*2), Z23, Z20
 	VFMADD231PS.BCST 8(R9), Z23, Z21
 	VFMADD231PS.BCST 8(R9)(CX*1), Z23, Z22
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z23
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z23
 	VFMADD231PS.BCST 12(SI), Z23, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z23, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z23, Z2
@@ -16573,17 +18271,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z23
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z23
 	VFMADD231PS.BCST (SI), Z23, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z23, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z23, Z2
@@ -16611,20 +18309,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z24, Z24, Z24
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -16643,7 +18341,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -16660,7 +18358,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -16677,7 +18375,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -16763,7 +18461,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -16787,7 +18485,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -16811,7 +18509,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -16824,7 +18522,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -16839,7 +18537,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -16856,7 +18554,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -16873,7 +18571,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -16882,35 +18580,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile24AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile24AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -16969,28 +18711,26 @@ zero:
 	VPXORD Z23, Z23, Z23
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z24
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z24
 	VFMADD231PS.BCST (SI), Z24, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z24, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z24, Z2
@@ -17015,8 +18755,8 @@ four:
 	VFMADD231PS.BCST (R9), Z24, Z21
 	VFMADD231PS.BCST (R9)(CX*1), Z24, Z22
 	VFMADD231PS.BCST (R9)(CX*2), Z24, Z23
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z24
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z24
 	VFMADD231PS.BCST 4(SI), Z24, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z24, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z24, Z2
@@ -17041,8 +18781,8 @@ four:
 	VFMADD231PS.BCST 4(R9), Z24, Z21
 	VFMADD231PS.BCST 4(R9)(CX*1), Z24, Z22
 	VFMADD231PS.BCST 4(R9)(CX*2), Z24, Z23
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z24
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z24
 	VFMADD231PS.BCST 8(SI), Z24, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z24, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z24, Z2
@@ -17067,8 +18807,8 @@ four:
 	VFMADD231PS.BCST 8(R9), Z24, Z21
 	VFMADD231PS.BCST 8(R9)(CX*1), Z24, Z22
 	VFMADD231PS.BCST 8(R9)(CX*2), Z24, Z23
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z24
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z24
 	VFMADD231PS.BCST 12(SI), Z24, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z24, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z24, Z2
@@ -17097,17 +18837,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z24
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z24
 	VFMADD231PS.BCST (SI), Z24, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z24, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z24, Z2
@@ -17136,20 +18876,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z25, Z25, Z25
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -17168,7 +18908,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -17185,7 +18925,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -17202,7 +18942,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -17292,7 +19032,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -17316,7 +19056,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -17340,7 +19080,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -17356,7 +19096,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -17371,7 +19111,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -17388,7 +19128,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -17405,7 +19145,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -17416,35 +19156,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z23, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile25AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile25AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -17505,28 +19289,26 @@ zero:
 	VPXORD Z24, Z24, Z24
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z25
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z25
 	VFMADD231PS.BCST (SI), Z25, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z25, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z25, Z2
@@ -17552,8 +19334,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*1), Z25, Z22
 	VFMADD231PS.BCST (R9)(CX*2), Z25, Z23
 	VFMADD231PS.BCST (R9)(DX*1), Z25, Z24
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z25
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z25
 	VFMADD231PS.BCST 4(SI), Z25, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z25, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z25, Z2
@@ -17579,8 +19361,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*1), Z25, Z22
 	VFMADD231PS.BCST 4(R9)(CX*2), Z25, Z23
 	VFMADD231PS.BCST 4(R9)(DX*1), Z25, Z24
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z25
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z25
 	VFMADD231PS.BCST 8(SI), Z25, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z25, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z25, Z2
@@ -17606,8 +19388,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*1), Z25, Z22
 	VFMADD231PS.BCST 8(R9)(CX*2), Z25, Z23
 	VFMADD231PS.BCST 8(R9)(DX*1), Z25, Z24
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z25
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z25
 	VFMADD231PS.BCST 12(SI), Z25, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z25, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z25, Z2
@@ -17637,17 +19419,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z25
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z25
 	VFMADD231PS.BCST (SI), Z25, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z25, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z25, Z2
@@ -17677,20 +19459,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z26, Z26, Z26
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -17709,7 +19491,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -17726,7 +19508,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -17743,7 +19525,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -17837,7 +19619,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -17861,7 +19643,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -17885,7 +19667,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -17904,7 +19686,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -17919,7 +19701,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -17936,7 +19718,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -17953,7 +19735,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -17966,35 +19748,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z24, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile26AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile26AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -18057,28 +19883,26 @@ zero:
 	VPXORD Z25, Z25, Z25
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z26
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z26
 	VFMADD231PS.BCST (SI), Z26, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z26, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z26, Z2
@@ -18105,8 +19929,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*2), Z26, Z23
 	VFMADD231PS.BCST (R9)(DX*1), Z26, Z24
 	VFMADD231PS.BCST (R9)(CX*4), Z26, Z25
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z26
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z26
 	VFMADD231PS.BCST 4(SI), Z26, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z26, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z26, Z2
@@ -18133,8 +19957,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*2), Z26, Z23
 	VFMADD231PS.BCST 4(R9)(DX*1), Z26, Z24
 	VFMADD231PS.BCST 4(R9)(CX*4), Z26, Z25
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z26
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z26
 	VFMADD231PS.BCST 8(SI), Z26, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z26, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z26, Z2
@@ -18161,8 +19985,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*2), Z26, Z23
 	VFMADD231PS.BCST 8(R9)(DX*1), Z26, Z24
 	VFMADD231PS.BCST 8(R9)(CX*4), Z26, Z25
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z26
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z26
 	VFMADD231PS.BCST 12(SI), Z26, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z26, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z26, Z2
@@ -18193,17 +20017,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z26
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z26
 	VFMADD231PS.BCST (SI), Z26, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z26, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z26, Z2
@@ -18234,20 +20058,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z27, Z27, Z27
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -18266,7 +20090,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -18283,7 +20107,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -18300,7 +20124,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -18398,7 +20222,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -18422,7 +20246,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -18446,7 +20270,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -18468,7 +20292,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -18483,7 +20307,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -18500,7 +20324,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -18517,7 +20341,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -18532,35 +20356,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z25, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile27AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile27AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -18625,28 +20493,26 @@ zero:
 	VPXORD Z26, Z26, Z26
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z27
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z27
 	VFMADD231PS.BCST (SI), Z27, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z27, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z27, Z2
@@ -18674,8 +20540,8 @@ four:
 	VFMADD231PS.BCST (R9)(DX*1), Z27, Z24
 	VFMADD231PS.BCST (R9)(CX*4), Z27, Z25
 	VFMADD231PS.BCST (R9)(BX*1), Z27, Z26
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z27
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z27
 	VFMADD231PS.BCST 4(SI), Z27, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z27, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z27, Z2
@@ -18703,8 +20569,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(DX*1), Z27, Z24
 	VFMADD231PS.BCST 4(R9)(CX*4), Z27, Z25
 	VFMADD231PS.BCST 4(R9)(BX*1), Z27, Z26
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z27
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z27
 	VFMADD231PS.BCST 8(SI), Z27, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z27, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z27, Z2
@@ -18732,8 +20598,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(DX*1), Z27, Z24
 	VFMADD231PS.BCST 8(R9)(CX*4), Z27, Z25
 	VFMADD231PS.BCST 8(R9)(BX*1), Z27, Z26
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z27
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z27
 	VFMADD231PS.BCST 12(SI), Z27, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z27, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z27, Z2
@@ -18765,17 +20631,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z27
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z27
 	VFMADD231PS.BCST (SI), Z27, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z27, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z27, Z2
@@ -18807,20 +20673,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z28, Z28, Z28
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -18839,7 +20705,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -18856,7 +20722,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -18873,7 +20739,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -18975,7 +20841,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -18999,7 +20865,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -19023,7 +20889,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -19048,7 +20914,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -19063,7 +20929,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -19080,7 +20946,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -19097,7 +20963,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -19114,35 +20980,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z26, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile28AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile28AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -19209,28 +21119,26 @@ zero:
 	VPXORD Z27, Z27, Z27
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z28
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z28
 	VFMADD231PS.BCST (SI), Z28, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z28, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z28, Z2
@@ -19259,8 +21167,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*4), Z28, Z25
 	VFMADD231PS.BCST (R9)(BX*1), Z28, Z26
 	VFMADD231PS.BCST (R9)(DX*2), Z28, Z27
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Z28
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Z28
 	VFMADD231PS.BCST 4(SI), Z28, Z0
 	VFMADD231PS.BCST 4(SI)(CX*1), Z28, Z1
 	VFMADD231PS.BCST 4(SI)(CX*2), Z28, Z2
@@ -19289,8 +21197,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*4), Z28, Z25
 	VFMADD231PS.BCST 4(R9)(BX*1), Z28, Z26
 	VFMADD231PS.BCST 4(R9)(DX*2), Z28, Z27
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Z28
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Z28
 	VFMADD231PS.BCST 8(SI), Z28, Z0
 	VFMADD231PS.BCST 8(SI)(CX*1), Z28, Z1
 	VFMADD231PS.BCST 8(SI)(CX*2), Z28, Z2
@@ -19319,8 +21227,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*4), Z28, Z25
 	VFMADD231PS.BCST 8(R9)(BX*1), Z28, Z26
 	VFMADD231PS.BCST 8(R9)(DX*2), Z28, Z27
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Z28
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Z28
 	VFMADD231PS.BCST 12(SI), Z28, Z0
 	VFMADD231PS.BCST 12(SI)(CX*1), Z28, Z1
 	VFMADD231PS.BCST 12(SI)(CX*2), Z28, Z2
@@ -19353,17 +21261,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Z28
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Z28
 	VFMADD231PS.BCST (SI), Z28, Z0
 	VFMADD231PS.BCST (SI)(CX*1), Z28, Z1
 	VFMADD231PS.BCST (SI)(CX*2), Z28, Z2
@@ -19396,20 +21304,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z29, Z29, Z29
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -19428,7 +21336,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -19445,7 +21353,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -19462,7 +21370,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -19568,7 +21476,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -19592,7 +21500,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -19616,7 +21524,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -19644,7 +21552,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -19659,7 +21567,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -19676,7 +21584,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -19693,7 +21601,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -19712,24 +21620,48 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z27, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -24594,13 +26526,31 @@ next:
 	RET
 
 // func depthTile1AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile1AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -24621,10 +26571,10 @@ begin:
 tap:
 	MOVQ        (BX), CX
 	SHLQ        $0x02, CX
-	ADDQ        24(AX), CX
+	ADDQ        472(AX), CX
 	MOVQ        8(BX), DX
 	SHLQ        $0x02, DX
-	ADDQ        48(AX), DX
+	ADDQ        480(AX), DX
 	VMOVUPS     (DX), Z1
 	VFMADD231PS (CX), Z1, Z0
 	ADDQ        $0x10, BX
@@ -24635,7 +26585,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VPXORD Z2, Z2, Z2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -24659,38 +26609,80 @@ mask:
 	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Z0, (DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile2AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile2AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -24713,10 +26705,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Z2
 	VFMADD231PS (DX), Z2, Z0
 	VFMADD231PS (DX)(CX*1), Z2, Z1
@@ -24728,7 +26720,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z3, Z3, Z3
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -24759,40 +26751,82 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile3AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -24817,10 +26851,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Z3
 	VFMADD231PS (DX), Z3, Z0
 	VFMADD231PS (DX)(CX*1), Z3, Z1
@@ -24833,7 +26867,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z4, Z4, Z4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -24871,42 +26905,84 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z2, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile4AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -24933,10 +27009,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Z4
 	VFMADD231PS (BX), Z4, Z0
 	VFMADD231PS (BX)(CX*1), Z4, Z1
@@ -24950,7 +27026,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z5, Z5, Z5
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -24995,7 +27071,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -25004,35 +27080,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile5AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile5AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -25061,10 +27179,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Z5
 	VFMADD231PS (BX), Z5, Z0
 	VFMADD231PS (BX)(CX*1), Z5, Z1
@@ -25079,7 +27197,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z6, Z6, Z6
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -25131,7 +27249,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -25142,35 +27260,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile6AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile6AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -25201,10 +27361,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Z6
 	VFMADD231PS (SI), Z6, Z0
 	VFMADD231PS (SI)(CX*1), Z6, Z1
@@ -25220,7 +27380,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z7, Z7, Z7
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -25279,7 +27439,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -25292,35 +27452,77 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z5, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile7AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile7AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -25353,10 +27555,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Z7
 	VFMADD231PS (SI), Z7, Z0
 	VFMADD231PS (SI)(CX*1), Z7, Z1
@@ -25373,7 +27575,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z8, Z8, Z8
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -25439,7 +27641,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -25454,35 +27656,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile8AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile8AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -25509,21 +27754,20 @@ zero:
 	VPXORD Z7, Z7, Z7
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z8
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z8
 	VFMADD231PS (SI), Z8, Z0
 	VFMADD231PS (SI)(CX*1), Z8, Z1
 	VFMADD231PS (SI)(CX*2), Z8, Z2
@@ -25532,15 +27776,15 @@ tap:
 	VFMADD231PS (SI)(BX*1), Z8, Z5
 	VFMADD231PS (SI)(DX*2), Z8, Z6
 	VFMADD231PS (DI), Z8, Z7
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z9, Z9, Z9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -25559,9 +27803,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -25611,15 +27855,15 @@ mask:
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z9, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -25634,40 +27878,83 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile9AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile9AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -25696,21 +27983,20 @@ zero:
 	VPXORD Z8, Z8, Z8
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z9
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z9
 	VFMADD231PS (SI), Z9, Z0
 	VFMADD231PS (SI)(CX*1), Z9, Z1
 	VFMADD231PS (SI)(CX*2), Z9, Z2
@@ -25720,15 +28006,15 @@ tap:
 	VFMADD231PS (SI)(DX*2), Z9, Z6
 	VFMADD231PS (DI), Z9, Z7
 	VFMADD231PS (DI)(CX*1), Z9, Z8
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z10, Z10, Z10
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -25747,9 +28033,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -25803,9 +28089,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -25814,7 +28100,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -25829,42 +28115,85 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile10AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile10AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -25895,21 +28224,20 @@ zero:
 	VPXORD Z9, Z9, Z9
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z10
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z10
 	VFMADD231PS (SI), Z10, Z0
 	VFMADD231PS (SI)(CX*1), Z10, Z1
 	VFMADD231PS (SI)(CX*2), Z10, Z2
@@ -25920,15 +28248,15 @@ tap:
 	VFMADD231PS (DI), Z10, Z7
 	VFMADD231PS (DI)(CX*1), Z10, Z8
 	VFMADD231PS (DI)(CX*2), Z10, Z9
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z11, Z11, Z11
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -25947,9 +28275,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26007,9 +28335,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26021,7 +28349,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -26036,44 +28364,87 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z9, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile11AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile11AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -26106,21 +28477,20 @@ zero:
 	VPXORD Z10, Z10, Z10
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z11
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z11
 	VFMADD231PS (SI), Z11, Z0
 	VFMADD231PS (SI)(CX*1), Z11, Z1
 	VFMADD231PS (SI)(CX*2), Z11, Z2
@@ -26132,15 +28502,15 @@ tap:
 	VFMADD231PS (DI)(CX*1), Z11, Z8
 	VFMADD231PS (DI)(CX*2), Z11, Z9
 	VFMADD231PS (DI)(DX*1), Z11, Z10
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z12, Z12, Z12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -26159,9 +28529,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26223,9 +28593,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26240,7 +28610,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -26255,9 +28625,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26266,35 +28636,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile12AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile12AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -26329,21 +28742,20 @@ zero:
 	VPXORD Z11, Z11, Z11
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z12
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(CX*1), Z12, Z1
 	VFMADD231PS (SI)(CX*2), Z12, Z2
@@ -26356,15 +28768,15 @@ tap:
 	VFMADD231PS (DI)(CX*2), Z12, Z9
 	VFMADD231PS (DI)(DX*1), Z12, Z10
 	VFMADD231PS (DI)(CX*4), Z12, Z11
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z13, Z13, Z13
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -26383,9 +28795,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26451,9 +28863,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26471,7 +28883,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -26486,9 +28898,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26499,35 +28911,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z11, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile13AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile13AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -26564,21 +29019,20 @@ zero:
 	VPXORD Z12, Z12, Z12
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z13
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z13
 	VFMADD231PS (SI), Z13, Z0
 	VFMADD231PS (SI)(CX*1), Z13, Z1
 	VFMADD231PS (SI)(CX*2), Z13, Z2
@@ -26592,15 +29046,15 @@ tap:
 	VFMADD231PS (DI)(DX*1), Z13, Z10
 	VFMADD231PS (DI)(CX*4), Z13, Z11
 	VFMADD231PS (DI)(BX*1), Z13, Z12
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z14, Z14, Z14
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -26619,9 +29073,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26691,9 +29145,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26714,7 +29168,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -26729,9 +29183,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -26744,35 +29198,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile14AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile14AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -26811,21 +29308,20 @@ zero:
 	VPXORD Z13, Z13, Z13
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z14
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z14
 	VFMADD231PS (SI), Z14, Z0
 	VFMADD231PS (SI)(CX*1), Z14, Z1
 	VFMADD231PS (SI)(CX*2), Z14, Z2
@@ -26840,15 +29336,15 @@ tap:
 	VFMADD231PS (DI)(CX*4), Z14, Z11
 	VFMADD231PS (DI)(BX*1), Z14, Z12
 	VFMADD231PS (DI)(DX*2), Z14, Z13
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z15, Z15, Z15
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -26867,9 +29363,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -26943,9 +29439,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -26969,7 +29465,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -26984,9 +29480,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -27001,35 +29497,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile15AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile15AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -27070,23 +29610,21 @@ zero:
 	VPXORD Z14, Z14, Z14
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z15
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z15
 	VFMADD231PS (SI), Z15, Z0
 	VFMADD231PS (SI)(CX*1), Z15, Z1
 	VFMADD231PS (SI)(CX*2), Z15, Z2
@@ -27102,15 +29640,15 @@ tap:
 	VFMADD231PS (DI)(BX*1), Z15, Z12
 	VFMADD231PS (DI)(DX*2), Z15, Z13
 	VFMADD231PS (R8), Z15, Z14
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z16, Z16, Z16
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -27129,7 +29667,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -27146,7 +29684,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -27212,7 +29750,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -27236,7 +29774,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
@@ -27244,7 +29782,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -27259,7 +29797,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -27276,40 +29814,84 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile16AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -27352,23 +29934,21 @@ zero:
 	VPXORD Z15, Z15, Z15
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z16
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z16
 	VFMADD231PS (SI), Z16, Z0
 	VFMADD231PS (SI)(CX*1), Z16, Z1
 	VFMADD231PS (SI)(CX*2), Z16, Z2
@@ -27385,15 +29965,15 @@ tap:
 	VFMADD231PS (DI)(DX*2), Z16, Z13
 	VFMADD231PS (R8), Z16, Z14
 	VFMADD231PS (R8)(CX*1), Z16, Z15
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z17, Z17, Z17
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -27412,7 +29992,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -27429,7 +30009,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -27499,7 +30079,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -27523,7 +30103,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z17, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z17, K1
@@ -27534,7 +30114,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -27549,7 +30129,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -27566,42 +30146,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z15, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile17AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile17AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -27646,23 +30270,21 @@ zero:
 	VPXORD Z16, Z16, Z16
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z17
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z17
 	VFMADD231PS (SI), Z17, Z0
 	VFMADD231PS (SI)(CX*1), Z17, Z1
 	VFMADD231PS (SI)(CX*2), Z17, Z2
@@ -27680,15 +30302,15 @@ tap:
 	VFMADD231PS (R8), Z17, Z14
 	VFMADD231PS (R8)(CX*1), Z17, Z15
 	VFMADD231PS (R8)(CX*2), Z17, Z16
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z18, Z18, Z18
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -27707,7 +30329,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -27724,7 +30346,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -27798,7 +30420,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -27822,7 +30444,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z18, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z18, K1
@@ -27836,7 +30458,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -27851,7 +30473,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -27868,7 +30490,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -27877,35 +30499,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile18AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile18AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -27952,23 +30618,21 @@ zero:
 	VPXORD Z17, Z17, Z17
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z18
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z18
 	VFMADD231PS (SI), Z18, Z0
 	VFMADD231PS (SI)(CX*1), Z18, Z1
 	VFMADD231PS (SI)(CX*2), Z18, Z2
@@ -27987,15 +30651,15 @@ tap:
 	VFMADD231PS (R8)(CX*1), Z18, Z15
 	VFMADD231PS (R8)(CX*2), Z18, Z16
 	VFMADD231PS (R8)(DX*1), Z18, Z17
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z19, Z19, Z19
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -28014,7 +30678,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -28031,7 +30695,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -28109,7 +30773,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -28133,7 +30797,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
@@ -28150,7 +30814,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -28165,7 +30829,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -28182,7 +30846,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -28193,35 +30857,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z17, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile19AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile19AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -28270,23 +30978,21 @@ zero:
 	VPXORD Z18, Z18, Z18
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z19
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z19
 	VFMADD231PS (SI), Z19, Z0
 	VFMADD231PS (SI)(CX*1), Z19, Z1
 	VFMADD231PS (SI)(CX*2), Z19, Z2
@@ -28306,15 +31012,15 @@ tap:
 	VFMADD231PS (R8)(CX*2), Z19, Z16
 	VFMADD231PS (R8)(DX*1), Z19, Z17
 	VFMADD231PS (R8)(CX*4), Z19, Z18
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z20, Z20, Z20
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -28333,7 +31039,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -28350,7 +31056,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -28432,7 +31138,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -28456,7 +31162,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z20, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z20, K1
@@ -28476,7 +31182,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -28491,7 +31197,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -28508,7 +31214,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -28521,35 +31227,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile20AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile20AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -28600,23 +31350,21 @@ zero:
 	VPXORD Z19, Z19, Z19
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z20
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(CX*1), Z20, Z1
 	VFMADD231PS (SI)(CX*2), Z20, Z2
@@ -28637,15 +31385,15 @@ tap:
 	VFMADD231PS (R8)(DX*1), Z20, Z17
 	VFMADD231PS (R8)(CX*4), Z20, Z18
 	VFMADD231PS (R8)(BX*1), Z20, Z19
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z21, Z21, Z21
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -28664,7 +31412,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -28681,7 +31429,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -28767,7 +31515,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -28791,7 +31539,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
@@ -28814,7 +31562,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -28829,7 +31577,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -28846,7 +31594,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -28861,35 +31609,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z19, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile21AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile21AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -28942,23 +31734,21 @@ zero:
 	VPXORD Z20, Z20, Z20
 
 begin:
-	MOVQ  200(AX), R10
-	MOVQ  208(AX), R11
-	TESTQ R11, R11
+	MOVQ  200(AX), R12
+	MOVQ  208(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 tap:
-	MOVQ        (R10), SI
+	MOVQ        (R12), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R8
-	LEAQ        (SI)(R8*4), DI
-	MOVQ        288(AX), R8
-	LEAQ        (SI)(R8*4), R8
-	MOVQ        8(R10), R9
-	SHLQ        $0x02, R9
-	ADDQ        48(AX), R9
-	VMOVUPS     (R9), Z21
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R9*4), DI
+	LEAQ        (SI)(R10*4), R8
+	MOVQ        8(R12), R11
+	SHLQ        $0x02, R11
+	ADDQ        480(AX), R11
+	VMOVUPS     (R11), Z21
 	VFMADD231PS (SI), Z21, Z0
 	VFMADD231PS (SI)(CX*1), Z21, Z1
 	VFMADD231PS (SI)(CX*2), Z21, Z2
@@ -28980,15 +31770,15 @@ tap:
 	VFMADD231PS (R8)(CX*4), Z21, Z18
 	VFMADD231PS (R8)(BX*1), Z21, Z19
 	VFMADD231PS (R8)(DX*2), Z21, Z20
-	ADDQ        $0x10, R10
-	DECQ        R11
+	ADDQ        $0x10, R12
+	DECQ        R13
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z22, Z22, Z22
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -29007,7 +31797,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -29024,7 +31814,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -29114,7 +31904,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -29138,7 +31928,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z22, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z22, K1
@@ -29164,7 +31954,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -29179,7 +31969,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -29196,7 +31986,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -29213,35 +32003,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile22AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile22AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -29296,24 +32130,22 @@ zero:
 	VPXORD Z21, Z21, Z21
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z22
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z22
 	VFMADD231PS (SI), Z22, Z0
 	VFMADD231PS (SI)(CX*1), Z22, Z1
 	VFMADD231PS (SI)(CX*2), Z22, Z2
@@ -29336,15 +32168,15 @@ tap:
 	VFMADD231PS (R8)(BX*1), Z22, Z19
 	VFMADD231PS (R8)(DX*2), Z22, Z20
 	VFMADD231PS (R9), Z22, Z21
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z23, Z23, Z23
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -29363,7 +32195,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -29380,7 +32212,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -29397,7 +32229,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -29479,7 +32311,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -29503,7 +32335,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
@@ -29527,7 +32359,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -29537,7 +32369,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -29552,7 +32384,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -29569,7 +32401,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -29586,42 +32418,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z21, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile23AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile23AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -29678,24 +32554,22 @@ zero:
 	VPXORD Z22, Z22, Z22
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z23
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z23
 	VFMADD231PS (SI), Z23, Z0
 	VFMADD231PS (SI)(CX*1), Z23, Z1
 	VFMADD231PS (SI)(CX*2), Z23, Z2
@@ -29719,15 +32593,15 @@ tap:
 	VFMADD231PS (R8)(DX*2), Z23, Z20
 	VFMADD231PS (R9), Z23, Z21
 	VFMADD231PS (R9)(CX*1), Z23, Z22
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z24, Z24, Z24
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -29746,7 +32620,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -29763,7 +32637,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -29780,7 +32654,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -29866,7 +32740,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -29890,7 +32764,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z24, K1
@@ -29914,7 +32788,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z24, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -29927,7 +32801,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -29942,7 +32816,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -29959,7 +32833,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -29976,7 +32850,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -29985,35 +32859,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile24AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile24AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -30072,24 +32990,22 @@ zero:
 	VPXORD Z23, Z23, Z23
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z24
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z24
 	VFMADD231PS (SI), Z24, Z0
 	VFMADD231PS (SI)(CX*1), Z24, Z1
 	VFMADD231PS (SI)(CX*2), Z24, Z2
@@ -30114,15 +33030,15 @@ tap:
 	VFMADD231PS (R9), Z24, Z21
 	VFMADD231PS (R9)(CX*1), Z24, Z22
 	VFMADD231PS (R9)(CX*2), Z24, Z23
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z25, Z25, Z25
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -30141,7 +33057,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -30158,7 +33074,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -30175,7 +33091,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -30265,7 +33181,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -30289,7 +33205,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
@@ -30313,7 +33229,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -30329,7 +33245,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -30344,7 +33260,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -30361,7 +33277,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -30378,7 +33294,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -30389,35 +33305,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z23, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile25AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile25AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -30478,24 +33438,22 @@ zero:
 	VPXORD Z24, Z24, Z24
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z25
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z25
 	VFMADD231PS (SI), Z25, Z0
 	VFMADD231PS (SI)(CX*1), Z25, Z1
 	VFMADD231PS (SI)(CX*2), Z25, Z2
@@ -30521,15 +33479,15 @@ tap:
 	VFMADD231PS (R9)(CX*1), Z25, Z22
 	VFMADD231PS (R9)(CX*2), Z25, Z23
 	VFMADD231PS (R9)(DX*1), Z25, Z24
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z26, Z26, Z26
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -30548,7 +33506,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -30565,7 +33523,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -30582,7 +33540,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -30676,7 +33634,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -30700,7 +33658,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z26, K1
@@ -30724,7 +33682,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z26, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -30743,7 +33701,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -30758,7 +33716,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -30775,7 +33733,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -30792,7 +33750,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -30805,35 +33763,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z24, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile26AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile26AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -30896,24 +33898,22 @@ zero:
 	VPXORD Z25, Z25, Z25
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z26
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z26
 	VFMADD231PS (SI), Z26, Z0
 	VFMADD231PS (SI)(CX*1), Z26, Z1
 	VFMADD231PS (SI)(CX*2), Z26, Z2
@@ -30940,15 +33940,15 @@ tap:
 	VFMADD231PS (R9)(CX*2), Z26, Z23
 	VFMADD231PS (R9)(DX*1), Z26, Z24
 	VFMADD231PS (R9)(CX*4), Z26, Z25
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z27, Z27, Z27
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -30967,7 +33967,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -30984,7 +33984,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -31001,7 +34001,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -31099,7 +34099,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -31123,7 +34123,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
@@ -31147,7 +34147,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -31169,7 +34169,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -31184,7 +34184,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -31201,7 +34201,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -31218,7 +34218,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -31233,35 +34233,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z25, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile27AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile27AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -31326,24 +34370,22 @@ zero:
 	VPXORD Z26, Z26, Z26
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z27
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z27
 	VFMADD231PS (SI), Z27, Z0
 	VFMADD231PS (SI)(CX*1), Z27, Z1
 	VFMADD231PS (SI)(CX*2), Z27, Z2
@@ -31371,15 +34413,15 @@ tap:
 	VFMADD231PS (R9)(DX*1), Z27, Z24
 	VFMADD231PS (R9)(CX*4), Z27, Z25
 	VFMADD231PS (R9)(BX*1), Z27, Z26
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z28, Z28, Z28
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -31398,7 +34440,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -31415,7 +34457,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -31432,7 +34474,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -31534,7 +34576,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -31558,7 +34600,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z28, K1
@@ -31582,7 +34624,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z28, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -31607,7 +34649,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -31622,7 +34664,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -31639,7 +34681,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -31656,7 +34698,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -31673,35 +34715,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z26, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func depthTile28AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·depthTile28AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -31768,24 +34854,22 @@ zero:
 	VPXORD Z27, Z27, Z27
 
 begin:
-	MOVQ  200(AX), R11
-	MOVQ  208(AX), R12
-	TESTQ R12, R12
+	MOVQ  200(AX), R13
+	MOVQ  208(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 tap:
-	MOVQ        (R11), SI
+	MOVQ        (R13), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), R9
-	LEAQ        (SI)(R9*4), DI
-	MOVQ        288(AX), R9
-	LEAQ        (SI)(R9*4), R8
-	LEAQ        (DI)(R9*4), R9
-	MOVQ        8(R11), R10
-	SHLQ        $0x02, R10
-	ADDQ        48(AX), R10
-	VMOVUPS     (R10), Z28
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R10*4), DI
+	LEAQ        (SI)(R11*4), R8
+	LEAQ        (DI)(R11*4), R9
+	MOVQ        8(R13), R12
+	SHLQ        $0x02, R12
+	ADDQ        480(AX), R12
+	VMOVUPS     (R12), Z28
 	VFMADD231PS (SI), Z28, Z0
 	VFMADD231PS (SI)(CX*1), Z28, Z1
 	VFMADD231PS (SI)(CX*2), Z28, Z2
@@ -31814,15 +34898,15 @@ tap:
 	VFMADD231PS (R9)(CX*4), Z28, Z25
 	VFMADD231PS (R9)(BX*1), Z28, Z26
 	VFMADD231PS (R9)(DX*2), Z28, Z27
-	ADDQ        $0x10, R11
-	DECQ        R12
+	ADDQ        $0x10, R13
+	DECQ        R14
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z29, Z29, Z29
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -31841,7 +34925,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z7, Z7
@@ -31858,7 +34942,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Z14, Z14
@@ -31875,7 +34959,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -31981,7 +35065,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -32005,7 +35089,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
@@ -32029,7 +35113,7 @@ mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z20, K1, Z20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -32057,7 +35141,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -32072,7 +35156,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z7, (DI)
@@ -32089,7 +35173,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Z14, (DI)
@@ -32106,7 +35190,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -32125,24 +35209,48 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z27, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -32930,13 +36038,31 @@ pixel:
 	RET
 
 // func quadTile1AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile1AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -32957,10 +36083,10 @@ begin:
 tap:
 	MOVQ        (BX), CX
 	SHLQ        $0x02, CX
-	ADDQ        24(AX), CX
+	ADDQ        472(AX), CX
 	MOVQ        8(BX), DX
 	SHLQ        $0x02, DX
-	ADDQ        48(AX), DX
+	ADDQ        480(AX), DX
 	VMOVUPS     (DX), Z1
 	VPERMILPS   $0x00, (CX), Z2
 	VFMADD231PS Z2, Z1, Z0
@@ -32981,7 +36107,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VPXORD Z3, Z3, Z3
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -33005,38 +36131,80 @@ mask:
 	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Z0, (DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile2AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile2AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -33059,10 +36227,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Z2
 	VPERMILPS   $0x00, (DX), Z3
 	VFMADD231PS Z3, Z2, Z0
@@ -33091,7 +36259,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z4, Z4, Z4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -33122,40 +36290,82 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile3AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile3AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -33180,10 +36390,10 @@ begin:
 tap:
 	MOVQ        (SI), DX
 	SHLQ        $0x02, DX
-	ADDQ        24(AX), DX
+	ADDQ        472(AX), DX
 	MOVQ        8(SI), BX
 	SHLQ        $0x02, BX
-	ADDQ        48(AX), BX
+	ADDQ        480(AX), BX
 	VMOVUPS     (BX), Z3
 	VPERMILPS   $0x00, (DX), Z4
 	VFMADD231PS Z4, Z3, Z0
@@ -33220,7 +36430,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Z5, Z5, Z5
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -33258,42 +36468,84 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Z0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z1, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Z2, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile4AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile4AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -33320,10 +36572,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Z4
 	VPERMILPS   $0x00, (BX), Z5
 	VFMADD231PS Z5, Z4, Z0
@@ -33368,7 +36620,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z6, Z6, Z6
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -33413,7 +36665,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -33422,35 +36674,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile5AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile5AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -33479,10 +36773,10 @@ begin:
 tap:
 	MOVQ        (DI), BX
 	SHLQ        $0x02, BX
-	ADDQ        24(AX), BX
+	ADDQ        472(AX), BX
 	MOVQ        8(DI), SI
 	SHLQ        $0x02, SI
-	ADDQ        48(AX), SI
+	ADDQ        480(AX), SI
 	VMOVUPS     (SI), Z5
 	VPERMILPS   $0x00, (BX), Z6
 	VFMADD231PS Z6, Z5, Z0
@@ -33535,7 +36829,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Z7, Z7, Z7
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -33587,7 +36881,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
@@ -33598,35 +36892,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile6AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile6AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -33657,10 +36993,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Z6
 	VPERMILPS   $0x00, (SI), Z7
 	VFMADD231PS Z7, Z6, Z0
@@ -33721,7 +37057,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z8, Z8, Z8
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -33780,7 +37116,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -33793,35 +37129,77 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z5, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile7AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile7AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -33854,10 +37232,10 @@ begin:
 tap:
 	MOVQ        (R8), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
+	ADDQ        472(AX), SI
 	MOVQ        8(R8), DI
 	SHLQ        $0x02, DI
-	ADDQ        48(AX), DI
+	ADDQ        480(AX), DI
 	VMOVUPS     (DI), Z7
 	VPERMILPS   $0x00, (SI), Z8
 	VFMADD231PS Z8, Z7, Z0
@@ -33926,7 +37304,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z9, Z9, Z9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -33992,7 +37370,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -34007,35 +37385,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile8AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile8AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -34062,21 +37483,20 @@ zero:
 	VPXORD Z7, Z7, Z7
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z8
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z8
 	VPERMILPS   $0x00, (SI), Z9
 	VFMADD231PS Z9, Z8, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z9
@@ -34093,7 +37513,7 @@ tap:
 	VFMADD231PS Z9, Z8, Z6
 	VPERMILPS   $0x00, (DI), Z9
 	VFMADD231PS Z9, Z8, Z7
-	VMOVUPS     64(R8), Z8
+	VMOVUPS     64(R9), Z8
 	VPERMILPS   $0x55, (SI), Z9
 	VFMADD231PS Z9, Z8, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z9
@@ -34110,7 +37530,7 @@ tap:
 	VFMADD231PS Z9, Z8, Z6
 	VPERMILPS   $0x55, (DI), Z9
 	VFMADD231PS Z9, Z8, Z7
-	VMOVUPS     128(R8), Z8
+	VMOVUPS     128(R9), Z8
 	VPERMILPS   $0xaa, (SI), Z9
 	VFMADD231PS Z9, Z8, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z9
@@ -34127,7 +37547,7 @@ tap:
 	VFMADD231PS Z9, Z8, Z6
 	VPERMILPS   $0xaa, (DI), Z9
 	VFMADD231PS Z9, Z8, Z7
-	VMOVUPS     192(R8), Z8
+	VMOVUPS     192(R9), Z8
 	VPERMILPS   $0xff, (SI), Z9
 	VFMADD231PS Z9, Z8, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z9
@@ -34144,15 +37564,15 @@ tap:
 	VFMADD231PS Z9, Z8, Z6
 	VPERMILPS   $0xff, (DI), Z9
 	VFMADD231PS Z9, Z8, Z7
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z10, Z10, Z10
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -34171,9 +37591,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 
@@ -34223,15 +37643,15 @@ mask:
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z10, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -34246,40 +37666,83 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile9AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile9AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -34308,21 +37771,20 @@ zero:
 	VPXORD Z8, Z8, Z8
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z9
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z9
 	VPERMILPS   $0x00, (SI), Z10
 	VFMADD231PS Z10, Z9, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z10
@@ -34341,7 +37803,7 @@ tap:
 	VFMADD231PS Z10, Z9, Z7
 	VPERMILPS   $0x00, (DI)(CX*1), Z10
 	VFMADD231PS Z10, Z9, Z8
-	VMOVUPS     64(R8), Z9
+	VMOVUPS     64(R9), Z9
 	VPERMILPS   $0x55, (SI), Z10
 	VFMADD231PS Z10, Z9, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z10
@@ -34360,7 +37822,7 @@ tap:
 	VFMADD231PS Z10, Z9, Z7
 	VPERMILPS   $0x55, (DI)(CX*1), Z10
 	VFMADD231PS Z10, Z9, Z8
-	VMOVUPS     128(R8), Z9
+	VMOVUPS     128(R9), Z9
 	VPERMILPS   $0xaa, (SI), Z10
 	VFMADD231PS Z10, Z9, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z10
@@ -34379,7 +37841,7 @@ tap:
 	VFMADD231PS Z10, Z9, Z7
 	VPERMILPS   $0xaa, (DI)(CX*1), Z10
 	VFMADD231PS Z10, Z9, Z8
-	VMOVUPS     192(R8), Z9
+	VMOVUPS     192(R9), Z9
 	VPERMILPS   $0xff, (SI), Z10
 	VFMADD231PS Z10, Z9, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z10
@@ -34398,15 +37860,15 @@ tap:
 	VFMADD231PS Z10, Z9, Z7
 	VPERMILPS   $0xff, (DI)(CX*1), Z10
 	VFMADD231PS Z10, Z9, Z8
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z11, Z11, Z11
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -34425,9 +37887,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -34481,9 +37943,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z11, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -34492,7 +37954,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -34507,42 +37969,85 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile10AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile10AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -34573,21 +38078,20 @@ zero:
 	VPXORD Z9, Z9, Z9
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z10
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z10
 	VPERMILPS   $0x00, (SI), Z11
 	VFMADD231PS Z11, Z10, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z11
@@ -34608,7 +38112,7 @@ tap:
 	VFMADD231PS Z11, Z10, Z8
 	VPERMILPS   $0x00, (DI)(CX*2), Z11
 	VFMADD231PS Z11, Z10, Z9
-	VMOVUPS     64(R8), Z10
+	VMOVUPS     64(R9), Z10
 	VPERMILPS   $0x55, (SI), Z11
 	VFMADD231PS Z11, Z10, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z11
@@ -34629,7 +38133,7 @@ tap:
 	VFMADD231PS Z11, Z10, Z8
 	VPERMILPS   $0x55, (DI)(CX*2), Z11
 	VFMADD231PS Z11, Z10, Z9
-	VMOVUPS     128(R8), Z10
+	VMOVUPS     128(R9), Z10
 	VPERMILPS   $0xaa, (SI), Z11
 	VFMADD231PS Z11, Z10, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z11
@@ -34650,7 +38154,7 @@ tap:
 	VFMADD231PS Z11, Z10, Z8
 	VPERMILPS   $0xaa, (DI)(CX*2), Z11
 	VFMADD231PS Z11, Z10, Z9
-	VMOVUPS     192(R8), Z10
+	VMOVUPS     192(R9), Z10
 	VPERMILPS   $0xff, (SI), Z11
 	VFMADD231PS Z11, Z10, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z11
@@ -34671,15 +38175,15 @@ tap:
 	VFMADD231PS Z11, Z10, Z8
 	VPERMILPS   $0xff, (DI)(CX*2), Z11
 	VFMADD231PS Z11, Z10, Z9
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z12, Z12, Z12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -34698,9 +38202,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -34758,9 +38262,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z12, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -34772,7 +38276,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -34787,44 +38291,87 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z9, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile11AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile11AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -34857,21 +38404,20 @@ zero:
 	VPXORD Z10, Z10, Z10
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z11
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z11
 	VPERMILPS   $0x00, (SI), Z12
 	VFMADD231PS Z12, Z11, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z12
@@ -34894,7 +38440,7 @@ tap:
 	VFMADD231PS Z12, Z11, Z9
 	VPERMILPS   $0x00, (DI)(DX*1), Z12
 	VFMADD231PS Z12, Z11, Z10
-	VMOVUPS     64(R8), Z11
+	VMOVUPS     64(R9), Z11
 	VPERMILPS   $0x55, (SI), Z12
 	VFMADD231PS Z12, Z11, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z12
@@ -34917,7 +38463,7 @@ tap:
 	VFMADD231PS Z12, Z11, Z9
 	VPERMILPS   $0x55, (DI)(DX*1), Z12
 	VFMADD231PS Z12, Z11, Z10
-	VMOVUPS     128(R8), Z11
+	VMOVUPS     128(R9), Z11
 	VPERMILPS   $0xaa, (SI), Z12
 	VFMADD231PS Z12, Z11, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z12
@@ -34940,7 +38486,7 @@ tap:
 	VFMADD231PS Z12, Z11, Z9
 	VPERMILPS   $0xaa, (DI)(DX*1), Z12
 	VFMADD231PS Z12, Z11, Z10
-	VMOVUPS     192(R8), Z11
+	VMOVUPS     192(R9), Z11
 	VPERMILPS   $0xff, (SI), Z12
 	VFMADD231PS Z12, Z11, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z12
@@ -34963,15 +38509,15 @@ tap:
 	VFMADD231PS Z12, Z11, Z9
 	VPERMILPS   $0xff, (DI)(DX*1), Z12
 	VFMADD231PS Z12, Z11, Z10
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z13, Z13, Z13
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -34990,9 +38536,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -35054,9 +38600,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z13, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -35071,7 +38617,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -35086,9 +38632,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -35097,35 +38643,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile12AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile12AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -35160,21 +38749,20 @@ zero:
 	VPXORD Z11, Z11, Z11
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z12
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z12
 	VPERMILPS   $0x00, (SI), Z13
 	VFMADD231PS Z13, Z12, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z13
@@ -35199,7 +38787,7 @@ tap:
 	VFMADD231PS Z13, Z12, Z10
 	VPERMILPS   $0x00, (DI)(CX*4), Z13
 	VFMADD231PS Z13, Z12, Z11
-	VMOVUPS     64(R8), Z12
+	VMOVUPS     64(R9), Z12
 	VPERMILPS   $0x55, (SI), Z13
 	VFMADD231PS Z13, Z12, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z13
@@ -35224,7 +38812,7 @@ tap:
 	VFMADD231PS Z13, Z12, Z10
 	VPERMILPS   $0x55, (DI)(CX*4), Z13
 	VFMADD231PS Z13, Z12, Z11
-	VMOVUPS     128(R8), Z12
+	VMOVUPS     128(R9), Z12
 	VPERMILPS   $0xaa, (SI), Z13
 	VFMADD231PS Z13, Z12, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z13
@@ -35249,7 +38837,7 @@ tap:
 	VFMADD231PS Z13, Z12, Z10
 	VPERMILPS   $0xaa, (DI)(CX*4), Z13
 	VFMADD231PS Z13, Z12, Z11
-	VMOVUPS     192(R8), Z12
+	VMOVUPS     192(R9), Z12
 	VPERMILPS   $0xff, (SI), Z13
 	VFMADD231PS Z13, Z12, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z13
@@ -35274,15 +38862,15 @@ tap:
 	VFMADD231PS Z13, Z12, Z10
 	VPERMILPS   $0xff, (DI)(CX*4), Z13
 	VFMADD231PS Z13, Z12, Z11
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z14, Z14, Z14
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -35301,9 +38889,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -35369,9 +38957,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z14, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -35389,7 +38977,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -35404,9 +38992,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -35417,35 +39005,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z11, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile13AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile13AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -35482,21 +39113,20 @@ zero:
 	VPXORD Z12, Z12, Z12
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z13
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z13
 	VPERMILPS   $0x00, (SI), Z14
 	VFMADD231PS Z14, Z13, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z14
@@ -35523,7 +39153,7 @@ tap:
 	VFMADD231PS Z14, Z13, Z11
 	VPERMILPS   $0x00, (DI)(BX*1), Z14
 	VFMADD231PS Z14, Z13, Z12
-	VMOVUPS     64(R8), Z13
+	VMOVUPS     64(R9), Z13
 	VPERMILPS   $0x55, (SI), Z14
 	VFMADD231PS Z14, Z13, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z14
@@ -35550,7 +39180,7 @@ tap:
 	VFMADD231PS Z14, Z13, Z11
 	VPERMILPS   $0x55, (DI)(BX*1), Z14
 	VFMADD231PS Z14, Z13, Z12
-	VMOVUPS     128(R8), Z13
+	VMOVUPS     128(R9), Z13
 	VPERMILPS   $0xaa, (SI), Z14
 	VFMADD231PS Z14, Z13, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z14
@@ -35577,7 +39207,7 @@ tap:
 	VFMADD231PS Z14, Z13, Z11
 	VPERMILPS   $0xaa, (DI)(BX*1), Z14
 	VFMADD231PS Z14, Z13, Z12
-	VMOVUPS     192(R8), Z13
+	VMOVUPS     192(R9), Z13
 	VPERMILPS   $0xff, (SI), Z14
 	VFMADD231PS Z14, Z13, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z14
@@ -35604,15 +39234,15 @@ tap:
 	VFMADD231PS Z14, Z13, Z11
 	VPERMILPS   $0xff, (DI)(BX*1), Z14
 	VFMADD231PS Z14, Z13, Z12
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z15, Z15, Z15
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -35631,9 +39261,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -35703,9 +39333,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z15, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -35726,7 +39356,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -35741,9 +39371,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -35756,35 +39386,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func quadTile14AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·quadTile14AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -35823,21 +39496,20 @@ zero:
 	VPXORD Z13, Z13, Z13
 
 begin:
-	MOVQ  200(AX), R9
-	MOVQ  208(AX), R10
-	TESTQ R10, R10
+	MOVQ  200(AX), R10
+	MOVQ  208(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 tap:
-	MOVQ        (R9), SI
+	MOVQ        (R10), SI
 	SHLQ        $0x02, SI
-	ADDQ        24(AX), SI
-	MOVQ        280(AX), DI
-	LEAQ        (SI)(DI*4), DI
-	MOVQ        8(R9), R8
-	SHLQ        $0x02, R8
-	ADDQ        48(AX), R8
-	VMOVUPS     (R8), Z14
+	ADDQ        472(AX), SI
+	LEAQ        (SI)(R8*4), DI
+	MOVQ        8(R10), R9
+	SHLQ        $0x02, R9
+	ADDQ        480(AX), R9
+	VMOVUPS     (R9), Z14
 	VPERMILPS   $0x00, (SI), Z15
 	VFMADD231PS Z15, Z14, Z0
 	VPERMILPS   $0x00, (SI)(CX*1), Z15
@@ -35866,7 +39538,7 @@ tap:
 	VFMADD231PS Z15, Z14, Z12
 	VPERMILPS   $0x00, (DI)(DX*2), Z15
 	VFMADD231PS Z15, Z14, Z13
-	VMOVUPS     64(R8), Z14
+	VMOVUPS     64(R9), Z14
 	VPERMILPS   $0x55, (SI), Z15
 	VFMADD231PS Z15, Z14, Z0
 	VPERMILPS   $0x55, (SI)(CX*1), Z15
@@ -35895,7 +39567,7 @@ tap:
 	VFMADD231PS Z15, Z14, Z12
 	VPERMILPS   $0x55, (DI)(DX*2), Z15
 	VFMADD231PS Z15, Z14, Z13
-	VMOVUPS     128(R8), Z14
+	VMOVUPS     128(R9), Z14
 	VPERMILPS   $0xaa, (SI), Z15
 	VFMADD231PS Z15, Z14, Z0
 	VPERMILPS   $0xaa, (SI)(CX*1), Z15
@@ -35924,7 +39596,7 @@ tap:
 	VFMADD231PS Z15, Z14, Z12
 	VPERMILPS   $0xaa, (DI)(DX*2), Z15
 	VFMADD231PS Z15, Z14, Z13
-	VMOVUPS     192(R8), Z14
+	VMOVUPS     192(R9), Z14
 	VPERMILPS   $0xff, (SI), Z15
 	VFMADD231PS Z15, Z14, Z0
 	VPERMILPS   $0xff, (SI)(CX*1), Z15
@@ -35953,15 +39625,15 @@ tap:
 	VFMADD231PS Z15, Z14, Z12
 	VPERMILPS   $0xff, (DI)(DX*2), Z15
 	VFMADD231PS Z15, Z14, Z13
-	ADDQ        $0x10, R9
-	DECQ        R10
+	ADDQ        $0x10, R10
+	DECQ        R11
 	JNZ         tap
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Z16, Z16, Z16
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -35980,9 +39652,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
@@ -36056,9 +39728,9 @@ mask:
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z6, K1, Z6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Z16, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
@@ -36082,7 +39754,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z1, (DI)
@@ -36097,9 +39769,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Z7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
@@ -36114,24 +39786,48 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Z13, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -39420,13 +43116,31 @@ pixel:
 	RET
 
 // func convTile1NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile1NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -39439,7 +43153,7 @@ zero:
 	VXORPS Y0, Y0, Y0
 
 begin:
-	MOVQ  48(AX), DX
+	MOVQ  480(AX), DX
 	MOVQ  120(AX), BX
 	MOVQ  128(AX), SI
 	TESTQ SI, SI
@@ -39448,7 +43162,7 @@ begin:
 run:
 	MOVQ (BX), CX
 	SHLQ $0x02, CX
-	ADDQ 24(AX), CX
+	ADDQ 472(AX), CX
 	MOVQ 8(BX), DI
 	SUBQ $0x04, DI
 	JL   rest
@@ -39493,7 +43207,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VXORPS Y1, Y1, Y1
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -39517,38 +43231,80 @@ mask:
 	ADDQ   CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Y0, (DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile2NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile2NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -39563,7 +43319,7 @@ zero:
 	VXORPS Y1, Y1, Y1
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -39572,7 +43328,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -39627,7 +43383,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y2, Y2, Y2
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -39658,40 +43414,82 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile3NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile3NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -39708,7 +43506,7 @@ zero:
 	VXORPS Y2, Y2, Y2
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -39717,7 +43515,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -39782,7 +43580,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VXORPS Y3, Y3, Y3
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -39820,42 +43618,84 @@ mask:
 	ADDQ   DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile4NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile4NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -39874,7 +43714,7 @@ zero:
 	VXORPS Y3, Y3, Y3
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -39883,7 +43723,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -39958,7 +43798,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y4, Y4, Y4
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -40003,7 +43843,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Y1, (SI)
@@ -40012,35 +43852,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y3, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile5NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile5NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -40061,7 +43943,7 @@ zero:
 	VXORPS Y4, Y4, Y4
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -40070,7 +43952,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -40155,7 +44037,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VXORPS Y5, Y5, Y5
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -40207,7 +44089,7 @@ mask:
 	ADDQ   BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Y1, (SI)
@@ -40218,35 +44100,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y4, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile6NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile6NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -40269,7 +44193,7 @@ zero:
 	VXORPS Y5, Y5, Y5
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -40278,7 +44202,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -40373,7 +44297,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y6, Y6, Y6
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -40432,7 +44356,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -40445,35 +44369,77 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y5, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile7NarrowAVX2(a *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, CMOV, FMA3
 TEXT ·convTile7NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -40498,7 +44464,7 @@ zero:
 	VXORPS Y6, Y6, Y6
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -40507,7 +44473,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -40612,7 +44578,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y7, Y7, Y7
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -40678,7 +44644,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -40693,35 +44659,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile8NarrowAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile8NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -40748,25 +44757,24 @@ zero:
 	VXORPS Y7, Y7, Y7
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y8
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y8
 	VBROADCASTSS (SI), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VBROADCASTSS (SI)(CX*1), Y9
@@ -40783,8 +44791,8 @@ four:
 	VFMADD231PS  Y8, Y9, Y6
 	VBROADCASTSS (DI), Y9
 	VFMADD231PS  Y8, Y9, Y7
-	PREFETCHT0   2112(R8)
-	VMOVUPS      64(R8), Y8
+	PREFETCHT0   2112(R9)
+	VMOVUPS      64(R9), Y8
 	VBROADCASTSS 4(SI), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VBROADCASTSS 4(SI)(CX*1), Y9
@@ -40801,8 +44809,8 @@ four:
 	VFMADD231PS  Y8, Y9, Y6
 	VBROADCASTSS 4(DI), Y9
 	VFMADD231PS  Y8, Y9, Y7
-	PREFETCHT0   2176(R8)
-	VMOVUPS      128(R8), Y8
+	PREFETCHT0   2176(R9)
+	VMOVUPS      128(R9), Y8
 	VBROADCASTSS 8(SI), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VBROADCASTSS 8(SI)(CX*1), Y9
@@ -40819,8 +44827,8 @@ four:
 	VFMADD231PS  Y8, Y9, Y6
 	VBROADCASTSS 8(DI), Y9
 	VFMADD231PS  Y8, Y9, Y7
-	PREFETCHT0   2240(R8)
-	VMOVUPS      192(R8), Y8
+	PREFETCHT0   2240(R9)
+	VMOVUPS      192(R9), Y8
 	VBROADCASTSS 12(SI), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VBROADCASTSS 12(SI)(CX*1), Y9
@@ -40839,17 +44847,17 @@ four:
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R8
-	SUBQ         $0x04, R11
+	ADDQ         $0x00000100, R9
+	SUBQ         $0x04, R12
 	JGE          four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y8
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y8
 	VBROADCASTSS (SI), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VBROADCASTSS (SI)(CX*1), Y9
@@ -40868,20 +44876,20 @@ one:
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R8
-	DECQ         R11
+	ADDQ         $0x00000040, R9
+	DECQ         R12
 	JNZ          one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y8, Y8, Y8
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -40900,9 +44908,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 
@@ -40952,15 +44960,15 @@ mask:
 	VCMPPS $0x11, (DI), Y8, Y9
 	VANDPS Y9, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VCMPPS $0x11, (DI), Y8, Y8
 	VANDPS Y8, Y7, Y7
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -40975,40 +44983,83 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile9NarrowAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile9NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -41037,25 +45088,24 @@ zero:
 	VXORPS Y8, Y8, Y8
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y9
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS (SI)(CX*1), Y10
@@ -41074,8 +45124,8 @@ four:
 	VFMADD231PS  Y9, Y10, Y7
 	VBROADCASTSS (DI)(CX*1), Y10
 	VFMADD231PS  Y9, Y10, Y8
-	PREFETCHT0   2112(R8)
-	VMOVUPS      64(R8), Y9
+	PREFETCHT0   2112(R9)
+	VMOVUPS      64(R9), Y9
 	VBROADCASTSS 4(SI), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(SI)(CX*1), Y10
@@ -41094,8 +45144,8 @@ four:
 	VFMADD231PS  Y9, Y10, Y7
 	VBROADCASTSS 4(DI)(CX*1), Y10
 	VFMADD231PS  Y9, Y10, Y8
-	PREFETCHT0   2176(R8)
-	VMOVUPS      128(R8), Y9
+	PREFETCHT0   2176(R9)
+	VMOVUPS      128(R9), Y9
 	VBROADCASTSS 8(SI), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 8(SI)(CX*1), Y10
@@ -41114,8 +45164,8 @@ four:
 	VFMADD231PS  Y9, Y10, Y7
 	VBROADCASTSS 8(DI)(CX*1), Y10
 	VFMADD231PS  Y9, Y10, Y8
-	PREFETCHT0   2240(R8)
-	VMOVUPS      192(R8), Y9
+	PREFETCHT0   2240(R9)
+	VMOVUPS      192(R9), Y9
 	VBROADCASTSS 12(SI), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 12(SI)(CX*1), Y10
@@ -41136,17 +45186,17 @@ four:
 	VFMADD231PS  Y9, Y10, Y8
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R8
-	SUBQ         $0x04, R11
+	ADDQ         $0x00000100, R9
+	SUBQ         $0x04, R12
 	JGE          four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y9
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y9
 	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS (SI)(CX*1), Y10
@@ -41167,20 +45217,20 @@ one:
 	VFMADD231PS  Y9, Y10, Y8
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R8
-	DECQ         R11
+	ADDQ         $0x00000040, R9
+	DECQ         R12
 	JNZ          one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y9, Y9, Y9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -41199,9 +45249,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -41255,9 +45305,9 @@ mask:
 	VCMPPS $0x11, (DI), Y9, Y10
 	VANDPS Y10, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VCMPPS $0x11, (DI), Y9, Y10
 	VANDPS Y10, Y7, Y7
 	ADDQ   SI, DI
@@ -41266,7 +45316,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -41281,42 +45331,85 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile10NarrowAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile10NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -41347,25 +45440,24 @@ zero:
 	VXORPS Y9, Y9, Y9
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y10
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y10
 	VBROADCASTSS (SI), Y11
 	VFMADD231PS  Y10, Y11, Y0
 	VBROADCASTSS (SI)(CX*1), Y11
@@ -41386,8 +45478,8 @@ four:
 	VFMADD231PS  Y10, Y11, Y8
 	VBROADCASTSS (DI)(CX*2), Y11
 	VFMADD231PS  Y10, Y11, Y9
-	PREFETCHT0   2112(R8)
-	VMOVUPS      64(R8), Y10
+	PREFETCHT0   2112(R9)
+	VMOVUPS      64(R9), Y10
 	VBROADCASTSS 4(SI), Y11
 	VFMADD231PS  Y10, Y11, Y0
 	VBROADCASTSS 4(SI)(CX*1), Y11
@@ -41408,8 +45500,8 @@ four:
 	VFMADD231PS  Y10, Y11, Y8
 	VBROADCASTSS 4(DI)(CX*2), Y11
 	VFMADD231PS  Y10, Y11, Y9
-	PREFETCHT0   2176(R8)
-	VMOVUPS      128(R8), Y10
+	PREFETCHT0   2176(R9)
+	VMOVUPS      128(R9), Y10
 	VBROADCASTSS 8(SI), Y11
 	VFMADD231PS  Y10, Y11, Y0
 	VBROADCASTSS 8(SI)(CX*1), Y11
@@ -41430,8 +45522,8 @@ four:
 	VFMADD231PS  Y10, Y11, Y8
 	VBROADCASTSS 8(DI)(CX*2), Y11
 	VFMADD231PS  Y10, Y11, Y9
-	PREFETCHT0   2240(R8)
-	VMOVUPS      192(R8), Y10
+	PREFETCHT0   2240(R9)
+	VMOVUPS      192(R9), Y10
 	VBROADCASTSS 12(SI), Y11
 	VFMADD231PS  Y10, Y11, Y0
 	VBROADCASTSS 12(SI)(CX*1), Y11
@@ -41454,17 +45546,17 @@ four:
 	VFMADD231PS  Y10, Y11, Y9
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R8
-	SUBQ         $0x04, R11
+	ADDQ         $0x00000100, R9
+	SUBQ         $0x04, R12
 	JGE          four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y10
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y10
 	VBROADCASTSS (SI), Y11
 	VFMADD231PS  Y10, Y11, Y0
 	VBROADCASTSS (SI)(CX*1), Y11
@@ -41487,20 +45579,20 @@ one:
 	VFMADD231PS  Y10, Y11, Y9
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R8
-	DECQ         R11
+	ADDQ         $0x00000040, R9
+	DECQ         R12
 	JNZ          one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y10, Y10, Y10
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -41519,9 +45611,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -41579,9 +45671,9 @@ mask:
 	VCMPPS $0x11, (DI), Y10, Y11
 	VANDPS Y11, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VCMPPS $0x11, (DI), Y10, Y11
 	VANDPS Y11, Y7, Y7
 	ADDQ   SI, DI
@@ -41593,7 +45685,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -41608,44 +45700,87 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y9, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile11NarrowAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile11NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -41678,25 +45813,24 @@ zero:
 	VXORPS Y10, Y10, Y10
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y11
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y11
 	VBROADCASTSS (SI), Y12
 	VFMADD231PS  Y11, Y12, Y0
 	VBROADCASTSS (SI)(CX*1), Y12
@@ -41719,8 +45853,8 @@ four:
 	VFMADD231PS  Y11, Y12, Y9
 	VBROADCASTSS (DI)(DX*1), Y12
 	VFMADD231PS  Y11, Y12, Y10
-	PREFETCHT0   2112(R8)
-	VMOVUPS      64(R8), Y11
+	PREFETCHT0   2112(R9)
+	VMOVUPS      64(R9), Y11
 	VBROADCASTSS 4(SI), Y12
 	VFMADD231PS  Y11, Y12, Y0
 	VBROADCASTSS 4(SI)(CX*1), Y12
@@ -41743,8 +45877,8 @@ four:
 	VFMADD231PS  Y11, Y12, Y9
 	VBROADCASTSS 4(DI)(DX*1), Y12
 	VFMADD231PS  Y11, Y12, Y10
-	PREFETCHT0   2176(R8)
-	VMOVUPS      128(R8), Y11
+	PREFETCHT0   2176(R9)
+	VMOVUPS      128(R9), Y11
 	VBROADCASTSS 8(SI), Y12
 	VFMADD231PS  Y11, Y12, Y0
 	VBROADCASTSS 8(SI)(CX*1), Y12
@@ -41767,8 +45901,8 @@ four:
 	VFMADD231PS  Y11, Y12, Y9
 	VBROADCASTSS 8(DI)(DX*1), Y12
 	VFMADD231PS  Y11, Y12, Y10
-	PREFETCHT0   2240(R8)
-	VMOVUPS      192(R8), Y11
+	PREFETCHT0   2240(R9)
+	VMOVUPS      192(R9), Y11
 	VBROADCASTSS 12(SI), Y12
 	VFMADD231PS  Y11, Y12, Y0
 	VBROADCASTSS 12(SI)(CX*1), Y12
@@ -41793,17 +45927,17 @@ four:
 	VFMADD231PS  Y11, Y12, Y10
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R8
-	SUBQ         $0x04, R11
+	ADDQ         $0x00000100, R9
+	SUBQ         $0x04, R12
 	JGE          four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y11
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y11
 	VBROADCASTSS (SI), Y12
 	VFMADD231PS  Y11, Y12, Y0
 	VBROADCASTSS (SI)(CX*1), Y12
@@ -41828,20 +45962,20 @@ one:
 	VFMADD231PS  Y11, Y12, Y10
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R8
-	DECQ         R11
+	ADDQ         $0x00000040, R9
+	DECQ         R12
 	JNZ          one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y11, Y11, Y11
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -41860,9 +45994,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -41924,9 +46058,9 @@ mask:
 	VCMPPS $0x11, (DI), Y11, Y12
 	VANDPS Y12, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VCMPPS $0x11, (DI), Y11, Y12
 	VANDPS Y12, Y7, Y7
 	ADDQ   SI, DI
@@ -41941,7 +46075,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -41956,9 +46090,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -41967,35 +46101,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y10, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile12NarrowAVX2(a *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·convTile12NarrowAVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -42030,25 +46207,24 @@ zero:
 	VXORPS Y11, Y11, Y11
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y12
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y12
 	VBROADCASTSS (SI), Y13
 	VFMADD231PS  Y12, Y13, Y0
 	VBROADCASTSS (SI)(CX*1), Y13
@@ -42073,8 +46249,8 @@ four:
 	VFMADD231PS  Y12, Y13, Y10
 	VBROADCASTSS (DI)(CX*4), Y13
 	VFMADD231PS  Y12, Y13, Y11
-	PREFETCHT0   2112(R8)
-	VMOVUPS      64(R8), Y12
+	PREFETCHT0   2112(R9)
+	VMOVUPS      64(R9), Y12
 	VBROADCASTSS 4(SI), Y13
 	VFMADD231PS  Y12, Y13, Y0
 	VBROADCASTSS 4(SI)(CX*1), Y13
@@ -42099,8 +46275,8 @@ four:
 	VFMADD231PS  Y12, Y13, Y10
 	VBROADCASTSS 4(DI)(CX*4), Y13
 	VFMADD231PS  Y12, Y13, Y11
-	PREFETCHT0   2176(R8)
-	VMOVUPS      128(R8), Y12
+	PREFETCHT0   2176(R9)
+	VMOVUPS      128(R9), Y12
 	VBROADCASTSS 8(SI), Y13
 	VFMADD231PS  Y12, Y13, Y0
 	VBROADCASTSS 8(SI)(CX*1), Y13
@@ -42125,8 +46301,8 @@ four:
 	VFMADD231PS  Y12, Y13, Y10
 	VBROADCASTSS 8(DI)(CX*4), Y13
 	VFMADD231PS  Y12, Y13, Y11
-	PREFETCHT0   2240(R8)
-	VMOVUPS      192(R8), Y12
+	PREFETCHT0   2240(R9)
+	VMOVUPS      192(R9), Y12
 	VBROADCASTSS 12(SI), Y13
 	VFMADD231PS  Y12, Y13, Y0
 	VBROADCASTSS 12(SI)(CX*1), Y13
@@ -42153,17 +46329,17 @@ four:
 	VFMADD231PS  Y12, Y13, Y11
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R8
-	SUBQ         $0x04, R11
+	ADDQ         $0x00000100, R9
+	SUBQ         $0x04, R12
 	JGE          four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R8)
-	VMOVUPS      (R8), Y12
+	PREFETCHT0   2048(R9)
+	VMOVUPS      (R9), Y12
 	VBROADCASTSS (SI), Y13
 	VFMADD231PS  Y12, Y13, Y0
 	VBROADCASTSS (SI)(CX*1), Y13
@@ -42190,20 +46366,20 @@ one:
 	VFMADD231PS  Y12, Y13, Y11
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R8
-	DECQ         R11
+	ADDQ         $0x00000040, R9
+	DECQ         R12
 	JNZ          one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VXORPS Y12, Y12, Y12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -42222,9 +46398,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -42290,9 +46466,9 @@ mask:
 	VCMPPS $0x11, (DI), Y12, Y13
 	VANDPS Y13, Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VCMPPS $0x11, (DI), Y12, Y13
 	VANDPS Y13, Y7, Y7
 	ADDQ   SI, DI
@@ -42310,7 +46486,7 @@ mask:
 	ADDQ   SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -42325,9 +46501,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -42338,24 +46514,48 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y11, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -44611,13 +48811,31 @@ DATA numberNarrowAVX241000000<>+28(SB)/4, $0x41000000
 GLOBL numberNarrowAVX241000000<>(SB), RODATA|NOPTR, $32
 
 // func convTile1NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile1NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), DX
+	TESTQ   CX, CX
+	CMOVQEQ CX, DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), DX
+	LEAQ    (CX)(DX*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), DX
+	MOVQ    DX, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -44630,7 +48848,7 @@ zero:
 	VPXORD Y0, Y0, Y0
 
 begin:
-	MOVQ  48(AX), DX
+	MOVQ  480(AX), DX
 	MOVQ  120(AX), BX
 	MOVQ  128(AX), SI
 	TESTQ SI, SI
@@ -44639,7 +48857,7 @@ begin:
 run:
 	MOVQ (BX), CX
 	SHLQ $0x02, CX
-	ADDQ 24(AX), CX
+	ADDQ 472(AX), CX
 	MOVQ 8(BX), DI
 	SUBQ $0x04, DI
 	JL   rest
@@ -44679,7 +48897,7 @@ finish:
 	MOVQ   152(AX), CX
 	SHLQ   $0x02, CX
 	VPXORD Y2, Y2, Y2
-	MOVQ   96(AX), DX
+	MOVQ   488(AX), DX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DX, DX
@@ -44703,38 +48921,80 @@ mask:
 	ADDQ      CX, DX
 
 store:
-	MOVQ    (AX), DX
+	MOVQ    464(AX), DX
 	VMOVUPS Y0, (DX)
 	ADDQ    CX, DX
-	MOVQ    184(AX), CX
-	MOVQ    (AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), DX
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), DX
-	TESTQ   DX, DX
-	JZ      moved
-	LEAQ    (DX)(CX*4), DX
-	MOVQ    DX, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), DX
+	MOVQ DX, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 472(AX)
+	MOVQ 56(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 480(AX)
+	MOVQ 40(CX), DX
+	SHLQ $0x02, DX
+	ADDQ DX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DX, 488(AX)
+
+begun:
+	MOVQ 160(AX), DX
+	MOVQ DX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile2NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile2NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -44749,7 +49009,7 @@ zero:
 	VPXORD Y1, Y1, Y1
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -44758,7 +49018,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -44803,7 +49063,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Y3, Y3, Y3
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -44834,40 +49094,82 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile3NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile3NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), BX
+	TESTQ   DX, DX
+	CMOVQEQ DX, BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), BX
+	LEAQ    (DX)(BX*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), BX
+	MOVQ    BX, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -44884,7 +49186,7 @@ zero:
 	VPXORD Y2, Y2, Y2
 
 begin:
-	MOVQ  48(AX), BX
+	MOVQ  480(AX), BX
 	MOVQ  120(AX), SI
 	MOVQ  128(AX), DI
 	TESTQ DI, DI
@@ -44893,7 +49195,7 @@ begin:
 run:
 	MOVQ (SI), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(SI), R8
 	SUBQ $0x04, R8
 	JL   rest
@@ -44943,7 +49245,7 @@ finish:
 	MOVQ   152(AX), DX
 	SHLQ   $0x02, DX
 	VPXORD Y4, Y4, Y4
-	MOVQ   96(AX), BX
+	MOVQ   488(AX), BX
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  BX, BX
@@ -44981,42 +49283,84 @@ mask:
 	ADDQ      DX, BX
 
 store:
-	MOVQ    (AX), BX
+	MOVQ    464(AX), BX
 	VMOVUPS Y0, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y1, (BX)
 	ADDQ    DX, BX
 	VMOVUPS Y2, (BX)
 	ADDQ    DX, BX
-	MOVQ    184(AX), DX
-	MOVQ    (AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), BX
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), BX
-	TESTQ   BX, BX
-	JZ      moved
-	LEAQ    (BX)(DX*4), BX
-	MOVQ    BX, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), BX
+	MOVQ BX, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 472(AX)
+	MOVQ 56(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 480(AX)
+	MOVQ 40(DX), BX
+	SHLQ $0x02, BX
+	ADDQ BX, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ BX, 488(AX)
+
+begun:
+	MOVQ 160(AX), BX
+	MOVQ BX, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile4NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile4NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -45035,7 +49379,7 @@ zero:
 	VPXORD Y3, Y3, Y3
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -45044,7 +49388,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -45099,7 +49443,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Y5, Y5, Y5
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -45144,7 +49488,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Y1, (SI)
@@ -45153,35 +49497,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y3, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile5NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile5NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), SI
+	TESTQ   BX, BX
+	CMOVQEQ BX, SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), SI
+	LEAQ    (BX)(SI*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -45202,7 +49588,7 @@ zero:
 	VPXORD Y4, Y4, Y4
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  120(AX), DI
 	MOVQ  128(AX), R8
 	TESTQ R8, R8
@@ -45211,7 +49597,7 @@ begin:
 run:
 	MOVQ (DI), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -45271,7 +49657,7 @@ finish:
 	MOVQ   152(AX), BX
 	SHLQ   $0x02, BX
 	VPXORD Y6, Y6, Y6
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -45323,7 +49709,7 @@ mask:
 	ADDQ      BX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Y0, (SI)
 	ADDQ    BX, SI
 	VMOVUPS Y1, (SI)
@@ -45334,35 +49720,77 @@ store:
 	ADDQ    BX, SI
 	VMOVUPS Y4, (SI)
 	ADDQ    BX, SI
-	MOVQ    184(AX), BX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(BX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), SI
+	MOVQ SI, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(BX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile6NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile6NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -45385,7 +49813,7 @@ zero:
 	VPXORD Y5, Y5, Y5
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -45394,7 +49822,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -45459,7 +49887,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y7, Y7, Y7
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -45518,7 +49946,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -45531,35 +49959,77 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y5, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile7NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·convTile7NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -45584,7 +50054,7 @@ zero:
 	VPXORD Y6, Y6, Y6
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  120(AX), R8
 	MOVQ  128(AX), R9
 	TESTQ R9, R9
@@ -45593,7 +50063,7 @@ begin:
 run:
 	MOVQ (R8), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -45663,7 +50133,7 @@ finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y8, Y8, Y8
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -45729,7 +50199,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -45744,35 +50214,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile8NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile8NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -45799,25 +50312,24 @@ zero:
 	VPXORD Y7, Y7, Y7
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y8
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y8
 	VFMADD231PS.BCST (SI), Y8, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y8, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y8, Y2
@@ -45826,8 +50338,8 @@ four:
 	VFMADD231PS.BCST (SI)(BX*1), Y8, Y5
 	VFMADD231PS.BCST (SI)(DX*2), Y8, Y6
 	VFMADD231PS.BCST (DI), Y8, Y7
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y8
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y8
 	VFMADD231PS.BCST 4(SI), Y8, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y8, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y8, Y2
@@ -45836,8 +50348,8 @@ four:
 	VFMADD231PS.BCST 4(SI)(BX*1), Y8, Y5
 	VFMADD231PS.BCST 4(SI)(DX*2), Y8, Y6
 	VFMADD231PS.BCST 4(DI), Y8, Y7
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y8
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y8
 	VFMADD231PS.BCST 8(SI), Y8, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y8, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y8, Y2
@@ -45846,8 +50358,8 @@ four:
 	VFMADD231PS.BCST 8(SI)(BX*1), Y8, Y5
 	VFMADD231PS.BCST 8(SI)(DX*2), Y8, Y6
 	VFMADD231PS.BCST 8(DI), Y8, Y7
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y8
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y8
 	VFMADD231PS.BCST 12(SI), Y8, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y8, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y8, Y2
@@ -45858,17 +50370,17 @@ four:
 	VFMADD231PS.BCST 12(DI), Y8, Y7
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y8
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y8
 	VFMADD231PS.BCST (SI), Y8, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y8, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y8, Y2
@@ -45879,20 +50391,20 @@ one:
 	VFMADD231PS.BCST (DI), Y8, Y7
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y9, Y9, Y9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -45911,9 +50423,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 
@@ -45963,15 +50475,15 @@ mask:
 	VCMPPS    $0x11, (DI), Y9, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y9, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -45986,40 +50498,83 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile9NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile9NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -46048,25 +50603,24 @@ zero:
 	VPXORD Y8, Y8, Y8
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y9
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y9
 	VFMADD231PS.BCST (SI), Y9, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y9, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y9, Y2
@@ -46076,8 +50630,8 @@ four:
 	VFMADD231PS.BCST (SI)(DX*2), Y9, Y6
 	VFMADD231PS.BCST (DI), Y9, Y7
 	VFMADD231PS.BCST (DI)(CX*1), Y9, Y8
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y9
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y9
 	VFMADD231PS.BCST 4(SI), Y9, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y9, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y9, Y2
@@ -46087,8 +50641,8 @@ four:
 	VFMADD231PS.BCST 4(SI)(DX*2), Y9, Y6
 	VFMADD231PS.BCST 4(DI), Y9, Y7
 	VFMADD231PS.BCST 4(DI)(CX*1), Y9, Y8
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y9
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y9
 	VFMADD231PS.BCST 8(SI), Y9, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y9, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y9, Y2
@@ -46098,8 +50652,8 @@ four:
 	VFMADD231PS.BCST 8(SI)(DX*2), Y9, Y6
 	VFMADD231PS.BCST 8(DI), Y9, Y7
 	VFMADD231PS.BCST 8(DI)(CX*1), Y9, Y8
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y9
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y9
 	VFMADD231PS.BCST 12(SI), Y9, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y9, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y9, Y2
@@ -46111,17 +50665,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*1), Y9, Y8
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y9
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y9
 	VFMADD231PS.BCST (SI), Y9, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y9, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y9, Y2
@@ -46133,20 +50687,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*1), Y9, Y8
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y10, Y10, Y10
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -46165,9 +50719,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46221,9 +50775,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y10, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y10, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46232,7 +50786,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -46247,42 +50801,85 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile10NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile10NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -46313,25 +50910,24 @@ zero:
 	VPXORD Y9, Y9, Y9
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y10
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y10
 	VFMADD231PS.BCST (SI), Y10, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y10, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y10, Y2
@@ -46342,8 +50938,8 @@ four:
 	VFMADD231PS.BCST (DI), Y10, Y7
 	VFMADD231PS.BCST (DI)(CX*1), Y10, Y8
 	VFMADD231PS.BCST (DI)(CX*2), Y10, Y9
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y10
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y10
 	VFMADD231PS.BCST 4(SI), Y10, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y10, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y10, Y2
@@ -46354,8 +50950,8 @@ four:
 	VFMADD231PS.BCST 4(DI), Y10, Y7
 	VFMADD231PS.BCST 4(DI)(CX*1), Y10, Y8
 	VFMADD231PS.BCST 4(DI)(CX*2), Y10, Y9
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y10
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y10
 	VFMADD231PS.BCST 8(SI), Y10, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y10, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y10, Y2
@@ -46366,8 +50962,8 @@ four:
 	VFMADD231PS.BCST 8(DI), Y10, Y7
 	VFMADD231PS.BCST 8(DI)(CX*1), Y10, Y8
 	VFMADD231PS.BCST 8(DI)(CX*2), Y10, Y9
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y10
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y10
 	VFMADD231PS.BCST 12(SI), Y10, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y10, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y10, Y2
@@ -46380,17 +50976,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*2), Y10, Y9
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y10
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y10
 	VFMADD231PS.BCST (SI), Y10, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y10, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y10, Y2
@@ -46403,20 +50999,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*2), Y10, Y9
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y11, Y11, Y11
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -46435,9 +51031,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46495,9 +51091,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y11, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y11, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46509,7 +51105,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -46524,44 +51120,87 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y9, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile11NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile11NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -46594,25 +51233,24 @@ zero:
 	VPXORD Y10, Y10, Y10
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y11
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y11
 	VFMADD231PS.BCST (SI), Y11, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y11, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y11, Y2
@@ -46624,8 +51262,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*1), Y11, Y8
 	VFMADD231PS.BCST (DI)(CX*2), Y11, Y9
 	VFMADD231PS.BCST (DI)(DX*1), Y11, Y10
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y11
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y11
 	VFMADD231PS.BCST 4(SI), Y11, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y11, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y11, Y2
@@ -46637,8 +51275,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*1), Y11, Y8
 	VFMADD231PS.BCST 4(DI)(CX*2), Y11, Y9
 	VFMADD231PS.BCST 4(DI)(DX*1), Y11, Y10
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y11
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y11
 	VFMADD231PS.BCST 8(SI), Y11, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y11, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y11, Y2
@@ -46650,8 +51288,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*1), Y11, Y8
 	VFMADD231PS.BCST 8(DI)(CX*2), Y11, Y9
 	VFMADD231PS.BCST 8(DI)(DX*1), Y11, Y10
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y11
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y11
 	VFMADD231PS.BCST 12(SI), Y11, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y11, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y11, Y2
@@ -46665,17 +51303,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(DX*1), Y11, Y10
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y11
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y11
 	VFMADD231PS.BCST (SI), Y11, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y11, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y11, Y2
@@ -46689,20 +51327,20 @@ one:
 	VFMADD231PS.BCST (DI)(DX*1), Y11, Y10
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y12, Y12, Y12
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -46721,9 +51359,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -46785,9 +51423,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y12, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y12, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -46802,7 +51440,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -46817,9 +51455,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -46828,35 +51466,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y10, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile12NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile12NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -46891,25 +51572,24 @@ zero:
 	VPXORD Y11, Y11, Y11
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y12
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y12
 	VFMADD231PS.BCST (SI), Y12, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y12, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y12, Y2
@@ -46922,8 +51602,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*2), Y12, Y9
 	VFMADD231PS.BCST (DI)(DX*1), Y12, Y10
 	VFMADD231PS.BCST (DI)(CX*4), Y12, Y11
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y12
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y12
 	VFMADD231PS.BCST 4(SI), Y12, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y12, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y12, Y2
@@ -46936,8 +51616,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*2), Y12, Y9
 	VFMADD231PS.BCST 4(DI)(DX*1), Y12, Y10
 	VFMADD231PS.BCST 4(DI)(CX*4), Y12, Y11
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y12
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y12
 	VFMADD231PS.BCST 8(SI), Y12, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y12, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y12, Y2
@@ -46950,8 +51630,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*2), Y12, Y9
 	VFMADD231PS.BCST 8(DI)(DX*1), Y12, Y10
 	VFMADD231PS.BCST 8(DI)(CX*4), Y12, Y11
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y12
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y12
 	VFMADD231PS.BCST 12(SI), Y12, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y12, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y12, Y2
@@ -46966,17 +51646,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(CX*4), Y12, Y11
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y12
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y12
 	VFMADD231PS.BCST (SI), Y12, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y12, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y12, Y2
@@ -46991,20 +51671,20 @@ one:
 	VFMADD231PS.BCST (DI)(CX*4), Y12, Y11
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y13, Y13, Y13
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -47023,9 +51703,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47091,9 +51771,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y13, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y13, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47111,7 +51791,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -47126,9 +51806,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47139,35 +51819,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y11, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile13NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile13NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -47204,25 +51927,24 @@ zero:
 	VPXORD Y12, Y12, Y12
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y13
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y13
 	VFMADD231PS.BCST (SI), Y13, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y13, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y13, Y2
@@ -47236,8 +51958,8 @@ four:
 	VFMADD231PS.BCST (DI)(DX*1), Y13, Y10
 	VFMADD231PS.BCST (DI)(CX*4), Y13, Y11
 	VFMADD231PS.BCST (DI)(BX*1), Y13, Y12
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y13
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y13
 	VFMADD231PS.BCST 4(SI), Y13, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y13, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y13, Y2
@@ -47251,8 +51973,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(DX*1), Y13, Y10
 	VFMADD231PS.BCST 4(DI)(CX*4), Y13, Y11
 	VFMADD231PS.BCST 4(DI)(BX*1), Y13, Y12
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y13
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y13
 	VFMADD231PS.BCST 8(SI), Y13, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y13, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y13, Y2
@@ -47266,8 +51988,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(DX*1), Y13, Y10
 	VFMADD231PS.BCST 8(DI)(CX*4), Y13, Y11
 	VFMADD231PS.BCST 8(DI)(BX*1), Y13, Y12
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y13
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y13
 	VFMADD231PS.BCST 12(SI), Y13, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y13, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y13, Y2
@@ -47283,17 +52005,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(BX*1), Y13, Y12
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y13
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y13
 	VFMADD231PS.BCST (SI), Y13, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y13, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y13, Y2
@@ -47309,20 +52031,20 @@ one:
 	VFMADD231PS.BCST (DI)(BX*1), Y13, Y12
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y14, Y14, Y14
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -47341,9 +52063,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47413,9 +52135,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y14, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y14, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47436,7 +52158,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -47451,9 +52173,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47466,35 +52188,78 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y12, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile14NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile14NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -47533,25 +52298,24 @@ zero:
 	VPXORD Y13, Y13, Y13
 
 begin:
-	MOVQ  48(AX), R8
-	MOVQ  120(AX), R9
-	MOVQ  128(AX), R10
-	TESTQ R10, R10
+	MOVQ  480(AX), R9
+	MOVQ  120(AX), R10
+	MOVQ  128(AX), R11
+	TESTQ R11, R11
 	JZ    finish
 
 run:
-	MOVQ (R9), SI
+	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R9), R11
-	SUBQ $0x04, R11
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R10), R12
+	SUBQ $0x04, R12
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y14
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y14
 	VFMADD231PS.BCST (SI), Y14, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y14, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y14, Y2
@@ -47566,8 +52330,8 @@ four:
 	VFMADD231PS.BCST (DI)(CX*4), Y14, Y11
 	VFMADD231PS.BCST (DI)(BX*1), Y14, Y12
 	VFMADD231PS.BCST (DI)(DX*2), Y14, Y13
-	PREFETCHT0       2112(R8)
-	VMOVUPS          64(R8), Y14
+	PREFETCHT0       2112(R9)
+	VMOVUPS          64(R9), Y14
 	VFMADD231PS.BCST 4(SI), Y14, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y14, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y14, Y2
@@ -47582,8 +52346,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(CX*4), Y14, Y11
 	VFMADD231PS.BCST 4(DI)(BX*1), Y14, Y12
 	VFMADD231PS.BCST 4(DI)(DX*2), Y14, Y13
-	PREFETCHT0       2176(R8)
-	VMOVUPS          128(R8), Y14
+	PREFETCHT0       2176(R9)
+	VMOVUPS          128(R9), Y14
 	VFMADD231PS.BCST 8(SI), Y14, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y14, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y14, Y2
@@ -47598,8 +52362,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(CX*4), Y14, Y11
 	VFMADD231PS.BCST 8(DI)(BX*1), Y14, Y12
 	VFMADD231PS.BCST 8(DI)(DX*2), Y14, Y13
-	PREFETCHT0       2240(R8)
-	VMOVUPS          192(R8), Y14
+	PREFETCHT0       2240(R9)
+	VMOVUPS          192(R9), Y14
 	VFMADD231PS.BCST 12(SI), Y14, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y14, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y14, Y2
@@ -47616,17 +52380,17 @@ four:
 	VFMADD231PS.BCST 12(DI)(DX*2), Y14, Y13
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
-	ADDQ             $0x00000100, R8
-	SUBQ             $0x04, R11
+	ADDQ             $0x00000100, R9
+	SUBQ             $0x04, R12
 	JGE              four
 
 rest:
-	ADDQ $0x04, R11
+	ADDQ $0x04, R12
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R8)
-	VMOVUPS          (R8), Y14
+	PREFETCHT0       2048(R9)
+	VMOVUPS          (R9), Y14
 	VFMADD231PS.BCST (SI), Y14, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y14, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y14, Y2
@@ -47643,20 +52407,20 @@ one:
 	VFMADD231PS.BCST (DI)(DX*2), Y14, Y13
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
-	ADDQ             $0x00000040, R8
-	DECQ             R11
+	ADDQ             $0x00000040, R9
+	DECQ             R12
 	JNZ              one
 
 next:
-	ADDQ $0x10, R9
-	DECQ R10
+	ADDQ $0x10, R10
+	DECQ R11
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y15, Y15, Y15
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -47675,9 +52439,9 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R8
-	LEAQ   (DI)(R8*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R9
+	LEAQ   (DI)(R9*4), DI
 	VADDPS (DI), Y7, Y7
 	ADDQ   SI, DI
 	VADDPS (DI), Y8, Y8
@@ -47751,9 +52515,9 @@ mask:
 	VCMPPS    $0x11, (DI), Y15, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R8
-	LEAQ      (DI)(R8*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R9
+	LEAQ      (DI)(R9*4), DI
 	VCMPPS    $0x11, (DI), Y15, K1
 	VMOVAPS.Z Y7, K1, Y7
 	ADDQ      SI, DI
@@ -47777,7 +52541,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -47792,9 +52556,9 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R8
-	LEAQ    (DI)(R8*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R9
+	LEAQ    (DI)(R9*4), DI
 	VMOVUPS Y7, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y8, (DI)
@@ -47809,35 +52573,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile15NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile15NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -47878,27 +52686,25 @@ zero:
 	VPXORD Y14, Y14, Y14
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y15
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y15
 	VFMADD231PS.BCST (SI), Y15, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y15, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y15, Y2
@@ -47914,8 +52720,8 @@ four:
 	VFMADD231PS.BCST (DI)(BX*1), Y15, Y12
 	VFMADD231PS.BCST (DI)(DX*2), Y15, Y13
 	VFMADD231PS.BCST (R8), Y15, Y14
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y15
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y15
 	VFMADD231PS.BCST 4(SI), Y15, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y15, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y15, Y2
@@ -47931,8 +52737,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(BX*1), Y15, Y12
 	VFMADD231PS.BCST 4(DI)(DX*2), Y15, Y13
 	VFMADD231PS.BCST 4(R8), Y15, Y14
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y15
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y15
 	VFMADD231PS.BCST 8(SI), Y15, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y15, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y15, Y2
@@ -47948,8 +52754,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(BX*1), Y15, Y12
 	VFMADD231PS.BCST 8(DI)(DX*2), Y15, Y13
 	VFMADD231PS.BCST 8(R8), Y15, Y14
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y15
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y15
 	VFMADD231PS.BCST 12(SI), Y15, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y15, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y15, Y2
@@ -47968,17 +52774,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y15
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y15
 	VFMADD231PS.BCST (SI), Y15, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y15, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y15, Y2
@@ -47997,20 +52803,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y16, Y16, Y16
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -48029,7 +52835,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -48046,7 +52852,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -48112,7 +52918,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y16, K1
@@ -48136,7 +52942,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y16, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y16, K1
@@ -48144,7 +52950,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -48159,7 +52965,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -48176,40 +52982,84 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile16NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile16NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -48252,27 +53102,25 @@ zero:
 	VPXORD Y15, Y15, Y15
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y16
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y16
 	VFMADD231PS.BCST (SI), Y16, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y16, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y16, Y2
@@ -48289,8 +53137,8 @@ four:
 	VFMADD231PS.BCST (DI)(DX*2), Y16, Y13
 	VFMADD231PS.BCST (R8), Y16, Y14
 	VFMADD231PS.BCST (R8)(CX*1), Y16, Y15
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y16
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y16
 	VFMADD231PS.BCST 4(SI), Y16, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y16, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y16, Y2
@@ -48307,8 +53155,8 @@ four:
 	VFMADD231PS.BCST 4(DI)(DX*2), Y16, Y13
 	VFMADD231PS.BCST 4(R8), Y16, Y14
 	VFMADD231PS.BCST 4(R8)(CX*1), Y16, Y15
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y16
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y16
 	VFMADD231PS.BCST 8(SI), Y16, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y16, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y16, Y2
@@ -48325,8 +53173,8 @@ four:
 	VFMADD231PS.BCST 8(DI)(DX*2), Y16, Y13
 	VFMADD231PS.BCST 8(R8), Y16, Y14
 	VFMADD231PS.BCST 8(R8)(CX*1), Y16, Y15
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y16
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y16
 	VFMADD231PS.BCST 12(SI), Y16, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y16, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y16, Y2
@@ -48346,17 +53194,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y16
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y16
 	VFMADD231PS.BCST (SI), Y16, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y16, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y16, Y2
@@ -48376,20 +53224,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y17, Y17, Y17
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -48408,7 +53256,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -48425,7 +53273,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -48495,7 +53343,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y17, K1
@@ -48519,7 +53367,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y17, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y17, K1
@@ -48530,7 +53378,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -48545,7 +53393,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -48562,42 +53410,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y15, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile17NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile17NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -48642,27 +53534,25 @@ zero:
 	VPXORD Y16, Y16, Y16
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y17
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y17
 	VFMADD231PS.BCST (SI), Y17, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y17, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y17, Y2
@@ -48680,8 +53570,8 @@ four:
 	VFMADD231PS.BCST (R8), Y17, Y14
 	VFMADD231PS.BCST (R8)(CX*1), Y17, Y15
 	VFMADD231PS.BCST (R8)(CX*2), Y17, Y16
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y17
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y17
 	VFMADD231PS.BCST 4(SI), Y17, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y17, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y17, Y2
@@ -48699,8 +53589,8 @@ four:
 	VFMADD231PS.BCST 4(R8), Y17, Y14
 	VFMADD231PS.BCST 4(R8)(CX*1), Y17, Y15
 	VFMADD231PS.BCST 4(R8)(CX*2), Y17, Y16
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y17
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y17
 	VFMADD231PS.BCST 8(SI), Y17, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y17, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y17, Y2
@@ -48718,8 +53608,8 @@ four:
 	VFMADD231PS.BCST 8(R8), Y17, Y14
 	VFMADD231PS.BCST 8(R8)(CX*1), Y17, Y15
 	VFMADD231PS.BCST 8(R8)(CX*2), Y17, Y16
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y17
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y17
 	VFMADD231PS.BCST 12(SI), Y17, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y17, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y17, Y2
@@ -48740,17 +53630,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y17
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y17
 	VFMADD231PS.BCST (SI), Y17, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y17, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y17, Y2
@@ -48771,20 +53661,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y18, Y18, Y18
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -48803,7 +53693,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -48820,7 +53710,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -48894,7 +53784,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y18, K1
@@ -48918,7 +53808,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y18, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y18, K1
@@ -48932,7 +53822,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -48947,7 +53837,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -48964,7 +53854,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -48973,35 +53863,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y16, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile18NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile18NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -49048,27 +53982,25 @@ zero:
 	VPXORD Y17, Y17, Y17
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y18
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y18
 	VFMADD231PS.BCST (SI), Y18, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y18, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y18, Y2
@@ -49087,8 +54019,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*1), Y18, Y15
 	VFMADD231PS.BCST (R8)(CX*2), Y18, Y16
 	VFMADD231PS.BCST (R8)(DX*1), Y18, Y17
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y18
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y18
 	VFMADD231PS.BCST 4(SI), Y18, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y18, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y18, Y2
@@ -49107,8 +54039,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*1), Y18, Y15
 	VFMADD231PS.BCST 4(R8)(CX*2), Y18, Y16
 	VFMADD231PS.BCST 4(R8)(DX*1), Y18, Y17
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y18
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y18
 	VFMADD231PS.BCST 8(SI), Y18, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y18, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y18, Y2
@@ -49127,8 +54059,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*1), Y18, Y15
 	VFMADD231PS.BCST 8(R8)(CX*2), Y18, Y16
 	VFMADD231PS.BCST 8(R8)(DX*1), Y18, Y17
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y18
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y18
 	VFMADD231PS.BCST 12(SI), Y18, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y18, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y18, Y2
@@ -49150,17 +54082,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y18
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y18
 	VFMADD231PS.BCST (SI), Y18, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y18, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y18, Y2
@@ -49182,20 +54114,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y19, Y19, Y19
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -49214,7 +54146,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -49231,7 +54163,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -49309,7 +54241,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y19, K1
@@ -49333,7 +54265,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y19, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y19, K1
@@ -49350,7 +54282,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -49365,7 +54297,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -49382,7 +54314,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -49393,35 +54325,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y17, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile19NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile19NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -49470,27 +54446,25 @@ zero:
 	VPXORD Y18, Y18, Y18
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y19
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y19
 	VFMADD231PS.BCST (SI), Y19, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y19, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y19, Y2
@@ -49510,8 +54484,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*2), Y19, Y16
 	VFMADD231PS.BCST (R8)(DX*1), Y19, Y17
 	VFMADD231PS.BCST (R8)(CX*4), Y19, Y18
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y19
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y19
 	VFMADD231PS.BCST 4(SI), Y19, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y19, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y19, Y2
@@ -49531,8 +54505,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*2), Y19, Y16
 	VFMADD231PS.BCST 4(R8)(DX*1), Y19, Y17
 	VFMADD231PS.BCST 4(R8)(CX*4), Y19, Y18
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y19
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y19
 	VFMADD231PS.BCST 8(SI), Y19, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y19, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y19, Y2
@@ -49552,8 +54526,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*2), Y19, Y16
 	VFMADD231PS.BCST 8(R8)(DX*1), Y19, Y17
 	VFMADD231PS.BCST 8(R8)(CX*4), Y19, Y18
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y19
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y19
 	VFMADD231PS.BCST 12(SI), Y19, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y19, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y19, Y2
@@ -49576,17 +54550,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y19
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y19
 	VFMADD231PS.BCST (SI), Y19, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y19, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y19, Y2
@@ -49609,20 +54583,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y20, Y20, Y20
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -49641,7 +54615,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -49658,7 +54632,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -49740,7 +54714,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y20, K1
@@ -49764,7 +54738,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y20, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y20, K1
@@ -49784,7 +54758,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -49799,7 +54773,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -49816,7 +54790,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -49829,35 +54803,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y18, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile20NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile20NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -49908,27 +54926,25 @@ zero:
 	VPXORD Y19, Y19, Y19
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y20
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y20
 	VFMADD231PS.BCST (SI), Y20, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y20, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y20, Y2
@@ -49949,8 +54965,8 @@ four:
 	VFMADD231PS.BCST (R8)(DX*1), Y20, Y17
 	VFMADD231PS.BCST (R8)(CX*4), Y20, Y18
 	VFMADD231PS.BCST (R8)(BX*1), Y20, Y19
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y20
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y20
 	VFMADD231PS.BCST 4(SI), Y20, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y20, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y20, Y2
@@ -49971,8 +54987,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(DX*1), Y20, Y17
 	VFMADD231PS.BCST 4(R8)(CX*4), Y20, Y18
 	VFMADD231PS.BCST 4(R8)(BX*1), Y20, Y19
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y20
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y20
 	VFMADD231PS.BCST 8(SI), Y20, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y20, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y20, Y2
@@ -49993,8 +55009,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(DX*1), Y20, Y17
 	VFMADD231PS.BCST 8(R8)(CX*4), Y20, Y18
 	VFMADD231PS.BCST 8(R8)(BX*1), Y20, Y19
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y20
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y20
 	VFMADD231PS.BCST 12(SI), Y20, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y20, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y20, Y2
@@ -50018,17 +55034,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y20
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y20
 	VFMADD231PS.BCST (SI), Y20, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y20, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y20, Y2
@@ -50052,20 +55068,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y21, Y21, Y21
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -50084,7 +55100,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -50101,7 +55117,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -50187,7 +55203,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y21, K1
@@ -50211,7 +55227,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y21, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y21, K1
@@ -50234,7 +55250,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -50249,7 +55265,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -50266,7 +55282,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -50281,35 +55297,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y19, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile21NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile21NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R9
+	MOVQ    288(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -50362,27 +55422,25 @@ zero:
 	VPXORD Y20, Y20, Y20
 
 begin:
-	MOVQ  48(AX), R9
-	MOVQ  120(AX), R10
-	MOVQ  128(AX), R11
-	TESTQ R11, R11
+	MOVQ  480(AX), R11
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R10), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R8
-	LEAQ (SI)(R8*4), DI
-	MOVQ 288(AX), R8
-	LEAQ (SI)(R8*4), R8
-	MOVQ 8(R10), R12
-	SUBQ $0x04, R12
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (SI)(R10*4), R8
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y21
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y21
 	VFMADD231PS.BCST (SI), Y21, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y21, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y21, Y2
@@ -50404,8 +55462,8 @@ four:
 	VFMADD231PS.BCST (R8)(CX*4), Y21, Y18
 	VFMADD231PS.BCST (R8)(BX*1), Y21, Y19
 	VFMADD231PS.BCST (R8)(DX*2), Y21, Y20
-	PREFETCHT0       2112(R9)
-	VMOVUPS          64(R9), Y21
+	PREFETCHT0       2112(R11)
+	VMOVUPS          64(R11), Y21
 	VFMADD231PS.BCST 4(SI), Y21, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y21, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y21, Y2
@@ -50427,8 +55485,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(CX*4), Y21, Y18
 	VFMADD231PS.BCST 4(R8)(BX*1), Y21, Y19
 	VFMADD231PS.BCST 4(R8)(DX*2), Y21, Y20
-	PREFETCHT0       2176(R9)
-	VMOVUPS          128(R9), Y21
+	PREFETCHT0       2176(R11)
+	VMOVUPS          128(R11), Y21
 	VFMADD231PS.BCST 8(SI), Y21, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y21, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y21, Y2
@@ -50450,8 +55508,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(CX*4), Y21, Y18
 	VFMADD231PS.BCST 8(R8)(BX*1), Y21, Y19
 	VFMADD231PS.BCST 8(R8)(DX*2), Y21, Y20
-	PREFETCHT0       2240(R9)
-	VMOVUPS          192(R9), Y21
+	PREFETCHT0       2240(R11)
+	VMOVUPS          192(R11), Y21
 	VFMADD231PS.BCST 12(SI), Y21, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y21, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y21, Y2
@@ -50476,17 +55534,17 @@ four:
 	ADDQ             $0x00000010, SI
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
-	ADDQ             $0x00000100, R9
-	SUBQ             $0x04, R12
+	ADDQ             $0x00000100, R11
+	SUBQ             $0x04, R14
 	JGE              four
 
 rest:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R9)
-	VMOVUPS          (R9), Y21
+	PREFETCHT0       2048(R11)
+	VMOVUPS          (R11), Y21
 	VFMADD231PS.BCST (SI), Y21, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y21, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y21, Y2
@@ -50511,20 +55569,20 @@ one:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
-	ADDQ             $0x00000040, R9
-	DECQ             R12
+	ADDQ             $0x00000040, R11
+	DECQ             R14
 	JNZ              one
 
 next:
-	ADDQ $0x10, R10
-	DECQ R11
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y22, Y22, Y22
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -50543,7 +55601,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -50560,7 +55618,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -50650,7 +55708,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y22, K1
@@ -50674,7 +55732,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y22, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y22, K1
@@ -50700,7 +55758,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -50715,7 +55773,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -50732,7 +55790,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -50749,35 +55807,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile22NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile22NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -50832,28 +55934,26 @@ zero:
 	VPXORD Y21, Y21, Y21
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y22
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y22
 	VFMADD231PS.BCST (SI), Y22, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y22, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y22, Y2
@@ -50876,8 +55976,8 @@ four:
 	VFMADD231PS.BCST (R8)(BX*1), Y22, Y19
 	VFMADD231PS.BCST (R8)(DX*2), Y22, Y20
 	VFMADD231PS.BCST (R9), Y22, Y21
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y22
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y22
 	VFMADD231PS.BCST 4(SI), Y22, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y22, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y22, Y2
@@ -50900,8 +56000,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(BX*1), Y22, Y19
 	VFMADD231PS.BCST 4(R8)(DX*2), Y22, Y20
 	VFMADD231PS.BCST 4(R9), Y22, Y21
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y22
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y22
 	VFMADD231PS.BCST 8(SI), Y22, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y22, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y22, Y2
@@ -50924,8 +56024,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(BX*1), Y22, Y19
 	VFMADD231PS.BCST 8(R8)(DX*2), Y22, Y20
 	VFMADD231PS.BCST 8(R9), Y22, Y21
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y22
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y22
 	VFMADD231PS.BCST 12(SI), Y22, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y22, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y22, Y2
@@ -50952,17 +56052,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y22
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y22
 	VFMADD231PS.BCST (SI), Y22, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y22, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y22, Y2
@@ -50989,20 +56089,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y23, Y23, Y23
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -51021,7 +56121,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -51038,7 +56138,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -51055,7 +56155,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -51137,7 +56237,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y23, K1
@@ -51161,7 +56261,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y23, K1
@@ -51185,7 +56285,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y23, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -51195,7 +56295,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -51210,7 +56310,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -51227,7 +56327,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -51244,42 +56344,86 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y21, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile23NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile23NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -51336,28 +56480,26 @@ zero:
 	VPXORD Y22, Y22, Y22
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y23
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y23
 	VFMADD231PS.BCST (SI), Y23, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y23, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y23, Y2
@@ -51381,8 +56523,8 @@ four:
 	VFMADD231PS.BCST (R8)(DX*2), Y23, Y20
 	VFMADD231PS.BCST (R9), Y23, Y21
 	VFMADD231PS.BCST (R9)(CX*1), Y23, Y22
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y23
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y23
 	VFMADD231PS.BCST 4(SI), Y23, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y23, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y23, Y2
@@ -51406,8 +56548,8 @@ four:
 	VFMADD231PS.BCST 4(R8)(DX*2), Y23, Y20
 	VFMADD231PS.BCST 4(R9), Y23, Y21
 	VFMADD231PS.BCST 4(R9)(CX*1), Y23, Y22
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y23
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y23
 	VFMADD231PS.BCST 8(SI), Y23, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y23, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y23, Y2
@@ -51431,8 +56573,8 @@ four:
 	VFMADD231PS.BCST 8(R8)(DX*2), Y23, Y20
 	VFMADD231PS.BCST 8(R9), Y23, Y21
 	VFMADD231PS.BCST 8(R9)(CX*1), Y23, Y22
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y23
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y23
 	VFMADD231PS.BCST 12(SI), Y23, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y23, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y23, Y2
@@ -51460,17 +56602,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y23
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y23
 	VFMADD231PS.BCST (SI), Y23, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y23, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y23, Y2
@@ -51498,20 +56640,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y24, Y24, Y24
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -51530,7 +56672,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -51547,7 +56689,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -51564,7 +56706,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -51650,7 +56792,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y24, K1
@@ -51674,7 +56816,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y24, K1
@@ -51698,7 +56840,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y24, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -51711,7 +56853,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -51726,7 +56868,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -51743,7 +56885,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -51760,7 +56902,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -51769,35 +56911,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y22, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile24NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile24NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -51856,28 +57042,26 @@ zero:
 	VPXORD Y23, Y23, Y23
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y24
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y24
 	VFMADD231PS.BCST (SI), Y24, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y24, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y24, Y2
@@ -51902,8 +57086,8 @@ four:
 	VFMADD231PS.BCST (R9), Y24, Y21
 	VFMADD231PS.BCST (R9)(CX*1), Y24, Y22
 	VFMADD231PS.BCST (R9)(CX*2), Y24, Y23
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y24
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y24
 	VFMADD231PS.BCST 4(SI), Y24, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y24, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y24, Y2
@@ -51928,8 +57112,8 @@ four:
 	VFMADD231PS.BCST 4(R9), Y24, Y21
 	VFMADD231PS.BCST 4(R9)(CX*1), Y24, Y22
 	VFMADD231PS.BCST 4(R9)(CX*2), Y24, Y23
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y24
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y24
 	VFMADD231PS.BCST 8(SI), Y24, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y24, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y24, Y2
@@ -51954,8 +57138,8 @@ four:
 	VFMADD231PS.BCST 8(R9), Y24, Y21
 	VFMADD231PS.BCST 8(R9)(CX*1), Y24, Y22
 	VFMADD231PS.BCST 8(R9)(CX*2), Y24, Y23
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y24
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y24
 	VFMADD231PS.BCST 12(SI), Y24, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y24, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y24, Y2
@@ -51984,17 +57168,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y24
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y24
 	VFMADD231PS.BCST (SI), Y24, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y24, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y24, Y2
@@ -52023,20 +57207,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y25, Y25, Y25
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -52055,7 +57239,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -52072,7 +57256,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -52089,7 +57273,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -52179,7 +57363,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y25, K1
@@ -52203,7 +57387,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y25, K1
@@ -52227,7 +57411,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y25, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -52243,7 +57427,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -52258,7 +57442,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -52275,7 +57459,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -52292,7 +57476,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -52303,35 +57487,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y23, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile25NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile25NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -52392,28 +57620,26 @@ zero:
 	VPXORD Y24, Y24, Y24
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y25
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y25
 	VFMADD231PS.BCST (SI), Y25, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y25, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y25, Y2
@@ -52439,8 +57665,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*1), Y25, Y22
 	VFMADD231PS.BCST (R9)(CX*2), Y25, Y23
 	VFMADD231PS.BCST (R9)(DX*1), Y25, Y24
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y25
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y25
 	VFMADD231PS.BCST 4(SI), Y25, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y25, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y25, Y2
@@ -52466,8 +57692,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*1), Y25, Y22
 	VFMADD231PS.BCST 4(R9)(CX*2), Y25, Y23
 	VFMADD231PS.BCST 4(R9)(DX*1), Y25, Y24
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y25
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y25
 	VFMADD231PS.BCST 8(SI), Y25, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y25, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y25, Y2
@@ -52493,8 +57719,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*1), Y25, Y22
 	VFMADD231PS.BCST 8(R9)(CX*2), Y25, Y23
 	VFMADD231PS.BCST 8(R9)(DX*1), Y25, Y24
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y25
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y25
 	VFMADD231PS.BCST 12(SI), Y25, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y25, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y25, Y2
@@ -52524,17 +57750,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y25
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y25
 	VFMADD231PS.BCST (SI), Y25, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y25, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y25, Y2
@@ -52564,20 +57790,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y26, Y26, Y26
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -52596,7 +57822,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -52613,7 +57839,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -52630,7 +57856,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -52724,7 +57950,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y26, K1
@@ -52748,7 +57974,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y26, K1
@@ -52772,7 +57998,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y26, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -52791,7 +58017,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -52806,7 +58032,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -52823,7 +58049,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -52840,7 +58066,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -52853,35 +58079,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y24, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile26NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile26NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -52944,28 +58214,26 @@ zero:
 	VPXORD Y25, Y25, Y25
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y26
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y26
 	VFMADD231PS.BCST (SI), Y26, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y26, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y26, Y2
@@ -52992,8 +58260,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*2), Y26, Y23
 	VFMADD231PS.BCST (R9)(DX*1), Y26, Y24
 	VFMADD231PS.BCST (R9)(CX*4), Y26, Y25
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y26
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y26
 	VFMADD231PS.BCST 4(SI), Y26, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y26, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y26, Y2
@@ -53020,8 +58288,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*2), Y26, Y23
 	VFMADD231PS.BCST 4(R9)(DX*1), Y26, Y24
 	VFMADD231PS.BCST 4(R9)(CX*4), Y26, Y25
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y26
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y26
 	VFMADD231PS.BCST 8(SI), Y26, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y26, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y26, Y2
@@ -53048,8 +58316,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*2), Y26, Y23
 	VFMADD231PS.BCST 8(R9)(DX*1), Y26, Y24
 	VFMADD231PS.BCST 8(R9)(CX*4), Y26, Y25
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y26
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y26
 	VFMADD231PS.BCST 12(SI), Y26, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y26, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y26, Y2
@@ -53080,17 +58348,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y26
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y26
 	VFMADD231PS.BCST (SI), Y26, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y26, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y26, Y2
@@ -53121,20 +58389,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y27, Y27, Y27
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -53153,7 +58421,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -53170,7 +58438,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -53187,7 +58455,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -53285,7 +58553,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y27, K1
@@ -53309,7 +58577,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y27, K1
@@ -53333,7 +58601,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y27, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -53355,7 +58623,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -53370,7 +58638,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -53387,7 +58655,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -53404,7 +58672,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -53419,35 +58687,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y25, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile27NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile27NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -53512,28 +58824,26 @@ zero:
 	VPXORD Y26, Y26, Y26
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y27
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y27
 	VFMADD231PS.BCST (SI), Y27, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y27, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y27, Y2
@@ -53561,8 +58871,8 @@ four:
 	VFMADD231PS.BCST (R9)(DX*1), Y27, Y24
 	VFMADD231PS.BCST (R9)(CX*4), Y27, Y25
 	VFMADD231PS.BCST (R9)(BX*1), Y27, Y26
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y27
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y27
 	VFMADD231PS.BCST 4(SI), Y27, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y27, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y27, Y2
@@ -53590,8 +58900,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(DX*1), Y27, Y24
 	VFMADD231PS.BCST 4(R9)(CX*4), Y27, Y25
 	VFMADD231PS.BCST 4(R9)(BX*1), Y27, Y26
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y27
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y27
 	VFMADD231PS.BCST 8(SI), Y27, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y27, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y27, Y2
@@ -53619,8 +58929,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(DX*1), Y27, Y24
 	VFMADD231PS.BCST 8(R9)(CX*4), Y27, Y25
 	VFMADD231PS.BCST 8(R9)(BX*1), Y27, Y26
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y27
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y27
 	VFMADD231PS.BCST 12(SI), Y27, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y27, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y27, Y2
@@ -53652,17 +58962,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y27
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y27
 	VFMADD231PS.BCST (SI), Y27, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y27, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y27, Y2
@@ -53694,20 +59004,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y28, Y28, Y28
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -53726,7 +59036,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -53743,7 +59053,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -53760,7 +59070,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -53862,7 +59172,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y28, K1
@@ -53886,7 +59196,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y28, K1
@@ -53910,7 +59220,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y28, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -53935,7 +59245,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -53950,7 +59260,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -53967,7 +59277,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -53984,7 +59294,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -54001,35 +59311,79 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y26, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile28NarrowAVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, MMX+
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·convTile28NarrowAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R10
+	MOVQ    288(AX), R11
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -54096,28 +59450,26 @@ zero:
 	VPXORD Y27, Y27, Y27
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R12
+	MOVQ  120(AX), R13
+	MOVQ  128(AX), R14
+	TESTQ R14, R14
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R13), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), R9
-	LEAQ (SI)(R9*4), DI
-	MOVQ 288(AX), R9
-	LEAQ (SI)(R9*4), R8
-	LEAQ (DI)(R9*4), R9
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R10*4), DI
+	LEAQ (SI)(R11*4), R8
+	LEAQ (DI)(R11*4), R9
+	MOVQ 8(R13), R15
+	SUBQ $0x04, R15
 	JL   rest
 
 four:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y28
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y28
 	VFMADD231PS.BCST (SI), Y28, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y28, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y28, Y2
@@ -54146,8 +59498,8 @@ four:
 	VFMADD231PS.BCST (R9)(CX*4), Y28, Y25
 	VFMADD231PS.BCST (R9)(BX*1), Y28, Y26
 	VFMADD231PS.BCST (R9)(DX*2), Y28, Y27
-	PREFETCHT0       2112(R10)
-	VMOVUPS          64(R10), Y28
+	PREFETCHT0       2112(R12)
+	VMOVUPS          64(R12), Y28
 	VFMADD231PS.BCST 4(SI), Y28, Y0
 	VFMADD231PS.BCST 4(SI)(CX*1), Y28, Y1
 	VFMADD231PS.BCST 4(SI)(CX*2), Y28, Y2
@@ -54176,8 +59528,8 @@ four:
 	VFMADD231PS.BCST 4(R9)(CX*4), Y28, Y25
 	VFMADD231PS.BCST 4(R9)(BX*1), Y28, Y26
 	VFMADD231PS.BCST 4(R9)(DX*2), Y28, Y27
-	PREFETCHT0       2176(R10)
-	VMOVUPS          128(R10), Y28
+	PREFETCHT0       2176(R12)
+	VMOVUPS          128(R12), Y28
 	VFMADD231PS.BCST 8(SI), Y28, Y0
 	VFMADD231PS.BCST 8(SI)(CX*1), Y28, Y1
 	VFMADD231PS.BCST 8(SI)(CX*2), Y28, Y2
@@ -54206,8 +59558,8 @@ four:
 	VFMADD231PS.BCST 8(R9)(CX*4), Y28, Y25
 	VFMADD231PS.BCST 8(R9)(BX*1), Y28, Y26
 	VFMADD231PS.BCST 8(R9)(DX*2), Y28, Y27
-	PREFETCHT0       2240(R10)
-	VMOVUPS          192(R10), Y28
+	PREFETCHT0       2240(R12)
+	VMOVUPS          192(R12), Y28
 	VFMADD231PS.BCST 12(SI), Y28, Y0
 	VFMADD231PS.BCST 12(SI)(CX*1), Y28, Y1
 	VFMADD231PS.BCST 12(SI)(CX*2), Y28, Y2
@@ -54240,17 +59592,17 @@ four:
 	ADDQ             $0x00000010, DI
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
-	ADDQ             $0x00000100, R10
-	SUBQ             $0x04, R13
+	ADDQ             $0x00000100, R12
+	SUBQ             $0x04, R15
 	JGE              four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R15
 	JZ   next
 
 one:
-	PREFETCHT0       2048(R10)
-	VMOVUPS          (R10), Y28
+	PREFETCHT0       2048(R12)
+	VMOVUPS          (R12), Y28
 	VFMADD231PS.BCST (SI), Y28, Y0
 	VFMADD231PS.BCST (SI)(CX*1), Y28, Y1
 	VFMADD231PS.BCST (SI)(CX*2), Y28, Y2
@@ -54283,20 +59635,20 @@ one:
 	ADDQ             $0x00000004, DI
 	ADDQ             $0x00000004, R8
 	ADDQ             $0x00000004, R9
-	ADDQ             $0x00000040, R10
-	DECQ             R13
+	ADDQ             $0x00000040, R12
+	DECQ             R15
 	JNZ              one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R13
+	DECQ R14
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
 	VPXORD Y29, Y29, Y29
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -54315,7 +59667,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y6, Y6
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y7, Y7
@@ -54332,7 +59684,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y13, Y13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   304(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	VADDPS (DI), Y14, Y14
@@ -54349,7 +59701,7 @@ finish:
 	ADDQ   SI, DI
 	VADDPS (DI), Y20, Y20
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	MOVQ   296(AX), R8
 	LEAQ   (DI)(R8*4), DI
 	MOVQ   304(AX), R8
@@ -54455,7 +59807,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y6, K1, Y6
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y29, K1
@@ -54479,7 +59831,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y13, K1, Y13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      304(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	VCMPPS    $0x11, (DI), Y29, K1
@@ -54503,7 +59855,7 @@ mask:
 	VCMPPS    $0x11, (DI), Y29, K1
 	VMOVAPS.Z Y20, K1, Y20
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
+	MOVQ      488(AX), DI
 	MOVQ      296(AX), R8
 	LEAQ      (DI)(R8*4), DI
 	MOVQ      304(AX), R8
@@ -54531,7 +59883,7 @@ mask:
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Y0, (DI)
 	ADDQ    SI, DI
 	VMOVUPS Y1, (DI)
@@ -54546,7 +59898,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y6, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y7, (DI)
@@ -54563,7 +59915,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y13, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    304(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	VMOVUPS Y14, (DI)
@@ -54580,7 +59932,7 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y20, (DI)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	MOVQ    296(AX), R8
 	LEAQ    (DI)(R8*4), DI
 	MOVQ    304(AX), R8
@@ -54599,24 +59951,48 @@ store:
 	ADDQ    SI, DI
 	VMOVUPS Y27, (DI)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -59921,15 +65297,33 @@ DATA numberNarrowAVX51241000000<>+28(SB)/4, $0x41000000
 GLOBL numberNarrowAVX51241000000<>(SB), RODATA|NOPTR, $32
 
 // func convTile1PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile1PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), CX
-	MOVQ 248(AX), DX
-	MOVQ 272(AX), BX
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), CX
+	MOVQ    248(AX), DX
+	MOVQ    272(AX), BX
+	MOVQ    24(AX), CX
+	MOVQ    448(AX), SI
+	LEAQ    (CX)(SI*4), CX
+	MOVQ    CX, 472(AX)
+	MOVQ    96(AX), CX
+	MOVQ    456(AX), SI
+	TESTQ   CX, CX
+	CMOVQEQ CX, SI
+	LEAQ    (CX)(SI*4), CX
+	MOVQ    CX, 488(AX)
+	MOVQ    (AX), CX
+	MOVQ    456(AX), SI
+	LEAQ    (CX)(SI*4), CX
+	MOVQ    CX, 464(AX)
+	MOVQ    48(AX), CX
+	MOVQ    CX, 480(AX)
+	MOVQ    160(AX), SI
+	MOVQ    SI, 496(AX)
 
 tile:
 	MOVQ    72(AX), CX
@@ -59944,7 +65338,7 @@ zero:
 	VPXORD Z1, Z1, Z1
 
 begin:
-	MOVQ  48(AX), SI
+	MOVQ  480(AX), SI
 	MOVQ  240(AX), R10
 	LEAQ  (SI)(R10*4), R10
 	MOVQ  120(AX), DI
@@ -59955,7 +65349,7 @@ begin:
 run:
 	MOVQ (DI), CX
 	SHLQ $0x02, CX
-	ADDQ 24(AX), CX
+	ADDQ 472(AX), CX
 	MOVQ 8(DI), R9
 	SUBQ $0x04, R9
 	JL   rest
@@ -60015,7 +65409,7 @@ finish:
 	SHLQ   $0x02, CX
 	MOVQ   312(AX), DI
 	VPXORD Z5, Z5, Z5
-	MOVQ   96(AX), SI
+	MOVQ   488(AX), SI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  SI, SI
@@ -60044,41 +65438,83 @@ mask:
 	ADDQ      CX, SI
 
 store:
-	MOVQ    (AX), SI
+	MOVQ    464(AX), SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (SI)(DI*4)
 	ADDQ    CX, SI
-	MOVQ    184(AX), CX
-	MOVQ    (AX), SI
-	LEAQ    (SI)(CX*4), SI
-	MOVQ    SI, (AX)
 	MOVQ    176(AX), CX
-	MOVQ    24(AX), SI
-	LEAQ    (SI)(CX*4), SI
-	MOVQ    SI, 24(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 472(AX)
 	MOVQ    184(AX), CX
-	MOVQ    96(AX), SI
-	TESTQ   SI, SI
-	JZ      moved
-	LEAQ    (SI)(CX*4), SI
-	MOVQ    SI, 96(AX)
+	SHLQ    $0x02, CX
+	ADDQ    CX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    CX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), CX
+	DECQ 32(CX)
+	JG   hop
+	MOVQ (CX), SI
+	MOVQ SI, 32(CX)
+	ADDQ $0x40, CX
+	DECQ 32(CX)
+	JLE  done
+
+hop:
+	MOVQ 48(CX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 472(AX)
+	MOVQ 56(CX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 480(AX)
+	MOVQ 40(CX), SI
+	SHLQ $0x02, SI
+	ADDQ SI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ SI, 488(AX)
+
+begun:
+	MOVQ 160(AX), SI
+	MOVQ SI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile2PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile2PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
-	MOVQ 248(AX), BX
-	MOVQ 272(AX), SI
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    248(AX), BX
+	MOVQ    272(AX), SI
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), DI
+	TESTQ   DX, DX
+	CMOVQEQ DX, DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -60097,7 +65533,7 @@ zero:
 	VPXORD Z3, Z3, Z3
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  240(AX), R11
 	LEAQ  (DI)(R11*4), R11
 	MOVQ  120(AX), R8
@@ -60108,7 +65544,7 @@ begin:
 run:
 	MOVQ (R8), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -60183,7 +65619,7 @@ finish:
 	SHLQ   $0x02, DX
 	MOVQ   312(AX), R8
 	VPXORD Z7, Z7, Z7
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -60224,44 +65660,86 @@ mask:
 	ADDQ      DX, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, (DI)(R8*4)
 	ADDQ    DX, DI
 	VMOVUPS Z2, (DI)
 	VMOVUPS Z3, (DI)(R8*4)
 	ADDQ    DX, DI
-	MOVQ    184(AX), DX
-	MOVQ    (AX), DI
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), DI
+	MOVQ DI, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile3PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile3PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), DX
-	MOVQ 248(AX), BX
-	MOVQ 272(AX), SI
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), DX
+	MOVQ    248(AX), BX
+	MOVQ    272(AX), SI
+	MOVQ    24(AX), DX
+	MOVQ    448(AX), DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 472(AX)
+	MOVQ    96(AX), DX
+	MOVQ    456(AX), DI
+	TESTQ   DX, DX
+	CMOVQEQ DX, DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 488(AX)
+	MOVQ    (AX), DX
+	MOVQ    456(AX), DI
+	LEAQ    (DX)(DI*4), DX
+	MOVQ    DX, 464(AX)
+	MOVQ    48(AX), DX
+	MOVQ    DX, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), DX
@@ -60284,7 +65762,7 @@ zero:
 	VPXORD Z5, Z5, Z5
 
 begin:
-	MOVQ  48(AX), DI
+	MOVQ  480(AX), DI
 	MOVQ  240(AX), R11
 	LEAQ  (DI)(R11*4), R11
 	MOVQ  120(AX), R8
@@ -60295,7 +65773,7 @@ begin:
 run:
 	MOVQ (R8), DX
 	SHLQ $0x02, DX
-	ADDQ 24(AX), DX
+	ADDQ 472(AX), DX
 	MOVQ 8(R8), R10
 	SUBQ $0x04, R10
 	JL   rest
@@ -60385,7 +65863,7 @@ finish:
 	SHLQ   $0x02, DX
 	MOVQ   312(AX), R8
 	VPXORD Z9, Z9, Z9
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
@@ -60438,7 +65916,7 @@ mask:
 	ADDQ      DX, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, (DI)(R8*4)
 	ADDQ    DX, DI
@@ -60448,37 +65926,79 @@ store:
 	VMOVUPS Z4, (DI)
 	VMOVUPS Z5, (DI)(R8*4)
 	ADDQ    DX, DI
-	MOVQ    184(AX), DX
-	MOVQ    (AX), DI
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), DX
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 472(AX)
 	MOVQ    184(AX), DX
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(DX*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, DX
+	ADDQ    DX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    DX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), DX
+	DECQ 32(DX)
+	JG   hop
+	MOVQ (DX), DI
+	MOVQ DI, 32(DX)
+	ADDQ $0x40, DX
+	DECQ 32(DX)
+	JLE  done
+
+hop:
+	MOVQ 48(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(DX), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile4PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile4PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), SI
-	MOVQ 272(AX), DI
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    248(AX), SI
+	MOVQ    272(AX), DI
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), R8
+	TESTQ   BX, BX
+	CMOVQEQ BX, R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), R8
+	MOVQ    R8, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -60505,7 +66025,7 @@ zero:
 	VPXORD Z7, Z7, Z7
 
 begin:
-	MOVQ  48(AX), R8
+	MOVQ  480(AX), R8
 	MOVQ  240(AX), R12
 	LEAQ  (R8)(R12*4), R12
 	MOVQ  120(AX), R9
@@ -60516,7 +66036,7 @@ begin:
 run:
 	MOVQ (R9), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -60631,7 +66151,7 @@ finish:
 	SHLQ   $0x02, BX
 	MOVQ   312(AX), R9
 	VPXORD Z11, Z11, Z11
-	MOVQ   96(AX), R8
+	MOVQ   488(AX), R8
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  R8, R8
@@ -60696,7 +66216,7 @@ mask:
 	ADDQ      BX, R8
 
 store:
-	MOVQ    (AX), R8
+	MOVQ    464(AX), R8
 	VMOVUPS Z0, (R8)
 	VMOVUPS Z1, (R8)(R9*4)
 	ADDQ    BX, R8
@@ -60709,37 +66229,79 @@ store:
 	VMOVUPS Z6, (R8)
 	VMOVUPS Z7, (R8)(R9*4)
 	ADDQ    BX, R8
-	MOVQ    184(AX), BX
-	MOVQ    (AX), R8
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), R8
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), R8
-	TESTQ   R8, R8
-	JZ      moved
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), R8
+	MOVQ R8, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 472(AX)
+	MOVQ 56(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 480(AX)
+	MOVQ 40(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ R8, 488(AX)
+
+begun:
+	MOVQ 160(AX), R8
+	MOVQ R8, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile5PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile5PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), SI
-	MOVQ 272(AX), DI
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    248(AX), SI
+	MOVQ    272(AX), DI
+	MOVQ    24(AX), BX
+	MOVQ    448(AX), R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 472(AX)
+	MOVQ    96(AX), BX
+	MOVQ    456(AX), R8
+	TESTQ   BX, BX
+	CMOVQEQ BX, R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 488(AX)
+	MOVQ    (AX), BX
+	MOVQ    456(AX), R8
+	LEAQ    (BX)(R8*4), BX
+	MOVQ    BX, 464(AX)
+	MOVQ    48(AX), BX
+	MOVQ    BX, 480(AX)
+	MOVQ    160(AX), R8
+	MOVQ    R8, 496(AX)
 
 tile:
 	MOVQ    72(AX), BX
@@ -60770,7 +66332,7 @@ zero:
 	VPXORD Z9, Z9, Z9
 
 begin:
-	MOVQ  48(AX), R8
+	MOVQ  480(AX), R8
 	MOVQ  240(AX), R12
 	LEAQ  (R8)(R12*4), R12
 	MOVQ  120(AX), R9
@@ -60781,7 +66343,7 @@ begin:
 run:
 	MOVQ (R9), BX
 	SHLQ $0x02, BX
-	ADDQ 24(AX), BX
+	ADDQ 472(AX), BX
 	MOVQ 8(R9), R11
 	SUBQ $0x04, R11
 	JL   rest
@@ -60911,7 +66473,7 @@ finish:
 	SHLQ   $0x02, BX
 	MOVQ   312(AX), R9
 	VPXORD Z13, Z13, Z13
-	MOVQ   96(AX), R8
+	MOVQ   488(AX), R8
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  R8, R8
@@ -60988,7 +66550,7 @@ mask:
 	ADDQ      BX, R8
 
 store:
-	MOVQ    (AX), R8
+	MOVQ    464(AX), R8
 	VMOVUPS Z0, (R8)
 	VMOVUPS Z1, (R8)(R9*4)
 	ADDQ    BX, R8
@@ -61004,37 +66566,79 @@ store:
 	VMOVUPS Z8, (R8)
 	VMOVUPS Z9, (R8)(R9*4)
 	ADDQ    BX, R8
-	MOVQ    184(AX), BX
-	MOVQ    (AX), R8
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, (AX)
 	MOVQ    176(AX), BX
-	MOVQ    24(AX), R8
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, 24(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 472(AX)
 	MOVQ    184(AX), BX
-	MOVQ    96(AX), R8
-	TESTQ   R8, R8
-	JZ      moved
-	LEAQ    (R8)(BX*4), R8
-	MOVQ    R8, 96(AX)
+	SHLQ    $0x02, BX
+	ADDQ    BX, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    BX, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), BX
+	DECQ 32(BX)
+	JG   hop
+	MOVQ (BX), R8
+	MOVQ R8, 32(BX)
+	ADDQ $0x40, BX
+	DECQ 32(BX)
+	JLE  done
+
+hop:
+	MOVQ 48(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 472(AX)
+	MOVQ 56(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 480(AX)
+	MOVQ 40(BX), R8
+	SHLQ $0x02, R8
+	ADDQ R8, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ R8, 488(AX)
+
+begun:
+	MOVQ 160(AX), R8
+	MOVQ R8, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile6PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile6PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), DI
-	MOVQ 272(AX), R8
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    248(AX), DI
+	MOVQ    272(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), R9
+	TESTQ   SI, SI
+	CMOVQEQ SI, R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), R9
+	MOVQ    R9, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -61069,7 +66673,7 @@ zero:
 	VPXORD Z11, Z11, Z11
 
 begin:
-	MOVQ  48(AX), R9
+	MOVQ  480(AX), R9
 	MOVQ  240(AX), R13
 	LEAQ  (R9)(R13*4), R13
 	MOVQ  120(AX), R10
@@ -61080,7 +66684,7 @@ begin:
 run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -61225,7 +66829,7 @@ finish:
 	SHLQ   $0x02, SI
 	MOVQ   312(AX), R10
 	VPXORD Z15, Z15, Z15
-	MOVQ   96(AX), R9
+	MOVQ   488(AX), R9
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  R9, R9
@@ -61314,7 +66918,7 @@ mask:
 	ADDQ      SI, R9
 
 store:
-	MOVQ    (AX), R9
+	MOVQ    464(AX), R9
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, (R9)(R10*4)
 	ADDQ    SI, R9
@@ -61333,37 +66937,79 @@ store:
 	VMOVUPS Z10, (R9)
 	VMOVUPS Z11, (R9)(R10*4)
 	ADDQ    SI, R9
-	MOVQ    184(AX), SI
-	MOVQ    (AX), R9
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), R9
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), R9
-	TESTQ   R9, R9
-	JZ      moved
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), R9
+	MOVQ R9, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 472(AX)
+	MOVQ 56(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 480(AX)
+	MOVQ 40(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ R9, 488(AX)
+
+begun:
+	MOVQ 160(AX), R9
+	MOVQ R9, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile7PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile7PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), DI
-	MOVQ 272(AX), R8
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    248(AX), DI
+	MOVQ    272(AX), R8
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), R9
+	TESTQ   SI, SI
+	CMOVQEQ SI, R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), R9
+	LEAQ    (SI)(R9*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), R9
+	MOVQ    R9, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -61402,7 +67048,7 @@ zero:
 	VPXORD Z13, Z13, Z13
 
 begin:
-	MOVQ  48(AX), R9
+	MOVQ  480(AX), R9
 	MOVQ  240(AX), R13
 	LEAQ  (R9)(R13*4), R13
 	MOVQ  120(AX), R10
@@ -61413,7 +67059,7 @@ begin:
 run:
 	MOVQ (R10), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
+	ADDQ 472(AX), SI
 	MOVQ 8(R10), R12
 	SUBQ $0x04, R12
 	JL   rest
@@ -61573,7 +67219,7 @@ finish:
 	SHLQ   $0x02, SI
 	MOVQ   312(AX), R10
 	VPXORD Z17, Z17, Z17
-	MOVQ   96(AX), R9
+	MOVQ   488(AX), R9
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  R9, R9
@@ -61674,7 +67320,7 @@ mask:
 	ADDQ      SI, R9
 
 store:
-	MOVQ    (AX), R9
+	MOVQ    464(AX), R9
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, (R9)(R10*4)
 	ADDQ    SI, R9
@@ -61696,37 +67342,80 @@ store:
 	VMOVUPS Z12, (R9)
 	VMOVUPS Z13, (R9)(R10*4)
 	ADDQ    SI, R9
-	MOVQ    184(AX), SI
-	MOVQ    (AX), R9
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), R9
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), R9
-	TESTQ   R9, R9
-	JZ      moved
-	LEAQ    (R9)(SI*4), R9
-	MOVQ    R9, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), R9
+	MOVQ R9, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 472(AX)
+	MOVQ 56(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 480(AX)
+	MOVQ 40(SI), R9
+	SHLQ $0x02, R9
+	ADDQ R9, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ R9, 488(AX)
+
+begun:
+	MOVQ 160(AX), R9
+	MOVQ R9, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile8PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile8PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -61769,31 +67458,30 @@ zero:
 	VPXORD Z15, Z15, Z15
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z16
-	VMOVUPS      (R14), Z17
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z16
+	VMOVUPS      (R15), Z17
 	VBROADCASTSS (SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -61818,10 +67506,10 @@ four:
 	VBROADCASTSS (DI), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z16
-	VMOVUPS      64(R14), Z17
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z16
+	VMOVUPS      64(R15), Z17
 	VBROADCASTSS 4(SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -61846,10 +67534,10 @@ four:
 	VBROADCASTSS 4(DI), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z16
-	VMOVUPS      128(R14), Z17
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z16
+	VMOVUPS      128(R15), Z17
 	VBROADCASTSS 8(SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -61874,10 +67562,10 @@ four:
 	VBROADCASTSS 8(DI), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z16
-	VMOVUPS      192(R14), Z17
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z16
+	VMOVUPS      192(R15), Z17
 	VBROADCASTSS 12(SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -61904,20 +67592,20 @@ four:
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z16
-	VMOVUPS      (R14), Z17
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z16
+	VMOVUPS      (R15), Z17
 	VBROADCASTSS (SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -61944,52 +67632,52 @@ one:
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z19, Z19, Z19
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 
 clip:
@@ -62035,108 +67723,151 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z19, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z19, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z19, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile9PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile9PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -62183,31 +67914,30 @@ zero:
 	VPXORD Z17, Z17, Z17
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z18
-	VMOVUPS      (R14), Z19
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z18
+	VMOVUPS      (R15), Z19
 	VBROADCASTSS (SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -62235,10 +67965,10 @@ four:
 	VBROADCASTSS (DI)(CX*1), Z20
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z18
-	VMOVUPS      64(R14), Z19
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z18
+	VMOVUPS      64(R15), Z19
 	VBROADCASTSS 4(SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -62266,10 +67996,10 @@ four:
 	VBROADCASTSS 4(DI)(CX*1), Z20
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z18
-	VMOVUPS      128(R14), Z19
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z18
+	VMOVUPS      128(R15), Z19
 	VBROADCASTSS 8(SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -62297,10 +68027,10 @@ four:
 	VBROADCASTSS 8(DI)(CX*1), Z20
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z18
-	VMOVUPS      192(R14), Z19
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z18
+	VMOVUPS      192(R15), Z19
 	VBROADCASTSS 12(SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -62330,20 +68060,20 @@ four:
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z18
-	VMOVUPS      (R14), Z19
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z18
+	VMOVUPS      (R15), Z19
 	VBROADCASTSS (SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -62373,55 +68103,55 @@ one:
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z21, Z21, Z21
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 
 clip:
@@ -62471,116 +68201,159 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z21, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z21, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z21, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile10PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile10PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -62631,31 +68404,30 @@ zero:
 	VPXORD Z19, Z19, Z19
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z20
-	VMOVUPS      (R14), Z21
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z20
+	VMOVUPS      (R15), Z21
 	VBROADCASTSS (SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -62686,10 +68458,10 @@ four:
 	VBROADCASTSS (DI)(CX*2), Z22
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z20
-	VMOVUPS      64(R14), Z21
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z20
+	VMOVUPS      64(R15), Z21
 	VBROADCASTSS 4(SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -62720,10 +68492,10 @@ four:
 	VBROADCASTSS 4(DI)(CX*2), Z22
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z20
-	VMOVUPS      128(R14), Z21
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z20
+	VMOVUPS      128(R15), Z21
 	VBROADCASTSS 8(SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -62754,10 +68526,10 @@ four:
 	VBROADCASTSS 8(DI)(CX*2), Z22
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z20
-	VMOVUPS      192(R14), Z21
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z20
+	VMOVUPS      192(R15), Z21
 	VBROADCASTSS 12(SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -62790,20 +68562,20 @@ four:
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z20
-	VMOVUPS      (R14), Z21
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z20
+	VMOVUPS      (R15), Z21
 	VBROADCASTSS (SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -62836,58 +68608,58 @@ one:
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z23, Z23, Z23
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
-	VADDPS (DI)(R10*4), Z19, Z19
+	VADDPS (DI)(R11*4), Z19, Z19
 	ADDQ   SI, DI
 
 clip:
@@ -62941,124 +68713,167 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z23, K1
 	VMOVAPS.Z Z18, K1, Z18
-	VCMPPS    $0x11, (DI)(R10*4), Z23, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z23, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, (DI)(R10*4)
+	VMOVUPS Z19, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile11PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile11PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -63113,31 +68928,30 @@ zero:
 	VPXORD Z21, Z21, Z21
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z22
-	VMOVUPS      (R14), Z23
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z22
+	VMOVUPS      (R15), Z23
 	VBROADCASTSS (SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -63171,10 +68985,10 @@ four:
 	VBROADCASTSS (DI)(DX*1), Z24
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z22
-	VMOVUPS      64(R14), Z23
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z22
+	VMOVUPS      64(R15), Z23
 	VBROADCASTSS 4(SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -63208,10 +69022,10 @@ four:
 	VBROADCASTSS 4(DI)(DX*1), Z24
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z22
-	VMOVUPS      128(R14), Z23
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z22
+	VMOVUPS      128(R15), Z23
 	VBROADCASTSS 8(SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -63245,10 +69059,10 @@ four:
 	VBROADCASTSS 8(DI)(DX*1), Z24
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z22
-	VMOVUPS      192(R14), Z23
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z22
+	VMOVUPS      192(R15), Z23
 	VBROADCASTSS 12(SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -63284,20 +69098,20 @@ four:
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z22
-	VMOVUPS      (R14), Z23
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z22
+	VMOVUPS      (R15), Z23
 	VBROADCASTSS (SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -63333,61 +69147,61 @@ one:
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z25, Z25, Z25
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
-	VADDPS (DI)(R10*4), Z19, Z19
+	VADDPS (DI)(R11*4), Z19, Z19
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
-	VADDPS (DI)(R10*4), Z21, Z21
+	VADDPS (DI)(R11*4), Z21, Z21
 	ADDQ   SI, DI
 
 clip:
@@ -63445,132 +69259,175 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z18, K1, Z18
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z25, K1
 	VMOVAPS.Z Z20, K1, Z20
-	VCMPPS    $0x11, (DI)(R10*4), Z25, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z25, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, (DI)(R10*4)
+	VMOVUPS Z19, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
-	VMOVUPS Z21, (DI)(R10*4)
+	VMOVUPS Z21, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile12PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile12PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -63629,31 +69486,30 @@ zero:
 	VPXORD Z23, Z23, Z23
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z24
-	VMOVUPS      (R14), Z25
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z24
+	VMOVUPS      (R15), Z25
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -63690,10 +69546,10 @@ four:
 	VBROADCASTSS (DI)(CX*4), Z26
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z24
-	VMOVUPS      64(R14), Z25
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z24
+	VMOVUPS      64(R15), Z25
 	VBROADCASTSS 4(SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -63730,10 +69586,10 @@ four:
 	VBROADCASTSS 4(DI)(CX*4), Z26
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z24
-	VMOVUPS      128(R14), Z25
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z24
+	VMOVUPS      128(R15), Z25
 	VBROADCASTSS 8(SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -63770,10 +69626,10 @@ four:
 	VBROADCASTSS 8(DI)(CX*4), Z26
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z24
-	VMOVUPS      192(R14), Z25
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z24
+	VMOVUPS      192(R15), Z25
 	VBROADCASTSS 12(SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -63812,20 +69668,20 @@ four:
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z24
-	VMOVUPS      (R14), Z25
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z24
+	VMOVUPS      (R15), Z25
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -63864,64 +69720,64 @@ one:
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z27, Z27, Z27
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
-	VADDPS (DI)(R10*4), Z19, Z19
+	VADDPS (DI)(R11*4), Z19, Z19
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
-	VADDPS (DI)(R10*4), Z21, Z21
+	VADDPS (DI)(R11*4), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
-	VADDPS (DI)(R10*4), Z23, Z23
+	VADDPS (DI)(R11*4), Z23, Z23
 	ADDQ   SI, DI
 
 clip:
@@ -63983,140 +69839,183 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z18, K1, Z18
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z20, K1, Z20
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z27, K1
 	VMOVAPS.Z Z22, K1, Z22
-	VCMPPS    $0x11, (DI)(R10*4), Z27, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z27, K1
 	VMOVAPS.Z Z23, K1, Z23
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, (DI)(R10*4)
+	VMOVUPS Z19, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
-	VMOVUPS Z21, (DI)(R10*4)
+	VMOVUPS Z21, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
-	VMOVUPS Z23, (DI)(R10*4)
+	VMOVUPS Z23, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile13PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile13PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -64179,31 +70078,30 @@ zero:
 	VPXORD Z25, Z25, Z25
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z26
-	VMOVUPS      (R14), Z27
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z26
+	VMOVUPS      (R15), Z27
 	VBROADCASTSS (SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -64243,10 +70141,10 @@ four:
 	VBROADCASTSS (DI)(BX*1), Z28
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z26
-	VMOVUPS      64(R14), Z27
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z26
+	VMOVUPS      64(R15), Z27
 	VBROADCASTSS 4(SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -64286,10 +70184,10 @@ four:
 	VBROADCASTSS 4(DI)(BX*1), Z28
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z26
-	VMOVUPS      128(R14), Z27
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z26
+	VMOVUPS      128(R15), Z27
 	VBROADCASTSS 8(SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -64329,10 +70227,10 @@ four:
 	VBROADCASTSS 8(DI)(BX*1), Z28
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z26
-	VMOVUPS      192(R14), Z27
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z26
+	VMOVUPS      192(R15), Z27
 	VBROADCASTSS 12(SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -64374,20 +70272,20 @@ four:
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z26
-	VMOVUPS      (R14), Z27
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z26
+	VMOVUPS      (R15), Z27
 	VBROADCASTSS (SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -64429,67 +70327,67 @@ one:
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z29, Z29, Z29
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
-	VADDPS (DI)(R10*4), Z19, Z19
+	VADDPS (DI)(R11*4), Z19, Z19
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
-	VADDPS (DI)(R10*4), Z21, Z21
+	VADDPS (DI)(R11*4), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
-	VADDPS (DI)(R10*4), Z23, Z23
+	VADDPS (DI)(R11*4), Z23, Z23
 	ADDQ   SI, DI
 	VADDPS (DI), Z24, Z24
-	VADDPS (DI)(R10*4), Z25, Z25
+	VADDPS (DI)(R11*4), Z25, Z25
 	ADDQ   SI, DI
 
 clip:
@@ -64555,148 +70453,191 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z18, K1, Z18
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z20, K1, Z20
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z22, K1, Z22
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z23, K1, Z23
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z29, K1
 	VMOVAPS.Z Z24, K1, Z24
-	VCMPPS    $0x11, (DI)(R10*4), Z29, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z29, K1
 	VMOVAPS.Z Z25, K1, Z25
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, (DI)(R10*4)
+	VMOVUPS Z19, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
-	VMOVUPS Z21, (DI)(R10*4)
+	VMOVUPS Z21, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
-	VMOVUPS Z23, (DI)(R10*4)
+	VMOVUPS Z23, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z24, (DI)
-	VMOVUPS Z25, (DI)(R10*4)
+	VMOVUPS Z25, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 
 // func convTile14PairAVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·convTile14PairAVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-	MOVQ 144(AX), CX
-	SHLQ $0x02, CX
-	LEAQ (CX)(CX*2), DX
-	LEAQ (CX)(CX*4), BX
-	MOVQ 248(AX), R8
-	MOVQ 272(AX), R9
+	MOVQ    a+0(FP), AX
+	MOVQ    144(AX), CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	LEAQ    (CX)(CX*4), BX
+	MOVQ    280(AX), R8
+	MOVQ    248(AX), R9
+	MOVQ    272(AX), R10
+	MOVQ    24(AX), SI
+	MOVQ    448(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 472(AX)
+	MOVQ    96(AX), SI
+	MOVQ    456(AX), DI
+	TESTQ   SI, SI
+	CMOVQEQ SI, DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 488(AX)
+	MOVQ    (AX), SI
+	MOVQ    456(AX), DI
+	LEAQ    (SI)(DI*4), SI
+	MOVQ    SI, 464(AX)
+	MOVQ    48(AX), SI
+	MOVQ    SI, 480(AX)
+	MOVQ    160(AX), DI
+	MOVQ    DI, 496(AX)
 
 tile:
 	MOVQ    72(AX), SI
@@ -64763,31 +70704,30 @@ zero:
 	VPXORD Z27, Z27, Z27
 
 begin:
-	MOVQ  48(AX), R10
-	MOVQ  240(AX), R14
-	LEAQ  (R10)(R14*4), R14
-	MOVQ  120(AX), R11
-	MOVQ  128(AX), R12
-	TESTQ R12, R12
+	MOVQ  480(AX), R11
+	MOVQ  240(AX), R15
+	LEAQ  (R11)(R15*4), R15
+	MOVQ  120(AX), R12
+	MOVQ  128(AX), R13
+	TESTQ R13, R13
 	JZ    finish
 
 run:
-	MOVQ (R11), SI
+	MOVQ (R12), SI
 	SHLQ $0x02, SI
-	ADDQ 24(AX), SI
-	MOVQ 280(AX), DI
-	LEAQ (SI)(DI*4), DI
-	MOVQ 8(R11), R13
-	SUBQ $0x04, R13
+	ADDQ 472(AX), SI
+	LEAQ (SI)(R8*4), DI
+	MOVQ 8(R12), R14
+	SUBQ $0x04, R14
 	JL   rest
 
 four:
-	PREFETCHT1   (R8)
-	ADDQ         R9, R8
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z28
-	VMOVUPS      (R14), Z29
+	PREFETCHT1   (R9)
+	ADDQ         R10, R9
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z28
+	VMOVUPS      (R15), Z29
 	VBROADCASTSS (SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -64830,10 +70770,10 @@ four:
 	VBROADCASTSS (DI)(DX*2), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
-	PREFETCHT0   2112(R10)
-	PREFETCHT0   2112(R14)
-	VMOVUPS      64(R10), Z28
-	VMOVUPS      64(R14), Z29
+	PREFETCHT0   2112(R11)
+	PREFETCHT0   2112(R15)
+	VMOVUPS      64(R11), Z28
+	VMOVUPS      64(R15), Z29
 	VBROADCASTSS 4(SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -64876,10 +70816,10 @@ four:
 	VBROADCASTSS 4(DI)(DX*2), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
-	PREFETCHT0   2176(R10)
-	PREFETCHT0   2176(R14)
-	VMOVUPS      128(R10), Z28
-	VMOVUPS      128(R14), Z29
+	PREFETCHT0   2176(R11)
+	PREFETCHT0   2176(R15)
+	VMOVUPS      128(R11), Z28
+	VMOVUPS      128(R15), Z29
 	VBROADCASTSS 8(SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -64922,10 +70862,10 @@ four:
 	VBROADCASTSS 8(DI)(DX*2), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
-	PREFETCHT0   2240(R10)
-	PREFETCHT0   2240(R14)
-	VMOVUPS      192(R10), Z28
-	VMOVUPS      192(R14), Z29
+	PREFETCHT0   2240(R11)
+	PREFETCHT0   2240(R15)
+	VMOVUPS      192(R11), Z28
+	VMOVUPS      192(R15), Z29
 	VBROADCASTSS 12(SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -64970,20 +70910,20 @@ four:
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         $0x00000010, SI
 	ADDQ         $0x00000010, DI
-	ADDQ         $0x00000100, R10
-	ADDQ         $0x00000100, R14
-	SUBQ         $0x04, R13
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x00000100, R15
+	SUBQ         $0x04, R14
 	JGE          four
 
 rest:
-	ADDQ $0x04, R13
+	ADDQ $0x04, R14
 	JZ   next
 
 one:
-	PREFETCHT0   2048(R10)
-	PREFETCHT0   2048(R14)
-	VMOVUPS      (R10), Z28
-	VMOVUPS      (R14), Z29
+	PREFETCHT0   2048(R11)
+	PREFETCHT0   2048(R15)
+	VMOVUPS      (R11), Z28
+	VMOVUPS      (R15), Z29
 	VBROADCASTSS (SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -65028,70 +70968,70 @@ one:
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000004, DI
-	ADDQ         $0x00000040, R10
-	ADDQ         $0x00000040, R14
-	DECQ         R13
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R15
+	DECQ         R14
 	JNZ          one
 
 next:
-	ADDQ $0x10, R11
-	DECQ R12
+	ADDQ $0x10, R12
+	DECQ R13
 	JNZ  run
 
 finish:
 	MOVQ   152(AX), SI
 	SHLQ   $0x02, SI
-	MOVQ   312(AX), R10
+	MOVQ   312(AX), R11
 	VPXORD Z31, Z31, Z31
-	MOVQ   96(AX), DI
+	MOVQ   488(AX), DI
 	CMPQ   168(AX), $0x02
 	JE     mask
 	TESTQ  DI, DI
 	JZ     clip
 	VADDPS (DI), Z0, Z0
-	VADDPS (DI)(R10*4), Z1, Z1
+	VADDPS (DI)(R11*4), Z1, Z1
 	ADDQ   SI, DI
 	VADDPS (DI), Z2, Z2
-	VADDPS (DI)(R10*4), Z3, Z3
+	VADDPS (DI)(R11*4), Z3, Z3
 	ADDQ   SI, DI
 	VADDPS (DI), Z4, Z4
-	VADDPS (DI)(R10*4), Z5, Z5
+	VADDPS (DI)(R11*4), Z5, Z5
 	ADDQ   SI, DI
 	VADDPS (DI), Z6, Z6
-	VADDPS (DI)(R10*4), Z7, Z7
+	VADDPS (DI)(R11*4), Z7, Z7
 	ADDQ   SI, DI
 	VADDPS (DI), Z8, Z8
-	VADDPS (DI)(R10*4), Z9, Z9
+	VADDPS (DI)(R11*4), Z9, Z9
 	ADDQ   SI, DI
 	VADDPS (DI), Z10, Z10
-	VADDPS (DI)(R10*4), Z11, Z11
+	VADDPS (DI)(R11*4), Z11, Z11
 	ADDQ   SI, DI
 	VADDPS (DI), Z12, Z12
-	VADDPS (DI)(R10*4), Z13, Z13
+	VADDPS (DI)(R11*4), Z13, Z13
 	ADDQ   SI, DI
-	MOVQ   96(AX), DI
-	MOVQ   296(AX), R11
-	LEAQ   (DI)(R11*4), DI
+	MOVQ   488(AX), DI
+	MOVQ   296(AX), R12
+	LEAQ   (DI)(R12*4), DI
 	VADDPS (DI), Z14, Z14
-	VADDPS (DI)(R10*4), Z15, Z15
+	VADDPS (DI)(R11*4), Z15, Z15
 	ADDQ   SI, DI
 	VADDPS (DI), Z16, Z16
-	VADDPS (DI)(R10*4), Z17, Z17
+	VADDPS (DI)(R11*4), Z17, Z17
 	ADDQ   SI, DI
 	VADDPS (DI), Z18, Z18
-	VADDPS (DI)(R10*4), Z19, Z19
+	VADDPS (DI)(R11*4), Z19, Z19
 	ADDQ   SI, DI
 	VADDPS (DI), Z20, Z20
-	VADDPS (DI)(R10*4), Z21, Z21
+	VADDPS (DI)(R11*4), Z21, Z21
 	ADDQ   SI, DI
 	VADDPS (DI), Z22, Z22
-	VADDPS (DI)(R10*4), Z23, Z23
+	VADDPS (DI)(R11*4), Z23, Z23
 	ADDQ   SI, DI
 	VADDPS (DI), Z24, Z24
-	VADDPS (DI)(R10*4), Z25, Z25
+	VADDPS (DI)(R11*4), Z25, Z25
 	ADDQ   SI, DI
 	VADDPS (DI), Z26, Z26
-	VADDPS (DI)(R10*4), Z27, Z27
+	VADDPS (DI)(R11*4), Z27, Z27
 	ADDQ   SI, DI
 
 clip:
@@ -65161,143 +71101,167 @@ clip:
 mask:
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z0, K1, Z0
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z1, K1, Z1
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z2, K1, Z2
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z3, K1, Z3
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z4, K1, Z4
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z5, K1, Z5
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z6, K1, Z6
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z7, K1, Z7
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z8, K1, Z8
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z9, K1, Z9
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z10, K1, Z10
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z11, K1, Z11
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z12, K1, Z12
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z13, K1, Z13
 	ADDQ      SI, DI
-	MOVQ      96(AX), DI
-	MOVQ      296(AX), R11
-	LEAQ      (DI)(R11*4), DI
+	MOVQ      488(AX), DI
+	MOVQ      296(AX), R12
+	LEAQ      (DI)(R12*4), DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z14, K1, Z14
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z15, K1, Z15
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z16, K1, Z16
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z17, K1, Z17
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z18, K1, Z18
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z19, K1, Z19
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z20, K1, Z20
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z21, K1, Z21
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z22, K1, Z22
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z23, K1, Z23
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z24, K1, Z24
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z25, K1, Z25
 	ADDQ      SI, DI
 	VCMPPS    $0x11, (DI), Z31, K1
 	VMOVAPS.Z Z26, K1, Z26
-	VCMPPS    $0x11, (DI)(R10*4), Z31, K1
+	VCMPPS    $0x11, (DI)(R11*4), Z31, K1
 	VMOVAPS.Z Z27, K1, Z27
 	ADDQ      SI, DI
 
 store:
-	MOVQ    (AX), DI
+	MOVQ    464(AX), DI
 	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, (DI)(R10*4)
+	VMOVUPS Z1, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, (DI)(R10*4)
+	VMOVUPS Z3, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, (DI)(R10*4)
+	VMOVUPS Z5, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, (DI)(R10*4)
+	VMOVUPS Z7, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, (DI)(R10*4)
+	VMOVUPS Z9, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, (DI)(R10*4)
+	VMOVUPS Z11, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, (DI)(R10*4)
+	VMOVUPS Z13, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    (AX), DI
-	MOVQ    296(AX), R11
-	LEAQ    (DI)(R11*4), DI
+	MOVQ    464(AX), DI
+	MOVQ    296(AX), R12
+	LEAQ    (DI)(R12*4), DI
 	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS Z15, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z16, (DI)
-	VMOVUPS Z17, (DI)(R10*4)
+	VMOVUPS Z17, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, (DI)(R10*4)
+	VMOVUPS Z19, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z20, (DI)
-	VMOVUPS Z21, (DI)(R10*4)
+	VMOVUPS Z21, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z22, (DI)
-	VMOVUPS Z23, (DI)(R10*4)
+	VMOVUPS Z23, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z24, (DI)
-	VMOVUPS Z25, (DI)(R10*4)
+	VMOVUPS Z25, (DI)(R11*4)
 	ADDQ    SI, DI
 	VMOVUPS Z26, (DI)
-	VMOVUPS Z27, (DI)(R10*4)
+	VMOVUPS Z27, (DI)(R11*4)
 	ADDQ    SI, DI
-	MOVQ    184(AX), SI
-	MOVQ    (AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, (AX)
 	MOVQ    176(AX), SI
-	MOVQ    24(AX), DI
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 24(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 472(AX)
 	MOVQ    184(AX), SI
-	MOVQ    96(AX), DI
-	TESTQ   DI, DI
-	JZ      moved
-	LEAQ    (DI)(SI*4), DI
-	MOVQ    DI, 96(AX)
+	SHLQ    $0x02, SI
+	ADDQ    SI, 464(AX)
+	CMPQ    488(AX), $0x00
+	JE      moved
+	ADDQ    SI, 488(AX)
 
 moved:
-	DECQ 160(AX)
+	DECQ 496(AX)
 	JNZ  tile
+	LEAQ 320(AX), SI
+	DECQ 32(SI)
+	JG   hop
+	MOVQ (SI), DI
+	MOVQ DI, 32(SI)
+	ADDQ $0x40, SI
+	DECQ 32(SI)
+	JLE  done
+
+hop:
+	MOVQ 48(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 472(AX)
+	MOVQ 56(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 480(AX)
+	MOVQ 40(SI), DI
+	SHLQ $0x02, DI
+	ADDQ DI, 464(AX)
+	CMPQ 488(AX), $0x00
+	JE   begun
+	ADDQ DI, 488(AX)
+
+begun:
+	MOVQ 160(AX), DI
+	MOVQ DI, 496(AX)
+	JMP  tile
+
+done:
 	VZEROUPPER
 	RET
 

@@ -5,11 +5,11 @@ package kernels
 type run struct{ offset, length int }
 
 // tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels or 8. The assembly reads the
-// fields by their place, and moves y, x and res.
+// fields by their place, and keeps its own place in the last of them.
 //
-// Pixel i of tile t reads x[t*xNext+i*xStride+...] and writes y[t*yNext+i*yStride:][:16]: the tiles follow one another in
-// a row of the map, or are rows of it. Pixels 7, 14 and 21 need not follow the ones before: a tile can have several short
-// rows.
+// Pixel i of tile t reads x[fromX+t*xNext+i*xStride+...] and writes y[fromY+t*yNext+i*yStride:][:16]: the tiles
+// follow one another in a row of the map, or are rows of it. Pixels 7, 14 and 21 need not follow the ones before: a
+// tile can have several short rows.
 type tile struct {
 	y, x, w []float32
 	bias    []float32 // nil or 16
@@ -34,7 +34,21 @@ type tile struct {
 	xApart    [2]int // floats to pixels 7 and 14; to pixel 21 it is their sum
 	yApart    [2]int // 0 where pixels follow one another
 	yBeside   int
+	again     [2]again // the first within the second
+	fromX     int      // floats to the first pixel of the first tile
+	fromY     int
+	_         [5]int // where the assembly is: its y, x, w and res, and the tiles left
 }
+
+// again says that tiles are computed several times: the next time from x and w and to y and res so many floats further.
+type again struct {
+	times, y, x, w   int // 0 times is once
+	left             int // times, which the assembly counts down
+	hopY, hopX, hopW int // floats from where the assembly is after the tiles
+}
+
+// more is how many times follow the first.
+func (r *again) more() int { return max(0, r.times-1) }
 
 // group is how many pixels of a tile follow one another for sure.
 const group = 7
@@ -52,6 +66,17 @@ func (a *tile) settle() {
 	}
 	if a.yBeside == 0 {
 		a.yBeside = Block
+	}
+	if a.ahead == nil { // the processor would look for an address that is none
+		a.ahead = a.w
+	}
+	y, x, w := a.n*a.yNext, a.n*a.xNext, 0
+	for i := range a.again {
+		r := &a.again[i]
+		if r.left = r.times; r.times > 1 {
+			r.hopY, r.hopX, r.hopW = r.y-y, r.x-x, r.w-w
+			y, x, w = y+r.y*r.more(), x+r.x*r.more(), w+r.w*r.more()
+		}
 	}
 }
 
@@ -86,8 +111,17 @@ func lanes(narrow bool) int {
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where k' counts on through the runs and finish is the epilogue. Lanes from 16 on have their weights at w[wNext:].
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
+// again says. Lanes from 16 on have their weights at w[wNext:].
 func convTilesGo(p int, a *tile) {
+	for i := range a.times() {
+		b := a.time(i)
+		panelsGo(p, &b)
+	}
+}
+
+// panelsGo is convTilesGo for one time.
+func panelsGo(p int, a *tile) {
 	if a.wNext == 0 {
 		panelTilesGo(p, a)
 		return
@@ -107,13 +141,33 @@ func convTilesGo(p int, a *tile) {
 	}
 }
 
+// times is how often the tiles are computed.
+func (a *tile) times() int { return max(1, a.again[0].times) * max(1, a.again[1].times) }
+
+// time is the call of time i alone.
+func (a *tile) time(i int) tile {
+	b := *a
+	b.again = [2]again{}
+	for _, r := range a.again {
+		n := max(1, r.times)
+		b.fromY, b.fromX, b.w = b.fromY+i%n*r.y, b.fromX+i%n*r.x, b.w[i%n*r.w:]
+		i /= n
+	}
+	return b
+}
+
+// pixel is where pixel i of tile t lies.
+func (a *tile) pixel(t, i int) (x, y int) {
+	return a.fromX + t*a.xNext + placeOf(i, a.xStride, a.xApart), a.fromY + t*a.yNext + placeOf(i, a.yStride, a.yApart)
+}
+
 // panelTilesGo is convTilesGo for one panel of weights.
 func panelTilesGo(p int, a *tile) {
 	a.settle()
 	lanes := a.lanes()
 	for j := range a.n * p {
 		i := j % p
-		from, at := j/p*a.xNext+placeOf(i, a.xStride, a.xApart), j/p*a.yNext+placeOf(i, a.yStride, a.yApart)
+		from, at := a.pixel(j/p, i)
 		var acc [Block]float32
 		copy(acc[:], a.bias)
 		w := a.w
@@ -178,16 +232,20 @@ func gradRunsGo(m, k int, a *gradTile) {
 // check panics where the call would leave a slice: the assembly does not look.
 func (a *tile) check(p int) {
 	a.settle()
-	lastX, lastY := (a.n-1)*a.xNext+placeOf(p-1, a.xStride, a.xApart), (a.n-1)*a.yNext+placeOf(p-1, a.yStride, a.yApart)
-	k := 0
+	lastX, lastY := a.pixel(a.n-1, p-1)
+	lastW, k := a.wNext, 0
+	for i := range a.again {
+		r := &a.again[i]
+		lastX, lastY, lastW = lastX+r.x*r.more(), lastY+r.y*r.more(), lastW+r.w*r.more()
+	}
 	for _, t := range a.taps {
-		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w:t.w+a.per*Block]
+		_, _ = a.x[t.x:t.x+lastX+Block], a.w[t.w+lastW:t.w+lastW+a.per*Block]
 	}
 	for _, r := range a.runs {
 		_ = a.x[r.offset : r.offset+lastX+r.length]
 		k += r.length
 	}
-	_ = a.w[a.wNext : a.wNext+k*Block]
+	_ = a.w[lastW : lastW+k*Block]
 	lanes := a.lanes()
 	if a.wNext > 0 {
 		lanes = a.yBeside + Block
@@ -227,52 +285,38 @@ func (a *tile) products() int {
 	return len(a.w)
 }
 
-// rowOfTiles runs the inner loop over n pixels. a.y, a.x and a.res are at the first.
+// rowOfTiles runs the inner loop over n pixels.
 func rowOfTiles(n int, a *tile) {
 	most := max(a.width(), mostProducts/max(1, a.products()))
-	if n <= most { // small networks feel the copy
-		a.row(n)
-		return
-	}
+	x, y := a.fromX, a.fromY
 	for done := 0; done < n; done += most {
-		b := a.after(done)
-		b.row(min(most, n-done))
+		a.fromX, a.fromY = x+done*a.xStride, y+done*a.yStride
+		a.row(min(most, n-done))
 	}
+	a.fromX, a.fromY = x, y
 }
 
-// row runs the inner loop over n pixels without a pause.
+// row runs the inner loop over n pixels without a pause, as often as a.again says.
 func (a *tile) row(n int) {
 	wide, countWide, narrow, countNarrow := widths(n, a.width())
+	x, y := a.fromX, a.fromY
 	if countWide > 0 {
-		b := *a
-		b.n, b.xNext, b.yNext = countWide, wide*a.xStride, wide*a.yStride
-		convTiles(wide, &b)
+		a.n, a.xNext, a.yNext = countWide, wide*a.xStride, wide*a.yStride
+		a.run(wide)
+		a.fromX, a.fromY = x+countWide*a.xNext, y+countWide*a.yNext
 	}
 	if countNarrow > 0 {
-		b := a.after(countWide * wide)
-		b.n, b.xNext, b.yNext = countNarrow, narrow*a.xStride, narrow*a.yStride
-		convTiles(narrow, &b)
+		a.n, a.xNext, a.yNext = countNarrow, narrow*a.xStride, narrow*a.yStride
+		a.run(narrow)
 	}
+	a.fromX, a.fromY = x, y
 }
 
-// after is the call that goes on after so many pixels.
-func (a *tile) after(pixels int) tile {
-	b := *a
-	if pixels == 0 {
-		return b
-	}
-	b.y, b.x = a.y[pixels*a.yStride:], a.x[pixels*a.xStride:]
-	if a.res != nil {
-		b.res = a.res[pixels*a.yStride:]
-	}
-	b.onward(pixels / a.width())
-	return b
-}
-
-// onward moves on what is fetched ahead after so many tiles.
-func (a *tile) onward(tiles int) {
+// run runs the inner loop over tiles of p pixels, and moves on what is fetched ahead.
+func (a *tile) run(p int) {
+	convTiles(p, a)
 	if a.aheadStep > 0 {
-		a.ahead = a.ahead[min(len(a.ahead), tiles*(a.wNext/Block/4)*a.aheadStep/4):]
+		a.ahead = a.ahead[min(len(a.ahead), a.n*a.times()*(a.wNext/Block/4)*a.aheadStep/4):]
 	}
 }
 
@@ -361,36 +405,40 @@ func (a *tile) finish(v float32, at int) float32 {
 	return v
 }
 
-// rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart. Short rows go into the loop
-// together, and into a tile where they follow one another or are whole groups of it.
+// rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart. Rows of few products go into the
+// loop together, and into a tile where they follow one another or are whole groups of it.
 func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 	if xRow == n*a.xStride && yRow == n*a.yStride {
 		rowOfTiles(rows*n, a)
 		return
 	}
-	if each := rowsOfTile(n, a.width()); each > 1 && rows > 1 {
+	width := a.width()
+	if each := rowsOfTile(n, width); each > 1 && rows > 1 {
 		tilesOfRows(rows, n, each, xRow, yRow, a)
 		return
 	}
-	together := min(rows, mostProducts/max(1, n*a.products()))
-	if n > a.width() || together < 2 {
-		together = 1
+	together := max(1, min(rows, mostProducts/max(1, n*a.products())))
+	tiles := (n + width - 1) / width
+	if n%tiles > 0 { // the tiles of each width go through all rows
+		together = max(1, min(together, firstFloats/max(1, xRow)))
 	}
+	x, y := a.fromX, a.fromY
 	for done := 0; done < rows; done += together {
-		b := *a
-		b.x, b.y = a.x[done*xRow:], a.y[done*yRow:]
-		if a.res != nil {
-			b.res = a.res[done*yRow:]
+		a.fromX, a.fromY = x+done*xRow, y+done*yRow
+		many := min(together, rows-done)
+		switch {
+		case many == 1:
+			rowOfTiles(n, a)
+		case tiles == 1:
+			a.n, a.xNext, a.yNext = many, xRow, yRow
+			a.run(n)
+		default:
+			a.again[0] = again{times: many, x: xRow, y: yRow}
+			a.row(n)
+			a.again[0].times = 0
 		}
-		if together == 1 {
-			rowOfTiles(n, &b)
-			a.onward((n + a.width() - 1) / a.width())
-			continue
-		}
-		b.n, b.xNext, b.yNext = min(together, rows-done), xRow, yRow
-		convTiles(n, &b)
-		a.onward(together)
 	}
+	a.fromX, a.fromY = x, y
 }
 
 // rowsOfTile is how many rows of n pixels fill a tile of at most width pixels.
@@ -403,28 +451,24 @@ func rowsOfTile(n, width int) int {
 
 // tilesOfRows is rowsOfTiles for rows of 7 or 14 pixels, of which each go into a tile.
 func tilesOfRows(rows, n, each, xRow, yRow int, a *tile) {
-	b := *a
-	b.xApart, b.yApart = [2]int{xRow, 2 * xRow}, [2]int{yRow, 2 * yRow}
+	x, y := a.fromX, a.fromY
+	a.xApart, a.yApart = [2]int{xRow, 2 * xRow}, [2]int{yRow, 2 * yRow}
 	if n > group {
-		b.xApart, b.yApart = [2]int{group * a.xStride, xRow}, [2]int{group * a.yStride, yRow}
+		a.xApart, a.yApart = [2]int{group * a.xStride, xRow}, [2]int{group * a.yStride, yRow}
 	}
 	high, countHigh, low, countLow := widths(rows, each)
 	most := max(1, mostProducts/max(1, each*n*a.products())) // tiles of a call
 	done := 0
 	for _, t := range [2]struct{ rows, tiles int }{{high, countHigh}, {low, countLow}} {
-		for tiles := t.tiles; tiles > 0; tiles -= b.n {
-			b.x, b.y, b.n = a.x[done*xRow:], a.y[done*yRow:], min(tiles, most)
-			if a.res != nil {
-				b.res = a.res[done*yRow:]
-			}
-			b.xNext, b.yNext = t.rows*xRow, t.rows*yRow
-			many := b.n
-			convTiles(t.rows*n, &b)
-			b.n = many
-			b.onward(many)
-			done += many * t.rows
+		for tiles := t.tiles; tiles > 0; tiles -= a.n {
+			a.fromX, a.fromY = x+done*xRow, y+done*yRow
+			a.n, a.xNext, a.yNext = min(tiles, most), t.rows*xRow, t.rows*yRow
+			a.run(t.rows * n)
+			done += a.n * t.rows
 		}
 	}
+	a.fromX, a.fromY = x, y
+	a.yApart = [2]int{}
 }
 
 // flag is a bool as the assembly takes it.

@@ -334,16 +334,9 @@ func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 		p.transform(&a, edge, x, r/p.high, r%p.high, 0, p.in.Blocks(), Block)
 	}
 	from, to := span(p.out.Blocks(), part, p.parts)
-	t := tile{runs: p.runs[:], xStride: p.vNext, yStride: Block}
 	for ob := from; ob < to; ob += 4 {
 		many := min(4, to-ob)
-		for i := range positions {
-			for o := range many {
-				t.x, t.y = v[i*p.vStep:], m[i*p.mStep+o*n*Block:]
-				t.w = u[i*p.uStep()+(ob+o)*p.in.C*Block:][:p.in.C*Block]
-				rowOfTiles(n, &t)
-			}
-		}
+		p.products(m, v, u[ob*p.in.C*Block:], n, many)
 		for o := range many {
 			for r := first; r < last; r++ {
 				p.back(r, ob+o, y, m[(o*n+(r-first)*p.wide)*Block:], e, spill, edge)
@@ -359,6 +352,33 @@ func (p *tilePass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 				s.store(e.Moments[(group*p.out.Blocks()+ob+o)*record:])
 			}
 		}
+	}
+}
+
+// products multiplies the V of n tiles by so many blocks of U.
+func (p *tilePass) products(m, v, u []float32, n, blocks int) {
+	panel := p.in.C * Block
+	t := tile{runs: p.runs[:], xStride: p.vNext, yStride: Block}
+	for o := 0; o < blocks; {
+		wide := 1
+		if pairWidth() > 0 && blocks-o > 1 {
+			wide, t.wNext, t.yBeside = 2, panel, n*Block
+		} else {
+			t.wNext = 0
+		}
+		groups := min((blocks-o)/wide, max(1, mostProducts/(n*panel*wide)))
+		most := max(1, mostProducts/(n*panel*wide*groups))
+		if n > t.width() && n%((n+t.width()-1)/t.width()) > 0 { // the tiles of each width go through all weights
+			most = min(most, max(1, firstFloats/(panel*wide*groups)))
+		}
+		for i := 0; i < positions; i += most {
+			many := min(most, positions-i)
+			t.again[0] = again{times: groups, y: wide * n * Block, w: wide * panel}
+			t.again[1] = again{times: many, y: p.mStep, x: p.vStep, w: p.uStep()}
+			t.x, t.y, t.w = v[i*p.vStep:], m[i*p.mStep+o*n*Block:], u[i*p.uStep()+o*panel:]
+			t.row(n)
+		}
+		o += wide * groups
 	}
 }
 

@@ -172,7 +172,8 @@ func (p *rowPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 }
 
 // products multiplies rows [first, last) of so many tiles: a position after the other, so that its part of V and U stays in
-// the first-level cache. Rows of the kernel outside the map are left out; rows of y without such go into the loop together.
+// the first-level cache, or several whose parts of U do. Rows of the kernel outside the map are left out; rows of y without
+// such go into the loop together.
 func (p *rowPass) products(m, v, u []float32, tiles, first, last, from int) {
 	var runs [mostRows]run
 	for k := range p.kh {
@@ -180,14 +181,22 @@ func (p *rowPass) products(m, v, u []float32, tiles, first, last, from int) {
 	}
 	t := tile{xStride: p.vNext, yStride: p.out.Lanes, narrow: p.out.narrow()}
 	whole := p.in.H + p.top - p.kh + 1 // the first row of y below top that misses one
-	for i := range rowPositions {
+	deep := p.kh * p.in.C * Block
+	each := max(1, min(rowPositions, firstFloats/deep, mostProducts/((last-first)*tiles*deep)))
+	for i := 0; i < rowPositions; i += each {
+		t.again[0] = again{times: min(each, rowPositions-i), x: p.vStep, y: p.mStep, w: p.uStep()}
 		for h, many := first, 0; h < last; h += many {
 			lo, hi := max(0, p.top-h), min(p.kh, p.in.H+p.top-h)
 			if many = 1; hi-lo == p.kh {
 				many = min(last, whole) - h
 			}
-			t.runs, t.w = runs[:hi-lo], u[i*p.uStep()+lo*p.in.C*Block:][:(hi-lo)*p.in.C*Block]
+			t.runs, t.w = runs[:hi-lo], u[i*p.uStep()+lo*p.in.C*Block:]
 			t.x, t.y = v[i*p.vStep+(h-p.top+lo-from)*tiles*p.vNext:], m[i*p.mStep+(h-first)*tiles*p.out.Lanes:]
+			if t.again[0].times > 1 {
+				t.row(many * tiles)
+				continue
+			}
+			t.w = t.w[:(hi-lo)*p.in.C*Block]
 			rowOfTiles(many*tiles, &t)
 		}
 	}

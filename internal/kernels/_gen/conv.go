@@ -19,6 +19,12 @@ const (
 	tileTaps, tileTapsLen, tileHigh        = 200, 208, 224
 	tileWNext, tileAhead, tileAheadStep    = 240, 248, 272
 	tileXApart, tileYApart, tileYBeside    = 280, 296, 312
+	tileAgain, tileFromX, tileFromY        = 320, 448, 456
+	nowY, nowX, nowW, nowRes, nowLeft      = 464, 472, 480, 488, 496
+
+	againTimes, againLeft           = 0, 32
+	againHopY, againHopX, againHopW = 40, 48, 56
+	againSize                       = 64
 
 	gradDW, gradX, gradDY   = 0, 24, 48
 	gradRows, gradCols      = 72, 80
@@ -47,6 +53,7 @@ const group = 7
 type pixels struct {
 	bases     []reg.GPVirtual
 	s, s3, s5 reg.GPVirtual
+	apart     []reg.GPVirtual
 }
 
 func (x pixels) at(i, disp int) Mem {
@@ -74,6 +81,10 @@ func (g *gen) tilePixels(a reg.Register, p int) pixels {
 	g.SHLQ(U8(2), x.s)
 	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 2}, x.s3)
 	g.LEAQ(Mem{Base: x.s, Index: x.s, Scale: 4}, x.s5)
+	for i := range min(2, len(x.bases)-1) {
+		x.apart = append(x.apart, g.GP64())
+		g.MOVQ(at(a, tileXApart+8*i), x.apart[i])
+	}
 	return x
 }
 
@@ -81,13 +92,9 @@ func (g *gen) tilePixels(a reg.Register, p int) pixels {
 func (g *gen) place(a reg.Register, x pixels, offset Mem) {
 	g.MOVQ(offset, x.bases[0])
 	g.SHLQ(U8(2), x.bases[0])
-	g.ADDQ(at(a, tileX), x.bases[0])
-	apart := g.GP64()
+	g.ADDQ(at(a, nowX), x.bases[0])
 	for i := 1; i < len(x.bases); i++ {
-		if i < 3 {
-			g.MOVQ(at(a, tileXApart+8*(i-1)), apart)
-		}
-		g.LEAQ(Mem{Base: x.bases[i/3], Index: apart, Scale: 4}, x.bases[i])
+		g.LEAQ(Mem{Base: x.bases[i/3], Index: x.apart[min(i, 2)-1], Scale: 4}, x.bases[i])
 	}
 }
 
@@ -97,7 +104,8 @@ func (g *gen) convTile(p int) {
 		fmt.Sprintf("computes, for every pixel i < %d of n tiles t and every lane o of %d,", p, g.block), "",
 		"\ty[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),",
 		"\tat = t*yNext+i*yStride,", "",
-		"where k' counts on through the runs and finish is the epilogue. It moves y, x and res and counts n down.")
+		"where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as",
+		"again says.")
 	nv := g.vectors()
 	a := g.arg("a")
 	x := g.tilePixels(a, p)
@@ -105,10 +113,11 @@ func (g *gen) convTile(p int) {
 
 	ahead, pace := g.ahead(a)
 
+	g.beginTiles(a)
 	g.Label("tile")
 	g.startSums(a, acc)
 	w, runs, many, count := []reg.Register{g.GP64()}, g.GP64(), g.GP64(), g.GP64()
-	g.MOVQ(at(a, tileW), w[0])
+	g.MOVQ(at(a, nowW), w[0])
 	if g.paired {
 		w = append(w, g.GP64())
 		g.MOVQ(at(a, tileWNext), w[1])
@@ -158,9 +167,53 @@ func (g *gen) convTile(p int) {
 
 	g.Label("finish")
 	g.storeSums(a, acc, p)
-	g.DECQ(at(a, tileN))
-	g.JNZ(LabelRef("tile"))
+	g.tilesAgain(a)
 	g.ret()
+}
+
+// beginTiles puts the assembly at the first tile.
+func (g *gen) beginTiles(a reg.Register) {
+	p, n := g.GP64(), g.GP64()
+	for _, f := range []struct{ field, from, now int }{{tileX, tileFromX, nowX}, {tileRes, tileFromY, nowRes}, {tileY, tileFromY, nowY}} {
+		g.MOVQ(at(a, f.field), p)
+		g.MOVQ(at(a, f.from), n)
+		if f.field == tileRes { // nil stays nil
+			g.TESTQ(p, p)
+			g.CMOVQEQ(p, n)
+		}
+		g.LEAQ(Mem{Base: p, Index: n, Scale: 4}, p)
+		g.MOVQ(p, at(a, f.now))
+	}
+	g.MOVQ(at(a, tileW), p)
+	g.MOVQ(p, at(a, nowW))
+	g.MOVQ(at(a, tileN), n)
+	g.MOVQ(n, at(a, nowLeft))
+}
+
+// tilesAgain counts the tiles down, and goes back to those of the next time after the last.
+func (g *gen) tilesAgain(a reg.Register) {
+	g.DECQ(at(a, nowLeft))
+	g.JNZ(LabelRef("tile"))
+	r, n := g.GP64(), g.GP64()
+	g.LEAQ(at(a, tileAgain), r)
+	g.DECQ(at(r, againLeft))
+	g.JG(LabelRef("hop"))
+	g.MOVQ(at(r, againTimes), n)
+	g.MOVQ(n, at(r, againLeft))
+	g.ADDQ(Imm(againSize), r)
+	g.DECQ(at(r, againLeft))
+	g.JLE(LabelRef("done"))
+	g.Label("hop")
+	for _, f := range []struct{ now, hop int }{{nowX, againHopX}, {nowW, againHopW}, {nowY, againHopY}} {
+		g.MOVQ(at(r, f.hop), n)
+		g.SHLQ(U8(2), n)
+		g.ADDQ(n, at(a, f.now))
+	}
+	g.advance(n, a, "begun")
+	g.MOVQ(at(a, tileN), n)
+	g.MOVQ(n, at(a, nowLeft))
+	g.JMP(LabelRef("tile"))
+	g.Label("done")
 }
 
 // startSums sets the sums to the bias or to zero.
@@ -252,12 +305,12 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	}
 	zero := g.vec()
 	g.zero(zero)
-	g.MOVQ(at(a, tileRes), to)
+	g.MOVQ(at(a, nowRes), to)
 	g.CMPQ(at(a, tileAct), Imm(masked))
 	g.JE(LabelRef("mask"))
 	g.TESTQ(to, to)
 	g.JZ(LabelRef("clip"))
-	each(tileRes, func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
+	each(nowRes, func(m Mem, v reg.VecVirtual) { g.VADDPS(m, v, v) })
 	g.Label("clip")
 	g.CMPQ(at(a, tileAct), Imm(0))
 	g.JE(LabelRef("store"))
@@ -272,21 +325,25 @@ func (g *gen) storeSums(a reg.Register, acc []reg.VecVirtual, p int) {
 	}
 	g.JMP(LabelRef("store"))
 	g.Label("mask")
-	each(tileRes, func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
+	each(nowRes, func(m Mem, v reg.VecVirtual) { g.where(m, zero, v) })
 	g.Label("store")
-	g.MOVQ(at(a, tileY), to)
-	each(tileY, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
-	for _, f := range []struct{ field, next int }{{tileY, tileYNext}, {tileX, tileXNext}, {tileRes, tileYNext}} {
-		g.MOVQ(at(a, f.next), stride)
-		g.MOVQ(at(a, f.field), to)
-		if f.field == tileRes { // nil stays nil
-			g.TESTQ(to, to)
-			g.JZ(LabelRef("moved"))
-		}
-		g.LEAQ(Mem{Base: to, Index: stride, Scale: 4}, to)
-		g.MOVQ(to, at(a, f.field))
-	}
-	g.Label("moved")
+	g.MOVQ(at(a, nowY), to)
+	each(nowY, func(m Mem, v reg.VecVirtual) { g.VMOVUPS(v, m) })
+	g.MOVQ(at(a, tileXNext), stride)
+	g.SHLQ(U8(2), stride)
+	g.ADDQ(stride, at(a, nowX))
+	g.MOVQ(at(a, tileYNext), stride)
+	g.SHLQ(U8(2), stride)
+	g.ADDQ(stride, at(a, nowY))
+	g.advance(stride, a, "moved")
+}
+
+// advance adds n to the place in res, where there is one.
+func (g *gen) advance(n, a reg.Register, label string) {
+	g.CMPQ(at(a, nowRes), Imm(0))
+	g.JE(LabelRef(label))
+	g.ADDQ(n, at(a, nowRes))
+	g.Label(label)
 }
 
 // toGroup points to at the first pixel of group i, in the map of the field.

@@ -50,11 +50,12 @@ func (g *gen) depthTile(name string, p, per int, product string) {
 		fmt.Sprintf("computes, for every pixel i < %d of n tiles t and every lane o of 16,", p), "",
 		"\ty[at+o] = finish( bias[o] + sum over "+over+" of x[t*xNext+i*xStride+"+product+", res[at+o] ),",
 		"\tat = t*yNext+i*yStride,", "",
-		"where finish is the epilogue. It moves y, x and res and counts n down.")
+		"where x and y begin at fromX and fromY and finish is the epilogue; all that as often as again says.")
 	nv := g.vectors()
 	a := g.arg("a")
 	x := g.tilePixels(a, p)
 	acc := g.vecs(p * nv)
+	g.beginTiles(a)
 	g.Label("tile")
 	g.startSums(a, acc)
 	w, taps, many := g.GP64(), g.GP64(), g.GP64()
@@ -66,7 +67,7 @@ func (g *gen) depthTile(name string, p, per int, product string) {
 	g.place(a, x, at(taps, 0))
 	g.MOVQ(at(taps, 8), w)
 	g.SHLQ(U8(2), w)
-	g.ADDQ(at(a, tileW), w)
+	g.ADDQ(at(a, nowW), w)
 	for from := range per {
 		row := g.vecs(nv)
 		g.each(func(j, d int) { g.VMOVUPS(at(w, 4*block*from+d), row[j]) })
@@ -81,8 +82,7 @@ func (g *gen) depthTile(name string, p, per int, product string) {
 	g.JNZ(LabelRef("tap"))
 	g.Label("finish")
 	g.storeSums(a, acc, p)
-	g.DECQ(at(a, tileN))
-	g.JNZ(LabelRef("tile"))
+	g.tilesAgain(a)
 	g.ret()
 }
 
