@@ -216,8 +216,15 @@ func mistyped(err error) error {
 // continues says which field of next makes it another run than recipe: one that the table of fields does not let move.
 func (recipe Recipe) continues(next Recipe) error {
 	if s := recipe.Schedule; s.ofLength() && s.Total == 0 && recipe.Epochs != next.Epochs {
+		keep := ""
+		if s.filled(1).By != "step" {
+			if recipe.Schedule.Total = recipe.Epochs; next.Schedule.Total == recipe.Epochs {
+				return recipe.continues(next)
+			}
+			keep = fmt.Sprintf(", or keep its length with schedule.total=%d (--set), after which it goes on as PyTorch's does", recipe.Epochs)
+		}
 		return fmt.Errorf("schedule %s ends with the run, which had %d epochs when the checkpoint was made, and has %d now: its rates would jump. "+
-			"Start a new run from the checkpoint's model, or plan a run that goes on with schedule.total", s.Kind, recipe.Epochs, next.Epochs)
+			"Start a new run from the checkpoint's model%s", s.Kind, recipe.Epochs, next.Epochs, keep)
 	}
 	was, err := recipe.fields()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
 // runs are configurations that keep state of every kind. 200 images in batches of 24 leave a short batch at the end.
@@ -23,6 +24,10 @@ var runs = map[string]Config{
 	"ema":     {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle, Momentum: [2]float64{0.85, 0.95}}},
 	"swa":     {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, SWA: SWA{Start: 2, LR: 0.01}},
 	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau, Patience: -1, Factor: 0.5, Threshold: 0.5}},
+	"all": {Optimizer: "muon", LR: 0.02, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01, Accumulate: 2, ClipNorm: 2, EMA: 0.8, Lookahead: Lookahead{Steps: 3},
+		Loss: LossSoft, Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}, LabelSmoothing: 0.1,
+		Augment:  transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
+		Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16", Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
 	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8,
 		Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}},
 }
@@ -35,8 +40,11 @@ func resumable(name string) Config {
 
 // network is what a run trains: one with BatchNormalization, where that has something to keep, else LeNet-5.
 func network(name string) func(testing.TB) *onnxio.Model {
-	if name == "ema" || name == "swa" {
+	switch name {
+	case "ema", "swa":
 		return normNet
+	case "all":
+		return dropNet
 	}
 	return lenet
 }
@@ -48,6 +56,26 @@ func normNet(t testing.TB) *onnxio.Model {
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), 8, 3, builders.Stride(2))))
 	m, err := b.Model(b.Linear("fc", b.Flatten("flatten", b.GlobalAvgPool2d("pool", x)), 10))
 	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// dropNet is a residual network with stochastic depth and Dropout.
+func dropNet(t testing.TB) *onnxio.Model {
+	t.Helper()
+	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10, StochasticDepth: 0.4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := m.Graph.Nodes[len(m.Graph.Nodes)-1]
+	ratio := onnxio.Scalar(onnxio.Float, float32(0.3))
+	ratio.Name = "ratio"
+	m.Graph.Initializers = append(m.Graph.Initializers, ratio)
+	drop := &onnxio.Node{Name: "drop", OpType: "Dropout", Inputs: []string{out.Inputs[0], "ratio"}, Outputs: []string{"dropped"}}
+	out.Inputs[0] = "dropped"
+	m.Graph.Nodes = append(m.Graph.Nodes[:len(m.Graph.Nodes)-1], drop, out)
+	if err := check.Model(m); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -149,30 +177,13 @@ func TestResumeFromFlatStates(t *testing.T) {
 
 // Running statistics and the draws of Dropout and stochastic depth go on as well.
 func TestResumedNormAndDropout(t *testing.T) {
-	build := func(t testing.TB) *onnxio.Model {
-		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10, StochasticDepth: 0.4})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := m.Graph.Nodes[len(m.Graph.Nodes)-1]
-		ratio := onnxio.Scalar(onnxio.Float, float32(0.3))
-		ratio.Name = "ratio"
-		m.Graph.Initializers = append(m.Graph.Initializers, ratio)
-		drop := &onnxio.Node{Name: "drop", OpType: "Dropout", Inputs: []string{out.Inputs[0], "ratio"}, Outputs: []string{"dropped"}}
-		out.Inputs[0] = "dropped"
-		m.Graph.Nodes = append(m.Graph.Nodes[:len(m.Graph.Nodes)-1], drop, out)
-		if err := check.Model(m); err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
 	cfg := resumable("adam")
-	want := stopped(t, build, cfg, t.TempDir())
-	if stopped(t, build, cfg, t.TempDir(), 5, 14) != want {
+	want := stopped(t, dropNet, cfg, t.TempDir())
+	if stopped(t, dropNet, cfg, t.TempDir(), 5, 14) != want {
 		t.Error("the interrupted run ends in other weights")
 	}
 	cfg.Seed++
-	if stopped(t, build, cfg, t.TempDir()) == want {
+	if stopped(t, dropNet, cfg, t.TempDir()) == want {
 		t.Error("the seed changes nothing")
 	}
 }
