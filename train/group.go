@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/internal/engine"
@@ -153,22 +152,23 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 	return all, own, nil
 }
 
-// trained lists the parameters to train: of a network of package builders all of its parameters, of another model the
-// initializers that stand where operators take weights. The constants of the loss are none.
-func (c Config) trained(graph *onnxio.Model) ([]string, error) {
-	all := builders.ParameterNames(graph)
-	if _, _, built := builders.Arch(graph); !built {
-		var err error
-		if all, err = engine.TrainedParams(graph); err != nil {
+// trained lists the parameters of a training graph of m that are trained: of a network of package builders all of its
+// parameters, of another model what engine.Uses finds to be weights, without those that are frozen.
+func (c Config) trained(m, graph *onnxio.Model) ([]string, error) {
+	all := slices.Sorted(slices.Values(builders.ParameterNames(m)))
+	if _, _, built := builders.Arch(m); !built {
+		found, err := engine.Trainable(m)
+		if err != nil {
 			return nil, err
 		}
+		all = slices.Sorted(slices.Values(found))
+		if len(all) == 0 {
+			return nil, fmt.Errorf("the model has no weights to train: 'cnnkit inspect --trainable' says what its initializers are")
+		}
 	}
-	all = slices.DeleteFunc(slices.Sorted(slices.Values(all)), func(name string) bool {
-		return strings.HasPrefix(name, lossPrefix) // the loss's own constants
-	})
 	role, names := roles(graph), []string{}
 	for _, name := range all {
-		if !c.group(name, role[name]).Freeze && !c.freezes(name) {
+		if graph.Graph.Initializer(name) != nil && !c.group(name, role[name]).Freeze && !c.freezes(name) {
 			names = append(names, name)
 		}
 	}

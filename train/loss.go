@@ -140,7 +140,7 @@ func chooseLoss(m *onnxio.Model, name string) (Loss, error) {
 		return loss, fmt.Errorf("%s takes numbers as they are, but the model ends in %s: train one without it", name, end.Op)
 	case end.Scale == spec.Probabilities:
 		return loss, &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name, Reason: "the model ends in " + end.Op +
-			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits"}
+			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits, or cut it off with 'cnnkit extract'"}
 	case end.Scale == spec.LogProbabilities:
 		return loss, fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", name, end.Op)
 	}

@@ -98,7 +98,7 @@ func (t *Trainer) cutTrunk() error {
 	if len(t.cfg.Freeze) == 0 {
 		return nil
 	}
-	names, err := t.cfg.trained(t.graph)
+	names, err := t.cfg.trained(t.model, t.graph)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (t *Trainer) cutTrunk() error {
 }
 
 func (t *Trainer) makeTrainer() error {
-	names, err := t.cfg.trained(t.graph)
+	names, err := t.cfg.trained(t.model, t.graph)
 	if err != nil {
 		return err
 	}

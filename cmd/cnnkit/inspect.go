@@ -20,12 +20,13 @@ import (
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan[=PASS]] [--json]",
+		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan[=PASS]] [--trainable] [--json]",
 		Description: `Nodes with their output shapes, parameters and floating-point operations for one image; the state dict's tensors for
 .pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks, and what each step was expected to
 take, on one kind of processor, and took here with random input. --plan=PASS shows the graph after a pass of the compiler instead:
 ` + strings.Join(engine.Passes(), ", ") + ".",
 		Flags: []cli.Flag{jsonFlag(), threadsFlag(), precisionFlag(),
+			&cli.BoolFlag{Name: "trainable", Usage: "say what is a weight and what a constant, why, and what keeps it from being trained"},
 			&cli.GenericFlag{Name: "plan", Value: new(optionalText), Usage: "show the native engine's plan, or the graph after a pass: --plan=PASS"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
 		Action: func(c *cli.Context) error {
@@ -46,6 +47,9 @@ take, on one kind of processor, and took here with random input. --plan=PASS sho
 			m, err := loadModel(path)
 			if err != nil {
 				return err
+			}
+			if c.Bool("trainable") {
+				return inspectTrainable(c, path, m)
 			}
 			if plan := c.Generic("plan").(*optionalText); plan.set {
 				if plan.text != "" {

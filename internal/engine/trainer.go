@@ -125,15 +125,7 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 	return t, nil
 }
 
-// TrainedParams lists what NewTrainer trains of a model when TrainOptions name nothing, sorted.
-func TrainedParams(m *onnxio.Model) ([]string, error) {
-	m, err := m.Canonical()
-	if err != nil {
-		return nil, err
-	}
-	return trainedNames(weightRoles(m)), nil
-}
-
+// trainedNames lists the names of the role of weights, sorted.
 func trainedNames(roles map[string]role) []string {
 	var out []string
 	for _, name := range sortedKeys(roles) {

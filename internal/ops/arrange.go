@@ -13,7 +13,7 @@ func init() {
 			Infer: inferTranspose, Eval: moving(evalTranspose), Grad: gradTranspose, Rearranges: true},
 		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3), intA("axis").since(4).required()},
 			Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
-			Infer: inferConcat, Eval: moving(evalConcat), Grad: gradConcat},
+			Infer: inferConcat, Learned: []int{0}, Eval: moving(evalConcat), Grad: gradConcat},
 		&Def{Name: "Split", Versions: []int64{1, 2, 11, 13, 18},
 			Attrs: []AttrDef{intA("axis"), intsA("split").until(12), intA("num_outputs").since(18)},
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "split", Type: "T", Optional: true, Until: 1},
@@ -23,7 +23,7 @@ func init() {
 		sliceDef(), padDef(), sliceGradDef(), padGradDef(),
 		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "shape", Type: "I"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
-			Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
+			Learned: []int{0}, Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = sumTo(g, g.DOut[0], g.In(0))
 				}
@@ -31,7 +31,7 @@ func init() {
 			}},
 		&Def{Name: "Gather", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{intA("axis")},
 			Inputs: []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}}, Outputs: []Param{{Name: "output", Type: "T"}},
-			Types: map[string]TypeSet{"T": All, "I": Indices}, Infer: inferGather, Eval: moving(evalGather), Grad: gradGather},
+			Types: map[string]TypeSet{"T": All, "I": Indices}, Learned: []int{0}, Infer: inferGather, Eval: moving(evalGather), Grad: gradGather},
 		gatherGradDef(),
 	)
 }

@@ -41,6 +41,9 @@ type Def struct {
 	Random bool
 	// Weights are the inputs at which trained weights stand.
 	Weights []int
+	// Learned are the inputs at which a learned tensor may stand as well as a constant of the formula: a scale, a bias that is
+	// added, a table of embeddings. The last one stands for all further inputs of a variadic operator.
+	Learned []int
 	// Arithmetic is the operation of two elements, with broadcasting, that the operator is; 0 for all others.
 	Arithmetic Arithmetic
 	// Map is the kernel of float32 of a function of one element, or of the gradient of one: dy*f'(v). ok is false where the
