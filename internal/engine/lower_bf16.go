@@ -221,10 +221,16 @@ func (l *lowering) mapInPlace(f *kernels.Map, v *value) {
 	})
 }
 
+// farMatrix is the values of a matrix that does not stay in the second-level cache, in float32.
+const farMatrix = 256 << 10
+
 // gemmInBF16 reports whether a product with a constant matrix runs faster in bf16, rounding of A included.
 func gemmInBF16(o *op, s kernels.GemmSpec) bool {
-	if o.in[1].kind != constant || s.TransA || s.M < 8 || s.N < 32 || s.K < 32 {
+	if o.in[1].kind != constant || s.TransA || s.N < 32 || s.K < 32 {
 		return false
+	}
+	if s.M < 8 { // a few rows take as long as B from memory, of which bf16 is half
+		return int64(s.N)*int64(s.K) >= farMatrix
 	}
 	gain := 2 * float64(s.M) * float64(s.N) * float64(s.K) * (1./floatRate - 1./bf16Rate)
 	return gain > 6*float64(s.M)*float64(s.K)/reorderRate

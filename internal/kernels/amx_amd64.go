@@ -570,6 +570,21 @@ func reluBF16AVX512(y, x *uint16, n int)
 //go:noescape
 func reluGradBF16AVX512(dx, dy, y *uint16, n int)
 
+// maxWindowsBF16AVX512 is y[i] = max of x over kh rows, row bytes apart, of kw lines, for n windows step bytes apart; NaN wins.
+//
+//go:noescape
+func maxWindowsBF16AVX512(y, x *uint16, n, kh, kw, row, step int)
+
+// gatherLinesAVX512 copies the values that mask says from src to n lines, src moving by step bytes; the rest of a line is zero.
+//
+//go:noescape
+func gatherLinesAVX512(dst, src *uint16, n, step int, mask uint64)
+
+// gatherPartsAVX512 is gatherLinesAVX512 that leaves the rest of a line as it is.
+//
+//go:noescape
+func gatherPartsAVX512(dst, src *uint16, n, step int, mask uint64)
+
 // depthwise3Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
 //
 //	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).

@@ -10379,6 +10379,99 @@ next:
 	VZEROUPPER
 	RET
 
+// func maxWindowsBF16AVX512(y, x *uint16, n, kh, kw, row, step int)
+TEXT ·maxWindowsBF16AVX512(SB), NOSPLIT, $0-56
+	MOVQ y+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ kh+24(FP), R8
+	MOVQ kw+32(FP), R9
+	MOVQ row+40(FP), R10
+	MOVQ step+48(FP), R11
+	MOVL $0x7fff, AX
+	VPBROADCASTW AX, Z28
+	MOVL $0x7f80, AX
+	VPBROADCASTW AX, Z29
+	MOVL $0x7fc0, AX
+	VPBROADCASTW AX, Z30
+	MOVL $0x8000, AX
+	VPBROADCASTW AX, Z31
+
+window:
+	VMOVDQA64 Z31, Z0
+	VPXORQ Z1, Z1, Z1
+	MOVQ SI, DX
+	MOVQ R8, BX
+
+row:
+	MOVQ DX, AX
+	MOVQ R9, R12
+
+tap:
+	VMOVDQU64 (AX), Z2
+	VPSRAW $15, Z2, Z3
+	VPSRLW $1, Z3, Z3
+	VPXORQ Z2, Z3, Z3
+	VPMAXSW Z3, Z0, Z0
+	VPANDQ Z28, Z2, Z2
+	VPMAXUW Z2, Z1, Z1
+	ADDQ $64, AX
+	DECQ R12
+	JNZ tap
+	ADDQ R10, DX
+	DECQ BX
+	JNZ row
+	VPSRAW $15, Z0, Z3
+	VPSRLW $1, Z3, Z3
+	VPXORQ Z0, Z3, Z3
+	VPCMPUW $6, Z29, Z1, K1
+	VMOVDQU16 Z30, K1, Z3
+	VMOVDQU64 Z3, (DI)
+	ADDQ $64, DI
+	ADDQ R11, SI
+	DECQ CX
+	JNZ window
+	VZEROUPPER
+	RET
+
+// func gatherLinesAVX512(dst, src *uint16, n, step int, mask uint64)
+TEXT ·gatherLinesAVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ step+24(FP), DX
+	MOVQ mask+32(FP), AX
+	KMOVQ AX, K1
+
+next:
+	VMOVDQU16.Z (SI), K1, Z0
+	VMOVDQU64 Z0, (DI)
+	ADDQ $64, DI
+	ADDQ DX, SI
+	DECQ CX
+	JNZ next
+	VZEROUPPER
+	RET
+
+// func gatherPartsAVX512(dst, src *uint16, n, step int, mask uint64)
+TEXT ·gatherPartsAVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ step+24(FP), DX
+	MOVQ mask+32(FP), AX
+	KMOVQ AX, K1
+
+next:
+	VMOVDQU16.Z (SI), K1, Z0
+	VMOVDQU16 Z0, K1, (DI)
+	ADDQ $64, DI
+	ADDQ DX, SI
+	DECQ CX
+	JNZ next
+	VZEROUPPER
+	RET
+
 // func depthwise3Stride1By4(a *depthwiseBytes)
 TEXT ·depthwise3Stride1By4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX

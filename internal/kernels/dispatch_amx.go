@@ -299,6 +299,28 @@ func normalizeBackwardBF16(dx, dy, x []uint16, mask MaskBF16, coef *[2][5 * Bloc
 	}
 }
 
+func maxWindowsBF16(y, x []uint16, r windowsBF16) {
+	if !useAMX() {
+		maxWindowsBF16Go(y, x, r)
+		return
+	}
+	reach := (r.many-1)*r.step + (r.high-1)*r.row + r.wide
+	maxWindowsBF16AVX512(at0(y, r.many*BF16Lanes), at0(x, reach*BF16Lanes), r.many, r.high, r.wide, r.row*lineBytes, r.step*lineBytes)
+}
+
+func gatherLines(dst, src []uint16, n, lanes, step int, whole bool) {
+	if !useAMX() {
+		gatherLinesGo(dst, src, n, lanes, step, whole)
+		return
+	}
+	to, from := at0(dst, (n-1)*BF16Lanes+lanes), at0(src, (n-1)*step+lanes)
+	if whole {
+		gatherLinesAVX512(at0(dst, n*BF16Lanes), from, n, 2*step, 1<<lanes-1)
+	} else {
+		gatherPartsAVX512(to, from, n, 2*step, 1<<lanes-1)
+	}
+}
+
 func addBF16(y, a, b []uint16, relu bool) {
 	n := len(y)
 	switch {

@@ -12,9 +12,14 @@ func (a *int8Call) vnni()                                { a.runGo() }
 func hasVNNI() bool                                      { return false }
 func hasVBMI() bool                                      { return false }
 func (a *depthwiseRow) vnni()                            { a.runGo() }
+func maxWindowsBF16(y, x []uint16, r windowsBF16)        { maxWindowsBF16Go(y, x, r) }
 func addBF16(y, a, b []uint16, relu bool)                { addBF16Go(y, a, b, relu) }
 func reluBF16(y, x []uint16)                             { reluBF16Go(y, x) }
 func reluGradBF16(dx, dy, y []uint16)                    { reluGradBF16Go(dx, dy, y) }
+
+func gatherLines(dst, src []uint16, n, lanes, step int, whole bool) {
+	gatherLinesGo(dst, src, n, lanes, step, whole)
+}
 
 func sumSquaresBF16(sums *halfSums, x []uint16, shift *[2][Block]float32, r lineArea) {
 	sumSquaresBF16Go(sums, x, shift, r)

@@ -70,8 +70,9 @@ func (g *GatherBF16) Weights(o int, oihw []float32) []float32 {
 // Chunks is the number of chunks of Run.
 func (g *GatherBF16) Chunks() int { return g.n * g.strips }
 
-// Scratch is the number of values that each concurrent Run needs: the rows of the map under one of the output.
-func (g *GatherBF16) Scratch() int { return g.rows * g.rowValues() }
+// Scratch is the number of values that each concurrent Run needs: the rows of the map under one of the output, and one of a
+// channel.
+func (g *GatherBF16) Scratch() int { return g.rows*g.rowValues() + g.w }
 
 // rowValues is the values of a row with its padding: as far as the last window reaches.
 func (g *GatherBF16) rowValues() int {
@@ -89,22 +90,27 @@ func (g *GatherBF16) Run(chunk int, scratch, dst []uint16, x []float32) {
 		if g.rows == g.from.KH {
 			first = h*g.from.StrideH - g.from.PadTop
 		}
+		to := dst[g.Lines.value(n, 0, h, 0):]
 		for r := range g.rows {
-			g.mix(scratch[r*size:][:size], x, n, first+r)
-		}
-		for ow := range g.Lines.W {
-			var line [BF16Lanes]uint16
-			at := ow * g.from.StrideW * g.c
-			for r := range g.rows {
-				copy(line[r*g.lanes:][:g.lanes], scratch[r*size+at:])
-			}
-			*(*[BF16Lanes]uint16)(dst[g.Lines.at(n, 0, h, ow)*BF16Lanes:]) = line
+			row := scratch[r*size:][:size]
+			g.mix(row, scratch[g.rows*size:][:g.w], x, n, first+r)
+			gatherLines(to[r*g.lanes:], row, g.Lines.W, g.lanes, g.from.StrideW*g.c, r == 0)
 		}
 	}
 }
 
-// mix writes row h of image n pixel by pixel, the padding left and right included.
-func (g *GatherBF16) mix(row []uint16, x []float32, n, h int) {
+// gatherLinesGo copies lanes values, step apart in src, to the front of each of n lines; with whole the rest of a line is zero.
+func gatherLinesGo(dst, src []uint16, n, lanes, step int, whole bool) {
+	for i := range n {
+		if whole {
+			clear(dst[i*BF16Lanes+lanes:][:BF16Lanes-lanes])
+		}
+		copy(dst[i*BF16Lanes:][:lanes], src[i*step:])
+	}
+}
+
+// mix writes row h of image n pixel by pixel, the padding left and right included. one takes a row of a channel.
+func (g *GatherBF16) mix(row, one []uint16, x []float32, n, h int) {
 	if h < 0 || h >= g.h {
 		clear(row)
 		return
@@ -114,9 +120,11 @@ func (g *GatherBF16) mix(row []uint16, x []float32, n, h int) {
 	clear(row[left+g.w*g.c:])
 	for c := range g.c {
 		from := x[((n*g.c+c)*g.h+h)*g.w:][:g.w]
-		to := row[left+c:]
-		for i, v := range from {
-			to[i*g.c] = toBF16(v)
+		ToBF16(one, from)
+		at := left + c
+		for _, v := range one {
+			row[at] = v
+			at += g.c
 		}
 	}
 }

@@ -407,3 +407,28 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 	taps.Unpack(plain, dtaps)
 	near(t, "dw", plain, dw.v, dw.m, false)
 }
+
+// Maxima of any bits are those of the twin, which takes them in the order of numbers, NaN first.
+func TestMaxWindowsBF16(t *testing.T) {
+	r := rand.New(rand.NewPCG(14, 1))
+	for range 20 {
+		w := windowsBF16{1 + r.IntN(9), 1 + r.IntN(3), 1 + r.IntN(3), 20, 1 + r.IntN(2)}
+		x := AlignedBF16(3 * 20 * BF16Lanes)
+		for i := range x {
+			if x[i] = uint16(r.Uint32()); r.IntN(20) > 0 && x[i]&0x7f80 == 0x7f80 {
+				x[i] &^= 0x4000 // little NaN
+			}
+		}
+		y := bothWays(t, fmt.Sprintf("%+v", w), w.many*BF16Lanes, func(y []uint16) { maxWindowsBF16(y, x, w) })
+		for i, got := range y {
+			want := math.Inf(-1)
+			for k := range w.high * w.wide {
+				v := fromBF16(x[(i/BF16Lanes*w.step+k/w.wide*w.row+k%w.wide)*BF16Lanes+i%BF16Lanes])
+				want = max(want, float64(v))
+			}
+			if got := float64(fromBF16(got)); got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
+				t.Fatalf("%+v: at %d %g, want %g", w, i, got, want)
+			}
+		}
+	}
+}

@@ -9,8 +9,8 @@ type PoolBF16Spec struct {
 	CountIncludePad  bool
 }
 
-// PoolBF16 is a planned pooling of maps in bf16, maximum or average, or its backward pass. It widens strips of rows to float32,
-// does there what Pool does, and rounds.
+// PoolBF16 is a planned pooling of maps in bf16, maximum or average, or its backward pass. The maximum is taken of
+// bf16 as it is; else strips of rows are widened to float32, where Pool does its work, and rounded.
 type PoolBF16 struct {
 	PoolBF16Spec
 	back  bool
@@ -90,10 +90,47 @@ func (p *PoolBF16) local(x, y Layout, h0, o0 int) *Pool {
 		PadTop: p.PadTop + h0 - o0*p.StrideH, PadLeft: p.PadLeft, CountIncludePad: p.CountIncludePad})
 }
 
-// Max computes a part of the maximum.
-func (p *PoolBF16) Max(chunk int, scratch []float32, y, x []uint16) {
-	p.forward(chunk, scratch, y, x, (*Pool).Max)
+// windowsBF16 is many windows of high rows of wide lines of a map, row lines from row to row and step from window to window.
+type windowsBF16 struct{ many, high, wide, row, step int }
+
+// Max computes a part of the maximum. A window with a NaN has the quiet NaN 0x7fc0.
+func (p *PoolBF16) Max(chunk int, _ []float32, y, x []uint16) {
+	n, b, lo, hi := p.part(chunk, p.Y.H)
+	for o := lo; o < hi; o++ {
+		h0, h1 := max(0, o*p.StrideH-p.PadTop), min(p.X.H, o*p.StrideH-p.PadTop+p.KH)
+		to := y[p.Y.value(n, b, o, 0):]
+		for w := 0; w < p.Y.W; {
+			first := w*p.StrideW - p.PadLeft
+			w0, w1 := max(0, first), min(p.X.W, first+p.KW)
+			r := windowsBF16{1, h1 - h0, w1 - w0, p.X.rowLines(), p.StrideW}
+			if r.wide == p.KW { // and so are those up to the right edge
+				r.many = min(p.Y.W-w, (p.X.W-p.KW-first)/p.StrideW+1)
+			}
+			maxWindowsBF16(to[w*BF16Lanes:], x[p.X.value(n, b, h0, w0):], r)
+			w += r.many
+		}
+	}
+	fillHalo(p.Y, y, n, b, lo, hi, 0)
 }
+
+// maxWindowsBF16Go writes the maximum of each window; NaN wins.
+func maxWindowsBF16Go(y, x []uint16, r windowsBF16) {
+	for i := range r.many {
+		for c := range BF16Lanes {
+			top, nan := int16(-1<<15), false
+			for k := range r.high * r.wide {
+				v := x[(i*r.step+k/r.wide*r.row+k%r.wide)*BF16Lanes+c]
+				top, nan = max(top, orderedBF16(v)), nan || v&0x7fff > 0x7f80
+			}
+			if y[i*BF16Lanes+c] = uint16(orderedBF16(uint16(top))); nan {
+				y[i*BF16Lanes+c] = 0x7fc0
+			}
+		}
+	}
+}
+
+// orderedBF16 is a bf16 as an integer that compares as it does; it is its own reverse.
+func orderedBF16(v uint16) int16 { return int16(v ^ uint16(int16(v)>>15)>>1) }
 
 // Average computes a part of the average.
 func (p *PoolBF16) Average(chunk int, scratch []float32, y, x []uint16) {

@@ -17,6 +17,8 @@ func (g *gen) maps() {
 	g.addBF16(true)
 	g.reluBF16()
 	g.reluGradBF16()
+	g.maxWindowsBF16()
+	g.gatherBF16()
 }
 
 // mask is where a gradient passes: everywhere, where another map is positive, or where the normalized map is.
@@ -261,4 +263,74 @@ func (g *gen) reluGradBF16() {
 			g.line("ADDQ $64, %s", p)
 		}
 	})
+}
+
+// maxWindowsBF16 takes maxima of bf16 as of int16: flipping the lower bits of negative numbers puts them in order. The largest
+// magnitude tells where there is NaN.
+func (g *gen) maxWindowsBF16() {
+	g.text("maxWindowsBF16AVX512", "(y, x *uint16, n, kh, kw, row, step int)", 56,
+		"is y[i] = max of x over kh rows, row bytes apart, of kw lines, for n windows step bytes apart; NaN wins.")
+	g.load("y", "DI", "x", "SI", "n", "CX", "kh", "R8", "kw", "R9", "row", "R10", "step", "R11")
+	for i, v := range []string{"0x7fff", "0x7f80", "0x7fc0", "0x8000"} {
+		g.line("MOVL $%s, AX", v)
+		g.line("VPBROADCASTW AX, Z%d", 28+i)
+	}
+	g.label("window")
+	g.line("VMOVDQA64 Z31, Z0")
+	g.line("VPXORQ Z1, Z1, Z1")
+	g.line("MOVQ SI, DX")
+	g.line("MOVQ R8, BX")
+	g.label("row")
+	g.line("MOVQ DX, AX")
+	g.line("MOVQ R9, R12")
+	g.label("tap")
+	g.line("VMOVDQU64 (AX), Z2")
+	g.ordered(2, 3)
+	g.line("VPMAXSW Z3, Z0, Z0")
+	g.line("VPANDQ Z28, Z2, Z2")
+	g.line("VPMAXUW Z2, Z1, Z1")
+	g.line("ADDQ $64, AX")
+	g.line("DECQ R12")
+	g.line("JNZ tap")
+	g.line("ADDQ R10, DX")
+	g.line("DECQ BX")
+	g.line("JNZ row")
+	g.ordered(0, 3)
+	g.line("VPCMPUW $6, Z29, Z1, K1")
+	g.line("VMOVDQU16 Z30, K1, Z3")
+	g.line("VMOVDQU64 Z3, (DI)")
+	g.line("ADDQ $64, DI")
+	g.line("ADDQ R11, SI")
+	g.line("DECQ CX")
+	g.line("JNZ window")
+	g.end()
+}
+
+// ordered is the bf16 of Z from as int16 in their order, in Z to; it is its own reverse.
+func (g *gen) ordered(from, to int) {
+	g.line("VPSRAW $15, Z%d, Z%d", from, to)
+	g.line("VPSRLW $1, Z%d, Z%d", to, to)
+	g.line("VPXORQ Z%d, Z%d, Z%d", from, to, to)
+}
+
+func (g *gen) gatherBF16() {
+	for _, whole := range []bool{true, false} {
+		name, doc := "gatherLinesAVX512", "copies the values that mask says from src to n lines, src moving by step bytes; the rest of a line is zero."
+		if !whole {
+			name, doc = "gatherPartsAVX512", "is gatherLinesAVX512 that leaves the rest of a line as it is."
+		}
+		g.text(name, "(dst, src *uint16, n, step int, mask uint64)", 40, doc)
+		g.load("dst", "DI", "src", "SI", "n", "CX", "step", "DX", "mask", "AX")
+		g.line("KMOVQ AX, K1")
+		g.loop(func() {
+			g.line("VMOVDQU16.Z (SI), K1, Z0")
+			if whole {
+				g.line("VMOVDQU64 Z0, (DI)")
+			} else {
+				g.line("VMOVDQU16 Z0, K1, (DI)")
+			}
+			g.line("ADDQ $64, DI")
+			g.line("ADDQ DX, SI")
+		})
+	}
 }
