@@ -71,6 +71,7 @@ type Config struct {
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
 	Patience int      `json:"patience,omitzero"` // epochs without a better one after which the run ends; 0: never
 
+	ValidateEvery   int `json:"validate_every,omitzero"`   // epochs from one validation to the next, 1; the last is always validated
 	CheckpointSteps int `json:"checkpoint_steps,omitzero"` // batches between checkpoints within an epoch; 0: none
 	Keep            int `json:"keep,omitzero"`             // so many of the last epochs leave their model and checkpoint in files of their own; 0: none
 	Threads         int `json:"threads,omitzero"`          // 0: as many as the process may use
@@ -134,6 +135,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ema and swa are two averages of the weights: choose one")
 	case c.SWA.Start > c.Epochs:
 		return fmt.Errorf("swa starts in epoch %d, and the run has %d", c.SWA.Start, c.Epochs)
+	case c.ValidateEvery > 1 && (c.Schedule.Kind == OnPlateau || c.Patience > 0):
+		return fmt.Errorf("validate_every is %d: schedule plateau and patience want every epoch's validation", c.ValidateEvery)
 	case c.Precision != "" && !slices.Contains(Precisions(), c.Precision):
 		return fmt.Errorf("no precision %q: known are %v", c.Precision, Precisions())
 	}

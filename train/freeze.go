@@ -17,8 +17,12 @@ type Unfreeze struct {
 	Params string `json:"params"` // a pattern of parameters or modules, as in Config.Freeze
 }
 
-// at is the configuration of an epoch: of Unfreeze only what is in effect then.
+// at is the configuration of an epoch: of Unfreeze only what is in effect then, and groups frozen whose epochs are over.
 func (c Config) at(epoch int) Config {
+	c.Groups = slices.Clone(c.Groups)
+	for i, g := range c.Groups {
+		c.Groups[i].Freeze = g.Freeze || g.Epochs > 0 && epoch > g.Epochs
+	}
 	c.Unfreeze = slices.DeleteFunc(slices.Clone(c.Unfreeze), func(u Unfreeze) bool { return u.Epoch > epoch })
 	return c
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // Epoch is one line of a run's history. Training figures are means over the epoch, while the weights moved. Accuracies are
-// NaN, in files absent, where values are to be predicted.
+// NaN, in files absent, where values are to be predicted, and validation figures where an epoch was not validated.
 type Epoch struct {
 	Epoch              int     `json:"epoch"`
 	TrainLoss          float64 `json:"train_loss"`
@@ -42,6 +42,7 @@ type Epoch struct {
 type epochFile struct {
 	epochFields
 	TrainAccuracy      *float64 `json:"train_accuracy,omitempty"`
+	ValidationLoss     *float64 `json:"validation_loss,omitempty"`
 	ValidationAccuracy *float64 `json:"validation_accuracy,omitempty"`
 }
 
@@ -52,6 +53,9 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 	f := epochFile{epochFields: epochFields(e)}
 	if !math.IsNaN(e.TrainAccuracy) {
 		f.TrainAccuracy = &e.TrainAccuracy
+	}
+	if !math.IsNaN(e.ValidationLoss) {
+		f.ValidationLoss = &e.ValidationLoss
 	}
 	if !math.IsNaN(e.ValidationAccuracy) {
 		f.ValidationAccuracy = &e.ValidationAccuracy
@@ -68,7 +72,8 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*e = Epoch(f.epochFields)
-	e.TrainAccuracy, e.ValidationAccuracy = value(f.TrainAccuracy, math.NaN()), value(f.ValidationAccuracy, math.NaN())
+	e.TrainAccuracy, e.ValidationLoss = value(f.TrainAccuracy, math.NaN()), value(f.ValidationLoss, math.NaN())
+	e.ValidationAccuracy = value(f.ValidationAccuracy, math.NaN())
 	return nil
 }
 
@@ -130,7 +135,7 @@ func Plot(path string, history []Epoch) error {
 		})
 	}
 	loss.Legend.Top, loss.Title.Text = true, "Loss"
-	if len(history) > 0 && math.IsNaN(history[0].ValidationAccuracy) {
+	if !slices.ContainsFunc(history, func(e Epoch) bool { return !math.IsNaN(e.TrainAccuracy) }) {
 		loss.Draw(canvas)
 		return write()
 	}
@@ -143,7 +148,9 @@ func Plot(path string, history []Epoch) error {
 	accuracy.Legend.Top = false
 	best := 0.0
 	for _, e := range history {
-		best = max(best, e.ValidationAccuracy)
+		if e.ValidationAccuracy > best {
+			best = e.ValidationAccuracy
+		}
 	}
 	accuracy.Title.Text = fmt.Sprintf("Accuracy (best validation %.2f%%)", 100*best)
 	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 16, PadTop: 8, PadBottom: 8, PadLeft: 8, PadRight: 12}
@@ -167,6 +174,14 @@ func (epochTicks) Ticks(lo, hi float64) []plot.Tick {
 	return out
 }
 
+// appendPoint adds an epoch's figure, where there is one.
+func appendPoint(points plotter.XYs, epoch int, v float64) plotter.XYs {
+	if math.IsNaN(v) {
+		return points
+	}
+	return append(points, plotter.XY{X: float64(epoch), Y: v})
+}
+
 func panel(history []Epoch, label string, values func(Epoch) (train, validation float64)) (*plot.Plot, error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "Epoch", label
@@ -175,16 +190,20 @@ func panel(history []Epoch, label string, values func(Epoch) (train, validation 
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = gridColor, gridColor
 	p.Add(grid)
-	train, validation := make(plotter.XYs, len(history)), make(plotter.XYs, len(history))
-	for i, e := range history {
+	var train, validation plotter.XYs
+	for _, e := range history {
 		a, b := values(e)
-		train[i], validation[i] = plotter.XY{X: float64(e.Epoch), Y: a}, plotter.XY{X: float64(e.Epoch), Y: b}
+		train = appendPoint(train, e.Epoch, a)
+		validation = appendPoint(validation, e.Epoch, b)
 	}
 	for _, s := range []struct {
 		name   string
 		points plotter.XYs
 		color  color.Color
 	}{{"training", train, trainColor}, {"validation", validation, validationColor}} {
+		if len(s.points) == 0 {
+			continue
+		}
 		line, dots, err := plotter.NewLinePoints(s.points)
 		if err != nil {
 			return nil, err

@@ -337,14 +337,18 @@ func (r *run) epoch(ctx context.Context) error {
 		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
-	v, err := r.measure(ctx)
+	v := Score{Loss: math.NaN(), Accuracy: math.NaN()}
+	var err error
+	if r.validates() {
+		v, err = r.measure(ctx)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return r.interrupted(ctx)
 		}
 		return fmt.Errorf("validation after epoch %d: %w", r.at, err)
 	}
-	if !finite(v.Loss) {
+	if r.validates() && !finite(v.Loss) {
 		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
 	}
 	lr, _, _ := r.scheduled(r.cfg.Epochs)
@@ -353,6 +357,12 @@ func (r *run) epoch(ctx context.Context) error {
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
 	r.result.History, r.result.Confusion = append(r.result.History, e), v.Confusion
 	return r.finish(e)
+}
+
+// validates says that the epoch in progress is validated: every so many, and the last.
+func (r *run) validates() bool {
+	n := r.cfg.ValidateEvery
+	return n < 2 || r.at%n == 0 || r.at >= r.cfg.Epochs || r.ended
 }
 
 // measure validates.
@@ -421,8 +431,12 @@ func (r *run) figure(e Epoch) (v float64, rises bool) {
 	return math.Inf(-1), true
 }
 
-// better says whether epoch a is better than b; equal ones are told apart by their loss.
+// better says whether epoch a is better than b; equal ones are told apart by their loss. One that was not validated is never
+// better, and always worse than one that was.
 func (r *run) better(a, b Epoch) bool {
+	if math.IsNaN(a.ValidationLoss) || math.IsNaN(b.ValidationLoss) {
+		return !math.IsNaN(a.ValidationLoss)
+	}
 	x, rises := r.figure(a)
 	y, _ := r.figure(b)
 	if !rises {

@@ -416,6 +416,7 @@ func init() { // not an initializer: the table's parsers read the table
 		field("metrics", "metrics", "`NAMES` of what to measure beside accuracy").words(Metrics).moves(),
 		field("monitor", "monitor", "what the best model is best in (default accuracy): loss, or one of the metrics").moves(),
 		field("patience", "patience", "epochs without a better one after which to stop").in(notNegative).moves(),
+		field("validate_every", "", "epochs from one validation to the next; the last is always validated").in(notNegative).moves(),
 		field("keep", "keep", "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors").in(notNegative).moves(),
 		field("checkpoint_steps", "checkpoint-steps", "steps between checkpoints within an epoch").in(notNegative).moves(),
 		field("precision", "precision", "of maps and convolutions, where bf16 is faster with AMX and has 8 bits; weights and optimizer stay float32").words(Precisions),

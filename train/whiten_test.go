@@ -156,6 +156,9 @@ func TestAirbenchRecipe(t *testing.T) {
 	obs := Observer{OnEpoch: func(at Moment) error {
 		now, err := at.Trainer.Export()
 		if err == nil {
+			if slices.Contains(at.Trainer.Params(), "whiten.bias") != (at.Epoch == 1) {
+				t.Errorf("epoch %d trains %v", at.Epoch, at.Trainer.Params())
+			}
 			biases = append(biases, get(now, "whiten.bias"))
 			if !slices.Equal(get(now, "whiten.weight"), get(white, "whiten.weight")) {
 				t.Errorf("epoch %d: the frozen filters have changed", at.Epoch)

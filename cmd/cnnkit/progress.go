@@ -82,6 +82,9 @@ func (p *progress) finished(e train.Epoch) {
 
 // figures are a loss and an accuracy, where there is one.
 func figures(loss, accuracy float64) string {
+	if math.IsNaN(loss) {
+		return "left out"
+	}
 	if math.IsNaN(accuracy) {
 		return fmt.Sprintf("loss %.4f", loss)
 	}
