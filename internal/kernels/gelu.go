@@ -56,5 +56,5 @@ func gelu32(x float32) float32 {
 	for i := last - 1; i >= 0; i-- {
 		p = float32(p*f) + tailTable[i][column]
 	}
-	return atLeast(0, x) - float32(t*p)
+	return (x - atMost(0, x)) - float32(t*p)
 }

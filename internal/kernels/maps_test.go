@@ -421,6 +421,24 @@ func TestLogSoftmaxRows(t *testing.T) {
 	same(t, "dx", dx, []float64{1 - 0.0900305732, -0.2447284711, -0.6652409558, 0, 0, 0}, []float64{1, 1, 1, 1, 1, 1})
 }
 
+// TestLogSoftmaxSumsToOne: probabilities of large numbers sum to 1, which the gradient relies on.
+func TestLogSoftmaxSumsToOne(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		x, y := []float32{-199.35614, 502.00842, 471.7117, 505.14697, -102.08884, 455.58047}, make([]float32, 6)
+		for name, softmax := range map[string]func(){"rows": func() { LogSoftmax(y, x) },
+			"columns": func() { SoftmaxColumns(y, x, len(x), 1, 0, 1, true) }} {
+			softmax()
+			sum := 0.0
+			for _, v := range y {
+				sum += math.Exp(float64(v))
+			}
+			if math.Abs(sum-1) > 5e-7 {
+				t.Errorf("%s: the exponentials sum to 1%+g", name, sum-1)
+			}
+		}
+	})
+}
+
 func TestFlat(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		a, b := []float32{1, -2, 3, -4}, []float32{2, 1, -5, 8}

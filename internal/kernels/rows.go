@@ -231,13 +231,16 @@ func foldLanes(s *[Block]float32, f func(a, b float32) float32) {
 	}
 }
 
-// LogSoftmax computes y = x - max - log(sum(exp(x-max))) over a row; y may be x.
+// LogSoftmax computes y = (x - max) - log(sum(exp(x-max))) over a row; y may be x. The maximum goes first: the rounding
+// of a sum of it and the logarithm, shared by the row, would leave exponentials whose sum is not 1.
 func LogSoftmax(y, x []float32) {
 	if len(x) == 0 {
 		return
 	}
 	top := RowMax(x)
-	OpSub.Scalar(y[:len(x)], x, top+float32(math.Log(rowExp(nil, x, top))))
+	log := float32(math.Log(rowExp(nil, x, top)))
+	OpSub.Scalar(y[:len(x)], x, top)
+	OpSub.Scalar(y[:len(x)], y[:len(x)], log)
 }
 
 // SoftmaxGrad computes dx = y*(dy - sum(dy*y)) over a row; dx may be dy or y.
@@ -294,11 +297,11 @@ func SoftmaxColumns(y, x []float32, count, inner, lo, hi int, logarithm bool) {
 		}
 		if logarithm {
 			logMap.Forward(sum[:n], sum[:n])
-			OpAdd.Pair(top[:n], top[:n], sum[:n])
 		}
 		for i := range count {
 			if logarithm {
 				OpSub.Pair(row(y, i), row(x, i), top[:n])
+				OpSub.Pair(row(y, i), row(y, i), sum[:n])
 			} else {
 				OpDiv.Pair(row(y, i), row(y, i), sum[:n])
 			}

@@ -157,22 +157,22 @@ func evalBatchNorm[T floating](c *Eval) error {
 	dst, src := onnxio.Data[T](y), onnxio.Data[T](x)
 	for k := 0; k < ch.c; k++ {
 		mean, variance := floatAt(c.In[3], k), floatAt(c.In[4], k)
+		nextMean, nextVar := mean, variance
 		if training {
-			oldMean, oldVar := mean, variance
 			mean, variance = moments(ch, src, k)
 			running := variance
 			if count := float64(ch.n * ch.plane); n.Int(UnbiasedAttr, 0) != 0 && count > 1 {
 				running *= count / (count - 1)
 			}
-			saved := variance
-			if n.Since >= 14 { // the private output of the compiler
-				saved = 1 / math.Sqrt(variance+eps)
-			}
-			for i, v := range [...]float64{1: oldMean*momentum + mean*(1-momentum), 2: oldVar*momentum + running*(1-momentum),
-				3: mean, 4: saved} {
-				if out[i] != nil {
-					setFloat(out[i], k, v)
-				}
+			nextMean, nextVar = nextMean*momentum+mean*(1-momentum), nextVar*momentum+running*(1-momentum)
+		}
+		saved := variance
+		if n.Since >= 14 { // the private output of the compiler
+			saved = 1 / math.Sqrt(variance+eps)
+		}
+		for i, v := range [...]float64{1: nextMean, 2: nextVar, 3: mean, 4: saved} {
+			if out[i] != nil {
+				setFloat(out[i], k, v)
 			}
 		}
 		scale, bias := floatAt(c.In[1], k)/math.Sqrt(variance+eps), floatAt(c.In[2], k)

@@ -58,7 +58,7 @@ func init() {
 	like := *def
 	like.Name, like.Versions = "CastLike", []int64{15, 19, 21, 23, 24, 25}
 	like.Attrs = []AttrDef{intA("saturate").since(19), stringA("round_mode").since(24)}
-	like.Inputs = []Param{{Name: "input", Type: "T1"}, {Name: "target_type", Type: "T2"}}
+	like.Inputs = []Param{{Name: "input", Type: "T1"}, {Name: "target_type", Type: "T2", Flat: true}}
 	like.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err

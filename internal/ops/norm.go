@@ -74,7 +74,7 @@ func newRowNorm(n *Node, x []int64) (r rowNorm, err error) {
 		if err != nil {
 			return r, err
 		}
-		r.size = sizeOf(x[axis:])
+		r.rows, r.size = sizeOf(x[:axis]), sizeOf(x[axis:]) // rows without elements have statistics, which are no numbers
 		r.inner, r.count = 1, r.size
 	}
 	if r.size > 0 {

@@ -66,6 +66,7 @@ type Param struct {
 	Since    int64
 	Until    int64 // last version that has it
 	Internal bool  // an output for gradients alone, which no file names
+	Flat     bool  // an input whose numbers the outputs do not depend on: its gradient is zero
 }
 
 // signature is what one version takes and gives.

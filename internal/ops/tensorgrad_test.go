@@ -54,8 +54,12 @@ func TestUnaryGradients(t *testing.T) {
 		}
 	}
 	bounds := []*onnxio.Tensor{random(1, 3, 7), onnxio.Scalar(onnxio.Double, -0.7), onnxio.Scalar(onnxio.Double, 0.9)}
+	crossed := []*onnxio.Tensor{bounds[0], bounds[2], bounds[1]}
 	cases = append(cases, gradCase{op: "Clip", in: bounds, frozen: []int{1, 2}}, gradCase{op: "Clip", in: bounds[:1]},
-		gradCase{op: "Clip", in: []*onnxio.Tensor{bounds[0], nil, bounds[2]}, frozen: []int{2}})
+		gradCase{op: "Clip", in: []*onnxio.Tensor{bounds[0], nil, bounds[2]}, frozen: []int{2}},
+		gradCase{op: "Clip", in: bounds, name: "bounds"}, gradCase{op: "Clip", in: crossed, name: "min above max"},
+		gradCase{op: "Clip", in: []*onnxio.Tensor{bounds[0], nil, bounds[2]}, name: "max"},
+		gradCase{op: "Clip", in: bounds[:2], name: "min"})
 	checkGrads(t, cases)
 }
 

@@ -24,7 +24,7 @@ func init() {
 	for _, u := range unaries {
 		register(u.def())
 	}
-	register(clipDef(), clipGradDef())
+	register(clipDef(), clipGradDef(), clipBoundsGradDef())
 }
 
 func two(g *Grad, op, a, b string) (string, error) { return g.One("", op, []string{a, b}) }
@@ -226,13 +226,32 @@ func clipDef() *Def {
 			}
 			return evalClip(c)
 		},
-		Grad: func(g *Grad) (err error) {
-			if g.Wants[0] {
-				g.DIn[0], err = g.One(GradDomain, "ClipGrad", []string{g.DOut[0], g.In(0), g.Out(0)})
-			}
-			return err
-		},
+		Grad: gradClip,
 	}
+}
+
+// gradClip passes dy on where nothing was clipped, and sums it for the bound that clipped elsewhere.
+func gradClip(g *Grad) (err error) {
+	if g.Wants[0] {
+		if g.DIn[0], err = g.One(GradDomain, "ClipGrad", []string{g.DOut[0], g.In(0), g.Out(0)}); err != nil {
+			return err
+		}
+	}
+	wants := func(i int) bool { return g.In(i) != "" && g.Wants[i] }
+	if !wants(1) && !wants(2) {
+		return nil
+	}
+	in := []string{g.DOut[0], g.In(0), g.Out(0)}
+	if g.In(1) != "" {
+		in = append(in, g.In(1))
+	}
+	out, err := g.Emit(GradDomain, "ClipBoundsGrad", 2, in)
+	for i := 1; i <= 2 && err == nil; i++ {
+		if wants(i) {
+			g.DIn[i], err = sumTo(g, out[i-1], g.In(i))
+		}
+	}
+	return err
 }
 
 func evalClip(c *Eval) error {
@@ -313,6 +332,54 @@ func clipGrad[T floating](c *Eval) error {
 			v = 0
 		}
 		dx[i] = v
+	}
+	return nil
+}
+
+// ClipBoundsGrad(dy, x, y, min) is dy where min clipped, and dy where max did; of a min above max, max did everywhere.
+func clipBoundsGradDef() *Def {
+	d := gradDef("ClipBoundsGrad", []string{"dy", "x", "y", "min"}, []string{"dmin", "dmax"})
+	d.Inputs[3].Optional = true
+	d.Infer = func(c *Infer) error {
+		if err := inferReady(c); err != nil {
+			return err
+		}
+		setLike(c, 0, c.In[0])
+		setLike(c, 1, c.In[0])
+		return nil
+	}
+	d.Eval = byFloat(clipBoundsGrad[float32], clipBoundsGrad[float64])
+	return d
+}
+
+func clipBoundsGrad[T floating](c *Eval) error {
+	for _, like := range c.In[1:3] {
+		if !equal(like.Dims, c.In[0].Dims) {
+			return c.Node.Errorf("shapes %s and %s differ", dimsText(c.In[0].Dims), dimsText(like.Dims))
+		}
+	}
+	if c.Has(3) && c.In[3].Size() != 1 {
+		return c.Node.Errorf("min must be one number, not %s", dimsText(c.In[3].Dims))
+	}
+	low, err := c.Alloc(0, c.In[0].Type, c.In[0].Dims...)
+	if err != nil {
+		return err
+	}
+	high, err := c.Alloc(1, c.In[0].Type, c.In[0].Dims...)
+	if err != nil {
+		return err
+	}
+	dlow, dhigh := onnxio.Data[T](low), onnxio.Data[T](high)
+	x, y, bound := onnxio.Data[T](c.In[1]), onnxio.Data[T](c.In[2]), optional[T](c, 3)
+	for i, v := range onnxio.Data[T](c.In[0]) {
+		dlow[i], dhigh[i] = 0, 0
+		switch {
+		case x[i] == y[i]:
+		case bound != nil && y[i] == bound[0] && x[i] < y[i]:
+			dlow[i] = v
+		default:
+			dhigh[i] = v
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ package draw
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -158,7 +159,35 @@ func (d *drawer) withRuns(outputs []*onnxio.ValueInfo) *Case {
 		}
 		c.Runs = append(c.Runs, run)
 	}
+	if d.wild && d.rng.IntN(4) == 0 {
+		d.spoil(c.Runs[d.rng.IntN(len(c.Runs))])
+	}
 	return c
+}
+
+// spoil puts NaN and infinities among the numbers of a run's inputs.
+func (d *drawer) spoil(run map[string]*onnxio.Tensor) {
+	wild := []float64{math.NaN(), math.Inf(1), math.Inf(-1)}
+	if d.rng.IntN(2) == 0 {
+		wild = wild[:1]
+	}
+	for _, in := range d.inputs {
+		t := run[in.Name]
+		for range min(t.Size(), 1+d.rng.Int64N(3)) {
+			v := wild[d.rng.IntN(len(wild))]
+			switch i := d.rng.Int64N(t.Size()); t.Type {
+			case onnxio.Float:
+				onnxio.Data[float32](t)[i] = float32(v)
+			case onnxio.Double:
+				onnxio.Data[float64](t)[i] = v
+			case onnxio.BFloat16:
+				onnxio.Data[uint16](t)[i] = uint16(math.Float32bits(float32(v)) >> 16)
+			case onnxio.Float16: // its exponent has 5 bits, the highest of float32's mantissa follow
+				bits := math.Float32bits(float32(v))
+				onnxio.Data[uint16](t)[i] = uint16(bits>>16&0x8000 | 0x7c00 | bits>>13&0x3ff)
+			}
+		}
+	}
 }
 
 // node draws one node and keeps it when inference takes it.
@@ -170,6 +199,9 @@ func (d *drawer) node() {
 	w := len(d.weights)
 	n := form.draw(d)
 	if n == nil || !d.take(n, form) {
+		for _, t := range d.weights[w:] {
+			delete(d.params, t.Name) // the next weight has this name
+		}
 		d.weights = d.weights[:w]
 	}
 }
@@ -282,7 +314,7 @@ func (d *drawer) sound(n *onnxio.Node) bool {
 	return check.Model(m) == nil
 }
 
-// open is what an open dimension counts for in sizes.
+// open is what an open dimension counts for in sizes, the batch of the inputs aside.
 const open = 12
 
 // tooLarge bounds values, so that a run takes no time to speak of.
@@ -294,23 +326,30 @@ func sizeOf(v *ops.Value) int64 {
 		switch {
 		case s.Known():
 			n *= max(s.Value, 1)
-		case i > 0:
+		case i > 0 || s.Param != "N":
 			n *= open
 		}
 	}
 	return n
 }
 
-// tooSlow bounds the multiply-adds of a convolution.
+// tooSlow bounds the multiply-adds of a convolution, and what windows of a pooling read.
 func (d *drawer) tooSlow(n *onnxio.Node, out *ops.Value) bool {
-	if n.OpType != "Conv" && n.OpType != "ConvTranspose" {
-		return false
+	taps := int64(1)
+	switch n.OpType {
+	case "Conv", "ConvTranspose":
+		w := d.weight(n.Inputs[1])
+		taps = w.Size() / max(1, w.Dims[0])
+	case "MaxPool", "AveragePool", "LpPool":
+		for _, k := range n.Attr("kernel_shape").Ints {
+			taps *= k
+		}
 	}
-	w, limit := d.weight(n.Inputs[1]), int64(1<<24)
+	limit := int64(1 << 24)
 	if d.trains { // three products for each step, of several trainers
 		limit = 1 << 20
 	}
-	return sizeOf(out)*w.Size()/max(1, w.Dims[0]) > limit
+	return sizeOf(out)*taps > limit
 }
 
 func (d *drawer) weight(name string) *onnxio.Tensor {
@@ -335,7 +374,7 @@ func (d *drawer) init(elem onnxio.DataType, size float64, dims ...int64) string 
 		}
 	}
 	name := d.keep(d.tensor(elem, size, dims...), size)
-	if d.params != nil {
+	if d.params != nil && elem == onnxio.Float {
 		d.params[name] = true
 	}
 	return name

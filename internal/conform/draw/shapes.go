@@ -113,7 +113,9 @@ func drawPad(d *drawer) *onnxio.Node {
 	d.put(n, "Pad", name, pads...)
 	d.attr(n, "Pad", onnxio.StringAttr("mode", mode))
 	if d.one(2) && d.since("Pad") >= 11 {
-		n.Inputs = append(n.Inputs, d.init(x.info.Type, 1))
+		value := d.init(x.info.Type, 1)
+		delete(d.params, value) // has no gradient
+		n.Inputs = append(n.Inputs, value)
 	} else if d.one(2) {
 		d.attr(n, "Pad", onnxio.FloatAttr("value", 0.5))
 	}

@@ -46,7 +46,8 @@ const (
 	tailEnd   = 6 // from here on the probability is that at 6, 1e-9
 )
 
-// gelu is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|.
+// gelu is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|. That larger one is taken as x less the smaller
+// one, so that -Inf gives NaN, as the product of it and 0 is.
 func (g *gen) gelu(x vec) vec {
 	t := g.atMost(tailEnd, g.magnitudeOf(x))
 	u := g.mul(t, tailScale)
@@ -61,7 +62,7 @@ func (g *gen) gelu(x vec) vec {
 	for i := last - 1; i >= 0; i-- {
 		p = g.sum(g.mul(p, f), g.lookup(index, upper, i))
 	}
-	return g.difference(g.atLeast(0, x), g.mul(t, p))
+	return g.difference(g.difference(x, g.atMost(0, x)), g.mul(t, p))
 }
 
 // lookup is row i of tailTable at the columns that the low 4 bits of index say.
