@@ -294,11 +294,12 @@ func farthest(a, b *onnxio.Tensor) error {
 
 // nearHalf compares the first step in bf16 with the reference's: its loss, gradients and running statistics, by their norms.
 //
-// Maps in bf16 have 8 bits, so that a number is off by up to 1/512 of itself, and two that are as near as that change places
-// in a maximum. A network of ten operators hands on some of these roundings, and amplifies them where it normalizes small
-// deviations: what is allowed are 10% of the norm of all gradients, a quarter of one's and 3% of another value, or eight
-// times as much as trainings move whose inputs and weights are off by 1/256 of themselves. A wrong channel, tap or stride
-// is off by as much as the numbers are large.
+// Maps in bf16 have 8 bits, so that a number is off by up to 1/512 of itself. A network of ten operators hands on some of
+// these roundings, and amplifies them where it normalizes small deviations: what is allowed are 10% of the norm of all
+// gradients, a quarter of one's and 3% of another value, or eight times as much as trainings move whose inputs and weights
+// are off by 1/256 of themselves. A wrong channel, tap or stride is off by as much as the numbers are large. A maximum of
+// two numbers that the rounding makes equal hands its gradient to the other one: of models with maxima only the loss,
+// the statistics and the new weights are compared.
 func nearHalf(c *draw.Training, got, want state) error {
 	moved := []state{}
 	gradients := func(s state) []float64 { return s.gradients(got) }
@@ -324,7 +325,10 @@ func nearHalf(c *draw.Training, got, want state) error {
 		}
 		return fmt.Errorf("%s is %g away, of a norm of %g, all gradients' is %g; %g is allowed\n%s", name, d, norm(w), norm(all), limit, c.Show(c.Runs[0]))
 	}
-	if err := compare("all gradients", 0.1, gradients); err != nil {
+	maxima := slices.ContainsFunc(c.Model.Graph.Nodes, func(n *onnxio.Node) bool {
+		return strings.Contains(n.OpType, "Max") || strings.Contains(n.OpType, "Min")
+	})
+	if err := compare("all gradients", 0.1, gradients); err != nil && !maxima {
 		return err
 	}
 	for name := range want {
@@ -333,7 +337,7 @@ func nearHalf(c *draw.Training, got, want state) error {
 		}
 		share, part := 0.03, func(s state) []float64 { return wide(s[name]) }
 		if strings.HasPrefix(name, "gradient") {
-			if share = 0.25; norm(part(want)) < 0.01*norm(all) {
+			if share = 0.25; maxima || norm(part(want)) < 0.01*norm(all) {
 				continue
 			}
 		}

@@ -1,6 +1,7 @@
 package draw
 
 import (
+	"math"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -105,6 +106,18 @@ func growth(op string) func(float64, *onnxio.Node) float64 {
 		return func(size float64, _ *onnxio.Node) float64 { return max(1, size*size) }
 	case "ReduceSum", "ReduceL1", "CumSum":
 		return times(16)
+	case "LRN": // times the base, at least the bias, to the power of -beta
+		return func(size float64, n *onnxio.Node) float64 {
+			bias, beta := n.Attr("bias"), n.Attr("beta")
+			base, power := 1.0, 0.75
+			if bias != nil {
+				base = float64(bias.F)
+			}
+			if beta != nil {
+				power = float64(beta.F)
+			}
+			return max(1, size*math.Pow(base, -power))
+		}
 	case "Sigmoid", "Tanh", "HardSigmoid", "Softsign", "Erf", "Softmax", "Sin", "Cos", "Atan":
 		return func(float64, *onnxio.Node) float64 { return 1.6 }
 	}
