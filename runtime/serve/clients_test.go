@@ -2,6 +2,7 @@ package serve_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,4 +23,26 @@ func TestClientsForPeers(t *testing.T) {
 	serve.Descriptors(t, fields)
 	serve.Python(t, "clients.py", strings.TrimPrefix(web, "http://"), rpc, fields)
 	serve.Python(t, "kserve_client.py", strings.TrimPrefix(web, "http://"), rpc)
+}
+
+// A browser uses the page: an image is dropped, a digit is drawn, and axe-core finds nothing to say.
+func TestPageForPeers(t *testing.T) {
+	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {
+		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+	}
+	browser := os.Getenv("CNNKIT_BROWSER")
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); browser == "" && err == nil {
+			browser = path
+		}
+	}
+	if browser == "" {
+		t.Skip("no Chromium: CNNKIT_BROWSER names one")
+	}
+	_, web, _, _ := serving(t, serve.Options{Models: []string{"digits=" + lenet, "nuclei=../../models/unet-nuclei/model.onnx"}, DrainGrace: time.Millisecond})
+	args := []string{web, browser, "../../testdata/images/gradient.png"}
+	if shots := os.Getenv("CNNKIT_SHOTS"); shots != "" {
+		args = append(args, shots)
+	}
+	serve.Python(t, "page.py", args...)
 }

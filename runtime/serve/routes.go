@@ -69,7 +69,10 @@ func (s *Server) Handler() http.Handler {
 		guarded("GET "+base+"/ready", s.modelReady)
 		guarded("GET "+base+"/config", s.modelConfig)
 		guarded("GET "+base+"/stats", s.statistics)
+		guarded("GET "+base+"/card", s.card)
 		guarded("POST "+base+"/infer", s.infer)
+		guarded("POST "+base+"/classify", s.classify)
+		guarded("POST "+base+"/segment", s.segment)
 	}
 	guarded("POST /v2/repository/index", s.index)
 	guarded("POST /v2/repository/models/{model}/load", s.loadModel)
@@ -79,6 +82,9 @@ func (s *Server) Handler() http.Handler {
 		metrics.ServeHTTP(w, r)
 		return nil
 	})
+	if !s.opt.NoPage {
+		open("GET /{$}", s.playground)
+	}
 	open("/", func(_ http.ResponseWriter, r *http.Request) error { return unknownPath(mux, r) })
 	return s.outer(mux)
 }
