@@ -240,7 +240,7 @@ func (b *Builder) Chunk(name string, x Value, axis, n int) []Value {
 		parts[i] = parts[0]
 		parts[i].Name = b.unique(b.path(name))
 		split.Outputs = append(split.Outputs, parts[i].Name)
-		b.root.graph.Values = append(b.root.graph.Values, info(parts[i]))
+		b.root.graph.Values = append(b.root.graph.Values, b.info(parts[i]))
 	}
 	return parts
 }

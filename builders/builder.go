@@ -3,6 +3,7 @@ package builders
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -19,8 +20,11 @@ type Builder struct {
 	used  map[string]bool
 
 	outline bool         // parameters get shapes, not numbers
-	further []namedValue // outputs besides "output"
+	single  bool         // the batch is one image
+	main    string       // the first output's name
+	further []namedValue // outputs besides the first
 	heads   []Head
+	reuses  bool // layers of one name have one set of parameters
 }
 
 // Head is the logits of an auxiliary classifier: a value that nothing reads in inference, and whose loss training adds with a
@@ -43,6 +47,9 @@ type Value struct {
 	Shape  []int64
 	fixed  bool // has no batch dimension
 	tokens bool // features are the last axis, which Linear works on
+
+	count string          // name of the first axis, where it is no batch but follows from data
+	kind  onnxio.DataType // 0 is float32
 }
 
 // New starts a network with one input "input" of shape [N,shape...]. opset 0 is 17; seed determines every initial
@@ -51,7 +58,8 @@ func New(name string, opset int64, seed uint64, shape ...int) *Builder {
 	if opset == 0 {
 		opset = 17
 	}
-	b := &Builder{graph: &onnxio.Graph{Name: name}, opset: opset, seed: seed, used: map[string]bool{"input": true, "output": true}}
+	b := &Builder{graph: &onnxio.Graph{Name: name}, opset: opset, seed: seed, main: "output",
+		used: map[string]bool{"input": true, "output": true}}
 	b.root = b
 	if opset < MinOpset || opset > MaxOpset {
 		b.err = fmt.Errorf("%s: opset %d: the builders write opsets %d to %d", name, opset, MinOpset, MaxOpset)
@@ -97,7 +105,7 @@ func (b *Builder) AddInput(name string, shape ...int) Value {
 	}
 	if b.root.err == nil {
 		b.root.used[name] = true
-		b.root.graph.Inputs = append(b.root.graph.Inputs, info(v))
+		b.root.graph.Inputs = append(b.root.graph.Inputs, b.info(v))
 	}
 	return v
 }
@@ -118,8 +126,11 @@ func (b *Builder) AddOutput(name string, v Value) {
 
 // Scope is a builder whose layers' names begin with name and a dot. Scopes nest, and share graph and error.
 func (b *Builder) Scope(name string) *Builder {
-	return &Builder{root: b.root, scope: b.scope + name + "."}
+	return &Builder{root: b.root, scope: b.scope + name + ".", reuses: b.reuses}
 }
+
+// sharing is the scope with layers that may come again: those of one name have one set of parameters.
+func (b *Builder) sharing() *Builder { return &Builder{root: b.root, scope: b.scope, reuses: true} }
 
 // Err is the first error.
 func (b *Builder) Err() error { return b.root.err }
@@ -160,7 +171,7 @@ func (b *Builder) node(op, layer string, in []string, shape []int64, attrs ...*o
 		return Value{Shape: shape}
 	}
 	v := Value{Name: b.append(op, b.path(layer), in, attrs), Shape: shape}
-	b.root.graph.Values = append(b.root.graph.Values, info(v))
+	b.root.graph.Values = append(b.root.graph.Values, b.info(v))
 	return v
 }
 
@@ -175,8 +186,8 @@ func (b *Builder) apply(op, layer string, in []Value, shape []int64, attrs ...*o
 	if b.root.err != nil {
 		return Value{Shape: shape, fixed: fixed, tokens: tokens}
 	}
-	v := Value{b.append(op, b.path(layer), names, attrs), shape, fixed, tokens}
-	b.root.graph.Values = append(b.root.graph.Values, info(v))
+	v := Value{Name: b.append(op, b.path(layer), names, attrs), Shape: shape, fixed: fixed, tokens: tokens}
+	b.root.graph.Values = append(b.root.graph.Values, b.info(v))
 	return v
 }
 
@@ -188,15 +199,25 @@ func (b *Builder) append(op, name string, in []string, attrs []*onnxio.Attribute
 	return name
 }
 
-func info(v Value) *onnxio.ValueInfo {
+func (b *Builder) info(v Value) *onnxio.ValueInfo {
 	var dims []onnxio.Dim
-	if !v.fixed {
+	switch {
+	case v.count != "":
+		dims = []onnxio.Dim{{Param: v.count}}
+	case v.fixed:
+	case b.root.single:
+		dims = []onnxio.Dim{{Value: 1}}
+	default:
 		dims = []onnxio.Dim{{Param: "N"}}
 	}
 	for _, d := range v.Shape {
 		dims = append(dims, onnxio.Dim{Value: d})
 	}
-	return onnxio.TensorInfo(v.Name, onnxio.Float, dims...)
+	kind := v.kind
+	if kind == 0 {
+		kind = onnxio.Float
+	}
+	return onnxio.TensorInfo(v.Name, kind, dims...)
 }
 
 // param adds an initializer named scope + layer + "." + what, filled by fill.
@@ -209,7 +230,9 @@ func (b *Builder) param(layer, what string, fill Init, dims ...int64) string {
 		return name
 	}
 	if b.root.used[name] {
-		b.fail(layer, "there is a layer of that name already")
+		if t := b.root.graph.Initializer(name); !b.reuses || t == nil || !slices.Equal(t.Dims, dims) {
+			b.fail(layer, "there is a layer of that name already")
+		}
 		return name
 	}
 	if _, err := onnxio.CheckedBytes(onnxio.Float, dims); err != nil {

@@ -82,7 +82,7 @@ var v3Options = append([]Option{Eps(0.001), Momentum(0.01)}, mobileInit...)
 
 func mobileNetV3(rows []bneck, last int) func(*Builder, Config) Value {
 	return func(b *Builder, cfg Config) Value {
-		x := b.mobileNetV3Features("features", b.Input(), rows, len(rows))
+		x := b.mobileNetV3Features("features", b.Input(), rows, len(rows), v3Options)
 		y := b.Flatten("flatten", b.GlobalAvgPool2d("avgpool", x[len(x)-1]))
 		c, init := b.Scope("classifier"), []Option{WeightInit(Normal(0.01)), BiasInit(Zeros)}
 		y = c.Dropout("2", c.HardSwish("1", c.Linear("0", y, last, init...)), 0.2)
@@ -92,37 +92,42 @@ func mobileNetV3(rows []bneck, last int) func(*Builder, Config) Value {
 
 // mobileNetV3Features are the modules' outputs. Rows from dilated on have kernels twice as wide, and the first of them keeps
 // the size.
-func (b *Builder) mobileNetV3Features(name string, x Value, rows []bneck, dilated int) []Value {
+func (b *Builder) mobileNetV3Features(name string, x Value, rows []bneck, dilated int, opts []Option) []Value {
 	f := b.Scope(name)
-	out := []Value{f.convNormAct("0", x, 16, 3, hs, append([]Option{Stride(2)}, v3Options...)...)}
+	out := []Value{f.convNormAct("0", x, 16, 3, hs, append([]Option{Stride(2)}, opts...)...)}
 	for i, r := range rows {
 		dilation := 1
 		if i >= dilated {
 			r.stride, dilation = 1, 2
 		}
-		out = append(out, f.Scope(strconv.Itoa(i+1)).bneck(out[i], r, dilation, i == dilated))
+		out = append(out, f.Scope(strconv.Itoa(i+1)).bneck(out[i], r, dilation, i == dilated, opts))
 	}
 	name = strconv.Itoa(len(rows) + 1)
-	return append(out, f.convNormAct(name, out[len(rows)], 6*rows[len(rows)-1].channels, 1, hs, v3Options...))
+	return append(out, f.convNormAct(name, out[len(rows)], 6*rows[len(rows)-1].channels, 1, hs, opts...))
 }
 
 // bneck is an inverted residual with squeeze-and-excitation, where r says so.
-func (b *Builder) bneck(x Value, r bneck, dilation int, alone bool) Value {
+func (b *Builder) bneck(x Value, r bneck, dilation int, alone bool, opts []Option) Value {
 	if !b.is3("block", x) {
 		return Value{}
 	}
 	s, y := b.sequential("block"), x
 	if int64(r.expanded) != x.Shape[0] {
-		y = s.convNormAct(s.next(), y, r.expanded, 1, r.act, v3Options...)
+		y = s.convNormAct(s.next(), y, r.expanded, 1, r.act, opts...)
 	}
-	y = s.convNormAct(s.next(), y, r.expanded, r.k, r.act,
-		append([]Option{Stride(r.stride), Dilation(dilation), Groups(r.expanded)}, v3Options...)...)
-	if r.squeeze {
-		y = s.SqueezeExcitation(s.next(), y, divisible(float64(r.expanded/4)), re, (*Builder).HardSigmoid, mobileInit...)
-	}
-	y = s.convNormAct(s.next(), y, r.channels, 1, nil, v3Options...)
+	y = s.projected(y, r, dilation, opts)
 	if r.stride == 1 && !alone && x.Shape[0] == int64(r.channels) {
 		y = b.Add("add", y, x)
 	}
 	return y
+}
+
+// projected is what follows a bneck's expansion.
+func (s *sequential) projected(y Value, r bneck, dilation int, opts []Option) Value {
+	y = s.convNormAct(s.next(), y, r.expanded, r.k, r.act,
+		append([]Option{Stride(r.stride), Dilation(dilation), Groups(r.expanded)}, opts...)...)
+	if r.squeeze {
+		y = s.SqueezeExcitation(s.next(), y, divisible(float64(r.expanded/4)), re, (*Builder).HardSigmoid, opts...)
+	}
+	return s.convNormAct(s.next(), y, r.channels, 1, nil, opts...)
 }

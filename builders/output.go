@@ -35,13 +35,13 @@ func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 	g.Values, g.Nodes, g.Outputs = nil, nil, nil
 	g.Inputs, g.Initializers = slices.Clone(r.graph.Inputs), slices.Clone(r.graph.Initializers)
 	to := map[string]string{}
-	for _, o := range append([]namedValue{{"output", out}}, r.further...) {
+	for _, o := range append([]namedValue{{r.main, out}}, r.further...) {
 		if to[o.Value.Name] != "" {
 			return nil, fmt.Errorf("%s: %q is the output %q already", r.graph.Name, o.Value.Name, to[o.Value.Name])
 		}
 		to[o.Value.Name] = o.name
 		o.Value.Name = o.name
-		g.Outputs = append(g.Outputs, info(o.Value))
+		g.Outputs = append(g.Outputs, r.info(o.Value))
 	}
 	made := 0
 	for _, v := range r.graph.Values {

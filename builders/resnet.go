@@ -17,7 +17,7 @@ var resnets = []network{
 
 func resnetOf(name, summary string, block residualBlock, blocks ...int) network {
 	n := classifier(name, summary, 224, func(b *Builder, cfg Config) Value {
-		x := b.residualLayers(b.resnetStem(cfg), cfg, 4, block)
+		x := b.residualLayers(b.resnetStem(b.Input(), cfg.Width), cfg, 4, block)
 		x = b.Flatten("flatten", b.AdaptiveAvgPool2d("avgpool", x, 1, 1))
 		return b.Linear("fc", x, cfg.Classes)
 	})
@@ -25,9 +25,9 @@ func resnetOf(name, summary string, block residualBlock, blocks ...int) network 
 	return n
 }
 
-// resnetStem is what stands before the layers, which have Width, 2, 4 and 8 times Width channels.
-func (b *Builder) resnetStem(cfg Config) Value {
-	return b.MaxPool2d("maxpool", b.resnetFirst(b.Input(), cfg.Width), 3, Stride(2), Pad(1))
+// resnetStem is what stands before the layers, which have width, 2, 4 and 8 times width channels.
+func (b *Builder) resnetStem(x Value, width int) Value {
+	return b.MaxPool2d("maxpool", b.resnetFirst(x, width), 3, Stride(2), Pad(1))
 }
 
 // resnetFirst is the convolution of x, with its norm and activation.

@@ -42,12 +42,12 @@ func onResNet(head maskHead, blocks ...int) func(*Builder, Config) Value {
 
 // dilatedResNet are the outputs of the four layers of bottlenecks.
 func (b *Builder) dilatedResNet(cfg Config) []Value {
-	return b.dilatedLayers(b.resnetStem(cfg), cfg, 4, bottleneck(1, 64), 2)
+	return b.dilatedLayers(b.resnetStem(b.Input(), cfg.Width), cfg, 4, bottleneck(1, 64), 2)
 }
 
 // dilatedMobileNetV3 are MobileNet v3 large's features, an eighth and a sixteenth as high as the input.
 func (b *Builder) dilatedMobileNetV3() (low, high Value) {
-	x := b.mobileNetV3Features("backbone", b.Input(), largeV3, len(largeV3)-3)
+	x := b.mobileNetV3Features("backbone", b.Input(), largeV3, len(largeV3)-3, v3Options)
 	return x[4], x[len(x)-1]
 }
 

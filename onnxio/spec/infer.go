@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -90,6 +91,8 @@ func task(m *onnxio.Model, end Ending) Task {
 	shape := m.Graph.Outputs[0].Type.Shape
 	one := func(i int) bool { return number(shape[i], 1<<20) == 1 }
 	switch {
+	case givesBoxes(m.Graph):
+		return Boxes
 	case len(shape) == 4 && !(one(2) && one(3)):
 		return Masks
 	case len(shape) != 2 && len(shape) != 4:
@@ -100,4 +103,16 @@ func task(m *onnxio.Model, end Ending) Task {
 		return MultiLabel
 	}
 	return Classes
+}
+
+// givesBoxes says that the outputs are called what detectors call theirs, the first being [n,4].
+func givesBoxes(g *onnxio.Graph) bool {
+	shape := g.Outputs[0].Type.Shape
+	if len(shape) != 2 || number(shape[1], 4) != 4 || g.Outputs[0].Name != "boxes" {
+		return false
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(g.Outputs, func(o *onnxio.ValueInfo) bool { return o.Name == name })
+	}
+	return has("scores") && has("labels")
 }

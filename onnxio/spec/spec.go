@@ -44,12 +44,13 @@ type Output struct {
 // Task is what a model is asked.
 type Task string
 
-// The tasks. An output is [N,C], or of masks [N,C,H,W] (one channel: foreground).
+// The tasks. An output is [N,C], of masks [N,C,H,W] (one channel: foreground), and of boxes [n,4], with scores [n] and labels [n].
 const (
 	Classes    Task = "classes"
 	MultiLabel Task = "multi-label"
 	Masks      Task = "mask"
 	Number     Task = "number"
+	Boxes      Task = "boxes"
 )
 
 // Layouts of an input.

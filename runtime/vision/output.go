@@ -31,6 +31,8 @@ type Guess struct {
 // probability of its own; or numbers, in their order.
 func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Guess, error) {
 	switch out.Task {
+	case spec.Boxes:
+		return nil, fmt.Errorf("the model gives boxes, not classes of an image: run it, and read its outputs boxes, scores and labels")
 	case spec.MultiLabel:
 		return ranked(y, k, labels, func(row []float32) []float64 {
 			if out.Scale != Logits {

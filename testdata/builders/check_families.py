@@ -18,6 +18,7 @@ import onnxruntime as ort
 import torch
 from safetensors.torch import load_file
 
+from detectors import DETECTORS, apart, calmed, detector, drawn, found, size, tuned
 from families import EXECUTED, FAMILIES, network
 
 # timm's names of the same architectures.
@@ -83,12 +84,42 @@ def compare(arch, net, side, back):
     return worst
 
 
+def compare_boxes(name):
+    """A detector's finds in three images each."""
+    net, (h, w) = drawn(detector(name)), size(name)
+    calmed(name, net)
+    images = [np.random.default_rng(i).random((3, h, w), np.float32) for i in range(3)]
+    tuned(net, images[0])
+    wanted = [found(net, image) for image in images]
+    worst = 0
+    with tempfile.TemporaryDirectory() as d:
+        path, model, out = (os.path.join(d, n) for n in ('w.pth', 'm.onnx', 'back.pt'))
+        torch.save(net.state_dict(), path)
+        for opset in (17, 21):
+            cnnkit('convert', path, model, '--arch', name, '--input', f'3x{h}x{w}', '--opset', str(opset))
+            onnx.checker.check_model(model, full_check=True)
+            session = ort.InferenceSession(model, providers=['CPUExecutionProvider'])
+            for image, want in zip(images, wanted):
+                worst = max(worst, apart(session.run(None, {'input': image[None]}), want, max(h, w)))
+        cnnkit('convert', model, out)
+        given = torch.load(out, weights_only=True)
+        assert list(given) == list(net.state_dict()), 'the order is another one'
+        net.load_state_dict(given, strict=True)
+    print([len(f[0]) for f in wanted], 'boxes', end=' ')
+    return worst
+
+
 def main():
     torch.set_num_threads(1)
     status = 0
-    wanted = sys.argv[1:] or FAMILIES + ['timm/' + n for n in TIMM]
+    wanted = sys.argv[1:] or FAMILIES + DETECTORS + ['timm/' + n for n in TIMM]
     for name in wanted:
         torch.manual_seed(0)
+        if name in DETECTORS:
+            worst = compare_boxes(name)
+            status |= not worst <= 1e-4
+            print(f'{name}: {worst:.1e}', 'ok' if worst <= 1e-4 else 'TOO FAR', flush=True)
+            continue
         if name.startswith('timm/'):
             import timm
             net, arch, side = timm.create_model(name[5:]), TIMM[name[5:]], 224

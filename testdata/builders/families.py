@@ -1,6 +1,7 @@
 """The networks that PyTorch's packages have under the builders' names."""
 import torchvision
 
+import detectors
 from networks import state  # noqa: F401
 
 CLASSIFIERS = [n for n in torchvision.models.list_models(module=torchvision.models) if not n.startswith('quantized')]
@@ -35,6 +36,8 @@ def network(name, side=None):
         import segmentation_models_pytorch as smp
         _, decoder, encoder = name.split('-')
         return {'unet': smp.Unet, 'unetplusplus': smp.UnetPlusPlus, 'fpn': smp.FPN}[decoder](encoder, encoder_weights=None)
+    if name in detectors.DETECTORS:
+        return detectors.detector(name)
     if name in SEGMENTERS:
         aux = {} if name.startswith('lraspp') else {'aux_loss': True}
         return getattr(torchvision.models.segmentation, name)(weights=None, weights_backbone=None, **aux)

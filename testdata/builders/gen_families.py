@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 import torch
 
+from detectors import DETECTORS
 from families import EXECUTED, FAMILIES, GAIN, network, state
 from gen_outputs import fill, uniform
 
@@ -58,7 +59,7 @@ def main():
     out = json.loads(path.read_text()) if path.exists() else {}
     wanted = list(EXECUTED) if sys.argv[1:] == ['all'] else sys.argv[1:]
     if not wanted:
-        out = {name: {**out.get(name, {}), **digest(skeleton(name))} for name in FAMILIES}
+        out = {name: {**out.get(name, {}), **digest(skeleton(name))} for name in FAMILIES + DETECTORS}
     for name in wanted:
         out[name]['output'] = outputs(name, EXECUTED[name])
         print(name, out[name]['output'], flush=True)

@@ -13,6 +13,7 @@ import torch
 import torchvision.models as models
 from torch.utils.flop_counter import FlopCounterMode
 
+from detectors import DETECTORS
 from families import CLASSIFIERS, LITES, SEGMENTERS, network
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -53,6 +54,15 @@ def lite(arch):
             'gmacs': round(count.get_total_flops() / 2e9, 3), 'parameters': sum(p.numel() for p in net.parameters())}
 
 
+def boxes(arch):
+    """Detectors resize and normalize inside. Figures are for images of the side that they resize to."""
+    side = 300 if arch.startswith('ssd300') else 320 if '320' in arch else 800
+    for w in models.get_model_weights(arch):
+        yield {'arch': arch, 'name': w.name, 'url': w.url, 'shorter': side, 'resize': 'bilinear', 'mean': [0] * 3, 'std': [1] * 3,
+               'gmacs': w.meta['_ops'], 'parameters': w.meta['num_params']}
+
+
 out = [row for arch in CLASSIFIERS + SEGMENTERS for row in rows(arch)] + [lite(arch) for arch in LITES]
+out += [row for arch in DETECTORS for row in boxes(arch)]
 path = pathlib.Path(__file__).parents[2] / 'onnxio' / 'spec' / 'published.json'
 path.write_text('[\n' + ',\n'.join(json.dumps(r) for r in out) + '\n]\n')
