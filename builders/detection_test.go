@@ -72,7 +72,9 @@ func TestDetections(t *testing.T) {
 			}
 			defer s.Close()
 			for i := range d.Images {
-				d.compare(t, s, i)
+				if i == 0 || builders.Parameters(m) < 2e7 { // the others take seconds an image; make peers asks all
+					d.compare(t, s, i)
+				}
 			}
 		})
 	}

@@ -9,7 +9,7 @@
 //
 // Build makes networks by name: the reference networks (lenet5, minivgg, resnet, resnet20, resnet9, unet), those of torchvision
 // under its names, EfficientNet-Lite, and those of segmentation_models_pytorch as smp-DECODER-ENCODER. Names lists them. Keys and
-// initial weights are the packages'.
+// initial weights are the packages'. Detectors are for inference: from one image to boxes, scores and labels.
 //
 // Dropout and StochasticDepth are the identity in the model that is built; package train puts them to work.
 package builders

@@ -35,7 +35,7 @@ def drawn(net):
 
 def calmed(name, net):
     """Weights of these keys are made smaller, without which the features would be as far apart as the image is wide."""
-    small = {'.inner_blocks.': 1e-3 if 'mobilenet' in name else 1e-4, '.bbox_': 0.1}
+    small = {'.inner_blocks.': 1e-4 if 'resnet50' in name else 2e-3 if '320' in name else 4e-3, '.bbox_': 0.1}
     if name.startswith('ssd'):
         small = {'.module_list.': 0.05} if name == 'ssd300_vgg16' else {}
     with torch.no_grad():
