@@ -87,8 +87,8 @@ def compare(arch, net, side, back):
 def compare_boxes(name):
     """A detector's finds in three images each."""
     net, (h, w) = drawn(detector(name)), size(name)
-    calmed(name, net)
     images = [np.random.default_rng(i).random((3, h, w), np.float32) for i in range(3)]
+    calmed(name, net, images[0])
     tuned(net, images[0])
     wanted = [found(net, image) for image in images]
     worst = 0

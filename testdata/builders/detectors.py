@@ -33,11 +33,15 @@ def drawn(net):
     return net
 
 
-def calmed(name, net):
-    """Weights of these keys are made smaller, without which the features would be as far apart as the image is wide."""
-    small = {'.inner_blocks.': 1e-4 if 'resnet50' in name else 2e-3 if '320' in name else 4e-3, '.bbox_': 0.1}
-    if name.startswith('ssd'):
-        small = {'.module_list.': 0.05} if name == 'ssd300_vgg16' else {}
+def calmed(name, net, image):
+    """Makes weights of these keys smaller, so that features of a pyramid are about 1; else boxes would be thrown about."""
+    small = {'.module_list.': 0.05} if name == 'ssd300_vgg16' else {}
+    if not name.startswith('ssd'):
+        seen = []
+        hook = net.backbone.register_forward_hook(lambda module, given, maps: seen.extend(m.std().item() for m in maps.values()))
+        found(net, image)
+        hook.remove()
+        small = {'.inner_blocks.': float(f'{1 / max(seen):.0e}'), '.bbox_': 0.1}
     with torch.no_grad():
         for key, t in net.state_dict().items():
             for part, factor in small.items():

@@ -23,7 +23,8 @@ def entry(name):
     net = detector(name)
     with torch.no_grad():
         fill(net)
-    small, inputs = calmed(name, net), images(name)
+    inputs = images(name)
+    small = calmed(name, net, inputs[0])
     raised = tuned(net, inputs[0])
     keys, step = biases(net)
     out = {'size': size(name), 'smaller': small, 'raised': raised if step == 1 else -raised, 'step': step, 'biases': keys, 'images': []}
