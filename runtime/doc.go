@@ -1,8 +1,15 @@
 // Package runtime runs ONNX models: a Session over one of three engines.
 //
 //   - Native: this module's own engine
-//   - ORT: ONNX Runtime, on the CPU or through its CUDA execution provider (package runtime/ort)
-//   - OnnxGo: github.com/owulveryck/onnx-go, an independent witness (package runtime/onnxgo)
+//   - ORT: ONNX Runtime, on the CPU or through its CUDA execution provider, of programs that import runtime/ort
+//   - OnnxGo: github.com/owulveryck/onnx-go, an independent witness, of programs that import runtime/onnxgo
+//
+// A program that imports neither links no C and nothing of theirs:
+//
+//	import (
+//		"github.com/cnnkit/cnnkit/runtime"
+//		_ "github.com/cnnkit/cnnkit/runtime/ort" // registers ONNX Runtime
+//	)
 //
 // Inputs and outputs go by name; shapes are [N,C,H,W] for images, with any batch size N. A Session is safe for
 // concurrent use.

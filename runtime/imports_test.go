@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -16,6 +17,24 @@ func TestImports(t *testing.T) {
 		for _, foreign := range []string{"google.golang.org/grpc", "github.com/prometheus", "go.opentelemetry.io", "cnnkit/runtime/serve"} {
 			if strings.Contains(pkg, foreign) {
 				t.Errorf("package runtime depends on %s", strings.TrimSpace(pkg))
+			}
+		}
+	}
+}
+
+// The native engine alone compiles no C, no plots, and nothing of the other engines.
+func TestLightImports(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "github.com/cnnkit/cnnkit/runtime", "github.com/cnnkit/cnnkit/runtime/vision")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Skipf("no go command: %v %s", err, out)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		pkg = strings.TrimSpace(pkg)
+		for _, heavy := range []string{"gorgonia.org/", "gonum.org/", "onnx-go", "onnxruntime_go", "runtime/cgo", "net/http", "urfave", "cnnkit/train"} {
+			if strings.Contains(pkg, heavy) && pkg != "internal/runtime/cgo" {
+				t.Errorf("package runtime compiles %s", pkg)
 			}
 		}
 	}

@@ -10,9 +10,8 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/runtime/internal/engines"
 	"github.com/cnnkit/cnnkit/runtime/native"
-	"github.com/cnnkit/cnnkit/runtime/onnxgo"
-	"github.com/cnnkit/cnnkit/runtime/ort"
 )
 
 // Engine names what runs a model.
@@ -39,8 +38,8 @@ func ParseEngine(name string) (Engine, error) {
 	return "", fmt.Errorf("no engine %q: known are %s", name, strings.Join(Engines(), ", "))
 }
 
-// MissingError says that a component is not there: ONNX Runtime's library, or its CUDA execution provider.
-type MissingError = ort.MissingError
+// MissingError says that a component is not there: an engine's package, ONNX Runtime's library, or its CUDA execution provider.
+type MissingError = engines.MissingError
 
 // Session runs one model. It is safe for concurrent use; Close waits for the calls that are running.
 type Session interface {
@@ -110,10 +109,7 @@ func Open(path string, opts ...Option) (Session, error) {
 }
 
 // backend is what the engines' packages give.
-type backend interface {
-	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
-	Close() error
-}
+type backend = engines.Backend
 
 // OpenModel checks and opens a model. The model must not be changed while the session is open. The native engine takes
 // what check.Model passes; the others decide themselves about a model of sound structure.
@@ -149,7 +145,10 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 func openAuto(m *onnxio.Model, c config) (Session, error) {
 	c.engine = Native
 	s, refused := openWith(m, c, "the native engine runs the model")
-	if refused == nil || ort.Available() != nil {
+	if refused == nil {
+		return s, nil
+	}
+	if other, err := engines.Find(string(ORT)); err != nil || other.Available() != nil {
 		return s, refused
 	}
 	c.engine = ORT
@@ -177,10 +176,12 @@ func (c config) open(m *onnxio.Model) (backend, error) {
 			return nil, err
 		}
 		return native.Open(m, native.Options{Threads: c.threads, Streams: c.streams, NoWinograd: c.direct, BF16: c.precision == BF16})
-	case ORT:
-		return ort.Open(m, ort.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
-	case OnnxGo:
-		return onnxgo.Open(m)
+	case ORT, OnnxGo:
+		e, err := engines.Find(string(c.engine))
+		if err != nil {
+			return nil, err
+		}
+		return e.Open(m, engines.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
 	}
 	return nil, fmt.Errorf("no engine %q: known are %s", c.engine, strings.Join(Engines(), ", "))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime"
+	_ "github.com/cnnkit/cnnkit/runtime/onnxgo"
 	"github.com/cnnkit/cnnkit/runtime/ort"
 	"github.com/cnnkit/cnnkit/runtime/verify"
 )

@@ -111,9 +111,9 @@ func TestResolvedRecipeIsWhole(t *testing.T) {
 	}
 }
 
-// Every recipe under models/recipes resolves for its network, and says all that matters itself.
+// Every recipe under train/recipes resolves for its network, and says all that matters itself.
 func TestShippedRecipes(t *testing.T) {
-	paths, err := filepath.Glob("../models/recipes/*.json")
+	paths, err := filepath.Glob("recipes/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no recipes")
 	}

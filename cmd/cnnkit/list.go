@@ -11,6 +11,7 @@ import (
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
 	"github.com/cnnkit/cnnkit/train/data/transforms"
+	"github.com/cnnkit/cnnkit/train/recipes"
 )
 
 // lists are what 'cnnkit list' shows besides the networks.
@@ -22,10 +23,11 @@ var lists = map[string]func() []train.Entry{
 	"transforms": listTransforms,
 	"data":       listDataSets,
 	"settings":   listSettings,
+	"recipes":    listRecipes,
 }
 
 // listNames are the words of 'cnnkit list', in their order.
-var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data", "settings"}
+var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data", "settings", "recipes"}
 
 func listCommand() *cli.Command {
 	return &cli.Command{
@@ -82,6 +84,19 @@ func listTransforms() []train.Entry {
 		names, defaults := transforms.Settings(name)
 		for i, setting := range names {
 			e.Settings = append(e.Settings, train.Setting{Name: setting, Doc: "torchvision's", Default: defaults[i]})
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// listRecipes are the recipes that train and sweep open by name.
+func listRecipes() []train.Entry {
+	var out []train.Entry
+	for _, name := range recipes.Names() {
+		e := train.Entry{Name: name, Settings: []train.Setting{}}
+		if fields, err := recipeFields(name); err == nil {
+			e.Doc = fmt.Sprintf("%v on %v, %v epochs", fields["model"], fields["data"], fields["epochs"])
 		}
 		out = append(out, e)
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +15,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	"github.com/cnnkit/cnnkit/train/recipes"
 )
 
 // job is what a call of train is to do.
@@ -36,7 +39,7 @@ func (a *assignments) String() string { return strings.Join(*a, " ") }
 
 func recipeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run"},
+		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run, or one of 'cnnkit list recipes'"},
 		setFlag(),
 		&cli.BoolFlag{Name: "force", Usage: "write over the run that --out holds"},
 		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
@@ -72,10 +75,21 @@ func recipeJob(c *cli.Context) (job, error) {
 	return newJob(c, fields)
 }
 
-// recipeFields reads a recipe's file.
+// recipeFields reads a recipe's file, or a recipe of the program by its name.
 func recipeFields(path string) (train.Fields, error) {
-	f, err := os.Open(path)
+	var f fs.File
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		f, err = os.Open(path)
+	} else if slices.Contains(recipes.Names(), strings.TrimSuffix(path, ".json")) {
+		f, err = recipes.Open(path)
+	} else if err == nil {
+		err = fmt.Errorf("%s is a folder: a recipe's file is wanted", path)
+	}
 	if err != nil {
+		if !strings.ContainsAny(path, "/.") {
+			return nil, usageError("no recipe %q: neither a file nor one of 'cnnkit list recipes'%s", path, didYouMean(path, recipes.Names()))
+		}
 		return nil, badFile{err}
 	}
 	defer f.Close()

@@ -245,7 +245,7 @@ func tiny(t *testing.T, name string) string {
 
 // Every shipped recipe runs an epoch on a small part of its kind of data, and eval measures what it names.
 func TestShippedRecipesRun(t *testing.T) {
-	paths, err := filepath.Glob("../../models/recipes/*.json")
+	paths, err := filepath.Glob("../../train/recipes/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no recipes")
 	}

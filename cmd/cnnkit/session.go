@@ -10,6 +10,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime"
+	_ "github.com/cnnkit/cnnkit/runtime/onnxgo"
 )
 
 // threads is the checked --threads.

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/recipes"
 )
 
 func sweepCommand() *cli.Command {
@@ -71,7 +72,7 @@ func gridOf(c *cli.Context) (train.Grid, error) {
 		return g, err
 	}
 	g.Fields = train.Fields{"model": what}
-	if strings.HasSuffix(what, ".json") {
+	if strings.HasSuffix(what, ".json") || slices.Contains(recipes.Names(), what) {
 		if g.Fields, err = recipeFields(what); err != nil {
 			return g, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime"
+	_ "github.com/cnnkit/cnnkit/runtime/onnxgo"
 	"github.com/cnnkit/cnnkit/runtime/ort"
 )
 

@@ -15,23 +15,6 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/install"
 )
 
-// MissingError says that a component is not there, why, and what to do about it.
-type MissingError struct {
-	Component string // "ONNX Runtime", "the CUDA execution provider"
-	Reason    string
-	Do        string
-}
-
-// Error is one sentence.
-func (e *MissingError) Error() string { return e.Component + " is missing: " + e.Reason }
-
-// Options of a Backend.
-type Options struct {
-	Threads int
-	CUDA    int    // device, negative: CPU
-	Profile string // prefix of the profile's file name
-}
-
 const howToInstall = "run 'cnnkit runtime install', or set CNNKIT_ORT_LIB to the library's path"
 
 // Library is the path of the library that Open would load.
@@ -40,13 +23,13 @@ func Library() (string, error) {
 	if path == "" {
 		var err error
 		if path, err = install.Where(); err != nil {
-			return "", &MissingError{"ONNX Runtime", err.Error(), howToInstall}
+			return "", &MissingError{Component: "ONNX Runtime", Reason: err.Error(), Do: howToInstall}
 		}
 	} else if _, err := os.Stat(path); err != nil {
-		return "", &MissingError{"ONNX Runtime", fmt.Sprintf("CNNKIT_ORT_LIB: %v", err), howToInstall}
+		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("CNNKIT_ORT_LIB: %v", err), Do: howToInstall}
 	}
 	if err := rightMachine(path); err != nil {
-		return "", &MissingError{"ONNX Runtime", fmt.Sprintf("%s: %v", path, err), howToInstall}
+		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("%s: %v", path, err), Do: howToInstall}
 	}
 	return path, nil
 }

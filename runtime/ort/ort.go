@@ -33,7 +33,7 @@ var environment = sync.OnceValue(func() error {
 		if strings.Contains(reason, "setting ORT API base") {
 			reason = fmt.Sprintf("%s is too old: version 1.24 or newer is needed", path)
 		}
-		return &MissingError{"ONNX Runtime", reason, howToInstall}
+		return &MissingError{Component: "ONNX Runtime", Reason: reason, Do: howToInstall}
 	}
 	if os.Getenv("ORT_DISABLE_TELEMETRY") != "0" {
 		_ = onnxruntime.DisableTelemetry() // older versions, on Windows
@@ -76,8 +76,8 @@ func CUDA(device int) error {
 // useCUDA asks for the provider. Updating its options, not appending it, tells the real reason when it is missing.
 func useCUDA(o *onnxruntime.SessionOptions, device int) error {
 	missing := func(err error) error {
-		return &MissingError{"the CUDA execution provider", err.Error(),
-			"install CUDA and point CNNKIT_ORT_LIB at a library that has the provider beside it, or use --provider cpu"}
+		return &MissingError{Component: "the CUDA execution provider", Reason: err.Error(),
+			Do: "install CUDA and point CNNKIT_ORT_LIB at a library that has the provider beside it, or use --provider cpu"}
 	}
 	cuda, err := onnxruntime.NewCUDAProviderOptions()
 	if err != nil {
