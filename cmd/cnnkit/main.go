@@ -79,7 +79,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		Commands: []*cli.Command{
 			buildCommand(), trainCommand(), sweepCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
 			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), quantizeCommand(), benchCommand(),
-			serveCommand(),
+			serveCommand(), exportCommand(),
 			dataCommand(), listCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},

@@ -300,12 +300,7 @@ func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
 		return err
 	}
 	defer o.Destroy()
-	stop := context.AfterFunc(ctx, func() { _ = o.Terminate() })
-	err = b.session.RunWithOptions(in, out, o)
-	if !stop() && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
+	return watched(ctx, func() { _ = o.Terminate() }, func() error { return b.session.RunWithOptions(in, out, o) })
 }
 
 // Close releases the session; a profile is written now.

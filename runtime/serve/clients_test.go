@@ -46,3 +46,14 @@ func TestPageForPeers(t *testing.T) {
 	}
 	serve.Python(t, "page.py", args...)
 }
+
+// Triton's own text format reads what Export writes, and tritonclient asks the server that serves it.
+func TestExportForPeers(t *testing.T) {
+	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {
+		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+	}
+	repo := t.TempDir()
+	exported(t, repo)
+	_, web, rpc, _ := serving(t, serve.Options{Models: []string{repo}, DrainGrace: time.Millisecond})
+	serve.Python(t, "repository.py", repo, strings.TrimPrefix(web, "http://"), rpc)
+}

@@ -79,16 +79,27 @@ func refused(c *oip.ModelConfig) error {
 		return &onnxio.UnsupportedError{Op: "configuration", Reason: fmt.Sprintf("platform %q, backend %q: ONNX models are served", c.Platform, c.Backend)}
 	}
 	for _, v := range c.Input {
+		if isScalar(v.Dims, v.Reshape) {
+			v.Dims, v.Reshape = nil, nil
+		}
 		if v.Reshape != nil {
 			return &onnxio.UnsupportedError{Op: "configuration", Reason: "reshape of input " + v.Name + " is not served"}
 		}
 	}
 	for _, v := range c.Output {
+		if isScalar(v.Dims, v.Reshape) {
+			v.Dims, v.Reshape = nil, nil
+		}
 		if v.Reshape != nil {
 			return &onnxio.UnsupportedError{Op: "configuration", Reason: "reshape of output " + v.Name + " is not served"}
 		}
 	}
 	return nil
+}
+
+// isScalar recognizes the one reshape that is taken: Triton wants it where a tensor has no dimension but the batch.
+func isScalar(dims []int64, r *oip.ModelTensorReshape) bool {
+	return r != nil && len(r.Shape) == 0 && len(dims) == 1 && dims[0] == 1
 }
 
 // platform names what serves the models, in the protocol's form PROJECT_FORMAT.
@@ -101,7 +112,7 @@ func complete(c *oip.ModelConfig, name string, s runtime.Session, opt *Options) 
 	}
 	c.Name, c.Platform, c.Backend = name, platform, "cnnkit"
 	if c.MaxBatchSize > 0 {
-		if why := unbatchable(s); why != "" {
+		if why := unbatchable(s.Inputs(), s.Outputs()); why != "" {
 			return &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("max_batch_size is %d, but %s", c.MaxBatchSize, why)}
 		}
 	}
@@ -206,12 +217,12 @@ func dimsOf(v *onnxio.ValueInfo) []int64 {
 
 // unbatchable says why requests cannot share runs of a model; "" where the shapes allow it: the first dimension of every
 // input and output must be free, and carry one name where it carries any.
-func unbatchable(s runtime.Session) string {
+func unbatchable(in, out []*onnxio.ValueInfo) string {
 	symbol := ""
-	if len(s.Inputs()) == 0 {
+	if len(in) == 0 {
 		return "the model takes no inputs"
 	}
-	for _, v := range slices.Concat(s.Inputs(), s.Outputs()) {
+	for _, v := range slices.Concat(in, out) {
 		if v.Type == nil || v.Type.Kind != onnxio.TensorType || !v.Type.HasShape || len(v.Type.Shape) == 0 {
 			return fmt.Sprintf("%q has no declared batch", v.Name)
 		}

@@ -67,7 +67,7 @@ func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, d
 	}
 	c := m.config
 	if !configured && r.opt.MaxBatch > 1 {
-		if why := unbatchable(m.session); why != "" {
+		if why := unbatchable(m.session.Inputs(), m.session.Outputs()); why != "" {
 			r.log.Info("requests run one by one", "model", m.id(), "why", why)
 		} else {
 			c.MaxBatchSize = int32(min(r.opt.MaxBatch, math.MaxInt32))

@@ -48,7 +48,7 @@ func sources(arg string) ([]source, error) {
 		return plainSource(arg)
 	}
 	if len(versionDirs(arg)) > 0 {
-		return namedSource(nameOf(arg), arg)
+		return namedSource(NameOf(arg), arg)
 	}
 	entries, err := os.ReadDir(arg)
 	if err != nil {
@@ -89,7 +89,7 @@ func namedSource(name, path string) ([]source, error) {
 }
 
 func plainSource(path string) ([]source, error) {
-	name := nameOf(path)
+	name := NameOf(path)
 	if !modelName.MatchString(name) {
 		return nil, badName(name)
 	}
@@ -100,8 +100,8 @@ func badName(name string) error {
 	return fmt.Errorf("%q cannot be a model's name: letters, digits, '.', '_' and '-' can; give it one as NAME=FILE", name)
 }
 
-// nameOf is a file's name without its extension; of a model.onnx the folder's, since every training leaves one.
-func nameOf(path string) string {
+// NameOf names a model by its file, without the extension; a model.onnx by its folder, since every training leaves one.
+func NameOf(path string) string {
 	full, err := filepath.Abs(path)
 	if err != nil {
 		full = path
