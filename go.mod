@@ -3,20 +3,20 @@ module github.com/cnnkit/cnnkit
 go 1.26.0
 
 require (
-	github.com/klauspost/cpuid/v2 v2.4.2
-	github.com/owulveryck/onnx-go v0.5.0
-	github.com/prometheus/client_golang v1.25.0
-	github.com/schollz/progressbar/v3 v3.19.1
-	github.com/therootcompany/xz v1.0.1
-	github.com/urfave/cli/v2 v2.27.7
-	github.com/yalue/onnxruntime_go v1.27.0
-	golang.org/x/image v0.47.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
-	gonum.org/v1/plot v0.17.0
-	google.golang.org/grpc v1.85.0
-	google.golang.org/protobuf v1.36.12
-	gorgonia.org/tensor v0.9.3
+	github.com/klauspost/cpuid/v2 v2.4.2 // which vector instructions there are
+	github.com/owulveryck/onnx-go v0.5.0 // an independent engine, as a witness: runtime/onnxgo
+	github.com/prometheus/client_golang v1.25.0 // /metrics of runtime/serve alone
+	github.com/schollz/progressbar/v3 v3.19.1 // the progress bar
+	github.com/therootcompany/xz v1.0.1 // CIFAR-10 as it is packed with xz
+	github.com/urfave/cli/v2 v2.27.7 // the command line
+	github.com/yalue/onnxruntime_go v1.27.0 // ONNX Runtime as an engine: runtime/ort
+	golang.org/x/image v0.47.0 // BMP, TIFF, WebP; resizing
+	golang.org/x/sys v0.49.0 // which processors a process may use, huge pages
+	golang.org/x/term v0.47.0 // whether there is a terminal for it
+	gonum.org/v1/plot v0.17.0 // history.png
+	google.golang.org/grpc v1.85.0 // runtime/serve alone
+	google.golang.org/protobuf v1.36.12 // the wire format of ONNX
+	gorgonia.org/tensor v0.9.3 // tensors of onnx-go
 )
 
 require (

@@ -148,3 +148,44 @@ func serving(t *testing.T, cmd *exec.Cmd) {
 	}
 	t.Error("it does not say where it listens")
 }
+
+// The Go of README.md compiles.
+func TestREADME(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(text), "```go\n")
+	if len(parts) != 3 {
+		t.Fatalf("%d pieces of Go", len(parts)-1)
+	}
+	body, imports := "", ""
+	for i, part := range parts[1:] {
+		code, _, _ := strings.Cut(part, "```")
+		if !strings.Contains(code, "return err\n```") && !strings.HasSuffix(code, "return err\n") {
+			code += "\treturn nil\n"
+		}
+		body += "func piece" + strconv.Itoa(i) + "(ctx context.Context) error {\n" + code + "}\n"
+	}
+	for name, path := range map[string]string{"context": "context", "fmt": "fmt", "builders": "github.com/cnnkit/cnnkit/builders", "train": "github.com/cnnkit/cnnkit/train",
+		"data": "github.com/cnnkit/cnnkit/train/data", "runtime": "github.com/cnnkit/cnnkit/runtime", "onnxio": "github.com/cnnkit/cnnkit/onnxio"} {
+		if strings.Contains(body, name+".") {
+			imports += strconv.Quote(path) + "\n"
+		}
+	}
+	dir, err := os.MkdirTemp(".", "readme-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program := "package main\nimport (\n" + imports + ")\n" + body + "func main() { _, _ = piece0, piece1 }\n"
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", "./"+dir).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, program)
+	}
+}
