@@ -3,6 +3,7 @@ package convert
 import (
 	"strings"
 
+	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -16,7 +17,7 @@ const batches = ".num_batches_tracked"
 
 // FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order, sharing
 // their bytes. An initializer is one when its type is a float and either an operator takes it where parameters go
-// (weights of Conv, Gemm, BatchNormalization, ...) or its name is dotted as PyTorch dots names ("layer1.0.scale", not
+// (weights of Conv, Gemm, BatchNormalization, ...; engine.Uses finds the others) or its name is dotted as PyTorch dots names ("layer1.0.scale", not
 // "/layer1/Constant" nor "onnx::Mul_3"); or it is a table of int64 under such a name, as a buffer is. So Reshape's shapes, Clip's bounds and other constants stay out. Each
 // BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
 func FromModel(m *onnxio.Model) (*StateDict, error) {
@@ -24,6 +25,11 @@ func FromModel(m *onnxio.Model) (*StateDict, error) {
 		return nil, malformed("onnx", "", "the model has no graph")
 	}
 	slots := parameterUses(m.Graph)
+	if learned, err := engine.Trainable(m); err == nil { // a class token, a scale under a name without a dot
+		for _, name := range learned {
+			slots[name] = true
+		}
+	}
 	sd := &StateDict{}
 	for _, t := range m.Graph.Initializers {
 		table := t != nil && t.Type == onnxio.Int64 && len(t.Dims) > 0 && dotted(t.Name)

@@ -23,11 +23,13 @@ of torch.save (a state dict, a checkpoint around one, a whole module), safetenso
 Of a checkpoint's other objects only the names are read; nothing in a file is executed.
 
 A state dict has no graph, so it needs --arch (and the network's flags where they differ from its defaults) to
-become ONNX; --model takes the graph from a file. Prefixes that all keys have ("module.", "model.", "backbone.")
+become ONNX. An ONNX model that another exporter wrote gets its names back with --arch: lost ones are found by the graph's
+structure, folded BatchNormalizations are unfolded, and the answers are compared. --model takes the graph from a file. Prefixes that all keys have ("module.", "model.", "backbone.")
 are taken off where the network fits without them.
 
   cnnkit convert lenet5.onnx lenet5.pth
   cnnkit convert resnet.pth resnet.onnx --arch resnet --blocks 2,2,2
+  cnnkit convert exported.onnx resnet50.pth --arch resnet50
   cnnkit convert last.ckpt model.onnx --model graph.onnx --key ema --prefix student. --report
   cnnkit convert weights.pt weights.safetensors
 
@@ -82,6 +84,11 @@ func runConvert(c *cli.Context) error {
 	}
 	for _, note := range src.sd.Notes {
 		fmt.Fprintf(c.App.ErrWriter, "%s: %s\n", in, note)
+	}
+	if arch := c.String("arch"); src.model != nil && arch != "" {
+		if _, src.sd, err = recovered(c, in, src.model, arch); err != nil {
+			return err
+		}
 	}
 	if toONNX {
 		return fillModel(c, src, out, opt)
@@ -222,6 +229,8 @@ func graphFor(c *cli.Context, src *source) (*onnxio.Model, error) {
 	switch arch, model := c.String("arch"), c.String("model"); {
 	case arch != "" && model != "":
 		return nil, usageError("--arch and --model exclude each other")
+	case arch != "" && src.model != nil:
+		return networkOf(c, arch, src.model)
 	case arch != "":
 		return network(c, arch)
 	case model != "":

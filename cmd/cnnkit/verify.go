@@ -22,7 +22,7 @@ import (
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [--data NAME | --input x.npy | --random] [--engines E,E | --precision bf16] [--nodes] [--json]",
+		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [WEIGHTS --arch NAME] [--data NAME | --input x.npy | --random] [--engines E,E | --precision bf16] [--nodes] [--json]",
 		Description: `Runs the same inputs through every engine and reports, for each pair: the largest absolute difference of any output,
 the same relative to the largest output, and, where a model classifies, how many labels (the largest of each row) agree.
 Engines that are not installed or cannot run the model are left out, unless --engines names them.
@@ -35,12 +35,15 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
 
 --precision bf16 compares the native engine with itself instead: what its float32 and its bf16 give. The tolerance is 0.05 then.
 
+With --arch NAME a second file is the weights of a network, and the model an export of it: does it give the same answers?
+
   cnnkit verify lenet5-mnist/model.onnx --data mnist --tolerance 1e-5
+  cnnkit verify exported.onnx resnet50.pth --arch resnet50
   cnnkit verify resnet.onnx --data cifar10 --precision bf16
   cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
   cnnkit verify resnet.onnx --input x.npy --nodes`,
-		Flags: append(fieldFlags("data", "mean", "std"),
-			presetFlag(), &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
+		Flags: append(fieldFlags("data", "mean", "std", "classes", "blocks", "width", "depth"),
+			presetFlag(), &cli.StringFlag{Name: "arch", Usage: "compare a model with the network `NAME` and the weights of a second file"}, &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
 			&cli.BoolFlag{Name: "random", Usage: "made-up inputs (the default)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 4; with --data 500, or 20 with onnxgo)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the made-up inputs"},
@@ -53,6 +56,15 @@ max_abs by scale, and a pair is ok when max_abs is at most allowed and no number
 			threadsFlag(), jsonFlag(),
 		),
 		Action: func(c *cli.Context) error {
+			if arch := c.String("arch"); arch != "" {
+				if c.NArg() != 2 {
+					return usageError("cnnkit verify --arch NAME takes a MODEL and its WEIGHTS")
+				}
+				if c.IsSet("input") || c.IsSet("data") {
+					return usageError("--arch compares the answers to made-up inputs: --input and --data do not go with it")
+				}
+				return verifyWeights(c, c.Args().Get(0), c.Args().Get(1), arch)
+			}
 			path, err := one(c, "MODEL")
 			if err != nil {
 				return err

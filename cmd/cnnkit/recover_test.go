@@ -1,0 +1,24 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// An ONNX file gives its network's weights back, and verify tells an export's checkpoint from another one.
+func TestFromONNXBack(t *testing.T) {
+	dir := t.TempDir()
+	a, b, weights, other := filepath.Join(dir, "a.onnx"), filepath.Join(dir, "b.onnx"), filepath.Join(dir, "a.pth"), filepath.Join(dir, "b.pth")
+	done(t, "build", "resnet20", "--classes", "7", "--input", "3x24x24", "--seed", "9", "--out", a)
+	done(t, "build", "resnet20", "--classes", "7", "--input", "3x24x24", "--seed", "8", "--out", b)
+	done(t, "convert", a, weights, "--arch", "resnet20")
+	done(t, "convert", b, other)
+	done(t, "verify", a, weights, "--arch", "resnet20")
+	if r := cnnkit(t, "verify", a, other, "--arch", "resnet20"); r.code != exitNo || !strings.Contains(r.out, "1e-04 is allowed") && !strings.Contains(r.out, "0.0001 is allowed") {
+		t.Errorf("another checkpoint passes: %d %s%s", r.code, r.out, r.err)
+	}
+	if r := cnnkit(t, "convert", a, filepath.Join(dir, "c.pth"), "--arch", "resnet32"); r.code != exitBadFile || !strings.Contains(r.err, "in the file") {
+		t.Errorf("another network passes: %d %s", r.code, r.err)
+	}
+}
