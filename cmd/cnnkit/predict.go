@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"slices"
@@ -17,38 +18,45 @@ import (
 
 func predictCommand() *cli.Command {
 	return &cli.Command{
-		Name: "predict", Usage: "classify images", UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json]",
+		Name: "predict", Usage: "classify images", UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json] [--shard I/N] [--out FILE]",
 		Description: `Images are PNG, JPEG, GIF, BMP, TIFF or WebP files, or folders of them. How they are prepared, and the labels, come
 from the model's metadata, as train and 'spec set' write it; of a model that says nothing, from the flags. Photographs are
 turned upright by their EXIF orientation, and transparent pixels have the color that the file gives them.
 
+With --out there is a JSON line an image in FILE, also for those that cannot be read; the same command goes on with a FILE
+where a run was ended.
+
   cnnkit predict lenet5-mnist/model.onnx seven.png
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json
+  cnnkit predict lenet5-mnist/model.onnx digits/ --shard 2/8 --out digits-{shard}.jsonl
   cnnkit predict resnet18.onnx photo.jpg --preset imagenet --labels imagenet.txt`,
-		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif")), jsonFlag(),
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif"), shardFlags()), jsonFlag(),
+			outFlag("write JSON lines to `FILE`, in which {shard} is the part's number"),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
 		Action: func(c *cli.Context) error {
 			if c.Int("top") < 1 {
 				return usageError("--top must be at least 1")
 			}
+			part, err := shardOf(c)
+			if err != nil {
+				return err
+			}
 			p, err := openPictures(c)
 			if err != nil {
 				return err
 			}
 			defer p.session.Close()
+			if c.String("out") != "" {
+				p.files = part.of(unique(p.files))
+				return p.predictInto(c, part)
+			}
+			p.files = part.of(p.files)
 			var rows []prediction
-			err = p.each(c, func(files []picture, y *onnxio.Tensor) error {
-				tops, err := vision.Answers(y, p.spec.Output, c.Int("top"), p.spec.Labels)
-				if err != nil {
-					return badFile{fmt.Errorf("%s: %w", p.path, err)}
-				}
-				for i, f := range files {
-					rows = append(rows, prediction{f.file, tops[i]})
-				}
+			if err := p.predict(c, func(some []prediction) error {
+				rows = append(rows, some...)
 				return nil
-			})
-			if err != nil {
+			}); err != nil {
 				return err
 			}
 			if err := reportPredictions(c, rows); err != nil {
@@ -57,6 +65,49 @@ turned upright by their EXIF orientation, and transparent pixels have the color 
 			return p.failure()
 		},
 	}
+}
+
+// predict hands over the answers of each batch.
+func (p *pictures) predict(c *cli.Context, use func([]prediction) error) error {
+	return p.each(c, func(files []picture, y *onnxio.Tensor) error {
+		tops, err := vision.Answers(y, p.spec.Output, c.Int("top"), p.spec.Labels)
+		if err != nil {
+			return badFile{fmt.Errorf("%s: %w", p.path, err)}
+		}
+		rows := make([]prediction, len(files))
+		for i, f := range files {
+			rows[i] = prediction{f.file, tops[i]}
+		}
+		return use(rows)
+	})
+}
+
+// predictInto writes a line for each image that has none yet.
+func (p *pictures) predictInto(c *cli.Context, part shard) error {
+	all := len(p.files)
+	r, err := openResults(c.String("out"), part, p.model, p.files, c.Int("top"))
+	if err != nil {
+		return err
+	}
+	p.files = r.left(p.files)
+	if n := all - len(p.files); n > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s has %d of %d images already\n", r.path, n, all)
+	}
+	p.bad = func(file string, err error) error { return r.add(resultLine{File: file, Error: err.Error()}) }
+	err = p.predict(c, func(rows []prediction) error {
+		lines := make([]resultLine, len(rows))
+		for i, row := range rows {
+			lines[i] = resultLine{File: row.File, Top: row.Top}
+		}
+		return r.add(lines...)
+	})
+	if err := errors.Join(err, r.close()); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.Writer, r.path)
+	p.failed += r.bad
+	p.total = all
+	return p.failure()
 }
 
 type prediction struct {
@@ -97,6 +148,8 @@ type pictures struct {
 	spec    spec.Spec
 	files   []string
 	failed  int
+	total   int                                // of the images; 0: files
+	bad     func(file string, err error) error // of an image that cannot be read; nil: it is only said
 }
 
 // openPictures reads the arguments MODEL IMAGE...
@@ -162,6 +215,11 @@ func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) erro
 		if err != nil {
 			p.failed++
 			fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))
+			if p.bad != nil {
+				if err := p.bad(file, err); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		x := vision.Input(img, p.spec.Input)
@@ -179,5 +237,5 @@ func (p *pictures) failure() error {
 	if p.failed == 0 {
 		return nil
 	}
-	return badFile{fmt.Errorf("%d of %d images could not be read", p.failed, len(p.files))}
+	return badFile{fmt.Errorf("%d of %d images could not be read", p.failed, max(p.total, len(p.files)))}
 }
