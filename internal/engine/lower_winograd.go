@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/cnnkit/cnnkit/internal/kernels"
+import (
+	"sync"
+
+	"github.com/cnnkit/cnnkit/internal/kernels"
+)
 
 // byWinograd plans o, whose direct kernel is c, by Winograd's method with the weights w, or for them. Passes are nil that do
 // not pay or are not allowed.
@@ -16,12 +20,8 @@ func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd 
 // run for params.
 func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolution, form packing) *buffer {
 	if w.kind == constant {
-		return l.form(w.konst, pass.Form(), pass.WeightSize(), 1, func(dst []float32, _ int) {
-			from, scratch := pack(w, c), kernels.AlignedSlice(pass.TransformScratch())
-			for i := range pass.TransformChunks() {
-				pass.Transform(i, scratch, dst, from)
-			}
-		})
+		chunks, part := transforming(w, pass, c)
+		return l.form(w.konst, pass.Form(), pass.WeightSize(), chunks, part)
 	}
 	src, dst := l.packed(w, form), l.buffer(pass.WeightSize())
 	scratch, per := l.perWorker(pass.TransformScratch())
@@ -29,6 +29,31 @@ func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolutio
 		return func(chunk, worker int) { pass.Transform(chunk, scratch.data[worker*per:][:per], dst.data, src.data) }
 	})
 	return dst
+}
+
+// transforming is how constant weights of c become those of a pass, block by block where no block needs others'.
+func transforming(w *value, pass kernels.WinogradPass, c convolution) (chunks int, part func(dst []float32, chunk int)) {
+	dense, ok := c.(*kernels.Conv)
+	if !ok || pass.Flips() {
+		return 1, func(dst []float32, _ int) {
+			from, scratch := pack(w, c), kernels.AlignedSlice(pass.TransformScratch())
+			for i := range pass.TransformChunks() {
+				pass.Transform(i, scratch, dst, from)
+			}
+		}
+	}
+	scratch, n := roundUp(pass.TransformScratch()), dense.BlockSize()
+	rooms := sync.Pool{New: func() any {
+		room := kernels.AlignedSlice(scratch + n)
+		return &room
+	}}
+	return pass.TransformChunks(), func(dst []float32, chunk int) {
+		room := rooms.Get().(*[]float32)
+		weights := (*room)[scratch:]
+		dense.PackBlock(chunk, weights, w.konst.Float32s())
+		pass.TransformBlock(chunk, (*room)[:scratch], dst, weights)
+		rooms.Put(room)
+	}
 }
 
 // perWorker is a buffer with n floats for each worker, the next one's per floats on.

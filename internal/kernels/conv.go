@@ -269,22 +269,30 @@ func (c *Conv) PackPart(chunk int, dst, oihw []float32) {
 		c.eachWeight(func(packed, plain int) { dst[packed] = oihw[plain] })
 		return
 	}
+	n := c.BlockSize()
+	c.PackBlock(chunk, dst[chunk*n:][:n], oihw)
+}
+
+// BlockSize is the number of floats of the packed weights of an output block, without groups.
+func (c *Conv) BlockSize() int { return c.X.C * c.KH * c.KW * Block }
+
+// PackBlock packs the weights of an output block, without groups.
+func (c *Conv) PackBlock(block int, dst, oihw []float32) {
 	taps := c.KH * c.KW
-	outs, deep := min(Block, c.Y.C-chunk*Block), c.X.C*taps
-	src := oihw[chunk*Block*deep:][:outs*deep]
+	outs, deep := min(Block, c.Y.C-block*Block), c.X.C*taps
+	src := oihw[block*Block*deep:][:outs*deep]
 	var turned [Block * Block]float32
+	i, tap := 0, 0 // channel and tap of the next row
 	for k := 0; k < deep; k += Block {
 		n := min(Block, deep-k)
-		for o := range outs {
-			for j, v := range src[o*deep+k:][:n] {
-				turned[j*Block+o] = v
-			}
-		}
+		gather(turned[:], src[k:], deep, n, outs)
 		for j := range n {
-			i, tap := (k+j)/taps, (k+j)%taps
-			b := i / c.X.Lanes
-			row := c.row(chunk, b, 0, 0, i%c.X.Lanes) + tap*c.X.real(b)
+			b, lane := i/c.X.Lanes, i%c.X.Lanes
+			row := b*c.X.Lanes*taps + tap*c.X.real(b) + lane
 			copy(dst[row*Block:][:Block], turned[j*Block:])
+			if tap++; tap == taps {
+				i, tap = i+1, 0
+			}
 		}
 	}
 }

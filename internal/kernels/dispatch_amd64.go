@@ -16,6 +16,8 @@ func available() level {
 	return levelGo
 }
 
+func intel() bool { return cpuid.CPU.VendorID == cpuid.Intel }
+
 func hasVNNI() bool { return cpuid.CPU.Supports(cpuid.AVX512VNNI) }
 
 // tileWidth is the number of pixels of the widest tile of the convolution.

@@ -6,6 +6,8 @@ package kernels
 
 func available() level { return levelGo }
 
+func intel() bool { return false }
+
 func tileWidth(narrow bool) int       { return 6 }
 func pairWidth() int                  { return 0 }
 func gradDepth(narrow bool) int       { return 16 }

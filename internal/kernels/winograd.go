@@ -24,6 +24,9 @@ type WinogradPass interface {
 	Transform(chunk int, scratch, u, packed []float32)
 	TransformChunks() int
 	TransformScratch() int
+	// TransformBlock is Transform from the packed weights of the output block alone, where the pass does not flip them.
+	TransformBlock(chunk int, scratch, u, weights []float32)
+	Flips() bool
 	// Run computes a part of y = conv(x, w) from transformed weights, in so many chunks.
 	Run(chunk int, scratch, y, x, u []float32, e Epilogue)
 	Chunks() int
@@ -296,9 +299,16 @@ func (p *tilePass) TransformScratch() int { return spilled + flipScratch(p.flip,
 // perBlock is the number of floats of the weights of an output block.
 func (p *tilePass) perBlock() int { return p.in.C * 9 * Block }
 
+// Flips reports whether Transform flips the weights.
+func (p *tilePass) Flips() bool { return p.flip != nil }
+
 // Transform transforms packed weights.
 func (p *tilePass) Transform(chunk int, scratch, u, packed []float32) {
-	weights := blockWeights(p.flip, chunk, p.perBlock(), scratch[spilled:], packed)
+	p.TransformBlock(chunk, scratch, u, blockWeights(p.flip, chunk, p.perBlock(), scratch[spilled:], packed))
+}
+
+// TransformBlock transforms the weights of an output block.
+func (p *tilePass) TransformBlock(chunk int, scratch, u, weights []float32) {
 	a := winogradTile{spill: scratch[:spilled], step: p.uStep(), next: Block}
 	for b := range p.in.Blocks() {
 		a.n = p.in.real(b)

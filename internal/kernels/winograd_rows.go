@@ -126,9 +126,19 @@ func (p *rowPass) TransformScratch() int {
 	return flipScratch(p.flip, n)
 }
 
+// Flips reports whether Transform flips the weights.
+func (p *rowPass) Flips() bool { return p.flip != nil }
+
+// Transform transforms packed weights.
 func (p *rowPass) Transform(chunk int, scratch, u, packed []float32) {
-	n, position := p.perBlock()
-	p.transformWeights(u[chunk*position:], blockWeights(p.flip, chunk, n, scratch, packed), p.uStep())
+	n, _ := p.perBlock()
+	p.TransformBlock(chunk, scratch, u, blockWeights(p.flip, chunk, n, scratch, packed))
+}
+
+// TransformBlock transforms the weights of an output block.
+func (p *rowPass) TransformBlock(chunk int, _, u, weights []float32) {
+	_, position := p.perBlock()
+	p.transformWeights(u[chunk*position:], weights, p.uStep())
 }
 
 func (p *rowPass) Chunks() int { return p.groups * p.parts }
