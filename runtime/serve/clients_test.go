@@ -23,6 +23,7 @@ func TestClientsForPeers(t *testing.T) {
 	serve.Descriptors(t, fields)
 	serve.Python(t, "clients.py", strings.TrimPrefix(web, "http://"), rpc, fields)
 	serve.Python(t, "kserve_client.py", strings.TrimPrefix(web, "http://"), rpc)
+	serve.Python(t, "openapi_client.py", strings.TrimPrefix(web, "http://"))
 }
 
 // A browser uses the page: an image is dropped, a digit is drawn, and axe-core finds nothing to say.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -196,11 +197,23 @@ func numbers[T onnxio.Element](t *onnxio.Tensor, parse func(string) (T, error)) 
 }
 
 func signed[T ~int8 | ~int16 | ~int32 | ~int64](bits int) func(string) (T, error) {
-	return func(s string) (T, error) { v, err := strconv.ParseInt(s, 10, bits); return T(v), err }
+	return func(s string) (T, error) { v, err := strconv.ParseInt(whole(s), 10, bits); return T(v), err }
 }
 
 func unsigned[T ~uint8 | ~uint16 | ~uint32 | ~uint64](bits int) func(string) (T, error) {
-	return func(s string) (T, error) { v, err := strconv.ParseUint(s, 10, bits); return T(v), err }
+	return func(s string) (T, error) { v, err := strconv.ParseUint(whole(s), 10, bits); return T(v), err }
+}
+
+// whole spells a number without its fraction where that is 0 and the number exact: clients send 3.0 and 1e2 for integers.
+func whole(s string) string {
+	if !strings.ContainsAny(s, ".eE") {
+		return s
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || v != math.Trunc(v) || math.Abs(v) > 1<<53 {
+		return s
+	}
+	return strconv.FormatFloat(v, 'f', 0, 64)
 }
 
 func boolean(s string) (bool, error) {

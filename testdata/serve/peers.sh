@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Lets real clients of the protocol judge cnnkit serve: tritonclient, over HTTP and gRPC, in JSON and binary; kserve's; and
-# Triton's own text format for what 'export triton' writes. It needs a Python that has them:
+# Lets real clients of the protocol judge cnnkit serve: tritonclient (HTTP and gRPC, JSON and binary), kserve's, the one that
+# is generated from the protocol's OpenAPI schema, and a browser with axe-core the page; and Triton's own text format what
+# 'export triton' writes. It needs a Python that has them:
 #
-#   python3 -m venv .serve && .serve/bin/pip install 'tritonclient[all]' kserve
+#   python3 -m venv .serve && .serve/bin/pip install 'tritonclient[all]' kserve open-inference-openapi \
+#     playwright axe-playwright-python   # the last two for the page, in a Chromium (CNNKIT_BROWSER, or on the path)
 #   SERVE_PYTHON=.serve/bin/python testdata/serve/peers.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 SERVE_PYTHON=${SERVE_PYTHON:-${PYTHON:-python3}}
-if ! "$SERVE_PYTHON" -c 'import tritonclient.http, tritonclient.grpc, kserve' 2>/dev/null; then
-  echo "skipped: $SERVE_PYTHON has no tritonclient and kserve"
+if ! "$SERVE_PYTHON" -c 'import tritonclient.http, tritonclient.grpc, kserve, open_inference, playwright, axe_playwright_python' 2>/dev/null; then
+  echo "skipped: $SERVE_PYTHON lacks one of them"
   exit 0
 fi
 CNNKIT_SERVE_PYTHON=$SERVE_PYTHON go test ./runtime/serve -run ForPeers -v -count 1
