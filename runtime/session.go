@@ -71,6 +71,7 @@ type config struct {
 	streams   int // of the native engine; 0: all threads take part in every Run
 	cuda      int // device, -1: CPU
 	profile   string
+	ort       ORTOptions
 	direct    bool // no convolutions by Winograd's method
 	precision Precision
 }
@@ -88,6 +89,12 @@ func WithStreams(n int) Option { return func(c *config) { c.streams = n } }
 // WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening fails with
 // ONNX Runtime's reason.
 func WithCUDA(device int) Option { return func(c *config) { c.cuda = device } }
+
+// ORTOptions are what ONNX Runtime alone can be told: another execution provider, its options, graph optimizations, memory.
+type ORTOptions = engines.ORTOptions
+
+// WithORT gives ONNX Runtime options of its own; Auto takes that engine then.
+func WithORT(o ORTOptions) Option { return func(c *config) { c.ort = o } }
 
 // WithoutWinograd keeps the native engine's convolutions direct, which round a little less.
 func WithoutWinograd() Option { return func(c *config) { c.direct = true } }
@@ -122,8 +129,11 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 		return nil, err
 	}
 	reason := ""
-	if c.engine == Auto && (c.cuda >= 0 || c.profile != "") {
-		c.engine, reason = ORT, "CUDA and profiles need ONNX Runtime"
+	if c.engine == Auto && (c.cuda >= 0 || c.profile != "" || !c.ort.IsZero()) {
+		c.engine, reason = ORT, "CUDA, profiles and options of ONNX Runtime need it"
+	}
+	if !c.ort.IsZero() && c.engine != ORT {
+		return nil, fmt.Errorf("options of ONNX Runtime go with engine ort, not with %s", c.engine)
 	}
 	if c.cuda >= 0 && c.engine != ORT {
 		return nil, fmt.Errorf("engine %s runs on the CPU: CUDA needs engine ort", c.engine)
@@ -181,7 +191,7 @@ func (c config) open(m *onnxio.Model) (backend, error) {
 		if err != nil {
 			return nil, err
 		}
-		return e.Open(m, engines.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile})
+		return e.Open(m, engines.Options{Threads: c.threads, CUDA: c.cuda, Profile: c.profile, ORT: c.ort})
 	}
 	return nil, fmt.Errorf("no engine %q: known are %s", c.engine, strings.Join(Engines(), ", "))
 }

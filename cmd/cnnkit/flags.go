@@ -74,7 +74,9 @@ func setFields(c *cli.Context, fields train.Fields, parts ...train.Part) error {
 func engineFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (native when it runs the model, else ort)"},
-		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
+		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda, cuda:`DEVICE`, tensorrt, openvino, coreml, directml, xnnpack, qnn or webgpu"},
+		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider, such as gpu_mem_limit=2147483648; may be repeated"},
+		&cli.StringSliceFlag{Name: "session-option", Usage: "`KEY=VALUE` for ONNX Runtime: graph=basic, execution=parallel, arena=off, or an entry with a dot; may be repeated"},
 		precisionFlag(),
 		threadsFlag(),
 	}

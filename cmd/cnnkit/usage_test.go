@@ -74,6 +74,10 @@ func TestWrongUses(t *testing.T) {
 		{"eval " + model + " --data mnist --engine native --provider cuda", 2, []string{"--provider cuda goes with --engine ort"}},
 		{"eval " + model + " --data mnist --engine ort --provider rocm", 2, []string{"cpu, cuda or cuda:DEVICE", "rocm"}},
 		{"eval " + model + " --data mnist --engine ort --provider cuda:x", 2, []string{"cuda:x"}},
+		{"eval " + model + " --data mnist --engine native --provider openvino", 2, []string{"openvino", "--engine ort"}},
+		{"eval " + model + " --data mnist --engine ort --provider-option a=b", 2, []string{"--provider-option goes with a --provider"}},
+		{"eval " + model + " --data mnist --engine ort --provider cuda --provider-option a", 2, []string{"KEY=VALUE"}},
+		{"eval " + model + " --data mnist --engine ort --session-option graph=most", 2, []string{"graph=disable|basic"}},
 
 		{"predict " + model, 2, []string{"at least one IMAGE"}},
 		{"predict " + model + " " + picture + " --engine native", 3, []string{"text.png", "neither PNG", "1 of 1 images"}},

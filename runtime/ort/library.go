@@ -54,3 +54,8 @@ func rightMachine(path string) error {
 	}
 	return nil
 }
+
+// Providers are the names of the execution providers besides cpu and cuda.
+func Providers() []string {
+	return []string{"coreml", "directml", "openvino", "qnn", "tensorrt", "webgpu", "xnnpack"}
+}

@@ -5,6 +5,7 @@ package ort
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -70,11 +71,11 @@ func CUDA(device int) error {
 		return err
 	}
 	defer o.Destroy()
-	return useCUDA(o, device)
+	return useCUDA(o, device, nil)
 }
 
 // useCUDA asks for the provider. Updating its options, not appending it, tells the real reason when it is missing.
-func useCUDA(o *onnxruntime.SessionOptions, device int) error {
+func useCUDA(o *onnxruntime.SessionOptions, device int, more map[string]string) error {
 	missing := func(err error) error {
 		return &MissingError{Component: "the CUDA execution provider", Reason: err.Error(),
 			Do: "install CUDA and point CNNKIT_ORT_LIB at a library that has the provider beside it, or use --provider cpu"}
@@ -84,7 +85,9 @@ func useCUDA(o *onnxruntime.SessionOptions, device int) error {
 		return missing(err)
 	}
 	defer cuda.Destroy()
-	if err := cuda.Update(map[string]string{"device_id": fmt.Sprint(device)}); err != nil {
+	all := map[string]string{"device_id": fmt.Sprint(device)}
+	maps.Copy(all, more)
+	if err := cuda.Update(all); err != nil {
 		return missing(err)
 	}
 	if err := o.AppendExecutionProviderCUDA(cuda); err != nil {
@@ -150,8 +153,9 @@ func sessionOptions(opt Options) (*onnxruntime.SessionOptions, error) {
 		steps = append(steps, func() error { return o.EnableProfiling(opt.Profile) })
 	}
 	if opt.CUDA >= 0 {
-		steps = append(steps, func() error { return useCUDA(o, opt.CUDA) })
+		steps = append(steps, func() error { return useCUDA(o, opt.CUDA, opt.ORT.ProviderOptions) })
 	}
+	steps = append(steps, ownSteps(o, opt.ORT)...)
 	for _, s := range steps {
 		if err := s(); err != nil {
 			o.Destroy()

@@ -24,6 +24,22 @@ type Options struct {
 	Threads int
 	CUDA    int    // device, negative: CPU
 	Profile string // prefix of the profile's file name
+	ORT     ORTOptions
+}
+
+// ORTOptions are what ONNX Runtime alone can be told.
+type ORTOptions struct {
+	Provider        string            // execution provider besides CPU and CUDA: tensorrt, openvino, coreml, directml, xnnpack, qnn, webgpu
+	ProviderOptions map[string]string // of that provider or of CUDA, in ONNX Runtime's words: gpu_mem_limit, device_type, ...
+	Graph           string            // optimizations: disable, basic, extended or all (the default)
+	Parallel        bool              // nodes that do not depend on each other run at once
+	NoArena         bool              // memory goes back to the system after every Run
+	Entries         map[string]string // session configuration entries, such as session.intra_op.allow_spinning
+}
+
+// IsZero says that nothing is told.
+func (o ORTOptions) IsZero() bool {
+	return o.Provider == "" && o.Graph == "" && !o.Parallel && !o.NoArena && len(o.ProviderOptions)+len(o.Entries) == 0
 }
 
 // Backend is an open model.
