@@ -27,6 +27,23 @@ func TestEvalKnowsTheRun(t *testing.T) {
 	}
 }
 
+// --tta averages over views: another loss of the same images; a view that nobody knows is named.
+func TestEvalViews(t *testing.T) {
+	model := "../../models/lenet5-mnist/model.onnx"
+	var plain, views struct {
+		Images int
+		Loss   float64
+	}
+	answer(t, &plain, "eval", model, "--data", "mnist")
+	answer(t, &views, "eval", model, "--data", "mnist", "--tta", "shift")
+	if views.Images != plain.Images || views.Loss == plain.Loss || views.Loss > 4*plain.Loss+1 {
+		t.Errorf("%+v with views, %+v without", views, plain)
+	}
+	if r := cnnkit(t, "eval", model, "--data", "mnist", "--tta", "turn"); r.code != exitUsage || !strings.Contains(r.err, "mirror shift") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A regression from the command line: trained, evaluated and predicted, with figures that exist and no accuracy.
 func TestRegressionVerbs(t *testing.T) {
 	dir := t.TempDir()

@@ -38,7 +38,7 @@ func TestModelCards(t *testing.T) {
 	if err != nil || len(cards) == 0 {
 		t.Fatalf("no cards: %v", err)
 	}
-	command := regexp.MustCompile(`cnnkit eval models/\S+ --data (\S+)`)
+	command := regexp.MustCompile(`cnnkit eval models/\S+ --data (\S+)(?: --tta (\S+))?`)
 	figure := regexp.MustCompile(`\*\*(Dice |IoU )?([0-9.]+)%?\*\*`)
 	for _, card := range cards {
 		dir := filepath.Dir(card)
@@ -55,7 +55,11 @@ func TestModelCards(t *testing.T) {
 				t.Skip(err)
 			}
 			var got struct{ Accuracy, Dice, IoU float64 }
-			answer(t, &got, "eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]), "--engine", "native")
+			args := []string{"eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]), "--engine", "native"}
+			if len(set[2]) > 0 {
+				args = append(args, "--tta", string(set[2]))
+			}
+			answer(t, &got, args...)
 			promised, err := strconv.ParseFloat(string(want[2]), 64)
 			if err != nil {
 				t.Fatal(err)
