@@ -200,6 +200,7 @@ func init() {
 		{"", "Scan"}:        control((*run).scan),
 		{"", "SequenceMap"}: control((*run).sequenceMap),
 
+		{"", "DynamicQuantizeLinear"}: only((*lowering).dynamicQuantize),
 		{"", "QuantizeLinear"}: {accepts: quantizesMap, maps: quantizedMaps, narrow: same, bytes: quantizes,
 			lower: (*lowering).quantize},
 

@@ -19,6 +19,8 @@ func init() {
 			lower: (*lowering).convInt8},
 		{microsoft, "QGemm"}:  &product,
 		{"", "QLinearMatMul"}: &product,
+		{"", "MatMulInteger"}: {lower: (*lowering).matMulSums},
+		{"", "ConvInteger"}:   {lower: (*lowering).convSums},
 
 		{microsoft, "QLinearAdd"}: {accepts: integerAdd, maps: pairMaps, takes: stageLevels, lower: (*lowering).addBytes},
 		{microsoft, "QLinearMul"}: {accepts: integerMul, maps: pairMaps, lower: (*lowering).mulBytes},

@@ -321,10 +321,15 @@ func dynamicRange(x []float32) affine {
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
 	}
-	a := affine{scale: (hi - lo) / 255, hi: 255}
-	if a.scale == 0 {
-		a.scale = 1
+	scale, zero := ByteRange(lo, hi)
+	return affine{scale: scale, zero: float32(zero), hi: 255}
+}
+
+// ByteRange is the scale and the zero point with which DynamicQuantizeLinear quantizes numbers from lo to hi.
+func ByteRange(lo, hi float32) (scale float32, zero uint8) {
+	lo, hi = min(lo, 0), max(hi, 0)
+	if scale = (hi - lo) / 255; scale == 0 {
+		scale = 1
 	}
-	a.zero = float32(saturated(math.RoundToEven(float64(-lo/a.scale)), 0, 255))
-	return a
+	return scale, uint8(saturated(math.RoundToEven(float64(-lo/scale)), 0, 255))
 }
