@@ -298,8 +298,8 @@ func farthest(a, b *onnxio.Tensor) error {
 // these roundings, and amplifies them where it normalizes small deviations: what is allowed are 10% of the norm of all
 // gradients, a quarter of one's and 3% of another value, or eight times as much as trainings move whose inputs and weights
 // are off by 1/256 of themselves. A wrong channel, tap or stride is off by as much as the numbers are large. A maximum of
-// two numbers that the rounding makes equal hands its gradient to the other one: of models with maxima only the loss,
-// the statistics and the new weights are compared.
+// two numbers that the rounding makes equal hands its gradient to the other one: of models with maxima only the loss and
+// the statistics are compared.
 func nearHalf(c *draw.Training, got, want state) error {
 	moved := []state{}
 	gradients := func(s state) []float64 { return s.gradients(got) }
@@ -332,8 +332,8 @@ func nearHalf(c *draw.Training, got, want state) error {
 		return err
 	}
 	for name := range want {
-		if got[name] == nil {
-			continue // used up
+		if got[name] == nil || maxima && slices.Contains(c.Params, strings.TrimPrefix(name, "weight ")) {
+			continue // used up, or behind a maximum
 		}
 		share, part := 0.03, func(s state) []float64 { return wide(s[name]) }
 		if strings.HasPrefix(name, "gradient") {
