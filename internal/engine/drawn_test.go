@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -57,5 +58,21 @@ func TestStatisticsBehindFunctions(t *testing.T) {
 				near(t, name, got[name], want[name], 1e-4)
 			}
 		})
+	}
+}
+
+// TestRowBehindBeta: beta scales the C of a Gemm alone; a row that is added behind a Gemm without one stays as it is.
+func TestRowBehindBeta(t *testing.T) {
+	b := newNet(7, 2, 17)
+	b.node("Gemm", []string{"input", b.init("w", b.random(1, 17, 33))}, onnxio.FloatAttr("beta", 0.5))
+	b.node("Add", []string{b.last, b.init("row", b.random(1, 1, 33))})
+	m, in := b.mse(2, 33), map[string]*onnxio.Tensor{"input": b.random(1, 2, 17), "target": b.random(1, 2, 33)}
+	gotLoss, got := steps(t, m, b, TrainOptions{}, 1, in)
+	wantLoss, want := steps(t, m, b, TrainOptions{Reference: true}, 1, in)
+	if math.Abs(gotLoss[0]-wantLoss[0]) > 1e-5 {
+		t.Errorf("loss %v, want %v", gotLoss, wantLoss)
+	}
+	for name := range want {
+		near(t, name, got[name], want[name], 1e-4)
 	}
 }

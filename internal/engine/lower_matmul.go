@@ -73,6 +73,9 @@ func fuseRowBias(g *graph, o *op) {
 	if !o.path().product || len(o.in) != 2 || !fastGemm(o) || o.relu || o.then != nil {
 		return
 	}
+	if o.node.Float("beta", 1) != 1 { // would scale the row
+		return
+	}
 	if o.out[0].output || len(o.out[0].users) != 1 {
 		return
 	}

@@ -37,10 +37,17 @@ const (
 	FuncCeil
 	FuncRound // to the nearest integer, halves to even
 	functionCount
+
+	funcExpression // see Expression
 )
 
-// Differentiable reports whether Map.Backward knows the function.
-func (f Function) Differentiable() bool { return f <= FuncSoftsign }
+// Differentiable reports whether Backward knows the function.
+func (m Map) Differentiable() bool {
+	if m.expression != nil {
+		return m.expression.differentiable()
+	}
+	return m.Function <= FuncSoftsign
+}
 
 // OfOutput reports whether the gradient is a function of the output instead of the input.
 func (f Function) OfOutput() bool { return f == FuncRelu || f == FuncSigmoid || f == FuncTanh }
@@ -48,7 +55,8 @@ func (f Function) OfOutput() bool { return f == FuncRelu || f == FuncSigmoid || 
 // Map is a function with its parameters.
 type Map struct {
 	Function
-	h [4]float32
+	h          [4]float32
+	expression *expression // of funcExpression
 }
 
 // NewMap is f with the parameters that its constant names.
@@ -59,26 +67,30 @@ func NewMap(f Function, parameters ...float32) Map {
 }
 
 // Elu is alpha*(exp(x)-1) below zero and x above.
-func Elu(alpha float32) Map { return Map{FuncElu, [4]float32{1, alpha, 1, alpha}} }
+func Elu(alpha float32) Map { return NewMap(FuncElu, 1, alpha, 1, alpha) }
 
 // Selu is gamma times Elu.
 func Selu(alpha, gamma float32) Map {
-	return Map{FuncElu, [4]float32{gamma, gamma * alpha, 1, gamma * alpha}}
+	return NewMap(FuncElu, gamma, gamma*alpha, 1, gamma*alpha)
 }
 
 // Celu is alpha*(exp(x/alpha)-1) below zero and x above, for alpha > 0.
-func Celu(alpha float32) Map { return Map{FuncElu, [4]float32{1, alpha, 1 / alpha, 1}} }
+func Celu(alpha float32) Map { return NewMap(FuncElu, 1, alpha, 1/alpha, 1) }
 
 // KeepsZero reports whether the function of zero is zero, so that halos and empty lanes stay what they are.
 func (m Map) KeepsZero() bool {
 	var y [1]float32
-	m.forwardGo(y[:], y[:])
+	m.Forward(y[:], y[:])
 	return y[0] == 0
 }
 
 // Forward computes y = f(x); y may be x.
 func (m Map) Forward(y, x []float32) {
 	x = x[:len(y)]
+	if m.expression != nil {
+		m.expression.forward(y, x)
+		return
+	}
 	if current == levelGo {
 		m.forwardGo(y, x)
 		return
@@ -101,6 +113,10 @@ func (m Map) Backward(dx, dy, v []float32) {
 		panic(fmt.Sprintf("kernels: function %d has no gradient", m.Function))
 	}
 	dy, v = dy[:len(dx)], v[:len(dx)]
+	if m.expression != nil {
+		m.expression.backward(dx, dy, v)
+		return
+	}
 	if current == levelGo {
 		m.backwardGo(dx, dy, v)
 		return

@@ -43,7 +43,7 @@ func checkSchemas(t *testing.T, domain, file string) {
 		t.Fatal(err)
 	}
 	for _, d := range Defs() {
-		if d.Domain == domain {
+		if d.Domain == domain && d.Name != phish.name {
 			t.Run(d.Name, func(t *testing.T) {
 				if all[d.Name] == nil {
 					t.Fatal("there is no such operator")
