@@ -15,6 +15,19 @@
 // Besides those of ai.onnx there are operators of TrainingDomain, of ContribDomain, which ONNX Runtime's quantizer and
 // optimizer write, and of GradDomain. OPERATORS.md lists those of ai.onnx and of ContribDomain.
 //
+// # Adding an elementwise operator
+//
+// A function of one element is a row of the table in activations.go: its name and versions, f and its derivative in float64,
+// and its kernel. That is all; registration, inference, both reference kernels and the gradient follow from the row
+// (activation.go), blocked maps, fusion into convolutions and the fast paths of both directions from Def.Map
+// (paths_elementwise.go of package engine). The kernel is one of
+//
+//   - a function that package kernels has, with parameters: Celu is FuncElu with others than Elu's;
+//   - an expression of such functions, kernels.Expression, whose gradient is the chain rule: phish_test.go adds
+//     x*tanh(gelu(x)) that way, and TestAddedOperator trains a network with it at every level;
+//   - a routine of its own where it is worth one: a row in _gen/elementwise.go, a constant in function.go and the twin in
+//     function_twins.go of package kernels.
+//
 // Shapes are written [N,C,H,W].
 package ops
 
