@@ -32,8 +32,9 @@
 //
 // A value is plain (row-major, any element type), blocked ([N][C/16][H][W][16] float32 with a zero halo, see package
 // kernels) or in lines (bf16 in blocks of 32 channels, where Options.BF16 allows it; bytes in blocks of 64, or 4 for a few
-// channels, in quantized models). Operators over feature maps work on blocks; conversions stand only where the graph enters, leaves or flattens. A convolution's weights are packed: once for
-// constants, for good for trained parameters, whose optimiser state is packed with them.
+// channels, in quantized models). Operators over feature maps work on blocks; conversions stand only where the graph enters,
+// leaves or flattens. In training in bf16 a line of a map of 16 channels may hold two pixels of a row (fold.go). A convolution's
+// weights are packed: once for constants, for good for trained parameters, whose optimiser state is packed with them.
 //
 // # Bytes
 //
