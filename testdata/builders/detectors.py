@@ -35,7 +35,7 @@ def drawn(net):
 
 def calmed(name, net, image):
     """Makes weights of these keys smaller, so that features of a pyramid are about 1; else boxes would be thrown about."""
-    small = {'.module_list.': 0.05} if name == 'ssd300_vgg16' else {}
+    small = {'.module_list.': 0.02} if name == 'ssd300_vgg16' else {}
     if not name.startswith('ssd'):
         seen = []
         hook = net.backbone.register_forward_hook(lambda module, given, maps: seen.extend(m.std().item() for m in maps.values()))
