@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train/data"
@@ -155,10 +156,11 @@ type LossGraph struct {
 	Scale     spec.Scale   // of Y
 	Config    Config
 
-	loss  Loss
-	model *onnxio.Model
-	graph *onnxio.Graph
-	y     *onnxio.ValueInfo
+	loss   Loss
+	model  *onnxio.Model
+	graph  *onnxio.Graph
+	y      *onnxio.ValueInfo
+	prefix string // of the names of what is added
 }
 
 // lossPrefix begins the names of what a loss adds to a graph.
@@ -166,7 +168,7 @@ const lossPrefix = "loss/"
 
 // Node appends a node of ai.onnx and names it, and its output, loss/NAME.
 func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attribute) string {
-	name = lossPrefix + name
+	name = l.prefix + name
 	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: inputs, Outputs: []string{name}, Attrs: attrs})
 	return name
 }
@@ -174,7 +176,7 @@ func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attr
 // Constant appends an initializer loss/NAME.
 func (l *LossGraph) Constant(name string, t *onnxio.Tensor) string {
 	t = t.Clone()
-	t.Name = lossPrefix + name
+	t.Name = l.prefix + name
 	l.graph.Initializers = append(l.graph.Initializers, t)
 	return t.Name
 }
@@ -200,22 +202,51 @@ func (l *LossGraph) over(op, name, x string) string {
 	return l.Node(op, name, []string{x}, onnxio.IntAttr("keepdims", 0))
 }
 
-// addLoss appends the loss of m's first output, its target and its output to m's graph.
+// addLoss appends the loss of m's first output, with its auxiliary heads' shares, its target and its output to m's graph.
 func (c Config) addLoss(m *onnxio.Model, loss Loss) error {
 	if err := c.fits(loss); err != nil {
 		return err
 	}
-	return c.emit(m, loss, m.Graph.Outputs[0], spec.End(m).Scale)
+	return c.emit(m, loss, m.Graph.Outputs[0], spec.End(m).Scale, headsOf(m)...)
 }
 
-// emit appends the loss of y.
-func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec.Scale) error {
+// headsOf are the auxiliary heads that the graph has.
+func headsOf(m *onnxio.Model) []builders.Head {
+	made := map[string]bool{}
+	for _, n := range m.Graph.Nodes {
+		for _, o := range n.Outputs {
+			made[o] = true
+		}
+	}
+	return slices.DeleteFunc(builders.Heads(m), func(h builders.Head) bool { return !made[h.Value] })
+}
+
+// withHeads adds to the loss of l.Y that of each head, times its weight. Heads have the output's shape.
+func (l *LossGraph) withHeads(value string, heads []builders.Head) (string, error) {
+	for i, h := range heads {
+		own, y := *l, *l.y
+		y.Name = h.Value
+		own.Y, own.y, own.Scale, own.prefix = h.Value, &y, spec.Logits, fmt.Sprintf("%shead%d/", lossPrefix, i+1)
+		share, err := l.loss.Emit(&own)
+		if err != nil {
+			return "", fmt.Errorf("auxiliary head %s: %w", h.Value, err)
+		}
+		value = own.two("Add", "sum", value, own.scaled("share", share, h.Weight))
+	}
+	return value, nil
+}
+
+// emit appends the loss of y and its heads.
+func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec.Scale, heads ...builders.Head) error {
 	g := m.Graph
-	l := &LossGraph{Y: y.Name, Target: TargetName, Scale: scale, Config: c, loss: loss, model: m, graph: g, y: y}
+	l := &LossGraph{Y: y.Name, Target: TargetName, Scale: scale, Config: c, loss: loss, model: m, graph: g, y: y, prefix: lossPrefix}
 	if y.Type != nil && y.Type.HasShape {
 		l.Shape = y.Type.Shape
 	}
 	value, err := loss.Emit(l)
+	if err == nil {
+		value, err = l.withHeads(value, heads)
+	}
 	if err != nil {
 		return fmt.Errorf("loss %s: %w", loss.Name, err)
 	}

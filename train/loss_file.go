@@ -51,10 +51,23 @@ func lossFile(path string) (Loss, error) {
 	return loss, nil
 }
 
-// call appends a call of m's graph as a function.
+// call appends a call of m's graph as a function, which is declared once.
 func (l *LossGraph) call(m *onnxio.Model, y, target string) (string, error) {
+	if l.model.Opset(lossDomain) == 0 {
+		l.declare(m, y, target)
+	}
+	name := l.prefix + "call"
+	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: lossFunction, Domain: lossDomain, Inputs: []string{l.Y, l.Target}, Outputs: []string{name}})
+	return name, nil
+}
+
+// lossFunction names the function.
+const lossFunction = "Loss"
+
+// declare makes m's graph a function.
+func (l *LossGraph) declare(m *onnxio.Model, y, target string) {
 	g := m.Graph
-	f := &onnxio.Function{Name: "Loss", Domain: lossDomain, Inputs: []string{y, target}, Outputs: []string{g.Outputs[0].Name}, Opsets: m.Opsets}
+	f := &onnxio.Function{Name: lossFunction, Domain: lossDomain, Inputs: []string{y, target}, Outputs: []string{g.Outputs[0].Name}, Opsets: m.Opsets}
 	for _, t := range g.Initializers {
 		f.Nodes = append(f.Nodes, &onnxio.Node{OpType: "Constant", Name: t.Name, Outputs: []string{t.Name},
 			Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", t)}})
@@ -69,7 +82,4 @@ func (l *LossGraph) call(m *onnxio.Model, y, target string) (string, error) {
 		}
 	}
 	l.model.IRVersion = max(l.model.IRVersion, 8) // the first with functions
-	const name = "loss/call"
-	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: f.Name, Domain: lossDomain, Inputs: []string{l.Y, l.Target}, Outputs: []string{name}})
-	return name, nil
 }
