@@ -53,6 +53,14 @@ and Ctrl-C let the requests that have been taken end, within 15 seconds. Metrics
 			if overHTTP == nil && overGRPC == nil {
 				return usageError("both --http-port and --grpc-port are -1: nobody could ask")
 			}
+			traces, err := traceTo(c)
+			if err != nil {
+				return err
+			}
+			if traces != nil {
+				defer endTraces(traces, opt.Log)
+				opt.Traces = traces
+			}
 			return serveModels(c, opt, overHTTP, overGRPC)
 		},
 	}
@@ -93,6 +101,7 @@ func logFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+		&cli.StringFlag{Name: "otlp", Usage: "send OpenTelemetry traces to this `URL`, such as http://127.0.0.1:4318/v1/traces (default: none)"},
 	}
 }
 
@@ -203,6 +212,9 @@ func listen(c *cli.Context, flag string) (net.Listener, error) {
 
 // serveModels serves until the context ends, and reloads meanwhile.
 func serveModels(c *cli.Context, opt serve.Options, overHTTP, overGRPC net.Listener) error {
+	hangup := make(chan os.Signal, 1) // from now on: a SIGHUP while models load must not end the program
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	s := serve.New(opt)
 	ctx, stop := context.WithCancel(c.Context)
 	defer stop()
@@ -222,7 +234,7 @@ func serveModels(c *cli.Context, opt serve.Options, overHTTP, overGRPC net.Liste
 		return errors.Join(serveError(ctx, err), <-served)
 	}
 	opt.Log.Info("ready")
-	go reloads(ctx, c.Duration("poll"), func() {
+	go reloads(ctx, hangup, c.Duration("poll"), func() {
 		if err := s.Reload(ctx); err != nil {
 			opt.Log.Error("reloading", "error", err)
 		}
@@ -239,10 +251,7 @@ func serveError(ctx context.Context, err error) error {
 }
 
 // reloads calls reload at every SIGHUP, and in intervals where there are any.
-func reloads(ctx context.Context, every time.Duration, reload func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func reloads(ctx context.Context, hangup <-chan os.Signal, every time.Duration, reload func()) {
 	var tick <-chan time.Time
 	if every > 0 {
 		t := time.NewTicker(every)

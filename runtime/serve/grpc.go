@@ -173,7 +173,10 @@ func (v *service) ModelInfer(ctx context.Context, r *oip.ModelInferRequest) (*oi
 	}
 	defer done()
 	start := time.Now()
+	headers, _ := metadata.FromIncomingContext(ctx)
+	ctx, end := v.s.traced(ctx, rpcHeaders{headers}, m, "grpc")
 	out, err := v.inferred(ctx, r, m)
+	end(err)
 	v.s.measured(ctx, m, "grpc", start, err)
 	return out, err
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime/vision"
@@ -159,8 +161,10 @@ func (s *Server) withImage(w http.ResponseWriter, r *http.Request, use func(*mod
 	}
 	defer done()
 	start := time.Now()
-	err = s.pictured(w, r, m, start, use)
-	s.measured(r.Context(), m, "image", start, err)
+	ctx, end := s.traced(r.Context(), propagation.HeaderCarrier(r.Header), m, "image")
+	err = s.pictured(w, r.WithContext(ctx), m, start, use)
+	end(err)
+	s.measured(ctx, m, "image", start, err)
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -20,8 +22,10 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer done()
 	start := time.Now()
-	a, err := s.inferred(w, r, m)
-	s.measured(r.Context(), m, "http", start, err)
+	ctx, end := s.traced(r.Context(), propagation.HeaderCarrier(r.Header), m, "http")
+	a, err := s.inferred(w, r.WithContext(ctx), m)
+	end(err)
+	s.measured(ctx, m, "http", start, err)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,7 @@ func (m *model) record(j *job, err error) {
 		m.stats.answered(false, 0, total)
 		return
 	}
+	phases(j, time.Now())
 	queued := j.began.Sub(j.came)
 	m.stats.answered(true, queued, total)
 	m.metrics.queued(m, queued)

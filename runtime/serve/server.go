@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 
 	"github.com/cnnkit/cnnkit/runtime"
@@ -41,6 +43,7 @@ type Options struct {
 	TLS     *tls.Config // nil: in the clear
 	NoPage  bool        // without the playground page
 	Log     *slog.Logger
+	Traces  trace.TracerProvider // OpenTelemetry's; nil: none
 }
 
 func (o *Options) settle() {
@@ -56,6 +59,9 @@ func (o *Options) settle() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Traces == nil {
+		o.Traces = noop.NewTracerProvider()
+	}
 }
 
 // Server answers the Open Inference Protocol. It is safe for concurrent use.
@@ -64,6 +70,7 @@ type Server struct {
 	log     *slog.Logger
 	models  *repository
 	metrics *metrics
+	tracer  trace.Tracer
 	memory  budget
 	tokens  [][32]byte
 
@@ -75,7 +82,7 @@ type Server struct {
 // New makes a server that has no models yet: Load loads them.
 func New(opt Options) *Server {
 	opt.settle()
-	s := &Server{opt: opt, log: opt.Log, metrics: newMetrics(), tokens: hashed(opt.Tokens)}
+	s := &Server{opt: opt, log: opt.Log, metrics: newMetrics(), tracer: opt.Traces.Tracer(scope), tokens: hashed(opt.Tokens)}
 	s.memory.limit = opt.MaxMemory
 	s.models = &repository{opt: &s.opt, log: s.log, metrics: s.metrics, entries: map[string]*entry{}}
 	s.metrics.registry.MustRegister(newGauges(s))
