@@ -336,8 +336,8 @@ func (l *lowering) groupSums(o *op, c *convRows) error {
 	if groups < 1 || c.n%groups != 0 || c.channels%groups != 0 {
 		return fmt.Errorf("%d and %d channels in %d groups", c.channels, c.n, groups)
 	}
-	y, scratch, per := l.of(o.out[0]), (*buffer)(nil), 0
-	scratch, per = l.perWorker(c.wide)
+	y := l.of(o.out[0])
+	scratch, per := l.perWorker(c.wide)
 	bufs := []*buffer{l.of(c.x), scratch, y}
 	if c.zero != nil {
 		bufs = append(bufs, l.of(c.zero))
