@@ -88,8 +88,8 @@ func (c Config) validateLoss() error {
 func (c Config) fits(loss Loss) error {
 	if c.IgnoreIndex != nil {
 		switch {
-		case loss.Name != LossNLL && loss.Name != LossCrossEntropy:
-			return fmt.Errorf("ignore_index goes with nll and cross-entropy, not with %s: let the model have a channel for each class", loss.Name)
+		case loss.Name != LossNLL && loss.Name != LossCrossEntropy && loss.Name != LossLovasz:
+			return fmt.Errorf("ignore_index goes with nll, cross-entropy and lovasz, not with %s: let the model have a channel for each class", loss.Name)
 		case c.LabelSmoothing > 0:
 			return fmt.Errorf("ignore_index and label_smoothing do not go together: leave one out")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/train/data"
 )
 
 // outputModel has the sum of its input and its one parameter "w" for output, after a LogSoftmax where asked for.
@@ -117,6 +118,35 @@ func differentiated(t *testing.T, cfg Config, m *onnxio.Model, targets []float64
 		t.Fatal(err)
 	}
 	return float64(trainer.Output(LossName).Float32s()[0]), g.Float32s()
+}
+
+// Pixels that do not count change neither the Lovász loss nor its gradient, in every operator set.
+func TestLovaszVoid(t *testing.T) {
+	w := uniform(12, 5)
+	var some []float32
+	for c := range 3 {
+		some = append(some, w[4*c:4*c+3]...)
+	}
+	for _, opset := range []int64{13, 17, 21} {
+		with, without := outputModel([]int64{1, 3, 1, 4}, w, false), outputModel([]int64{1, 3, 1, 3}, some, false)
+		with.Opsets[0].Version, without.Opsets[0].Version = opset, opset
+		cfg := Config{Loss: LossLovasz}
+		a, g := differentiated(t, cfg, with, []float64{0, 2, 2, data.Void})
+		b, h := differentiated(t, cfg, without, []float64{0, 2, 2})
+		if math.Abs(a-b) > 1e-6 || !(a > 0) {
+			t.Errorf("opset %d: the loss is %v, and %v without the pixel", opset, a, b)
+		}
+		for c := range 3 {
+			if g[4*c+3] != 0 {
+				t.Errorf("opset %d: the pixel has the gradient %v", opset, g[4*c+3])
+			}
+			for i := range 3 {
+				if math.Abs(float64(g[4*c+i]-h[3*c+i])) > 1e-6 {
+					t.Errorf("opset %d: gradient %v, and %v without the pixel", opset, g[4*c+i], h[3*c+i])
+				}
+			}
+		}
+	}
 }
 
 func TestLossMistakes(t *testing.T) {

@@ -21,6 +21,8 @@ const (
 	LossJaccard      = "jaccard"
 	LossTversky      = "tversky"
 	LossBCEDice      = "bce-dice"
+	LossLovasz       = "lovasz"
+	LossLovaszHinge  = "lovasz-hinge"
 	LossMSE          = "mse"
 	LossL1           = "l1"
 	LossHuber        = "huber"
@@ -69,6 +71,10 @@ var losses = newRegistry("loss",
 		Targets: Binary, Scales: logits, Emit: overlap(LossTversky), builtin: true},
 	Loss{Entry: Entry{LossBCEDice, "logits and masks: bce-with-logits + dice", []Setting{smooth}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossBCEDice), builtin: true},
+	Loss{Entry: Entry{LossLovasz, "logits or log-probabilities and class numbers: Lovász-softmax over the classes that occur, arXiv:1705.08790", []Setting{ignoreIndex}},
+		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitLovasz},
+	Loss{Entry: Entry{LossLovaszHinge, "logits and masks: Lovász hinge over the batch, arXiv:1705.08790", nil},
+		Targets: Binary, Scales: logits, Emit: emitLovaszHinge},
 	Loss{Entry: Entry{LossMSE, "values: mean of (y-t)^2, torch.nn.MSELoss", nil}, Targets: Numbers, Scales: numbers, Emit: emitMSE},
 	Loss{Entry: Entry{LossL1, "values: mean of |y-t|, torch.nn.L1Loss", nil}, Targets: Numbers, Scales: numbers, Emit: emitL1},
 	Loss{Entry: Entry{LossHuber, "values: torch.nn.HuberLoss", []Setting{{"delta", "where the square becomes a line", 1}}},

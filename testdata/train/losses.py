@@ -74,6 +74,25 @@ def jaccard(y, t, smooth=1):
     return 1 - (both + smooth) / (p.sum() + t.sum() - both + smooth)
 
 
+def extension(errors, truth):
+    """Lovász's extension of the Jaccard loss, one row: errors from the largest, times what each adds."""
+    errors, order = torch.sort(errors, descending=True)
+    truth = truth[order]
+    hits, misses = truth.cumsum(0), (1 - truth).cumsum(0)
+    jaccard = 1 - (truth.sum() - hits) / (truth.sum() + misses)
+    return (errors * torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])).sum()
+
+
+def lovasz(y, t):
+    p = y.softmax(1).movedim(1, 0).flatten(1)
+    present = [c for c in range(y.shape[1]) if (t == c).any()]
+    return sum(extension((p[c] - (t.flatten() == c).double()).abs(), (t.flatten() == c).double()) for c in present) / len(present)
+
+
+def lovasz_hinge(y, t):
+    return extension(F.relu(1 - y.flatten() * (2 * t.flatten() - 1)), t.flatten())
+
+
 bce = F.binary_cross_entropy_with_logits
 logs = lambda f: lambda y, t: f(F.log_softmax(y, 1), t)
 CASES = []
@@ -99,6 +118,11 @@ CASES += [
     ({'loss': 'tversky', 'tversky': [0.3, 0.7]}, MASKS, masks, lambda y, t: tversky(y, t, 0.3, 0.7)),
     ({'loss': 'tversky', 'smooth': 2}, MASKS, masks, lambda y, t: tversky(y, t, smooth=2)),
     ({'loss': 'bce-dice'}, MASKS, masks, lambda y, t: bce(y, t) + dice(y, t)),
+]
+CASES += [
+    ({'loss': 'lovasz'}, LABELS, labels, lovasz),
+    ({'loss': 'lovasz'}, GRID, labels, lovasz),
+    ({'loss': 'lovasz-hinge'}, MASKS, masks, lovasz_hinge),
 ]
 values = lambda shape: torch.from_numpy(3 * uniform(math.prod(shape), 5)).reshape(shape)
 several = masks
