@@ -30,6 +30,7 @@ are taken off where the network fits without them.
   cnnkit convert lenet5.onnx lenet5.pth
   cnnkit convert resnet.pth resnet.onnx --arch resnet --blocks 2,2,2
   cnnkit convert exported.onnx resnet50.pth --arch resnet50
+  cnnkit convert old.onnx new.onnx --opset 17
   cnnkit convert last.ckpt model.onnx --model graph.onnx --key ema --prefix student. --report
   cnnkit convert weights.pt weights.safetensors
 
@@ -70,6 +71,9 @@ func runConvert(c *cli.Context) error {
 	}
 	if !toONNX && c.IsSet("preset") {
 		return usageError("--preset says how images are prepared for a model, and %s is a state dict", out)
+	}
+	if !toONNX && c.IsSet("opset") {
+		return usageError("--opset is of an ONNX graph, and %s is a state dict", out)
 	}
 	if c.Bool("float16") && c.Bool("bfloat16") {
 		return usageError("--float16 and --bfloat16 exclude each other")
@@ -235,6 +239,12 @@ func graphFor(c *cli.Context, src *source) (*onnxio.Model, error) {
 		return network(c, arch)
 	case model != "":
 		return loadModel(model)
+	case src.model != nil && c.IsSet("opset"):
+		m, err := inOpset(src.model, int64(c.Int("opset")))
+		if err != nil {
+			return nil, badFile{fmt.Errorf("%s: %w", src.path, err)}
+		}
+		return m, nil
 	case src.model != nil:
 		return src.model, nil
 	}

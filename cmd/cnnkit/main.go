@@ -78,7 +78,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		OnUsageError:              onUsageError,
 		Commands: []*cli.Command{
 			buildCommand(), trainCommand(), sweepCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
-			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), quantizeCommand(), benchCommand(),
+			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), simplifyCommand(), extractCommand(), diffCommand(), editCommand(), quantizeCommand(), benchCommand(),
 			serveCommand(), exportCommand(),
 			dataCommand(), listCommand(),
 			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
