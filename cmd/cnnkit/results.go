@@ -91,7 +91,8 @@ func (r *results) belongs(this runNote) error {
 		return badFile{fmt.Errorf("%s: %w", note, err)}
 	}
 	if other != this {
-		return usageError("%s is of a run of another model, other images, another --shard or --top: choose another --out, or remove it and %s", r.path, note)
+		return usageError("%s is of a run of another model, other images, another --shard or --top: choose another --out, "+
+			"or remove it and %s", r.path, note)
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ func readConfig(dir string, log *slog.Logger) (*oip.ModelConfig, error) {
 		return nil, err
 	}
 	if len(text) > maxConfig {
-		return nil, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "bytes of a configuration", Got: int64(len(text)), Limit: maxConfig})
+		large := &onnxio.LimitError{What: "bytes of a configuration", Got: int64(len(text)), Limit: maxConfig}
+		return nil, fmt.Errorf("%s: %w", path, large)
 	}
 	c, skipped, err := parseConfig(text)
 	if err != nil {
@@ -75,8 +76,10 @@ func refused(c *oip.ModelConfig) error {
 			return &onnxio.UnsupportedError{Op: "configuration", Reason: what + " is not served"}
 		}
 	}
-	if !slices.Contains([]string{"", "onnxruntime_onnx", platform}, c.Platform) || !slices.Contains([]string{"", "onnxruntime", "cnnkit"}, c.Backend) {
-		return &onnxio.UnsupportedError{Op: "configuration", Reason: fmt.Sprintf("platform %q, backend %q: ONNX models are served", c.Platform, c.Backend)}
+	onnx := slices.Contains([]string{"", "onnxruntime_onnx", platform}, c.Platform)
+	if !onnx || !slices.Contains([]string{"", "onnxruntime", "cnnkit"}, c.Backend) {
+		return &onnxio.UnsupportedError{Op: "configuration",
+			Reason: fmt.Sprintf("platform %q, backend %q: ONNX models are served", c.Platform, c.Backend)}
 	}
 	for _, v := range c.Input {
 		if isScalar(v.Dims, v.Reshape) {
@@ -126,7 +129,8 @@ func complete(c *oip.ModelConfig, name string, s runtime.Session, opt *Options) 
 	}
 	c.Input, c.Output = in, out
 	if len(c.InstanceGroup) == 0 {
-		c.InstanceGroup = []*oip.ModelInstanceGroup{{Name: name, Kind: oip.ModelInstanceGroup_KIND_CPU, Count: int32(max(opt.Instances, 1))}}
+		one := &oip.ModelInstanceGroup{Name: name, Kind: oip.ModelInstanceGroup_KIND_CPU, Count: int32(max(opt.Instances, 1))}
+		c.InstanceGroup = []*oip.ModelInstanceGroup{one}
 	}
 	return nil
 }

@@ -50,7 +50,8 @@ func parseDatatype(name string) (onnxio.DataType, error) {
 			return d.onnx, nil
 		}
 	}
-	return onnxio.Undefined, fmt.Errorf("no datatype %q: the protocol has BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64 and BYTES", name)
+	return onnxio.Undefined, fmt.Errorf("no datatype %q: the protocol has BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, "+
+		"FP32, FP64 and BYTES", name)
 }
 
 // fromRaw is a tensor whose elements are data, little-endian; data is shared where its address allows that.

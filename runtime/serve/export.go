@@ -119,7 +119,8 @@ func (e Export) config(m *onnxio.Model) (string, error) {
 func configTensor(b *strings.Builder, what string, v *onnxio.ValueInfo, batched bool, more string) error {
 	dims := dimsOf(v)
 	if dims == nil || datatypeOf(elemOf(v)) == "" {
-		return &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("%s %q is %v without a shape that Triton could be told", what, v.Name, elemOf(v))}
+		return &onnxio.UnsupportedError{Op: "model",
+			Reason: fmt.Sprintf("%s %q is %v without a shape that Triton could be told", what, v.Name, elemOf(v))}
 	}
 	if batched {
 		dims = dims[1:]
@@ -128,6 +129,7 @@ func configTensor(b *strings.Builder, what string, v *onnxio.ValueInfo, batched 
 		dims, more = []int64{1}, more+"  reshape { shape: [ ] }\n"
 	}
 	text := strings.Join(strings.Fields(strings.Trim(fmt.Sprint(dims), "[]")), ", ")
-	_, err := fmt.Fprintf(b, "%s {\n  name: %q\n  data_type: %v\n  dims: [ %s ]\n%s}\n", what, v.Name, configType(elemOf(v)), text, more)
+	_, err := fmt.Fprintf(b, "%s {\n  name: %q\n  data_type: %v\n  dims: [ %s ]\n%s}\n",
+		what, v.Name, configType(elemOf(v)), text, more)
 	return err
 }

@@ -47,7 +47,8 @@ func (s *Server) grpcServer() *grpc.Server {
 
 // openMethod says that a method may be called without a token.
 func openMethod(name string) bool {
-	return strings.HasPrefix(name, "/grpc.health.v1.Health/") || strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
+	return strings.HasPrefix(name, "/grpc.health.v1.Health/") ||
+		strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
 }
 
 func (s *Server) permit(ctx context.Context, method string) error {
@@ -211,7 +212,8 @@ func (m *model) message(ask *request, out map[string]*onnxio.Tensor) (*oip.Model
 	}
 	resp := &oip.ModelInferResponse{ModelName: m.name, ModelVersion: m.versionText(), Id: ask.id}
 	for _, t := range list {
-		resp.Outputs = append(resp.Outputs, &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: datatypeOf(t.Type), Shape: t.Dims})
+		head := &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: datatypeOf(t.Type), Shape: t.Dims}
+		resp.Outputs = append(resp.Outputs, head)
 		resp.RawOutputContents = append(resp.RawOutputContents, raw(t))
 	}
 	return resp, nil
@@ -298,7 +300,8 @@ func statisticsMessage(s statistics) *oip.ModelStatistics {
 func (v *service) RepositoryIndex(_ context.Context, r *oip.RepositoryIndexRequest) (*oip.RepositoryIndexResponse, error) {
 	out := &oip.RepositoryIndexResponse{}
 	for _, m := range v.s.models.index(r.Ready) {
-		out.Models = append(out.Models, &oip.RepositoryIndexResponse_ModelIndex{Name: m.Name, Version: m.Version, State: m.State, Reason: m.Reason})
+		line := &oip.RepositoryIndexResponse_ModelIndex{Name: m.Name, Version: m.Version, State: m.State, Reason: m.Reason}
+		out.Models = append(out.Models, line)
 	}
 	return out, nil
 }

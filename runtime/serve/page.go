@@ -18,7 +18,8 @@ var page string
 // policy lets a browser run the page's own script and style, by their hashes, and nothing else.
 var policy = strings.Join([]string{
 	"default-src 'none'", "script-src '" + hashOf("script") + "'", "style-src '" + hashOf("style") + "'",
-	"connect-src 'self'", "img-src 'self' blob: data:", "media-src blob:", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+	"connect-src 'self'", "img-src 'self' blob: data:", "media-src blob:",
+	"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
 }, "; ")
 
 // hashOf is the hash of the page's element of that name, as a content security policy wants it.

@@ -138,7 +138,8 @@ func (r *repository) scan() error {
 		}
 		for _, s := range all {
 			if other, ok := found[s.name]; ok {
-				problems = append(problems, fmt.Errorf("two models are called %q: %s and %s; name one as NAME=FILE", s.name, other.place(), s.place()))
+				problems = append(problems, fmt.Errorf("two models are called %q: %s and %s; name one as NAME=FILE",
+					s.name, other.place(), s.place()))
 				continue
 			}
 			found[s.name] = s
