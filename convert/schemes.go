@@ -4,14 +4,17 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // scheme is how another library names torchvision's modules. This file is the table of those that Apply finds by itself.
 type scheme struct {
-	name  string
-	rules []schemeRule
+	name   string
+	rules  []schemeRule
+	blocks []int // of timm's stages, whose keys blocks.STAGE.BLOCK become _blocks.NUMBER before the rules; nil: they stay
 }
 
 type schemeRule struct {
@@ -21,12 +24,33 @@ type schemeRule struct {
 
 // rename gives torchvision's key by the first rule that fits.
 func (s *scheme) rename(key string) string {
+	key = s.numbered(key)
 	for _, r := range s.rules {
 		if at := r.pattern.FindStringSubmatchIndex(key); at != nil {
 			return string(r.pattern.ExpandString(nil, r.to, key, at))
 		}
 	}
 	return key
+}
+
+// numbered counts blocks through all stages.
+func (s *scheme) numbered(key string) string {
+	parts := strings.SplitN(key, ".", 4)
+	if s.blocks == nil || len(parts) < 4 || parts[0] != "blocks" {
+		return key
+	}
+	stage, err := strconv.Atoi(parts[1])
+	if err != nil || stage < 0 || stage >= len(s.blocks) {
+		return key
+	}
+	block, err := strconv.Atoi(parts[2])
+	if err != nil || block < 0 || block >= s.blocks[stage] {
+		return key
+	}
+	for _, n := range s.blocks[:stage] {
+		block += n
+	}
+	return fmt.Sprintf("_blocks.%d.%s", block, parts[3])
 }
 
 // rules compiles pairs of a pattern for the whole key and what it becomes.
@@ -38,12 +62,14 @@ func rules(pairs ...string) []schemeRule {
 	return out
 }
 
-var schemes = []*scheme{
-	{"torchvision's DenseNet files (norm.1)", rules(
+var schemes = slices.Concat(otherNames, timmLites())
+
+var otherNames = []*scheme{
+	{name: "torchvision's DenseNet files (norm.1)", rules: rules(
 		`(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\.(.*)`, `$1$2.$3`)},
-	{"timm's VGG", rules(
+	{name: "timm's VGG", rules: rules(
 		`pre_logits\.fc1\.(.*)`, `classifier.0.$1`, `pre_logits\.fc2\.(.*)`, `classifier.3.$1`, `head\.fc\.(.*)`, `classifier.6.$1`)},
-	{"timm's ViT", rules(
+	{name: "timm's ViT", rules: rules(
 		`cls_token`, `class_token`, `pos_embed`, `encoder.pos_embedding`, `patch_embed\.proj\.(.*)`, `conv_proj.$1`,
 		`blocks\.(\d+)\.norm([12])\.(.*)`, `encoder.layers.encoder_layer_$1.ln_$2.$3`,
 		`blocks\.(\d+)\.attn\.qkv\.(.*)`, `encoder.layers.encoder_layer_$1.self_attention.in_proj_$2`,
@@ -51,7 +77,7 @@ var schemes = []*scheme{
 		`blocks\.(\d+)\.mlp\.fc1\.(.*)`, `encoder.layers.encoder_layer_$1.mlp.0.$2`,
 		`blocks\.(\d+)\.mlp\.fc2\.(.*)`, `encoder.layers.encoder_layer_$1.mlp.3.$2`,
 		`norm\.(.*)`, `encoder.ln.$1`, `head\.(.*)`, `heads.head.$1`)},
-	{"timm's ConvNeXt", slices.Concat(rules(
+	{name: "timm's ConvNeXt", rules: slices.Concat(rules(
 		`stem\.(.*)`, `features.0.$1`, `head\.norm\.(.*)`, `classifier.0.$1`, `head\.fc\.(.*)`, `classifier.2.$1`),
 		stages(4, `stages\.%d\.downsample\.(.*)`, `features.%d.$1`, 0),
 		stages(4, `stages\.%d\.blocks\.(\d+)\.gamma`, `features.%d.$1.layer_scale`, 1),
@@ -59,13 +85,13 @@ var schemes = []*scheme{
 		stages(4, `stages\.%d\.blocks\.(\d+)\.norm\.(.*)`, `features.%d.$1.block.2.$2`, 1),
 		stages(4, `stages\.%d\.blocks\.(\d+)\.mlp\.fc1\.(.*)`, `features.%d.$1.block.3.$2`, 1),
 		stages(4, `stages\.%d\.blocks\.(\d+)\.mlp\.fc2\.(.*)`, `features.%d.$1.block.5.$2`, 1))},
-	{"timm's Swin", slices.Concat(rules(
+	{name: "timm's Swin", rules: slices.Concat(rules(
 		`patch_embed\.proj\.(.*)`, `features.0.0.$1`, `patch_embed\.norm\.(.*)`, `features.0.2.$1`, `head\.fc\.(.*)`, `head.$1`),
 		stages(4, `layers\.%d\.downsample\.(.*)`, `features.%d.$1`, 0),
 		stages(4, `layers\.%d\.blocks\.(\d+)\.mlp\.fc1\.(.*)`, `features.%d.$1.mlp.0.$2`, 1),
 		stages(4, `layers\.%d\.blocks\.(\d+)\.mlp\.fc2\.(.*)`, `features.%d.$1.mlp.3.$2`, 1),
 		stages(4, `layers\.%d\.blocks\.(.*)`, `features.%d.$1`, 1))},
-	{"timm's EfficientNet; of timm's tf_ variants, which pad otherwise, the answers would differ", slices.Concat(rules(
+	{name: "timm's EfficientNet; of timm's tf_ variants, which pad otherwise, the answers would differ", rules: slices.Concat(rules(
 		`conv_stem\.(.*)`, `features.0.0.$1`, `bn1\.(.*)`, `features.0.1.$1`, `conv_head\.(.*)`, `features.8.0.$1`,
 		`bn2\.(.*)`, `features.8.1.$1`, `classifier\.(.*)`, `classifier.1.$1`),
 		rules(
@@ -74,11 +100,11 @@ var schemes = []*scheme{
 			`blocks\.0\.(\d+)\.se\.conv_expand\.(.*)`, `features.1.$1.block.1.fc2.$2`,
 			`blocks\.0\.(\d+)\.conv_pw\.(.*)`, `features.1.$1.block.2.0.$2`, `blocks\.0\.(\d+)\.bn2\.(.*)`, `features.1.$1.block.2.1.$2`),
 		mobile(`blocks\.%d\.(\d+)\.`, `features.%d.$1.block.`))},
-	{"timm's MobileNet v2", mobileNetV2Rules()},
-	{"Hugging Face's ResNet", slices.Concat(rules(
+	{name: "timm's MobileNet v2", rules: mobileNetV2Rules()},
+	{name: "Hugging Face's ResNet", rules: slices.Concat(rules(
 		`(?:resnet\.)?embedder\.embedder\.convolution\.(.*)`, `conv1.$1`, `(?:resnet\.)?embedder\.embedder\.normalization\.(.*)`, `bn1.$1`,
 		`classifier\.1\.(.*)`, `fc.$1`), residualRules())},
-	{"Hugging Face's ConvNeXt", slices.Concat(rules(
+	{name: "Hugging Face's ConvNeXt", rules: slices.Concat(rules(
 		`(?:convnext\.)?embeddings\.patch_embeddings\.(.*)`, `features.0.0.$1`, `(?:convnext\.)?embeddings\.layernorm\.(.*)`, `features.0.1.$1`,
 		`(?:convnext\.)?layernorm\.(.*)`, `classifier.0.$1`, `classifier\.(weight|bias)`, `classifier.2.$1`),
 		stages(4, `(?:convnext\.)?encoder\.stages\.%d\.downsampling_layer\.(.*)`, `features.%d.$1`, 0),
@@ -87,6 +113,22 @@ var schemes = []*scheme{
 		stages(4, `(?:convnext\.)?encoder\.stages\.%d\.layers\.(\d+)\.layernorm\.(.*)`, `features.%d.$1.block.2.$2`, 1),
 		stages(4, `(?:convnext\.)?encoder\.stages\.%d\.layers\.(\d+)\.pwconv1\.(.*)`, `features.%d.$1.block.3.$2`, 1),
 		stages(4, `(?:convnext\.)?encoder\.stages\.%d\.layers\.(\d+)\.pwconv2\.(.*)`, `features.%d.$1.block.5.$2`, 1))},
+}
+
+// timmLites are timm's EfficientNet-Lites, whose keys here are those of efficientnet-lite-pytorch. Lite0, Lite1 and
+// Lite2, Lite3, and Lite4 differ in how many blocks their stages have.
+func timmLites() []*scheme {
+	to := rules(`conv_stem\.(.*)`, `_conv_stem.$1`, `bn1\.(.*)`, `_bn0.$1`, `conv_head\.(.*)`, `_conv_head.$1`, `bn2\.(.*)`, `_bn1.$1`,
+		`classifier\.(.*)`, `_fc.$1`, `_blocks\.0\.bn1\.(.*)`, `_blocks.0._bn1.$1`, `_blocks\.0\.bn2\.(.*)`, `_blocks.0._bn2.$1`,
+		`_blocks\.0\.conv_pw\.(.*)`, `_blocks.0._project_conv.$1`, `_blocks\.(\d+)\.conv_dw\.(.*)`, `_blocks.$1._depthwise_conv.$2`,
+		`_blocks\.(\d+)\.conv_pw\.(.*)`, `_blocks.$1._expand_conv.$2`, `_blocks\.(\d+)\.bn1\.(.*)`, `_blocks.$1._bn0.$2`,
+		`_blocks\.(\d+)\.bn2\.(.*)`, `_blocks.$1._bn1.$2`, `_blocks\.(\d+)\.conv_pwl\.(.*)`, `_blocks.$1._project_conv.$2`,
+		`_blocks\.(\d+)\.bn3\.(.*)`, `_blocks.$1._bn2.$2`)
+	var out []*scheme
+	for _, n := range [][]int{{1, 2, 2, 3, 3, 4, 1}, {1, 3, 3, 4, 4, 5, 1}, {1, 3, 3, 5, 5, 6, 1}, {1, 4, 4, 6, 6, 8, 1}} {
+		out = append(out, &scheme{name: "timm's EfficientNet-Lite", rules: to, blocks: n})
+	}
+	return out
 }
 
 // stages is a rule for each of n stages i, which torchvision numbers 2i and what is before in it, as behind.

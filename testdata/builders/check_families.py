@@ -24,7 +24,7 @@ from families import EXECUTED, FAMILIES, network
 # timm's names of the same architectures.
 TIMM = {'mobilenetv2_100': 'mobilenet_v2', 'efficientnet_b0': 'efficientnet_b0', 'resnet18': 'resnet18', 'resnet50': 'resnet50',
         'convnext_tiny': 'convnext_tiny', 'swin_tiny_patch4_window7_224': 'swin_t', 'vit_base_patch16_224': 'vit_b_16',
-        'vgg11': 'vgg11'}
+        'vgg11': 'vgg11', 'tf_efficientnet_lite0': 'efficientnet_lite0', 'tf_efficientnet_lite3': 'efficientnet_lite3'}
 LARGE = 2e8
 
 

@@ -7,7 +7,8 @@ import timm
 import torch
 
 NAMES = {'mobilenetv2_100': 'mobilenet_v2', 'efficientnet_b0': 'efficientnet_b0', 'convnext_tiny': 'convnext_tiny',
-         'swin_tiny_patch4_window7_224': 'swin_t', 'vit_base_patch16_224': 'vit_b_16', 'vgg11': 'vgg11'}
+         'swin_tiny_patch4_window7_224': 'swin_t', 'vit_base_patch16_224': 'vit_b_16', 'vgg11': 'vgg11', 'tf_efficientnet_lite0': 'efficientnet_lite0', 'tf_efficientnet_lite2': 'efficientnet_lite2',
+         'tf_efficientnet_lite4': 'efficientnet_lite4'}
 out = []
 for name, arch in NAMES.items():
     with torch.device('meta'):
