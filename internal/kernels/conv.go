@@ -137,7 +137,8 @@ func (c *Conv) planForward() {
 	if whole := rowsOfTile(c.Y.W, c.tileWidth()); whole > 1 {
 		c.units = min(c.Y.H, (c.units+whole-1)/whole*whole)
 	}
-	c.forward = shares(planes*c.Y.H*perRow, c.forwardUnits())
+	// Weights of a few pixels come from memory: a float takes as long as 24 operations.
+	c.forward = shares(max(planes*c.Y.H*perRow, 24*c.WeightSize()), c.forwardUnits())
 }
 
 // trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels: the runs and

@@ -1,29 +1,46 @@
 package kernels
 
 // Reorder converts between the plain layout [N,C,H,W] and a blocked one.
-type Reorder struct{ l Layout }
-
-// NewReorder plans the conversion to and from l. Without a halo a plane is one long row.
-func NewReorder(l Layout) *Reorder {
-	if l.Halo == 0 {
-		l.H, l.W = 1, l.H*l.W
-	}
-	return &Reorder{l}
+type Reorder struct {
+	l     Layout
+	parts int // of the rows of a block
 }
 
-// Chunks is the number of chunks of either direction: one a channel block of an image.
-func (r *Reorder) Chunks() int { return r.l.N * r.l.Blocks() }
+// NewReorder plans the conversion to and from l. Without a halo a plane is a few long rows.
+func NewReorder(l Layout) *Reorder {
+	parts := rowParts(l.H, l.H*l.W*l.Lanes)
+	if l.Halo == 0 {
+		for l.H%parts > 0 {
+			parts--
+		}
+		l.H, l.W = parts, l.H/parts*l.W
+	}
+	return &Reorder{l, parts}
+}
+
+// rowParts is the number of parts of so many rows for moving so many floats of a plane: about 5 us a part.
+func rowParts(rows, floats int) int { return max(1, min(8, rows, floats/(16<<10))) }
+
+// Chunks is the number of chunks of either direction: parts of the rows of a channel block of an image.
+func (r *Reorder) Chunks() int { return r.l.N * r.l.Blocks() * r.parts }
+
+// part is what a chunk converts: rows [lo, hi) of block b of image n.
+func (r *Reorder) part(chunk int) (n, b, lo, hi int) {
+	lo, hi = span(r.l.H, chunk%r.parts, r.parts)
+	chunk /= r.parts
+	return chunk / r.l.Blocks(), chunk % r.l.Blocks(), lo, hi
+}
 
 // ToBlocked writes a part of the blocked map, halo and pad lanes included.
 func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 	l := r.l
-	n, b := chunk/l.Blocks(), chunk%l.Blocks()
+	n, b, lo, hi := r.part(chunk)
 	channels := l.real(b)
 	area := l.H * l.W
 	src := nchw[(n*l.C+b*l.Lanes)*area:]
 	if l.Lanes < narrowBlock { // the halo is a few floats at a time: all at once is faster
-		clear(dst[n*l.image():][:l.image()])
-		for h := range l.H {
+		l.clearRows(dst, n, lo, hi)
+		for h := lo; h < hi; h++ {
 			row := dst[l.at(n, b, h, 0):][:l.W*l.Lanes]
 			if l.Lanes == 1 {
 				copy(row, src[h*l.W:])
@@ -41,7 +58,7 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 		}
 		return
 	}
-	for h := range l.H {
+	for h := lo; h < hi; h++ {
 		row := dst[l.at(n, b, h, 0):][:l.W*l.Lanes]
 		if channels < l.Lanes {
 			clear(row)
@@ -56,7 +73,18 @@ func (r *Reorder) ToBlocked(chunk int, dst, nchw []float32) {
 			}
 		}
 	}
-	l.clearHalo(dst, n, b, 0, l.H)
+	l.clearHalo(dst, n, b, lo, hi)
+}
+
+// clearRows zeroes rows [lo, hi) of an image of one block, with the halo around them.
+func (l *Layout) clearRows(dst []float32, n, lo, hi int) {
+	if lo == 0 {
+		lo = -l.Halo
+	}
+	if hi == l.H {
+		hi += l.Halo
+	}
+	clear(dst[l.at(n, 0, lo, -l.Halo):][:(hi-lo)*l.row()])
 }
 
 // interleave writes dst = r[0], g[0], b[0], r[1] and so on.
@@ -71,10 +99,10 @@ func interleave(dst, r, g, b []float32) {
 // ToPlain writes a part of the plain map.
 func (r *Reorder) ToPlain(chunk int, nchw, src []float32) {
 	l := r.l
-	n, b := chunk/l.Blocks(), chunk%l.Blocks()
+	n, b, lo, hi := r.part(chunk)
 	area := l.H * l.W
 	dst := nchw[(n*l.C+b*l.Lanes)*area:]
-	for h := range l.H {
+	for h := lo; h < hi; h++ {
 		row := src[l.at(n, b, h, 0):][:l.W*l.Lanes]
 		if l.Lanes == Block {
 			scatter(dst[h*l.W:], row, area, l.W, l.real(b))
@@ -93,24 +121,26 @@ func (r *Reorder) ToPlain(chunk int, nchw, src []float32) {
 type CopyChannels struct {
 	dst, src         Layout
 	dstC, srcC, many int
+	parts            int // of the rows
 }
 
 // NewCopyChannels plans the copy. Concat copies its inputs in their order: the piece that begins a block of dst zeroes
 // the lanes after it, so that lanes nobody writes are zero in the end.
 func NewCopyChannels(dst Layout, dstC int, src Layout, srcC, count int) *CopyChannels {
-	return &CopyChannels{dst, src, dstC, srcC, count}
+	return &CopyChannels{dst, src, dstC, srcC, count, rowParts(dst.H, 2*count*dst.H*dst.W)}
 }
 
-// Chunks is the number of chunks of Run: one an image.
-func (k *CopyChannels) Chunks() int { return k.dst.N }
+// Chunks is the number of chunks of Run: parts of the rows of an image.
+func (k *CopyChannels) Chunks() int { return k.dst.N * k.parts }
 
 // Run copies a part.
 func (k *CopyChannels) Run(chunk int, dst, src []float32) {
-	n := chunk
+	n := chunk / k.parts
+	lo, hi := span(k.dst.H, chunk%k.parts, k.parts)
 	for done := 0; done < k.many; {
 		d, s := k.dstC+done, k.srcC+done
 		lanes := min(Block-d%Block, Block-s%Block, k.many-done)
-		for h := range k.dst.H {
+		for h := lo; h < hi; h++ {
 			to := dst[k.dst.at(n, d/Block, h, 0):][:k.dst.W*Block]
 			from := src[k.src.at(n, s/Block, h, 0):][:k.dst.W*Block]
 			if lanes == Block {
@@ -119,7 +149,7 @@ func (k *CopyChannels) Run(chunk int, dst, src []float32) {
 			}
 			copyLanes(to, from, d%Block, s%Block, lanes)
 		}
-		k.dst.clearHalo(dst, n, d/Block, 0, k.dst.H)
+		k.dst.clearHalo(dst, n, d/Block, lo, hi)
 		done += lanes
 	}
 }
