@@ -87,9 +87,13 @@ type graph struct {
 	bf16     bool                        // convolutions run in bf16 where that pays
 	training bool                        // maps that are saved for the backward pass are in bf16, too
 	watch    func(pass string, g *graph) // told when a pass has run
+	room     *int64                      // bytes that further folded constants may take, of bodies too
 }
 
-func newGraph() *graph { return &graph{values: map[string]*value{}} }
+func newGraph(opt Options) *graph {
+	room := opt.maxBytes() / 2
+	return &graph{values: map[string]*value{}, room: &room}
+}
 
 // add makes a value with a name not yet in use.
 func (g *graph) add(name string, k kind) (*value, error) {

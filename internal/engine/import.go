@@ -55,7 +55,7 @@ func importModel(m *onnxio.Model, opt Options, params, given map[string]bool) (*
 	if err != nil {
 		return nil, err
 	}
-	im := &importer{model: m, params: params, given: given, g: newGraph(), outer: func(string) *value { return nil }}
+	im := &importer{model: m, params: params, given: given, g: newGraph(opt), outer: func(string) *value { return nil }}
 	nodes, err := inlined(m)
 	if err != nil {
 		return nil, err
@@ -183,7 +183,8 @@ func (im *importer) bodies(o *op, n placed) error {
 		if a.G == nil {
 			continue
 		}
-		inner := &importer{model: im.model, g: newGraph(), outer: im.find}
+		inner := &importer{model: im.model, g: newGraph(Options{}), outer: im.find}
+		inner.g.room = im.g.room
 		nodes, err := n.inside(a.G)
 		if err != nil {
 			return err

@@ -138,7 +138,7 @@ func (r *run) segment() (*segment, error) {
 	}
 	whole := map[*op]bool{} // Ifs that stay what they are
 	for {
-		b := &binding{r: r, g: newGraph(), whole: whole}
+		b := &binding{r: r, g: newGraph(r.p.opt), whole: whole}
 		b.copier = newCopier(b.g)
 		again, err := b.copy(reads)
 		if err != nil {

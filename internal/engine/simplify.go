@@ -38,6 +38,7 @@ func fold(g *graph, o *op) error {
 	if o.node.Def.Random || len(o.out) == 0 || o.node.Def.Eval == nil {
 		return nil
 	}
+	bytes := int64(0)
 	for _, v := range o.out {
 		if v == nil {
 			continue
@@ -45,8 +46,9 @@ func fold(g *graph, o *op) error {
 		if !v.sized {
 			return nil
 		}
-		if n, err := onnxio.CheckedBytes(v.info.Type, v.dims); err != nil || n > maxFolded {
-			return nil // strings and giants stay
+		n, err := onnxio.CheckedBytes(v.info.Type, v.dims)
+		if bytes += n; err != nil || n > maxFolded || bytes > *g.room {
+			return nil // strings and giants stay, and what is too much with the others
 		}
 	}
 	if !o.known() {
@@ -60,6 +62,7 @@ func fold(g *graph, o *op) error {
 				v.kind, v.konst = constant, v.info.Const
 			}
 		}
+		*g.room -= bytes
 		o.rememberLevels()
 	}
 	return nil

@@ -47,7 +47,11 @@ func TestValuesThatAskForTooMuch(t *testing.T) {
 		"Pad wraps":       {onnxio.Int64s([]int64{math.MaxInt64, 1, 1, math.MaxInt64}, 4), []*onnxio.Node{node("Pad", "y", []string{"x", "v"})}},
 		"Resize":          {onnxio.Int64s(big, 2), []*onnxio.Node{node("Resize", "y", []string{"x", "", "", "v"})}},
 		"Reshape":         {onnxio.Int64s([]int64{1 << 31, 1 << 31}, 2), []*onnxio.Node{node("Reshape", "y", []string{"x", "v"})}},
-		"OneHot":          {onnxio.Int64s([]int64{1 << 30, 1 << 30}, 2), []*onnxio.Node{node("ReduceMax", "depth", []string{"v"}, onnxio.IntAttr("keepdims", 0)), node("Cast", "i", []string{"x"}, onnxio.IntAttr("to", int64(onnxio.Int64))), node("Constant", "onoff", nil, onnxio.TensorAttr("value", onnxio.FromSlice(onnxio.Float, []float32{0, 1}, 2))), node("OneHot", "y", []string{"i", "depth", "onoff"})}},
+		"Range": {onnxio.Int64s(big, 2), []*onnxio.Node{node("ReduceProd", "limit", []string{"v"}, onnxio.IntAttr("keepdims", 0)),
+			node("Constant", "first", nil, onnxio.TensorAttr("value", onnxio.Scalar(onnxio.Int64, int64(0)))),
+			node("Constant", "delta", nil, onnxio.TensorAttr("value", onnxio.Scalar(onnxio.Int64, int64(1)))),
+			node("Range", "r", []string{"first", "limit", "delta"}), node("Cast", "y", []string{"r"}, onnxio.IntAttr("to", int64(onnxio.Float)))}},
+		"OneHot": {onnxio.Int64s([]int64{1 << 30, 1 << 30}, 2), []*onnxio.Node{node("ReduceMax", "depth", []string{"v"}, onnxio.IntAttr("keepdims", 0)), node("Cast", "i", []string{"x"}, onnxio.IntAttr("to", int64(onnxio.Int64))), node("Constant", "onoff", nil, onnxio.TensorAttr("value", onnxio.FromSlice(onnxio.Float, []float32{0, 1}, 2))), node("OneHot", "y", []string{"i", "depth", "onoff"})}},
 	} {
 		for _, computed := range []bool{false, true} {
 			x := onnxio.NewTensor(onnxio.Float, 1, 1)
@@ -121,5 +125,57 @@ func TestLoopsThatDoNotEnd(t *testing.T) {
 	defer cancel()
 	if _, err := b.Run(ctx, in); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a loop that does nothing for ever: %v", err)
+	}
+}
+
+// Constants are computed once, as long as all of them together stay within the budget.
+func TestManyFoldedConstants(t *testing.T) {
+	const budget = 8 << 20
+	nodes, sum := []*onnxio.Node{}, []string{"x"}
+	for i := range 64 {
+		name := "c" + string(rune('0'+i))
+		nodes = append(nodes, node("ConstantOfShape", name, []string{"v"}))
+		sum = append(sum, name)
+	}
+	nodes = append(nodes, node("Concat", "y", sum, onnxio.IntAttr("axis", 0)))
+	m := graphOf(nodes, []*onnxio.Tensor{named("v", onnxio.Int64s([]int64{1 << 18}, 1))}, "y", onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1)...))
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	b, err := Open(m, Options{MaxBytes: budget})
+	if err == nil {
+		defer b.Close()
+		_, err = b.Run(context.Background(), map[string]*onnxio.Tensor{"x": onnxio.NewTensor(onnxio.Float, 1)})
+	}
+	goruntime.ReadMemStats(&after)
+	if err == nil || errors.As(err, new(*engine.FaultError)) {
+		t.Errorf("64 MiB within a budget of 8: %v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 3*budget {
+		t.Errorf("allocated %d bytes", got)
+	}
+}
+
+// Windows that lie in the padding alone, maps without pixels and batches of none give an answer or an error, on fast
+// kernels too.
+func TestAwkwardWindows(t *testing.T) {
+	for _, op := range []string{"MaxPool", "AveragePool", "Conv"} {
+		for _, pad := range []int64{1, 2, 3, 7} {
+			for _, dims := range [][]int64{{1, 16, 4, 4}, {1, 16, 0, 4}, {0, 16, 4, 4}, {1, 0, 4, 4}, {1, 16, 1, 1}} {
+				in, inits := []string{"x"}, []*onnxio.Tensor(nil)
+				attrs := []*onnxio.Attribute{onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("pads", pad, pad, pad, pad)}
+				if op == "Conv" {
+					in, inits = []string{"x", "w"}, []*onnxio.Tensor{named("w", onnxio.NewTensor(onnxio.Float, 16, dims[1], 2, 2))}
+				}
+				m := graphOf([]*onnxio.Node{node(op, "y", in, attrs...)}, inits, "y", onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", dims[1], "H", "W")...))
+				b, err := Open(m, Options{})
+				if err == nil {
+					_, err = b.Run(context.Background(), map[string]*onnxio.Tensor{"x": onnxio.NewTensor(onnxio.Float, dims...)})
+					b.Close()
+				}
+				if errors.As(err, new(*engine.FaultError)) {
+					t.Errorf("%s of %v padded by %d: %v", op, dims, pad, err)
+				}
+			}
+		}
 	}
 }
