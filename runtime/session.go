@@ -328,6 +328,7 @@ func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) er
 			switch {
 			case d.Known():
 				bad = d.Value != t.Dims[i]
+			case d.Param == "?": // what Paddle writes for every dimension that it does not know
 			case d.Param != "":
 				if n, ok := symbols[d.Param]; ok && n != t.Dims[i] {
 					bad = true
