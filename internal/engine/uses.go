@@ -118,13 +118,13 @@ func (u *usage) follow(n *onnxio.Node, d *ops.Def, views map[string]string) {
 		}
 		r := reader{n, d, i}
 		layer = layer || d != nil && slices.Contains(d.Weights, i)
-		if d != nil && len(n.Outputs) > 0 && i == 0 && (d.Rearranges || n.OpType == "Expand") {
+		if d != nil && len(n.Outputs) > 0 && i == 0 && (d.Rearranges || d.Repeats) {
 			views[n.Outputs[0]] = name
 			continue
 		}
 		u.readers[name] = append(u.readers[name], r)
 	}
-	if n.OpType == "Shape" || n.OpType == "Size" { // what follows is no activation
+	if measures(d) { // what follows is no activation
 		fed, deep = false, false
 	}
 	for _, out := range n.Outputs {
@@ -172,10 +172,8 @@ func (u *usage) learns(t *onnxio.Tensor, r reader) (why string, learned bool) {
 		return where, false
 	case t.Size() == 1 && (!stateKey(t.Name) || r.def.Arithmetic == 0):
 		return "a single number, " + where, false
-	case op == "Gather":
-		if u.fed[r.node.Inputs[1]] {
-			return "a table that " + op + " takes rows of", true
-		}
+	case looksUp(r.def) && u.fed[r.node.Inputs[1]]:
+		return "a table that " + op + " takes rows of", true
 	}
 	if !slices.ContainsFunc(r.node.Inputs, func(in string) bool { return u.deep[in] }) {
 		return "it meets the input before the first layer, " + where, false
@@ -188,6 +186,12 @@ func (u *usage) learns(t *onnxio.Tensor, r reader) (why string, learned bool) {
 	}
 	return where, true
 }
+
+// measures says whether an operator's output depends on its input's shape alone.
+func measures(d *ops.Def) bool { return d != nil && len(d.Inputs) == 1 && d.Inputs[0].Flat }
+
+// looksUp says whether an operator takes elements of its first input by the indices in its second.
+func looksUp(d *ops.Def) bool { return len(d.Inputs) == 2 && d.Inputs[1].Name == "indices" }
 
 // inputName is the formal name of what a reader reads.
 func inputName(r reader) string {
@@ -263,9 +267,9 @@ func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 		weighs := slices.ContainsFunc(n.Inputs, func(in string) bool { return behind[in] })
 		needed := slices.ContainsFunc(n.Outputs, func(o string) bool { return wanted[o] })
 		switch {
-		case n.OpType == "BatchNormalization" && m.Opset("") < 14:
+		case d != nil && len(d.Running) > 0 && m.Opset("") < 14:
 			out = append(out, Obstacle{n, fmt.Sprintf("training it needs opset 14, and the model has %d: freeze it, or convert the model with --opset 17", m.Opset(""))})
-		case !weighs || !needed || n.OpType == "Shape" || n.OpType == "Size":
+		case !weighs || !needed || measures(d):
 			weighs = false
 		case d == nil:
 			out = append(out, Obstacle{n, "the native engine does not know the operator"})

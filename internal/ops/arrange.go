@@ -23,7 +23,7 @@ func init() {
 		sliceDef(), padDef(), sliceGradDef(), padGradDef(),
 		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "shape", Type: "I"}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
-			Learned: []int{0}, Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
+			Learned: []int{0}, Repeats: true, Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = sumTo(g, g.DOut[0], g.In(0))
 				}

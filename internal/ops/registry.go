@@ -53,6 +53,8 @@ type Def struct {
 	Running []int
 	// Rearranges says that the output has the first input's elements, in another shape or order at most.
 	Rearranges bool
+	// Repeats says that the output has the first input's elements, each at least once unless there is none.
+	Repeats bool
 
 	signatures []signature // one per version; register fills it in
 }

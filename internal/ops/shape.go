@@ -12,9 +12,9 @@ var allTypes = map[string]TypeSet{"T": All}
 func init() {
 	register(
 		&Def{Name: "Shape", Versions: []int64{1, 13, 15, 19, 21, 23, 24, 25}, Attrs: []AttrDef{intA("start").since(15), intA("end").since(15)},
-			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "shape", Type: "T1"}},
+			Inputs: []Param{{Name: "data", Type: "T", Flat: true}}, Outputs: []Param{{Name: "shape", Type: "T1"}},
 			Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)}, Infer: inferShape, Eval: evalShape},
-		&Def{Name: "Size", Versions: []int64{1, 13, 19, 21, 23, 24, 25}, Inputs: []Param{{Name: "data", Type: "T"}},
+		&Def{Name: "Size", Versions: []int64{1, 13, 19, 21, 23, 24, 25}, Inputs: []Param{{Name: "data", Type: "T", Flat: true}},
 			Outputs: []Param{{Name: "size", Type: "T1"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
 			Infer: func(c *Infer) error {
 				c.Set(0, onnxio.Int64, nil)
