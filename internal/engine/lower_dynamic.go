@@ -52,9 +52,8 @@ func (l *lowering) dynamicQuantize(o *op) (bool, error) {
 // computed, by constant weights.
 type integerProduct struct {
 	linearOp
-	zero  *value // of a; nil: 0
-	k, n  int
-	depth int // of a row of weights as it is multiplied, copies apart
+	zero *value // of a; nil: 0
+	k, n int
 }
 
 // integerInputs finds the inputs of MatMulInteger and ConvInteger, with so many outputs of the weights.

@@ -16,16 +16,6 @@ func (p *pixels) load(l *LineLayout, x []uint16, n, b, at, many int) {
 	}
 }
 
-// store is the reverse of load.
-func (p *pixels) store(l *LineLayout, y []uint16, n, b, at, many int) {
-	h, w := at/l.W, at%l.W
-	for i := 0; i < many; h, w = h+1, 0 {
-		run := min(l.W-w, many-i)
-		narrow(y[l.value(n, b, h, w):], p[0][i*Block:], p[1][i*Block:], run, Block)
-		i += run
-	}
-}
-
 // halves is the number of blocks of 16 channels of block b that have any.
 func (l *LineLayout) halves(b int) int { return min(2, (l.C-b*BF16Lanes+Block-1)/Block) }
 
