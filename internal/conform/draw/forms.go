@@ -104,8 +104,12 @@ func growth(op string) func(float64, *onnxio.Node) float64 {
 		return times(4)
 	case "Mul", "Pow", "SwiGLU":
 		return func(size float64, _ *onnxio.Node) float64 { return max(1, size*size) }
-	case "ReduceSum", "ReduceL1", "CumSum":
+	case "ReduceSum", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "CumSum":
 		return times(16)
+	case "ReduceSumSquare":
+		return func(size float64, _ *onnxio.Node) float64 { return max(1, 16*size*size) }
+	case "ReduceProd":
+		return func(size float64, _ *onnxio.Node) float64 { return max(1, math.Pow(size, 16)) }
 	case "LRN": // times the base, at least the bias, to the power of -beta
 		return func(size float64, n *onnxio.Node) float64 {
 			bias, beta := n.Attr("bias"), n.Attr("beta")
