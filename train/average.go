@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -55,8 +56,13 @@ func (r *run) annealed() bool { return r.cfg.SWA.LR > 0 && r.at >= r.cfg.SWA.Sta
 
 // export puts the weights that are to be validated and kept into the model: the current ones, or their average.
 func (r *run) export(ctx context.Context) error {
-	if err := r.trainer.Export(r.model); err != nil {
+	if err := r.trainer.Export(r.result.Model); err != nil {
 		return err
+	}
+	for i, t := range r.result.Model.Graph.Initializers {
+		if slices.Contains(r.stopped, t.Name) { // it holds the average of the epoch before
+			r.result.Model.Graph.Initializers[i] = r.model.Graph.Initializer(t.Name).Clone()
+		}
 	}
 	switch {
 	case r.cfg.EMA > 0:
@@ -76,28 +82,33 @@ func (r *run) exportEMA() error {
 		if err != nil {
 			return err
 		}
-		copy(r.model.Graph.Initializer(name).Float32s(), mean.Float32s())
+		copy(r.result.Model.Graph.Initializer(name).Float32s(), mean.Float32s())
 	}
 	for name, mean := range r.means {
-		copy(r.model.Graph.Initializer(name).Float32s(), mean.Float32s())
+		copy(r.result.Model.Graph.Initializer(name).Float32s(), mean.Float32s())
 	}
 	return nil
 }
 
-// averageStatistics moves the averages of the running statistics after an optimiser's step, as averaged does those of the
-// parameters.
-func (r *run) averageStatistics() {
+// moveMeans moves the averages of the running statistics and of the stopped parameters after an optimiser's step, as averaged
+// does those of the trained ones.
+func (r *run) moveMeans() {
 	keep := float32(1 - emaDecay(r.cfg.EMA, r.updates()))
-	for _, name := range r.trainer.Running() {
-		now := r.trainer.Statistic(name)
+	move := func(name string, now []float32) {
 		if r.means[name] == nil { // the first step; or the checkpoint is from before they were averaged
 			r.means[name] = vector(now)
-			continue
+			return
 		}
 		mean := r.means[name].Float32s()
 		for i, x := range now {
 			mean[i] += (x - mean[i]) * keep
 		}
+	}
+	for _, name := range r.trainer.Running() {
+		move(name, r.trainer.Statistic(name))
+	}
+	for _, name := range r.stopped {
+		move(name, r.model.Graph.Initializer(name).Float32s())
 	}
 }
 
@@ -105,8 +116,8 @@ func (r *run) averageStatistics() {
 func (r *run) exportSWA(ctx context.Context) error {
 	share := 1 / float32(r.averaged+1)
 	r.next = map[string]*onnxio.Tensor{}
-	for _, name := range r.trainer.Params() {
-		t := r.model.Graph.Initializer(name)
+	for _, name := range slices.Concat(r.trainer.Params(), r.stopped) {
+		t := r.result.Model.Graph.Initializer(name)
 		if old := r.means[name]; old != nil {
 			for i, mean := range old.Float32s() {
 				t.Float32s()[i] = mean + (t.Float32s()[i]-mean)*share
@@ -123,7 +134,8 @@ func (r *run) exportSWA(ctx context.Context) error {
 // computeStatistics gives the model the running statistics of its weights: the means over the batches of the epoch in
 // progress, each batch counting the same, as torch.optim.swa_utils.update_bn has them.
 func (r *run) computeStatistics(ctx context.Context) error {
-	forward, err := engine.NewTrainer(forgetful(r.graph, r.model), engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: []string{}, Seed: r.cfg.Seed})
+	forward, err := engine.NewTrainer(forgetful(r.graph, r.result.Model),
+		engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: []string{}, Seed: r.cfg.Seed})
 	if err != nil {
 		return err
 	}
@@ -147,7 +159,7 @@ func (r *run) computeStatistics(ctx context.Context) error {
 		}
 	}
 	for name, mean := range means {
-		to := r.model.Graph.Initializer(name).Float32s()
+		to := r.result.Model.Graph.Initializer(name).Float32s()
 		for i, x := range mean {
 			to[i] = float32(x)
 		}
@@ -182,16 +194,20 @@ func (r *run) restoreMeans(c *Checkpoint) error {
 	if r.cfg.SWA.Start > 0 {
 		of = r.trainer.Params()
 	}
-	means := map[string]*onnxio.Tensor{}
-	for name, mean := range c.means {
-		t := r.model.Graph.Initializer(name)
-		if !slices.Contains(of, name) || t == nil || mean.Type != onnxio.Float || mean.Size() != t.Size() {
+	means, role := map[string]*onnxio.Tensor{}, roles(r.model)
+	r.stopped = nil
+	for _, name := range slices.Sorted(maps.Keys(c.means)) {
+		mean, t, g := c.means[name], r.model.Graph.Initializer(name), r.cfg.group(name, role[name])
+		stopped := !slices.Contains(of, name)
+		if stopped && (!g.Freeze || g.Epochs == 0) || t == nil || mean.Type != onnxio.Float || mean.Size() != t.Size() {
 			return fmt.Errorf("the checkpoint's average of %q is %v %v, which this run has no use for", name, mean.Type, mean.Dims)
 		}
-		means[name] = mean.Clone()
+		if means[name] = mean.Clone(); stopped {
+			r.stopped = append(r.stopped, name)
+		}
 	}
-	if c.Averaged > 0 && len(means) != len(of) {
-		return fmt.Errorf("the checkpoint has averages of %d of %d parameters", len(means), len(of))
+	if n := len(means) - len(r.stopped); c.Averaged > 0 && n != len(of) {
+		return fmt.Errorf("the checkpoint has averages of %d of %d parameters", n, len(of))
 	}
 	r.means, r.averaged, r.next = means, c.Averaged, nil
 	return nil

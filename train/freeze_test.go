@@ -120,12 +120,68 @@ func TestFrozenRunsResume(t *testing.T) {
 		"cached":   {Freeze: []string{"stem", "body"}, CacheFeatures: true},
 		"unfreeze": {Freeze: []string{"stem", "body"}, EMA: 0.9, Unfreeze: []Unfreeze{{2, "body"}, {3, "stem"}}},
 		"apart":    {Freeze: []string{"stem", "body"}, ClipNorm: 1, Unfreeze: []Unfreeze{{2, "body"}}, LRDecayPerLayer: 0.5},
+		"stopped":  {EMA: 0.9, Groups: []Group{{Params: "stem.*", Epochs: 1}}},
+		"swa":      {SWA: SWA{Start: 1}, Groups: []Group{{Params: "stem.*", Epochs: 2}}},
 		"several":  {Freeze: []string{"stem", "body"}, CacheFeatures: true, Unfreeze: []Unfreeze{{3, "body"}}, LRDecayPerLayer: 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads, c.Seed = 3, 24, "adam", 0.01, 1, 5
 			if stopped(t, stacked, c, t.TempDir()) != stopped(t, stacked, c, t.TempDir(), 3, 9, 20) {
 				t.Error("the weights differ")
+			}
+		})
+	}
+}
+
+// A group whose epochs are over keeps its weights, and their average goes on: it is that of all steps, or of SWA's epochs.
+func TestStoppedGroupIsAveraged(t *testing.T) {
+	const name = "stem.conv.weight"
+	for kind, c := range map[string]Config{
+		"ema":   {EMA: 0.9},
+		"swa":   {SWA: SWA{Start: 1}},
+		"apart": {EMA: 0.9, ClipNorm: 1e9},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads = 3, 16, "adam", 0.01, 1
+			c.Groups = []Group{{Params: "stem.*", Epochs: 1}}
+			var mean, last []float32
+			join := func(at Moment, share float32) error {
+				now, err := at.Trainer.Export()
+				if err != nil {
+					return err
+				}
+				x := now.Graph.Initializer(name).Float32s()
+				if mean == nil {
+					mean = slices.Clone(x)
+				}
+				for i := range mean {
+					mean[i] += (x[i] - mean[i]) * share
+				}
+				if at.Epoch > 1 && !slices.Equal(last, x) {
+					t.Errorf("epoch %d: the stopped weights moved", at.Epoch)
+				}
+				last = slices.Clone(x)
+				return nil
+			}
+			steps := int64(0)
+			obs := Observer{OnStep: func(at Moment) error {
+				steps++
+				return join(at, float32(1-emaDecay(c.EMA, steps)))
+			}}
+			if c.EMA == 0 {
+				obs = Observer{OnEpoch: func(at Moment) error { return join(at, 1/float32(at.Epoch)) }}
+			}
+			m := stacked(t)
+			if _, err := Run(context.Background(), m, small(t, 64, 32), c, "", obs); err != nil {
+				t.Fatal(err)
+			}
+			for i, x := range m.Graph.Initializer(name).Float32s() {
+				if math.Abs(float64(x-mean[i])) > 1e-6 {
+					t.Fatalf("weight %d is %v, the average %v, the last %v", i, x, mean[i], last[i])
+				}
+			}
+			if kind != "swa" && slices.Equal(mean, last) {
+				t.Error("the average is the last value: nothing was told apart")
 			}
 		})
 	}

@@ -86,6 +86,7 @@ type run struct {
 	plateau Plateau
 
 	means    map[string]*onnxio.Tensor // averages: with EMA of the running statistics, with SWA of the parameters
+	stopped  []string                  // parameters of groups whose epochs are over that means has too
 	averaged int                       // epochs in SWA's
 	next     map[string]*onnxio.Tensor // SWA's with the epoch in progress, until that is finished
 
@@ -214,6 +215,7 @@ func (r *run) prepare() error {
 	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
+	r.model = withOwnInitializers(r.model) // Result's comes to hold averages; training goes on from the values of frozen weights
 	r.digest = sync.OnceValues(func() (string, error) { return data.Digest(r.splits.Train) })
 	go r.digest() // the first checkpoint asks for it
 	if err := r.start(); err != nil {
@@ -333,7 +335,7 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 		return err
 	}
-	if name, v := r.strangeParameter(r.model); name != "" {
+	if name, v := r.strangeParameter(r.result.Model); name != "" {
 		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
@@ -369,10 +371,10 @@ func (r *run) validates() bool {
 func (r *run) measure(ctx context.Context) (Score, error) {
 	c, ds := r.cfg, r.splits.Validation
 	c.Loss, c.Metrics = r.loss.Name, r.measured()
-	if r.validated != nil {
+	if r.validated != nil && len(r.stopped) == 0 { // whose averages the trunk does not compute with
 		return r.measureCached(ctx, c, ds)
 	}
-	return c.measure(ctx, native(r.model, r.pool), ds, EvaluationBatch(ds.Shape()), r.kind.logs)
+	return c.measure(ctx, native(r.result.Model, r.pool), ds, EvaluationBatch(ds.Shape()), r.kind.logs)
 }
 
 // measured lists the metrics to measure: those asked for and the monitored one.
@@ -402,7 +404,7 @@ func (r *run) step(f *feeder) error {
 		return fmt.Errorf("epoch %d, step %d: %w", r.at, r.done+1, err)
 	}
 	if r.cfg.EMA > 0 && r.updates() > updates {
-		r.averageStatistics()
+		r.moveMeans()
 	}
 	right, counted, err := r.kind.right(r.trainer.Output(r.output), f.target)
 	if err != nil {

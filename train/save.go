@@ -44,11 +44,11 @@ func writable(dir string) error {
 // checkpoint before and writes the same again.
 func (r *run) save(best bool) error {
 	in := func(name string) string { return filepath.Join(r.dir, name) }
-	if err := onnxio.Save(in(LastFile), r.model); err != nil {
+	if err := onnxio.Save(in(LastFile), r.result.Model); err != nil {
 		return err
 	}
 	if best {
-		if err := onnxio.Save(in(BestFile), r.model); err != nil {
+		if err := onnxio.Save(in(BestFile), r.result.Model); err != nil {
 			return err
 		}
 	}
@@ -75,7 +75,7 @@ func (r *run) keep() error {
 		return nil
 	}
 	model, checkpoint := EpochFiles(epoch)
-	if err := onnxio.Save(filepath.Join(r.dir, model), r.model); err != nil {
+	if err := onnxio.Save(filepath.Join(r.dir, model), r.result.Model); err != nil {
 		return err
 	}
 	if err := r.kept.Save(filepath.Join(r.dir, checkpoint)); err != nil {

@@ -18,7 +18,8 @@ func (r *run) thaw() error {
 	if err != nil {
 		return err
 	}
-	if err := r.trainer.Export(r.model); err != nil { // what is frozen stays at its value, not at its average
+	trained := r.trainer.Params()
+	if err := r.trainer.Export(r.model); err != nil {
 		return err
 	}
 	r.cfg.Unfreeze, r.cfg.Groups = next.Unfreeze, next.Groups
@@ -35,6 +36,25 @@ func (r *run) thaw() error {
 	if err := r.makeCaches(); err != nil {
 		return err
 	}
+	r.stop(trained, s)
 	s.fresh = true
 	return r.Restore(s)
+}
+
+// stop lets the averages of the parameters that are not trained any more go on: they approach the values that the others train
+// with, as if the rate were 0.
+func (r *run) stop(trained []string, s *State) {
+	still := r.trainer.Params()
+	for _, name := range trained {
+		if slices.Contains(still, name) {
+			continue
+		}
+		if r.cfg.EMA > 0 {
+			slots := s.slots[name]
+			r.means[name] = slots[len(slots)-1]
+		}
+		if r.means[name] != nil {
+			r.stopped = append(r.stopped, name)
+		}
+	}
 }
