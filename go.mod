@@ -10,13 +10,13 @@ require (
 	github.com/therootcompany/xz v1.0.1 // CIFAR-10 as it is packed with xz
 	github.com/urfave/cli/v2 v2.27.7 // the command line
 	github.com/yalue/onnxruntime_go v1.27.0 // ONNX Runtime as an engine: runtime/ort
-	go.opentelemetry.io/otel v1.47.0 // traces of runtime/serve alone
-	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0 // traces of runtime/serve alone
-	go.opentelemetry.io/otel/sdk v1.47.0 // traces of runtime/serve alone
+	go.opentelemetry.io/otel v1.47.0 // traces of runtime/serve and cmd/cnnkit alone
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0 // traces of cmd/cnnkit alone
+	go.opentelemetry.io/otel/sdk v1.47.0 // traces of cmd/cnnkit alone
 	go.opentelemetry.io/otel/trace v1.47.0 // traces of runtime/serve alone
 	golang.org/x/image v0.47.0 // BMP, TIFF, WebP; resizing
 	golang.org/x/sys v0.49.0 // which processors a process may use, huge pages
-	golang.org/x/term v0.47.0 // whether there is a terminal for it
+	golang.org/x/term v0.47.0 // whether there is a terminal for the progress bar
 	gonum.org/v1/plot v0.17.0 // history.png
 	google.golang.org/grpc v1.85.0 // runtime/serve alone
 	google.golang.org/protobuf v1.36.12 // the wire format of ONNX
