@@ -67,10 +67,10 @@ func built(t *testing.T) string {
 // Every example runs on small data of its kind.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles and runs every example")
+		t.Skip("compiles and runs every example: run without -short")
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(err)
+		t.Skipf("compiles with the go command, which must be on the path: %v", err)
 	}
 	bin, dir := built(t), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -152,7 +152,7 @@ func serving(t *testing.T, cmd *exec.Cmd) {
 // The Go of README.md compiles.
 func TestREADME(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(err)
+		t.Skipf("compiles with the go command, which must be on the path: %v", err)
 	}
 	text, err := os.ReadFile("../README.md")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // weights. The class weights of a loss are not.
 func TestParametersOfFamiliesAreTrained(t *testing.T) {
 	if testing.Short() {
-		t.Skip("networks of 28 million parameters")
+		t.Skip("networks of 28 million parameters: run without -short")
 	}
 	for _, name := range []string{"swin_v2_t"} {
 		c, err := builders.Defaults(name)

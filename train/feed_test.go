@@ -33,7 +33,7 @@ func augmented(t testing.TB) (transforms.Compose, transforms.BatchCompose) {
 // Runs with augmentation and mixed batches are interrupted at random steps and end in the same bits.
 func TestResumedAugmentedRuns(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains again and again")
+		t.Skip("trains again and again: run without -short")
 	}
 	for _, name := range []string{"sgd", "adam", "ema", "swa"} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ func TestAuxiliaryHeads(t *testing.T) {
 	}{"googlenet": {64, []float64{0.3, 0.3}}, "inception_v3": {107, []float64{0.4}}, "deeplabv3_mobilenet_v3_large": {33, []float64{0.5}}} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name != "googlenet" {
-				t.Skip("takes seconds")
+				t.Skip("takes seconds: run without -short")
 			}
 			const classes, batch = 5, 2
 			m, err := builders.Build(name, builders.Config{Input: [3]int{3, c.side, c.side}, Classes: classes})

@@ -32,7 +32,7 @@ func TestTrainUntilKilled(t *testing.T) {
 // the same run, left alone, has the same weights after one of its epochs.
 func TestKilledRunLeavesAWholeModel(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts twenty processes")
+		t.Skip("starts twenty processes: run without -short")
 	}
 	epochs := map[string]bool{} // the weights after each epoch of the run left alone
 	m := lenet(t)

@@ -45,7 +45,7 @@ func unet(t *testing.T, classes int) *onnxio.Model {
 // Every loss that takes masks learns them, and so does cross-entropy over three classes of pixels.
 func TestMasksAreLearnt(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains again and again")
+		t.Skip("trains again and again: run without -short")
 	}
 	for _, loss := range []string{LossAuto, LossSigmoidFocal, LossDice, LossJaccard, LossTversky, LossBCEDice, LossCrossEntropy} {
 		t.Run(loss, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestMasksAndLabelsAreToldApart(t *testing.T) {
 	}
 	m, err := builders.Build("lenet5", builders.Config{Input: [3]int{1, 16, 16}})
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	if _, err := Run(t.Context(), m, blocks(t, 16, 2), cfg, "", Observer{}); err == nil || !strings.Contains(err.Error(), "has masks") {
 		t.Error(err)

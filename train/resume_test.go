@@ -135,7 +135,7 @@ func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config,
 // all. The last of an epoch's steps is among them: the validation is then still to be done.
 func TestResumedRunsEndInTheSameBits(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains again and again")
+		t.Skip("trains again and again: run without -short")
 	}
 	for name := range runs {
 		t.Run(name, func(t *testing.T) {

@@ -255,11 +255,7 @@ func (r *run) sameData(from *Checkpoint) error {
 // setShortRates sets the rates of groups that are trained in the first epochs alone.
 func (r *run) setShortRates() {
 	for _, u := range r.allRules() {
-		switch {
-		case u.epochs == 0:
-		case r.at > u.epochs:
-			u.SetRate(0)
-		default:
+		if u.epochs > 0 && r.at <= u.epochs { // behind them thaw has frozen its parameters
 			lr, _, _ := r.scheduled(u.epochs)
 			u.SetRate(lr * u.scale)
 		}

@@ -73,7 +73,7 @@ func synthetic(key uint64, x *onnxio.Tensor, labels []int64, first int) {
 // computes are as near to float64's as PyTorch's float32 are.
 func TestTrajectoriesFollowPyTorch(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("takes half a minute: run without -short")
 	}
 	digits := func(x, target *onnxio.Tensor, first int) {
 		s, err := data.Open("mnist")
@@ -117,7 +117,7 @@ func TestTrajectoriesFollowPyTorch(t *testing.T) {
 // bf16 the trainer runs in float32 and is compared with that, as in the test above.
 func TestBF16FollowsAutocast(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some seconds")
+		t.Skip("takes some seconds: run without -short")
 	}
 	var record map[string]struct {
 		Batch         int

@@ -87,7 +87,7 @@ func TestUnwritableLog(t *testing.T) {
 // A second Ctrl-C ends a program that does not heed the first.
 func TestSecondInterrupt(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no interrupts are sent here")
+		t.Skip("interrupts a program: run on Unix")
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -84,7 +84,7 @@ func program(t *testing.T, env []string, args ...string) result {
 func needORT(t testing.TB) {
 	t.Helper()
 	if err := ort.Available(); err != nil {
-		t.Skipf("without ONNX Runtime: %v", err)
+		t.Skipf("ONNX Runtime is missing, 'cnnkit runtime install' fetches it: %v", err)
 	}
 }
 

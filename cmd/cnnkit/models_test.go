@@ -17,7 +17,7 @@ import (
 func TestPublishedCheckpoint(t *testing.T) {
 	root := os.Getenv("CNNKIT_DATA")
 	if testing.Short() || root == "" {
-		t.Skip("evaluates a network on CIFAR-10 under CNNKIT_DATA")
+		t.Skip("evaluates a network on CIFAR-10: set CNNKIT_DATA, and run without -short")
 	}
 	out := filepath.Join(t.TempDir(), "resnet20.onnx")
 	done(t, "convert", filepath.Join(root, "checkpoints", "resnet20-12fca82f.th"), out, "--arch", "resnet20")
@@ -32,7 +32,7 @@ func TestPublishedCheckpoint(t *testing.T) {
 // images in ten thousand are allowed for: where two classes are as likely, another instruction set may round the other way.
 func TestModelCards(t *testing.T) {
 	if testing.Short() {
-		t.Skip("evaluates every shipped model")
+		t.Skip("evaluates every shipped model: run without -short")
 	}
 	cards, err := filepath.Glob("../../models/*/card.md")
 	if err != nil || len(cards) == 0 {

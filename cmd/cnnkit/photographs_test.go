@@ -43,7 +43,7 @@ func photographed(t *testing.T, name string, scale float64) string {
 func TestPhotographsAsTorchvision(t *testing.T) {
 	root := os.Getenv("CNNKIT_DATA")
 	if testing.Short() || root == "" {
-		t.Skip("reads photographs of the Oxford-IIIT Pet data set under CNNKIT_DATA")
+		t.Skip("reads photographs of the Oxford-IIIT Pet data set: set CNNKIT_DATA, and run without -short")
 	}
 	const folder, classes = "../../testdata/builders", 1000
 	var golden struct {

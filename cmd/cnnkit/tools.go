@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -49,12 +52,15 @@ now, a BatchNormalization behind a convolution goes into its weights, and what c
 			if err != nil {
 				return err
 			}
+			texts, err := pairs(c, "dim")
+			if err != nil {
+				return err
+			}
 			dims := map[string]int64{}
-			for _, s := range c.StringSlice("dim") {
-				name, text, ok := strings.Cut(s, "=")
-				var n int64
-				if _, err := fmt.Sscan(text, &n); !ok || err != nil {
-					return usageError("--dim wants NAME=NUMBER, not %q", s)
+			for name, text := range texts {
+				n, err := strconv.ParseInt(text, 10, 64)
+				if err != nil || n < 0 {
+					return usageError("--dim wants NAME=NUMBER, not %s=%s", name, text)
 				}
 				dims[name] = n
 			}
@@ -158,47 +164,29 @@ func editCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if m, err = edited(c, m); err != nil {
+			names, err := pairs(c, "rename")
+			if err != nil {
+				return err
+			}
+			properties, err := pairs(c, "set")
+			if err != nil {
+				return err
+			}
+			if c.Bool("strip") {
+				m = rewrite.Strip(m)
+			}
+			if m, err = rewrite.Rename(m, names); err != nil {
 				return badFile{fmt.Errorf("%s: %w", in, err)}
+			}
+			m.Metadata = slices.DeleteFunc(slices.Clone(m.Metadata), func(p onnxio.Property) bool {
+				return slices.Contains(c.StringSlice("unset"), p.Key)
+			})
+			for _, key := range slices.Sorted(maps.Keys(properties)) {
+				m.SetProperty(key, properties[key])
 			}
 			return rewritten(out, m)
 		},
 	}
-}
-
-func edited(c *cli.Context, m *onnxio.Model) (*onnxio.Model, error) {
-	names := map[string]string{}
-	for _, s := range c.StringSlice("rename") {
-		was, is, ok := strings.Cut(s, "=")
-		if !ok {
-			return nil, usageError("--rename wants OLD=NEW, not %q", s)
-		}
-		names[was] = is
-	}
-	if c.Bool("strip") {
-		m = rewrite.Strip(m)
-	}
-	m, err := rewrite.Rename(m, names)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range c.StringSlice("unset") {
-		kept := m.Metadata[:0:0]
-		for _, p := range m.Metadata {
-			if p.Key != key {
-				kept = append(kept, p)
-			}
-		}
-		m.Metadata = kept
-	}
-	for _, s := range c.StringSlice("set") {
-		key, value, ok := strings.Cut(s, "=")
-		if !ok {
-			return nil, usageError("--set wants KEY=VALUE, not %q", s)
-		}
-		m.SetProperty(key, value)
-	}
-	return m, nil
 }
 
 // inOpset is a model in another operator set: a network of a builder is built anew with its weights.

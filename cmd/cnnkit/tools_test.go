@@ -22,6 +22,13 @@ func TestTools(t *testing.T) {
 	if out := done(t, "inspect", at("n.onnx")); !strings.Contains(out, "input   x [") || !strings.Contains(out, "author: me") {
 		t.Error(out)
 	}
+	for _, args := range []string{"edit --rename input", "edit --set author", "simplify --dim N=4abc", "simplify --dim N"} {
+		verb, flags, _ := strings.Cut(args, " ")
+		call := append([]string{verb, at("a.onnx"), at("m.onnx")}, strings.Fields(flags)...)
+		if r := cnnkit(t, call...); r.code != exitUsage || !strings.Contains(r.err, "wants") {
+			t.Errorf("%s: %d %s%s", args, r.code, r.out, r.err)
+		}
+	}
 	for _, opset := range []string{"13", "21"} { // a network of a builder goes down too
 		done(t, "convert", at("a.onnx"), at("o.onnx"), "--opset", opset)
 		if out := done(t, "inspect", at("o.onnx")); !strings.Contains(out, "opset "+opset) {

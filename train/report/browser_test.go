@@ -46,7 +46,7 @@ type message struct {
 func start(t *testing.T) *browser {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("a browser takes seconds to start")
+		t.Skip("a browser takes seconds to start: run without -short")
 	}
 	program := os.Getenv("CNNKIT_BROWSER")
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
