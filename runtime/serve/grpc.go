@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
@@ -33,7 +34,7 @@ func (s *Server) grpcServer() *grpc.Server {
 		grpc.MaxHeaderListSize(1 << 16),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
+		grpc.InTapHandle(s.permit), grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
 	}
 	if s.opt.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.opt.TLS)))
@@ -51,34 +52,29 @@ func openMethod(name string) bool {
 		strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
 }
 
-func (s *Server) permit(ctx context.Context, method string) error {
-	if openMethod(method) {
-		return nil
+// permit asks for the token at a call's header: an interceptor would come after the message, whose memory is the server's.
+func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, error) {
+	if openMethod(call.FullMethodName) {
+		return ctx, nil
 	}
 	token := ""
-	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md["authorization"]) > 0 {
-		token = md["authorization"][0]
+	if given := call.Header.Get("authorization"); len(given) > 0 {
+		token = given[0]
 	}
 	if !s.authorized(token) {
-		return status.Error(codes.Unauthenticated, "a bearer token is needed")
+		return ctx, status.Error(codes.Unauthenticated, "a bearer token is needed")
 	}
-	return nil
+	return ctx, nil
 }
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer s.caught(info.FullMethod, &err)
-	if err := s.permit(ctx, info.FullMethod); err != nil {
-		return nil, err
-	}
 	resp, err = next(ctx, req)
 	return resp, rpcError(err)
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer s.caught(info.FullMethod, &err)
-	if err := s.permit(ss.Context(), info.FullMethod); err != nil {
-		return err
-	}
 	return rpcError(next(srv, ss))
 }
 

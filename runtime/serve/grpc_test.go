@@ -127,7 +127,7 @@ func stream(t *testing.T, c oip.GRPCInferenceServiceClient, want []byte) {
 
 // Health and the protocol's own checks need no token, the rest does.
 func TestGRPCHealthAndTokens(t *testing.T) {
-	conn := dialed(t, Options{Tokens: []string{"sesame"}})
+	conn := dialed(t, Options{Tokens: []string{"sesame"}, MaxBody: 1 << 20})
 	ctx := t.Context()
 	health := grpc_health_v1.NewHealthClient(conn)
 	for service, code := range map[string]codes.Code{"": codes.OK, "lenet": codes.OK, "inference.GRPCInferenceService": codes.OK, "nobody": codes.NotFound} {
@@ -142,6 +142,16 @@ func TestGRPCHealthAndTokens(t *testing.T) {
 	}
 	if _, err := c.ModelInfer(ctx, numbers784()); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("without a token: %v", err)
+	}
+	large := numbers784()
+	large.RawInputContents = [][]byte{make([]byte, 2<<20)}
+	if _, err := c.ModelInfer(ctx, large); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a message above the limit, without a token, was read: %v", err)
+	}
+	if s, err := c.ModelStreamInfer(ctx); err == nil {
+		if _, err = s.Recv(); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("a stream without a token: %v", err)
+		}
 	}
 	with := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer sesame")
 	if _, err := c.ModelInfer(with, numbers784()); err != nil {
