@@ -59,6 +59,18 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*an
 		return nil, err
 	}
 	defer done()
+	text := data
+	if header >= 0 {
+		text = data[:min(header, int64(len(data)))]
+	}
+	size, err := jsonMemory(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.memory.reserve(size); err != nil {
+		return nil, err
+	}
+	defer s.memory.release(size)
 	ask, err := decodeRequest(data, header)
 	if err != nil {
 		return nil, err

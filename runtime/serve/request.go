@@ -1,10 +1,9 @@
 package serve
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"strings"
 	"time"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -30,10 +29,10 @@ type wanted struct {
 // The JSON of a request. Parameters that are not here are those of extensions that change nothing.
 type (
 	jsonRequest struct {
-		ID         string       `json:"id"`
-		Parameters parameters   `json:"parameters"`
-		Inputs     []jsonInput  `json:"inputs"`
-		Outputs    []jsonOutput `json:"outputs"`
+		ID         string        `json:"id"`
+		Parameters parameters    `json:"parameters"`
+		Inputs     []*jsonInput  `json:"inputs"`
+		Outputs    []*jsonOutput `json:"outputs"`
 	}
 	jsonInput struct {
 		Name       string          `json:"name"`
@@ -58,6 +57,31 @@ type (
 	}
 )
 
+// maxObjects bounds the objects in the JSON of a request: "{}," takes three bytes of text, and 168 as an input.
+const maxObjects = 4096
+
+// jsonMemory is what decoding a JSON text takes at most besides the text: a copy of it, 8 bytes a number, a slice a string.
+func jsonMemory(text []byte) (int64, error) {
+	objects, commas, quotes := 0, 0, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quotes++
+		case c == '\\':
+			i++
+		case quotes%2 == 1:
+		case c == '{':
+			objects++
+		case c == ',':
+			commas++
+		}
+	}
+	if objects > maxObjects {
+		return 0, invalid("the request has %d JSON objects: %d at most", objects, maxObjects)
+	}
+	return int64(len(text)) + 8*int64(commas) + 16*int64(quotes), nil
+}
+
 // maxTimeout is the longest timeout that a request can ask for.
 const maxTimeout = 24 * time.Hour
 
@@ -72,12 +96,12 @@ func decodeRequest(body []byte, header int64) (*request, error) {
 		text, rest = body[:header], body[header:]
 	}
 	var j jsonRequest
-	d := json.NewDecoder(bytes.NewReader(text))
-	if err := d.Decode(&j); err != nil {
+	err := json.Unmarshal(text, &j) // a json.Decoder would copy the text
+	switch {
+	case err != nil && strings.HasSuffix(err.Error(), "after top-level value"):
+		return nil, invalid("something follows the JSON of the request: binary data need the header %s", headerLength)
+	case err != nil:
 		return nil, invalid("the request is no JSON of the protocol: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, invalid("something follows the JSON of the request: binary data need the header Inference-Header-Content-Length")
 	}
 	return j.request(rest)
 }
@@ -87,8 +111,10 @@ func (j *jsonRequest) request(rest []byte) (*request, error) {
 	if err := r.scheduled(j.Parameters.Timeout, j.Parameters.Priority, string(j.Parameters.Sequence)); err != nil {
 		return nil, err
 	}
-	for i := range j.Inputs {
-		in := &j.Inputs[i]
+	for _, in := range j.Inputs {
+		if in == nil {
+			return nil, invalid("an input is null")
+		}
 		t, left, err := in.tensor(rest)
 		if err != nil {
 			return nil, invalid("input %q: %w", in.Name, err)
@@ -102,6 +128,9 @@ func (j *jsonRequest) request(rest []byte) (*request, error) {
 		return nil, invalid("%d bytes of binary data belong to no input", len(rest))
 	}
 	for _, o := range j.Outputs {
+		if o == nil {
+			return nil, invalid("an output is null")
+		}
 		if o.Parameters.SharedMemory != "" {
 			return nil, invalid("output %q: shared memory is not served", o.Name)
 		}
