@@ -20,8 +20,6 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (data []byte, done
 	if r.ContentLength > s.opt.MaxBody {
 		return nil, nil, fail(http.StatusRequestEntityTooLarge, "a body of %d bytes: %d at most", r.ContentLength, s.opt.MaxBody)
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(s.opt.BodyTimeout))
 	from, err := decompressed(r.Header.Get("Content-Encoding"), http.MaxBytesReader(w, r.Body, s.opt.MaxBody))
 	if err != nil {
 		return nil, nil, err
@@ -31,7 +29,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (data []byte, done
 		s.memory.release(m.held)
 		return nil, nil, err
 	}
-	_ = control.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // which outer has set
 	return m.data, func() { s.memory.release(m.held) }, nil
 }
 

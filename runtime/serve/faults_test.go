@@ -196,7 +196,7 @@ func talk(t *testing.T, web, text string) string {
 // holds memory.
 func TestBrokenBodies(t *testing.T) {
 	_, web, _, _ := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, BodyTimeout: 300 * time.Millisecond, DrainGrace: time.Millisecond})
-	post := "POST /v2/models/lenet/infer HTTP/1.1\r\nHost: x\r\n"
+	post := "POST /v2/models/lenet/infer HTTP/1.1\r\nHost: localhost\r\n"
 	for name, c := range map[string]struct{ text, want string }{
 		"2 GB":              {post + "Content-Length: 2147483648\r\n\r\n", "413"},
 		"10 EB":             {post + "Content-Length: 9999999999999999999\r\n\r\n", "400"},
@@ -204,6 +204,7 @@ func TestBrokenBodies(t *testing.T) {
 		"cut off":           {post + "Content-Length: 1000\r\n\r\n{\"inputs\"", "400"},
 		"chunked, cut off":  {post + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"inp\r\n", "400"},
 		"bad chunk":         {post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+		"not read":          {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{", "404"},
 		"both lengths":      {post + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "400"},
 		"no such encoding":  {post + "Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc", "415"},
 		"no gzip":           {post + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "400"},
@@ -274,6 +275,63 @@ func TestMemory(t *testing.T) {
 	body, length := binaryRequest(digit(1, 1))
 	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", body, "Inference-Header-Content-Length", length); r.status != 503 || r.header.Get("Retry-After") == "" {
 		t.Errorf("a server without memory: %d %s", r.status, r.body)
+	}
+}
+
+// A small text that is many objects, or many numbers, does not take the server's memory.
+func TestJSONBombs(t *testing.T) {
+	_, web := modelsServer(t, serve.Options{MaxBody: 4 << 20, MaxMemory: 16 << 20})
+	for name, c := range map[string]struct {
+		text   string
+		status int
+	}{
+		"inputs":   {`{"inputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
+		"outputs":  {`{"outputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
+		"null":     {`{"inputs":[null]}`, 400},
+		"no word":  {`{"outputs":[null]}`, 400},
+		"numbers":  {`{"inputs":[{"name":"x","shape":[1],"datatype":"INT64","data":[` + strings.Repeat("1,", 1<<21-99) + `1]}]}`, 503},
+		"in words": {`{"inputs":[{"name":"x","shape":[1,3],"datatype":"BYTES","data":["` + strings.Repeat("{,", 9000) + `\"","a","b"]}]}`, 200},
+	} {
+		if r := call(t, "POST", web.URL+"/v2/models/copy_bytes/infer", []byte(c.text)); r.status != c.status {
+			t.Errorf("%s: %d, not %d: %.200s", name, r.status, c.status, r.body)
+		}
+	}
+	if r := call(t, "GET", web.URL+"/metrics", nil); !strings.Contains(r.text(), "\ncnnkit_body_bytes 0\n") {
+		t.Error("texts are still in memory")
+	}
+}
+
+// A page whose name was made to lead to this machine cannot ask; this machine's own names can.
+func TestRebinding(t *testing.T) {
+	ask := func(url, host string) int {
+		req, err := http.NewRequest("GET", url+"/v2", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		req.Header.Set("Authorization", "Bearer sesame")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	_, plain := started(t, serve.Options{})
+	_, named := started(t, serve.Options{Origins: []string{"https://Friend.example:8443"}})
+	_, token := started(t, serve.Options{Tokens: []string{"sesame"}})
+	for _, c := range []struct {
+		url, host string
+		status    int
+	}{
+		{plain.URL, "evil.example", 403}, {plain.URL, "evil.example:8000", 403}, {plain.URL, "localhost.evil.example", 403},
+		{plain.URL, "localhost:8000", 200}, {plain.URL, "LOCALHOST.", 200}, {plain.URL, "a.localhost", 200},
+		{plain.URL, "127.0.0.1:1", 200}, {plain.URL, "[::1]:8000", 200}, {plain.URL, "[::1]", 200},
+		{named.URL, "friend.example", 200}, {named.URL, "evil.example", 403}, {token.URL, "evil.example", 200},
+	} {
+		if status := ask(c.url, c.host); status != c.status {
+			t.Errorf("Host %s: %d, not %d", c.host, status, c.status)
+		}
 	}
 }
 

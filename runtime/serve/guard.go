@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,14 +103,7 @@ func (c *limitedConn) Close() error {
 // and gives the headers that let a page read the answer. It reports whether the request is answered.
 func (s *Server) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || len(s.opt.Origins) == 0 {
-		return false
-	}
-	allowed := false
-	for _, o := range s.opt.Origins {
-		allowed = allowed || o == origin
-	}
-	if !allowed {
+	if !slices.Contains(s.opt.Origins, origin) {
 		return false
 	}
 	h := w.Header()
@@ -123,6 +118,27 @@ func (s *Server) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true
+}
+
+// rebound reports whether a request to this machine alone came by a name that is not this machine's: a page of another site
+// can let its own name lead here (DNS rebinding), and then asks as of one origin. A token protects from that too.
+func (s *Server) rebound(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() || len(s.tokens) > 0 {
+		return false
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(s.opt.Origins, func(o string) bool {
+		u, err := url.Parse(o)
+		return err == nil && strings.EqualFold(u.Hostname(), host)
+	})
 }
 
 // sendDeadline bounds the time in which a client takes its answer.

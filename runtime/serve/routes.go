@@ -98,10 +98,17 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Of every request: before a refusal goes out, net/http reads what is left of the body.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opt.BodyTimeout))
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		if s.draining.Load() {
 			h.Set("Connection", "close") // the client's next request goes elsewhere
+		}
+		if s.rebound(r) {
+			s.refuse(w, r, fail(http.StatusForbidden, "%q is no name of this machine: ask localhost, or allow http://%[1]s as an origin",
+				printable(r.Host)))
+			return
 		}
 		if s.crossOrigin(w, r) {
 			return
