@@ -47,6 +47,10 @@ func testModels() map[string]*onnxio.Model {
 	all["pair"] = graph([]*onnxio.ValueInfo{tensor("a", f, "N", 4), tensor("b", i, "N", 2)},
 		[]*onnxio.ValueInfo{tensor("sum", f, "N", 4), tensor("product", i, "N", 2)}, "sum=Add(a,a)", "product=Mul(b,b)")
 	all["centered"] = graph([]*onnxio.ValueInfo{tensor("x", f, "N", 4)}, []*onnxio.ValueInfo{tensor("y", f, "N", 4)}, "m=ReduceMean(x)", "y=Sub(x,m)")
+	// All rows share the scale of the largest number: it shows only where a row is far larger than another.
+	all["quantized"] = graph([]*onnxio.ValueInfo{tensor("x", f, "N", 4)}, []*onnxio.ValueInfo{tensor("y", f, "N", 4)},
+		"q=DynamicQuantizeLinear(x)", "y=DequantizeLinear(q,q_scale,q_zero)")
+	all["quantized"].Graph.Nodes[0].Outputs = []string{"q", "q_scale", "q_zero"}
 	all["fixed"] = graph([]*onnxio.ValueInfo{tensor("x", f, 2, 4)}, []*onnxio.ValueInfo{tensor("y", f, 2, 4)}, "y=Relu(x)")
 	all["root"] = graph([]*onnxio.ValueInfo{tensor("x", f, "N", 2)}, []*onnxio.ValueInfo{tensor("y", f, "N", 2)}, "y=Sqrt(x)")
 	return all

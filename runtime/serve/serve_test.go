@@ -288,6 +288,11 @@ func TestRowsThatDepend(t *testing.T) {
 				if !strings.Contains(r.text(), `"data":[0,0,0,0]`) {
 					t.Errorf("a row less its own mean is %s", r.body)
 				}
+				large := strings.Replace(ask, "1,2,3", fmt.Sprint("1,2,", 1+1e6*(c%2)), 1)
+				r = call(t, "POST", web.URL+"/v2/models/quantized/infer", []byte(large))
+				if c%2 == 0 && strings.Contains(r.text(), `,0,0,0]`) {
+					t.Errorf("a row is quantized by another's scale: %s", r.body)
+				}
 			}
 		})
 	}
