@@ -14,7 +14,7 @@ import (
 // Real clients get what they sent, or an error that they understand.
 func TestClientsForPeers(t *testing.T) {
 	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {
-		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+		t.Skip("CNNKIT_SERVE_PYTHON is not set: see testdata/serve/peers.sh")
 	}
 	dir := t.TempDir()
 	saveModels(t, dir)
@@ -29,7 +29,7 @@ func TestClientsForPeers(t *testing.T) {
 // A browser uses the page: an image is dropped, a digit is drawn, and axe-core finds nothing to say.
 func TestPageForPeers(t *testing.T) {
 	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {
-		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+		t.Skip("CNNKIT_SERVE_PYTHON is not set: see testdata/serve/peers.sh")
 	}
 	browser := os.Getenv("CNNKIT_BROWSER")
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -51,7 +51,7 @@ func TestPageForPeers(t *testing.T) {
 // Triton's own text format reads what Export writes, and tritonclient asks the server that serves it.
 func TestExportForPeers(t *testing.T) {
 	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {
-		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+		t.Skip("CNNKIT_SERVE_PYTHON is not set: see testdata/serve/peers.sh")
 	}
 	repo := t.TempDir()
 	exported(t, repo)

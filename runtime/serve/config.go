@@ -82,27 +82,28 @@ func refused(c *oip.ModelConfig) error {
 			Reason: fmt.Sprintf("platform %q, backend %q: ONNX models are served", c.Platform, c.Backend)}
 	}
 	for _, v := range c.Input {
-		if isScalar(v.Dims, v.Reshape) {
-			v.Dims, v.Reshape = nil, nil
-		}
-		if v.Reshape != nil {
-			return &onnxio.UnsupportedError{Op: "configuration", Reason: "reshape of input " + v.Name + " is not served"}
+		if err := reshaped(v.Name, &v.Dims, &v.Reshape); err != nil {
+			return err
 		}
 	}
 	for _, v := range c.Output {
-		if isScalar(v.Dims, v.Reshape) {
-			v.Dims, v.Reshape = nil, nil
-		}
-		if v.Reshape != nil {
-			return &onnxio.UnsupportedError{Op: "configuration", Reason: "reshape of output " + v.Name + " is not served"}
+		if err := reshaped(v.Name, &v.Dims, &v.Reshape); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// isScalar recognizes the one reshape that is taken: Triton wants it where a tensor has no dimension but the batch.
-func isScalar(dims []int64, r *oip.ModelTensorReshape) bool {
-	return r != nil && len(r.Shape) == 0 && len(dims) == 1 && dims[0] == 1
+// reshaped refuses to reshape a tensor, but where Triton wants it: of one that has no dimension but the batch.
+func reshaped(name string, dims *[]int64, r **oip.ModelTensorReshape) error {
+	if *r == nil {
+		return nil
+	}
+	if len((*r).Shape) > 0 || len(*dims) != 1 || (*dims)[0] != 1 {
+		return &onnxio.UnsupportedError{Op: "configuration", Reason: "reshape of " + name + " is not served"}
+	}
+	*dims, *r = nil, nil
+	return nil
 }
 
 // platform names what serves the models, in the protocol's form PROJECT_FORMAT.

@@ -32,7 +32,7 @@ func Python(t *testing.T, script string, args ...string) {
 	t.Helper()
 	python := os.Getenv("CNNKIT_SERVE_PYTHON")
 	if python == "" {
-		t.Skip("CNNKIT_SERVE_PYTHON is not set")
+		t.Skip("CNNKIT_SERVE_PYTHON is not set: see testdata/serve/peers.sh")
 	}
 	cmd := exec.Command(python, append([]string{filepath.Join("../../testdata/serve", script)}, args...)...)
 	out, err := cmd.CombinedOutput()

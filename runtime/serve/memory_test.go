@@ -25,7 +25,7 @@ func heap() int64 {
 // Memory and goroutines stay as they are over many requests of fifty shapes, a tenth of them wrong.
 func TestFlatMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("ten thousand requests")
+		t.Skip("ten thousand requests: run it without -short")
 	}
 	w := onnxio.NewTensor(onnxio.Float, 8, 3, 3, 3)
 	w.Name = "w"

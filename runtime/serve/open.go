@@ -9,41 +9,34 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// open loads a version of a model from a file, warms it up and lets its workers run.
-func (r *repository) open(ctx context.Context, name string, version int64, path, dir string) (*model, error) {
-	file, err := onnxio.Load(path)
+// open loads a version of a model, warms it up and lets its workers run. The configuration is nil where there is none.
+func (r *repository) open(ctx context.Context, s source, f versionFile, given *oip.ModelConfig) (*model, error) {
+	file, err := onnxio.Load(f.path)
 	if err != nil {
 		return nil, err
 	}
 	config := &oip.ModelConfig{}
-	configured := false
-	if dir != "" {
-		c, err := readConfig(dir, r.log)
-		if err != nil {
-			return nil, err
-		}
-		if configured = c != nil; configured {
-			config = c
-		}
-	}
-	m := &model{name: name, version: version, config: config, metrics: r.metrics, log: r.log}
+	proto.Merge(config, given) // each version completes its own
+	m := &model{name: s.name, version: f.version, config: config, metrics: r.metrics, log: r.log}
 	instances := instancesOf(config, r.opt)
 	opts := slices.Clone(r.opt.Session)
 	if instances > 1 {
 		opts = append(opts, runtime.WithStreams(instances))
 	}
 	if m.session, err = runtime.OpenModel(file, opts...); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", f.path, err)
 	}
-	if err := r.settle(ctx, m, file, dir, configured); err != nil {
+	if err := r.settle(ctx, m, file, s.dir, given != nil); err != nil {
 		m.session.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	m.start(instances)
 	r.log.Info("model ready", "model", m.id(), "engine", m.session.Engine(), "why", m.session.Reason(),

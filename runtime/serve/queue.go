@@ -68,6 +68,9 @@ func (q *queue) expect() (arrived func()) {
 func (q *queue) put(j *job) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.jobs) >= q.limit {
+		q.forget()
+	}
 	switch {
 	case q.closed:
 		return fail(http.StatusServiceUnavailable, "the model is being unloaded")
@@ -105,7 +108,7 @@ func (q *queue) take() []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		q.jobs = slices.DeleteFunc(q.jobs, func(j *job) bool { return j.ctx.Err() != nil }) // their clients have been told
+		q.forget()
 		if len(q.jobs) == 0 {
 			if q.closed {
 				return nil
@@ -122,6 +125,11 @@ func (q *queue) take() []*job {
 		q.changed.Wait()
 		timer.Stop()
 	}
+}
+
+// forget drops the jobs whose time is over or whose client has gone: those have been answered.
+func (q *queue) forget() {
+	q.jobs = slices.DeleteFunc(q.jobs, func(j *job) bool { return j.ctx.Err() != nil })
 }
 
 // group are the places of the jobs that can run with the first; full says that no other would fit.

@@ -132,6 +132,28 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// Requests whose clients have gone keep no place from others.
+func TestPlacesOfThoseGone(t *testing.T) {
+	d := &double{gate: make(chan struct{})}
+	m := doubling(t, d, batching(8))
+	first := later(t.Context(), m, numbered1(1, 0))
+	until(t, "the first run", func() bool { return len(d.asked()) == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	for i := range m.queue.limit {
+		later(ctx, m, numbered1(2, 0))
+		until(t, "a place in the queue", func() bool { return m.queue.waiting() == i+1 })
+	}
+	cancel()
+	last := later(t.Context(), m, numbered1(3, 0))
+	until(t, "its place alone", func() bool { return m.queue.waiting() == 1 })
+	close(d.gate)
+	for _, out := range []chan result{first, last} {
+		if r := <-out; r.err != nil {
+			t.Error(r.err)
+		}
+	}
+}
+
 // A request that fails in a batch fails alone.
 func TestFaultOfOne(t *testing.T) {
 	d := &double{gate: make(chan struct{})}

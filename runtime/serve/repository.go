@@ -220,7 +220,7 @@ func (r *repository) fresh(ctx context.Context, s source, onlyChanged bool) (fre
 			kept = append(kept, f.version)
 			continue
 		}
-		m, err := r.open(ctx, s.name, f.version, f.path, s.dir)
+		m, err := r.open(ctx, s, f, config)
 		if err != nil {
 			for _, m := range fresh {
 				m.close()
