@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
@@ -52,7 +53,7 @@ func openMethod(name string) bool {
 		strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
 }
 
-// permit asks for the token at a call's header: an interceptor would come after the message, whose memory is the server's.
+// permit asks for the token at a call's header: an interceptor comes after the message, when that is in memory.
 func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, error) {
 	if openMethod(call.FullMethodName) {
 		return ctx, nil
@@ -181,10 +182,7 @@ func (v *service) ModelInfer(ctx context.Context, r *oip.ModelInferRequest) (*oi
 func (v *service) inferred(ctx context.Context, r *oip.ModelInferRequest, m *model) (*oip.ModelInferResponse, error) {
 	arrived := m.queue.expect()
 	defer arrived()
-	size := int64(0)
-	for _, b := range r.RawInputContents {
-		size += int64(len(b))
-	}
+	size := int64(proto.Size(r))
 	if err := v.s.memory.reserve(size); err != nil {
 		return nil, err
 	}

@@ -125,6 +125,14 @@ func stream(t *testing.T, c oip.GRPCInferenceServiceClient, want []byte) {
 	}
 }
 
+// Elements in contents count as memory, as those apart do.
+func TestGRPCMemory(t *testing.T) {
+	c := oip.NewGRPCInferenceServiceClient(dialed(t, Options{MaxMemory: 1 << 10}))
+	if _, err := c.ModelInfer(t.Context(), numbers784()); status.Code(err) != codes.Unavailable {
+		t.Errorf("3 KB of contents within 1 KB: %v", err)
+	}
+}
+
 // Health and the protocol's own checks need no token, the rest does.
 func TestGRPCHealthAndTokens(t *testing.T) {
 	conn := dialed(t, Options{Tokens: []string{"sesame"}, MaxBody: 1 << 20})

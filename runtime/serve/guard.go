@@ -120,8 +120,9 @@ func (s *Server) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// rebound reports whether a request to this machine alone came by a name that is not this machine's: a page of another site
-// can let its own name lead here (DNS rebinding), and then asks as of one origin. A token protects from that too.
+// rebound reports whether a request to this machine alone came by a name that is not this machine's: a page
+// of another site can let its own name lead here (DNS rebinding), and then asks as of one origin. A token
+// protects from that too.
 func (s *Server) rebound(r *http.Request) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok || !local.IP.IsLoopback() || len(s.tokens) > 0 {
@@ -132,7 +133,8 @@ func (s *Server) rebound(r *http.Request) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil {
+	address := net.ParseIP(strings.Trim(host, "[]")) != nil
+	if host == "" || address || host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return false
 	}
 	return !slices.ContainsFunc(s.opt.Origins, func(o string) bool {

@@ -17,7 +17,7 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// open loads a version of a model, warms it up and lets its workers run. The configuration is nil where there is none.
+// open loads a version of a model, warms it up and lets its workers run. The configuration may be nil.
 func (r *repository) open(ctx context.Context, s source, f versionFile, given *oip.ModelConfig) (*model, error) {
 	file, err := onnxio.Load(f.path)
 	if err != nil {
@@ -222,13 +222,13 @@ func noise(source *rand.Rand, typ onnxio.DataType, dims []int64) *onnxio.Tensor 
 	return t
 }
 
-// rowTolerance is the largest difference, as a share of an output's largest number, between a row that was computed alone
-// and in a batch: batches of other sizes sum in another order, and bfloat16 has 8 bits. What a row takes over from the other
-// is more than that, since the other is outlier times as large.
+// rowTolerance is the largest difference, as a share of an output's largest number, between a row that was
+// computed alone and in a batch: batches of other sizes sum in another order, and bfloat16 has 8 bits. What a
+// row takes over from the other is more than that, since the other is outlier times as large.
 const rowTolerance = 1e-2
 
-// outlier is by how much the second row of the trial is larger: rows that share no more than a scale of quantization differ
-// only where one of them is far larger.
+// outlier is by how much the second row of the trial is larger: rows that share no more than a scale of
+// quantization differ only where one of them is far larger.
 const outlier = 64
 
 // entangled says which output of a batch of two is not the two rows' own.

@@ -57,10 +57,11 @@ type (
 	}
 )
 
-// maxObjects bounds the objects in the JSON of a request: "{}," takes three bytes of text, and 168 as an input.
+// maxObjects bounds the objects in a request's JSON: "{}," takes three bytes of text, and 168 as an input.
 const maxObjects = 4096
 
-// jsonMemory is what decoding a JSON text takes at most besides the text: a copy of it, 8 bytes a number, a slice a string.
+// jsonMemory is what decoding a JSON text takes at most besides the text: a copy of it, 8 bytes a number, a
+// slice a string.
 func jsonMemory(text []byte) (int64, error) {
 	objects, commas, quotes := 0, 0, 0
 	for i := 0; i < len(text); i++ {

@@ -106,8 +106,8 @@ func (s *Server) outer(next http.Handler) http.Handler {
 			h.Set("Connection", "close") // the client's next request goes elsewhere
 		}
 		if s.rebound(r) {
-			s.refuse(w, r, fail(http.StatusForbidden, "%q is no name of this machine: ask localhost, or allow http://%[1]s as an origin",
-				printable(r.Host)))
+			s.refuse(w, r, fail(http.StatusForbidden,
+				"%q is no name of this machine: ask localhost, or allow http://%[1]s as an origin", printable(r.Host)))
 			return
 		}
 		if s.crossOrigin(w, r) {
