@@ -263,6 +263,9 @@ func (p Point) run(ctx context.Context, dir string, had map[string]Row, obs Obse
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return row, err
 		}
+		if _, err := recipe.Start(m); err != nil {
+			return row, err
+		}
 		result, err = recipe.Run(ctx, m, splits, dir, obs)
 	default:
 		return row, loadErr

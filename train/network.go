@@ -2,11 +2,13 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -33,6 +35,31 @@ func (f Fields) Network() (*onnxio.Model, error) {
 		return nil, err
 	}
 	return builders.Build(what, cfg)
+}
+
+// ErrOwnWeights refuses the weights of a checkpoint for an .onnx file that package builders did not make.
+var ErrOwnWeights = errors.New("weights fills a network that is built by name, and an .onnx file has its weights: leave it out")
+
+// Start fills a new network with the checkpoint Weights, where the recipe has one, but for a classifier of another number of
+// classes, which it reports.
+func (recipe Recipe) Start(m *onnxio.Model) (convert.Report, error) {
+	path := recipe.Weights
+	if path == "" {
+		return convert.Report{}, nil
+	}
+	head, err := builders.Classifier(m)
+	if err != nil {
+		return convert.Report{}, ErrOwnWeights
+	}
+	sd, err := convert.LoadKey(path, "")
+	if err != nil {
+		return convert.Report{}, err
+	}
+	report, err := convert.Apply(m, sd, convert.ApplyOptions{Strict: true, Replaceable: head})
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return report, err
 }
 
 // networkConfig reads the fields that shape a network.

@@ -131,7 +131,7 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
 		return j, usageError("%w", err)
 	}
-	if err := start(c, j.model, j.recipe.Weights); err != nil {
+	if err := start(c, j.model, j.recipe); err != nil {
 		return j, err
 	}
 	return j, j.prepare(c)

@@ -7,27 +7,19 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/train"
 )
 
-// start fills a network with the weights of a checkpoint and says which classifier is replaced.
-func start(c *cli.Context, m *onnxio.Model, path string) error {
-	if path == "" {
-		return nil
+// start fills a network with the weights of the recipe's checkpoint and says which classifier is replaced.
+func start(c *cli.Context, m *onnxio.Model, recipe train.Recipe) error {
+	report, err := recipe.Start(m)
+	if errors.Is(err, train.ErrOwnWeights) {
+		return usageError("%w", err)
 	}
-	head, err := builders.Classifier(m)
 	if err != nil {
-		return usageError("--weights fills a network that is built by name, and an .onnx file has its weights: leave it out")
-	}
-	sd, err := convert.LoadKey(path, "")
-	if err != nil {
-		return badFile{err}
-	}
-	report, err := convert.Apply(m, sd, convert.ApplyOptions{Strict: true, Replaceable: head})
-	if err != nil {
-		bad := badFile{fmt.Errorf("%s: %w", path, err)}
+		bad := badFile{err}
 		if errors.As(err, new(*convert.MatchError)) {
 			return hinted{bad, "'cnnkit convert' has --key, --prefix and --map for checkpoints of other names; --input, --width and the like shape the network"}
 		}

@@ -32,6 +32,12 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("%s: same %v", name, same)
 		}
 	}
+	done(t, "sweep", "resnet20", "--weights", weights, "--input", "1x28x28", "--data", digits(t, 40, 20),
+		"--epochs", "1", "--freeze", "conv1", "--vary", "seed=1,2", "--out", out+"-sweep")
+	is, err = onnxio.Load(filepath.Join(out+"-sweep", "seed=2", "model.onnx"))
+	if err != nil || string(is.Graph.Initializer("conv1.weight").Raw) != string(was.Graph.Initializer("conv1.weight").Raw) {
+		t.Errorf("a sweep does not start from the weights: %v", err)
+	}
 	r = cnnkit(t, "train", "resnet20", "--weights", weights, "--input", "3x28x28", "--data", "mnist", "--out", out+"2")
 	if !strings.Contains(r.err, `mismatched "conv1.weight"`) {
 		t.Errorf("a wrong shape is not named: %s", r.err)
