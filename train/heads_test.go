@@ -8,6 +8,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/check"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/train"
 )
@@ -117,6 +118,23 @@ func TestAuxiliaryHeadsTrain(t *testing.T) {
 	for _, key := range []string{"aux1.fc2.weight", "aux2.conv.conv.weight", "fc.weight", "conv1.conv.weight"} {
 		if slices.Equal(m.Graph.Initializer(key).Raw, trained.Graph.Initializer(key).Raw) {
 			t.Errorf("%s did not change", key)
+		}
+	}
+}
+
+// A loss of a head has names of its own, whichever loss it is: a graph gives each value once.
+func TestAuxiliaryHeadsOfEveryLoss(t *testing.T) {
+	m, err := builders.Build("deeplabv3_mobilenet_v3_large", builders.Config{Input: [3]int{3, 33, 33}, Classes: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, loss := range []string{train.LossCrossEntropy, train.LossFocal, train.LossLovasz} {
+		graph, _, err := train.TrainingGraph(m, loss)
+		if err == nil {
+			err = check.Model(graph)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", loss, err)
 		}
 	}
 }

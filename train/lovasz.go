@@ -21,9 +21,9 @@ func (l *LossGraph) whole(name string, v ...int64) string {
 func (l *LossGraph) extension(errors, truth string) string {
 	one, axis := l.number("lovasz/one", 1), l.whole("lovasz/axis", 1)
 	count := l.Node("Gather", "columns", []string{l.Node("Shape", "shape", []string{errors}), axis})
-	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: lossPrefix + "sorted", OpType: "TopK", Inputs: []string{errors, count},
-		Outputs: []string{lossPrefix + "sorted", lossPrefix + "order"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}})
-	sorted := l.Node("GatherElements", "truth_sorted", []string{truth, lossPrefix + "order"}, onnxio.IntAttr("axis", 1))
+	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: l.prefix + "sorted", OpType: "TopK", Inputs: []string{errors, count},
+		Outputs: []string{l.prefix + "sorted", l.prefix + "order"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}})
+	sorted := l.Node("GatherElements", "truth_sorted", []string{truth, l.prefix + "order"}, onnxio.IntAttr("axis", 1))
 	at := l.Constant("lovasz/cumulative", onnxio.Scalar(onnxio.Int64, int64(1)))
 	hits := l.Node("CumSum", "hits", []string{sorted, at})
 	misses := l.Node("CumSum", "misses", []string{l.two("Sub", "other", one, sorted), at})
@@ -37,7 +37,7 @@ func (l *LossGraph) extension(errors, truth string) string {
 	before := l.Node("Slice", "before", []string{jaccard, zero, end, axis})
 	none := l.two("Sub", "none", first, first)
 	shifted := l.Node("Concat", "shifted", []string{none, before}, onnxio.IntAttr("axis", 1))
-	weighted := l.two("Mul", "weighted_errors", lossPrefix+"sorted", l.two("Sub", "adds", jaccard, shifted))
+	weighted := l.two("Mul", "weighted_errors", l.prefix+"sorted", l.two("Sub", "adds", jaccard, shifted))
 	return l.Node("ReduceSum", "by_class", []string{weighted, axis}, onnxio.IntAttr("keepdims", 0))
 }
 
