@@ -44,7 +44,7 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 func backward(g *graph, y *value, xs map[*value]bool) (*differ, error) {
 	forward := append([]*op(nil), g.ops...)
 	needs := dependents(forward, xs)
-	d := &differ{g: g, grads: map[*value]*value{}, learned: dependents(forward, learned(xs))}
+	d := &differ{g: g, grads: map[*value]*value{}}
 	ones := onnxio.NewTensor(onnxio.Float, y.dims...)
 	for i := range ones.Float32s() {
 		ones.Float32s()[i] = 1
@@ -56,17 +56,6 @@ func backward(g *graph, y *value, xs map[*value]bool) (*differ, error) {
 		}
 	}
 	return d, nil
-}
-
-// learned leaves out the params that nothing trains: frozen ones and running statistics.
-func learned(xs map[*value]bool) map[*value]bool {
-	out := map[*value]bool{}
-	for v := range xs {
-		if v.kind != param || v.store == nil || v.store.trained {
-			out[v] = true
-		}
-	}
-	return out
 }
 
 // dependents is the set of values that depend on those of xs through float32 operators.
@@ -88,10 +77,9 @@ func dependents(order []*op, xs map[*value]bool) map[*value]bool {
 
 // differ implements ops.Graph over the graph being extended.
 type differ struct {
-	g       *graph
-	grads   map[*value]*value
-	learned map[*value]bool // depends on what the gradient is wanted of
-	at      *op             // whose gradient is being emitted
+	g     *graph
+	grads map[*value]*value
+	at    *op // whose gradient is being emitted
 }
 
 func (d *differ) step(o *op, needs map[*value]bool) error {
@@ -120,7 +108,7 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 		return fmt.Errorf("gradient of %s: %w", o, err)
 	}
 	for i, name := range gr.DIn {
-		if name == "" && gr.Wants[i] && d.learned[o.in[i]] && !flat(o.node, i) {
+		if name == "" && gr.Wants[i] && !flat(o.node, i) {
 			return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
 				Reason: fmt.Sprintf("it has no gradient by its input %q, behind which a trained parameter lies: freeze that", o.in[i].name)}
 		}

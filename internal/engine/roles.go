@@ -7,38 +7,26 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-type role int
-
-const (
-	roleTrained role = iota + 1
-	roleRunning      // a running statistic of BatchNormalization
-)
-
-// weightRoles finds the float32 initializers that are weights by where they stand, and the running statistics. Rank 0
-// is a constant of the formula, not a weight; the statistics of a BatchNormalization in inference mode are constants too.
-func weightRoles(m *onnxio.Model) map[string]role {
+// runningNames lists the float32 initializers that a BatchNormalization in training mode moves, sorted. In inference mode
+// its statistics are constants.
+func runningNames(m *onnxio.Model) []string {
 	floats := map[string]bool{}
 	for _, t := range m.Graph.Initializers {
 		floats[t.Name] = t.Type == onnxio.Float && len(t.Dims) > 0
 	}
-	views := viewsOf(m.Graph.Nodes, floats)
-	roles := map[string]role{}
-	mark := func(n *onnxio.Node, inputs []int, r role) {
-		for _, i := range inputs {
-			if i < len(n.Inputs) && views[n.Inputs[i]] != "" && roles[views[n.Inputs[i]]] < r {
-				roles[views[n.Inputs[i]]] = r
-			}
-		}
-	}
+	views, running := viewsOf(m.Graph.Nodes, floats), map[string]bool{}
 	for _, n := range m.Graph.Nodes {
-		if d := ops.Lookup(n.Domain, n.OpType); d != nil && n.Domain == "" {
-			mark(n, d.Weights, roleTrained)
-			if n.Int("training_mode", 0) != 0 {
-				mark(n, d.Running, roleRunning)
+		d := ops.Lookup(n.Domain, n.OpType)
+		if d == nil || n.Int("training_mode", 0) == 0 {
+			continue
+		}
+		for _, i := range d.Running {
+			if i < len(n.Inputs) && views[n.Inputs[i]] != "" {
+				running[views[n.Inputs[i]]] = true
 			}
 		}
 	}
-	return roles
+	return sortedKeys(running)
 }
 
 // viewsOf says which initializer a name stands for: itself, or one behind operators that only give its numbers another

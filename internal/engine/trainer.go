@@ -28,8 +28,8 @@ type TrainOptions struct {
 	Pool *parallel.Pool
 	// Loss names the graph output to minimise, a scalar.
 	Loss string
-	// Params names the initializers to train; nil means those that stand where operators take weights. With an empty list a
-	// step runs forward alone, and moves the running statistics.
+	// Params names the initializers to train; nil means those that Trainable finds. With an empty list a step runs forward
+	// alone, and moves the running statistics.
 	Params []string
 	// Update is the optimiser; nil computes gradients only.
 	Update Update
@@ -99,21 +99,21 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 		return nil, err
 	}
 	t := &Trainer{model: withUnbiasedVariance(m), opt: opt, params: map[string]*stored{}}
-	roles := weightRoles(m)
 	trained := opt.Params
 	if trained == nil {
-		trained = trainedNames(roles)
+		if trained, err = Trainable(m); err != nil {
+			return nil, err
+		}
+		slices.Sort(trained)
 	}
 	for _, name := range trained {
 		if err := t.hold(name, true); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range sortedKeys(roles) {
-		if roles[name] == roleRunning {
-			if err := t.hold(name, false); err != nil {
-				return nil, err
-			}
+	for _, name := range runningNames(m) {
+		if err := t.hold(name, false); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range t.names {
@@ -123,17 +123,6 @@ func NewTrainer(m *onnxio.Model, opt TrainOptions) (*Trainer, error) {
 	}
 	t.model = withoutData(t.model, t.params)
 	return t, nil
-}
-
-// trainedNames lists the names of the role of weights, sorted.
-func trainedNames(roles map[string]role) []string {
-	var out []string
-	for _, name := range sortedKeys(roles) {
-		if roles[name] == roleTrained {
-			out = append(out, name)
-		}
-	}
-	return out
 }
 
 // rule is what updates a parameter.

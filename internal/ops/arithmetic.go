@@ -23,8 +23,7 @@ func init() {
 	}
 	for i, d := range arithmetic {
 		d.Arithmetic = Sum + Arithmetic(i)
-		d.Learned = []int{0, 1}
-		d.Weights = []int{0, 1} // a bias or a scale spelled out
+		d.Learned = []int{0, 1} // a bias or a scale spelled out
 	}
 	register(arithmetic...)
 	register(
