@@ -32,11 +32,15 @@ func slope(c *draw.Training, n *trainedSteps) error {
 	gradient := directionOf(c, func(name string) []float64 { return wide(at[0]["gradient "+name]) })
 	length := math.Sqrt(gradient.dot(gradient))
 	w, loss := newWide(c, c.Runs[i]), float64(at[0]["loss"].Float32s()[0])
-	if base, ok := w.loss(nil, 0); !ok || math.Abs(base-loss) > 1e-3*(1+math.Abs(loss)) || length == 0 {
+	if base, ok := w.loss(nil, 0); !ok || math.Abs(base-loss) > 1e-3*(1+math.Abs(loss)) {
 		n.Kinked++
 		return nil
 	}
-	for _, d := range []direction{gradient.unit(), gradient.mixed(c)} {
+	directions := []direction{gradient.mixed(c)}
+	if length > 0 {
+		directions = append(directions, gradient.unit())
+	}
+	for _, d := range directions {
 		want := gradient.dot(d)
 		rises, straight := w.rises(d, want, 0.005*length+1e-6*(1+math.Abs(loss)))
 		switch {
@@ -44,7 +48,8 @@ func slope(c *draw.Training, n *trainedSteps) error {
 			n.Kinked++
 			return nil
 		case len(rises) > 0:
-			return fmt.Errorf("by its gradient (of length %g) the loss should rise by %g, it rises by %g\n%s", length, want, rises, c.Show(c.Runs[i]))
+			return fmt.Errorf("by its gradient (of length %g) the loss should rise by %g, it rises by %g\n%s",
+				length, want, rises, c.Show(c.Runs[i]))
 		}
 	}
 	n.Slopes++

@@ -237,8 +237,11 @@ func sameBits(a, b []state) error {
 	return nil
 }
 
-// near compares the states after each step. Where they part, trainings from weights that are moved by a few units in the
-// last place say whether rounding explains it, as behind a maximum of equal numbers; that is shaky.
+// near compares the states after each step. Both paths compute in float32, and round sums in another order: of 600 drawings
+// none is off by 1e-5 of a tensor's largest number, a tenth of what is allowed. A gradient whose terms cancel is as far off as
+// these, so that it counts for at least a hundredth of the largest gradient, and for a hundredth of the loss. Where the paths
+// part by more, trainings from numbers that are moved by up to 1e-5 of themselves say whether rounding explains it, as behind a
+// maximum of equal numbers; that is shaky, and the next step begins from other weights.
 func near(c *draw.Training, got, want []state) (shaky bool, err error) {
 	for i, s := range want {
 		if !s.finite() {
@@ -254,14 +257,17 @@ func near(c *draw.Training, got, want []state) (shaky bool, err error) {
 			if got[i][name] == nil && strings.HasPrefix(name, "gradient") {
 				continue // a large one, used up by its update
 			}
-			tolerance := max(1e-3*max(largest(t), 1e-2*scale), 1e-6*(1+largest(s["loss"])))
+			tolerance := 1e-4 * max(largest(t), 1e-2*max(scale, 1+largest(s["loss"])))
 			if apart(got[i][name], t) <= tolerance {
 				continue
 			}
 			if !shakes(c, want, i, name, apart(got[i][name], t)) {
 				return shaky, fmt.Errorf("step %d: %s: %w; it is up to %g, all gradients %g\n%s", i, name, farthest(got[i][name], t), largest(t), scale, c.Show(c.Runs[0]))
 			}
-			return true, nil
+			shaky = true
+		}
+		if shaky {
+			break
 		}
 	}
 	return shaky, nil
