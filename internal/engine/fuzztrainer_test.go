@@ -108,8 +108,9 @@ func trainThreads(c *draw.Training, opt engine.TrainOptions, steps int, refused 
 		switch {
 		case fault != nil:
 			return nil, fault
-		case (err == nil) != (refused == nil) || len(got) != steps && !opt.BF16:
-			return nil, fmt.Errorf("%d threads: step %d: the fast paths say %v, the reference %v\n%s", threads, len(got), err, refused, c.Show(c.Runs[0]))
+		case (err == nil) != (refused == nil), len(got) != steps && !opt.BF16: // in bf16 another step may overflow
+			return nil, fmt.Errorf("%d threads: step %d: the fast paths say %v, the reference %v\n%s",
+				threads, len(got), err, refused, c.Show(c.Runs[0]))
 		case threads == 1:
 			first = got
 		default:
@@ -262,7 +263,8 @@ func near(c *draw.Training, got, want []state) (shaky bool, err error) {
 				continue
 			}
 			if !shakes(c, want, i, name, apart(got[i][name], t)) {
-				return shaky, fmt.Errorf("step %d: %s: %w; it is up to %g, all gradients %g\n%s", i, name, farthest(got[i][name], t), largest(t), scale, c.Show(c.Runs[0]))
+				return shaky, fmt.Errorf("step %d: %s: %w; it is up to %g, all gradients %g\n%s",
+					i, name, farthest(got[i][name], t), largest(t), scale, c.Show(c.Runs[0]))
 			}
 			shaky = true
 		}
@@ -329,7 +331,8 @@ func nearHalf(c *draw.Training, got, want state) error {
 		if d <= limit {
 			return nil
 		}
-		return fmt.Errorf("%s is %g away, of a norm of %g, all gradients' is %g; %g is allowed\n%s", name, d, norm(w), norm(all), limit, c.Show(c.Runs[0]))
+		return fmt.Errorf("%s is %g away, of a norm of %g, all gradients' is %g; %g is allowed\n%s",
+			name, d, norm(w), norm(all), limit, c.Show(c.Runs[0]))
 	}
 	maxima := slices.ContainsFunc(c.Model.Graph.Nodes, func(n *onnxio.Node) bool {
 		return strings.Contains(n.OpType, "Max") || strings.Contains(n.OpType, "Min")

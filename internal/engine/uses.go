@@ -268,7 +268,8 @@ func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 		needed := slices.ContainsFunc(n.Outputs, func(o string) bool { return wanted[o] })
 		switch {
 		case d != nil && len(d.Running) > 0 && m.Opset("") < 14:
-			out = append(out, Obstacle{n, fmt.Sprintf("training it needs opset 14, and the model has %d: freeze it, or convert the model with --opset 17", m.Opset(""))})
+			out = append(out, Obstacle{n, fmt.Sprintf("training it needs opset 14, and the model has %d: freeze it, or convert "+
+				"the model with --opset 17", m.Opset(""))})
 		case !weighs || !needed || measures(d):
 			weighs = false
 		case d == nil:
