@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/pickle"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -90,7 +91,7 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 // skip notes a value that is no tensor. An object under a key that is dotted as a parameter's is an error.
 func (sd *StateDict) skip(m member) error {
 	if o, ok := m.value.(*pickle.Opaque); ok {
-		if dotted(m.name) && !strings.HasSuffix(m.name, "._extra_state") {
+		if engine.StateKey(m.name) && !strings.HasSuffix(m.name, "._extra_state") {
 			return malformed(formatPT, m.name, "an object of %s where a tensor must be; nothing was executed", o.Name)
 		}
 		if sd.objects == nil {

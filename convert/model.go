@@ -1,25 +1,21 @@
 package convert
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
-
-// parameterSlots says from which input on an operator's inputs are parameters.
-var parameterSlots = map[string]int{
-	"Conv": 1, "ConvTranspose": 1, "BatchNormalization": 1, "InstanceNormalization": 1, "LayerNormalization": 1,
-	"GroupNormalization": 1, "RMSNormalization": 1, "PRelu": 1, "Gemm": 0, "MatMul": 0, "LSTM": 1, "GRU": 1, "RNN": 1,
-}
 
 const batches = ".num_batches_tracked"
 
 // FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order, sharing
-// their bytes. An initializer is one when its type is a float and either an operator takes it where parameters go
-// (weights of Conv, Gemm, BatchNormalization, ...; engine.Uses finds the others) or its name is dotted as PyTorch dots names ("layer1.0.scale", not
-// "/layer1/Constant" nor "onnx::Mul_3"); or it is a table of int64 under such a name, as a buffer is. So Reshape's shapes, Clip's bounds and other constants stay out. Each
-// BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
+// their bytes. An initializer is one when its type is a float, and an operator takes weights or running statistics where it
+// stands, engine.Trainable finds it, or its name is dotted as PyTorch dots names ("layer1.0.scale", not "/layer1/Constant"
+// nor "onnx::Mul_3"). A table of int64 under a dotted name is a buffer. So Reshape's shapes, Clip's bounds and other constants
+// stay out. Each BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
 func FromModel(m *onnxio.Model) (*StateDict, error) {
 	if m == nil || m.Graph == nil {
 		return nil, malformed("onnx", "", "the model has no graph")
@@ -32,8 +28,8 @@ func FromModel(m *onnxio.Model) (*StateDict, error) {
 	}
 	sd := &StateDict{}
 	for _, t := range m.Graph.Initializers {
-		table := t != nil && t.Type == onnxio.Int64 && len(t.Dims) > 0 && dotted(t.Name)
-		if t == nil || !table && (!isFloat(t.Type) || !(slots[t.Name] || dotted(t.Name))) {
+		table := t != nil && t.Type == onnxio.Int64 && len(t.Dims) > 0 && engine.StateKey(t.Name)
+		if t == nil || !table && (!isFloat(t.Type) || !(slots[t.Name] || engine.StateKey(t.Name))) {
 			continue
 		}
 		if sd.Get(t.Name) != nil {
@@ -67,6 +63,12 @@ func trackBatches(g *onnxio.Graph, sd *StateDict) {
 	}
 }
 
+// takesWeights says whether an operator's input i is a weight or a running statistic. Of operators that take other constants
+// at the same place engine.Trainable decides.
+func takesWeights(d *ops.Def, i int) bool {
+	return d != nil && len(d.Learned) == 0 && (slices.Contains(d.Weights, i) || slices.Contains(d.Running, i))
+}
+
 // parameterUses finds the values that nodes take as parameters, subgraphs included.
 func parameterUses(g *onnxio.Graph) map[string]bool {
 	used := map[string]bool{}
@@ -82,10 +84,8 @@ func parameterUses(g *onnxio.Graph) map[string]bool {
 			if n == nil {
 				continue
 			}
-			if from, ok := parameterSlots[n.OpType]; ok && len(n.Inputs) > from {
-				for _, in := range n.Inputs[from:] {
-					used[in] = true
-				}
+			for i, in := range n.Inputs {
+				used[in] = used[in] || takesWeights(ops.Lookup(n.Domain, n.OpType), i)
 			}
 			for _, a := range n.Attrs {
 				if a != nil {
@@ -95,10 +95,6 @@ func parameterUses(g *onnxio.Graph) map[string]bool {
 		}
 	}
 	return used
-}
-
-func dotted(name string) bool {
-	return strings.Contains(name, ".") && !strings.Contains(name, "/") && !strings.Contains(name, "::")
 }
 
 func isFloat(t onnxio.DataType) bool {

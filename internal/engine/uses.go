@@ -170,7 +170,7 @@ func (u *usage) learns(t *onnxio.Tensor, r reader) (why string, learned bool) {
 		return where, true
 	case r.def == nil || !slices.Contains(r.def.Learned, min(r.at, len(r.def.Inputs)-1)):
 		return where, false
-	case t.Size() == 1 && (!stateKey(t.Name) || r.def.Arithmetic == 0):
+	case t.Size() == 1 && (!StateKey(t.Name) || r.def.Arithmetic == 0):
 		return "a single number, " + where, false
 	case looksUp(r.def) && u.fed[r.node.Inputs[1]]:
 		return "a table that " + op + " takes rows of", true
@@ -181,7 +181,7 @@ func (u *usage) learns(t *onnxio.Tensor, r reader) (why string, learned bool) {
 	if isMask(t) {
 		return "a mask, " + where, false
 	}
-	if isCount(t) && !stateKey(t.Name) {
+	if isCount(t) && !StateKey(t.Name) {
 		return "a table of whole or half numbers, " + where, false
 	}
 	return where, true
@@ -201,8 +201,8 @@ func inputName(r reader) string {
 	return r.def.Inputs[min(r.at, len(r.def.Inputs)-1)].Name
 }
 
-// stateKey says whether a name is spelled as PyTorch spells the keys of a state dict; exporters give other names to constants.
-func stateKey(name string) bool {
+// StateKey says whether a name is spelled as PyTorch spells the keys of a state dict; exporters give other names to constants.
+func StateKey(name string) bool {
 	return strings.Contains(name, ".") && !strings.Contains(name, "/") && !strings.Contains(name, "::")
 }
 
