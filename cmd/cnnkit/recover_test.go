@@ -1,9 +1,12 @@
 package main
 
 import (
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // An ONNX file gives its network's weights back, and verify tells an export's checkpoint from another one.
@@ -20,5 +23,16 @@ func TestFromONNXBack(t *testing.T) {
 	}
 	if r := cnnkit(t, "convert", a, filepath.Join(dir, "c.pth"), "--arch", "resnet32"); r.code != exitBadFile || !strings.Contains(r.err, "in the file") {
 		t.Errorf("another network passes: %d %s", r.code, r.err)
+	}
+	m, err := onnxio.Load(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Graph.Initializer("linear.bias").Float32s()[0] = float32(math.NaN()) // so that nothing can be said of the answers
+	if err := onnxio.Save(b, m); err != nil {
+		t.Fatal(err)
+	}
+	if r := cnnkit(t, "convert", b, filepath.Join(dir, "c.pth"), "--arch", "resnet20"); r.code != exitBadFile {
+		t.Errorf("answers that are not numbers pass: %d %s", r.code, r.err)
 	}
 }

@@ -170,7 +170,7 @@ func (n *network) layer(node *onnxio.Node, views map[string]view, alone func(*on
 	switch node.OpType {
 	case "Conv", "ConvTranspose":
 		l.weight, l.bias = take(1), take(2)
-		if next := alone(node); next != nil && next.OpType == "BatchNormalization" && next.Domain == "" && next.Inputs[0] == node.Outputs[0] {
+		if next := alone(node); n.isNorm(next) && next.Inputs[0] == node.Outputs[0] {
 			l.norm = next
 			for _, in := range next.Inputs[1:] {
 				n.used[in] = true
@@ -196,6 +196,14 @@ func (n *network) layer(node *onnxio.Node, views map[string]view, alone func(*on
 	}
 	l.sign = n.signature(l)
 	return l
+}
+
+// isNorm says whether a node is a BatchNormalization whose scale, bias and statistics are initializers.
+func (n *network) isNorm(node *onnxio.Node) bool {
+	if node == nil || node.OpType != "BatchNormalization" || node.Domain != "" || len(node.Inputs) != 5 {
+		return false
+	}
+	return !slices.ContainsFunc(node.Inputs[1:], func(in string) bool { return n.inits[in] == nil })
 }
 
 // added is the bias that an Add behind a product adds.

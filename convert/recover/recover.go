@@ -14,12 +14,12 @@ import (
 type Report struct {
 	Kept      int      `json:"kept"`      // initializers that the file has under their own names
 	Recovered int      `json:"recovered"` // initializers whose names the exporter had lost
-	Fresh     int      `json:"fresh"`     // tensors of parts that the file has not, such as auxiliary heads: the network's own values
+	Fresh     int      `json:"fresh"`     // the network's own values of parts that the file has not, such as auxiliary heads
 	Unfolded  []string `json:"unfolded"`  // BatchNormalizations that had been folded, by their modules
 }
 
-// Weights gives the state dict of the network like that is in model, under like's names. A BatchNormalization that was folded
-// comes back with statistics and weights under which it changes nothing but adds the folded bias.
+// Weights gives the weights of model under the names of the network like. A BatchNormalization that was folded comes back with
+// statistics and weights under which it only adds the folded bias.
 func Weights(model, like *onnxio.Model) (*convert.StateDict, Report, error) {
 	var rep Report
 	from, err := layersOf(model)
@@ -70,7 +70,8 @@ func match(from, to *network) ([][2]*layer, error) {
 		}
 		return out
 	}
-	for _, by := range []func(*layer) string{func(l *layer) string { return color[l] }, func(l *layer) string { return l.sign }} {
+	byColor, bySign := func(l *layer) string { return color[l] }, func(l *layer) string { return l.sign }
+	for _, by := range []func(*layer) string{byColor, bySign} {
 		a, b := classes(from, by), classes(to, by)
 		if !sameSizes(a, b) {
 			continue
@@ -192,6 +193,8 @@ func (r *recovery) bias(b *layer, was string, bias *onnxio.Tensor) error {
 		return nil
 	case b.bias != "":
 		return r.give(b.bias, was, bias)
+	case bias != nil && bias.Type != onnxio.Float:
+		return fmt.Errorf("%q is %v in the file: weights are recovered in float32", was, bias.Type)
 	case bias != nil && slices.ContainsFunc(bias.Float32s(), func(v float32) bool { return v != 0 }):
 		return fmt.Errorf("%q is a bias in the file, and the network's layer %q has none", was, b.weight)
 	}

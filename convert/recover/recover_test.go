@@ -129,7 +129,34 @@ func TestAnotherNetwork(t *testing.T) {
 		return m
 	}
 	_, _, err := Weights(build("resnet20"), build("resnet32"))
-	if err == nil || !strings.Contains(err.Error(), "Conv[16 16 3 3]") || !strings.Contains(err.Error(), "6 in the file, 10 in the network") {
+	if err == nil || !strings.Contains(err.Error(), "Conv[16 16 3 3]") ||
+		!strings.Contains(err.Error(), "6 in the file, 10 in the network") {
 		t.Error(err)
+	}
+}
+
+// What no exporter writes is an error, not a panic: biases of another type, and normalizations by values that are computed.
+func TestStrangeLayers(t *testing.T) {
+	model := func(norm string, bias *onnxio.Tensor, dims ...int64) *onnxio.Model {
+		named := func(name string, t *onnxio.Tensor) *onnxio.Tensor { t.Name = name; return t }
+		conv := &onnxio.Node{OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"c"}}
+		g := &onnxio.Graph{Name: "g", Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 1, 4, 4)...)},
+			Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 1, 4, 4)...)},
+			Initializers: []*onnxio.Tensor{named("w", onnxio.Floats([]float32{1}, 1, 1, 1, 1)), named("s", onnxio.Floats([]float32{1}, 1))}}
+		if bias != nil {
+			conv.Inputs, g.Initializers = append(conv.Inputs, "b"), append(g.Initializers, named("b", bias))
+		}
+		g.Nodes = []*onnxio.Node{{OpType: "Relu", Inputs: []string{"s"}, Outputs: []string{"computed"}}, conv,
+			{OpType: "BatchNormalization", Inputs: []string{"c", norm, "s", "s", "s"}, Outputs: []string{"y"}}}
+		return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: g}
+	}
+	bare, double := model("s", nil), model("s", onnxio.FromSlice(onnxio.Double, []float64{1}, 1))
+	for _, m := range []*onnxio.Model{bare, double} {
+		m.Graph.Nodes[2] = &onnxio.Node{OpType: "Relu", Inputs: []string{"c"}, Outputs: []string{"y"}}
+	}
+	for _, pair := range [][2]*onnxio.Model{{double, bare}, {double, model("s", nil)}, {bare, model("computed", nil)}} {
+		if _, _, err := Weights(pair[0], pair[1]); err == nil {
+			t.Error("no error")
+		}
 	}
 }
