@@ -60,7 +60,7 @@ func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 		g.Nodes = append(g.Nodes, &c)
 	}
 	return &onnxio.Model{
-		IRVersion: irVersion(r.opset), Opsets: []onnxio.Opset{{Version: r.opset}}, ProducerName: "cnnkit", Graph: g,
+		IRVersion: onnxio.IRVersionFor(r.opset), Opsets: []onnxio.Opset{{Version: r.opset}}, ProducerName: "cnnkit", Graph: g,
 	}, nil
 }
 
@@ -86,15 +86,4 @@ func renamed(names []string, to map[string]string) []string {
 		}
 	}
 	return out
-}
-
-// irVersion is the IR version that goes with the opset.
-func irVersion(opset int64) int64 {
-	switch {
-	case opset <= 18:
-		return 8
-	case opset <= 20:
-		return 9
-	}
-	return 10
 }

@@ -303,6 +303,18 @@ func (m *Model) Opset(domain string) int64 {
 	return 0
 }
 
+// IRVersionFor is the IR version for a new model of an operator set of ai.onnx: the one of ONNX's release that brought the operator
+// set, and 8 for all before 19, which every reader of today knows.
+func IRVersionFor(opset int64) int64 {
+	switch {
+	case opset <= 18:
+		return 8
+	case opset <= 20:
+		return 9
+	}
+	return 10
+}
+
 // Property finds a metadata property by key.
 func (m *Model) Property(key string) (string, bool) {
 	for _, p := range m.Metadata {

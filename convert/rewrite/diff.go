@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"reflect"
@@ -25,15 +26,24 @@ func Diff(a, b *onnxio.Model) []Difference {
 	add := func(what, name, format string, args ...any) {
 		out = append(out, Difference{what, name, fmt.Sprintf(format, args...)})
 	}
-	for _, o := range a.Opsets {
-		if v := b.Opset(o.Domain); v != o.Version {
-			add("opset", o.Domain, "%d and %d", o.Version, v)
+	opsets := func(m *onnxio.Model) map[string]int64 {
+		out := map[string]int64{}
+		for _, o := range m.Opsets {
+			out[onnxio.CanonicalDomain(o.Domain)] = o.Version
+		}
+		return out
+	}
+	p, q := opsets(a), opsets(b)
+	for _, domain := range keys(p, q) {
+		if p[domain] != q[domain] {
+			add("opset", domain, "%d and %d", p[domain], q[domain])
 		}
 	}
-	values(a.Graph.Inputs, b.Graph.Inputs, "input", add)
-	values(a.Graph.Outputs, b.Graph.Outputs, "output", add)
-	nodes(a.Graph.Nodes, b.Graph.Nodes, add)
-	tensors(a.Graph.Initializers, b.Graph.Initializers, add)
+	x, y := cmp.Or(a.Graph, &onnxio.Graph{}), cmp.Or(b.Graph, &onnxio.Graph{})
+	values(x.Inputs, y.Inputs, "input", add)
+	values(x.Outputs, y.Outputs, "output", add)
+	nodes(x.Nodes, y.Nodes, add)
+	tensors(x.Initializers, y.Initializers, add)
 	properties := func(list []onnxio.Property) map[string]string {
 		out := map[string]string{}
 		for _, p := range list {
@@ -41,10 +51,10 @@ func Diff(a, b *onnxio.Model) []Difference {
 		}
 		return out
 	}
-	x, y := properties(a.Metadata), properties(b.Metadata)
-	for _, key := range keys(x, y) {
-		if x[key] != y[key] {
-			add("metadata", key, "%.60q and %.60q", x[key], y[key])
+	before, after := properties(a.Metadata), properties(b.Metadata)
+	for _, key := range keys(before, after) {
+		if before[key] != after[key] {
+			add("metadata", key, "%.60q and %.60q", before[key], after[key])
 		}
 	}
 	return out

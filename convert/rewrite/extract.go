@@ -11,7 +11,7 @@ import (
 
 // Extract is the part of a model that computes outputs from inputs, both names of values. No names keep the model's own.
 func Extract(m *onnxio.Model, inputs, outputs []string) (*onnxio.Model, error) {
-	m, err := m.Canonical()
+	m, err := canonical(m)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func named(m *onnxio.Model, names []string) error {
 
 // Rename gives values other names: inputs, outputs, initializers and what lies between.
 func Rename(m *onnxio.Model, to map[string]string) (*onnxio.Model, error) {
-	m, err := m.Canonical()
+	m, err := canonical(m)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +154,9 @@ func Rename(m *onnxio.Model, to map[string]string) (*onnxio.Model, error) {
 
 // Strip leaves out what no run needs: documentation, metadata, and the descriptions of values between nodes.
 func Strip(m *onnxio.Model) *onnxio.Model {
+	if m.Graph == nil {
+		return m
+	}
 	out := copied(m)
 	out.Doc, out.Metadata = "", nil
 	g := out.Graph

@@ -57,7 +57,7 @@ type upgrade struct {
 // Opset brings a model to another operator set of ai.onnx. Upwards, nodes whose definition changed are rewritten; downwards
 // it goes only where no node's definition changed. Everything else is an error that names the nodes.
 func Opset(m *onnxio.Model, to int64) (*onnxio.Model, error) {
-	m, err := m.Canonical()
+	m, err := canonical(m)
 	if err != nil {
 		return nil, err
 	}
@@ -89,23 +89,8 @@ func Opset(m *onnxio.Model, to int64) (*onnxio.Model, error) {
 			out.Opsets[i].Version = to
 		}
 	}
-	out.IRVersion = max(out.IRVersion, irFor(to))
+	out.IRVersion = max(out.IRVersion, onnxio.IRVersionFor(to))
 	return out, nil
-}
-
-// irFor is the oldest IR version that goes with an operator set.
-func irFor(opset int64) int64 {
-	switch {
-	case opset >= 21:
-		return 10
-	case opset >= 19:
-		return 9
-	case opset >= 15:
-		return 8
-	case opset >= 10:
-		return 7
-	}
-	return 3
 }
 
 // crossed lists the definitions of an operator that lie between two operator sets.

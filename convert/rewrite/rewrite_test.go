@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,9 +157,11 @@ func TestDiffAndEdit(t *testing.T) {
 		}
 	}
 	other.Graph.Nodes[0].Attrs = append(other.Graph.Nodes[0].Attrs, onnxio.StringAttr("auto_pad", "NOTSET"))
-	d := Diff(m, other)
-	if len(d) != 2 || d[0].What != "attribute" || d[1].Name != "fc.weight" || !strings.Contains(d[1].Detail, "1 of 10240 numbers differ, by 1 at most") {
-		t.Errorf("%v", d)
+	other.Opsets = append(other.Opsets, onnxio.Opset{Domain: "com.example", Version: 2})
+	want := []Difference{{"opset", "com.example", "0 and 2"}, {"attribute", "Conv conv1/0.auto_pad", `none and "NOTSET"`},
+		{"initializer", "fc.weight", "1 of 10240 numbers differ, by 1 at most"}}
+	if d := Diff(m, other); !slices.Equal(d, want) {
+		t.Errorf("%v, want %v", d, want)
 	}
 	renamed, err := Rename(m, map[string]string{"input": "x", "output": "logits"})
 	if err != nil {
@@ -177,7 +180,7 @@ func legacy() *onnxio.Model {
 	node := func(op, out string, in []string, attrs ...*onnxio.Attribute) *onnxio.Node {
 		return &onnxio.Node{OpType: op, Name: out, Inputs: in, Outputs: []string{out}, Attrs: attrs}
 	}
-	return &onnxio.Model{IRVersion: 4, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g", Nodes: []*onnxio.Node{
+	return &onnxio.Model{IRVersion: 3, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g", Nodes: []*onnxio.Node{
 		node("Pad", "pad", []string{"x"}, onnxio.IntsAttr("pads", 0, 0, 1, 1, 0, 0, 1, 1), onnxio.FloatAttr("value", 0.5)),
 		node("Clip", "clip", []string{"pad"}, onnxio.FloatAttr("min", -0.3), onnxio.FloatAttr("max", 0.4)),
 		node("Slice", "slice", []string{"clip"}, onnxio.IntsAttr("starts", 1), onnxio.IntsAttr("ends", 5), onnxio.IntsAttr("axes", 2)),
@@ -206,11 +209,82 @@ func TestOpset(t *testing.T) {
 		}
 		same(t, answer(t, newer, x), answer(t, m, x))
 	}
-	if _, err := Opset(m, 8); err != nil && !strings.Contains(err.Error(), "cannot go down") {
+	older, err := Opset(m, 8) // none of these changed in opset 9
+	if err != nil || older.Opset("") != 8 {
+		t.Fatal(err)
+	}
+	same(t, answer(t, older, x), answer(t, m, x))
+	newest, err := Opset(m, 21)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Opset(newest, 9); err == nil || !strings.Contains(err.Error(), "cannot go down from opset 21 to 9") {
 		t.Error(err)
 	}
 	m.Graph.Nodes[10].Attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}
 	if _, err := Opset(m, 13); err == nil || !strings.Contains(err.Error(), "joins the dimensions from axis 1") {
 		t.Error(err)
+	}
+}
+
+// Models of IR versions in which initializers had to be inputs stay sound when rewriting adds some.
+func TestOldIR(t *testing.T) {
+	m := &onnxio.Model{IRVersion: 3, Opsets: []onnxio.Opset{{Version: 8}}, Graph: &onnxio.Graph{Name: "g",
+		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1, 1, 2, 2)...)},
+		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)},
+		Nodes: []*onnxio.Node{
+			{OpType: "Constant", Outputs: []string{"one"}, Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1))}},
+			{OpType: "Add", Inputs: []string{"x", "one"}, Outputs: []string{"more"}},
+			{OpType: "Upsample", Inputs: []string{"more"}, Outputs: []string{"y"},
+				Attrs: []*onnxio.Attribute{{Name: "scales", Type: onnxio.AttrFloats, Floats: []float32{1, 1, 2, 2}}}},
+		}}}
+	newer, err := Opset(m, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	simple, done, err := Simplify(m, nil)
+	if err != nil || done.Folded != 1 {
+		t.Fatal(done, err)
+	}
+	for _, rewritten := range []*onnxio.Model{newer, simple} {
+		if err := check.Model(rewritten); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Graphs that no definition allows, and models without one, are errors or stay as they are.
+func TestHostileGraphs(t *testing.T) {
+	graph := func(nodes ...*onnxio.Node) *onnxio.Model {
+		return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g", Nodes: nodes,
+			Initializers: []*onnxio.Tensor{onnxio.Scalar(onnxio.Float, float32(1))},
+			Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)},
+			Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)}}}
+	}
+	models := map[string]*onnxio.Model{"no graph": {IRVersion: 8, Opsets: []onnxio.Opset{{Version: 9}}}}
+	for _, op := range []string{"Identity", "Dropout", "Constant", "Conv", "BatchNormalization", "Pad", "Slice", "Clip", "Softmax", "Split",
+		"Squeeze", "Upsample", "TopK", "RoiAlign", "GridSample", "Strange"} {
+		value := onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1))
+		models[op+" of nothing"] = graph(&onnxio.Node{OpType: op, Attrs: []*onnxio.Attribute{value}})
+		models[op+" without inputs"] = graph(&onnxio.Node{OpType: op, Outputs: []string{"y"}})
+		models[op+" without outputs"] = graph(&onnxio.Node{OpType: op, Inputs: []string{"x", "", "x", "x", "x"}})
+		models[op+" of a scalar"] = graph(&onnxio.Node{OpType: "Relu", Inputs: []string{"x"}, Outputs: []string{"c"}},
+			&onnxio.Node{OpType: op, Inputs: []string{"c", "", "", "", ""}, Outputs: []string{"y"}})
+	}
+	for name, m := range models {
+		t.Run(name, func(t *testing.T) {
+			_, _, _ = Simplify(m, nil)
+			_, _ = Extract(m, nil, nil)
+			_, _ = Rename(m, map[string]string{"x": "z"})
+			for _, to := range []int64{8, 10, 11, 13, 18, 21} {
+				_, _ = Opset(m, to)
+			}
+			if d := Diff(m, Strip(m)); len(d) != 0 {
+				t.Error(d)
+			}
+		})
+	}
+	if _, _, err := Simplify(models["no graph"], nil); err == nil {
+		t.Error("no error")
 	}
 }

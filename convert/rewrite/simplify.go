@@ -29,8 +29,11 @@ const maxFolded = 1 << 20
 // Simplify folds what is computed from constants and known shapes, BatchNormalizations into convolutions, and leaves out what
 // changes nothing in inference or is not needed. dims binds symbolic dimensions of the inputs to numbers.
 func Simplify(m *onnxio.Model, dims map[string]int64) (*onnxio.Model, Simplified, error) {
-	m, err := m.Canonical()
+	m, err := canonical(m)
 	if err != nil {
+		return nil, Simplified{}, err
+	}
+	if _, err := infer.Shapes(m); err != nil { // the passes count on nodes that are as their definitions say
 		return nil, Simplified{}, err
 	}
 	s := &simplifier{m: copied(m), rep: Simplified{Before: len(m.Graph.Nodes)}}
@@ -49,7 +52,18 @@ func Simplify(m *onnxio.Model, dims map[string]int64) (*onnxio.Model, Simplified
 		}
 	}
 	s.rep.After = len(s.m.Graph.Nodes)
+	if s.rep.Folded+s.rep.Fused > 0 {
+		s.m.IRVersion = max(s.m.IRVersion, 4) // until then an initializer had to be an input
+	}
 	return s.m, s.rep, nil
+}
+
+// canonical is m.Canonical of a model that has a graph.
+func canonical(m *onnxio.Model) (*onnxio.Model, error) {
+	if m.Graph == nil {
+		return nil, &onnxio.FormatError{Format: "onnx", Msg: "the model has no graph"}
+	}
+	return m.Canonical()
 }
 
 // copied is a model with lists of its own.

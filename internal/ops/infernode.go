@@ -85,6 +85,9 @@ func arity(node *Node, in []*Value, outputs int) error {
 	if n := len(params); len(in) > n && (n == 0 || !params[n-1].Variadic) {
 		return node.Errorf("%d inputs; %s-%d takes %d to %d", len(in), node.OpType, node.Since, required, n)
 	}
+	if outputs == 0 && len(results) > 0 && !results[0].Optional { // Infer functions count on the first
+		return node.Errorf("it has no output")
+	}
 	if n := len(results); outputs > n && (n == 0 || !results[n-1].Variadic) {
 		return node.Errorf("%d outputs; %s-%d has at most %d", outputs, node.OpType, node.Since, n)
 	}
