@@ -2,6 +2,8 @@ package serve
 
 import (
 	"net"
+	"strconv"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -130,6 +132,29 @@ func TestGRPCMemory(t *testing.T) {
 	c := oip.NewGRPCInferenceServiceClient(dialed(t, Options{MaxMemory: 1 << 10}))
 	if _, err := c.ModelInfer(t.Context(), numbers784()); status.Code(err) != codes.Unavailable {
 		t.Errorf("3 KB of contents within 1 KB: %v", err)
+	}
+}
+
+// A small message that is many inputs, or many parameters, is refused before it is decoded.
+func TestGRPCBombs(t *testing.T) {
+	c := oip.NewGRPCInferenceServiceClient(dialed(t, Options{MaxBody: 4 << 20}))
+	many := &oip.ModelInferRequest{ModelName: "lenet"}
+	for range maxParts + 1 {
+		many.Inputs = append(many.Inputs, &oip.ModelInferRequest_InferInputTensor{})
+	}
+	deep := numbers784()
+	deep.Inputs[0].Parameters = map[string]*oip.InferParameter{}
+	for i := range maxParts {
+		deep.Inputs[0].Parameters[strconv.Itoa(i)] = &oip.InferParameter{}
+	}
+	for name, r := range map[string]*oip.ModelInferRequest{"inputs": many, "parameters": deep} {
+		if _, err := c.ModelInfer(t.Context(), r); err == nil || !strings.Contains(err.Error(), "parts") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	broken := []byte{5<<3 | 2, 200, 1}
+	if n := parts(broken, true); n != 0 {
+		t.Errorf("a message that is cut off has %d parts", n)
 	}
 }
 
