@@ -212,7 +212,7 @@ func TestHostileSafetensors(t *testing.T) {
 func TestRealCheckpoint(t *testing.T) {
 	dir := os.Getenv("CNNKIT_DATA")
 	if dir == "" {
-		t.Skip("CNNKIT_DATA is not set")
+		t.Skip("CNNKIT_DATA is not set: the folder with checkpoints/resnet20-12fca82f.th")
 	}
 	sd, err := Load(filepath.Join(dir, "checkpoints", "resnet20-12fca82f.th"))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 func TestWriteForPeers(t *testing.T) {
 	dir := os.Getenv("CNNKIT_PEER_OUT")
 	if dir == "" {
-		t.Skip("CNNKIT_PEER_OUT is not set")
+		t.Skip("CNNKIT_PEER_OUT is not set: make peers runs it")
 	}
 	sd, err := Load(fixtures + "all-zip-new.pth")
 	if err != nil {

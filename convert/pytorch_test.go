@@ -91,7 +91,7 @@ func TestPyTorchNetworks(t *testing.T) {
 func TestWriteNetworksForPeers(t *testing.T) {
 	dir := os.Getenv("CNNKIT_PEER_OUT")
 	if dir == "" {
-		t.Skip("CNNKIT_PEER_OUT is not set")
+		t.Skip("CNNKIT_PEER_OUT is not set: make peers runs it")
 	}
 	for name, cfg := range configs {
 		cfg.Seed = 5

@@ -70,7 +70,7 @@ func folder(t *testing.T) string {
 // TestExternalReferences holds references to other files: which are followed, and why the others are not.
 func TestExternalReferences(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("symbolic links need privileges here")
+		t.Skip("symbolic links need privileges here: run on Unix")
 	}
 	dir := folder(t)
 	sum := sha1.Sum(bytes.Repeat([]byte{1}, 64))

@@ -30,7 +30,7 @@ func TestKilledWhileSaving(t *testing.T) {
 		}
 	}
 	if testing.Short() {
-		t.Skip("starts processes")
+		t.Skip("starts twenty processes: run without -short")
 	}
 	path := filepath.Join(t.TempDir(), "m.onnx")
 	if err := Save(path, model(1)); err != nil {

@@ -12,7 +12,7 @@ import (
 func TestPythonAccepts(t *testing.T) {
 	python := os.Getenv("CNNKIT_PYTHON")
 	if python == "" {
-		t.Skip("CNNKIT_PYTHON is not set")
+		t.Skip("CNNKIT_PYTHON is not set: a Python with the onnx package")
 	}
 	dir := t.TempDir()
 	args := []string{fixtures + "check_models.py"}

@@ -28,11 +28,15 @@ var adapters = map[string]map[int64]adapter{
 	"GridSample":         {20: gridModes},
 	"GroupNormalization": {21: never("scale and bias are of channels since then")},
 	"Hardmax":            {13: softmaxAxis}, "LogSoftmax": {13: softmaxAxis}, "Softmax": {13: softmaxAxis},
-	"Pad":       {11: padInputs},
-	"ReduceL1":  {18: attrsToInputs("axes")},
-	"ReduceL2":  {18: attrsToInputs("axes")},
-	"ReduceMax": {18: attrsToInputs("axes")}, "ReduceMean": {18: attrsToInputs("axes")}, "ReduceMin": {18: attrsToInputs("axes")},
-	"ReduceProd": {18: attrsToInputs("axes")}, "ReduceLogSum": {18: attrsToInputs("axes")}, "ReduceLogSumExp": {18: attrsToInputs("axes")},
+	"Pad":             {11: padInputs},
+	"ReduceL1":        {18: attrsToInputs("axes")},
+	"ReduceL2":        {18: attrsToInputs("axes")},
+	"ReduceMax":       {18: attrsToInputs("axes")},
+	"ReduceMean":      {18: attrsToInputs("axes")},
+	"ReduceMin":       {18: attrsToInputs("axes")},
+	"ReduceProd":      {18: attrsToInputs("axes")},
+	"ReduceLogSum":    {18: attrsToInputs("axes")},
+	"ReduceLogSumExp": {18: attrsToInputs("axes")},
 	"ReduceSumSquare": {18: attrsToInputs("axes")}, "ReduceSum": {13: attrsToInputs("axes")},
 	"Resize":    {11: never("its coordinates are computed in another way")},
 	"RoiAlign":  {16: roiMode},
@@ -120,8 +124,8 @@ func down(m *onnxio.Model, from, to int64) error {
 		}
 	}
 	if bad != nil {
-		return fmt.Errorf("the model cannot go down from opset %d to %d, since definitions changed between them: %s; a network of 'cnnkit list networks' is built anew for any opset",
-			from, to, strings.Join(bad, ", "))
+		return fmt.Errorf("the model cannot go down from opset %d to %d, since definitions changed between them: %s; "+
+			"a network of 'cnnkit list networks' is built anew for any opset", from, to, strings.Join(bad, ", "))
 	}
 	return nil
 }

@@ -198,7 +198,8 @@ func (s *simplifier) pass() error {
 				n.Inputs[i] = to
 			}
 		}
-		idle := n.OpType == "Identity" || n.OpType == "Dropout" && (len(n.Inputs) < 3 || n.Inputs[2] == "") && (len(n.Outputs) < 2 || n.Outputs[1] == "")
+		idle := n.OpType == "Identity" || n.OpType == "Dropout" &&
+			(len(n.Inputs) < 3 || n.Inputs[2] == "") && (len(n.Outputs) < 2 || n.Outputs[1] == "")
 		if n.OpType == "Dropout" && s.m.Opset("") < 7 {
 			idle = false // it has a mode of its own
 		}
