@@ -255,6 +255,9 @@ func (p Point) run(ctx context.Context, dir string, had map[string]Row, obs Obse
 	}
 	var result *Result
 	switch from, loadErr := LoadCheckpoint(dir); {
+	case loadErr == nil && len(from.History) == recipe.Epochs && isRecipe(from.Recipe, row.Recipe):
+		row.Best = from.History[from.Best] // it was finished, and another sweep has written the rows since
+		return row, nil
 	case loadErr == nil && from.Epoch > recipe.Epochs:
 		return row, fmt.Errorf("folder %s holds a run of another recipe: choose another folder", dir)
 	case loadErr == nil:
@@ -279,6 +282,12 @@ func (p Point) run(ctx context.Context, dir string, had map[string]Row, obs Obse
 	}
 	row.Best = result.History[result.Best]
 	return row, nil
+}
+
+// isRecipe says whether a recipe is that in JSON, every field of it.
+func isRecipe(recipe Recipe, raw []byte) bool {
+	own, err := json.Marshal(recipe)
+	return err == nil && bytes.Equal(own, raw)
 }
 
 func compact(raw []byte) []byte {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,20 @@ func TestSweep(t *testing.T) {
 	table, err := os.ReadFile(filepath.Join(in("sweep"), train.GridTable))
 	if err != nil || !strings.HasPrefix(string(table), "lr,seed,epoch,accuracy,loss,f1,failed\n0.05,0,") || strings.Count(string(table), "\n") != 7 {
 		t.Errorf("%s, %v", table, err)
+	}
+	if err := os.Remove(filepath.Join(in("sweep"), train.GridFile)); err != nil {
+		t.Fatal(err)
+	}
+	var again swept
+	answer(t, &again, args...)
+	for i, r := range again.Runs {
+		if r.Best.ValidationLoss != got.Runs[i].Best.ValidationLoss || r.Best.Epoch != got.Runs[i].Best.Epoch {
+			t.Errorf("a finished run without a row: %+v, not %+v", r, got.Runs[i])
+		}
+	}
+	other := append(slices.Clone(args), "--weight-decay", "0.1")
+	if r := cnnkit(t, other...); r.code == exitDone || !strings.Contains(r.err, "another recipe") {
+		t.Errorf("finished runs of another recipe: %d %s", r.code, r.err)
 	}
 	if out := done(t, args...); !strings.Contains(out, "mean ± deviation") || !strings.Contains(strings.Join(strings.Fields(out), " "), "lr=0.01 3 66") {
 		t.Error(out)
