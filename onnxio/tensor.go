@@ -2,6 +2,7 @@ package onnxio
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -184,6 +185,19 @@ func (t *Tensor) Clone() *Tensor {
 	c.External = append([]Property(nil), t.External...)
 	c.Metadata = append([]Property(nil), t.Metadata...)
 	return &c
+}
+
+// CopyFrom copies the elements of another tensor, which must have the type and shape of t, into t's memory.
+func (t *Tensor) CopyFrom(x *Tensor) error {
+	if t.Type != x.Type || !slices.Equal(t.Dims, x.Dims) {
+		return fmt.Errorf("%v %v does not fit into a tensor of %v %v", x.Type, x.Dims, t.Type, t.Dims)
+	}
+	if len(t.Raw) != len(x.Raw) || len(t.Strings) != len(x.Strings) {
+		return fmt.Errorf("the tensor of %v %v has memory for other than its elements", t.Type, t.Dims)
+	}
+	copy(t.Raw, x.Raw)
+	copy(t.Strings, x.Strings)
+	return nil
 }
 
 // Check reports whether the elements of t agree with its type and shape, which every function of this package takes

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -45,6 +47,12 @@ type MissingError = engines.MissingError
 type Session interface {
 	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
+	// RunInto is Run for outputs that have their memory already, by name: tensors of the type and shape that the model
+	// gives for these inputs. Others are not given. It saves the memory of the outputs in every call.
+	RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error
+	// Prepare readies the session for inputs of these shapes, by name, so that their first Run takes no longer than the
+	// next: it runs the model on zeros, and gives that run's error.
+	Prepare(ctx context.Context, shapes map[string][]int64) error
 	// Inputs describes what Run takes, with symbolic dimensions.
 	Inputs() []*onnxio.ValueInfo
 	// Defaults describes the inputs that Run may be given as well: those with an initializer of the same name, which
@@ -234,31 +242,87 @@ func (s *session) Reason() string                { return s.reason }
 
 // Run checks the inputs, so that every engine complains in the same words.
 func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err := CheckInputs(s, in); err != nil {
-		return nil, err
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, errors.New("the session is closed")
+	if err := s.takes(ctx, in); err != nil {
+		return nil, err
 	}
-	if len(in) > len(s.inputs) && s.config.engine != Native { // which takes defaults itself
+	if s.defaulted(in) {
 		return s.defaults.run(ctx, s.config, in)
 	}
 	return s.backend.Run(ctx, in)
 }
 
+// takes reports whether a Run may start.
+func (s *session) takes(ctx context.Context, in map[string]*onnxio.Tensor) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed {
+		return errors.New("the session is closed")
+	}
+	return CheckInputs(s, in)
+}
+
+func (s *session) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.takes(ctx, in); err != nil {
+		return err
+	}
+	for name := range out {
+		if !slices.ContainsFunc(s.outputs, func(v *onnxio.ValueInfo) bool { return v.Name == name }) {
+			return fmt.Errorf("the model has no output %q: it has %s", name, infoNames(s.outputs))
+		}
+	}
+	if s.defaulted(in) {
+		got, err := s.defaults.run(ctx, s.config, in)
+		if err != nil {
+			return err
+		}
+		return engines.CopyInto(out, got)
+	}
+	return s.backend.RunInto(ctx, in, out)
+}
+
+// defaulted reports whether initializers are given that the engine holds for constants.
+func (s *session) defaulted(in map[string]*onnxio.Tensor) bool {
+	return len(in) > len(s.inputs) && s.config.engine != Native
+}
+
+func (s *session) Prepare(ctx context.Context, shapes map[string][]int64) error {
+	in := make(map[string]*onnxio.Tensor, len(shapes))
+	for _, v := range s.inputs {
+		dims, ok := shapes[v.Name]
+		if !ok {
+			return fmt.Errorf("input %q has no shape: the model takes %s", v.Name, wanted(s))
+		}
+		if v.Type == nil {
+			return fmt.Errorf("input %q is no tensor", v.Name)
+		}
+		if _, err := onnxio.CheckedBytes(v.Type.Elem, dims); err != nil {
+			return fmt.Errorf("input %q: %w", v.Name, err)
+		}
+		in[v.Name] = onnxio.NewTensor(v.Type.Elem, dims...)
+	}
+	for name := range shapes {
+		if in[name] == nil {
+			return fmt.Errorf("the model takes %s, not %q", wanted(s), name)
+		}
+	}
+	_, err := s.Run(ctx, in)
+	return err
+}
+
 // CheckInputs reports whether a session takes the tensors: their names, types and shapes, as Run does before it runs.
 func CheckInputs(s Session, in map[string]*onnxio.Tensor) error {
-	symbols := map[string]int64{}
+	var space [4]symbol
+	symbols := symbols(space[:0])
 	for _, want := range s.Inputs() {
 		if in[want.Name] == nil {
 			return fmt.Errorf("input %q is missing: the model takes %s", want.Name, wanted(s))
 		}
-		if err := accepts(want, in[want.Name], symbols); err != nil {
+		if err := accepts(want, in[want.Name], &symbols); err != nil {
 			return err
 		}
 	}
@@ -268,7 +332,7 @@ func CheckInputs(s Session, in map[string]*onnxio.Tensor) error {
 			continue
 		}
 		given++
-		if err := accepts(may, in[may.Name], symbols); err != nil {
+		if err := accepts(may, in[may.Name], &symbols); err != nil {
 			return err
 		}
 	}
@@ -279,7 +343,7 @@ func CheckInputs(s Session, in map[string]*onnxio.Tensor) error {
 }
 
 // accepts checks a tensor against the input that it is for.
-func accepts(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) error {
+func accepts(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols *symbols) error {
 	if err := fits(want, t, symbols); err != nil {
 		return err
 	}
@@ -308,6 +372,15 @@ func wanted(s Session) string {
 	return strings.Join(out, ", ")
 }
 
+// infoNames lists values by name.
+func infoNames(list []*onnxio.ValueInfo) string {
+	var out []string
+	for _, v := range list {
+		out = append(out, strconv.Quote(v.Name))
+	}
+	return strings.Join(out, ", ")
+}
+
 func names(in map[string]*onnxio.Tensor) []string {
 	var out []string
 	for name := range in {
@@ -317,8 +390,27 @@ func names(in map[string]*onnxio.Tensor) []string {
 	return out
 }
 
+// symbols are the symbolic dimensions met so far, which a list serves better than a map: most models have one.
+type symbols []symbol
+
+type symbol struct {
+	name string
+	n    int64
+}
+
+// agree reports whether a symbol is n wherever it stands.
+func (s *symbols) agree(name string, n int64) bool {
+	for _, x := range *s {
+		if x.name == name {
+			return x.n == n
+		}
+	}
+	*s = append(*s, symbol{name, n})
+	return true
+}
+
 // fits compares a tensor with the declared type; a symbolic dimension must be the same wherever its name stands.
-func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) error {
+func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols *symbols) error {
 	typ := want.Type
 	bad := typ != nil && t.Type != typ.Elem
 	if typ != nil && typ.HasShape && !bad {
@@ -330,10 +422,7 @@ func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols map[string]int64) er
 				bad = d.Value != t.Dims[i]
 			case d.Param == "?": // what Paddle writes for every dimension that it does not know
 			case d.Param != "":
-				if n, ok := symbols[d.Param]; ok && n != t.Dims[i] {
-					bad = true
-				}
-				symbols[d.Param] = t.Dims[i]
+				bad = !symbols.agree(d.Param, t.Dims[i])
 			}
 		}
 	}

@@ -368,3 +368,62 @@ func TestClosedSession(t *testing.T) {
 		})
 	}
 }
+
+// RunInto gives what Run gives, in the caller's memory, by every engine; what does not fit is refused with both shapes.
+func TestRunInto(t *testing.T) {
+	ctx := context.Background()
+	m := build(t, "lenet5")
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
+		t.Run(string(e), func(t *testing.T) {
+			s := open(t, m, e)
+			in := random(t, s, 3, 1)
+			want, err := s.Run(ctx, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y := onnxio.NewTensor(onnxio.Float, 3, 10)
+			room := y.Float32s()
+			for range 2 {
+				clear(room)
+				if err := s.RunInto(ctx, in, map[string]*onnxio.Tensor{"output": y}); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(room, want["output"].Float32s()) {
+					t.Fatalf("%v, want %v", room, want["output"].Float32s())
+				}
+			}
+			if err := s.RunInto(ctx, in, nil); err != nil {
+				t.Errorf("without outputs: %v", err)
+			}
+			for name, out := range map[string]map[string]*onnxio.Tensor{
+				"[2 10]":         {"output": onnxio.NewTensor(onnxio.Float, 2, 10)},
+				"float16 [3 10]": {"output": onnxio.NewTensor(onnxio.Float16, 3, 10)},
+				`no output "y"`:  {"y": y},
+				"memory":         {"output": {Type: onnxio.Float, Dims: []int64{3, 10}}},
+			} {
+				if err := s.RunInto(ctx, in, out); err == nil || !strings.Contains(err.Error(), name) {
+					t.Errorf("%v, want a word of %s", err, name)
+				}
+			}
+		})
+	}
+}
+
+func TestPrepare(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, build(t, "lenet5"), runtime.Native)
+	if err := s.Prepare(ctx, map[string][]int64{"input": {5, 1, 28, 28}}); err != nil {
+		t.Error(err)
+	}
+	for word, shapes := range map[string]map[string][]int64{
+		"has no shape": {},
+		"[5 1 27 28]":  {"input": {5, 1, 27, 28}},
+		`not "other"`:  {"input": {5, 1, 28, 28}, "other": {1}},
+		"dimension":    {"input": {-1, 1, 28, 28}},
+		"overflows":    {"input": {1 << 62, 1, 28, 28}},
+	} {
+		if err := s.Prepare(ctx, shapes); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%v: %v, want a word of %q", shapes, err, word)
+		}
+	}
+}

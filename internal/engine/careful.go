@@ -34,7 +34,7 @@ func (p *Plan) watchOutputs() {
 	if !p.spreads || p.suspect || p.err != nil {
 		return
 	}
-	p.suspect = slices.ContainsFunc(p.outputs, func(v *value) bool { return hasNaN(v.tensor()) })
+	p.suspect = slices.ContainsFunc(p.results, hasNaN)
 }
 
 // hasNaN reports whether a float32 tensor has NaN among its elements.

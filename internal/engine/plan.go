@@ -25,6 +25,7 @@ type Plan struct {
 	outputs []*value
 	names   []string         // of the outputs, as the model has them
 	given   []*onnxio.Tensor // of a Run, in the order of inputs
+	results []*onnxio.Tensor // the outputs where they lie in the arena
 	arena   []float32
 	seed    uint64
 	err     error
@@ -157,6 +158,10 @@ func (p *Plan) attach(arena []float32) {
 	for b, at := range p.offsets {
 		b.data = arena[at : at+b.floats : at+b.floats]
 	}
+	p.results = p.results[:0]
+	for _, v := range p.outputs {
+		p.results = append(p.results, v.tensor())
+	}
 	for _, s := range p.steps {
 		s.run = s.bind()
 	}
@@ -167,7 +172,7 @@ func (p *Plan) detach() {
 	if p.arena == nil {
 		return
 	}
-	p.arena = nil
+	p.arena, p.results = nil, nil
 	for b := range p.offsets {
 		b.data = nil
 	}
@@ -272,8 +277,8 @@ func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[s
 		return nil, err
 	}
 	out = make(map[string]*onnxio.Tensor, len(p.outputs))
-	for i, v := range p.outputs {
-		t := v.tensor().Clone()
+	for i, v := range p.results {
+		t := v.Clone()
 		t.Name = p.names[i]
 		out[t.Name] = t
 	}

@@ -92,12 +92,45 @@ func (p *Program) Prepare(lane *Lane, shapes [][]int64) error {
 // Run computes the outputs, in the model's order, from the inputs in theirs. The values it gives are the caller's. It ends
 // early when ctx does.
 func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onnxio.Value, error) {
+	out := make([]onnxio.Value, len(p.g.outputs))
+	err := p.run(ctx, lane, in, func(i int, x onnxio.Value, view bool) error {
+		if out[i] = x; view {
+			out[i] = x.(*onnxio.Tensor).Clone()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// RunInto is Run for outputs that have their memory already: tensors of the type and shape that the run turns out to give,
+// nil for those not asked for.
+func (p *Program) RunInto(ctx context.Context, lane *Lane, in []onnxio.Value, into []*onnxio.Tensor) error {
+	return p.run(ctx, lane, in, func(i int, x onnxio.Value, _ bool) error {
+		if into[i] == nil {
+			return nil
+		}
+		t, ok := x.(*onnxio.Tensor)
+		if !ok {
+			return fmt.Errorf("output %q is no tensor", p.g.outputs[i].name)
+		}
+		if err := into[i].CopyFrom(t); err != nil {
+			return fmt.Errorf("output %q: %w", p.g.outputs[i].name, err)
+		}
+		return nil
+	})
+}
+
+// run hands each output to give, some as views of memory that the next Run overwrites.
+func (p *Program) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value, view bool) error) error {
 	var space [64]byte
 	again := false
 	if s := lane.first(p, appendShapes(space[:0], in)); s != nil && s.whole != nil {
-		out, err := s.run(ctx, lane, in)
+		err := s.run(ctx, lane, in, give)
 		if again = s.plan.suspect; !again {
-			return out, err
+			return err
 		}
 	}
 	r := p.begin(ctx, lane)
@@ -108,18 +141,19 @@ func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onn
 	}
 	for r.left > 0 {
 		if err := r.round(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	out := make([]onnxio.Value, len(p.g.outputs))
 	for i, v := range p.g.outputs {
 		x := r.value(v)
 		if x == nil {
-			return nil, fmt.Errorf("output %q was not computed", v.name)
+			return fmt.Errorf("output %q was not computed", v.name)
 		}
-		out[i] = r.own(v, x)
+		if err := give(i, r.own(v, x), false); err != nil {
+			return err
+		}
 	}
-	return out, nil
+	return nil
 }
 
 // own is x as an output: a value that Run made for the caller alone.
@@ -236,7 +270,7 @@ func (r *run) runPlan(s *segment) error {
 		return err
 	}
 	for i, v := range s.gives {
-		t := s.plan.outputs[i].tensor().Clone()
+		t := s.plan.results[i].Clone()
 		t.Name = ""
 		r.put(v, t)
 	}

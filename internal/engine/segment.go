@@ -91,23 +91,25 @@ type wiring struct {
 	in, out []int
 }
 
-// run runs a segment that is all of its program.
-func (s *segment) run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onnxio.Value, error) {
+// run runs a segment that is all of its program, and gives views of its outputs unless they are suspect.
+func (s *segment) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value, view bool) error) error {
 	list := s.plan.given[:0]
 	for _, i := range s.whole.in {
 		list = append(list, in[i].(*onnxio.Tensor))
 	}
 	s.plan.given = list
 	s.plan.attach(lane.room(s.plan.size))
-	if err := s.plan.run(ctx, list); err != nil {
-		return nil, err
-	}
+	err := s.plan.run(ctx, list)
 	clear(list)
-	out := make([]onnxio.Value, len(s.whole.out))
-	for i, k := range s.whole.out {
-		out[i] = s.plan.outputs[k].tensor().Clone()
+	if err != nil || s.plan.suspect {
+		return err
 	}
-	return out, nil
+	for i, k := range s.whole.out {
+		if err := give(i, s.plan.results[k], true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wire says how the plan's inputs and outputs are the program's, when nothing else is left to run.

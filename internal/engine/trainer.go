@@ -269,16 +269,15 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	if len(arena) < p.size {
 		arena = kernels.AlignedSlice(p.size)
 	}
+	p.outputs, p.names = p.outputs[:first], p.names[:first]
 	p.attach(arena)
 	for name := range early.names {
 		delete(p.grads, name)
 	}
-	for i, v := range p.outputs[:first] {
-		view := v.tensor()
+	for i, view := range p.results {
 		view.Name = p.names[i]
 		p.views[view.Name] = view
 	}
-	p.outputs, p.names = p.outputs[:first], p.names[:first]
 	t.plans = append(t.plans, p)
 	return p, nil
 }

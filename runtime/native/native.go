@@ -107,64 +107,77 @@ func firstShapes(m *onnxio.Model, inputs []string) [][]int64 {
 
 // Run implements the session. When many Runs are under way it waits for one to end.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	given := func(yield func(string) bool) {
-		for name := range in {
-			if !yield(name) {
-				return
-			}
+	out := make(map[string]*onnxio.Tensor, len(b.model.Graph.Outputs))
+	err := run(ctx, b, in, func(p *engine.Program, l *engine.Lane, list []onnxio.Value) error {
+		values, err := p.Run(ctx, l, list)
+		if err != nil {
+			return err
 		}
-	}
-	values, err := b.run(ctx, len(in), given, func(name string) onnxio.Value {
-		if t := in[name]; t != nil {
-			return t
+		for i, v := range b.model.Graph.Outputs {
+			t, ok := values[i].(*onnxio.Tensor)
+			if !ok {
+				return fmt.Errorf("output %q is no tensor: RunValues gives it", v.Name)
+			}
+			t.Name = v.Name
+			out[v.Name] = t
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[string]*onnxio.Tensor, len(values))
-	for i, v := range b.model.Graph.Outputs {
-		t, ok := values[i].(*onnxio.Tensor)
-		if !ok {
-			return nil, fmt.Errorf("output %q is no tensor: RunValues gives it", v.Name)
-		}
-		t.Name = v.Name
-		out[v.Name] = t
-	}
 	return out, nil
+}
+
+// RunInto implements the session.
+func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
+	return run(ctx, b, in, func(p *engine.Program, l *engine.Lane, list []onnxio.Value) error {
+		var space [4]*onnxio.Tensor
+		into := space[:0]
+		for _, v := range b.model.Graph.Outputs {
+			into = append(into, out[v.Name])
+		}
+		return p.RunInto(ctx, l, list, into)
+	})
 }
 
 // RunValues is Run with sequences and optionals among the values.
 func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (map[string]onnxio.Value, error) {
-	values, err := b.run(ctx, len(in), maps.Keys(in), func(name string) onnxio.Value { return in[name] })
+	out := make(map[string]onnxio.Value, len(b.model.Graph.Outputs))
+	err := run(ctx, b, in, func(p *engine.Program, l *engine.Lane, list []onnxio.Value) error {
+		values, err := p.Run(ctx, l, list)
+		if err != nil {
+			return err
+		}
+		for i, v := range b.model.Graph.Outputs {
+			if t, ok := values[i].(*onnxio.Tensor); ok {
+				t.Name = v.Name
+			}
+			out[v.Name] = values[i]
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	out := make(map[string]onnxio.Value, len(values))
-	for i, v := range b.model.Graph.Outputs {
-		if t, ok := values[i].(*onnxio.Tensor); ok {
-			t.Name = v.Name
-		}
-		out[v.Name] = values[i]
 	}
 	return out, nil
 }
 
-// run gives the outputs in the model's order. n values are given, under these names.
-func (b *Backend) run(ctx context.Context, n int, given iter.Seq[string], value func(name string) onnxio.Value) (out []onnxio.Value, err error) {
+// run lets f run the program in a lane, with the program's inputs in its order.
+func run[V onnxio.Value](ctx context.Context, b *Backend, in map[string]V, f func(*engine.Program, *engine.Lane, []onnxio.Value) error) error {
 	p := b.program
-	if n > len(p.Inputs()) {
-		if p, err = b.overridden(given); err != nil {
-			return nil, err
+	if len(in) > len(p.Inputs()) {
+		var err error
+		if p, err = b.overridden(maps.Keys(in)); err != nil {
+			return err
 		}
 	}
 	var space [4]onnxio.Value
 	list := space[:0]
 	for _, name := range p.Inputs() {
-		v := value(name)
-		if v == nil {
-			return nil, fmt.Errorf("input %q is missing", name)
+		var v onnxio.Value = in[name]
+		if t, ok := v.(*onnxio.Tensor); v == nil || ok && t == nil {
+			return fmt.Errorf("input %q is missing", name)
 		}
 		list = append(list, v)
 	}
@@ -172,19 +185,21 @@ func (b *Backend) run(ctx context.Context, n int, given iter.Seq[string], value 
 	case b.running <- struct{}{}:
 		defer func() { <-b.running }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	l := b.lanes.take()
-	if out, err = runIn(ctx, p, l, list); errors.As(err, new(*engine.FaultError)) {
-		return nil, err // the lane may hold anything
+	err := guarded(func() error { return f(p, l, list) })
+	if err != nil && errors.As(err, new(*engine.FaultError)) {
+		return err // the lane may hold anything
 	}
 	b.lanes.put(l)
-	return out, err
+	return err
 }
 
-func runIn(ctx context.Context, p *engine.Program, l *engine.Lane, in []onnxio.Value) (out []onnxio.Value, err error) {
+// guarded makes an error of a panic of the engine.
+func guarded(f func() error) (err error) {
 	defer engine.Recover(&err)
-	return p.Run(ctx, l, in)
+	return f()
 }
 
 // overridden is the program in which the initializers among names are inputs.

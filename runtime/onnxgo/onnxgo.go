@@ -18,6 +18,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/infer"
+	"github.com/cnnkit/cnnkit/runtime/internal/engines"
 )
 
 // Backend runs one model, one call at a time.
@@ -103,6 +104,15 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out ma
 		return nil, fmt.Errorf("onnx-go: %d outputs, %v", len(ys), err)
 	}
 	return b.result(ys[0])
+}
+
+// RunInto implements the session.
+func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
+	got, err := b.Run(ctx, in)
+	if err != nil {
+		return err
+	}
+	return engines.CopyInto(out, got)
 }
 
 func (b *Backend) result(y tensor.Tensor) (map[string]*onnxio.Tensor, error) {

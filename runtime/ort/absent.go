@@ -31,5 +31,10 @@ func (*Backend) Run(context.Context, map[string]*onnxio.Tensor) (map[string]*onn
 	return nil, Available()
 }
 
+// RunInto fails.
+func (*Backend) RunInto(context.Context, map[string]*onnxio.Tensor, map[string]*onnxio.Tensor) error {
+	return Available()
+}
+
 // Close does nothing.
 func (*Backend) Close() error { return nil }

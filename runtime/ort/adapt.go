@@ -122,8 +122,9 @@ func extents(shape []onnxio.Dim, inputs []*onnxio.ValueInfo) ([]extent, bool) {
 	return out, true
 }
 
-// made is a new tensor for an output of known shape; nil when it would be too large to believe.
-func (o *output) made(in []*onnxio.Tensor) *onnxio.Tensor {
+// made is a tensor for an output of known shape, in the memory of room where that fits; nil when it would be too large to
+// believe.
+func (o *output) made(in []*onnxio.Tensor, room *onnxio.Tensor) *onnxio.Tensor {
 	dims := make([]int64, len(o.dims), max(len(o.dims), 1))
 	for i, e := range o.dims {
 		if dims[i] = e.n; e.input >= 0 {
@@ -137,7 +138,13 @@ func (o *output) made(in []*onnxio.Tensor) *onnxio.Tensor {
 	if err != nil || n > maxMade {
 		return nil
 	}
-	return &onnxio.Tensor{Name: o.name, Type: o.elem, Dims: dims, Raw: make([]byte, n)}
+	t := &onnxio.Tensor{Name: o.name, Type: o.elem, Dims: dims}
+	if room != nil && room.Type == t.Type && slices.Equal(room.Dims, dims) && int64(len(room.Raw)) == n {
+		t.Raw = room.Raw
+	} else {
+		t.Raw = make([]byte, n)
+	}
+	return t
 }
 
 // adapter collects what is put before and behind a model's nodes.

@@ -17,6 +17,7 @@ import (
 	onnxruntime "github.com/yalue/onnxruntime_go"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/internal/engines"
 )
 
 // MaxIRVersion is the newest IR version that the pinned library reads.
@@ -193,15 +194,29 @@ func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*
 // Run implements the session. ONNX Runtime reads the inputs where they are, and writes outputs of known shape where the
 // caller gets them.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
-	if b.unsure.Load() {
-		return b.runWith(ctx, in, false)
+	return b.runFor(ctx, in, nil)
+}
+
+// RunInto implements the session. ONNX Runtime writes outputs of known shape where they shall be; others are copied there.
+func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
+	got, err := b.runFor(ctx, in, out)
+	if err != nil {
+		return err
 	}
-	out, err := b.runWith(ctx, in, true)
+	return engines.CopyInto(out, got)
+}
+
+// runFor runs; room is the memory of outputs, where the caller has it.
+func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+	if b.unsure.Load() {
+		return b.runWith(ctx, in, nil, false)
+	}
+	out, err := b.runWith(ctx, in, room, true)
 	if err == nil || ctx.Err() != nil {
 		return out, err
 	}
 	// Where the model describes an operator of a foreign domain wrongly, the fault may lie with the prepared outputs.
-	out, again := b.runWith(ctx, in, false)
+	out, again := b.runWith(ctx, in, nil, false)
 	if again != nil {
 		return nil, err
 	}
@@ -210,7 +225,7 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 }
 
 // runWith runs with prepared outputs, or without those that may be of a wrong shape.
-func (b *Backend) runWith(ctx context.Context, in map[string]*onnxio.Tensor, prepared bool) (map[string]*onnxio.Tensor, error) {
+func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tensor, prepared bool) (map[string]*onnxio.Tensor, error) {
 	values := make([]onnxruntime.Value, len(b.inputs)+b.results)
 	defer destroy(values)
 	inputs, outputs := values[:len(b.inputs)], values[len(b.inputs):]
@@ -225,7 +240,7 @@ func (b *Backend) runWith(ctx context.Context, in map[string]*onnxio.Tensor, pre
 			return nil, fmt.Errorf("input %q: %w", name, err)
 		}
 	}
-	made, err := b.make(given, outputs, prepared)
+	made, err := b.make(given, room, outputs, prepared)
 	if err != nil {
 		return nil, err
 	}
@@ -236,14 +251,14 @@ func (b *Backend) runWith(ctx context.Context, in map[string]*onnxio.Tensor, pre
 }
 
 // make prepares the outputs whose shape is known, or only the scalars, whose shape is certain; nil stands for the others.
-func (b *Backend) make(in []*onnxio.Tensor, values []onnxruntime.Value, all bool) ([]*onnxio.Tensor, error) {
+func (b *Backend) make(in []*onnxio.Tensor, room map[string]*onnxio.Tensor, values []onnxruntime.Value, all bool) ([]*onnxio.Tensor, error) {
 	made := make([]*onnxio.Tensor, len(values))
 	for i := range b.outputs {
 		o := &b.outputs[i]
 		if !o.known || !all && !o.flat {
 			continue
 		}
-		if made[i] = o.made(in); made[i] == nil {
+		if made[i] = o.made(in, room[o.name]); made[i] == nil {
 			continue
 		}
 		var err error

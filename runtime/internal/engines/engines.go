@@ -4,7 +4,9 @@ package engines
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"unsafe"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -45,7 +47,22 @@ func (o ORTOptions) IsZero() bool {
 // Backend is an open model.
 type Backend interface {
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
+	// RunInto is Run for outputs that have their memory already.
+	RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error
 	Close() error
+}
+
+// CopyInto copies those results that have memory in out.
+func CopyInto(out, got map[string]*onnxio.Tensor) error {
+	for name, to := range out {
+		if to == nil || len(to.Raw) > 0 && unsafe.SliceData(to.Raw) == unsafe.SliceData(got[name].Raw) {
+			continue
+		}
+		if err := to.CopyFrom(got[name]); err != nil {
+			return fmt.Errorf("output %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Engine opens models.
