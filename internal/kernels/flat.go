@@ -174,6 +174,10 @@ func (h AdamParams) coefficients() adamCoefficients {
 
 // LogSoftmaxRows computes the log-softmax of every row of x [rows,cols].
 func LogSoftmaxRows(y, x []float32, rows, cols int) {
+	if cols < Block {
+		shortLogSoftmax(y, x, rows, cols)
+		return
+	}
 	for r := range rows {
 		LogSoftmax(y[r*cols:][:cols], x[r*cols:][:cols])
 	}

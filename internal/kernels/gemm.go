@@ -29,6 +29,7 @@ func NewGemm(s GemmSpec) *Gemm {
 	// panels enough.
 	parts := max(1, min((s.M+47)/48, want/g.across()))
 	if g.Packed && s.M > fewGemmRows {
+		want = shares(2*s.M*s.N*s.K, 16)
 		g.wide = g.packedWide(want)
 		parts = max((s.M+mostGemmRows-1)/mostGemmRows, min((s.M+leastGemmRows-1)/leastGemmRows, (want+g.across()-1)/g.across()))
 	}

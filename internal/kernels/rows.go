@@ -237,10 +237,59 @@ func LogSoftmax(y, x []float32) {
 	if len(x) == 0 {
 		return
 	}
+	if len(x) < Block {
+		shortLogSoftmax(y, x, 1, len(x))
+		return
+	}
 	top := RowMax(x)
 	log := float32(math.Log(rowExp(nil, x, top)))
 	OpSub.Scalar(y[:len(x)], x, top)
 	OpSub.Scalar(y[:len(x)], y[:len(x)], log)
+}
+
+// shortLogSoftmax is LogSoftmax of rows of less than a block, such as the scores of ten classes: several rows go through one
+// call of a kernel, each filled up to a block.
+func shortLogSoftmax(y, x []float32, rows, cols int) {
+	const together = 16
+	var exps [together * Block]float32
+	if cols == 0 {
+		return
+	}
+	for lo := 0; lo < rows; lo += together {
+		hi := min(rows, lo+together)
+		for r := lo; r < hi; r++ {
+			row := x[r*cols:][:cols]
+			top := row[0]
+			for _, v := range row {
+				top = max(top, v)
+			}
+			to := exps[(r-lo)*Block:][:Block]
+			for i, v := range row {
+				y[r*cols+i] = v - top
+				to[i] = v - top
+			}
+			fill(to[cols:], -inf32)
+		}
+		expRows(exps[:(hi-lo)*Block])
+		for r := lo; r < hi; r++ {
+			log := float32(math.Log(lanesSum((*[Block]float32)(exps[(r-lo)*Block:]))))
+			row := y[r*cols:][:cols]
+			for i := range row {
+				row[i] -= log
+			}
+		}
+	}
+}
+
+// expRows computes exp(x) of whole blocks in place.
+func expRows(x []float32) {
+	var sums [Block]float32
+	zero := float32(0)
+	if current == levelGo {
+		rowExpGo(&sums, x, x, zero)
+	} else {
+		rowExpBlocks(&sums[0], &x[0], &x[0], &zero, len(x)/Block)
+	}
 }
 
 // SoftmaxGrad computes dx = y*(dy - sum(dy*y)) over a row; dx may be dy or y.

@@ -73,7 +73,7 @@ func (g *gen) softmax() {
 	g.reduce(a, 1, func(s []vec, j, d int) {
 		x := g.vec()
 		g.VMOVUPS(at(a[2], d), x)
-		e := g.exp(g.difference(x, shift))
+		e := g.weight(g.difference(x, shift))
 		g.VMOVUPS(e, at(a[1], d))
 		g.VADDPS(e, s[j], s[j])
 	}, a[1], a[2])
@@ -85,7 +85,7 @@ func (g *gen) softmax() {
 	g.reduce(a, 1, func(s []vec, j, d int) {
 		x := g.vec()
 		g.VMOVUPS(at(a[1], d), x)
-		g.VADDPS(g.exp(g.difference(x, shift)), s[j], s[j])
+		g.VADDPS(g.weight(g.difference(x, shift)), s[j], s[j])
 	}, a[1])
 
 	a = g.routine("gradSoftmax", "dx, dy, y, h", "computes dx = (dy-h[0])*y.")
@@ -148,7 +148,7 @@ func (g *gen) softmaxRow() {
 	pass(func(j, d int) {
 		x := g.vec()
 		g.VMOVUPS(at(from, d), x)
-		e := g.exp(g.difference(x, shift))
+		e := g.weight(g.difference(x, shift))
 		g.VMOVUPS(e, at(to, d))
 		g.VADDPS(e, sums[j], sums[j])
 	})
