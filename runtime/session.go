@@ -48,7 +48,7 @@ type Session interface {
 	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
 	// RunInto is Run for outputs that have their memory already, by name: tensors of the type and shape that the model
-	// gives for these inputs. Others are not given. It saves the memory of the outputs in every call.
+	// gives for these inputs. Outputs that out does not name are left out.
 	RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error
 	// Prepare readies the session for inputs of these shapes, by name, so that their first Run takes no longer than the
 	// next: it runs the model on zeros, and gives that run's error.
@@ -298,7 +298,7 @@ func (s *session) Prepare(ctx context.Context, shapes map[string][]int64) error 
 			return fmt.Errorf("input %q has no shape: the model takes %s", v.Name, wanted(s))
 		}
 		if v.Type == nil {
-			return fmt.Errorf("input %q is no tensor", v.Name)
+			return fmt.Errorf("input %q has no declared type, so there are no zeros of it to run on", v.Name)
 		}
 		if _, err := onnxio.CheckedBytes(v.Type.Elem, dims); err != nil {
 			return fmt.Errorf("input %q: %w", v.Name, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -409,11 +410,27 @@ func TestRunInto(t *testing.T) {
 	}
 }
 
+// After Prepare a Run compiles nothing, which would allocate by the hundred.
 func TestPrepare(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, build(t, "lenet5"), runtime.Native)
+	allocated := func(in map[string]*onnxio.Tensor) uint64 {
+		var before, after goruntime.MemStats
+		goruntime.ReadMemStats(&before)
+		if _, err := s.Run(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		goruntime.ReadMemStats(&after)
+		return after.Mallocs - before.Mallocs
+	}
 	if err := s.Prepare(ctx, map[string][]int64{"input": {5, 1, 28, 28}}); err != nil {
-		t.Error(err)
+		t.Fatal(err)
+	}
+	if n := allocated(random(t, s, 5, 1)); n > 100 {
+		t.Errorf("%d allocations at the prepared shape", n)
+	}
+	if n := allocated(random(t, s, 6, 1)); n < 200 {
+		t.Errorf("%d allocations at another shape: the bound above shows nothing", n)
 	}
 	for word, shapes := range map[string]map[string][]int64{
 		"has no shape": {},

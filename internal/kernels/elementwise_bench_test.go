@@ -106,7 +106,7 @@ func BenchmarkRows(b *testing.B) {
 			run  func()
 		}{
 			{"softmax", func() { SoftmaxRows(y, x, rows, n) }},
-			{"log-softmax", each(func(y, _, x []float32) { LogSoftmax(y, x) })},
+			{"log-softmax", each(func(y, _, x []float32) { LogSoftmaxRows(y, x, 1, len(x)) })},
 			{"softmax backward", each(func(y, dx, x []float32) { SoftmaxGrad(dx, x, y) })},
 			{"layer norm", each(func(y, _, x []float32) { LayerNorm(y, x, scale, scale, 1e-5) })},
 			{"layer norm backward", each(func(_, dx, x []float32) { LayerNormGrad(dx, x, x, scale, 0, 1) })},

@@ -172,17 +172,6 @@ func (h AdamParams) coefficients() adamCoefficients {
 	return k
 }
 
-// LogSoftmaxRows computes the log-softmax of every row of x [rows,cols].
-func LogSoftmaxRows(y, x []float32, rows, cols int) {
-	if cols < Block {
-		shortLogSoftmax(y, x, rows, cols)
-		return
-	}
-	for r := range rows {
-		LogSoftmax(y[r*cols:][:cols], x[r*cols:][:cols])
-	}
-}
-
 // LogSoftmaxGradRows computes dx = dy - exp(y) * sum(dy) of every row.
 func LogSoftmaxGradRows(dx, dy, y []float32, rows, cols int) {
 	for r := range rows {

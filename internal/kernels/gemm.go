@@ -24,14 +24,15 @@ type Gemm struct {
 func NewGemm(s GemmSpec) *Gemm {
 	g := &Gemm{GemmSpec: s, rows: s.M}
 	g.wide = g.together()
-	want := pieces(2*s.M*s.N*s.K, 16)
-	// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when there are not
-	// panels enough.
-	parts := max(1, min((s.M+47)/48, want/g.across()))
+	flops, parts := 2*s.M*s.N*s.K, 0
 	if g.Packed && s.M > fewGemmRows {
-		want = shares(2*s.M*s.N*s.K, 16)
+		want := shares(flops, 16) // since B is packed already
 		g.wide = g.packedWide(want)
 		parts = max((s.M+mostGemmRows-1)/mostGemmRows, min((s.M+leastGemmRows-1)/leastGemmRows, (want+g.across()-1)/g.across()))
+	} else {
+		// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when there are not
+		// panels enough.
+		parts = max(1, min((s.M+47)/48, pieces(flops, 16)/g.across()))
 	}
 	g.rows = (s.M + parts - 1) / parts
 	g.chunks = g.across() * ((s.M + g.rows - 1) / g.rows)

@@ -231,30 +231,32 @@ func foldLanes(s *[Block]float32, f func(a, b float32) float32) {
 	}
 }
 
-// LogSoftmax computes y = (x - max) - log(sum(exp(x-max))) over a row; y may be x. The maximum goes first: the rounding
-// of a sum of it and the logarithm, shared by the row, would leave exponentials whose sum is not 1.
-func LogSoftmax(y, x []float32) {
-	if len(x) == 0 {
-		return
+// LogSoftmaxRows computes y = (x - max) - log(sum(exp(x-max))) over every row of x [rows,cols]; y may be x. The maximum
+// goes first: the rounding of a sum of it and the logarithm, shared by the row, would leave exponentials whose sum is not 1.
+func LogSoftmaxRows(y, x []float32, rows, cols int) {
+	switch {
+	case cols == 0:
+	case cols < Block:
+		shortLogSoftmax(y, x, rows, cols)
+	default:
+		for r := range rows {
+			logSoftmaxRow(y[r*cols:][:cols], x[r*cols:][:cols])
+		}
 	}
-	if len(x) < Block {
-		shortLogSoftmax(y, x, 1, len(x))
-		return
-	}
-	top := RowMax(x)
-	log := float32(math.Log(rowExp(nil, x, top)))
-	OpSub.Scalar(y[:len(x)], x, top)
-	OpSub.Scalar(y[:len(x)], y[:len(x)], log)
 }
 
-// shortLogSoftmax is LogSoftmax of rows of less than a block, such as the scores of ten classes: several rows go through one
-// call of a kernel, each filled up to a block.
+func logSoftmaxRow(y, x []float32) {
+	top := RowMax(x)
+	log := float32(math.Log(rowExp(nil, x, top)))
+	OpSub.Scalar(y, x, top)
+	OpSub.Scalar(y, y, log)
+}
+
+// shortLogSoftmax takes several rows of less than a block, such as the scores of ten classes, through one call of a kernel,
+// each filled up to a block: one row alone would wait for the latency of its exponential.
 func shortLogSoftmax(y, x []float32, rows, cols int) {
 	const together = 16
 	var exps [together * Block]float32
-	if cols == 0 {
-		return
-	}
 	for lo := 0; lo < rows; lo += together {
 		hi := min(rows, lo+together)
 		for r := lo; r < hi; r++ {
@@ -270,7 +272,8 @@ func shortLogSoftmax(y, x []float32, rows, cols int) {
 			}
 			fill(to[cols:], -inf32)
 		}
-		expRows(exps[:(hi-lo)*Block])
+		part := exps[:(hi-lo)*Block]
+		rowExp(part, part, 0)
 		for r := lo; r < hi; r++ {
 			log := float32(math.Log(lanesSum((*[Block]float32)(exps[(r-lo)*Block:]))))
 			row := y[r*cols:][:cols]
@@ -278,17 +281,6 @@ func shortLogSoftmax(y, x []float32, rows, cols int) {
 				row[i] -= log
 			}
 		}
-	}
-}
-
-// expRows computes exp(x) of whole blocks in place.
-func expRows(x []float32) {
-	var sums [Block]float32
-	zero := float32(0)
-	if current == levelGo {
-		rowExpGo(&sums, x, x, zero)
-	} else {
-		rowExpBlocks(&sums[0], &x[0], &x[0], &zero, len(x)/Block)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestSoftmaxRows(t *testing.T) {
 			}
 			SoftmaxGrad(got.s, dy, y)
 			close32(t, "softmax gradient", got.s, grads, 1)
-			LogSoftmax(got.s, x)
+			LogSoftmaxRows(got.s, x, 1, len(x))
 			close32(t, "log-softmax", got.s, logs, 10)
 			copy(y, got.s)
 			LogSoftmaxGrad(got.s, dy, y)
@@ -77,7 +77,7 @@ func TestSoftmaxRows(t *testing.T) {
 			noAllocations(t, "softmax", func() {
 				SoftmaxRows(got.s, x, 1, len(x))
 				SoftmaxGrad(got.s, dy, y)
-				LogSoftmax(got.s, x)
+				LogSoftmaxRows(got.s, x, 1, len(x))
 				LogSoftmaxGrad(got.s, dy, y)
 			})
 		}
@@ -124,7 +124,7 @@ func TestSoftmaxColumns(t *testing.T) {
 						row[i] = x[i*inner+c]
 					}
 					if logarithm {
-						LogSoftmax(row, row)
+						LogSoftmaxRows(row, row, 1, len(row))
 					} else {
 						SoftmaxRows(row, row, 1, len(row))
 					}
@@ -257,7 +257,7 @@ func TestRowBits(t *testing.T) {
 			SoftmaxRows(y, x, 1, len(x))
 			SoftmaxGrad(dx, dy, y)
 			keep()
-			LogSoftmax(y, x)
+			LogSoftmaxRows(y, x, 1, len(x))
 			LogSoftmaxGrad(dx, dy, y)
 			keep()
 			m, inv := LayerNorm(y, x, scale, bias, 1e-5)
