@@ -37,6 +37,7 @@ type value struct {
 	exact bool    // the same bits in every engine
 	bound float64 // of the numbers' sizes
 	wild  bool    // NaN and infinities may be among them
+	sum   bool    // of many numbers: its bound is a guess, and its rounding grows with it
 	read  bool
 }
 
@@ -217,7 +218,7 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 		return false
 	}
 	in, all := d.read(n)
-	if form.careful && !all.exact || form.finite && all.wild && !d.wild {
+	if form.careful && !all.exact || form.finite && all.wild && !d.wild || form.periodic && all.sum {
 		return false
 	}
 	d.nameOutputs(bound)
@@ -246,13 +247,14 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 	}
 	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
 	all.wild = all.wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
+	all.sum = all.sum || strings.HasPrefix(form.op, "Reduce") || form.op == "CumSum"
 	for i, name := range n.Outputs {
 		if d.trains && i > 0 && n.OpType == "BatchNormalization" {
 			continue // running statistics: nothing is differentiated through them
 		}
 		if name != "" && out[i] != nil {
 			exact := all.exact && (form.moves || !ops.Floats.Has(out[i].Type))
-			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild})
+			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild, sum: all.sum})
 		}
 	}
 	d.nodes = append(d.nodes, n)
@@ -268,7 +270,8 @@ func (d *drawer) read(n *onnxio.Node) (in []*ops.Value, all value) {
 		}
 		if v := d.known[name]; v != nil {
 			in[i] = v.info
-			all.exact, all.wild, all.bound = all.exact && v.exact, all.wild || v.wild, max(all.bound, v.bound)
+			all.exact, all.wild, all.sum = all.exact && v.exact, all.wild || v.wild, all.sum || v.sum
+			all.bound = max(all.bound, v.bound)
 			continue
 		}
 		t := d.weight(name)

@@ -19,6 +19,8 @@ type form struct {
 	// finite operators read NaN and infinities in wild models only: sums that a fast path takes in another
 	// way spread them.
 	finite bool
+	// periodic operators read no sums of many numbers: the last bit of a thousand moves a sine by 6e-5.
+	periodic bool
 	// grows bounds the results by the inputs' bound; nil: they are no larger.
 	grows func(size float64, n *onnxio.Node) float64
 }
@@ -72,6 +74,7 @@ func listForms() []form {
 			f.grows = growth(d.Name)
 		}
 		f.finite = slices.Contains([]string{"Conv", "ConvTranspose"}, d.Name)
+		f.periodic = slices.Contains([]string{"Sin", "Cos"}, d.Name)
 		times := 1
 		switch d.Name {
 		case "Conv":
