@@ -41,6 +41,9 @@ func (q *quantizer) gate(ctx context.Context, data Data, opt Options, float map[
 	if opt.MaxLoss != nil {
 		t.maxLoss = *opt.MaxLoss
 	}
+	if t.measure = opt.measure; t.measure == nil {
+		t.measure = t.timings
+	}
 	for name := range float {
 		t.reasons[name] = "excluded"
 	}
@@ -58,6 +61,7 @@ type trial struct {
 	data    Data
 	pool    *parallel.Pool
 	maxLoss float64
+	measure func(float, int8 *onnxio.Model) ([2]timing, error)
 	report  *Report
 	reasons map[string]string // of the layers in float32
 	answers [][]float32       // of the float32 model, for the first batches
@@ -99,7 +103,7 @@ func (t *trial) run(float map[string]bool) (*onnxio.Model, error) {
 // layerTable fills in what each layer takes in both models, and what it costs alone.
 func (t *trial) layerTable(m *onnxio.Model, float map[string]bool) error {
 	t.report = &Report{}
-	fast, err := t.timings(t.g.m, m)
+	fast, err := t.measure(t.g.m, m)
 	if err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func (t *trial) dropSlow(m *onnxio.Model, float map[string]bool) (*onnxio.Model,
 		return nil, err
 	}
 	before := t.report.Int8
-	times, err := t.timings(t.g.m, other)
+	times, err := t.measure(t.g.m, other)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +187,7 @@ func (t *trial) dropHarmful(m *onnxio.Model, float map[string]bool) (*onnxio.Mod
 	if !changed {
 		return m, nil
 	}
-	times, err := t.timings(t.g.m, m)
+	times, err := t.measure(t.g.m, m)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +315,7 @@ const (
 )
 
 // timings measures two models.
-func (t *trial) timings(models ...*onnxio.Model) (out [2]timing, err error) {
+func (t *trial) timings(float, int8 *onnxio.Model) (out [2]timing, err error) {
 	x := t.data.Batches[0]
 	one := &onnxio.Tensor{Type: x.Type, Dims: append([]int64{1}, x.Dims[1:]...)}
 	one.Raw = x.Raw[:len(x.Raw)/int(x.Dims[0])]
@@ -320,7 +324,7 @@ func (t *trial) timings(models ...*onnxio.Model) (out [2]timing, err error) {
 	}
 	in := map[string]*onnxio.Tensor{t.g.input: one}
 	var plans [2]*engine.Plan
-	for i, m := range models {
+	for i, m := range []*onnxio.Model{float, int8} {
 		if plans[i], err = engine.Compile(m, engine.Options{Pool: t.pool, Shapes: map[string][]int64{t.g.input: one.Dims}}); err != nil {
 			return out, err
 		}

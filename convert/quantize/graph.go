@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cnnkit/cnnkit/convert/rewrite"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -20,35 +21,27 @@ type graph struct {
 
 // prepare copies m, gives every node a name of its own and folds batch normalization into convolutions.
 func prepare(m *onnxio.Model) (*graph, error) {
-	m, err := m.Canonical()
+	m, _, err := rewrite.FoldNorms(m)
 	if err != nil {
 		return nil, err
 	}
-	out, inner := *m, *m.Graph
-	out.Graph = &inner
-	inner.Nodes, inner.Initializers, inner.Values = nil, slices.Clone(m.Graph.Initializers), nil
+	m.Graph.Values = nil
 	names := map[string]bool{}
 	for i, n := range m.Graph.Nodes {
-		c := *n
-		c.Inputs, c.Outputs = slices.Clone(n.Inputs), slices.Clone(n.Outputs)
-		for k := 0; c.Name == "" || names[c.Name]; k++ {
-			c.Name = fmt.Sprintf("%s_%d", n.OpType, i+k)
+		for k := 0; n.Name == "" || names[n.Name]; k++ {
+			n.Name = fmt.Sprintf("%s_%d", n.OpType, i+k)
 		}
-		names[c.Name] = true
-		inner.Nodes = append(inner.Nodes, &c)
+		names[n.Name] = true
 	}
-	g := &graph{m: &out}
+	g := &graph{m: m}
 	g.index()
-	for _, in := range inner.Inputs {
+	for _, in := range m.Graph.Inputs {
 		if g.inits[in.Name] == nil {
 			if g.input != "" {
 				return nil, &onnxio.UnsupportedError{Op: "quantize", Reason: "the model has several inputs"}
 			}
 			g.input = in.Name
 		}
-	}
-	for _, n := range slices.Clone(inner.Nodes) {
-		g.foldNorm(n)
 	}
 	return g, nil
 }
@@ -151,35 +144,6 @@ func (g *graph) bias(n *onnxio.Node, outs int64) *onnxio.Tensor {
 		copy(b.Float32s(), t.Float32s())
 	}
 	return b
-}
-
-// foldNorm folds the batch normalization that alone reads a convolution into its weights.
-func (g *graph) foldNorm(n *onnxio.Node) {
-	norm := g.next(n)
-	if !is(n, "Conv") || !is(norm, "BatchNormalization") || norm.Int("training_mode", 0) != 0 || norm.Inputs[0] != n.Outputs[0] {
-		return
-	}
-	var p [4]*onnxio.Tensor
-	w := g.floats(n, 1)
-	if w == nil || len(w.Dims) < 3 || len(n.Inputs) > 2 && n.Inputs[2] != "" && g.floats(n, 2) == nil {
-		return
-	}
-	for i := range p {
-		if p[i] = g.floats(norm, i+1); p[i] == nil || p[i].Size() != w.Dims[0] {
-			return
-		}
-	}
-	w, b := w.Clone(), g.bias(n, w.Dims[0])
-	each := int(w.Size() / w.Dims[0])
-	for o := range b.Float32s() {
-		by := float64(p[0].Float32s()[o]) / math.Sqrt(float64(p[3].Float32s()[o])+float64(norm.Float("epsilon", 1e-5)))
-		scaleBy(w.Float32s()[o*each:][:each], by)
-		b.Float32s()[o] = float32((float64(b.Float32s()[o])-float64(p[2].Float32s()[o]))*by + float64(p[1].Float32s()[o]))
-	}
-	n.Outputs[0] = norm.Outputs[0]
-	g.m.Graph.Nodes = slices.DeleteFunc(g.m.Graph.Nodes, func(x *onnxio.Node) bool { return x == norm })
-	g.replace(n, 1, ".weight.folded", w)
-	g.replace(n, 2, ".bias.folded", b)
 }
 
 func scaleBy(x []float32, by float64) {

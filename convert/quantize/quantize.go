@@ -45,6 +45,8 @@ type Options struct {
 	Threads    int      // of the gate's measurement; 0 is one for each processor
 	// MaxLoss is the score that may be lost; nil is half a point of a hundred, 0.005.
 	MaxLoss *float64
+
+	measure func(float, int8 *onnxio.Model) ([2]timing, error) // nil: on this machine
 }
 
 // Data is what the scales are found on.

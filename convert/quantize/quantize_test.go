@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -237,8 +238,17 @@ func TestGate(t *testing.T) {
 		return 1, nil
 	}
 	loss := 0.1
-	if _, _, err := Static(t.Context(), m, data, Options{MaxLoss: &loss}); !errors.Is(err, ErrWorse) {
-		t.Errorf("a model that answers nothing right was not refused: %v", err)
+	clock := func(float32, int8 time.Duration) func(a, b *onnxio.Model) ([2]timing, error) {
+		return func(_, _ *onnxio.Model) ([2]timing, error) { return [2]timing{{total: float32}, {total: int8}}, nil }
+	}
+	for want, opt := range map[error]Options{
+		ErrWorse:  {MaxLoss: &loss, measure: clock(2, 1)},
+		ErrSlower: {MaxLoss: &loss, measure: clock(1, 2)},
+	} {
+		_, report, err := Static(t.Context(), m, data, opt)
+		if !errors.Is(err, want) {
+			t.Errorf("float32 %d ns, int8 %d ns, nothing right: %v, want %v", report.Float32, report.Int8, err, want)
+		}
 	}
 }
 

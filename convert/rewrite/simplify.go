@@ -23,6 +23,9 @@ type Simplified struct {
 	Removed int `json:"removed"` // nodes that changed nothing, or that no output needs
 }
 
+// namedApart is the IR version from which on an initializer need not be an input too.
+const namedApart = 4
+
 // maxFolded bounds a constant that is made: one that is larger than what it is made of stays computed.
 const maxFolded = 1 << 20
 
@@ -53,7 +56,7 @@ func Simplify(m *onnxio.Model, dims map[string]int64) (*onnxio.Model, Simplified
 	}
 	s.rep.After = len(s.m.Graph.Nodes)
 	if s.rep.Folded+s.rep.Fused > 0 {
-		s.m.IRVersion = max(s.m.IRVersion, 4) // until then an initializer had to be an input
+		s.m.IRVersion = max(s.m.IRVersion, namedApart)
 	}
 	return s.m, s.rep, nil
 }
@@ -329,6 +332,23 @@ func (s *simplifier) compute(n *onnxio.Node) (*onnxio.Tensor, error) {
 		return nil, err
 	}
 	return out[n.Outputs[0]], nil
+}
+
+// FoldNorms folds BatchNormalizations in inference mode into the convolution before them, where its weights and the statistics
+// are float32 constants and nothing else reads its output. It gives a copy of m, and how many there were.
+func FoldNorms(m *onnxio.Model) (*onnxio.Model, int, error) {
+	m, err := canonical(m)
+	if err != nil {
+		return nil, 0, err
+	}
+	s := &simplifier{m: copied(m)}
+	if err := s.fuse(); err != nil {
+		return nil, 0, err
+	}
+	if s.rep.Fused > 0 {
+		s.m.IRVersion = max(s.m.IRVersion, namedApart)
+	}
+	return s.m, s.rep.Fused, nil
 }
 
 // fuse folds the BatchNormalization behind a convolution into its weights.
