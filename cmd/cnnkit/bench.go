@@ -39,10 +39,10 @@ type measurement struct {
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "bench", Usage: "time training, inference or the start", UsageText: "cnnkit bench train|infer|start [--cases A,B] [--batch 1,32] [--threads N] [--json]",
+		Name: "bench", Usage: "time training, inference or the start", UsageText: "cnnkit bench train|infer|start [--cases A,B | --model FILE] [--batch 1,32] [--threads N] [--json]",
 		Description: "Medians over windows, with the fastest and the slowest: images/s for train, milliseconds a call for infer, from\n" +
-			"the file to the first answer for start. Inputs are\n" +
-			"random and in memory; the peak memory is the process's until then. Cases: " + strings.Join(caseNames(), ",\n") + ".\n\n" +
+			"the file to the first answer for start. Inputs are random and in memory; the peak memory is the process's until then.\n\n" +
+			"Cases: " + strings.Join(caseNames(), ", ") + ".\n\n" +
 			"--per-op times each step of the native engine's plan instead (--windows times --seconds long), --trace writes such a\n" +
 			"run for chrome://tracing or ui.perfetto.dev: an event a step, one after the other, each as long as its mean over the\n" +
 			"run. The chunks that threads share a step in are not shown.\n\n" +

@@ -45,7 +45,8 @@ func modelOf(fields train.Fields) (*onnxio.Model, error) {
 func buildCommand() *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "write a network as an ONNX file", UsageText: "cnnkit build NAME --out f.onnx [--flags]",
-		Description: "Networks (cnnkit list networks says more of them):\n" + networkList() + `
+		Description: "Networks (cnnkit list networks says what they are): " + networkList() + `.
+
   cnnkit build lenet5 --out lenet5.onnx
   cnnkit build resnet --blocks 3,4,5 --classes 100 --out resnet.onnx
   cnnkit build unet --input 1x128x128 --width 16 --weights unet.pth --out unet.onnx`,
@@ -120,10 +121,11 @@ func reportBuilt(c *cli.Context, name, out string, m *onnxio.Model) error {
 	return nil
 }
 
+// networkList names the builders, for a help text.
 func networkList() string {
-	s := ""
+	var names []string
 	for _, info := range builders.List() {
-		s += fmt.Sprintf("  %-19s %s\n", info.Name, info.Summary)
+		names = append(names, info.Name)
 	}
-	return s
+	return strings.Join(names, ", ")
 }

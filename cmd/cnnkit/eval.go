@@ -34,8 +34,8 @@ of the data that the run was trained on, the images that it left out.
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
 		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
 			cropFlag(), presetFlag(), jsonFlag(),
-			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
-			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ",") + " (test-time augmentation)"},
+			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ", ") + " (default: those of the recipe)"},
+			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ", ") + " (test-time augmentation)"},
 			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
 			path, m, err := specified(c)

@@ -90,6 +90,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 			return cli.ShowAppHelp(c)
 		},
 	}
+	app.Description = flowed(app.Description, helpWidth-3)
 	for _, cmd := range app.Commands {
 		prepare(cmd)
 	}
@@ -99,16 +100,10 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 // prepare gives a command and its subcommands what all have.
 func prepare(cmd *cli.Command) {
 	cmd.OnUsageError = onUsageError
+	// the help indents both by 3
+	cmd.Description, cmd.UsageText = flowed(cmd.Description, helpWidth-3), hanging(cmd.UsageText, helpWidth-3)
 	for _, sub := range cmd.Subcommands {
 		prepare(sub)
-	}
-}
-
-func init() {
-	// A default of 0 or false is none: the flag's text says what is taken then.
-	whole := cli.FlagStringer
-	cli.FlagStringer = func(f cli.Flag) string {
-		return strings.TrimSuffix(strings.TrimSuffix(whole(f), " (default: 0)"), " (default: false)")
 	}
 }
 
