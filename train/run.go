@@ -23,8 +23,8 @@ type Observer struct {
 	Step func(epoch, step, images int, loss float64)
 	// Epoch is called when an epoch is finished, validated and saved.
 	Epoch func(Epoch)
-	// OnStep and OnEpoch are Step and Epoch with a look at the model: Moment's Trainer is to be read only. ErrStop ends the
-	// run; another error ends it where it is, with a checkpoint.
+	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change Moment's Trainer. ErrStop ends the
+	// run as if this were its last epoch; another error ends it where it is, with a checkpoint.
 	OnStep, OnEpoch func(Moment) error
 }
 
@@ -34,7 +34,7 @@ type Result struct {
 	Best      int // index in History
 	Model     *onnxio.Model
 	Loss      string     // which loss was used
-	Stopped   bool       // the run ended early, for nothing got better
+	Stopped   bool       // the run ended early: nothing got better any more, or a callback gave ErrStop
 	Confusion *Confusion // after the last epoch, when a metric asked for needs it
 
 	kind kind // of what the model gives
