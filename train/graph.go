@@ -70,7 +70,7 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 		g.Initializers = append(g.Initializers, yes)
 	}
 	for _, v := range append(g.Inputs, g.Outputs...) {
-		if v.Name == TargetName || v.Name == LossName {
+		if v.Name == TargetName || v.Name == LossName || v.Name == WeightName && c.SampleWeights {
 			return nil, Loss{}, fmt.Errorf("the model has a value named %q, which the training graph needs", v.Name)
 		}
 	}

@@ -69,11 +69,13 @@ type run struct {
 	dir     string
 	obs     Observer
 	result  *Result
-	loader  *data.Loader // nil where batches are copied from memory
-	batches int          // of an epoch
-	ended   bool         // by ErrStop
-	resumed bool         // from a checkpoint
-	unlock  func()       // of dir
+	loader  *data.Loader  // nil where batches are copied from memory
+	sampler *data.Sampler // nil: every image once an epoch
+	weights []float64     // of the images' losses; nil: all alike
+	batches int           // of an epoch
+	ended   bool          // by ErrStop
+	resumed bool          // from a checkpoint
+	unlock  func()        // of dir
 	digest  func() (string, error)
 
 	at      int     // the epoch in progress, from 1
@@ -183,6 +185,9 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
+	if err := r.makeSampler(); err != nil {
+		return err
+	}
 	if err := r.makeGraph(); err != nil {
 		return err
 	}
@@ -212,7 +217,7 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
+	r.batches = (r.images() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
 	r.model = withOwnInitializers(r.model) // Result's comes to hold averages; training goes on from the values of frozen weights

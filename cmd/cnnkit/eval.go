@@ -32,7 +32,7 @@ of the data that the run was trained on, the images that it left out.
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval airbench/model.onnx --data cifar10 --tta mirror,shift
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
+		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "weight_column", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
 			cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ",") + " (test-time augmentation)"},
@@ -55,7 +55,7 @@ of the data that the run was trained on, the images that it left out.
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
-			recipe.MaskClasses, recipe.Task = c.Int("mask-classes"), data.Task(c.String("task"))
+			recipe.MaskClasses, recipe.Task, recipe.WeightColumn = c.Int("mask-classes"), data.Task(c.String("task")), c.String("weight-column")
 			if c.IsSet("ignore") {
 				ignore := c.Int("ignore")
 				recipe.IgnoreIndex = &ignore
@@ -144,6 +144,9 @@ func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
 	}
 	if !c.IsSet("task") {
 		recipe.Task = run.Task
+	}
+	if !c.IsSet("weight-column") {
+		recipe.WeightColumn = run.WeightColumn
 	}
 	if !c.IsSet("mask-classes") {
 		recipe.MaskClasses = run.MaskClasses

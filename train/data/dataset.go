@@ -102,6 +102,7 @@ type Images struct {
 
 	numbers []float32 // N*len(Names), where numbers are the targets
 	norm    *Norm
+	weights []float64 // N, or nil
 }
 
 // NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names. It copies neither.
@@ -178,6 +179,9 @@ func NewValues(size [3]int, pixels []uint8, numbers []float32, names []string, m
 	}
 	return d, err
 }
+
+// Weights are those that InMemory has found.
+func (d *Images) Weights() []float64 { return d.weights }
 
 // Norm is the normalisation.
 func (d *Images) Norm() *Norm { return d.norm }

@@ -33,12 +33,14 @@ type Options struct {
 	// Ignore is the value of MaskClasses' masks that does not count (void); nil has every pixel count.
 	Ignore *int `json:"ignore,omitempty"`
 	// Task says what a csv: table's columns are; "" takes its label for a class.
-	Task   Task          `json:"task,omitempty"`
-	Limits vision.Limits `json:"limits,omitzero"`
+	Task Task `json:"task,omitempty"`
+	// WeightColumn names the column of a csv: table that has a weight for each image, which is no target then.
+	WeightColumn string        `json:"weight_column,omitempty"`
+	Limits       vision.Limits `json:"limits,omitzero"`
 }
 
 func (o Options) files(classes []string) FilesConfig {
-	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits}
+	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits, Weighted: o.WeightColumn != ""}
 }
 
 // set is a data set that has a name.
@@ -130,6 +132,9 @@ func OpenWith(word string, o Options) (Splits, error) {
 	}
 	if o.Task != Classification && !strings.HasPrefix(word, "csv:") {
 		return Splits{}, fmt.Errorf("data set %s: task %s can be said of csv:FILE only", word, o.Task)
+	}
+	if o.WeightColumn != "" && !strings.HasPrefix(word, "csv:") {
+		return Splits{}, fmt.Errorf("data set %s: a column of weights can be said of csv:FILE only", word)
 	}
 	if o.Task != Classification && !slices.Contains(Tasks(), string(o.Task)) {
 		return Splits{}, fmt.Errorf("task %q: %s is wanted", o.Task, strings.Join(Tasks(), " or "))
