@@ -73,6 +73,8 @@ type Config struct {
 
 	Settings map[string]any `json:"settings,omitempty"` // of a loss, a metric or an optimizer that Register... added
 
+	Thresholds Thresholds `json:"thresholds,omitzero"` // of several labels, in what is measured; the model's metadata gets them, for predict
+
 	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
 	Patience int      `json:"patience,omitzero"` // epochs without a better one after which the run ends; 0: never
@@ -169,6 +171,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.validateSettings(); err != nil {
+		return err
+	}
+	if err := c.Thresholds.check(true, 0); err != nil {
 		return err
 	}
 	if err := c.validateFreeze(); err != nil {

@@ -26,7 +26,7 @@ var runs = map[string]Config{
 	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau, Patience: -1, Factor: 0.5, Threshold: 0.5}},
 	"all": {Optimizer: "muon", LR: 0.02, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01, Accumulate: 2, ClipNorm: 2, EMA: 0.8, Lookahead: Lookahead{Steps: 3},
 		Loss: LossSoft, Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}, LabelSmoothing: 0.1,
-		Augment:  transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
+		Augment: transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
 		Sampler: SamplerBalanced, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16", Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
 	"weights": {Optimizer: "adam", LR: 1e-3, Sampler: SamplerWeights, SampleWeights: true, LabelSmoothing: 0.1},
 	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8, Sampler: SamplerBalanced,

@@ -37,7 +37,8 @@ type Result struct {
 	Stopped   bool       // the run ended early: nothing got better any more, or a callback gave ErrStop
 	Confusion *Confusion // after the last epoch, when a metric asked for needs it
 
-	kind kind // of what the model gives
+	kind    kind         // of what the model gives
+	classes []ClassScore // after the last epoch
 }
 
 // InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, "" when there
@@ -192,6 +193,10 @@ func (r *run) prepare() error {
 		return err
 	}
 	r.kind = r.loss.kind(r.maps(), data.Width(r.splits.Train) > 0, r.logs())
+	if err := r.cfg.Thresholds.check(r.kind.several, data.Width(r.splits.Train)); err != nil {
+		return err
+	}
+	r.kind.thresholds.Each = r.cfg.Thresholds.Each // those of training; the best are of the validation
 	r.result.Loss = r.loss.Name
 	r.result.kind = r.kind
 	if err := r.targets(); err != nil {
@@ -358,7 +363,8 @@ func (r *run) epoch(ctx context.Context) error {
 	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
-	r.result.History, r.result.Confusion = append(r.result.History, e), v.Confusion
+	r.result.History, r.result.Confusion, r.result.classes = append(r.result.History, e), v.Confusion, v.Classes
+	r.setThresholds(v)
 	return r.finish(e)
 }
 

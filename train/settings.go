@@ -417,6 +417,7 @@ func init() { // not an initializer: the table's parsers read the table
 		field("pos_weight", "pos-weight", "`WEIGHT,...` of the ones, one for each output, or one for all").in(positive),
 		field("tversky", "", "").in(notNegative),
 		field("settings", "", "of a loss, a metric or an optimizer that Register... added"),
+		field("thresholds", "thresholds", "of several labels an image: the `PROBABILITY,...` above which it has a label, one for all or one for each (default: what the model says, else 0.5); f1 finds those of the highest F1 on the images to validate on").read(parseThresholds),
 		field("metrics", "metrics", "`NAMES` of what to measure beside accuracy").words(Metrics).moves(),
 		field("monitor", "monitor", "what the best model is best in (default accuracy): loss, or one of the metrics").moves(),
 		field("patience", "patience", "epochs without a better one after which to stop").in(notNegative).moves(),

@@ -96,6 +96,21 @@ func taskData(t *testing.T, dir, task string) string {
 	return "csv:" + filepath.Join(dir, "table.csv")
 }
 
+// sameByClass compares a figure of each class with those of scikit-learn.
+func sameByClass(t *testing.T, score map[string]any, name string, want any) {
+	t.Helper()
+	classes, _ := score["classes"].([]any)
+	each, _ := want.([]any)
+	if len(classes) != len(each) || len(each) == 0 {
+		t.Fatalf("%d classes of %d", len(classes), len(each))
+	}
+	for i, c := range classes {
+		if got, ok := c.(map[string]any)[name].(float64); !ok || !(math.Abs(got-each[i].(float64)) <= 1e-6) {
+			t.Errorf("%s of class %d is %v, scikit-learn has %v", name, i, c.(map[string]any)[name], each[i])
+		}
+	}
+}
+
 // Several labels, values and masks with pixels that do not count are trained from the command line as PyTorch does it, from
 // the same weights and batches: the loss of each of 100 steps within 1e-4, and of PyTorch's trained model scikit-learn's
 // figures within 1e-6.
@@ -140,6 +155,22 @@ func TestTasksFollowPyTorch(t *testing.T) {
 			var score map[string]any
 			answer(t, &score, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
 				"--metrics", strings.Join(train.Metrics(), ",")}, common...)...)
+			if task == "masks" {
+				sameByClass(t, score, "iou", want[task].Metrics["iou by class"])
+			}
+			if task == "multi-label" {
+				thresholds := strings.Trim(fmt.Sprint(want[task].Metrics["thresholds"]), "[]")
+				var own map[string]any
+				answer(t, &own, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
+					"--thresholds", strings.ReplaceAll(thresholds, " ", ",")}, common...)...)
+				sameByClass(t, own, "threshold", want[task].Metrics["thresholds"])
+				for _, name := range []string{"f1", "accuracy"} {
+					w := want[task].Metrics[name+" by thresholds"].(float64)
+					if g, ok := own[name].(float64); !ok || !(math.Abs(g-w) <= 1e-6) || g == score[name] {
+						t.Errorf("by thresholds %s is %v, scikit-learn has %v, and by 0.5 it is %v", name, own[name], w, score[name])
+					}
+				}
+			}
 			for name, v := range want[task].Metrics {
 				if w, ok := v.(float64); ok && !strings.Contains(name, " by ") {
 					if g, ok := score[name].(float64); !ok || !(math.Abs(g-w) <= 1e-6) {
