@@ -205,6 +205,9 @@ func (r *run) prepare() error {
 	if err := check.Model(r.graph); err != nil {
 		return err
 	}
+	if err := r.recipe.checkStages(r.model, r.graph); err != nil {
+		return err
+	}
 	if err := r.makeLoader(); err != nil {
 		return err
 	}
