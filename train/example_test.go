@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist" // the program has MNIST
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 

@@ -1,7 +1,7 @@
 // Package data reads labelled images and images with masks, and serves them in batches.
 //
-// Open finds a data set by a word: "mnist" is embedded in the program, other names are looked up under CNNKIT_DATA and
-// then in the user's cache folder, and images:DIR, masks:IMAGES,MASKS and csv:FILE are folders and tables of one's own.
+// Open finds a data set by a word: names are looked up under CNNKIT_DATA and then in the user's cache folder, "mnist" is part
+// of a program that imports package mnist, and images:DIR, masks:IMAGES,MASKS and csv:FILE are folders and tables of one's own.
 // Splits pairs what to train on with what to validate on. CIFAR is read in its binary form, as Python's pickles (nothing
 // of which is executed) or as folders of images.
 //

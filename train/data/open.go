@@ -11,7 +11,6 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/vision"
-	"github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
 // Options says what Open cannot know; the zero value takes every set as it is meant.
@@ -48,14 +47,14 @@ type set struct {
 	name   string
 	folder string   // where it is looked for under CNNKIT_DATA and the cache
 	inside []string // folders that its official archive has around the files
-	files  []string // it is there when one of these is; none for one that is embedded
+	files  []string // it is there when one of these is
 	open   func(dir string, o Options) (Splits, error)
 	added  bool // by Register: it looks for its files itself
 }
 
 var sets = []set{
-	{"mnist", "mnist", nil, nil, openMNIST, false},
-	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion, false},
+	{"mnist", "mnist", nil, idxSigns, openMNIST, false},
+	{"fashion-mnist", "fashion-mnist", nil, idxSigns, openFashion, false},
 	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open, false},
 	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open, false},
 	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets, false},
@@ -63,8 +62,36 @@ var sets = []set{
 	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei, false},
 }
 
-// registry guards sets.
+// idxSigns are files of a set of MNIST's form.
+var idxSigns = []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}
+
+// registry guards sets and embedded.
 var registry sync.RWMutex
+
+// embedded are the files of MNIST, where the program has them.
+var embedded *embeddedSet
+
+type embeddedSet struct {
+	files fs.FS
+	open  func() (Splits, error)
+}
+
+// EmbedMNIST gives Open the four files of MNIST from the program itself. Package mnist, which has them, calls it.
+func EmbedMNIST(files fs.FS) {
+	registry.Lock()
+	defer registry.Unlock()
+	embedded = &embeddedSet{files, sync.OnceValues(func() (Splits, error) { return readMNIST(files) })}
+}
+
+// embedded are the set's files in the program; nil where it has none.
+func (s set) embedded() *embeddedSet {
+	registry.RLock()
+	defer registry.RUnlock()
+	if s.name == "mnist" {
+		return embedded
+	}
+	return nil
+}
 
 // Register adds a data set, which Open then knows by its name. dir is what stands behind NAME=, "" when nothing does.
 func Register(name string, open func(dir string, o Options) (Splits, error)) error {
@@ -110,7 +137,7 @@ func Known(word string) bool {
 
 // Open finds a data set by a word:
 //
-//	mnist                MNIST, which is embedded
+//	mnist                MNIST, which a program has that imports package mnist
 //	fashion-mnist, cifar10, cifar100, nuclei
 //	pets, pets-breeds    Oxford-IIIT Pet: masks of pet and border; its breeds
 //	NAME=DIR             one of these that lies elsewhere
@@ -208,8 +235,8 @@ func open(word string, o Options) (Splits, error) {
 		if elsewhere && dir == "" {
 			return Splits{}, fmt.Errorf("%s: NAME=FOLDER wants a folder", word)
 		}
-		if !elsewhere && s.files == nil {
-			return s.open("", o)
+		if in := s.embedded(); in != nil && !elsewhere {
+			return in.open()
 		}
 		root, err := s.find(dir)
 		if err != nil {
@@ -242,7 +269,7 @@ func Places(name string) []string {
 func Find(name string) (string, error) {
 	for _, s := range all() {
 		if s.name == name {
-			if s.files == nil {
+			if s.embedded() != nil || s.added {
 				return "", nil
 			}
 			return s.find("")
@@ -257,9 +284,6 @@ func (s set) find(dir string) (string, error) {
 	if dir == "" {
 		tried = Places(s.name)
 	}
-	if s.files == nil {
-		return dir, nil
-	}
 	for _, t := range tried {
 		for _, in := range append([]string{"."}, s.inside...) {
 			for _, f := range s.files {
@@ -269,23 +293,22 @@ func (s set) find(dir string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there, or say where with --data %s=FOLDER: %w",
-		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), s.name, fs.ErrNotExist)
+	inside := ""
+	if s.name == "mnist" {
+		inside = `, import _ "github.com/cnnkit/cnnkit/train/data/mnist", which has it`
+	}
+	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there%s, or say where with --data %s=FOLDER: %w",
+		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), inside, s.name, fs.ErrNotExist)
 }
 
 var digits = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
 var fashion = []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"}
 
-var embedded = sync.OnceValues(func() (Splits, error) {
-	return openIDX("mnist", mnist.Files, "files", digits, []float32{0.1307}, []float32{0.3081})
-})
+func openMNIST(dir string, _ Options) (Splits, error) { return readMNIST(os.DirFS(dir)) }
 
-func openMNIST(dir string, _ Options) (Splits, error) {
-	if dir == "" {
-		return embedded()
-	}
-	return openIDX("mnist", os.DirFS(dir), ".", digits, []float32{0.1307}, []float32{0.3081})
+func readMNIST(files fs.FS) (Splits, error) {
+	return openIDX("mnist", files, ".", digits, []float32{0.1307}, []float32{0.3081})
 }
 
 func openFashion(dir string, _ Options) (Splits, error) {
