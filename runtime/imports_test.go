@@ -14,7 +14,8 @@ func withGo(t *testing.T) {
 	}
 }
 
-// What only a server needs stays in the server, and MNIST in the command: a program that runs or trains models links none of it.
+// What only a server needs stays in the server, and MNIST in the command: a program that runs or trains models links
+// none of it.
 func TestImports(t *testing.T) {
 	withGo(t)
 	out, err := exec.Command("go", "list", "-deps", "github.com/cnnkit/cnnkit/runtime", "github.com/cnnkit/cnnkit/train",

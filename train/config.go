@@ -55,8 +55,8 @@ type Config struct {
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
 	Workers int                     `json:"workers,omitempty"` // goroutines that read and change images; 0: as many as are useful
 
-	// Sampler draws the images of an epoch with replacement, as torch.utils.data.WeightedRandomSampler does: balanced has every
-	// class alike often, weights takes data.Weights of the images; "" takes every image once.
+	// Sampler draws the images of an epoch with replacement, as torch.utils.data.WeightedRandomSampler does: balanced
+	// has every class alike often, weights takes data.Weights of the images; "" takes every image once.
 	Sampler string `json:"sampler,omitzero"`
 	Draws   int    `json:"draws,omitzero"` // with Sampler: images of an epoch; 0: as many as there are
 
@@ -73,7 +73,8 @@ type Config struct {
 
 	Settings map[string]any `json:"settings,omitempty"` // of a loss, a metric or an optimizer that Register... added
 
-	Thresholds Thresholds `json:"thresholds,omitzero"` // of several labels, in what is measured; the model's metadata gets them, for predict
+	// Thresholds of several labels are those of what is measured. The model's metadata gets them, for predict.
+	Thresholds Thresholds `json:"thresholds,omitzero"`
 
 	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
@@ -152,9 +153,11 @@ func (c Config) validate() error {
 	case c.Sampler != "" && !slices.Contains(Samplers(), c.Sampler):
 		return fmt.Errorf("no sampler %q: known are %v", c.Sampler, Samplers())
 	case c.Draws > 0 && c.Sampler == "":
-		return fmt.Errorf("draws is the number of images that a sampler draws for an epoch, and there is none: set sampler to one of %v", Samplers())
+		return fmt.Errorf("draws is the number of images that a sampler draws for an epoch, and there is none: "+
+			"set sampler to one of %v", Samplers())
 	case c.SampleWeights && len(c.Mix) > 0:
-		return fmt.Errorf("sample_weights and mix do not go together, since a mixed image has the weights of two: draw by weights with sampler=%s", SamplerWeights)
+		return fmt.Errorf("sample_weights and mix do not go together, since a mixed image has the weights of two: "+
+			"draw by weights with sampler=%s", SamplerWeights)
 	}
 	for _, g := range c.Groups {
 		if err := g.validate(); err != nil {

@@ -247,8 +247,9 @@ func (c Config) lossOf(loss Loss, logs bool) func(ctx context.Context, y, target
 // outputName is the model's output in a graph of the loss alone.
 const outputName = "output"
 
-// lossModel is the loss alone, of outputs of y's shape whatever their number.
+// lossModel is the loss alone, of outputs of y's shape whatever their number. All images weigh the same.
 func (c Config) lossModel(loss Loss, y *onnxio.Tensor, logs bool) (*onnxio.Model, error) {
+	c.SampleWeights = false
 	var shape []onnxio.Dim
 	for _, d := range y.Dims {
 		shape = append(shape, onnxio.Dim{Value: d})

@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/report"
 )
 
-// Figures of an epoch are logged after its checkpoint. Where a run is killed between the two, the resumed one logs them.
+// Figures of an epoch are logged after its checkpoint. Where a run is killed between the two, the resumed one logs
+// them.
 func TestResumedRunCatchesUpItsLog(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, report.StepLinesFile)

@@ -103,9 +103,11 @@ func (c Config) fits(loss Loss) error {
 	case !c.ClassWeights.IsZero() && !has("class_weights"):
 		return fmt.Errorf("class_weights go with nll and cross-entropy, not with %s", loss.Name)
 	case c.SampleWeights && !has("sample_weights"):
-		return fmt.Errorf("sample_weights want a loss for each image, which %s has not: draw by weights instead, with sampler=%s (--sampler)", loss.Name, SamplerWeights)
+		return fmt.Errorf("sample_weights want a loss for each image, which %s has not: draw by weights instead, "+
+			"with sampler=%s (--sampler)", loss.Name, SamplerWeights)
 	case c.SampleWeights && c.IgnoreIndex != nil:
-		return fmt.Errorf("sample_weights and ignore_index do not go together: draw by weights instead, with sampler=%s (--sampler)", SamplerWeights)
+		return fmt.Errorf("sample_weights and ignore_index do not go together: draw by weights instead, "+
+			"with sampler=%s (--sampler)", SamplerWeights)
 	case len(c.PosWeight) > 0 && !has("pos_weight"):
 		return fmt.Errorf("pos_weight goes with bce-with-logits, not with %s", loss.Name)
 	}

@@ -147,7 +147,8 @@ func (l *LossGraph) weighedCrossEntropy(weights []string) (string, error) {
 	if l.Scale == spec.Logits {
 		logs = l.Node("LogSoftmax", "logs", []string{l.Y}, onnxio.IntAttr("axis", 1))
 	}
-	losses := l.Node("NegativeLogLikelihoodLoss", "hard", append([]string{logs, l.Target}, weights...), onnxio.StringAttr("reduction", "none"))
+	in := append([]string{logs, l.Target}, weights...)
+	losses := l.Node("NegativeLogLikelihoodLoss", "hard", in, onnxio.StringAttr("reduction", "none"))
 	if e := c.LabelSmoothing; e > 0 {
 		n, err := classes(l.y)
 		if err != nil {

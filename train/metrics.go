@@ -51,8 +51,8 @@ func (s ClassScore) Occurs() bool { return s.Samples+s.Answers > 0 }
 
 // classScore scores a class of so many samples, for which so many answers were given, tp of them rightly.
 func classScore(name string, tp, samples, answers int64) ClassScore {
-	return ClassScore{Class: name, Samples: samples, Answers: answers, Precision: ratio(tp, answers), Recall: ratio(tp, samples),
-		F1: ratio(2*tp, samples+answers), IoU: ratio(tp, samples+answers-tp)}
+	return ClassScore{Class: name, Samples: samples, Answers: answers,
+		Precision: ratio(tp, answers), Recall: ratio(tp, samples), F1: ratio(2*tp, samples+answers), IoU: ratio(tp, samples+answers-tp)}
 }
 
 // PerClass scores every class.

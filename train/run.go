@@ -23,8 +23,8 @@ type Observer struct {
 	Step func(epoch, step, images int, loss float64)
 	// Epoch is called when an epoch is finished, validated and saved.
 	Epoch func(Epoch)
-	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change Moment's Trainer. ErrStop ends the
-	// run as if this were its last epoch; another error ends it where it is, with a checkpoint.
+	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change Moment's Trainer. ErrStop
+	// ends the run as if this were its last epoch; another error ends it where it is, with a checkpoint.
 	OnStep, OnEpoch func(Moment) error
 }
 

@@ -21,14 +21,16 @@ func Samplers() []string { return []string{SamplerBalanced, SamplerWeights} }
 const WeightName = "weight"
 
 // errUnweighted says where weights come from.
-var errUnweighted = errors.New("the data set has no weights: those of csv:FILE are in its --weight-column (weight_column), " +
-	"and in Go data.WithWeights gives them")
+var errUnweighted = errors.New("the data set has no weights: those of csv:FILE are in its --weight-column " +
+	"(weight_column), and in Go data.WithWeights gives them")
 
 // makeSampler finds the weights of the images to train on, for the sampler and for the loss.
 func (r *run) makeSampler() error {
-	if r.recipe.WeightColumn != "" && r.recipe.Task == data.Classification && r.cfg.Sampler != SamplerWeights && !r.cfg.SampleWeights {
-		return fmt.Errorf("nothing reads the weights of weight_column: draw by them (sampler=%s, --sampler), let them weigh the loss "+
-			"(sample_weights=true, --sample-weights), or leave weight_column out", SamplerWeights)
+	// For other tasks the column is at least no target.
+	read := r.cfg.Sampler == SamplerWeights || r.cfg.SampleWeights
+	if r.recipe.WeightColumn != "" && r.recipe.Task == data.Classification && !read {
+		return fmt.Errorf("nothing reads the weights of weight_column: draw by them (sampler=%s, --sampler), "+
+			"let them weigh the loss (sample_weights=true, --sample-weights), or leave weight_column out", SamplerWeights)
 	}
 	weights := data.Weights(r.splits.Train)
 	if r.cfg.SampleWeights {
@@ -43,8 +45,8 @@ func (r *run) makeSampler() error {
 		return nil
 	case SamplerBalanced:
 		if weights, err = data.BalancedWeights(r.splits.Train); err != nil {
-			return fmt.Errorf("data set %s: sampler %s draws by class: %w; draw by weights of your own (--weight-column, --sampler %s)",
-				r.splits.Name, SamplerBalanced, err, SamplerWeights)
+			return fmt.Errorf("data set %s: sampler %s draws by class: %w; draw by weights of your own "+
+				"(--weight-column, --sampler %s)", r.splits.Name, SamplerBalanced, err, SamplerWeights)
 		}
 	case SamplerWeights:
 		if weights == nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -37,7 +38,8 @@ func trainedOn(t *testing.T, s data.Splits, cfg Config) (string, *Result) {
 	return encoded(t, res.Model), res
 }
 
-// An epoch of a sampler has the images that it draws, in its order, and no others: training on them as they stand is the same.
+// An epoch of a sampler has the images that it draws, in its order, and no others: training on them as they stand is
+// the same.
 func TestSamplerTrainsOnItsDraws(t *testing.T) {
 	splits := weighted(t, small(t, 40, 10))
 	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 0.01, Threads: 1, Seed: 3, Sampler: SamplerWeights, Draws: 60}
@@ -81,7 +83,8 @@ func TestSamplerTrainsOnItsDraws(t *testing.T) {
 	}
 }
 
-// Images of weight 0 teach nothing: those of weight 1 alone give the same loss and weights, times their share of the batch.
+// Images of weight 0 teach nothing: those of weight 1 alone give the same loss and weights, times their share of the
+// batch.
 func TestSampleWeightsOfZero(t *testing.T) {
 	all, some := small(t, 32, 10), small(t, 32, 10)
 	w := make([]float64, 32)
@@ -111,6 +114,35 @@ func TestSampleWeightsOfZero(t *testing.T) {
 				t.Fatalf("%s[%d] is %v and %v", p.Name, i, p.Float32s()[i], v)
 			}
 		}
+	}
+}
+
+// A loss that its own graph measures validates without weights, as every loss does.
+func TestSampleWeightsAreOfTraining(t *testing.T) {
+	pixels, values := make([]uint8, 8*28*28), make([]float32, 8)
+	for i := range pixels {
+		pixels[i] = uint8(i * 7)
+	}
+	for i := range values {
+		values[i] = float32(i) / 8
+	}
+	ds, err := data.NewValues([3]int{1, 28, 28}, pixels, values, []string{"level"}, []float32{0.5}, []float32{0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	splits := weighted(t, data.Splits{Name: "values", Train: ds, Validation: ds})
+	m, err := builders.Build("resnet20", builders.Config{Input: [3]int{1, 28, 28}, Classes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 1e-3, Loss: LossMSE, SampleWeights: true, Threads: 1}
+	res, err := Run(t.Context(), m, splits, cfg, "", Observer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	score, err := Measure(t.Context(), native(res.Model, nil), ds, 8, LossMSE, nil)
+	if err != nil || !almost(score.Loss, res.History[0].ValidationLoss) {
+		t.Errorf("the validation has a loss of %v, and %v without weights: %v", res.History[0].ValidationLoss, score.Loss, err)
 	}
 }
 

@@ -28,8 +28,9 @@ func (c Config) checkStages(model, graph *onnxio.Model) error {
 		case epoch == 1:
 			return err
 		}
-		return fmt.Errorf("in epoch %d, of %d, every parameter is frozen, since the epochs of all groups are over: end the run before it (epochs=%d), "+
-			"give a group more epochs, or leave the last layer out of groups that have epochs", epoch, c.Epochs, epoch-1)
+		return fmt.Errorf("in epoch %d, of %d, every parameter is frozen, since the epochs of all groups are over: "+
+			"end the run before it (epochs=%d), give a group more epochs, or leave the last layer out of groups that have epochs",
+			epoch, c.Epochs, epoch-1)
 	}
 	return nil
 }

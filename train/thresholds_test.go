@@ -43,8 +43,9 @@ func answers(t *testing.T, outputs []float64, labels []float32, k int) (data.Dat
 	}
 }
 
-// The thresholds of the highest F1 reach what scikit-learn's precision_recall_curve has for the best of all thresholds, ties
-// among the answers included; every figure is then by them, and the loss as before. Counts are whole numbers: 1e-12.
+// The thresholds of the highest F1 reach what scikit-learn's precision_recall_curve has for the best of all
+// thresholds, ties among the answers included; every figure is then by them, and the loss as before. Counts are whole
+// numbers: 1e-12.
 func TestBestThresholdsFollowScikitLearn(t *testing.T) {
 	var want struct {
 		N, K    int
@@ -126,8 +127,8 @@ func TestThresholdsAreRefused(t *testing.T) {
 	}
 }
 
-// A run leaves its thresholds in the model, where predict and eval find them: those of the recipe, or those that the last
-// validation has found.
+// A run leaves its thresholds in the model, where predict and eval find them: those of the recipe, or those that the
+// last validation has found.
 func TestRunLeavesItsThresholds(t *testing.T) {
 	ds, _ := answers(t, nil, []float32{1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1}, 2)
 	build := func() *onnxio.Model {

@@ -27,15 +27,17 @@ func evalCommand() *cli.Command {
 		Name: "eval", Usage: "measure a model on a data set", UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
 		Description: `Accuracy and mean loss on the validation part of a data set, by any engine; of masks also IoU and Dice, those of the
 foreground where there is one, and of each class; of several labels an image the scores of each label. --thresholds f1 finds
-the probabilities above which labels are best given, which 'spec set --thresholds' writes into the model. Where a recipe.json stands beside the model, the metrics that it names are measured too; and
-of the data that the run was trained on, the images that it left out.
+the probabilities above which labels are best given, which 'spec set --thresholds' writes into the model. Where a recipe.json
+stands beside the model, the metrics that it names are measured too; and of the data that the run was trained on, the images
+that it left out.
 
   cnnkit eval lenet5-mnist/model.onnx --data mnist
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval airbench/model.onnx --data cifar10 --tta mirror,shift
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "weight_column", "no_exif", "mask_classes", "ignore_index", "mean", "std", "thresholds")),
+		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "weight_column", "no_exif",
+			"mask_classes", "ignore_index", "mean", "std", "thresholds")),
 			cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ",") + " (default: those of the recipe)"},
 			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ",") + " (test-time augmentation)"},
@@ -58,7 +60,8 @@ of the data that the run was trained on, the images that it left out.
 				return err
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
-			recipe.MaskClasses, recipe.Task, recipe.WeightColumn = c.Int("mask-classes"), data.Task(c.String("task")), c.String("weight-column")
+			recipe.MaskClasses, recipe.Task = c.Int("mask-classes"), data.Task(c.String("task"))
+			recipe.WeightColumn = c.String("weight-column")
 			if c.IsSet("ignore") {
 				ignore := c.Int("ignore")
 				recipe.IgnoreIndex = &ignore
@@ -304,8 +307,8 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 		for i, p := range score.Thresholds {
 			text[i] = strconv.FormatFloat(p, 'g', -1, 64)
 		}
-		fmt.Fprintf(c.App.Writer, "\nthe thresholds are those of the highest F1 on these images, whose figures flatter them; to keep them:\n"+
-			"cnnkit spec set %s --thresholds %s\n", quoted(c.Args().First()), strings.Join(text, ","))
+		fmt.Fprintf(c.App.Writer, "\nthe thresholds are those of the highest F1 on these images, whose figures flatter them; "+
+			"to keep them:\ncnnkit spec set %s --thresholds %s\n", quoted(c.Args().First()), strings.Join(text, ","))
 	}
 	return nil
 }

@@ -178,7 +178,8 @@ func respecify(c *cli.Context, m *onnxio.Model, path string) error {
 	return nil
 }
 
-// thresholds puts those of --thresholds into s. A model of logits [N,K] that says no task is asked for several labels by it.
+// thresholds puts those of --thresholds into s. A model of logits [N,K] that says no task is asked for several labels
+// by it.
 func thresholds(c *cli.Context, s *spec.Spec, m *onnxio.Model) error {
 	if !c.IsSet("thresholds") || c.Command.Name == "eval" { // which measures by them
 		return nil
@@ -188,10 +189,10 @@ func thresholds(c *cli.Context, s *spec.Spec, m *onnxio.Model) error {
 		return err
 	}
 	if h.Best {
-		return hinted{usageError("--thresholds f1 finds thresholds on images whose labels are known, which cnnkit %s has not", c.Command.Name),
-			"find them with 'cnnkit eval MODEL --data NAME --thresholds f1', and give their numbers"}
+		err := usageError("--thresholds f1 finds thresholds on images whose labels are known, which cnnkit %s has not", c.Command.Name)
+		return hinted{err, "find them with 'cnnkit eval MODEL --data NAME --thresholds f1', and give their numbers"}
 	}
-	if s.Output.Task == spec.Classes && s.Output.Scale == spec.Logits {
+	if _, said := m.Property("output"); !said && s.Output.Task == spec.Classes && s.Output.Scale == spec.Logits {
 		s.Output.Task = spec.MultiLabel
 	}
 	if s.Output.Task != spec.MultiLabel {

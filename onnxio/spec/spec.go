@@ -39,8 +39,8 @@ type Input struct {
 type Output struct {
 	Task  Task  `json:"task,omitempty"`
 	Scale Scale `json:"scale"`
-	// Thresholds of task MultiLabel are the probabilities above which an image has a label: one for all or one for each, in
-	// their order; nil: 0.5.
+	// Thresholds of task MultiLabel are the probabilities above which an image has a label: one for all or one for
+	// each, in their order; nil: 0.5.
 	Thresholds []float64 `json:"thresholds,omitempty"`
 }
 
@@ -144,7 +144,8 @@ func (o Output) Threshold(i int) float64 {
 // checkThresholds compares the thresholds with the model's output [N,K].
 func (o Output) checkThresholds(m *onnxio.Model) error {
 	if o.Task != MultiLabel {
-		return &onnxio.FormatError{Format: "onnx", Where: "metadata output", Msg: fmt.Sprintf("thresholds go with task %s, not with %q", MultiLabel, o.Task)}
+		return &onnxio.FormatError{Format: "onnx", Where: "metadata output",
+			Msg: fmt.Sprintf("thresholds go with task %s, not with %q", MultiLabel, o.Task)}
 	}
 	if err := CheckThresholds(o.Thresholds, Width(m)); err != nil {
 		return &onnxio.FormatError{Format: "onnx", Where: "metadata output", Msg: err.Error()}

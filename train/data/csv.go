@@ -83,8 +83,9 @@ func (r *csvReader) fault(format string, args ...any) error {
 	return &onnxio.FormatError{Format: "csv", Path: r.path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf(format, args...)}
 }
 
-// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task says which
-// columns hold them), and perhaps split (train; validation, val, valid or test) and weight, the name of a column of weights.
+// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task says
+// which columns hold them), and perhaps split (train; validation, val, valid or test) and weight, the name of a
+// column of weights.
 func readCSV(in io.Reader, path string, task Task, weight string) (table, error) {
 	text := bufio.NewReader(io.LimitReader(in, maxList))
 	r := &csvReader{Reader: csv.NewReader(text), path: path}
@@ -155,7 +156,8 @@ func (r *csvReader) readHead(task Task, weight string) error {
 	if weight != "" {
 		i, ok := at[strings.ToLower(weight)]
 		if !ok || i == r.columns.path || i == r.label || i == r.part {
-			return r.fault("the first line names the columns %q: none of them is one of weights called %q", strings.Join(head, ","), weight)
+			return r.fault("the first line names the columns %q: none of them is one of weights called %q",
+				strings.Join(head, ","), weight)
 		}
 		r.weight = i
 	}

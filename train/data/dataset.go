@@ -105,8 +105,8 @@ type Images struct {
 	weights []float64 // N, or nil
 }
 
-// NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names. It copies neither.
-// Inputs are (p/255 - mean) / std, channel by channel.
+// NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names. It
+// copies neither. Inputs are (p/255 - mean) / std, channel by channel.
 func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []float32) (*Images, error) {
 	per, err := product(size[:]...)
 	if err != nil || per == 0 || len(pixels)/per != len(labels) || len(pixels)%per != 0 {

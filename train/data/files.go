@@ -330,7 +330,8 @@ func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 	if _, ok := src.(*Images); ok || len(src.Classes()) > 256 {
 		return ds, nil
 	}
-	d := &Images{Size: shape, Names: src.Classes(), norm: src.Norm(), Pixels: make([]uint8, n*per), Labels: make([]uint8, n), weights: Weights(ds)}
+	d := &Images{Size: shape, Names: src.Classes(), norm: src.Norm(), weights: Weights(ds),
+		Pixels: make([]uint8, n*per), Labels: make([]uint8, n)}
 	if src.Masked() {
 		d.Masks = make([]uint8, n*area)
 	}

@@ -26,8 +26,8 @@ type LoaderConfig struct {
 	Seed uint64
 	// Shuffle takes the samples in the order that Order gives the epoch; otherwise they come as they stand.
 	Shuffle bool
-	// Sampler draws the samples of each epoch in place of that, Draws of them; 0 draws as many as there are. Where a sample is
-	// drawn again in an epoch, what is random in its transforms is drawn anew.
+	// Sampler draws the samples of each epoch in place of that, Draws of them; 0 draws as many as there are. Where a
+	// sample is drawn again in an epoch, what is random in its transforms is drawn anew.
 	Sampler *Sampler
 	Draws   int
 	// DropLast leaves out the last batch of an epoch when it is smaller than the others.
@@ -35,8 +35,8 @@ type LoaderConfig struct {
 	// Size is the height and width of the inputs; 0 takes the data set's. What the transforms leave at another size is
 	// resized.
 	Size [2]int
-	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index alone, and with a
-	// Sampler on how often the epoch has had the sample before.
+	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index alone, and
+	// with a Sampler on how often the epoch has had the sample before.
 	Transforms transforms.Compose
 	// Soft makes targets of labels [N,classes] float32, one at the label, and Mix then changes whole batches of them.
 	Soft bool
@@ -344,8 +344,8 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 	return w.soften(b, target)
 }
 
-// transform applies the transforms to a sample that the epoch has had so many times before; the result lies in the worker's
-// memory.
+// transform applies the transforms to a sample that the epoch has had so many times before; the result lies in the
+// worker's memory.
 func (w *worker) transform(s Sample, index, again int) (Sample, error) {
 	w.pcg.Seed(transforms.Seeds(w.l.cfg.Seed, w.epoch.epoch, index+again*w.l.ds.Len()))
 	t := &w.sample

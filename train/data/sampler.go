@@ -89,8 +89,8 @@ func BalancedWeights(ds Dataset) ([]float64, error) {
 	return out, nil
 }
 
-// Sampler draws samples with replacement in proportion to their weights, as torch.utils.data.WeightedRandomSampler does. It
-// is safe for concurrent use.
+// Sampler draws samples with replacement in proportion to their weights, as torch.utils.data.WeightedRandomSampler
+// does. It is safe for concurrent use.
 type Sampler struct {
 	upTo []float64 // sums of the weights from the first on
 	last int       // the last sample whose weight is not 0

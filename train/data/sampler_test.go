@@ -11,7 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// Draws are binomial, as torch.multinomial's with replacement: each sample's number lies within five deviations of its share.
+// Draws are binomial, as torch.multinomial's with replacement: each sample's number lies within five deviations of
+// its share.
 func TestSamplerDrawsInProportion(t *testing.T) {
 	weights := []float64{3, 0, 1, 0.25, 5, 0}
 	s, err := NewSampler(weights)

@@ -18,8 +18,8 @@ func rows(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSuffix(string(raw), "\n"), "\n")
 }
 
-// What was logged is in the file at once, so that a run which is killed, and closes nothing, has lost none of it; the resumed
-// run drops what lies beyond its checkpoint, and knows what the log has of its last step.
+// What was logged is in the file at once, so that a run which is killed, and closes nothing, has lost none of it; the
+// resumed run drops what lies beyond its checkpoint, and knows what the log has of its last step.
 func TestLineLoggerIsKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), StepLinesFile)
 	l, err := NewLineLogger(path, 0)
@@ -55,8 +55,8 @@ func TestLineLoggerIsKilled(t *testing.T) {
 	}
 }
 
-// A resumed run goes on in its run of MLflow, without what was logged beyond the checkpoint; a new one, or one whose run was
-// deleted, has a run of its own.
+// A resumed run goes on in its run of MLflow, without what was logged beyond the checkpoint; a new one, or one whose
+// run was deleted, has a run of its own.
 func TestMLflowGoesOn(t *testing.T) {
 	store, note := filepath.Join(t.TempDir(), "store"), filepath.Join(t.TempDir(), MLflowFile)
 	open := func(from int64, lr string) *MLflow {

@@ -45,9 +45,9 @@ var mlflowStatus = map[State]int{Running: 1, Finished: 3, Failed: 4, Interrupted
 // mlflowExperiment is the number of the store's default experiment.
 const mlflowExperiment = "0"
 
-// NewMLflow starts a run in the store dir, under its default experiment, which is made where it is not there. The file note
-// (MLflowFile; "": none) remembers the run: from a step on, 0 for a new run, it goes on, without what was logged beyond
-// the step. Where the store has that run no more there is a new one.
+// NewMLflow starts a run in the store dir, under its default experiment, which is made where it is not there. The
+// file note (MLflowFile; "": none) remembers the run: from a step on, 0 for a new run, it goes on, without what was
+// logged beyond the step. Where the store has that run no more there is a new one.
 func NewMLflow(dir string, run Run, note string, from int64) (*MLflow, error) {
 	params, err := flatten(run.Config)
 	if err != nil {
@@ -96,7 +96,8 @@ func (m *MLflow) identify(store, note string, from int64) error {
 			return fmt.Errorf("%s does not say which run of MLflow goes on: remove it, and there is a new one", note)
 		}
 		meta, err := os.ReadFile(filepath.Join(store, mlflowExperiment, was.Run, "meta.yaml"))
-		if found := mlflowStarted.FindSubmatch(meta); err == nil && was.Store == store && found != nil && bytes.Contains(meta, []byte("\nlifecycle_stage: active\n")) {
+		active := err == nil && was.Store == store && bytes.Contains(meta, []byte("\nlifecycle_stage: active\n"))
+		if found := mlflowStarted.FindSubmatch(meta); active && found != nil {
 			ms, err := strconv.ParseInt(string(found[1]), 10, 64)
 			m.meta.id, m.meta.started = was.Run, time.UnixMilli(ms)
 			return err
@@ -110,7 +111,9 @@ func (m *MLflow) identify(store, note string, from int64) error {
 	if note == "" {
 		return nil
 	}
-	return onnxio.WriteFile(note, func(w io.Writer) error { return json.NewEncoder(w).Encode(mlflowNote{store, m.meta.id}) })
+	return onnxio.WriteFile(note, func(w io.Writer) error {
+		return json.NewEncoder(w).Encode(mlflowNote{store, m.meta.id})
+	})
 }
 
 // mlflowStarted finds when a run began in its meta.yaml, in milliseconds.
@@ -171,7 +174,8 @@ func (m *MLflow) Log(step int64, values map[string]float64) error {
 				return fmt.Errorf("metric %q: a name without slashes and colons is wanted", name)
 			}
 			var err error
-			if f, err = os.OpenFile(filepath.Join(m.dir, "metrics", name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666); err != nil {
+			path := filepath.Join(m.dir, "metrics", name)
+			if f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666); err != nil {
 				return err
 			}
 			m.files[name] = f
