@@ -226,7 +226,10 @@ func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 		run.State, run.Message = report.Failed, err.Error()
 	case result != nil:
 		if result.Stopped {
-			run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
+			run.Message = "stopped by a callback"
+			if p := r.recipe.Patience; p > 0 && len(r.history)-1-r.best >= p {
+				run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
+			}
 		}
 		if err := r.show(ctx, result); ctx.Err() == nil { // who interrupts the last look has a report without pictures
 			r.keep(err)

@@ -7,8 +7,9 @@
 //
 // A Dataset fills float32 inputs [N,C,H,W] and targets from indices; NewBatch makes both. A Source, which every set that
 // Open gives is, also has its samples before normalisation, [C,H,W] of 8 bits. Take, Split, KFold and ClassWeights work
-// on any of them by its labels. A Loader makes batches on several goroutines ahead of the steps that take them, and
-// applies transforms; the batches are the same whatever the number of goroutines.
+// on any of them by its labels; a Sampler draws samples by weights (WithWeights, BalancedWeights). A Loader makes batches
+// on several goroutines ahead of the steps that take them, and applies transforms; the batches are the same whatever the
+// number of goroutines.
 //
 // Get fetches the sets that can be fetched, and Verify compares their files with the known hashes.
 //

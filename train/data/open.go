@@ -39,7 +39,8 @@ type Options struct {
 }
 
 func (o Options) files(classes []string) FilesConfig {
-	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits, Weighted: o.WeightColumn != ""}
+	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits,
+		Weighted: o.WeightColumn != ""}
 }
 
 // set is a data set that has a name.
