@@ -20,7 +20,7 @@ func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) 
 	return Config{Loss: loss}.TrainingGraph(m)
 }
 
-// TrainingGraph is the function of the same name, with the loss's settings.
+// TrainingGraph is the function of the same name, with the loss's settings. With SampleWeights it has an input "weight" [N].
 func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
 	graph, loss, err := c.trainingGraph(m)
 	return graph, loss.Name, err
