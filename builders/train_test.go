@@ -8,6 +8,7 @@ import (
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
 // Networks that end in logits are trained on cross-entropy unless asked otherwise; every weight moves, and the scale of

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -35,4 +36,24 @@ func Example() {
 	// Output:
 	// fc.weight [2 3] [1 2 3 4 5 6]
 	// fc.bias [2] [7 8]
+}
+
+// A checkpoint that PyTorch saved gives a network of package builders its weights.
+func ExampleApply() {
+	m, err := builders.Build("lenet5", builders.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	weights, err := convert.Load("../testdata/convert/nets/lenet5-new.pth")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	report, err := convert.Apply(m, weights, convert.ApplyOptions{Strict: true})
+	fmt.Println(report, err)
+	fmt.Printf("%.4f\n", m.Graph.Initializer("fc3.bias").Float32s()[:3])
+	// Output:
+	// 10 keys applied, 0 missing, 0 unexpected, 0 mismatched <nil>
+	// [0.0184 -0.0346 0.0059]
 }

@@ -20,10 +20,10 @@ func (u *RMSprop) Slots() int {
 	return n
 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *RMSprop) Begin(int64) {}
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *RMSprop) Apply(p, g []float32, slots [][]float32) {
 	square, rest := slots[0], slots[1:]
 	var mean, buf []float32
@@ -66,12 +66,12 @@ type Adagrad struct {
 // Slots is 1: the sum of squares.
 func (u *Adagrad) Slots() int { return 1 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *Adagrad) Begin(step int64) {
 	u.rate, u.first = float32(u.LR/(1+float64(step-1)*u.LRDecay)), step == 1
 }
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *Adagrad) Apply(p, g []float32, slots [][]float32) {
 	sum, decay, eps := slots[0], float32(u.WeightDecay), float32(u.Eps)
 	for i, x := range p {
@@ -99,10 +99,10 @@ type Lion struct {
 // Slots is 1: the momentum.
 func (u *Lion) Slots() int { return 1 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *Lion) Begin(int64) {}
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *Lion) Apply(p, g []float32, slots [][]float32) {
 	m, lr, decay := slots[0], float32(u.LR), float32(u.WeightDecay)
 	b1, r1, b2, r2 := float32(u.Betas[0]), float32(1-u.Betas[0]), float32(u.Betas[1]), float32(1-u.Betas[1])

@@ -34,6 +34,11 @@ func newCache(samples int) *cache {
 // full says that every sample is there.
 func (c *cache) full() bool { return c != nil && c.count == len(c.have) }
 
+// has says that these samples are there.
+func (c *cache) has(indices []int) bool {
+	return c != nil && !slices.ContainsFunc(indices, func(i int) bool { return !c.have[i] })
+}
+
 // get assembles a batch.
 func (c *cache) get(indices []int) map[string]*onnxio.Tensor {
 	out := map[string]*onnxio.Tensor{}

@@ -80,7 +80,7 @@ func (r *run) describe() {
 	s.Labels = r.splits.Train.Classes()
 	switch {
 	case r.kind.several:
-		s.Output.Task = spec.MultiLabel
+		s.Output.Task, s.Output.Thresholds = spec.MultiLabel, r.cfg.Thresholds.Each
 	case r.kind.values:
 		s.Output.Task = spec.Number
 	}

@@ -55,8 +55,14 @@ type Config struct {
 	Mix     transforms.BatchCompose `json:"mix,omitempty"`     // MixUp, CutMix: the loss is that of soft targets then
 	Workers int                     `json:"workers,omitempty"` // goroutines that read and change images; 0: as many as are useful
 
+	// Sampler draws the images of an epoch with replacement, as torch.utils.data.WeightedRandomSampler does: balanced
+	// has every class alike often, weights takes data.Weights of the images; "" takes every image once.
+	Sampler string `json:"sampler,omitzero"`
+	Draws   int    `json:"draws,omitzero"` // with Sampler: images of an epoch; 0: as many as there are
+
 	LabelSmoothing float64      `json:"label_smoothing,omitzero"` // nll, cross-entropy
 	ClassWeights   ClassWeights `json:"class_weights,omitzero"`   // nll, cross-entropy, of training alone: the loss of validation weighs all classes the same
+	SampleWeights  bool         `json:"sample_weights,omitzero"`  // each image's loss counts data.Weights times: the mean of weight*loss over the images
 	IgnoreIndex    *int         `json:"ignore_index,omitzero"`    // nll, cross-entropy of masks: the value that does not count, neither in the loss nor in a metric
 	Gamma          *float64     `json:"gamma,omitempty"`          // focal, sigmoid-focal: 2
 	Balance        float64      `json:"balance,omitzero"`         // sigmoid-focal: weight of the positives in (0,1) (torchvision's alpha); 0: none
@@ -66,6 +72,9 @@ type Config struct {
 	Tversky        [2]float64   `json:"tversky,omitzero"`         // weights of false positives and false negatives: 0.5, 0.5
 
 	Settings map[string]any `json:"settings,omitempty"` // of a loss, a metric or an optimizer that Register... added
+
+	// Thresholds of several labels are those of what is measured. The model's metadata gets them, for predict.
+	Thresholds Thresholds `json:"thresholds,omitzero"`
 
 	Metrics  []string `json:"metrics,omitzero"`  // beside accuracy and loss, of Metrics
 	Monitor  string   `json:"monitor,omitzero"`  // what the best model is best in: accuracy, loss, or one of Metrics
@@ -140,6 +149,16 @@ func (c Config) validate() error {
 	case c.Precision != "" && !slices.Contains(Precisions(), c.Precision):
 		return fmt.Errorf("no precision %q: known are %v", c.Precision, Precisions())
 	}
+	switch {
+	case c.Sampler != "" && !slices.Contains(Samplers(), c.Sampler):
+		return fmt.Errorf("no sampler %q: known are %v", c.Sampler, Samplers())
+	case c.Draws > 0 && c.Sampler == "":
+		return fmt.Errorf("draws is the number of images that a sampler draws for an epoch, and there is none: "+
+			"set sampler to one of %v", Samplers())
+	case c.SampleWeights && len(c.Mix) > 0:
+		return fmt.Errorf("sample_weights and mix do not go together, since a mixed image has the weights of two: "+
+			"draw by weights with sampler=%s", SamplerWeights)
+	}
 	for _, g := range c.Groups {
 		if err := g.validate(); err != nil {
 			return err
@@ -155,6 +174,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.validateSettings(); err != nil {
+		return err
+	}
+	if err := c.Thresholds.check(true, 0); err != nil {
 		return err
 	}
 	if err := c.validateFreeze(); err != nil {

@@ -33,6 +33,9 @@ func cropped(ds data.Dataset, in spec.Input) (data.Dataset, error) {
 	return croppedSource{src, in}, nil
 }
 
+// Unwrap implements data.Wrapper.
+func (d croppedSource) Unwrap() data.Source { return d.Source }
+
 // Sample resizes and crops.
 func (d croppedSource) Sample(i int) (data.Sample, error) {
 	s, err := d.Source.Sample(i)

@@ -13,6 +13,7 @@
 //
 // Recipe.Open opens the data set that a recipe names. Batches of sets in memory are copied from there; where images are read
 // from files, augmented (Config.Augment) or mixed (Config.Mix), a data.Loader makes the batches ahead of the steps.
+// Config.Sampler draws the images of an epoch by weights, and Config.SampleWeights weighs their losses.
 //
 // A loss is ONNX nodes that RegisterLoss's function emits, or the graph of an .onnx file. RegisterMetric, RegisterOptimizer,
 // transforms.Register and data.Register add the rest of what a recipe can name; Losses, Metrics, Optimizers and Schedules

@@ -20,8 +20,10 @@ type Score struct {
 	Loss     float64 // mean over the images, and their pixels
 	Accuracy float64 // share of right answers, of images, pixels or labels, 0..1; NaN where values are to be predicted
 
-	Metrics   map[string]float64 // those asked for; those that do not exist here are absent
-	Confusion *Confusion         // when a metric asked for needs it
+	Metrics    map[string]float64 // those asked for; those that do not exist here are absent
+	Confusion  *Confusion         // when a metric asked for needs it
+	Classes    []ClassScore       // of several labels, and where there is a Confusion
+	Thresholds []float64          // by which several labels were told, one for each; nil: 0.5
 }
 
 // Forward computes the first output of a model for a batch x [N,C,H,W].
@@ -42,7 +44,12 @@ func Evaluate(ctx context.Context, forward Forward, ds data.Dataset, batch int, 
 // The loss that is measured is the negative log-likelihood of labels and the binary cross-entropy of masks and of several
 // labels; that of values, and a loss of RegisterLoss or of a file, is measured as it is.
 func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, loss string, metrics []string) (Score, error) {
-	return Config{Loss: loss, Metrics: metrics}.measure(ctx, forward, ds, batch, loss == LossNLL || loss == LossSoftNLL)
+	return Config{Loss: loss, Metrics: metrics}.Measure(ctx, forward, ds, batch)
+}
+
+// Measure is the function of the same name by Loss, Metrics, Thresholds and the loss's Settings.
+func (c Config) Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int) (Score, error) {
+	return c.measure(ctx, forward, ds, batch, c.Loss == LossNLL || c.Loss == LossSoftNLL)
 }
 
 // measure scores by the settings of a run. logs says that the outputs are log-probabilities.
@@ -94,6 +101,8 @@ type kind struct {
 	soft    bool // targets are probabilities, float32 [N,C]
 	values  bool // targets are numbers, float32 [N,K]
 	several bool // they are 0 and 1 of several labels, and outputs logits
+
+	thresholds Thresholds // of several labels
 }
 
 // kind says how a loss's outputs and targets are to be read. maps says that there is an answer for each pixel, numbers that the
@@ -168,6 +177,10 @@ type meters struct {
 
 func (c Config) newMeters(loss Loss, ds data.Dataset, logs bool) (*meters, error) {
 	m := &meters{tally: newTally(loss.kind(data.Masked(ds), data.Width(ds) > 0, logs), ds.Classes(), c.Metrics), own: map[string]Meter{}}
+	if err := c.Thresholds.check(m.several, data.Width(ds)); err != nil {
+		return nil, err
+	}
+	m.thresholds = c.Thresholds
 	if !loss.builtin {
 		m.lossOf = c.lossOf(loss, logs)
 	}
@@ -234,8 +247,9 @@ func (c Config) lossOf(loss Loss, logs bool) func(ctx context.Context, y, target
 // outputName is the model's output in a graph of the loss alone.
 const outputName = "output"
 
-// lossModel is the loss alone, of outputs of y's shape whatever their number.
+// lossModel is the loss alone, of outputs of y's shape whatever their number. All images weigh the same.
 func (c Config) lossModel(loss Loss, y *onnxio.Tensor, logs bool) (*onnxio.Model, error) {
+	c.SampleWeights = false
 	var shape []onnxio.Dim
 	for _, d := range y.Dims {
 		shape = append(shape, onnxio.Dim{Value: d})
@@ -329,7 +343,7 @@ func (t *tally) addMasks(y, target *onnxio.Tensor) error {
 	}
 	truth := target.Float32s()
 	for i, v := range y.Float32s() {
-		is, says := t.addBinary(v, truth[i])
+		is, says := t.addBinary(v, truth[i], v > 0)
 		if t.confusion != nil {
 			t.confusion.Counts[is][says]++
 		}
@@ -337,15 +351,15 @@ func (t *tally) addMasks(y, target *onnxio.Tensor) error {
 	return nil
 }
 
-// addBinary takes a logit and its truth, 0 or 1, and says which of the two each of them is.
-func (t *tally) addBinary(v, truth float32) (is, says int) {
+// addBinary takes a logit, its truth, 0 or 1, and whether the logit stands for 1, and gives the two as numbers.
+func (t *tally) addBinary(v, truth float32, one bool) (is, says int) {
 	x := float64(v)
 	t.count++
 	t.loss += max(x, 0) - x*float64(truth) + math.Log1p(math.Exp(-math.Abs(x)))
 	if truth > 0.5 {
 		is = 1
 	}
-	if v > 0 {
+	if one {
 		says = 1
 	}
 	if is == says {
@@ -368,10 +382,10 @@ func (t *tally) addValues(y, target *onnxio.Tensor) error {
 	}
 	for i, v := range y.Float32s() {
 		if t.several {
-			is, says := t.addBinary(v, truth[i])
+			is, says := t.addBinary(v, truth[i], t.thresholds.above(float64(v), i%k))
 			t.binary[i%k][outcome[is][says]]++
 		}
-		if len(t.want) > 0 {
+		if len(t.want) > 0 || t.thresholds.Best {
 			t.rows, t.truths = append(t.rows, float64(v)), append(t.truths, float64(truth[i]))
 		}
 	}
@@ -380,9 +394,23 @@ func (t *tally) addValues(y, target *onnxio.Tensor) error {
 
 // score sums up.
 func (m *meters) score(images int) Score {
+	if m.thresholds.Best {
+		m.settleThresholds()
+	}
 	s := Score{Images: images, Loss: m.loss / float64(m.count), Accuracy: share(m.right, m.count), Confusion: m.confusion}
 	if m.lossOf != nil {
 		s.Loss = m.sum / float64(m.images)
+	}
+	switch {
+	case m.several:
+		s.Classes = m.labelScores()
+	case m.confusion != nil:
+		s.Classes = m.confusion.PerClass()
+	}
+	if m.several && !m.thresholds.IsZero() {
+		for i := range m.binary {
+			s.Thresholds = append(s.Thresholds, m.thresholds.of(i))
+		}
 	}
 	if len(m.want) == 0 {
 		return s

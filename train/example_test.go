@@ -9,6 +9,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist" // the program has MNIST
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
@@ -53,26 +54,48 @@ func (Invert) Apply(s *transforms.Sample, r *rand.Rand) error {
 
 // Images in a slice, a transform and a loss of one's own, and a callback that ends the run.
 func Example_own() {
-	pixels, labels := make([]uint8, 64*28*28), make([]uint8, 64) // dark and bright squares
-	for i := range pixels {
-		pixels[i], labels[i/784] = uint8(i/784%2*180+i%40), uint8(i/784%2)
+	pixels, labels := squares(64)
+	images, err := data.NewImages([3]int{1, 28, 28}, pixels, labels, []string{"dark", "bright"}, []float32{0.5}, []float32{0.5})
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	images, _ := data.NewImages([3]int{1, 28, 28}, pixels, labels, []string{"dark", "bright"}, []float32{0.5}, []float32{0.5})
-	_ = train.RegisterLoss(train.Loss{Entry: train.Entry{Name: "hard"}, Targets: train.Labels, Emit: func(l *train.LossGraph) (string, error) {
-		all := l.Node("NegativeLogLikelihoodLoss", "all", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "none"))
-		return l.Node("ReduceMax", "worst", []string{all}, onnxio.IntAttr("keepdims", 0)), nil
-	}})
-	m, _ := builders.Build("lenet5", builders.Config{})
+	m, _ := builders.Build("lenet5", builders.Config{Classes: 2})
 	cfg := train.Config{Epochs: 50, Batch: 16, Loss: "hard", Optimizer: "adam", LR: 1e-3, Augment: transforms.Compose{Invert{}}}
 	stop := func(m train.Moment) error {
-		if m.Loss < 1.5 {
+		if m.Loss < 0.5 {
 			return train.ErrStop
 		}
 		return nil
 	}
-	result, err := train.Run(context.Background(), m, data.Splits{Name: "squares", Train: images, Validation: images}, cfg, "", train.Observer{OnStep: stop})
+	splits := data.Splits{Name: "squares", Train: images, Validation: images}
+	result, err := train.Run(context.Background(), m, splits, cfg, "", train.Observer{OnStep: stop})
 	fmt.Println(result.Stopped, len(result.History) < 50, err)
 	// Output: true true <nil>
+}
+
+// squares are n images [1,28,28], dark and bright in turn, and their labels.
+func squares(n int) (pixels, labels []uint8) {
+	for i := range n {
+		labels = append(labels, uint8(i%2))
+		for p := range 28 * 28 {
+			pixels = append(pixels, uint8(i%2*180+p%40))
+		}
+	}
+	return pixels, labels
+}
+
+// hard is a loss of one's own, a batch's worst negative log-likelihood, in operators of ONNX.
+func hard(l *train.LossGraph) (string, error) {
+	all := l.Node("NegativeLogLikelihoodLoss", "all", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "none"))
+	return l.Node("ReduceMax", "worst", []string{all}, onnxio.IntAttr("keepdims", 0)), nil
+}
+
+func init() {
+	err := train.RegisterLoss(train.Loss{Entry: train.Entry{Name: "hard"}, Targets: train.Labels, Emit: hard})
+	if err != nil {
+		panic(err)
+	}
 }
 
 // A loop of one's own: batches from anywhere, gradients at hand.

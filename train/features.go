@@ -36,7 +36,7 @@ func divide(m, graph *onnxio.Model, trained []string) (*trunk, error) {
 	if err != nil {
 		return nil, err
 	}
-	moves := map[string]bool{TargetName: true}
+	moves := map[string]bool{TargetName: true, WeightName: true}
 	for _, name := range trained {
 		moves[name] = true
 	}
@@ -68,7 +68,7 @@ func hasBody(n *onnxio.Node) bool {
 
 // mark finds the live nodes: those that read what moves, draw at random, or follow one that does.
 func (k *trunk) mark(graph *onnxio.Model, input string, moves map[string]bool) {
-	live, fed := map[string]bool{}, map[string]bool{input: true, TargetName: true}
+	live, fed := map[string]bool{}, map[string]bool{input: true, TargetName: true, WeightName: true}
 	for i, n := range graph.Graph.Nodes {
 		d := ops.Lookup(n.Domain, n.OpType)
 		k.live[i] = d == nil || d.Random && !(n.OpType == "Dropout" && !slices.Contains(n.Inputs, trainingFlag)) ||

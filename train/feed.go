@@ -29,7 +29,7 @@ func (r *run) makeLoader() error {
 	}
 	var err error
 	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.cfg.Batch, Workers: r.cfg.Workers, Seed: r.cfg.Seed,
-		Shuffle: true, Transforms: r.cfg.Augment, Soft: soft, Mix: r.cfg.Mix})
+		Shuffle: true, Sampler: r.sampler, Draws: r.cfg.Draws, Transforms: r.cfg.Augment, Soft: soft, Mix: r.cfg.Mix})
 	if err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
 	}
@@ -58,7 +58,7 @@ func inMemory(ds data.Dataset) bool {
 func (r *run) feeder(step int) *feeder {
 	f := &feeder{step: step, in: map[string]*onnxio.Tensor{}, stop: func() {}}
 	if r.loader == nil || r.cached.full() {
-		f.order = data.Order(r.splits.Train.Len(), r.cfg.Seed, r.at)
+		f.order = r.order()
 		return f
 	}
 	// The loader is stopped by stop, never by the run's context: an interrupted run finishes its step.
@@ -69,7 +69,7 @@ func (r *run) feeder(step int) *feeder {
 // fill is the next batch; n is the number of its images.
 func (r *run) fill(f *feeder) (n int, err error) {
 	switch {
-	case r.cached.full() && f.order != nil:
+	case f.order != nil && r.cached.has(f.part(r.cfg.Batch)):
 		part := f.part(r.cfg.Batch)
 		f.in = r.cached.get(part)
 		f.target = f.in[TargetName]
@@ -86,6 +86,7 @@ func (r *run) fill(f *feeder) (n int, err error) {
 	if f.in, err = r.inputs(context.Background(), f.x, f.target); err != nil {
 		return 0, err
 	}
+	r.weigh(f.in, f.indices)
 	if r.cached != nil {
 		if err := r.keepFeatures(r.cached, f.in, f.indices); err != nil {
 			return 0, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +228,39 @@ func TestFreezeMistakes(t *testing.T) {
 		_, err := Run(context.Background(), stacked(t), small(t, 32, 16), c, "", Observer{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// A run in one of whose epochs nothing is trained is refused before the first step, a resumed one too, with what to do.
+func TestFrozenEpochsAreRefused(t *testing.T) {
+	for name, c := range map[string]Config{
+		"groups":            {Groups: []Group{{Params: "stem.*", Epochs: 1}, {Params: "*", Epochs: 2}}},
+		"groups and freeze": {Freeze: []string{"stem", "body", "top"}, Groups: []Group{{Params: "fc.*", Epochs: 2}}},
+		"with unfreeze":     {Freeze: []string{"stem", "body", "top"}, Unfreeze: []Unfreeze{{4, "body"}}, Groups: []Group{{Params: "fc.*", Epochs: 2}}},
+	} {
+		c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads = 4, 16, "sgd", 0.1, 1
+		dir, steps := filepath.Join(t.TempDir(), "run"), 0
+		count := Observer{Step: func(int, int, int, float64) { steps++ }}
+		_, err := Run(t.Context(), stacked(t), small(t, 32, 16), c, dir, count)
+		if err == nil || !strings.Contains(err.Error(), "in epoch 3, of 4, every parameter is frozen") || !strings.Contains(err.Error(), "epochs=2") || steps > 0 {
+			t.Errorf("%s: after %d steps %v", name, steps, err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: the refused run left a folder", name)
+		}
+		c.Epochs = 2
+		if _, err := Run(t.Context(), stacked(t), small(t, 32, 16), c, dir, count); err != nil {
+			t.Errorf("%s: two epochs: %v", name, err)
+			continue
+		}
+		from, err := LoadCheckpoint(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, c.Epochs = 0, 4
+		if _, err := (Recipe{Config: c}).Resume(t.Context(), from, small(t, 32, 16), "", count); err == nil || !strings.Contains(err.Error(), "in epoch 3, of 4") || steps > 0 {
+			t.Errorf("%s: resumed: after %d steps %v", name, steps, err)
 		}
 	}
 }

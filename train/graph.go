@@ -20,7 +20,7 @@ func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) 
 	return Config{Loss: loss}.TrainingGraph(m)
 }
 
-// TrainingGraph is the function of the same name, with the loss's settings.
+// TrainingGraph is the function of the same name, with the loss's settings. With SampleWeights it has an input "weight" [N].
 func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
 	graph, loss, err := c.trainingGraph(m)
 	return graph, loss.Name, err
@@ -70,7 +70,7 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 		g.Initializers = append(g.Initializers, yes)
 	}
 	for _, v := range append(g.Inputs, g.Outputs...) {
-		if v.Name == TargetName || v.Name == LossName {
+		if v.Name == TargetName || v.Name == LossName || v.Name == WeightName && c.SampleWeights {
 			return nil, Loss{}, fmt.Errorf("the model has a value named %q, which the training graph needs", v.Name)
 		}
 	}

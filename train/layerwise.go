@@ -18,10 +18,10 @@ type LARS struct {
 // Slots is 1: the momentum.
 func (u *LARS) Slots() int { return 1 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *LARS) Begin(int64) {}
 
-// Apply implements engine.Update, for a whole parameter.
+// Apply implements Rule, for a whole parameter.
 func (u *LARS) Apply(p, g []float32, slots [][]float32) {
 	local := 1.0
 	if pn, gn := norm(p), norm(g); !u.Plain && pn > 0 && gn > 0 {
@@ -57,13 +57,13 @@ type LAMB struct {
 // Slots is 2: the moments.
 func (u *LAMB) Slots() int { return 2 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *LAMB) Begin(step int64) {
 	u.correction1 = 1 / (1 - math.Pow(u.Betas[0], float64(step)))
 	u.correction2 = 1 / (1 - math.Pow(u.Betas[1], float64(step)))
 }
 
-// Apply implements engine.Update, for a whole parameter; it must not be called concurrently.
+// Apply implements Rule, for a whole parameter; it must not be called concurrently.
 func (u *LAMB) Apply(p, g []float32, slots [][]float32) {
 	if cap(u.r) < len(p) {
 		u.r = make([]float32, len(p))

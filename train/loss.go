@@ -102,6 +102,12 @@ func (c Config) fits(loss Loss) error {
 		return fmt.Errorf("label_smoothing goes with nll and cross-entropy, not with %s", loss.Name)
 	case !c.ClassWeights.IsZero() && !has("class_weights"):
 		return fmt.Errorf("class_weights go with nll and cross-entropy, not with %s", loss.Name)
+	case c.SampleWeights && !has("sample_weights"):
+		return fmt.Errorf("sample_weights want a loss for each image, which %s has not: draw by weights instead, "+
+			"with sampler=%s (--sampler)", loss.Name, SamplerWeights)
+	case c.SampleWeights && c.IgnoreIndex != nil:
+		return fmt.Errorf("sample_weights and ignore_index do not go together: draw by weights instead, "+
+			"with sampler=%s (--sampler)", SamplerWeights)
 	case len(c.PosWeight) > 0 && !has("pos_weight"):
 		return fmt.Errorf("pos_weight goes with bce-with-logits, not with %s", loss.Name)
 	}
@@ -155,6 +161,7 @@ type LossGraph struct {
 	Shape     []onnxio.Dim // of Y; nil when the model does not say it
 	Scale     spec.Scale   // of Y
 	Config    Config
+	Weight    string // with Config.SampleWeights the images' weights, float32 [N]; else ""
 
 	loss   Loss
 	model  *onnxio.Model
@@ -202,6 +209,20 @@ func (l *LossGraph) over(op, name, x string) string {
 	return l.Node(op, name, []string{x}, onnxio.IntAttr("keepdims", 0))
 }
 
+// mean reduces the losses [N,...] of all images to one number, each times the weight of its image.
+func (l *LossGraph) mean(losses string, rank int) string {
+	if l.Weight != "" {
+		shape := onnxio.NewTensor(onnxio.Int64, int64(rank))
+		for i := range onnxio.Data[int64](shape) {
+			onnxio.Data[int64](shape)[i] = 1
+		}
+		onnxio.Data[int64](shape)[0] = -1
+		weight := l.Node("Reshape", "sample_weights", []string{l.Weight, l.Constant("sample_weights/shape", shape)})
+		losses = l.two("Mul", "weighed", losses, weight)
+	}
+	return l.over("ReduceMean", "mean", losses)
+}
+
 // addLoss appends the loss of m's first output, with its auxiliary heads' shares, its target and its output to m's graph.
 func (c Config) addLoss(m *onnxio.Model, loss Loss) error {
 	if err := c.fits(loss); err != nil {
@@ -243,6 +264,12 @@ func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec
 	if y.Type != nil && y.Type.HasShape {
 		l.Shape = y.Type.Shape
 	}
+	if c.SampleWeights {
+		if len(l.Shape) == 0 {
+			return fmt.Errorf("loss %s: sample_weights: the model does not say the shape of its output %q", loss.Name, y.Name)
+		}
+		l.Weight = WeightName
+	}
 	value, err := loss.Emit(l)
 	if err == nil {
 		value, err = l.withHeads(value, heads)
@@ -252,6 +279,9 @@ func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec
 	}
 	g.Nodes = append(g.Nodes, &onnxio.Node{Name: LossName, OpType: "Identity", Inputs: []string{value}, Outputs: []string{LossName}})
 	g.Inputs = append(g.Inputs, targetInfo(loss.Targets, l.Shape))
+	if c.SampleWeights {
+		g.Inputs = append(g.Inputs, onnxio.TensorInfo(WeightName, onnxio.Float, l.Shape[0]))
+	}
 	g.Outputs = append(g.Outputs, onnxio.TensorInfo(LossName, onnxio.Float))
 	return nil
 }

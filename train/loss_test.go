@@ -110,7 +110,11 @@ func differentiated(t *testing.T, cfg Config, m *onnxio.Model, targets []float64
 			target.Float32s()[i] = float32(v)
 		}
 	}
-	if err := trainer.Step(context.Background(), map[string]*onnxio.Tensor{"x": onnxio.NewTensor(onnxio.Float, shape...), TargetName: target}); err != nil {
+	in := map[string]*onnxio.Tensor{"x": onnxio.NewTensor(onnxio.Float, shape...), TargetName: target}
+	if cfg.SampleWeights {
+		in[WeightName] = imageWeights(shape[0])
+	}
+	if err := trainer.Step(context.Background(), in); err != nil {
 		t.Fatal(err)
 	}
 	g, err := trainer.Gradient("w")
@@ -118,6 +122,15 @@ func differentiated(t *testing.T, cfg Config, m *onnxio.Model, targets []float64
 		t.Fatal(err)
 	}
 	return float64(trainer.Output(LossName).Float32s()[0]), g.Float32s()
+}
+
+// imageWeights are losses.py's: 0.5, 0, 1.5, 1, 0.5, ...
+func imageWeights(n int64) *onnxio.Tensor {
+	t := onnxio.NewTensor(onnxio.Float, n)
+	for i := range t.Float32s() {
+		t.Float32s()[i] = float32((i*3+1)%4) / 2
+	}
+	return t
 }
 
 // Pixels that do not count change neither the Lovász loss nor its gradient, in every operator set.

@@ -37,6 +37,7 @@ var (
 	labelSmoothing = Setting{"label_smoothing", "share of the target that all classes have", 0}
 	classWeights   = Setting{"class_weights", "balanced, or a weight for each class", nil}
 	ignoreIndex    = Setting{"ignore_index", "value of masks that does not count", nil}
+	sampleWeights  = Setting{"sample_weights", "each image's loss times its weight", false}
 	gamma          = Setting{"gamma", "exponent of (1-p)", 2}
 	smooth         = Setting{"smooth", "added above and below the ratio", 1}
 )
@@ -46,21 +47,21 @@ var (
 // al., arXiv:1606.04797 (dice); Rahman and Wang, ISVC 2016 (jaccard); Salehi et al., arXiv:1706.05721 (tversky). In the
 // last three TP, FP and FN are sums of sigmoids over the batch, its channels and its pixels.
 var losses = newRegistry("loss",
-	Loss{Entry: Entry{LossNLL, "log-probabilities and class numbers: torch.nn.NLLLoss", []Setting{labelSmoothing, classWeights, ignoreIndex}},
+	Loss{Entry: Entry{LossNLL, "log-probabilities and class numbers: torch.nn.NLLLoss", []Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
 		Targets: Labels, Scales: logs, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossCrossEntropy, "logits and class numbers: torch.nn.CrossEntropyLoss", []Setting{labelSmoothing, classWeights, ignoreIndex}},
+	Loss{Entry: Entry{LossCrossEntropy, "logits and class numbers: torch.nn.CrossEntropyLoss", []Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
 		Targets: Labels, Scales: logits, Emit: emitCrossEntropy, builtin: true},
 	Loss{Entry: Entry{LossSoftNLL, "log-probabilities and soft targets: sums of -t*y", []Setting{labelSmoothing, classWeights}},
 		Targets: Soft, Scales: logs, Emit: emitCrossEntropy, builtin: true},
 	Loss{Entry: Entry{LossSoft, "logits and soft targets: torch.nn.CrossEntropyLoss", []Setting{labelSmoothing, classWeights}},
 		Targets: Soft, Scales: logits, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossFocal, "logits or log-probabilities and class numbers: (1-p)^gamma * -log p", []Setting{gamma}},
+	Loss{Entry: Entry{LossFocal, "logits or log-probabilities and class numbers: (1-p)^gamma * -log p", []Setting{gamma, sampleWeights}},
 		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitFocal, builtin: true},
 	Loss{Entry: Entry{LossBCE, "logits and masks or labels of 0 and 1: torch.nn.BCEWithLogitsLoss", []Setting{
-		{"pos_weight", "weight of the ones, a number for each output", nil}}},
+		{"pos_weight", "weight of the ones, a number for each output", nil}, sampleWeights}},
 		Targets: Binary, Scales: logits, Emit: emitBCE, builtin: true},
 	Loss{Entry: Entry{LossSigmoidFocal, "logits and masks or labels of 0 and 1: torchvision.ops.sigmoid_focal_loss", []Setting{gamma,
-		{"balance", "weight of the ones in (0,1), torchvision's alpha; 0: none", 0}}},
+		{"balance", "weight of the ones in (0,1), torchvision's alpha; 0: none", 0}, sampleWeights}},
 		Targets: Binary, Scales: logits, Emit: emitSigmoidFocal, builtin: true},
 	Loss{Entry: Entry{LossDice, "logits and masks: 1 - (2*TP + smooth)/(2*TP + FP + FN + smooth)", []Setting{smooth}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossDice), builtin: true},
@@ -75,9 +76,9 @@ var losses = newRegistry("loss",
 		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitLovasz},
 	Loss{Entry: Entry{LossLovaszHinge, "logits and masks: Lovász hinge over the batch, arXiv:1705.08790", nil},
 		Targets: Binary, Scales: logits, Emit: emitLovaszHinge},
-	Loss{Entry: Entry{LossMSE, "values: mean of (y-t)^2, torch.nn.MSELoss", nil}, Targets: Numbers, Scales: numbers, Emit: emitMSE},
-	Loss{Entry: Entry{LossL1, "values: mean of |y-t|, torch.nn.L1Loss", nil}, Targets: Numbers, Scales: numbers, Emit: emitL1},
-	Loss{Entry: Entry{LossHuber, "values: torch.nn.HuberLoss", []Setting{{"delta", "where the square becomes a line", 1}}},
+	Loss{Entry: Entry{LossMSE, "values: mean of (y-t)^2, torch.nn.MSELoss", []Setting{sampleWeights}}, Targets: Numbers, Scales: numbers, Emit: emitMSE},
+	Loss{Entry: Entry{LossL1, "values: mean of |y-t|, torch.nn.L1Loss", []Setting{sampleWeights}}, Targets: Numbers, Scales: numbers, Emit: emitL1},
+	Loss{Entry: Entry{LossHuber, "values: torch.nn.HuberLoss", []Setting{{"delta", "where the square becomes a line", 1}, sampleWeights}},
 		Targets: Numbers, Scales: numbers, Emit: emitHuber},
 )
 
@@ -93,6 +94,9 @@ func emitCrossEntropy(l *LossGraph) (string, error) {
 			return "", err
 		}
 		weights = []string{c.ClassWeights.add(l, "class_weights", 1)}
+	}
+	if l.Weight != "" {
+		return l.weighedCrossEntropy(weights)
 	}
 	mean := onnxio.StringAttr("reduction", "mean")
 	if c.LabelSmoothing == 0 && !soft {
@@ -137,6 +141,28 @@ func emitCrossEntropy(l *LossGraph) (string, error) {
 	return l.two("Add", "smoothed", l.scaled("part", hard, 1-e), l.scaled("even", all, -e)), nil
 }
 
+// weighedCrossEntropy is the mean of weight * cross_entropy(..., reduction="none"): class weights do not divide it.
+func (l *LossGraph) weighedCrossEntropy(weights []string) (string, error) {
+	c, logs := l.Config, l.Y
+	if l.Scale == spec.Logits {
+		logs = l.Node("LogSoftmax", "logs", []string{l.Y}, onnxio.IntAttr("axis", 1))
+	}
+	in := append([]string{logs, l.Target}, weights...)
+	losses := l.Node("NegativeLogLikelihoodLoss", "hard", in, onnxio.StringAttr("reduction", "none"))
+	if e := c.LabelSmoothing; e > 0 {
+		n, err := classes(l.y)
+		if err != nil {
+			return "", err
+		}
+		if weights != nil {
+			logs = l.two("Mul", "weighted", logs, c.ClassWeights.add(l, "class_weights/map", len(l.Shape)-1))
+		}
+		all := l.Node("ReduceSum", "all", []string{logs, l.whole("classes", 1)}, onnxio.IntAttr("keepdims", 0))
+		losses = l.two("Add", "smoothed", l.scaled("part", losses, 1-e), l.scaled("even", all, -e/float64(n)))
+	}
+	return l.mean(losses, len(l.Shape)-1), nil
+}
+
 func emitFocal(l *LossGraph) (string, error) {
 	y := l.Y
 	if l.Scale == spec.Logits {
@@ -146,7 +172,7 @@ func emitFocal(l *LossGraph) (string, error) {
 	p := l.Node("Exp", "p", []string{l.Node("Neg", "log_p", []string{nll})})
 	rest := l.two("Sub", "rest", l.number("one", 1), p)
 	weight := l.two("Pow", "weight", rest, l.number("gamma", value(l.Config.Gamma, 2)))
-	return l.over("ReduceMean", "mean", l.two("Mul", "weighted", weight, nll)), nil
+	return l.mean(l.two("Mul", "weighted", weight, nll), len(l.Shape)-1), nil
 }
 
 // bce is softplus(y) - y*t, element by element. With weights w of the ones: (1 + (w-1)*t) * softplus(-y) + (1-t)*y.
@@ -178,7 +204,7 @@ func (l *LossGraph) bce() (string, error) {
 
 func emitBCE(l *LossGraph) (string, error) {
 	loss, err := l.bce()
-	return l.over("ReduceMean", "mean", loss), err
+	return l.mean(loss, len(l.Shape)), err
 }
 
 func emitSigmoidFocal(l *LossGraph) (string, error) {
@@ -196,7 +222,7 @@ func emitSigmoidFocal(l *LossGraph) (string, error) {
 		share := l.two("Add", "share", l.scaled("scaled", l.Target, 2*a-1), l.number("negatives", 1-a))
 		weighted = l.two("Mul", "balanced", weighted, share)
 	}
-	return l.over("ReduceMean", "mean", weighted), nil
+	return l.mean(weighted, len(l.Shape)), nil
 }
 
 // overlap emits dice, jaccard, tversky and bce-dice: the first two are tversky's with certain weights.
@@ -235,16 +261,16 @@ func (l *LossGraph) error() string { return l.two("Sub", "error", l.Y, l.Target)
 
 func emitMSE(l *LossGraph) (string, error) {
 	e := l.error()
-	return l.over("ReduceMean", "mean", l.two("Mul", "square", e, e)), nil
+	return l.mean(l.two("Mul", "square", e, e), len(l.Shape)), nil
 }
 
 func emitL1(l *LossGraph) (string, error) {
-	return l.over("ReduceMean", "mean", l.Node("Abs", "distance", []string{l.error()})), nil
+	return l.mean(l.Node("Abs", "distance", []string{l.error()}), len(l.Shape)), nil
 }
 
 // emitHuber: with a = |y-t| and c = min(a, delta), c*(a - c/2) is the square near zero and the line beyond delta.
 func emitHuber(l *LossGraph) (string, error) {
 	a := l.Node("Abs", "distance", []string{l.error()})
 	c := l.two("Min", "near", a, l.number("delta", or(l.Config.Delta, 1)))
-	return l.over("ReduceMean", "mean", l.two("Mul", "piece", c, l.two("Sub", "far", a, l.scaled("half", c, 0.5)))), nil
+	return l.mean(l.two("Mul", "piece", c, l.two("Sub", "far", a, l.scaled("half", c, 0.5))), len(l.Shape)), nil
 }

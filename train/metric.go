@@ -134,7 +134,7 @@ func perClass(of func(ClassScore) float64) func(*tally) float64 {
 	return func(t *tally) float64 {
 		switch {
 		case t.several:
-			return meanOf(t.labelScores(), of)
+			return meanOf(occurring(t.labelScores()), of)
 		case t.confusion == nil:
 			return math.NaN()
 		case t.masks:
@@ -147,25 +147,25 @@ func perClass(of func(ClassScore) float64) func(*tally) float64 {
 func (t *tally) miou() float64 {
 	switch {
 	case t.several:
-		return meanOf(t.labelScores(), func(s ClassScore) float64 { return s.IoU })
+		return meanOf(occurring(t.labelScores()), func(s ClassScore) float64 { return s.IoU })
 	case t.confusion == nil:
 		return math.NaN()
 	}
 	return t.confusion.Macro().IoU
 }
 
-// labelScores scores the labels that occur.
+// labelScores scores each of several labels.
 func (t *tally) labelScores() []ClassScore {
 	var out []ClassScore
 	for i, b := range t.binary {
-		tp, fp, fn := int64(b[0]), int64(b[1]), int64(b[2])
-		if tp+fp+fn == 0 {
-			continue
-		}
-		out = append(out, ClassScore{Class: t.classes[i], Samples: tp + fn, Precision: ratio(tp, tp+fp), Recall: ratio(tp, tp+fn),
-			F1: ratio(2*tp, 2*tp+fp+fn), IoU: ratio(tp, tp+fp+fn)})
+		out = append(out, classScore(t.classes[i], int64(b[0]), int64(b[0]+b[2]), int64(b[0]+b[1])))
 	}
 	return out
+}
+
+// occurring leaves out the classes that occur neither as a target nor as an answer.
+func occurring(all []ClassScore) []ClassScore {
+	return slices.DeleteFunc(all, func(s ClassScore) bool { return !s.Occurs() })
 }
 
 func meanOf[T any](all []T, of func(T) float64) float64 {

@@ -39,10 +39,20 @@ func NewConfusion(classes []string) *Confusion {
 type ClassScore struct {
 	Class     string  `json:"class"`
 	Samples   int64   `json:"samples"` // that are of it
+	Answers   int64   `json:"answers"` // that were taken for it
 	Precision float64 `json:"precision"`
 	Recall    float64 `json:"recall"`
 	F1        float64 `json:"f1"`
 	IoU       float64 `json:"iou"`
+}
+
+// Occurs reports whether the class occurs, as a target or as an answer: else its scores do not exist.
+func (s ClassScore) Occurs() bool { return s.Samples+s.Answers > 0 }
+
+// classScore scores a class of so many samples, for which so many answers were given, tp of them rightly.
+func classScore(name string, tp, samples, answers int64) ClassScore {
+	return ClassScore{Class: name, Samples: samples, Answers: answers,
+		Precision: ratio(tp, answers), Recall: ratio(tp, samples), F1: ratio(2*tp, samples+answers), IoU: ratio(tp, samples+answers-tp)}
 }
 
 // PerClass scores every class.
@@ -54,8 +64,7 @@ func (c *Confusion) PerClass() []ClassScore {
 			of += n
 			as += c.Counts[j][i]
 		}
-		out[i] = ClassScore{Class: c.Classes[i], Samples: of, Precision: ratio(tp, as), Recall: ratio(tp, of),
-			F1: ratio(2*tp, of+as), IoU: ratio(tp, of+as-tp)}
+		out[i] = classScore(c.Classes[i], tp, of, as)
 	}
 	return out
 }
@@ -75,16 +84,10 @@ func (c *Confusion) Accuracy() float64 {
 // Macro is the plain mean of the scores over the classes that occur, as a label or as a prediction.
 func (c *Confusion) Macro() ClassScore {
 	mean, n := ClassScore{Class: "mean"}, 0.0
-	for i, s := range c.PerClass() {
-		occurs := s.Samples > 0
-		for _, row := range c.Counts {
-			occurs = occurs || row[i] > 0
-		}
-		if !occurs {
-			continue
-		}
+	for _, s := range occurring(c.PerClass()) {
 		n++
 		mean.Samples += s.Samples
+		mean.Answers += s.Answers
 		mean.Precision += s.Precision
 		mean.Recall += s.Recall
 		mean.F1 += s.F1

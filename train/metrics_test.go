@@ -22,13 +22,13 @@ func TestClassScores(t *testing.T) {
 		c.Counts[label][[]int{0, 2, 2, 2, 1, 1, 0, 0}[i]]++
 	}
 	want := []ClassScore{
-		{"a", 2, 2. / 3, 1, 0.8, 2. / 3},
-		{"b", 2, 0.5, 0.5, 0.5, 1. / 3},
-		{"c", 4, 2. / 3, 0.5, 4. / 7, 0.4},
-		{"d", 0, 0, 0, 0, 0},
+		{"a", 2, 3, 2. / 3, 1, 0.8, 2. / 3},
+		{"b", 2, 2, 0.5, 0.5, 0.5, 1. / 3},
+		{"c", 4, 3, 2. / 3, 0.5, 4. / 7, 0.4},
+		{"d", 0, 0, 0, 0, 0, 0},
 	}
 	same := func(got, want ClassScore) {
-		if got.Class != want.Class || got.Samples != want.Samples || !almost(got.Precision, want.Precision) ||
+		if got.Class != want.Class || got.Samples != want.Samples || got.Answers != want.Answers || !almost(got.Precision, want.Precision) ||
 			!almost(got.Recall, want.Recall) || !almost(got.F1, want.F1) || !almost(got.IoU, want.IoU) {
 			t.Errorf("%+v, not %+v", got, want)
 		}
@@ -36,7 +36,7 @@ func TestClassScores(t *testing.T) {
 	for i, got := range c.PerClass() {
 		same(got, want[i])
 	}
-	same(c.Macro(), ClassScore{"mean", 8, (4./3 + 0.5) / 3, 2. / 3, (0.8 + 0.5 + 4./7) / 3, (2./3 + 1./3 + 0.4) / 3})
+	same(c.Macro(), ClassScore{"mean", 8, 8, (4./3 + 0.5) / 3, 2. / 3, (0.8 + 0.5 + 4./7) / 3, (2./3 + 1./3 + 0.4) / 3})
 	if c.Accuracy() != 5./8 {
 		t.Errorf("accuracy %v", c.Accuracy())
 	}

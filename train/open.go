@@ -26,7 +26,7 @@ func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, er
 		return data.Splits{}, err
 	}
 	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
-	o.Limits.NoEXIF, o.Ignore, o.Task = recipe.NoEXIF, recipe.IgnoreIndex, recipe.Task
+	o.Limits.NoEXIF, o.Ignore, o.Task, o.WeightColumn = recipe.NoEXIF, recipe.IgnoreIndex, recipe.Task, recipe.WeightColumn
 	for k := range recipe.MaskClasses {
 		o.MaskClasses = append(o.MaskClasses, strconv.Itoa(k))
 	}
@@ -229,6 +229,9 @@ func atSize(ds data.Dataset, size [2]int) (data.Dataset, error) {
 	}
 	return resized{src, [3]int{shape[0], size[0], size[1]}}, nil
 }
+
+// Unwrap implements data.Wrapper.
+func (d resized) Unwrap() data.Source { return d.Source }
 
 // Shape is [C,H,W].
 func (d resized) Shape() [3]int { return d.shape }

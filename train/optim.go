@@ -132,10 +132,10 @@ func (u *SGD) Slots() int {
 	return 0
 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *SGD) Begin(step int64) { u.first = step == 1 }
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *SGD) Apply(p, g []float32, slots [][]float32) {
 	var buf []float32
 	if len(slots) > 0 {
@@ -165,13 +165,13 @@ type Adam struct {
 // Slots is 2: the moments.
 func (u *Adam) Slots() int { return 2 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *Adam) Begin(step int64) {
 	u.correction1 = 1 - math.Pow(u.Betas[0], float64(step))
 	u.correction2 = math.Sqrt(1 - math.Pow(u.Betas[1], float64(step)))
 }
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *Adam) Apply(p, g []float32, slots [][]float32) {
 	kernels.Adam(p, g, slots[0], slots[1], kernels.AdamParams{LR: u.LR, Beta1: u.Betas[0], Beta2: u.Betas[1], Eps: u.Eps,
 		WeightDecay: u.WeightDecay, Correction1: u.correction1, Correction2: u.correction2, Decoupled: u.Decoupled})
@@ -203,13 +203,13 @@ func emaDecay(decay float64, t int64) float64 {
 // Slots is one more than the rule's.
 func (u *averaged) Slots() int { return u.Rule.Slots() + 1 }
 
-// Begin implements engine.Update.
+// Begin implements Rule.
 func (u *averaged) Begin(step int64) {
 	u.keep = float32(1 - emaDecay(u.decay, step))
 	u.Rule.Begin(step)
 }
 
-// Apply implements engine.Update.
+// Apply implements Rule.
 func (u *averaged) Apply(p, g []float32, slots [][]float32) {
 	n := len(slots) - 1
 	u.Rule.Apply(p, g, slots[:n])

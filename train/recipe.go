@@ -39,6 +39,9 @@ type Recipe struct {
 	// Task is what the columns of a csv:FILE are: "" a class, multi-label, regression.
 	Task data.Task `json:"task,omitzero"`
 
+	// WeightColumn names the column of a csv:FILE with a weight for each image, for Sampler and SampleWeights.
+	WeightColumn string `json:"weight_column,omitzero"`
+
 	// MaskClasses is how many classes masks:IMAGES,MASKS have whose values are classes, 0, 1, ...; 0: foreground alone.
 	// IgnoreIndex, of Config, is the value that does not count.
 	MaskClasses int `json:"mask_classes,omitzero"`

@@ -39,6 +39,7 @@ type Reports struct {
 	loggers   []openLogger
 	logs      []report.Logger // of the run that has begun
 	logged    int64           // steps before this part of the run
+	between   bool            // epochs, that part begins
 }
 
 // openLogger opens a logger for a run that has made a number of steps.
@@ -56,7 +57,7 @@ const (
 func NewReports(recipe Recipe, splits data.Splits, dir string, from *Checkpoint, dashboard *report.Dashboard) *Reports {
 	r := &Reports{recipe: recipe, splits: splits, dir: dir, dashboard: dashboard}
 	if from != nil {
-		r.history, r.best, r.logged = slices.Clone(from.History), from.Best, from.Steps
+		r.history, r.best, r.logged, r.between = slices.Clone(from.History), from.Best, from.Steps, from.Step == 0
 	}
 	return r
 }
@@ -91,8 +92,26 @@ func (r *Reports) begin() error {
 			return errors.Join(recorder.Save(), fmt.Errorf("log: %w", err))
 		}
 		r.logs = append(r.logs, l)
+		if err := r.catchUp(l); err != nil {
+			return errors.Join(recorder.Save(), fmt.Errorf("log: %w", err))
+		}
 	}
 	return recorder.Save()
+}
+
+// catchUp logs the figures of the last epoch, where the run was killed after the epoch's checkpoint and before that.
+func (r *Reports) catchUp(l report.Logger) error {
+	old, ok := l.(report.Resumed)
+	if !ok || !r.between || len(r.history) == 0 {
+		return nil
+	}
+	e := r.history[len(r.history)-1]
+	values := e.reported().Values
+	if old.Has("train_loss") {
+		return nil
+	}
+	values["epoch"] = float64(e.Epoch)
+	return l.Log(r.logged, values)
 }
 
 // log tells every logger.
@@ -207,7 +226,10 @@ func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 		run.State, run.Message = report.Failed, err.Error()
 	case result != nil:
 		if result.Stopped {
-			run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
+			run.Message = "stopped by a callback"
+			if p := r.recipe.Patience; p > 0 && len(r.history)-1-r.best >= p {
+				run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
+			}
 		}
 		if err := r.show(ctx, result); ctx.Err() == nil { // who interrupts the last look has a report without pictures
 			r.keep(err)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
@@ -26,9 +29,16 @@ var runs = map[string]Config{
 	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau, Patience: -1, Factor: 0.5, Threshold: 0.5}},
 	"all": {Optimizer: "muon", LR: 0.02, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01, Accumulate: 2, ClipNorm: 2, EMA: 0.8, Lookahead: Lookahead{Steps: 3},
 		Loss: LossSoft, Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}, LabelSmoothing: 0.1,
-		Augment:  transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
-		Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16", Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
-	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8,
+		Augment: transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
+		Sampler: SamplerBalanced, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16", Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
+	"airbench": {Optimizer: "muon", LR: 0.1, Momentum: 0.6, Nesterov: true, NSSteps: 3, UnitNorm: true, Whiten: 32, LabelSmoothing: 0.2, Loss: LossCrossEntropy,
+		Sampler: SamplerWeights, SampleWeights: true, Lookahead: Lookahead{Steps: 4}, EMA: 0.8, ValidateEvery: 2,
+		Augment: transforms.Compose{transforms.AlternatingFlip{}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}, Mode: "reflect"}},
+		Groups: []Group{{Params: "whiten.weight", Freeze: true}, {Params: "whiten.bias", Optimizer: "sgd", Epochs: 2},
+			{Params: "norm", Optimizer: "sgd", LRScale: new(2.0), Momentum: new(0.85)}},
+		Schedule: Schedule{Kind: Polynomial, By: "step"}},
+	"weights": {Optimizer: "adam", LR: 1e-3, Sampler: SamplerWeights, SampleWeights: true, LabelSmoothing: 0.1},
+	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8, Sampler: SamplerBalanced,
 		Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}},
 }
 
@@ -45,6 +55,8 @@ func network(name string) func(testing.TB) *onnxio.Model {
 		return normNet
 	case "all":
 		return dropNet
+	case "airbench":
+		return airbench
 	}
 	return lenet
 }
@@ -55,6 +67,16 @@ func normNet(t testing.TB) *onnxio.Model {
 	b := builders.New("norm", 0, 0, 1, 28, 28)
 	x := b.ReLU("relu", b.BatchNorm2d("bn", b.Conv2d("conv", b.Input(), 8, 3, builders.Stride(2))))
 	m, err := b.Model(b.Linear("fc", b.Flatten("flatten", b.GlobalAvgPool2d("pool", x)), 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// airbench is a narrow network of the CIFAR-10 speed runs.
+func airbench(t testing.TB) *onnxio.Model {
+	t.Helper()
+	m, err := builders.Build("airbench", builders.Config{Input: [3]int{1, 28, 28}, Width: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +133,9 @@ func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config,
 		return res
 	}
 	splits := small(t, 200, 50)
+	if cfg.Sampler == SamplerWeights {
+		splits = weighted(t, splits)
+	}
 	res := go_(func(ctx context.Context, o Observer) (*Result, error) { return Run(ctx, build(t), splits, cfg, dir, o) })
 	for res == nil {
 		c, err := LoadCheckpoint(dir)
@@ -153,11 +178,41 @@ func TestResumedRunsEndInTheSameBits(t *testing.T) {
 					t.Errorf("interrupted after step %d the best model is another: %v, %v", at, err1, err2)
 				}
 			}
-			if stopped(t, build, cfg, t.TempDir(), 2, 3, 11, 18, 26) != want {
+			often := t.TempDir()
+			if stopped(t, build, cfg, often, 2, 3, 11, 18, 26) != want {
 				t.Error("interrupted five times the run ends in other weights")
+			}
+			if a, b := viewed(t, whole), viewed(t, often); !reflect.DeepEqual(a, b) || a.Images != 50 {
+				t.Errorf("its six views give %+v, and those of the whole run %+v", b, a)
 			}
 		})
 	}
+}
+
+// viewed scores the model that a run has left with test-time augmentation.
+func viewed(t *testing.T, dir string) Score {
+	t.Helper()
+	m, err := onnxio.Load(filepath.Join(dir, LastFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := spec.Get(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, loss := s.Output.Scale == spec.LogProbabilities, LossCrossEntropy
+	if logs {
+		loss = LossNLL
+	}
+	forward, err := vision.Augmented(native(m, nil), vision.Views(), logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	score, err := Measure(t.Context(), forward, small(t, 1, 50).Validation, 20, loss, []string{"top3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return score
 }
 
 // Checkpoints used to have the states of parameters in groups without their shapes.

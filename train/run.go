@@ -23,8 +23,8 @@ type Observer struct {
 	Step func(epoch, step, images int, loss float64)
 	// Epoch is called when an epoch is finished, validated and saved.
 	Epoch func(Epoch)
-	// OnStep and OnEpoch are Step and Epoch with a look at the model: Moment's Trainer is to be read only. ErrStop ends the
-	// run; another error ends it where it is, with a checkpoint.
+	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change Moment's Trainer. ErrStop
+	// ends the run as if this were its last epoch; another error ends it where it is, with a checkpoint.
 	OnStep, OnEpoch func(Moment) error
 }
 
@@ -34,10 +34,11 @@ type Result struct {
 	Best      int // index in History
 	Model     *onnxio.Model
 	Loss      string     // which loss was used
-	Stopped   bool       // the run ended early, for nothing got better
+	Stopped   bool       // the run ended early: nothing got better any more, or a callback gave ErrStop
 	Confusion *Confusion // after the last epoch, when a metric asked for needs it
 
-	kind kind // of what the model gives
+	kind    kind         // of what the model gives
+	classes []ClassScore // after the last epoch
 }
 
 // InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, "" when there
@@ -69,11 +70,13 @@ type run struct {
 	dir     string
 	obs     Observer
 	result  *Result
-	loader  *data.Loader // nil where batches are copied from memory
-	batches int          // of an epoch
-	ended   bool         // by ErrStop
-	resumed bool         // from a checkpoint
-	unlock  func()       // of dir
+	loader  *data.Loader  // nil where batches are copied from memory
+	sampler *data.Sampler // nil: every image once an epoch
+	weights []float64     // of the images' losses; nil: all alike
+	batches int           // of an epoch
+	ended   bool          // by ErrStop
+	resumed bool          // from a checkpoint
+	unlock  func()        // of dir
 	digest  func() (string, error)
 
 	at      int     // the epoch in progress, from 1
@@ -183,16 +186,26 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
+	if err := r.makeSampler(); err != nil {
+		return err
+	}
 	if err := r.makeGraph(); err != nil {
 		return err
 	}
 	r.kind = r.loss.kind(r.maps(), data.Width(r.splits.Train) > 0, r.logs())
+	if err := r.cfg.Thresholds.check(r.kind.several, data.Width(r.splits.Train)); err != nil {
+		return err
+	}
+	r.kind.thresholds.Each = r.cfg.Thresholds.Each // those of training; the best are of the validation
 	r.result.Loss = r.loss.Name
 	r.result.kind = r.kind
 	if err := r.targets(); err != nil {
 		return err
 	}
 	if err := check.Model(r.graph); err != nil {
+		return err
+	}
+	if err := r.recipe.checkStages(r.model, r.graph); err != nil {
 		return err
 	}
 	if err := r.makeLoader(); err != nil {
@@ -212,7 +225,7 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	r.batches = (r.splits.Train.Len() + r.cfg.Batch - 1) / r.cfg.Batch
+	r.batches = (r.images() + r.cfg.Batch - 1) / r.cfg.Batch
 	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
 	r.model = withOwnInitializers(r.model) // Result's comes to hold averages; training goes on from the values of frozen weights
@@ -353,7 +366,8 @@ func (r *run) epoch(ctx context.Context) error {
 	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
-	r.result.History, r.result.Confusion = append(r.result.History, e), v.Confusion
+	r.result.History, r.result.Confusion, r.result.classes = append(r.result.History, e), v.Confusion, v.Classes
+	r.setThresholds(v)
 	return r.finish(e)
 }
 

@@ -106,13 +106,9 @@ func EpochFiles(epoch int) (model, checkpoint string) {
 }
 
 func (r *run) saveMetrics() error {
-	h, c := r.result.History, r.result.Confusion
+	h, c, classes := r.result.History, r.result.Confusion, r.result.classes
 	if len(r.measured()) == 0 {
 		return nil
-	}
-	var classes []ClassScore
-	if c != nil {
-		classes = c.PerClass()
 	}
 	if c != nil && slices.Contains(r.cfg.Metrics, "confusion") {
 		if err := c.Plot(filepath.Join(r.dir, ConfusionFile)); err != nil {

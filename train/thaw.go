@@ -3,7 +3,37 @@ package train
 import (
 	"fmt"
 	"slices"
+
+	"github.com/cnnkit/cnnkit/onnxio"
 )
+
+// checkStages refuses a run in one of whose epochs everything is frozen. graph is the training graph of model.
+func (c Config) checkStages(model, graph *onnxio.Model) error {
+	stages := []int{1}
+	for _, g := range c.Groups {
+		stages = append(stages, g.Epochs+1)
+	}
+	for _, u := range c.Unfreeze {
+		stages = append(stages, u.Epoch)
+	}
+	slices.Sort(stages)
+	for _, epoch := range slices.Compact(stages) {
+		if epoch > c.Epochs {
+			break
+		}
+		_, err := c.at(epoch).trained(model, graph)
+		switch {
+		case err == nil:
+			continue
+		case epoch == 1:
+			return err
+		}
+		return fmt.Errorf("in epoch %d, of %d, every parameter is frozen, since the epochs of all groups are over: "+
+			"end the run before it (epochs=%d), give a group more epochs, or leave the last layer out of groups that have epochs",
+			epoch, c.Epochs, epoch-1)
+	}
+	return nil
+}
 
 // thaw unfreezes what the epoch in progress trains and the one before did not, and freezes groups whose epochs are over. The
 // weights and the optimiser's states stay; those of parameters that were frozen begin at zero, and their rules count steps

@@ -40,6 +40,7 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
 		"unfreeze": len(cfg.Unfreeze) > 0, "cache_features": cfg.CacheFeatures, "whiten": cfg.Whiten > 0,
 		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced,
+		"sampler": cfg.Sampler != "", "sample_weights": cfg.SampleWeights,
 		"epochs of a group": slices.ContainsFunc(cfg.Groups, func(g Group) bool { return g.Epochs > 0 })} {
 		if set {
 			return nil, fmt.Errorf("a Trainer has no %s: it belongs to Run", field)

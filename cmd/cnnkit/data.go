@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist" // the program has MNIST
 )
 
 func dataCommand() *cli.Command {

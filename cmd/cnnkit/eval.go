@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,15 +26,18 @@ func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name: "eval", Usage: "measure a model on a data set", UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
 		Description: `Accuracy and mean loss on the validation part of a data set, by any engine; of masks also IoU and Dice, those of the
-foreground where there is one. Where a recipe.json stands beside the model, the metrics that it names are measured too; and
-of the data that the run was trained on, the images that it left out.
+foreground where there is one, and of each class; of several labels an image the scores of each label. --thresholds f1 finds
+the probabilities above which labels are best given, which 'spec set --thresholds' writes into the model. Where a recipe.json
+stands beside the model, the metrics that it names are measured too; and of the data that the run was trained on, the images
+that it left out.
 
   cnnkit eval lenet5-mnist/model.onnx --data mnist
   cnnkit eval lenet5-mnist/model.onnx --data mnist --engine ort --json
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval airbench/model.onnx --data cifar10 --tta mirror,shift
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "no_exif", "mask_classes", "ignore_index", "mean", "std")),
+		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "weight_column", "no_exif",
+			"mask_classes", "ignore_index", "mean", "std", "thresholds")),
 			cropFlag(), presetFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ", ") + " (default: those of the recipe)"},
 			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ", ") + " (test-time augmentation)"},
@@ -56,6 +61,7 @@ of the data that the run was trained on, the images that it left out.
 			}
 			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
 			recipe.MaskClasses, recipe.Task = c.Int("mask-classes"), data.Task(c.String("task"))
+			recipe.WeightColumn = c.String("weight-column")
 			if c.IsSet("ignore") {
 				ignore := c.Int("ignore")
 				recipe.IgnoreIndex = &ignore
@@ -144,6 +150,9 @@ func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
 	}
 	if !c.IsSet("task") {
 		recipe.Task = run.Task
+	}
+	if !c.IsSet("weight-column") {
+		recipe.WeightColumn = run.WeightColumn
 	}
 	if !c.IsSet("mask-classes") {
 		recipe.MaskClasses = run.MaskClasses
@@ -245,10 +254,16 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	if run, err = withViews(c, run, splits, loss == train.LossNLL); err != nil {
 		return err
 	}
-	score, err := train.Measure(c.Context, run, splits.Validation, batch, loss, wanted)
+	cfg := train.Config{Loss: loss, Metrics: wanted}
+	several := loss == train.LossBCE && data.Width(splits.Validation) > 0
+	if cfg.Thresholds, err = labelThresholds(c, m, several); err != nil {
+		return err
+	}
+	score, err := cfg.Measure(c.Context, run, splits.Validation, batch)
 	if err != nil {
 		return err
 	}
+	tabled := several || data.Masked(splits.Validation)
 	seconds := time.Since(started).Seconds()
 	if c.Bool("json") {
 		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "loss": score.Loss, "seconds": seconds}
@@ -260,6 +275,9 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 		}
 		if slices.Contains(wanted, "confusion") {
 			out["confusion"] = score.Confusion
+		}
+		if tabled {
+			out["classes"] = classRows(score, several)
 		}
 		return printJSON(c, out)
 	}
@@ -278,7 +296,96 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 		}
 	}
 	fmt.Fprintf(c.App.Writer, " (%d images, %.2f s, engine %s)\n", score.Images, seconds, s.Engine())
+	if !tabled {
+		return nil
+	}
+	if err := showClasses(c, score, several); err != nil {
+		return err
+	}
+	if cfg.Thresholds.Best {
+		text := make([]string, len(score.Thresholds))
+		for i, p := range score.Thresholds {
+			text[i] = strconv.FormatFloat(p, 'g', -1, 64)
+		}
+		fmt.Fprintf(c.App.Writer, "\nthe thresholds are those of the highest F1 on these images, whose figures flatter them; "+
+			"to keep them:\ncnnkit spec set %s --thresholds %s\n", quoted(c.Args().First()), strings.Join(text, ","))
+	}
 	return nil
+}
+
+// labelThresholds are those of --thresholds, or of several labels those that the model says.
+func labelThresholds(c *cli.Context, m *onnxio.Model, several bool) (train.Thresholds, error) {
+	if !c.IsSet("thresholds") {
+		s, err := spec.Get(m)
+		if err != nil || !several {
+			return train.Thresholds{}, err
+		}
+		return train.Thresholds{Each: s.Output.Thresholds}, nil
+	}
+	h, err := thresholdsOf(c)
+	if err != nil {
+		return h, err
+	}
+	if !several {
+		return h, usageError("--thresholds are of several labels an image: say --task multi-label")
+	}
+	if err := spec.CheckThresholds(h.Each, spec.Width(m)); err != nil {
+		return h, usageError("--thresholds: %w", err)
+	}
+	return h, nil
+}
+
+// classRow is a class's scores. Those of a class that occurs neither as a target nor as an answer do not exist.
+type classRow struct {
+	Class     string   `json:"class"`
+	Samples   int64    `json:"samples"` // images that have the label, or pixels of the class
+	Threshold *float64 `json:"threshold,omitempty"`
+	Precision *float64 `json:"precision"`
+	Recall    *float64 `json:"recall"`
+	F1        *float64 `json:"f1"`
+	IoU       *float64 `json:"iou"`
+}
+
+func classRows(score train.Score, several bool) []classRow {
+	out := make([]classRow, len(score.Classes))
+	for i, s := range score.Classes {
+		out[i] = classRow{Class: s.Class, Samples: s.Samples}
+		if s.Occurs() {
+			out[i].Precision, out[i].Recall, out[i].F1, out[i].IoU = &s.Precision, &s.Recall, &s.F1, &s.IoU
+		}
+		if several {
+			p := 0.5
+			if score.Thresholds != nil {
+				p = score.Thresholds[i]
+			}
+			out[i].Threshold = &p
+		}
+	}
+	return out
+}
+
+// showClasses prints a line for each label, or for each class of masks.
+func showClasses(c *cli.Context, score train.Score, several bool) error {
+	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	text := func(v *float64) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.4f", *v)
+	}
+	if several {
+		fmt.Fprintln(t, "label\timages\tthreshold\tprecision\trecall\tf1")
+	} else {
+		fmt.Fprintln(t, "class\tpixels\tiou\tdice\tprecision\trecall")
+	}
+	for _, r := range classRows(score, several) {
+		if several {
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.Threshold), text(r.Precision), text(r.Recall), text(r.F1))
+		} else {
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.IoU), text(r.F1), text(r.Precision), text(r.Recall))
+		}
+	}
+	return t.Flush()
 }
 
 // withViews averages the answers to the views of --tta.

@@ -30,7 +30,7 @@ where a run was ended.
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json
   cnnkit predict lenet5-mnist/model.onnx digits/ --shard 2/8 --out digits-{shard}.jsonl
   cnnkit predict resnet18.onnx photo.jpg --preset imagenet --labels imagenet.txt`,
-		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif"), shardFlags()), jsonFlag(),
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("thresholds", "no_exif"), shardFlags()), jsonFlag(),
 			outFlag("write JSON lines to `FILE`, in which {shard} is the part's number"),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
@@ -123,9 +123,12 @@ func reportPredictions(c *cli.Context, rows []prediction) error {
 	for _, r := range rows {
 		file := r.File
 		for _, g := range r.Top {
-			if g.Value != nil {
+			switch {
+			case g.Value != nil:
 				fmt.Fprintf(t, "%s\t%s\t%.6g\n", file, g.Label, *g.Value)
-			} else {
+			case g.Given != nil:
+				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\t%s\n", file, g.Label, 100*g.Probability, map[bool]string{true: "yes", false: "no"}[*g.Given])
+			default:
 				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\n", file, g.Label, 100*g.Probability)
 			}
 			file = ""

@@ -22,6 +22,7 @@ type progress struct {
 	epochs   int
 	steps    int
 	batch    int
+	sampler  string
 	bar      *progressbar.ProgressBar
 	terminal bool
 	shown    time.Time
@@ -29,7 +30,7 @@ type progress struct {
 }
 
 func newProgress(c *cli.Context, cfg train.Config) *progress {
-	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch,
+	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch, sampler: cfg.Sampler,
 		terminal: isTerminal(c.App.ErrWriter)}
 }
 
@@ -50,6 +51,9 @@ func (p *progress) start(steps, parameters int) {
 	p.steps = steps
 	if !p.json {
 		fmt.Fprintf(p.out, "%d parameters, %d epochs of %d steps of %d images\n", parameters, p.epochs, steps, p.batch)
+		if p.sampler != "" {
+			fmt.Fprintf(p.out, "sampler %s: each epoch draws its images with replacement\n", p.sampler)
+		}
 	}
 }
 

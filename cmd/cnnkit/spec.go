@@ -11,6 +11,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/train"
 )
 
 func specCommand() *cli.Command {
@@ -26,7 +27,7 @@ does not: predict, segment, eval, train and verify ask nothing else. set writes 
 		Subcommands: []*cli.Command{
 			{Name: "show", Usage: "what the model means", UsageText: "cnnkit spec show MODEL [--json]", Flags: []cli.Flag{jsonFlag()}, Action: showSpec},
 			{Name: "set", Usage: "write it into the model", UsageText: "cnnkit spec set MODEL [--out FILE] [--flags]",
-				Flags:  append(specFlags(), outFlag("the `FILE` to write (default: the model itself)")),
+				Flags:  append(append(specFlags(), fieldFlags("thresholds")...), outFlag("the `FILE` to write (default: the model itself)")),
 				Action: setSpec},
 		},
 		Action: func(c *cli.Context) error {
@@ -72,6 +73,9 @@ func specText(c *cli.Context, s spec.Spec) error {
 	}
 	fmt.Fprintf(w, "values:  mean %v, deviation %v\n", in.Mean, in.Std)
 	fmt.Fprintf(w, "output:  %s, %s\n", s.Output.Task, s.Output.Scale)
+	if len(s.Output.Thresholds) > 0 {
+		fmt.Fprintf(w, "         given above %v\n", s.Output.Thresholds)
+	}
 	if len(s.Labels) > 0 {
 		fmt.Fprintf(w, "labels:  %s\n", strings.Join(s.Labels[:min(len(s.Labels), 10)], ", "))
 	}
@@ -134,7 +138,7 @@ func specified(c *cli.Context) (path string, m *onnxio.Model, err error) {
 // respecify puts what the flags say into the metadata of m, which is in memory alone.
 func respecify(c *cli.Context, m *onnxio.Model, path string) error {
 	set := false
-	for _, name := range []string{"preset", "mean", "std", "size", "crop", "labels"} {
+	for _, name := range []string{"preset", "mean", "std", "size", "crop", "labels", "thresholds"} {
 		set = set || c.IsSet(name)
 	}
 	if !set {
@@ -167,8 +171,52 @@ func respecify(c *cli.Context, m *onnxio.Model, path string) error {
 			return badFile{err}
 		}
 	}
+	if err := thresholds(c, &s, m); err != nil {
+		return err
+	}
 	spec.Set(m, s)
 	return nil
+}
+
+// thresholds puts those of --thresholds into s. A model of logits [N,K] that says no task is asked for several labels
+// by it.
+func thresholds(c *cli.Context, s *spec.Spec, m *onnxio.Model) error {
+	if !c.IsSet("thresholds") || c.Command.Name == "eval" { // which measures by them
+		return nil
+	}
+	h, err := thresholdsOf(c)
+	if err != nil {
+		return err
+	}
+	if h.Best {
+		err := usageError("--thresholds f1 finds thresholds on images whose labels are known, which cnnkit %s has not", c.Command.Name)
+		return hinted{err, "find them with 'cnnkit eval MODEL --data NAME --thresholds f1', and give their numbers"}
+	}
+	if _, said := m.Property("output"); !said && s.Output.Task == spec.Classes && s.Output.Scale == spec.Logits {
+		s.Output.Task = spec.MultiLabel
+	}
+	if s.Output.Task != spec.MultiLabel {
+		return usageError("--thresholds are of several labels an image, and the model is asked for %s (%s)", s.Output.Task, s.Output.Scale)
+	}
+	if err := spec.CheckThresholds(h.Each, spec.Width(m)); err != nil {
+		return usageError("--thresholds: %w", err)
+	}
+	s.Output.Thresholds = h.Each
+	return nil
+}
+
+// thresholdsOf reads --thresholds.
+func thresholdsOf(c *cli.Context) (train.Thresholds, error) {
+	fields := train.Fields{}
+	if err := fields.SetFlag("thresholds", c.String("thresholds")); err != nil {
+		return train.Thresholds{}, usageError("--thresholds: %w", err)
+	}
+	switch v := fields["thresholds"].(type) {
+	case []float64:
+		return train.Thresholds{Each: v}, nil
+	default:
+		return train.Thresholds{Best: true}, nil
+	}
 }
 
 // geometry reads --size and --crop.

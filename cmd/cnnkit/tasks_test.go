@@ -96,6 +96,21 @@ func taskData(t *testing.T, dir, task string) string {
 	return "csv:" + filepath.Join(dir, "table.csv")
 }
 
+// sameByClass compares a figure of each class with those of scikit-learn.
+func sameByClass(t *testing.T, score map[string]any, name string, want any) {
+	t.Helper()
+	classes, _ := score["classes"].([]any)
+	each, _ := want.([]any)
+	if len(classes) != len(each) || len(each) == 0 {
+		t.Fatalf("%d classes of %d", len(classes), len(each))
+	}
+	for i, c := range classes {
+		if got, ok := c.(map[string]any)[name].(float64); !ok || !(math.Abs(got-each[i].(float64)) <= 1e-6) {
+			t.Errorf("%s of class %d is %v, scikit-learn has %v", name, i, c.(map[string]any)[name], each[i])
+		}
+	}
+}
+
 // Several labels, values and masks with pixels that do not count are trained from the command line as PyTorch does it, from
 // the same weights and batches: the loss of each of 100 steps within 1e-4, and of PyTorch's trained model scikit-learn's
 // figures within 1e-6.
@@ -140,6 +155,22 @@ func TestTasksFollowPyTorch(t *testing.T) {
 			var score map[string]any
 			answer(t, &score, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
 				"--metrics", strings.Join(train.Metrics(), ",")}, common...)...)
+			if task == "masks" {
+				sameByClass(t, score, "iou", want[task].Metrics["iou by class"])
+			}
+			if task == "multi-label" {
+				thresholds := strings.Trim(fmt.Sprint(want[task].Metrics["thresholds"]), "[]")
+				var own map[string]any
+				answer(t, &own, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
+					"--thresholds", strings.ReplaceAll(thresholds, " ", ",")}, common...)...)
+				sameByClass(t, own, "threshold", want[task].Metrics["thresholds"])
+				for _, name := range []string{"f1", "accuracy"} {
+					w := want[task].Metrics[name+" by thresholds"].(float64)
+					if g, ok := own[name].(float64); !ok || !(math.Abs(g-w) <= 1e-6) || g == score[name] {
+						t.Errorf("by thresholds %s is %v, scikit-learn has %v, and by 0.5 it is %v", name, own[name], w, score[name])
+					}
+				}
+			}
 			for name, v := range want[task].Metrics {
 				if w, ok := v.(float64); ok && !strings.Contains(name, " by ") {
 					if g, ok := score[name].(float64); !ok || !(math.Abs(g-w) <= 1e-6) {
@@ -148,5 +179,110 @@ func TestTasksFollowPyTorch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// eval finds thresholds, spec keeps them in the model, predict tells labels by them; where they mean nothing they are refused.
+func TestThresholds(t *testing.T) {
+	dir := t.TempDir()
+	set := taskData(t, dir, "multi-label")
+	raw, err := os.ReadFile(filepath.Join(tasksFolder, "tasks", "multi-label-trained.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := write(t, filepath.Join(dir, "model.onnx"), raw)
+	values := []string{"--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"}
+	type score struct {
+		F1      float64
+		Classes []struct{ Threshold, F1 float64 }
+	}
+	var half, best, kept score
+	measure := func(to *score, args ...string) {
+		answer(t, to, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--engine", "native"}, append(args, values...)...)...)
+	}
+	measure(&half)
+	measure(&best, "--thresholds", "f1")
+	text := make([]string, len(best.Classes))
+	for i, c := range best.Classes {
+		text[i] = strconv.FormatFloat(c.Threshold, 'g', -1, 64)
+		if c.F1 < half.Classes[i].F1 || half.Classes[i].Threshold != 0.5 {
+			t.Errorf("label %d: %+v at best, %+v at half", i, c, half.Classes[i])
+		}
+	}
+	table := done(t, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--thresholds", "f1"}, values...)...)
+	if len(text) != 4 || !(best.F1 > half.F1) || !strings.Contains(table, "--thresholds "+strings.Join(text, ",")) {
+		t.Fatalf("F1 %v at %v, %v at half: %s", best.F1, text, half.F1, table)
+	}
+	done(t, append([]string{"spec", "set", model, "--thresholds", strings.Join(text, ",")}, values...)...)
+	measure(&kept)
+	if kept.F1 != best.F1 {
+		t.Errorf("F1 of the thresholds in the model is %v, and was %v", kept.F1, best.F1)
+	}
+	var rows []struct {
+		Top []struct {
+			Class       int
+			Probability float64
+			Given       *bool
+		}
+	}
+	answer(t, &rows, "predict", model, filepath.Join(dir, "images"))
+	both := map[bool]int{}
+	for _, row := range rows {
+		for _, g := range row.Top {
+			if g.Given == nil || *g.Given != (g.Probability > best.Classes[g.Class].Threshold) {
+				t.Fatalf("%+v, and the threshold is %v", g, best.Classes[g.Class].Threshold)
+			}
+			both[*g.Given]++
+		}
+	}
+	if len(rows) != taskImages || both[true] == 0 || both[false] == 0 {
+		t.Errorf("%d images, %v", len(rows), both)
+	}
+	photo := filepath.Join(dir, "images", "00.png")
+	if out := done(t, "predict", model, photo, "--thresholds", "0"); strings.Count(out, "yes") != 4 {
+		t.Error(out)
+	}
+	mean := strings.Join(values, " ")
+	for call, want := range map[string]string{
+		"predict " + model + " " + photo + " --thresholds 0.1,0.2":                          "2 thresholds of 4",
+		"predict " + model + " " + photo + " --thresholds 2":                                "threshold 2",
+		"predict " + model + " " + photo + " --thresholds f1":                               "cnnkit eval MODEL",
+		"predict " + model + " " + photo + " --thresholds few":                              "it wants f1",
+		"predict " + lenet(t) + " " + photo + " --thresholds 0.3":                           "several labels an image",
+		"eval " + lenet(t) + " --data mnist --thresholds f1":                                "several labels an image",
+		"eval " + model + " --data " + set + " --task multi-label --thresholds 1,1 " + mean: "2 thresholds of 4",
+	} {
+		if r := cnnkit(t, strings.Fields(call)...); r.code != exitUsage || !strings.Contains(r.err, want) {
+			t.Errorf("%s: exit code %d, %s", call, r.code, r.err)
+		}
+	}
+}
+
+// A table's column of weights draws images and weighs losses, and is no value to predict: not in the evaluation of the run either.
+func TestWeightColumn(t *testing.T) {
+	dir := t.TempDir()
+	taskData(t, dir, "regression")
+	raw, err := os.ReadFile(filepath.Join(dir, "table.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for i, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
+		b.WriteString(line + "," + map[bool]string{true: "trust", false: strconv.Itoa(i % 3)}[i == 0] + "\n")
+	}
+	set := "csv:" + write(t, filepath.Join(dir, "trust.csv"), []byte(b.String()))
+	out, model := filepath.Join(dir, "run"), filepath.Join(tasksFolder, "tasks", "regression.onnx")
+	said := done(t, "train", model, "--data", set, "--task", "regression", "--weight-column", "trust", "--sampler", "weights", "--draws", "60",
+		"--sample-weights", "--epochs", "1", "--batch", "8", "--no-report", "--out", out)
+	if !strings.Contains(said, "1 epochs of 8 steps") || !strings.Contains(said, "sampler weights: each epoch draws") {
+		t.Error(said)
+	}
+	var score map[string]any
+	answer(t, &score, "eval", filepath.Join(out, "model.onnx"), "--data", set)
+	if _, ok := score["mae"]; !ok {
+		t.Error(score)
+	}
+	if r := cnnkit(t, "train", "--resume", out, "--epochs", "2", "--sampler", "balanced"); r.code == exitDone || !strings.Contains(r.err, "sampler was") {
+		t.Errorf("another sampler: %d, %s", r.code, r.err)
 	}
 }

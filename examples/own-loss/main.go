@@ -12,6 +12,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist" // the program has MNIST
 )
 
 // hard is the mean of the squares of the log-likelihoods.

@@ -39,6 +39,9 @@ type Input struct {
 type Output struct {
 	Task  Task  `json:"task,omitempty"`
 	Scale Scale `json:"scale"`
+	// Thresholds of task MultiLabel are the probabilities above which an image has a label: one for all or one for
+	// each, in their order; nil: 0.5.
+	Thresholds []float64 `json:"thresholds,omitempty"`
 }
 
 // Task is what a model is asked.
@@ -115,11 +118,60 @@ func Get(m *onnxio.Model) (Spec, error) {
 		return s, &onnxio.FormatError{Format: "onnx", Where: "metadata output",
 			Msg: fmt.Sprintf("scale %q: %s, %s or %s is wanted", s.Output.Scale, Logits, LogProbabilities, Probabilities)}
 	}
+	if len(s.Output.Thresholds) > 0 {
+		if err := s.Output.checkThresholds(m); err != nil {
+			return s, err
+		}
+	}
 	if !said {
 		s.Inferred = append(s.Inferred, "the output: "+string(s.Output.Scale)+" of task "+string(s.Output.Task))
 	}
 	s.Labels = Labels(m)
 	return s, nil
+}
+
+// Threshold is the probability above which an image has label i.
+func (o Output) Threshold(i int) float64 {
+	switch {
+	case len(o.Thresholds) == 1:
+		return o.Thresholds[0]
+	case i < len(o.Thresholds):
+		return o.Thresholds[i]
+	}
+	return 0.5
+}
+
+// checkThresholds compares the thresholds with the model's output [N,K].
+func (o Output) checkThresholds(m *onnxio.Model) error {
+	if o.Task != MultiLabel {
+		return &onnxio.FormatError{Format: "onnx", Where: "metadata output",
+			Msg: fmt.Sprintf("thresholds go with task %s, not with %q", MultiLabel, o.Task)}
+	}
+	if err := CheckThresholds(o.Thresholds, Width(m)); err != nil {
+		return &onnxio.FormatError{Format: "onnx", Where: "metadata output", Msg: err.Error()}
+	}
+	return nil
+}
+
+// Width is the K of a model's first output [N,K]; 0 where it has another rank, or does not say it.
+func Width(m *onnxio.Model) int {
+	if y := m.Graph.Outputs[0].Type; y != nil && len(y.Shape) == 2 && y.Shape[1].Known() {
+		return int(y.Shape[1].Value)
+	}
+	return 0
+}
+
+// CheckThresholds refuses thresholds of k labels (0: any number) that are no probabilities, or are neither one nor k.
+func CheckThresholds(thresholds []float64, k int) error {
+	for _, p := range thresholds {
+		if !(p >= 0 && p <= 1) {
+			return fmt.Errorf("threshold %v: a probability from 0 to 1 is wanted", p)
+		}
+	}
+	if n := len(thresholds); k > 0 && n > 1 && n != k {
+		return fmt.Errorf("%d thresholds of %d labels: one for all or one for each is wanted", n, k)
+	}
+	return nil
 }
 
 // Labels are the names of the classes, nil when the model has none.

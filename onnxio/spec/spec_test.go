@@ -2,6 +2,8 @@ package spec_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -106,6 +108,30 @@ func TestSetAndGet(t *testing.T) {
 	}
 }
 
+// Thresholds of several labels are stored, one for all or one for each.
+func TestThresholds(t *testing.T) {
+	m := model(onnxio.Float, []int64{0, 3, 8, 8}, op("z", "Identity", "x"))
+	m.Graph.Outputs[0].Type = onnxio.TensorInfo("", onnxio.Float, onnxio.Shape("N", 3)...).Type
+	for _, want := range [][]float64{{0.25}, {0.25, 0, 1}, nil, {0.5, 0.5}} {
+		s, err := spec.Infer(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Output.Task, s.Output.Thresholds = spec.MultiLabel, want
+		spec.Set(m, s)
+		got, err := spec.Get(m)
+		if len(want) == 2 {
+			if err == nil || !strings.Contains(err.Error(), "2 thresholds of 3") {
+				t.Error(err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(got.Output.Thresholds, want) || got.Output.Threshold(0) != append(want, 0.5)[0] {
+			t.Errorf("%v became %v, %v", want, got.Output, err)
+		}
+	}
+}
+
 // Metadata that make no sense are refused, whatever they hold.
 func TestHostileMetadata(t *testing.T) {
 	for _, c := range [][2]string{
@@ -113,7 +139,8 @@ func TestHostileMetadata(t *testing.T) {
 		{"preprocessing", `{"size":[8,99999999],"channels":3}`}, {"preprocessing", `{"size":[8,8],"channels":3,"std":[1,0,1]}`},
 		{"preprocessing", `{"size":[8,8],"channels":3,"shorter":4}`}, {"preprocessing", `{"size":[8,8],"channels":3,"shorter":-4}`},
 		{"preprocessing", `{"size":[8,8],"channels":3,"layout":"CHWN"}`}, {"preprocessing", `{"size":[8,8],"channels":3,"resize":"magic"}`},
-		{"output", `{"scale":"percent"}`}, {"output", `[]`},
+		{"output", `{"scale":"percent"}`}, {"output", `[]`}, {"output", `{"scale":"logits","task":"multi-label","thresholds":[0.5,2]}`},
+		{"output", `{"scale":"logits","task":"classes","thresholds":[0.5]}`},
 	} {
 		m := model(onnxio.Float, []int64{0, 3, 8, 8}, op("z", "Identity", "x"))
 		m.SetProperty(c[0], c[1])

@@ -25,16 +25,17 @@ type Guess struct {
 	Label       string   `json:"label"`
 	Probability float64  `json:"probability"`
 	Value       *float64 `json:"value,omitempty"` // of a model that gives numbers, in place of a probability
+	Given       *bool    `json:"given,omitempty"` // of several labels: the probability is above the label's threshold
 }
 
 // Answers is Top by what a model's output is asked: classes, whose probabilities add up to 1; several labels, each with a
-// probability of its own; or numbers, in their order.
+// probability of its own, given where that is above the label's threshold (out.Thresholds); or numbers, in their order.
 func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Guess, error) {
 	switch out.Task {
 	case spec.Boxes:
 		return nil, fmt.Errorf("the model gives boxes, not classes of an image: run it, and read its outputs boxes, scores and labels")
 	case spec.MultiLabel:
-		return ranked(y, k, labels, func(row []float32) []float64 {
+		all, err := ranked(y, k, labels, func(row []float32) []float64 {
 			if out.Scale != Logits {
 				return probabilities(row, out.Scale)
 			}
@@ -44,6 +45,13 @@ func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Gue
 			}
 			return p
 		})
+		for _, row := range all {
+			for j := range row {
+				given := row[j].Probability > out.Threshold(row[j].Class)
+				row[j].Given = &given
+			}
+		}
+		return all, err
 	case spec.Number:
 		n := 1
 		if len(y.Dims) > 1 {

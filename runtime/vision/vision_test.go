@@ -231,6 +231,13 @@ func TestAnswers(t *testing.T) {
 	if err != nil || len(several[0]) != 2 || several[0][0].Label != "b" || math.Abs(several[0][0].Probability-0.880797) > 1e-6 || several[0][1].Probability != 0.5 {
 		t.Errorf("%+v, %v", several, err)
 	}
+	if *several[0][0].Given != true || *several[0][1].Given != false {
+		t.Errorf("of 88%% and 50%% given are %v and %v", *several[0][0].Given, *several[0][1].Given)
+	}
+	by, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits, Thresholds: []float64{0.4, 0.9, 0.1}}, 3, nil)
+	if err != nil || *by[0][0].Given || !*by[0][1].Given || !*by[0][2].Given {
+		t.Errorf("by thresholds: %+v, %v", by, err)
+	}
 	numbers, err := vision.Answers(y, spec.Output{Task: spec.Number, Scale: spec.Logits}, 1, []string{"a", "b", "c"})
 	if err != nil || len(numbers[0]) != 3 || *numbers[0][1].Value != 2 || numbers[0][2].Label != "c" {
 		t.Errorf("%+v, %v", numbers, err)

@@ -149,6 +149,47 @@ for shape in (LABELS, GRID):
         ({'loss': 'soft-nll', 'class_weights': w}, shape, soft, entropy()),
         ({'loss': 'soft-cross-entropy', 'class_weights': w, 'label_smoothing': 0.1}, shape, soft, entropy(0.1)),
     ]
+
+
+def image_weights(n):
+    """0.5, 0, 1.5, 1, 0.5, ..."""
+    return (torch.arange(n) * 3 + 1) % 4 / 2.
+
+
+def weighed(f):
+    """The mean of weight * loss: f has reduction='none'."""
+    def loss(y, t):
+        losses = f(y, t)
+        return (losses * image_weights(len(losses)).double().reshape(-1, *[1] * (losses.dim() - 1))).mean()
+    return loss
+
+
+def whole(f, **more):
+    return weighed(lambda y, t: f(y, t, reduction='none', **more))
+
+
+for shape in (LABELS, GRID):
+    w = [0.5, 2, 0, 1.25, 3][:shape[1]]
+    cw = torch.tensor(w).double()
+    nll = lambda y, t: F.cross_entropy(y, t, reduction='none')
+    CASES += [
+        ({'loss': 'nll', 'sample_weights': True}, shape, labels, whole(F.cross_entropy)),
+        ({'loss': 'cross-entropy', 'sample_weights': True}, shape, labels, whole(F.cross_entropy)),
+        ({'loss': 'cross-entropy', 'sample_weights': True, 'class_weights': w, 'label_smoothing': 0.1}, shape, labels,
+         whole(F.cross_entropy, weight=cw, label_smoothing=0.1)),
+        ({'loss': 'nll', 'sample_weights': True, 'class_weights': w}, shape, labels, whole(F.cross_entropy, weight=cw)),
+        ({'loss': 'focal', 'sample_weights': True}, shape, labels, weighed(lambda y, t: (1 - torch.exp(-nll(y, t))) ** 2 * nll(y, t))),
+    ]
+for shape in (LABELS, MASKS):
+    p = torch.sigmoid
+    CASES += [
+        ({'loss': 'bce-with-logits', 'sample_weights': True}, shape, masks, whole(bce)),
+        ({'loss': 'sigmoid-focal', 'sample_weights': True}, shape, masks,
+         weighed(lambda y, t: bce(y, t, reduction='none') * (p(y) + t - 2 * p(y) * t) ** 2)),
+        ({'loss': 'mse', 'sample_weights': True}, shape, values, whole(F.mse_loss)),
+        ({'loss': 'l1', 'sample_weights': True}, shape, values, whole(F.l1_loss)),
+        ({'loss': 'huber', 'sample_weights': True, 'delta': 2.5}, shape, values, whole(F.huber_loss, delta=2.5)),
+    ]
 if __name__ == '__main__':
     out = []
     for config, shape, target, f in CASES:

@@ -44,7 +44,7 @@ func openCSV(name, path string, o Options) (Splits, error) {
 		return Splits{}, err
 	}
 	defer f.Close()
-	t, err := readCSV(f, path, o.Task)
+	t, err := readCSV(f, path, o.Task, o.WeightColumn)
 	if err != nil {
 		return Splits{}, err
 	}
@@ -64,6 +64,7 @@ type table struct {
 // columns are where a table has what.
 type columns struct {
 	path, label, part int   // -1: not there
+	weight            int   // -1: not there
 	numbers           []int // of the targets
 	width             int
 }
@@ -82,14 +83,15 @@ func (r *csvReader) fault(format string, args ...any) error {
 	return &onnxio.FormatError{Format: "csv", Path: r.path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf(format, args...)}
 }
 
-// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task says which
-// columns hold them), and perhaps split (train; validation, val, valid or test).
-func readCSV(in io.Reader, path string, task Task) (table, error) {
+// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task says
+// which columns hold them), and perhaps split (train; validation, val, valid or test) and weight, the name of a
+// column of weights.
+func readCSV(in io.Reader, path string, task Task, weight string) (table, error) {
 	text := bufio.NewReader(io.LimitReader(in, maxList))
 	r := &csvReader{Reader: csv.NewReader(text), path: path}
 	r.Comma = separator(text)
 	r.TrimLeadingSpace, r.FieldsPerRecord = r.Comma != '\t', -1
-	if err := r.readHead(task); err != nil {
+	if err := r.readHead(task, weight); err != nil {
 		return table{}, err
 	}
 	var rows []row
@@ -133,7 +135,7 @@ func readCSV(in io.Reader, path string, task Task) (table, error) {
 }
 
 // readHead finds the columns.
-func (r *csvReader) readHead(task Task) error {
+func (r *csvReader) readHead(task Task, weight string) error {
 	head, err := r.Read()
 	if err != nil {
 		return &onnxio.FormatError{Format: "csv", Path: r.path, Msg: "no line that names the columns", Err: err}
@@ -144,16 +146,24 @@ func (r *csvReader) readHead(task Task) error {
 		r.head = append(r.head, h)
 		at[strings.ToLower(h)] = i
 	}
-	r.columns = columns{path: -1, label: -1, part: -1, width: len(head)}
+	r.columns = columns{path: -1, label: -1, part: -1, weight: -1, width: len(head)}
 	label := map[Task]string{Classification: "label", MultiLabel: "labels"}[task]
 	for name, to := range map[string]*int{"path": &r.columns.path, label: &r.label, "split": &r.part} {
 		if i, ok := at[name]; ok {
 			*to = i
 		}
 	}
+	if weight != "" {
+		i, ok := at[strings.ToLower(weight)]
+		if !ok || i == r.columns.path || i == r.label || i == r.part {
+			return r.fault("the first line names the columns %q: none of them is one of weights called %q",
+				strings.Join(head, ","), weight)
+		}
+		r.weight = i
+	}
 	if r.label < 0 && task != Classification {
 		for i := range head {
-			if i != r.columns.path && i != r.part {
+			if i != r.columns.path && i != r.part && i != r.weight {
 				r.numbers = append(r.numbers, i)
 			}
 		}
@@ -196,6 +206,14 @@ func (r *csvReader) row(fields []string, task Task) (row, error) {
 			return row{}, r.fault("column %q: %q: 0 or 1 is wanted, for not and for having the label", r.head[i], text)
 		}
 		out.Numbers = append(out.Numbers, float32(v))
+	}
+	if r.weight >= 0 {
+		text := strings.TrimSpace(fields[r.weight])
+		w, err := strconv.ParseFloat(text, 64)
+		if err != nil || !isWeight(w) {
+			return row{}, r.fault("column %q: %q: a weight that is not negative is wanted", r.head[r.weight], text)
+		}
+		out.Weight = w
 	}
 	if r.part < 0 {
 		return out, nil

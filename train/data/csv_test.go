@@ -21,7 +21,7 @@ func TestTablesOfSpreadsheets(t *testing.T) {
 		"quotes":       "\"path\",\"label\"\n\"a/0.png\",\"red\"\n\"b/1.png\",\"sky\"\n",
 		"more columns": "id;path;note;label\n1;a/0.png;x,y;red\n2;b/1.png;;sky\n",
 	} {
-		got, err := readCSV(strings.NewReader(text), filepath.Join("set", "table.csv"), Classification)
+		got, err := readCSV(strings.NewReader(text), filepath.Join("set", "table.csv"), Classification, "")
 		classes, items := got.classes, got.train
 		if err != nil || !slices.Equal(classes, []string{"red", "sky"}) || len(items) != 2 ||
 			items[0].Image != filepath.Join("set", "a", "0.png") || items[1].Image != filepath.Join("set", "b", "1.png") || items[1].Label != 1 {
@@ -29,7 +29,7 @@ func TestTablesOfSpreadsheets(t *testing.T) {
 		}
 	}
 	for name, text := range map[string]string{"a row too short": "path,label\na.png\nb.png,sky\n", "no label": "path,label\na.png,\nb.png,sky\n"} {
-		if _, err := readCSV(strings.NewReader(text), "table.csv", Classification); err == nil {
+		if _, err := readCSV(strings.NewReader(text), "table.csv", Classification, ""); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -81,7 +81,7 @@ func TestTasksOfTables(t *testing.T) {
 		"nothing":        {MultiLabel, "path,labels\na.png,\n", nil, nil},
 		"a cell too few": {Regression, "path,x,y\na.png,1\n", nil, nil},
 	} {
-		got, err := readCSV(strings.NewReader(c.text), "table.csv", c.task)
+		got, err := readCSV(strings.NewReader(c.text), "table.csv", c.task, "")
 		if c.targets == nil {
 			if err == nil {
 				t.Errorf("%s was taken", name)

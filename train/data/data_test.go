@@ -3,8 +3,11 @@ package data
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -124,4 +127,48 @@ func FuzzIDX(f *testing.F) {
 			t.Errorf("%v with %d elements", dims, len(data))
 		}
 	})
+}
+
+// Without package mnist its set is looked up as the others are, and the error says what to import.
+func TestMNISTIsNotCarried(t *testing.T) {
+	carried := embedded
+	if carried == nil {
+		t.Fatal("this test's program imports package mnist")
+	}
+	defer func() { embedded = carried }()
+	embedded = nil
+	dir := t.TempDir()
+	t.Setenv("CNNKIT_DATA", dir)
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	for _, f := range []func() error{
+		func() error { _, err := Open("mnist"); return err },
+		func() error { _, err := Find("mnist"); return err },
+		func() error { _, err := Verify("mnist"); return err },
+	} {
+		if err := f(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `import _ "github.com/cnnkit/cnnkit/train/data/mnist"`) {
+			t.Error(err)
+		}
+	}
+	part := func(name string) {
+		raw, err := fs.ReadFile(carried.files, name)
+		if err == nil {
+			err = os.MkdirAll(filepath.Join(dir, "mnist"), 0o777)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "mnist", name), raw, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range remotes["mnist"] {
+		part(f.file)
+	}
+	if s, err := Open("mnist"); err != nil || s.Train.Len() != 60000 {
+		t.Error(err)
+	}
+	report, err := Verify("mnist")
+	if err != nil || len(report) != 4 || Sums(report) != nil {
+		t.Error(report, err)
+	}
 }

@@ -102,9 +102,11 @@ type Images struct {
 
 	numbers []float32 // N*len(Names), where numbers are the targets
 	norm    *Norm
+	weights []float64 // N, or nil
 }
 
-// NewImages checks that pixels and labels fit and prepares normalisation: (p/255 - mean) / std, channel by channel.
+// NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names. It
+// copies neither. Inputs are (p/255 - mean) / std, channel by channel.
 func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []float32) (*Images, error) {
 	per, err := product(size[:]...)
 	if err != nil || per == 0 || len(pixels)/per != len(labels) || len(pixels)%per != 0 {
@@ -177,6 +179,9 @@ func NewValues(size [3]int, pixels []uint8, numbers []float32, names []string, m
 	}
 	return d, err
 }
+
+// Weights are those that InMemory has found.
+func (d *Images) Weights() []float64 { return d.weights }
 
 // Norm is the normalisation.
 func (d *Images) Norm() *Norm { return d.norm }

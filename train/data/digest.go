@@ -20,9 +20,9 @@ type digester interface {
 // sampleEnds is how many bytes at each end of a file Digest reads.
 const sampleEnds = 4 << 10
 
-// Digest tells data sets apart: by their classes, the order of their samples and what these are. Images in memory count
-// whole; of files count their sizes and the bytes at their ends, which a changed image changes. It is "" for a data set that
-// gives no single samples, or whose samples only its own Sample knows.
+// Digest tells data sets apart: by their classes, the order of their samples, what these are and their weights.
+// Images in memory count whole; of files count their sizes and the bytes at their ends, which a changed image
+// changes. It is "" for a data set that gives no single samples, or whose samples only its own Sample knows.
 func Digest(ds Dataset) (string, error) {
 	src, err := SourceOf(ds)
 	if err != nil {
@@ -33,6 +33,11 @@ func Digest(ds Dataset) (string, error) {
 	for i := range src.Len() {
 		known, err := digestOfSample(h, ds, i)
 		if err != nil || !known {
+			return "", err
+		}
+	}
+	if w := Weights(ds); w != nil {
+		if err := binary.Write(h, binary.LittleEndian, w); err != nil {
 			return "", err
 		}
 	}
@@ -48,6 +53,10 @@ func digestOfSample(h hash.Hash, ds Dataset, i int) (bool, error) {
 		return digestOfSample(h, d.Dataset, d.Indices[i])
 	case *Subset:
 		return digestOfSample(h, d.Dataset, d.Indices[i])
+	case subsetSource:
+		return digestOfSample(h, d.Dataset, d.Indices[i])
+	case Wrapper:
+		return digestOfSample(h, d.Unwrap(), i)
 	}
 	return false, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist" // the program has MNIST
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 

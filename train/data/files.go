@@ -21,6 +21,7 @@ type Item struct {
 	Label int
 
 	Numbers []float32 // the target, where it is numbers: one for each of FilesConfig.Classes
+	Weight  float64   // where FilesConfig.Weighted
 }
 
 // Files is a Dataset of image files, decoded when they are asked for.
@@ -32,7 +33,9 @@ type Files struct {
 	coding MaskCoding
 	ignore *int
 	norm   *Norm
-	limits vision.Limits
+
+	weights []float64
+	limits  vision.Limits
 }
 
 // FilesConfig says how Files reads its items; names of classes are all that it cannot do without.
@@ -43,6 +46,7 @@ type FilesConfig struct {
 	Mean, Std []float32 // nil: ImageNet's, or for grey their means
 	Coding    MaskCoding
 	Ignore    *int // of Indexed masks: the value that does not count, Void in the samples
+	Weighted  bool // the items have weights
 	Limits    vision.Limits
 }
 
@@ -101,8 +105,19 @@ func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", it.Image, it.Label, len(cfg.Classes))
 		}
 	}
+	if cfg.Weighted {
+		for _, it := range items {
+			if !isWeight(it.Weight) {
+				return nil, fmt.Errorf("%s: weight %v: a finite number that is not negative is wanted", it.Image, it.Weight)
+			}
+			d.weights = append(d.weights, it.Weight)
+		}
+	}
 	return d, d.setSize(cfg.Size)
 }
+
+// Weights are those of the items.
+func (d *Files) Weights() []float64 { return d.weights }
 
 func (d *Files) setSize(size [2]int) error {
 	if size == [2]int{} {
@@ -315,7 +330,8 @@ func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 	if _, ok := src.(*Images); ok || len(src.Classes()) > 256 {
 		return ds, nil
 	}
-	d := &Images{Size: shape, Names: src.Classes(), norm: src.Norm(), Pixels: make([]uint8, n*per), Labels: make([]uint8, n)}
+	d := &Images{Size: shape, Names: src.Classes(), norm: src.Norm(), weights: Weights(ds),
+		Pixels: make([]uint8, n*per), Labels: make([]uint8, n)}
 	if src.Masked() {
 		d.Masks = make([]uint8, n*area)
 	}

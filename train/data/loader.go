@@ -26,12 +26,17 @@ type LoaderConfig struct {
 	Seed uint64
 	// Shuffle takes the samples in the order that Order gives the epoch; otherwise they come as they stand.
 	Shuffle bool
+	// Sampler draws the samples of each epoch in place of that, Draws of them; 0 draws as many as there are. Where a
+	// sample is drawn again in an epoch, what is random in its transforms is drawn anew.
+	Sampler *Sampler
+	Draws   int
 	// DropLast leaves out the last batch of an epoch when it is smaller than the others.
 	DropLast bool
 	// Size is the height and width of the inputs; 0 takes the data set's. What the transforms leave at another size is
 	// resized.
 	Size [2]int
-	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index alone.
+	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index alone, and
+	// with a Sampler on how often the epoch has had the sample before.
 	Transforms transforms.Compose
 	// Soft makes targets of labels [N,classes] float32, one at the label, and Mix then changes whole batches of them.
 	Soft bool
@@ -66,7 +71,13 @@ func NewLoader(ds Dataset, cfg LoaderConfig) (*Loader, error) {
 	if cfg.Workers < 0 || cfg.Ahead < 0 {
 		return nil, fmt.Errorf("%d workers and %d batches ahead: neither can be negative", cfg.Workers, cfg.Ahead)
 	}
-	l.cfg.Batch = min(cfg.Batch, ds.Len())
+	if cfg.Draws < 0 || cfg.Draws > 0 && cfg.Sampler == nil {
+		return nil, fmt.Errorf("%d draws: a number that is not negative, and a sampler, are wanted", cfg.Draws)
+	}
+	if s := cfg.Sampler; s != nil && len(s.upTo) != ds.Len() {
+		return nil, fmt.Errorf("a sampler of %d samples, and the data set has %d", len(s.upTo), ds.Len())
+	}
+	l.cfg.Batch = min(cfg.Batch, l.samples())
 	if cfg.Workers == 0 {
 		l.cfg.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -103,9 +114,17 @@ func NewLoader(ds Dataset, cfg LoaderConfig) (*Loader, error) {
 
 func (l *Loader) soft() bool { return l.cfg.Soft || len(l.cfg.Mix) > 0 }
 
+// samples is how many an epoch has.
+func (l *Loader) samples() int {
+	if l.cfg.Draws > 0 {
+		return l.cfg.Draws
+	}
+	return l.ds.Len()
+}
+
 // Steps is the number of batches in an epoch.
 func (l *Loader) Steps() int {
-	n := l.ds.Len()
+	n := l.samples()
 	if l.cfg.DropLast {
 		return n / l.cfg.Batch
 	}
@@ -114,6 +133,9 @@ func (l *Loader) Steps() int {
 
 // Order is the order of the samples in an epoch.
 func (l *Loader) Order(epoch int) []int {
+	if l.cfg.Sampler != nil {
+		return l.cfg.Sampler.Draw(l.samples(), l.cfg.Seed, epoch)
+	}
 	if l.cfg.Shuffle {
 		return Order(l.ds.Len(), l.cfg.Seed, epoch)
 	}
@@ -168,6 +190,7 @@ type epoch struct {
 	ctx   context.Context
 	epoch int
 	order []int
+	again []int // how often the epoch has had the sample of order before; nil without a Sampler
 	next  atomic.Int64
 	free  chan *buffer
 	ready []chan result
@@ -189,6 +212,14 @@ func (l *Loader) newEpoch(ctx context.Context, number, from int) *epoch {
 	n := l.cfg.Workers + l.cfg.Ahead + 1 // being made, standing ready, in use
 	e := &epoch{l: l, ctx: ctx, epoch: number, order: l.Order(number), free: make(chan *buffer, n), ready: make([]chan result, n)}
 	e.next.Store(int64(from))
+	if l.cfg.Sampler != nil && len(l.cfg.Transforms) > 0 {
+		e.again = make([]int, len(e.order))
+		had := make([]int, l.ds.Len())
+		for i, at := range e.order {
+			e.again[i] = had[at]
+			had[at]++
+		}
+	}
 	for i := range e.ready {
 		e.ready[i] = make(chan result, 1)
 		e.free <- &buffer{} // its memory comes with its first use
@@ -202,7 +233,8 @@ type sized struct {
 	shape [3]int
 }
 
-func (s sized) Shape() [3]int { return s.shape }
+func (s sized) Shape() [3]int  { return s.shape }
+func (s sized) Unwrap() Source { return s.Source }
 
 func (l *Loader) view() Dataset {
 	if l.src == nil {
@@ -296,7 +328,11 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 			return err // which names it
 		}
 		if len(l.cfg.Transforms) > 0 {
-			if s, err = w.transform(s, at); err != nil {
+			again := 0
+			if w.again != nil {
+				again = w.again[step*l.cfg.Batch+i]
+			}
+			if s, err = w.transform(s, at, again); err != nil {
 				return fmt.Errorf("%s: %w", l.src.Where(at), err)
 			}
 		}
@@ -308,9 +344,10 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 	return w.soften(b, target)
 }
 
-// transform applies the transforms to a sample; the result lies in the worker's memory.
-func (w *worker) transform(s Sample, index int) (Sample, error) {
-	w.pcg.Seed(transforms.Seeds(w.l.cfg.Seed, w.epoch.epoch, index))
+// transform applies the transforms to a sample that the epoch has had so many times before; the result lies in the
+// worker's memory.
+func (w *worker) transform(s Sample, index, again int) (Sample, error) {
+	w.pcg.Seed(transforms.Seeds(w.l.cfg.Seed, w.epoch.epoch, index+again*w.l.ds.Len()))
 	t := &w.sample
 	t.Image, t.Mask, t.Label = transforms.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, nil, s.Label
 	t.Epoch, t.Key = w.epoch.epoch, transforms.Key(w.l.cfg.Seed, index)

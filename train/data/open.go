@@ -11,7 +11,6 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime/vision"
-	"github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
 // Options says what Open cannot know; the zero value takes every set as it is meant.
@@ -33,12 +32,15 @@ type Options struct {
 	// Ignore is the value of MaskClasses' masks that does not count (void); nil has every pixel count.
 	Ignore *int `json:"ignore,omitempty"`
 	// Task says what a csv: table's columns are; "" takes its label for a class.
-	Task   Task          `json:"task,omitempty"`
-	Limits vision.Limits `json:"limits,omitzero"`
+	Task Task `json:"task,omitempty"`
+	// WeightColumn names the column of a csv: table that has a weight for each image, which is no target then.
+	WeightColumn string        `json:"weight_column,omitempty"`
+	Limits       vision.Limits `json:"limits,omitzero"`
 }
 
 func (o Options) files(classes []string) FilesConfig {
-	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits}
+	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits,
+		Weighted: o.WeightColumn != ""}
 }
 
 // set is a data set that has a name.
@@ -46,14 +48,14 @@ type set struct {
 	name   string
 	folder string   // where it is looked for under CNNKIT_DATA and the cache
 	inside []string // folders that its official archive has around the files
-	files  []string // it is there when one of these is; none for one that is embedded
+	files  []string // it is there when one of these is
 	open   func(dir string, o Options) (Splits, error)
 	added  bool // by Register: it looks for its files itself
 }
 
 var sets = []set{
-	{"mnist", "mnist", nil, nil, openMNIST, false},
-	{"fashion-mnist", "fashion-mnist", nil, []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}, openFashion, false},
+	{"mnist", "mnist", nil, idxSigns, openMNIST, false},
+	{"fashion-mnist", "fashion-mnist", nil, idxSigns, openFashion, false},
 	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open, false},
 	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open, false},
 	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets, false},
@@ -61,8 +63,36 @@ var sets = []set{
 	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei, false},
 }
 
-// registry guards sets.
+// idxSigns are files of a set of MNIST's form.
+var idxSigns = []string{"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}
+
+// registry guards sets and embedded.
 var registry sync.RWMutex
+
+// embedded are the files of MNIST, where the program has them.
+var embedded *embeddedSet
+
+type embeddedSet struct {
+	files fs.FS
+	open  func() (Splits, error)
+}
+
+// EmbedMNIST gives Open the four files of MNIST from the program itself. Package mnist, which has them, calls it.
+func EmbedMNIST(files fs.FS) {
+	registry.Lock()
+	defer registry.Unlock()
+	embedded = &embeddedSet{files, sync.OnceValues(func() (Splits, error) { return readMNIST(files) })}
+}
+
+// embedded are the set's files in the program; nil where it has none.
+func (s set) embedded() *embeddedSet {
+	registry.RLock()
+	defer registry.RUnlock()
+	if s.name == "mnist" {
+		return embedded
+	}
+	return nil
+}
 
 // Register adds a data set, which Open then knows by its name. dir is what stands behind NAME=, "" when nothing does.
 func Register(name string, open func(dir string, o Options) (Splits, error)) error {
@@ -108,7 +138,7 @@ func Known(word string) bool {
 
 // Open finds a data set by a word:
 //
-//	mnist                MNIST, which is embedded
+//	mnist                MNIST, which a program has that imports package mnist
 //	fashion-mnist, cifar10, cifar100, nuclei
 //	pets, pets-breeds    Oxford-IIIT Pet: masks of pet and border; its breeds
 //	NAME=DIR             one of these that lies elsewhere
@@ -130,6 +160,9 @@ func OpenWith(word string, o Options) (Splits, error) {
 	}
 	if o.Task != Classification && !strings.HasPrefix(word, "csv:") {
 		return Splits{}, fmt.Errorf("data set %s: task %s can be said of csv:FILE only", word, o.Task)
+	}
+	if o.WeightColumn != "" && !strings.HasPrefix(word, "csv:") {
+		return Splits{}, fmt.Errorf("data set %s: a column of weights can be said of csv:FILE only", word)
 	}
 	if o.Task != Classification && !slices.Contains(Tasks(), string(o.Task)) {
 		return Splits{}, fmt.Errorf("task %q: %s is wanted", o.Task, strings.Join(Tasks(), " or "))
@@ -203,8 +236,8 @@ func open(word string, o Options) (Splits, error) {
 		if elsewhere && dir == "" {
 			return Splits{}, fmt.Errorf("%s: NAME=FOLDER wants a folder", word)
 		}
-		if !elsewhere && s.files == nil {
-			return s.open("", o)
+		if in := s.embedded(); in != nil && !elsewhere {
+			return in.open()
 		}
 		root, err := s.find(dir)
 		if err != nil {
@@ -237,7 +270,7 @@ func Places(name string) []string {
 func Find(name string) (string, error) {
 	for _, s := range all() {
 		if s.name == name {
-			if s.files == nil {
+			if s.embedded() != nil || s.added {
 				return "", nil
 			}
 			return s.find("")
@@ -252,9 +285,6 @@ func (s set) find(dir string) (string, error) {
 	if dir == "" {
 		tried = Places(s.name)
 	}
-	if s.files == nil {
-		return dir, nil
-	}
 	for _, t := range tried {
 		for _, in := range append([]string{"."}, s.inside...) {
 			for _, f := range s.files {
@@ -264,23 +294,22 @@ func (s set) find(dir string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there, or say where with --data %s=FOLDER: %w",
-		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), s.name, fs.ErrNotExist)
+	inside := ""
+	if s.name == "mnist" {
+		inside = `, import _ "github.com/cnnkit/cnnkit/train/data/mnist", which has it`
+	}
+	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there%s, or say where with --data %s=FOLDER: %w",
+		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), inside, s.name, fs.ErrNotExist)
 }
 
 var digits = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
 var fashion = []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"}
 
-var embedded = sync.OnceValues(func() (Splits, error) {
-	return openIDX("mnist", mnist.Files, "files", digits, []float32{0.1307}, []float32{0.3081})
-})
+func openMNIST(dir string, _ Options) (Splits, error) { return readMNIST(os.DirFS(dir)) }
 
-func openMNIST(dir string, _ Options) (Splits, error) {
-	if dir == "" {
-		return embedded()
-	}
-	return openIDX("mnist", os.DirFS(dir), ".", digits, []float32{0.1307}, []float32{0.3081})
+func readMNIST(files fs.FS) (Splits, error) {
+	return openIDX("mnist", files, ".", digits, []float32{0.1307}, []float32{0.3081})
 }
 
 func openFashion(dir string, _ Options) (Splits, error) {

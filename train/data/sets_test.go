@@ -592,7 +592,7 @@ func FuzzCSV(f *testing.F) {
 	f.Add("path,x,y\na.png,1,2\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, task := range []Task{Classification, MultiLabel, Regression} {
-			got, err := readCSV(strings.NewReader(text), "fuzz.csv", task)
+			got, err := readCSV(strings.NewReader(text), "fuzz.csv", task, "")
 			if err != nil {
 				continue
 			}

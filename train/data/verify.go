@@ -20,7 +20,6 @@ import (
 	"github.com/therootcompany/xz"
 
 	"github.com/cnnkit/cnnkit/onnxio"
-	"github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
 // SumsFile lists the hashes of a folder that Get has made, as sha256sum does: of files that come from an archive whose
@@ -46,8 +45,11 @@ func Verify(word string) ([]FileReport, error) {
 		if s.name != name {
 			continue
 		}
-		if !elsewhere && s.files == nil {
-			return verifyFS(mnist.Files, "files", pinned(s.folder)), nil
+		if s.added {
+			return nil, nil
+		}
+		if in := s.embedded(); in != nil && !elsewhere {
+			return verifyFS(in.files, ".", pinned(s.folder)), nil
 		}
 		root, err := s.find(dir)
 		if err != nil {

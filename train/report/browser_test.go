@@ -19,6 +19,7 @@ import (
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/train"
 	"github.com/cnnkit/cnnkit/train/data"
+	_ "github.com/cnnkit/cnnkit/train/data/mnist"
 	"github.com/cnnkit/cnnkit/train/report"
 )
 

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -20,9 +19,18 @@ import (
 // Logger takes a run's figures as they arise. Steps count from 1 through the whole run; the figures of an epoch come with
 // its last step. A Logger is used by one goroutine.
 type Logger interface {
+	// Log has given the figures to the system when it returns: a run that is killed has lost none of them.
 	Log(step int64, values map[string]float64) error
-	// Close writes what is left; state says how the run ended.
+	// Close ends the log; state says how the run ended.
 	Close(state State) error
+}
+
+// Resumed is a Logger that goes on with the log of a run from a step.
+type Resumed interface {
+	Logger
+	// Has reports whether the log had a figure of that step when it was opened. The figures of an epoch come after its
+	// checkpoint, so that those of the last may be missing where the run was killed between the two.
+	Has(name string) bool
 }
 
 // StepLinesFile is the name of a LineLogger's file in a run's folder.
@@ -32,15 +40,15 @@ const StepLinesFile = "log.jsonl"
 // seconds, and the figures by their names. Figures that are not finite are left out.
 type LineLogger struct {
 	f     *os.File
-	w     *bufio.Writer
 	begun time.Time
 	now   func() time.Time
+	had   map[string]bool
 }
 
 // NewLineLogger starts at a step, 0 for a new run: of a file that is there already, lines beyond it are dropped, since the
 // resumed run writes them again.
 func NewLineLogger(path string, from int64) (*LineLogger, error) {
-	kept, err := linesUntil(path, from)
+	kept, had, err := linesUntil(path, from)
 	if err != nil {
 		return nil, err
 	}
@@ -52,31 +60,38 @@ func NewLineLogger(path string, from int64) (*LineLogger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &LineLogger{f: f, w: bufio.NewWriter(f), begun: time.Now(), now: time.Now}, nil
+	return &LineLogger{f: f, begun: time.Now(), now: time.Now, had: had}, nil
 }
 
-// linesUntil are the lines of a file whose step is at most last.
-func linesUntil(path string, last int64) ([]byte, error) {
+// Has implements Resumed.
+func (l *LineLogger) Has(name string) bool { return l.had[name] }
+
+// linesUntil are the lines of a file whose step is at most last, and the figures of that step.
+func linesUntil(path string, last int64) (out []byte, had map[string]bool, err error) {
+	had = map[string]bool{}
 	if last == 0 {
-		return nil, nil
+		return nil, had, nil
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, had, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []byte
 	for line := range bytes.Lines(raw) {
-		var at struct {
-			Step int64 `json:"_step"`
+		row := map[string]float64{}
+		if json.Unmarshal(line, &row) != nil || !bytes.HasSuffix(line, []byte("\n")) || int64(row["_step"]) > last {
+			continue
 		}
-		if json.Unmarshal(line, &at) == nil && at.Step <= last && bytes.HasSuffix(line, []byte("\n")) {
-			out = append(out, line...)
+		out = append(out, line...)
+		if int64(row["_step"]) == last {
+			for name := range row {
+				had[name] = true
+			}
 		}
 	}
-	return out, nil
+	return out, had, nil
 }
 
 // Log implements Logger.
@@ -92,12 +107,12 @@ func (l *LineLogger) Log(step int64, values map[string]float64) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.w.Write(append(b, '\n'))
+	_, err = l.f.Write(append(b, '\n'))
 	return err
 }
 
 // Close implements Logger.
-func (l *LineLogger) Close(State) error { return errors.Join(l.w.Flush(), l.f.Close()) }
+func (l *LineLogger) Close(State) error { return l.f.Close() }
 
 // flatten gives the fields of a JSON object as text, nested ones by dotted names.
 func flatten(raw json.RawMessage) (map[string]string, error) {
