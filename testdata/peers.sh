@@ -3,7 +3,7 @@
 # package's checker and ONNX Runtime. It needs a Python that has them:
 #
 #   python3 -m venv .venv && .venv/bin/pip install torch torchvision timm segmentation_models_pytorch \
-#     efficientnet-lite-pytorch onnx onnxruntime onnxscript safetensors
+#     efficientnet-lite-pytorch onnx onnxruntime onnxscript safetensors transformers
 #   PYTHON=.venv/bin/python make peers
 #
 # NETWORKS names a folder with networks.py, the reference networks in PyTorch (default: ../shared/anchors).

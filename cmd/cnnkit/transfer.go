@@ -25,6 +25,7 @@ func start(c *cli.Context, m *onnxio.Model, recipe train.Recipe) error {
 		}
 		return bad
 	}
+	sayScheme(c, recipe.Weights, report)
 	var said []string
 	for _, r := range report.Replaced {
 		was := "which the file lacks"
