@@ -56,10 +56,11 @@ type Report struct {
 	Mismatched []Mismatch
 	Replaced   []Mismatch // of ApplyOptions.Replaceable, those that keep the model's values; Dict is nil where the state dict has none
 	Ignored    []string   // num_batches_tracked, and keys tied to one that was applied
-	Pairs      []Pair     // the keys of Applied, in its order
+	Pairs      []Pair     // the keys of Applied, in its order; several where a parameter is joined from parts
 	Unused     []string   // rules of the map that no key matches
 	Prefix     string     // taken off all keys because they fit without it
 	Scheme     string     // whose names for the modules the keys were found to be, where they are not the model's
+	Adapted    []string   // what of the graph was made as Scheme's library has it
 	Better     Fit        // the prefix without which most keys would fit, where that is more than do
 }
 
@@ -81,6 +82,9 @@ func (r Report) String() string {
 				fmt.Fprintf(&b, " (the file has an object of %s there, which is no tensor)", k.Object)
 			}
 		}
+	}
+	if r.Scheme != "" {
+		fmt.Fprintf(&b, "read as %s, ", r.Scheme)
 	}
 	fmt.Fprintf(&b, "%d keys applied, %d missing, %d unexpected, %d mismatched",
 		len(r.Applied), len(r.Missing), len(r.Unexpected), len(r.Mismatched))
@@ -109,7 +113,8 @@ func (e *MatchError) Error() string {
 // Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames
 // keys and opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is
 // taken off keys that the model does not have, and so is a prefix that all keys have and at least half of
-// them fit without. Keys that other libraries give to torchvision's modules are known, if every one finds its partner.
+// them fit without. Keys that other libraries give to torchvision's modules are known, if every one finds its partner; where the
+// library's network differs in a norm's epsilon or a convolution's padding, the graph is changed to the library's (Report.Adapted).
 // Floats are converted to the model's element type, rounding to nearest even.
 // num_batches_tracked is ignored when the model has no such initializer, and so are keys whose tensor is tied
 // to one that was applied. In strict mode the error is a *MatchError; so it is in any mode when no key of
@@ -128,12 +133,19 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err er
 			inits[t.Name] = t
 		}
 	}
+	var adapted variant
+	named := func() {}
 	if opt.Map == nil && opt.Prefix == "" {
-		if s := schemeFor(sd, inits); s != nil {
+		if s := schemeFor(sd, inits, opt.Replaceable); s != nil {
 			rep.Scheme = s.name
+			if s.variant != nil {
+				if adapted, err = s.variant(sd.origin); err != nil {
+					return rep, err
+				}
+			}
 			theirs := sd
 			sd = s.translated(sd, inits)
-			defer func() { rep.name(theirs, s) }()
+			named = func() { rep.name(theirs, s) }
 		}
 	}
 	fresh := rep.pair(sd, inits, opt)
@@ -145,8 +157,12 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err er
 	}
 	rep.replace(opt.Replaceable, inits)
 	rep.suggest(sd, inits, opt)
+	named()
 	if opt.Strict && !rep.OK() || len(rep.Applied) == 0 && !rep.OK() {
 		return rep, &MatchError{rep}
+	}
+	if rep.Adapted, err = adapted.apply(m); err != nil {
+		return rep, err
 	}
 	// New tensors, because the old ones may be shared: with a state dict from FromModel, with a copy of the
 	// graph.
@@ -163,17 +179,38 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err er
 	return rep, nil
 }
 
-// name puts the file's own keys into the pairs of a state dict that s translated.
+// name puts the file's own keys into the report on a state dict that s translated.
 func (r *Report) name(theirs *StateDict, s *scheme) {
-	own := map[string]string{}
+	own := map[string][]string{}
 	for _, e := range theirs.entries {
-		own[s.rename(e.Name)] = e.Name
+		if s.unused != nil && s.unused.MatchString(e.Name) {
+			r.Ignored = append(r.Ignored, e.Name)
+			continue
+		}
+		name := s.rename(e.Name).name
+		own[name] = append(own[name], e.Name)
 	}
-	for i, p := range r.Pairs {
-		r.Pairs[i].Key = own[p.Key]
+	var pairs []Pair
+	for _, p := range r.Pairs {
+		for _, key := range own[p.Key] {
+			pairs = append(pairs, Pair{key, p.Name})
+		}
+	}
+	r.Pairs = pairs
+	first := func(name string) string {
+		if keys := own[name]; len(keys) > 0 {
+			return keys[0]
+		}
+		return name
+	}
+	for i := range r.Unexpected {
+		r.Unexpected[i].Name = first(r.Unexpected[i].Name)
+	}
+	for i := range r.Missing {
+		r.Missing[i].Nearest = first(r.Missing[i].Nearest)
 	}
 	for i, key := range r.Ignored {
-		r.Ignored[i] = own[key]
+		r.Ignored[i] = first(key)
 	}
 }
 

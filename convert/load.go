@@ -96,7 +96,8 @@ func openRegular(path string) (*os.File, int64, error) {
 }
 
 // Load reads a state dict from a file of torch.save (zip or legacy), from a safetensors file, or from the
-// index.json of either in shards, which lie beside it. The content tells which, the name does not count.
+// index.json of either in shards, which lie beside it. The content tells which, the name does not count. Where a config.json of
+// transformers or timm lies beside it, Apply follows what it says of paddings and norms.
 // Errors are *onnxio.FormatError, *onnxio.UnsupportedError, *onnxio.LimitError or the file system's, wrapped.
 func Load(path string) (*StateDict, error) { return LoadKey(path, "") }
 
@@ -126,6 +127,7 @@ func LoadKey(path, key string) (*StateDict, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	sd.origin = originOf(path)
 	return sd, nil
 }
 

@@ -20,6 +20,7 @@ type StateDict struct {
 	// Notes says what the reader made into something else: a quantized tensor is dequantized, a sparse one is dense.
 	Notes []string
 
+	origin  origin
 	objects map[string]string // the class of a skipped object, by its key
 	entries []Entry
 	index   map[string]int

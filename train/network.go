@@ -4,37 +4,97 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/convert/rewrite"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
 // Network makes the model that the fields name: a network of package builders in the shape that the fields of OfNetwork give
-// it, or an .onnx file, whose shape they leave alone.
+// it, or an .onnx file, whose shape they leave alone but for the number of classes.
 func (f Fields) Network() (*onnxio.Model, error) {
+	m, _, err := f.NetworkHead()
+	return m, err
+}
+
+// NetworkHead is Network, and says which classifier of an .onnx file is replaced by one of as many classes as the fields say;
+// nil where none is.
+func (f Fields) NetworkHead() (*onnxio.Model, *rewrite.NewHead, error) {
 	what, err := f.Text("model")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if what == "" {
-		return nil, fmt.Errorf("the recipe names no model: a network or an .onnx file is wanted")
-	}
-	if strings.HasSuffix(what, ".onnx") {
-		for _, field := range fields {
-			if field.Part == OfNetwork && field.Name != "model" && field.Name != "seed" && f[field.Name] != nil {
-				return nil, fmt.Errorf("%s shapes a network that is built by name; %s has its shape already", field.Name, what)
-			}
-		}
-		return onnxio.Load(what)
+		return nil, nil, fmt.Errorf("the recipe names no model: a network or an .onnx file is wanted")
 	}
 	cfg, err := f.networkConfig(what)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return builders.Build(what, cfg)
+	if !strings.HasSuffix(what, ".onnx") {
+		m, err := builders.Build(what, cfg)
+		return m, nil, err
+	}
+	for _, field := range fields {
+		if field.Part == OfNetwork && !slices.Contains([]string{"model", "seed", "classes"}, field.Name) && f[field.Name] != nil {
+			return nil, nil, fmt.Errorf("%s shapes a network that is built by name; %s has its shape already", field.Name, what)
+		}
+	}
+	m, err := onnxio.Load(what)
+	if err != nil || f["classes"] == nil {
+		return m, nil, err
+	}
+	m, head, err := newHead(m, cfg)
+	if err != nil {
+		return nil, nil, &HeadError{fmt.Errorf("%s: classes %d: %w", what, cfg.Classes, err)}
+	}
+	return m, head, nil
+}
+
+// HeadError is that of a model whose classifier cannot be given another number of classes.
+type HeadError struct{ err error }
+
+func (e *HeadError) Error() string { return e.err.Error() }
+
+func (e *HeadError) Unwrap() error { return e.err }
+
+// newHead gives a model of a file the classes of cfg: one of package builders by building it anew around its weights.
+func newHead(m *onnxio.Model, cfg builders.Config) (*onnxio.Model, *rewrite.NewHead, error) {
+	name, own, built := builders.Arch(m)
+	if !built || own.Classes == 0 {
+		m, head, err := rewrite.Head(m, cfg.Classes, cfg.Seed)
+		return m, head, err
+	}
+	if own.Classes == cfg.Classes {
+		return m, nil, nil
+	}
+	own.Classes, own.Seed = cfg.Classes, cfg.Seed
+	other, err := builders.Build(name, own)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := builders.Classifier(other)
+	if err != nil {
+		return nil, nil, err
+	}
+	sd, err := convert.FromModel(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	report, err := convert.Apply(other, sd, convert.ApplyOptions{Strict: true, Replaceable: names})
+	if err != nil {
+		return nil, nil, fmt.Errorf("the file says that it is %s, and has been changed since: %w", name, err)
+	}
+	for _, p := range m.Metadata {
+		if p.Key != "cnnkit.config" && p.Key != "labels" {
+			other.SetProperty(p.Key, p.Value)
+		}
+	}
+	return other, &rewrite.NewHead{Replaced: report.Replaced}, nil
 }
 
 // ErrOwnWeights refuses the weights of a checkpoint for an .onnx file that package builders did not make.

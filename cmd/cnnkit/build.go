@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/convert/rewrite"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
@@ -25,21 +27,30 @@ func network(c *cli.Context, name string) (*onnxio.Model, error) {
 
 // modelOf is the model that a recipe's fields name.
 func modelOf(fields train.Fields) (*onnxio.Model, error) {
+	m, _, err := headedModel(fields)
+	return m, err
+}
+
+// headedModel is modelOf, and the classifier of an .onnx file that is replaced.
+func headedModel(fields train.Fields) (*onnxio.Model, *rewrite.NewHead, error) {
 	what, err := fields.Text("model")
 	if err != nil {
-		return nil, usageError("%w", err)
+		return nil, nil, usageError("%w", err)
 	}
 	if _, err := builders.Defaults(what); err != nil && what != "" && !strings.HasSuffix(what, ".onnx") {
 		if isStateDict(what) {
-			return nil, usageError("%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
+			return nil, nil, usageError("%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
 		}
-		return nil, usageError("no network %q%s", what, didYouMean(what, builders.Names()))
+		return nil, nil, usageError("no network %q%s", what, didYouMean(what, builders.Names()))
 	}
-	m, err := fields.Network()
+	m, head, err := fields.NetworkHead()
+	if errors.As(err, new(*train.HeadError)) {
+		return nil, nil, hinted{badFile{err}, "leave out --classes to train the model with the outputs that it has, or export it with as many as are wanted"}
+	}
 	if err != nil && !strings.HasSuffix(what, ".onnx") {
-		return nil, usageError("%w", err)
+		return nil, nil, usageError("%w", err)
 	}
-	return m, err
+	return m, head, err
 }
 
 func buildCommand() *cli.Command {

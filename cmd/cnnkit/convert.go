@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/check"
@@ -178,11 +180,9 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 		showMapping(c, src.sd, report)
 	}
 	if err != nil {
-		return misfit(src.path, err)
+		return misfit(src.path, err, m)
 	}
-	if report.Scheme != "" {
-		fmt.Fprintf(c.App.ErrWriter, "%s: the keys are those of %s\n", src.path, report.Scheme)
-	}
+	sayScheme(c, src.path, report)
 	if report.Prefix != "" {
 		fmt.Fprintf(c.App.ErrWriter, "%s: the prefix %q is taken off the keys\n", src.path, report.Prefix)
 	}
@@ -206,6 +206,16 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 	return reportConverted(c, src, out, report.Pairs)
 }
 
+// sayScheme says whose names a file has, and what of the graph was made to be that library's.
+func sayScheme(c *cli.Context, path string, r convert.Report) {
+	if r.Scheme != "" {
+		fmt.Fprintf(c.App.ErrWriter, "%s: the keys are those of %s\n", path, r.Scheme)
+	}
+	for _, what := range r.Adapted {
+		fmt.Fprintf(c.App.ErrWriter, "%s: %s\n", path, what)
+	}
+}
+
 // storedType is the type that weights are stored in.
 func storedType(c *cli.Context) onnxio.DataType {
 	switch {
@@ -217,15 +227,38 @@ func storedType(c *cli.Context) onnxio.DataType {
 	return onnxio.Float
 }
 
-// misfit says which prefix to try.
-func misfit(path string, err error) error {
+// misfit says what to try: another number of classes, or a prefix.
+func misfit(path string, err error, m *onnxio.Model) error {
 	bad := badFile{fmt.Errorf("%s: %w", path, err)}
-	var m *convert.MatchError
-	if !errors.As(err, &m) || m.Report.Better.Keys == 0 {
+	var e *convert.MatchError
+	if !errors.As(err, &e) {
 		return bad
 	}
-	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it",
-		m.Report.Better.Prefix)}
+	if n := classesOf(m, e.Report); n > 0 {
+		return hinted{bad, fmt.Sprintf("the file's classifier has %d classes: say --classes %d", n, n)}
+	}
+	if e.Report.Better.Keys == 0 {
+		return bad
+	}
+	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it", e.Report.Better.Prefix)}
+}
+
+// classesOf is the number of classes that a file has where all that does not fit is the classifier; else 0.
+func classesOf(m *onnxio.Model, r convert.Report) int64 {
+	if len(r.Mismatched) == 0 || len(r.Missing)+len(r.Unexpected)+len(r.Unused) > 0 {
+		return 0
+	}
+	head, err := builders.Classifier(m)
+	if err != nil {
+		return 0
+	}
+	n := r.Mismatched[0].Dict
+	for _, x := range r.Mismatched {
+		if !slices.Contains(head, x.Name) || len(x.Dict) == 0 || x.Dict[0] != n[0] || !slices.Equal(x.Dict[1:], x.Model[1:]) {
+			return 0
+		}
+	}
+	return n[0]
 }
 
 // graphFor is the graph that the state dict fills.

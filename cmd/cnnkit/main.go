@@ -81,7 +81,7 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), simplifyCommand(), extractCommand(), diffCommand(), editCommand(), quantizeCommand(), benchCommand(),
 			serveCommand(), exportCommand(),
 			dataCommand(), listCommand(),
-			runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
+			fetchCommand(), runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/cnnkit/cnnkit/convert/rewrite"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 	"github.com/cnnkit/cnnkit/train"
@@ -121,13 +122,15 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 		return j, usageError("%w", err)
 	}
 	if strings.HasSuffix(what, ".onnx") {
-		if flag := shaping(c); flag != "" {
+		if flag := shaping(c); flag != "" && flag != "classes" {
 			return j, usageError("--%s shapes a network that is built by name; %s has its shape already", flag, what)
 		}
 	}
-	if j.model, err = modelOf(fields); err != nil {
+	var head *rewrite.NewHead
+	if j.model, head, err = headedModel(fields); err != nil {
 		return j, err
 	}
+	sayHead(c, what, head)
 	if j.recipe, err = fields.Recipe(archOf(j.model)); err != nil {
 		return j, usageError("%w", err)
 	}

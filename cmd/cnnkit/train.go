@@ -41,6 +41,7 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train lenet5 --data mnist --subset 160 --stratified --epochs 100 --batch 16 --out few
   cnnkit train unet --width 16 --data pets --loss bce-dice --metrics iou,dice --augment RandomHorizontalFlip --out pets
   cnnkit train lenet5-mnist/model.onnx --data mnist --epochs 2 --out more
+  cnnkit train exported.onnx --classes 37 --data pets-breeds --out tuned       (any exporter's: the last layer is replaced)
   cnnkit train resnet18 --weights resnet18.pth --classes 37 --data pets-breeds --freeze 'conv1,bn1,layer[1-3]' --out tuned
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10`,

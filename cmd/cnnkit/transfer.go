@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/convert/rewrite"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train"
 )
@@ -25,8 +26,15 @@ func start(c *cli.Context, m *onnxio.Model, recipe train.Recipe) error {
 		}
 		return bad
 	}
+	sayScheme(c, recipe.Weights, report)
+	sayReplaced(c, report.Replaced)
+	return nil
+}
+
+// sayReplaced names the parameters of a classifier that start anew.
+func sayReplaced(c *cli.Context, replaced []convert.Mismatch) {
 	var said []string
-	for _, r := range report.Replaced {
+	for _, r := range replaced {
 		was := "which the file lacks"
 		if r.Dict != nil {
 			was = fmt.Sprintf("%v in the file", r.Dict)
@@ -36,5 +44,15 @@ func start(c *cli.Context, m *onnxio.Model, recipe train.Recipe) error {
 	if said != nil {
 		fmt.Fprintf(c.App.ErrWriter, "cnnkit: replaced, with fresh weights: %s\n", strings.Join(said, ", "))
 	}
-	return nil
+}
+
+// sayHead says which node of a model was taken for its classifier.
+func sayHead(c *cli.Context, path string, head *rewrite.NewHead) {
+	if head == nil {
+		return
+	}
+	if n := head.Node; n != nil {
+		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s: the classifier is %s %q\n", path, n.OpType, n.Name)
+	}
+	sayReplaced(c, head.Replaced)
 }

@@ -47,3 +47,60 @@ func TestTransfer(t *testing.T) {
 		t.Errorf("wrong patterns are not named: %s", r.err)
 	}
 }
+
+// An .onnx file gets another classifier, whoever made it: the node is named, and all else starts from the file. One whose end is
+// no layer is refused with what to do.
+func TestTransferModel(t *testing.T) {
+	dir := t.TempDir()
+	built, bare, flat := filepath.Join(dir, "built.onnx"), filepath.Join(dir, "bare.onnx"), filepath.Join(dir, "flat.onnx")
+	done(t, "build", "resnet20", "--classes", "7", "--input", "1x28x28", "--seed", "9", "--out", built)
+	done(t, "edit", built, bare, "--unset", "cnnkit.arch", "--unset", "cnnkit.config")
+	was, err := onnxio.Load(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var node string
+	for _, n := range was.Graph.Nodes {
+		if n.OpType == "Gemm" {
+			node = n.Name
+		}
+	}
+	for model, want := range map[string]string{built: "", bare: "the classifier is Gemm \"" + node + "\""} {
+		out := model + "-out"
+		r := cnnkit(t, "train", model, "--classes", "10", "--data", digits(t, 40, 20), "--epochs", "1", "--freeze", "conv1", "--no-report",
+			"--out", out)
+		if r.code != exitDone || !strings.Contains(r.err, want) || !strings.Contains(r.err, "linear.weight [10 64] ([7 64] in the file)") {
+			t.Errorf("%s: %d %s", model, r.code, r.err)
+			continue
+		}
+		is, err := onnxio.Load(filepath.Join(out, "model.onnx"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(was.Graph.Initializer("conv1.weight").Raw) != string(is.Graph.Initializer("conv1.weight").Raw) {
+			t.Errorf("%s: the frozen layer is not the file's", model)
+		}
+	}
+	done(t, "build", "resnet20", "--classes", "10", "--input", "1x28x28", "--out", flat)
+	m, err := onnxio.Load(flat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Metadata = nil
+	last := m.Graph.Outputs[0].Name
+	for _, n := range m.Graph.Nodes {
+		if n.Outputs[0] == last {
+			n.Outputs[0] = "logits"
+		}
+	}
+	m.Graph.Nodes = append(m.Graph.Nodes, &onnxio.Node{OpType: "Mul", Name: "gate", Inputs: []string{"logits", "logits"}, Outputs: []string{last}})
+	if err := onnxio.Save(flat, m); err != nil {
+		t.Fatal(err)
+	}
+	r := cnnkit(t, "train", flat, "--classes", "3", "--data", "mnist", "--out", filepath.Join(dir, "no"))
+	for _, part := range []string{"flat.onnx: classes 3: no classifier is found", `Mul "gate"`, "leave out --classes"} {
+		if r.code == exitDone || !strings.Contains(r.err, part) {
+			t.Errorf("no %q: %d %s", part, r.code, r.err)
+		}
+	}
+}

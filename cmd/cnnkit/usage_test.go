@@ -62,7 +62,7 @@ func TestWrongUses(t *testing.T) {
 		{"build resnet --stochastic-depth half --out " + out, 2, []string{"half", "stochastic-depth"}},
 		{"train " + model + " --stochastic-depth 0.2 --data mnist --out " + out, 2, []string{"--stochastic-depth", "has its shape already"}},
 		{"train --resume " + out + " --stochastic-depth 0.2", 2, []string{"--stochastic-depth", "that of the checkpoint"}},
-		{"train " + model + " --classes 5 --data mnist --out " + out, 2, []string{"--classes", "has its shape already"}},
+		{"train " + model + " --width 5 --data mnist --out " + out, 2, []string{"--width", "has its shape already"}},
 		{"train " + garbage + " --data mnist --out " + out, 2, []string{"state dict", "cnnkit convert"}},
 		{"train nowhere.onnx --data mnist --out " + out, 3, []string{"nowhere.onnx"}},
 		{"train lenet5 --data mnist --out " + text, 1, []string{"output folder"}},

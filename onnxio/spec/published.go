@@ -3,11 +3,13 @@ package spec
 import (
 	_ "embed"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// Weights are weights of a network that its authors published. testdata/builders/gen_published.py writes the list.
+// Weights are weights of a network that its authors published. testdata/builders/gen_published.py writes the list,
+// published.json, which is not edited.
 type Weights struct {
 	Arch       string    `json:"arch"`
 	Name       string    `json:"name"` // torchvision's, such as IMAGENET1K_V2
@@ -20,6 +22,18 @@ type Weights struct {
 	Std        []float32 `json:"std,omitempty"`
 	GMACs      float64   `json:"gmacs"` // thousands of millions of multiply-adds, as published
 	Parameters int64     `json:"parameters"`
+	MiB        float64   `json:"mib,omitempty"` // of the file, as published; 0: not stated
+}
+
+// hashed is the end of a file name as torch.hub checks it: the first digits of its SHA-256.
+var hashed = regexp.MustCompile(`-([0-9a-f]{8,})\.[a-z]+$`)
+
+// Hash is how the file's SHA-256 begins, which its name says; "" where it does not.
+func (w Weights) Hash() string {
+	if found := hashed.FindStringSubmatch(w.URL); found != nil {
+		return found[1]
+	}
+	return ""
 }
 
 //go:embed published.json

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes onnxio/spec/published.json: the published weights of the networks that the builders know, torchvision's but for Lite's.
 
-Of each: where the file is, its license where its authors gave one of its own, how images are prepared for it, multiply-adds
-in thousands of millions and parameters as torchvision states them. torchvision feeds GoogLeNet and Inception v3 through a
-change of scale, from ImageNet's mean and deviation to 0.5; it is part of the preparation here. torchvision 0.29.2.
+Of each: where the file is, its license where its authors gave one of its own, how images are prepared for it, and multiply-adds
+in thousands of millions, parameters and the size of the file in MiB as torchvision states them. torchvision feeds GoogLeNet and
+Inception v3 through a change of scale, from ImageNet's mean and deviation to 0.5; it is part of the preparation here.
+torchvision 0.29.2.
 """
 import json
 import pathlib
@@ -36,7 +37,7 @@ def rows(arch):
             mean = std = [0.5] * 3
         if (mean, std) != (MEAN, STD):
             row['mean'], row['std'] = mean, std
-        row['gmacs'], row['parameters'] = w.meta['_ops'], w.meta['num_params']
+        row['gmacs'], row['parameters'], row['mib'] = w.meta['_ops'], w.meta['num_params'], w.meta['_file_size']
         yield row
 
 
@@ -59,7 +60,7 @@ def boxes(arch):
     side = 300 if arch.startswith('ssd300') else 320 if '320' in arch else 800
     for w in models.get_model_weights(arch):
         yield {'arch': arch, 'name': w.name, 'url': w.url, 'shorter': side, 'resize': 'bilinear', 'mean': [0] * 3, 'std': [1] * 3,
-               'gmacs': w.meta['_ops'], 'parameters': w.meta['num_params']}
+               'gmacs': w.meta['_ops'], 'parameters': w.meta['num_params'], 'mib': w.meta['_file_size']}
 
 
 out = [row for arch in CLASSIFIERS + SEGMENTERS for row in rows(arch)] + [lite(arch) for arch in LITES]

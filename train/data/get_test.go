@@ -232,7 +232,7 @@ func TestGetRefuses(t *testing.T) {
 		"more bytes":     {remote{"f.bin", []string{p.url()}, 6, "", ""}, "exceeds the limit of 6"},
 		"nothing there":  {remote{"gone", []string{p.url()}, 0, "", ""}, "404"},
 		"a way out":      {remote{"f.tar.gz", []string{p.url()}, 0, "", ""}, "leads out"},
-		"no hash at all": {remote{"f.bin", []string{p.url()}, 0, "abc", ""}, "neither a SHA-256 nor an MD5"},
+		"no hash at all": {remote{"f.bin", []string{p.url()}, 0, "abc", ""}, "neither a SHA-256 nor its beginning nor an MD5"},
 	} {
 		dir := filepath.Join(t.TempDir(), "deep", "set")
 		if _, err := get(t.Context(), []remote{c.file}, GetOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), c.says) {

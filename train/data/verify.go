@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/therootcompany/xz"
 
+	"github.com/cnnkit/cnnkit/internal/download"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -133,31 +133,14 @@ func hashFile(files fs.FS, path, like string) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			return digestOf(io.LimitReader(r, maxUnpacked), like)
+			return download.Digest(io.LimitReader(r, maxUnpacked), like)
 		}
 	}
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	return digestOf(f, like)
-}
-
-// digestOf is the hash of what r gives, by the algorithm of the hash it is like.
-func digestOf(r io.Reader, like string) (string, error) {
-	var h hash.Hash
-	switch len(like) {
-	case sha256.Size * 2:
-		h = sha256.New()
-	case md5.Size * 2:
-		h = md5.New() // published where nothing better is
-	default:
-		return "", fmt.Errorf("%q is neither a SHA-256 nor an MD5", like)
-	}
-	if _, err := io.Copy(h, r); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return download.Digest(f, like)
 }
 
 // writeSums writes the hashes of all files of a folder.
