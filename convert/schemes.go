@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -20,7 +21,7 @@ type scheme struct {
 }
 
 type schemeRule struct {
-	pattern  *regexp.Regexp
+	pattern  func() *regexp.Regexp // compiled when it is asked for: a program that converts nothing starts without
 	to       string
 	part, of int // the key is part 0, 1, ... of so many that are joined in the first dimension
 }
@@ -35,8 +36,9 @@ type renaming struct {
 func (s *scheme) rename(key string) renaming {
 	key = s.numbered(key)
 	for _, r := range s.rules {
-		if at := r.pattern.FindStringSubmatchIndex(key); at != nil {
-			return renaming{string(r.pattern.ExpandString(nil, r.to, key, at)), r.part, max(r.of, 1)}
+		pattern := r.pattern()
+		if at := pattern.FindStringSubmatchIndex(key); at != nil {
+			return renaming{string(pattern.ExpandString(nil, r.to, key, at)), r.part, max(r.of, 1)}
 		}
 	}
 	return renaming{key, 0, 1}
@@ -62,11 +64,12 @@ func (s *scheme) numbered(key string) string {
 	return fmt.Sprintf("_blocks.%d.%s", block, parts[3])
 }
 
-// rules compiles pairs of a pattern for the whole key and what it becomes.
+// rules takes pairs of a pattern for the whole key and what it becomes.
 func rules(pairs ...string) []schemeRule {
 	var out []schemeRule
 	for i := 0; i+1 < len(pairs); i += 2 {
-		out = append(out, schemeRule{pattern: regexp.MustCompile(`^(?:` + pairs[i] + `)$`), to: pairs[i+1]})
+		compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:` + pairs[i] + `)$`) })
+		out = append(out, schemeRule{pattern: compiled, to: pairs[i+1]})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,4 +159,26 @@ func array(t testing.TB, dims ...int64) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A program that does little starts at once: no package of the module makes large tables before main.
+func TestStartsLightly(t *testing.T) {
+	r := program(t, []string{"GODEBUG=inittrace=1"}, "version")
+	seen := 0
+	for line := range strings.Lines(r.err) {
+		var name string
+		var at, took float64
+		var bytes int
+		// init NAME @0.5 ms, 0.01 ms clock, 1234 bytes, 5 allocs
+		n, _ := fmt.Sscanf(line, "init %s @%g ms, %g ms clock, %d bytes", &name, &at, &took, &bytes)
+		if n < 4 || !strings.HasPrefix(name, "github.com/cnnkit/") {
+			continue
+		}
+		if seen++; bytes > 1<<20 {
+			t.Errorf("package %s takes %d bytes before main starts", name, bytes)
+		}
+	}
+	if seen < 5 {
+		t.Errorf("%d packages of the module are traced:\n%s", seen, r.err)
+	}
 }
