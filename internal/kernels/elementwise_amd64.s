@@ -289,7 +289,7 @@ DATA numberAVX27fffffff<>+28(SB)/4, $0x7fffffff
 GLOBL numberAVX27fffffff<>(SB), RODATA|NOPTR, $32
 
 // func mapSigmoidAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapSigmoidAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -298,50 +298,43 @@ TEXT ·mapSigmoidAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VORPS     numberAVX280000000<>+0(SB), Y0, Y1
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y2
-	VMAXPS    Y1, Y2, Y1
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y2
-	VMINPS    Y1, Y2, Y1
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y1, Y2
-	VADDPS    numberAVX24b400000<>+0(SB), Y2, Y2
-	VSUBPS    numberAVX24b400000<>+0(SB), Y2, Y3
-	VMULPS    numberAVX23f318000<>+0(SB), Y3, Y4
-	VSUBPS    Y4, Y1, Y1
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y3, Y3
-	VSUBPS    Y3, Y1, Y1
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y1, Y3
-	VADDPS    numberAVX23c091def<>+0(SB), Y3, Y3
-	VMULPS    Y1, Y3, Y3
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y3, Y3
-	VMULPS    Y1, Y3, Y3
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y3, Y3
-	VMULPS    Y1, Y3, Y3
-	VADDPS    numberAVX23f000000<>+0(SB), Y3, Y3
-	VMULPS    Y1, Y1, Y4
-	VMULPS    Y4, Y3, Y3
-	VADDPS    Y1, Y3, Y1
-	VADDPS    numberAVX23f800000<>+0(SB), Y1, Y1
-	VPSUBD    numberAVX24b400000<>+0(SB), Y2, Y2
-	VPSRAD    $0x01, Y2, Y3
-	VPADDD    numberAVX20000007f<>+0(SB), Y3, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y1, Y1
-	VPSUBD    Y3, Y2, Y2
-	VPADDD    numberAVX20000007f<>+0(SB), Y2, Y2
-	VPSLLD    $0x17, Y2, Y2
-	VMULPS    Y2, Y1, Y1
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y0, Y0
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y2
-	VBLENDVPS Y0, Y1, Y2, Y0
-	VADDPS    numberAVX23f800000<>+0(SB), Y1, Y1
-	VDIVPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VORPS        numberAVX280000000<>+0(SB), Y0, Y1
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y2
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y1, Y2
+	VSUBPS       numberAVX24b400000<>+0(SB), Y2, Y3
+	VMOVAPS      Y1, Y1
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y3, Y1
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y3, Y1
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y3
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VADDPS       numberAVX23f800000<>+0(SB), Y1, Y1
+	VPSUBD       numberAVX24b400000<>+0(SB), Y2, Y2
+	VPSRAD       $0x01, Y2, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VPSUBD       Y3, Y2, Y2
+	VPADDD       numberAVX20000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y0, Y0
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y2
+	VBLENDVPS    Y0, Y1, Y2, Y0
+	VADDPS       numberAVX23f800000<>+0(SB), Y1, Y1
+	VDIVPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -355,15 +348,15 @@ DATA numberAVX2c2d00000<>+24(SB)/4, $0xc2d00000
 DATA numberAVX2c2d00000<>+28(SB)/4, $0xc2d00000
 GLOBL numberAVX2c2d00000<>(SB), RODATA|NOPTR, $32
 
-DATA numberAVX242b20000<>+0(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+4(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+8(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+12(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+16(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+20(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+24(SB)/4, $0x42b20000
-DATA numberAVX242b20000<>+28(SB)/4, $0x42b20000
-GLOBL numberAVX242b20000<>(SB), RODATA|NOPTR, $32
+DATA numberAVX24b400000<>+0(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+4(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+8(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+12(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+16(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+20(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+24(SB)/4, $0x4b400000
+DATA numberAVX24b400000<>+28(SB)/4, $0x4b400000
+GLOBL numberAVX24b400000<>(SB), RODATA|NOPTR, $32
 
 DATA numberAVX23fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 DATA numberAVX23fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
@@ -374,16 +367,6 @@ DATA numberAVX23fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
 DATA numberAVX23fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
 DATA numberAVX23fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
 GLOBL numberAVX23fb8aa3b<>(SB), RODATA|NOPTR, $32
-
-DATA numberAVX24b400000<>+0(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+4(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+8(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+12(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+16(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+20(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+24(SB)/4, $0x4b400000
-DATA numberAVX24b400000<>+28(SB)/4, $0x4b400000
-GLOBL numberAVX24b400000<>(SB), RODATA|NOPTR, $32
 
 DATA numberAVX23f318000<>+0(SB)/4, $0x3f318000
 DATA numberAVX23f318000<>+4(SB)/4, $0x3f318000
@@ -562,7 +545,7 @@ loop:
 	RET
 
 // func mapTanhAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapTanhAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -571,67 +554,59 @@ TEXT ·mapTanhAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VANDPS    numberAVX27fffffff<>+0(SB), Y0, Y1
-	VMULPS    Y1, Y1, Y2
-	VMULPS    Y2, Y1, Y3
-	VMULPS    numberAVX2bbbb560d<>+0(SB), Y2, Y4
-	VADDPS    numberAVX23ca92b6c<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX2bd5c2224<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23e0883b4<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y2
-	VADDPS    numberAVX2beaaaa9a<>+0(SB), Y2, Y2
-	VMULPS    Y2, Y3, Y2
-	VADDPS    Y1, Y2, Y2
-	VADDPS    Y1, Y1, Y3
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y4
-	VMAXPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y4
-	VADDPS    numberAVX24b400000<>+0(SB), Y4, Y4
-	VSUBPS    numberAVX24b400000<>+0(SB), Y4, Y5
-	VMULPS    numberAVX23f318000<>+0(SB), Y5, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y5, Y5
-	VSUBPS    Y5, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y5
-	VADDPS    numberAVX23c091def<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23f000000<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y3, Y6
-	VMULPS    Y6, Y5, Y5
-	VADDPS    Y3, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y4, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VMOVUPS   numberAVX240000000<>+0(SB), Y5
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VDIVPS    Y3, Y5, Y3
-	VSUBPS    Y3, Y4, Y3
-	VCMPPS    $0x11, numberAVX23f200000<>+0(SB), Y1, Y1
-	VBLENDVPS Y1, Y2, Y3, Y1
-	VANDPS    numberAVX280000000<>+0(SB), Y0, Y0
-	VORPS     Y0, Y1, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VANDPS       numberAVX27fffffff<>+0(SB), Y0, Y1
+	VMULPS       Y1, Y1, Y2
+	VMULPS       Y2, Y1, Y3
+	VMOVUPS      numberAVX2bbbb560d<>+0(SB), Y4
+	VFMADD213PS  numberAVX23ca92b6c<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX2bd5c2224<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e0883b4<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX2beaaaa9a<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y2
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y1, Y1, Y3
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y3
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y4
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y4
+	VSUBPS       numberAVX24b400000<>+0(SB), Y4, Y5
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y5
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VMOVUPS      numberAVX240000000<>+0(SB), Y5
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VDIVPS       Y3, Y5, Y3
+	VSUBPS       Y3, Y4, Y3
+	VCMPPS       $0x11, numberAVX23f200000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y2, Y3, Y1
+	VANDPS       numberAVX280000000<>+0(SB), Y0, Y0
+	VORPS        Y0, Y1, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -685,6 +660,16 @@ DATA numberAVX2beaaaa9a<>+24(SB)/4, $0xbeaaaa9a
 DATA numberAVX2beaaaa9a<>+28(SB)/4, $0xbeaaaa9a
 GLOBL numberAVX2beaaaa9a<>(SB), RODATA|NOPTR, $32
 
+DATA numberAVX242b20000<>+0(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+4(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+8(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+12(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+16(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+20(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+24(SB)/4, $0x42b20000
+DATA numberAVX242b20000<>+28(SB)/4, $0x42b20000
+GLOBL numberAVX242b20000<>(SB), RODATA|NOPTR, $32
+
 DATA numberAVX240000000<>+0(SB)/4, $0x40000000
 DATA numberAVX240000000<>+4(SB)/4, $0x40000000
 DATA numberAVX240000000<>+8(SB)/4, $0x40000000
@@ -732,7 +717,7 @@ loop:
 	RET
 
 // func mapSwishAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapSwishAVX2(SB), NOSPLIT, $0-32
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -742,57 +727,50 @@ TEXT ·mapSwishAVX2(SB), NOSPLIT, $0-32
 	SHLQ         $0x01, BX
 
 loop:
-	VMOVUPS   (CX), Y1
-	VMULPS    Y0, Y1, Y2
-	VORPS     numberAVX280000000<>+0(SB), Y2, Y3
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y4
-	VMAXPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y4
-	VADDPS    numberAVX24b400000<>+0(SB), Y4, Y4
-	VSUBPS    numberAVX24b400000<>+0(SB), Y4, Y5
-	VMULPS    numberAVX23f318000<>+0(SB), Y5, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y5, Y5
-	VSUBPS    Y5, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y5
-	VADDPS    numberAVX23c091def<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23f000000<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y3, Y6
-	VMULPS    Y6, Y5, Y5
-	VADDPS    Y3, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y4, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y2, Y2
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VBLENDVPS Y2, Y3, Y4, Y2
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VDIVPS    Y3, Y2, Y2
-	VMULPS    Y2, Y1, Y1
-	VMOVUPS   Y1, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      BX
-	JNZ       loop
+	VMOVUPS      (CX), Y1
+	VMULPS       Y0, Y1, Y2
+	VORPS        numberAVX280000000<>+0(SB), Y2, Y3
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y4
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y4
+	VSUBPS       numberAVX24b400000<>+0(SB), Y4, Y5
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y5
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y2, Y2
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VBLENDVPS    Y2, Y3, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VDIVPS       Y3, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
 // func gradSwishAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradSwishAVX2(SB), NOSPLIT, $0-40
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
@@ -803,59 +781,52 @@ TEXT ·gradSwishAVX2(SB), NOSPLIT, $0-40
 	SHLQ         $0x01, SI
 
 loop:
-	VMOVUPS   (CX), Y1
-	VMOVUPS   (DX), Y2
-	VMULPS    Y0, Y2, Y2
-	VORPS     numberAVX280000000<>+0(SB), Y2, Y3
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y4
-	VMAXPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y4
-	VADDPS    numberAVX24b400000<>+0(SB), Y4, Y4
-	VSUBPS    numberAVX24b400000<>+0(SB), Y4, Y5
-	VMULPS    numberAVX23f318000<>+0(SB), Y5, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y5, Y5
-	VSUBPS    Y5, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y5
-	VADDPS    numberAVX23c091def<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23f000000<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y3, Y6
-	VMULPS    Y6, Y5, Y5
-	VADDPS    Y3, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y4, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y2, Y4
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y5
-	VBLENDVPS Y4, Y3, Y5, Y4
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VDIVPS    Y3, Y4, Y3
-	VMULPS    Y3, Y2, Y2
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VSUBPS    Y3, Y4, Y4
-	VMULPS    Y4, Y2, Y2
-	VADDPS    Y3, Y2, Y2
-	VMULPS    Y2, Y1, Y1
-	VMOVUPS   Y1, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000020, DX
-	DECQ      SI
-	JNZ       loop
+	VMOVUPS      (CX), Y1
+	VMOVUPS      (DX), Y2
+	VMULPS       Y0, Y2, Y2
+	VORPS        numberAVX280000000<>+0(SB), Y2, Y3
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y4
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y4
+	VSUBPS       numberAVX24b400000<>+0(SB), Y4, Y5
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y5
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y2, Y4
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y5
+	VBLENDVPS    Y4, Y3, Y5, Y4
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VDIVPS       Y3, Y4, Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VMULPS       Y4, Y2, Y2
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         SI
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -957,7 +928,7 @@ DATA numberAVX2c0400000<>+28(SB)/4, $0xc0400000
 GLOBL numberAVX2c0400000<>(SB), RODATA|NOPTR, $32
 
 // func mapGeluAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapGeluAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -966,53 +937,47 @@ TEXT ·mapGeluAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VANDPS    numberAVX27fffffff<>+0(SB), Y0, Y1
-	VMOVUPS   numberAVX240c00000<>+0(SB), Y2
-	VMINPS    Y1, Y2, Y1
-	VMULPS    numberAVX240200000<>+0(SB), Y1, Y2
-	VADDPS    numberAVX24b400000<>+0(SB), Y2, Y3
-	VSUBPS    numberAVX24b400000<>+0(SB), Y3, Y4
-	VSUBPS    Y4, Y2, Y2
-	VPSLLD    $0x1c, Y3, Y4
-	VPERMPS   tailAVX25<>+0(SB), Y3, Y5
-	VPERMPS   tailAVX25<>+32(SB), Y3, Y6
-	VBLENDVPS Y4, Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VPERMPS   tailAVX24<>+0(SB), Y3, Y6
-	VPERMPS   tailAVX24<>+32(SB), Y3, Y7
-	VBLENDVPS Y4, Y7, Y6, Y6
-	VADDPS    Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VPERMPS   tailAVX23<>+0(SB), Y3, Y6
-	VPERMPS   tailAVX23<>+32(SB), Y3, Y7
-	VBLENDVPS Y4, Y7, Y6, Y6
-	VADDPS    Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VPERMPS   tailAVX22<>+0(SB), Y3, Y6
-	VPERMPS   tailAVX22<>+32(SB), Y3, Y7
-	VBLENDVPS Y4, Y7, Y6, Y6
-	VADDPS    Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VPERMPS   tailAVX21<>+0(SB), Y3, Y6
-	VPERMPS   tailAVX21<>+32(SB), Y3, Y7
-	VBLENDVPS Y4, Y7, Y6, Y6
-	VADDPS    Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y2
-	VPERMPS   tailAVX20<>+0(SB), Y3, Y5
-	VPERMPS   tailAVX20<>+32(SB), Y3, Y3
-	VBLENDVPS Y4, Y3, Y5, Y3
-	VADDPS    Y3, Y2, Y2
-	VMOVUPS   numberAVX200000000<>+0(SB), Y3
-	VMINPS    Y0, Y3, Y3
-	VSUBPS    Y3, Y0, Y0
-	VMULPS    Y2, Y1, Y1
-	VSUBPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VANDPS       numberAVX27fffffff<>+0(SB), Y0, Y1
+	VMOVUPS      numberAVX240c00000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VMULPS       numberAVX240200000<>+0(SB), Y1, Y2
+	VADDPS       numberAVX24b400000<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VSUBPS       Y4, Y2, Y2
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      tailAVX25<>+0(SB), Y3, Y5
+	VPERMPS      tailAVX25<>+32(SB), Y3, Y6
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VPERMPS      tailAVX24<>+0(SB), Y3, Y6
+	VPERMPS      tailAVX24<>+32(SB), Y3, Y7
+	VBLENDVPS    Y4, Y7, Y6, Y6
+	VFMADD231PS  Y2, Y5, Y6
+	VPERMPS      tailAVX23<>+0(SB), Y3, Y5
+	VPERMPS      tailAVX23<>+32(SB), Y3, Y7
+	VBLENDVPS    Y4, Y7, Y5, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VPERMPS      tailAVX22<>+0(SB), Y3, Y6
+	VPERMPS      tailAVX22<>+32(SB), Y3, Y7
+	VBLENDVPS    Y4, Y7, Y6, Y6
+	VFMADD231PS  Y2, Y5, Y6
+	VPERMPS      tailAVX21<>+0(SB), Y3, Y5
+	VPERMPS      tailAVX21<>+32(SB), Y3, Y7
+	VBLENDVPS    Y4, Y7, Y5, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VPERMPS      tailAVX20<>+0(SB), Y3, Y6
+	VPERMPS      tailAVX20<>+32(SB), Y3, Y3
+	VBLENDVPS    Y4, Y3, Y6, Y3
+	VFMADD231PS  Y2, Y5, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y2
+	VMINPS       Y0, Y2, Y2
+	VSUBPS       Y2, Y0, Y0
+	VFNMADD231PS Y3, Y1, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1145,7 +1110,7 @@ DATA tailAVX20<>+60(SB)/4, $0x3087988b
 GLOBL tailAVX20<>(SB), RODATA|NOPTR, $64
 
 // func gradGeluAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradGeluAVX2(SB), NOSPLIT, $0-40
 	MOVQ dx+0(FP), AX
 	MOVQ dy+8(FP), CX
@@ -1155,112 +1120,91 @@ TEXT ·gradGeluAVX2(SB), NOSPLIT, $0-40
 	SHLQ $0x01, BX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VMOVUPS   (DX), Y1
-	VMULPS    Y1, Y1, Y2
-	VMULPS    numberAVX2bf000000<>+0(SB), Y2, Y2
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y3
-	VMAXPS    Y2, Y3, Y2
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y3
-	VMINPS    Y2, Y3, Y2
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y2, Y3
-	VADDPS    numberAVX24b400000<>+0(SB), Y3, Y3
-	VSUBPS    numberAVX24b400000<>+0(SB), Y3, Y4
-	VMULPS    numberAVX23f318000<>+0(SB), Y4, Y5
-	VSUBPS    Y5, Y2, Y2
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y4, Y4
-	VSUBPS    Y4, Y2, Y2
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y2, Y4
-	VADDPS    numberAVX23c091def<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23f000000<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y2, Y5
-	VMULPS    Y5, Y4, Y4
-	VADDPS    Y2, Y4, Y2
-	VADDPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VPSUBD    numberAVX24b400000<>+0(SB), Y3, Y3
-	VPSRAD    $0x01, Y3, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y5
-	VPSLLD    $0x17, Y5, Y5
-	VMULPS    Y5, Y2, Y2
-	VPSUBD    Y4, Y3, Y3
-	VPADDD    numberAVX20000007f<>+0(SB), Y3, Y3
-	VPSLLD    $0x17, Y3, Y3
-	VMULPS    Y3, Y2, Y2
-	VMULPS    numberAVX23ecc422a<>+0(SB), Y2, Y2
-	VMULPS    Y2, Y1, Y2
-	VANDPS    numberAVX27fffffff<>+0(SB), Y1, Y3
-	VMOVUPS   numberAVX240c00000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX2b3a169a5<>+0(SB), Y3, Y4
-	VADDPS    numberAVX236033e33<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX2b7a60ca6<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX238a52ea0<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX2397bf7aa<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX2bba78626<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX23d15bb23<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX2be3a202a<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y4
-	VADDPS    numberAVX23f4c42c7<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y4, Y3
-	VADDPS    numberAVX23f317215<>+0(SB), Y3, Y3
-	VMULPS    Y1, Y1, Y4
-	VMULPS    numberAVX2bf000000<>+0(SB), Y4, Y4
-	VSUBPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y4
-	VMAXPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y4
-	VADDPS    numberAVX24b400000<>+0(SB), Y4, Y4
-	VSUBPS    numberAVX24b400000<>+0(SB), Y4, Y5
-	VMULPS    numberAVX23f318000<>+0(SB), Y5, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y5, Y5
-	VSUBPS    Y5, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y5
-	VADDPS    numberAVX23c091def<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23f000000<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y3, Y6
-	VMULPS    Y6, Y5, Y5
-	VADDPS    Y3, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y4, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y1, Y1
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VSUBPS    Y3, Y4, Y4
-	VBLENDVPS Y1, Y3, Y4, Y1
-	VADDPS    Y2, Y1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000020, DX
-	DECQ      BX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (DX), Y1
+	VMULPS       Y1, Y1, Y2
+	VMULPS       numberAVX2bf000000<>+0(SB), Y2, Y2
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y3
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y4
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VPSUBD       numberAVX24b400000<>+0(SB), Y3, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VMULPS       numberAVX23ecc422a<>+0(SB), Y2, Y2
+	VMULPS       Y2, Y1, Y2
+	VANDPS       numberAVX27fffffff<>+0(SB), Y1, Y3
+	VMOVUPS      numberAVX240c00000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y3
+	VMOVUPS      numberAVX2b3a169a5<>+0(SB), Y4
+	VFMADD213PS  numberAVX236033e33<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX2b7a60ca6<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX238a52ea0<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX2397bf7aa<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX2bba78626<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX23d15bb23<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX2be3a202a<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX23f4c42c7<>+0(SB), Y3, Y4
+	VFMADD213PS  numberAVX23f317215<>+0(SB), Y3, Y4
+	VMULPS       numberAVX2bf000000<>+0(SB), Y1, Y3
+	VFMSUB231PS  Y1, Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y4, Y3, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y4
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y4
+	VSUBPS       numberAVX24b400000<>+0(SB), Y4, Y5
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y5
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y1, Y1
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VBLENDVPS    Y1, Y3, Y4, Y1
+	VADDPS       Y2, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1385,7 +1329,7 @@ DATA numberAVX23f317215<>+28(SB)/4, $0x3f317215
 GLOBL numberAVX23f317215<>(SB), RODATA|NOPTR, $32
 
 // func mapGeluTanhAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapGeluTanhAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -1394,55 +1338,48 @@ TEXT ·mapGeluTanhAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VMULPS    Y0, Y0, Y1
-	VMULPS    numberAVX23d922279<>+0(SB), Y1, Y1
-	VADDPS    numberAVX23fcc422a<>+0(SB), Y1, Y1
-	VMULPS    Y1, Y0, Y1
-	VORPS     numberAVX280000000<>+0(SB), Y1, Y2
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y3
-	VMAXPS    Y2, Y3, Y2
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y3
-	VMINPS    Y2, Y3, Y2
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y2, Y3
-	VADDPS    numberAVX24b400000<>+0(SB), Y3, Y3
-	VSUBPS    numberAVX24b400000<>+0(SB), Y3, Y4
-	VMULPS    numberAVX23f318000<>+0(SB), Y4, Y5
-	VSUBPS    Y5, Y2, Y2
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y4, Y4
-	VSUBPS    Y4, Y2, Y2
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y2, Y4
-	VADDPS    numberAVX23c091def<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23f000000<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y2, Y5
-	VMULPS    Y5, Y4, Y4
-	VADDPS    Y2, Y4, Y2
-	VADDPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VPSUBD    numberAVX24b400000<>+0(SB), Y3, Y3
-	VPSRAD    $0x01, Y3, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y5
-	VPSLLD    $0x17, Y5, Y5
-	VMULPS    Y5, Y2, Y2
-	VPSUBD    Y4, Y3, Y3
-	VPADDD    numberAVX20000007f<>+0(SB), Y3, Y3
-	VPSLLD    $0x17, Y3, Y3
-	VMULPS    Y3, Y2, Y2
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y1, Y1
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y3
-	VBLENDVPS Y1, Y2, Y3, Y1
-	VADDPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VDIVPS    Y2, Y1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VMULPS       Y0, Y0, Y1
+	VMULPS       numberAVX23d922279<>+0(SB), Y1, Y1
+	VADDPS       numberAVX23fcc422a<>+0(SB), Y1, Y1
+	VMULPS       Y1, Y0, Y1
+	VORPS        numberAVX280000000<>+0(SB), Y1, Y2
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y3
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y4
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VPSUBD       numberAVX24b400000<>+0(SB), Y3, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y1, Y1
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y3
+	VBLENDVPS    Y1, Y2, Y3, Y1
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VDIVPS       Y2, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1467,7 +1404,7 @@ DATA numberAVX23fcc422a<>+28(SB)/4, $0x3fcc422a
 GLOBL numberAVX23fcc422a<>(SB), RODATA|NOPTR, $32
 
 // func gradGeluTanhAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradGeluTanhAVX2(SB), NOSPLIT, $0-40
 	MOVQ dx+0(FP), AX
 	MOVQ dy+8(FP), CX
@@ -1477,69 +1414,62 @@ TEXT ·gradGeluTanhAVX2(SB), NOSPLIT, $0-40
 	SHLQ $0x01, BX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VMOVUPS   (DX), Y1
-	VMOVUPS   numberAVX2c1400000<>+0(SB), Y2
-	VMAXPS    Y1, Y2, Y1
-	VMOVUPS   numberAVX241400000<>+0(SB), Y2
-	VMINPS    Y1, Y2, Y1
-	VMULPS    Y1, Y1, Y2
-	VMULPS    numberAVX23d922279<>+0(SB), Y2, Y3
-	VADDPS    numberAVX23fcc422a<>+0(SB), Y3, Y3
-	VMULPS    Y3, Y1, Y3
-	VORPS     numberAVX280000000<>+0(SB), Y3, Y4
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y5
-	VMAXPS    Y4, Y5, Y4
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y5
-	VMINPS    Y4, Y5, Y4
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y4, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y4, Y4
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y4, Y4
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y4, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y4, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y4, Y6, Y4
-	VADDPS    numberAVX23f800000<>+0(SB), Y4, Y4
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y5
-	VPSRAD    $0x01, Y5, Y6
-	VPADDD    numberAVX20000007f<>+0(SB), Y6, Y7
-	VPSLLD    $0x17, Y7, Y7
-	VMULPS    Y7, Y4, Y4
-	VPSUBD    Y6, Y5, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y5
-	VPSLLD    $0x17, Y5, Y5
-	VMULPS    Y5, Y4, Y4
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y3, Y3
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y5
-	VBLENDVPS Y3, Y4, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y4, Y4
-	VDIVPS    Y4, Y3, Y3
-	VMULPS    Y3, Y1, Y1
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VSUBPS    Y3, Y4, Y4
-	VMULPS    Y4, Y1, Y1
-	VMULPS    numberAVX23e5b33b6<>+0(SB), Y2, Y2
-	VADDPS    numberAVX23fcc422a<>+0(SB), Y2, Y2
-	VMULPS    Y2, Y1, Y1
-	VADDPS    Y3, Y1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000020, DX
-	DECQ      BX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      numberAVX2c1400000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX241400000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VMULPS       Y1, Y1, Y2
+	VMULPS       numberAVX23d922279<>+0(SB), Y2, Y3
+	VADDPS       numberAVX23fcc422a<>+0(SB), Y3, Y3
+	VMULPS       Y3, Y1, Y3
+	VORPS        numberAVX280000000<>+0(SB), Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y4, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y4
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y4
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VADDPS       numberAVX23f800000<>+0(SB), Y4, Y4
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VPSUBD       Y6, Y5, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y3, Y3
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y5
+	VBLENDVPS    Y3, Y4, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y4, Y4
+	VDIVPS       Y4, Y3, Y3
+	VMULPS       Y3, Y1, Y1
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VMULPS       numberAVX23e5b33b6<>+0(SB), Y2, Y2
+	VADDPS       numberAVX23fcc422a<>+0(SB), Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1574,7 +1504,7 @@ DATA numberAVX23e5b33b6<>+28(SB)/4, $0x3e5b33b6
 GLOBL numberAVX23e5b33b6<>(SB), RODATA|NOPTR, $32
 
 // func mapMishAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapMishAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -1583,51 +1513,46 @@ TEXT ·mapMishAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS (CX), Y0
-	VMOVUPS numberAVX241a00000<>+0(SB), Y1
-	VMINPS  Y0, Y1, Y1
-	VMOVUPS numberAVX2c2d00000<>+0(SB), Y2
-	VMAXPS  Y1, Y2, Y1
-	VMOVUPS numberAVX242b20000<>+0(SB), Y2
-	VMINPS  Y1, Y2, Y1
-	VMULPS  numberAVX23fb8aa3b<>+0(SB), Y1, Y2
-	VADDPS  numberAVX24b400000<>+0(SB), Y2, Y2
-	VSUBPS  numberAVX24b400000<>+0(SB), Y2, Y3
-	VMULPS  numberAVX23f318000<>+0(SB), Y3, Y4
-	VSUBPS  Y4, Y1, Y1
-	VMULPS  numberAVX2b95e8083<>+0(SB), Y3, Y3
-	VSUBPS  Y3, Y1, Y1
-	VMULPS  numberAVX23ab6da74<>+0(SB), Y1, Y3
-	VADDPS  numberAVX23c091def<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23d2aaa2f<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23e2aaa47<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23f000000<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y1, Y4
-	VMULPS  Y4, Y3, Y3
-	VADDPS  Y1, Y3, Y1
-	VADDPS  numberAVX23f800000<>+0(SB), Y1, Y1
-	VPSUBD  numberAVX24b400000<>+0(SB), Y2, Y2
-	VPSRAD  $0x01, Y2, Y3
-	VPADDD  numberAVX20000007f<>+0(SB), Y3, Y4
-	VPSLLD  $0x17, Y4, Y4
-	VMULPS  Y4, Y1, Y1
-	VPSUBD  Y3, Y2, Y2
-	VPADDD  numberAVX20000007f<>+0(SB), Y2, Y2
-	VPSLLD  $0x17, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  numberAVX240000000<>+0(SB), Y1, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  numberAVX240000000<>+0(SB), Y1, Y2
-	VDIVPS  Y2, Y1, Y1
-	VMULPS  Y1, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	DECQ    DX
-	JNZ     loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      numberAVX241a00000<>+0(SB), Y1
+	VMINPS       Y0, Y1, Y1
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y2
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y1, Y2
+	VSUBPS       numberAVX24b400000<>+0(SB), Y2, Y3
+	VMOVAPS      Y1, Y1
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y3, Y1
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y3, Y1
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y3
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VADDPS       numberAVX23f800000<>+0(SB), Y1, Y1
+	VPSUBD       numberAVX24b400000<>+0(SB), Y2, Y2
+	VPSRAD       $0x01, Y2, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VPSUBD       Y3, Y2, Y2
+	VPADDD       numberAVX20000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VADDPS       numberAVX240000000<>+0(SB), Y1, Y2
+	VMULPS       Y2, Y1, Y1
+	VADDPS       numberAVX240000000<>+0(SB), Y1, Y2
+	VDIVPS       Y2, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1642,7 +1567,7 @@ DATA numberAVX241a00000<>+28(SB)/4, $0x41a00000
 GLOBL numberAVX241a00000<>(SB), RODATA|NOPTR, $32
 
 // func gradMishAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradMishAVX2(SB), NOSPLIT, $0-40
 	MOVQ dx+0(FP), AX
 	MOVQ dy+8(FP), CX
@@ -1652,68 +1577,63 @@ TEXT ·gradMishAVX2(SB), NOSPLIT, $0-40
 	SHLQ $0x01, BX
 
 loop:
-	VMOVUPS (CX), Y0
-	VMOVUPS (DX), Y1
-	VMOVUPS numberAVX241a00000<>+0(SB), Y2
-	VMINPS  Y1, Y2, Y1
-	VMOVUPS numberAVX2c2d00000<>+0(SB), Y2
-	VMAXPS  Y1, Y2, Y2
-	VMOVUPS numberAVX242b20000<>+0(SB), Y3
-	VMINPS  Y2, Y3, Y2
-	VMULPS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
-	VADDPS  numberAVX24b400000<>+0(SB), Y3, Y3
-	VSUBPS  numberAVX24b400000<>+0(SB), Y3, Y4
-	VMULPS  numberAVX23f318000<>+0(SB), Y4, Y5
-	VSUBPS  Y5, Y2, Y2
-	VMULPS  numberAVX2b95e8083<>+0(SB), Y4, Y4
-	VSUBPS  Y4, Y2, Y2
-	VMULPS  numberAVX23ab6da74<>+0(SB), Y2, Y4
-	VADDPS  numberAVX23c091def<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23d2aaa2f<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23e2aaa47<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23f000000<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y2, Y5
-	VMULPS  Y5, Y4, Y4
-	VADDPS  Y2, Y4, Y2
-	VADDPS  numberAVX23f800000<>+0(SB), Y2, Y2
-	VPSUBD  numberAVX24b400000<>+0(SB), Y3, Y3
-	VPSRAD  $0x01, Y3, Y4
-	VPADDD  numberAVX20000007f<>+0(SB), Y4, Y5
-	VPSLLD  $0x17, Y5, Y5
-	VMULPS  Y5, Y2, Y2
-	VPSUBD  Y4, Y3, Y3
-	VPADDD  numberAVX20000007f<>+0(SB), Y3, Y3
-	VPSLLD  $0x17, Y3, Y3
-	VMULPS  Y3, Y2, Y2
-	VADDPS  numberAVX240000000<>+0(SB), Y2, Y3
-	VMULPS  Y3, Y2, Y3
-	VMOVUPS numberAVX23f800000<>+0(SB), Y4
-	VADDPS  numberAVX240000000<>+0(SB), Y3, Y5
-	VDIVPS  Y5, Y4, Y4
-	VMULPS  Y4, Y3, Y3
-	VADDPS  numberAVX23f800000<>+0(SB), Y2, Y5
-	VDIVPS  Y5, Y2, Y2
-	VADDPS  Y4, Y4, Y4
-	VADDPS  numberAVX23f800000<>+0(SB), Y3, Y5
-	VMULPS  Y5, Y4, Y4
-	VMULPS  Y4, Y1, Y1
-	VMULPS  Y2, Y1, Y1
-	VADDPS  Y3, Y1, Y1
-	VMULPS  Y1, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000020, DX
-	DECQ    BX
-	JNZ     loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      numberAVX241a00000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y2
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y3
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y4
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VPSUBD       numberAVX24b400000<>+0(SB), Y3, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VADDPS       numberAVX240000000<>+0(SB), Y2, Y3
+	VMULPS       Y3, Y2, Y3
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VADDPS       numberAVX240000000<>+0(SB), Y3, Y5
+	VDIVPS       Y5, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y5
+	VDIVPS       Y5, Y2, Y2
+	VADDPS       Y4, Y4, Y4
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y5
+	VMULPS       Y5, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
 // func mapEluAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapEluAVX2(SB), NOSPLIT, $0-32
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1726,45 +1646,39 @@ TEXT ·mapEluAVX2(SB), NOSPLIT, $0-32
 	SHLQ         $0x01, BX
 
 loop:
-	VMOVUPS   (CX), Y3
-	VMULPS    Y2, Y3, Y4
-	VMOVUPS   numberAVX200000000<>+0(SB), Y5
-	VMINPS    Y4, Y5, Y4
-	VMOVUPS   numberAVX2c1c80000<>+0(SB), Y5
-	VMAXPS    Y4, Y5, Y4
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y4, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y4, Y4
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y4, Y4
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y4, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y4, Y4, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y4, Y6, Y4
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y5
-	VPSLLD    $0x17, Y5, Y5
-	VMULPS    Y4, Y5, Y4
-	VSUBPS    numberAVX23f800000<>+0(SB), Y5, Y5
-	VADDPS    Y5, Y4, Y4
-	VMULPS    Y1, Y4, Y4
-	VCMPPS    $0x1e, numberAVX200000000<>+0(SB), Y3, Y5
-	VMULPS    Y0, Y3, Y3
-	VBLENDVPS Y5, Y3, Y4, Y3
-	VMOVUPS   Y3, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      BX
-	JNZ       loop
+	VMOVUPS      (CX), Y3
+	VMULPS       Y2, Y3, Y4
+	VMOVUPS      numberAVX200000000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VMOVUPS      numberAVX2c1c80000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y4, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y4
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y4
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y4, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VSUBPS       numberAVX23f800000<>+0(SB), Y5, Y6
+	VFMADD231PS  Y4, Y5, Y6
+	VMULPS       Y1, Y6, Y4
+	VCMPPS       $0x1e, numberAVX200000000<>+0(SB), Y3, Y5
+	VMULPS       Y0, Y3, Y3
+	VBLENDVPS    Y5, Y3, Y4, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -1779,7 +1693,7 @@ DATA numberAVX2c1c80000<>+28(SB)/4, $0xc1c80000
 GLOBL numberAVX2c1c80000<>(SB), RODATA|NOPTR, $32
 
 // func gradEluAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradEluAVX2(SB), NOSPLIT, $0-40
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
@@ -1793,56 +1707,51 @@ TEXT ·gradEluAVX2(SB), NOSPLIT, $0-40
 	SHLQ         $0x01, SI
 
 loop:
-	VMOVUPS   (CX), Y3
-	VMOVUPS   (DX), Y4
-	VMULPS    Y1, Y4, Y5
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y6
-	VMAXPS    Y5, Y6, Y5
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y6
-	VMINPS    Y5, Y6, Y5
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y5, Y6
-	VADDPS    numberAVX24b400000<>+0(SB), Y6, Y6
-	VSUBPS    numberAVX24b400000<>+0(SB), Y6, Y7
-	VMULPS    numberAVX23f318000<>+0(SB), Y7, Y8
-	VSUBPS    Y8, Y5, Y5
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y7, Y7
-	VSUBPS    Y7, Y5, Y5
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y5, Y7
-	VADDPS    numberAVX23c091def<>+0(SB), Y7, Y7
-	VMULPS    Y5, Y7, Y7
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y7, Y7
-	VMULPS    Y5, Y7, Y7
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y7, Y7
-	VMULPS    Y5, Y7, Y7
-	VADDPS    numberAVX23f000000<>+0(SB), Y7, Y7
-	VMULPS    Y5, Y5, Y8
-	VMULPS    Y8, Y7, Y7
-	VADDPS    Y5, Y7, Y5
-	VADDPS    numberAVX23f800000<>+0(SB), Y5, Y5
-	VPSUBD    numberAVX24b400000<>+0(SB), Y6, Y6
-	VPSRAD    $0x01, Y6, Y7
-	VPADDD    numberAVX20000007f<>+0(SB), Y7, Y8
-	VPSLLD    $0x17, Y8, Y8
-	VMULPS    Y8, Y5, Y5
-	VPSUBD    Y7, Y6, Y6
-	VPADDD    numberAVX20000007f<>+0(SB), Y6, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VCMPPS    $0x1e, numberAVX200000000<>+0(SB), Y4, Y4
-	VBLENDVPS Y4, Y0, Y5, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   Y3, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000020, DX
-	DECQ      SI
-	JNZ       loop
+	VMOVUPS      (CX), Y3
+	VMOVUPS      (DX), Y4
+	VMULPS       Y1, Y4, Y5
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y6
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y5, Y6
+	VSUBPS       numberAVX24b400000<>+0(SB), Y6, Y7
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y7, Y5
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y7, Y5
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y7
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VADDPS       numberAVX23f800000<>+0(SB), Y5, Y5
+	VPSUBD       numberAVX24b400000<>+0(SB), Y6, Y6
+	VPSRAD       $0x01, Y6, Y7
+	VPADDD       numberAVX20000007f<>+0(SB), Y7, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VPSUBD       Y7, Y6, Y6
+	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VCMPPS       $0x1e, numberAVX200000000<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y0, Y5, Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         SI
+	JNZ          loop
 	VZEROUPPER
 	RET
 
 // func mapSoftplusAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapSoftplusAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -1851,67 +1760,51 @@ TEXT ·mapSoftplusAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS (CX), Y0
-	VORPS   numberAVX280000000<>+0(SB), Y0, Y1
-	VMOVUPS numberAVX2c2d00000<>+0(SB), Y2
-	VMAXPS  Y1, Y2, Y1
-	VMOVUPS numberAVX242b20000<>+0(SB), Y2
-	VMINPS  Y1, Y2, Y1
-	VMULPS  numberAVX23fb8aa3b<>+0(SB), Y1, Y2
-	VADDPS  numberAVX24b400000<>+0(SB), Y2, Y2
-	VSUBPS  numberAVX24b400000<>+0(SB), Y2, Y3
-	VMULPS  numberAVX23f318000<>+0(SB), Y3, Y4
-	VSUBPS  Y4, Y1, Y1
-	VMULPS  numberAVX2b95e8083<>+0(SB), Y3, Y3
-	VSUBPS  Y3, Y1, Y1
-	VMULPS  numberAVX23ab6da74<>+0(SB), Y1, Y3
-	VADDPS  numberAVX23c091def<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23d2aaa2f<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23e2aaa47<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y3, Y3
-	VADDPS  numberAVX23f000000<>+0(SB), Y3, Y3
-	VMULPS  Y1, Y1, Y4
-	VMULPS  Y4, Y3, Y3
-	VADDPS  Y1, Y3, Y1
-	VADDPS  numberAVX23f800000<>+0(SB), Y1, Y1
-	VPSUBD  numberAVX24b400000<>+0(SB), Y2, Y2
-	VPSRAD  $0x01, Y2, Y3
-	VPADDD  numberAVX20000007f<>+0(SB), Y3, Y4
-	VPSLLD  $0x17, Y4, Y4
-	VMULPS  Y4, Y1, Y1
-	VPSUBD  Y3, Y2, Y2
-	VPADDD  numberAVX20000007f<>+0(SB), Y2, Y2
-	VPSLLD  $0x17, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VMULPS  numberAVX2bb5acf5b<>+0(SB), Y1, Y2
-	VADDPS  numberAVX23ca61dfc<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX2bd6c953d<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX23ddad1f1<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX2be1d37c1<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX23e49a69c<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX2be7f9031<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX23eaaa6a9<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX2beffffe3<>+0(SB), Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VADDPS  numberAVX23f800000<>+0(SB), Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS numberAVX200000000<>+0(SB), Y2
-	VMAXPS  Y0, Y2, Y0
-	VADDPS  Y0, Y1, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	DECQ    DX
-	JNZ     loop
+	VMOVUPS      (CX), Y0
+	VORPS        numberAVX280000000<>+0(SB), Y0, Y1
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y2
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y1, Y2
+	VSUBPS       numberAVX24b400000<>+0(SB), Y2, Y3
+	VMOVAPS      Y1, Y1
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y3, Y1
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y3, Y1
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y3
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y1, Y3
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VADDPS       numberAVX23f800000<>+0(SB), Y1, Y1
+	VPSUBD       numberAVX24b400000<>+0(SB), Y2, Y2
+	VPSRAD       $0x01, Y2, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VPSUBD       Y3, Y2, Y2
+	VPADDD       numberAVX20000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      numberAVX2bb5acf5b<>+0(SB), Y2
+	VFMADD213PS  numberAVX23ca61dfc<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX2bd6c953d<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX23ddad1f1<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX2be1d37c1<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX23e49a69c<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX2be7f9031<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX23eaaa6a9<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX2beffffe3<>+0(SB), Y1, Y2
+	VFMADD213PS  numberAVX23f800000<>+0(SB), Y1, Y2
+	VMOVUPS      numberAVX200000000<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -2006,7 +1899,7 @@ DATA numberAVX2beffffe3<>+28(SB)/4, $0xbeffffe3
 GLOBL numberAVX2beffffe3<>(SB), RODATA|NOPTR, $32
 
 // func gradSoftplusAVX2(dx *float32, dy *float32, v *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradSoftplusAVX2(SB), NOSPLIT, $0-40
 	MOVQ dx+0(FP), AX
 	MOVQ dy+8(FP), CX
@@ -2016,53 +1909,46 @@ TEXT ·gradSoftplusAVX2(SB), NOSPLIT, $0-40
 	SHLQ $0x01, BX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VMOVUPS   (DX), Y1
-	VORPS     numberAVX280000000<>+0(SB), Y1, Y2
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y3
-	VMAXPS    Y2, Y3, Y2
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y3
-	VMINPS    Y2, Y3, Y2
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y2, Y3
-	VADDPS    numberAVX24b400000<>+0(SB), Y3, Y3
-	VSUBPS    numberAVX24b400000<>+0(SB), Y3, Y4
-	VMULPS    numberAVX23f318000<>+0(SB), Y4, Y5
-	VSUBPS    Y5, Y2, Y2
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y4, Y4
-	VSUBPS    Y4, Y2, Y2
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y2, Y4
-	VADDPS    numberAVX23c091def<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y4, Y4
-	VADDPS    numberAVX23f000000<>+0(SB), Y4, Y4
-	VMULPS    Y2, Y2, Y5
-	VMULPS    Y5, Y4, Y4
-	VADDPS    Y2, Y4, Y2
-	VADDPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VPSUBD    numberAVX24b400000<>+0(SB), Y3, Y3
-	VPSRAD    $0x01, Y3, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y5
-	VPSLLD    $0x17, Y5, Y5
-	VMULPS    Y5, Y2, Y2
-	VPSUBD    Y4, Y3, Y3
-	VPADDD    numberAVX20000007f<>+0(SB), Y3, Y3
-	VPSLLD    $0x17, Y3, Y3
-	VMULPS    Y3, Y2, Y2
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y1, Y1
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y3
-	VBLENDVPS Y1, Y2, Y3, Y1
-	VADDPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VDIVPS    Y2, Y1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000020, DX
-	DECQ      BX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (DX), Y1
+	VORPS        numberAVX280000000<>+0(SB), Y1, Y2
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y3
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y4
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VPSUBD       numberAVX24b400000<>+0(SB), Y3, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y1, Y1
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y3
+	VBLENDVPS    Y1, Y2, Y3, Y1
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VDIVPS       Y2, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -2115,7 +2001,7 @@ loop:
 	RET
 
 // func mapErfAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapErfAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -2124,88 +2010,68 @@ TEXT ·mapErfAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VANDPS    numberAVX27fffffff<>+0(SB), Y0, Y1
-	VMULPS    Y1, Y1, Y2
-	VMULPS    numberAVX2ba1460a7<>+0(SB), Y2, Y3
-	VADDPS    numberAVX23ba16020<>+0(SB), Y3, Y3
-	VMULPS    Y2, Y3, Y3
-	VADDPS    numberAVX2bcdadf18<>+0(SB), Y3, Y3
-	VMULPS    Y2, Y3, Y3
-	VADDPS    numberAVX23de705d8<>+0(SB), Y3, Y3
-	VMULPS    Y2, Y3, Y3
-	VADDPS    numberAVX2bec09344<>+0(SB), Y3, Y3
-	VMULPS    Y2, Y3, Y2
-	VADDPS    numberAVX23f906eba<>+0(SB), Y2, Y2
-	VMULPS    Y2, Y1, Y2
-	VMULPS    numberAVX23fb504f3<>+0(SB), Y1, Y3
-	VMOVUPS   numberAVX240c00000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y4
-	VMULPS    numberAVX2b3a169a5<>+0(SB), Y4, Y5
-	VADDPS    numberAVX236033e33<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX2b7a60ca6<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX238a52ea0<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX2397bf7aa<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX2bba78626<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX23d15bb23<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX2be3a202a<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y5
-	VADDPS    numberAVX23f4c42c7<>+0(SB), Y5, Y5
-	VMULPS    Y4, Y5, Y4
-	VADDPS    numberAVX23f317215<>+0(SB), Y4, Y4
-	VMULPS    Y3, Y3, Y3
-	VMULPS    numberAVX2bf000000<>+0(SB), Y3, Y3
-	VSUBPS    Y4, Y3, Y3
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y4
-	VMAXPS    Y3, Y4, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y4
-	VMINPS    Y3, Y4, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y4
-	VADDPS    numberAVX24b400000<>+0(SB), Y4, Y4
-	VSUBPS    numberAVX24b400000<>+0(SB), Y4, Y5
-	VMULPS    numberAVX23f318000<>+0(SB), Y5, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y5, Y5
-	VSUBPS    Y5, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y5
-	VADDPS    numberAVX23c091def<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y5, Y5
-	VADDPS    numberAVX23f000000<>+0(SB), Y5, Y5
-	VMULPS    Y3, Y3, Y6
-	VMULPS    Y6, Y5, Y5
-	VADDPS    Y3, Y5, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y4, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   numberAVX23f800000<>+0(SB), Y4
-	VADDPS    Y3, Y3, Y3
-	VSUBPS    Y3, Y4, Y3
-	VCMPPS    $0x11, numberAVX23f800000<>+0(SB), Y1, Y1
-	VBLENDVPS Y1, Y2, Y3, Y1
-	VANDPS    numberAVX280000000<>+0(SB), Y0, Y0
-	VORPS     Y0, Y1, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VANDPS       numberAVX27fffffff<>+0(SB), Y0, Y1
+	VMULPS       Y1, Y1, Y2
+	VMOVUPS      numberAVX2ba1460a7<>+0(SB), Y3
+	VFMADD213PS  numberAVX23ba16020<>+0(SB), Y2, Y3
+	VFMADD213PS  numberAVX2bcdadf18<>+0(SB), Y2, Y3
+	VFMADD213PS  numberAVX23de705d8<>+0(SB), Y2, Y3
+	VFMADD213PS  numberAVX2bec09344<>+0(SB), Y2, Y3
+	VFMADD213PS  numberAVX23f906eba<>+0(SB), Y2, Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       numberAVX23fb504f3<>+0(SB), Y1, Y3
+	VMOVUPS      numberAVX240c00000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y4
+	VMOVUPS      numberAVX2b3a169a5<>+0(SB), Y5
+	VFMADD213PS  numberAVX236033e33<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX2b7a60ca6<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX238a52ea0<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX2397bf7aa<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX2bba78626<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX23d15bb23<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX2be3a202a<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX23f4c42c7<>+0(SB), Y4, Y5
+	VFMADD213PS  numberAVX23f317215<>+0(SB), Y4, Y5
+	VMULPS       numberAVX2bf000000<>+0(SB), Y3, Y4
+	VFMSUB231PS  Y3, Y4, Y5
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y5, Y3, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y4
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y4
+	VSUBPS       numberAVX24b400000<>+0(SB), Y4, Y5
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y5
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y5
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      numberAVX23f800000<>+0(SB), Y4
+	VADDPS       Y3, Y3, Y3
+	VSUBPS       Y3, Y4, Y3
+	VCMPPS       $0x11, numberAVX23f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y2, Y3, Y1
+	VANDPS       numberAVX280000000<>+0(SB), Y0, Y0
+	VORPS        Y0, Y1, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -2280,7 +2146,7 @@ DATA numberAVX23fb504f3<>+28(SB)/4, $0x3fb504f3
 GLOBL numberAVX23fb504f3<>(SB), RODATA|NOPTR, $32
 
 // func mapExpAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapExpAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -2289,49 +2155,44 @@ TEXT ·mapExpAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS (CX), Y0
-	VMOVUPS numberAVX2c2d00000<>+0(SB), Y1
-	VMAXPS  Y0, Y1, Y0
-	VMOVUPS numberAVX242b20000<>+0(SB), Y1
-	VMINPS  Y0, Y1, Y0
-	VMULPS  numberAVX23fb8aa3b<>+0(SB), Y0, Y1
-	VADDPS  numberAVX24b400000<>+0(SB), Y1, Y1
-	VSUBPS  numberAVX24b400000<>+0(SB), Y1, Y2
-	VMULPS  numberAVX23f318000<>+0(SB), Y2, Y3
-	VSUBPS  Y3, Y0, Y0
-	VMULPS  numberAVX2b95e8083<>+0(SB), Y2, Y2
-	VSUBPS  Y2, Y0, Y0
-	VMULPS  numberAVX23ab6da74<>+0(SB), Y0, Y2
-	VADDPS  numberAVX23c091def<>+0(SB), Y2, Y2
-	VMULPS  Y0, Y2, Y2
-	VADDPS  numberAVX23d2aaa2f<>+0(SB), Y2, Y2
-	VMULPS  Y0, Y2, Y2
-	VADDPS  numberAVX23e2aaa47<>+0(SB), Y2, Y2
-	VMULPS  Y0, Y2, Y2
-	VADDPS  numberAVX23f000000<>+0(SB), Y2, Y2
-	VMULPS  Y0, Y0, Y3
-	VMULPS  Y3, Y2, Y2
-	VADDPS  Y0, Y2, Y0
-	VADDPS  numberAVX23f800000<>+0(SB), Y0, Y0
-	VPSUBD  numberAVX24b400000<>+0(SB), Y1, Y1
-	VPSRAD  $0x01, Y1, Y2
-	VPADDD  numberAVX20000007f<>+0(SB), Y2, Y3
-	VPSLLD  $0x17, Y3, Y3
-	VMULPS  Y3, Y0, Y0
-	VPSUBD  Y2, Y1, Y1
-	VPADDD  numberAVX20000007f<>+0(SB), Y1, Y1
-	VPSLLD  $0x17, Y1, Y1
-	VMULPS  Y1, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	DECQ    DX
-	JNZ     loop
+	VMOVUPS      (CX), Y0
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y1
+	VMINPS       Y0, Y1, Y0
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y1
+	VMAXPS       Y0, Y1, Y0
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y1
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y0, Y1
+	VSUBPS       numberAVX24b400000<>+0(SB), Y1, Y2
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y2, Y0
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y2, Y0
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y2
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y0, Y2
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y0, Y2
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y0, Y2
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y0, Y2
+	VMULPS       Y0, Y0, Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VADDPS       numberAVX23f800000<>+0(SB), Y0, Y0
+	VPSUBD       numberAVX24b400000<>+0(SB), Y1, Y1
+	VPSRAD       $0x01, Y1, Y2
+	VPADDD       numberAVX20000007f<>+0(SB), Y2, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y0, Y0
+	VPSUBD       Y2, Y1, Y1
+	VPADDD       numberAVX20000007f<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
 // func mapLogAVX2(y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·mapLogAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -2340,55 +2201,46 @@ TEXT ·mapLogAVX2(SB), NOSPLIT, $0-32
 	SHLQ $0x01, DX
 
 loop:
-	VMOVUPS   (CX), Y0
-	VCMPPS    $0x11, numberAVX200800000<>+0(SB), Y0, Y1
-	VMULPS    numberAVX24b000000<>+0(SB), Y0, Y2
-	VBLENDVPS Y1, Y2, Y0, Y2
-	VPSUBD    numberAVX23f3504f3<>+0(SB), Y2, Y3
-	VPSRAD    $0x17, Y3, Y3
-	VPSLLD    $0x17, Y3, Y4
-	VPSUBD    Y4, Y2, Y2
-	VSUBPS    numberAVX23f800000<>+0(SB), Y2, Y2
-	VCVTDQ2PS Y3, Y3
-	VSUBPS    numberAVX241b80000<>+0(SB), Y3, Y4
-	VBLENDVPS Y1, Y4, Y3, Y1
-	VMULPS    Y2, Y2, Y3
-	VMULPS    Y3, Y2, Y4
-	VMULPS    numberAVX2bda0f706<>+0(SB), Y2, Y5
-	VADDPS    numberAVX23e03e878<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX2be06703e<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX23e113725<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX2be2a3c45<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX23e4cd2cb<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX2be800110<>+0(SB), Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VADDPS    numberAVX23eaaaaa5<>+0(SB), Y5, Y5
-	VMULPS    Y5, Y4, Y4
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y1, Y5
-	VADDPS    Y5, Y4, Y4
-	VMULPS    numberAVX23f000000<>+0(SB), Y3, Y3
-	VSUBPS    Y3, Y4, Y3
-	VADDPS    Y3, Y2, Y2
-	VMULPS    numberAVX23f318000<>+0(SB), Y1, Y1
-	VADDPS    Y1, Y2, Y1
-	VCMPPS    $0x11, numberAVX27f800000<>+0(SB), Y0, Y2
-	VBLENDVPS Y2, Y1, Y0, Y1
-	VCMPPS    $0x11, numberAVX200000000<>+0(SB), Y0, Y2
-	VMOVUPS   numberAVX27fc00000<>+0(SB), Y3
-	VBLENDVPS Y2, Y3, Y1, Y1
-	VCMPPS    $0x00, numberAVX200000000<>+0(SB), Y0, Y0
-	VMOVUPS   numberAVX2ff800000<>+0(SB), Y2
-	VBLENDVPS Y0, Y2, Y1, Y0
-	VMOVUPS   Y0, (AX)
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	DECQ      DX
-	JNZ       loop
+	VMOVUPS      (CX), Y0
+	VCMPPS       $0x11, numberAVX200800000<>+0(SB), Y0, Y1
+	VMULPS       numberAVX24b000000<>+0(SB), Y0, Y2
+	VBLENDVPS    Y1, Y2, Y0, Y2
+	VPSUBD       numberAVX23f3504f3<>+0(SB), Y2, Y3
+	VPSRAD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y3, Y4
+	VPSUBD       Y4, Y2, Y2
+	VSUBPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VSUBPS       numberAVX241b80000<>+0(SB), Y3, Y4
+	VBLENDVPS    Y1, Y4, Y3, Y1
+	VMULPS       Y2, Y2, Y3
+	VMULPS       Y3, Y2, Y4
+	VMOVUPS      numberAVX2bda0f706<>+0(SB), Y5
+	VFMADD213PS  numberAVX23e03e878<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX2be06703e<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX23e113725<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX2be2a3c45<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX23e4cd2cb<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX2be800110<>+0(SB), Y2, Y5
+	VFMADD213PS  numberAVX23eaaaaa5<>+0(SB), Y2, Y5
+	VMULPS       Y5, Y4, Y4
+	VFMADD231PS  numberAVX2b95e8083<>+0(SB), Y1, Y4
+	VFNMADD231PS numberAVX23f000000<>+0(SB), Y3, Y4
+	VADDPS       Y4, Y2, Y2
+	VFMADD231PS  numberAVX23f318000<>+0(SB), Y1, Y2
+	VCMPPS       $0x11, numberAVX27f800000<>+0(SB), Y0, Y1
+	VBLENDVPS    Y1, Y2, Y0, Y1
+	VCMPPS       $0x11, numberAVX200000000<>+0(SB), Y0, Y2
+	VMOVUPS      numberAVX27fc00000<>+0(SB), Y3
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VCMPPS       $0x00, numberAVX200000000<>+0(SB), Y0, Y0
+	VMOVUPS      numberAVX2ff800000<>+0(SB), Y2
+	VBLENDVPS    Y0, Y2, Y1, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -3297,7 +3149,7 @@ loop:
 	RET
 
 // func rowExpAVX2(s *float32, y *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·rowExpAVX2(SB), NOSPLIT, $0-40
 	MOVQ         s+0(FP), AX
 	MOVQ         y+8(FP), CX
@@ -3309,95 +3161,85 @@ TEXT ·rowExpAVX2(SB), NOSPLIT, $0-40
 	VMOVUPS      32(AX), Y2
 
 loop:
-	VMOVUPS   (DX), Y3
-	VSUBPS    Y0, Y3, Y3
-	VCMPPS    $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y5
-	VMAXPS    Y3, Y5, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y5
-	VMINPS    Y3, Y5, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y3, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y3, Y6, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VMOVUPS   numberAVX200000000<>+0(SB), Y6
-	VBLENDVPS Y4, Y6, Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   Y3, (CX)
-	VADDPS    Y3, Y1, Y1
-	VMOVUPS   32(DX), Y3
-	VSUBPS    Y0, Y3, Y3
-	VCMPPS    $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y5
-	VMAXPS    Y3, Y5, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y5
-	VMINPS    Y3, Y5, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y3, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y3, Y6, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VMOVUPS   numberAVX200000000<>+0(SB), Y6
-	VBLENDVPS Y4, Y6, Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   Y3, 32(CX)
-	VADDPS    Y3, Y2, Y2
-	ADDQ      $0x00000040, CX
-	ADDQ      $0x00000040, DX
-	DECQ      SI
-	JNZ       loop
-	VMOVUPS   Y1, (AX)
-	VMOVUPS   Y2, 32(AX)
+	VMOVUPS      (DX), Y3
+	VSUBPS       Y0, Y3, Y3
+	VCMPPS       $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y4, Y6, Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VADDPS       Y3, Y1, Y1
+	VMOVUPS      32(DX), Y3
+	VSUBPS       Y0, Y3, Y3
+	VCMPPS       $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y4, Y6, Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      Y3, 32(CX)
+	VADDPS       Y3, Y2, Y2
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	DECQ         SI
+	JNZ          loop
+	VMOVUPS      Y1, (AX)
+	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
 // func softmaxRowAVX2(y *float32, x *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·softmaxRowAVX2(SB), NOSPLIT, $0-24
 	MOVQ    y+0(FP), AX
 	MOVQ    x+8(FP), CX
@@ -3437,24 +3279,19 @@ pass1:
 	VMAXPS       Y3, Y5, Y3
 	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
 	VMINPS       Y3, Y5, Y3
-	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS       numberAVX24b400000<>+0(SB), Y5, Y5
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
 	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS       numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS       Y7, Y3, Y3
-	VMULPS       numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS       Y6, Y3, Y3
-	VMULPS       numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS       numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23f000000<>+0(SB), Y6, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
 	VMULPS       Y3, Y3, Y7
-	VMULPS       Y7, Y6, Y6
-	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y7, Y6, Y3
 	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
 	VMOVUPS      numberAVX200000000<>+0(SB), Y6
 	VBLENDVPS    Y4, Y6, Y3, Y3
@@ -3476,24 +3313,19 @@ pass1:
 	VMAXPS       Y3, Y5, Y3
 	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
 	VMINPS       Y3, Y5, Y3
-	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS       numberAVX24b400000<>+0(SB), Y5, Y5
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
 	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS       numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS       Y7, Y3, Y3
-	VMULPS       numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS       Y6, Y3, Y3
-	VMULPS       numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS       numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS       Y3, Y6, Y6
-	VADDPS       numberAVX23f000000<>+0(SB), Y6, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
 	VMULPS       Y3, Y3, Y7
-	VMULPS       Y7, Y6, Y6
-	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y7, Y6, Y3
 	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
 	VMOVUPS      numberAVX200000000<>+0(SB), Y6
 	VBLENDVPS    Y4, Y6, Y3, Y3
@@ -3539,7 +3371,7 @@ pass2:
 	RET
 
 // func rowExpSumAVX2(s *float32, x *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·rowExpSumAVX2(SB), NOSPLIT, $0-32
 	MOVQ         s+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -3550,87 +3382,77 @@ TEXT ·rowExpSumAVX2(SB), NOSPLIT, $0-32
 	VMOVUPS      32(AX), Y2
 
 loop:
-	VMOVUPS   (CX), Y3
-	VSUBPS    Y0, Y3, Y3
-	VCMPPS    $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y5
-	VMAXPS    Y3, Y5, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y5
-	VMINPS    Y3, Y5, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y3, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y3, Y6, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VMOVUPS   numberAVX200000000<>+0(SB), Y6
-	VBLENDVPS Y4, Y6, Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VADDPS    Y3, Y1, Y1
-	VMOVUPS   32(CX), Y3
-	VSUBPS    Y0, Y3, Y3
-	VCMPPS    $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
-	VMOVUPS   numberAVX2c2d00000<>+0(SB), Y5
-	VMAXPS    Y3, Y5, Y3
-	VMOVUPS   numberAVX242b20000<>+0(SB), Y5
-	VMINPS    Y3, Y5, Y3
-	VMULPS    numberAVX23fb8aa3b<>+0(SB), Y3, Y5
-	VADDPS    numberAVX24b400000<>+0(SB), Y5, Y5
-	VSUBPS    numberAVX24b400000<>+0(SB), Y5, Y6
-	VMULPS    numberAVX23f318000<>+0(SB), Y6, Y7
-	VSUBPS    Y7, Y3, Y3
-	VMULPS    numberAVX2b95e8083<>+0(SB), Y6, Y6
-	VSUBPS    Y6, Y3, Y3
-	VMULPS    numberAVX23ab6da74<>+0(SB), Y3, Y6
-	VADDPS    numberAVX23c091def<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23d2aaa2f<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23e2aaa47<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y6, Y6
-	VADDPS    numberAVX23f000000<>+0(SB), Y6, Y6
-	VMULPS    Y3, Y3, Y7
-	VMULPS    Y7, Y6, Y6
-	VADDPS    Y3, Y6, Y3
-	VADDPS    numberAVX23f800000<>+0(SB), Y3, Y3
-	VMOVUPS   numberAVX200000000<>+0(SB), Y6
-	VBLENDVPS Y4, Y6, Y3, Y3
-	VPSUBD    numberAVX24b400000<>+0(SB), Y5, Y4
-	VPSRAD    $0x01, Y4, Y5
-	VPADDD    numberAVX20000007f<>+0(SB), Y5, Y6
-	VPSLLD    $0x17, Y6, Y6
-	VMULPS    Y6, Y3, Y3
-	VPSUBD    Y5, Y4, Y4
-	VPADDD    numberAVX20000007f<>+0(SB), Y4, Y4
-	VPSLLD    $0x17, Y4, Y4
-	VMULPS    Y4, Y3, Y3
-	VADDPS    Y3, Y2, Y2
-	ADDQ      $0x00000040, CX
-	DECQ      BX
-	JNZ       loop
-	VMOVUPS   Y1, (AX)
-	VMOVUPS   Y2, 32(AX)
+	VMOVUPS      (CX), Y3
+	VSUBPS       Y0, Y3, Y3
+	VCMPPS       $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y4, Y6, Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VMOVUPS      32(CX), Y3
+	VSUBPS       Y0, Y3, Y3
+	VCMPPS       $0x11, numberAVX2c2d00000<>+0(SB), Y3, Y4
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y5
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y3, Y5
+	VSUBPS       numberAVX24b400000<>+0(SB), Y5, Y6
+	VMOVAPS      Y3, Y3
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y6, Y3
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y6, Y3
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y6
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y3, Y6
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VADDPS       numberAVX23f800000<>+0(SB), Y3, Y3
+	VMOVUPS      numberAVX200000000<>+0(SB), Y6
+	VBLENDVPS    Y4, Y6, Y3, Y3
+	VPSUBD       numberAVX24b400000<>+0(SB), Y5, Y4
+	VPSRAD       $0x01, Y4, Y5
+	VPADDD       numberAVX20000007f<>+0(SB), Y5, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y3, Y3
+	VPSUBD       Y5, Y4, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	ADDQ         $0x00000040, CX
+	DECQ         BX
+	JNZ          loop
+	VMOVUPS      Y1, (AX)
+	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -3660,7 +3482,7 @@ loop:
 	RET
 
 // func gradLogSoftmaxAVX2(dx *float32, dy *float32, y *float32, h *float32, n int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·gradLogSoftmaxAVX2(SB), NOSPLIT, $0-40
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
@@ -3671,48 +3493,43 @@ TEXT ·gradLogSoftmaxAVX2(SB), NOSPLIT, $0-40
 	SHLQ         $0x01, SI
 
 loop:
-	VMOVUPS (CX), Y1
-	VMOVUPS (DX), Y2
-	VMOVUPS numberAVX2c2d00000<>+0(SB), Y3
-	VMAXPS  Y2, Y3, Y2
-	VMOVUPS numberAVX242b20000<>+0(SB), Y3
-	VMINPS  Y2, Y3, Y2
-	VMULPS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
-	VADDPS  numberAVX24b400000<>+0(SB), Y3, Y3
-	VSUBPS  numberAVX24b400000<>+0(SB), Y3, Y4
-	VMULPS  numberAVX23f318000<>+0(SB), Y4, Y5
-	VSUBPS  Y5, Y2, Y2
-	VMULPS  numberAVX2b95e8083<>+0(SB), Y4, Y4
-	VSUBPS  Y4, Y2, Y2
-	VMULPS  numberAVX23ab6da74<>+0(SB), Y2, Y4
-	VADDPS  numberAVX23c091def<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23d2aaa2f<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23e2aaa47<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y4, Y4
-	VADDPS  numberAVX23f000000<>+0(SB), Y4, Y4
-	VMULPS  Y2, Y2, Y5
-	VMULPS  Y5, Y4, Y4
-	VADDPS  Y2, Y4, Y2
-	VADDPS  numberAVX23f800000<>+0(SB), Y2, Y2
-	VPSUBD  numberAVX24b400000<>+0(SB), Y3, Y3
-	VPSRAD  $0x01, Y3, Y4
-	VPADDD  numberAVX20000007f<>+0(SB), Y4, Y5
-	VPSLLD  $0x17, Y5, Y5
-	VMULPS  Y5, Y2, Y2
-	VPSUBD  Y4, Y3, Y3
-	VPADDD  numberAVX20000007f<>+0(SB), Y3, Y3
-	VPSLLD  $0x17, Y3, Y3
-	VMULPS  Y3, Y2, Y2
-	VMULPS  Y0, Y2, Y2
-	VSUBPS  Y2, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000020, DX
-	DECQ    SI
-	JNZ     loop
+	VMOVUPS      (CX), Y1
+	VMOVUPS      (DX), Y2
+	VMOVUPS      numberAVX242b20000<>+0(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX2c2d00000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y3
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y2, Y3
+	VSUBPS       numberAVX24b400000<>+0(SB), Y3, Y4
+	VMOVAPS      Y2, Y2
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y4
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y2, Y4
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VADDPS       numberAVX23f800000<>+0(SB), Y2, Y2
+	VPSUBD       numberAVX24b400000<>+0(SB), Y3, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPADDD       numberAVX20000007f<>+0(SB), Y4, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       numberAVX20000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y0, Y2, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, DX
+	DECQ         SI
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -3931,7 +3748,7 @@ store:
 	RET
 
 // func attentionRowsAVX2(y *float32, mask *float32, h *float32, n int, rows int, yStep int, maskStep int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·attentionRowsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         y+0(FP), AX
 	MOVQ         mask+8(FP), CX
@@ -3983,24 +3800,19 @@ exp:
 	VSUBPS       Y1, Y2, Y2
 	VMOVUPS      numberAVX2c2a00000<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y5
-	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y5, Y6
-	VADDPS       numberAVX24b400000<>+0(SB), Y6, Y6
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y6
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y5, Y6
 	VSUBPS       numberAVX24b400000<>+0(SB), Y6, Y7
-	VMULPS       numberAVX23f318000<>+0(SB), Y7, Y8
-	VSUBPS       Y8, Y5, Y5
-	VMULPS       numberAVX2b95e8083<>+0(SB), Y7, Y7
-	VSUBPS       Y7, Y5, Y5
-	VMULPS       numberAVX23ab6da74<>+0(SB), Y5, Y7
-	VADDPS       numberAVX23c091def<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23e2aaa47<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23f000000<>+0(SB), Y7, Y7
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y7, Y5
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y7, Y5
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y7
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y5, Y7
 	VMULPS       Y5, Y5, Y8
-	VMULPS       Y8, Y7, Y7
-	VADDPS       Y5, Y7, Y5
+	VFMADD231PS  Y8, Y7, Y5
 	VADDPS       numberAVX23f800000<>+0(SB), Y5, Y5
 	VPSUBD       numberAVX24b400000<>+0(SB), Y6, Y6
 	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y6
@@ -4015,24 +3827,19 @@ exp:
 	VSUBPS       Y1, Y2, Y2
 	VMOVUPS      numberAVX2c2a00000<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y5
-	VMULPS       numberAVX23fb8aa3b<>+0(SB), Y5, Y6
-	VADDPS       numberAVX24b400000<>+0(SB), Y6, Y6
+	VMOVUPS      numberAVX24b400000<>+0(SB), Y6
+	VFMADD231PS  numberAVX23fb8aa3b<>+0(SB), Y5, Y6
 	VSUBPS       numberAVX24b400000<>+0(SB), Y6, Y7
-	VMULPS       numberAVX23f318000<>+0(SB), Y7, Y8
-	VSUBPS       Y8, Y5, Y5
-	VMULPS       numberAVX2b95e8083<>+0(SB), Y7, Y7
-	VSUBPS       Y7, Y5, Y5
-	VMULPS       numberAVX23ab6da74<>+0(SB), Y5, Y7
-	VADDPS       numberAVX23c091def<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23d2aaa2f<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23e2aaa47<>+0(SB), Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       numberAVX23f000000<>+0(SB), Y7, Y7
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS numberAVX23f318000<>+0(SB), Y7, Y5
+	VFNMADD231PS numberAVX2b95e8083<>+0(SB), Y7, Y5
+	VMOVUPS      numberAVX23ab6da74<>+0(SB), Y7
+	VFMADD213PS  numberAVX23c091def<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23d2aaa2f<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23e2aaa47<>+0(SB), Y5, Y7
+	VFMADD213PS  numberAVX23f000000<>+0(SB), Y5, Y7
 	VMULPS       Y5, Y5, Y8
-	VMULPS       Y8, Y7, Y7
-	VADDPS       Y5, Y7, Y5
+	VFMADD231PS  Y8, Y7, Y5
 	VADDPS       numberAVX23f800000<>+0(SB), Y5, Y5
 	VPSUBD       numberAVX24b400000<>+0(SB), Y6, Y6
 	VPADDD       numberAVX20000007f<>+0(SB), Y6, Y6
@@ -4460,56 +4267,46 @@ TEXT ·mapSigmoidAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z0, Z1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z2, Z4
-	VSUBPS       Z4, Z1, Z1
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z2, Z4
-	VSUBPS       Z4, Z1, Z1
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z1, Z4
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z4, Z4
-	VMULPS       Z1, Z1, Z5
-	VMULPS       Z5, Z4, Z4
-	VADDPS       Z1, Z4, Z1
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z1, Z1
-	VSCALEFPS    Z2, Z1, Z1
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z0, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z0
-	VBLENDMPS    Z1, Z0, K1, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z1, Z0
-	VDIVPS       Z0, Z3, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z0, Z1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z2
+	VMAXPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z2
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z2, Z2
+	VMOVAPS           Z1, Z1
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z2, Z1
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z4
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z1, Z4
+	VMULPS            Z1, Z1, Z5
+	VFMADD231PS       Z5, Z4, Z1
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z1, Z1
+	VSCALEFPS         Z2, Z1, Z1
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z0, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z0
+	VBLENDMPS         Z1, Z0, K1, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z1, Z0
+	VDIVPS            Z0, Z3, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
 DATA numberAVX512c2d00000<>+0(SB)/4, $0xc2d00000
 GLOBL numberAVX512c2d00000<>(SB), RODATA|NOPTR, $4
 
-DATA numberAVX51242b20000<>+0(SB)/4, $0x42b20000
-GLOBL numberAVX51242b20000<>(SB), RODATA|NOPTR, $4
+DATA numberAVX5124b400000<>+0(SB)/4, $0x4b400000
+GLOBL numberAVX5124b400000<>(SB), RODATA|NOPTR, $4
 
 DATA numberAVX5123fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 GLOBL numberAVX5123fb8aa3b<>(SB), RODATA|NOPTR, $4
-
-DATA numberAVX5124b400000<>+0(SB)/4, $0x4b400000
-GLOBL numberAVX5124b400000<>(SB), RODATA|NOPTR, $4
 
 DATA numberAVX5123f318000<>+0(SB)/4, $0x3f318000
 GLOBL numberAVX5123f318000<>(SB), RODATA|NOPTR, $4
@@ -4627,59 +4424,51 @@ TEXT ·mapTanhAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VPANDD.BCST  numberAVX5127fffffff<>+0(SB), Z0, Z1
-	VMULPS       Z1, Z1, Z2
-	VMULPS       Z2, Z1, Z3
-	VMULPS.BCST  numberAVX512bbbb560d<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5123ca92b6c<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX512bd5c2224<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123e0883b4<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z2
-	VADDPS.BCST  numberAVX512beaaaa9a<>+0(SB), Z2, Z2
-	VMULPS       Z2, Z3, Z2
-	VADDPS       Z1, Z2, Z2
-	VADDPS       Z1, Z1, Z3
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z3, Z4, Z3
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z3, Z4, Z3
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z3, Z6
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z3, Z7
-	VMULPS       Z7, Z6, Z6
-	VADDPS       Z3, Z6, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z3
-	VSCALEFPS    Z4, Z3, Z3
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z4
-	VBROADCASTSS numberAVX51240000000<>+0(SB), Z6
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z6, Z3
-	VSUBPS       Z3, Z4, Z3
-	VCMPPS.BCST  $0x11, numberAVX5123f200000<>+0(SB), Z1, K1
-	VBLENDMPS    Z2, Z3, K1, Z5
-	VPANDD.BCST  numberAVX51280000000<>+0(SB), Z0, Z0
-	VPORD        Z0, Z5, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VPANDD.BCST       numberAVX5127fffffff<>+0(SB), Z0, Z1
+	VMULPS            Z1, Z1, Z2
+	VMULPS            Z2, Z1, Z3
+	VBROADCASTSS      numberAVX512bbbb560d<>+0(SB), Z4
+	VFMADD213PS.BCST  numberAVX5123ca92b6c<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX512bd5c2224<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123e0883b4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX512beaaaa9a<>+0(SB), Z2, Z4
+	VMOVAPS           Z1, Z2
+	VFMADD231PS       Z4, Z3, Z2
+	VADDPS            Z1, Z1, Z3
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z4
+	VMINPS            Z3, Z4, Z3
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z3, Z4, Z3
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z3, Z3
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z3
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z3
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z6
+	VMULPS            Z3, Z3, Z7
+	VFMADD231PS       Z7, Z6, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z4
+	VBROADCASTSS      numberAVX51240000000<>+0(SB), Z6
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z3
+	VDIVPS            Z3, Z6, Z3
+	VSUBPS            Z3, Z4, Z3
+	VCMPPS.BCST       $0x11, numberAVX5123f200000<>+0(SB), Z1, K1
+	VBLENDMPS         Z2, Z3, K1, Z5
+	VPANDD.BCST       numberAVX51280000000<>+0(SB), Z0, Z0
+	VPORD             Z0, Z5, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -4697,6 +4486,9 @@ GLOBL numberAVX5123e0883b4<>(SB), RODATA|NOPTR, $4
 
 DATA numberAVX512beaaaa9a<>+0(SB)/4, $0xbeaaaa9a
 GLOBL numberAVX512beaaaa9a<>(SB), RODATA|NOPTR, $4
+
+DATA numberAVX51242b20000<>+0(SB)/4, $0x42b20000
+GLOBL numberAVX51242b20000<>(SB), RODATA|NOPTR, $4
 
 DATA numberAVX51240000000<>+0(SB)/4, $0x40000000
 GLOBL numberAVX51240000000<>(SB), RODATA|NOPTR, $4
@@ -4739,44 +4531,37 @@ TEXT ·mapSwishAVX512(SB), NOSPLIT, $0-32
 	VBROADCASTSS (DX), Z0
 
 loop:
-	VMOVUPS      (CX), Z1
-	VMULPS       Z0, Z1, Z2
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z2, Z3
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z3, Z4, Z3
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z3, Z4, Z3
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z3, Z6
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z3, Z7
-	VMULPS       Z7, Z6, Z6
-	VADDPS       Z3, Z6, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z3
-	VSCALEFPS    Z4, Z3, Z3
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z2, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z2
-	VBLENDMPS    Z3, Z2, K1, Z5
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z2
-	VDIVPS       Z2, Z5, Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z1
+	VMULPS            Z0, Z1, Z2
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z2, Z3
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z3, Z4, Z3
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z3, Z3
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z3
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z3
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z6
+	VMULPS            Z3, Z3, Z7
+	VFMADD231PS       Z7, Z6, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z2, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z2
+	VBLENDMPS         Z3, Z2, K1, Z5
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z2
+	VDIVPS            Z2, Z5, Z2
+	VMULPS            Z2, Z1, Z1
+	VMOVUPS           Z1, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -4791,51 +4576,44 @@ TEXT ·gradSwishAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS (BX), Z0
 
 loop:
-	VMOVUPS      (CX), Z1
-	VMOVUPS      (DX), Z2
-	VMULPS       Z0, Z2, Z2
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z2, Z4
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z4, Z5
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z4, Z4
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z4, Z4
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z4, Z6
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z4, Z7
-	VMULPS       Z7, Z6, Z6
-	VADDPS       Z4, Z6, Z4
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z4, Z4
-	VSCALEFPS    Z5, Z4, Z4
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z2, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z5
-	VBLENDMPS    Z4, Z5, K1, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z4, Z4
-	VDIVPS       Z4, Z3, Z4
-	VMULPS       Z4, Z2, Z2
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z5
-	VSUBPS       Z4, Z5, Z5
-	VMULPS       Z5, Z2, Z2
-	VADDPS       Z4, Z2, Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         SI
-	JNZ          loop
+	VMOVUPS           (CX), Z1
+	VMOVUPS           (DX), Z2
+	VMULPS            Z0, Z2, Z2
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z2, Z4
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z5
+	VMAXPS            Z4, Z5, Z4
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z5
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z4, Z5
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z5, Z5
+	VMOVAPS           Z4, Z4
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z4, Z6
+	VMULPS            Z4, Z4, Z7
+	VFMADD231PS       Z7, Z6, Z4
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z4, Z4
+	VSCALEFPS         Z5, Z4, Z4
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z2, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z5
+	VBLENDMPS         Z4, Z5, K1, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z4, Z4
+	VDIVPS            Z4, Z3, Z4
+	VMULPS            Z4, Z2, Z2
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z5
+	VSUBPS            Z4, Z5, Z5
+	VMULPS            Z5, Z2, Z2
+	VADDPS            Z4, Z2, Z2
+	VMULPS            Z2, Z1, Z1
+	VMOVUPS           Z1, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              SI
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -4924,26 +4702,20 @@ loop:
 	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z4
 	VSUBPS       Z4, Z2, Z2
 	VPERMPS      tailAVX5125<>+0(SB), Z3, Z4
-	VMULPS       Z2, Z4, Z4
 	VPERMPS      tailAVX5124<>+0(SB), Z3, Z5
-	VADDPS       Z5, Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VPERMPS      tailAVX5123<>+0(SB), Z3, Z5
-	VADDPS       Z5, Z4, Z4
-	VMULPS       Z2, Z4, Z4
+	VFMADD231PS  Z2, Z4, Z5
+	VPERMPS      tailAVX5123<>+0(SB), Z3, Z4
+	VFMADD231PS  Z2, Z5, Z4
 	VPERMPS      tailAVX5122<>+0(SB), Z3, Z5
-	VADDPS       Z5, Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VPERMPS      tailAVX5121<>+0(SB), Z3, Z5
-	VADDPS       Z5, Z4, Z4
-	VMULPS       Z2, Z4, Z2
+	VFMADD231PS  Z2, Z4, Z5
+	VPERMPS      tailAVX5121<>+0(SB), Z3, Z4
+	VFMADD231PS  Z2, Z5, Z4
 	VPERMPS      tailAVX5120<>+0(SB), Z3, Z3
-	VADDPS       Z3, Z2, Z2
-	VBROADCASTSS numberAVX51200000000<>+0(SB), Z3
-	VMINPS       Z0, Z3, Z3
-	VSUBPS       Z3, Z0, Z0
-	VMULPS       Z2, Z1, Z1
-	VSUBPS       Z1, Z0, Z0
+	VFMADD231PS  Z2, Z4, Z3
+	VBROADCASTSS numberAVX51200000000<>+0(SB), Z2
+	VMINPS       Z0, Z2, Z2
+	VSUBPS       Z2, Z0, Z0
+	VFNMADD231PS Z3, Z1, Z0
 	VMOVUPS      Z0, (AX)
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
@@ -5076,96 +4848,75 @@ TEXT ·gradGeluAVX512(SB), NOSPLIT, $0-40
 	MOVQ n+32(FP), BX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVUPS      (DX), Z1
-	VMULPS       Z1, Z1, Z2
-	VMULPS.BCST  numberAVX512bf000000<>+0(SB), Z2, Z2
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z2, Z4, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z2, Z4, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z5
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z2, Z6
-	VMULPS       Z6, Z5, Z5
-	VADDPS       Z2, Z5, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VSCALEFPS    Z4, Z2, Z2
-	VMULPS.BCST  numberAVX5123ecc422a<>+0(SB), Z2, Z2
-	VMULPS       Z2, Z1, Z2
-	VPANDD.BCST  numberAVX5127fffffff<>+0(SB), Z1, Z4
-	VBROADCASTSS numberAVX51240c00000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMULPS.BCST  numberAVX512b3a169a5<>+0(SB), Z4, Z5
-	VADDPS.BCST  numberAVX51236033e33<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX512b7a60ca6<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX51238a52ea0<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX512397bf7aa<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX512bba78626<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX5123d15bb23<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX512be3a202a<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS.BCST  numberAVX5123f4c42c7<>+0(SB), Z5, Z5
-	VMULPS       Z4, Z5, Z4
-	VADDPS.BCST  numberAVX5123f317215<>+0(SB), Z4, Z4
-	VMULPS       Z1, Z1, Z5
-	VMULPS.BCST  numberAVX512bf000000<>+0(SB), Z5, Z5
-	VSUBPS       Z4, Z5, Z4
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z4, Z5
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z4, Z4
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z4, Z4
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z4, Z6
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z6
-	VMULPS       Z4, Z4, Z7
-	VMULPS       Z7, Z6, Z6
-	VADDPS       Z4, Z6, Z4
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z4, Z4
-	VSCALEFPS    Z5, Z4, Z4
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z1, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z1
-	VSUBPS       Z4, Z1, Z1
-	VBLENDMPS    Z4, Z1, K1, Z3
-	VADDPS       Z2, Z3, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VMOVUPS           (DX), Z1
+	VMULPS            Z1, Z1, Z2
+	VMULPS.BCST       numberAVX512bf000000<>+0(SB), Z2, Z2
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z4
+	VMINPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z5
+	VMULPS            Z2, Z2, Z6
+	VFMADD231PS       Z6, Z5, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VSCALEFPS         Z4, Z2, Z2
+	VMULPS.BCST       numberAVX5123ecc422a<>+0(SB), Z2, Z2
+	VMULPS            Z2, Z1, Z2
+	VPANDD.BCST       numberAVX5127fffffff<>+0(SB), Z1, Z4
+	VBROADCASTSS      numberAVX51240c00000<>+0(SB), Z5
+	VMINPS            Z4, Z5, Z4
+	VBROADCASTSS      numberAVX512b3a169a5<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX51236033e33<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX512b7a60ca6<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX51238a52ea0<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX512397bf7aa<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX512bba78626<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX5123d15bb23<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX512be3a202a<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX5123f4c42c7<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  numberAVX5123f317215<>+0(SB), Z4, Z5
+	VMULPS.BCST       numberAVX512bf000000<>+0(SB), Z1, Z4
+	VFMSUB231PS       Z1, Z4, Z5
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z5, Z4, Z4
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z5
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z4, Z5
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z5, Z5
+	VMOVAPS           Z4, Z4
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z4, Z6
+	VMULPS            Z4, Z4, Z7
+	VFMADD231PS       Z7, Z6, Z4
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z4, Z4
+	VSCALEFPS         Z5, Z4, Z4
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z1, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z1
+	VSUBPS            Z4, Z1, Z1
+	VBLENDMPS         Z4, Z1, K1, Z3
+	VADDPS            Z2, Z3, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5214,47 +4965,40 @@ TEXT ·mapGeluTanhAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMULPS       Z0, Z0, Z1
-	VMULPS.BCST  numberAVX5123d922279<>+0(SB), Z1, Z1
-	VADDPS.BCST  numberAVX5123fcc422a<>+0(SB), Z1, Z1
-	VMULPS       Z1, Z0, Z1
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z1, Z3
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z3, Z4, Z3
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z3, Z4, Z3
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z3, Z3
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z3, Z3
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z3, Z5
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS       Z3, Z5, Z5
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS       Z3, Z5, Z5
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS       Z3, Z5, Z5
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS       Z3, Z3, Z6
-	VMULPS       Z6, Z5, Z5
-	VADDPS       Z3, Z5, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z3
-	VSCALEFPS    Z4, Z3, Z3
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z1, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z1
-	VBLENDMPS    Z3, Z1, K1, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VMULPS            Z0, Z0, Z1
+	VMULPS.BCST       numberAVX5123d922279<>+0(SB), Z1, Z1
+	VADDPS.BCST       numberAVX5123fcc422a<>+0(SB), Z1, Z1
+	VMULPS            Z1, Z0, Z1
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z1, Z3
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z3, Z4, Z3
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z3, Z3
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z3
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z3
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z5
+	VMULPS            Z3, Z3, Z6
+	VFMADD231PS       Z6, Z5, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z1, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z1
+	VBLENDMPS         Z3, Z1, K1, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z1
+	VDIVPS            Z1, Z2, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5274,61 +5018,54 @@ TEXT ·gradGeluTanhAVX512(SB), NOSPLIT, $0-40
 	MOVQ n+32(FP), BX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVUPS      (DX), Z1
-	VBROADCASTSS numberAVX512c1400000<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VBROADCASTSS numberAVX51241400000<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMULPS       Z1, Z1, Z2
-	VMULPS.BCST  numberAVX5123d922279<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5123fcc422a<>+0(SB), Z4, Z4
-	VMULPS       Z4, Z1, Z4
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z4, Z5
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z6
-	VMAXPS       Z5, Z6, Z5
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z6
-	VMINPS       Z5, Z6, Z5
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z6, Z6
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z6, Z6
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z6, Z7
-	VSUBPS       Z7, Z5, Z5
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z6, Z7
-	VSUBPS       Z7, Z5, Z5
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z5, Z7
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z5, Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z5, Z7, Z5
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z5, Z5
-	VSCALEFPS    Z6, Z5, Z5
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z4, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z4
-	VBLENDMPS    Z5, Z4, K1, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z5, Z4
-	VDIVPS       Z4, Z3, Z4
-	VMULPS       Z4, Z1, Z1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z5
-	VSUBPS       Z4, Z5, Z5
-	VMULPS       Z5, Z1, Z1
-	VMULPS.BCST  numberAVX5123e5b33b6<>+0(SB), Z2, Z2
-	VADDPS.BCST  numberAVX5123fcc422a<>+0(SB), Z2, Z2
-	VMULPS       Z2, Z1, Z1
-	VADDPS       Z4, Z1, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VMOVUPS           (DX), Z1
+	VBROADCASTSS      numberAVX512c1400000<>+0(SB), Z2
+	VMAXPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX51241400000<>+0(SB), Z2
+	VMINPS            Z1, Z2, Z1
+	VMULPS            Z1, Z1, Z2
+	VMULPS.BCST       numberAVX5123d922279<>+0(SB), Z2, Z4
+	VADDPS.BCST       numberAVX5123fcc422a<>+0(SB), Z4, Z4
+	VMULPS            Z4, Z1, Z4
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z4, Z5
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z6
+	VMAXPS            Z5, Z6, Z5
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z6
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z6, Z6
+	VMOVAPS           Z5, Z5
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z6, Z5
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z6, Z5
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z7
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z7
+	VMULPS            Z5, Z5, Z8
+	VFMADD231PS       Z8, Z7, Z5
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z5, Z5
+	VSCALEFPS         Z6, Z5, Z5
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z4, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z4
+	VBLENDMPS         Z5, Z4, K1, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z5, Z4
+	VDIVPS            Z4, Z3, Z4
+	VMULPS            Z4, Z1, Z1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z5
+	VSUBPS            Z4, Z5, Z5
+	VMULPS            Z5, Z1, Z1
+	VMULPS.BCST       numberAVX5123e5b33b6<>+0(SB), Z2, Z2
+	VADDPS.BCST       numberAVX5123fcc422a<>+0(SB), Z2, Z2
+	VMULPS            Z2, Z1, Z1
+	VADDPS            Z4, Z1, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5350,43 +5087,38 @@ TEXT ·mapMishAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VBROADCASTSS numberAVX51241a00000<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z2, Z3
-	VSUBPS       Z3, Z1, Z1
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z2, Z3
-	VSUBPS       Z3, Z1, Z1
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z1, Z3
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z1, Z4
-	VMULPS       Z4, Z3, Z3
-	VADDPS       Z1, Z3, Z1
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z1, Z1
-	VSCALEFPS    Z2, Z1, Z1
-	VADDPS.BCST  numberAVX51240000000<>+0(SB), Z1, Z2
-	VMULPS       Z2, Z1, Z1
-	VADDPS.BCST  numberAVX51240000000<>+0(SB), Z1, Z2
-	VDIVPS       Z2, Z1, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VBROADCASTSS      numberAVX51241a00000<>+0(SB), Z1
+	VMINPS            Z0, Z1, Z1
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z2
+	VMINPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z2
+	VMAXPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z2
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z2, Z2
+	VMOVAPS           Z1, Z1
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z2, Z1
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z3
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z1, Z3
+	VMULPS            Z1, Z1, Z4
+	VFMADD231PS       Z4, Z3, Z1
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z1, Z1
+	VSCALEFPS         Z2, Z1, Z1
+	VADDPS.BCST       numberAVX51240000000<>+0(SB), Z1, Z2
+	VMULPS            Z2, Z1, Z1
+	VADDPS.BCST       numberAVX51240000000<>+0(SB), Z1, Z2
+	VDIVPS            Z2, Z1, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5403,55 +5135,50 @@ TEXT ·gradMishAVX512(SB), NOSPLIT, $0-40
 	MOVQ n+32(FP), BX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVUPS      (DX), Z1
-	VBROADCASTSS numberAVX51241a00000<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z3, Z4
-	VSUBPS       Z4, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z3, Z4
-	VSUBPS       Z4, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z2, Z5
-	VMULPS       Z5, Z4, Z4
-	VADDPS       Z2, Z4, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VSCALEFPS    Z3, Z2, Z2
-	VADDPS.BCST  numberAVX51240000000<>+0(SB), Z2, Z3
-	VMULPS       Z3, Z2, Z3
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z4
-	VADDPS.BCST  numberAVX51240000000<>+0(SB), Z3, Z5
-	VDIVPS       Z5, Z4, Z4
-	VMULPS       Z4, Z3, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z5
-	VDIVPS       Z5, Z2, Z2
-	VADDPS       Z4, Z4, Z4
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z5
-	VMULPS       Z5, Z4, Z4
-	VMULPS       Z4, Z1, Z1
-	VMULPS       Z2, Z1, Z1
-	VADDPS       Z3, Z1, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VMOVUPS           (DX), Z1
+	VBROADCASTSS      numberAVX51241a00000<>+0(SB), Z2
+	VMINPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z2
+	VMINPS            Z1, Z2, Z2
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z3
+	VMAXPS            Z2, Z3, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z3
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z3, Z3
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z3, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z3, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z4
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z4
+	VMULPS            Z2, Z2, Z5
+	VFMADD231PS       Z5, Z4, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VSCALEFPS         Z3, Z2, Z2
+	VADDPS.BCST       numberAVX51240000000<>+0(SB), Z2, Z3
+	VMULPS            Z3, Z2, Z3
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z4
+	VADDPS.BCST       numberAVX51240000000<>+0(SB), Z3, Z5
+	VDIVPS            Z5, Z4, Z4
+	VMULPS            Z4, Z3, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z5
+	VDIVPS            Z5, Z2, Z2
+	VADDPS            Z4, Z4, Z4
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z5
+	VMULPS            Z5, Z4, Z4
+	VMULPS            Z4, Z1, Z1
+	VMULPS            Z2, Z1, Z1
+	VADDPS            Z3, Z1, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5468,45 +5195,39 @@ TEXT ·mapEluAVX512(SB), NOSPLIT, $0-32
 	VBROADCASTSS 12(DX), Z3
 
 loop:
-	VMOVUPS      (CX), Z3
-	VMULPS       Z2, Z3, Z5
-	VBROADCASTSS numberAVX51200000000<>+0(SB), Z6
-	VMINPS       Z5, Z6, Z5
-	VBROADCASTSS numberAVX512c1c80000<>+0(SB), Z6
-	VMAXPS       Z5, Z6, Z5
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z6, Z6
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z6, Z7
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z7, Z8
-	VSUBPS       Z8, Z5, Z5
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z7, Z7
-	VSUBPS       Z7, Z5, Z5
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z5, Z7
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z7, Z7
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z7, Z7
-	VMULPS       Z5, Z5, Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z5, Z7, Z5
-	VPSUBD.BCST  numberAVX5124b400000<>+0(SB), Z6, Z6
-	VPADDD.BCST  numberAVX5120000007f<>+0(SB), Z6, Z6
-	VPSLLD       $0x17, Z6, Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS.BCST  numberAVX5123f800000<>+0(SB), Z6, Z6
-	VADDPS       Z6, Z5, Z5
-	VMULPS       Z1, Z5, Z5
-	VCMPPS.BCST  $0x1e, numberAVX51200000000<>+0(SB), Z3, K1
-	VMULPS       Z0, Z3, Z3
-	VBLENDMPS    Z3, Z5, K1, Z4
-	VMOVUPS      Z4, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z3
+	VMULPS            Z2, Z3, Z5
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z6
+	VMINPS            Z5, Z6, Z5
+	VBROADCASTSS      numberAVX512c1c80000<>+0(SB), Z6
+	VMAXPS            Z5, Z6, Z5
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z6
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z6, Z7
+	VMOVAPS           Z5, Z5
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z7, Z5
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z7, Z5
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z7
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z7
+	VMULPS            Z5, Z5, Z8
+	VFMADD231PS       Z8, Z7, Z5
+	VPSUBD.BCST       numberAVX5124b400000<>+0(SB), Z6, Z6
+	VPADDD.BCST       numberAVX5120000007f<>+0(SB), Z6, Z6
+	VPSLLD            $0x17, Z6, Z6
+	VSUBPS.BCST       numberAVX5123f800000<>+0(SB), Z6, Z7
+	VFMADD231PS       Z5, Z6, Z7
+	VMULPS            Z1, Z7, Z5
+	VCMPPS.BCST       $0x1e, numberAVX51200000000<>+0(SB), Z3, K1
+	VMULPS            Z0, Z3, Z3
+	VBLENDMPS         Z3, Z5, K1, Z4
+	VMOVUPS           Z4, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5530,43 +5251,38 @@ TEXT ·gradEluAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS 12(BX), Z3
 
 loop:
-	VMOVUPS      (CX), Z4
-	VMOVUPS      (DX), Z5
-	VMULPS       Z1, Z5, Z6
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z7
-	VMAXPS       Z6, Z7, Z6
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z7
-	VMINPS       Z6, Z7, Z6
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z6, Z7
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z7, Z7
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z7, Z7
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z7, Z8
-	VSUBPS       Z8, Z6, Z6
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z7, Z8
-	VSUBPS       Z8, Z6, Z6
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z6, Z8
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z8, Z8
-	VMULPS       Z6, Z8, Z8
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z8, Z8
-	VMULPS       Z6, Z8, Z8
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z8, Z8
-	VMULPS       Z6, Z8, Z8
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z8, Z8
-	VMULPS       Z6, Z6, Z9
-	VMULPS       Z9, Z8, Z8
-	VADDPS       Z6, Z8, Z6
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z6, Z6
-	VSCALEFPS    Z7, Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VCMPPS.BCST  $0x1e, numberAVX51200000000<>+0(SB), Z5, K1
-	VBLENDMPS    Z0, Z6, K1, Z2
-	VMULPS       Z2, Z4, Z4
-	VMOVUPS      Z4, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         SI
-	JNZ          loop
+	VMOVUPS           (CX), Z4
+	VMOVUPS           (DX), Z5
+	VMULPS            Z1, Z5, Z6
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z7
+	VMINPS            Z6, Z7, Z6
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z7
+	VMAXPS            Z6, Z7, Z6
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z7
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z6, Z7
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z7, Z7
+	VMOVAPS           Z6, Z6
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z7, Z6
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z7, Z6
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z8
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z8
+	VMULPS            Z6, Z6, Z9
+	VFMADD231PS       Z9, Z8, Z6
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z6, Z6
+	VSCALEFPS         Z7, Z6, Z6
+	VMULPS            Z3, Z6, Z6
+	VCMPPS.BCST       $0x1e, numberAVX51200000000<>+0(SB), Z5, K1
+	VBLENDMPS         Z0, Z6, K1, Z2
+	VMULPS            Z2, Z4, Z4
+	VMOVUPS           Z4, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              SI
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5579,59 +5295,43 @@ TEXT ·mapSoftplusAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z0, Z1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z2, Z2
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z2, Z3
-	VSUBPS       Z3, Z1, Z1
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z2, Z3
-	VSUBPS       Z3, Z1, Z1
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z1, Z3
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z3
-	VMULPS       Z1, Z1, Z4
-	VMULPS       Z4, Z3, Z3
-	VADDPS       Z1, Z3, Z1
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z1, Z1
-	VSCALEFPS    Z2, Z1, Z1
-	VMULPS.BCST  numberAVX512bb5acf5b<>+0(SB), Z1, Z2
-	VADDPS.BCST  numberAVX5123ca61dfc<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX512bd6c953d<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX5123ddad1f1<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX512be1d37c1<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX5123e49a69c<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX512be7f9031<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX5123eaaa6a9<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX512beffffe3<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VMULPS       Z2, Z1, Z1
-	VBROADCASTSS numberAVX51200000000<>+0(SB), Z2
-	VMAXPS       Z0, Z2, Z0
-	VADDPS       Z0, Z1, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z0, Z1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z2
+	VMAXPS            Z1, Z2, Z1
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z2
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z2
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z2, Z2
+	VMOVAPS           Z1, Z1
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z2, Z1
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z3
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z1, Z3
+	VMULPS            Z1, Z1, Z4
+	VFMADD231PS       Z4, Z3, Z1
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z1, Z1
+	VSCALEFPS         Z2, Z1, Z1
+	VBROADCASTSS      numberAVX512bb5acf5b<>+0(SB), Z2
+	VFMADD213PS.BCST  numberAVX5123ca61dfc<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX512bd6c953d<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX5123ddad1f1<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX512be1d37c1<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX5123e49a69c<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX512be7f9031<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX5123eaaa6a9<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX512beffffe3<>+0(SB), Z1, Z2
+	VFMADD213PS.BCST  numberAVX5123f800000<>+0(SB), Z1, Z2
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z3
+	VMAXPS            Z0, Z3, Z0
+	VFMADD231PS       Z2, Z1, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5672,45 +5372,38 @@ TEXT ·gradSoftplusAVX512(SB), NOSPLIT, $0-40
 	MOVQ n+32(FP), BX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVUPS      (DX), Z1
-	VPORD.BCST   numberAVX51280000000<>+0(SB), Z1, Z2
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z3, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z3, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z5
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z2, Z6
-	VMULPS       Z6, Z5, Z5
-	VADDPS       Z2, Z5, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VSCALEFPS    Z3, Z2, Z2
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z1, K1
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z1
-	VBLENDMPS    Z2, Z1, K1, Z4
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z1
-	VDIVPS       Z1, Z4, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         BX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VMOVUPS           (DX), Z1
+	VPORD.BCST        numberAVX51280000000<>+0(SB), Z1, Z2
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z3
+	VMAXPS            Z2, Z3, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z3
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z3, Z3
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z3, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z3, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z5
+	VMULPS            Z2, Z2, Z6
+	VFMADD231PS       Z6, Z5, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VSCALEFPS         Z3, Z2, Z2
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z1, K1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z1
+	VBLENDMPS         Z2, Z1, K1, Z4
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z1
+	VDIVPS            Z1, Z4, Z1
+	VMULPS            Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              BX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5769,80 +5462,60 @@ TEXT ·mapErfAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VPANDD.BCST  numberAVX5127fffffff<>+0(SB), Z0, Z1
-	VMULPS       Z1, Z1, Z2
-	VMULPS.BCST  numberAVX512ba1460a7<>+0(SB), Z2, Z3
-	VADDPS.BCST  numberAVX5123ba16020<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VADDPS.BCST  numberAVX512bcdadf18<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VADDPS.BCST  numberAVX5123de705d8<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VADDPS.BCST  numberAVX512bec09344<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z2
-	VADDPS.BCST  numberAVX5123f906eba<>+0(SB), Z2, Z2
-	VMULPS       Z2, Z1, Z2
-	VMULPS.BCST  numberAVX5123fb504f3<>+0(SB), Z1, Z3
-	VBROADCASTSS numberAVX51240c00000<>+0(SB), Z5
-	VMINPS       Z3, Z5, Z5
-	VMULPS.BCST  numberAVX512b3a169a5<>+0(SB), Z5, Z6
-	VADDPS.BCST  numberAVX51236033e33<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX512b7a60ca6<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX51238a52ea0<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX512397bf7aa<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX512bba78626<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX5123d15bb23<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX512be3a202a<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VADDPS.BCST  numberAVX5123f4c42c7<>+0(SB), Z6, Z6
-	VMULPS       Z5, Z6, Z5
-	VADDPS.BCST  numberAVX5123f317215<>+0(SB), Z5, Z5
-	VMULPS       Z3, Z3, Z3
-	VMULPS.BCST  numberAVX512bf000000<>+0(SB), Z3, Z3
-	VSUBPS       Z5, Z3, Z3
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z5
-	VMAXPS       Z3, Z5, Z3
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z5
-	VMINPS       Z3, Z5, Z3
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z5
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z5, Z5
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z5, Z6
-	VSUBPS       Z6, Z3, Z3
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z3, Z6
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z6, Z6
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z6, Z6
-	VMULPS       Z3, Z3, Z7
-	VMULPS       Z7, Z6, Z6
-	VADDPS       Z3, Z6, Z3
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z3, Z3
-	VSCALEFPS    Z5, Z3, Z3
-	VBROADCASTSS numberAVX5123f800000<>+0(SB), Z5
-	VADDPS       Z3, Z3, Z3
-	VSUBPS       Z3, Z5, Z3
-	VCMPPS.BCST  $0x11, numberAVX5123f800000<>+0(SB), Z1, K1
-	VBLENDMPS    Z2, Z3, K1, Z4
-	VPANDD.BCST  numberAVX51280000000<>+0(SB), Z0, Z0
-	VPORD        Z0, Z4, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VPANDD.BCST       numberAVX5127fffffff<>+0(SB), Z0, Z1
+	VMULPS            Z1, Z1, Z2
+	VBROADCASTSS      numberAVX512ba1460a7<>+0(SB), Z3
+	VFMADD213PS.BCST  numberAVX5123ba16020<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST  numberAVX512bcdadf18<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST  numberAVX5123de705d8<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST  numberAVX512bec09344<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST  numberAVX5123f906eba<>+0(SB), Z2, Z3
+	VMULPS            Z3, Z1, Z2
+	VMULPS.BCST       numberAVX5123fb504f3<>+0(SB), Z1, Z3
+	VBROADCASTSS      numberAVX51240c00000<>+0(SB), Z5
+	VMINPS            Z3, Z5, Z5
+	VBROADCASTSS      numberAVX512b3a169a5<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX51236033e33<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX512b7a60ca6<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX51238a52ea0<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX512397bf7aa<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX512bba78626<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX5123d15bb23<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX512be3a202a<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX5123f4c42c7<>+0(SB), Z5, Z6
+	VFMADD213PS.BCST  numberAVX5123f317215<>+0(SB), Z5, Z6
+	VMULPS.BCST       numberAVX512bf000000<>+0(SB), Z3, Z5
+	VFMSUB231PS       Z3, Z5, Z6
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z3
+	VMAXPS            Z6, Z3, Z3
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z5
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z3, Z5
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z5, Z5
+	VMOVAPS           Z3, Z3
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z5, Z3
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z5, Z3
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z6
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z3, Z6
+	VMULPS            Z3, Z3, Z7
+	VFMADD231PS       Z7, Z6, Z3
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z3, Z3
+	VSCALEFPS         Z5, Z3, Z3
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z5
+	VADDPS            Z3, Z3, Z3
+	VSUBPS            Z3, Z5, Z3
+	VCMPPS.BCST       $0x11, numberAVX5123f800000<>+0(SB), Z1, K1
+	VBLENDMPS         Z2, Z3, K1, Z4
+	VPANDD.BCST       numberAVX51280000000<>+0(SB), Z0, Z0
+	VPORD             Z0, Z4, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5876,36 +5549,31 @@ TEXT ·mapExpAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z0, Z1
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z1, Z1
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z1, Z1
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z1, Z2
-	VSUBPS       Z2, Z0, Z0
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z1, Z2
-	VSUBPS       Z2, Z0, Z0
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z0, Z2
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z2
-	VMULPS       Z0, Z0, Z3
-	VMULPS       Z3, Z2, Z2
-	VADDPS       Z0, Z2, Z0
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z0, Z0
-	VSCALEFPS    Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z1
+	VMINPS            Z0, Z1, Z0
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z1
+	VMAXPS            Z0, Z1, Z0
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z1
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z0, Z1
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z1, Z1
+	VMOVAPS           Z0, Z0
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z1, Z0
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z1, Z0
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z2
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z0, Z2
+	VMULPS            Z0, Z0, Z3
+	VFMADD231PS       Z3, Z2, Z0
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z0, Z0
+	VSCALEFPS         Z1, Z0, Z0
+	VMOVUPS           Z0, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -5918,55 +5586,46 @@ TEXT ·mapLogAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+24(FP), DX
 
 loop:
-	VMOVUPS      (CX), Z0
-	VCMPPS.BCST  $0x11, numberAVX51200800000<>+0(SB), Z0, K1
-	VMULPS.BCST  numberAVX5124b000000<>+0(SB), Z0, Z1
-	VBLENDMPS    Z1, Z0, K1, Z2
-	VPSUBD.BCST  numberAVX5123f3504f3<>+0(SB), Z2, Z1
-	VPSRAD       $0x17, Z1, Z1
-	VPSLLD       $0x17, Z1, Z7
-	VPSUBD       Z7, Z2, Z7
-	VSUBPS.BCST  numberAVX5123f800000<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z1, Z1
-	VSUBPS.BCST  numberAVX51241b80000<>+0(SB), Z1, Z8
-	VBLENDMPS    Z8, Z1, K1, Z3
-	VMULPS       Z7, Z7, Z1
-	VMULPS       Z1, Z7, Z8
-	VMULPS.BCST  numberAVX512bda0f706<>+0(SB), Z7, Z9
-	VADDPS.BCST  numberAVX5123e03e878<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX512be06703e<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX5123e113725<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX512be2a3c45<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX5123e4cd2cb<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX512be800110<>+0(SB), Z9, Z9
-	VMULPS       Z7, Z9, Z9
-	VADDPS.BCST  numberAVX5123eaaaaa5<>+0(SB), Z9, Z9
-	VMULPS       Z9, Z8, Z8
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z3, Z9
-	VADDPS       Z9, Z8, Z8
-	VMULPS.BCST  numberAVX5123f000000<>+0(SB), Z1, Z1
-	VSUBPS       Z1, Z8, Z1
-	VADDPS       Z1, Z7, Z1
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z3, Z7
-	VADDPS       Z7, Z1, Z1
-	VCMPPS.BCST  $0x11, numberAVX5127f800000<>+0(SB), Z0, K1
-	VBLENDMPS    Z1, Z0, K1, Z4
-	VCMPPS.BCST  $0x11, numberAVX51200000000<>+0(SB), Z0, K1
-	VBROADCASTSS numberAVX5127fc00000<>+0(SB), Z1
-	VBLENDMPS    Z1, Z4, K1, Z5
-	VCMPPS.BCST  $0x00, numberAVX51200000000<>+0(SB), Z0, K1
-	VBROADCASTSS numberAVX512ff800000<>+0(SB), Z0
-	VBLENDMPS    Z0, Z5, K1, Z6
-	VMOVUPS      Z6, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	DECQ         DX
-	JNZ          loop
+	VMOVUPS           (CX), Z0
+	VCMPPS.BCST       $0x11, numberAVX51200800000<>+0(SB), Z0, K1
+	VMULPS.BCST       numberAVX5124b000000<>+0(SB), Z0, Z1
+	VBLENDMPS         Z1, Z0, K1, Z2
+	VPSUBD.BCST       numberAVX5123f3504f3<>+0(SB), Z2, Z1
+	VPSRAD            $0x17, Z1, Z1
+	VPSLLD            $0x17, Z1, Z7
+	VPSUBD            Z7, Z2, Z7
+	VSUBPS.BCST       numberAVX5123f800000<>+0(SB), Z7, Z7
+	VCVTDQ2PS         Z1, Z1
+	VSUBPS.BCST       numberAVX51241b80000<>+0(SB), Z1, Z8
+	VBLENDMPS         Z8, Z1, K1, Z3
+	VMULPS            Z7, Z7, Z1
+	VMULPS            Z1, Z7, Z8
+	VBROADCASTSS      numberAVX512bda0f706<>+0(SB), Z9
+	VFMADD213PS.BCST  numberAVX5123e03e878<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX512be06703e<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX5123e113725<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX512be2a3c45<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX5123e4cd2cb<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX512be800110<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  numberAVX5123eaaaaa5<>+0(SB), Z7, Z9
+	VMULPS            Z9, Z8, Z8
+	VFMADD231PS.BCST  numberAVX512b95e8083<>+0(SB), Z3, Z8
+	VFNMADD231PS.BCST numberAVX5123f000000<>+0(SB), Z1, Z8
+	VADDPS            Z8, Z7, Z1
+	VFMADD231PS.BCST  numberAVX5123f318000<>+0(SB), Z3, Z1
+	VCMPPS.BCST       $0x11, numberAVX5127f800000<>+0(SB), Z0, K1
+	VBLENDMPS         Z1, Z0, K1, Z4
+	VCMPPS.BCST       $0x11, numberAVX51200000000<>+0(SB), Z0, K1
+	VBROADCASTSS      numberAVX5127fc00000<>+0(SB), Z1
+	VBLENDMPS         Z1, Z4, K1, Z5
+	VCMPPS.BCST       $0x00, numberAVX51200000000<>+0(SB), Z0, K1
+	VBROADCASTSS      numberAVX512ff800000<>+0(SB), Z0
+	VBLENDMPS         Z0, Z5, K1, Z6
+	VMOVUPS           Z6, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	DECQ              DX
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -6688,42 +6347,37 @@ TEXT ·rowExpAVX512(SB), NOSPLIT, $0-40
 	VMOVUPS      (AX), Z1
 
 loop:
-	VMOVUPS      (DX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VCMPPS.BCST  $0x11, numberAVX512c2d00000<>+0(SB), Z2, K1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z2, Z4, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z2, Z4, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z5
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z2, Z6
-	VMULPS       Z6, Z5, Z5
-	VADDPS       Z2, Z5, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VBROADCASTSS numberAVX51200000000<>+0(SB), Z5
-	VBLENDMPS    Z5, Z2, K1, Z3
-	VSCALEFPS    Z4, Z3, Z3
-	VMOVUPS      Z3, (CX)
-	VADDPS       Z3, Z1, Z1
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         SI
-	JNZ          loop
-	VMOVUPS      Z1, (AX)
+	VMOVUPS           (DX), Z2
+	VSUBPS            Z0, Z2, Z2
+	VCMPPS.BCST       $0x11, numberAVX512c2d00000<>+0(SB), Z2, K1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z4
+	VMINPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z5
+	VMULPS            Z2, Z2, Z6
+	VFMADD231PS       Z6, Z5, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z5
+	VBLENDMPS         Z5, Z2, K1, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VMOVUPS           Z3, (CX)
+	VADDPS            Z3, Z1, Z1
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              SI
+	JNZ               loop
+	VMOVUPS           Z1, (AX)
 	VZEROUPPER
 	RET
 
@@ -6759,55 +6413,50 @@ pass0:
 	MOVQ          DX, DI
 
 pass1:
-	VMOVUPS       (BX), Z1
-	VSUBPS        Z0, Z1, Z1
-	VCMPPS.BCST   $0x11, numberAVX512c2d00000<>+0(SB), Z1, K1
-	VBROADCASTSS  numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS        Z1, Z4, Z1
-	VBROADCASTSS  numberAVX51242b20000<>+0(SB), Z4
-	VMINPS        Z1, Z4, Z1
-	VMULPS.BCST   numberAVX5123fb8aa3b<>+0(SB), Z1, Z4
-	VADDPS.BCST   numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST   numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST   numberAVX5123f318000<>+0(SB), Z4, Z5
-	VSUBPS        Z5, Z1, Z1
-	VMULPS.BCST   numberAVX512b95e8083<>+0(SB), Z4, Z5
-	VSUBPS        Z5, Z1, Z1
-	VMULPS.BCST   numberAVX5123ab6da74<>+0(SB), Z1, Z5
-	VADDPS.BCST   numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS        Z1, Z5, Z5
-	VADDPS.BCST   numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS        Z1, Z5, Z5
-	VADDPS.BCST   numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS        Z1, Z5, Z5
-	VADDPS.BCST   numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS        Z1, Z1, Z6
-	VMULPS        Z6, Z5, Z5
-	VADDPS        Z1, Z5, Z1
-	VADDPS.BCST   numberAVX5123f800000<>+0(SB), Z1, Z1
-	VBROADCASTSS  numberAVX51200000000<>+0(SB), Z5
-	VBLENDMPS     Z5, Z1, K1, Z3
-	VSCALEFPS     Z4, Z3, Z3
-	VMOVUPS       Z3, (SI)
-	VADDPS        Z3, Z2, Z2
-	ADDQ          $0x00000040, BX
-	ADDQ          $0x00000040, SI
-	DECQ          DI
-	JNZ           pass1
-	VBROADCASTSS  numberAVX5123f800000<>+0(SB), Z0
-	VEXTRACTF64X4 $0x01, Z2, Y1
-	VADDPS        Y1, Y2, Y1
-	VEXTRACTF128  $0x01, Y1, X2
-	VADDPS        X2, X1, X2
-	VPERMILPS     $0x4e, X2, X1
-	VADDPS        X1, X2, X2
-	VPERMILPS     $0xb1, X2, X1
-	VADDPS        X1, X2, X2
-	VBROADCASTSS  X2, Z1
-	VDIVPS        Z1, Z0, Z0
-	MOVQ          AX, SI
-	MOVQ          CX, BX
-	MOVQ          DX, DI
+	VMOVUPS           (BX), Z1
+	VSUBPS            Z0, Z1, Z1
+	VCMPPS.BCST       $0x11, numberAVX512c2d00000<>+0(SB), Z1, K1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z1, Z4, Z1
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z4
+	VMINPS            Z1, Z4, Z1
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z1, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z1, Z1
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z1
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z1
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z1, Z5
+	VMULPS            Z1, Z1, Z6
+	VFMADD231PS       Z6, Z5, Z1
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z1, Z1
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z5
+	VBLENDMPS         Z5, Z1, K1, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VMOVUPS           Z3, (SI)
+	VADDPS            Z3, Z2, Z2
+	ADDQ              $0x00000040, BX
+	ADDQ              $0x00000040, SI
+	DECQ              DI
+	JNZ               pass1
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z0
+	VEXTRACTF64X4     $0x01, Z2, Y1
+	VADDPS            Y1, Y2, Y1
+	VEXTRACTF128      $0x01, Y1, X2
+	VADDPS            X2, X1, X2
+	VPERMILPS         $0x4e, X2, X1
+	VADDPS            X1, X2, X2
+	VPERMILPS         $0xb1, X2, X1
+	VADDPS            X1, X2, X2
+	VBROADCASTSS      X2, Z1
+	VDIVPS            Z1, Z0, Z0
+	MOVQ              AX, SI
+	MOVQ              CX, BX
+	MOVQ              DX, DI
 
 pass2:
 	VMULPS  (SI), Z0, Z1
@@ -6830,40 +6479,35 @@ TEXT ·rowExpSumAVX512(SB), NOSPLIT, $0-32
 	VMOVUPS      (AX), Z1
 
 loop:
-	VMOVUPS      (CX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VCMPPS.BCST  $0x11, numberAVX512c2d00000<>+0(SB), Z2, K1
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z4
-	VMAXPS       Z2, Z4, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z4
-	VMINPS       Z2, Z4, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z4, Z4
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z5
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z5, Z5
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z5
-	VMULPS       Z2, Z2, Z6
-	VMULPS       Z6, Z5, Z5
-	VADDPS       Z2, Z5, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VBROADCASTSS numberAVX51200000000<>+0(SB), Z5
-	VBLENDMPS    Z5, Z2, K1, Z3
-	VSCALEFPS    Z4, Z3, Z3
-	VADDPS       Z3, Z1, Z1
-	ADDQ         $0x00000040, CX
-	DECQ         BX
-	JNZ          loop
-	VMOVUPS      Z1, (AX)
+	VMOVUPS           (CX), Z2
+	VSUBPS            Z0, Z2, Z2
+	VCMPPS.BCST       $0x11, numberAVX512c2d00000<>+0(SB), Z2, K1
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z4
+	VMAXPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z4
+	VMINPS            Z2, Z4, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z4
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z4
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z4, Z4
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z4, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z4, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z5
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z5
+	VMULPS            Z2, Z2, Z6
+	VFMADD231PS       Z6, Z5, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z5
+	VBLENDMPS         Z5, Z2, K1, Z3
+	VSCALEFPS         Z4, Z3, Z3
+	VADDPS            Z3, Z1, Z1
+	ADDQ              $0x00000040, CX
+	DECQ              BX
+	JNZ               loop
+	VMOVUPS           Z1, (AX)
 	VZEROUPPER
 	RET
 
@@ -6902,40 +6546,35 @@ TEXT ·gradLogSoftmaxAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS (BX), Z0
 
 loop:
-	VMOVUPS      (CX), Z1
-	VMOVUPS      (DX), Z2
-	VBROADCASTSS numberAVX512c2d00000<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VBROADCASTSS numberAVX51242b20000<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMULPS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
-	VADDPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VSUBPS.BCST  numberAVX5124b400000<>+0(SB), Z3, Z3
-	VMULPS.BCST  numberAVX5123f318000<>+0(SB), Z3, Z4
-	VSUBPS       Z4, Z2, Z2
-	VMULPS.BCST  numberAVX512b95e8083<>+0(SB), Z3, Z4
-	VSUBPS       Z4, Z2, Z2
-	VMULPS.BCST  numberAVX5123ab6da74<>+0(SB), Z2, Z4
-	VADDPS.BCST  numberAVX5123c091def<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123e2aaa47<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z4, Z4
-	VADDPS.BCST  numberAVX5123f000000<>+0(SB), Z4, Z4
-	VMULPS       Z2, Z2, Z5
-	VMULPS       Z5, Z4, Z4
-	VADDPS       Z2, Z4, Z2
-	VADDPS.BCST  numberAVX5123f800000<>+0(SB), Z2, Z2
-	VSCALEFPS    Z3, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VSUBPS       Z2, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         SI
-	JNZ          loop
+	VMOVUPS           (CX), Z1
+	VMOVUPS           (DX), Z2
+	VBROADCASTSS      numberAVX51242b20000<>+0(SB), Z3
+	VMINPS            Z2, Z3, Z2
+	VBROADCASTSS      numberAVX512c2d00000<>+0(SB), Z3
+	VMAXPS            Z2, Z3, Z2
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z3
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z2, Z3
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z3, Z3
+	VMOVAPS           Z2, Z2
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z3, Z2
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z3, Z2
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z4
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z2, Z4
+	VMULPS            Z2, Z2, Z5
+	VFMADD231PS       Z5, Z4, Z2
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z2, Z2
+	VSCALEFPS         Z3, Z2, Z2
+	VMULPS            Z0, Z2, Z2
+	VSUBPS            Z2, Z1, Z1
+	VMOVUPS           Z1, (AX)
+	ADDQ              $0x00000040, AX
+	ADDQ              $0x00000040, CX
+	ADDQ              $0x00000040, DX
+	DECQ              SI
+	JNZ               loop
 	VZEROUPPER
 	RET
 
@@ -7178,52 +6817,47 @@ scale:
 	MOVQ          BX, R10
 
 exp:
-	VMOVUPS       (DX), Z3
-	VSUBPS        Z1, Z3, Z3
-	VBROADCASTSS  numberAVX512c2a00000<>+0(SB), Z5
-	VMAXPS        Z3, Z5, Z5
-	VMULPS.BCST   numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
-	VADDPS.BCST   numberAVX5124b400000<>+0(SB), Z6, Z6
-	VSUBPS.BCST   numberAVX5124b400000<>+0(SB), Z6, Z6
-	VMULPS.BCST   numberAVX5123f318000<>+0(SB), Z6, Z7
-	VSUBPS        Z7, Z5, Z5
-	VMULPS.BCST   numberAVX512b95e8083<>+0(SB), Z6, Z7
-	VSUBPS        Z7, Z5, Z5
-	VMULPS.BCST   numberAVX5123ab6da74<>+0(SB), Z5, Z7
-	VADDPS.BCST   numberAVX5123c091def<>+0(SB), Z7, Z7
-	VMULPS        Z5, Z7, Z7
-	VADDPS.BCST   numberAVX5123d2aaa2f<>+0(SB), Z7, Z7
-	VMULPS        Z5, Z7, Z7
-	VADDPS.BCST   numberAVX5123e2aaa47<>+0(SB), Z7, Z7
-	VMULPS        Z5, Z7, Z7
-	VADDPS.BCST   numberAVX5123f000000<>+0(SB), Z7, Z7
-	VMULPS        Z5, Z5, Z8
-	VMULPS        Z8, Z7, Z7
-	VADDPS        Z5, Z7, Z5
-	VADDPS.BCST   numberAVX5123f800000<>+0(SB), Z5, Z5
-	VSCALEFPS     Z6, Z5, Z5
-	VCMPPS.BCST   $0x11, numberAVX512c2a00000<>+0(SB), Z3, K1
-	VBROADCASTSS  numberAVX51200000000<>+0(SB), Z3
-	VBLENDMPS     Z3, Z5, K1, Z4
-	VMOVUPS       Z4, (DX)
-	VADDPS        Z4, Z2, Z2
-	ADDQ          $0x00000040, DX
-	DECQ          R10
-	JNZ           exp
-	VBROADCASTSS  numberAVX5123f800000<>+0(SB), Z1
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VADDPS        Y3, Y2, Y3
-	VEXTRACTF128  $0x01, Y3, X5
-	VADDPS        X5, X3, X5
-	VPERMILPS     $0x4e, X5, X3
-	VADDPS        X3, X5, X5
-	VPERMILPS     $0xb1, X5, X3
-	VADDPS        X3, X5, X5
-	VBROADCASTSS  X5, Z3
-	VDIVPS        Z3, Z1, Z1
-	MOVQ          AX, DX
-	MOVQ          CX, R9
-	MOVQ          BX, R10
+	VMOVUPS           (DX), Z3
+	VSUBPS            Z1, Z3, Z3
+	VBROADCASTSS      numberAVX512c2a00000<>+0(SB), Z5
+	VMAXPS            Z3, Z5, Z5
+	VBROADCASTSS      numberAVX5124b400000<>+0(SB), Z6
+	VFMADD231PS.BCST  numberAVX5123fb8aa3b<>+0(SB), Z5, Z6
+	VSUBPS.BCST       numberAVX5124b400000<>+0(SB), Z6, Z6
+	VMOVAPS           Z5, Z5
+	VFNMADD231PS.BCST numberAVX5123f318000<>+0(SB), Z6, Z5
+	VFNMADD231PS.BCST numberAVX512b95e8083<>+0(SB), Z6, Z5
+	VBROADCASTSS      numberAVX5123ab6da74<>+0(SB), Z7
+	VFMADD213PS.BCST  numberAVX5123c091def<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123d2aaa2f<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123e2aaa47<>+0(SB), Z5, Z7
+	VFMADD213PS.BCST  numberAVX5123f000000<>+0(SB), Z5, Z7
+	VMULPS            Z5, Z5, Z8
+	VFMADD231PS       Z8, Z7, Z5
+	VADDPS.BCST       numberAVX5123f800000<>+0(SB), Z5, Z5
+	VSCALEFPS         Z6, Z5, Z5
+	VCMPPS.BCST       $0x11, numberAVX512c2a00000<>+0(SB), Z3, K1
+	VBROADCASTSS      numberAVX51200000000<>+0(SB), Z3
+	VBLENDMPS         Z3, Z5, K1, Z4
+	VMOVUPS           Z4, (DX)
+	VADDPS            Z4, Z2, Z2
+	ADDQ              $0x00000040, DX
+	DECQ              R10
+	JNZ               exp
+	VBROADCASTSS      numberAVX5123f800000<>+0(SB), Z1
+	VEXTRACTF64X4     $0x01, Z2, Y3
+	VADDPS            Y3, Y2, Y3
+	VEXTRACTF128      $0x01, Y3, X5
+	VADDPS            X5, X3, X5
+	VPERMILPS         $0x4e, X5, X3
+	VADDPS            X3, X5, X5
+	VPERMILPS         $0xb1, X5, X3
+	VADDPS            X3, X5, X5
+	VBROADCASTSS      X5, Z3
+	VDIVPS            Z3, Z1, Z1
+	MOVQ              AX, DX
+	MOVQ              CX, R9
+	MOVQ              BX, R10
 
 divide:
 	VMULPS  (DX), Z1, Z3

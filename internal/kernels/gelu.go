@@ -54,7 +54,7 @@ func gelu32(x float32) float32 {
 	last := len(tailTable) - 1
 	p := tailTable[last][column]
 	for i := last - 1; i >= 0; i-- {
-		p = float32(p*f) + tailTable[i][column]
+		p = fma32(p, f, tailTable[i][column])
 	}
-	return (x - atMost(0, x)) - float32(t*p)
+	return fma32(-t, p, x-atMost(0, x))
 }

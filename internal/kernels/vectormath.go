@@ -4,7 +4,7 @@ import "math"
 
 // The functions of this file are the twins of those that the generator composes its routines of: the same operations
 // in the same order, each rounded to float32, so that both give the same bits. The conversions around products keep
-// the compiler from fusing them with a sum.
+// the compiler from fusing them with a sum; fma32 is where the routines fuse them.
 
 // The coefficients are minimax fits made for this package.
 var (
@@ -47,11 +47,29 @@ var (
 	nan32 = float32(math.NaN())
 )
 
-// polynomial is c[0] + x*(c[1] + x*(c[2] + ...)).
+// fma32 is a*b + c, rounded once. The sum in float64 is rounded to odd, after which rounding it to float32 gives
+// what one rounding would (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
+func fma32(a, b, c float32) float32 {
+	p, z := float64(a)*float64(b), float64(c) // the product is exact
+	s := p + z
+	v := s - p
+	if e := (p - (s - v)) + (z - v); e < 0 || e > 0 {
+		if bits := math.Float64bits(s); bits&1 == 0 {
+			if (e > 0) == (s > 0) {
+				s = math.Float64frombits(bits + 1)
+			} else {
+				s = math.Float64frombits(bits - 1)
+			}
+		}
+	}
+	return float32(s)
+}
+
+// polynomial is c[0] + x*(c[1] + x*(c[2] + ...)), each step rounded once.
 func polynomial(x float32, c []float32) float32 {
 	v := c[len(c)-1]
 	for i := len(c) - 2; i >= 0; i-- {
-		v = float32(v*x) + c[i]
+		v = fma32(v, x, c[i])
 	}
 	return v
 }
@@ -81,12 +99,11 @@ func atMost(high, x float32) float32 {
 
 // expParts splits x = n ln 2 + r into exp(r)-1 and n.
 func expParts(x float32) (e float32, n int32) {
-	t := float32(x*math.Log2E) + rounding
+	t := fma32(x, math.Log2E, rounding)
 	f := t - rounding
-	r := x - float32(f*ln2High)
-	r -= float32(f * ln2Low)
+	r := fma32(-f, ln2Low, fma32(-f, ln2High, x))
 	p := polynomial(r, expTerms)
-	return float32(p*float32(r*r)) + r, int32(math.Float32bits(t) - math.Float32bits(rounding))
+	return fma32(p, r*r, r), int32(math.Float32bits(t) - math.Float32bits(rounding))
 }
 
 // power is 2 to the power of n.
@@ -109,7 +126,7 @@ func expm132(x float32) float32 {
 	}
 	e, n := expParts(atLeast(-25, x))
 	s := power(n)
-	return float32(s*e) + (s - 1)
+	return fma32(s, e, s-1)
 }
 
 // sigmoid32 is 1/(1+exp(-x)).
@@ -124,7 +141,7 @@ func sigmoid32(x float32) float32 {
 // tail32 is the normal distribution's exp(-x*x/2 - q(t)) for t = |x|: the probability of more than t.
 func tail32(x, t float32) float32 {
 	q := polynomial(atMost(6, t), tailTerms)
-	return exp32(float32(float32(x*x)*-0.5) - q)
+	return exp32(fma32(x*-0.5, x, -q))
 }
 
 // normal32 is the normal distribution function.
@@ -140,7 +157,7 @@ func tanh32(x float32) float32 {
 	z := magnitude(x)
 	if z < 0.625 {
 		z2 := float32(z * z)
-		return signed(float32(float32(z*z2)*polynomial(z2, tanhTerms))+z, x)
+		return signed(fma32(z*z2, polynomial(z2, tanhTerms), z), x)
 	}
 	return signed(1-2/(exp32(z+z)+1), x)
 }
@@ -174,13 +191,12 @@ func log32(x float32) float32 {
 	count := float32(n) - shift
 	z := float32(f * f)
 	y := float32(float32(f*z) * polynomial(f, logTerms))
-	y += float32(count * ln2Low)
-	y -= float32(z * 0.5)
-	return f + y + float32(count*ln2High)
+	y = fma32(-z, 0.5, fma32(count, ln2Low, y))
+	return fma32(count, ln2High, f+y)
 }
 
 // softplus32 is log(1+exp(x)).
 func softplus32(x float32) float32 {
 	e := exp32(negative(x))
-	return float32(e*polynomial(e, log1pTerms)) + atLeast(0, x)
+	return fma32(e, polynomial(e, log1pTerms), atLeast(0, x))
 }

@@ -60,9 +60,9 @@ func (g *gen) gelu(x vec) vec {
 	last := len(tailTable) - 1
 	p := g.lookup(index, upper, last)
 	for i := last - 1; i >= 0; i-- {
-		p = g.sum(g.mul(p, f), g.lookup(index, upper, i))
+		p = g.fma(p, f, g.lookup(index, upper, i))
 	}
-	return g.difference(g.difference(x, g.atMost(0, x)), g.mul(t, p))
+	return g.fnma(t, p, g.difference(x, g.atMost(0, x)))
 }
 
 // lookup is row i of tailTable at the columns that the low 4 bits of index say.

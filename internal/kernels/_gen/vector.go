@@ -10,7 +10,7 @@ import (
 )
 
 // Arithmetic on vectors, each result in a register of its own. Operands are registers or numbers. Products and sums are
-// rounded one by one, without fused multiply-add, so that the Go twins give the same bits.
+// rounded one by one, but for fma and fnma, so that the Go twins give the same bits.
 
 type vec = reg.VecVirtual
 
@@ -45,6 +45,37 @@ func (g *gen) sum(a vec, b any) vec        { return g.of(g.VADDPS, g.VADDPS_BCST
 func (g *gen) difference(a vec, b any) vec { return g.of(g.VSUBPS, g.VSUBPS_BCST, a, b) }
 func (g *gen) mul(a vec, b any) vec        { return g.of(g.VMULPS, g.VMULPS_BCST, a, b) }
 func (g *gen) quotient(a vec, b any) vec   { return g.of(g.VDIVPS, g.VDIVPS_BCST, a, b) }
+
+// fma is a*b + c, rounded once, in place of c; fnma is c - a*b, fms a*b - c.
+func (g *gen) fma(a vec, b any, c vec) vec {
+	return g.multiplied(g.VFMADD231PS, g.VFMADD231PS_BCST, a, b, c)
+}
+func (g *gen) fnma(a vec, b any, c vec) vec {
+	return g.multiplied(g.VFNMADD231PS, g.VFNMADD231PS_BCST, a, b, c)
+}
+
+func (g *gen) fms(a vec, b any, c vec) vec {
+	return g.multiplied(g.VFMSUB231PS, g.VFMSUB231PS_BCST, a, b, c)
+}
+
+func (g *gen) multiplied(f, broadcast emit, a vec, b any, c vec) vec {
+	switch b := b.(type) {
+	case vec:
+		f(b, a, c)
+	case float64:
+		g.with(f, broadcast, g.number(b), a, c)
+	default:
+		panic(fmt.Sprintf("operand %v", b))
+	}
+	return c
+}
+
+// copied is x in a register of its own.
+func (g *gen) copied(x vec) vec {
+	v := g.vec()
+	g.VMOVAPS(x, v)
+	return v
+}
 
 // larger is a where a > b, else b; smaller likewise. A NaN in b stays.
 func (g *gen) larger(a, b vec) vec  { return g.of(g.VMAXPS, g.VMAXPS_BCST, a, b) }
@@ -180,12 +211,12 @@ func (g *gen) choose(m mask, a, b any) vec {
 	return v
 }
 
-// polynomial is c[0] + x*(c[1] + x*(c[2] + ...)).
+// polynomial is c[0] + x*(c[1] + x*(c[2] + ...)), each step rounded once.
 func (g *gen) polynomial(x vec, c []float64) vec {
 	last := len(c) - 1
-	v := g.sum(g.mul(x, c[last]), c[last-1])
-	for i := last - 2; i >= 0; i-- {
-		v = g.sum(g.mul(v, x), c[i])
+	v := g.constant(c[last])
+	for i := last - 1; i >= 0; i-- {
+		g.with(g.VFMADD213PS, g.VFMADD213PS_BCST, g.number(c[i]), x, v) // v = v*x + c[i]
 	}
 	return v
 }
@@ -229,18 +260,20 @@ const (
 
 // expParts splits x = n ln 2 + r: e is exp(r)-1, n lies in the low bits of t and as a float in f.
 func (g *gen) expParts(x vec) (e, t, f vec) {
-	t = g.sum(g.mul(x, math.Log2E), rounding)
+	t = g.fma(x, math.Log2E, g.constant(rounding))
 	f = g.difference(t, rounding)
-	r := g.difference(x, g.mul(f, ln2High))
-	r = g.difference(r, g.mul(f, ln2Low))
+	r := g.fnma(f, ln2Low, g.fnma(f, ln2High, g.copied(x)))
 	p := g.polynomial(r, expTerms)
-	return g.sum(g.mul(p, g.mul(r, r)), r), t, f
+	square := g.mul(r, r)
+	return g.fma(p, square, r), t, f
 }
 
 // exp is e to the power of x, denormal results included.
-func (g *gen) exp(x vec) vec {
-	x = g.atMost(89, g.atLeast(-104, x))
-	e, t, f := g.expParts(x)
+func (g *gen) exp(x vec) vec { return g.expUpTo89(g.atMost(89, x)) }
+
+// expUpTo89 is exp for x of at most 89.
+func (g *gen) expUpTo89(x vec) vec {
+	e, t, f := g.expParts(g.atLeast(-104, x))
 	return g.scaled(g.sum(e, 1.0), t, f)
 }
 
@@ -259,8 +292,7 @@ func (g *gen) scaled(v, t, f vec) vec {
 // which cost 150 cycles.
 func (g *gen) weight(x vec) vec {
 	below := g.compare(less, x, -104.0)
-	x = g.atMost(89, g.atLeast(-104, x))
-	e, t, f := g.expParts(x)
+	e, t, f := g.expParts(g.atMost(89, g.atLeast(-104, x)))
 	return g.scaled(g.choose(below, 0.0, g.sum(e, 1.0)), t, f)
 }
 
@@ -271,19 +303,19 @@ func (g *gen) power(n vec) vec { return g.shiftLeft(g.intSum(n, uint32(127)), 23
 func (g *gen) expm1(x vec) vec {
 	e, t, _ := g.expParts(g.atLeast(-25, x))
 	s := g.power(g.intDifference(t, roundingBits))
-	return g.sum(g.mul(s, e), g.difference(s, 1.0))
+	return g.fma(s, e, g.difference(s, 1.0))
 }
 
 // sigmoid is 1/(1+exp(-x)).
 func (g *gen) sigmoid(x vec) vec {
-	e := g.exp(g.bitOr(x, signBit))
+	e := g.expUpTo89(g.bitOr(x, signBit))
 	return g.quotient(g.choose(g.compare(less, x, 0.0), e, 1.0), g.sum(e, 1.0))
 }
 
 // tail is the normal distribution's exp(-x*x/2 - q(t)) for t = |x|: the probability of more than t.
 func (g *gen) tail(x, t vec) vec {
 	q := g.polynomial(g.atMost(6, t), tailTerms)
-	return g.exp(g.difference(g.mul(g.mul(x, x), -0.5), q))
+	return g.expUpTo89(g.fms(g.mul(x, -0.5), x, q))
 }
 
 // normal is the normal distribution function.
@@ -295,7 +327,7 @@ func (g *gen) normal(x vec) vec {
 func (g *gen) tanh(x vec) vec {
 	z := g.magnitudeOf(x)
 	z2 := g.mul(z, z)
-	small := g.sum(g.mul(g.mul(z, z2), g.polynomial(z2, tanhTerms)), z)
+	small := g.fma(g.mul(z, z2), g.polynomial(z2, tanhTerms), g.copied(z))
 	e := g.exp(g.sum(z, z))
 	large := g.difference(g.constant(1), g.quotient(g.constant(2), g.sum(e, 1.0)))
 	return g.signed(g.choose(g.compare(less, z, 0.625), small, large), x)
@@ -321,9 +353,8 @@ func (g *gen) log(x vec) vec {
 	count = g.choose(tiny, g.difference(count, 23.0), count)
 	z := g.mul(f, f)
 	y := g.mul(g.mul(f, z), g.polynomial(f, logTerms))
-	y = g.sum(y, g.mul(count, ln2Low))
-	y = g.difference(y, g.mul(z, 0.5))
-	y = g.sum(g.sum(f, y), g.mul(count, ln2High))
+	y = g.fnma(z, 0.5, g.fma(count, ln2Low, y))
+	y = g.fma(count, ln2High, g.sum(f, y))
 	y = g.choose(g.compare(less, x, math.Inf(1)), y, x)
 	y = g.choose(g.compare(less, x, 0.0), math.NaN(), y)
 	return g.choose(g.compare(equal, x, 0.0), math.Inf(-1), y)
@@ -331,6 +362,6 @@ func (g *gen) log(x vec) vec {
 
 // softplus is log(1+exp(x)).
 func (g *gen) softplus(x vec) vec {
-	e := g.exp(g.bitOr(x, signBit))
-	return g.sum(g.mul(e, g.polynomial(e, log1pTerms)), g.atLeast(0, x))
+	e := g.expUpTo89(g.bitOr(x, signBit))
+	return g.fma(e, g.polynomial(e, log1pTerms), g.atLeast(0, x))
 }

@@ -80,12 +80,6 @@ func (g *gen) times(f float64, x reg.VecVirtual) reg.VecVirtual {
 	return v
 }
 
-func (g *gen) copied(x reg.VecVirtual) reg.VecVirtual {
-	v := g.vec()
-	g.VMOVAPS(x, v)
-	return v
-}
-
 // pair gives t + f*u and t - f*u.
 func (g *gen) pair(f float64, t, u reg.VecVirtual) (sum, difference reg.VecVirtual) {
 	minus := g.copied(t)
