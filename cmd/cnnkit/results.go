@@ -48,6 +48,11 @@ func openResults(path string, s shard, m *onnxio.Model, files []string, top int)
 	if r.file, err = os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, saved(err)
 	}
+	if err := lock(r.file); err != nil {
+		r.file.Close()
+		return nil, usageError("%s is being written by another process, such as an earlier start of the same part: "+
+			"wait for its end", r.path)
+	}
 	if err := r.read(); err != nil {
 		r.file.Close()
 		return nil, err
