@@ -19,24 +19,27 @@ func TestForeignTypes(t *testing.T) {
 	float := &onnxio.Type{Elem: onnxio.Float}
 	words := &onnxio.Type{Kind: onnxio.MapType, Key: onnxio.Int64, Of: float}
 	x := tensor("x", onnxio.Float, "N", 3)
-	for want, typ := range map[string]*onnxio.Type{
-		`output "y" is a sequence, each of it a tensor of float`:                          {Kind: onnxio.SequenceType, Of: float},
-		`output "y" is a sequence, each of it a map from int64, each value a tensor of f`: {Kind: onnxio.SequenceType, Of: words},
-		`output "y" is a map from int64, each value a tensor of float`:                    words,
-		`output "y" is optional, and else a tensor of float`:                              {Kind: onnxio.OptionalType, Of: float},
-		`output "y" is a sparse tensor of float`:                                          {Kind: onnxio.SparseTensorType, Elem: onnxio.Float},
-		`output "y" is a tensor of complex64`:                                             {Elem: onnxio.Complex64, HasShape: true},
+	for _, c := range []struct {
+		typ  *onnxio.Type
+		want string
+	}{
+		{&onnxio.Type{Kind: onnxio.SequenceType, Of: float}, "a sequence, each of it a tensor of float"},
+		{&onnxio.Type{Kind: onnxio.SequenceType, Of: words}, "a sequence, each of it a map from int64, each value a tensor"},
+		{words, "a map from int64, each value a tensor of float"},
+		{&onnxio.Type{Kind: onnxio.OptionalType, Of: float}, "optional, and else a tensor of float"},
+		{&onnxio.Type{Kind: onnxio.SparseTensorType, Elem: onnxio.Float}, "a sparse tensor of float"},
+		{&onnxio.Type{Elem: onnxio.Complex64, HasShape: true}, "a tensor of complex64"},
 	} {
 		path := filepath.Join(t.TempDir(), "m.onnx")
-		m := graph([]*onnxio.ValueInfo{x}, []*onnxio.ValueInfo{{Name: "y", Type: typ}}, "y=Identity(x)")
+		m := graph([]*onnxio.ValueInfo{x}, []*onnxio.ValueInfo{{Name: "y", Type: c.typ}}, "y=Identity(x)")
 		if err := onnxio.Save(path, m); err != nil {
 			t.Fatal(err)
 		}
 		s := serve.New(serve.Options{Models: []string{path}})
 		err := s.Load(t.Context())
 		s.Close()
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "m.onnx") {
-			t.Errorf("%s: %v", want, err)
+		if err == nil || !strings.Contains(err.Error(), `output "y" is `+c.want) || !strings.Contains(err.Error(), "m.onnx") {
+			t.Errorf("%s: %v", c.want, err)
 		}
 	}
 }
