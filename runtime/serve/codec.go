@@ -25,7 +25,7 @@ type codec struct {
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	m, ok := v.(*oip.ModelInferResponse)
+	m, ok := v.(proto.Message)
 	size := 0
 	if ok {
 		size = proto.Size(m)

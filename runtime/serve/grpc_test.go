@@ -332,6 +332,17 @@ func TestAnswerMemory(t *testing.T) {
 		if status.Code(err) != c.code || err == nil && len(got.RawOutputContents[0]) != 400_000 {
 			t.Errorf("%d bytes, gRPC: %v", c.memory, err)
 		}
+		stream, err := oip.NewGRPCInferenceServiceClient(conn).ModelStreamInfer(t.Context())
+		if err == nil {
+			err = stream.Send(r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if part, err := stream.Recv(); err != nil || (part.ErrorMessage == "") != (c.code == codes.OK) {
+			t.Errorf("%d bytes, in a stream: %v %.100v", c.memory, err, part)
+		}
+		_ = stream.CloseSend()
 		free(t, s)
 		conn.Close()
 	}

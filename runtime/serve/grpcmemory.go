@@ -141,7 +141,14 @@ func receive(ss grpc.ServerStream) (*incoming, error) {
 	if c, ok := ss.Context().Value(arrivalKey{}).(*arrival); ok {
 		gone = c.gone
 	}
-	go func() { came <- ss.RecvMsg(r) }()
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				came <- status.Errorf(codes.Internal, "a fault of the server: %v", p)
+			}
+		}()
+		came <- ss.RecvMsg(r)
+	}()
 	select {
 	case err := <-came:
 		return r, err

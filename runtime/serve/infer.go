@@ -86,7 +86,7 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*an
 	if err != nil {
 		return nil, err
 	}
-	size = m.answerSize(ask, list)
+	size = answerSize(ask, list)
 	if err := s.memory.reserve(size); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*an
 
 // answerSize is what an answer takes at most while it is written: the tensors, and twice its text, which grows by
 // doubling, or twice the elements in binary.
-func (m *model) answerSize(ask *request, list []*onnxio.Tensor) int64 {
+func answerSize(ask *request, list []*onnxio.Tensor) int64 {
 	size := int64(1 << 10)
 	for i, t := range list {
 		held := int64(len(t.Raw))
@@ -110,10 +110,10 @@ func (m *model) answerSize(ask *request, list []*onnxio.Tensor) int64 {
 			held += int64(len(s)) + 24
 		}
 		if ask.wantsBinary(i) {
-			size += held + 2*held
-			continue
+			size += 3 * held
+		} else {
+			size += held + 2*textSize(t)
 		}
-		size += held + 2*textSize(t)
 	}
 	return size
 }
