@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -203,7 +202,7 @@ func scored(m *onnxio.Model, splits data.Splits, s runtime.Session) (string, tra
 	if err != nil {
 		return "", nil, badFile{err}
 	}
-	run := forward(s, mean.Input)
+	run := vision.Of(s, mean.Input)
 	out := m.Graph.Outputs[0].Type
 	scale := mean.Output.Scale
 	switch one := out != nil && len(out.Shape) == 4 && out.Shape[channelAxis(mean)].Value == 1; {
@@ -413,18 +412,6 @@ func batchOf(c *cli.Context, e runtime.Engine) int {
 		return 20
 	}
 	return 500
-}
-
-// forward feeds a session's first input with images as in says and takes its first output.
-func forward(s runtime.Session, in spec.Input) train.Forward {
-	input, out := s.Inputs()[0].Name, s.Outputs()[0].Name
-	return vision.Adapt(in, func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
-		ys, err := s.Run(ctx, map[string]*onnxio.Tensor{input: x})
-		if err != nil {
-			return nil, err
-		}
-		return ys[out], nil
-	})
 }
 
 // openRecipe opens a recipe's data set for a model, or for none.

@@ -93,11 +93,11 @@ func (p *pictures) predictInto(c *cli.Context, part shard) error {
 	if n := all - len(p.files); n > 0 {
 		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s has %d of %d images already\n", r.path, n, all)
 	}
-	p.bad = func(file string, err error) error { return r.add(resultLine{File: file, Error: err.Error()}) }
+	p.bad = func(file string, err error) error { return r.add(vision.Result{File: file, Error: err.Error()}) }
 	err = p.predict(c, func(rows []prediction) error {
-		lines := make([]resultLine, len(rows))
+		lines := make([]vision.Result, len(rows))
 		for i, row := range rows {
-			lines[i] = resultLine{File: row.File, Top: row.Top}
+			lines[i] = vision.Result{File: row.File, Top: row.Top}
 		}
 		return r.add(lines...)
 	})
@@ -187,32 +187,15 @@ func openPictures(c *cli.Context) (*pictures, error) {
 // each runs the images in batches of one size and hands over the model's first output. An image that cannot be read is
 // reported and skipped.
 func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) error) error {
-	var batch []picture
-	var inputs []*onnxio.Tensor
-	run := forward(p.session, p.spec.Input)
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		x, err := vision.Stack(inputs)
+	run := vision.Of(p.session, p.spec.Input)
+	flush := func(b vision.Batch[picture]) error {
+		y, err := b.Run(c.Context, run)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", p.path, err)
 		}
-		y, err := run(c.Context, x)
-		if err != nil {
-			return err
-		}
-		if len(y.Dims) == 0 || y.Dims[0] != int64(len(batch)) {
-			return badFile{fmt.Errorf("%s: the output is %v for %d images", p.path, y.Dims, len(batch))}
-		}
-		err = use(batch, y)
-		batch, inputs = nil, nil
-		return err
+		return use(b.Of, y)
 	}
-	limit := c.Int("batch")
-	if p.spec.Input.Batch > 0 {
-		limit = p.spec.Input.Batch
-	}
+	batches := vision.Batcher[picture]{Input: p.spec.Input, Limit: c.Int("batch")}
 	for _, file := range p.files {
 		img, err := vision.Load(file, vision.Limits{NoEXIF: c.Bool("no-exif")})
 		if err != nil {
@@ -225,15 +208,16 @@ func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) erro
 			}
 			continue
 		}
-		x := vision.Input(img, p.spec.Input)
-		if len(batch) == limit || len(inputs) > 0 && !slices.Equal(inputs[0].Dims, x.Dims) {
-			if err := flush(); err != nil {
+		if full, ready := batches.Add(picture{file, img}, img); ready {
+			if err := flush(full); err != nil {
 				return err
 			}
 		}
-		batch, inputs = append(batch, picture{file, img}), append(inputs, x)
 	}
-	return flush()
+	if rest, ready := batches.Rest(); ready {
+		return flush(rest)
+	}
+	return nil
 }
 
 func (p *pictures) failure() error {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
 // results is a file of JSON lines, one an image, that a run which was ended goes on with: an image that has a line is not
@@ -23,13 +24,6 @@ type results struct {
 	file *os.File
 	done map[string]bool
 	bad  int // images without an answer among the lines
-}
-
-// resultLine is an image's answer, or the reason for none.
-type resultLine struct {
-	File  string `json:"file"`
-	Top   any    `json:"top,omitempty"`
-	Error string `json:"error,omitempty"`
 }
 
 // runNote is what the lines of a file have in common.
@@ -53,6 +47,11 @@ func openResults(path string, s shard, m *onnxio.Model, files []string, top int)
 	}
 	if r.file, err = os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, saved(err)
+	}
+	if err := lock(r.file); err != nil {
+		r.file.Close()
+		return nil, usageError("%s is being written by another process, such as an earlier start of the same part: "+
+			"wait for its end", r.path)
 	}
 	if err := r.read(); err != nil {
 		r.file.Close()
@@ -108,7 +107,7 @@ func (r *results) read() error {
 		if whole == 0 {
 			break
 		}
-		var l resultLine
+		var l vision.Result
 		if err := json.Unmarshal(line, &l); err != nil || l.File == "" {
 			return badFile{fmt.Errorf("%s: line %d is no result", r.path, i+1)}
 		}
@@ -136,7 +135,7 @@ func (r *results) left(files []string) []string {
 }
 
 // add writes lines, and has them on the disk when it returns.
-func (r *results) add(lines ...resultLine) error {
+func (r *results) add(lines ...vision.Result) error {
 	var b bytes.Buffer
 	for _, l := range lines {
 		text, err := json.Marshal(l)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
 // Parts are the whole, in order, and differ by one at most.
@@ -66,7 +68,7 @@ func counts(t *testing.T, paths ...string) map[string]int {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(data)) {
-			var l resultLine
+			var l vision.Result
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				t.Fatalf("%s: %q: %v", path, line, err)
 			}

@@ -44,6 +44,43 @@ func configType(t onnxio.DataType) oip.DataType {
 	return oip.DataType_TYPE_INVALID
 }
 
+// carried reports whether the protocol has the types of all inputs and outputs: it has tensors alone.
+func carried(g *onnxio.Graph) error {
+	for _, side := range []struct {
+		name   string
+		values []*onnxio.ValueInfo
+	}{{"input", g.Inputs}, {"output", g.Outputs}} {
+		for _, v := range side.values {
+			if v.Type != nil && v.Type.Kind == onnxio.TensorType && datatypeOf(v.Type.Elem) != "" {
+				continue
+			}
+			return &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("%s %q is %s, which the Open Inference Protocol "+
+				"does not have: 'cnnkit extract' cuts a model at values that are tensors", side.name, v.Name, typeText(v.Type))}
+		}
+	}
+	return nil
+}
+
+// typeText says a type in words.
+func typeText(t *onnxio.Type) string {
+	if t == nil {
+		return "of no declared type"
+	}
+	switch t.Kind {
+	case onnxio.TensorType:
+		return fmt.Sprintf("a tensor of %v", t.Elem)
+	case onnxio.SparseTensorType:
+		return fmt.Sprintf("a sparse tensor of %v", t.Elem)
+	case onnxio.SequenceType:
+		return "a sequence, each of it " + typeText(t.Of)
+	case onnxio.OptionalType:
+		return "optional, and else " + typeText(t.Of)
+	case onnxio.MapType:
+		return fmt.Sprintf("a map from %v, each value %s", t.Key, typeText(t.Of))
+	}
+	return "of a type that is no tensor"
+}
+
 func parseDatatype(name string) (onnxio.DataType, error) {
 	for _, d := range datatypes {
 		if d.name == name {

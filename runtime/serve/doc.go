@@ -14,6 +14,7 @@
 //   - a request that is answered with 200 was computed by the engine as if it had run alone, to rounding: requests share a run
 //     only where the model's shapes have a free batch and a trial has shown that rows do not depend on each other
 //   - a request that fails fails alone
-//   - nothing is allocated by a length that a client announces, only by what has come
+//   - nothing is allocated by a length that a client announces, only by what has come; requests count
+//     from their first byte on, answers while they are written and sent, and what is too much is refused
 //   - a model is replaced without a request noticing: those that it has taken end on it
 package serve

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,8 +15,10 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
@@ -30,23 +33,55 @@ import (
 const maxStreams = 256
 
 func (s *Server) grpcServer() *grpc.Server {
+	pool := &countedPool{BufferPool: mem.DefaultBufferPool(), memory: &s.memory, calls: &s.arrivals}
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(int(min(s.opt.MaxBody, 1<<31-1))), grpc.MaxSendMsgSize(1<<31 - 1),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(headerTimeout),
 		grpc.MaxHeaderListSize(1 << 16),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")}),
+		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto"), pool}), experimental.BufferPool(pool),
 		grpc.InTapHandle(s.permit), grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
 	}
 	if s.opt.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.opt.TLS)))
 	}
 	g := grpc.NewServer(opts...)
-	oip.RegisterGRPCInferenceServiceServer(g, &service{s: s})
+	g.RegisterService(inferenceService(), &service{s: s})
 	grpc_health_v1.RegisterHealthServer(g, &healthService{s: s})
 	reflection.Register(g)
 	return g
+}
+
+// inferenceService is the protocol's service, whose ModelInfer reads its message itself: gRPC would answer for a
+// message that did not come.
+func inferenceService() *grpc.ServiceDesc {
+	d := oip.GRPCInferenceService_ServiceDesc
+	d.Methods = slices.DeleteFunc(slices.Clone(d.Methods), func(m grpc.MethodDesc) bool { return m.MethodName == "ModelInfer" })
+	// A stream of one answer is the same on the wire, and has the interceptors of streams.
+	one := grpc.StreamDesc{StreamName: "ModelInfer", Handler: modelInfer, ServerStreams: true}
+	d.Streams = append(slices.Clone(d.Streams), one)
+	return &d
+}
+
+// modelInfer is one call of ModelInfer.
+func modelInfer(srv any, ss grpc.ServerStream) error {
+	r, err := receive(ss)
+	if errors.Is(err, io.EOF) {
+		return invalid("the call has no message")
+	}
+	if err != nil {
+		return err
+	}
+	arrived(ss.Context())
+	if r.err != nil {
+		return r.err
+	}
+	out, err := srv.(oip.GRPCInferenceServiceServer).ModelInfer(ss.Context(), &r.ModelInferRequest)
+	if err != nil {
+		return err
+	}
+	return ss.SendMsg(out)
 }
 
 // openMethod says that a method may be called without a token.
@@ -55,10 +90,11 @@ func openMethod(name string) bool {
 		strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
 }
 
-// permit asks for the token at a call's header: an interceptor comes after the message, when that is in memory.
+// permit asks for the token at a call's header, and for memory: an interceptor comes after the message, when that is in
+// memory.
 func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, error) {
 	if openMethod(call.FullMethodName) {
-		return ctx, nil
+		return s.arrivals.begin(ctx, false), nil
 	}
 	token := ""
 	if given := call.Header.Get("authorization"); len(given) > 0 {
@@ -67,11 +103,18 @@ func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, e
 	if !s.authorized(token) {
 		return ctx, status.Error(codes.Unauthenticated, "a bearer token is needed")
 	}
-	return ctx, nil
+	if s.memory.used.Load() >= s.memory.limit {
+		s.memory.reclaim()
+		return ctx, errNoMemory
+	}
+	m := call.FullMethodName
+	received := strings.HasSuffix(m, "/ModelInfer") || strings.HasSuffix(m, "/ModelStreamInfer")
+	return s.arrivals.begin(ctx, received), nil
 }
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer s.caught(info.FullMethod, &err)
+	arrived(ctx)
 	resp, err = next(ctx, req)
 	return resp, rpcError(err)
 }
@@ -197,7 +240,16 @@ func (v *service) inferred(ctx context.Context, r *oip.ModelInferRequest, m *mod
 	if err != nil {
 		return nil, err
 	}
-	return m.message(ask, out)
+	resp, err := m.message(ask, out)
+	if err != nil {
+		return nil, err
+	}
+	written := int64(proto.Size(resp))
+	if err := v.s.memory.reserve(written); err != nil { // the codec's pool counts it from then on
+		return nil, err
+	}
+	v.s.memory.release(written)
+	return resp, nil
 }
 
 // message writes a response, its elements in raw_output_contents.
@@ -225,7 +277,7 @@ func (v *service) ModelStreamInfer(ss grpc.BidiStreamingServer[oip.ModelInferReq
 	defer pending.Wait()
 	slots := make(chan struct{}, maxPending)
 	for {
-		r, err := ss.Recv()
+		r, err := receive(ss)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -244,8 +296,11 @@ func (v *service) ModelStreamInfer(ss grpc.BidiStreamingServer[oip.ModelInferReq
 }
 
 // streamed answers one request of a stream.
-func (v *service) streamed(ctx context.Context, r *oip.ModelInferRequest) *oip.ModelStreamInferResponse {
-	resp, err := v.guardedInfer(ctx, r)
+func (v *service) streamed(ctx context.Context, r *incoming) *oip.ModelStreamInferResponse {
+	resp, err := (*oip.ModelInferResponse)(nil), r.err
+	if err == nil {
+		resp, err = v.guardedInfer(ctx, &r.ModelInferRequest)
+	}
 	if err != nil {
 		return &oip.ModelStreamInferResponse{ErrorMessage: err.Error(), InferResponse: &oip.ModelInferResponse{Id: r.Id}}
 	}

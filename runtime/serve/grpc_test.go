@@ -1,10 +1,16 @@
 package serve
 
 import (
+	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -193,6 +199,172 @@ func TestGRPCHealthAndTokens(t *testing.T) {
 	if _, err := c.RepositoryModelUnload(with, &oip.RepositoryModelUnloadRequest{ModelName: "lenet"}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("unloading: %v", err)
 	}
+}
+
+// Messages that come half count as they come: beyond the server's memory calls are cut off and none is taken, and when
+// they have gone their memory is free.
+func TestHalfMessages(t *testing.T) {
+	s := New(Options{Models: []string{"lenet=../../models/lenet5-mnist/model.onnx"}, MaxBody: 4 << 20, MaxMemory: 8 << 20})
+	t.Cleanup(s.Close)
+	if err := s.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := s.grpcServer()
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	const calls = 8
+	half := append([]byte{0, 0, 0x40, 0, 0}, make([]byte, 3<<20)...) // of a message of 4 MiB
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, calls)
+	for range calls {
+		body, in := io.Pipe() // which stays open
+		r, err := http.NewRequestWithContext(ctx, "POST", "http://"+l.Addr().String()+"/inference.GRPCInferenceService/ModelInfer", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/grpc")
+		r.Header.Set("TE", "trailers")
+		go func() { _, _ = in.Write(half) }()
+		go func() {
+			resp, err := transport.RoundTrip(r)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			ended <- err
+		}()
+	}
+	for range calls - 2 { // two fit
+		if err := <-ended; err != nil {
+			t.Errorf("a call was not answered: %v", err)
+		}
+	}
+	if used := s.memory.used.Load(); used > 16<<20 {
+		t.Errorf("%d bytes are held, of %d", used, s.memory.limit)
+	}
+	cancel()
+	for range 2 {
+		<-ended
+	}
+	transport.CloseIdleConnections() // of which gRPC keeps the last frame
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := oip.NewGRPCInferenceServiceClient(conn)
+	s.memory.used.Add(s.memory.limit)
+	if _, err := c.ModelInfer(t.Context(), numbers784()); status.Code(err) != codes.Unavailable {
+		t.Errorf("without memory: %v", err)
+	}
+	s.memory.used.Add(-s.memory.limit)
+	free(t, s)
+	if _, err := c.ModelInfer(t.Context(), numbers784()); err != nil {
+		t.Errorf("with memory again: %v", err)
+	}
+	free(t, s)
+}
+
+// free waits until no request holds memory.
+func free(t *testing.T, s *Server) {
+	t.Helper()
+	for range 500 {
+		if s.memory.used.Load() == 0 {
+			return
+		}
+		runtime.GC() // buffers that gRPC forgot
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d bytes are held by nobody", s.memory.used.Load())
+}
+
+// An answer counts until it is sent. One for which there is no memory is refused, however small its request was.
+func TestAnswerMemory(t *testing.T) {
+	w := onnxio.NewTensor(onnxio.Float, 1, 100_000)
+	w.Name = "w"
+	add := &onnxio.Node{OpType: "Add", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}
+	path := t.TempDir() + "/wide.onnx"
+	if err := onnxio.Save(path, &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{
+		Name: "g", Nodes: []*onnxio.Node{add}, Initializers: []*onnxio.Tensor{w},
+		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 1)...)},
+		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 100_000)...)}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		memory int64
+		status int
+		code   codes.Code
+	}{{300 << 10, http.StatusServiceUnavailable, codes.Unavailable}, {16 << 20, http.StatusOK, codes.OK}} {
+		s := New(Options{Models: []string{path}, MaxMemory: c.memory})
+		t.Cleanup(s.Close)
+		if err := s.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, parameters := range []string{"{}", `{"binary_data_output":true}`} {
+			body := `{"parameters":` + parameters + `,"inputs":[{"name":"x","shape":[1,1],"datatype":"FP32","data":[1]}]}`
+			out := httptest.NewRecorder()
+			s.Handler().ServeHTTP(out, httptest.NewRequest("POST", "/v2/models/wide/infer", strings.NewReader(body)))
+			if out.Code != c.status {
+				t.Errorf("%d bytes, %s: %d %.100s", c.memory, parameters, out.Code, out.Body)
+			}
+			free(t, s)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := s.grpcServer()
+		go func() { _ = g.Serve(l) }()
+		t.Cleanup(g.Stop)
+		conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &oip.ModelInferRequest{ModelName: "wide", Inputs: []*oip.ModelInferRequest_InferInputTensor{{
+			Name: "x", Datatype: "FP32", Shape: []int64{1, 1}, Contents: &oip.InferTensorContents{Fp32Contents: []float32{1}}}}}
+		got, err := oip.NewGRPCInferenceServiceClient(conn).ModelInfer(t.Context(), r)
+		if status.Code(err) != c.code || err == nil && len(got.RawOutputContents[0]) != 400_000 {
+			t.Errorf("%d bytes, gRPC: %v", c.memory, err)
+		}
+		stream, err := oip.NewGRPCInferenceServiceClient(conn).ModelStreamInfer(t.Context())
+		if err == nil {
+			err = stream.Send(r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if part, err := stream.Recv(); err != nil || (part.ErrorMessage == "") != (c.code == codes.OK) {
+			t.Errorf("%d bytes, in a stream: %v %.100v", c.memory, err, part)
+		}
+		_ = stream.CloseSend()
+		free(t, s)
+		conn.Close()
+	}
+}
+
+// A request that never ends does not keep the drain.
+func TestDrainEnds(t *testing.T) {
+	s := New(Options{Models: []string{"lenet=../../models/lenet5-mnist/model.onnx"}, DrainGrace: 1, DrainWait: 50 * time.Millisecond})
+	if err := s.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, done, err := s.models.find("lenet", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(ctx, nil, nil); err == nil || !strings.Contains(err.Error(), "still hold") {
+		t.Errorf("a drain beside a request that goes on: %v", err)
+	}
+	done()
+	s.Close()
 }
 
 // FuzzRequest: whatever a client sends is a request whose tensors are sound, or an error.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -14,22 +15,36 @@ import (
 	"time"
 )
 
+const noMemory = "the server holds as many requests and answers as its memory allows: try again later"
+
 // budget bounds the bytes that all requests hold together.
 type budget struct {
-	limit int64
-	used  atomic.Int64
+	limit      int64
+	used       atomic.Int64
+	collecting atomic.Bool
 }
 
 // reserve takes n bytes, or says that the server is too busy.
 func (b *budget) reserve(n int64) error {
 	if b.used.Add(n) > b.limit {
 		b.used.Add(-n)
-		return fail(http.StatusServiceUnavailable, "the server holds as many requests as its memory allows: try again later")
+		b.reclaim()
+		return fail(http.StatusServiceUnavailable, noMemory)
 	}
 	return nil
 }
 
 func (b *budget) release(n int64) { b.used.Add(-n) }
+
+// reclaim lets the garbage collector find, soon and once a second at most, the buffers that countedPool has lost.
+func (b *budget) reclaim() {
+	if b.collecting.CompareAndSwap(false, true) {
+		time.AfterFunc(time.Second, func() {
+			runtime.GC()
+			b.collecting.Store(false)
+		})
+	}
+}
 
 func hashed(tokens []string) [][32]byte {
 	var out [][32]byte
@@ -99,8 +114,8 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// crossOrigin lets pages of other sites ask where the options name them: it answers the question that browsers ask first,
-// and gives the headers that let a page read the answer. It reports whether the request is answered.
+// crossOrigin lets pages of other sites ask where the options name them: it answers the question that browsers ask
+// first, and gives the headers that let a page read the answer. It reports whether the request is answered.
 func (s *Server) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if !slices.Contains(s.opt.Origins, origin) {
@@ -148,8 +163,8 @@ func (s *Server) sendDeadline(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opt.SendTimeout)) // a recorder of a test has none
 }
 
-// connections counts those that have a request under way, or may have: http.Server.Shutdown drops a request that it reads
-// on a connection that was new when it began.
+// connections counts those that have a request under way, or may have: http.Server.Shutdown drops a request that it
+// reads on a connection that was new when it began.
 type connections struct {
 	mu   sync.Mutex
 	busy map[net.Conn]bool

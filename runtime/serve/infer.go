@@ -29,6 +29,7 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer a.done()
 	if a.header >= 0 {
 		w.Header().Set(headerLength, strconv.Itoa(a.header))
 	}
@@ -36,11 +37,13 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// answer is the body of a response; header is the length of its JSON where binary data follow, else negative.
+// answer is the body of a response; header is the length of its JSON where binary data follow, else negative. Its bytes
+// count until done.
 type answer struct {
 	kind   string
 	header int
 	data   []byte
+	done   func()
 }
 
 func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*answer, error) {
@@ -79,7 +82,60 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*an
 	if err != nil {
 		return nil, err
 	}
-	return m.encode(ask, out)
+	list, err := m.respond(ask, out)
+	if err != nil {
+		return nil, err
+	}
+	size = answerSize(ask, list)
+	if err := s.memory.reserve(size); err != nil {
+		return nil, err
+	}
+	a, err := m.encode(ask, list)
+	if err != nil {
+		s.memory.release(size)
+		return nil, err
+	}
+	s.memory.release(size - int64(cap(a.data)))
+	a.done = func() { s.memory.release(int64(cap(a.data))) }
+	return a, nil
+}
+
+// answerSize is what an answer takes at most while it is written: the tensors, and twice its text, which grows by
+// doubling, or twice the elements in binary.
+func answerSize(ask *request, list []*onnxio.Tensor) int64 {
+	size := int64(1 << 10)
+	for i, t := range list {
+		held := int64(len(t.Raw))
+		for _, s := range t.Strings {
+			held += int64(len(s)) + 24
+		}
+		if ask.wantsBinary(i) {
+			size += 3 * held
+		} else {
+			size += held + 2*textSize(t)
+		}
+	}
+	return size
+}
+
+// textSize is how many bytes of JSON a tensor's elements take at most.
+func textSize(t *onnxio.Tensor) int64 {
+	if t.Type == onnxio.String {
+		size := int64(0)
+		for _, s := range t.Strings {
+			size += 6*int64(len(s)) + 3 // every byte may be \u0001
+		}
+		return size
+	}
+	return 25 * t.Size() // -2.2250738585072014e-308,
+}
+
+// wantsBinary says whether output i goes behind the JSON.
+func (r *request) wantsBinary(i int) bool {
+	if i < len(r.outputs) && r.outputs[i].binary != nil {
+		return *r.outputs[i].binary
+	}
+	return r.binary
 }
 
 // respond picks a request's outputs, in its order, and turns those that it wants as classes into words.
@@ -144,25 +200,16 @@ func (m *model) classified(t *onnxio.Tensor, k int) (*onnxio.Tensor, error) {
 }
 
 // encode writes a response: JSON, and behind it the outputs that are wanted in binary.
-func (m *model) encode(ask *request, out map[string]*onnxio.Tensor) (*answer, error) {
-	list, err := m.respond(ask, out)
-	if err != nil {
-		return nil, err
-	}
-	binary := func(i int) bool {
-		if i < len(ask.outputs) && ask.outputs[i].binary != nil {
-			return *ask.outputs[i].binary
-		}
-		return ask.binary
-	}
+func (m *model) encode(ask *request, list []*onnxio.Tensor) (*answer, error) {
 	var rest [][]byte
+	var err error
 	text := m.opening(ask)
 	for i, t := range list {
 		if i > 0 {
 			text = append(text, ',')
 		}
 		text = appendHead(text, t)
-		if binary(i) {
+		if ask.wantsBinary(i) {
 			data := raw(t)
 			rest = append(rest, data)
 			text = append(text, `,"parameters":{"binary_data_size":`...)
@@ -177,9 +224,10 @@ func (m *model) encode(ask *request, out map[string]*onnxio.Tensor) (*answer, er
 	}
 	text = append(text, "]}"...)
 	if rest == nil {
-		return &answer{"application/json", -1, text}, nil
+		return &answer{kind: "application/json", header: -1, data: text}, nil
 	}
-	return &answer{"application/octet-stream", len(text), slices.Concat(append([][]byte{text}, rest...)...)}, nil
+	data := slices.Concat(append([][]byte{text}, rest...)...)
+	return &answer{kind: "application/octet-stream", header: len(text), data: data}, nil
 }
 
 // opening is a response up to its first output.

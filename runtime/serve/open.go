@@ -23,6 +23,9 @@ func (r *repository) open(ctx context.Context, s source, f versionFile, given *o
 	if err != nil {
 		return nil, err
 	}
+	if err := carried(file.Graph); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
 	config := &oip.ModelConfig{}
 	proto.Merge(config, given) // each version completes its own
 	m := &model{name: s.name, version: f.version, config: config, metrics: r.metrics, log: r.log}
@@ -46,11 +49,6 @@ func (r *repository) open(ctx context.Context, s source, f versionFile, given *o
 
 // settle decides how requests share runs, and warms the model up.
 func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, dir string, configured bool) error {
-	for _, v := range slices.Concat(m.session.Inputs(), m.session.Outputs()) {
-		if datatypeOf(elemOf(v)) == "" {
-			return &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("%q is %v, which the protocol does not have", v.Name, elemOf(v))}
-		}
-	}
 	for _, t := range file.Graph.Initializers {
 		m.weights += int64(len(t.Raw))
 	}

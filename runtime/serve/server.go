@@ -66,13 +66,14 @@ func (o *Options) settle() {
 
 // Server answers the Open Inference Protocol. It is safe for concurrent use.
 type Server struct {
-	opt     Options
-	log     *slog.Logger
-	models  *repository
-	metrics *metrics
-	tracer  trace.Tracer
-	memory  budget
-	tokens  [][32]byte
+	opt      Options
+	log      *slog.Logger
+	models   *repository
+	metrics  *metrics
+	tracer   trace.Tracer
+	memory   budget
+	arrivals arrivals
+	tokens   [][32]byte
 
 	started  atomic.Bool // all models are loaded
 	draining atomic.Bool
@@ -107,15 +108,17 @@ func (s *Server) Load(ctx context.Context) error {
 	return nil
 }
 
-// Reload loads models that are new or have changed on disk, and takes out those that are gone. Requests lose nothing by it.
+// Reload loads models that are new or have changed on disk, and takes out those that are gone. Requests lose nothing by
+// it.
 func (s *Server) Reload(ctx context.Context) error { return s.models.refresh(ctx) }
 
 // ready reports whether requests are welcome.
 func (s *Server) ready() bool { return s.started.Load() && !s.draining.Load() }
 
-// Serve answers on the listeners, of which either may be nil, until ctx ends. Then it drains: it says that it is not ready,
-// goes on answering for DrainGrace so that balancers and clients go elsewhere, and waits for the requests that it has taken.
-// It gives an error where those were not through within DrainWait.
+// Serve answers on the listeners, of which either may be nil, until ctx ends. Then it drains: it says that it is not
+// ready, goes on answering for DrainGrace so that balancers and clients go elsewhere, and waits for the requests that
+// it has taken. It gives an error where those were not through within DrainWait. Then it returns at once, or cutOff
+// later, also where a request that was cut off does not end.
 func (s *Server) Serve(ctx context.Context, overHTTP, overGRPC net.Listener) error {
 	web := s.webServer()
 	rpc := s.grpcServer()
@@ -168,9 +171,26 @@ func (s *Server) drain(ctx context.Context, web *http.Server, rpc *grpc.Server) 
 		web.Close()
 		rpc.Stop()
 	}
-	s.Close()
+	released := make(chan struct{})
+	go func() {
+		s.Close()
+		close(released)
+	}()
+	select {
+	case <-released:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-released:
+	case <-time.After(cutOff):
+		err = errors.Join(err, errors.New("requests that were cut off still hold their models"))
+	}
 	return err
 }
+
+// cutOff is how long requests have, once they are cut off, to notice it.
+const cutOff = 500 * time.Millisecond
 
 // Close releases the models, once the requests that hold them have been answered.
 func (s *Server) Close() { s.closed.Do(s.models.close) }

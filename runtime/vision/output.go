@@ -28,6 +28,13 @@ type Guess struct {
 	Given       *bool    `json:"given,omitempty"` // of several labels: the probability is above the label's threshold
 }
 
+// Result is what became of one image, as a line of JSON: its answer, or the reason why there is none.
+type Result struct {
+	File  string  `json:"file"`
+	Top   []Guess `json:"top,omitempty"`
+	Error string  `json:"error,omitempty"`
+}
+
 // Answers is Top by what a model's output is asked: classes, whose probabilities add up to 1; several labels, each with a
 // probability of its own, given where that is above the label's threshold (out.Thresholds); or numbers, in their order.
 func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Guess, error) {
