@@ -25,7 +25,8 @@ func (b *Builder) Clip(name string, x Value, low, high float32) Value {
 	if b.root.err != nil {
 		return Value{}
 	}
-	return b.apply("Clip", name, []Value{x, b.constant(name, "min", low), b.constant(name, "max", high)}, x.Shape)
+	return b.apply("Clip", name, []Value{x, b.constant(name, "min", low), b.constant(name, "max", high)},
+		x.Shape)
 }
 
 // Sigmoid is 1/(1+exp(-x)).
@@ -52,8 +53,8 @@ func (b *Builder) HardSwish(name string, x Value) Value {
 	return b.Mul(name, x, b.HardSigmoid(name+".sigmoid", x))
 }
 
-// GELU is torch.nn.GELU: x times the normal distribution's share below x, (1+erf(x/sqrt(2)))/2. Opset 20 has an operator
-// for it; before, it takes five.
+// GELU is torch.nn.GELU: x times the normal distribution's share below x, (1+erf(x/sqrt(2)))/2. Opset 20 has
+// an operator for it; before, it takes five.
 func (b *Builder) GELU(name string, x Value) Value {
 	if b.root.err != nil {
 		return Value{}
@@ -85,7 +86,8 @@ func (b *Builder) LeakyReLU(name string, x Value, slope float32) Value {
 	return b.apply1("LeakyRelu", name, x, onnxio.FloatAttr("alpha", slope))
 }
 
-// PReLU is torch.nn.PReLU on a feature map: x where positive, else name.weight [n] times x, n being 1 or the channels.
+// PReLU is torch.nn.PReLU on a feature map: x where positive, else name.weight [n] times x,
+// n being 1 or the channels.
 func (b *Builder) PReLU(name string, x Value, n int) Value {
 	if !b.is3(name, x) {
 		return Value{}

@@ -2,16 +2,16 @@ package builders
 
 import "math"
 
-// Boxes from which detectors start, as torchvision.models.detection.anchor_utils makes them. A box is x1, y1, x2, y2 in pixels.
-// Numbers are rounded to float32 where torchvision's are.
+// Boxes from which detectors start, as torchvision.models.detection.anchor_utils makes them. A box is x1, y1,
+// x2, y2 in pixels. Numbers are rounded to float32 where torchvision's are.
 
 // cell is a feature map whose places have boxes.
 type cell struct {
 	height, width int64
 }
 
-// anchors are the boxes at every place, [height*width*len(ratios)*len(sizes),4]: around multiples of the step, with the given
-// sides, and with ratios of height to width.
+// anchors are the boxes at every place, [height*width*len(ratios)*len(sizes),4]: around multiples of the
+// step, with the given sides, and with ratios of height to width.
 func (c cell) anchors(down, right int64, sizes []int, ratios []float64) []float32 {
 	var shapes [][4]float32
 	for _, ratio := range ratios {
@@ -37,8 +37,9 @@ func (c cell) anchors(down, right int64, sizes []int, ratios []float64) []float3
 // half is x/2 to the nearest whole number, of two as near the even one.
 func half(x float32) float32 { return float32(math.RoundToEven(float64(x / 2))) }
 
-// defaultBoxes are SSD's at every place of an image of that side, [height*width*(2+2*len(ratios)),4]: squares of the scale and of
-// its mean with the next, and boxes of the scale with the ratios and their inverses. Places are a step apart.
+// defaultBoxes are SSD's at every place of an image of that side, [height*width*(2+2*len(ratios)),4]:
+// squares of the scale and of its mean with the next, and boxes of the scale with the ratios and their
+// inverses. Places are a step apart.
 func (c cell) defaultBoxes(side int, step float32, scale, next float64, ratios []float64) []float32 {
 	mean := math.Sqrt(scale * next)
 	pairs := [][2]float64{{scale, scale}, {mean, mean}}

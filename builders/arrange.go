@@ -8,7 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Layers that combine values, and that arrange their numbers otherwise. Axes count the batch, which is axis 0, as PyTorch's do.
+// Layers that combine values, and that arrange their numbers otherwise. Axes count the batch, which
+// is axis 0, as PyTorch's do.
 
 // constant is a number without dimensions, which is no parameter.
 func (b *Builder) constant(layer, what string, v float32) Value {
@@ -43,8 +44,8 @@ func (b *Builder) combine(op, name string, x, y Value) Value {
 	return b.apply(op, name, []Value{x, y}, shape)
 }
 
-// broadcast is the shape of x and y together. Values with a batch must have the same number of axes; one without is
-// aligned from the last axis on.
+// broadcast is the shape of x and y together. Values with a batch must have the same number of axes; one
+// without is aligned from the last axis on.
 func broadcast(x, y Value) ([]int64, bool) {
 	if x.fixed != y.fixed {
 		if x.fixed {
@@ -76,7 +77,8 @@ func broadcast(x, y Value) ([]int64, bool) {
 	return shape, true
 }
 
-// MatMul is torch.matmul of matrices in the last two axes; those before are of one size or stretched, as in Mul.
+// MatMul is torch.matmul of matrices in the last two axes; those before are of one
+// size or stretched, as in Mul.
 func (b *Builder) MatMul(name string, x, y Value) Value {
 	n, m := len(x.Shape), len(y.Shape)
 	if b.root.err == nil && (n < 2 || m < 2 || x.Shape[n-1] != y.Shape[m-2]) {
@@ -86,7 +88,8 @@ func (b *Builder) MatMul(name string, x, y Value) Value {
 		return Value{}
 	}
 	rows, columns := x, y
-	rows.Shape, columns.Shape = append(slices.Clone(x.Shape[:n-1]), 1), append(slices.Clone(y.Shape[:m-2]), 1, y.Shape[m-1])
+	rows.Shape, columns.Shape = append(slices.Clone(x.Shape[:n-1]), 1), append(slices.Clone(y.Shape[:m-2]),
+		1, y.Shape[m-1])
 	shape, ok := broadcast(rows, columns)
 	if !ok {
 		b.fail(name, "cannot multiply %s and %s", x, y)
@@ -186,7 +189,8 @@ func (b *Builder) axis(name string, x Value, axis int) (int, bool) {
 	return at, true
 }
 
-// Slice is x[:, ..., start:end:step, ...] along an axis; an end of 0 is that of the axis, and a negative one counts from it.
+// Slice is x[:, ..., start:end:step, ...] along an axis; an end of 0 is that of the axis, and a
+// negative one counts from it.
 func (b *Builder) Slice(name string, x Value, axis, start, end, step int) Value {
 	at, ok := b.axis(name, x, axis)
 	if !ok {
@@ -234,7 +238,8 @@ func (b *Builder) Chunk(name string, x Value, axis, n int) []Value {
 	shape := slices.Clone(x.Shape)
 	shape[at] /= int64(n)
 	sizes := b.ints(name, "sizes", slices.Repeat([]int64{shape[at]}, n)...)
-	parts[0] = b.apply("Split", name, []Value{x, {Name: sizes, fixed: true}}, shape, onnxio.IntAttr("axis", int64(at+1)))
+	parts[0] = b.apply("Split", name, []Value{x, {Name: sizes, fixed: true}}, shape,
+		onnxio.IntAttr("axis", int64(at+1)))
 	split := b.root.graph.Nodes[len(b.root.graph.Nodes)-1]
 	for i := 1; i < n; i++ {
 		parts[i] = parts[0]
@@ -280,7 +285,8 @@ func (b *Builder) ConcatOver(name string, axis int, values ...Value) Value {
 	return b.apply("Concat", name, values, shape, onnxio.IntAttr("axis", int64(at+1)))
 }
 
-// PadChannels puts channels of zeros before and behind those of x, as torch.nn.functional.pad(x, (0, 0, 0, 0, before, behind)).
+// PadChannels puts channels of zeros before and behind those of x, as torch.nn.functional.pad(x, (0,
+// 0, 0, 0, before, behind)).
 func (b *Builder) PadChannels(name string, x Value, before, behind int) Value {
 	if !b.is3(name, x) {
 		return Value{}

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Operators on boxes. How many there are often follows from data, so that values are names here, and shapes are comments. A box is
-// x1, y1, x2, y2.
+// Operators on boxes. How many there are often follows from data, so that values are names here, and shapes
+// are comments. A box is x1, y1, x2, y2.
 
 // found are boxes [n,4], their scores [n] and labels [n].
 type found struct{ boxes, scores, labels string }
@@ -52,8 +52,8 @@ func (b *Builder) best(name, x, k string) (values, places string) {
 // longest keeps a box's sides finite: deltas of more than this count as this.
 var longest = float32(math.Log(1000. / 16))
 
-// decoded are boxes [...,4] from deltas of anchors, as torchvision's BoxCoder has them: shifts of the center in sides of the anchor,
-// times scale[0], and logarithms of factors of the sides, times scale[1].
+// decoded are boxes [...,4] from deltas of anchors, as torchvision's BoxCoder has them: shifts of the center
+// in sides of the anchor, times scale[0], and logarithms of factors of the sides, times scale[1].
 func (b *Builder) decoded(name, deltas, anchors string, scale [2]float32) string {
 	s := b.Scope(name)
 	from, to := s.halves("anchors", anchors)
@@ -66,10 +66,12 @@ func (b *Builder) decoded(name, deltas, anchors string, scale [2]float32) string
 	center = s.numbers("Add", "moved", []string{s.numbers("Mul", "distance", []string{shift, sides}), center})
 	factor = s.numbers("Exp", "factors", []string{s.with("Min", "limited", factor, longest)})
 	half := s.with("Mul", "half", s.numbers("Mul", "new_sides", []string{factor, sides}), 0.5)
-	return s.join("boxes", -1, s.numbers("Sub", "low", []string{center, half}), s.numbers("Add", "high", []string{center, half}))
+	return s.join("boxes", -1, s.numbers("Sub", "low", []string{center, half}),
+		s.numbers("Add", "high", []string{center, half}))
 }
 
-// reaching are boxes [...,4] from distances of the anchor's center in its sides, as torchvision's BoxLinearCoder has them.
+// reaching are boxes [...,4] from distances of the anchor's center in its sides, as
+// torchvision's BoxLinearCoder has them.
 func (b *Builder) reaching(name, distances, anchors string) string {
 	s := b.Scope(name)
 	from, to := s.halves("anchors", anchors)
@@ -95,13 +97,16 @@ func (b *Builder) ofSize(name, boxes, scores string, least float32) string {
 	s := b.Scope(name)
 	from, to := s.halves("corners", boxes)
 	sides := s.numbers("Sub", "sides", []string{to, from})
-	width := s.numbers("Split", "width", []string{sides, s.ints("width", "sizes", 1, 1)}, onnxio.IntAttr("axis", -1))
+	width := s.numbers("Split", "width", []string{sides, s.ints("width", "sizes", 1, 1)},
+		onnxio.IntAttr("axis", -1))
 	shorter := s.numbers("Min", "shorter", []string{width, s.second("height")})
 	shorter = s.numbers("Squeeze", "side", []string{shorter, s.ints("side", "axes", -1)})
-	return s.numbers("Where", "scores", []string{s.with("GreaterOrEqual", "large", shorter, least), scores, s.floats("scores", "no", rejected)})
+	return s.numbers("Where", "scores", []string{s.with("GreaterOrEqual", "large", shorter, least), scores,
+		s.floats("scores", "no", rejected)})
 }
 
-// suppression says which boxes stay: the best of those that overlap by more than overlap, with scores above least.
+// suppression says which boxes stay: the best of those that overlap by more than
+// overlap, with scores above least.
 type suppression struct {
 	overlap, least float32
 	most           int // in all
@@ -113,10 +118,12 @@ func (b *Builder) suppress(name, boxes, scores string, s suppression) string {
 		b.floats(name, "overlap", s.overlap), b.floats(name, "least", s.least)})
 }
 
-// bestOfClasses suppresses boxes [C,M,4] class by class by scores [C,M]. The classes are labeled from first on.
+// bestOfClasses suppresses boxes [C,M,4] class by class by scores [C,M]. The classes
+// are labeled from first on.
 func (b *Builder) bestOfClasses(name string, boxes, scores string, first int64, s suppression) found {
 	n := b.Scope(name)
-	stay := n.suppress("stay", boxes, n.numbers("Unsqueeze", "scores", []string{scores, n.ints("scores", "axes", 1)}), s)
+	stay := n.suppress("stay", boxes, n.numbers("Unsqueeze", "scores",
+		[]string{scores, n.ints("scores", "axes", 1)}), s)
 	places := n.take("places", stay, n.ints("places", "columns", 0, 2), 1)
 	labels := n.take("class", stay, n.ints("class", "column", 0), 1)
 	labels = n.numbers("Squeeze", "classes", []string{labels, n.ints("classes", "axes", 1)})
@@ -132,21 +139,25 @@ func (b *Builder) bestOfAll(name string, f found, labels int, s suppression) fou
 	for i := range each {
 		each[i] = int64(i)
 	}
-	column := n.numbers("Unsqueeze", "column", []string{n.ints("column", "labels", each...), n.ints("column", "axes", 1)})
+	column := n.numbers("Unsqueeze", "column", []string{n.ints("column", "labels", each...),
+		n.ints("column", "axes", 1)})
 	own := n.numbers("Equal", "own", []string{f.labels, column})
 	scores := n.numbers("Where", "scores", []string{own, f.scores, n.floats("scores", "no", rejected)})
 	batch := n.ints("batch", "axes", 0)
 	boxes := n.numbers("Unsqueeze", "boxes", []string{f.boxes, batch})
 	stay := n.suppress("stay", boxes, n.numbers("Unsqueeze", "batch", []string{scores, batch}), s)
-	places := n.numbers("Squeeze", "places", []string{n.take("place", stay, n.ints("place", "column", 2), 1), n.ints("places", "axes", 1)})
+	places := n.numbers("Squeeze", "places", []string{n.take("place", stay, n.ints("place", "column", 2), 1),
+		n.ints("places", "axes", 1)})
 	at := func(what, of string) string { return n.take(what, of, places, 0) }
-	return n.ranked("best", found{at("boxes_left", f.boxes), at("scores_left", f.scores), at("labels_left", f.labels)}, s.most)
+	return n.ranked("best", found{at("boxes_left", f.boxes), at("scores_left", f.scores),
+		at("labels_left", f.labels)}, s.most)
 }
 
 // ranked are at most so many, best first.
 func (b *Builder) ranked(name string, f found, most int) found {
 	n := b.Scope(name)
-	count := n.numbers("Min", "count", []string{n.numbers("Shape", "number", []string{f.scores}), n.ints("count", "most", int64(most))})
+	count := n.numbers("Min", "count", []string{n.numbers("Shape", "number", []string{f.scores}),
+		n.ints("count", "most", int64(most))})
 	scores, places := n.best("scores", f.scores, count)
 	f.scores = scores
 	f.boxes = n.take("boxes", f.boxes, places, 0)

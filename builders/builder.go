@@ -27,8 +27,8 @@ type Builder struct {
 	reuses  bool // layers of one name have one set of parameters
 }
 
-// Head is the logits of an auxiliary classifier: a value that nothing reads in inference, and whose loss training adds with a
-// weight.
+// Head is the logits of an auxiliary classifier: a value that nothing reads in inference, and whose loss
+// training adds with a weight.
 type Head struct {
 	Value  string  `json:"value"`
 	Weight float64 `json:"weight"`
@@ -40,8 +40,9 @@ type namedValue struct {
 	Value
 }
 
-// Value is a tensor in the graph being built: its name and its shape without the batch dimension, [C,H,W] or [F]. The shape
-// of a Parameter, and of what is computed from parameters alone, is whole: these have no batch.
+// Value is a tensor in the graph being built: its name and its shape without the batch dimension,
+// [C,H,W] or [F]. The shape of a Parameter, and of what is computed from parameters alone, is
+// whole: these have no batch.
 type Value struct {
 	Name   string
 	Shape  []int64
@@ -52,8 +53,8 @@ type Value struct {
 	kind  onnxio.DataType // 0 is float32
 }
 
-// New starts a network with one input "input" of shape [N,shape...]. opset 0 is 17; seed determines every initial
-// weight.
+// New starts a network with one input "input" of shape [N,shape...]. opset 0 is 17; seed
+// determines every initial weight.
 func New(name string, opset int64, seed uint64, shape ...int) *Builder {
 	if opset == 0 {
 		opset = 17
@@ -62,7 +63,8 @@ func New(name string, opset int64, seed uint64, shape ...int) *Builder {
 		used: map[string]bool{"input": true, "output": true}}
 	b.root = b
 	if opset < MinOpset || opset > MaxOpset {
-		b.err = fmt.Errorf("%s: opset %d: the builders write opsets %d to %d", name, opset, MinOpset, MaxOpset)
+		b.err = fmt.Errorf("%s: opset %d: the builders write opsets %d to %d", name, opset,
+			MinOpset, MaxOpset)
 	}
 	dims := []onnxio.Dim{{Param: "N"}}
 	for _, d := range shape {
@@ -195,7 +197,8 @@ func (b *Builder) apply(op, layer string, in []Value, shape []int64, attrs ...*o
 func (b *Builder) append(op, name string, in []string, attrs []*onnxio.Attribute) string {
 	name = b.unique(name)
 	g := b.root.graph
-	g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name}, Attrs: attrs})
+	g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name},
+		Attrs: attrs})
 	return name
 }
 
@@ -260,8 +263,8 @@ func (b *Builder) Parameter(name string, fill Init, shape ...int) Value {
 	return v
 }
 
-// Buffer is torch.nn.Module.register_buffer: numbers in the state dict that are not trained. A Cast to the type they have
-// already tells them from parameters.
+// Buffer is torch.nn.Module.register_buffer: numbers in the state dict that are not trained. A Cast to the
+// type they have already tells them from parameters.
 func (b *Builder) Buffer(name string, data []float32, shape ...int) Value {
 	v := b.Parameter(name, func(_ *rand.Rand, _ []int64, to []float32) { copy(to, data) }, shape...)
 	if t := b.root.graph.Initializer(v.Name); t != nil && t.Raw == nil { // an outline has its buffers
@@ -321,7 +324,8 @@ func (b *Builder) ints(layer, what string, v ...int64) string {
 	if b.root.err != nil {
 		return ""
 	}
-	return b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Int64s(v))})
+	return b.append("Constant", b.path(layer)+"/"+what, nil,
+		[]*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Int64s(v))})
 }
 
 // numbers appends an operator whose output, a vector of integers, has no batch dimension.

@@ -4,7 +4,8 @@ import "fmt"
 
 // classics are the networks for small images without residual blocks.
 var classics = []network{
-	{Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers", Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
+	{Info{"lenet5", "LeNet-5: two 5x5 convolutions, three fully connected layers",
+		Config{Input: [3]int{1, 28, 28}, Classes: 10}}, lenet5},
 	{Info{"minivgg", "MiniVGG: four 3x3 convolutions in two stages, three fully connected layers",
 		Config{Input: [3]int{1, 28, 28}, Classes: 10}}, minivgg},
 	{Info{"unet", "U-Net: encoder, bottleneck and decoder with skip connections; one mask channel a class",
@@ -42,11 +43,13 @@ func (b *Builder) fullyConnected(x Value, classes int) Value {
 // unet is the U-Net of Ronneberger et al. 2015 with padded convolutions.
 func unet(b *Builder, cfg Config) Value {
 	if cfg.Depth < 1 || cfg.Depth > 12 || cfg.Width < 1 || cfg.Classes < 1 {
-		b.fail("depth", "%d levels of width %d to %d channels: all must be positive, and at most 12 levels", cfg.Depth, cfg.Width, cfg.Classes)
+		b.fail("depth", "%d levels of width %d to %d channels: all must be positive, and at most 12 levels",
+			cfg.Depth, cfg.Width, cfg.Classes)
 		return Value{}
 	}
 	if f := 1 << cfg.Depth; cfg.Input[1]%f != 0 || cfg.Input[2]%f != 0 {
-		b.fail("depth", "%d levels halve height and width %d times; %dx%d cannot be", cfg.Depth, cfg.Depth, cfg.Input[1], cfg.Input[2])
+		b.fail("depth", "%d levels halve height and width %d times; %dx%d cannot be", cfg.Depth, cfg.Depth,
+			cfg.Input[1], cfg.Input[2])
 		return Value{}
 	}
 	double := func(name string, x Value, channels int) Value {
@@ -66,7 +69,8 @@ func unet(b *Builder, cfg Config) Value {
 	x = double("bottleneck", b.MaxPool2d(fmt.Sprintf("pool%d", cfg.Depth), x, 2), cfg.Width<<cfg.Depth)
 	for k := cfg.Depth; k > 0; k-- {
 		up := b.ConvTranspose2d(fmt.Sprintf("upconv%d", k), x, cfg.Width<<(k-1), 2, Stride(2))
-		x = double(fmt.Sprintf("dec%d", k), b.Concat(fmt.Sprintf("concat%d", k), up, skips[k-1]), cfg.Width<<(k-1))
+		x = double(fmt.Sprintf("dec%d", k), b.Concat(fmt.Sprintf("concat%d", k), up, skips[k-1]),
+			cfg.Width<<(k-1))
 	}
 	return b.Conv2d("conv_final", x, cfg.Classes, 1)
 }

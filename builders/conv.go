@@ -2,8 +2,8 @@ package builders
 
 import "github.com/cnnkit/cnnkit/onnxio"
 
-// weights adds name.weight of the given shape and, unless left out, name.bias with one number for each output. The shape's
-// dimensions after the first make up PyTorch's fan_in.
+// weights adds name.weight of the given shape and, unless left out, name.bias with one number for each
+// output. The shape's dimensions after the first make up PyTorch's fan_in.
 func (b *Builder) weights(name string, l layer, outputs int, shape ...int64) []string {
 	fan := int64(1)
 	for _, d := range shape[1:] {
@@ -22,8 +22,8 @@ func (b *Builder) weights(name string, l layer, outputs int, shape ...int64) []s
 	return names
 }
 
-// Conv2d is torch.nn.Conv2d: x [N,C,H,W] to [N,channels,H',W'] with a kernel of size k, square unless Kernel is given.
-// Initializers name.weight [channels,C/groups,k,k] and name.bias [channels].
+// Conv2d is torch.nn.Conv2d: x [N,C,H,W] to [N,channels,H',W'] with a kernel of size k, square unless Kernel
+// is given. Initializers name.weight [channels,C/groups,k,k] and name.bias [channels].
 func (b *Builder) Conv2d(name string, x Value, channels, k int, opts ...Option) Value {
 	l := windowOptions(k, opts).padded(x)
 	b.refuse(name, "Conv2d", map[string]bool{"CeilMode": l.ceil, "OutputPad": l.outPad != both(0)})
@@ -58,7 +58,8 @@ func (b *Builder) ConvTranspose2d(name string, x Value, channels, k int, opts ..
 	b.refuse(name, "ConvTranspose2d", map[string]bool{"CeilMode": l.ceil, "SamePad": l.same,
 		"an output padding of the stride or more": over(0) || over(1)})
 	if !l.sound() || channels < 1 || in%l.groups != 0 || int64(channels)%l.groups != 0 || h < 1 || w < 1 {
-		b.fail(name, "kernel %s, stride %s, pad %s, %d channels in %d groups do not fit %s", short(l.kernel), short(l.stride),
+		b.fail(name, "kernel %s, stride %s, pad %s, %d channels in %d groups do not fit %s", short(l.kernel),
+			short(l.stride),
 			short(l.pad), channels, l.groups, x)
 		return Value{}
 	}
@@ -69,8 +70,8 @@ func (b *Builder) ConvTranspose2d(name string, x Value, channels, k int, opts ..
 	return b.node("ConvTranspose", name, inputs, []int64{int64(channels), h, w}, attrs...)
 }
 
-// Linear is torch.nn.Linear over the last axis: x [N,F] to [N,out], or tokens [N,...,F] to [N,...,out]. Initializers
-// name.weight [out,F] and name.bias [out].
+// Linear is torch.nn.Linear over the last axis: x [N,F] to [N,out], or tokens [N,...,F] to [N,...,out].
+// Initializers name.weight [out,F] and name.bias [out].
 func (b *Builder) Linear(name string, x Value, out int, opts ...Option) Value {
 	if b.root.err == nil && len(x.Shape) != 1 && !x.fixed && !x.tokens {
 		b.fail(name, "takes features [N,F], not %s: flatten first", x)
@@ -91,9 +92,11 @@ func (b *Builder) Linear(name string, x Value, out int, opts ...Option) Value {
 	return b.project(name, x, names, int64(out))
 }
 
-// project is a matrix product over the last axis with a weight [out,F] of the state dict, and its bias where there is one.
+// project is a matrix product over the last axis with a weight [out,F] of the state dict, and
+// its bias where there is one.
 func (b *Builder) project(name string, x Value, names []string, out int64) Value {
-	w := b.Permute(name+".weight_t", Value{Name: names[0], Shape: []int64{out, x.Shape[len(x.Shape)-1]}, fixed: true}, 1, 0)
+	w := b.Permute(name+".weight_t", Value{Name: names[0], Shape: []int64{out, x.Shape[len(x.Shape)-1]},
+		fixed: true}, 1, 0)
 	y := b.MatMul(name+".matmul", x, w)
 	if len(names) == 1 {
 		return y

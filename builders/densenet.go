@@ -26,7 +26,8 @@ func denseNet(name, summary string, growth, channels int, blocks ...int) network
 			}
 		}
 		x = b.ReLU("relu", f.BatchNorm2d("norm5", x))
-		return b.Linear("classifier", b.Flatten("flatten", b.GlobalAvgPool2d("avgpool", x)), cfg.Classes, BiasInit(Zeros))
+		return b.Linear("classifier", b.Flatten("flatten", b.GlobalAvgPool2d("avgpool", x)), cfg.Classes,
+			BiasInit(Zeros))
 	})
 }
 
@@ -35,7 +36,8 @@ func (b *Builder) denseBlock(x Value, layers, growth int, he []Option) Value {
 	for i := range layers {
 		l := b.Scope("denselayer" + strconv.Itoa(i+1))
 		y := l.Conv2d("conv1", l.ReLU("relu1", l.BatchNorm2d("norm1", x)), 4*growth, 1, he...)
-		y = l.Conv2d("conv2", l.ReLU("relu2", l.BatchNorm2d("norm2", y)), growth, 3, append([]Option{Pad(1)}, he...)...)
+		y = l.Conv2d("conv2", l.ReLU("relu2", l.BatchNorm2d("norm2", y)), growth, 3,
+			append([]Option{Pad(1)}, he...)...)
 		x = l.Concat("cat", x, y)
 	}
 	return x

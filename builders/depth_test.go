@@ -49,10 +49,13 @@ func TestStochasticDepthOfNetworks(t *testing.T) {
 					ratios = append(ratios, deep.Graph.Initializer(n.Inputs[1]).Float32s()[0])
 				}
 			}
-			if want := []float32{0.1, 0.2, 0.3, 0.4}; !slices.EqualFunc(ratios, want, func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-7 }) {
+			if want := []float32{0.1, 0.2, 0.3, 0.4}; !slices.EqualFunc(ratios, want,
+				func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-7 }) {
 				t.Errorf("the probabilities are %v, want %v", ratios, want)
 			}
-			same := func(a, b *onnxio.Tensor) bool { return a.Name == b.Name && string(a.Raw) == string(b.Raw) }
+			same := func(a, b *onnxio.Tensor) bool {
+				return a.Name == b.Name && string(a.Raw) == string(b.Raw)
+			}
 			if !slices.EqualFunc(stateDict(deep), stateDict(plain), same) {
 				t.Error("the state dict is another one")
 			}
@@ -80,7 +83,8 @@ func plan(t *testing.T, m *onnxio.Model, in map[string]*onnxio.Tensor) (steps, o
 	return steps, string(out["output"].Raw)
 }
 
-// In inference nothing of stochastic depth is left: the plan has the same steps, and the output the same bits, as without.
+// In inference nothing of stochastic depth is left: the plan has the same steps, and the output
+// the same bits, as without.
 func TestStochasticDepthIsNothingInInference(t *testing.T) {
 	for name, cfg := range residualNets {
 		for _, opset := range []int64{builders.MinOpset, 17, builders.MaxOpset} {
@@ -140,7 +144,8 @@ func TestStochasticDepthInONNXRuntime(t *testing.T) {
 func TestStochasticDepthRefuses(t *testing.T) {
 	for _, p := range []float32{-0.1, 1, 1.5, float32(math.NaN())} {
 		b := builders.New("net", 0, 0, 3, 8, 8)
-		if _, err := b.Model(b.StochasticDepth("drop", b.ReLU("relu", b.Input()), p)); err == nil || !strings.Contains(err.Error(), "drop: probability") {
+		if _, err := b.Model(b.StochasticDepth("drop", b.ReLU("relu", b.Input()), p)); err == nil ||
+			!strings.Contains(err.Error(), "drop: probability") {
 			t.Errorf("the layer takes %g: %v", p, err)
 		}
 		_, err := builders.Build("resnet", builders.Config{StochasticDepth: float64(p)})

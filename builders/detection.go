@@ -6,19 +6,23 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// detections are torchvision.models.detection for the 91 labels of COCO, 0 of which is the background: SSD (Liu et al. 2015),
-// RetinaNet (Lin et al. 2017), FCOS (Tian et al. 2019) and Faster R-CNN (Ren et al. 2015). They are graphs for inference, of one
-// image [1,3,H,W] with values from 0 to 1, which is resized and normalized inside, and give "boxes" [n,4] as x1, y1, x2, y2 in
-// pixels of that image, "scores" [n] and "labels" [n], best first. H and W are the builder's.
+// detections are torchvision.models.detection for the 91 labels of COCO, 0 of which is the background: SSD
+// (Liu et al. 2015), RetinaNet (Lin et al. 2017), FCOS (Tian et al. 2019) and Faster R-CNN (Ren et al. 2015).
+// They are graphs for inference, of one image [1,3,H,W] with values from 0 to 1, which is resized and
+// normalized inside, and give "boxes" [n,4] as x1, y1, x2, y2 in pixels of that image, "scores" [n] and
+// "labels" [n], best first. H and W are the builder's.
 var detections = []network{
 	detector("ssd300_vgg16", "SSD on a VGG-16, for images of 300x300", 300, ssd300),
-	detector("ssdlite320_mobilenet_v3_large", "SSDLite on a MobileNet v3, for images of 320x320", 320, ssdLite320),
+	detector("ssdlite320_mobilenet_v3_large", "SSDLite on a MobileNet v3, for images of 320x320",
+		320, ssdLite320),
 	detector("retinanet_resnet50_fpn", "RetinaNet on a feature pyramid of ResNet-50", 800, retinaNet),
 	detector("fcos_resnet50_fpn", "FCOS on a feature pyramid of ResNet-50", 800, fcos),
-	detector("fasterrcnn_resnet50_fpn", "Faster R-CNN on a feature pyramid of ResNet-50", 800, fasterRCNNResNet50),
+	detector("fasterrcnn_resnet50_fpn", "Faster R-CNN on a feature pyramid of ResNet-50", 800,
+		fasterRCNNResNet50),
 	detector("fasterrcnn_mobilenet_v3_large_fpn", "Faster R-CNN on a feature pyramid of MobileNet v3", 800,
 		fasterRCNNMobileNet(800, 1333, 1000)),
-	detector("fasterrcnn_mobilenet_v3_large_320_fpn", "Faster R-CNN on a feature pyramid of MobileNet v3, for small images", 320,
+	detector("fasterrcnn_mobilenet_v3_large_320_fpn",
+		"Faster R-CNN on a feature pyramid of MobileNet v3, for small images", 320,
 		fasterRCNNMobileNet(320, 640, 150)),
 }
 
@@ -38,7 +42,8 @@ func detector(name, summary string, side int, build func(b *Builder, cfg Config)
 		}
 		b.detects()
 		seen, f := build(b, cfg)
-		down, right := float32(seen.original[0])/float32(seen.size[0]), float32(seen.original[1])/float32(seen.size[1])
+		down, right := float32(seen.original[0])/float32(seen.size[0]),
+			float32(seen.original[1])/float32(seen.size[1])
 		f.boxes = b.Scope("transform").with("Mul", "original_size", f.boxes, right, down, right, down)
 		return b.give(f)
 	}}
@@ -72,8 +77,9 @@ var (
 	imageNetStd  = []float32{0.229, 0.224, 0.225}
 )
 
-// resized is the input as torchvision's GeneralizedRCNNTransform makes it: normalized; resized so that the shorter side is least
-// long, or the longer one most where that is less; and filled with zeros to multiples of 32.
+// resized is the input as torchvision's GeneralizedRCNNTransform makes it: normalized; resized so
+// that the shorter side is least long, or the longer one most where that is less; and filled with
+// zeros to multiples of 32.
 func (b *Builder) resized(least, most int) sight {
 	in := b.Input().Shape
 	short, long := float64(min(in[1], in[2])), float64(max(in[1], in[2]))
@@ -104,5 +110,6 @@ func (b *Builder) columns(name string, x Value, columns int) string {
 	}
 	y := b.Reshape(name+".kinds", x, -1, columns, int(x.Shape[1]), int(x.Shape[2]))
 	y = b.Permute(name+".last", y, 0, 3, 4, 1, 2)
-	return b.numbers("Reshape", name+".columns", []string{y.Name, b.ints(name+".columns", "shape", -1, int64(columns))})
+	return b.numbers("Reshape", name+".columns",
+		[]string{y.Name, b.ints(name+".columns", "shape", -1, int64(columns))})
 }

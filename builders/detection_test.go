@@ -44,13 +44,14 @@ func (d detections) adjust(m *onnxio.Model) {
 	}
 }
 
-// Detectors find in noise what torchvision's find: as many boxes, each with its label, in any order, to 1e-4 of a score of 1 and of
-// the image's longer side.
+// Detectors find in noise what torchvision's find: as many boxes, each with its label, in any order, to 1e-4
+// of a score of 1 and of the image's longer side.
 func TestDetections(t *testing.T) {
 	var all map[string]detections
 	read(t, "detections.json", &all)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if testing.Short() && name != "ssdlite320_mobilenet_v3_large" && name != "fasterrcnn_mobilenet_v3_large_320_fpn" {
+		if testing.Short() && name != "ssdlite320_mobilenet_v3_large" &&
+			name != "fasterrcnn_mobilenet_v3_large_320_fpn" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +73,8 @@ func TestDetections(t *testing.T) {
 			}
 			defer s.Close()
 			for i := range d.Images {
-				if i == 0 || builders.Parameters(m) < 2e7 { // the others take seconds an image; make peers asks all
+				// the others take seconds an image; make peers asks all
+				if i == 0 || builders.Parameters(m) < 2e7 {
 					d.compare(t, s, i)
 				}
 			}
@@ -90,7 +92,8 @@ func (d detections) compare(t *testing.T, s runtime.Session, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boxes, scores, labels := out["boxes"].Float32s(), out["scores"].Float32s(), onnxio.Data[int64](out["labels"])
+	boxes, scores, labels := out["boxes"].Float32s(), out["scores"].Float32s(),
+		onnxio.Data[int64](out["labels"])
 	if len(labels) != len(want.Labels) || len(scores) != len(labels) || len(boxes) != 4*len(labels) {
 		t.Fatalf("image %d: %d boxes %v, want %d", i, len(labels), out["boxes"].Dims, len(want.Labels))
 	}

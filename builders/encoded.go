@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// encoded are the networks of segmentation_models_pytorch: a decoder for masks on the features of a classifier, with that
-// package's keys and defaults.
+// encoded are the networks of segmentation_models_pytorch: a decoder for masks on the features of a
+// classifier, with that package's keys and defaults.
 var encoded = encodedNetworks()
 
 // An encoder gives features from a half of the input's size down to a thirty-second.
@@ -24,11 +24,13 @@ type decoder struct {
 func encodedNetworks() []network {
 	var out []network
 	for _, d := range []decoder{
-		{"unet", "U-Net", (*Builder).encodedUNet}, {"unetplusplus", "U-Net++", (*Builder).encodedUNetPlusPlus},
+		{"unet", "U-Net", (*Builder).encodedUNet}, {"unetplusplus", "U-Net++",
+			(*Builder).encodedUNetPlusPlus},
 		{"fpn", "feature pyramid", (*Builder).encodedPyramid},
 	} {
 		for _, e := range []encoder{
-			{"resnet18", encodeResNet((*Builder).residual, 2, 2, 2, 2)}, {"resnet34", encodeResNet((*Builder).residual, 3, 4, 6, 3)},
+			{"resnet18", encodeResNet((*Builder).residual, 2, 2, 2, 2)}, {"resnet34",
+				encodeResNet((*Builder).residual, 3, 4, 6, 3)},
 			{"resnet50", encodeResNet(bottleneck(1, 64), 3, 4, 6, 3)}, {"mobilenet_v2", encodeMobileNetV2},
 		} {
 			out = append(out, d.on(e))
@@ -39,11 +41,13 @@ func encodedNetworks() []network {
 
 // on is the network of an encoder and a decoder.
 func (d decoder) on(e encoder) network {
-	summary := fmt.Sprintf("%s of segmentation_models_pytorch on a %s; one mask channel a class", d.summary, e.name)
+	summary := fmt.Sprintf("%s of segmentation_models_pytorch on a %s; one mask channel a class",
+		d.summary, e.name)
 	info := Info{"smp-" + d.name + "-" + e.name, summary, Config{Input: [3]int{3, 256, 256}, Classes: 1}}
 	return network{info, func(b *Builder, cfg Config) Value {
 		if cfg.Input[1]%32 != 0 || cfg.Input[2]%32 != 0 {
-			b.fail("encoder", "halves height and width five times: %dx%d are no multiples of 32", cfg.Input[1], cfg.Input[2])
+			b.fail("encoder", "halves height and width five times: %dx%d are no multiples of 32",
+				cfg.Input[1], cfg.Input[2])
 			return Value{}
 		}
 		return d.build(b, e.features(b.Scope("encoder")), cfg.Classes)
@@ -113,8 +117,8 @@ func (b *Builder) doubled(name string, x Value, mode string) Value {
 	return b.Resize(name, x, int(2*x.Shape[1]), int(2*x.Shape[2]), mode)
 }
 
-// encodedUNetPlusPlus is the decoder of Zhou et al. 2018. Block x_i_j reads block x_i_j-1 (the encoder where i is j), and joins
-// what blocks x_i+1_j to x_j_j and the encoder give of twice its height.
+// encodedUNetPlusPlus is the decoder of Zhou et al. 2018. Block x_i_j reads block x_i_j-1 (the encoder where
+// i is j), and joins what blocks x_i+1_j to x_j_j and the encoder give of twice its height.
 func (b *Builder) encodedUNetPlusPlus(features []Value, classes int) Value {
 	if b.root.err != nil {
 		return Value{}
@@ -134,7 +138,8 @@ func (b *Builder) encodedUNetPlusPlus(features []Value, classes int) Value {
 			for k := i + 1; k <= j; k++ {
 				skips = append(skips, made[[2]int{k, j}])
 			}
-			made[[2]int{i, j}] = s.Scope(fmt.Sprintf("x_%d_%d", i, j)).upBlock(x, channels, append(skips, features[3-j])...)
+			made[[2]int{i, j}] = s.Scope(fmt.Sprintf("x_%d_%d", i, j)).upBlock(x, channels,
+				append(skips, features[3-j])...)
 		}
 		for i := range j + 1 {
 			names = append(names, fmt.Sprintf("x_%d_%d", i, j))
@@ -144,7 +149,8 @@ func (b *Builder) encodedUNetPlusPlus(features []Value, classes int) Value {
 	return b.maskChannels(s.Scope("x_0_4").upBlock(made[[2]int{0, 3}], decoderChannels[4]), classes)
 }
 
-// encodedPyramid is the feature pyramid of Kirillov et al. 2019, whose levels are added up at a quarter of the input's size.
+// encodedPyramid is the feature pyramid of Kirillov et al. 2019, whose levels are added up at a
+// quarter of the input's size.
 func (b *Builder) encodedPyramid(features []Value, classes int) Value {
 	if b.root.err != nil {
 		return Value{}

@@ -50,14 +50,17 @@ func TestFamiliesKeys(t *testing.T) {
 			text += p.Name + " " + strings.ReplaceAll(strings.Trim(fmt.Sprint(p.Dims), "[]"), " ", ",") + "\n"
 		}
 		sum := sha256.Sum256([]byte(text))
-		if n := builders.Parameters(m); len(state) != want.Tensors || n != want.Parameters || hex.EncodeToString(sum[:]) != want.Digest {
-			t.Errorf("%s: %d tensors and %d parameters, want %d and %d; digest %x, want %s", name, len(state), n, want.Tensors,
+		if n := builders.Parameters(m); len(state) != want.Tensors || n != want.Parameters ||
+			hex.EncodeToString(sum[:]) != want.Digest {
+			t.Errorf("%s: %d tensors and %d parameters, want %d and %d; digest %x, want %s", name, len(state),
+				n, want.Tensors,
 				want.Parameters, sum, want.Digest)
 		}
 	}
 }
 
-// With weights of a formula the native engine gives PyTorch's outputs for a small image, to 1e-4 of the largest.
+// With weights of a formula the native engine gives PyTorch's outputs for a small
+// image, to 1e-4 of the largest.
 func TestFamiliesOutputs(t *testing.T) {
 	all := goldens(t)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -100,7 +103,8 @@ func TestFamiliesOutputs(t *testing.T) {
 			for i, v := range want.Picked {
 				worst = max(worst, math.Abs(v-float64(y[i*want.Step])))
 			}
-			worst = max(worst, math.Abs(sum-want.Sum)/float64(want.Size), math.Abs(magnitudes-want.Magnitudes)/float64(want.Size))
+			worst = max(worst, math.Abs(sum-want.Sum)/float64(want.Size),
+				math.Abs(magnitudes-want.Magnitudes)/float64(want.Size))
 			t.Logf("largest difference %.2g of %.3g: %.1e", worst, want.Largest, worst/want.Largest)
 			if !(worst <= 1e-4*want.Largest) {
 				t.Errorf("outputs differ by %.3g; the largest is %.3g", worst, want.Largest)

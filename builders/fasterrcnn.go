@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// fasterRCNN is what the Faster R-CNNs differ in: how many boxes a level proposes and all do together, and which scores these need.
+// fasterRCNN is what the Faster R-CNNs differ in: how many boxes a level proposes and all do together,
+// and which scores these need.
 type fasterRCNN struct {
 	proposals int
 	least     float32
@@ -50,7 +51,8 @@ func (r fasterRCNN) detect(b *Builder, cfg Config, seen sight, levels []level) f
 	logits := p.product("cls_score", x, 1024, cfg.Classes)
 	deltas := p.product("bbox_pred", x, 1024, 4*cfg.Classes)
 	d := b.Scope("detections")
-	deltas = d.numbers("Reshape", "deltas", []string{deltas, d.ints("deltas", "shape", 0, int64(cfg.Classes), 4)})
+	deltas = d.numbers("Reshape", "deltas",
+		[]string{deltas, d.ints("deltas", "shape", 0, int64(cfg.Classes), 4)})
 	from := d.numbers("Unsqueeze", "proposals", []string{proposals, d.ints("proposals", "axes", 1)})
 	boxes := d.inside("clip", d.decoded("decode", deltas, from, [2]float32{10, 5}), seen.size)
 	boxes = d.withoutBackground("boxes", boxes, onnxio.IntsAttr("perm", 1, 0, 2))
@@ -78,22 +80,25 @@ func (r fasterRCNN) propose(b *Builder, seen sight, levels []level) string {
 		count := min(int64(r.proposals), l.count())
 		top, places := s.best("top", logits, s.ints("top", "k", count))
 		anchors := s.take("anchors", s.table("anchors", "all", l.anchors, l.count(), 4).Name, places, 0)
-		boxes = append(boxes, s.decoded("decode", s.take("deltas", deltas, places, 0), anchors, [2]float32{1, 1}))
+		boxes = append(boxes, s.decoded("decode", s.take("deltas", deltas, places, 0), anchors,
+			[2]float32{1, 1}))
 		scores = append(scores, top)
 		level := s.ints("level", "index", int64(i))
 		from = append(from, s.numbers("Expand", "level", []string{level, s.ints("level", "count", count)}))
 	}
-	all := found{f.inside("clip", f.join("boxes", 0, boxes...), seen.size), f.join("logits", 0, scores...), f.join("levels", 0, from...)}
+	all := found{f.inside("clip", f.join("boxes", 0, boxes...), seen.size), f.join("logits", 0, scores...),
+		f.join("levels", 0, from...)}
 	all.scores = f.ofSize("large", all.boxes, f.numbers("Sigmoid", "scores", []string{all.scores}), 0.001)
-	least := math.Nextafter32(r.least, -1) // torchvision's proposals may have this very score, suppression's must have more
+	// torchvision's proposals may have this very score, suppression's must have more
+	least := math.Nextafter32(r.least, -1)
 	if r.least == 0 {
 		least = rejected / 2.
 	}
 	return f.bestOfAll("nms", all, len(levels), suppression{0.7, least, r.proposals}).boxes
 }
 
-// pooledBoxes gives boxes [n,4], in another order, and the 7x7 features [n,256,7,7] in them, of the map that goes with their size: of
-// levels' first, for the smallest.
+// pooledBoxes gives boxes [n,4], in another order, and the 7x7 features [n,256,7,7] in them, of the map that
+// goes with their size: of levels' first, for the smallest.
 func (b *Builder) pooledBoxes(boxes string, seen sight, levels []level) (ordered, features string) {
 	s := b.Scope("box_roi_pool")
 	scale := func(l level) float64 {
@@ -102,10 +107,13 @@ func (b *Builder) pooledBoxes(boxes string, seen sight, levels []level) (ordered
 	first, last := -scale(levels[0]), -scale(levels[len(levels)-1])
 	from, to := s.halves("corners", boxes)
 	sides := s.numbers("Sub", "sides", []string{to, from})
-	width := s.numbers("Split", "width", []string{sides, s.ints("width", "sizes", 1, 1)}, onnxio.IntAttr("axis", -1))
+	width := s.numbers("Split", "width", []string{sides, s.ints("width", "sizes", 1, 1)},
+		onnxio.IntAttr("axis", -1))
 	area := s.numbers("Mul", "area", []string{width, s.second("height")})
-	side := s.numbers("Squeeze", "side", []string{s.numbers("Sqrt", "root", []string{area}), s.ints("side", "axes", -1)})
-	attrs := []*onnxio.Attribute{onnxio.IntAttr("output_height", 7), onnxio.IntAttr("output_width", 7), onnxio.IntAttr("sampling_ratio", 2)}
+	side := s.numbers("Squeeze", "side", []string{s.numbers("Sqrt", "root", []string{area}),
+		s.ints("side", "axes", -1)})
+	attrs := []*onnxio.Attribute{onnxio.IntAttr("output_height", 7), onnxio.IntAttr("output_width", 7),
+		onnxio.IntAttr("sampling_ratio", 2)}
 	if b.root.opset >= 16 {
 		attrs = append(attrs, onnxio.StringAttr("coordinate_transformation_mode", "output_half_pixel"))
 	}
@@ -119,13 +127,18 @@ func (b *Builder) pooledBoxes(boxes string, seen sight, levels []level) (ordered
 		if k < last {
 			high = float32(224 * math.Exp2(k-3-1e-6))
 		}
-		mask := own.numbers("And", "own", []string{own.with("GreaterOrEqual", "low", side, low), own.with("Less", "high", side, high)})
-		places := own.numbers("Squeeze", "places", []string{own.numbers("NonZero", "place", []string{mask}), own.ints("places", "axes", 0)})
+		mask := own.numbers("And", "own", []string{own.with("GreaterOrEqual", "low", side, low),
+			own.with("Less", "high", side, high)})
+		places := own.numbers("Squeeze", "places", []string{own.numbers("NonZero", "place", []string{mask}),
+			own.ints("places", "axes", 0)})
 		part := own.take("boxes", boxes, places, 0)
-		image := own.numbers("ConstantOfShape", "image", []string{own.numbers("Shape", "count", []string{places})},
+		image := own.numbers("ConstantOfShape", "image",
+			[]string{own.numbers("Shape", "count", []string{places})},
 			onnxio.TensorAttr("value", onnxio.Int64s([]int64{0})))
-		align := append([]*onnxio.Attribute{onnxio.FloatAttr("spatial_scale", float32(math.Exp2(-k)))}, attrs...)
-		parts, maps = append(parts, part), append(maps, own.numbers("RoiAlign", "align", []string{l.x.Name, part, image}, align...))
+		align := append([]*onnxio.Attribute{onnxio.FloatAttr("spatial_scale", float32(math.Exp2(-k)))},
+			attrs...)
+		parts, maps = append(parts, part), append(maps, own.numbers("RoiAlign", "align",
+			[]string{l.x.Name, part, image}, align...))
 	}
 	return s.join("boxes", 0, parts...), s.join("features", 0, maps...)
 }

@@ -29,7 +29,9 @@ func TestPublishedFigures(t *testing.T) {
 		}
 		if side == w.Shorter { // published with the auxiliary head
 			for _, h := range builders.Heads(m) {
-				at := slices.IndexFunc(m.Graph.Values, func(v *onnxio.ValueInfo) bool { return v.Name == h.Value })
+				at := slices.IndexFunc(m.Graph.Values, func(v *onnxio.ValueInfo) bool {
+					return v.Name == h.Value
+				})
 				m.Graph.Outputs = append(m.Graph.Outputs, m.Graph.Values[at])
 			}
 		}
@@ -46,7 +48,8 @@ func TestPublishedFigures(t *testing.T) {
 			continue
 		}
 		got := float64(shapes.TotalFLOPs(m.Graph)) / 2e9
-		if w.Arch == "fasterrcnn_resnet50_fpn" { // published with the box head's share for a thousand proposals
+		// published with the box head's share for a thousand proposals
+		if w.Arch == "fasterrcnn_resnet50_fpn" {
 			got += 1000 * (256*7*7*1024 + 1024*1024 + 1024*5*91) / 1e9
 		}
 		if math.Abs(got-w.GMACs) > max(0.01*w.GMACs, 0.0006) { // three digits are published

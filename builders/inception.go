@@ -1,12 +1,14 @@
 package builders
 
-// inceptions are torchvision.models.googlenet (Szegedy et al. 2014, with norms) and inception_v3 (Szegedy et al. 2015).
+// inceptions are torchvision.models.googlenet (Szegedy et al. 2014, with norms) and
+// inception_v3 (Szegedy et al. 2015).
 var inceptions = []network{
 	classifier("googlenet", "GoogLeNet; auxiliary heads hang on it in training", 224, googLeNet),
 	classifier("inception_v3", "Inception v3; an auxiliary head hangs on it in training", 299, inceptionV3),
 }
 
-// aux marks v as the logits of an auxiliary head, whose loss training adds with the given weight. The metadata says so.
+// aux marks v as the logits of an auxiliary head, whose loss training adds with the given
+// weight. The metadata says so.
 func (b *Builder) aux(v Value, weight float64) {
 	b.root.heads = append(b.root.heads, Head{v.Name, weight})
 }
@@ -14,7 +16,9 @@ func (b *Builder) aux(v Value, weight float64) {
 // basic is torchvision's BasicConv2d.
 func (b *Builder) basic(name string, x Value, channels, k int, opts ...Option) Value {
 	s := b.Scope(name)
-	return s.ReLU("relu", s.BatchNorm2d("bn", s.Conv2d("conv", x, channels, k, append([]Option{NoBias()}, opts...)...), Eps(0.001)))
+	return s.ReLU("relu",
+		s.BatchNorm2d("bn", s.Conv2d("conv", x, channels, k, append([]Option{NoBias()}, opts...)...),
+			Eps(0.001)))
 }
 
 var googInit = WeightInit(TruncNormal(0.01))
@@ -31,14 +35,20 @@ func googLeNet(b *Builder, cfg Config) Value {
 		pooled                          int
 	}{
 		{"3a", 64, 96, 128, 16, 32, 32}, {"3b", 128, 128, 192, 32, 96, 64}, {"4a", 192, 96, 208, 16, 48, 64},
-		{"4b", 160, 112, 224, 24, 64, 64}, {"4c", 128, 128, 256, 24, 64, 64}, {"4d", 112, 144, 288, 32, 64, 64},
-		{"4e", 256, 160, 320, 32, 128, 128}, {"5a", 256, 160, 320, 32, 128, 128}, {"5b", 384, 192, 384, 48, 128, 128},
+		{"4b", 160, 112, 224, 24, 64, 64}, {"4c", 128, 128, 256, 24, 64, 64}, {"4d", 112, 144, 288,
+			32, 64, 64},
+		{"4e", 256, 160, 320, 32, 128, 128}, {"5a", 256, 160, 320, 32, 128, 128}, {"5b", 384, 192, 384,
+			48, 128, 128},
 	} {
 		s := b.Scope("inception" + l.name)
 		one := s.basic("branch1", x, l.one, 1, googInit)
-		three := s.basic("branch2.1", s.basic("branch2.0", x, l.three1, 1, googInit), l.three, 3, Pad(1), googInit)
-		five := s.basic("branch3.1", s.basic("branch3.0", x, l.five1, 1, googInit), l.five, 3, Pad(1), googInit) // 3x3 as torchvision's
-		pooled := s.basic("branch4.1", s.MaxPool2d("branch4.0", x, 3, Stride(1), Pad(1), CeilMode()), l.pooled, 1, googInit)
+		three := s.basic("branch2.1", s.basic("branch2.0", x, l.three1, 1, googInit), l.three, 3,
+			Pad(1), googInit)
+		// 3x3 as torchvision's
+		five := s.basic("branch3.1", s.basic("branch3.0", x, l.five1, 1, googInit), l.five, 3,
+			Pad(1), googInit)
+		pooled := s.basic("branch4.1", s.MaxPool2d("branch4.0", x, 3, Stride(1), Pad(1), CeilMode()),
+			l.pooled, 1, googInit)
 		x = s.Concat("cat", one, three, five, pooled)
 		switch l.name {
 		case "3b":
@@ -94,7 +104,8 @@ func inceptionV3(b *Builder, cfg Config) Value {
 	return b.Linear("fc", x, cfg.Classes, inceptionInit)
 }
 
-// inceptionHead is the auxiliary classifier. Nothing reads it in inference; of small images it sees an enlarged map.
+// inceptionHead is the auxiliary classifier. Nothing reads it in inference; of small
+// images it sees an enlarged map.
 func (b *Builder) inceptionHead(x Value, classes int) {
 	s := b.Scope("AuxLogits")
 	if b.is3("AuxLogits", x) && (x.Shape[1] < 17 || x.Shape[2] < 17) {
@@ -171,7 +182,8 @@ func (b *Builder) mixed7(x Value) Value {
 	three := b.branch(x, chained{"branch3x3_1", 384, 1, 1, false})
 	three = b.Concat("cat_3x3", b.branch(three, chained{"branch3x3_2a", 384, 1, 3, false}),
 		b.branch(three, chained{"branch3x3_2b", 384, 3, 1, false}))
-	double := b.branch(x, chained{"branch3x3dbl_1", 448, 1, 1, false}, chained{"branch3x3dbl_2", 384, 3, 3, false})
+	double := b.branch(x, chained{"branch3x3dbl_1", 448, 1, 1, false}, chained{"branch3x3dbl_2",
+		384, 3, 3, false})
 	double = b.Concat("cat_3x3dbl", b.branch(double, chained{"branch3x3dbl_3a", 384, 1, 3, false}),
 		b.branch(double, chained{"branch3x3dbl_3b", 384, 3, 1, false}))
 	pool := b.branch(b.AvgPool2d("pool", x, 3, Stride(1), Pad(1)), chained{"branch_pool", 192, 1, 1, false})

@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 )
 
-// Init fills a new parameter of the given shape, as the functions of torch.nn.init do. r is the parameter's own: PCG
-// seeded with the network's seed and the FNV-1a hash of the parameter's name, so that a layer more or less leaves the
-// others as they were.
+// Init fills a new parameter of the given shape, as the functions of torch.nn.init do. r is the parameter's
+// own: PCG seeded with the network's seed and the FNV-1a hash of the parameter's name, so that a layer more
+// or less leaves the others as they were.
 type Init func(r *rand.Rand, shape []int64, data []float32)
 
 func (b *Builder) random(name string) *rand.Rand {
@@ -17,14 +17,15 @@ func (b *Builder) random(name string) *rand.Rand {
 	return rand.New(rand.NewPCG(b.root.seed, h.Sum64()))
 }
 
-// uniform is PyTorch's default for weights and biases alike: kaiming_uniform_ with a = sqrt(5), which is the uniform
-// distribution on (-1/sqrt(fan_in), 1/sqrt(fan_in)).
+// uniform is PyTorch's default for weights and biases alike: kaiming_uniform_ with a = sqrt(5), which is the
+// uniform distribution on (-1/sqrt(fan_in), 1/sqrt(fan_in)).
 func uniform(fanIn int64) Init {
 	return Uniform(1 / math.Sqrt(float64(fanIn)))
 }
 
-// KaimingNormal is kaiming_normal_ with mode fan_out and the gain of ReLU: standard deviation sqrt(2/fan_out), where
-// fan_out is the number of outputs times the size of the kernel (He et al. 2015, section 2.2).
+// KaimingNormal is kaiming_normal_ with mode fan_out and the gain of ReLU: standard
+// deviation sqrt(2/fan_out), where fan_out is the number of outputs times the size of the
+// kernel (He et al. 2015, section 2.2).
 func KaimingNormal(r *rand.Rand, shape []int64, data []float32) {
 	fan := shape[0]
 	for _, d := range shape[min(2, len(shape)):] {

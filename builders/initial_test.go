@@ -11,8 +11,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A seed's weights are for ever: models and recipes name the seed they began with. PCG and the conversion from it are the
-// same on every machine. A hash may change with what a file says beside its weights; then say so in the commit.
+// A seed's weights are for ever: models and recipes name the seed they began with. PCG and the
+// conversion from it are the same on every machine. A hash may change with what a file says beside its
+// weights; then say so in the commit.
 func TestGoldenBytes(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -42,8 +43,9 @@ func TestGoldenBytes(t *testing.T) {
 	}
 }
 
-// moments of n numbers: the mean of a sample strays from the distribution's by about std/sqrt(n), the variance by
-// sqrt((kurtosis-1)/n) of itself; five times that is one failure in a million, and the seed is fixed.
+// moments of n numbers: the mean of a sample strays from the distribution's by about
+// std/sqrt(n), the variance by sqrt((kurtosis-1)/n) of itself; five times that is one failure in
+// a million, and the seed is fixed.
 func moments(t *testing.T, name string, data []float32, std, kurtosis float64) {
 	t.Helper()
 	n, sum, squares := float64(len(data)), 0.0, 0.0
@@ -64,7 +66,8 @@ func extent(data []float32) float64 {
 	return math.Max(float64(slices.Max(data)), -float64(slices.Min(data)))
 }
 
-// PyTorch's default is uniform with bound 1/sqrt(fan_in), the bound of kaiming_uniform_(a=sqrt(5)): variance bound^2/3.
+// PyTorch's default is uniform with bound 1/sqrt(fan_in), the bound of
+// kaiming_uniform_(a=sqrt(5)): variance bound^2/3.
 func TestDefaultWeights(t *testing.T) {
 	b := New("net", 0, 1, 32, 8, 8)
 	x := b.Conv2d("conv", b.Input(), 64, 3, Groups(2))
@@ -75,7 +78,8 @@ func TestDefaultWeights(t *testing.T) {
 	}
 	for layer, fan := range map[string]float64{"conv": 16 * 9, "up": 48 * 9, "fc": 48 * 8 * 8} {
 		bound := 1 / math.Sqrt(fan)
-		w, bias := m.Graph.Initializer(layer+".weight").Float32s(), m.Graph.Initializer(layer+".bias").Float32s()
+		w, bias := m.Graph.Initializer(layer+".weight").Float32s(),
+			m.Graph.Initializer(layer+".bias").Float32s()
 		moments(t, layer, w, bound/math.Sqrt(3), 9.0/5)
 		moments(t, layer+".bias", bias, bound/math.Sqrt(3), 9.0/5)
 		if e := extent(w); e > bound*(1+1e-7) || e < 0.999*bound {
@@ -87,8 +91,8 @@ func TestDefaultWeights(t *testing.T) {
 	}
 }
 
-// torchvision draws convolutions from a normal distribution of variance 2/fan_out, VGG's other weights of 0.01^2; norms
-// begin as the identity, and VGG's biases with zero.
+// torchvision draws convolutions from a normal distribution of variance 2/fan_out, VGG's other weights of
+// 0.01^2; norms begin as the identity, and VGG's biases with zero.
 func TestTorchvisionWeights(t *testing.T) {
 	all := func(data []float32, v float32) bool {
 		return !slices.ContainsFunc(data, func(d float32) bool { return d != v })

@@ -39,10 +39,13 @@ func run(t *testing.T, opset int64, x *onnxio.Tensor, f layer) (*onnxio.Tensor, 
 	return out["output"], v.String()
 }
 
-// The shapes are PyTorch's for an input [2,4,11,14]; the engine's result has them too, and every opset's checker agrees.
+// The shapes are PyTorch's for an input [2,4,11,14]; the engine's result has them too, and
+// every opset's checker agrees.
 func TestLayerShapes(t *testing.T) {
 	conv := func(opts ...builders.Option) layer {
-		return func(b *builders.Builder, x builders.Value) builders.Value { return b.Conv2d("conv", x, 6, 3, opts...) }
+		return func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Conv2d("conv", x, 6, 3, opts...)
+		}
 	}
 	up := func(opts ...builders.Option) layer {
 		return func(b *builders.Builder, x builders.Value) builders.Value {
@@ -50,10 +53,14 @@ func TestLayerShapes(t *testing.T) {
 		}
 	}
 	most := func(k int, opts ...builders.Option) layer {
-		return func(b *builders.Builder, x builders.Value) builders.Value { return b.MaxPool2d("pool", x, k, opts...) }
+		return func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.MaxPool2d("pool", x, k, opts...)
+		}
 	}
 	mean := func(k int, opts ...builders.Option) layer {
-		return func(b *builders.Builder, x builders.Value) builders.Value { return b.AvgPool2d("pool", x, k, opts...) }
+		return func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.AvgPool2d("pool", x, k, opts...)
+		}
 	}
 	adaptive := func(h, w int) layer {
 		return func(b *builders.Builder, x builders.Value) builders.Value {
@@ -74,12 +81,14 @@ func TestLayerShapes(t *testing.T) {
 		{"Conv2d dilation", conv(builders.Dilation(3), builders.Stride(2)), "[N,6,3,4]"},
 		{"Conv2d groups", conv(builders.Groups(2), builders.NoBias()), "[N,6,9,12]"},
 		{"ConvTranspose2d", up(), "[N,6,13,16]"},
-		{"ConvTranspose2d stride", up(builders.Stride(2), builders.Pad(1), builders.OutputPad(1)), "[N,6,22,28]"},
+		{"ConvTranspose2d stride", up(builders.Stride(2), builders.Pad(1), builders.OutputPad(1)),
+			"[N,6,22,28]"},
 		{"ConvTranspose2d groups", up(builders.Groups(2), builders.Dilation(2)), "[N,6,15,18]"},
 		{"MaxPool2d", most(2), "[N,4,5,7]"},
 		{"MaxPool2d torchvision", most(3, builders.Stride(2), builders.Pad(1)), "[N,4,6,7]"},
 		{"MaxPool2d ceil", most(2, builders.CeilMode()), "[N,4,6,7]"},
-		{"MaxPool2d ceil in the padding", most(2, builders.Stride(3), builders.Pad(1), builders.CeilMode()), "[N,4,4,5]"},
+		{"MaxPool2d ceil in the padding", most(2, builders.Stride(3), builders.Pad(1), builders.CeilMode()),
+			"[N,4,4,5]"},
 		{"MaxPool2d dilation", most(3, builders.Stride(2), builders.Dilation(2)), "[N,4,4,5]"},
 		{"AvgPool2d", mean(3), "[N,4,3,4]"},
 		{"AvgPool2d ceil", mean(3, builders.CeilMode()), "[N,4,4,5]"},
@@ -90,7 +99,9 @@ func TestLayerShapes(t *testing.T) {
 		{"AdaptiveAvgPool2d as it is", adaptive(11, 14), "[N,4,11,14]"},
 		{"AdaptiveAvgPool2d", adaptive(5, 7), "[N,4,5,7]"},
 		{"AdaptiveAvgPool2d row", adaptive(1, 13), "[N,4,1,13]"},
-		{"BatchNorm2d", func(b *builders.Builder, x builders.Value) builders.Value { return b.BatchNorm2d("bn", x) }, "[N,4,11,14]"},
+		{"BatchNorm2d", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.BatchNorm2d("bn", x)
+		}, "[N,4,11,14]"},
 		{"ReLU", each((*builders.Builder).ReLU), "[N,4,11,14]"},
 		{"Sigmoid", each((*builders.Builder).Sigmoid), "[N,4,11,14]"},
 		{"Tanh", each((*builders.Builder).Tanh), "[N,4,11,14]"},
@@ -98,16 +109,28 @@ func TestLayerShapes(t *testing.T) {
 		{"GELU", each((*builders.Builder).GELU), "[N,4,11,14]"},
 		{"Softmax", each((*builders.Builder).Softmax), "[N,4,11,14]"},
 		{"LogSoftmax", each((*builders.Builder).LogSoftmax), "[N,4,11,14]"},
-		{"LeakyReLU", func(b *builders.Builder, x builders.Value) builders.Value { return b.LeakyReLU("leaky", x, 0.1) }, "[N,4,11,14]"},
-		{"Dropout", func(b *builders.Builder, x builders.Value) builders.Value { return b.Dropout("drop", x, 0.5) }, "[N,4,11,14]"},
-		{"StochasticDepth", func(b *builders.Builder, x builders.Value) builders.Value { return b.StochasticDepth("depth", x, 0.5) }, "[N,4,11,14]"},
+		{"LeakyReLU", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.LeakyReLU("leaky", x, 0.1)
+		}, "[N,4,11,14]"},
+		{"Dropout", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Dropout("drop", x, 0.5)
+		}, "[N,4,11,14]"},
+		{"StochasticDepth", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.StochasticDepth("depth", x, 0.5)
+		}, "[N,4,11,14]"},
 		{"StochasticDepth of features", func(b *builders.Builder, x builders.Value) builders.Value {
 			return b.StochasticDepth("depth", b.Flatten("flatten", x), 0.5)
 		}, "[N,616]"},
-		{"Add", func(b *builders.Builder, x builders.Value) builders.Value { return b.Add("add", x, x) }, "[N,4,11,14]"},
-		{"Mul", func(b *builders.Builder, x builders.Value) builders.Value { return b.Mul("mul", x, x) }, "[N,4,11,14]"},
-		{"Scale", func(b *builders.Builder, x builders.Value) builders.Value { return b.Scale("scale", x, 0.5) }, "[N,4,11,14]"},
-		{"Concat", func(b *builders.Builder, x builders.Value) builders.Value { return b.Concat("cat", x, x, x) }, "[N,12,11,14]"},
+		{"Add", func(b *builders.Builder, x builders.Value) builders.Value { return b.Add("add", x, x) },
+			"[N,4,11,14]"},
+		{"Mul", func(b *builders.Builder, x builders.Value) builders.Value { return b.Mul("mul", x, x) },
+			"[N,4,11,14]"},
+		{"Scale", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Scale("scale", x, 0.5)
+		}, "[N,4,11,14]"},
+		{"Concat", func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Concat("cat", x, x, x)
+		}, "[N,12,11,14]"},
 		{"Flatten", each((*builders.Builder).Flatten), "[N,616]"},
 		{"Linear", func(b *builders.Builder, x builders.Value) builders.Value {
 			return b.Linear("fc", b.Flatten("flatten", x), 5, builders.NoBias())
@@ -130,12 +153,15 @@ func TestLayerShapes(t *testing.T) {
 	}
 }
 
-// GELU is x*(1+erf(x/sqrt2))/2 as an operator (opset 20) and composed; 1e-6 is a few roundings of values up to 4.
+// GELU is x*(1+erf(x/sqrt2))/2 as an operator (opset 20) and composed; 1e-6 is a few
+// roundings of values up to 4.
 func TestGELU(t *testing.T) {
 	x := onnxio.NewTensor(onnxio.Float, 1, 1, 8, 8)
 	uniform(x.Float32s(), 3, func(u float64) float64 { return 4 * u })
 	for _, opset := range []int64{13, 19, 20, 21} {
-		y, _ := run(t, opset, x, func(b *builders.Builder, x builders.Value) builders.Value { return b.GELU("gelu", x) })
+		y, _ := run(t, opset, x, func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.GELU("gelu", x)
+		})
 		for i, v := range x.Float32s() {
 			want := float64(v) * (1 + math.Erf(float64(v)/math.Sqrt2)) / 2
 			if got := float64(y.Float32s()[i]); !(math.Abs(got-want) <= 1e-6) {
@@ -159,8 +185,8 @@ func TestGELU(t *testing.T) {
 	}
 }
 
-// Each output of an adaptive pool is the mean from floor(i*H/h) to ceil((i+1)*H/h), as PyTorch defines it, also where these
-// windows differ.
+// Each output of an adaptive pool is the mean from floor(i*H/h) to ceil((i+1)*H/h), as PyTorch defines it,
+// also where these windows differ.
 func TestAdaptiveAvgPool2d(t *testing.T) {
 	share := func(i, size, n int) (int, int) { return i * size / n, ((i+1)*size + n - 1) / n }
 	for size := 1; size <= 16; size++ {

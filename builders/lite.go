@@ -5,8 +5,9 @@ import (
 	"strconv"
 )
 
-// efficientNetLites are EfficientNet-Lite0 to Lite4, which have no squeeze-and-excitation, ReLU6, and stem and head of one width,
-// under the keys of the Python package efficientnet-lite-pytorch. Convolutions pad as TensorFlow's.
+// efficientNetLites are EfficientNet-Lite0 to Lite4, which have no squeeze-and-excitation, ReLU6, and
+// stem and head of one width, under the keys of the Python package efficientnet-lite-pytorch.
+// Convolutions pad as TensorFlow's.
 var efficientNetLites = []network{
 	efficientNetLite("efficientnet_lite0", 224, 1, 1, 0.2),
 	efficientNetLite("efficientnet_lite1", 240, 1, 1.1, 0.2),
@@ -61,7 +62,8 @@ func (b *Builder) liteBlock(x Value, s mbconv, drop float32) Value {
 	if s.expand != 1 {
 		y = b.ReLU6("_swish", b.liteConv("_expand_conv", "_bn0", y, hidden, 1))
 	}
-	y = b.ReLU6("_swish", b.liteConv("_depthwise_conv", "_bn1", y, hidden, s.k, Stride(s.stride), Groups(hidden)))
+	y = b.ReLU6("_swish", b.liteConv("_depthwise_conv", "_bn1", y, hidden, s.k, Stride(s.stride),
+		Groups(hidden)))
 	y = b.liteConv("_project_conv", "_bn2", y, s.out, 1)
 	if s.stride == 1 && in == s.out {
 		y = b.Add("add", b.StochasticDepth("stochastic_depth", y, drop), x)

@@ -6,7 +6,8 @@ import (
 )
 
 // maxvits is torchvision.models.maxvit (Tu et al. 2022).
-var maxvits = []network{deep("maxvit_t", "MaxViT-T: convolutions, attention in windows and in grids", 224, 0.2, maxViT)}
+var maxvits = []network{deep("maxvit_t", "MaxViT-T: convolutions, attention in windows and in grids", 224,
+	0.2, maxViT)}
 
 var (
 	maxInit = []Option{WeightInit(Normal(0.02)), BiasInit(Zeros)}
@@ -53,19 +54,22 @@ func (b *Builder) maxConv(x Value, channels, stride int, drop float32) Value {
 	s := b.Scope("layers")
 	y := s.convNormAct("conv_a", s.BatchNorm2d("pre_norm", x, maxNorm...), 4*channels, 1, gelu, maxNorm...)
 	y = s.convNormAct("conv_b", y, 4*channels, 3, gelu, with(Stride(stride), Groups(4*channels))...)
-	y = s.SqueezeExcitation("squeeze_excitation", y, channels/4, (*Builder).SiLU, (*Builder).Sigmoid, maxInit...)
+	y = s.SqueezeExcitation("squeeze_excitation", y, channels/4, (*Builder).SiLU, (*Builder).Sigmoid,
+		maxInit...)
 	y = s.Conv2d("conv_c", y, channels, 1, maxInit...)
 	return b.Add("add", shortcut, b.StochasticDepth("stochastic_depth", y, drop))
 }
 
-// partitioned is attention within windows of 7x7 neighbors, or within grids of 7x7 pixels far apart, and an MLP.
+// partitioned is attention within windows of 7x7 neighbors, or within grids of 7x7
+// pixels far apart, and an MLP.
 func (b *Builder) partitioned(x Value, grid bool, drop float32) Value {
 	if !b.is3("attn_layer", x) {
 		return Value{}
 	}
 	c, h, w := int(x.Shape[0]), int(x.Shape[1]), int(x.Shape[2])
 	if h%maxWindow != 0 || h != w {
-		b.fail("attn_layer", "a map of %dx%d is no square of windows of %d: sides of 224, 448, ... are", h, w, maxWindow)
+		b.fail("attn_layer", "a map of %dx%d is no square of windows of %d: sides of 224, 448, ... are",
+			h, w, maxWindow)
 		return Value{}
 	}
 	rows, high := h/maxWindow, maxWindow
@@ -107,5 +111,6 @@ func (b *Builder) relativeAttention(x Value, c int) Value {
 // flatIndex is an index [n,n] as a list.
 func (b *Builder) flatIndex(index Value) Value {
 	all := b.ints("flat_index", "shape", -1)
-	return Value{Name: b.numbers("Reshape", "flat_index", []string{index.Name, all}), Shape: []int64{elements(index.Shape)}, fixed: true}
+	return Value{Name: b.numbers("Reshape", "flat_index", []string{index.Name, all}),
+		Shape: []int64{elements(index.Shape)}, fixed: true}
 }

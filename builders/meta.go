@@ -41,15 +41,18 @@ func GetPreprocessing(m *onnxio.Model) (p Preprocessing, ok bool, err error) {
 		return p, false, nil
 	}
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing", Msg: "not valid JSON", Err: err}
+		return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
+			Msg: "not valid JSON", Err: err}
 	}
 	if len(p.Mean) != p.Channels || len(p.Std) != p.Channels || p.Size[0] <= 0 || p.Size[1] <= 0 {
 		return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
-			Msg: fmt.Sprintf("size %v, %d channels, %d means and %d deviations do not go together", p.Size, p.Channels, len(p.Mean), len(p.Std))}
+			Msg: fmt.Sprintf("size %v, %d channels, %d means and %d deviations do not go together", p.Size,
+				p.Channels, len(p.Mean), len(p.Std))}
 	}
 	for _, s := range p.Std {
 		if !(s > 0) {
-			return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing", Msg: fmt.Sprintf("a deviation is %v", s)}
+			return p, false, &onnxio.FormatError{Format: "onnx", Where: "metadata preprocessing",
+				Msg: fmt.Sprintf("a deviation is %v", s)}
 		}
 	}
 	return p, true, nil
@@ -64,8 +67,8 @@ func Parameters(m *onnxio.Model) int64 {
 	return total
 }
 
-// ParameterNames lists a model's trainable initializers: those of floating point and of rank 1 and more, without the running
-// statistics of BatchNormalization and other buffers.
+// ParameterNames lists a model's trainable initializers: those of floating point and of rank 1 and more,
+// without the running statistics of BatchNormalization and other buffers.
 func ParameterNames(m *onnxio.Model) []string {
 	buffers := map[string]bool{}
 	for _, n := range m.Graph.Nodes {
@@ -78,7 +81,8 @@ func ParameterNames(m *onnxio.Model) []string {
 	}
 	var names []string
 	for _, t := range m.Graph.Initializers {
-		if !buffers[t.Name] && len(t.Dims) > 0 && t.Type != onnxio.Int64 && t.Type != onnxio.Int32 && t.Type != onnxio.Bool {
+		if !buffers[t.Name] && len(t.Dims) > 0 && t.Type != onnxio.Int64 && t.Type != onnxio.Int32 &&
+			t.Type != onnxio.Bool {
 			names = append(names, t.Name)
 		}
 	}

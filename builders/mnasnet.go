@@ -26,7 +26,8 @@ func mnasNet(name, summary string, alpha float64) network {
 		x = s.conv(x, width(32), 3, re, with(Pad(1), Groups(width(32)))...)
 		x = s.conv(x, width(16), 1, nil, mnasOptions...)
 		for _, r := range []struct{ channels, k, stride, expand, blocks int }{
-			{24, 3, 2, 3, 3}, {40, 5, 2, 3, 3}, {80, 5, 2, 6, 3}, {96, 3, 1, 6, 2}, {192, 5, 2, 6, 4}, {320, 3, 1, 6, 1}} {
+			{24, 3, 2, 3, 3}, {40, 5, 2, 3, 3}, {80, 5, 2, 6, 3}, {96, 3, 1, 6, 2}, {192, 5, 2, 6, 4},
+			{320, 3, 1, 6, 1}} {
 			stack := s.Scope(s.next())
 			for i := range r.blocks {
 				x = stack.Scope(strconv.Itoa(i)).mnasBlock(x, width(r.channels), r.k, r.stride, r.expand)
@@ -45,7 +46,8 @@ func (b *Builder) mnasBlock(x Value, channels, k, stride, expand int) Value {
 	}
 	s, hidden := b.sequential("layers"), int(x.Shape[0])*expand
 	y := s.conv(x, hidden, 1, re, mnasOptions...)
-	y = s.conv(y, hidden, k, re, append([]Option{Stride(stride), Pad(k / 2), Groups(hidden)}, mnasOptions...)...)
+	y = s.conv(y, hidden, k, re, append([]Option{Stride(stride), Pad(k / 2), Groups(hidden)},
+		mnasOptions...)...)
 	y = s.conv(y, channels, 1, nil, mnasOptions...)
 	if stride == 1 && x.Shape[0] == int64(channels) {
 		y = b.Add("add", y, x)
@@ -53,7 +55,8 @@ func (b *Builder) mnasBlock(x Value, channels, k, stride, expand int) Value {
 	return y
 }
 
-// fanOutUniform is kaiming_uniform_ of a linear layer with mode fan_out and the gain of the sigmoid, which is 1.
+// fanOutUniform is kaiming_uniform_ of a linear layer with mode fan_out and the gain
+// of the sigmoid, which is 1.
 func fanOutUniform(r *rand.Rand, shape []int64, data []float32) {
 	Uniform(math.Sqrt(3/float64(shape[0])))(r, shape, data)
 }

@@ -4,7 +4,8 @@ import "strconv"
 
 // mobilenets are torchvision.models.mobilenetv2 (Sandler et al. 2018) and mobilenetv3 (Howard et al. 2019).
 var mobilenets = []network{
-	classifier("mobilenet_v2", "MobileNet v2: inverted residuals of depthwise convolutions", 224, mobileNetV2),
+	classifier("mobilenet_v2", "MobileNet v2: inverted residuals of depthwise convolutions", 224,
+		mobileNetV2),
 	classifier("mobilenet_v3_small", "MobileNet v3 small", 224, mobileNetV3(smallV3, 1024)),
 	classifier("mobilenet_v3_large", "MobileNet v3 large", 224, mobileNetV3(largeV3, 1280)),
 }
@@ -20,9 +21,11 @@ func mobileNetV2(b *Builder, cfg Config) Value {
 // mobileNetV2Features are the outputs of the nineteen modules.
 func (b *Builder) mobileNetV2Features(name string, x Value) []Value {
 	f := b.sequential(name)
-	out := []Value{f.convNormAct(f.next(), x, 32, 3, (*Builder).ReLU6, append([]Option{Stride(2)}, mobileInit...)...)}
+	out := []Value{f.convNormAct(f.next(), x, 32, 3, (*Builder).ReLU6, append([]Option{Stride(2)},
+		mobileInit...)...)}
 	for _, s := range []struct{ expand, channels, blocks, stride int }{
-		{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}} {
+		{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2},
+		{6, 320, 1, 1}} {
 		for i := range s.blocks {
 			stride := 1
 			if i == 0 {
@@ -44,7 +47,8 @@ func (b *Builder) invertedV2(x Value, expand, channels, stride int) Value {
 	if expand != 1 {
 		y = c.convNormAct(c.next(), y, hidden, 1, (*Builder).ReLU6, mobileInit...)
 	}
-	y = c.convNormAct(c.next(), y, hidden, 3, (*Builder).ReLU6, append([]Option{Stride(stride), Groups(hidden)}, mobileInit...)...)
+	y = c.convNormAct(c.next(), y, hidden, 3, (*Builder).ReLU6,
+		append([]Option{Stride(stride), Groups(hidden)}, mobileInit...)...)
 	y = c.conv(y, channels, 1, nil, mobileInit...)
 	if stride == 1 && x.Shape[0] == int64(channels) {
 		y = b.Add("add", x, y)
@@ -65,14 +69,19 @@ var (
 	hs = (*Builder).HardSwish
 
 	smallV3 = []bneck{
-		{3, 16, 16, true, re, 2}, {3, 72, 24, false, re, 2}, {3, 88, 24, false, re, 1}, {5, 96, 40, true, hs, 2},
-		{5, 240, 40, true, hs, 1}, {5, 240, 40, true, hs, 1}, {5, 120, 48, true, hs, 1}, {5, 144, 48, true, hs, 1},
+		{3, 16, 16, true, re, 2}, {3, 72, 24, false, re, 2}, {3, 88, 24, false, re, 1}, {5, 96,
+			40, true, hs, 2},
+		{5, 240, 40, true, hs, 1}, {5, 240, 40, true, hs, 1}, {5, 120, 48, true, hs, 1}, {5, 144,
+			48, true, hs, 1},
 		{5, 288, 96, true, hs, 2}, {5, 576, 96, true, hs, 1}, {5, 576, 96, true, hs, 1},
 	}
 	largeV3 = []bneck{
-		{3, 16, 16, false, re, 1}, {3, 64, 24, false, re, 2}, {3, 72, 24, false, re, 1}, {5, 72, 40, true, re, 2},
-		{5, 120, 40, true, re, 1}, {5, 120, 40, true, re, 1}, {3, 240, 80, false, hs, 2}, {3, 200, 80, false, hs, 1},
-		{3, 184, 80, false, hs, 1}, {3, 184, 80, false, hs, 1}, {3, 480, 112, true, hs, 1}, {3, 672, 112, true, hs, 1},
+		{3, 16, 16, false, re, 1}, {3, 64, 24, false, re, 2}, {3, 72, 24, false, re, 1}, {5, 72,
+			40, true, re, 2},
+		{5, 120, 40, true, re, 1}, {5, 120, 40, true, re, 1}, {3, 240, 80, false, hs, 2}, {3, 200, 80,
+			false, hs, 1},
+		{3, 184, 80, false, hs, 1}, {3, 184, 80, false, hs, 1}, {3, 480, 112, true, hs, 1}, {3, 672, 112,
+			true, hs, 1},
 		{5, 672, 160, true, hs, 2}, {5, 960, 160, true, hs, 1}, {5, 960, 160, true, hs, 1},
 	}
 )
@@ -90,9 +99,10 @@ func mobileNetV3(rows []bneck, last int) func(*Builder, Config) Value {
 	}
 }
 
-// mobileNetV3Features are the modules' outputs. Rows from dilated on have kernels twice as wide, and the first of them keeps
-// the size.
-func (b *Builder) mobileNetV3Features(name string, x Value, rows []bneck, dilated int, opts []Option) []Value {
+// mobileNetV3Features are the modules' outputs. Rows from dilated on have kernels twice as wide, and the
+// first of them keeps the size.
+func (b *Builder) mobileNetV3Features(name string, x Value, rows []bneck, dilated int,
+	opts []Option) []Value {
 	f := b.Scope(name)
 	out := []Value{f.convNormAct("0", x, 16, 3, hs, append([]Option{Stride(2)}, opts...)...)}
 	for i, r := range rows {
@@ -127,7 +137,8 @@ func (s *sequential) projected(y Value, r bneck, dilation int, opts []Option) Va
 	y = s.convNormAct(s.next(), y, r.expanded, r.k, r.act,
 		append([]Option{Stride(r.stride), Dilation(dilation), Groups(r.expanded)}, opts...)...)
 	if r.squeeze {
-		y = s.SqueezeExcitation(s.next(), y, divisible(float64(r.expanded/4)), re, (*Builder).HardSigmoid, opts...)
+		y = s.SqueezeExcitation(s.next(), y, divisible(float64(r.expanded/4)), re, (*Builder).HardSigmoid,
+			opts...)
 	}
 	return s.convNormAct(s.next(), y, r.channels, 1, nil, opts...)
 }

@@ -18,8 +18,9 @@ type Config struct {
 	Blocks  []int  `json:"blocks,omitempty"` // residual networks: blocks per layer
 	Width   int    `json:"width,omitzero"`   // unet, VGG and residual networks: channels of the first level
 	Depth   int    `json:"depth,omitzero"`   // unet: levels above the bottleneck
-	// StochasticDepth is the probability in [0,1) that training drops the branch of the last residual block for an image; it
-	// rises linearly to that from block to block. 0 is the network's own, NoStochasticDepth none.
+	// StochasticDepth is the probability in [0,1) that training drops the branch of the last
+	// residual block for an image; it rises linearly to that from block to block. 0 is the network's
+	// own, NoStochasticDepth none.
 	StochasticDepth float64 `json:"stochastic_depth,omitzero"`
 
 	Opset int64  `json:"opset,omitzero"`
@@ -70,7 +71,9 @@ func Defaults(name string) (Config, error) {
 func unknown(name string) error {
 	known := Names()
 	for n := len(name); n > 0; n-- {
-		alike := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, name[:n]) })
+		alike := slices.DeleteFunc(slices.Clone(known), func(k string) bool {
+			return !strings.HasPrefix(k, name[:n])
+		})
 		if len(alike) > 0 {
 			known = alike
 			break
@@ -80,12 +83,13 @@ func unknown(name string) error {
 }
 
 // Build makes the named network. The input is "input" [N,C,H,W]; the output "output" holds log-probabilities
-// [N,classes] of lenet5, minivgg and resnet, and of the others logits [N,classes], or [N,classes,H,W] of those that give
-// masks. What the network does not take must be zero in cfg. The model's metadata records name and configuration (Arch).
+// [N,classes] of lenet5, minivgg and resnet, and of the others logits [N,classes], or [N,classes,H,W] of
+// those that give masks. What the network does not take must be zero in cfg. The model's metadata records
+// name and configuration (Arch).
 func Build(name string, cfg Config) (*onnxio.Model, error) { return build(name, cfg, false) }
 
-// Outline is Build without weights: the initializers have types and shapes, and no numbers. It is quick whatever the network's
-// size, and good for counting.
+// Outline is Build without weights: the initializers have types and shapes, and no numbers. It is quick
+// whatever the network's size, and good for counting.
 func Outline(name string, cfg Config) (*onnxio.Model, error) { return build(name, cfg, true) }
 
 func build(name string, cfg Config, outline bool) (*onnxio.Model, error) {
@@ -145,7 +149,8 @@ func foreign(name string, c, def Config) error {
 	if not == nil {
 		return nil
 	}
-	return fmt.Errorf("%s does not take %s: it takes %s, opset and seed", name, strings.Join(not, " or "), strings.Join(takes, ", "))
+	return fmt.Errorf("%s does not take %s: it takes %s, opset and seed", name, strings.Join(not, " or "),
+		strings.Join(takes, ", "))
 }
 
 func completed(c, def Config) Config {

@@ -6,7 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// BatchNorm2d is torch.nn.BatchNorm2d in evaluation mode: name.weight, name.bias, name.running_mean, name.running_var.
+// BatchNorm2d is torch.nn.BatchNorm2d in evaluation mode: name.weight, name.bias,
+// name.running_mean, name.running_var.
 func (b *Builder) BatchNorm2d(name string, x Value, opts ...Option) Value {
 	if !b.is3(name, x) {
 		return Value{}
@@ -20,11 +21,12 @@ func (b *Builder) BatchNorm2d(name string, x Value, opts ...Option) Value {
 	}
 	in := []string{x.Name, weight, b.param(name, "bias", Zeros, c),
 		b.param(name, "running_mean", Zeros, c), b.param(name, "running_var", Ones, c)}
-	return b.node("BatchNormalization", name, in, x.Shape, onnxio.FloatAttr("epsilon", l.eps), onnxio.FloatAttr("momentum", 1-l.momentum))
+	return b.node("BatchNormalization", name, in, x.Shape, onnxio.FloatAttr("epsilon", l.eps),
+		onnxio.FloatAttr("momentum", 1-l.momentum))
 }
 
-// LayerNorm is torch.nn.LayerNorm over the last axis, x [N,...,C]: name.weight [C] and name.bias [C]. Opset 17 has an
-// operator for it; before, it takes nine.
+// LayerNorm is torch.nn.LayerNorm over the last axis, x [N,...,C]: name.weight [C] and name.bias [C]. Opset
+// 17 has an operator for it; before, it takes nine.
 func (b *Builder) LayerNorm(name string, x Value, opts ...Option) Value {
 	if b.root.err == nil && len(x.Shape) == 0 {
 		b.fail(name, "takes [N,...,C], not %s", x)
@@ -36,7 +38,8 @@ func (b *Builder) LayerNorm(name string, x Value, opts ...Option) Value {
 	return b.layerNorm(name, x, b.declared(name, c), l.eps)
 }
 
-// declared are the weight and bias of a LayerNorm, for one whose place in the state dict is before what it reads.
+// declared are the weight and bias of a LayerNorm, for one whose place in the state
+// dict is before what it reads.
 func (b *Builder) declared(name string, c int64) [2]Value {
 	return [2]Value{{Name: b.param(name, "weight", Ones, c), Shape: []int64{c}, fixed: true},
 		{Name: b.param(name, "bias", Zeros, c), Shape: []int64{c}, fixed: true}}
@@ -49,7 +52,8 @@ func (b *Builder) layerNorm(name string, x Value, affine [2]Value, eps float32) 
 	}
 	centered := b.Sub(name+".centered", x, b.lastMean(name+".mean", x))
 	variance := b.lastMean(name+".variance", b.Mul(name+".square", centered, centered))
-	deviation := b.apply1("Sqrt", name+".deviation", b.Add(name+".stable", variance, b.constant(name, "epsilon", eps)))
+	deviation := b.apply1("Sqrt", name+".deviation", b.Add(name+".stable", variance,
+		b.constant(name, "epsilon", eps)))
 	y := b.Mul(name+".scaled", b.Div(name+".normalized", centered, deviation), affine[0])
 	return b.Add(name, y, affine[1])
 }
@@ -60,7 +64,8 @@ func (b *Builder) lastMean(name string, x Value) Value {
 		return Value{}
 	}
 	shape := append(append([]int64{}, x.Shape[:len(x.Shape)-1]...), 1)
-	return b.apply("ReduceMean", name, []Value{x}, shape, onnxio.IntsAttr("axes", -1), onnxio.IntAttr("keepdims", 1))
+	return b.apply("ReduceMean", name, []Value{x}, shape, onnxio.IntsAttr("axes", -1),
+		onnxio.IntAttr("keepdims", 1))
 }
 
 // LayerNorm2d is torchvision's: LayerNorm over the channels of a feature map [N,C,H,W].
@@ -72,8 +77,8 @@ func (b *Builder) LayerNorm2d(name string, x Value, opts ...Option) Value {
 	return b.Permute(name+".nchw", y, 0, 3, 1, 2)
 }
 
-// GroupNorm is torch.nn.GroupNorm: x [N,C,H,W] is normalized in groups of C/groups channels; name.weight [C] and name.bias
-// [C]. It is InstanceNormalization of the groups, which every opset has.
+// GroupNorm is torch.nn.GroupNorm: x [N,C,H,W] is normalized in groups of C/groups channels; name.weight [C]
+// and name.bias [C]. It is InstanceNormalization of the groups, which every opset has.
 func (b *Builder) GroupNorm(name string, x Value, groups int, opts ...Option) Value {
 	if !b.is3(name, x) {
 		return Value{}
@@ -87,7 +92,8 @@ func (b *Builder) GroupNorm(name string, x Value, groups int, opts ...Option) Va
 	y := b.Reshape(name+".groups", x, groups, -1)
 	one := b.floats(name, "one", slices.Repeat([]float32{1}, groups)...)
 	zero := b.floats(name, "zero", make([]float32, groups)...)
-	y = b.node("InstanceNormalization", name+".normalized", []string{y.Name, one, zero}, y.Shape, onnxio.FloatAttr("epsilon", l.eps))
+	y = b.node("InstanceNormalization", name+".normalized", []string{y.Name, one, zero}, y.Shape,
+		onnxio.FloatAttr("epsilon", l.eps))
 	y = b.Reshape(name+".channels", y, int(c), int(x.Shape[1]), int(x.Shape[2]))
 	return b.Add(name, b.Mul(name+".scaled", y, weight), bias)
 }

@@ -24,7 +24,8 @@ type layer struct {
 }
 
 func options(opts []Option) layer {
-	l := layer{stride: both(1), dilation: both(1), groups: 1, bias: true, eps: 1e-5, momentum: 0.1, countPad: true}
+	l := layer{stride: both(1), dilation: both(1), groups: 1, bias: true, eps: 1e-5, momentum: 0.1,
+		countPad: true}
 	for _, o := range opts {
 		o(&l)
 	}
@@ -59,8 +60,8 @@ func Pads(vertical, horizontal int) Option {
 	return func(l *layer) { l.pad = [2]int64{int64(vertical), int64(horizontal)} }
 }
 
-// SamePad pads a convolution as TensorFlow's SAME does: the output is the input's size divided by the stride, rounded up, and an odd
-// padding has one more below and to the right.
+// SamePad pads a convolution as TensorFlow's SAME does: the output is the input's size divided by the stride,
+// rounded up, and an odd padding has one more below and to the right.
 func SamePad() Option { return func(l *layer) { l.same = true } }
 
 // OutputPad adds to the size of a transposed convolution's output (default 0).
@@ -150,7 +151,8 @@ func (l layer) windowed(size int64, dir int) int64 {
 
 func (l layer) spatial() []*onnxio.Attribute {
 	return []*onnxio.Attribute{
-		onnxio.IntsAttr("kernel_shape", l.kernel[0], l.kernel[1]), onnxio.IntsAttr("strides", l.stride[0], l.stride[1]),
+		onnxio.IntsAttr("kernel_shape", l.kernel[0], l.kernel[1]), onnxio.IntsAttr("strides", l.stride[0],
+			l.stride[1]),
 		onnxio.IntsAttr("pads", l.pad[0], l.pad[1], l.pad[0]+l.behind[0], l.pad[1]+l.behind[1]),
 	}
 }
@@ -173,13 +175,15 @@ func (b *Builder) checkWindow(name string, x Value, l layer) (h, w int64, ok boo
 		return 0, 0, false
 	}
 	if !l.sound() {
-		b.fail(name, "kernel %s, stride %s, pad %s, dilation %s, groups %d", short(l.kernel), short(l.stride), short(l.pad),
+		b.fail(name, "kernel %s, stride %s, pad %s, dilation %s, groups %d", short(l.kernel), short(l.stride),
+			short(l.pad),
 			short(l.dilation), l.groups)
 		return 0, 0, false
 	}
 	h, w = l.windowed(x.Shape[1], 0), l.windowed(x.Shape[2], 1)
 	if h < 1 || w < 1 {
-		b.fail(name, "a %dx%d kernel with padding %s does not fit its input %s", l.kernel[0], l.kernel[1], short(l.pad), x)
+		b.fail(name, "a %dx%d kernel with padding %s does not fit its input %s", l.kernel[0], l.kernel[1],
+			short(l.pad), x)
 		return 0, 0, false
 	}
 	return h, w, true

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that the
-// builder may grow further.
+// Model finishes the network: out becomes the graph's output "output". The model has its own weights, so that
+// the builder may grow further.
 func (b *Builder) Model(out Value) (*onnxio.Model, error) {
 	m, err := b.finish(out)
 	if err != nil {
@@ -37,7 +37,8 @@ func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 	to := map[string]string{}
 	for _, o := range append([]namedValue{{r.main, out}}, r.further...) {
 		if to[o.Value.Name] != "" {
-			return nil, fmt.Errorf("%s: %q is the output %q already", r.graph.Name, o.Value.Name, to[o.Value.Name])
+			return nil, fmt.Errorf("%s: %q is the output %q already", r.graph.Name, o.Value.Name,
+				to[o.Value.Name])
 		}
 		to[o.Value.Name] = o.name
 		o.Value.Name = o.name
@@ -52,7 +53,8 @@ func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 		}
 	}
 	if made < len(to) {
-		return nil, fmt.Errorf("%s: no layer gives %q, which is to be the output", r.graph.Name, r.notMade(to))
+		return nil, fmt.Errorf("%s: no layer gives %q, which is to be the output", r.graph.Name,
+			r.notMade(to))
 	}
 	for _, n := range r.graph.Nodes {
 		c := *n
@@ -60,7 +62,8 @@ func (b *Builder) finish(out Value) (*onnxio.Model, error) {
 		g.Nodes = append(g.Nodes, &c)
 	}
 	return &onnxio.Model{
-		IRVersion: onnxio.IRVersionFor(r.opset), Opsets: []onnxio.Opset{{Version: r.opset}}, ProducerName: "cnnkit", Graph: g,
+		IRVersion: onnxio.IRVersionFor(r.opset), Opsets: []onnxio.Opset{{Version: r.opset}},
+		ProducerName: "cnnkit", Graph: g,
 	}, nil
 }
 

@@ -5,7 +5,8 @@ import "github.com/cnnkit/cnnkit/onnxio"
 // MaxPool2d is torch.nn.MaxPool2d with a window of size k; the stride is k unless given.
 func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := windowOptions(k, append([]Option{Stride(k)}, opts...))
-	b.refuse(name, "MaxPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0), "SamePad": l.same,
+	b.refuse(name, "MaxPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0),
+		"SamePad":                                l.same,
 		"a padding of more than half the kernel": l.widePad()})
 	h, w, ok := b.checkWindow(name, x, l)
 	if !ok {
@@ -24,7 +25,8 @@ func (b *Builder) MaxPool2d(name string, x Value, k int, opts ...Option) Value {
 // AvgPool2d is torch.nn.AvgPool2d with a window of size k; the stride is k unless given.
 func (b *Builder) AvgPool2d(name string, x Value, k int, opts ...Option) Value {
 	l := windowOptions(k, append([]Option{Stride(k)}, opts...))
-	b.refuse(name, "AvgPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0), "SamePad": l.same,
+	b.refuse(name, "AvgPool2d", map[string]bool{"Groups": l.groups != 1, "OutputPad": l.outPad != both(0),
+		"SamePad":  l.same,
 		"Dilation": l.dilation != both(1), "a padding of more than half the kernel": l.widePad()})
 	h, w, ok := b.checkWindow(name, x, l)
 	if !ok {
@@ -56,10 +58,10 @@ func (b *Builder) GlobalMaxPool2d(name string, x Value) Value {
 	return b.node("GlobalMaxPool", name, []string{x.Name}, []int64{x.Shape[0], 1, 1})
 }
 
-// AdaptiveAvgPool2d is torch.nn.AdaptiveAvgPool2d: [N,C,H,W] to [N,C,h,w], each output the mean of its share of the input,
-// from floor(i*H/h) to ceil((i+1)*H/h). Where the shares are of one size and step, as they are when H is a multiple of h or
-// one more, and W of w, it is an AveragePool; else two products with matrices of the shares. A feature map that has the size
-// already stays as it is, without a node.
+// AdaptiveAvgPool2d is torch.nn.AdaptiveAvgPool2d: [N,C,H,W] to [N,C,h,w], each output the mean of its share
+// of the input, from floor(i*H/h) to ceil((i+1)*H/h). Where the shares are of one size and step, as they are
+// when H is a multiple of h or one more, and W of w, it is an AveragePool; else two products with matrices of
+// the shares. A feature map that has the size already stays as it is, without a node.
 func (b *Builder) AdaptiveAvgPool2d(name string, x Value, h, w int) Value {
 	if !b.is3(name, x) {
 		return Value{}
@@ -81,15 +83,16 @@ func (b *Builder) AdaptiveAvgPool2d(name string, x Value, h, w int) Value {
 		return x
 	}
 	return b.node("AveragePool", name, []string{x.Name}, []int64{x.Shape[0], int64(h), int64(w)},
-		onnxio.IntsAttr("kernel_shape", high, wide), onnxio.IntsAttr("strides", down, right), onnxio.IntsAttr("pads", 0, 0, 0, 0))
+		onnxio.IntsAttr("kernel_shape", high, wide), onnxio.IntsAttr("strides", down, right),
+		onnxio.IntsAttr("pads", 0, 0, 0, 0))
 }
 
 // maxPool bounds what an adaptive pool gives in a direction.
 const maxPool = 1 << 12
 
-// adaptive is the window and step that cut size into n shares as PyTorch does, share i from floor(i*size/n) to
-// ceil((i+1)*size/n). With size = q*n + r they are from i*q + floor(i*r/n) on: evenly spaced and of one size q+r only for
-// r = 0 and 1.
+// adaptive is the window and step that cut size into n shares as PyTorch does, share i from floor(i*size/n)
+// to ceil((i+1)*size/n). With size = q*n + r they are from i*q + floor(i*r/n) on: evenly spaced and of one
+// size q+r only for r = 0 and 1.
 func adaptive(size, n int64) (window, step int64, ok bool) {
 	q, r := size/n, size%n
 	return q + r, q, q > 0 && r <= 1

@@ -18,11 +18,12 @@ var headInit = []Option{WeightInit(Normal(0.01)), BiasInit(Zeros)}
 
 // resNetLayers are the outputs of ResNet-50's four layers.
 func (b *Builder) resNetLayers(x Value) []Value {
-	return b.dilatedLayers(b.resnetStem(x, 64), Config{Blocks: []int{3, 4, 6, 3}, Width: 64}, 4, bottleneck(1, 64), 4)
+	return b.dilatedLayers(b.resnetStem(x, 64), Config{Blocks: []int{3, 4, 6, 3}, Width: 64}, 4,
+		bottleneck(1, 64), 4)
 }
 
-// pyramid256 gives features of 256 channels for each of those given, whose maps shrink: what is seen in the small ones is added to
-// the larger.
+// pyramid256 gives features of 256 channels for each of those given, whose maps shrink: what is seen in the
+// small ones is added to the larger.
 func (b *Builder) pyramid256(features []Value) []Value {
 	if b.root.err != nil {
 		return nil

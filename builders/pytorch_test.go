@@ -30,7 +30,9 @@ func read(t *testing.T, name string, to any) {
 
 // stateDict is the model's initializers without scalars such as Dropout's ratio.
 func stateDict(m *onnxio.Model) []*onnxio.Tensor {
-	return slices.DeleteFunc(slices.Clone(m.Graph.Initializers), func(t *onnxio.Tensor) bool { return len(t.Dims) == 0 })
+	return slices.DeleteFunc(slices.Clone(m.Graph.Initializers), func(t *onnxio.Tensor) bool {
+		return len(t.Dims) == 0
+	})
 }
 
 // Initializers are the keys of PyTorch's state dict, in its order.
@@ -102,8 +104,8 @@ func refill(m *onnxio.Model, gain float64) {
 	}
 }
 
-// With the same weights the native engine gives PyTorch's output to 1e-5 of its largest magnitude: float32 sums of up to
-// 25088 products in another order, through up to 20 layers.
+// With the same weights the native engine gives PyTorch's output to 1e-5 of its largest magnitude: float32
+// sums of up to 25088 products in another order, through up to 20 layers.
 func TestOutputsArePyTorchs(t *testing.T) {
 	var cases []struct {
 		Network string

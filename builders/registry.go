@@ -9,7 +9,8 @@ type network struct {
 }
 
 // networks are all families by name.
-var networks = index(classics, cifar, airbenches, alexnets, vggs, resnets, squeezenets, mobilenets, efficientnets, shufflenets, mnasnets,
+var networks = index(classics, cifar, airbenches, alexnets, vggs, resnets, squeezenets, mobilenets,
+	efficientnets, shufflenets, mnasnets,
 	densenets, inceptions, regnets, convnexts, transformers, swins, maxvits, segmentations, encoded,
 	efficientNetLites, detections)
 

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// regnets are torchvision.models.regnet (Radosavovic et al. 2020): X without, Y with squeeze-and-excitation. Numbers are the
-// paper's: depth, first width, slope and step of the widths, and channels a group.
+// regnets are torchvision.models.regnet (Radosavovic et al. 2020): X without, Y with squeeze-and-excitation.
+// Numbers are the paper's: depth, first width, slope and step of the widths, and channels a group.
 var regnets = []network{
 	regNet("regnet_x_400mf", "RegNetX-400MF", 22, 24, 24.48, 2.54, 16, 0),
 	regNet("regnet_x_800mf", "RegNetX-800MF", 16, 56, 35.73, 2.28, 16, 0),
@@ -28,8 +28,8 @@ var regnets = []network{
 // regStage is a stage of blocks of one width.
 type regStage struct{ width, depth, group int }
 
-// regStages follow from the widths w0 + wa*j of the blocks j, rounded to w0 times a power of wm and to eights; a stage is what
-// has one width, fitted to its groups.
+// regStages follow from the widths w0 + wa*j of the blocks j, rounded to w0 times a power of wm and to
+// eights; a stage is what has one width, fitted to its groups.
 func regStages(depth, w0 int, wa, wm float64, group int) []regStage {
 	var stages []regStage
 	last := 0
@@ -85,7 +85,8 @@ func (b *Builder) regBlock(x Value, s regStage, stride int, squeeze float64) Val
 	y := f.convNormAct("a", x, s.width, 1, re, he)
 	y = f.convNormAct("b", y, s.width, 3, re, Stride(stride), Groups(s.width/s.group), he)
 	if squeeze > 0 {
-		y = f.SqueezeExcitation("se", y, int(math.RoundToEven(squeeze*float64(in))), re, (*Builder).Sigmoid, he)
+		y = f.SqueezeExcitation("se", y, int(math.RoundToEven(squeeze*float64(in))), re,
+			(*Builder).Sigmoid, he)
 	}
 	y = f.convNormAct("c", y, s.width, 1, nil, he)
 	return b.ReLU("activation", b.Add("add", shortcut, y))

@@ -19,9 +19,9 @@ func (at place) changes(x Value, out int) bool {
 // residualBlock is a residual block.
 type residualBlock func(b *Builder, x Value, at place) Value
 
-// residualLayers are so many layers of cfg.Blocks blocks. Each has twice the channels of the one before, from cfg.Width on;
-// all but the first halve height and width. Of all n blocks together, block i = 1..n is dropped with probability
-// cfg.StochasticDepth*i/n, as in the paper (Huang et al. 2016, section 3: linear decay).
+// residualLayers are so many layers of cfg.Blocks blocks. Each has twice the channels of the one before, from
+// cfg.Width on; all but the first halve height and width. Of all n blocks together, block i = 1..n is dropped
+// with probability cfg.StochasticDepth*i/n, as in the paper (Huang et al. 2016, section 3: linear decay).
 func (b *Builder) residualLayers(x Value, cfg Config, layers int, block residualBlock) Value {
 	if out := b.dilatedLayers(x, cfg, layers, block, layers); len(out) > 0 {
 		return out[len(out)-1]
@@ -29,8 +29,8 @@ func (b *Builder) residualLayers(x Value, cfg Config, layers int, block residual
 	return Value{}
 }
 
-// dilatedLayers are residualLayers of which those from the given one on widen their kernels instead of halving; all layers'
-// outputs are given.
+// dilatedLayers are residualLayers of which those from the given one on widen their kernels instead of
+// halving; all layers' outputs are given.
 func (b *Builder) dilatedLayers(x Value, cfg Config, layers int, block residualBlock, from int) []Value {
 	if !b.hasBlocks(cfg.Blocks, layers) {
 		return nil

@@ -9,25 +9,29 @@ const (
 	Aligned  = "bilinear, corners aligned"
 )
 
-// Resize is torch.nn.functional.interpolate(x, (height, width), mode=mode): x [N,C,H,W] to [N,C,height,width]. Corners are
-// aligned by Aligned alone.
+// Resize is torch.nn.functional.interpolate(x, (height, width), mode=mode): x [N,C,H,W] to
+// [N,C,height,width]. Corners are aligned by Aligned alone.
 func (b *Builder) Resize(name string, x Value, height, width int, mode string) Value {
 	if !b.is3(name, x) {
 		return Value{}
 	}
 	if height < 1 || width < 1 || mode != Nearest && mode != Bilinear && mode != Aligned {
-		b.fail(name, "cannot resize %s to %dx%d by %q: known are %q, %q and %q", x, height, width, mode, Nearest, Bilinear, Aligned)
+		b.fail(name, "cannot resize %s to %dx%d by %q: known are %q, %q and %q", x, height, width, mode,
+			Nearest, Bilinear, Aligned)
 		return Value{}
 	}
-	attrs := []*onnxio.Attribute{onnxio.StringAttr("mode", "nearest"), onnxio.StringAttr("nearest_mode", "floor"),
+	attrs := []*onnxio.Attribute{onnxio.StringAttr("mode", "nearest"),
+		onnxio.StringAttr("nearest_mode", "floor"),
 		onnxio.StringAttr("coordinate_transformation_mode", "asymmetric")}
 	if mode != Nearest {
 		corners := map[string]string{Bilinear: "pytorch_half_pixel", Aligned: "align_corners"}[mode]
-		attrs = []*onnxio.Attribute{onnxio.StringAttr("mode", "linear"), onnxio.StringAttr("coordinate_transformation_mode", corners)}
+		attrs = []*onnxio.Attribute{onnxio.StringAttr("mode", "linear"),
+			onnxio.StringAttr("coordinate_transformation_mode", corners)}
 	}
 	shape := []int64{x.Shape[0], int64(height), int64(width)}
 	in := []string{x.Name, ""}
-	if down, right := shape[1]/x.Shape[1], shape[2]/x.Shape[2]; down*x.Shape[1] == shape[1] && right*x.Shape[2] == shape[2] {
+	if down, right := shape[1]/x.Shape[1], shape[2]/x.Shape[2]; down*x.Shape[1] == shape[1] &&
+		right*x.Shape[2] == shape[2] {
 		in = append(in, b.floats(name, "scales", 1, 1, float32(down), float32(right)))
 	} else {
 		in = append(in, "", b.sizes(name, x, int64(height), int64(width)))
@@ -38,8 +42,10 @@ func (b *Builder) Resize(name string, x Value, height, width int, mode string) V
 // sizes is the name of [N,C,height,width], for an operator that wants the batch in numbers.
 func (b *Builder) sizes(name string, x Value, height, width int64) string {
 	whole := b.numbers("Shape", name+".shape", []string{x.Name})
-	first := b.numbers("Slice", name+".batch", []string{whole, b.ints(name, "start", 0), b.ints(name, "end", 2)})
-	return b.numbers("Concat", name+".sizes", []string{first, b.ints(name, "size", height, width)}, onnxio.IntAttr("axis", 0))
+	first := b.numbers("Slice", name+".batch", []string{whole, b.ints(name, "start", 0),
+		b.ints(name, "end", 2)})
+	return b.numbers("Concat", name+".sizes", []string{first, b.ints(name, "size", height, width)},
+		onnxio.IntAttr("axis", 0))
 }
 
 // floats is the name of a Constant of numbers that are no part of the state dict.
@@ -53,5 +59,6 @@ func (b *Builder) table(layer, what string, v []float32, shape ...int64) Value {
 		return Value{Shape: shape, fixed: true}
 	}
 	t := onnxio.TensorAttr("value", onnxio.Floats(v, shape...))
-	return Value{Name: b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{t}), Shape: shape, fixed: true}
+	return Value{Name: b.append("Constant", b.path(layer)+"/"+what, nil, []*onnxio.Attribute{t}),
+		Shape: shape, fixed: true}
 }

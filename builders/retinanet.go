@@ -44,10 +44,12 @@ func retinaNet(b *Builder, cfg Config) (sight, found) {
 	classes, boxes := b.Scope("head.classification_head").sharing(), b.Scope("head.regression_head").sharing()
 	for _, l := range levels {
 		y := classes.places("cls_logits", tower(classes, l.x), 9*cfg.Classes, rare)
-		scores = append(scores, classes.numbers("Sigmoid", "sigmoid", []string{classes.columns("scores", y, cfg.Classes)}))
+		scores = append(scores, classes.numbers("Sigmoid", "sigmoid",
+			[]string{classes.columns("scores", y, cfg.Classes)}))
 	}
 	for _, l := range levels {
-		deltas = append(deltas, boxes.columns("deltas", boxes.places("bbox_reg", tower(boxes, l.x), 9*4, Zeros), 4))
+		deltas = append(deltas, boxes.columns("deltas", boxes.places("bbox_reg", tower(boxes, l.x),
+			9*4, Zeros), 4))
 	}
 	d := dense{1000, suppression{0.5, 0.05, 300}, func(b *Builder, deltas, anchors string) string {
 		return b.decoded("decode", deltas, anchors, [2]float32{1, 1})
@@ -79,13 +81,16 @@ func fcos(b *Builder, cfg Config) (sight, found) {
 	var scores, reach []string
 	for _, l := range levels {
 		y := classes.places("cls_logits", tower(classes, l.x), cfg.Classes, rare)
-		scores = append(scores, classes.numbers("Sigmoid", "sigmoid", []string{classes.columns("scores", y, cfg.Classes)}))
+		scores = append(scores, classes.numbers("Sigmoid", "sigmoid",
+			[]string{classes.columns("scores", y, cfg.Classes)}))
 	}
 	for i, l := range levels {
 		y := tower(boxes, l.x)
-		reach = append(reach, boxes.columns("reach", boxes.ReLU("relu", boxes.places("bbox_reg", y, 4, Zeros)), 4))
+		reach = append(reach,
+			boxes.columns("reach", boxes.ReLU("relu", boxes.places("bbox_reg", y, 4, Zeros)), 4))
 		center := boxes.columns("centered", boxes.places("bbox_ctrness", y, 1, Zeros), 1)
-		both := b.numbers("Mul", "head.centered", []string{scores[i], b.numbers("Sigmoid", "head.centerness", []string{center})})
+		both := b.numbers("Mul", "head.centered",
+			[]string{scores[i], b.numbers("Sigmoid", "head.centerness", []string{center})})
 		scores[i] = b.numbers("Sqrt", "head.scores", []string{both})
 	}
 	d := dense{1000, suppression{0.6, 0.2, 100}, func(b *Builder, reach, anchors string) string {
@@ -111,6 +116,7 @@ func (d dense) detect(b *Builder, cfg Config, seen sight, levels []level, scores
 		best, labels = append(best, top), append(labels, s.numbers("Mod", "labels", []string{places, count}))
 	}
 	s := b.Scope("detections")
-	all := found{s.inside("clip", s.join("boxes", 0, boxes...), seen.size), s.join("scores", 0, best...), s.join("labels", 0, labels...)}
+	all := found{s.inside("clip", s.join("boxes", 0, boxes...), seen.size), s.join("scores", 0, best...),
+		s.join("labels", 0, labels...)}
 	return s.bestOfAll("nms", all, cfg.Classes, d.suppression)
 }

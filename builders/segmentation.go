@@ -1,16 +1,20 @@
 package builders
 
-// segmentations are torchvision.models.segmentation for the 21 classes of Pascal VOC: FCN (Long et al. 2014), DeepLab v3 (Chen
-// et al. 2017) and LR-ASPP (Howard et al. 2019). Their output is as large as the input. Those whose published weights have an
-// auxiliary head have it, and training adds its loss with half the weight, as torchvision's does.
+// segmentations are torchvision.models.segmentation for the 21 classes of Pascal VOC: FCN (Long et al. 2014),
+// DeepLab v3 (Chen et al. 2017) and LR-ASPP (Howard et al. 2019). Their output is as large as the input.
+// Those whose published weights have an auxiliary head have it, and training adds its loss with half the
+// weight, as torchvision's does.
 var segmentations = []network{
-	segmenter("fcn_resnet50", "FCN on a ResNet-50; an auxiliary head hangs on it in training", onResNet(fcn, 3, 4, 6, 3)),
-	segmenter("fcn_resnet101", "FCN on a ResNet-101; an auxiliary head hangs on it in training", onResNet(fcn, 3, 4, 23, 3)),
+	segmenter("fcn_resnet50", "FCN on a ResNet-50; an auxiliary head hangs on it in training",
+		onResNet(fcn, 3, 4, 6, 3)),
+	segmenter("fcn_resnet101", "FCN on a ResNet-101; an auxiliary head hangs on it in training",
+		onResNet(fcn, 3, 4, 23, 3)),
 	segmenter("deeplabv3_resnet50", "DeepLab v3 on a ResNet-50; an auxiliary head hangs on it in training",
 		onResNet(deepLab, 3, 4, 6, 3)),
 	segmenter("deeplabv3_resnet101", "DeepLab v3 on a ResNet-101; an auxiliary head hangs on it in training",
 		onResNet(deepLab, 3, 4, 23, 3)),
-	segmenter("deeplabv3_mobilenet_v3_large", "DeepLab v3 on a MobileNet v3; an auxiliary head hangs on it in training",
+	segmenter("deeplabv3_mobilenet_v3_large",
+		"DeepLab v3 on a MobileNet v3; an auxiliary head hangs on it in training",
 		func(b *Builder, cfg Config) Value {
 			low, high := b.dilatedMobileNetV3()
 			return b.masks(high, low, cfg.Classes, deepLab)
@@ -80,7 +84,8 @@ func deepLab(b *Builder, x Value, classes int) Value {
 	return b.Conv2d("4", x, classes, 1)
 }
 
-// pyramid is torchvision's ASPP: convolutions of several dilations and the mean of every channel, side by side.
+// pyramid is torchvision's ASPP: convolutions of several dilations and the mean of
+// every channel, side by side.
 func (b *Builder) pyramid(x Value, dilations ...int) Value {
 	if !b.is3("convs", x) {
 		return Value{}

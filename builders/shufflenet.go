@@ -26,7 +26,8 @@ func shuffleNet(name, summary string, width, last int) network {
 	})
 }
 
-// shuffled convolves half of the channels and lets the halves take turns; where it halves the size, it convolves both.
+// shuffled convolves half of the channels and lets the halves take turns; where it halves
+// the size, it convolves both.
 func (b *Builder) shuffled(x Value, channels int, halves bool) Value {
 	rest, y, stride := x, x, 1
 	if halves {

@@ -3,7 +3,8 @@ package builders
 // squeezenets are torchvision.models.squeezenet (Iandola et al. 2016).
 var squeezenets = []network{
 	classifier("squeezenet1_0", "SqueezeNet 1.0", 224, squeezenet(96, 7, map[int]bool{3: true, 7: true})),
-	classifier("squeezenet1_1", "SqueezeNet 1.1, a third of the work", 224, squeezenet(64, 3, map[int]bool{2: true, 4: true})),
+	classifier("squeezenet1_1", "SqueezeNet 1.1, a third of the work", 224,
+		squeezenet(64, 3, map[int]bool{2: true, 4: true})),
 }
 
 // fires are the channels between the 1x1 and 3x3 convolutions of the eight fire modules.

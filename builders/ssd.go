@@ -21,7 +21,8 @@ type ssd struct {
 
 func ssd300(b *Builder, cfg Config) (sight, found) {
 	s := ssd{300, []float32{0.48235, 0.45882, 0.40784}, []float32{1. / 255, 1. / 255, 1. / 255},
-		[]float64{0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05}, [][]float64{{2}, {2, 3}, {2, 3}, {2, 3}, {2}, {2}},
+		[]float64{0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05}, [][]float64{{2}, {2, 3}, {2, 3},
+			{2, 3}, {2}, {2}},
 		[]float32{8, 16, 32, 64, 100, 300}, 400, suppression{0.45, 0.01, 200}}
 	seen := b.normalized01(s.mean, s.std, [2]int64{300, 300})
 	init := []Option{WeightInit(XavierUniform), BiasInit(Zeros), Pad(1)}
@@ -62,13 +63,15 @@ func (b *Builder) ssdVGG(x Value) []Value {
 	init := []Option{WeightInit(XavierUniform), BiasInit(Zeros)}
 	with := func(more ...Option) []Option { return append(more, init...) }
 	fc := e.Scope(e.next())
-	x = fc.ReLU("2", fc.Conv2d("1", fc.MaxPool2d("0", x, 3, Stride(1), Pad(1)), 1024, 3, with(Pad(6), Dilation(6))...))
+	x = fc.ReLU("2", fc.Conv2d("1", fc.MaxPool2d("0", x, 3, Stride(1), Pad(1)), 1024, 3,
+		with(Pad(6), Dilation(6))...))
 	x = fc.ReLU("4", fc.Conv2d("3", x, 1024, 1, init...))
 	out = append(out, x)
 	for i, l := range []struct {
 		narrow, channels int
 		opts             []Option
-	}{{256, 512, with(Stride(2), Pad(1))}, {128, 256, with(Stride(2), Pad(1))}, {128, 256, init}, {128, 256, init}} {
+	}{{256, 512, with(Stride(2), Pad(1))}, {128, 256, with(Stride(2), Pad(1))}, {128, 256, init},
+		{128, 256, init}} {
 		s := b.Scope("extra." + strconv.Itoa(i+1))
 		x = s.ReLU("1", s.Conv2d("0", x, l.narrow, 1, init...))
 		x = s.ReLU("3", s.Conv2d("2", x, l.channels, 3, l.opts...))
@@ -86,11 +89,13 @@ func (b *Builder) unitLength(name string, x Value) Value {
 	shape := []int64{1, x.Shape[1], x.Shape[2]}
 	sum := b.apply("ReduceSum", name+".sum", []Value{b.Mul(name+".square", x, x), axes}, shape)
 	length := b.apply1("Sqrt", name+".length", sum)
-	return b.Div(name, x, b.apply("Max", name+".positive", []Value{length, b.constant(name, "least", 1e-12)}, shape))
+	return b.Div(name, x, b.apply("Max", name+".positive", []Value{length, b.constant(name, "least", 1e-12)},
+		shape))
 }
 
 // detect gives what the heads find in the features. predict is a level's part of a head, module name.
-func (s ssd) detect(b *Builder, cfg Config, features []Value, predict func(b *Builder, name string, x Value, channels int) Value) found {
+func (s ssd) detect(b *Builder, cfg Config, features []Value, predict func(b *Builder, name string, x Value,
+	channels int) Value) found {
 	if b.root.err != nil {
 		return found{}
 	}
@@ -100,7 +105,8 @@ func (s ssd) detect(b *Builder, cfg Config, features []Value, predict func(b *Bu
 		list := heads.Scope(head + ".module_list")
 		for i, x := range features {
 			name := strconv.Itoa(i)
-			levels = append(levels, list.columns(name, predict(list, name, x, columns*(2+2*len(s.ratios[i]))), columns))
+			levels = append(levels, list.columns(name, predict(list, name, x, columns*(2+2*len(s.ratios[i]))),
+				columns))
 		}
 		return heads.join(head, 0, levels...)
 	}
@@ -114,7 +120,8 @@ func (s ssd) detect(b *Builder, cfg Config, features []Value, predict func(b *Bu
 			step = s.steps[i]
 		}
 		level := cell{x.Shape[1], x.Shape[2]}
-		anchors = append(anchors, level.defaultBoxes(s.side, step, s.scales[i], s.scales[i+1], s.ratios[i])...)
+		anchors = append(anchors, level.defaultBoxes(s.side, step, s.scales[i], s.scales[i+1],
+			s.ratios[i])...)
 	}
 	d, n := b.Scope("detections"), int64(len(anchors)/4)
 	boxes := d.decoded("decode", deltas, d.table("decode", "anchors", anchors, n, 4).Name, [2]float32{10, 5})
@@ -132,7 +139,8 @@ func (b *Builder) foreground(logits string) string {
 // withoutBackground turns [M,C,...] into [C-1,M,...].
 func (b *Builder) withoutBackground(name, x string, perm *onnxio.Attribute) string {
 	x = b.numbers("Transpose", name+".labels_first", []string{x}, perm)
-	return b.numbers("Slice", name, []string{x, b.ints(name, "from", 1), b.ints(name, "to", math.MaxInt32), b.ints(name, "axes", 0)})
+	return b.numbers("Slice", name, []string{x, b.ints(name, "from", 1), b.ints(name, "to", math.MaxInt32),
+		b.ints(name, "axes", 0)})
 }
 
 // ssdLiteInit are the initial weights and norms of SSDLite.
@@ -146,17 +154,19 @@ func ssdLite320(b *Builder, cfg Config) (sight, found) {
 	s.scales = append(s.scales, 1)
 	half := []float32{0.5, 0.5, 0.5}
 	seen := b.normalized01(half, half, [2]int64{320, 320})
-	return seen, s.detect(b, cfg, b.Scope("backbone").ssdMobileNet(seen.x), func(b *Builder, name string, x Value, channels int) Value {
+	return seen, s.detect(b, cfg, b.Scope("backbone").ssdMobileNet(seen.x), func(b *Builder, name string,
+		x Value, channels int) Value {
 		if !b.is3(name, x) {
 			return Value{}
 		}
 		m, deep := b.Scope(name), append([]Option{Groups(int(x.Shape[0]))}, ssdLiteInit...)
-		return m.Conv2d("1", m.convNormAct("0", x, int(x.Shape[0]), 3, (*Builder).ReLU6, deep...), channels, 1, ssdLiteInit...)
+		return m.Conv2d("1", m.convNormAct("0", x, int(x.Shape[0]), 3, (*Builder).ReLU6, deep...), channels,
+			1, ssdLiteInit...)
 	})
 }
 
-// ssdMobileNet are features of MobileNet v3 large with half the channels at its end, and of layers for smaller maps. The first are
-// those that a bneck expands.
+// ssdMobileNet are features of MobileNet v3 large with half the channels at its end, and of layers for
+// smaller maps. The first are those that a bneck expands.
 func (b *Builder) ssdMobileNet(x Value) []Value {
 	rows := slices.Clone(largeV3)
 	for i := 12; i < 15; i++ {
@@ -180,7 +190,8 @@ func (b *Builder) ssdMobileNet(x Value) []Value {
 	x = back.convNormAct("3", x, 480, 1, hs, ssdLiteInit...)
 	out = append(out, x)
 	for i, channels := range []int{512, 256, 256, 128} {
-		e, deep := b.Scope("extra."+strconv.Itoa(i)), append([]Option{Stride(2), Groups(channels / 2)}, ssdLiteInit...)
+		e, deep := b.Scope("extra."+strconv.Itoa(i)), append([]Option{Stride(2), Groups(channels / 2)},
+			ssdLiteInit...)
 		x = e.convNormAct("0", x, channels/2, 1, (*Builder).ReLU6, ssdLiteInit...)
 		x = e.convNormAct("1", x, channels/2, 3, (*Builder).ReLU6, deep...)
 		x = e.convNormAct("2", x, channels, 1, (*Builder).ReLU6, ssdLiteInit...)

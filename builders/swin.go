@@ -12,9 +12,12 @@ var swins = []network{
 	swinOf("swin_t", "Swin-T", 224, swin{embed: 96, blocks: []int{2, 2, 6, 2}, heads: 3, window: 7}, 0.2),
 	swinOf("swin_s", "Swin-S", 224, swin{embed: 96, blocks: []int{2, 2, 18, 2}, heads: 3, window: 7}, 0.3),
 	swinOf("swin_b", "Swin-B", 224, swin{embed: 128, blocks: []int{2, 2, 18, 2}, heads: 4, window: 7}, 0.5),
-	swinOf("swin_v2_t", "Swin v2-T", 256, swin{embed: 96, blocks: []int{2, 2, 6, 2}, heads: 3, window: 8, v2: true}, 0.2),
-	swinOf("swin_v2_s", "Swin v2-S", 256, swin{embed: 96, blocks: []int{2, 2, 18, 2}, heads: 3, window: 8, v2: true}, 0.3),
-	swinOf("swin_v2_b", "Swin v2-B", 256, swin{embed: 128, blocks: []int{2, 2, 18, 2}, heads: 4, window: 8, v2: true}, 0.5),
+	swinOf("swin_v2_t", "Swin v2-T", 256, swin{embed: 96, blocks: []int{2, 2, 6, 2}, heads: 3, window: 8,
+		v2: true}, 0.2),
+	swinOf("swin_v2_s", "Swin v2-S", 256, swin{embed: 96, blocks: []int{2, 2, 18, 2}, heads: 3, window: 8,
+		v2: true}, 0.3),
+	swinOf("swin_v2_b", "Swin v2-B", 256, swin{embed: 128, blocks: []int{2, 2, 18, 2}, heads: 4, window: 8,
+		v2: true}, 0.5),
 }
 
 // swin is a Swin Transformer. Each stage has twice the features and heads of the one before.
@@ -61,7 +64,8 @@ func (b *Builder) mergePatches(x Value, features int, v2 bool) Value {
 	if !b.is3("merge", x) {
 		return Value{}
 	}
-	reduction := b.weights("reduction", options(append([]Option{NoBias()}, swinInit...)), features, int64(features), 4*x.Shape[2])
+	reduction := b.weights("reduction", options(append([]Option{NoBias()}, swinInit...)), features,
+		int64(features), 4*x.Shape[2])
 	x = b.padded(x, 2)
 	corner := func(i, j int) Value {
 		name := "corner" + strconv.Itoa(2*j+i)
@@ -86,7 +90,8 @@ func (b *Builder) padded(x Value, n int64) Value {
 	return b.zeroPad("padded", x, []int64{0, 0, 0}, []int64{down, right, 0})
 }
 
-// swinBlock is attention in windows, shifted in every second block, and an MLP. The norms come after these in version 2.
+// swinBlock is attention in windows, shifted in every second block, and an MLP. The norms come
+// after these in version 2.
 func (b *Builder) swinBlock(x Value, s swin, heads int, shifted bool, drop float32) Value {
 	if !b.is3("attn", x) {
 		return Value{}
@@ -94,7 +99,8 @@ func (b *Builder) swinBlock(x Value, s swin, heads int, shifted bool, drop float
 	features := int(x.Shape[2])
 	attend := func(x Value) Value { return b.Scope("attn").windowAttention(x, s, heads, shifted) }
 	mlp := func(x Value) Value {
-		return b.MLP("mlp", x, 4*features, features, (*Builder).GELU, WeightInit(TruncNormal(0.02)), BiasInit(Zeros))
+		return b.MLP("mlp", x, 4*features, features, (*Builder).GELU, WeightInit(TruncNormal(0.02)),
+			BiasInit(Zeros))
 	}
 	first := func(x Value) Value { return b.LayerNorm("norm1", x) }
 	second := func(x Value) Value { return b.LayerNorm("norm2", x) }
@@ -183,8 +189,8 @@ func (b *Builder) plainAttention(x Value, heads int, _ Value, change func(Value)
 	return b.Linear("proj", y, c, swinInit...)
 }
 
-// cosineAttention is that of version 2: the products are the cosines of the angles between queries and keys, which have no
-// bias, times the exponential of scale, at most 100.
+// cosineAttention is that of version 2: the products are the cosines of the angles between queries and keys,
+// which have no bias, times the exponential of scale, at most 100.
 func (b *Builder) cosineAttention(x Value, heads int, scale Value, change func(Value) Value) Value {
 	if b.root.err != nil {
 		return Value{}
@@ -204,9 +210,11 @@ func (b *Builder) cosineAttention(x Value, heads int, scale Value, change func(V
 	qkv := b.Chunk("chunk", b.project("qkv", x, []string{names[0], bias.Name}, int64(3*c)), -1, 3)
 	q := b.normalized("q_direction", b.splitHeads("q", qkv[0], heads, false))
 	k := b.turned("k_turned", b.normalized("k_direction", b.splitHeads("k", qkv[1], heads, false)))
-	top := b.apply("Min", "scale_limit", []Value{scale, b.constant("scale_limit", "log100", float32(math.Log(100)))}, scale.Shape)
+	top := b.apply("Min", "scale_limit",
+		[]Value{scale, b.constant("scale_limit", "log100", float32(math.Log(100)))}, scale.Shape)
 	products := change(b.Mul("scaled", b.MatMul("products", q, k), b.apply1("Exp", "scale", top)))
-	y := b.joinHeads(b.MatMul("heads", b.SoftmaxOver("attention", products, -1), b.splitHeads("v", qkv[2], heads, false)))
+	y := b.joinHeads(b.MatMul("heads", b.SoftmaxOver("attention", products, -1),
+		b.splitHeads("v", qkv[2], heads, false)))
 	return b.project("proj", y, proj, int64(c))
 }
 
@@ -248,14 +256,17 @@ func (b *Builder) continuousBias(coords Value, heads int) Value {
 	return b.Reshape("table", s.Scale("scale", s.Sigmoid("sigmoid", y), 16), -1, heads)
 }
 
-// relativeBias is [heads,w*w,w*w]: what the table [(2w-1)^2,heads] says of the places of two tokens to each other.
+// relativeBias is [heads,w*w,w*w]: what the table [(2w-1)^2,heads] says of the places of
+// two tokens to each other.
 func (b *Builder) relativeBias(table, index Value, w, heads int) Value {
 	n := w * w
-	bias := b.apply("Gather", "bias.gather", []Value{table, index}, []int64{int64(n * n), int64(heads)}, onnxio.IntAttr("axis", 0))
+	bias := b.apply("Gather", "bias.gather", []Value{table, index}, []int64{int64(n * n), int64(heads)},
+		onnxio.IntAttr("axis", 0))
 	return b.Permute("bias.heads", b.Reshape("bias.pairs", bias, n, n, heads), 2, 0, 1)
 }
 
-// positions says for two tokens of a window where the table has them: row and column distance, from -(w-1) on.
+// positions says for two tokens of a window where the table has them: row and column
+// distance, from -(w-1) on.
 func positions(w int) []int64 {
 	var out []int64
 	for i := range w * w {

@@ -11,8 +11,8 @@ import (
 	_ "github.com/cnnkit/cnnkit/train/data/mnist"
 )
 
-// Networks that end in logits are trained on cross-entropy unless asked otherwise; every weight moves, and the scale of
-// resnet9's logits, which is no weight, stays.
+// Networks that end in logits are trained on cross-entropy unless asked otherwise; every weight moves, and
+// the scale of resnet9's logits, which is no weight, stays.
 func TestResNet9Trains(t *testing.T) {
 	m, err := builders.Build("resnet9", builders.Config{Input: [3]int{1, 28, 28}, Width: 4})
 	if err != nil {

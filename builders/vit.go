@@ -53,7 +53,8 @@ func (b *Builder) expand(name string, v, like Value) Value {
 		return Value{}
 	}
 	shape := b.numbers("Shape", name+".shape", []string{like.Name})
-	batch := b.numbers("Gather", name+".batch", []string{shape, b.ints(name, "first", 0)}, onnxio.IntAttr("axis", 0))
+	batch := b.numbers("Gather", name+".batch", []string{shape, b.ints(name, "first", 0)},
+		onnxio.IntAttr("axis", 0))
 	rest := b.ints(name, "rest", v.Shape[1:]...)
 	whole := b.numbers("Concat", name+".sizes", []string{batch, rest}, onnxio.IntAttr("axis", 0))
 	out := b.node("Expand", name, []string{v.Name, whole}, v.Shape[1:])

@@ -76,7 +76,8 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 			continue
 		}
 		if int64(sd.Len()) >= c.lim.MaxEntries {
-			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: c.lim.MaxEntries + 1, Limit: c.lim.MaxEntries}
+			return nil, &onnxio.LimitError{What: "tensors of a state dict", Got: c.lim.MaxEntries + 1,
+				Limit: c.lim.MaxEntries}
 		}
 		out, err := t.load(c, m.name)
 		if err != nil {
@@ -92,7 +93,8 @@ func (c *checkpoint) stateDict(root any) (*StateDict, error) {
 func (sd *StateDict) skip(m member) error {
 	if o, ok := m.value.(*pickle.Opaque); ok {
 		if engine.StateKey(m.name) && !strings.HasSuffix(m.name, "._extra_state") {
-			return malformed(formatPT, m.name, "an object of %s where a tensor must be; nothing was executed", o.Name)
+			return malformed(formatPT, m.name, "an object of %s where a tensor must be; nothing was executed",
+				o.Name)
 		}
 		if sd.objects == nil {
 			sd.objects = map[string]string{}
@@ -148,7 +150,8 @@ func (c *checkpoint) tensor(name string, t *pyTensor) (*onnxio.Tensor, error) {
 
 func viewKey(t *pyTensor) string {
 	var b []byte
-	for _, v := range append(append([]int64{int64(t.typ), t.storage.offset, t.offset, int64(len(t.sizes))}, t.sizes...), t.stride...) {
+	for _, v := range append(append([]int64{int64(t.typ), t.storage.offset, t.offset, int64(len(t.sizes))},
+		t.sizes...), t.stride...) {
 		b = binary.LittleEndian.AppendUint64(b, uint64(v))
 	}
 	return string(b) + t.storage.key

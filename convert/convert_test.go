@@ -45,14 +45,17 @@ func TestTorchFixtures(t *testing.T) {
 					}
 				}
 			}
-			if x := sd.Get("module.d.int64"); !slices.Equal(onnxio.Data[int64](x), []int64{-5, 2, -2, 5, 1, -3}) {
+			if x := sd.Get("module.d.int64"); !slices.Equal(onnxio.Data[int64](x),
+				[]int64{-5, 2, -2, 5, 1, -3}) {
 				t.Error("int64 differs")
 			}
-			if x := sd.Get("module.d.bool"); x.Type != onnxio.Bool || !slices.Equal(x.Raw, []byte{0, 1, 0, 1, 1, 0}) {
+			if x := sd.Get("module.d.bool"); x.Type != onnxio.Bool ||
+				!slices.Equal(x.Raw, []byte{0, 1, 0, 1, 1, 0}) {
 				t.Errorf("bool = %v %v", x.Type, x.Raw)
 			}
 			x := sd.Get("module.strided")
-			if !slices.Equal(x.Dims, []int64{3, 2}) || !slices.Equal(x.Float32s(), []float32{-5, 5, 2, 1, -2, -3}) {
+			if !slices.Equal(x.Dims, []int64{3, 2}) || !slices.Equal(x.Float32s(),
+				[]float32{-5, 5, 2, 1, -2, -3}) {
 				t.Errorf("strided = %v %v", x.Dims, x.Float32s())
 			}
 			if y := sd.Get("module.tied"); &y.Raw[0] != &x.Raw[0] {
@@ -89,7 +92,8 @@ func roundTrip(t *testing.T, sd *StateDict) {
 		}
 		for _, e := range sd.Entries() {
 			x := got.Get(e.Name)
-			if x == nil || x.Type != e.Tensor.Type || !slices.Equal(x.Dims, e.Tensor.Dims) || !bytes.Equal(x.Raw, e.Tensor.Raw) {
+			if x == nil || x.Type != e.Tensor.Type || !slices.Equal(x.Dims, e.Tensor.Dims) ||
+				!bytes.Equal(x.Raw, e.Tensor.Raw) {
 				t.Errorf("%s: %s differs", ext, e.Name)
 			}
 		}
@@ -114,7 +118,8 @@ func TestTruncation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range map[string][]byte{"zip": pt.Bytes(), "safetensors": st.Bytes(), "legacy": legacy, "module": module} {
+	for name, b := range map[string][]byte{"zip": pt.Bytes(), "safetensors": st.Bytes(), "legacy": legacy,
+		"module": module} {
 		for n := range b {
 			if _, err := LoadReader(bytes.NewReader(b[:n]), int64(n), Limits{}); !typed(err) {
 				t.Fatalf("%s cut at %d: %v", name, n, err)

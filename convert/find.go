@@ -149,7 +149,8 @@ func (c *checkpoint) choose(root any) (candidate, error) {
 	pool := found
 	if c.key != "" {
 		if pool = under(found, c.key); len(pool) == 0 {
-			return candidate{}, malformed(formatPT, "", "no state dict under %q; there are %s", c.key, listed(found))
+			return candidate{}, malformed(formatPT, "", "no state dict under %q; there are %s", c.key,
+				listed(found))
 		}
 		if pool[0].name == c.key || c.key == topKey {
 			return pool[0], nil
@@ -193,7 +194,8 @@ func under(found []candidate, key string) []candidate {
 // undecided gives the top where it is an empty dict, else the error.
 func (c *checkpoint) undecided(root any, pool []candidate) (candidate, error) {
 	if len(pool) > 0 {
-		return candidate{}, malformed(formatPT, "", "several state dicts, choose one by its key: %s", listed(pool))
+		return candidate{}, malformed(formatPT, "", "several state dicts, choose one by its key: %s",
+			listed(pool))
 	}
 	switch v := root.(type) {
 	case *pickle.Dict:
@@ -313,7 +315,8 @@ func passing(o *pickle.Opaque) *pickle.List {
 	return nil
 }
 
-// named counts the bytes of a key that is made of several: a file must not make much more of them than it has.
+// named counts the bytes of a key that is made of several: a file must not make much
+// more of them than it has.
 func (c *checkpoint) named(length int) error {
 	limit := 4*c.size + 1<<20
 	if c.names += int64(length); c.names > limit {

@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// converted gives src's elements in dst's type, copied; false when the shapes differ or the types do not convert.
+// converted gives src's elements in dst's type, copied; false when the shapes differ or
+// the types do not convert.
 func converted(dst, src *onnxio.Tensor) ([]byte, bool) {
 	if !slices.Equal(dst.Dims, src.Dims) {
 		return nil, false
@@ -71,14 +72,16 @@ func fromHalf(h uint16) float64 {
 	return sign * math.Ldexp(1024+frac, exp-25)
 }
 
-// float8 describes a float of one byte: the bits of its mantissa, its exponent's bias, the code without sign
-// from which on it is NaN, and the code of infinity (0: there is none). Without NaN codes, -0 is the only NaN.
+// float8 describes a float of one byte: the bits of its mantissa, its exponent's bias, the code
+// without sign from which on it is NaN, and the code of infinity (0: there is none). Without NaN
+// codes, -0 is the only NaN.
 type float8 struct {
 	mantissa, bias int
 	nan, inf       byte
 }
 
-// float8s are the types of the OCP specification and, with NUZ, of Graphcore and AMD; an E8M0 is a power of two.
+// float8s are the types of the OCP specification and, with NUZ, of Graphcore and AMD;
+// an E8M0 is a power of two.
 var float8s = map[onnxio.DataType]float8{
 	onnxio.Float8E4M3FN: {3, 7, 0x7f, 0}, onnxio.Float8E4M3FNUZ: {3, 8, 0, 0},
 	onnxio.Float8E5M2: {2, 15, 0x7d, 0x7c}, onnxio.Float8E5M2FNUZ: {2, 16, 0, 0}, onnxio.Float8E8M0: {},

@@ -13,7 +13,8 @@ func TestHalf(t *testing.T) {
 			t.Fatalf("%#04x is %v and comes back as %#04x", h, v, toHalf(v))
 		}
 	}
-	for v, want := range map[float64]uint16{65519: 0x7bff, 65520: 0x7c00, 1 + 1.0/2048: 0x3c00, 1 + 3.0/2048: 0x3c02,
+	for v, want := range map[float64]uint16{65519: 0x7bff, 65520: 0x7c00, 1 + 1.0/2048: 0x3c00,
+		1 + 3.0/2048:       0x3c02,
 		math.Ldexp(1, -25): 0, math.Ldexp(3, -25): 2, 2047.0 / 2048 * math.Ldexp(1, -14): 0x0400} {
 		if got := toHalf(v); got != want {
 			t.Errorf("%v becomes %#04x, want %#04x", v, got, want)

@@ -20,11 +20,13 @@ func seeds(f *testing.F, names ...string) {
 	}
 }
 
-// survive reads hostile bytes: a typed error, the same each time, or a state dict that comes back from both writers.
+// survive reads hostile bytes: a typed error, the same each time, or a state dict that
+// comes back from both writers.
 func survive(t *testing.T, b []byte) {
 	lim := Limits{MaxBytes: 64 << 20}
 	sd, err := loadBytes(b, lim)
-	if _, again := loadBytes(b, lim); (again == nil) != (err == nil) || err != nil && err.Error() != again.Error() {
+	if _, again := loadBytes(b, lim); (again == nil) != (err == nil) || err != nil &&
+		err.Error() != again.Error() {
 		t.Fatalf("%v, then %v", err, again)
 	}
 	if err != nil {
@@ -57,7 +59,8 @@ func compare(t *testing.T, sd *StateDict, b []byte) {
 	}
 	for _, e := range sd.Entries() {
 		x := got.Get(e.Name)
-		if x == nil || x.Type != e.Tensor.Type || !slices.Equal(x.Dims, e.Tensor.Dims) || !bytes.Equal(x.Raw, e.Tensor.Raw) {
+		if x == nil || x.Type != e.Tensor.Type || !slices.Equal(x.Dims, e.Tensor.Dims) ||
+			!bytes.Equal(x.Raw, e.Tensor.Raw) {
 			t.Fatalf("%q differs", e.Name)
 		}
 	}
@@ -76,10 +79,13 @@ func FuzzLegacy(f *testing.F) {
 // FuzzPickle puts the bytes where no CRC guards them: data.pkl and one storage are wrapped after mutation.
 func FuzzPickle(f *testing.F) {
 	f.Add(statePickle(
-		view{name: "a", storage: "FloatStorage", key: "0", numel: 4, sizes: []int64{2, 2}, stride: []int64{1, 2}},
-		view{name: "b", storage: "FloatStorage", key: "0", numel: 4, offset: 1, sizes: []int64{3}, stride: []int64{1}}))
-	f.Add(statePickle(view{name: "a", storage: "UntypedStorage", key: "0", numel: 16, viewOffset: 3, viewCount: 9,
-		sizes: []int64{2}, stride: []int64{1}, dtype: "float16"}))
+		view{name: "a", storage: "FloatStorage", key: "0", numel: 4, sizes: []int64{2, 2},
+			stride: []int64{1, 2}},
+		view{name: "b", storage: "FloatStorage", key: "0", numel: 4, offset: 1, sizes: []int64{3},
+			stride: []int64{1}}))
+	f.Add(statePickle(view{name: "a", storage: "UntypedStorage", key: "0", numel: 16, viewOffset: 3,
+		viewCount: 9,
+		sizes:     []int64{2}, stride: []int64{1}, dtype: "float16"}))
 	f.Fuzz(func(t *testing.T, p []byte) { survive(t, torchZip(p, make([]byte, 16))) })
 }
 
@@ -96,8 +102,8 @@ func FuzzSafetensors(f *testing.F) {
 	f.Fuzz(survive)
 }
 
-// FuzzObjects is FuzzPickle for what holds objects: modules, sparse and quantized tensors, protocol 4. Every storage
-// is there and holds small numbers, so that the tensors are read, too.
+// FuzzObjects is FuzzPickle for what holds objects: modules, sparse and quantized tensors, protocol 4. Every
+// storage is there and holds small numbers, so that the tensors are read, too.
 func FuzzObjects(f *testing.F) {
 	for _, name := range []string{"module", "sparse", "quantized", "protocol4", "omegaconf", "subclass"} {
 		b, err := os.ReadFile(objects + name + ".pth")

@@ -20,7 +20,8 @@ func TestShards(t *testing.T) {
 		for _, e := range sd.Entries() {
 			names = append(names, e.Name)
 		}
-		if !slices.Equal(names, []string{"a.weight", "a.bias", "b.weight"}) || !slices.Equal(sd.Get("b.weight").Float32s(), []float32{5, 6, 7, 8}) {
+		if !slices.Equal(names, []string{"a.weight", "a.bias", "b.weight"}) ||
+			!slices.Equal(sd.Get("b.weight").Float32s(), []float32{5, 6, 7, 8}) {
 			t.Errorf("%s: %q", file, names)
 		}
 	}

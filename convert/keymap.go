@@ -87,7 +87,9 @@ func twoKeys(line string) (left, right string, ok bool) {
 
 // add takes a rule; a left key must come once.
 func (m *KeyMap) add(left, right string) error {
-	bad := func(msg string, args ...any) error { return malformed(formatMap, strconv.Quote(left), msg, args...) }
+	bad := func(msg string, args ...any) error {
+		return malformed(formatMap, strconv.Quote(left), msg, args...)
+	}
 	if left == "" || right == "" {
 		return bad("a key is empty")
 	}

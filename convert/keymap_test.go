@@ -19,10 +19,12 @@ func TestKeyMap(t *testing.T) {
 		"comma":  {"a.w,b.w\nc, d", map[string]string{"a.w": "b.w", "c": "d"}},
 		"blank":  {"\uFEFFa.w b.w\nc\td", map[string]string{"a.w": "b.w", "c": "d"}},
 		"JSON":   {` {"a.w": "b.w", "x.*": "y.*"}`, map[string]string{"a.w": "b.w", "x.1.2": "y.1.2"}},
-		"stars":  {"layer.*.conv.* -> l*.c.*", map[string]string{"layer.0.conv.1.weight": "l0.c.1.weight", "layer.0": "layer.0"}},
-		"swap":   {"*.of.* -> $2.of.\\1", map[string]string{"a.of.b": "b.of.a"}},
-		"drop":   {"backbone.* -> *", map[string]string{"backbone.fc.bias": "fc.bias"}},
-		"groups": {`head\.(weight|bias) -> fc.$1`, map[string]string{"head.bias": "fc.bias", "head.x": "head.x", "xhead.bias": "xhead.bias"}},
+		"stars": {"layer.*.conv.* -> l*.c.*", map[string]string{"layer.0.conv.1.weight": "l0.c.1.weight",
+			"layer.0": "layer.0"}},
+		"swap": {"*.of.* -> $2.of.\\1", map[string]string{"a.of.b": "b.of.a"}},
+		"drop": {"backbone.* -> *", map[string]string{"backbone.fc.bias": "fc.bias"}},
+		"groups": {`head\.(weight|bias) -> fc.$1`, map[string]string{"head.bias": "fc.bias",
+			"head.x": "head.x", "xhead.bias": "xhead.bias"}},
 		"order":  {"a.* -> 1.*\na.b.* -> 2.*\na.b.c -> 3", map[string]string{"a.b.x": "1.b.x", "a.b.c": "3"}},
 		"dollar": {"a.* -> $x.*", map[string]string{"a.b": "$x.b"}},
 	} {
@@ -42,9 +44,12 @@ func TestKeyMap(t *testing.T) {
 
 func TestWrongKeyMaps(t *testing.T) {
 	for name, text := range map[string]string{
-		"one key": "a", "three": "a b c", "no left": "-> b", "no right": "a ->", "twice": "a b\na c", "star from nothing": "a -> *",
-		"too few stars": "*.* -> a.*", "group beyond": "* -> $2", "group zero": "* -> $0", "bad expression": "(a -> b",
-		"JSON number": `{"a": 1}`, "JSON twice": `{"a": "b", "a": "c"}`, "not UTF-8": "a \xff", "large": strings.Repeat("#", maxMap+1),
+		"one key": "a", "three": "a b c", "no left": "-> b", "no right": "a ->", "twice": "a b\na c",
+		"star from nothing": "a -> *",
+		"too few stars":     "*.* -> a.*", "group beyond": "* -> $2", "group zero": "* -> $0",
+		"bad expression": "(a -> b",
+		"JSON number":    `{"a": 1}`, "JSON twice": `{"a": "b", "a": "c"}`, "not UTF-8": "a \xff",
+		"large":         strings.Repeat("#", maxMap+1),
 		"many patterns": strings.Repeat("*a b\n", maxPatterns+1),
 	} {
 		if _, err := ParseKeyMap([]byte(text)); !typed(err) {
@@ -56,7 +61,8 @@ func TestWrongKeyMaps(t *testing.T) {
 // two is a model of two convolutions, and a state dict for it under other names.
 func two(t *testing.T, names ...string) (*onnxio.Model, *StateDict) {
 	t.Helper()
-	g := &onnxio.Graph{Name: "g", Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)}}
+	g := &onnxio.Graph{Name: "g", Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+		onnxio.Shape(1, 1, 4, 4)...)}}
 	sd := &StateDict{}
 	own := []string{"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
 	for i, name := range own {
@@ -78,7 +84,8 @@ func two(t *testing.T, names ...string) (*onnxio.Model, *StateDict) {
 }
 
 func prefixed(p string, more ...string) []string {
-	return append([]string{p + "conv1.weight", p + "conv1.bias", p + "conv2.weight", p + "conv2.bias"}, more...)
+	return append([]string{p + "conv1.weight", p + "conv1.bias", p + "conv2.weight", p + "conv2.bias"},
+		more...)
 }
 
 // Names are found: by a prefix that all keys have, by what wrappers add, by the caller's prefix and map.
@@ -95,18 +102,23 @@ func TestNamesAreFound(t *testing.T) {
 		opt    ApplyOptions
 		prefix string
 	}{
-		"plain":            {prefixed(""), ApplyOptions{}, ""},
-		"common":           {prefixed("backbone."), ApplyOptions{}, "backbone."},
-		"common, two":      {prefixed("model.net."), ApplyOptions{}, "model.net."},
-		"module":           {prefixed("module._orig_mod."), ApplyOptions{}, ""},
-		"compiled in one":  {prefixed("model._orig_mod."), ApplyOptions{}, "model."},
-		"FSDP":             {prefixed("_fsdp_wrapped_module."), ApplyOptions{}, ""},
-		"FSDP inside":      {[]string{"conv1._fsdp_wrapped_module.weight", "conv1._fsdp_wrapped_module.bias", "conv2.weight", "conv2.bias"}, ApplyOptions{}, ""},
-		"prefix":           {prefixed("net."), ApplyOptions{Prefix: "net."}, ""},
-		"map":              {[]string{"a.weight", "a.bias", "b.weight", "b.bias"}, ApplyOptions{Map: keys("a.* -> conv1.*\nb.* -> conv2.*")}, ""},
-		"map, prefix":      {[]string{"m.a.weight", "m.a.bias", "m.conv2.weight", "m.conv2.bias"}, ApplyOptions{Prefix: "m.", Map: keys("a.* -> conv1.*")}, ""},
-		"map, prefix left": {[]string{"x.weight", "x.bias", "m.conv2.weight", "m.conv2.bias"}, ApplyOptions{Prefix: "m.", Map: keys("x.* -> conv1.*")}, ""},
-		"map, common":      {[]string{"x.weight", "x.bias", "m.conv2.weight", "m.conv2.bias"}, ApplyOptions{Map: keys("x.* -> conv1.*")}, "m."},
+		"plain":           {prefixed(""), ApplyOptions{}, ""},
+		"common":          {prefixed("backbone."), ApplyOptions{}, "backbone."},
+		"common, two":     {prefixed("model.net."), ApplyOptions{}, "model.net."},
+		"module":          {prefixed("module._orig_mod."), ApplyOptions{}, ""},
+		"compiled in one": {prefixed("model._orig_mod."), ApplyOptions{}, "model."},
+		"FSDP":            {prefixed("_fsdp_wrapped_module."), ApplyOptions{}, ""},
+		"FSDP inside": {[]string{"conv1._fsdp_wrapped_module.weight", "conv1._fsdp_wrapped_module.bias",
+			"conv2.weight", "conv2.bias"}, ApplyOptions{}, ""},
+		"prefix": {prefixed("net."), ApplyOptions{Prefix: "net."}, ""},
+		"map": {[]string{"a.weight", "a.bias", "b.weight", "b.bias"},
+			ApplyOptions{Map: keys("a.* -> conv1.*\nb.* -> conv2.*")}, ""},
+		"map, prefix": {[]string{"m.a.weight", "m.a.bias", "m.conv2.weight", "m.conv2.bias"},
+			ApplyOptions{Prefix: "m.", Map: keys("a.* -> conv1.*")}, ""},
+		"map, prefix left": {[]string{"x.weight", "x.bias", "m.conv2.weight", "m.conv2.bias"},
+			ApplyOptions{Prefix: "m.", Map: keys("x.* -> conv1.*")}, ""},
+		"map, common": {[]string{"x.weight", "x.bias", "m.conv2.weight", "m.conv2.bias"},
+			ApplyOptions{Map: keys("x.* -> conv1.*")}, "m."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, sd := two(t, c.keys...)
@@ -142,7 +154,8 @@ func TestMisfitsAreSaid(t *testing.T) {
 	m, sd = two(t, prefixed("")[:3]...)
 	sd.objects = map[string]string{"conv2.bias": "their.Bias"}
 	_, err = Apply(m, sd, ApplyOptions{Strict: true})
-	if err == nil || !strings.Contains(err.Error(), `missing "conv2.bias" (the file has an object of their.Bias there`) {
+	if err == nil || !strings.Contains(err.Error(),
+		`missing "conv2.bias" (the file has an object of their.Bias there`) {
 		t.Errorf("an object: %v", err)
 	}
 }
@@ -151,7 +164,8 @@ func TestMisfitsAreSaid(t *testing.T) {
 func TestLenientMatchesNothing(t *testing.T) {
 	m, sd := two(t, "p.weight", "q.bias")
 	var me *MatchError
-	if _, err := Apply(m, sd, ApplyOptions{}); !errors.As(err, &me) || len(me.Report.Missing) != 4 || len(me.Report.Unexpected) != 2 {
+	if _, err := Apply(m, sd, ApplyOptions{}); !errors.As(err, &me) || len(me.Report.Missing) != 4 ||
+		len(me.Report.Unexpected) != 2 {
 		t.Errorf("error %v", err)
 	}
 	m, sd = two(t, "conv1.weight", "q.bias")
@@ -162,15 +176,18 @@ func TestLenientMatchesNothing(t *testing.T) {
 
 func TestRenamed(t *testing.T) {
 	_, sd := two(t, "m.a", "m.b", "c")
-	if _, _, err := Renamed(sd, ApplyOptions{Strict: true, Prefix: "m."}); !typed(err) || !strings.Contains(err.Error(), `"c"`) {
+	if _, _, err := Renamed(sd, ApplyOptions{Strict: true, Prefix: "m."}); !typed(err) ||
+		!strings.Contains(err.Error(), `"c"`) {
 		t.Errorf("strict: %v", err)
 	}
 	out, pairs, err := Renamed(sd, ApplyOptions{Prefix: "m."})
-	if err != nil || !slices.Equal(pairs, []Pair{{"m.a", "a"}, {"m.b", "b"}}) || out.Get("b").Name != "b" || !slices.Equal(out.Skipped, []string{"c"}) {
+	if err != nil || !slices.Equal(pairs, []Pair{{"m.a", "a"}, {"m.b", "b"}}) || out.Get("b").Name != "b" ||
+		!slices.Equal(out.Skipped, []string{"c"}) {
 		t.Errorf("lenient: %v, %v", pairs, err)
 	}
 	keys, _ := ParseKeyMap([]byte("* -> one"))
-	if _, _, err := Renamed(sd, ApplyOptions{Map: keys}); !typed(err) || !strings.Contains(err.Error(), "two keys") {
+	if _, _, err := Renamed(sd, ApplyOptions{Map: keys}); !typed(err) ||
+		!strings.Contains(err.Error(), "two keys") {
 		t.Errorf("two keys of one name: %v", err)
 	}
 	if _, _, err := Renamed(sd, ApplyOptions{Prefix: "x."}); err == nil {

@@ -11,8 +11,9 @@ import (
 // legacyMagic is 0x1950a86a20f9469cfc6c, torch/serialization.py's MAGIC_NUMBER, little-endian.
 const legacyMagic = pickle.Long("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
 
-// loadLegacy reads what torch.save wrote before 1.6 (or with _use_new_zipfile_serialization=False): five pickles
-// (magic, protocol, machine, object, storage keys), then for each key an int64 count and the elements.
+// loadLegacy reads what torch.save wrote before 1.6 (or with
+// _use_new_zipfile_serialization=False): five pickles (magic, protocol, machine, object, storage
+// keys), then for each key an int64 count and the elements.
 func loadLegacy(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error) {
 	c := newCheckpoint(size, lim, key)
 	vm := newPickle(r, 0, size, lim)
@@ -35,7 +36,8 @@ func loadLegacy(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, 
 		return nil, err
 	}
 	if d, ok := system.(*pickle.Dict); !ok || d.Get("little_endian") != any(true) {
-		return nil, &onnxio.UnsupportedError{Op: "legacy checkpoint", Reason: "it was not written by a little-endian machine"}
+		return nil, &onnxio.UnsupportedError{Op: "legacy checkpoint",
+			Reason: "it was not written by a little-endian machine"}
 	}
 	vm.Persistent = c.persistent
 	root, err := vm.Load()
@@ -64,7 +66,8 @@ func loadLegacy(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, 
 }
 
 // legacyStorages finds where the elements of each storage start.
-func legacyStorages(r io.ReaderAt, size, off int64, keys []any, ids map[string]*pyStorage) (map[string]int64, error) {
+func legacyStorages(r io.ReaderAt, size, off int64, keys []any, ids map[string]*pyStorage) (map[string]int64,
+	error) {
 	at := map[string]int64{}
 	for _, k := range keys {
 		key, _ := k.(string)
@@ -81,7 +84,8 @@ func legacyStorages(r io.ReaderAt, size, off int64, keys []any, ids map[string]*
 		}
 		off += 8
 		if n := int64(binary.LittleEndian.Uint64(count[:])); n != s.numel {
-			return nil, malformed(formatPT, "storage "+key, "holds %d elements where the pickle says %d", n, s.numel)
+			return nil, malformed(formatPT, "storage "+key, "holds %d elements where the pickle says %d",
+				n, s.numel)
 		}
 		n, err := onnxio.CheckedBytes(s.typ, []int64{s.numel})
 		if err != nil || n > size-off {

@@ -103,7 +103,8 @@ func limited(err error) bool {
 func TestAliasExpansionIsBounded(t *testing.T) {
 	four := make([]byte, 16)
 	expanded := func(name string, n int64) view {
-		return view{name: name, storage: "FloatStorage", key: "0", numel: 4, sizes: []int64{n}, stride: []int64{0}}
+		return view{name: name, storage: "FloatStorage", key: "0", numel: 4, sizes: []int64{n},
+			stride: []int64{0}}
 	}
 	sd, err := loadBytes(torchZip(statePickle(expanded("a", 1000)), four), Limits{})
 	if err != nil || sd.Get("a").Size() != 1000 {
@@ -112,7 +113,8 @@ func TestAliasExpansionIsBounded(t *testing.T) {
 	if _, err := loadBytes(torchZip(statePickle(expanded("a", 1<<20)), four), Limits{}); !limited(err) {
 		t.Errorf("one large expansion: %v", err)
 	}
-	if _, err := loadBytes(torchZip(statePickle(expanded("a", 1<<50)), four), Limits{MaxAlias: 1 << 62}); !limited(err) {
+	if _, err := loadBytes(torchZip(statePickle(expanded("a", 1<<50)), four),
+		Limits{MaxAlias: 1 << 62}); !limited(err) {
 		t.Errorf("an expansion beyond all memory: %v", err)
 	}
 	var many []view
@@ -145,12 +147,13 @@ func TestDeepNesting(t *testing.T) {
 	}
 }
 
-// Lists of lists of one memoized list count their references, not what they would unfold to; values, marks and the
-// memo have a limit.
+// Lists of lists of one memoized list count their references, not what they would unfold to; values, marks
+// and the memo have a limit.
 func TestMemoBomb(t *testing.T) {
 	laughs := "\x80\x02]q\x00"
 	for i := range 100 {
-		laughs += "0](" + strings.Repeat("h"+string([]byte{byte(i)}), 100) + "eq" + string([]byte{byte(i + 1)})
+		laughs += "0](" + strings.Repeat("h"+string([]byte{byte(i)}), 100) + "eq" +
+			string([]byte{byte(i + 1)})
 	}
 	if _, err := loadBytes(torchZip([]byte(laughs+".")), Limits{}); !typed(err) {
 		t.Errorf("error %v", err)
@@ -200,21 +203,24 @@ func TestHostileLegacy(t *testing.T) {
 		t.Fatalf("the sound file: %v", err)
 	}
 	for name, b := range map[string][]byte{
-		"magic":            legacyFile("\x80\x02\x8a\x0a\x6d"+string(legacyMagic[1:])+"."+legacyProto+legacySystem, p, legacyKeys, 2, data),
-		"magic a string":   legacyFile("\x80\x02U\x01a."+legacyProto+legacySystem, p, legacyKeys, 2, data),
-		"protocol":         legacyFile(legacyHead+"\x80\x02M\xe8\x03."+legacySystem, p, legacyKeys, 2, data),
-		"system a list":    legacyFile(legacyHead+legacyProto+"\x80\x02].", p, legacyKeys, 2, data),
-		"big endian":       legacyFile(legacyHead+legacyProto+strings.Replace(legacySystem, "\x88", "\x89", 1), p, legacyKeys, 2, data),
-		"keys a dict":      legacyFile(head, p, "\x80\x02}.", 2, data),
-		"key unknown":      legacyFile(head, p, "\x80\x02]X\x01\x00\x00\x001a.", 2, data),
-		"key twice":        legacyFile(head, p, "\x80\x02](X\x01\x00\x00\x000X\x01\x00\x00\x000e.", 2, data),
-		"key missing":      legacyFile(head, p, "\x80\x02].", 2, data),
-		"count smaller":    legacyFile(head, p, legacyKeys, 1, data),
-		"count larger":     legacyFile(head, p, legacyKeys, 3, data),
-		"count negative":   legacyFile(head, p, legacyKeys, -1, data),
-		"count and size":   legacyFile(head, statePickle(huge), legacyKeys, 1<<40, data),
-		"bytes after":      legacyFile(head, p, legacyKeys, 2, make([]byte, 9)),
-		"storage in magic": legacyFile(string(statePickle(v))+legacyProto+legacySystem, p, legacyKeys, 2, data),
+		"magic": legacyFile("\x80\x02\x8a\x0a\x6d"+string(legacyMagic[1:])+"."+legacyProto+
+			legacySystem, p, legacyKeys, 2, data),
+		"magic a string": legacyFile("\x80\x02U\x01a."+legacyProto+legacySystem, p, legacyKeys, 2, data),
+		"protocol":       legacyFile(legacyHead+"\x80\x02M\xe8\x03."+legacySystem, p, legacyKeys, 2, data),
+		"system a list":  legacyFile(legacyHead+legacyProto+"\x80\x02].", p, legacyKeys, 2, data),
+		"big endian": legacyFile(legacyHead+legacyProto+strings.Replace(legacySystem, "\x88", "\x89",
+			1), p, legacyKeys, 2, data),
+		"keys a dict":    legacyFile(head, p, "\x80\x02}.", 2, data),
+		"key unknown":    legacyFile(head, p, "\x80\x02]X\x01\x00\x00\x001a.", 2, data),
+		"key twice":      legacyFile(head, p, "\x80\x02](X\x01\x00\x00\x000X\x01\x00\x00\x000e.", 2, data),
+		"key missing":    legacyFile(head, p, "\x80\x02].", 2, data),
+		"count smaller":  legacyFile(head, p, legacyKeys, 1, data),
+		"count larger":   legacyFile(head, p, legacyKeys, 3, data),
+		"count negative": legacyFile(head, p, legacyKeys, -1, data),
+		"count and size": legacyFile(head, statePickle(huge), legacyKeys, 1<<40, data),
+		"bytes after":    legacyFile(head, p, legacyKeys, 2, make([]byte, 9)),
+		"storage in magic": legacyFile(string(statePickle(v))+legacyProto+legacySystem, p,
+			legacyKeys, 2, data),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := loadBytes(b, Limits{}); !typed(err) {
@@ -233,7 +239,8 @@ func TestTarIsRefused(t *testing.T) {
 		t.Fatal(err, e)
 	}
 	var u *onnxio.UnsupportedError
-	if _, err := loadBytes(w.Bytes(), Limits{}); !errors.As(err, &u) || !strings.Contains(err.Error(), "tar") {
+	if _, err := loadBytes(w.Bytes(), Limits{}); !errors.As(err, &u) ||
+		!strings.Contains(err.Error(), "tar") {
 		t.Fatalf("error %v", err)
 	}
 }
@@ -249,13 +256,16 @@ func allocated(f func()) int64 {
 
 // A length that a small file claims is not allocated before the bytes are seen to be there.
 func TestClaimedLengthsAreNotAllocated(t *testing.T) {
-	v := view{name: "a", storage: "FloatStorage", key: "0", numel: 1 << 28, sizes: []int64{1 << 28}, stride: []int64{1}}
+	v := view{name: "a", storage: "FloatStorage", key: "0", numel: 1 << 28, sizes: []int64{1 << 28},
+		stride: []int64{1}}
 	for name, b := range map[string][]byte{
-		"zip storage":      torchZip(statePickle(v), make([]byte, 8)),
-		"legacy storage":   legacyFile(legacyHead+legacyProto+legacySystem, statePickle(v), legacyKeys, 1<<28, make([]byte, 8)),
-		"pickle string":    torchZip([]byte("\x80\x02X\xff\xff\xff\x7f.")),
-		"pickle long":      torchZip([]byte("\x80\x02\x8b\xff\xff\xff\x7f.")),
-		"safetensors":      safeFile(`{"a":{"dtype":"F32","shape":[268435456],"data_offsets":[0,1073741824]}}`, 8),
+		"zip storage": torchZip(statePickle(v), make([]byte, 8)),
+		"legacy storage": legacyFile(legacyHead+legacyProto+legacySystem, statePickle(v), legacyKeys, 1<<28,
+			make([]byte, 8)),
+		"pickle string": torchZip([]byte("\x80\x02X\xff\xff\xff\x7f.")),
+		"pickle long":   torchZip([]byte("\x80\x02\x8b\xff\xff\xff\x7f.")),
+		"safetensors": safeFile(
+			`{"a":{"dtype":"F32","shape":[268435456],"data_offsets":[0,1073741824]}}`, 8),
 		"safetensors head": append([]byte{0xff, 0xff, 0xff, 5, 0, 0, 0, 0}, '{', '}'),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,8 @@ func firstBytes(r io.ReaderAt, size int64) ([]byte, error) {
 }
 
 func openRegular(path string) (*os.File, int64, error) {
-	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() { // opening a pipe would wait for a writer
+	// opening a pipe would wait for a writer
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%s: not a regular file", path)
 	}
 	f, err := os.Open(path)
@@ -95,10 +96,11 @@ func openRegular(path string) (*os.File, int64, error) {
 	return f, st.Size(), nil
 }
 
-// Load reads a state dict from a file of torch.save (zip or legacy), from a safetensors file, or from the
-// index.json of either in shards, which lie beside it. The content tells which, the name does not count. Where a config.json of
-// transformers or timm lies beside it, Apply follows what it says of paddings and norms.
-// Errors are *onnxio.FormatError, *onnxio.UnsupportedError, *onnxio.LimitError or the file system's, wrapped.
+// Load reads a state dict from a file of torch.save (zip or legacy), from a safetensors file, or from
+// the index.json of either in shards, which lie beside it. The content tells which, the name does not
+// count. Where a config.json of transformers or timm lies beside it, Apply follows what it says of
+// paddings and norms. Errors are *onnxio.FormatError, *onnxio.UnsupportedError, *onnxio.LimitError or
+// the file system's, wrapped.
 func Load(path string) (*StateDict, error) { return LoadKey(path, "") }
 
 // LoadKey is Load for a checkpoint with several state dicts: key says which, dotted for one further down
@@ -153,7 +155,8 @@ func load(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error)
 		return nil, &onnxio.UnsupportedError{Op: "tar checkpoint",
 			Reason: "torch.save has not written tar files since version 0.1.10; load it in PyTorch and save it again"}
 	case Index:
-		return nil, malformed(formatIndex, "", "an index of shards is read only from a file with its shards beside it")
+		return nil, malformed(formatIndex, "",
+			"an index of shards is read only from a file with its shards beside it")
 	}
 	return nil, malformed("state dict", "",
 		"neither a torch.save file (zip or legacy) nor safetensors nor an index of shards")
@@ -169,7 +172,8 @@ func Save(path string, sd *StateDict) error {
 	case ".safetensors":
 		write = WriteSafetensors
 	default:
-		return &onnxio.UnsupportedError{Op: "state dict file " + path, Reason: "the extension must be .pt, .pth or .safetensors"}
+		return &onnxio.UnsupportedError{Op: "state dict file " + path,
+			Reason: "the extension must be .pt, .pth or .safetensors"}
 	}
 	if err := sd.check(); err != nil {
 		return err

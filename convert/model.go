@@ -11,11 +11,12 @@ import (
 
 const batches = ".num_batches_tracked"
 
-// FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order, sharing
-// their bytes. An initializer is one when its type is a float, and an operator takes weights or running statistics where it
-// stands, engine.Trainable finds it, or its name is dotted as PyTorch dots names ("layer1.0.scale", not "/layer1/Constant"
-// nor "onnx::Mul_3"). A table of int64 under a dotted name is a buffer. So Reshape's shapes, Clip's bounds and other constants
-// stay out. Each BatchNormalization whose mean is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
+// FromModel gives a model's state dict: its parameters and buffers under their initializers' names, in order,
+// sharing their bytes. An initializer is one when its type is a float, and an operator takes weights or
+// running statistics where it stands, engine.Trainable finds it, or its name is dotted as PyTorch dots names
+// ("layer1.0.scale", not "/layer1/Constant" nor "onnx::Mul_3"). A table of int64 under a dotted name is a
+// buffer. So Reshape's shapes, Clip's bounds and other constants stay out. Each BatchNormalization whose mean
+// is called X.running_mean adds PyTorch's X.num_batches_tracked, an int64 scalar 0.
 func FromModel(m *onnxio.Model) (*StateDict, error) {
 	if m == nil || m.Graph == nil {
 		return nil, malformed("onnx", "", "the model has no graph")
@@ -63,8 +64,8 @@ func trackBatches(g *onnxio.Graph, sd *StateDict) {
 	}
 }
 
-// takesWeights says whether an operator's input i is a weight or a running statistic. Of operators that take other constants
-// at the same place engine.Trainable decides.
+// takesWeights says whether an operator's input i is a weight or a running statistic. Of operators that take
+// other constants at the same place engine.Trainable decides.
 func takesWeights(d *ops.Def, i int) bool {
 	return d != nil && len(d.Learned) == 0 && (slices.Contains(d.Weights, i) || slices.Contains(d.Running, i))
 }

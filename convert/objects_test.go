@@ -16,8 +16,10 @@ const objects = fixtures + "objects/" // make_objects.py writes them
 
 // Whatever lies beside a state dict, it is read, and the other thing is named.
 func TestObjectsBesideTensors(t *testing.T) {
-	for _, name := range []string{"namespace", "numpy-scalar", "numpy-array", "device", "set", "frozenset", "path",
-		"defaultdict", "counter", "deque", "datetime", "loss", "omegaconf", "slice", "bytes", "complex", "optimizer",
+	for _, name := range []string{"namespace", "numpy-scalar", "numpy-array", "device", "set",
+		"frozenset", "path",
+		"defaultdict", "counter", "deque", "datetime", "loss", "omegaconf", "slice", "bytes", "complex",
+		"optimizer",
 		"protocol4", "namespace-legacy", "pair", "container", "subclass"} {
 		t.Run(name, func(t *testing.T) {
 			sd, err := Load(objects + name + ".pth")
@@ -25,7 +27,8 @@ func TestObjectsBesideTensors(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := sd.Get("w")
-			if w == nil || !slices.Equal(w.Dims, []int64{2, 2}) || !slices.Equal(w.Float32s(), []float32{1, 2, 3, 4}) {
+			if w == nil || !slices.Equal(w.Dims, []int64{2, 2}) ||
+				!slices.Equal(w.Float32s(), []float32{1, 2, 3, 4}) {
 				t.Errorf("w is %v", w)
 			}
 			want := []string{"beside"}
@@ -88,7 +91,8 @@ func TestWholeModules(t *testing.T) {
 			for _, e := range sd.Entries()[:8] {
 				first = append(first, e.Name)
 			}
-			want := []string{"scale", "conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var",
+			want := []string{"scale", "conv.weight", "norm.weight", "norm.bias", "norm.running_mean",
+				"norm.running_var",
 				"norm.num_batches_tracked", "shared.weight"}
 			for i := range want {
 				want[i] = "module.a." + want[i]
@@ -136,7 +140,8 @@ func TestFloat8(t *testing.T) {
 			}
 			got := onnxio.Tensor{Type: onnxio.Float, Dims: []int64{256}, Raw: raw}
 			for i, want := range right.Get(e.Name).Float32s() {
-				if g := got.Float32s()[i]; g != want && !(g != g && want != want) || math.Signbit(float64(g)) != math.Signbit(float64(want)) && g == g {
+				if g := got.Float32s()[i]; g != want && !(g != g && want != want) ||
+					math.Signbit(float64(g)) != math.Signbit(float64(want)) && g == g {
 					t.Errorf("%s: %s code %d is %v, not %v", file, e.Name, i, g, want)
 				}
 			}
@@ -161,7 +166,8 @@ func TestOpaqueWhereATensorMustBe(t *testing.T) {
 		p.str("echo > executed")
 		p.op(pickle.OpTuple1, pickle.OpReduce)
 	}
-	one := statePickle(view{name: "w", storage: "FloatStorage", key: "0", numel: 1, sizes: []int64{1}, stride: []int64{1}})
+	one := statePickle(view{name: "w", storage: "FloatStorage", key: "0", numel: 1, sizes: []int64{1},
+		stride: []int64{1}})
 	both := slices.Concat(one[:len(one)-1], []byte("X\x08\x00\x00\x00layer.w\x00"))
 	both[len(both)-1] = '2'
 	both = slices.Concat(both, []byte("cos\nsystem\nX\x02\x00\x00\x00ls\x85Rs."))
@@ -185,7 +191,8 @@ func TestOpaqueWhereATensorMustBe(t *testing.T) {
 		"at the top": []byte("\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."),
 	} {
 		_, err := loadBytes(torchZip(b, make([]byte, 4)), Limits{})
-		if !typed(err) || !strings.Contains(err.Error(), "os.system") || !strings.Contains(err.Error(), "nothing was executed") {
+		if !typed(err) || !strings.Contains(err.Error(), "os.system") || !strings.Contains(err.Error(),
+			"nothing was executed") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -218,7 +225,9 @@ func TestModuleBombs(t *testing.T) {
 		wide += "U\x02" + string([]byte{byte('0' + i>>6), byte('0' + i&63)}) + "}"
 	}
 	var err error
-	if n := allocated(func() { _, err = loadBytes(torchZip([]byte(wide+"us.")), Limits{}) }); !limited(err) || n > 8<<20 {
+	if n := allocated(func() {
+		_, err = loadBytes(torchZip([]byte(wide+"us.")), Limits{})
+	}); !limited(err) || n > 8<<20 {
 		t.Errorf("long names: %v, %d bytes", err, n)
 	}
 	doubling := "\x80\x02"
@@ -270,7 +279,9 @@ func TestSparseBomb(t *testing.T) {
 		t.Errorf("an index beyond the shape: %v", err)
 	}
 	var err error
-	if n := allocated(func() { _, err = loadBytes(torchZip(sd(1<<40), index, value), Limits{}) }); !limited(err) || n > 1<<20 {
+	if n := allocated(func() {
+		_, err = loadBytes(torchZip(sd(1<<40), index, value), Limits{})
+	}); !limited(err) || n > 1<<20 {
 		t.Errorf("a large one: %v, %d bytes", err, n)
 	}
 }

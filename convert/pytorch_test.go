@@ -46,8 +46,9 @@ func output(t *testing.T, m *onnxio.Model, x *onnxio.Tensor) *onnxio.Tensor {
 	return out["output"]
 }
 
-// State dicts that PyTorch 2.15 and 1.13 wrote, zip and legacy, load with every key matched, and the network gives
-// PyTorch's output to 1e-5 of the output's largest magnitude: sums of a few thousand float32 products in another order.
+// State dicts that PyTorch 2.15 and 1.13 wrote, zip and legacy, load with every key matched, and the
+// network gives PyTorch's output to 1e-5 of the output's largest magnitude: sums of a few thousand float32
+// products in another order.
 func TestPyTorchNetworks(t *testing.T) {
 	files, err := filepath.Glob(nets + "*.pth")
 	if err != nil || len(files) < 10 {
@@ -87,7 +88,8 @@ func TestPyTorchNetworks(t *testing.T) {
 	}
 }
 
-// TestWriteNetworksForPeers leaves what testdata/convert/peers_nets.py loads into PyTorch, in CNNKIT_PEER_OUT.
+// TestWriteNetworksForPeers leaves what testdata/convert/peers_nets.py loads into
+// PyTorch, in CNNKIT_PEER_OUT.
 func TestWriteNetworksForPeers(t *testing.T) {
 	dir := os.Getenv("CNNKIT_PEER_OUT")
 	if dir == "" {

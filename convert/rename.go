@@ -163,7 +163,8 @@ func Renamed(sd *StateDict, opt ApplyOptions) (*StateDict, []Pair, error) {
 			continue
 		}
 		if first, twice := from[name]; twice {
-			return nil, nil, malformed("state dict", name, "is the new name of two keys, %q and %q", first, e.Name)
+			return nil, nil, malformed("state dict", name, "is the new name of two keys, %q and %q",
+				first, e.Name)
 		}
 		from[name] = e.Name
 		t := *e.Tensor

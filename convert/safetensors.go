@@ -50,7 +50,8 @@ func loadSafetensors(r io.ReaderAt, size int64, lim Limits, key string) (*StateD
 	}
 	n := binary.LittleEndian.Uint64(b[:])
 	if n > maxHeader {
-		return nil, &onnxio.LimitError{What: "bytes of a safetensors header", Got: int64(min(n, 1<<62)), Limit: maxHeader}
+		return nil, &onnxio.LimitError{What: "bytes of a safetensors header", Got: int64(min(n, 1<<62)),
+			Limit: maxHeader}
 	}
 	if n > uint64(size-8) {
 		return nil, malformed(formatSafetensors, "header", "%d bytes where %d remain", n, size-8)
@@ -72,7 +73,8 @@ func loadSafetensors(r io.ReaderAt, size int64, lim Limits, key string) (*StateD
 	}
 	sd := &StateDict{}
 	for _, e := range entries {
-		t := &onnxio.Tensor{Name: e.name, Type: safeTypes[e.typ], Dims: e.dims, Raw: make([]byte, e.end-e.begin)}
+		t := &onnxio.Tensor{Name: e.name, Type: safeTypes[e.typ], Dims: e.dims,
+			Raw: make([]byte, e.end-e.begin)}
 		if err := readAt(r, t.Raw, base+e.begin, formatSafetensors, e.name); err != nil {
 			return nil, err
 		}
@@ -104,9 +106,11 @@ func checkOffsets(entries []safeEntry, length int64) error {
 		case err != nil:
 			return malformed(formatSafetensors, e.name, "%v", err)
 		case e.begin != at || e.end < e.begin:
-			return malformed(formatSafetensors, e.name, "offsets [%d, %d] where %d must follow: a gap or an overlap", e.begin, e.end, at)
+			return malformed(formatSafetensors, e.name,
+				"offsets [%d, %d] where %d must follow: a gap or an overlap", e.begin, e.end, at)
 		case e.end-e.begin != want:
-			return malformed(formatSafetensors, e.name, "%d bytes where %v %v asks for %d", e.end-e.begin, t, e.dims, want)
+			return malformed(formatSafetensors, e.name, "%d bytes where %v %v asks for %d", e.end-e.begin,
+				t, e.dims, want)
 		}
 		at = e.end
 	}
@@ -130,7 +134,8 @@ func parseHeader(head []byte, lim Limits) ([]safeEntry, error) {
 			return p.metadata()
 		}
 		if int64(len(out)) >= lim.MaxEntries {
-			return &onnxio.LimitError{What: "tensors of a state dict", Got: lim.MaxEntries + 1, Limit: lim.MaxEntries}
+			return &onnxio.LimitError{What: "tensors of a state dict", Got: lim.MaxEntries + 1,
+				Limit: lim.MaxEntries}
 		}
 		e, err := p.entry(key)
 		out = append(out, e)
@@ -171,8 +176,8 @@ func (p *jsonParser) entry(name string) (safeEntry, error) {
 	return e, err
 }
 
-// WriteSafetensors writes a state dict as safetensors: keys sorted, elements ordered by width (widest first) and then
-// by key, so that each is aligned, metadata format=pt. Tied weights are written once for each key.
+// WriteSafetensors writes a state dict as safetensors: keys sorted, elements ordered by width (widest first)
+// and then by key, so that each is aligned, metadata format=pt. Tied weights are written once for each key.
 func WriteSafetensors(w io.Writer, sd *StateDict) error {
 	if err := sd.check(); err != nil {
 		return err
@@ -180,7 +185,9 @@ func WriteSafetensors(w io.Writer, sd *StateDict) error {
 	entries := append([]Entry(nil), sd.entries...)
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Name < entries[j].Name })
 	layout := append([]Entry(nil), entries...)
-	sort.SliceStable(layout, func(i, j int) bool { return layout[i].Tensor.Type.Bits() > layout[j].Tensor.Type.Bits() })
+	sort.SliceStable(layout, func(i, j int) bool {
+		return layout[i].Tensor.Type.Bits() > layout[j].Tensor.Type.Bits()
+	})
 	offset, at := map[string]int64{}, int64(0)
 	for _, e := range layout {
 		offset[e.Name] = at
@@ -204,14 +211,16 @@ func WriteSafetensors(w io.Writer, sd *StateDict) error {
 			return err
 		}
 		o := offset[e.Name]
-		head = fmt.Appendf(head, `,%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, name, typ, dims, o, o+int64(len(e.Tensor.Raw)))
+		head = fmt.Appendf(head, `,%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, name, typ, dims, o,
+			o+int64(len(e.Tensor.Raw)))
 	}
 	head = append(head, '}')
 	for len(head)%8 != 0 {
 		head = append(head, ' ')
 	}
 	if len(head) > maxHeader {
-		return &onnxio.LimitError{What: "bytes of a safetensors header", Got: int64(len(head)), Limit: maxHeader}
+		return &onnxio.LimitError{What: "bytes of a safetensors header", Got: int64(len(head)),
+			Limit: maxHeader}
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
 	out.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(head))))

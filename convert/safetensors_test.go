@@ -31,14 +31,16 @@ func TestSafetensorsHeader(t *testing.T) {
 		"nested arrays":        safeFile(`{"a":{"dtype":"F32","shape":`+strings.Repeat("[", 100_000)+`}}`, 0),
 		"nested objects":       safeFile(`{"a":`+strings.Repeat(`{"dtype":`, 100_000)+`}`, 0),
 		"fraction":             safeFile(`{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}`, 4),
-		"beyond 64 bits":       safeFile(`{"a":{"dtype":"F32","shape":[18446744073709551617],"data_offsets":[0,4]}}`, 4),
-		"field twice":          safeFile(`{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
-		"field of other case":  safeFile(`{"a":{"dtype":"F32","Shape":[1],"data_offsets":[0,4]}}`, 4),
-		"field missing":        safeFile(`{"a":{"dtype":"F32","shape":[1]}}`, 0),
-		"offsets reversed":     safeFile(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}`, 4),
-		"metadata twice":       safeFile(`{"__metadata__":{},"__metadata__":{}}`, 0),
-		"metadata key twice":   safeFile(`{"__metadata__":{"a":"1","a":"2"}}`, 0),
-		"metadata an array":    safeFile(`{"__metadata__":[]}`, 0),
+		"beyond 64 bits": safeFile(
+			`{"a":{"dtype":"F32","shape":[18446744073709551617],"data_offsets":[0,4]}}`, 4),
+		"field twice": safeFile(
+			`{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
+		"field of other case": safeFile(`{"a":{"dtype":"F32","Shape":[1],"data_offsets":[0,4]}}`, 4),
+		"field missing":       safeFile(`{"a":{"dtype":"F32","shape":[1]}}`, 0),
+		"offsets reversed":    safeFile(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}`, 4),
+		"metadata twice":      safeFile(`{"__metadata__":{},"__metadata__":{}}`, 0),
+		"metadata key twice":  safeFile(`{"__metadata__":{"a":"1","a":"2"}}`, 0),
+		"metadata an array":   safeFile(`{"__metadata__":[]}`, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := loadBytes(b, Limits{}); !typed(err) {
@@ -48,7 +50,8 @@ func TestSafetensorsHeader(t *testing.T) {
 	}
 }
 
-// A header of 640 bytes starts the file with 80 02, as a pickle starts; one of 0x04034b50 bytes with a zip's PK 03 04.
+// A header of 640 bytes starts the file with 80 02, as a pickle starts; one of 0x04034b50
+// bytes with a zip's PK 03 04.
 func TestSafetensorsThatLooksLikePickle(t *testing.T) {
 	for _, n := range []int{0x0280, 0x0380, 0x0480, 0x0580} {
 		head := `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`
@@ -79,7 +82,8 @@ func TestSafetensorsLayout(t *testing.T) {
 		Dtype   string
 		Offsets [2]int `json:"data_offsets"`
 	}
-	if err := json.Unmarshal(bytes.Replace(head, []byte(`"__metadata__":{"format":"pt"},`), nil, 1), &entries); err != nil {
+	if err := json.Unmarshal(bytes.Replace(head, []byte(`"__metadata__":{"format":"pt"},`), nil, 1),
+		&entries); err != nil {
 		t.Fatal(err)
 	}
 	for name, e := range entries {

@@ -90,8 +90,10 @@ func TestMemoryIsBoundedByTheFile(t *testing.T) {
 	if err := WriteSafetensors(&st, &sd); err != nil {
 		t.Fatal(err)
 	}
-	v := view{name: "a", storage: "FloatStorage", key: "0", numel: 1 << 21, sizes: []int64{1 << 10, 1 << 11}, stride: []int64{1, 1 << 10}}
-	legacy := legacyFile(legacyHead+legacyProto+legacySystem, statePickle(v), legacyKeys, 1<<21, make([]byte, 8<<20))
+	v := view{name: "a", storage: "FloatStorage", key: "0", numel: 1 << 21, sizes: []int64{1 << 10, 1 << 11},
+		stride: []int64{1, 1 << 10}}
+	legacy := legacyFile(legacyHead+legacyProto+legacySystem, statePickle(v), legacyKeys, 1<<21,
+		make([]byte, 8<<20))
 	for name, b := range map[string][]byte{"pt": pt.Bytes(), "safetensors": st.Bytes(), "legacy": legacy} {
 		var err error
 		n := allocated(func() { _, err = loadBytes(b, Limits{}) })
@@ -138,7 +140,8 @@ func TestApplyLeavesOldTensors(t *testing.T) {
 
 // Plain tensors are written to plain storages: PyTorch makes quantized ones of the others.
 func TestStorageNames(t *testing.T) {
-	want := map[onnxio.DataType]string{onnxio.Int8: "CharStorage", onnxio.Uint8: "ByteStorage", onnxio.Int32: "IntStorage", onnxio.Float: "FloatStorage"}
+	want := map[onnxio.DataType]string{onnxio.Int8: "CharStorage", onnxio.Uint8: "ByteStorage",
+		onnxio.Int32: "IntStorage", onnxio.Float: "FloatStorage"}
 	for typ, name := range want {
 		if storageNames[typ] != name {
 			t.Errorf("%v is written to %s, not %s", typ, storageNames[typ], name)

@@ -120,13 +120,15 @@ func hashed(data []float32, key uint64, f func(u float64) float64) {
 	}
 }
 
-// Networks of timm and transformers find their builder's names, and answer as in PyTorch: paddings and the epsilons of norms
-// are theirs. 1e-5 of the largest output is ten times what float32 sums in another order make.
+// Networks of timm and transformers find their builder's names, and answer as in PyTorch:
+// paddings and the epsilons of norms are theirs. 1e-5 of the largest output is ten times what
+// float32 sums in another order make.
 func TestNamedNetworks(t *testing.T) {
 	for _, n := range namedNetworks(t) {
 		t.Run(n.Name, func(t *testing.T) {
 			if n.Output == nil {
-				m, err := builders.Outline(n.Arch, builders.Config{Classes: 10, Input: [3]int{3, n.Side, n.Side}})
+				m, err := builders.Outline(n.Arch, builders.Config{Classes: 10,
+					Input: [3]int{3, n.Side, n.Side}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -154,7 +156,8 @@ func TestNamedNetworks(t *testing.T) {
 			}
 			far, top := 0.0, 0.0
 			for i, v := range out["output"].Float32s() {
-				far, top = max(far, math.Abs(float64(v-n.Output[i]))), max(top, math.Abs(float64(n.Output[i])))
+				far, top = max(far, math.Abs(float64(v-n.Output[i]))), max(top,
+					math.Abs(float64(n.Output[i])))
 			}
 			t.Logf("%.2g of the largest apart; %v", far/top, rep.Adapted)
 			if !(far <= 1e-5*top) {
@@ -189,7 +192,8 @@ func zeros(n named) *StateDict {
 	return sd
 }
 
-// A classifier of another number of classes is replaced, and a backbone alone is taken, under other libraries' names too.
+// A classifier of another number of classes is replaced, and a backbone alone is taken, under
+// other libraries' names too.
 func TestNamedTransfer(t *testing.T) {
 	n := namedNetwork(t, "mobilenetv3_small_100")
 	sd := zeros(n)
@@ -230,7 +234,8 @@ func TestNamedMisfit(t *testing.T) {
 	sd := zeros(n)
 	sd.Set("odd.weight", onnxio.NewTensor(onnxio.Float, 3))
 	_, err = Apply(m, sd, ApplyOptions{Strict: true})
-	for _, part := range []string{"read as Hugging Face's MobileNet v2", "0 missing, 1 unexpected, 2 mismatched", `unexpected "odd.weight"`,
+	for _, part := range []string{"read as Hugging Face's MobileNet v2",
+		"0 missing, 1 unexpected, 2 mismatched", `unexpected "odd.weight"`,
 		`mismatched "classifier.1.weight": the model has float32 [12 1280], the state dict float32 [10 1280]`} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("no %q in %v", part, err)
@@ -248,19 +253,22 @@ func TestOrigin(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if v, err := hubMobileNetV2(originOf(filepath.Join(dir, "model.safetensors"))); err != nil || v != want {
+		if v, err := hubMobileNetV2(originOf(filepath.Join(dir, "model.safetensors"))); err != nil ||
+			v != want {
 			t.Errorf("%s: %+v %v", text, v, err)
 		}
 	}
 	for attr, f := range map[string]func(origin) (variant, error){
-		"hidden_act": hubMobileNetV2, "output_stride": hubMobileNetV2, "num_attention_heads": hubViT, "downsample_in_bottleneck": hubResNet} {
+		"hidden_act": hubMobileNetV2, "output_stride": hubMobileNetV2, "num_attention_heads": hubViT,
+		"downsample_in_bottleneck": hubResNet} {
 		_, err := f(origin{fields: map[string]any{attr: "odd"}})
 		var un *onnxio.UnsupportedError
 		if !errors.As(err, &un) || un.Attr != attr {
 			t.Errorf("%s: %v", attr, err)
 		}
 	}
-	if v, err := timmMobile(origin{file: "tf_efficientnet_b0_aa-827b6e33.pth"}); err != nil || v != (variant{eps: 1e-3, pad: same}) {
+	if v, err := timmMobile(origin{file: "tf_efficientnet_b0_aa-827b6e33.pth"}); err != nil ||
+		v != (variant{eps: 1e-3, pad: same}) {
 		t.Errorf("a file named as timm's tf_ networks: %+v %v", v, err)
 	}
 	if v, err := timmMobile(origin{file: "w.pth"}); err != nil || v.pad != "" || v.note == "" {
@@ -288,7 +296,8 @@ func TestOtherNames(t *testing.T) {
 		"resnet18": func(key string) string {
 			if p := block.FindStringSubmatch(key); p != nil {
 				to := "resnet.encoder.stages." + string(p[1][0]-1) + ".layers." + p[2]
-				kind := map[string]string{"conv": "convolution", "bn": "normalization", "0": "convolution", "1": "normalization"}
+				kind := map[string]string{"conv": "convolution", "bn": "normalization", "0": "convolution",
+					"1": "normalization"}
 				if p[5] != "" {
 					return to + ".shortcut." + kind[p[6]] + "." + p[7]
 				}
@@ -307,12 +316,14 @@ func TestOtherNames(t *testing.T) {
 	}
 }
 
-// A state dict of which one key fits nowhere is not taken for another library's; neither is one that has the model's names.
+// A state dict of which one key fits nowhere is not taken for another library's; neither is one
+// that has the model's names.
 func TestNoScheme(t *testing.T) {
 	inits, own, odd := outline(t, "vgg11"), &StateDict{}, &StateDict{}
 	for key, p := range inits {
 		own.Set(key, p)
-		odd.Set(strings.Replace(strings.Replace(key, "classifier.0", "pre_logits.fc1", 1), "classifier.3", "pre_logits.fc2", 1), p)
+		odd.Set(strings.Replace(strings.Replace(key, "classifier.0", "pre_logits.fc1", 1), "classifier.3",
+			"pre_logits.fc2", 1), p)
 	}
 	odd.Set("else.weight", &onnxio.Tensor{Type: onnxio.Float, Dims: []int64{3}})
 	for _, sd := range []*StateDict{own, odd} {

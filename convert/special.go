@@ -105,7 +105,8 @@ func (t *pySparse) check(bad error) error {
 		return nil
 	}
 	starts, others := t.index[0].sizes, t.index[1].sizes
-	if len(t.sizes) != 2 || len(t.values.sizes) != 1 || len(starts) != 1 || len(others) != 1 || others[0] != n ||
+	if len(t.sizes) != 2 || len(t.values.sizes) != 1 || len(starts) != 1 || len(others) != 1 ||
+		others[0] != n ||
 		starts[0] != t.sizes[t.compressed()]+1 {
 		return bad
 	}
@@ -342,7 +343,8 @@ func (t *pyQuantized) parameters(c *checkpoint, name string) (scales, zeros []fl
 		for i := range int(x.Size()) {
 			v := code(x, i)
 			if math.IsNaN(v) {
-				return nil, nil, malformed(formatPT, name, "a scale or zero point is NaN or of type %v", x.Type)
+				return nil, nil, malformed(formatPT, name, "a scale or zero point is NaN or of type %v",
+					x.Type)
 			}
 			*p.to = append(*p.to, v)
 		}

@@ -12,12 +12,13 @@ type Entry struct {
 	Tensor *onnxio.Tensor
 }
 
-// StateDict is an ordered map from key to tensor. Tied weights are entries whose tensors share their bytes; so may
-// entries that were views of one storage. The zero value is empty and ready to use.
+// StateDict is an ordered map from key to tensor. Tied weights are entries whose tensors share their bytes;
+// so may entries that were views of one storage. The zero value is empty and ready to use.
 type StateDict struct {
 	// Skipped names what a checkpoint held beside tensors: epoch, best_prec1, optimizer.
 	Skipped []string
-	// Notes says what the reader made into something else: a quantized tensor is dequantized, a sparse one is dense.
+	// Notes says what the reader made into something else: a quantized tensor is
+	// dequantized, a sparse one is dense.
 	Notes []string
 
 	origin  origin
@@ -34,7 +35,8 @@ type Limits struct {
 	MaxObjects int64
 	// MaxEntries caps the entries of a zip and the tensors of a file (default 1<<17).
 	MaxEntries int64
-	// MaxAlias is how many bytes overlapping or expanded views may take beyond their storages (default 1 MiB).
+	// MaxAlias is how many bytes overlapping or expanded views may take beyond their
+	// storages (default 1 MiB).
 	MaxAlias int64
 }
 
@@ -46,7 +48,8 @@ func DefaultLimits() Limits {
 func (l Limits) filled() Limits {
 	d := DefaultLimits()
 	for _, f := range []struct{ v, def *int64 }{
-		{&l.MaxBytes, &d.MaxBytes}, {&l.MaxObjects, &d.MaxObjects}, {&l.MaxEntries, &d.MaxEntries}, {&l.MaxAlias, &d.MaxAlias},
+		{&l.MaxBytes, &d.MaxBytes}, {&l.MaxObjects, &d.MaxObjects}, {&l.MaxEntries, &d.MaxEntries},
+		{&l.MaxAlias, &d.MaxAlias},
 	} {
 		if *f.v <= 0 {
 			*f.v = *f.def

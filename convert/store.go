@@ -8,9 +8,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Store makes a copy of m whose weights are stored in float16 or bfloat16, half the size: initializers of float32 with at least
-// two axes keep their names, and a Cast behind each gives the graph float32 again, which engines do once. Vectors, biases and
-// statistics among them, stay as they are, and so does a tensor with a number that float16 would make infinite.
+// Store makes a copy of m whose weights are stored in float16 or bfloat16, half the size: initializers of
+// float32 with at least two axes keep their names, and a Cast behind each gives the graph float32 again,
+// which engines do once. Vectors, biases and statistics among them, stay as they are, and so does a tensor
+// with a number that float16 would make infinite.
 func Store(m *onnxio.Model, to onnxio.DataType) (*onnxio.Model, error) {
 	if err := storable(to); err != nil {
 		return nil, err
@@ -33,8 +34,9 @@ func Store(m *onnxio.Model, to onnxio.DataType) (*onnxio.Model, error) {
 			name += "_"
 		}
 		taken[name], renamed[t.Name] = true, name
-		g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: "Cast", Inputs: []string{t.Name}, Outputs: []string{name},
-			Attrs: []*onnxio.Attribute{onnxio.IntAttr("to", int64(onnxio.Float))}})
+		g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: "Cast", Inputs: []string{t.Name},
+			Outputs: []string{name},
+			Attrs:   []*onnxio.Attribute{onnxio.IntAttr("to", int64(onnxio.Float))}})
 	}
 	for _, n := range m.Graph.Nodes {
 		c := *n
@@ -106,8 +108,8 @@ func namesOf(g *onnxio.Graph) map[string]bool {
 	return names
 }
 
-// heldNames are the names whose type the model's callers and its subgraphs see: those of inputs and outputs, and all that a
-// subgraph reads.
+// heldNames are the names whose type the model's callers and its subgraphs see: those of inputs and outputs,
+// and all that a subgraph reads.
 func heldNames(g *onnxio.Graph) map[string]bool {
 	names := map[string]bool{}
 	for _, v := range slices.Concat(g.Inputs, g.Outputs) {

@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/check"
 )
 
-// TestStore: a trained model in half the bytes computes nearly the same, and gives its weights back under their keys.
+// TestStore: a trained model in half the bytes computes nearly the same, and gives its
+// weights back under their keys.
 func TestStore(t *testing.T) {
 	m, err := onnxio.Load("../models/lenet5-mnist/model.onnx")
 	if err != nil {
@@ -20,7 +21,8 @@ func TestStore(t *testing.T) {
 		x.Float32s()[i] = float32(math.Sin(float64(i * i)))
 	}
 	want := firstOutput(t, m, x)
-	for typ, tol := range map[onnxio.DataType]float64{onnxio.Float16: 2e-3, onnxio.BFloat16: 2e-2} { // 11 and 8 bits
+	// 11 and 8 bits
+	for typ, tol := range map[onnxio.DataType]float64{onnxio.Float16: 2e-3, onnxio.BFloat16: 2e-2} {
 		s, err := Store(m, typ)
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +48,8 @@ func TestStore(t *testing.T) {
 			if back == nil {
 				t.Fatalf("%v: %s is gone", typ, init.Name)
 			}
-			if narrow := len(init.Dims) >= 2 && init.Type == onnxio.Float; narrow && back.Type != typ || !narrow && back.Type != init.Type {
+			if narrow := len(init.Dims) >= 2 && init.Type == onnxio.Float; narrow && back.Type != typ ||
+				!narrow && back.Type != init.Type {
 				t.Errorf("%v: %s %v is stored as %v", typ, init.Name, init.Dims, back.Type)
 			}
 		}
@@ -77,8 +80,10 @@ func TestStoreKeeps(t *testing.T) {
 	small := onnxio.Floats([]float32{1, 2}, 2, 1)
 	small.Name = "small"
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{
-		Nodes:        []*onnxio.Node{{OpType: "Add", Inputs: []string{"large", "small"}, Outputs: []string{"y"}}},
-		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float), onnxio.TensorInfo("small", onnxio.Float)},
+		Nodes: []*onnxio.Node{{OpType: "Add", Inputs: []string{"large", "small"},
+			Outputs: []string{"y"}}},
+		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float),
+			onnxio.TensorInfo("small", onnxio.Float)},
 		Initializers: []*onnxio.Tensor{large, small}}}
 	s, err := Store(m, onnxio.Float16)
 	if err != nil {
@@ -89,7 +94,8 @@ func TestStoreKeeps(t *testing.T) {
 			t.Errorf("%s is %v", init.Name, init.Type)
 		}
 	}
-	if s, err = Store(m, onnxio.BFloat16); err != nil || s.Graph.Initializer("large").Type != onnxio.BFloat16 {
+	if s, err = Store(m, onnxio.BFloat16); err != nil ||
+		s.Graph.Initializer("large").Type != onnxio.BFloat16 {
 		t.Errorf("bfloat16 holds 7e4: %v", err)
 	}
 	if _, err := Store(m, onnxio.Int8); err == nil {
@@ -99,7 +105,8 @@ func TestStoreKeeps(t *testing.T) {
 	sd.Set("large", large)
 	sd.Set("small", small)
 	half, err := sd.Store(onnxio.Float16)
-	if err != nil || half.Get("large").Type != onnxio.Float || half.Get("small").Type != onnxio.Float16 || sd.Get("small").Type != onnxio.Float {
+	if err != nil || half.Get("large").Type != onnxio.Float || half.Get("small").Type != onnxio.Float16 ||
+		sd.Get("small").Type != onnxio.Float {
 		t.Errorf("%v", err)
 	}
 }

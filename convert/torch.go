@@ -18,19 +18,23 @@ func newPickle(r io.ReaderAt, off, size int64, lim Limits) *pickle.Machine {
 var storageTypes = map[string]onnxio.DataType{
 	"FloatStorage": onnxio.Float, "DoubleStorage": onnxio.Double, "HalfStorage": onnxio.Float16,
 	"BFloat16Storage": onnxio.BFloat16, "LongStorage": onnxio.Int64, "IntStorage": onnxio.Int32,
-	"ShortStorage": onnxio.Int16, "CharStorage": onnxio.Int8, "ByteStorage": onnxio.Uint8, "BoolStorage": onnxio.Bool,
-	"ComplexFloatStorage": onnxio.Complex64, "ComplexDoubleStorage": onnxio.Complex128, "UntypedStorage": onnxio.Uint8,
-	"QInt8Storage": onnxio.Int8, "QUInt8Storage": onnxio.Uint8, "QInt32Storage": onnxio.Int32,
+	"ShortStorage": onnxio.Int16, "CharStorage": onnxio.Int8, "ByteStorage": onnxio.Uint8,
+	"BoolStorage":         onnxio.Bool,
+	"ComplexFloatStorage": onnxio.Complex64, "ComplexDoubleStorage": onnxio.Complex128,
+	"UntypedStorage": onnxio.Uint8,
+	"QInt8Storage":   onnxio.Int8, "QUInt8Storage": onnxio.Uint8, "QInt32Storage": onnxio.Int32,
 }
 
 // torchTypes maps torch.dtype names to element types.
 var torchTypes = map[string]onnxio.DataType{
 	"float32": onnxio.Float, "float64": onnxio.Double, "float16": onnxio.Float16, "bfloat16": onnxio.BFloat16,
-	"int64": onnxio.Int64, "int32": onnxio.Int32, "int16": onnxio.Int16, "int8": onnxio.Int8, "uint8": onnxio.Uint8,
+	"int64": onnxio.Int64, "int32": onnxio.Int32, "int16": onnxio.Int16, "int8": onnxio.Int8,
+	"uint8":  onnxio.Uint8,
 	"uint16": onnxio.Uint16, "uint32": onnxio.Uint32, "uint64": onnxio.Uint64, "bool": onnxio.Bool,
 	"complex64": onnxio.Complex64, "complex128": onnxio.Complex128,
 	"float8_e4m3fn": onnxio.Float8E4M3FN, "float8_e4m3fnuz": onnxio.Float8E4M3FNUZ,
-	"float8_e5m2": onnxio.Float8E5M2, "float8_e5m2fnuz": onnxio.Float8E5M2FNUZ, "float8_e8m0fnu": onnxio.Float8E8M0,
+	"float8_e5m2": onnxio.Float8E5M2, "float8_e5m2fnuz": onnxio.Float8E5M2FNUZ,
+	"float8_e8m0fnu": onnxio.Float8E8M0,
 }
 
 // torchNames are torch's other names that a pickle may hold as values: quantized types and schemes.
@@ -97,10 +101,12 @@ func (t *pyTensor) load(c *checkpoint, name string) (*onnxio.Tensor, error) { re
 
 // rebuild stands for the call that REDUCE asks for.
 func rebuild(g pickle.Global, args []any) (any, error) {
-	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes", g.Module, g.Name)
+	bad := malformed(formatPT, "pickle", "arguments of %s.%s are not what torch.save writes",
+		g.Module, g.Name)
 	for _, a := range args {
 		if o, ok := a.(*pickle.Opaque); ok && g.Module == "torch._utils" {
-			bad = malformed(formatPT, "pickle", "an object of %s where %s wants a tensor's parts; nothing was executed",
+			bad = malformed(formatPT, "pickle",
+				"an object of %s where %s wants a tensor's parts; nothing was executed",
 				o.Name, g.Name)
 		}
 	}
@@ -163,7 +169,8 @@ func build(target, _ any) (any, error) {
 	case *pickle.Dict, tensorValue:
 		return target, nil
 	}
-	return nil, malformed(formatPT, "pickle", "BUILD on a value that is neither a dict nor a tensor; nothing was executed")
+	return nil, malformed(formatPT, "pickle",
+		"BUILD on a value that is neither a dict nor a tensor; nothing was executed")
 }
 
 // orderedDict takes no arguments, or Python 2's list of pairs.
@@ -235,7 +242,8 @@ func ints(v any) ([]int64, bool) {
 
 // check keeps every element inside the storage: offset + sum((size-1) * stride) < storage length.
 func (t *pyTensor) check() error {
-	bad := malformed(formatPT, "tensor", "offset %d, sizes %v and strides %v leave a storage of %d %v elements",
+	bad := malformed(formatPT, "tensor",
+		"offset %d, sizes %v and strides %v leave a storage of %d %v elements",
 		t.offset, t.sizes, t.stride, t.storage.view, t.storage.typ)
 	if len(t.sizes) != len(t.stride) || t.offset < 0 {
 		return bad
@@ -285,7 +293,8 @@ func storageID(id any) (*pyStorage, error) {
 		return nil, bad
 	}
 	if o, opaque := t.Items[1].(*pickle.Opaque); opaque {
-		return nil, malformed(formatPT, "pickle", "a storage of type %s, which is not known; nothing was executed", o.Name)
+		return nil, malformed(formatPT, "pickle",
+			"a storage of type %s, which is not known; nothing was executed", o.Name)
 	}
 	g, ok1 := t.Items[1].(pickle.Global)
 	key, ok2 := t.Items[2].(string)

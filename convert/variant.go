@@ -12,8 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// origin is what lies around a checkpoint's numbers and says which network they are of: the file's name, and the config.json
-// that transformers and timm put beside it.
+// origin is what lies around a checkpoint's numbers and says which network they are of: the file's name, and
+// the config.json that transformers and timm put beside it.
 type origin struct {
 	file   string // without folders
 	fields map[string]any
@@ -22,7 +22,8 @@ type origin struct {
 // maxConfig bounds a config.json.
 const maxConfig = 1 << 20
 
-// originOf reads the config.json beside a checkpoint, where there is one. What is none of transformers' or timm's does not count.
+// originOf reads the config.json beside a checkpoint, where there is one. What is none of transformers'
+// or timm's does not count.
 func originOf(path string) origin {
 	o := origin{file: filepath.Base(path)}
 	config := filepath.Join(filepath.Dir(path), "config.json")
@@ -31,7 +32,8 @@ func originOf(path string) origin {
 	}
 	text, err := os.ReadFile(config)
 	var fields map[string]any
-	if err != nil || json.Unmarshal(text, &fields) != nil || fields["model_type"] == nil && fields["architecture"] == nil {
+	if err != nil || json.Unmarshal(text, &fields) != nil || fields["model_type"] == nil &&
+		fields["architecture"] == nil {
 		return o
 	}
 	o.fields = fields
@@ -81,7 +83,8 @@ const (
 	symmetric padding = "the same on all sides"
 )
 
-// timmMobile tells timm's own networks from the tf_ ones, which have TensorFlow's weights under the same names.
+// timmMobile tells timm's own networks from the tf_ ones, which have TensorFlow's
+// weights under the same names.
 func timmMobile(o origin) (variant, error) {
 	if strings.HasPrefix(o.timm(), "tf_") {
 		return variant{eps: 1e-3, pad: same}, nil
@@ -131,11 +134,12 @@ func hubResNet(o origin) (variant, error) {
 var lastNorm = regexp.MustCompile(`^classifier\.0\.weight$`)
 
 func hubConvNeXt(o origin) (variant, error) {
-	return variant{eps: o.number("layer_norm_eps", 1e-12), norms: lastNorm}, o.needs("Hugging Face's ConvNeXt", map[string]any{"hidden_act": "gelu"})
+	return variant{eps: o.number("layer_norm_eps", 1e-12), norms: lastNorm},
+		o.needs("Hugging Face's ConvNeXt", map[string]any{"hidden_act": "gelu"})
 }
 
-// apply changes the graph's norms and convolutions to the library's, and says what it changed. A changed network is no longer the
-// builders': it loses the configuration from which they would build it anew.
+// apply changes the graph's norms and convolutions to the library's, and says what it changed. A changed
+// network is no longer the builders': it loses the configuration from which they would build it anew.
 func (v variant) apply(m *onnxio.Model) ([]string, error) {
 	var said []string
 	norms, convs := 0, 0
@@ -143,7 +147,8 @@ func (v variant) apply(m *onnxio.Model) ([]string, error) {
 		var attrs []*onnxio.Attribute
 		switch {
 		case n == nil:
-		case v.eps != 0 && (n.OpType == "BatchNormalization" || n.OpType == "LayerNormalization") && len(n.Inputs) > 1 &&
+		case v.eps != 0 && (n.OpType == "BatchNormalization" || n.OpType == "LayerNormalization") &&
+			len(n.Inputs) > 1 &&
 			(v.norms == nil || v.norms.MatchString(n.Inputs[1])):
 			norms++
 			if n.Float("epsilon", 1e-5) != float32(v.eps) {
@@ -172,7 +177,9 @@ func (v variant) apply(m *onnxio.Model) ([]string, error) {
 		said = append(said, fmt.Sprintf("padding of %d convolutions: %s", convs, v.pad))
 	}
 	if len(said) > 0 {
-		m.Metadata = slices.DeleteFunc(slices.Clone(m.Metadata), func(p onnxio.Property) bool { return p.Key == "cnnkit.config" })
+		m.Metadata = slices.DeleteFunc(slices.Clone(m.Metadata), func(p onnxio.Property) bool {
+			return p.Key == "cnnkit.config"
+		})
 	}
 	if v.note != "" {
 		said = append(said, v.note)
@@ -180,8 +187,8 @@ func (v variant) apply(m *onnxio.Model) ([]string, error) {
 	return said, nil
 }
 
-// of gives the attributes of a convolution that is padded in this way; nil where it is already. One of stride 1 is padded
-// the same in all ways.
+// of gives the attributes of a convolution that is padded in this way; nil where it is already. One of stride
+// 1 is padded the same in all ways.
 func (p padding) of(n *onnxio.Node) []*onnxio.Attribute {
 	kernel, strides := n.Ints("kernel_shape"), n.Ints("strides")
 	if len(kernel) != 2 || kernel[0] == 1 || kernel[0] != kernel[1] || len(strides) != 2 || strides[0] == 1 {

@@ -25,8 +25,8 @@ type zipEntry struct {
 	data         int64 // offset of the content
 }
 
-// zipArchive is a strict reader: one disk, no encryption, no duplicate names, local headers that agree with the
-// central directory, contents that do not overlap.
+// zipArchive is a strict reader: one disk, no encryption, no duplicate names, local headers that agree with
+// the central directory, contents that do not overlap.
 type zipArchive struct {
 	r       io.ReaderAt
 	entries map[string]*zipEntry
@@ -40,7 +40,8 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*zipArchive, error) {
 		return nil, err
 	}
 	if int64(count) > lim.MaxEntries {
-		return nil, &onnxio.LimitError{What: "entries of a zip", Got: int64(min(count, math.MaxInt64)), Limit: lim.MaxEntries}
+		return nil, &onnxio.LimitError{What: "entries of a zip", Got: int64(min(count, math.MaxInt64)),
+			Limit: lim.MaxEntries}
 	}
 	if count > uint64(dirSize)/46 {
 		return nil, zipError("%d entries in a directory of %d bytes", count, dirSize)
@@ -77,7 +78,8 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*zipArchive, error) {
 		}
 		end = e.data + e.packed
 		if total += e.size; total > 8*size+1<<20 || total > lim.MaxBytes {
-			return nil, &onnxio.LimitError{What: "unpacked bytes of a zip", Got: total, Limit: min(8*size+1<<20, lim.MaxBytes)}
+			return nil, &onnxio.LimitError{What: "unpacked bytes of a zip", Got: total,
+				Limit: min(8*size+1<<20, lim.MaxBytes)}
 		}
 	}
 	return a, nil
@@ -113,12 +115,14 @@ func zipEnd(r io.ReaderAt, size int64) (count uint64, dirSize, dirOff int64, err
 		if err = readAt(r, z[:], end, formatPT, "zip"); err != nil {
 			return
 		}
-		if !bytes.HasPrefix(z[:], []byte("PK\x06\x06")) || le.Uint32(z[16:]) != 0 || le.Uint64(z[24:]) != le.Uint64(z[32:]) {
+		if !bytes.HasPrefix(z[:], []byte("PK\x06\x06")) || le.Uint32(z[16:]) != 0 ||
+			le.Uint64(z[24:]) != le.Uint64(z[32:]) {
 			err = zipError("zip64 end of central directory is wrong")
 			return
 		}
 		n64, sz64, off64 := le.Uint64(z[32:]), le.Uint64(z[40:]), le.Uint64(z[48:])
-		if (count != 0xffff && count != n64) || (sz != 0xffffffff && sz != sz64) || (off != 0xffffffff && off != off64) {
+		if (count != 0xffff && count != n64) || (sz != 0xffffffff && sz != sz64) ||
+			(off != 0xffffffff && off != off64) {
 			err = zipError("the two ends of central directory disagree")
 			return
 		}
@@ -143,7 +147,8 @@ func centralHeader(b []byte) (*zipEntry, []byte, error) {
 	if len(b) < 46+n+x+c {
 		return nil, nil, zipError("a directory entry is cut off")
 	}
-	e := &zipEntry{name: string(b[46 : 46+n]), flags: le.Uint16(b[8:]), method: le.Uint16(b[10:]), crc: le.Uint32(b[16:])}
+	e := &zipEntry{name: string(b[46 : 46+n]), flags: le.Uint16(b[8:]), method: le.Uint16(b[10:]),
+		crc: le.Uint32(b[16:])}
 	packed, size, off := uint64(le.Uint32(b[20:])), uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[42:]))
 	if err := zip64Extra(b[46+n:46+n+x], &size, &packed, &off); err != nil {
 		return nil, nil, err
@@ -154,7 +159,8 @@ func centralHeader(b []byte) (*zipEntry, []byte, error) {
 	case n == 0 || !utf8.ValidString(e.name) || strings.ContainsAny(e.name, "\x00\\"):
 		return nil, nil, zipError("entry name %q", e.name)
 	case e.method != 0 && e.method != 8:
-		return nil, nil, &onnxio.UnsupportedError{Op: "zip compression", Reason: "entry " + e.name + " is neither stored nor deflated"}
+		return nil, nil, &onnxio.UnsupportedError{Op: "zip compression", Reason: "entry " + e.name +
+			" is neither stored nor deflated"}
 	case packed > math.MaxInt64 || size > math.MaxInt64 || off > math.MaxInt64:
 		return nil, nil, zipError("entry %q has impossible sizes", e.name)
 	case e.method == 0 && packed != size:
@@ -216,7 +222,8 @@ func (a *zipArchive) localHeader(e *zipEntry, dirOff int64) error {
 	// With bit 3 the numbers follow the content, and the header's own may be zero.
 	late := le.Uint16(b[6:])&8 != 0 && crc == 0 && packed == 0 && size == 0
 	same := crc == e.crc && packed == uint64(e.packed) && size == uint64(e.size)
-	if string(rest[:n]) != e.name || le.Uint16(b[8:]) != e.method || le.Uint16(b[6:])&^8 != e.flags&^8 || !(late || same) {
+	if string(rest[:n]) != e.name || le.Uint16(b[8:]) != e.method || le.Uint16(b[6:])&^8 != e.flags&^8 ||
+		!(late || same) {
 		return zipError("entry %q: local header and directory disagree", e.name)
 	}
 	e.data = e.header + 30 + n + x
@@ -265,7 +272,8 @@ func (a *zipArchive) root() (string, error) {
 	return root, nil
 }
 
-// loadZip reads torch.save's format since 1.6: root/data.pkl, root/byteorder and root/data/KEY for each storage.
+// loadZip reads torch.save's format since 1.6: root/data.pkl, root/byteorder and
+// root/data/KEY for each storage.
 func loadZip(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, error) {
 	a, err := openZip(r, size, lim)
 	if err != nil {
@@ -280,7 +288,8 @@ func loadZip(r io.ReaderAt, size int64, lim Limits, key string) (*StateDict, err
 		return nil, zipError("no data.pkl in its root folder")
 	}
 	if a.entries[root+"/constants.pkl"] != nil {
-		return nil, &onnxio.UnsupportedError{Op: "TorchScript archive", Reason: "save the module's state_dict() instead"}
+		return nil, &onnxio.UnsupportedError{Op: "TorchScript archive",
+			Reason: "save the module's state_dict() instead"}
 	}
 	big, err := a.bigEndian(root)
 	if err != nil {
@@ -311,7 +320,8 @@ func (a *zipArchive) storage(root string, s *pyStorage, big bool) ([]byte, error
 		return nil, malformed(formatPT, "storage "+s.key, "no such entry")
 	}
 	if n, err := onnxio.CheckedBytes(s.typ, []int64{s.numel}); err != nil || n != e.size {
-		return nil, malformed(formatPT, "storage "+s.key, "%d bytes where %d elements of %v ask for %d", e.size, s.numel, s.typ, n)
+		return nil, malformed(formatPT, "storage "+s.key, "%d bytes where %d elements of %v ask for %d",
+			e.size, s.numel, s.typ, n)
 	}
 	b, err := a.read(e)
 	if err != nil || !big {

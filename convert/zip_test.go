@@ -55,7 +55,8 @@ func archive(t *testing.T, entries []entry) []byte {
 	for _, e := range entries {
 		h := &zip.FileHeader{Name: e.name, Method: e.method}
 		if e.method == zip.Store {
-			h.CRC32, h.CompressedSize64, h.UncompressedSize64 = crc32.ChecksumIEEE(e.data), uint64(len(e.data)), uint64(len(e.data))
+			h.CRC32, h.CompressedSize64, h.UncompressedSize64 = crc32.ChecksumIEEE(e.data),
+				uint64(len(e.data)), uint64(len(e.data))
 			f, err := w.CreateRaw(h)
 			if err != nil {
 				t.Fatal(err)
@@ -112,7 +113,8 @@ func TestHostileZips(t *testing.T) {
 		}
 		return out
 	}
-	if sd, err := LoadReader(bytes.NewReader(archive(t, good)), int64(len(archive(t, good))), Limits{}); err != nil || sd.Len() != 1 {
+	if sd, err := LoadReader(bytes.NewReader(archive(t, good)), int64(len(archive(t, good))),
+		Limits{}); err != nil || sd.Len() != 1 {
 		t.Fatalf("the sound archive: %v", err)
 	}
 	flag := func(bit uint16) func(uint16) uint16 { return func(old uint16) uint16 { return old | bit } }
@@ -125,23 +127,35 @@ func TestHostileZips(t *testing.T) {
 		raw  []byte
 		want string
 	}{
-		"duplicate entry":           {archive(t, with(entry{root + "/data.pkl", good[0].data, zip.Store})), "duplicate"},
-		"two roots":                 {archive(t, with(entry{"other/data.pkl", nil, zip.Store})), "root"},
-		"no root":                   {archive(t, with(entry{"data.pkl", nil, zip.Store})), "folder"},
-		"data.pkl elsewhere":        {archive(t, append(without("data.pkl"), entry{root + "/sub/data.pkl", good[0].data, zip.Store})), "data.pkl"},
-		"no storage":                {archive(t, without("data/0")), "no such entry"},
-		"storage of wrong size":     {archive(t, append(without("data/0"), entry{root + "/data/0", make([]byte, 12), zip.Store})), "12 bytes"},
-		"encrypted":                 {patched(raw, centralRecord, 8, flag(1)), "encrypted"},
-		"strongly encrypted":        {patched(raw, centralRecord, 8, flag(1<<6)), "encrypted"},
-		"unknown method":            {patched(raw, centralRecord, 10, func(uint16) uint16 { return 12 }), "neither stored nor deflated"},
-		"methods disagree":          {patched(raw, localHeader, 8, func(uint16) uint16 { return 8 }), "disagree"},
-		"names disagree":            {bytes.Replace(raw, []byte(root+"/data.pkl"), []byte(root+"/dbta.pkl"), 1), "disagree"},
-		"sums disagree":             {patched(raw, localHeader, 14, func(old uint16) uint16 { return old ^ 1 }), "disagree"},
-		"sizes disagree":            {patched(raw, localHeader, 22, func(old uint16) uint16 { return old + 1 }), "disagree"},
-		"content does not match":    {corrupt, "CRC"},
-		"name with a NUL":           {archive(t, with(entry{root + "/a\x00b", nil, zip.Store})), "entry name"},
-		"name with a backslash":     {archive(t, with(entry{root + `/..\b`, nil, zip.Store})), "entry name"},
-		"TorchScript":               {archive(t, with(entry{root + "/constants.pkl", nil, zip.Store})), "TorchScript"},
+		"duplicate entry": {archive(t, with(entry{root + "/data.pkl", good[0].data, zip.Store})),
+			"duplicate"},
+		"two roots": {archive(t, with(entry{"other/data.pkl", nil, zip.Store})), "root"},
+		"no root":   {archive(t, with(entry{"data.pkl", nil, zip.Store})), "folder"},
+		"data.pkl elsewhere": {archive(t,
+			append(without("data.pkl"), entry{root + "/sub/data.pkl", good[0].data, zip.Store})), "data.pkl"},
+		"no storage": {archive(t, without("data/0")), "no such entry"},
+		"storage of wrong size": {archive(t,
+			append(without("data/0"), entry{root + "/data/0", make([]byte, 12), zip.Store})), "12 bytes"},
+		"encrypted":          {patched(raw, centralRecord, 8, flag(1)), "encrypted"},
+		"strongly encrypted": {patched(raw, centralRecord, 8, flag(1<<6)), "encrypted"},
+		"unknown method": {patched(raw, centralRecord, 10, func(uint16) uint16 { return 12 }),
+			"neither stored nor deflated"},
+		"methods disagree": {patched(raw, localHeader, 8, func(uint16) uint16 { return 8 }),
+			"disagree"},
+		"names disagree": {bytes.Replace(raw, []byte(root+"/data.pkl"), []byte(root+"/dbta.pkl"),
+			1), "disagree"},
+		"sums disagree": {patched(raw, localHeader, 14, func(old uint16) uint16 {
+			return old ^ 1
+		}), "disagree"},
+		"sizes disagree": {patched(raw, localHeader, 22, func(old uint16) uint16 {
+			return old + 1
+		}), "disagree"},
+		"content does not match": {corrupt, "CRC"},
+		"name with a NUL": {archive(t, with(entry{root + "/a\x00b", nil, zip.Store})),
+			"entry name"},
+		"name with a backslash": {archive(t, with(entry{root + `/..\b`, nil, zip.Store})), "entry name"},
+		"TorchScript": {archive(t, with(entry{root + "/constants.pkl", nil, zip.Store})),
+			"TorchScript"},
 		"deflate bomb":              {archive(t, with(bomb)), "unpacked bytes"},
 		"more entries than allowed": {archive(t, with(make([]entry, 0)...)), ""},
 	} {

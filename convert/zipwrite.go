@@ -103,8 +103,9 @@ func (p *pickler) tensor(t *onnxio.Tensor, key int) {
 	p.op(pickle.OpTuple, pickle.OpReduce)
 }
 
-// version gives the state dict the attribute _metadata, {"": {"version": 2}}: that its keys are those of the newest form of the
-// module. torchvision's MNASNet loads no state dict that does not say so; others take one that says nothing for an old one.
+// version gives the state dict the attribute _metadata, {"": {"version": 2}}: that its keys are those of the
+// newest form of the module. torchvision's MNASNet loads no state dict that does not say so; others take one
+// that says nothing for an old one.
 func (p *pickler) version() {
 	p.op(pickle.OpEmptyDict)
 	p.str("_metadata")
@@ -117,9 +118,9 @@ func (p *pickler) version() {
 	p.op(pickle.OpSetItem, pickle.OpSetItem, pickle.OpSetItem, pickle.OpBuild)
 }
 
-// WritePT writes a state dict as torch.save does since 1.6: an OrderedDict of tensors in a zip whose entries are
-// stored, each at a multiple of 64 bytes. torch.load reads it with weights_only=True. Tensors that share their bytes,
-// type and length become one storage: tied weights stay tied.
+// WritePT writes a state dict as torch.save does since 1.6: an OrderedDict of tensors in a zip whose entries
+// are stored, each at a multiple of 64 bytes. torch.load reads it with weights_only=True. Tensors that share
+// their bytes, type and length become one storage: tied weights stay tied.
 func WritePT(w io.Writer, sd *StateDict) error {
 	if err := sd.check(); err != nil {
 		return err
@@ -137,7 +138,8 @@ func WritePT(w io.Writer, sd *StateDict) error {
 	p.op(pickle.OpEmptyTuple, pickle.OpReduce, pickle.OpMark)
 	for _, e := range sd.entries {
 		if _, ok := dtypeNames[e.Tensor.Type]; !ok {
-			return &onnxio.UnsupportedError{Op: "torch tensor", Node: e.Name, Reason: "PyTorch has no element type " + e.Tensor.Type.String()}
+			return &onnxio.UnsupportedError{Op: "torch tensor", Node: e.Name,
+				Reason: "PyTorch has no element type " + e.Tensor.Type.String()}
 		}
 		if !utf8.ValidString(e.Name) {
 			return fmt.Errorf("state dict: %q cannot be a key: not UTF-8", e.Name)
@@ -165,7 +167,8 @@ func WritePT(w io.Writer, sd *StateDict) error {
 	return z.close()
 }
 
-// zipWriter stores entries at multiples of 64 bytes, without times, so that the same content gives the same bytes.
+// zipWriter stores entries at multiples of 64 bytes, without times, so that the same
+// content gives the same bytes.
 type zipWriter struct {
 	count countWriter
 	z     *zip.Writer

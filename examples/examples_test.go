@@ -58,7 +58,8 @@ func pictures(t *testing.T, dir string) {
 func built(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./...").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
+		"./...").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return dir
@@ -88,10 +89,12 @@ func TestExamples(t *testing.T) {
 	}
 	for _, run := range []struct{ args, says, leaves string }{
 		{"own-images " + in("photos") + " " + in("run"), "epoch 5: validation loss", in("run/model.onnx")},
-		{"fine-tuning " + in("resnet18.pth") + " " + in("photos") + " " + in("tuned"), "2 are new", in("tuned/best.onnx")},
+		{"fine-tuning " + in("resnet18.pth") + " " + in("photos") + " " + in("tuned"), "2 are new",
+			in("tuned/best.onnx")},
 		{"own-loss", "accuracy", ""},
 		{"pytorch " + in("resnet20.pth"), "bit by bit", in("resnet20.pth")},
-		{"segmentation " + in("images") + " " + in("masks") + " " + in("images/3.png") + " " + in("mask.png"), "foreground", in("mask.png")},
+		{"segmentation " + in("images") + " " + in("masks") + " " + in("images/3.png") + " " + in("mask.png"),
+			"foreground", in("mask.png")},
 	} {
 		args := strings.Fields(run.args)
 		t.Run(args[0], func(t *testing.T) {
@@ -170,8 +173,10 @@ func TestREADME(t *testing.T) {
 		}
 		body += "func piece" + strconv.Itoa(i) + "(ctx context.Context) error {\n" + code + "}\n"
 	}
-	for name, path := range map[string]string{"context": "context", "fmt": "fmt", "builders": "github.com/cnnkit/cnnkit/builders", "train": "github.com/cnnkit/cnnkit/train",
-		"data": "github.com/cnnkit/cnnkit/train/data", "runtime": "github.com/cnnkit/cnnkit/runtime", "onnxio": "github.com/cnnkit/cnnkit/onnxio"} {
+	for name, path := range map[string]string{"context": "context", "fmt": "fmt",
+		"builders": "github.com/cnnkit/cnnkit/builders", "train": "github.com/cnnkit/cnnkit/train",
+		"data": "github.com/cnnkit/cnnkit/train/data", "runtime": "github.com/cnnkit/cnnkit/runtime",
+		"onnxio": "github.com/cnnkit/cnnkit/onnxio"} {
 		if strings.Contains(body, name+".") {
 			imports += strconv.Quote(path) + "\n"
 		}

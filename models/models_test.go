@@ -20,7 +20,8 @@ func TestFolders(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if raw, err := os.ReadFile(model); err != nil || !bytes.Contains(raw[:min(len(raw), 200)], []byte("cnnkit")) {
+		if raw, err := os.ReadFile(model); err != nil || !bytes.Contains(raw[:min(len(raw), 200)],
+			[]byte("cnnkit")) {
 			t.Errorf("%s: no model of this program's: %v", model, err)
 		}
 	}

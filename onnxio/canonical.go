@@ -84,7 +84,8 @@ func (f *Function) canonical() (*Function, error) {
 
 func (g *Graph) canonical(depth int) (*Graph, error) {
 	if depth > maxNesting {
-		return nil, &LimitError{What: "nesting of graphs in " + quote(g.Name), Got: int64(depth), Limit: maxNesting}
+		return nil, &LimitError{What: "nesting of graphs in " + quote(g.Name), Got: int64(depth),
+			Limit: maxNesting}
 	}
 	nodes, same, err := canonicalNodes(g.Nodes, depth)
 	if err != nil || same {

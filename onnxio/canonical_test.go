@@ -22,7 +22,8 @@ func nodeNames(nodes []*Node) string {
 func TestSortNodes(t *testing.T) {
 	branch := func(reads string) *Node {
 		g := &Graph{Nodes: []*Node{relu(reads, "inner")}, Outputs: []*ValueInfo{{Name: "inner"}}}
-		return &Node{OpType: "If", Name: "if", Inputs: []string{"c"}, Outputs: []string{"i"}, Attrs: []*Attribute{{Name: "then_branch", Type: AttrGraph, G: g}}}
+		return &Node{OpType: "If", Name: "if", Inputs: []string{"c"}, Outputs: []string{"i"},
+			Attrs: []*Attribute{{Name: "then_branch", Type: AttrGraph, G: g}}}
 	}
 	for _, tt := range []struct {
 		name  string
@@ -73,9 +74,11 @@ func TestSortLongChain(t *testing.T) {
 }
 
 func TestCanonical(t *testing.T) {
-	inner := &Graph{Name: "inner", Nodes: []*Node{relu("p", "q"), {OpType: "Neg", Domain: "ai.onnx", Name: "p", Inputs: []string{"x"}, Outputs: []string{"p"}}}}
+	inner := &Graph{Name: "inner", Nodes: []*Node{relu("p", "q"), {OpType: "Neg", Domain: "ai.onnx",
+		Name: "p", Inputs: []string{"x"}, Outputs: []string{"p"}}}}
 	m := &Model{IRVersion: 8, Opsets: []Opset{{Domain: "ai.onnx", Version: 17}, {Domain: "f", Version: 1}},
-		Functions: []*Function{{Name: "F", Domain: "f", Opsets: []Opset{{Domain: "ai.onnx", Version: 13}}, Nodes: []*Node{relu("b", "c"), relu("a", "b")}}},
+		Functions: []*Function{{Name: "F", Domain: "f", Opsets: []Opset{{Domain: "ai.onnx", Version: 13}},
+			Nodes: []*Node{relu("b", "c"), relu("a", "b")}}},
 		Graph: &Graph{Nodes: []*Node{{OpType: "If", Name: "i", Inputs: []string{"c"}, Outputs: []string{"y"},
 			Attrs: []*Attribute{{Name: "then_branch", Type: AttrGraph, G: inner}}}, relu("x", "c")}}}
 	c, err := m.Canonical()
@@ -86,10 +89,12 @@ func TestCanonical(t *testing.T) {
 	if nodeNames(c.Graph.Nodes) != "c i" || nodeNames(branch.Nodes) != "p q" || branch.Nodes[0].Domain != "" {
 		t.Errorf("%s, %s", nodeNames(c.Graph.Nodes), nodeNames(branch.Nodes))
 	}
-	if f := c.Functions[0]; nodeNames(f.Nodes) != "b c" || f.Opsets[0].Domain != "" || c.Opsets[0].Domain != "" {
+	if f := c.Functions[0]; nodeNames(f.Nodes) != "b c" || f.Opsets[0].Domain != "" ||
+		c.Opsets[0].Domain != "" {
 		t.Errorf("%+v, %v", f, c.Opsets)
 	}
-	if nodeNames(m.Graph.Nodes) != "i c" || inner.Nodes[1].Domain != "ai.onnx" || m.Opsets[0].Domain != "ai.onnx" || m.Functions[0].Opsets[0].Domain != "ai.onnx" {
+	if nodeNames(m.Graph.Nodes) != "i c" || inner.Nodes[1].Domain != "ai.onnx" ||
+		m.Opsets[0].Domain != "ai.onnx" || m.Functions[0].Opsets[0].Domain != "ai.onnx" {
 		t.Error("the model given is changed")
 	}
 	if again, err := c.Canonical(); err != nil || again != c {

@@ -9,9 +9,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// Decode reads one .onnx file of size bytes. Tensors whose elements are in other files keep External set and have no
-// elements; Load reads those too. What Decode gives is well formed as a message: every tensor has as many elements
-// as its shape says. Whether it is a sensible graph is the business of package check.
+// Decode reads one .onnx file of size bytes. Tensors whose elements are in other files keep External set and
+// have no elements; Load reads those too. What Decode gives is well formed as a message: every tensor has as
+// many elements as its shape says. Whether it is a sensible graph is the business of package check.
 //
 // Errors are *FormatError, *UnsupportedError (an element type) and *LimitError.
 func Decode(r io.ReaderAt, size int64, lim Limits) (*Model, error) {
@@ -33,8 +33,8 @@ func DecodeTensor(b []byte) (*Tensor, error) {
 	return d.tensor(p)
 }
 
-// decoder turns generated messages into the types of this package. It takes the messages apart as it goes, so that
-// the memory of what has been read can be reused.
+// decoder turns generated messages into the types of this package. It takes the messages apart as it goes, so
+// that the memory of what has been read can be reused.
 type decoder struct {
 	cuts [][]byte // elements that scan left out of the message
 }
@@ -66,7 +66,8 @@ func (d *decoder) model(p *onnxpb.ModelProto) (*Model, error) {
 	for _, t := range p.TrainingInfo {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(t)
 		if err != nil {
-			return nil, &FormatError{Format: "onnx", Where: "training_info", Msg: "cannot be written back", Err: err}
+			return nil, &FormatError{Format: "onnx", Where: "training_info", Msg: "cannot be written back",
+				Err: err}
 		}
 		m.Training = append(m.Training, b)
 	}
@@ -217,8 +218,8 @@ func (d *decoder) attribute(p *onnxpb.AttributeProto) (a *Attribute, err error) 
 	return a, nil
 }
 
-// impliedType is the type of an attribute that does not say it, as files of IR version 1 do: that of the only field
-// that is set.
+// impliedType is the type of an attribute that does not say it, as files of IR version 1 do: that of
+// the only field that is set.
 func impliedType(p *onnxpb.AttributeProto) AttrType {
 	found := AttrUndefined
 	for _, f := range []struct {
@@ -327,14 +328,16 @@ func typeOf(p *onnxpb.TypeProto) *Type {
 		t.Kind, t.Elem, inner = TensorType, DataType(v.TensorType.GetElemType()), v.TensorType
 		t.shape(v.TensorType.Shape)
 	case *onnxpb.TypeProto_SparseTensorType:
-		t.Kind, t.Elem, inner = SparseTensorType, DataType(v.SparseTensorType.GetElemType()), v.SparseTensorType
+		t.Kind, t.Elem, inner = SparseTensorType, DataType(v.SparseTensorType.GetElemType()),
+			v.SparseTensorType
 		t.shape(v.SparseTensorType.Shape)
 	case *onnxpb.TypeProto_SequenceType:
 		t.Kind, t.Of, inner = SequenceType, typeOf(v.SequenceType.ElemType), v.SequenceType
 	case *onnxpb.TypeProto_OptionalType:
 		t.Kind, t.Of, inner = OptionalType, typeOf(v.OptionalType.ElemType), v.OptionalType
 	case *onnxpb.TypeProto_MapType:
-		t.Kind, t.Key, t.Of, inner = MapType, DataType(v.MapType.GetKeyType()), typeOf(v.MapType.ValueType), v.MapType
+		t.Kind, t.Key, t.Of, inner = MapType, DataType(v.MapType.GetKeyType()), typeOf(v.MapType.ValueType),
+			v.MapType
 	case *onnxpb.TypeProto_OpaqueType:
 		t.Kind, inner = OpaqueType, v.OpaqueType
 		t.Domain, t.Name = v.OpaqueType.GetDomain(), v.OpaqueType.GetName()

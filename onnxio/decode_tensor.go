@@ -101,7 +101,8 @@ func (d *decoder) elements(p *onnxpb.TensorProto, t *Tensor) ([]element, error) 
 		if n < 0 {
 			return nil, malformed("broken unknown field")
 		}
-		if typ == protowire.VarintType && (num == rawDataField || num == floatDataField || num == doubleDataField) {
+		if typ == protowire.VarintType && (num == rawDataField || num == floatDataField ||
+			num == doubleDataField) {
 			_, _, tagLen := protowire.ConsumeTag(rest)
 			i, _ := protowire.ConsumeVarint(rest[tagLen:])
 			out = append(out, cutElement(num, d.cuts[i]))
@@ -158,8 +159,8 @@ func cutElement(num protowire.Number, b []byte) element {
 	return element{field: "raw_data", count: int64(len(b)), bytes: b}
 }
 
-// dataField is the typed field for elements of type t, and how many of its entries n elements take (the rules above
-// float_data, int32_data, ... of TensorProto).
+// dataField is the typed field for elements of type t, and how many of its entries n elements take (the rules
+// above float_data, int32_data, ... of TensorProto).
 func dataField(t DataType, n int64) (field string, entries int64) {
 	switch t {
 	case Float:
@@ -222,7 +223,8 @@ func (t *Tensor) fill(fields []element) error {
 		return malformed("elements of type %v in %s", t.Type, f.field)
 	}
 	if f.count != entries {
-		return malformed("%s holds %d where type %v and shape %v ask for %d", f.field, f.count, t.Type, t.Dims, entries)
+		return malformed("%s holds %d where type %v and shape %v ask for %d", f.field, f.count, t.Type,
+			t.Dims, entries)
 	}
 	switch {
 	case t.Type == String:

@@ -10,8 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// Encode gives the bytes of an .onnx file. The same model gives the same bytes, and Decode gives the same model back.
-// A model of 2 GiB or more does not fit into one file: Save puts its tensors beside it.
+// Encode gives the bytes of an .onnx file. The same model gives the same bytes, and Decode gives the same
+// model back. A model of 2 GiB or more does not fit into one file: Save puts its tensors beside it.
 func Encode(m *Model) ([]byte, error) {
 	e := &encoder{}
 	if err := e.model(m); err != nil {
@@ -35,8 +35,8 @@ func EncodeTensor(t *Tensor) ([]byte, error) {
 	return e.bytes(), nil
 }
 
-// encoder collects a file in pieces. The elements of the graph's initializers stay where they are, so that writing
-// a model takes little more memory than the model.
+// encoder collects a file in pieces. The elements of the graph's initializers stay where they are, so that
+// writing a model takes little more memory than the model.
 type encoder struct {
 	pieces [][]byte
 	size   int64
@@ -45,7 +45,8 @@ type encoder struct {
 	depth    int // of graphs inside graphs
 }
 
-// maxGraphDepth keeps what is written within the nesting of messages that readers allow: graph, node, attribute.
+// maxGraphDepth keeps what is written within the nesting of messages that readers
+// allow: graph, node, attribute.
 const maxGraphDepth = 30
 
 func (e *encoder) put(b []byte) {
@@ -141,7 +142,8 @@ func (e *encoder) model(m *Model) error {
 	}
 	e.put(b)
 	for _, t := range m.Training {
-		if _, _, err := scan(bytes.NewReader(t), int64(len(t)), schemaOf(&onnxpb.TrainingInfoProto{}), Limits{}.orDefault()); err != nil {
+		if _, _, err := scan(bytes.NewReader(t), int64(len(t)), schemaOf(&onnxpb.TrainingInfoProto{}),
+			Limits{}.orDefault()); err != nil {
 			return inside(err, "training_info")
 		}
 		e.put(header(modelTrainingField, int64(len(t))))
@@ -295,12 +297,13 @@ func (e *encoder) attributeProtos(attrs []*Attribute) ([]*onnxpb.AttributeProto,
 	return out, nil
 }
 
-// attributeProto sets the field of the attribute's type even when it is zero, since readers look whether it is there,
-// and any other field that is not zero.
+// attributeProto sets the field of the attribute's type even when it is zero, since readers look whether it
+// is there, and any other field that is not zero.
 func (e *encoder) attributeProto(a *Attribute) (p *onnxpb.AttributeProto, err error) {
 	typ := onnxpb.AttributeProto_AttributeType(a.Type)
-	p = &onnxpb.AttributeProto{Name: text(a.Name), Type: &typ, RefAttrName: text(a.Ref), DocString: text(a.Doc),
-		Floats: a.Floats, Ints: a.Ints, Strings: a.Strings, S: a.S}
+	p = &onnxpb.AttributeProto{Name: text(a.Name), Type: &typ, RefAttrName: text(a.Ref),
+		DocString: text(a.Doc),
+		Floats:    a.Floats, Ints: a.Ints, Strings: a.Strings, S: a.S}
 	value := a.Ref == ""
 	if a.F != 0 || value && a.Type == AttrFloat {
 		p.F = &a.F
@@ -412,8 +415,8 @@ func number(v int64) *int64 {
 	return &v
 }
 
-// setUnknown puts fields of a newer schema back. They must be whole, and none may be one that this schema has, or
-// decoding would give another model.
+// setUnknown puts fields of a newer schema back. They must be whole, and none may be one that this schema
+// has, or decoding would give another model.
 func setUnknown(p proto.Message, b []byte) error {
 	if len(b) == 0 {
 		return nil

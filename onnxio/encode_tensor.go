@@ -4,8 +4,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// tensor gives a TensorProto without raw_data, and whether that field belongs to it: numbers are always written as
-// raw_data, the form that every reader takes and that needs no conversion.
+// tensor gives a TensorProto without raw_data, and whether that field belongs to it: numbers are always
+// written as raw_data, the form that every reader takes and that needs no conversion.
 func (e *encoder) tensor(t *Tensor) (head []byte, raw bool, err error) {
 	if t == nil {
 		return nil, false, malformed("a tensor is nil")
@@ -48,7 +48,8 @@ func setExternal(p *onnxpb.TensorProto, refs []Property) (err error) {
 	return err
 }
 
-// tensorProto is a whole TensorProto, for tensors inside attributes and subgraphs. Its elements are shared with t.
+// tensorProto is a whole TensorProto, for tensors inside attributes and subgraphs. Its
+// elements are shared with t.
 func (e *encoder) tensorProto(t *Tensor) (*onnxpb.TensorProto, error) {
 	if t == nil {
 		return nil, malformed("a tensor is nil")

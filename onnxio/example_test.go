@@ -18,7 +18,8 @@ func Example() {
 			Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3)...)},
 			Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 3)...)},
 			Initializers: []*onnxio.Tensor{onnxio.Floats([]float32{1, 10, 100}, 3)},
-			Nodes:        []*onnxio.Node{{OpType: "Mul", Inputs: []string{"x", "scale"}, Outputs: []string{"y"}}},
+			Nodes: []*onnxio.Node{{OpType: "Mul", Inputs: []string{"x", "scale"},
+				Outputs: []string{"y"}}},
 		},
 	}
 	m.Graph.Initializers[0].Name = "scale"

@@ -15,9 +15,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// Elements of a tensor can be in another file, named relative to the folder of the model. Such a reference comes
-// from outside and names a file on this machine, so it is taken only when it stays below that folder, leads through
-// no symbolic link to a regular file that has no second name, and agrees with the tensor's shape.
+// Elements of a tensor can be in another file, named relative to the folder of the model. Such a
+// reference comes from outside and names a file on this machine, so it is taken only when it stays
+// below that folder, leads through no symbolic link to a regular file that has no second name, and
+// agrees with the tensor's shape.
 
 // external takes over the reference of a tensor whose data_location is EXTERNAL.
 func (t *Tensor) external(p *onnxpb.TensorProto, fields []element) error {
@@ -71,7 +72,8 @@ func (t *Tensor) reference() (reference, error) {
 				return ref, malformed("external_data length: %v", err)
 			}
 			if n != need {
-				return ref, malformed("external_data length is %d where type %v and shape %v ask for %d", n, t.Type, t.Dims, need)
+				return ref, malformed("external_data length is %d where type %v and shape %v ask for %d", n,
+					t.Type, t.Dims, need)
 			}
 			ref.hasLength = true
 		case "checksum":
@@ -147,7 +149,8 @@ func (r *externalReader) open(location string) (*os.File, int64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		r.root, r.files, r.sizes, r.sums = root, map[string]*os.File{}, map[string]int64{}, map[string]string{}
+		r.root, r.files, r.sizes, r.sums = root, map[string]*os.File{}, map[string]int64{},
+			map[string]string{}
 	}
 	for dir := filepath.Dir(location); dir != "."; dir = filepath.Dir(dir) {
 		if info, err := r.root.Lstat(dir); err != nil {
@@ -207,9 +210,11 @@ func (r *externalReader) check(t *Tensor) (*os.File, reference, error) {
 	}
 	switch {
 	case ref.offset > size || ref.length > size-ref.offset:
-		return nil, ref, malformed("%d bytes at %d of external data %q, which has %d", ref.length, ref.offset, ref.location, size)
+		return nil, ref, malformed("%d bytes at %d of external data %q, which has %d", ref.length, ref.offset,
+			ref.location, size)
 	case !ref.hasLength && ref.length != size-ref.offset:
-		return nil, ref, malformed("external data %q has %d bytes from %d on where type %v and shape %v ask for %d",
+		return nil, ref, malformed(
+			"external data %q has %d bytes from %d on where type %v and shape %v ask for %d",
 			ref.location, size-ref.offset, ref.offset, t.Type, t.Dims, ref.length)
 	}
 	if ref.checksum != "" {
@@ -218,7 +223,8 @@ func (r *externalReader) check(t *Tensor) (*os.File, reference, error) {
 			return nil, ref, err
 		}
 		if !strings.EqualFold(sum, ref.checksum) {
-			return nil, ref, malformed("external data %q has SHA-1 %s, not %q", ref.location, sum, ref.checksum)
+			return nil, ref, malformed("external data %q has SHA-1 %s, not %q", ref.location, sum,
+				ref.checksum)
 		}
 	}
 	return f, ref, nil
@@ -249,7 +255,8 @@ func (r *externalReader) read(t *Tensor) error {
 	}
 	raw := make([]byte, ref.length)
 	if n, err := f.ReadAt(raw, ref.offset); int64(n) < ref.length {
-		return &FormatError{Format: "onnx", Msg: fmt.Sprintf("reading external data %q", ref.location), Err: err}
+		return &FormatError{Format: "onnx", Msg: fmt.Sprintf("reading external data %q", ref.location),
+			Err: err}
 	}
 	t.Raw, t.External = raw, nil
 	return t.checkBools()

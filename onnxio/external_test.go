@@ -30,7 +30,8 @@ func TestLoadExternal(t *testing.T) {
 	if w.External != nil || b.External != nil {
 		t.Error("External is still set")
 	}
-	if m := decodeFixture(t, "external.onnx"); len(m.Graph.Initializer("w").External) != 3 || m.Graph.Initializer("w").Raw != nil {
+	if m := decodeFixture(t, "external.onnx"); len(m.Graph.Initializer("w").External) != 3 ||
+		m.Graph.Initializer("w").Raw != nil {
 		t.Error("Decode must keep the reference and read nothing")
 	}
 }
@@ -45,7 +46,8 @@ func folder(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	for name, n := range map[string]int{"data": 64, "sub/data": 64, "../secret": 64, "linked": 64, "bools": 4} {
+	for name, n := range map[string]int{"data": 64, "sub/data": 64, "../secret": 64, "linked": 64,
+		"bools": 4} {
 		b := bytes.Repeat([]byte{1}, n)
 		if name == "bools" {
 			b[2] = 7
@@ -55,7 +57,8 @@ func folder(t *testing.T) string {
 		}
 	}
 	if runtime.GOOS != "windows" {
-		for name, target := range map[string]string{"link": "data", "out": "../secret", "up": "..", "subdir": "sub"} {
+		for name, target := range map[string]string{"link": "data", "out": "../secret", "up": "..",
+			"subdir": "sub"} {
 			if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 				t.Fatal(err)
 			}
@@ -108,10 +111,14 @@ func TestExternalReferences(t *testing.T) {
 		{"negative offset", []int64{4}, []string{"location", "data", "offset", "-4"}, "not a number"},
 		{"signed offset", []int64{4}, []string{"location", "data", "offset", "+4"}, "not a number"},
 		{"hexadecimal", []int64{4}, []string{"location", "data", "offset", "0x4"}, "not a number"},
-		{"huge offset", []int64{4}, []string{"location", "data", "offset", "99999999999999999999"}, "too large"},
-		{"offset overflows", []int64{4}, []string{"location", "data", "offset", "9223372036854775807"}, "overflows"},
-		{"offset beyond", []int64{4}, []string{"location", "data", "offset", "65", "length", "16"}, "which has 64"},
-		{"end beyond", []int64{4}, []string{"location", "data", "offset", "52", "length", "16"}, "which has 64"},
+		{"huge offset", []int64{4}, []string{"location", "data", "offset", "99999999999999999999"},
+			"too large"},
+		{"offset overflows", []int64{4}, []string{"location", "data", "offset", "9223372036854775807"},
+			"overflows"},
+		{"offset beyond", []int64{4}, []string{"location", "data", "offset", "65", "length", "16"},
+			"which has 64"},
+		{"end beyond", []int64{4}, []string{"location", "data", "offset", "52", "length", "16"},
+			"which has 64"},
 		{"length of another shape", []int64{4}, []string{"location", "data", "length", "12"}, "length is 12"},
 		{"no length, file longer", []int64{4}, []string{"location", "data"}, "has 64 bytes"},
 		{"huge shape", []int64{1 << 40}, []string{"location", "data"}, "which has 64"},
@@ -119,7 +126,8 @@ func TestExternalReferences(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(dir, "m.onnx")
-			if err := os.WriteFile(path, model(tensorBytes(Float, c.dims, external(c.kv...))), 0o644); err != nil {
+			if err := os.WriteFile(path, model(tensorBytes(Float, c.dims, external(c.kv...))),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 			m, err := Load(path)
@@ -138,7 +146,8 @@ func TestExternalReferences(t *testing.T) {
 			// The same on save: a reference that Load would not follow is not written.
 			bad := &Model{Graph: &Graph{Initializers: []*Tensor{{Type: Float, Dims: c.dims}}}}
 			for i := 0; i < len(c.kv); i += 2 {
-				bad.Graph.Initializers[0].External = append(bad.Graph.Initializers[0].External, Property{Key: c.kv[i], Value: c.kv[i+1]})
+				bad.Graph.Initializers[0].External = append(bad.Graph.Initializers[0].External,
+					Property{Key: c.kv[i], Value: c.kv[i+1]})
 			}
 			if err := Save(path, bad); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Save: got %v, want %q", err, c.want)
@@ -147,7 +156,8 @@ func TestExternalReferences(t *testing.T) {
 	}
 	t.Run("bools", func(t *testing.T) {
 		path := filepath.Join(dir, "m.onnx")
-		if err := os.WriteFile(path, model(tensorBytes(Bool, []int64{4}, external("location", "bools"))), 0o644); err != nil {
+		if err := os.WriteFile(path, model(tensorBytes(Bool, []int64{4}, external("location", "bools"))),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "is 7") {
@@ -269,8 +279,8 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// TestSaveAboveLimit writes a model whose tensors would not fit into a message of 2 GiB. The elements are zero pages
-// that the system never has to provide, and the disk is spared by a writer that only counts.
+// TestSaveAboveLimit writes a model whose tensors would not fit into a message of 2 GiB. The elements are
+// zero pages that the system never has to provide, and the disk is spared by a writer that only counts.
 func TestSaveAboveLimit(t *testing.T) {
 	big := &Tensor{Name: "big", Type: Uint8, Dims: []int64{maxMessage}, Raw: make([]byte, maxMessage)}
 	m := &Model{IRVersion: 8, Graph: &Graph{Name: "g", Initializers: []*Tensor{big}}}
@@ -309,7 +319,8 @@ func TestSaveLoad(t *testing.T) {
 	if e, err := Encode(m); err != nil || !bytes.Equal(b, e) {
 		t.Errorf("Save and Encode differ, %v", err)
 	}
-	for name, path := range map[string]string{"missing": path + "x", "folder": filepath.Dir(path), "device": os.DevNull} {
+	for name, path := range map[string]string{"missing": path + "x", "folder": filepath.Dir(path),
+		"device": os.DevNull} {
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -337,7 +348,10 @@ func TestWriteFile(t *testing.T) {
 	}
 	content("hello")
 	failure := errors.New("failure")
-	if err := WriteFile(path, func(w io.Writer) error { io.WriteString(w, "half"); return failure }); !errors.Is(err, failure) {
+	if err := WriteFile(path, func(w io.Writer) error {
+		io.WriteString(w, "half")
+		return failure
+	}); !errors.Is(err, failure) {
 		t.Errorf("error %v", err)
 	}
 	content("hello")
@@ -346,13 +360,17 @@ func TestWriteFile(t *testing.T) {
 		WriteFile(path, func(io.Writer) error { panic("writer") })
 	}()
 	content("hello")
-	for _, bad := range []string{"", ".", dir, dir + "/", filepath.Join(dir, "no", "such", "folder"), os.DevNull} {
+	for _, bad := range []string{"", ".", dir, dir + "/", filepath.Join(dir, "no", "such", "folder"),
+		os.DevNull} {
 		if err := WriteFile(bad, hello); err == nil {
 			t.Errorf("WriteFile(%q) succeeds", bad)
 		}
 	}
 	t.Chdir(dir)
-	if err := WriteFile("f", func(w io.Writer) error { _, err := io.WriteString(w, "relative"); return err }); err != nil {
+	if err := WriteFile("f", func(w io.Writer) error {
+		_, err := io.WriteString(w, "relative")
+		return err
+	}); err != nil {
 		t.Error(err)
 	}
 	content("relative")

@@ -38,8 +38,8 @@ func decodeFixture(t testing.TB, name string) *Model {
 	return m
 }
 
-// TestFieldsAsPythonReadsThem compares, field by field, what Encode writes of a model that Python wrote with what
-// Python reads from it.
+// TestFieldsAsPythonReadsThem compares, field by field, what Encode writes of a model that Python wrote with
+// what Python reads from it.
 func TestFieldsAsPythonReadsThem(t *testing.T) {
 	m := decodeFixture(t, "fields.onnx")
 	b, err := Encode(m)
@@ -98,7 +98,8 @@ func differ(t *testing.T, path string, got, want any) {
 	}
 }
 
-// TestTypedFieldsEqualRaw: the elements are the same whichever field Python put them in, for every element type.
+// TestTypedFieldsEqualRaw: the elements are the same whichever field Python put them
+// in, for every element type.
 func TestTypedFieldsEqualRaw(t *testing.T) {
 	typed, raw := decodeFixture(t, "fields.onnx"), decodeFixture(t, "raw.onnx")
 	if !same(typed, raw) {
@@ -140,9 +141,11 @@ func TestRoundTrip(t *testing.T) {
 	t.Run("empty", func(t *testing.T) { checkModelRoundTrip(t, "empty", &Model{}) })
 	t.Run("zero values", func(t *testing.T) {
 		checkModelRoundTrip(t, "zero values", &Model{Graph: &Graph{
-			Nodes:   []*Node{{Attrs: []*Attribute{{Type: AttrFloat}, {Type: AttrString}, {}}}, {}},
-			Inputs:  []*ValueInfo{{}, {Type: &Type{}}, {Type: &Type{HasShape: true}}, {Type: &Type{Kind: NoType}}},
-			Outputs: []*ValueInfo{{Type: &Type{HasShape: true, Shape: []Dim{{Value: -1}, {Value: 0}, {Param: "N"}}}}},
+			Nodes: []*Node{{Attrs: []*Attribute{{Type: AttrFloat}, {Type: AttrString}, {}}}, {}},
+			Inputs: []*ValueInfo{{}, {Type: &Type{}}, {Type: &Type{HasShape: true}},
+				{Type: &Type{Kind: NoType}}},
+			Outputs: []*ValueInfo{{Type: &Type{HasShape: true, Shape: []Dim{{Value: -1}, {Value: 0},
+				{Param: "N"}}}}},
 		}, Functions: []*Function{{}}, Opsets: []Opset{{}}, Metadata: []Property{{}}})
 	})
 	t.Run("tensors", func(t *testing.T) {
@@ -173,8 +176,8 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// TestUnknownFieldsSurvive plants a field of a newer schema in every message of a model and looks for all of them in
-// what Encode writes.
+// TestUnknownFieldsSurvive plants a field of a newer schema in every message of a model and looks for all of
+// them in what Encode writes.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	var p onnxpb.ModelProto
 	if err := proto.Unmarshal(readFixture(t, "raw.onnx"), &p); err != nil {

@@ -79,8 +79,9 @@ func atPath(err error, path string) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// Save writes m as one file, atomically as WriteFile does. A model that would pass protobuf's limit of 2 GiB is
-// written as SaveExternal writes it. Tensors whose External is set must refer to data that is already beside path.
+// Save writes m as one file, atomically as WriteFile does. A model that would pass protobuf's limit
+// of 2 GiB is written as SaveExternal writes it. Tensors whose External is set must refer to data
+// that is already beside path.
 func Save(path string, m *Model) error {
 	e := &encoder{}
 	if err := e.model(m); err != nil {
@@ -117,13 +118,13 @@ func checkReferences(path string, m *Model, written map[*Tensor][]Property) erro
 	})
 }
 
-// SaveExternal writes m with the elements of every initializer of at least threshold bytes in a second file beside
-// path. That file is named after its content, NAME.HASH.data, and is in place before the model that refers to it
-// is, so a crash leaves the old model with its old data or the new one with the new. Data files of earlier saves
-// stay: another model may refer to them.
+// SaveExternal writes m with the elements of every initializer of at least threshold bytes in a second file
+// beside path. That file is named after its content, NAME.HASH.data, and is in place before the model that
+// refers to it is, so a crash leaves the old model with its old data or the new one with the new. Data files
+// of earlier saves stay: another model may refer to them.
 //
-// Other readers cannot infer shapes from constants that are outside, so threshold should be above the size of the
-// small vectors that Reshape and the like take: 1024, as Save uses, is.
+// Other readers cannot infer shapes from constants that are outside, so threshold should be above the size of
+// the small vectors that Reshape and the like take: 1024, as Save uses, is.
 func SaveExternal(path string, m *Model, threshold int64) error {
 	if err := (&encoder{}).model(m); err != nil { // before anything is written
 		return atPath(err, path)
@@ -148,7 +149,9 @@ func SaveExternal(path string, m *Model, threshold int64) error {
 		}
 		offsets := make([]int64, len(tensors))
 		data := filepath.Join(filepath.Dir(path), name)
-		if err := WriteFile(data, func(w io.Writer) error { return writeAligned(w, tensors, offsets) }); err != nil {
+		if err := WriteFile(data, func(w io.Writer) error {
+			return writeAligned(w, tensors, offsets)
+		}); err != nil {
 			return err
 		}
 		for i, t := range tensors {
@@ -163,12 +166,14 @@ func SaveExternal(path string, m *Model, threshold int64) error {
 		return atPath(err, path)
 	}
 	if e.size > maxMessage {
-		return fmt.Errorf("%s: %w", path, &LimitError{What: "bytes of the model without its external data", Got: e.size, Limit: maxMessage})
+		return fmt.Errorf("%s: %w", path, &LimitError{What: "bytes of the model without its external data",
+			Got: e.size, Limit: maxMessage})
 	}
 	return saveEncoded(path, m, e)
 }
 
-// pageSize is what ONNX recommends offsets of external data to be multiples of, so that a reader can map them.
+// pageSize is what ONNX recommends offsets of external data to be multiples of, so
+// that a reader can map them.
 const pageSize = 4096
 
 // writeAligned writes the elements of tensors one after the other, each from a page boundary on.
@@ -191,7 +196,8 @@ func writeAligned(w io.Writer, tensors []*Tensor, offsets []int64) error {
 	return nil
 }
 
-// eachInitializer calls f with the initializers of the model's graph and of its subgraphs, in the order of the file.
+// eachInitializer calls f with the initializers of the model's graph and of its subgraphs,
+// in the order of the file.
 func eachInitializer(m *Model, f func(*Tensor)) {
 	if m.Graph == nil {
 		return

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzDecode: whatever the bytes, Decode gives a typed error or a model that Encode writes and Decode reads back as
-// the same model; and the same bytes give the same verdict.
+// FuzzDecode: whatever the bytes, Decode gives a typed error or a model that Encode writes and Decode reads
+// back as the same model; and the same bytes give the same verdict.
 func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"external.onnx", "valid.onnx"} {
 		f.Add(readFixture(f, name))

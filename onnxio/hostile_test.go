@@ -89,7 +89,8 @@ func raw(n int) []byte { return bytesField(9, make([]byte, n)...) }
 func external(kv ...string) []byte {
 	var b []byte
 	for i := 0; i < len(kv); i += 2 {
-		b = append(b, bytesField(13, cat(bytesField(1, []byte(kv[i])...), bytesField(2, []byte(kv[i+1])...))...)...)
+		b = append(b, bytesField(13, cat(bytesField(1, []byte(kv[i])...),
+			bytesField(2, []byte(kv[i+1])...))...)...)
 	}
 	return append(b, 14<<3, 1)
 }
@@ -119,7 +120,8 @@ func brokenWire() []wireCase {
 	}
 	return []wireCase{
 		{"varint of 11 bytes", append(bytes.Repeat([]byte{0x80}, 10), 1), "varint longer than 10 bytes"},
-		{"value of 11 bytes", cat([]byte{8}, bytes.Repeat([]byte{0xff}, 10), []byte{1}), "varint longer than 10 bytes"},
+		{"value of 11 bytes", cat([]byte{8}, bytes.Repeat([]byte{0xff}, 10), []byte{1}),
+			"varint longer than 10 bytes"},
 		{"field number 0", []byte{0, 0}, "field number 0"},
 		{"huge field number", protowire.AppendVarint(nil, 1<<40), "field number"},
 		{"wire type 6", []byte{14}, "wire type 6"},
@@ -131,36 +133,49 @@ func brokenWire() []wireCase {
 		{"producer_name as fixed32", []byte{2<<3 | 5, 0, 0, 0, 0}, "wire type 5"},
 		{"end of no group", protowire.AppendTag(nil, 100, protowire.EndGroupType), "did not start"},
 		{"group without end", protowire.AppendTag(nil, 100, protowire.StartGroupType), "does not end"},
-		{"group ends as another", cat(protowire.AppendTag(nil, 100, protowire.StartGroupType), protowire.AppendTag(nil, 101, protowire.EndGroupType)), "group 100 ends as 101"},
+		{"group ends as another", cat(protowire.AppendTag(nil, 100, protowire.StartGroupType),
+			protowire.AppendTag(nil, 101, protowire.EndGroupType)), "group 100 ends as 101"},
 		{"groups too deep", groups(1000), "nesting of groups"},
-		{"graphs too deep", bytesField(7, bytesField(1, bytesField(5, graphs...)...)...), "nesting of messages"},
+		{"graphs too deep", bytesField(7, bytesField(1, bytesField(5, graphs...)...)...),
+			"nesting of messages"},
 		{"types too deep", bytesField(7, bytesField(11, bytesField(2, nested(4, 0)...)...)...), ""},
-		{"token forged by wire type", model(tensorBytes(Float, []int64{1}, []byte{9 << 3, 0})), "wire type 0"},
+		{"token forged by wire type", model(tensorBytes(Float, []int64{1}, []byte{9 << 3, 0})),
+			"wire type 0"},
 		{"float_data token forged", model(tensorBytes(Float, []int64{1}, []byte{4 << 3, 0})), "wire type 0"},
-		{"packed floats of 5 bytes", model(tensorBytes(Float, []int64{1}, bytesField(4, 0, 0, 0, 0, 0))), "packed elements"},
+		{"packed floats of 5 bytes", model(tensorBytes(Float, []int64{1}, bytesField(4, 0, 0, 0, 0, 0))),
+			"packed elements"},
 		{"packed varints cut", model(tensorBytes(Int64, []int64{1}, bytesField(7, 0x80))), "broken varint"},
 		{"negative dim", model(tensorBytes(Float, []int64{-1}, raw(4))), "negative dimension"},
 		{"dims overflow", model(tensorBytes(Float, []int64{1 << 40, 1 << 40}, raw(4))), "overflows"},
 		{"too few bytes", model(tensorBytes(Float, []int64{2, 3}, raw(20))), "raw_data holds 20"},
 		{"too many bytes", model(tensorBytes(Float, []int64{2, 3}, raw(28))), "raw_data holds 28"},
 		{"huge dims, no data", model(tensorBytes(Float, []int64{1 << 40})), "no elements"},
-		{"two data fields", model(tensorBytes(Float, []int64{1}, raw(4), bytesField(4, 0, 0, 0, 0))), "both raw_data and float_data"},
-		{"large raw_data twice", model(tensorBytes(Float, []int64{500}, raw(2000), raw(2000))), "both raw_data and raw_data"},
-		{"large and small raw_data", model(tensorBytes(Float, []int64{1}, raw(2000), raw(4))), "both raw_data and raw_data"},
-		{"float in double_data", model(tensorBytes(Float, []int64{1}, bytesField(10, make([]byte, 8)...))), "in double_data"},
+		{"two data fields", model(tensorBytes(Float, []int64{1}, raw(4), bytesField(4, 0, 0, 0, 0))),
+			"both raw_data and float_data"},
+		{"large raw_data twice", model(tensorBytes(Float, []int64{500}, raw(2000), raw(2000))),
+			"both raw_data and raw_data"},
+		{"large and small raw_data", model(tensorBytes(Float, []int64{1}, raw(2000), raw(4))),
+			"both raw_data and raw_data"},
+		{"float in double_data", model(tensorBytes(Float, []int64{1}, bytesField(10, make([]byte, 8)...))),
+			"in double_data"},
 		{"string in raw_data", model(tensorBytes(String, []int64{1}, raw(4))), "strings in raw_data"},
 		{"undefined type", model(tensorBytes(Undefined, []int64{1}, raw(4))), "undefined"},
 		{"unknown type", model(tensorBytes(99, []int64{1}, raw(4))), "data type 99"},
 		{"negative type", model(tensorBytes(-1, []int64{1}, raw(4))), "data type -1"},
 		{"int8 of 256", model(tensorBytes(Int8, []int64{1}, bytesField(5, 0x80, 2))), "beyond int8"},
-		{"float16 of 65536", model(tensorBytes(Float16, []int64{1}, bytesField(5, 0x80, 0x80, 4))), "beyond float16"},
+		{"float16 of 65536", model(tensorBytes(Float16, []int64{1}, bytesField(5, 0x80, 0x80, 4))),
+			"beyond float16"},
 		{"float6 of 64", model(tensorBytes(Float6E2M3, []int64{1}, bytesField(5, 64))), "beyond float6e2m3"},
-		{"uint32 of 2^32", model(tensorBytes(Uint32, []int64{1}, bytesField(11, 0x80, 0x80, 0x80, 0x80, 0x10))), "beyond uint32"},
+		{"uint32 of 2^32", model(tensorBytes(Uint32, []int64{1}, bytesField(11, 0x80, 0x80, 0x80, 0x80,
+			0x10))), "beyond uint32"},
 		{"bool of 2", model(tensorBytes(Bool, []int64{1}, bytesField(9, 2))), "bool tensor is 2"},
-		{"bool of 2 in int32_data", model(tensorBytes(Bool, []int64{1}, bytesField(5, 2))), "bool tensor is 2"},
+		{"bool of 2 in int32_data", model(tensorBytes(Bool, []int64{1}, bytesField(5, 2))),
+			"bool tensor is 2"},
 		{"segment", model(tensorBytes(Float, []int64{1}, bytesField(3))), "segments"},
-		{"external and raw", model(tensorBytes(Float, []int64{1}, raw(4), external("location", "x"))), "both external_data and raw_data"},
-		{"external_data without location type", model(tensorBytes(Float, []int64{1}, external("location", "x")[:15])), ""},
+		{"external and raw", model(tensorBytes(Float, []int64{1}, raw(4), external("location", "x"))),
+			"both external_data and raw_data"},
+		{"external_data without location type",
+			model(tensorBytes(Float, []int64{1}, external("location", "x")[:15])), ""},
 	}
 }
 
@@ -220,15 +235,17 @@ func allocated(f func()) int64 {
 	return int64(after.TotalAlloc - before.TotalAlloc)
 }
 
-// TestMemory decodes models of weights and small files that would grow: all that is ever allocated, garbage included,
-// stays below twice the file's size plus what the limits grant.
+// TestMemory decodes models of weights and small files that would grow: all that is ever allocated, garbage
+// included, stays below twice the file's size plus what the limits grant.
 func TestMemory(t *testing.T) {
 	const size = 32 << 20
 	floats := func(typ DataType, field protowire.Number, width int64) []byte {
 		body := make([]byte, size)
 		return model(tensorBytes(typ, []int64{size / width}, bytesField(field, body...)))
 	}
-	attribute := bytesField(7, bytesField(1, bytesField(5, bytesField(5, tensorBytes(Float, []int64{size / 4}, raw(size))...)...)...)...)
+	attribute := bytesField(7,
+		bytesField(1, bytesField(5,
+			bytesField(5, tensorBytes(Float, []int64{size / 4}, raw(size))...)...)...)...)
 	for _, c := range []struct {
 		name     string
 		b        []byte
@@ -242,12 +259,18 @@ func TestMemory(t *testing.T) {
 		{"int64_data of one byte each", floats(Int64, 7, 1), 1 << 20, true},
 		{"int32_data of one byte each", floats(Int8, 5, 1), 1 << 20, true},
 		{"empty nodes", bytesField(7, bytes.Repeat([]byte{0x0a, 0}, 4<<20)...), 64 << 20, true},
-		{"empty attributes", bytesField(7, bytesField(1, bytes.Repeat([]byte{0x2a, 0}, 4<<20)...)...), 64 << 20, true},
+		{"empty attributes", bytesField(7, bytesField(1, bytes.Repeat([]byte{0x2a, 0}, 4<<20)...)...),
+			64 << 20, true},
 		{"empty initializers", bytesField(7, bytes.Repeat([]byte{0x2a, 0}, 4<<20)...), 64 << 20, true},
-		{"empty strings", bytesField(7, bytesField(1, bytes.Repeat([]byte{0x0a, 0}, 4<<20)...)...), 64 << 20, true},
+		{"empty strings", bytesField(7, bytesField(1, bytes.Repeat([]byte{0x0a, 0}, 4<<20)...)...),
+			64 << 20, true},
 		{"opsets", bytes.Repeat([]byte{8<<3 | 2, 0}, 4<<20), 64 << 20, true},
-		{"dims of a type", bytesField(7, bytesField(11, bytesField(2, bytesField(1, bytesField(2, bytes.Repeat([]byte{0x0a, 0}, 4<<20)...)...)...)...)...), 64 << 20, true},
-		{"unpacked ints", bytesField(7, bytesField(1, bytesField(5, bytes.Repeat([]byte{8 << 3, 0}, 4<<20)...)...)...), 64 << 20, true},
+		{"dims of a type", bytesField(7,
+			bytesField(11, bytesField(2,
+				bytesField(1, bytesField(2, bytes.Repeat([]byte{0x0a, 0}, 4<<20)...)...)...)...)...),
+			64 << 20, true},
+		{"unpacked ints", bytesField(7,
+			bytesField(1, bytesField(5, bytes.Repeat([]byte{8 << 3, 0}, 4<<20)...)...)...), 64 << 20, true},
 		{"unknown fields", bytes.Repeat([]byte{0xa0, 0x06, 1}, 8<<20), 64 << 20, true},
 		{"a few unknown fields", bytes.Repeat([]byte{0xa0, 0x06, 1}, 1<<20), 64 << 20, false},
 		{"65536 nodes", bytesField(7, bytes.Repeat([]byte{0x0a, 0}, 1<<16)...), 64 << 20, false},
@@ -280,10 +303,11 @@ func TestMemoryEstimate(t *testing.T) {
 	attr := func(b []byte) []byte { return node(bytesField(5, b...)) }
 	typ := func(b []byte) []byte { return bytesField(7, bytesField(11, bytesField(2, b...)...)...) }
 	for name, b := range map[string][]byte{
-		"nodes":         bytesField(7, many(0x0a, 0)...),
-		"initializers":  bytesField(7, bytes.Repeat(bytesField(5, tensorBytes(Float, nil, raw(4))...), n)...),
-		"inputs":        bytesField(7, many(0x5a, 0)...),
-		"values":        bytesField(7, bytes.Repeat(bytesField(13, bytesField(2, bytesField(1)...)...), n)...),
+		"nodes":        bytesField(7, many(0x0a, 0)...),
+		"initializers": bytesField(7, bytes.Repeat(bytesField(5, tensorBytes(Float, nil, raw(4))...), n)...),
+		"inputs":       bytesField(7, many(0x5a, 0)...),
+		"values": bytesField(7, bytes.Repeat(bytesField(13, bytesField(2, bytesField(1)...)...),
+			n)...),
 		"annotations":   bytesField(7, many(14<<3|2, 0)...),
 		"sparse":        bytesField(7, many(15<<3|2, 0)...),
 		"opsets":        many(8<<3|2, 0),
@@ -298,16 +322,18 @@ func TestMemoryEstimate(t *testing.T) {
 		"graphs":        attr(many(11<<3|2, 0)),
 		"types":         attr(many(15<<3|2, 0)),
 		"dims":          typ(bytesField(1, bytesField(2, many(0x0a, 0)...)...)),
-		"named dims":    typ(bytesField(1, bytesField(2, bytes.Repeat(bytesField(1, bytesField(2, 'N')...), n)...)...)),
-		"tensor dims":   model(tensorBytes(Float, []int64{0}, bytes.Repeat([]byte{8, 1}, n))),
-		"string data":   model(tensorBytes(String, []int64{n}, bytes.Repeat(bytesField(6, 'a'), n))),
-		"int32 data":    model(tensorBytes(Int8, []int64{n}, bytesField(5, make([]byte, n)...))),
-		"functions":     bytes.Repeat([]byte{0xca, 1, 0}, n),
-		"training":      bytes.Repeat([]byte{0xa2, 1, 0}, n),
-		"unknown":       bytes.Repeat([]byte{0xa0, 0x06, 1}, n),
+		"named dims": typ(bytesField(1,
+			bytesField(2, bytes.Repeat(bytesField(1, bytesField(2, 'N')...), n)...)...)),
+		"tensor dims": model(tensorBytes(Float, []int64{0}, bytes.Repeat([]byte{8, 1}, n))),
+		"string data": model(tensorBytes(String, []int64{n}, bytes.Repeat(bytesField(6, 'a'), n))),
+		"int32 data":  model(tensorBytes(Int8, []int64{n}, bytesField(5, make([]byte, n)...))),
+		"functions":   bytes.Repeat([]byte{0xca, 1, 0}, n),
+		"training":    bytes.Repeat([]byte{0xa2, 1, 0}, n),
+		"unknown":     bytes.Repeat([]byte{0xa0, 0x06, 1}, n),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &scanner{r: bytes.NewReader(b), size: int64(len(b)), lim: DefaultLimits(), window: make([]byte, 0, 1<<16)}
+			s := &scanner{r: bytes.NewReader(b), size: int64(len(b)), lim: DefaultLimits(),
+				window: make([]byte, 0, 1<<16)}
 			if err := s.message(schema()["cnnkit.onnx.ModelProto"], 0, s.size, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -324,8 +350,8 @@ func TestMemoryEstimate(t *testing.T) {
 	}
 }
 
-// TestModelIsHeldOnce: the elements of a large tensor are allocated once, behind up to 2 MB that nobody touches and that
-// bring them to the start of a huge page; writing them copies nothing.
+// TestModelIsHeldOnce: the elements of a large tensor are allocated once, behind up to 2 MB that nobody
+// touches and that bring them to the start of a huge page; writing them copies nothing.
 func TestModelIsHeldOnce(t *testing.T) {
 	const size = 32 << 20
 	b := model(tensorBytes(Float, []int64{size / 4}, raw(size)))

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestKilledWhileSaving kills a process that saves two models in turn, at random moments: what is on disk is always
-// one of the two, whole.
+// TestKilledWhileSaving kills a process that saves two models in turn, at random moments: what is on disk is
+// always one of the two, whole.
 func TestKilledWhileSaving(t *testing.T) {
 	model := func(fill float32) *Model {
 		data := make([]float32, 1<<18)

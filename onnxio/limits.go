@@ -4,12 +4,13 @@ package onnxio
 type Limits struct {
 	// FileBytes is the largest .onnx file; by default 2 GiB less a byte, which is protobuf's own limit.
 	FileBytes int64
-	// ExternalBytes is the most that Load reads from external data files, all tensors together; by default 64 GiB.
+	// ExternalBytes is the most that Load reads from external data files, all tensors
+	// together; by default 64 GiB.
 	ExternalBytes int64
 	// Depth is how deeply messages may nest; by default 100, what the C++ and Python readers allow.
 	Depth int
-	// Overhead is the memory that reading may take beyond twice the size of the file; by default 128 MiB. A file of
-	// tens of thousands of nodes and few weights needs more.
+	// Overhead is the memory that reading may take beyond twice the size of the file; by default 128 MiB. A
+	// file of tens of thousands of nodes and few weights needs more.
 	Overhead int64
 }
 

@@ -18,7 +18,8 @@ func linkCount(_ *os.File, info fs.FileInfo) (uint64, error) {
 	return uint64(st.Nlink), nil
 }
 
-// syncDir makes a rename in dir durable. A file system that cannot is not an error: the rename itself is done.
+// syncDir makes a rename in dir durable. A file system that cannot is not an error:
+// the rename itself is done.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()

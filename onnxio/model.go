@@ -288,8 +288,8 @@ func (g *Graph) Initializer(name string) *Tensor {
 	return nil
 }
 
-// Opset is the version of domain ("" or "ai.onnx") the model imports, 0 when it does not. A model of IR version 2 or
-// older that imports nothing is of opset 1.
+// Opset is the version of domain ("" or "ai.onnx") the model imports, 0 when it does not. A model of IR
+// version 2 or older that imports nothing is of opset 1.
 func (m *Model) Opset(domain string) int64 {
 	domain = CanonicalDomain(domain)
 	if domain == "" && len(m.Opsets) == 0 && m.IRVersion > 0 && m.IRVersion < 3 {
@@ -303,8 +303,8 @@ func (m *Model) Opset(domain string) int64 {
 	return 0
 }
 
-// IRVersionFor is the IR version for a new model of an operator set of ai.onnx: the one of ONNX's release that brought the operator
-// set, and 8 for all before 19, which every reader of today knows.
+// IRVersionFor is the IR version for a new model of an operator set of ai.onnx: the one of ONNX's release
+// that brought the operator set, and 8 for all before 19, which every reader of today knows.
 func IRVersionFor(opset int64) int64 {
 	switch {
 	case opset <= 18:

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPythonAccepts has Python's onnx.checker look at what Encode, Save, SaveExternal and EncodeTensor write. It needs
-// CNNKIT_PYTHON, a Python that has the onnx package.
+// TestPythonAccepts has Python's onnx.checker look at what Encode, Save, SaveExternal and EncodeTensor write.
+// It needs CNNKIT_PYTHON, a Python that has the onnx package.
 func TestPythonAccepts(t *testing.T) {
 	python := os.Getenv("CNNKIT_PYTHON")
 	if python == "" {
@@ -38,14 +38,19 @@ func TestPythonAccepts(t *testing.T) {
 		}
 		add(x.Name+".pb", func(path string) error { return os.WriteFile(path, b, 0o644) })
 	}
-	for _, attr := range []*Attribute{IntAttr("i", 0), FloatAttr("f", 0), StringAttr("s", ""), IntsAttr("l")} {
-		m := &Model{IRVersion: 8, Opsets: []Opset{{Version: 17}, {Domain: "local", Version: 1}}, Graph: &Graph{
-			Name:    "zero_" + attr.Name,
-			Inputs:  []*ValueInfo{TensorInfo("x", Float, Shape("N")...)},
-			Outputs: []*ValueInfo{TensorInfo("y", Float, Shape("N")...)},
-			Nodes:   []*Node{{OpType: "F", Domain: "local", Inputs: []string{"x"}, Outputs: []string{"y"}, Attrs: []*Attribute{attr}}},
-		}, Functions: []*Function{{Name: "F", Domain: "local", Inputs: []string{"a"}, Outputs: []string{"b"}, Attrs: []string{attr.Name},
-			Opsets: []Opset{{Version: 17}}, Nodes: []*Node{{OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"b"}}}}}}
+	for _, attr := range []*Attribute{IntAttr("i", 0), FloatAttr("f", 0), StringAttr("s", ""),
+		IntsAttr("l")} {
+		m := &Model{IRVersion: 8, Opsets: []Opset{{Version: 17}, {Domain: "local", Version: 1}},
+			Graph: &Graph{
+				Name:    "zero_" + attr.Name,
+				Inputs:  []*ValueInfo{TensorInfo("x", Float, Shape("N")...)},
+				Outputs: []*ValueInfo{TensorInfo("y", Float, Shape("N")...)},
+				Nodes: []*Node{{OpType: "F", Domain: "local", Inputs: []string{"x"}, Outputs: []string{"y"},
+					Attrs: []*Attribute{attr}}},
+			}, Functions: []*Function{{Name: "F", Domain: "local", Inputs: []string{"a"},
+				Outputs: []string{"b"}, Attrs: []string{attr.Name},
+				Opsets: []Opset{{Version: 17}},
+				Nodes:  []*Node{{OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"b"}}}}}}
 		add("zero_"+attr.Name+".onnx", func(path string) error { return Save(path, m) })
 	}
 	out, err := exec.Command(python, args...).CombinedOutput()

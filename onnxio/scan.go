@@ -11,14 +11,14 @@ import (
 	"github.com/cnnkit/cnnkit/internal/pages"
 )
 
-// scanner walks the wire format of a message before anything is made of it. It runs twice over the input: first
-// checking, allocating nothing and adding up the memory that decoding would take; then copying everything except the
-// elements of large tensors, which go straight from the file into their own aligned memory. So a model of weights
-// is held once, not once as file and once as tensors.
+// scanner walks the wire format of a message before anything is made of it. It runs twice over the input:
+// first checking, allocating nothing and adding up the memory that decoding would take; then copying
+// everything except the elements of large tensors, which go straight from the file into their own aligned
+// memory. So a model of weights is held once, not once as file and once as tensors.
 //
-// In the copy a tensor's elements are replaced by a token: the same field number with a varint, the index of the
-// piece left out. Since the first pass refuses wrong wire types of known fields, no input can forge a token, and the
-// protobuf runtime hands it on among the unknown fields.
+// In the copy a tensor's elements are replaced by a token: the same field number with a varint, the index of
+// the piece left out. Since the first pass refuses wrong wire types of known fields, no input can forge a
+// token, and the protobuf runtime hands it on among the unknown fields.
 type scanner struct {
 	r      io.ReaderAt
 	size   int64
@@ -51,7 +51,8 @@ const minWindow = 4 << 10
 // cutBytes is the length from which elements are left out of the copy.
 const cutBytes = 1024
 
-// scan checks the message of type m that r holds and gives its bytes with the elements of large tensors left out.
+// scan checks the message of type m that r holds and gives its bytes with the elements
+// of large tensors left out.
 func scan(r io.ReaderAt, size int64, m *message, lim Limits) (out []byte, cuts [][]byte, err error) {
 	if size < 0 {
 		return nil, nil, &FormatError{Format: "onnx", Msg: "negative size"}
@@ -80,7 +81,8 @@ func (s *scanner) afford(more int64) error {
 	}
 	s.cost += more
 	if limit := 2*s.size + s.lim.Overhead; s.cost+s.kept > limit {
-		return &LimitError{What: "memory to decode a file of " + fmt.Sprint(s.size) + " bytes", Got: s.cost + s.kept, Limit: limit}
+		return &LimitError{What: "memory to decode a file of " + fmt.Sprint(s.size) + " bytes",
+			Got: s.cost + s.kept, Limit: limit}
 	}
 	return nil
 }
@@ -171,7 +173,8 @@ func (s *scanner) message(m *message, off, end int64, depth int) error {
 				return err
 			}
 			if err = s.keep(off, next); err == nil {
-				err = s.afford((growth + 1) * (next - off)) // the runtime collects them in a slice that grows field by field
+				// the runtime collects them in a slice that grows field by field
+				err = s.afford((growth + 1) * (next - off))
 			}
 		} else {
 			s.path = append(s.path, f.name)
@@ -187,7 +190,8 @@ func (s *scanner) message(m *message, off, end int64, depth int) error {
 }
 
 // field walks one field whose tag is at off and whose value is at val, and gives the offset after it.
-func (s *scanner) field(f *field, num protowire.Number, typ protowire.Type, off, val, end int64, depth int) (int64, error) {
+func (s *scanner) field(f *field, num protowire.Number, typ protowire.Type, off, val, end int64,
+	depth int) (int64, error) {
 	packed := f.repeated && typ == protowire.BytesType && f.wire != protowire.BytesType
 	if typ != f.wire && !packed {
 		return 0, s.errorf(off, "field %s has wire type %d", f.name, typ)
@@ -260,8 +264,8 @@ func (s *scanner) packed(f *field, off, end int64) error {
 	return s.afford(8*count + 32)
 }
 
-// submessage walks a message field; in the copy its length shrinks by what its tensors leave out. The new length is
-// written in as many bytes as the old one took.
+// submessage walks a message field; in the copy its length shrinks by what its tensors leave out. The new
+// length is written in as many bytes as the old one took.
 func (s *scanner) submessage(f *field, off, val, body, end int64, depth int) error {
 	if err := s.afford(f.sub.cost); err != nil {
 		return err

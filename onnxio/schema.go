@@ -10,7 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// message is a message type as the scanner needs it: its fields by number, and the memory that one takes decoded.
+// message is a message type as the scanner needs it: its fields by number, and the
+// memory that one takes decoded.
 type message struct {
 	name   string
 	fields []*field // by number; nil where there is none
@@ -58,11 +59,12 @@ var costs = map[string]int64{
 	"TrainingInfoProto":      sizes[onnxpb.TrainingInfoProto, [5][]byte](),
 }
 
-// growth is how many times the size of an element a slice allocates for it when it grows element by element, by a
-// quarter each time: 1 + 4/5 + (4/5)^2 + ...
+// growth is how many times the size of an element a slice allocates for it when it grows element by element,
+// by a quarter each time: 1 + 4/5 + (4/5)^2 + ...
 const growth = 5
 
-// sizes adds up what a message takes as P and as G, rounded up as the allocator does, and the slots that hold them.
+// sizes adds up what a message takes as P and as G, rounded up as the allocator does, and
+// the slots that hold them.
 func sizes[P, G any]() int64 {
 	return int64(unsafe.Sizeof(*new(P))+unsafe.Sizeof(*new(G)))*9/8 + growth*8 + 8 + 32
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/internal/onnxpb"
 )
 
-// TestSchemaAsInPython compares every field of our .proto with the descriptors of the Python package: its name,
-// number, type, and whether it is a list. What we leave out is named here, and travels as unknown fields.
+// TestSchemaAsInPython compares every field of our .proto with the descriptors of the Python
+// package: its name, number, type, and whether it is a list. What we leave out is named here, and
+// travels as unknown fields.
 func TestSchemaAsInPython(t *testing.T) {
 	var python map[string]map[string][4]any
 	if err := json.Unmarshal(readFixture(t, "schema.json"), &python); err != nil {
@@ -47,8 +48,10 @@ func TestSchemaAsInPython(t *testing.T) {
 				}
 			case fd == nil:
 				t.Errorf("%s.%s is missing", name, field)
-			case float64(fd.Number()) != f[0] || float64(fd.Kind()) != f[1] || fd.IsList() != f[2] || fd.IsPacked() != f[3]:
-				t.Errorf("%s.%s is %d, kind %v, list %v, packed %v; in Python %v", name, field, fd.Number(), fd.Kind(), fd.IsList(), fd.IsPacked(), f)
+			case float64(fd.Number()) != f[0] || float64(fd.Kind()) != f[1] || fd.IsList() != f[2] ||
+				fd.IsPacked() != f[3]:
+				t.Errorf("%s.%s is %d, kind %v, list %v, packed %v; in Python %v", name, field, fd.Number(),
+					fd.Kind(), fd.IsList(), fd.IsPacked(), f)
 			}
 		}
 		for i := range d.Fields().Len() {

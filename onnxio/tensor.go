@@ -50,9 +50,11 @@ var dataTypes = [...]struct {
 	Undefined: {"undefined", 0}, Float: {"float32", 32}, Uint8: {"uint8", 8}, Int8: {"int8", 8},
 	Uint16: {"uint16", 16}, Int16: {"int16", 16}, Int32: {"int32", 32}, Int64: {"int64", 64},
 	String: {"string", 0}, Bool: {"bool", 8}, Float16: {"float16", 16}, Double: {"float64", 64},
-	Uint32: {"uint32", 32}, Uint64: {"uint64", 64}, Complex64: {"complex64", 64}, Complex128: {"complex128", 128},
+	Uint32: {"uint32", 32}, Uint64: {"uint64", 64}, Complex64: {"complex64",
+		64}, Complex128: {"complex128", 128},
 	BFloat16: {"bfloat16", 16}, Float8E4M3FN: {"float8e4m3fn", 8}, Float8E4M3FNUZ: {"float8e4m3fnuz", 8},
-	Float8E5M2: {"float8e5m2", 8}, Float8E5M2FNUZ: {"float8e5m2fnuz", 8}, Uint4: {"uint4", 4}, Int4: {"int4", 4},
+	Float8E5M2: {"float8e5m2", 8}, Float8E5M2FNUZ: {"float8e5m2fnuz", 8}, Uint4: {"uint4",
+		4}, Int4: {"int4", 4},
 	Float4E2M1: {"float4e2m1", 4}, Float8E8M0: {"float8e8m0", 8}, Uint2: {"uint2", 2}, Int2: {"int2", 2},
 	Float6E2M3: {"float6e2m3", 6}, Float6E3M2: {"float6e3m2", 6},
 }
@@ -76,9 +78,9 @@ func (d DataType) String() string {
 	return dataTypes[d].name
 }
 
-// Tensor is a dense tensor, row-major. Elements are held as little-endian bytes, the layout of TensorProto.raw_data;
-// Data gives them as a Go slice without a copy. Types below a byte are packed, the first element in the low bits.
-// Complex numbers are pairs (real, imaginary).
+// Tensor is a dense tensor, row-major. Elements are held as little-endian bytes, the layout of
+// TensorProto.raw_data; Data gives them as a Go slice without a copy. Types below a byte are packed, the
+// first element in the low bits. Complex numbers are pairs (real, imaginary).
 type Tensor struct {
 	Name string
 	Type DataType
@@ -88,8 +90,8 @@ type Tensor struct {
 	Raw []byte
 	// Strings holds the elements of a String tensor.
 	Strings [][]byte
-	// External says where the elements are when they are in another file and have not been read: the keys location,
-	// offset and length of external_data. Decode leaves it set, Load resolves it into Raw.
+	// External says where the elements are when they are in another file and have not been read: the keys
+	// location, offset and length of external_data. Decode leaves it set, Load resolves it into Raw.
 	External []Property
 	Doc      string
 	// Metadata is metadata_props, in order.
@@ -98,14 +100,15 @@ type Tensor struct {
 	Unknown []byte
 }
 
-// Element lists the Go types that can view a tensor's bytes. Float16, BFloat16 and the float8 types are viewed
-// as their bits (uint16, uint8), Bool as bool or uint8.
+// Element lists the Go types that can view a tensor's bytes. Float16, BFloat16 and the float8 types are
+// viewed as their bits (uint16, uint8), Bool as bool or uint8.
 type Element interface {
-	~float32 | ~float64 | ~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~bool | ~complex64 | ~complex128
+	~float32 | ~float64 | ~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~bool |
+		~complex64 | ~complex128
 }
 
-// NewTensor allocates a zero tensor. It panics on negative dims or an unknown type: shapes from outside go through
-// CheckedBytes first.
+// NewTensor allocates a zero tensor. It panics on negative dims or an unknown type: shapes from outside go
+// through CheckedBytes first.
 func NewTensor(t DataType, dims ...int64) *Tensor {
 	out := &Tensor{Type: t, Dims: append([]int64(nil), dims...)}
 	if t == String {
@@ -127,7 +130,8 @@ func FromSlice[T Element](t DataType, data []T, dims ...int64) *Tensor {
 	}
 	out := &Tensor{Type: t, Dims: append([]int64(nil), dims...), Raw: bytesOf(data)}
 	if out.Size() != int64(len(data)) || int(unsafe.Sizeof(*new(T)))*8 != t.Bits() {
-		panic(fmt.Sprintf("onnxio: FromSlice: %d elements of %T do not make %v %v", len(data), *new(T), t, dims))
+		panic(fmt.Sprintf("onnxio: FromSlice: %d elements of %T do not make %v %v", len(data),
+			*new(T), t, dims))
 	}
 	return out
 }
@@ -145,8 +149,8 @@ func Scalar[T Element](t DataType, v T) *Tensor {
 	return out
 }
 
-// Data views the elements of t as a slice of T, sharing memory. It panics when the widths differ, since the caller
-// has looked at t.Type: a wrong T is a mistake in the program.
+// Data views the elements of t as a slice of T, sharing memory. It panics when the widths differ, since the
+// caller has looked at t.Type: a wrong T is a mistake in the program.
 func Data[T Element](t *Tensor) []T {
 	size := int(unsafe.Sizeof(*new(T)))
 	if t.Type.Bits() != size*8 {
@@ -200,9 +204,9 @@ func (t *Tensor) CopyFrom(x *Tensor) error {
 	return nil
 }
 
-// Check reports whether the elements of t agree with its type and shape, which every function of this package takes
-// for granted; a tensor whose External is set must have none, and a reference that Load would follow. Errors are
-// *FormatError.
+// Check reports whether the elements of t agree with its type and shape, which every function of this
+// package takes for granted; a tensor whose External is set must have none, and a reference that Load would
+// follow. Errors are *FormatError.
 func (t *Tensor) Check() error {
 	if !t.Type.Valid() {
 		return malformed("the element type is %v", t.Type)
@@ -232,7 +236,8 @@ func (t *Tensor) Check() error {
 		return malformed("%v", err)
 	}
 	if n != int64(len(t.Raw)) {
-		return malformed("holds %d bytes where type %v and shape %v ask for %d", len(t.Raw), t.Type, t.Dims, n)
+		return malformed("holds %d bytes where type %v and shape %v ask for %d", len(t.Raw),
+			t.Type, t.Dims, n)
 	}
 	return t.checkBools()
 }
@@ -244,8 +249,8 @@ func bytesOf[T Element](s []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(*new(T))))
 }
 
-// CheckedBytes is the number of bytes a tensor of this type and shape takes; an error for negative dims, an unknown
-// type, a String or an overflow of int64.
+// CheckedBytes is the number of bytes a tensor of this type and shape takes; an error for negative dims, an
+// unknown type, a String or an overflow of int64.
 func CheckedBytes(t DataType, dims []int64) (int64, error) {
 	bits := int64(t.Bits())
 	if bits == 0 {

@@ -2,14 +2,15 @@ package onnxio
 
 import "errors"
 
-// walk calls f with every tensor of a model. Graphs inside attributes wait in a list, so depth costs no stack.
+// walk calls f with every tensor of a model. Graphs inside attributes wait in a list,
+// so depth costs no stack.
 type walk struct {
 	f      func(*Tensor) error
 	graphs []*Graph
 }
 
-// eachTensor calls f with every tensor of the model, those in subgraphs, attributes and functions included, up to the
-// first error.
+// eachTensor calls f with every tensor of the model, those in subgraphs, attributes and functions
+// included, up to the first error.
 func eachTensor(m *Model, f func(*Tensor) error) error {
 	w := &walk{f: f}
 	if m.Graph != nil {
@@ -26,7 +27,8 @@ func eachTensor(m *Model, f func(*Tensor) error) error {
 	for len(w.graphs) > 0 {
 		g := w.graphs[len(w.graphs)-1]
 		w.graphs = w.graphs[:len(w.graphs)-1]
-		if err := errors.Join(w.tensors(g.Initializers...), w.sparse(g.SparseInitializers...), w.nodes(g.Nodes)); err != nil {
+		if err := errors.Join(w.tensors(g.Initializers...), w.sparse(g.SparseInitializers...),
+			w.nodes(g.Nodes)); err != nil {
 			return err
 		}
 	}
@@ -48,7 +50,8 @@ func (w *walk) attributes(attrs []*Attribute) error {
 			w.graphs = append(w.graphs, a.G)
 		}
 		w.graphs = append(w.graphs, a.Graphs...)
-		err := errors.Join(w.tensors(a.T), w.tensors(a.Tensors...), w.sparse(a.Sparse), w.sparse(a.SparseTensors...))
+		err := errors.Join(w.tensors(a.T), w.tensors(a.Tensors...), w.sparse(a.Sparse),
+			w.sparse(a.SparseTensors...))
 		if err != nil {
 			return err
 		}

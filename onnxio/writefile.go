@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 )
 
-// WriteFile writes a file so that at every moment path holds either the old content or the new one, whole: write
-// fills a temporary file in the same folder, which is synced and renamed over path. An existing file keeps its
-// permissions, a new one gets 0644 less the umask. A path that is a symbolic link, a folder or a device is an error;
-// nothing is ever written through a link. When write fails, path is as it was.
+// WriteFile writes a file so that at every moment path holds either the old content or the new one, whole:
+// write fills a temporary file in the same folder, which is synced and renamed over path. An existing file
+// keeps its permissions, a new one gets 0644 less the umask. A path that is a symbolic link, a folder or a
+// device is an error; nothing is ever written through a link. When write fails, path is as it was.
 //
 // A process killed on the way leaves a file named .NAME.RANDOM.tmp beside path, never a half-written path.
 func WriteFile(path string, write func(io.Writer) error) (err error) {
@@ -36,7 +36,8 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	if dir == "" {
 		dir = "."
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "."+base+"."+rand.Text()[:12]+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, "."+base+"."+rand.Text()[:12]+".tmp"),
+		os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,8 @@ func TestWriteFileLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, pipe} {
-		if err := WriteFile(path, func(io.Writer) error { return nil }); err == nil || !strings.Contains(err.Error(), path) {
+		if err := WriteFile(path, func(io.Writer) error { return nil }); err == nil ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

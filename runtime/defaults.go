@@ -20,7 +20,8 @@ type defaults struct {
 }
 
 // run fills in the defaults that the caller leaves out.
-func (d *defaults) run(ctx context.Context, c config, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+func (d *defaults) run(ctx context.Context, c config,
+	in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
 	b, err := d.open(c)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,8 @@ func Example() {
 
 // A model from a file; its answers go into a tensor that every call fills again.
 func ExampleSession_RunInto() {
-	s, err := runtime.Open("../testdata/train/tasks/regression-trained.onnx", runtime.WithEngine(runtime.Native))
+	s, err := runtime.Open("../testdata/train/tasks/regression-trained.onnx",
+		runtime.WithEngine(runtime.Native))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -47,7 +48,8 @@ func ExampleSession_RunInto() {
 	x, y := onnxio.NewTensor(onnxio.Float, 4, 3, 16, 16), onnxio.NewTensor(onnxio.Float, 4, 2)
 	in, out := map[string]*onnxio.Tensor{"input": x}, map[string]*onnxio.Tensor{"output": y}
 	ctx := context.Background()
-	fmt.Println(s.Prepare(ctx, map[string][]int64{"input": x.Dims})) // now the first call is as fast as the next
+	// now the first call is as fast as the next
+	fmt.Println(s.Prepare(ctx, map[string][]int64{"input": x.Dims}))
 	all, err := s.Run(ctx, in)
 	fmt.Printf("%.3f %v\n", all["output"].Float32s()[:2], err)
 	err = s.RunInto(ctx, in, out)

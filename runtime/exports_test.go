@@ -16,12 +16,12 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/npy"
 )
 
-// exportTolerance is the largest difference from PyTorch, as a share of an output's largest number: float32 sums in
-// another order, through a hundred layers.
+// exportTolerance is the largest difference from PyTorch, as a share of an output's largest number: float32
+// sums in another order, through a hundred layers.
 const exportTolerance = 1e-4
 
-// exportGaps are the cases that the exporter itself cannot make, by name, with the reason; "NAME batch" is a batch that it
-// cannot leave free. One that it can leaves the list.
+// exportGaps are the cases that the exporter itself cannot make, by name, with the reason; "NAME batch" is a
+// batch that it cannot leave free. One that it can leaves the list.
 var exportGaps = map[string]string{}
 
 // exportCase is a case.json, with what came out of it.
@@ -35,9 +35,9 @@ type exportCase struct {
 	worst  []float64 // for each set of inputs
 }
 
-// TestExportsForPeers runs what testdata/exports/export.py left in CNNKIT_EXPORTS and compares with PyTorch's answers.
-// All sets of inputs of a case go through one session. A case that is not there fails, as does one whose exporter refused
-// unless exportGaps knows. CNNKIT_EXPORTS_TABLE names a file to write the results to.
+// TestExportsForPeers runs what testdata/exports/export.py left in CNNKIT_EXPORTS and compares with PyTorch's
+// answers. All sets of inputs of a case go through one session. A case that is not there fails, as does one
+// whose exporter refused unless exportGaps knows. CNNKIT_EXPORTS_TABLE names a file to write the results to.
 func TestExportsForPeers(t *testing.T) {
 	root := os.Getenv("CNNKIT_EXPORTS")
 	if root == "" {
@@ -95,10 +95,12 @@ func runExport(t *testing.T, dir string, c *exportCase) {
 		worst := runSet(t, s, filepath.Join(dir, fmt.Sprint(i)))
 		took := time.Since(start)
 		c.worst = append(c.worst, worst)
-		t.Logf("set %d: largest difference %.2g of the scale (ONNX Runtime: %.3v); %v, opened in %v", i, worst, theirs,
+		t.Logf("set %d: largest difference %.2g of the scale (ONNX Runtime: %.3v); %v, opened in %v", i,
+			worst, theirs,
 			took.Round(time.Millisecond), opened.Round(time.Millisecond))
 		if !(worst <= exportTolerance) {
-			t.Errorf("set %d: largest difference %.3g of the output's scale, want at most %g", i, worst, exportTolerance)
+			t.Errorf("set %d: largest difference %.3g of the output's scale, want at most %g", i, worst,
+				exportTolerance)
 		}
 	}
 	if sets := c.sets(); len(c.ORT) != sets {

@@ -10,8 +10,8 @@ import (
 // Precision is the type of numbers in which the native engine runs convolutions.
 type Precision string
 
-// The precisions. BF16 rounds maps and weights of convolutions to 8 bits where that is faster, and sums in float32; it
-// needs a processor with AMX (BF16Runs), and is float32 on others.
+// The precisions. BF16 rounds maps and weights of convolutions to 8 bits where that is faster, and sums in
+// float32; it needs a processor with AMX (BF16Runs), and is float32 on others.
 const (
 	Float32 Precision = "float32"
 	BF16    Precision = "bf16"

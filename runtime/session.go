@@ -19,7 +19,8 @@ import (
 // Engine names what runs a model.
 type Engine string
 
-// The engines. Auto takes Native when it supports the model, else ORT; Session.Engine says which, Session.Reason why.
+// The engines. Auto takes Native when it supports the model, else ORT; Session.Engine says
+// which, Session.Reason why.
 const (
 	Auto   Engine = "auto"
 	Native Engine = "native"
@@ -40,23 +41,24 @@ func ParseEngine(name string) (Engine, error) {
 	return "", fmt.Errorf("no engine %q: known are %s", name, strings.Join(Engines(), ", "))
 }
 
-// MissingError says that a component is not there: an engine's package, ONNX Runtime's library, or its CUDA execution provider.
+// MissingError says that a component is not there: an engine's package, ONNX Runtime's library, or
+// its CUDA execution provider.
 type MissingError = engines.MissingError
 
 // Session runs one model. It is safe for concurrent use; Close waits for the calls that are running.
 type Session interface {
 	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
-	// RunInto is Run for outputs that have their memory already, by name: tensors of the type and shape that the model
-	// gives for these inputs. Outputs that out does not name are left out.
+	// RunInto is Run for outputs that have their memory already, by name: tensors of the type and shape that
+	// the model gives for these inputs. Outputs that out does not name are left out.
 	RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error
-	// Prepare readies the session for inputs of these shapes, by name, so that their first Run takes no longer than the
-	// next: it runs the model on zeros, and gives that run's error.
+	// Prepare readies the session for inputs of these shapes, by name, so that their first Run takes no
+	// longer than the next: it runs the model on zeros, and gives that run's error.
 	Prepare(ctx context.Context, shapes map[string][]int64) error
 	// Inputs describes what Run takes, with symbolic dimensions.
 	Inputs() []*onnxio.ValueInfo
-	// Defaults describes the inputs that Run may be given as well: those with an initializer of the same name, which
-	// stands in for them, in models of IR version 4 and newer.
+	// Defaults describes the inputs that Run may be given as well: those with an initializer of the same
+	// name, which stands in for them, in models of IR version 4 and newer.
 	Defaults() []*onnxio.ValueInfo
 	// Outputs describes what Run gives.
 	Outputs() []*onnxio.ValueInfo
@@ -90,15 +92,16 @@ func WithEngine(e Engine) Option { return func(c *config) { c.engine = e } }
 // WithThreads bounds the threads of one Run; 0 is as many as the process may use.
 func WithThreads(n int) Option { return func(c *config) { c.threads = n } }
 
-// WithStreams lets n Runs of the native engine go on at once, of one thread each: the most images a second, where WithThreads
-// gives the shortest Run. Further Runs wait.
+// WithStreams lets n Runs of the native engine go on at once, of one thread each: the most images a second,
+// where WithThreads gives the shortest Run. Further Runs wait.
 func WithStreams(n int) Option { return func(c *config) { c.streams = n } }
 
-// WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening fails with
-// ONNX Runtime's reason.
+// WithCUDA asks ONNX Runtime for its CUDA execution provider on a device. When it is not to be had, opening
+// fails with ONNX Runtime's reason.
 func WithCUDA(device int) Option { return func(c *config) { c.cuda = device } }
 
-// ORTOptions are what ONNX Runtime alone can be told: another execution provider, its options, graph optimizations, memory.
+// ORTOptions are what ONNX Runtime alone can be told: another execution provider, its options,
+// graph optimizations, memory.
 type ORTOptions = engines.ORTOptions
 
 // WithORT gives ONNX Runtime options of its own; Auto takes that engine then.
@@ -126,8 +129,8 @@ func Open(path string, opts ...Option) (Session, error) {
 // backend is what the engines' packages give.
 type backend = engines.Backend
 
-// OpenModel checks and opens a model. The model must not be changed while the session is open. The native engine takes
-// what check.Model passes; the others decide themselves about a model of sound structure.
+// OpenModel checks and opens a model. The model must not be changed while the session is open. The native
+// engine takes what check.Model passes; the others decide themselves about a model of sound structure.
 func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 	c := config{engine: Auto, cuda: -1}
 	for _, o := range opts {
@@ -193,7 +196,8 @@ func (c config) open(m *onnxio.Model) (backend, error) {
 		if err := check.Model(m); err != nil {
 			return nil, err
 		}
-		return native.Open(m, native.Options{Threads: c.threads, Streams: c.streams, NoWinograd: c.direct, BF16: c.precision == BF16})
+		return native.Open(m, native.Options{Threads: c.threads, Streams: c.streams, NoWinograd: c.direct,
+			BF16: c.precision == BF16})
 	case ORT, OnnxGo:
 		e, err := engines.Find(string(c.engine))
 		if err != nil {
@@ -217,7 +221,8 @@ type session struct {
 }
 
 func newSession(m *onnxio.Model, c config, b backend, reason string) *session {
-	s := &session{config: c, reason: reason, outputs: m.Graph.Outputs, metadata: map[string]string{}, backend: b}
+	s := &session{config: c, reason: reason, outputs: m.Graph.Outputs, metadata: map[string]string{},
+		backend: b}
 	s.defaults.model = m
 	for _, v := range m.Graph.Inputs {
 		switch {
@@ -314,7 +319,8 @@ func (s *session) Prepare(ctx context.Context, shapes map[string][]int64) error 
 	return err
 }
 
-// CheckInputs reports whether a session takes the tensors: their names, types and shapes, as Run does before it runs.
+// CheckInputs reports whether a session takes the tensors: their names, types and shapes,
+// as Run does before it runs.
 func CheckInputs(s Session, in map[string]*onnxio.Tensor) error {
 	var space [4]symbol
 	symbols := symbols(space[:0])
@@ -390,7 +396,8 @@ func names(in map[string]*onnxio.Tensor) []string {
 	return out
 }
 
-// symbols are the symbolic dimensions met so far, which a list serves better than a map: most models have one.
+// symbols are the symbolic dimensions met so far, which a list serves better than a
+// map: most models have one.
 type symbols []symbol
 
 type symbol struct {
@@ -409,7 +416,8 @@ func (s *symbols) agree(name string, n int64) bool {
 	return true
 }
 
-// fits compares a tensor with the declared type; a symbolic dimension must be the same wherever its name stands.
+// fits compares a tensor with the declared type; a symbolic dimension must be the same
+// wherever its name stands.
 func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols *symbols) error {
 	typ := want.Type
 	bad := typ != nil && t.Type != typ.Elem
@@ -429,7 +437,8 @@ func fits(want *onnxio.ValueInfo, t *onnxio.Tensor, symbols *symbols) error {
 	if !bad {
 		return nil
 	}
-	return fmt.Errorf("input %q is %s %v: the model takes %s %s", want.Name, t.Type, t.Dims, typ.Elem, shapeText(typ))
+	return fmt.Errorf("input %q is %s %v: the model takes %s %s", want.Name, t.Type, t.Dims, typ.Elem,
+		shapeText(typ))
 }
 
 func shapeText(t *onnxio.Type) string {

@@ -62,8 +62,8 @@ func random(t testing.TB, s runtime.Session, batch int64, seed uint64) map[strin
 	return in
 }
 
-// The engines share no code, so that each is a witness of the others. 1e-5 is some ten units in the last place of the
-// log-probabilities, which sums of a few hundred products may differ by.
+// The engines share no code, so that each is a witness of the others. 1e-5 is some ten units in the last
+// place of the log-probabilities, which sums of a few hundred products may differ by.
 func TestEnginesAgree(t *testing.T) {
 	tests := []struct {
 		network string
@@ -156,10 +156,13 @@ func TestWrongInputs(t *testing.T) {
 		{"none", nil, `input "input" is missing: the model takes "input" float32 [N,1,28,28]`},
 		{"another name", map[string]*onnxio.Tensor{"x": good()}, `input "input" is missing`},
 		{"one too many", map[string]*onnxio.Tensor{"input": good(), "x": good()}, "not input, x"},
-		{"channels", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, 2, 3, 28, 28)}, "[2 3 28 28]: the model takes float32 [N,1,28,28]"},
+		{"channels", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, 2, 3, 28, 28)},
+			"[2 3 28 28]: the model takes float32 [N,1,28,28]"},
 		{"rank", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, 28, 28)}, "[28 28]"},
-		{"type", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Double, 2, 1, 28, 28)}, "float64"},
-		{"torn", map[string]*onnxio.Tensor{"input": {Type: onnxio.Float, Dims: []int64{2, 1, 28, 28}, Raw: make([]byte, 8)}}, "input"},
+		{"type", map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Double, 2, 1, 28, 28)},
+			"float64"},
+		{"torn", map[string]*onnxio.Tensor{"input": {Type: onnxio.Float, Dims: []int64{2, 1, 28, 28},
+			Raw: make([]byte, 8)}}, "input"},
 	}
 	m := build(t, "lenet5")
 	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
@@ -199,7 +202,8 @@ func TestSessionDescribesTheModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if len(s.Inputs()) != 1 || s.Inputs()[0].Name != "input" || len(s.Outputs()) != 1 || s.Outputs()[0].Name != "output" {
+	if len(s.Inputs()) != 1 || s.Inputs()[0].Name != "input" || len(s.Outputs()) != 1 ||
+		s.Outputs()[0].Name != "output" {
 		t.Errorf("%v, %v", s.Inputs(), s.Outputs())
 	}
 	if s.Metadata()["labels"] != `["a","b"]` || s.Metadata()["cnnkit.arch"] != "lenet5" {
@@ -232,11 +236,13 @@ func TestAuto(t *testing.T) {
 	if s.Engine() != runtime.ORT || !strings.Contains(s.Reason(), "Binarizer") {
 		t.Errorf("auto is %s: %q", s.Engine(), s.Reason())
 	}
-	out, err := s.Run(context.Background(), map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{-1, 0, 2}, 1, 3)})
+	out, err := s.Run(context.Background(),
+		map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{-1, 0, 2}, 1, 3)})
 	if err != nil || !slices.Equal(out["y"].Float32s(), []float32{0, 0, 1}) {
 		t.Errorf("%v, %v", out["y"], err)
 	}
-	if _, err := runtime.OpenModel(unary("Zog", "com.microsoft", 1)); err == nil || !strings.Contains(err.Error(), "ONNX Runtime") {
+	if _, err := runtime.OpenModel(unary("Zog", "com.microsoft", 1)); err == nil ||
+		!strings.Contains(err.Error(), "ONNX Runtime") {
 		t.Errorf("an operator that nobody has: %v", err)
 	}
 }
@@ -245,14 +251,17 @@ func TestAuto(t *testing.T) {
 func unary(op, domain string, version int64) *onnxio.Model {
 	b := onnxio.Floats([]float32{0, 0, 0}, 3)
 	b.Name = "b"
-	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}, {Domain: domain, Version: version}},
+	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17},
+		{Domain: domain, Version: version}},
 		Graph: &onnxio.Graph{Name: "g", Initializers: []*onnxio.Tensor{b},
 			Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3)...)},
 			Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 3)...)},
-			Nodes:   []*onnxio.Node{{OpType: op, Domain: domain, Name: "op", Inputs: []string{"x", "b"}, Outputs: []string{"y"}}}}}
+			Nodes: []*onnxio.Node{{OpType: op, Domain: domain, Name: "op", Inputs: []string{"x", "b"},
+				Outputs: []string{"y"}}}}}
 }
 
-// An initializer that is also an input is a default that a Run may override, in every engine, and again leave.
+// An initializer that is also an input is a default that a Run may override, in every
+// engine, and again leave.
 func TestDefaults(t *testing.T) {
 	for _, engine := range []runtime.Engine{runtime.Native, runtime.ORT} {
 		t.Run(string(engine), func(t *testing.T) {
@@ -270,7 +279,8 @@ func TestDefaults(t *testing.T) {
 			for i, tt := range []struct {
 				b    *onnxio.Tensor
 				want []float32
-			}{{nil, []float32{1, 2, 3}}, {onnxio.Floats([]float32{10, 20, 30}, 3), []float32{11, 22, 33}}, {nil, []float32{1, 2, 3}}} {
+			}{{nil, []float32{1, 2, 3}}, {onnxio.Floats([]float32{10, 20, 30}, 3), []float32{11, 22, 33}},
+				{nil, []float32{1, 2, 3}}} {
 				in := map[string]*onnxio.Tensor{"x": x}
 				if tt.b != nil {
 					in["b"] = tt.b
@@ -284,7 +294,8 @@ func TestDefaults(t *testing.T) {
 				}
 			}
 			bad := map[string]*onnxio.Tensor{"x": x, "b": onnxio.Floats([]float32{1, 2}, 2)}
-			if _, err := s.Run(context.Background(), bad); err == nil || !strings.Contains(err.Error(), `"b"`) {
+			if _, err := s.Run(context.Background(), bad); err == nil ||
+				!strings.Contains(err.Error(), `"b"`) {
 				t.Errorf("a default of another shape: %v", err)
 			}
 			m.IRVersion = 3 // where every initializer has to be an input, and is a constant
@@ -304,14 +315,17 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := runtime.OpenModel(bad); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("a dangling name: %v", err)
 	}
-	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine("tpu")); err == nil || !strings.Contains(err.Error(), "native") {
+	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine("tpu")); err == nil ||
+		!strings.Contains(err.Error(), "native") {
 		t.Errorf("an unknown engine: %v", err)
 	}
-	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine(runtime.Native), runtime.WithCUDA(0)); err == nil {
+	if _, err := runtime.OpenModel(build(t, "lenet5"), runtime.WithEngine(runtime.Native),
+		runtime.WithCUDA(0)); err == nil {
 		t.Error("the native engine opened on CUDA")
 	}
 	var unsupported *onnxio.UnsupportedError
-	if _, err := runtime.OpenModel(build(t, "unet"), runtime.WithEngine(runtime.OnnxGo)); !errors.As(err, &unsupported) {
+	if _, err := runtime.OpenModel(build(t, "unet"), runtime.WithEngine(runtime.OnnxGo)); !errors.As(err,
+		&unsupported) {
 		t.Errorf("onnx-go and ConvTranspose: %v", err)
 	}
 	if _, err := runtime.ParseEngine("ORT"); err == nil {
@@ -331,7 +345,8 @@ func TestMissingCUDA(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	// The provider's library is not there, or the library was built without it.
-	if !strings.Contains(missing.Reason, "libonnxruntime_providers") && !strings.Contains(missing.Reason, "not enabled in this build") {
+	if !strings.Contains(missing.Reason, "libonnxruntime_providers") && !strings.Contains(missing.Reason,
+		"not enabled in this build") {
 		t.Errorf("%v", err)
 	}
 }
@@ -370,7 +385,8 @@ func TestClosedSession(t *testing.T) {
 	}
 }
 
-// RunInto gives what Run gives, in the caller's memory, by every engine; what does not fit is refused with both shapes.
+// RunInto gives what Run gives, in the caller's memory, by every engine; what does not fit is
+// refused with both shapes.
 func TestRunInto(t *testing.T) {
 	ctx := context.Background()
 	m := build(t, "lenet5")

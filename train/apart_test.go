@@ -20,11 +20,13 @@ func linear() *onnxio.Model {
 		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, n, onnxio.Dim{Value: 6})},
 		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, n, onnxio.Dim{Value: 4})},
 		Initializers: []*onnxio.Tensor{w, b},
-		Nodes: []*onnxio.Node{{Name: "fc", OpType: "Gemm", Inputs: []string{"x", "fc.weight", "fc.bias"}, Outputs: []string{"y"},
-			Attrs: []*onnxio.Attribute{onnxio.IntAttr("transB", 1)}}}}}
+		Nodes: []*onnxio.Node{{Name: "fc", OpType: "Gemm", Inputs: []string{"x", "fc.weight", "fc.bias"},
+			Outputs: []string{"y"},
+			Attrs:   []*onnxio.Attribute{onnxio.IntAttr("transB", 1)}}}}}
 }
 
-// Gathered and clipped gradients, and groups, make PyTorch's steps: within 1e-5 of its weights in float64 after 24 batches.
+// Gathered and clipped gradients, and groups, make PyTorch's steps: within 1e-5 of its weights in
+// float64 after 24 batches.
 func TestGroupsAndStepsApartFollowPyTorch(t *testing.T) {
 	var cases []struct {
 		Config       Config
@@ -67,7 +69,8 @@ func TestGroupsAndStepsApartFollowPyTorch(t *testing.T) {
 // Batches of unequal sizes count by their images: two of 32 and 16 make the step of one of 48, to rounding.
 func TestGatheredBatchesAreOneLargeBatch(t *testing.T) {
 	weights := func(batch, accumulate int) []float32 {
-		cfg := Config{Epochs: 1, Batch: batch, Accumulate: accumulate, Optimizer: "sgd", LR: 0.1, ClipNorm: 1e9}
+		cfg := Config{Epochs: 1, Batch: batch, Accumulate: accumulate, Optimizer: "sgd", LR: 0.1,
+			ClipNorm: 1e9}
 		splits := small(t, 48, 10)
 		m := lenet(t)
 		if _, err := Run(t.Context(), m, splits, cfg, "", Observer{}); err != nil {
@@ -86,7 +89,8 @@ func TestGatheredBatchesAreOneLargeBatch(t *testing.T) {
 // Frozen parameters keep their bits, and the others move.
 func TestFrozenGroup(t *testing.T) {
 	m, first := lenet(t), lenet(t)
-	cfg := Config{Epochs: 1, Batch: 32, Optimizer: "adam", LR: 1e-2, EMA: 0.5, Groups: []Group{{Params: "conv*", Freeze: true}}}
+	cfg := Config{Epochs: 1, Batch: 32, Optimizer: "adam", LR: 1e-2, EMA: 0.5,
+		Groups: []Group{{Params: "conv*", Freeze: true}}}
 	if _, err := Run(t.Context(), m, small(t, 64, 10), cfg, t.TempDir(), Observer{}); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +112,8 @@ func TestRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	role := roles(m)
-	for name, want := range map[string]string{"conv.weight": "", "bn.weight": "norm", "bn.bias": "norm", "fc.bias": "bias", "fc.weight": ""} {
+	for name, want := range map[string]string{"conv.weight": "", "bn.weight": "norm", "bn.bias": "norm",
+		"fc.bias": "bias", "fc.weight": ""} {
 		if m.Graph.Initializer(name) == nil {
 			t.Errorf("no %s", name)
 		}

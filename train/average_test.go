@@ -38,16 +38,17 @@ func tinySplits(t testing.TB) data.Splits {
 	for i := range labels {
 		labels[i] = uint8(i % 3)
 	}
-	set, err := data.NewImages([3]int{1, 6, 6}, pixels, labels, []string{"a", "b", "c"}, []float32{0.5}, []float32{0.5})
+	set, err := data.NewImages([3]int{1, 6, 6}, pixels, labels, []string{"a", "b", "c"}, []float32{0.5},
+		[]float32{0.5})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data.Splits{Name: "tiny", Train: set, Validation: set, Mean: []float32{0.5}, Std: []float32{0.5}}
 }
 
-// Runs with SWA, and with EMA, follow torch.optim.swa_utils: the learning rates of every epoch, the validation loss of
-// what is validated, and at the end every weight and running statistic, within 2e-5 of 1 + |w|. PyTorch computes in float64
-// here; 18 steps in float32 with momentum leave it by some 1e-6.
+// Runs with SWA, and with EMA, follow torch.optim.swa_utils: the learning rates of every epoch, the
+// validation loss of what is validated, and at the end every weight and running statistic, within 2e-5 of 1 +
+// |w|. PyTorch computes in float64 here; 18 steps in float32 with momentum leave it by some 1e-6.
 func TestAveragesFollowPyTorch(t *testing.T) {
 	var cases []struct {
 		Config        Config

@@ -12,8 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// cache keeps the features of the samples of a data set, and their targets, so that the frozen layers see each sample once
-// in a run.
+// cache keeps the features of the samples of a data set, and their targets, so that the frozen layers see
+// each sample once in a run.
 type cache struct {
 	have  []bool
 	count int
@@ -84,17 +84,20 @@ func (c *cache) allocate(in map[string]*onnxio.Tensor, n, samples int, limit int
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		x := in[name]
 		if len(x.Dims) == 0 || x.Dims[0] != int64(n) {
-			return fmt.Errorf("cache_features: %q is %v for %d images, not one row for each: leave it out", name, x.Dims, n)
+			return fmt.Errorf("cache_features: %q is %v for %d images, not one row for each: leave it out",
+				name, x.Dims, n)
 		}
 		total += int64(len(x.Raw)/n) * int64(samples)
 	}
 	if total > limit {
 		return fmt.Errorf("cache_features: the features of %d images take %s, and %s may be taken: freeze more layers, so that they are smaller, "+
-			"take a subset or smaller images, raise cache_mib, or leave out cache_features", samples, bytesText(total), bytesText(limit))
+			"take a subset or smaller images, raise cache_mib, or leave out cache_features", samples,
+			bytesText(total), bytesText(limit))
 	}
 	for name, x := range in {
 		row := len(x.Raw) / n
-		c.rows[name] = &table{like: &onnxio.Tensor{Type: x.Type, Dims: x.Dims}, row: row, raw: make([]byte, row*len(c.have))}
+		c.rows[name] = &table{like: &onnxio.Tensor{Type: x.Type, Dims: x.Dims}, row: row,
+			raw: make([]byte, row*len(c.have))}
 	}
 	return nil
 }
@@ -161,7 +164,8 @@ func (r *run) measureCached(ctx context.Context, c Config, ds data.Dataset) (Sco
 }
 
 // validationFeatures gives the batches of the validation, each as the head's inputs and the target.
-func (r *run) validationFeatures(ctx context.Context, ds data.Dataset, k kind) iter.Seq2[map[string]*onnxio.Tensor, error] {
+func (r *run) validationFeatures(ctx context.Context, ds data.Dataset,
+	k kind) iter.Seq2[map[string]*onnxio.Tensor, error] {
 	batch := EvaluationBatch(ds.Shape())
 	return func(yield func(map[string]*onnxio.Tensor, error) bool) {
 		if r.validated.full() {

@@ -10,8 +10,9 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// ClassWeights weigh the classes in the loss, as the weight of torch.nn.CrossEntropyLoss does: each has a number, in the
-// order of the classes, or they are data.ClassWeights of the images to train on. In JSON a list, or "balanced".
+// ClassWeights weigh the classes in the loss, as the weight of torch.nn.CrossEntropyLoss does: each has
+// a number, in the order of the classes, or they are data.ClassWeights of the images to train on. In
+// JSON a list, or "balanced".
 type ClassWeights struct {
 	Balanced bool
 	Each     []float64
@@ -44,7 +45,8 @@ func (w ClassWeights) MarshalJSON() ([]byte, error) {
 func (w ClassWeights) validate() error {
 	for i, v := range w.Each {
 		if !(v >= 0) || math.IsInf(v, 1) {
-			return fmt.Errorf("class_weights has %v for class %d: it wants numbers that are not negative", v, i)
+			return fmt.Errorf("class_weights has %v for class %d: it wants numbers that are not negative",
+				v, i)
 		}
 	}
 	if len(w.Each) > 0 && slices.Max(w.Each) == 0 {
@@ -79,7 +81,8 @@ func (w ClassWeights) fit(y *onnxio.ValueInfo) error {
 		return fmt.Errorf("class_weights: %w", err)
 	}
 	if n != len(w.Each) {
-		return fmt.Errorf("class_weights has %d numbers; the model's output %q has %d classes", len(w.Each), y.Name, n)
+		return fmt.Errorf("class_weights has %d numbers; the model's output %q has %d classes",
+			len(w.Each), y.Name, n)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ func (r *run) compatible() error {
 	}
 	in, shape := r.model.Graph.Inputs[0], r.splits.Train.Shape()
 	if s, err := spec.Get(r.model); err == nil && (s.Input.Type != "float32" || s.Input.Layout == spec.NHWC) {
-		return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type + ", " + s.Input.Layout +
+		return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type +
+			", " + s.Input.Layout +
 			": float32 [N,C,H,W] is trained; export the model so"}
 	}
 	dims := in.Type.Shape
@@ -25,15 +26,18 @@ func (r *run) compatible() error {
 	for i, d := range dims[1:] {
 		if d.Known() && d.Value != int64(shape[i]) {
 			return fmt.Errorf("data set %s has images of %dx%dx%d, the model takes %dx%dx%d: build it with --input %dx%dx%d",
-				r.splits.Name, shape[0], shape[1], shape[2], dims[1].Value, dims[2].Value, dims[3].Value, shape[0], shape[1], shape[2])
+				r.splits.Name, shape[0], shape[1], shape[2], dims[1].Value, dims[2].Value, dims[3].Value,
+				shape[0], shape[1], shape[2])
 		}
 	}
 	out, classes := r.model.Graph.Outputs[0], len(r.splits.Train.Classes())
 	if s := out.Type.Shape; len(s) == 2 && s[1].Known() && s[1].Value < int64(classes) {
-		return fmt.Errorf("data set %s has %d classes, the model %d outputs: build it with --classes %d", r.splits.Name, classes, s[1].Value, classes)
+		return fmt.Errorf("data set %s has %d classes, the model %d outputs: build it with --classes %d",
+			r.splits.Name, classes, s[1].Value, classes)
 	}
 	if r.splits.Train.Len() == 0 || r.splits.Validation.Len() == 0 {
-		return fmt.Errorf("data set %s has %d images to train on and %d to validate on", r.splits.Name, r.splits.Train.Len(), r.splits.Validation.Len())
+		return fmt.Errorf("data set %s has %d images to train on and %d to validate on", r.splits.Name,
+			r.splits.Train.Len(), r.splits.Validation.Len())
 	}
 	return nil
 }
@@ -73,7 +77,8 @@ func (r *run) describe() {
 		return
 	}
 	said, err := spec.Get(r.model)
-	s.Input = spec.Input{Size: [2]int{shape[1], shape[2]}, Channels: shape[0], Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"}
+	s.Input = spec.Input{Size: [2]int{shape[1], shape[2]}, Channels: shape[0], Mean: r.splits.Mean,
+		Std: r.splits.Std, Resize: "bilinear"}
 	if err == nil && said.Input.Shorter > 0 && said.Input.Size == s.Input.Size {
 		s.Input.Shorter, s.Input.Resize = said.Input.Shorter, said.Input.Resize
 	}

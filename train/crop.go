@@ -18,7 +18,8 @@ func croppedInput(m *onnxio.Model, size [2]int) (spec.Input, bool) {
 	return s.Input, ok && (size == [2]int{} || size == s.Input.Size)
 }
 
-// croppedSource is a data set whose images are resized and cropped as a model wants them, and its masks with them.
+// croppedSource is a data set whose images are resized and cropped as a model wants
+// them, and its masks with them.
 type croppedSource struct {
 	data.Source
 	in spec.Input

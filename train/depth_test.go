@@ -14,7 +14,8 @@ import (
 )
 
 // trainer trains m's graph, which it changes first.
-func trainer(t *testing.T, m *onnxio.Model, loss string, opt engine.TrainOptions, change func(*onnxio.Graph)) *engine.Trainer {
+func trainer(t *testing.T, m *onnxio.Model, loss string, opt engine.TrainOptions,
+	change func(*onnxio.Graph)) *engine.Trainer {
 	t.Helper()
 	graph, _, err := TrainingGraph(m, loss)
 	if err != nil {
@@ -29,20 +30,22 @@ func trainer(t *testing.T, m *onnxio.Model, loss string, opt engine.TrainOptions
 	return tr
 }
 
-// Two branches of one map, dropped with probabilities of 0.3 and 0.5 for 64 images in each of 100 steps. Every pixel of an
-// image has the factor 0 or 1/(1-p). A share q of the n = 6400 draws strays by sqrt(q(1-q)/n); five times that is one failure
-// in a million, and the seed is fixed.
+// Two branches of one map, dropped with probabilities of 0.3 and 0.5 for 64 images in each of 100 steps.
+// Every pixel of an image has the factor 0 or 1/(1-p). A share q of the n = 6400 draws strays by
+// sqrt(q(1-q)/n); five times that is one failure in a million, and the seed is fixed.
 func TestStochasticDepthDropsImages(t *testing.T) {
 	const images, steps, channels, pixels = 64, 100, 3, 16
 	drop := []float32{0.3, 0.5}
 	b := builders.New("branches", 0, 1, 1, 4, 4)
 	x := b.Conv2d("conv", b.Input(), channels, 1)
-	m, err := b.Model(b.Concat("cat", x, b.StochasticDepth("a", x, drop[0]), b.StochasticDepth("b", x, drop[1])))
+	m, err := b.Model(b.Concat("cat", x, b.StochasticDepth("a", x, drop[0]),
+		b.StochasticDepth("b", x, drop[1])))
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := trainer(t, m, LossBCE, engine.TrainOptions{Seed: 1}, func(*onnxio.Graph) {})
-	in := map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, images, 1, 4, 4), TargetName: onnxio.NewTensor(onnxio.Float, images, 3*channels, 4, 4)}
+	in := map[string]*onnxio.Tensor{"input": onnxio.NewTensor(onnxio.Float, images, 1, 4, 4),
+		TargetName: onnxio.NewTensor(onnxio.Float, images, 3*channels, 4, 4)}
 	copy(in["input"].Float32s(), uniform(images*pixels, 1))
 	var kept [2]int
 	both, first := 0, 0
@@ -63,7 +66,8 @@ func TestStochasticDepthDropsImages(t *testing.T) {
 				}
 				for i, v := range branch {
 					if got[i] != v*factor {
-						t.Fatalf("branch %d of image %d: pixel %d is %g, want %g times %g", k, n, i, got[i], v, factor)
+						t.Fatalf("branch %d of image %d: pixel %d is %g, want %g times %g", k, n, i,
+							got[i], v, factor)
 					}
 				}
 			}
@@ -92,17 +96,18 @@ func TestStochasticDepthDropsImages(t *testing.T) {
 // deep is a small residual network with stochastic depth.
 func deep(t *testing.T) *onnxio.Model {
 	t.Helper()
-	m, err := builders.Build("resnet20", builders.Config{Blocks: []int{1, 2, 1}, Width: 8, StochasticDepth: 0.6})
+	m, err := builders.Build("resnet20", builders.Config{Blocks: []int{1, 2, 1}, Width: 8,
+		StochasticDepth: 0.6})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// What a step draws becomes the input of a graph without draws, which reference kernels differentiate: loss and gradients are
-// the same to 1e-4 of 1 + |g|, which is for sums in another order, amplified by the norms of small batches, and for one
-// thread or three they are so to the bit. The weights stay as they are, and convolutions direct: a rounding more, and a
-// pixel on the edge of a ReLU is on its other side.
+// What a step draws becomes the input of a graph without draws, which reference kernels differentiate: loss
+// and gradients are the same to 1e-4 of 1 + |g|, which is for sums in another order, amplified by the norms
+// of small batches, and for one thread or three they are so to the bit. The weights stay as they are, and
+// convolutions direct: a rounding more, and a pixel on the edge of a ReLU is on its other side.
 func TestStochasticDepthEqualsReference(t *testing.T) {
 	var masks []string
 	shown := func(g *onnxio.Graph) {
@@ -110,12 +115,15 @@ func TestStochasticDepthEqualsReference(t *testing.T) {
 		for _, n := range g.Nodes {
 			if n.OpType == "Dropout" {
 				masks = append(masks, n.Outputs[0])
-				g.Outputs = append(g.Outputs, onnxio.TensorInfo(n.Outputs[0], onnxio.Float, onnxio.Shape("N", 1, 1, 1)...))
+				g.Outputs = append(g.Outputs, onnxio.TensorInfo(n.Outputs[0], onnxio.Float,
+					onnxio.Shape("N", 1, 1, 1)...))
 			}
 		}
 	}
 	given := func(g *onnxio.Graph) {
-		g.Nodes = slices.DeleteFunc(g.Nodes, func(n *onnxio.Node) bool { return slices.Contains(masks, n.Outputs[0]) })
+		g.Nodes = slices.DeleteFunc(g.Nodes, func(n *onnxio.Node) bool {
+			return slices.Contains(masks, n.Outputs[0])
+		})
 		for _, name := range masks {
 			g.Inputs = append(g.Inputs, onnxio.TensorInfo(name, onnxio.Float, onnxio.Shape("N", 1, 1, 1)...))
 		}
@@ -125,7 +133,8 @@ func TestStochasticDepthEqualsReference(t *testing.T) {
 		t.Cleanup(pool.Close)
 		return engine.TrainOptions{Pool: pool, Seed: 3, Reference: reference, NoWinograd: true}
 	}
-	fast, more := trainer(t, deep(t), LossAuto, opt(1, false), shown), trainer(t, deep(t), LossAuto, opt(3, false), shown)
+	fast, more := trainer(t, deep(t), LossAuto, opt(1, false), shown), trainer(t, deep(t), LossAuto,
+		opt(3, false), shown)
 	ref := trainer(t, deep(t), LossAuto, opt(1, true), given)
 	step := func(tr *engine.Trainer, in map[string]*onnxio.Tensor) {
 		if err := tr.Step(context.Background(), in); err != nil {
@@ -159,13 +168,15 @@ func TestStochasticDepthEqualsReference(t *testing.T) {
 				t.Errorf("step %d: the gradient of %s has other bits with three threads", i, name)
 			}
 			for j, want := range c.Float32s() {
-				if got := a.Float32s()[j]; !(math.Abs(float64(got-want)) <= 1e-4*(1+math.Abs(float64(want)))) {
+				if got := a.Float32s()[j]; !(math.Abs(float64(got-want)) <= 1e-4*(1+
+					math.Abs(float64(want)))) {
 					t.Errorf("step %d: gradient %d of %s is %g, want %g", i, j, name, got, want)
 					break
 				}
 			}
 		}
-		if got, want := fast.Output(LossName).Float32s()[0], ref.Output(LossName).Float32s()[0]; !(math.Abs(float64(got-want)) <= 1e-4) {
+		if got, want := fast.Output(LossName).Float32s()[0],
+			ref.Output(LossName).Float32s()[0]; !(math.Abs(float64(got-want)) <= 1e-4) {
 			t.Errorf("step %d: loss %g, want %g", i, got, want)
 		}
 	}
@@ -174,11 +185,13 @@ func TestStochasticDepthEqualsReference(t *testing.T) {
 	}
 }
 
-// Of what makes the factors a training step has the draws alone, and the maps are scaled in blocks, there and back.
+// Of what makes the factors a training step has the draws alone, and the maps are scaled
+// in blocks, there and back.
 func TestStochasticDepthTakesTheFastWays(t *testing.T) {
 	tr := trainer(t, deep(t), LossAuto, engine.TrainOptions{}, func(*onnxio.Graph) {})
 	x, target := NewBatch([3]int{3, 32, 32}, 4)
-	if err := tr.Step(context.Background(), map[string]*onnxio.Tensor{"input": x, TargetName: target}); err != nil {
+	if err := tr.Step(context.Background(), map[string]*onnxio.Tensor{"input": x,
+		TargetName: target}); err != nil {
 		t.Fatal(err)
 	}
 	count := map[string]int{}

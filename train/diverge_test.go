@@ -27,10 +27,11 @@ func (d broken) Fill(x, target *onnxio.Tensor, indices []int) error {
 	return err
 }
 
-// A number that is not finite ends the run with the step, and with the node that made it: the first that the bad image
-// reaches, or the parameter that a too long step threw out.
+// A number that is not finite ends the run with the step, and with the node that made it: the first that the
+// bad image reaches, or the parameter that a too long step threw out.
 func TestDivergenceIsTracedToItsSource(t *testing.T) {
-	for name, cfg := range map[string]Config{"in the engine": {Optimizer: "adam", LR: 1e-3}, "apart": {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, ClipValue: 1}} {
+	for name, cfg := range map[string]Config{"in the engine": {Optimizer: "adam", LR: 1e-3},
+		"apart": {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, ClipValue: 1}} {
 		t.Run(name, func(t *testing.T) {
 			cfg.Epochs, cfg.Batch, cfg.Seed = 3, 32, 7
 			splits := small(t, 320, 50)
@@ -48,7 +49,8 @@ func TestDivergenceIsTracedToItsSource(t *testing.T) {
 		})
 	}
 	t.Run("too long a step", func(t *testing.T) {
-		_, err := Run(t.Context(), lenet(t), small(t, 320, 50), Config{Epochs: 1, Batch: 32, Optimizer: "sgd", LR: 1e39}, "", Observer{})
+		_, err := Run(t.Context(), lenet(t), small(t, 320, 50), Config{Epochs: 1, Batch: 32, Optimizer: "sgd",
+			LR: 1e39}, "", Observer{})
 		var d *DivergedError
 		if !errors.As(err, &d) || d.Parameter == "" && d.Node == "" {
 			t.Fatal(err)
@@ -56,7 +58,8 @@ func TestDivergenceIsTracedToItsSource(t *testing.T) {
 		t.Log(err)
 	})
 	t.Run("in a later epoch", func(t *testing.T) {
-		cfg := Config{Epochs: 3, Batch: 32, Optimizer: "sgd", LR: 0.05, Schedule: Schedule{Kind: MultiStep, Milestones: []int{1}, Gamma: 1e15}}
+		cfg := Config{Epochs: 3, Batch: 32, Optimizer: "sgd", LR: 0.05, Schedule: Schedule{Kind: MultiStep,
+			Milestones: []int{1}, Gamma: 1e15}}
 		res, err := Run(t.Context(), lenet(t), small(t, 320, 50), cfg, "", Observer{})
 		var d *DivergedError
 		if !errors.As(err, &d) || d.Epoch != 2 || d.Node == "" && d.Parameter == "" {

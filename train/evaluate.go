@@ -16,9 +16,10 @@ import (
 
 // Score is what a model reaches on a data set.
 type Score struct {
-	Images   int
-	Loss     float64 // mean over the images, and their pixels
-	Accuracy float64 // share of right answers, of images, pixels or labels, 0..1; NaN where values are to be predicted
+	Images int
+	Loss   float64 // mean over the images, and their pixels
+	// share of right answers, of images, pixels or labels, 0..1; NaN where values are to be predicted
+	Accuracy float64
 
 	Metrics    map[string]float64 // those asked for; those that do not exist here are absent
 	Confusion  *Confusion         // when a metric asked for needs it
@@ -29,8 +30,8 @@ type Score struct {
 // Forward computes the first output of a model for a batch x [N,C,H,W].
 type Forward = vision.Forward
 
-// Evaluate scores any engine on a data set, batch images at a time. logs says that the outputs are log-probabilities;
-// otherwise they are logits.
+// Evaluate scores any engine on a data set, batch images at a time. logs says that the outputs are
+// log-probabilities; otherwise they are logits.
 func Evaluate(ctx context.Context, forward Forward, ds data.Dataset, batch int, logs bool) (Score, error) {
 	loss := LossCrossEntropy
 	if logs {
@@ -39,11 +40,13 @@ func Evaluate(ctx context.Context, forward Forward, ds data.Dataset, batch int, 
 	return Measure(ctx, forward, ds, batch, loss, nil)
 }
 
-// Measure is Evaluate for any kind of target and with metrics of Metrics. loss says what the outputs and the targets are.
+// Measure is Evaluate for any kind of target and with metrics of Metrics. loss says what the
+// outputs and the targets are.
 //
-// The loss that is measured is the negative log-likelihood of labels and the binary cross-entropy of masks and of several
-// labels; that of values, and a loss of RegisterLoss or of a file, is measured as it is.
-func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, loss string, metrics []string) (Score, error) {
+// The loss that is measured is the negative log-likelihood of labels and the binary cross-entropy of masks
+// and of several labels; that of values, and a loss of RegisterLoss or of a file, is measured as it is.
+func Measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, loss string,
+	metrics []string) (Score, error) {
 	return Config{Loss: loss, Metrics: metrics}.Measure(ctx, forward, ds, batch)
 }
 
@@ -53,7 +56,8 @@ func (c Config) Measure(ctx context.Context, forward Forward, ds data.Dataset, b
 }
 
 // measure scores by the settings of a run. logs says that the outputs are log-probabilities.
-func (c Config) measure(ctx context.Context, forward Forward, ds data.Dataset, batch int, logs bool) (Score, error) {
+func (c Config) measure(ctx context.Context, forward Forward, ds data.Dataset, batch int,
+	logs bool) (Score, error) {
 	n := ds.Len()
 	if n == 0 {
 		return Score{}, fmt.Errorf("the data set has no images")
@@ -87,8 +91,8 @@ func NewBatch(shape [3]int, n int) (x, target *onnxio.Tensor) {
 	return x, onnxio.NewTensor(onnxio.Int64, int64(n))
 }
 
-// EvaluationBatch is how many images [C,H,W] are evaluated at a time: 500 of CIFAR-10's size, fewer of larger ones, whose
-// maps would fill the memory.
+// EvaluationBatch is how many images [C,H,W] are evaluated at a time: 500 of CIFAR-10's size, fewer of larger
+// ones, whose maps would fill the memory.
 func EvaluationBatch(shape [3]int) int {
 	return min(500, max(8, 500*3*32*32/max(1, shape[0]*shape[1]*shape[2])))
 }
@@ -105,11 +109,12 @@ type kind struct {
 	thresholds Thresholds // of several labels
 }
 
-// kind says how a loss's outputs and targets are to be read. maps says that there is an answer for each pixel, numbers that the
-// targets are numbers of the whole image, logs that outputs are log-probabilities.
+// kind says how a loss's outputs and targets are to be read. maps says that there is an answer for each
+// pixel, numbers that the targets are numbers of the whole image, logs that outputs are log-probabilities.
 func (l Loss) kind(maps, numbers, logs bool) kind {
 	dense := l.Targets == Binary || l.Targets == Numbers
-	return kind{logs: logs, soft: l.Targets == Soft, maps: maps && l.Targets == Labels, masks: dense && !numbers,
+	return kind{logs: logs, soft: l.Targets == Soft, maps: maps && l.Targets == Labels,
+		masks:  dense && !numbers,
 		values: dense && numbers, several: numbers && l.Targets == Binary}
 }
 
@@ -170,13 +175,15 @@ func softRight(y, target *onnxio.Tensor) (right, counted int, err error) {
 type meters struct {
 	*tally
 	lossOf func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) // nil: the tally's
-	sum    float64                                                              // of losses, weighted by images
+	// of losses, weighted by images
+	sum    float64
 	images int
 	own    map[string]Meter // of RegisterMetric
 }
 
 func (c Config) newMeters(loss Loss, ds data.Dataset, logs bool) (*meters, error) {
-	m := &meters{tally: newTally(loss.kind(data.Masked(ds), data.Width(ds) > 0, logs), ds.Classes(), c.Metrics), own: map[string]Meter{}}
+	m := &meters{tally: newTally(loss.kind(data.Masked(ds), data.Width(ds) > 0, logs), ds.Classes(),
+		c.Metrics), own: map[string]Meter{}}
 	if err := c.Thresholds.check(m.several, data.Width(ds)); err != nil {
 		return nil, err
 	}
@@ -192,7 +199,8 @@ func (c Config) newMeters(loss Loss, ds data.Dataset, logs bool) (*meters, error
 		if metric.New == nil {
 			continue
 		}
-		if m.own[name], err = metric.New(Measured{Classes: ds.Classes(), Loss: loss.Name, Logs: logs, Settings: c.Settings}); err != nil {
+		if m.own[name], err = metric.New(Measured{Classes: ds.Classes(), Loss: loss.Name, Logs: logs,
+			Settings: c.Settings}); err != nil {
 			return nil, fmt.Errorf("metric %s: %w", name, err)
 		}
 	}
@@ -221,7 +229,8 @@ func (m *meters) add(ctx context.Context, y, target *onnxio.Tensor) error {
 }
 
 // lossOf computes a loss by its own graph.
-func (c Config) lossOf(loss Loss, logs bool) func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) {
+func (c Config) lossOf(loss Loss, logs bool) func(ctx context.Context, y, target *onnxio.Tensor) (float64,
+	error) {
 	plans := map[int64]*engine.Plan{}
 	return func(ctx context.Context, y, target *onnxio.Tensor) (float64, error) {
 		p := plans[y.Dims[0]]
@@ -276,10 +285,12 @@ func (t *tally) add(y, target *onnxio.Tensor) error {
 		return t.addValues(y, target)
 	}
 	labels := onnxio.Data[int64](target)
-	fits := y.Type == onnxio.Float && len(y.Dims) >= 2 && len(target.Dims) == len(y.Dims)-1 && y.Dims[0] == target.Dims[0] &&
+	fits := y.Type == onnxio.Float && len(y.Dims) >= 2 && len(target.Dims) == len(y.Dims)-1 &&
+		y.Dims[0] == target.Dims[0] &&
 		slices.Equal(y.Dims[2:], target.Dims[1:])
 	if !fits {
-		return fmt.Errorf("the output is %v %v; a classifier gives float32 [%d,classes]", y.Type, y.Dims, len(labels))
+		return fmt.Errorf("the output is %v %v; a classifier gives float32 [%d,classes]", y.Type, y.Dims,
+			len(labels))
 	}
 	values, cols, inner := y.Float32s(), int(y.Dims[1]), 1
 	for _, d := range y.Dims[2:] {
@@ -351,7 +362,8 @@ func (t *tally) addMasks(y, target *onnxio.Tensor) error {
 	return nil
 }
 
-// addBinary takes a logit, its truth, 0 or 1, and whether the logit stands for 1, and gives the two as numbers.
+// addBinary takes a logit, its truth, 0 or 1, and whether the logit stands for 1, and
+// gives the two as numbers.
 func (t *tally) addBinary(v, truth float32, one bool) (is, says int) {
 	x := float64(v)
 	t.count++
@@ -397,7 +409,8 @@ func (m *meters) score(images int) Score {
 	if m.thresholds.Best {
 		m.settleThresholds()
 	}
-	s := Score{Images: images, Loss: m.loss / float64(m.count), Accuracy: share(m.right, m.count), Confusion: m.confusion}
+	s := Score{Images: images, Loss: m.loss / float64(m.count), Accuracy: share(m.right, m.count),
+		Confusion: m.confusion}
 	if m.lossOf != nil {
 		s.Loss = m.sum / float64(m.images)
 	}
@@ -461,7 +474,8 @@ func native(m *onnxio.Model, pool *parallel.Pool) Forward {
 		p := plans[x.Dims[0]]
 		if p == nil {
 			var err error
-			if p, err = weights.Compile(m, engine.Options{Pool: pool, Shapes: map[string][]int64{in: x.Dims}}); err != nil {
+			if p, err = weights.Compile(m,
+				engine.Options{Pool: pool, Shapes: map[string][]int64{in: x.Dims}}); err != nil {
 				return nil, err
 			}
 			plans[x.Dims[0]] = p

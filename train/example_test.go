@@ -55,13 +55,15 @@ func (Invert) Apply(s *transforms.Sample, r *rand.Rand) error {
 // Images in a slice, a transform and a loss of one's own, and a callback that ends the run.
 func Example_own() {
 	pixels, labels := squares(64)
-	images, err := data.NewImages([3]int{1, 28, 28}, pixels, labels, []string{"dark", "bright"}, []float32{0.5}, []float32{0.5})
+	images, err := data.NewImages([3]int{1, 28, 28}, pixels, labels, []string{"dark", "bright"},
+		[]float32{0.5}, []float32{0.5})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	m, _ := builders.Build("lenet5", builders.Config{Classes: 2})
-	cfg := train.Config{Epochs: 50, Batch: 16, Loss: "hard", Optimizer: "adam", LR: 1e-3, Augment: transforms.Compose{Invert{}}}
+	cfg := train.Config{Epochs: 50, Batch: 16, Loss: "hard", Optimizer: "adam", LR: 1e-3,
+		Augment: transforms.Compose{Invert{}}}
 	stop := func(m train.Moment) error {
 		if m.Loss < 0.5 {
 			return train.ErrStop
@@ -87,7 +89,8 @@ func squares(n int) (pixels, labels []uint8) {
 
 // hard is a loss of one's own, a batch's worst negative log-likelihood, in operators of ONNX.
 func hard(l *train.LossGraph) (string, error) {
-	all := l.Node("NegativeLogLikelihoodLoss", "all", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "none"))
+	all := l.Node("NegativeLogLikelihoodLoss", "all", []string{l.Y, l.Target},
+		onnxio.StringAttr("reduction", "none"))
 	return l.Node("ReduceMax", "worst", []string{all}, onnxio.IntAttr("keepdims", 0)), nil
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/builders"
 )
 
-// All parameters of a network that was built are trained: tables of positions and scales too, which no operator takes as its
-// weights. The class weights of a loss are not.
+// All parameters of a network that was built are trained: tables of positions and scales too, which no
+// operator takes as its weights. The class weights of a loss are not.
 func TestParametersOfFamiliesAreTrained(t *testing.T) {
 	if testing.Short() {
 		t.Skip("networks of 28 million parameters: run without -short")
@@ -23,7 +23,8 @@ func TestParametersOfFamiliesAreTrained(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr, err := NewTrainer(m, Config{Optimizer: "adam", LR: 1e-3, ClassWeights: ClassWeights{Each: []float64{1, 2, 3, 4}}})
+		tr, err := NewTrainer(m, Config{Optimizer: "adam", LR: 1e-3,
+			ClassWeights: ClassWeights{Each: []float64{1, 2, 3, 4}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +51,8 @@ func TestParametersOfFamiliesAreTrained(t *testing.T) {
 		if len(still) > 0 {
 			t.Errorf("%s: the steps leave %q as they were", name, still[:min(8, len(still))])
 		}
-		if slices.ContainsFunc(tr.Params(), func(p string) bool { return p == "loss/class_weights" }) || after.Graph.Initializer("loss/class_weights") != nil {
+		if slices.ContainsFunc(tr.Params(), func(p string) bool { return p == "loss/class_weights" }) ||
+			after.Graph.Initializer("loss/class_weights") != nil {
 			t.Errorf("%s: the weights of the classes are trained", name)
 		}
 	}

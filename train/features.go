@@ -12,8 +12,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// trunk is the frozen part of a training graph: the layers that depend on nothing that a step changes or draws. It runs as
-// inference does, once for each batch, and what it gives, the features, are the inputs of the head, which is trained.
+// trunk is the frozen part of a training graph: the layers that depend on nothing that a step changes or
+// draws. It runs as inference does, once for each batch, and what it gives, the features, are the inputs of
+// the head, which is trained.
 type trunk struct {
 	model    *onnxio.Model       // from the model's input to the features
 	features []*onnxio.ValueInfo // inputs of the head; one may be the model's own input
@@ -26,8 +27,8 @@ type trunk struct {
 	bf16    bool
 }
 
-// divide parts a training graph of m at the last values that depend on no trained parameter. It gives nil where no frozen layer
-// comes before the first trained one.
+// divide parts a training graph of m at the last values that depend on no trained parameter. It gives nil
+// where no frozen layer comes before the first trained one.
 func divide(m, graph *onnxio.Model, trained []string) (*trunk, error) {
 	if slices.ContainsFunc(graph.Graph.Nodes, hasBody) {
 		return nil, nil
@@ -41,11 +42,14 @@ func divide(m, graph *onnxio.Model, trained []string) (*trunk, error) {
 		moves[name] = true
 	}
 	input := m.Graph.Inputs[0].Name
-	k := &trunk{plans: map[string]*engine.Plan{}, live: make([]bool, len(graph.Graph.Nodes)), free: make([]bool, len(graph.Graph.Nodes))}
+	k := &trunk{plans: map[string]*engine.Plan{}, live: make([]bool, len(graph.Graph.Nodes)),
+		free: make([]bool, len(graph.Graph.Nodes))}
 	for {
 		k.mark(graph, input, moves)
 		names := k.frontier(graph, input)
-		i := slices.IndexFunc(names, func(name string) bool { return known.ValueInfo(name).Type.Elem != onnxio.Float })
+		i := slices.IndexFunc(names, func(name string) bool {
+			return known.ValueInfo(name).Type.Elem != onnxio.Float
+		})
 		if i < 0 {
 			for _, name := range names {
 				k.features = append(k.features, known.ValueInfo(name))
@@ -54,16 +58,20 @@ func divide(m, graph *onnxio.Model, trained []string) (*trunk, error) {
 		}
 		moves[names[i]] = true // a shape or an index: the head computes it itself
 	}
-	if !slices.ContainsFunc(k.features, func(v *onnxio.ValueInfo) bool { return v.Name != input }) || !k.layered(m) {
+	if !slices.ContainsFunc(k.features, func(v *onnxio.ValueInfo) bool { return v.Name != input }) ||
+		!k.layered(m) {
 		return nil, nil
 	}
-	k.model = part(m, func(i int) bool { return !k.live[i] }, m.Graph.Inputs[:1], slices.DeleteFunc(slices.Clone(k.features),
-		func(v *onnxio.ValueInfo) bool { return v.Name == input }))
+	k.model = part(m, func(i int) bool { return !k.live[i] }, m.Graph.Inputs[:1],
+		slices.DeleteFunc(slices.Clone(k.features),
+			func(v *onnxio.ValueInfo) bool { return v.Name == input }))
 	return k, nil
 }
 
 func hasBody(n *onnxio.Node) bool {
-	return slices.ContainsFunc(n.Attrs, func(a *onnxio.Attribute) bool { return a.G != nil || len(a.Graphs) > 0 })
+	return slices.ContainsFunc(n.Attrs, func(a *onnxio.Attribute) bool {
+		return a.G != nil || len(a.Graphs) > 0
+	})
 }
 
 // mark finds the live nodes: those that read what moves, draw at random, or follow one that does.
@@ -71,9 +79,12 @@ func (k *trunk) mark(graph *onnxio.Model, input string, moves map[string]bool) {
 	live, fed := map[string]bool{}, map[string]bool{input: true, TargetName: true, WeightName: true}
 	for i, n := range graph.Graph.Nodes {
 		d := ops.Lookup(n.Domain, n.OpType)
-		k.live[i] = d == nil || d.Random && !(n.OpType == "Dropout" && !slices.Contains(n.Inputs, trainingFlag)) ||
+		k.live[i] = d == nil || d.Random && !(n.OpType == "Dropout" && !slices.Contains(n.Inputs,
+			trainingFlag)) ||
 			isBatchNorm(n) && n.Int("training_mode", 0) != 0 ||
-			slices.ContainsFunc(n.Inputs, func(name string) bool { return live[name] || moves[name] && name != "" }) ||
+			slices.ContainsFunc(n.Inputs, func(name string) bool {
+				return live[name] || moves[name] && name != ""
+			}) ||
 			slices.ContainsFunc(n.Outputs, func(name string) bool { return moves[name] })
 		reads := slices.ContainsFunc(n.Inputs, func(name string) bool { return fed[name] })
 		k.free[i] = !reads && !k.live[i]
@@ -171,7 +182,8 @@ func (k *trunk) run(ctx context.Context, x *onnxio.Tensor) (map[string]*onnxio.T
 	return out, nil
 }
 
-// inputs are the training graph's inputs for a batch: the model's own, or the features where layers are frozen.
+// inputs are the training graph's inputs for a batch: the model's own, or the
+// features where layers are frozen.
 func (t *Trainer) inputs(ctx context.Context, x, target *onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
 	if t.trunk == nil {
 		return map[string]*onnxio.Tensor{t.model.Graph.Inputs[0].Name: x, TargetName: target}, nil

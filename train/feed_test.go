@@ -19,11 +19,13 @@ import (
 
 func augmented(t testing.TB) (transforms.Compose, transforms.BatchCompose) {
 	t.Helper()
-	list, err := transforms.Parse([]byte(`[{"name": "RandomAffine", "degrees": 10, "translate": [0.1, 0.1]}, {"name": "RandomCrop", "size": 28, "padding": 2}]`))
+	list, err := transforms.Parse(
+		[]byte(`[{"name": "RandomAffine", "degrees": 10, "translate": [0.1, 0.1]}, {"name": "RandomCrop", "size": 28, "padding": 2}]`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mix, err := transforms.ParseBatch([]byte(`[{"name": "MixUp", "alpha": 0.4, "p": 0.7}, {"name": "CutMix", "p": 0.5}]`))
+	mix, err := transforms.ParseBatch(
+		[]byte(`[{"name": "MixUp", "alpha": 0.4, "p": 0.7}, {"name": "CutMix", "p": 0.5}]`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,8 @@ func TestResumedAugmentedRuns(t *testing.T) {
 			for i, before := range rand.New(rand.NewPCG(7, 8)).Perm(26)[:10] {
 				at := before + 1
 				if cfg.Workers = i % 4; stopped(t, build, cfg, t.TempDir(), at) != want {
-					t.Errorf("interrupted after step %d, with %d workers, the run ends in other weights", at, cfg.Workers)
+					t.Errorf("interrupted after step %d, with %d workers, the run ends in other weights",
+						at, cfg.Workers)
 				}
 			}
 			if stopped(t, build, cfg, t.TempDir(), 2, 3, 11, 18, 26) != want {
@@ -74,7 +77,8 @@ func TestLoaderOfMasks(t *testing.T) {
 		loss              string
 		channels, classes int
 	}{{LossBCEDice, 1, 2}, {LossCrossEntropy, 2, 2}, {LossCrossEntropy, 3, 3}} {
-		cfg := Config{Epochs: 2, Batch: 7, Loss: tt.loss, Optimizer: "adam", LR: 5e-3, Metrics: []string{"iou"}}
+		cfg := Config{Epochs: 2, Batch: 7, Loss: tt.loss, Optimizer: "adam", LR: 5e-3,
+			Metrics: []string{"iou"}}
 		var want string
 		for _, workers := range []int{0, 2} {
 			cfg.Workers = workers
@@ -95,7 +99,8 @@ func TestMixAndLosses(t *testing.T) {
 	cfg := resumable("sgd")
 	cfg.Epochs = 1
 	_, cfg.Mix = augmented(t)
-	for loss, used := range map[string]string{"": LossSoftNLL, LossNLL: LossSoftNLL, LossSoftNLL: LossSoftNLL} {
+	for loss, used := range map[string]string{"": LossSoftNLL, LossNLL: LossSoftNLL,
+		LossSoftNLL: LossSoftNLL} {
 		cfg.Loss = loss
 		res, err := Run(t.Context(), lenet(t), small(t, 100, 20), cfg, "", Observer{})
 		if err != nil || res.Loss != used || res.History[0].TrainAccuracy > 1 {
@@ -103,11 +108,13 @@ func TestMixAndLosses(t *testing.T) {
 		}
 	}
 	cfg.Loss = LossFocal
-	if _, err := Run(t.Context(), lenet(t), small(t, 100, 20), cfg, "", Observer{}); err == nil || !strings.Contains(err.Error(), "soft targets") {
+	if _, err := Run(t.Context(), lenet(t), small(t, 100, 20), cfg, "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "soft targets") {
 		t.Error(err)
 	}
 	cfg.Loss, cfg.Mix = "", nil
-	if _, err := Run(t.Context(), unet(t, 1), blocks(t, 8, 2), Config{Epochs: 1, Batch: 2, LR: 1, Optimizer: "sgd", Mix: transforms.BatchCompose{transforms.MixUp{P: 1}}}, "", Observer{}); err == nil {
+	if _, err := Run(t.Context(), unet(t, 1), blocks(t, 8, 2), Config{Epochs: 1, Batch: 2, LR: 1,
+		Optimizer: "sgd", Mix: transforms.BatchCompose{transforms.MixUp{P: 1}}}, "", Observer{}); err == nil {
 		t.Error("masks are mixed")
 	}
 }
@@ -148,7 +155,8 @@ func TestOpen(t *testing.T) {
 	}
 	recipe.Size, recipe.Subset, recipe.Stratified, recipe.InMemory, recipe.Seed = "14x12", 10, true, true, 9
 	sub, err := recipe.Open(ctx, nil)
-	if err != nil || sub.Train.Shape() != [3]int{3, 14, 12} || sub.Train.Len() != 10 || sub.Validation.Len() != 10 || !inMemory(sub.Train) {
+	if err != nil || sub.Train.Shape() != [3]int{3, 14, 12} || sub.Train.Len() != 10 ||
+		sub.Validation.Len() != 10 || !inMemory(sub.Train) {
 		t.Fatalf("%v: %v, %d and %d images", err, sub.Train.Shape(), sub.Train.Len(), sub.Validation.Len())
 	}
 	counts, err := data.Counts(sub.Train)
@@ -156,10 +164,12 @@ func TestOpen(t *testing.T) {
 		t.Errorf("%v, %v", counts, err)
 	}
 	mnist := Recipe{Data: "mnist", Size: "32", Validation: 0.1, Subset: 160, Stratified: true}
-	if s, err = mnist.Open(ctx, nil); err != nil || s.Train.Shape() != [3]int{1, 32, 32} || s.Train.Len() != 160 || s.Validation.Len() != 6000 {
+	if s, err = mnist.Open(ctx, nil); err != nil || s.Train.Shape() != [3]int{1, 32, 32} ||
+		s.Train.Len() != 160 || s.Validation.Len() != 6000 {
 		t.Fatalf("%v: %v, %d and %d images", err, s.Train.Shape(), s.Train.Len(), s.Validation.Len())
 	}
-	for says, r := range map[string]Recipe{"size": {Data: "mnist", Size: "0x3"}, "subset of 60001": {Data: "mnist", Subset: 60001}, "minst": {Data: "minst"}} {
+	for says, r := range map[string]Recipe{"size": {Data: "mnist", Size: "0x3"},
+		"subset of 60001": {Data: "mnist", Subset: 60001}, "minst": {Data: "minst"}} {
 		if _, err := r.Open(ctx, nil); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
@@ -171,11 +181,13 @@ func TestRunOnFiles(t *testing.T) {
 	dir := pictures(t, 40)
 	recipe := Recipe{Data: "images:" + dir, Config: Config{Epochs: 3, Batch: 8, Optimizer: "adam", LR: 1e-3}}
 	recipe.Augment, recipe.Mix = augmented(t)
-	recipe.Augment = append(transforms.Compose{transforms.Resize{Size: transforms.Ints{28, 28}}}, recipe.Augment...)
+	recipe.Augment = append(transforms.Compose{transforms.Resize{Size: transforms.Ints{28, 28}}},
+		recipe.Augment...)
 	recipe.Mix = nil
 	for _, bad := range []bool{false, true} {
 		if bad {
-			if err := os.WriteFile(filepath.Join(dir, "dark", "000.png"), []byte("no picture"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "dark", "000.png"), []byte("no picture"),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

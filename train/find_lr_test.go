@@ -12,8 +12,9 @@ import (
 	"testing"
 )
 
-// A search sees what PyTorch sees, and says what PyTorch Lightning's rule says: rates to 1e-12, losses within 1e-3 of 1 + l
-// (PyTorch computes in float64, and large rates amplify roundings), the suggestion the same step. The model stays as it was.
+// A search sees what PyTorch sees, and says what PyTorch Lightning's rule says: rates to 1e-12, losses within
+// 1e-3 of 1 + l (PyTorch computes in float64, and large rates amplify roundings), the suggestion the same
+// step. The model stays as it was.
 func TestFindLRFollowsPyTorch(t *testing.T) {
 	var cases []struct {
 		Find                    FindLR
@@ -28,7 +29,8 @@ func TestFindLRFollowsPyTorch(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			m := tinyNet(t)
 			before := encoded(t, m)
-			recipe := Recipe{Config: Config{Epochs: 1, Batch: 12, Optimizer: "sgd", LR: 7, Momentum: c.Momentum, EMA: 0.5, Schedule: Schedule{Kind: Cosine}}}
+			recipe := Recipe{Config: Config{Epochs: 1, Batch: 12, Optimizer: "sgd", LR: 7,
+				Momentum: c.Momentum, EMA: 0.5, Schedule: Schedule{Kind: Cosine}}}
 			s, err := recipe.FindLR(t.Context(), m, tinySplits(t), c.Find)
 			if err != nil {
 				t.Fatal(err)
@@ -37,13 +39,15 @@ func TestFindLRFollowsPyTorch(t *testing.T) {
 				t.Error("the model is not what it was")
 			}
 			if len(s.Steps) != len(c.Rates) || s.Diverged != c.Diverged {
-				t.Fatalf("%d steps, diverged: %v; PyTorch has %d, %v", len(s.Steps), s.Diverged, len(c.Rates), c.Diverged)
+				t.Fatalf("%d steps, diverged: %v; PyTorch has %d, %v", len(s.Steps), s.Diverged,
+					len(c.Rates), c.Diverged)
 			}
 			if s.Diverged {
 				ended++
 			}
 			for j, step := range s.Steps {
-				for _, v := range [][3]float64{{step.LR, c.Rates[j], 1e-12}, {step.Loss, c.Losses[j], 1e-3}, {step.Smoothed, c.Smoothed[j], 1e-3}} {
+				for _, v := range [][3]float64{{step.LR, c.Rates[j], 1e-12}, {step.Loss, c.Losses[j], 1e-3},
+					{step.Smoothed, c.Smoothed[j], 1e-3}} {
 					if d := math.Abs(v[0] - v[1]); !(d <= v[2]*(1+v[1])) {
 						t.Fatalf("step %d: %v, PyTorch has %v", j+1, v[0], v[1])
 					}
@@ -78,9 +82,11 @@ func TestSteepest(t *testing.T) {
 	}
 }
 
-// Neither rate is one at which the smoothing has not settled: there a single batch looks like the lowest loss.
+// Neither rate is one at which the smoothing has not settled: there a single batch
+// looks like the lowest loss.
 func TestSearchLeavesOutItsStart(t *testing.T) {
-	s, err := Recipe{Config: Config{Epochs: 1, Batch: 5, Optimizer: "sgd"}}.FindLR(t.Context(), tinyNet(t), tinySplits(t), FindLR{Low: 1e-9, High: 1e-8, Steps: 40})
+	s, err := Recipe{Config: Config{Epochs: 1, Batch: 5, Optimizer: "sgd"}}.FindLR(t.Context(), tinyNet(t),
+		tinySplits(t), FindLR{Low: 1e-9, High: 1e-8, Steps: 40})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +95,8 @@ func TestSearchLeavesOutItsStart(t *testing.T) {
 	}
 }
 
-// A search goes through the data as often as it takes, gathers gradients, keeps to its end where numbers are not finite,
-// and leaves a table and a picture.
+// A search goes through the data as often as it takes, gathers gradients, keeps to its end where numbers are
+// not finite, and leaves a table and a picture.
 func TestFindLR(t *testing.T) {
 	recipe := Recipe{Config: Config{Epochs: 1, Batch: 5, Optimizer: "lamb", LR: 1, Accumulate: 2}}
 	s, err := recipe.FindLR(t.Context(), tinyNet(t), tinySplits(t), FindLR{Steps: 20})
@@ -107,7 +113,8 @@ func TestFindLR(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if rows, err := csv.NewReader(f).ReadAll(); err != nil || len(rows) != 21 || rows[1][1] != "1e-07" || rows[20][1] != "10" {
+	if rows, err := csv.NewReader(f).ReadAll(); err != nil || len(rows) != 21 || rows[1][1] != "1e-07" ||
+		rows[20][1] != "10" {
 		t.Errorf("%v: %v", err, rows)
 	}
 	p, err := os.Open(picture)
@@ -119,7 +126,8 @@ func TestFindLR(t *testing.T) {
 		t.Error(err)
 	}
 	recipe = Recipe{Config: Config{Epochs: 1, Batch: 12, Optimizer: "sgd", LR: 1}}
-	s, err = recipe.FindLR(t.Context(), tinyNet(t), tinySplits(t), FindLR{Low: 1, High: 1e38, Steps: 20, Diverged: 1e30})
+	s, err = recipe.FindLR(t.Context(), tinyNet(t), tinySplits(t), FindLR{Low: 1, High: 1e38, Steps: 20,
+		Diverged: 1e30})
 	if err != nil || !s.Diverged || len(s.Steps) == 0 || len(s.Steps) == 20 {
 		t.Errorf("%v: %+v", err, s)
 	}
@@ -128,7 +136,8 @@ func TestFindLR(t *testing.T) {
 	if _, err := recipe.FindLR(ctx, tinyNet(t), tinySplits(t), FindLR{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	for _, find := range []FindLR{{Low: -1}, {Low: 1, High: 1}, {Steps: 2}, {Smooth: 1}, {Diverged: 0.5}, {Low: math.NaN()}, {High: math.Inf(1)}} {
+	for _, find := range []FindLR{{Low: -1}, {Low: 1, High: 1}, {Steps: 2}, {Smooth: 1}, {Diverged: 0.5},
+		{Low: math.NaN()}, {High: math.Inf(1)}} {
 		if _, err := recipe.FindLR(t.Context(), tinyNet(t), tinySplits(t), find); err == nil {
 			t.Errorf("%+v is no mistake", find)
 		}

@@ -17,7 +17,8 @@ type Unfreeze struct {
 	Params string `json:"params"` // a pattern of parameters or modules, as in Config.Freeze
 }
 
-// at is the configuration of an epoch: of Unfreeze only what is in effect then, and groups frozen whose epochs are over.
+// at is the configuration of an epoch: of Unfreeze only what is in effect then, and groups
+// frozen whose epochs are over.
 func (c Config) at(epoch int) Config {
 	c.Groups = slices.Clone(c.Groups)
 	for i, g := range c.Groups {
@@ -36,9 +37,11 @@ func (c Config) validateFreeze() error {
 	for _, u := range c.Unfreeze {
 		switch _, err := path.Match(u.Params, ""); {
 		case err != nil || u.Params == "":
-			return fmt.Errorf("unfreeze %q: a pattern of parameters or modules is wanted, such as layer4", u.Params)
+			return fmt.Errorf("unfreeze %q: a pattern of parameters or modules is wanted, such as layer4",
+				u.Params)
 		case u.Epoch < 1:
-			return fmt.Errorf("unfreeze %q: epoch is %d: the first epoch that trains it, from 1", u.Params, u.Epoch)
+			return fmt.Errorf("unfreeze %q: epoch is %d: the first epoch that trains it, from 1",
+				u.Params, u.Epoch)
 		case len(c.Freeze) == 0:
 			return fmt.Errorf("unfreeze %q: nothing is frozen", u.Params)
 		case c.SWA.Start > 0:
@@ -54,7 +57,8 @@ func (c Config) validateFreeze() error {
 	return nil
 }
 
-// fits says whether a pattern is that of a name, or of a module above it: "layer1" fits "layer1.0.conv1.weight".
+// fits says whether a pattern is that of a name, or of a module above it: "layer1"
+// fits "layer1.0.conv1.weight".
 func fits(pattern, name string) bool {
 	for end := len(name); end > 0; end = strings.LastIndexAny(name[:end], "./") {
 		if ok, _ := path.Match(pattern, name[:end]); ok {
@@ -78,8 +82,12 @@ func (c Config) checkFreeze(m *onnxio.Model) error {
 	}
 	var bad []string
 	for _, p := range patterns {
-		if !slices.ContainsFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool { return fits(p, t.Name) }) &&
-			!slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool { return n.OpType == "Dropout" && fits(p, n.Name) }) {
+		if !slices.ContainsFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool {
+			return fits(p, t.Name)
+		}) &&
+			!slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
+				return n.OpType == "Dropout" && fits(p, n.Name)
+			}) {
 			bad = append(bad, p)
 		}
 	}
@@ -104,7 +112,8 @@ func modules(m *onnxio.Model) []string {
 		if t.Type != onnxio.Float {
 			continue
 		}
-		for end := len(t.Name); end > 0 && !seen[t.Name[:end]]; end = strings.LastIndexAny(t.Name[:end], "./") {
+		for end := len(t.Name); end > 0 && !seen[t.Name[:end]]; end = strings.LastIndexAny(t.Name[:end],
+			"./") {
 			seen[t.Name[:end]] = true
 			out = append(out, t.Name[:end])
 		}
@@ -112,8 +121,8 @@ func modules(m *onnxio.Model) []string {
 	return out
 }
 
-// stillNodes finds the nodes that stay in inference mode: BatchNormalizations whose statistics are frozen, and Dropouts of
-// frozen modules or with frozen layers behind them and nothing trained before.
+// stillNodes finds the nodes that stay in inference mode: BatchNormalizations whose statistics are frozen,
+// and Dropouts of frozen modules or with frozen layers behind them and nothing trained before.
 func (c Config) stillNodes(m *onnxio.Model) map[*onnxio.Node]bool {
 	still := map[*onnxio.Node]bool{}
 	if len(c.Freeze) == 0 {
@@ -146,7 +155,8 @@ func (c Config) beforeFrozen(m *onnxio.Model, still map[*onnxio.Node]bool) map[*
 		moves := isBatchNorm(n) && !still[n]
 		for _, in := range n.Inputs {
 			t := m.Graph.Initializer(in)
-			moves = moves || live[in] || t != nil && t.Type == onnxio.Float && len(t.Dims) > 0 && !c.freezes(in)
+			moves = moves || live[in] || t != nil && t.Type == onnxio.Float && len(t.Dims) > 0 &&
+				!c.freezes(in)
 		}
 		for _, out := range n.Outputs {
 			live[out], producer[out] = moves, n

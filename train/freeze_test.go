@@ -21,7 +21,8 @@ func stacked(t testing.TB) *onnxio.Model {
 	t.Helper()
 	b := builders.New("stacked", 0, 3, 1, 28, 28)
 	x := b.ReLU("relu1", b.BatchNorm2d("stem.bn", b.Conv2d("stem.conv", b.Input(), 8, 3, builders.Stride(2))))
-	x = b.Dropout("body.drop", b.ReLU("relu2", b.BatchNorm2d("body.bn", b.Conv2d("body.conv", x, 8, 3, builders.Stride(2)))), 0.3)
+	x = b.Dropout("body.drop",
+		b.ReLU("relu2", b.BatchNorm2d("body.bn", b.Conv2d("body.conv", x, 8, 3, builders.Stride(2)))), 0.3)
 	x = b.ReLU("relu3", b.BatchNorm2d("top.bn", b.Conv2d("top.conv", x, 8, 3)))
 	x = b.Dropout("drop", b.Flatten("flatten", b.GlobalAvgPool2d("pool", x)), 0.2)
 	m, err := b.Model(b.Linear("fc", x, 10))
@@ -50,14 +51,16 @@ func TestFrozenModulesStay(t *testing.T) {
 		"cached": {Freeze: []string{"stem", "body"}, CacheFeatures: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.Epochs, c.Batch, c.Optimizer, c.LR, c.WeightDecay, c.EMA, c.Threads = 2, 16, "adamw", 0.01, 0.1, 0.9, 1
+			c.Epochs, c.Batch, c.Optimizer, c.LR, c.WeightDecay, c.EMA, c.Threads = 2, 16, "adamw",
+				0.01, 0.1, 0.9, 1
 			m, before := stacked(t), stacked(t)
 			if _, err := Run(context.Background(), m, small(t, 64, 32), c, "", Observer{}); err != nil {
 				t.Fatal(err)
 			}
 			for _, was := range before.Graph.Initializers {
 				same := bytes.Equal(was.Raw, m.Graph.Initializer(was.Name).Raw)
-				if frozen := c.freezes(was.Name); frozen != same && was.Type == onnxio.Float && len(was.Dims) > 0 {
+				if frozen := c.freezes(was.Name); frozen != same && was.Type == onnxio.Float &&
+					len(was.Dims) > 0 {
 					t.Errorf("%s: frozen %v, unchanged %v", was.Name, frozen, same)
 				}
 			}
@@ -67,7 +70,8 @@ func TestFrozenModulesStay(t *testing.T) {
 
 // A step from the features gives the loss and the gradients of the whole graph.
 func TestTrunkChangesNoGradient(t *testing.T) {
-	c := Config{Freeze: []string{"stem", "body", "drop"}, Optimizer: "sgd", LR: 0.1, Threads: 1, ClipNorm: 1e9}
+	c := Config{Freeze: []string{"stem", "body", "drop"}, Optimizer: "sgd", LR: 0.1, Threads: 1,
+		ClipNorm: 1e9}
 	m, s := stacked(t), small(t, 16, 16)
 	tr, err := NewTrainer(m, c)
 	if err != nil {
@@ -89,7 +93,8 @@ func TestTrunkChangesNoGradient(t *testing.T) {
 	if err := s.Train.Fill(x, target, data.Sequence(16)); err != nil {
 		t.Fatal(err)
 	}
-	if err := whole.Step(context.Background(), map[string]*onnxio.Tensor{"input": x, TargetName: target}); err != nil {
+	if err := whole.Step(context.Background(), map[string]*onnxio.Tensor{"input": x,
+		TargetName: target}); err != nil {
 		t.Fatal(err)
 	}
 	loss, err := tr.Step(context.Background(), x, target)
@@ -115,16 +120,20 @@ func TestTrunkChangesNoGradient(t *testing.T) {
 	}
 }
 
-// A run with frozen layers that was stopped goes on to the same bits, with unfreezing and cached features too.
+// A run with frozen layers that was stopped goes on to the same bits, with unfreezing
+// and cached features too.
 func TestFrozenRunsResume(t *testing.T) {
 	for name, c := range map[string]Config{
-		"frozen":   {Freeze: []string{"stem", "body"}, EMA: 0.9},
-		"cached":   {Freeze: []string{"stem", "body"}, CacheFeatures: true},
-		"unfreeze": {Freeze: []string{"stem", "body"}, EMA: 0.9, Unfreeze: []Unfreeze{{2, "body"}, {3, "stem"}}},
-		"apart":    {Freeze: []string{"stem", "body"}, ClipNorm: 1, Unfreeze: []Unfreeze{{2, "body"}}, LRDecayPerLayer: 0.5},
-		"stopped":  {EMA: 0.9, Groups: []Group{{Params: "stem.*", Epochs: 1}}},
-		"swa":      {SWA: SWA{Start: 1}, Groups: []Group{{Params: "stem.*", Epochs: 2}}},
-		"several":  {Freeze: []string{"stem", "body"}, CacheFeatures: true, Unfreeze: []Unfreeze{{3, "body"}}, LRDecayPerLayer: 0.5},
+		"frozen": {Freeze: []string{"stem", "body"}, EMA: 0.9},
+		"cached": {Freeze: []string{"stem", "body"}, CacheFeatures: true},
+		"unfreeze": {Freeze: []string{"stem", "body"}, EMA: 0.9, Unfreeze: []Unfreeze{{2, "body"},
+			{3, "stem"}}},
+		"apart": {Freeze: []string{"stem", "body"}, ClipNorm: 1, Unfreeze: []Unfreeze{{2, "body"}},
+			LRDecayPerLayer: 0.5},
+		"stopped": {EMA: 0.9, Groups: []Group{{Params: "stem.*", Epochs: 1}}},
+		"swa":     {SWA: SWA{Start: 1}, Groups: []Group{{Params: "stem.*", Epochs: 2}}},
+		"several": {Freeze: []string{"stem", "body"}, CacheFeatures: true, Unfreeze: []Unfreeze{{3, "body"}},
+			LRDecayPerLayer: 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads, c.Seed = 3, 24, "adam", 0.01, 1, 5
@@ -135,7 +144,8 @@ func TestFrozenRunsResume(t *testing.T) {
 	}
 }
 
-// A group whose epochs are over keeps its weights, and their average goes on: it is that of all steps, or of SWA's epochs.
+// A group whose epochs are over keeps its weights, and their average goes on: it is that of all
+// steps, or of SWA's epochs.
 func TestStoppedGroupIsAveraged(t *testing.T) {
 	const name = "stem.conv.weight"
 	for kind, c := range map[string]Config{
@@ -191,19 +201,23 @@ func TestStoppedGroupIsAveraged(t *testing.T) {
 
 // Parameters move from the epoch on that unfreezes them.
 func TestGradualUnfreezing(t *testing.T) {
-	c := Config{Epochs: 3, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Threads: 1, Freeze: []string{"stem", "body"},
+	c := Config{Epochs: 3, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Threads: 1,
+		Freeze:   []string{"stem", "body"},
 		Unfreeze: []Unfreeze{{2, "body.conv"}, {3, "stem"}}}
 	m := stacked(t)
 	last := stacked(t)
-	want := map[string][]bool{"fc.weight": {true, true, true}, "body.conv.weight": {false, true, true}, "body.bn.weight": {false, false, false},
-		"body.bn.running_mean": {false, false, false}, "stem.conv.weight": {false, false, true}, "stem.bn.running_var": {false, false, true}}
+	want := map[string][]bool{"fc.weight": {true, true, true}, "body.conv.weight": {false, true, true},
+		"body.bn.weight":       {false, false, false},
+		"body.bn.running_mean": {false, false, false}, "stem.conv.weight": {false, false, true},
+		"stem.bn.running_var": {false, false, true}}
 	obs := Observer{OnEpoch: func(at Moment) error {
 		now, err := at.Trainer.Export()
 		if err != nil {
 			return err
 		}
 		for name, w := range want {
-			if moved := !bytes.Equal(now.Graph.Initializer(name).Raw, last.Graph.Initializer(name).Raw); moved != w[at.Epoch-1] {
+			if moved := !bytes.Equal(now.Graph.Initializer(name).Raw,
+				last.Graph.Initializer(name).Raw); moved != w[at.Epoch-1] {
 				t.Errorf("epoch %d: %s moved: %v", at.Epoch, name, moved)
 			}
 		}
@@ -217,12 +231,13 @@ func TestGradualUnfreezing(t *testing.T) {
 
 func TestFreezeMistakes(t *testing.T) {
 	for want, c := range map[string]Config{
-		`"stm" (nearest: "stem"), "body.cnov" (nearest: "body.conv")`: {Freeze: []string{"stm", "fc", "body.cnov"}},
-		"every parameter is frozen":                                   {Freeze: []string{"*"}},
-		"no frozen layer comes before":                                {Freeze: []string{"top"}, CacheFeatures: true},
-		"nothing is frozen":                                           {Unfreeze: []Unfreeze{{2, "stem"}}},
-		"the first epoch that trains it":                              {Freeze: []string{"stem"}, Unfreeze: []Unfreeze{{0, "stem"}}},
-		"lr_decay_per_layer is 1.5":                                   {LRDecayPerLayer: 1.5},
+		`"stm" (nearest: "stem"), "body.cnov" (nearest: "body.conv")`: {Freeze: []string{"stm", "fc",
+			"body.cnov"}},
+		"every parameter is frozen":      {Freeze: []string{"*"}},
+		"no frozen layer comes before":   {Freeze: []string{"top"}, CacheFeatures: true},
+		"nothing is frozen":              {Unfreeze: []Unfreeze{{2, "stem"}}},
+		"the first epoch that trains it": {Freeze: []string{"stem"}, Unfreeze: []Unfreeze{{0, "stem"}}},
+		"lr_decay_per_layer is 1.5":      {LRDecayPerLayer: 1.5},
 	} {
 		c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads = 1, 16, "sgd", 0.1, 1
 		_, err := Run(context.Background(), stacked(t), small(t, 32, 16), c, "", Observer{})
@@ -232,18 +247,22 @@ func TestFreezeMistakes(t *testing.T) {
 	}
 }
 
-// A run in one of whose epochs nothing is trained is refused before the first step, a resumed one too, with what to do.
+// A run in one of whose epochs nothing is trained is refused before the first step, a resumed
+// one too, with what to do.
 func TestFrozenEpochsAreRefused(t *testing.T) {
 	for name, c := range map[string]Config{
-		"groups":            {Groups: []Group{{Params: "stem.*", Epochs: 1}, {Params: "*", Epochs: 2}}},
-		"groups and freeze": {Freeze: []string{"stem", "body", "top"}, Groups: []Group{{Params: "fc.*", Epochs: 2}}},
-		"with unfreeze":     {Freeze: []string{"stem", "body", "top"}, Unfreeze: []Unfreeze{{4, "body"}}, Groups: []Group{{Params: "fc.*", Epochs: 2}}},
+		"groups": {Groups: []Group{{Params: "stem.*", Epochs: 1}, {Params: "*", Epochs: 2}}},
+		"groups and freeze": {Freeze: []string{"stem", "body", "top"},
+			Groups: []Group{{Params: "fc.*", Epochs: 2}}},
+		"with unfreeze": {Freeze: []string{"stem", "body", "top"}, Unfreeze: []Unfreeze{{4, "body"}},
+			Groups: []Group{{Params: "fc.*", Epochs: 2}}},
 	} {
 		c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads = 4, 16, "sgd", 0.1, 1
 		dir, steps := filepath.Join(t.TempDir(), "run"), 0
 		count := Observer{Step: func(int, int, int, float64) { steps++ }}
 		_, err := Run(t.Context(), stacked(t), small(t, 32, 16), c, dir, count)
-		if err == nil || !strings.Contains(err.Error(), "in epoch 3, of 4, every parameter is frozen") || !strings.Contains(err.Error(), "epochs=2") || steps > 0 {
+		if err == nil || !strings.Contains(err.Error(), "in epoch 3, of 4, every parameter is frozen") ||
+			!strings.Contains(err.Error(), "epochs=2") || steps > 0 {
 			t.Errorf("%s: after %d steps %v", name, steps, err)
 		}
 		if _, err := os.Stat(dir); err == nil {
@@ -259,7 +278,8 @@ func TestFrozenEpochsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		steps, c.Epochs = 0, 4
-		if _, err := (Recipe{Config: c}).Resume(t.Context(), from, small(t, 32, 16), "", count); err == nil || !strings.Contains(err.Error(), "in epoch 3, of 4") || steps > 0 {
+		if _, err := (Recipe{Config: c}).Resume(t.Context(), from, small(t, 32, 16), "", count); err == nil ||
+			!strings.Contains(err.Error(), "in epoch 3, of 4") || steps > 0 {
 			t.Errorf("%s: resumed: after %d steps %v", name, steps, err)
 		}
 	}
@@ -270,7 +290,8 @@ func TestCacheLimit(t *testing.T) {
 	c := newCache(100)
 	in := map[string]*onnxio.Tensor{"f": onnxio.NewTensor(onnxio.Float, 10, 1024)}
 	err := c.put(in, data.Sequence(10), 1000, 1<<20)
-	if err == nil || !strings.Contains(err.Error(), "3.9 MiB, and 1.0 MiB") || !strings.Contains(err.Error(), "freeze more layers") {
+	if err == nil || !strings.Contains(err.Error(), "3.9 MiB, and 1.0 MiB") || !strings.Contains(err.Error(),
+		"freeze more layers") {
 		t.Error(err)
 	}
 }
@@ -280,8 +301,10 @@ func TestLayers(t *testing.T) {
 		n  int
 		of map[string]int
 	}{
-		"resnet18": {10, map[string]int{"conv1.weight": 0, "bn1.weight": 0, "layer1.0.conv1.weight": 1, "layer4.1.bn2.bias": 8, "fc.bias": 9}},
-		"vit_b_16": {16, map[string]int{"encoder.layers.encoder_layer_0.mlp.0.weight": 3, "heads.head.weight": 15, "encoder.ln.weight": 14}},
+		"resnet18": {10, map[string]int{"conv1.weight": 0, "bn1.weight": 0, "layer1.0.conv1.weight": 1,
+			"layer4.1.bn2.bias": 8, "fc.bias": 9}},
+		"vit_b_16": {16, map[string]int{"encoder.layers.encoder_layer_0.mlp.0.weight": 3,
+			"heads.head.weight": 15, "encoder.ln.weight": 14}},
 	} {
 		m, err := builders.Outline(arch, builders.Config{})
 		if err != nil {

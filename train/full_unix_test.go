@@ -36,17 +36,19 @@ func roomFor(t *testing.T, n uint64, f func()) {
 	f()
 }
 
-// Where the disk is full while a model or a checkpoint is written, the run ends with an error, what was saved before stays
-// whole, and the run goes on from there to the same bits.
+// Where the disk is full while a model or a checkpoint is written, the run ends with an error, what was saved
+// before stays whole, and the run goes on from there to the same bits.
 //
-// It is a process of its own that has no room: the limit would strike the log that `go test` keeps of this one, too.
+// It is a process of its own that has no room: the limit would strike the log that `go
+// test` keeps of this one, too.
 func TestFullDiskLosesNothing(t *testing.T) {
 	if os.Getenv("CNNKIT_TEST_FULL_DISK") == "" {
 		inChild(t)
 		return
 	}
 	cfg := resumable("adam")
-	cfg.Schedule = Schedule{} // which depends on the run's length, and a first run of one epoch is to have the same
+	// which depends on the run's length, and a first run of one epoch is to have the same
+	cfg.Schedule = Schedule{}
 	want := stopped(t, lenet, cfg, t.TempDir())
 	for _, room := range []uint64{1, 20_000, 200_000, 300_000, 700_000} {
 		dir, short := t.TempDir(), cfg
@@ -69,7 +71,8 @@ func TestFullDiskLosesNothing(t *testing.T) {
 			t.Fatalf("files of %d bytes are enough", room)
 		}
 		t.Log(err)
-		if after, err := os.ReadFile(filepath.Join(dir, CheckpointFile)); err != nil || string(after) != string(before) {
+		if after, err := os.ReadFile(filepath.Join(dir, CheckpointFile)); err != nil ||
+			string(after) != string(before) {
 			t.Errorf("%d bytes of room: the checkpoint is not what it was: %v", room, err)
 		}
 		for _, name := range []string{LastFile, BestFile} {
@@ -107,15 +110,17 @@ func inChild(t *testing.T) {
 	}
 }
 
-// The history, and what else is smaller than a usual model, is whole too where it cannot be written: of a network smaller
-// than its history each of these files in turn is the first that has no room, and keeps what was in it.
+// The history, and what else is smaller than a usual model, is whole too where it cannot be written:
+// of a network smaller than its history each of these files in turn is the first that has no room,
+// and keeps what was in it.
 func TestFullDiskKeepsTheHistory(t *testing.T) {
 	if os.Getenv("CNNKIT_TEST_FULL_DISK") == "" {
 		inChild(t)
 		return
 	}
 	dir := t.TempDir()
-	cfg := Config{Epochs: 30, Batch: 12, Optimizer: "adam", LR: 1e-3, Metrics: []string{"precision", "recall", "f1", "iou", "dice", "auc"}}
+	cfg := Config{Epochs: 30, Batch: 12, Optimizer: "adam", LR: 1e-3, Metrics: []string{"precision", "recall",
+		"f1", "iou", "dice", "auc"}}
 	if _, err := Run(t.Context(), tinyNet(t), tinySplits(t), cfg, dir, Observer{}); err != nil {
 		t.Fatal(err)
 	}

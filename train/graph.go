@@ -13,14 +13,16 @@ const (
 	LossName   = "loss"
 )
 
-// TrainingGraph is the model with its loss: an input "target" and a scalar output "loss" beside the model's first
-// output, BatchNormalization and Dropout in training mode. m is not changed; initializers are shared. Losses says which
-// losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps [N,1,H,W], else cross-entropy.
+// TrainingGraph is the model with its loss: an input "target" and a scalar output "loss" beside the
+// model's first output, BatchNormalization and Dropout in training mode. m is not changed; initializers
+// are shared. Losses says which losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps
+// [N,1,H,W], else cross-entropy.
 func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) {
 	return Config{Loss: loss}.TrainingGraph(m)
 }
 
-// TrainingGraph is the function of the same name, with the loss's settings. With SampleWeights it has an input "weight" [N].
+// TrainingGraph is the function of the same name, with the loss's settings. With SampleWeights it
+// has an input "weight" [N].
 func (c Config) TrainingGraph(m *onnxio.Model) (*onnxio.Model, string, error) {
 	graph, loss, err := c.trainingGraph(m)
 	return graph, loss.Name, err
@@ -36,7 +38,8 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	still := c.stillNodes(m)
 	moves := func(n *onnxio.Node) bool { return isBatchNorm(n) && !still[n] }
 	if v := m.Opset(""); v < 14 && slices.ContainsFunc(m.Graph.Nodes, moves) {
-		return nil, Loss{}, &onnxio.UnsupportedError{Op: "BatchNormalization", Opset: v, Reason: "training it needs opset 14 or newer: build the model with --opset 17"}
+		return nil, Loss{}, &onnxio.UnsupportedError{Op: "BatchNormalization", Opset: v,
+			Reason: "training it needs opset 14 or newer: build the model with --opset 17"}
 	}
 	loss, err := chooseLoss(m, c.Loss)
 	if err != nil {
@@ -45,7 +48,8 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if len(c.Mix) > 0 {
 		soft := map[string]string{LossNLL: LossSoftNLL, LossCrossEntropy: LossSoft}[loss.Name]
 		if loss.Targets != Soft && soft == "" {
-			return nil, Loss{}, fmt.Errorf("mix makes soft targets, which go with nll and cross-entropy, not with %s", loss.Name)
+			return nil, Loss{}, fmt.Errorf(
+				"mix makes soft targets, which go with nll and cross-entropy, not with %s", loss.Name)
 		}
 		if loss.Targets != Soft {
 			if loss, err = losses.find(soft); err != nil {
@@ -71,7 +75,8 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	}
 	for _, v := range append(g.Inputs, g.Outputs...) {
 		if v.Name == TargetName || v.Name == LossName || v.Name == WeightName && c.SampleWeights {
-			return nil, Loss{}, fmt.Errorf("the model has a value named %q, which the training graph needs", v.Name)
+			return nil, Loss{}, fmt.Errorf("the model has a value named %q, which the training graph needs",
+				v.Name)
 		}
 	}
 	if err := c.addLoss(&out, loss); err != nil {
@@ -84,7 +89,9 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 const trainingFlag = "train/true"
 
 func hasOp(m *onnxio.Model, op string) bool {
-	return slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool { return n.OpType == op && n.Domain == "" })
+	return slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
+		return n.OpType == op && n.Domain == ""
+	})
 }
 
 // trainingNode is the node in training mode; nodes that know no mode are shared.

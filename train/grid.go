@@ -21,7 +21,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Grid is one recipe trained in every combination of some fields' values, and on every fold where Folds is above 1.
+// Grid is one recipe trained in every combination of some fields' values, and on every
+// fold where Folds is above 1.
 type Grid struct {
 	Fields Fields
 	Vary   []Variation
@@ -37,7 +38,8 @@ type Variation struct {
 // maxPoints bounds the runs of a grid.
 const maxPoints = 10_000
 
-// ParseVariation reads FIELD=VALUE,VALUE,...; whole numbers A..B are all from A to B. Values are JSON, or text.
+// ParseVariation reads FIELD=VALUE,VALUE,...; whole numbers A..B are all from A to B.
+// Values are JSON, or text.
 func ParseVariation(text string) (Variation, error) {
 	name, values, ok := strings.Cut(text, "=")
 	if !ok || name == "" || values == "" {
@@ -148,7 +150,8 @@ func (p Point) with(field string, value any) (Point, error) {
 		return p, err
 	}
 	text := fmt.Sprint(value)
-	if raw, err := json.Marshal(value); err == nil && !json.Valid([]byte(text)) && strings.ContainsAny(string(raw), "{[") {
+	if raw, err := json.Marshal(value); err == nil && !json.Valid([]byte(text)) &&
+		strings.ContainsAny(string(raw), "{[") {
 		text = string(raw)
 	}
 	values := maps.Clone(p.Values)
@@ -188,10 +191,11 @@ const (
 	GridTable = "sweep.csv"
 )
 
-// Run trains every point, each into a folder of dir by its name. Runs that dir has already are not repeated, and one that was
-// interrupted goes on. observe gives a run its Observer, and done is told each row; both may be nil. A run that diverges has a
-// row that says so.
-func (g Grid) Run(ctx context.Context, dir string, observe func(Point) Observer, done func(Row)) ([]Row, error) {
+// Run trains every point, each into a folder of dir by its name. Runs that dir has already are not repeated,
+// and one that was interrupted goes on. observe gives a run its Observer, and done is told each row; both may
+// be nil. A run that diverges has a row that says so.
+func (g Grid) Run(ctx context.Context, dir string, observe func(Point) Observer, done func(Row)) ([]Row,
+	error) {
 	points, err := g.Points()
 	if err != nil {
 		return nil, err
@@ -358,7 +362,8 @@ func Summarize(rows []Row) []Summary {
 	}
 	var out []Summary
 	for _, key := range keys {
-		s := Summary{Values: shared(groups[key][0]), Mean: map[string]float64{}, Median: map[string]float64{}, Std: map[string]float64{}}
+		s := Summary{Values: shared(groups[key][0]), Mean: map[string]float64{}, Median: map[string]float64{},
+			Std: map[string]float64{}}
 		values := map[string][]float64{}
 		for _, r := range groups[key] {
 			if r.Failed == "" {

@@ -14,7 +14,8 @@ func (g Group) validate() error {
 	if _, err := path.Match(g.Params, ""); err != nil || g.Params == "" {
 		return fmt.Errorf("group %q: params is bias, norm or a pattern of names", g.Params)
 	}
-	for name, v := range map[string]*float64{"lr_scale": g.LRScale, "weight_decay": g.WeightDecay, "momentum": g.Momentum} {
+	for name, v := range map[string]*float64{"lr_scale": g.LRScale, "weight_decay": g.WeightDecay,
+		"momentum": g.Momentum} {
 		if v != nil && !(*v >= 0) {
 			return fmt.Errorf("group %q: %s must not be negative", g.Params, name)
 		}
@@ -87,7 +88,8 @@ type settings struct {
 	after int64
 }
 
-// settings finds those of a parameter: layer is its factor of the rate, perEpoch the optimiser's steps in an epoch.
+// settings finds those of a parameter: layer is its factor of the rate, perEpoch the
+// optimiser's steps in an epoch.
 func (c Config) settings(name, role string, layer map[string]float64, perEpoch int64) settings {
 	s := settings{group: c.groupIndex(name, role), scale: 1}
 	if s.group >= 0 {
@@ -111,8 +113,8 @@ func (c Config) settings(name, role string, layer map[string]float64, perEpoch i
 	return s
 }
 
-// makeRules makes the rule of the parameters without settings of their own, the first, and one for each of the other settings,
-// which own gives by the parameters' names.
+// makeRules makes the rule of the parameters without settings of their own, the first, and one for each of
+// the other settings, which own gives by the parameters' names.
 func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err error) {
 	c := t.cfg
 	made := map[settings]engine.Update{}
@@ -152,8 +154,9 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 	return all, own, nil
 }
 
-// trained lists the parameters of a training graph of m that are trained: of a network of package builders all of its
-// parameters, of another model what engine.Uses finds to be weights, without those that are frozen.
+// trained lists the parameters of a training graph of m that are trained: of a network of
+// package builders all of its parameters, of another model what engine.Uses finds to be weights,
+// without those that are frozen.
 func (c Config) trained(m, graph *onnxio.Model) ([]string, error) {
 	all := slices.Sorted(slices.Values(builders.ParameterNames(m)))
 	if _, _, built := builders.Arch(m); !built {
@@ -163,7 +166,8 @@ func (c Config) trained(m, graph *onnxio.Model) ([]string, error) {
 		}
 		all = slices.Sorted(slices.Values(found))
 		if len(all) == 0 {
-			return nil, fmt.Errorf("the model has no weights to train: 'cnnkit inspect --trainable' says what its initializers are")
+			return nil, fmt.Errorf(
+				"the model has no weights to train: 'cnnkit inspect --trainable' says what its initializers are")
 		}
 	}
 	role, names := roles(graph), []string{}

@@ -13,19 +13,22 @@ import (
 	"github.com/cnnkit/cnnkit/train"
 )
 
-// The loss of a network with auxiliary heads is that of its output and theirs times their weights, as in torchvision's training of
-// GoogLeNet (0.3 each), Inception v3 (0.4) and FCN and DeepLab (0.5): all of one run, since Dropout draws.
+// The loss of a network with auxiliary heads is that of its output and theirs times their weights, as in
+// torchvision's training of GoogLeNet (0.3 each), Inception v3 (0.4) and FCN and DeepLab (0.5): all of one
+// run, since Dropout draws.
 func TestAuxiliaryHeads(t *testing.T) {
 	for name, c := range map[string]struct {
 		side    int
 		weights []float64
-	}{"googlenet": {64, []float64{0.3, 0.3}}, "inception_v3": {107, []float64{0.4}}, "deeplabv3_mobilenet_v3_large": {33, []float64{0.5}}} {
+	}{"googlenet": {64, []float64{0.3, 0.3}}, "inception_v3": {107, []float64{0.4}},
+		"deeplabv3_mobilenet_v3_large": {33, []float64{0.5}}} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name != "googlenet" {
 				t.Skip("takes seconds: run without -short")
 			}
 			const classes, batch = 5, 2
-			m, err := builders.Build(name, builders.Config{Input: [3]int{3, c.side, c.side}, Classes: classes})
+			m, err := builders.Build(name, builders.Config{Input: [3]int{3, c.side, c.side},
+				Classes: classes})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -36,7 +39,9 @@ func TestAuxiliaryHeads(t *testing.T) {
 			weights, values := []float64{1}, []string{"output"}
 			for _, h := range builders.Heads(m) {
 				weights, values = append(weights, h.Weight), append(values, h.Value)
-				at := slices.IndexFunc(m.Graph.Values, func(v *onnxio.ValueInfo) bool { return v.Name == h.Value })
+				at := slices.IndexFunc(m.Graph.Values, func(v *onnxio.ValueInfo) bool {
+					return v.Name == h.Value
+				})
 				graph.Graph.Outputs = append(graph.Graph.Outputs, m.Graph.Values[at])
 			}
 			if !slices.Equal(weights[1:], c.weights) {
@@ -59,7 +64,8 @@ func TestAuxiliaryHeads(t *testing.T) {
 			for i := range onnxio.Data[int64](target) {
 				onnxio.Data[int64](target)[i] = int64(i % classes)
 			}
-			out, err := s.Run(context.Background(), map[string]*onnxio.Tensor{"input": x, train.TargetName: target})
+			out, err := s.Run(context.Background(), map[string]*onnxio.Tensor{"input": x,
+				train.TargetName: target})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +121,8 @@ func TestAuxiliaryHeadsTrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"aux1.fc2.weight", "aux2.conv.conv.weight", "fc.weight", "conv1.conv.weight"} {
+	for _, key := range []string{"aux1.fc2.weight", "aux2.conv.conv.weight", "fc.weight",
+		"conv1.conv.weight"} {
 		if slices.Equal(m.Graph.Initializer(key).Raw, trained.Graph.Initializer(key).Raw) {
 			t.Errorf("%s did not change", key)
 		}
@@ -124,7 +131,8 @@ func TestAuxiliaryHeadsTrain(t *testing.T) {
 
 // A loss of a head has names of its own, whichever loss it is: a graph gives each value once.
 func TestAuxiliaryHeadsOfEveryLoss(t *testing.T) {
-	m, err := builders.Build("deeplabv3_mobilenet_v3_large", builders.Config{Input: [3]int{3, 33, 33}, Classes: 5})
+	m, err := builders.Build("deeplabv3_mobilenet_v3_large", builders.Config{Input: [3]int{3, 33, 33},
+		Classes: 5})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,8 +23,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Epoch is one line of a run's history. Training figures are means over the epoch, while the weights moved. Accuracies are
-// NaN, in files absent, where values are to be predicted, and validation figures where an epoch was not validated.
+// Epoch is one line of a run's history. Training figures are means over the epoch, while the weights
+// moved. Accuracies are NaN, in files absent, where values are to be predicted, and validation figures
+// where an epoch was not validated.
 type Epoch struct {
 	Epoch              int     `json:"epoch"`
 	TrainLoss          float64 `json:"train_loss"`
@@ -72,7 +73,8 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*e = Epoch(f.epochFields)
-	e.TrainAccuracy, e.ValidationLoss = value(f.TrainAccuracy, math.NaN()), value(f.ValidationLoss, math.NaN())
+	e.TrainAccuracy, e.ValidationLoss = value(f.TrainAccuracy, math.NaN()), value(f.ValidationLoss,
+		math.NaN())
 	e.ValidationAccuracy = value(f.ValidationAccuracy, math.NaN())
 	return nil
 }
@@ -88,7 +90,8 @@ func WriteCSV(path string, history []Epoch) error {
 			}
 		}
 		names := slices.Sorted(maps.Keys(metrics))
-		_ = c.Write(append([]string{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
+		_ = c.Write(append([]string{"epoch", "train_loss", "train_accuracy", "validation_loss",
+			"validation_accuracy", "seconds",
 			"images_per_s", "lr"}, names...))
 		f := func(v float64, digits int) string {
 			if math.IsNaN(v) {
@@ -97,8 +100,10 @@ func WriteCSV(path string, history []Epoch) error {
 			return strconv.FormatFloat(v, 'f', digits, 64)
 		}
 		for _, e := range history {
-			row := []string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6), f(e.ValidationLoss, 6),
-				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1), strconv.FormatFloat(e.LR, 'g', 6, 64)}
+			row := []string{strconv.Itoa(e.Epoch), f(e.TrainLoss, 6), f(e.TrainAccuracy, 6),
+				f(e.ValidationLoss, 6),
+				f(e.ValidationAccuracy, 6), f(e.Seconds, 3), f(e.ImagesPerSecond, 1),
+				strconv.FormatFloat(e.LR, 'g', 6, 64)}
 			for _, name := range names {
 				cell := ""
 				if v, ok := e.Metrics[name]; ok {
@@ -113,7 +118,8 @@ func WriteCSV(path string, history []Epoch) error {
 	})
 }
 
-// The plot's colours: blue for training, orange for validation, told apart by people who do not see red and green.
+// The plot's colours: blue for training, orange for validation, told apart by people who
+// do not see red and green.
 var (
 	trainColor      = color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff}
 	validationColor = color.RGBA{R: 0xe6, G: 0x7e, B: 0x22, A: 0xff}
@@ -122,7 +128,9 @@ var (
 
 // Plot draws loss and accuracy over the epochs as a PNG, atomically.
 func Plot(path string, history []Epoch) error {
-	loss, err := panel(history, "Loss", func(e Epoch) (float64, float64) { return e.TrainLoss, e.ValidationLoss })
+	loss, err := panel(history, "Loss", func(e Epoch) (float64, float64) {
+		return e.TrainLoss, e.ValidationLoss
+	})
 	if err != nil {
 		return err
 	}
@@ -182,7 +190,8 @@ func appendPoint(points plotter.XYs, epoch int, v float64) plotter.XYs {
 	return append(points, plotter.XY{X: float64(epoch), Y: v})
 }
 
-func panel(history []Epoch, label string, values func(Epoch) (train, validation float64)) (*plot.Plot, error) {
+func panel(history []Epoch, label string, values func(Epoch) (train, validation float64)) (*plot.Plot,
+	error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "Epoch", label
 	p.Title.TextStyle.Font.Size, p.Title.Padding = font.Length(14), 8

@@ -28,8 +28,8 @@ func TestTrainUntilKilled(t *testing.T) {
 	t.Fatalf("not killed: %v", err)
 }
 
-// A run killed at a random moment leaves models that load and pass the check, and they are those of a finished epoch:
-// the same run, left alone, has the same weights after one of its epochs.
+// A run killed at a random moment leaves models that load and pass the check, and they are those of a
+// finished epoch: the same run, left alone, has the same weights after one of its epochs.
 func TestKilledRunLeavesAWholeModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts twenty processes: run without -short")
@@ -38,7 +38,8 @@ func TestKilledRunLeavesAWholeModel(t *testing.T) {
 	m := lenet(t)
 	cfg := Defaults("lenet5")
 	cfg.Epochs, cfg.Threads = 150, 1
-	if _, err := Run(context.Background(), m, small(t, 128, 16), cfg, "", Observer{Epoch: func(Epoch) { epochs[encoded(t, m)] = true }}); err != nil {
+	if _, err := Run(context.Background(), m, small(t, 128, 16), cfg, "",
+		Observer{Epoch: func(Epoch) { epochs[encoded(t, m)] = true }}); err != nil {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 2))

@@ -8,9 +8,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// layerScales gives each parameter its factor of the learning rate: 1 in the last layer, LRDecayPerLayer times that of the
-// layer above in each one below (Howard and Ruder, Universal Language Model Fine-tuning for Text Classification,
-// arXiv:1801.06146, section 3.1). Frozen layers count. nil where all have the same rate.
+// layerScales gives each parameter its factor of the learning rate: 1 in the last layer, LRDecayPerLayer
+// times that of the layer above in each one below (Howard and Ruder, Universal Language Model Fine-tuning for
+// Text Classification, arXiv:1801.06146, section 3.1). Frozen layers count. nil where all have the same rate.
 func (c Config) layerScales(m *onnxio.Model) map[string]float64 {
 	if c.LRDecayPerLayer == 0 || c.LRDecayPerLayer == 1 {
 		return nil
@@ -23,9 +23,10 @@ func (c Config) layerScales(m *onnxio.Model) map[string]float64 {
 	return scales
 }
 
-// layers numbers the layers in the order in which the graph reads their parameters, and gives each parameter its own. A
-// layer is a block of PyTorch's module tree ("layer1.0", "features.3", "encoder.layers.encoder_layer_2"), else a module; one
-// of normalisations alone belongs to the layer before it.
+// layers numbers the layers in the order in which the graph reads their parameters, and gives
+// each parameter its own. A layer is a block of PyTorch's module tree ("layer1.0",
+// "features.3", "encoder.layers.encoder_layer_2"), else a module; one of normalisations alone
+// belongs to the layer before it.
 func layers(m *onnxio.Model) (of map[string]int, n int) {
 	parameter := map[string]bool{}
 	for _, name := range builders.ParameterNames(m) {
@@ -60,12 +61,13 @@ func layers(m *onnxio.Model) (of map[string]int, n int) {
 	return of, n
 }
 
-// layerOf is the module that a parameter's layer is: up to the first part that is a number or ends in _ and one, else
-// without the parameter's own name.
+// layerOf is the module that a parameter's layer is: up to the first part that is a number or ends in _ and
+// one, else without the parameter's own name.
 func layerOf(name string) string {
 	parts := strings.Split(name, ".")
 	for i, p := range parts {
-		if digits := p[strings.LastIndexByte(p, '_')+1:]; digits != "" && strings.Trim(digits, "0123456789") == "" {
+		if digits := p[strings.LastIndexByte(p, '_')+1:]; digits != "" &&
+			strings.Trim(digits, "0123456789") == "" {
 			return strings.Join(parts[:i+1], ".")
 		}
 	}

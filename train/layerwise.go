@@ -2,9 +2,11 @@ package train
 
 import "math"
 
-// The rules here scale a step by norms of the whole parameter: Apply takes whole parameters, never ranges of them.
+// The rules here scale a step by norms of the whole parameter: Apply takes whole
+// parameters, never ranges of them.
 
-// LARS is Algorithm 1 of You, Gitman, Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888:
+// LARS is Algorithm 1 of You, Gitman, Ginsburg, Large Batch Training of Convolutional
+// Networks, arXiv:1708.03888:
 //
 //	local = Trust * |p| / (|g| + WeightDecay*|p|)
 //	v = Momentum*v + LR*local*(g + WeightDecay*p);  p -= v
@@ -37,8 +39,8 @@ func (u *LARS) Apply(p, g []float32, slots [][]float32) {
 // SetRate implements Rule.
 func (u *LARS) SetRate(lr float64) { u.LR = lr }
 
-// LAMB is Algorithm 2 of You et al., Large Batch Optimization for Deep Learning, arXiv:1904.00962, with phi(x) = x: Adam's
-// moments m and v, corrected for their bias, and
+// LAMB is Algorithm 2 of You et al., Large Batch Optimization for Deep Learning, arXiv:1904.00962, with
+// phi(x) = x: Adam's moments m and v, corrected for their bias, and
 //
 //	r = m/(sqrt(v)+Eps) + WeightDecay*p;  p -= LR * |p|/|r| * r
 //
@@ -70,7 +72,8 @@ func (u *LAMB) Apply(p, g []float32, slots [][]float32) {
 	}
 	m, v, r := slots[0], slots[1], u.r[:len(p)]
 	b1, r1, b2, r2 := float32(u.Betas[0]), float32(1-u.Betas[0]), float32(u.Betas[1]), float32(1-u.Betas[1])
-	c1, c2, eps, decay := float32(u.correction1), float32(u.correction2), float32(u.Eps), float32(u.WeightDecay)
+	c1, c2, eps, decay := float32(u.correction1), float32(u.correction2), float32(u.Eps),
+		float32(u.WeightDecay)
 	for i, x := range p {
 		m[i] = b1*m[i] + r1*g[i]
 		v[i] = b2*v[i] + r2*g[i]*g[i]

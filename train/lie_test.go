@@ -23,7 +23,8 @@ func TestResumeKnowsItsData(t *testing.T) {
 		s := small(t, 64, 10)
 		whole := s.Train.(data.Subset).Dataset.(*data.Images)
 		own := *whole
-		own.Pixels, own.Labels, own.Names = append([]uint8{}, whole.Pixels...), append([]uint8{}, whole.Labels...), append([]string{}, whole.Names...)
+		own.Pixels, own.Labels, own.Names = append([]uint8{}, whole.Pixels...), append([]uint8{},
+			whole.Labels...), append([]string{}, whole.Names...)
 		change(&own)
 		s.Train = data.Subset{Dataset: &own, Indices: s.Train.(data.Subset).Indices}
 		return s
@@ -34,11 +35,13 @@ func TestResumeKnowsItsData(t *testing.T) {
 		"a class":      func(d *data.Images) { d.Names[2] = "deux" },
 		"the pictures": func(d *data.Images) { copy(d.Pixels[784:], d.Pixels[:784]) },
 	} {
-		if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, changed(change), "", Observer{}); err == nil || !strings.Contains(err.Error(), "has changed") {
+		if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, changed(change), "",
+			Observer{}); err == nil || !strings.Contains(err.Error(), "has changed") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, changed(func(*data.Images) {}), "", Observer{}); err != nil {
+	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, changed(func(*data.Images) {}), "",
+		Observer{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -48,12 +51,14 @@ func TestResumePinsTheSchedule(t *testing.T) {
 	for _, c := range []struct {
 		schedule Schedule
 		refused  bool
-	}{{Schedule{Kind: Cosine}, true}, {Schedule{Kind: OneCycle}, true}, {Schedule{Kind: Polynomial}, true}, {Schedule{Kind: Cosine, Total: 5}, false},
+	}{{Schedule{Kind: Cosine}, true}, {Schedule{Kind: OneCycle}, true}, {Schedule{Kind: Polynomial}, true},
+		{Schedule{Kind: Cosine, Total: 5}, false},
 		{Schedule{Kind: StepLR, StepSize: 2}, false}, {Schedule{}, false}} {
 		was := Recipe{Config: Config{Epochs: 2, Schedule: c.schedule}}
 		longer := was
 		longer.Epochs = 3
-		if err := was.continues(longer); (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "schedule") {
+		if err := was.continues(longer); (err != nil) != c.refused || err != nil &&
+			!strings.Contains(err.Error(), "schedule") {
 			t.Errorf("%+v: %v", c.schedule, err)
 		}
 		if err := was.continues(was); err != nil {

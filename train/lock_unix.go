@@ -10,7 +10,8 @@ import (
 	"syscall"
 )
 
-// lock keeps other runs out of a folder until the function that it gives is called. A run that was killed leaves no lock.
+// lock keeps other runs out of a folder until the function that it gives is called. A run that
+// was killed leaves no lock.
 func lock(dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
@@ -20,7 +21,8 @@ func lock(dir string) (unlock func(), err error) {
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		f.Close()
-		return nil, fmt.Errorf("output folder %s: another run writes there: wait for its end, or write elsewhere", dir)
+		return nil, fmt.Errorf(
+			"output folder %s: another run writes there: wait for its end, or write elsewhere", dir)
 	case err != nil: // a file system without locks
 		f.Close()
 		os.Remove(path)

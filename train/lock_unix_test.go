@@ -18,7 +18,8 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{Epochs: 1, Batch: 32, Optimizer: "sgd", LR: 0.05}
-	if _, err := Run(t.Context(), lenet(t), small(t, 64, 10), cfg, dir, Observer{}); err == nil || !strings.Contains(err.Error(), "another run") {
+	if _, err := Run(t.Context(), lenet(t), small(t, 64, 10), cfg, dir, Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "another run") {
 		t.Error(err)
 	}
 	unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/report"
 )
 
-// Figures of an epoch are logged after its checkpoint. Where a run is killed between the two, the resumed one logs
-// them.
+// Figures of an epoch are logged after its checkpoint. Where a run is killed between the two,
+// the resumed one logs them.
 func TestResumedRunCatchesUpItsLog(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, report.StepLinesFile)
@@ -18,7 +18,9 @@ func TestResumedRunCatchesUpItsLog(t *testing.T) {
 	go_ := func(from *Checkpoint) {
 		splits := small(t, 32, 16)
 		reports := NewReports(recipe, splits, dir, from, nil)
-		reports.Log(func(_ report.Run, steps int64) (report.Logger, error) { return report.NewLineLogger(log, steps) })
+		reports.Log(func(_ report.Run, steps int64) (report.Logger, error) {
+			return report.NewLineLogger(log, steps)
+		})
 		var res *Result
 		var err error
 		if from == nil {

@@ -16,9 +16,10 @@ type Targets string
 
 // The kinds of targets.
 const (
-	Labels  Targets = "labels"  // int64 class numbers [N,...]: the output's shape without C
-	Soft    Targets = "soft"    // float32 probabilities of the classes, of the output's shape
-	Binary  Targets = "binary"  // float32 0 and 1 of the output's shape: masks [N,1,H,W], or several labels [N,K]
+	Labels Targets = "labels" // int64 class numbers [N,...]: the output's shape without C
+	Soft   Targets = "soft"   // float32 probabilities of the classes, of the output's shape
+	// float32 0 and 1 of the output's shape: masks [N,1,H,W], or several labels [N,K]
+	Binary  Targets = "binary"
 	Numbers Targets = "numbers" // float32 of the output's shape: values [N,K]
 )
 
@@ -28,7 +29,8 @@ type Loss struct {
 	Targets Targets
 	// Scales are those that the model's output may have; nil means any.
 	Scales []spec.Scale
-	// Emit appends the loss's nodes and gives the name of the value that is the loss: one number, the mean over the batch.
+	// Emit appends the loss's nodes and gives the name of the value that is the loss: one
+	// number, the mean over the batch.
 	Emit func(*LossGraph) (string, error)
 
 	builtin bool // Measure computes it from the outputs
@@ -43,7 +45,8 @@ func RegisterLoss(l Loss) error {
 		return fmt.Errorf("loss %q has no Emit", l.Name)
 	}
 	if !slices.Contains([]Targets{Labels, Soft, Binary, Numbers}, l.Targets) {
-		return fmt.Errorf("loss %q: targets %q: %s, %s, %s or %s is wanted", l.Name, l.Targets, Labels, Soft, Binary, Numbers)
+		return fmt.Errorf("loss %q: targets %q: %s, %s, %s or %s is wanted", l.Name, l.Targets, Labels, Soft,
+			Binary, Numbers)
 	}
 	if l.Name == LossAuto || isFile(l.Name) {
 		return fmt.Errorf("loss name %q has a meaning already", l.Name)
@@ -52,8 +55,8 @@ func RegisterLoss(l Loss) error {
 	return losses.add(l)
 }
 
-// Losses lists what Config.Loss may be, beside the path of an .onnx file: auto, the package's losses, and those of
-// RegisterLoss.
+// Losses lists what Config.Loss may be, beside the path of an .onnx file: auto, the package's losses,
+// and those of RegisterLoss.
 func Losses() []string { return append([]string{LossAuto}, losses.names()...) }
 
 // DescribeLosses lists the losses with their settings.
@@ -144,18 +147,22 @@ func chooseLoss(m *onnxio.Model, name string) (Loss, error) {
 	}
 	switch {
 	case loss.Targets == Numbers:
-		return loss, fmt.Errorf("%s takes numbers as they are, but the model ends in %s: train one without it", name, end.Op)
+		return loss, fmt.Errorf(
+			"%s takes numbers as they are, but the model ends in %s: train one without it", name, end.Op)
 	case end.Scale == spec.Probabilities:
-		return loss, &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name, Reason: "the model ends in " + end.Op +
-			", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits, or cut it off with 'cnnkit extract'"}
+		return loss, &onnxio.UnsupportedError{Op: end.Node.OpType, Node: end.Node.Name,
+			Reason: "the model ends in " + end.Op +
+				", and a loss of probabilities would apply it twice: export the model without it, so that it gives logits, or cut it off with 'cnnkit extract'"}
 	case end.Scale == spec.LogProbabilities:
-		return loss, fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities", name, end.Op)
+		return loss, fmt.Errorf("%s takes logits, but the model ends in %s: use nll for log-probabilities",
+			name, end.Op)
 	}
-	return loss, fmt.Errorf("%s takes log-probabilities, but the model gives logits: use cross-entropy for these", name)
+	return loss, fmt.Errorf(
+		"%s takes log-probabilities, but the model gives logits: use cross-entropy for these", name)
 }
 
-// LossGraph takes the nodes of a loss. Y is the model's output [N,C,...], Target what it is compared with; both are names
-// of values, and so is what its methods give.
+// LossGraph takes the nodes of a loss. Y is the model's output [N,C,...], Target what it is compared with;
+// both are names of values, and so is what its methods give.
 type LossGraph struct {
 	Y, Target string
 	Shape     []onnxio.Dim // of Y; nil when the model does not say it
@@ -176,7 +183,8 @@ const lossPrefix = "loss/"
 // Node appends a node of ai.onnx and names it, and its output, loss/NAME.
 func (l *LossGraph) Node(op, name string, inputs []string, attrs ...*onnxio.Attribute) string {
 	name = l.prefix + name
-	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: inputs, Outputs: []string{name}, Attrs: attrs})
+	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: inputs,
+		Outputs: []string{name}, Attrs: attrs})
 	return name
 }
 
@@ -217,13 +225,15 @@ func (l *LossGraph) mean(losses string, rank int) string {
 			onnxio.Data[int64](shape)[i] = 1
 		}
 		onnxio.Data[int64](shape)[0] = -1
-		weight := l.Node("Reshape", "sample_weights", []string{l.Weight, l.Constant("sample_weights/shape", shape)})
+		weight := l.Node("Reshape", "sample_weights",
+			[]string{l.Weight, l.Constant("sample_weights/shape", shape)})
 		losses = l.two("Mul", "weighed", losses, weight)
 	}
 	return l.over("ReduceMean", "mean", losses)
 }
 
-// addLoss appends the loss of m's first output, with its auxiliary heads' shares, its target and its output to m's graph.
+// addLoss appends the loss of m's first output, with its auxiliary heads' shares, its target
+// and its output to m's graph.
 func (c Config) addLoss(m *onnxio.Model, loss Loss) error {
 	if err := c.fits(loss); err != nil {
 		return err
@@ -247,7 +257,8 @@ func (l *LossGraph) withHeads(value string, heads []builders.Head) (string, erro
 	for i, h := range heads {
 		own, y := *l, *l.y
 		y.Name = h.Value
-		own.Y, own.y, own.Scale, own.prefix = h.Value, &y, spec.Logits, fmt.Sprintf("%shead%d/", lossPrefix, i+1)
+		own.Y, own.y, own.Scale, own.prefix = h.Value, &y, spec.Logits, fmt.Sprintf("%shead%d/",
+			lossPrefix, i+1)
 		share, err := l.loss.Emit(&own)
 		if err != nil {
 			return "", fmt.Errorf("auxiliary head %s: %w", h.Value, err)
@@ -258,15 +269,18 @@ func (l *LossGraph) withHeads(value string, heads []builders.Head) (string, erro
 }
 
 // emit appends the loss of y and its heads.
-func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec.Scale, heads ...builders.Head) error {
+func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec.Scale,
+	heads ...builders.Head) error {
 	g := m.Graph
-	l := &LossGraph{Y: y.Name, Target: TargetName, Scale: scale, Config: c, loss: loss, model: m, graph: g, y: y, prefix: lossPrefix}
+	l := &LossGraph{Y: y.Name, Target: TargetName, Scale: scale, Config: c, loss: loss, model: m, graph: g,
+		y: y, prefix: lossPrefix}
 	if y.Type != nil && y.Type.HasShape {
 		l.Shape = y.Type.Shape
 	}
 	if c.SampleWeights {
 		if len(l.Shape) == 0 {
-			return fmt.Errorf("loss %s: sample_weights: the model does not say the shape of its output %q", loss.Name, y.Name)
+			return fmt.Errorf("loss %s: sample_weights: the model does not say the shape of its output %q",
+				loss.Name, y.Name)
 		}
 		l.Weight = WeightName
 	}
@@ -277,7 +291,8 @@ func (c Config) emit(m *onnxio.Model, loss Loss, y *onnxio.ValueInfo, scale spec
 	if err != nil {
 		return fmt.Errorf("loss %s: %w", loss.Name, err)
 	}
-	g.Nodes = append(g.Nodes, &onnxio.Node{Name: LossName, OpType: "Identity", Inputs: []string{value}, Outputs: []string{LossName}})
+	g.Nodes = append(g.Nodes, &onnxio.Node{Name: LossName, OpType: "Identity", Inputs: []string{value},
+		Outputs: []string{LossName}})
 	g.Inputs = append(g.Inputs, targetInfo(loss.Targets, l.Shape))
 	if c.SampleWeights {
 		g.Inputs = append(g.Inputs, onnxio.TensorInfo(WeightName, onnxio.Float, l.Shape[0]))

@@ -11,9 +11,9 @@ import (
 // lossDomain is the domain of the function that a loss from a file becomes.
 const lossDomain = "cnnkit.loss"
 
-// lossFile is the loss of an ONNX file, whose graph takes two inputs, the model's output and the target, and gives one
-// number. A target of int64 holds class numbers, one of float32 has the output's shape. The graph joins the training graph
-// as a function, with its own operator sets.
+// lossFile is the loss of an ONNX file, whose graph takes two inputs, the model's output and the target, and
+// gives one number. A target of int64 holds class numbers, one of float32 has the output's shape. The graph
+// joins the training graph as a function, with its own operator sets.
 func lossFile(path string) (Loss, error) {
 	m, err := onnxio.Load(path)
 	if err != nil {
@@ -38,11 +38,13 @@ func lossFile(path string) (Loss, error) {
 	loss := Loss{Entry: Entry{Name: path, Doc: "a graph from a file"}, Targets: Numbers}
 	switch elem := in[1].Type.Elem; {
 	case in[0].Type.Elem != onnxio.Float:
-		return bad("input %q is %v: the first input is the model's output, float32", in[0].Name, in[0].Type.Elem)
+		return bad("input %q is %v: the first input is the model's output, float32", in[0].Name,
+			in[0].Type.Elem)
 	case elem == onnxio.Int64:
 		loss.Targets = Labels
 	case elem != onnxio.Float:
-		return bad("input %q is %v: the second input is the target, int64 class numbers or float32", in[1].Name, elem)
+		return bad("input %q is %v: the second input is the target, int64 class numbers or float32",
+			in[1].Name, elem)
 	}
 	if t := g.Outputs[0].Type; t == nil || t.Elem != onnxio.Float || t.HasShape && len(t.Shape) > 0 {
 		return bad("output %q is not one float32 number", g.Outputs[0].Name)
@@ -57,7 +59,8 @@ func (l *LossGraph) call(m *onnxio.Model, y, target string) (string, error) {
 		l.declare(m, y, target)
 	}
 	name := l.prefix + "call"
-	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: lossFunction, Domain: lossDomain, Inputs: []string{l.Y, l.Target}, Outputs: []string{name}})
+	l.graph.Nodes = append(l.graph.Nodes, &onnxio.Node{Name: name, OpType: lossFunction, Domain: lossDomain,
+		Inputs: []string{l.Y, l.Target}, Outputs: []string{name}})
 	return name, nil
 }
 
@@ -67,7 +70,8 @@ const lossFunction = "Loss"
 // declare makes m's graph a function.
 func (l *LossGraph) declare(m *onnxio.Model, y, target string) {
 	g := m.Graph
-	f := &onnxio.Function{Name: lossFunction, Domain: lossDomain, Inputs: []string{y, target}, Outputs: []string{g.Outputs[0].Name}, Opsets: m.Opsets}
+	f := &onnxio.Function{Name: lossFunction, Domain: lossDomain, Inputs: []string{y, target},
+		Outputs: []string{g.Outputs[0].Name}, Opsets: m.Opsets}
 	for _, t := range g.Initializers {
 		f.Nodes = append(f.Nodes, &onnxio.Node{OpType: "Constant", Name: t.Name, Outputs: []string{t.Name},
 			Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", t)}})

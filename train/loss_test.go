@@ -14,7 +14,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// outputModel has the sum of its input and its one parameter "w" for output, after a LogSoftmax where asked for.
+// outputModel has the sum of its input and its one parameter "w" for output, after a
+// LogSoftmax where asked for.
 func outputModel(shape []int64, w []float32, logs bool) *onnxio.Model {
 	init := onnxio.NewTensor(onnxio.Float, shape...)
 	init.Name = "w"
@@ -23,13 +24,16 @@ func outputModel(shape []int64, w []float32, logs bool) *onnxio.Model {
 	for i, d := range shape {
 		dims[i] = onnxio.Dim{Value: d}
 	}
-	g := &onnxio.Graph{Name: "g", Initializers: []*onnxio.Tensor{init}, Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, dims...)},
-		Nodes: []*onnxio.Node{{Name: "add", OpType: "Add", Inputs: []string{"x", "w"}, Outputs: []string{"sum"}}}}
+	g := &onnxio.Graph{Name: "g", Initializers: []*onnxio.Tensor{init},
+		Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, dims...)},
+		Nodes: []*onnxio.Node{{Name: "add", OpType: "Add", Inputs: []string{"x", "w"},
+			Outputs: []string{"sum"}}}}
 	out := "sum"
 	if logs {
 		out = "logs"
-		g.Nodes = append(g.Nodes, &onnxio.Node{Name: "logs", OpType: "LogSoftmax", Inputs: []string{"sum"}, Outputs: []string{"logs"},
-			Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}})
+		g.Nodes = append(g.Nodes, &onnxio.Node{Name: "logs", OpType: "LogSoftmax", Inputs: []string{"sum"},
+			Outputs: []string{"logs"},
+			Attrs:   []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}})
 	}
 	g.Outputs = []*onnxio.ValueInfo{onnxio.TensorInfo(out, onnxio.Float, dims...)}
 	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: g}
@@ -38,8 +42,8 @@ func outputModel(shape []int64, w []float32, logs bool) *onnxio.Model {
 // shipped and shippedMetrics are the losses and metrics of the package, without those that tests register.
 var shipped, shippedMetrics = Losses(), Metrics()
 
-// Value and gradient of each loss are PyTorch's in float64, as losses.py wrote them down, within 1e-5 of the value and of
-// the greatest gradient: float32 has 6e-8, and the sums are short.
+// Value and gradient of each loss are PyTorch's in float64, as losses.py wrote them down, within 1e-5 of the
+// value and of the greatest gradient: float32 has 6e-8, and the sums are short.
 func TestLossesFollowPyTorch(t *testing.T) {
 	var cases []struct {
 		Config           Config
@@ -60,14 +64,17 @@ func TestLossesFollowPyTorch(t *testing.T) {
 				w[i] *= 4
 			}
 			for _, logs := range []bool{false, true} {
-				if logs != (c.Config.Loss == LossNLL || c.Config.Loss == LossSoftNLL) && !(logs && c.Config.Loss == LossFocal) {
+				if logs != (c.Config.Loss == LossNLL || c.Config.Loss == LossSoftNLL) &&
+					!(logs && c.Config.Loss == LossFocal) {
 					continue
 				}
 				value, gradient := differentiated(t, c.Config, outputModel(c.Shape, w, logs), c.Target)
 				if d := math.Abs(value - c.Value); !(d <= 1e-5*math.Abs(c.Value)) {
 					t.Errorf("the loss is %v, PyTorch's %v", value, c.Value)
 				}
-				greatest := math.Abs(slices.MaxFunc(c.Gradient, func(a, b float64) int { return int(1e9 * (math.Abs(a) - math.Abs(b))) }))
+				greatest := math.Abs(slices.MaxFunc(c.Gradient, func(a, b float64) int {
+					return int(1e9 * (math.Abs(a) - math.Abs(b)))
+				}))
 				for i, want := range c.Gradient {
 					if d := math.Abs(float64(gradient[i]) - want); !(d <= 1e-5*greatest) {
 						t.Fatalf("gradient %d is %v, PyTorch's %v", i, gradient[i], want)
@@ -141,7 +148,8 @@ func TestLovaszVoid(t *testing.T) {
 		some = append(some, w[4*c:4*c+3]...)
 	}
 	for _, opset := range []int64{13, 17, 21} {
-		with, without := outputModel([]int64{1, 3, 1, 4}, w, false), outputModel([]int64{1, 3, 1, 3}, some, false)
+		with, without := outputModel([]int64{1, 3, 1, 4}, w, false), outputModel([]int64{1, 3, 1, 3},
+			some, false)
 		with.Opsets[0].Version, without.Opsets[0].Version = opset, opset
 		cfg := Config{Loss: LossLovasz}
 		a, g := differentiated(t, cfg, with, []float64{0, 2, 2, data.Void})
@@ -163,17 +171,20 @@ func TestLovaszVoid(t *testing.T) {
 }
 
 func TestLossMistakes(t *testing.T) {
-	for _, c := range []Config{{Loss: "mae"}, {LabelSmoothing: 1}, {Loss: LossFocal, LabelSmoothing: 0.1}, {Loss: LossFocal, Gamma: new(-1.0)},
+	for _, c := range []Config{{Loss: "mae"}, {LabelSmoothing: 1}, {Loss: LossFocal, LabelSmoothing: 0.1},
+		{Loss: LossFocal, Gamma: new(-1.0)},
 		{Loss: LossSigmoidFocal, Balance: 1}, {Loss: LossTversky, Tversky: [2]float64{-1, 1}}} {
 		whole := Defaults("")
-		whole.Loss, whole.LabelSmoothing, whole.Gamma, whole.Balance, whole.Tversky = c.Loss, c.LabelSmoothing, c.Gamma, c.Balance, c.Tversky
+		whole.Loss, whole.LabelSmoothing, whole.Gamma, whole.Balance, whole.Tversky = c.Loss,
+			c.LabelSmoothing, c.Gamma, c.Balance, c.Tversky
 		if whole.validate() == nil {
 			t.Errorf("%+v passes", c)
 		}
 	}
 	m := outputModel([]int64{2, 3}, make([]float32, 6), true)
 	for _, w := range []ClassWeights{{Balanced: true}, {Each: []float64{1, 2}}} {
-		if _, _, err := (Config{ClassWeights: w}).TrainingGraph(m); err == nil || !strings.Contains(err.Error(), "class_weights") {
+		if _, _, err := (Config{ClassWeights: w}).TrainingGraph(m); err == nil ||
+			!strings.Contains(err.Error(), "class_weights") {
 			t.Errorf("%+v for three classes: %v", w, err)
 		}
 	}

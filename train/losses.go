@@ -42,49 +42,65 @@ var (
 	smooth         = Setting{"smooth", "added above and below the ratio", 1}
 )
 
-// losses is the table of losses. y is the model's output, t the target, p the sigmoid or the probability of the label. Each
-// is a mean over images and pixels, or one number for the whole batch. Lin et al., arXiv:1708.02002 (focal); Milletari et
-// al., arXiv:1606.04797 (dice); Rahman and Wang, ISVC 2016 (jaccard); Salehi et al., arXiv:1706.05721 (tversky). In the
-// last three TP, FP and FN are sums of sigmoids over the batch, its channels and its pixels.
+// losses is the table of losses. y is the model's output, t the target, p the sigmoid or the probability of
+// the label. Each is a mean over images and pixels, or one number for the whole batch. Lin et al.,
+// arXiv:1708.02002 (focal); Milletari et al., arXiv:1606.04797 (dice); Rahman and Wang, ISVC 2016 (jaccard);
+// Salehi et al., arXiv:1706.05721 (tversky). In the last three TP, FP and FN are sums of sigmoids over the
+// batch, its channels and its pixels.
 var losses = newRegistry("loss",
-	Loss{Entry: Entry{LossNLL, "log-probabilities and class numbers: torch.nn.NLLLoss", []Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
+	Loss{Entry: Entry{LossNLL, "log-probabilities and class numbers: torch.nn.NLLLoss",
+		[]Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
 		Targets: Labels, Scales: logs, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossCrossEntropy, "logits and class numbers: torch.nn.CrossEntropyLoss", []Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
+	Loss{Entry: Entry{LossCrossEntropy, "logits and class numbers: torch.nn.CrossEntropyLoss",
+		[]Setting{labelSmoothing, classWeights, sampleWeights, ignoreIndex}},
 		Targets: Labels, Scales: logits, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossSoftNLL, "log-probabilities and soft targets: sums of -t*y", []Setting{labelSmoothing, classWeights}},
+	Loss{Entry: Entry{LossSoftNLL, "log-probabilities and soft targets: sums of -t*y",
+		[]Setting{labelSmoothing, classWeights}},
 		Targets: Soft, Scales: logs, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossSoft, "logits and soft targets: torch.nn.CrossEntropyLoss", []Setting{labelSmoothing, classWeights}},
+	Loss{Entry: Entry{LossSoft, "logits and soft targets: torch.nn.CrossEntropyLoss",
+		[]Setting{labelSmoothing, classWeights}},
 		Targets: Soft, Scales: logits, Emit: emitCrossEntropy, builtin: true},
-	Loss{Entry: Entry{LossFocal, "logits or log-probabilities and class numbers: (1-p)^gamma * -log p", []Setting{gamma, sampleWeights}},
-		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitFocal, builtin: true},
+	Loss{Entry: Entry{LossFocal, "logits or log-probabilities and class numbers: (1-p)^gamma * -log p",
+		[]Setting{gamma, sampleWeights}},
+		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitFocal,
+		builtin: true},
 	Loss{Entry: Entry{LossBCE, "logits and masks or labels of 0 and 1: torch.nn.BCEWithLogitsLoss", []Setting{
 		{"pos_weight", "weight of the ones, a number for each output", nil}, sampleWeights}},
 		Targets: Binary, Scales: logits, Emit: emitBCE, builtin: true},
-	Loss{Entry: Entry{LossSigmoidFocal, "logits and masks or labels of 0 and 1: torchvision.ops.sigmoid_focal_loss", []Setting{gamma,
-		{"balance", "weight of the ones in (0,1), torchvision's alpha; 0: none", 0}, sampleWeights}},
+	Loss{Entry: Entry{LossSigmoidFocal,
+		"logits and masks or labels of 0 and 1: torchvision.ops.sigmoid_focal_loss", []Setting{gamma,
+			{"balance", "weight of the ones in (0,1), torchvision's alpha; 0: none", 0}, sampleWeights}},
 		Targets: Binary, Scales: logits, Emit: emitSigmoidFocal, builtin: true},
-	Loss{Entry: Entry{LossDice, "logits and masks: 1 - (2*TP + smooth)/(2*TP + FP + FN + smooth)", []Setting{smooth}},
+	Loss{Entry: Entry{LossDice, "logits and masks: 1 - (2*TP + smooth)/(2*TP + FP + FN + smooth)",
+		[]Setting{smooth}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossDice), builtin: true},
-	Loss{Entry: Entry{LossJaccard, "logits and masks: 1 - (TP + smooth)/(TP + FP + FN + smooth)", []Setting{smooth}},
+	Loss{Entry: Entry{LossJaccard, "logits and masks: 1 - (TP + smooth)/(TP + FP + FN + smooth)",
+		[]Setting{smooth}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossJaccard), builtin: true},
-	Loss{Entry: Entry{LossTversky, "logits and masks: 1 - (TP + smooth)/(TP + a*FP + b*FN + smooth)", []Setting{smooth,
-		{"tversky", "a and b", []float64{0.5, 0.5}}}},
+	Loss{Entry: Entry{LossTversky, "logits and masks: 1 - (TP + smooth)/(TP + a*FP + b*FN + smooth)",
+		[]Setting{smooth,
+			{"tversky", "a and b", []float64{0.5, 0.5}}}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossTversky), builtin: true},
 	Loss{Entry: Entry{LossBCEDice, "logits and masks: bce-with-logits + dice", []Setting{smooth}},
 		Targets: Binary, Scales: logits, Emit: overlap(LossBCEDice), builtin: true},
-	Loss{Entry: Entry{LossLovasz, "logits or log-probabilities and class numbers: Lovász-softmax over the classes that occur, arXiv:1705.08790", []Setting{ignoreIndex}},
+	Loss{Entry: Entry{LossLovasz,
+		"logits or log-probabilities and class numbers: Lovász-softmax over the classes that occur, arXiv:1705.08790", []Setting{ignoreIndex}},
 		Targets: Labels, Scales: []spec.Scale{spec.Logits, spec.LogProbabilities}, Emit: emitLovasz},
-	Loss{Entry: Entry{LossLovaszHinge, "logits and masks: Lovász hinge over the batch, arXiv:1705.08790", nil},
+	Loss{Entry: Entry{LossLovaszHinge, "logits and masks: Lovász hinge over the batch, arXiv:1705.08790",
+		nil},
 		Targets: Binary, Scales: logits, Emit: emitLovaszHinge},
-	Loss{Entry: Entry{LossMSE, "values: mean of (y-t)^2, torch.nn.MSELoss", []Setting{sampleWeights}}, Targets: Numbers, Scales: numbers, Emit: emitMSE},
-	Loss{Entry: Entry{LossL1, "values: mean of |y-t|, torch.nn.L1Loss", []Setting{sampleWeights}}, Targets: Numbers, Scales: numbers, Emit: emitL1},
-	Loss{Entry: Entry{LossHuber, "values: torch.nn.HuberLoss", []Setting{{"delta", "where the square becomes a line", 1}, sampleWeights}},
+	Loss{Entry: Entry{LossMSE, "values: mean of (y-t)^2, torch.nn.MSELoss", []Setting{sampleWeights}},
+		Targets: Numbers, Scales: numbers, Emit: emitMSE},
+	Loss{Entry: Entry{LossL1, "values: mean of |y-t|, torch.nn.L1Loss", []Setting{sampleWeights}},
+		Targets: Numbers, Scales: numbers, Emit: emitL1},
+	Loss{Entry: Entry{LossHuber, "values: torch.nn.HuberLoss",
+		[]Setting{{"delta", "where the square becomes a line", 1}, sampleWeights}},
 		Targets: Numbers, Scales: numbers, Emit: emitHuber},
 )
 
-// emitCrossEntropy is torch.nn.functional.cross_entropy with class numbers or probabilities, its weight of each class, and
-// its label_smoothing e, which mixes (1-e) of the loss with e of the mean of all -log p. The mean over class numbers is by
-// the weights of their classes, that over probabilities is not.
+// emitCrossEntropy is torch.nn.functional.cross_entropy with class numbers or probabilities, its weight of
+// each class, and its label_smoothing e, which mixes (1-e) of the loss with e of the mean of all -log p. The
+// mean over class numbers is by the weights of their classes, that over probabilities is not.
 func emitCrossEntropy(l *LossGraph) (string, error) {
 	c := l.Config
 	soft, ofLogits := l.loss.Targets == Soft, l.Scale == spec.Logits
@@ -141,7 +157,8 @@ func emitCrossEntropy(l *LossGraph) (string, error) {
 	return l.two("Add", "smoothed", l.scaled("part", hard, 1-e), l.scaled("even", all, -e)), nil
 }
 
-// weighedCrossEntropy is the mean of weight * cross_entropy(..., reduction="none"): class weights do not divide it.
+// weighedCrossEntropy is the mean of weight * cross_entropy(..., reduction="none"): class
+// weights do not divide it.
 func (l *LossGraph) weighedCrossEntropy(weights []string) (string, error) {
 	c, logs := l.Config, l.Y
 	if l.Scale == spec.Logits {
@@ -157,7 +174,8 @@ func (l *LossGraph) weighedCrossEntropy(weights []string) (string, error) {
 		if weights != nil {
 			logs = l.two("Mul", "weighted", logs, c.ClassWeights.add(l, "class_weights/map", len(l.Shape)-1))
 		}
-		all := l.Node("ReduceSum", "all", []string{logs, l.whole("classes", 1)}, onnxio.IntAttr("keepdims", 0))
+		all := l.Node("ReduceSum", "all", []string{logs, l.whole("classes", 1)},
+			onnxio.IntAttr("keepdims", 0))
 		losses = l.two("Add", "smoothed", l.scaled("part", losses, 1-e), l.scaled("even", all, -e/float64(n)))
 	}
 	return l.mean(losses, len(l.Shape)-1), nil
@@ -168,18 +186,21 @@ func emitFocal(l *LossGraph) (string, error) {
 	if l.Scale == spec.Logits {
 		y = l.Node("LogSoftmax", "logs", []string{y}, onnxio.IntAttr("axis", 1))
 	}
-	nll := l.Node("NegativeLogLikelihoodLoss", "nll", []string{y, l.Target}, onnxio.StringAttr("reduction", "none"))
+	nll := l.Node("NegativeLogLikelihoodLoss", "nll", []string{y, l.Target},
+		onnxio.StringAttr("reduction", "none"))
 	p := l.Node("Exp", "p", []string{l.Node("Neg", "log_p", []string{nll})})
 	rest := l.two("Sub", "rest", l.number("one", 1), p)
 	weight := l.two("Pow", "weight", rest, l.number("gamma", value(l.Config.Gamma, 2)))
 	return l.mean(l.two("Mul", "weighted", weight, nll), len(l.Shape)-1), nil
 }
 
-// bce is softplus(y) - y*t, element by element. With weights w of the ones: (1 + (w-1)*t) * softplus(-y) + (1-t)*y.
+// bce is softplus(y) - y*t, element by element. With weights w of the ones: (1 + (w-1)*t)
+// * softplus(-y) + (1-t)*y.
 func (l *LossGraph) bce() (string, error) {
 	w := l.Config.PosWeight
 	if len(w) == 0 {
-		return l.two("Sub", "difference", l.Node("Softplus", "softplus", []string{l.Y}), l.two("Mul", "product", l.Y, l.Target)), nil
+		return l.two("Sub", "difference", l.Node("Softplus", "softplus", []string{l.Y}),
+			l.two("Mul", "product", l.Y, l.Target)), nil
 	}
 	n, err := classes(l.y)
 	if err != nil {
@@ -198,7 +219,8 @@ func (l *LossGraph) bce() (string, error) {
 	}
 	one := l.number("one", 1)
 	weight := l.two("Add", "weight", one, l.two("Mul", "ones", l.Constant("pos_weight", more), l.Target))
-	loss := l.two("Mul", "weighted", weight, l.Node("Softplus", "softplus", []string{l.Node("Neg", "minus", []string{l.Y})}))
+	loss := l.two("Mul", "weighted", weight, l.Node("Softplus", "softplus",
+		[]string{l.Node("Neg", "minus", []string{l.Y})}))
 	return l.two("Add", "sum", loss, l.two("Mul", "zeros", l.two("Sub", "rest", one, l.Target), l.Y)), nil
 }
 
@@ -216,7 +238,8 @@ func emitSigmoidFocal(l *LossGraph) (string, error) {
 	// 1 - p_t = p + t - 2*p*t
 	twice := l.scaled("twice", l.two("Mul", "pt", p, l.Target), 2)
 	rest := l.two("Sub", "rest", l.two("Add", "both", p, l.Target), twice)
-	weighted := l.two("Mul", "weighted", ce, l.two("Pow", "weight", rest, l.number("gamma", value(l.Config.Gamma, 2))))
+	weighted := l.two("Mul", "weighted", ce, l.two("Pow", "weight", rest,
+		l.number("gamma", value(l.Config.Gamma, 2))))
 	if a := l.Config.Balance; a > 0 {
 		// a*t + (1-a)*(1-t)
 		share := l.two("Add", "share", l.scaled("scaled", l.Target, 2*a-1), l.number("negatives", 1-a))
@@ -268,9 +291,11 @@ func emitL1(l *LossGraph) (string, error) {
 	return l.mean(l.Node("Abs", "distance", []string{l.error()}), len(l.Shape)), nil
 }
 
-// emitHuber: with a = |y-t| and c = min(a, delta), c*(a - c/2) is the square near zero and the line beyond delta.
+// emitHuber: with a = |y-t| and c = min(a, delta), c*(a - c/2) is the square near zero
+// and the line beyond delta.
 func emitHuber(l *LossGraph) (string, error) {
 	a := l.Node("Abs", "distance", []string{l.error()})
 	c := l.two("Min", "near", a, l.number("delta", or(l.Config.Delta, 1)))
-	return l.mean(l.two("Mul", "piece", c, l.two("Sub", "far", a, l.scaled("half", c, 0.5))), len(l.Shape)), nil
+	return l.mean(l.two("Mul", "piece", c, l.two("Sub", "far", a, l.scaled("half", c, 0.5))),
+		len(l.Shape)), nil
 }

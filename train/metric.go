@@ -20,8 +20,8 @@ type Metric struct {
 
 // Meter gathers a figure over the batches of a data set.
 type Meter interface {
-	// Add takes a batch: the model's output [N,C,...] and the targets, int64 class numbers [N,...] or float32 of the
-	// output's shape.
+	// Add takes a batch: the model's output [N,C,...] and the targets, int64 class numbers [N,...] or
+	// float32 of the output's shape.
 	Add(output, target *onnxio.Tensor) error
 	// Value is the figure; ok is false where it does not exist.
 	Value() (v float64, ok bool)
@@ -59,20 +59,26 @@ func falling(m Metric) Metric {
 	return m
 }
 
-// metrics is the table of metrics. Means over classes leave out those that occur neither as a target nor as an answer.
+// metrics is the table of metrics. Means over classes leave out those that occur neither as
+// a target nor as an answer.
 var metrics = newRegistry("metric",
 	plain("accuracy", "share of right answers, of images, pixels or labels", nil),
 	falling(plain("loss", "mean over images and pixels", nil)),
 	plain("top3", "share of images whose class is among the 3 likeliest", (*tally).top3),
 	plain("top5", "share of images whose class is among the 5 likeliest", (*tally).top5),
-	plain("precision", "TP/(TP+FP), mean over the classes; of masks the foreground's", perClass(func(s ClassScore) float64 { return s.Precision })),
-	plain("recall", "TP/(TP+FN), mean over the classes; of masks the foreground's", perClass(func(s ClassScore) float64 { return s.Recall })),
-	plain("f1", "2TP/(2TP+FP+FN), mean over the classes; of masks the foreground's", perClass(func(s ClassScore) float64 { return s.F1 })),
-	plain("iou", "TP/(TP+FP+FN), mean over the classes; of masks the foreground's", perClass(func(s ClassScore) float64 { return s.IoU })),
+	plain("precision", "TP/(TP+FP), mean over the classes; of masks the foreground's",
+		perClass(func(s ClassScore) float64 { return s.Precision })),
+	plain("recall", "TP/(TP+FN), mean over the classes; of masks the foreground's",
+		perClass(func(s ClassScore) float64 { return s.Recall })),
+	plain("f1", "2TP/(2TP+FP+FN), mean over the classes; of masks the foreground's",
+		perClass(func(s ClassScore) float64 { return s.F1 })),
+	plain("iou", "TP/(TP+FP+FN), mean over the classes; of masks the foreground's",
+		perClass(func(s ClassScore) float64 { return s.IoU })),
 	plain("miou", "TP/(TP+FP+FN), mean over the classes, background included", (*tally).miou),
 	plain("dice", "f1 by its other name", perClass(func(s ClassScore) float64 { return s.F1 })),
 	plain("auc", "area under the ROC, mean over the classes", (*tally).auc),
-	plain("map", "mean over the labels of the average precision, of several labels an image", (*tally).averagePrecision),
+	plain("map", "mean over the labels of the average precision, of several labels an image",
+		(*tally).averagePrecision),
 	falling(plain("mae", "mean of |y-t|, of values", (*tally).mae)),
 	falling(plain("rmse", "square root of the mean of (y-t)^2, of values", (*tally).rmse)),
 	plain("r2", "1 - squared error over variance, mean over the values", (*tally).r2),
@@ -99,7 +105,8 @@ type tally struct {
 func newTally(k kind, classes, want []string) *tally {
 	t := &tally{kind: k, want: want, classes: classes, tops: map[int]int{}}
 	for _, name := range want {
-		if slices.Contains([]string{"precision", "recall", "f1", "iou", "miou", "dice", "confusion"}, name) && !k.values && t.confusion == nil {
+		if slices.Contains([]string{"precision", "recall", "f1", "iou", "miou", "dice", "confusion"}, name) &&
+			!k.values && t.confusion == nil {
 			t.confusion = NewConfusion(classes)
 			if t.masks && len(classes) != 2 {
 				t.confusion = NewConfusion([]string{"background", "foreground"})

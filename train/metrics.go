@@ -34,8 +34,9 @@ func NewConfusion(classes []string) *Confusion {
 	return c
 }
 
-// ClassScore is how well one class was told from the others. With TP, FP and FN counted: precision TP/(TP+FP), recall
-// TP/(TP+FN), F1 (the same as Dice) 2TP/(2TP+FP+FN), IoU TP/(TP+FP+FN); 0 where nothing is to be divided by.
+// ClassScore is how well one class was told from the others. With TP, FP and FN counted: precision
+// TP/(TP+FP), recall TP/(TP+FN), F1 (the same as Dice) 2TP/(2TP+FP+FN), IoU TP/(TP+FP+FN); 0 where
+// nothing is to be divided by.
 type ClassScore struct {
 	Class     string  `json:"class"`
 	Samples   int64   `json:"samples"` // that are of it
@@ -52,7 +53,8 @@ func (s ClassScore) Occurs() bool { return s.Samples+s.Answers > 0 }
 // classScore scores a class of so many samples, for which so many answers were given, tp of them rightly.
 func classScore(name string, tp, samples, answers int64) ClassScore {
 	return ClassScore{Class: name, Samples: samples, Answers: answers,
-		Precision: ratio(tp, answers), Recall: ratio(tp, samples), F1: ratio(2*tp, samples+answers), IoU: ratio(tp, samples+answers-tp)}
+		Precision: ratio(tp, answers), Recall: ratio(tp, samples), F1: ratio(2*tp, samples+answers),
+		IoU: ratio(tp, samples+answers-tp)}
 }
 
 // PerClass scores every class.
@@ -94,7 +96,8 @@ func (c *Confusion) Macro() ClassScore {
 		mean.IoU += s.IoU
 	}
 	if n > 0 {
-		mean.Precision, mean.Recall, mean.F1, mean.IoU = mean.Precision/n, mean.Recall/n, mean.F1/n, mean.IoU/n
+		mean.Precision, mean.Recall, mean.F1, mean.IoU = mean.Precision/n, mean.Recall/n,
+			mean.F1/n, mean.IoU/n
 	}
 	return mean
 }
@@ -117,8 +120,9 @@ func InTop(row []float32, label, k int) bool {
 	return before < k
 }
 
-// AUC is the area under the receiver operating characteristic: the chance that a positive has a higher score than a
-// negative, equal scores counting half (Mann and Whitney's U). NaN when there are only positives or only negatives.
+// AUC is the area under the receiver operating characteristic: the chance that a positive has a higher
+// score than a negative, equal scores counting half (Mann and Whitney's U). NaN when there are only
+// positives or only negatives.
 func AUC(scores []float64, positive []bool) float64 {
 	order := make([]int, len(scores))
 	for i := range order {
@@ -141,8 +145,8 @@ func AUC(scores []float64, positive []bool) float64 {
 	return u / (pos * neg)
 }
 
-// AveragePrecision is the sum over the scores, from the highest, of what the recall gains times the precision there, as
-// scikit-learn's average_precision_score has it. NaN when there are no positives.
+// AveragePrecision is the sum over the scores, from the highest, of what the recall gains times the precision
+// there, as scikit-learn's average_precision_score has it. NaN when there are no positives.
 func AveragePrecision(scores []float64, positive []bool) float64 {
 	order := make([]int, len(scores))
 	for i := range order {
@@ -164,8 +168,8 @@ func AveragePrecision(scores []float64, positive []bool) float64 {
 	return sum / found
 }
 
-// MacroAUC is the mean of each class's AUC against all others; rows are the samples' probabilities [len(labels),classes].
-// Classes that no sample or every sample is of are left out.
+// MacroAUC is the mean of each class's AUC against all others; rows are the samples' probabilities
+// [len(labels),classes]. Classes that no sample or every sample is of are left out.
 func MacroAUC(rows []float64, labels []int, classes int) float64 {
 	sum, n := 0.0, 0.0
 	scores, positive := make([]float64, len(labels)), make([]bool, len(labels))
@@ -208,8 +212,8 @@ func (g grid) Z(col, row int) float64 {
 	return ratio(counts[col], sum)
 }
 
-// Plot draws the matrix as a PNG, atomically: labels downwards, predictions to the right, the shade being the share of the
-// label's samples. Up to 20 classes the counts are written into it.
+// Plot draws the matrix as a PNG, atomically: labels downwards, predictions to the right, the shade being the
+// share of the label's samples. Up to 20 classes the counts are written into it.
 func (c *Confusion) Plot(path string) error {
 	n := len(c.Counts)
 	p := plot.New()
@@ -247,7 +251,8 @@ func (c *Confusion) Plot(path string) error {
 	}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(xs), plot.ConstantTicks(ys)
 	if slices.ContainsFunc(c.Classes, func(s string) bool { return len(s) > 3 }) {
-		p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = math.Pi/4, draw.XRight, draw.YCenter
+		p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = math.Pi/4, draw.XRight,
+			draw.YCenter
 	}
 	size := vg.Length(min(12, 4+0.35*float64(n))) * vg.Inch
 	img := vgimg.NewWith(vgimg.UseWH(size, size), vgimg.UseDPI(120))

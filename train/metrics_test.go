@@ -14,8 +14,8 @@ import (
 
 func almost(a, b float64) bool { return math.Abs(a-b) <= 1e-12 }
 
-// The figures of sklearn's classification_report for labels 0 1 2 2 2 1 0 2 and predictions 0 2 2 2 1 1 0 0; class 3
-// does not occur and is left out of the means, as sklearn leaves it out.
+// The figures of sklearn's classification_report for labels 0 1 2 2 2 1 0 2 and predictions 0 2 2 2 1 1 0 0;
+// class 3 does not occur and is left out of the means, as sklearn leaves it out.
 func TestClassScores(t *testing.T) {
 	c := NewConfusion([]string{"a", "b", "c", "d"})
 	for i, label := range []int{0, 1, 2, 2, 2, 1, 0, 2} {
@@ -28,7 +28,8 @@ func TestClassScores(t *testing.T) {
 		{"d", 0, 0, 0, 0, 0, 0},
 	}
 	same := func(got, want ClassScore) {
-		if got.Class != want.Class || got.Samples != want.Samples || got.Answers != want.Answers || !almost(got.Precision, want.Precision) ||
+		if got.Class != want.Class || got.Samples != want.Samples || got.Answers != want.Answers ||
+			!almost(got.Precision, want.Precision) ||
 			!almost(got.Recall, want.Recall) || !almost(got.F1, want.F1) || !almost(got.IoU, want.IoU) {
 			t.Errorf("%+v, not %+v", got, want)
 		}
@@ -36,7 +37,8 @@ func TestClassScores(t *testing.T) {
 	for i, got := range c.PerClass() {
 		same(got, want[i])
 	}
-	same(c.Macro(), ClassScore{"mean", 8, 8, (4./3 + 0.5) / 3, 2. / 3, (0.8 + 0.5 + 4./7) / 3, (2./3 + 1./3 + 0.4) / 3})
+	same(c.Macro(), ClassScore{"mean", 8, 8, (4./3 + 0.5) / 3, 2. / 3, (0.8 + 0.5 + 4./7) / 3,
+		(2./3 + 1./3 + 0.4) / 3})
 	if c.Accuracy() != 5./8 {
 		t.Errorf("accuracy %v", c.Accuracy())
 	}
@@ -76,7 +78,8 @@ func TestAUC(t *testing.T) {
 			t.Errorf("%v %v: %v, not %v", c.scores, c.positive, got, c.want)
 		}
 	}
-	// roc_auc_score([0, 1, 2, 1], rows, multi_class='ovr'): classes 0 and 2 are told apart wholly, class 1 at 0.75.
+	// roc_auc_score([0, 1, 2, 1], rows, multi_class='ovr'): classes 0 and 2 are told
+	// apart wholly, class 1 at 0.75.
 	rows := []float64{0.7, 0.2, 0.1, 0.1, 0.5, 0.4, 0.2, 0.3, 0.5, 0.3, 0.3, 0.4}
 	labels := []int{0, 1, 2, 1}
 	if got := MacroAUC(rows, labels, 3); !almost(got, (1+0.875+1)/3) {
@@ -124,19 +127,23 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 	all := shippedMetrics
-	s, err := Measure(t.Context(), give([]int64{2, 4}, 0, 3, 2, 1, 9, 0, 0, 0), fixed{classes: []string{"a", "b", "c", "d"}, labels: []int64{3, 0}}, 10, LossCrossEntropy, all)
+	s, err := Measure(t.Context(), give([]int64{2, 4}, 0, 3, 2, 1, 9, 0, 0, 0),
+		fixed{classes: []string{"a", "b", "c", "d"}, labels: []int64{3, 0}}, 10, LossCrossEntropy, all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Accuracy != 0.5 || s.Metrics["top3"] != 1 || s.Metrics["top5"] != 1 || s.Confusion.Counts[3][1] != 1 || s.Metrics["recall"] != 1./3 {
+	if s.Accuracy != 0.5 || s.Metrics["top3"] != 1 || s.Metrics["top5"] != 1 ||
+		s.Confusion.Counts[3][1] != 1 || s.Metrics["recall"] != 1./3 {
 		t.Errorf("%+v", s)
 	}
-	s, err = Measure(t.Context(), give([]int64{2, 1, 1, 2}, 1, -1, 1, 0), fixed{classes: []string{"no", "yes"}, masks: []float32{1, 0, 0, 1}}, 10, LossDice, all)
+	s, err = Measure(t.Context(), give([]int64{2, 1, 1, 2}, 1, -1, 1, 0),
+		fixed{classes: []string{"no", "yes"}, masks: []float32{1, 0, 0, 1}}, 10, LossDice, all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	bce := (2*math.Log1p(math.Exp(-1)) + math.Log1p(math.E) + math.Ln2) / 4
-	if s.Accuracy != 0.5 || !almost(s.Metrics["iou"], 1./3) || !almost(s.Metrics["dice"], 0.5) || !almost(s.Loss, bce) {
+	if s.Accuracy != 0.5 || !almost(s.Metrics["iou"], 1./3) || !almost(s.Metrics["dice"], 0.5) ||
+		!almost(s.Loss, bce) {
 		t.Errorf("%+v, loss %v wanted", s, bce)
 	}
 	if _, ok := s.Metrics["auc"]; ok {

@@ -7,14 +7,15 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Muon is torch.optim.Muon (Jordan et al., https://kellerjordan.github.io/posts/muon), for a matrix, or for filters
-// [O,I,...] as a matrix [O,I*...]. With M = Momentum, per step:
+// Muon is torch.optim.Muon (Jordan et al., https://kellerjordan.github.io/posts/muon), for a matrix, or for
+// filters [O,I,...] as a matrix [O,I*...]. With M = Momentum, per step:
 //
 //	v = M*v + (1-M)*g;  d = (1-M)*g + M*v;  p -= LR * WeightDecay * p;  p -= LR * sqrt(max(1, rows/columns)) * orthogonal(d)
 //
-// orthogonal keeps the singular vectors and brings the singular values near 1, by Steps of the quintic Newton-Schulz
-// iteration. UnitNorm scales p to the norm sqrt(rows) first, and leaves out the factor of the rate, as the CIFAR-10 speed
-// runs do (arXiv:2404.00498). A parameter of one dimension has SGD with Nesterov's momentum instead.
+// orthogonal keeps the singular vectors and brings the singular values near 1, by Steps of the quintic
+// Newton-Schulz iteration. UnitNorm scales p to the norm sqrt(rows) first, and leaves out the factor of the
+// rate, as the CIFAR-10 speed runs do (arXiv:2404.00498). A parameter of one dimension has SGD with
+// Nesterov's momentum instead.
 type Muon struct {
 	LR, Momentum, WeightDecay float64
 	Steps                     int
@@ -30,7 +31,8 @@ func newMuon(o Optimized) (Rule, error) {
 	if o.Config.NSSteps != 0 {
 		steps = o.Config.NSSteps
 	}
-	u := &Muon{LR: o.LR, Momentum: o.Momentum, WeightDecay: o.WeightDecay, Steps: steps, UnitNorm: o.Config.UnitNorm}
+	u := &Muon{LR: o.LR, Momentum: o.Momentum, WeightDecay: o.WeightDecay, Steps: steps,
+		UnitNorm: o.Config.UnitNorm}
 	return u, u.shape(o.Dims)
 }
 
@@ -123,7 +125,8 @@ type orthogonal struct {
 
 func newOrthogonal(rows, columns int) *orthogonal {
 	n, k := min(rows, columns), max(rows, columns)
-	o := &orthogonal{rows: rows, columns: columns, side: n, x: kernels.AlignedSlice(n * k), y: kernels.AlignedSlice(n * k), next: kernels.AlignedSlice(n * k),
+	o := &orthogonal{rows: rows, columns: columns, side: n, x: kernels.AlignedSlice(n * k),
+		y: kernels.AlignedSlice(n * k), next: kernels.AlignedSlice(n * k),
 		a: kernels.AlignedSlice(n * n), a2: kernels.AlignedSlice(n * n)}
 	o.gram = kernels.NewGemm(kernels.GemmSpec{M: n, N: n, K: k, TransB: true})
 	o.square = kernels.NewGemm(kernels.GemmSpec{M: n, N: n, K: n})
@@ -176,8 +179,8 @@ func (o *orthogonal) run(steps int) {
 	}
 }
 
-// Lookahead keeps slow weights, which every Steps updates move by Alpha towards the fast ones, and puts them back there:
-// Zhang et al., Lookahead Optimizer, arXiv:1907.08610.
+// Lookahead keeps slow weights, which every Steps updates move by Alpha towards the fast ones, and puts them
+// back there: Zhang et al., Lookahead Optimizer, arXiv:1907.08610.
 type Lookahead struct {
 	Steps int     `json:"steps,omitzero"` // 0: none
 	Alpha float64 `json:"alpha,omitzero"` // 0.5
@@ -190,7 +193,8 @@ func (l Lookahead) validate() error {
 	return nil
 }
 
-// lookahead keeps the slow weights in a slot behind the rule's own. The first update begins with a copy of the weights.
+// lookahead keeps the slow weights in a slot behind the rule's own. The first update begins
+// with a copy of the weights.
 type lookahead struct {
 	Rule
 	steps int64

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Muon makes torch.optim.Muon's steps: testdata/train/muon.py wrote them down in float64, to whose rounding in float32 they
-// are the same, and as PyTorch makes them in bfloat16.
+// Muon makes torch.optim.Muon's steps: testdata/train/muon.py wrote them down in float64, to whose rounding
+// in float32 they are the same, and as PyTorch makes them in bfloat16.
 func TestMuonFollowsPyTorch(t *testing.T) {
 	var cases []struct {
 		Shape   []int64
@@ -23,7 +23,8 @@ func TestMuonFollowsPyTorch(t *testing.T) {
 	for i, c := range cases {
 		t.Run(fmt.Sprint(i, c.Shape), func(t *testing.T) {
 			o := c.Options
-			rule, err := newMuon(Optimized{LR: o.LR, WeightDecay: o.WeightDecay, Momentum: or(o.Momentum, 0.95), Dims: c.Shape, Config: Config{NSSteps: o.Steps}})
+			rule, err := newMuon(Optimized{LR: o.LR, WeightDecay: o.WeightDecay,
+				Momentum: or(o.Momentum, 0.95), Dims: c.Shape, Config: Config{NSSteps: o.Steps}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +69,8 @@ func TestLookahead(t *testing.T) {
 		l    Lookahead
 		n    int
 		want float64
-	}{{Lookahead{}, 4, 6}, {Lookahead{Steps: 2, Alpha: 1}, 4, 6}, {Lookahead{Steps: 2}, 1, 9}, {Lookahead{Steps: 2}, 2, 9}, {Lookahead{Steps: 2}, 4, 8}} {
+	}{{Lookahead{}, 4, 6}, {Lookahead{Steps: 2, Alpha: 1}, 4, 6}, {Lookahead{Steps: 2}, 1, 9},
+		{Lookahead{Steps: 2}, 2, 9}, {Lookahead{Steps: 2}, 4, 8}} {
 		if got := steps(c.l, c.n); got != c.want {
 			t.Errorf("%+v: %v after %d steps, not %v", c.l, got, c.n, c.want)
 		}

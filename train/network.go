@@ -14,15 +14,15 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Network makes the model that the fields name: a network of package builders in the shape that the fields of OfNetwork give
-// it, or an .onnx file, whose shape they leave alone but for the number of classes.
+// Network makes the model that the fields name: a network of package builders in the shape that the fields of
+// OfNetwork give it, or an .onnx file, whose shape they leave alone but for the number of classes.
 func (f Fields) Network() (*onnxio.Model, error) {
 	m, _, err := f.NetworkHead()
 	return m, err
 }
 
-// NetworkHead is Network, and says which classifier of an .onnx file is replaced by one of as many classes as the fields say;
-// nil where none is.
+// NetworkHead is Network, and says which classifier of an .onnx file is replaced by one of as many classes as
+// the fields say; nil where none is.
 func (f Fields) NetworkHead() (*onnxio.Model, *rewrite.NewHead, error) {
 	what, err := f.Text("model")
 	if err != nil {
@@ -40,8 +40,10 @@ func (f Fields) NetworkHead() (*onnxio.Model, *rewrite.NewHead, error) {
 		return m, nil, err
 	}
 	for _, field := range fields {
-		if field.Part == OfNetwork && !slices.Contains([]string{"model", "seed", "classes"}, field.Name) && f[field.Name] != nil {
-			return nil, nil, fmt.Errorf("%s shapes a network that is built by name; %s has its shape already", field.Name, what)
+		if field.Part == OfNetwork && !slices.Contains([]string{"model", "seed", "classes"}, field.Name) &&
+			f[field.Name] != nil {
+			return nil, nil, fmt.Errorf("%s shapes a network that is built by name; %s has its shape already",
+				field.Name, what)
 		}
 	}
 	m, err := onnxio.Load(what)
@@ -62,7 +64,8 @@ func (e *HeadError) Error() string { return e.err.Error() }
 
 func (e *HeadError) Unwrap() error { return e.err }
 
-// newHead gives a model of a file the classes of cfg: one of package builders by building it anew around its weights.
+// newHead gives a model of a file the classes of cfg: one of package builders by building
+// it anew around its weights.
 func newHead(m *onnxio.Model, cfg builders.Config) (*onnxio.Model, *rewrite.NewHead, error) {
 	name, own, built := builders.Arch(m)
 	if !built || own.Classes == 0 {
@@ -98,10 +101,11 @@ func newHead(m *onnxio.Model, cfg builders.Config) (*onnxio.Model, *rewrite.NewH
 }
 
 // ErrOwnWeights refuses the weights of a checkpoint for an .onnx file that package builders did not make.
-var ErrOwnWeights = errors.New("weights fills a network that is built by name, and an .onnx file has its weights: leave it out")
+var ErrOwnWeights = errors.New(
+	"weights fills a network that is built by name, and an .onnx file has its weights: leave it out")
 
-// Start fills a new network with the checkpoint Weights, where the recipe has one, but for a classifier of another number of
-// classes, which it reports.
+// Start fills a new network with the checkpoint Weights, where the recipe has one, but for a classifier of
+// another number of classes, which it reports.
 func (recipe Recipe) Start(m *onnxio.Model) (convert.Report, error) {
 	path := recipe.Weights
 	if path == "" {
@@ -141,9 +145,11 @@ func (f Fields) networkConfig(name string) (builders.Config, error) {
 	if recipe.Opset < 0 {
 		return builders.Config{}, fmt.Errorf("opset is %d", recipe.Opset)
 	}
-	cfg := builders.Config{Classes: recipe.Classes, Blocks: recipe.Blocks, Width: recipe.Width, Depth: recipe.Depth,
+	cfg := builders.Config{Classes: recipe.Classes, Blocks: recipe.Blocks, Width: recipe.Width,
+		Depth:           recipe.Depth,
 		StochasticDepth: recipe.StochasticDepth, Opset: int64(recipe.Opset), Seed: recipe.Seed}
-	if def, err := builders.Defaults(name); err == nil && own["stochastic_depth"] != nil && cfg.StochasticDepth == 0 && def.StochasticDepth > 0 {
+	if def, err := builders.Defaults(name); err == nil && own["stochastic_depth"] != nil &&
+		cfg.StochasticDepth == 0 && def.StochasticDepth > 0 {
 		cfg.StochasticDepth = builders.NoStochasticDepth
 	}
 	if cfg.Input, err = inputShape(recipe.Input); err != nil {

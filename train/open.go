@@ -14,19 +14,20 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Open opens the recipe's data set: Data at Size, with Validation or Fold and Subset taken from its images to train on,
-// normalised by Mean and Std; without these as m says, where it does, as it has learnt with that. Image files that no Size is given for are
-// brought to the size and the channels of m's input. m may be nil.
+// Open opens the recipe's data set: Data at Size, with Validation or Fold and Subset taken from its images to
+// train on, normalised by Mean and Std; without these as m says, where it does, as it has learnt with that.
+// Image files that no Size is given for are brought to the size and the channels of m's input. m may be nil.
 //
-// Which images are validated on depends on the data alone, so that runs of every seed, and cnnkit eval, take the same ones;
-// the subset depends on the seed.
+// Which images are validated on depends on the data alone, so that runs of every seed, and cnnkit eval, take
+// the same ones; the subset depends on the seed.
 func (recipe Recipe) Open(ctx context.Context, m *onnxio.Model) (data.Splits, error) {
 	size, err := recipe.size()
 	if err != nil {
 		return data.Splits{}, err
 	}
 	o := data.Options{Validation: recipe.Validation, Mean: recipe.Mean, Std: recipe.Std}
-	o.Limits.NoEXIF, o.Ignore, o.Task, o.WeightColumn = recipe.NoEXIF, recipe.IgnoreIndex, recipe.Task, recipe.WeightColumn
+	o.Limits.NoEXIF, o.Ignore, o.Task, o.WeightColumn = recipe.NoEXIF, recipe.IgnoreIndex, recipe.Task,
+		recipe.WeightColumn
 	for k := range recipe.MaskClasses {
 		o.MaskClasses = append(o.MaskClasses, strconv.Itoa(k))
 	}
@@ -197,12 +198,15 @@ func (recipe Recipe) ValidateData() error {
 		return fmt.Errorf("mask_classes is %d: 2 to 256 are wanted, background included", recipe.MaskClasses)
 	case recipe.IgnoreIndex != nil && recipe.MaskClasses == 0:
 		return fmt.Errorf("ignore_index goes with mask_classes: say how many classes the masks have")
-	case recipe.IgnoreIndex != nil && (*recipe.IgnoreIndex < 0 || *recipe.IgnoreIndex > 255 || recipe.MaskClasses > data.Void):
-		return fmt.Errorf("ignore_index is %d of %d classes: 0 to 255, of at most 255 classes, is possible", *recipe.IgnoreIndex, recipe.MaskClasses)
+	case recipe.IgnoreIndex != nil && (*recipe.IgnoreIndex < 0 || *recipe.IgnoreIndex > 255 ||
+		recipe.MaskClasses > data.Void):
+		return fmt.Errorf("ignore_index is %d of %d classes: 0 to 255, of at most 255 classes, is possible",
+			*recipe.IgnoreIndex, recipe.MaskClasses)
 	case recipe.Validation > 0 && recipe.Fold != "":
 		return fmt.Errorf("validation and fold both say which images to validate on: give one of them")
 	case len(recipe.Mean) != len(recipe.Std):
-		return fmt.Errorf("mean has %d numbers and std %d: both want one a channel", len(recipe.Mean), len(recipe.Std))
+		return fmt.Errorf("mean has %d numbers and std %d: both want one a channel", len(recipe.Mean),
+			len(recipe.Std))
 	}
 	if _, _, err := recipe.fold(); err != nil {
 		return err
@@ -241,7 +245,8 @@ func (d resized) Fill(x, target *onnxio.Tensor, indices []int) error {
 	in, labels := x.Float32s(), onnxio.Data[int64](target)
 	per := d.shape[0] * d.shape[1] * d.shape[2]
 	if len(in) != len(indices)*per || len(labels) != len(indices) {
-		return fmt.Errorf("a batch of %d images of %v does not fit %v and %v", len(indices), d.shape, x.Dims, target.Dims)
+		return fmt.Errorf("a batch of %d images of %v does not fit %v and %v", len(indices), d.shape, x.Dims,
+			target.Dims)
 	}
 	for n, i := range indices {
 		s, err := d.Sample(i)

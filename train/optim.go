@@ -15,8 +15,8 @@ type Rule interface {
 	Slots() int
 	// Begin announces update number step = 1, 2, ...
 	Begin(step int64)
-	// Apply updates p by its gradient g. It is called concurrently on disjoint ranges of one or several parameters, or,
-	// where Optimizer.Whole says so, on whole parameters by a Rule of their own each.
+	// Apply updates p by its gradient g. It is called concurrently on disjoint ranges of one or several
+	// parameters, or, where Optimizer.Whole says so, on whole parameters by a Rule of their own each.
 	Apply(p, g []float32, slots [][]float32)
 	// SetRate changes the learning rate.
 	SetRate(lr float64)
@@ -58,7 +58,8 @@ type Optimized struct {
 	Dims                      []int64 // of the parameter, where Optimizer.Whole says that it is one
 }
 
-// RegisterOptimizer adds an optimiser, which recipes can name from then on. Its settings are read from Config.Settings.
+// RegisterOptimizer adds an optimiser, which recipes can name from then on. Its settings are
+// read from Config.Settings.
 func RegisterOptimizer(o Optimizer) error {
 	if o.New == nil || !(o.LR > 0) {
 		return fmt.Errorf("optimizer %q: it wants New, and a learning rate above 0", o.Name)
@@ -95,8 +96,9 @@ func (c Config) rule(g Group, dims []int64) (Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := o.New(Optimized{LR: c.LR * value(g.LRScale, 1), Momentum: value(g.Momentum, c.Momentum), WeightDecay: value(g.WeightDecay, c.WeightDecay),
-		Config: c, Plain: g.WeightDecay != nil && *g.WeightDecay == 0, Dims: dims})
+	u, err := o.New(Optimized{LR: c.LR * value(g.LRScale, 1), Momentum: value(g.Momentum, c.Momentum),
+		WeightDecay: value(g.WeightDecay, c.WeightDecay),
+		Config:      c, Plain: g.WeightDecay != nil && *g.WeightDecay == 0, Dims: dims})
 	if err != nil {
 		return nil, fmt.Errorf("optimizer %s: %w", o.Name, err)
 	}
@@ -173,8 +175,10 @@ func (u *Adam) Begin(step int64) {
 
 // Apply implements Rule.
 func (u *Adam) Apply(p, g []float32, slots [][]float32) {
-	kernels.Adam(p, g, slots[0], slots[1], kernels.AdamParams{LR: u.LR, Beta1: u.Betas[0], Beta2: u.Betas[1], Eps: u.Eps,
-		WeightDecay: u.WeightDecay, Correction1: u.correction1, Correction2: u.correction2, Decoupled: u.Decoupled})
+	kernels.Adam(p, g, slots[0], slots[1], kernels.AdamParams{LR: u.LR, Beta1: u.Betas[0], Beta2: u.Betas[1],
+		Eps:         u.Eps,
+		WeightDecay: u.WeightDecay, Correction1: u.correction1, Correction2: u.correction2,
+		Decoupled: u.Decoupled})
 }
 
 // SetRate implements Rule.
@@ -183,16 +187,18 @@ func (u *Adam) SetRate(lr float64) { u.LR = lr }
 // SetMomentum implements MomentumRule: of the first beta.
 func (u *Adam) SetMomentum(m float64) { u.Betas[0] = m }
 
-// averaged keeps the moving average of the parameters in a slot behind the rule's own, as torch.optim.swa_utils'
-// AveragedModel with get_ema_multi_avg_fn does, but for the decay, which has to rise: see emaDecay. The first step copies.
+// averaged keeps the moving average of the parameters in a slot behind the rule's own, as
+// torch.optim.swa_utils' AveragedModel with get_ema_multi_avg_fn does, but for the decay, which has to rise:
+// see emaDecay. The first step copies.
 type averaged struct {
 	Rule
 	decay float64
 	keep  float32 // share of the new parameters at this step
 }
 
-// emaDecay is the decay of the t-th update, from 1: min(decay, (1+t)/(10+t)), as TensorFlow's ExponentialMovingAverage and
-// timm's ModelEma with a warm-up have it. The average of few steps is not yet one with the initial weights then.
+// emaDecay is the decay of the t-th update, from 1: min(decay, (1+t)/(10+t)), as TensorFlow's
+// ExponentialMovingAverage and timm's ModelEma with a warm-up have it. The average of few steps is not yet
+// one with the initial weights then.
 func emaDecay(decay float64, t int64) float64 {
 	if t <= 1 {
 		return 0

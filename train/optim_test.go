@@ -37,8 +37,8 @@ func readJSON(t *testing.T, name string, v any) {
 	}
 }
 
-// The optimisers' 100 steps on the same gradients stay within 1e-5 of PyTorch's; those of Lion, LARS and LAMB, which it
-// lacks, of their papers' rules in float64.
+// The optimisers' 100 steps on the same gradients stay within 1e-5 of PyTorch's; those of Lion, LARS and
+// LAMB, which it lacks, of their papers' rules in float64.
 func TestOptimisersFollowPyTorch(t *testing.T) {
 	var want map[string][][2]any
 	readJSON(t, "optimisers.json", &want)
@@ -49,17 +49,19 @@ func TestOptimisersFollowPyTorch(t *testing.T) {
 		"sgd-dampening": {Optimizer: "sgd", LR: 0.1, Momentum: 0.9, Dampening: 0.3, WeightDecay: 0.01},
 		"sgd-nesterov":  {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01},
 		"adam":          {Optimizer: "adam", LR: 0.01},
-		"adam-decay":    {Optimizer: "adam", LR: 0.01, Betas: [2]float64{0.8, 0.99}, Eps: 1e-6, WeightDecay: 0.1},
-		"adamw":         {Optimizer: "adamw", LR: 0.01, WeightDecay: 0.1},
-		"rmsprop":       {Optimizer: "rmsprop", LR: 0.01},
-		"rmsprop-all":   {Optimizer: "rmsprop", LR: 0.01, Alpha: 0.9, Eps: 1e-4, WeightDecay: 0.01, Momentum: 0.5, Centered: true},
-		"adagrad":       {Optimizer: "adagrad", LR: 0.1},
-		"adagrad-all":   {Optimizer: "adagrad", LR: 0.1, LRDecay: 0.01, WeightDecay: 0.01, Accumulator: 0.1},
-		"lion":          {Optimizer: "lion", LR: 0.001},
-		"lion-decay":    {Optimizer: "lion", LR: 0.001, Betas: [2]float64{0.95, 0.98}, WeightDecay: 1},
-		"lars":          {Optimizer: "lars", LR: 1, Momentum: 0.9, WeightDecay: 0.01},
-		"lamb":          {Optimizer: "lamb", LR: 0.01, WeightDecay: 0.1},
-		"ema":           {Optimizer: "sgd", LR: 0.1, EMA: 0.95},
+		"adam-decay": {Optimizer: "adam", LR: 0.01, Betas: [2]float64{0.8, 0.99}, Eps: 1e-6,
+			WeightDecay: 0.1},
+		"adamw":   {Optimizer: "adamw", LR: 0.01, WeightDecay: 0.1},
+		"rmsprop": {Optimizer: "rmsprop", LR: 0.01},
+		"rmsprop-all": {Optimizer: "rmsprop", LR: 0.01, Alpha: 0.9, Eps: 1e-4, WeightDecay: 0.01,
+			Momentum: 0.5, Centered: true},
+		"adagrad":     {Optimizer: "adagrad", LR: 0.1},
+		"adagrad-all": {Optimizer: "adagrad", LR: 0.1, LRDecay: 0.01, WeightDecay: 0.01, Accumulator: 0.1},
+		"lion":        {Optimizer: "lion", LR: 0.001},
+		"lion-decay":  {Optimizer: "lion", LR: 0.001, Betas: [2]float64{0.95, 0.98}, WeightDecay: 1},
+		"lars":        {Optimizer: "lars", LR: 1, Momentum: 0.9, WeightDecay: 0.01},
+		"lamb":        {Optimizer: "lamb", LR: 0.01, WeightDecay: 0.1},
+		"ema":         {Optimizer: "sgd", LR: 0.1, EMA: 0.95},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Epochs, c.Batch = 1, 1

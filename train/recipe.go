@@ -16,34 +16,40 @@ import (
 // RecipeFile is the name of the resolved recipe in a run's folder.
 const RecipeFile = "recipe.json"
 
-// Recipe is all that makes an experiment: the network, the data and the configuration. As a file it is JSON, whose fields
-// are these and those of Config; fields that are left out have the network's defaults.
+// Recipe is all that makes an experiment: the network, the data and the configuration. As a file it is JSON,
+// whose fields are these and those of Config; fields that are left out have the network's defaults.
 type Recipe struct {
 	Model string `json:"model,omitzero"` // a network of package builders, or an .onnx file
-	// Weights is the checkpoint that a network that is built starts from; a classifier of another number of classes is
-	// left out.
+	// Weights is the checkpoint that a network that is built starts from; a classifier of another
+	// number of classes is left out.
 	Weights string `json:"weights,omitzero"`
 
 	Data string `json:"data,omitzero"` // a word that package data opens: mnist, cifar10=DIR, images:DIR, ...
 
 	// Of the data; Open reads them.
-	Size       string  `json:"size,omitzero"`       // 128x128: height and width that images are brought to
-	Subset     int     `json:"subset,omitzero"`     // so many of the images to train on; 0: all
-	Stratified bool    `json:"stratified,omitzero"` // the subset has of each class its share
-	Validation float64 `json:"validation,omitzero"` // share of the images to train on that is validated on instead; 0: the set's own part
-	Fold       string  `json:"fold,omitzero"`       // 2/5: the second of five parts of the images to train on is validated on instead (k-fold cross-validation)
-	InMemory   bool    `json:"in_memory,omitzero"`  // image files are decoded once; Augment then has them at their size here
+	Size       string `json:"size,omitzero"`       // 128x128: height and width that images are brought to
+	Subset     int    `json:"subset,omitzero"`     // so many of the images to train on; 0: all
+	Stratified bool   `json:"stratified,omitzero"` // the subset has of each class its share
+	// share of the images to train on that is validated on instead; 0: the set's own part
+	Validation float64 `json:"validation,omitzero"`
+	// 2/5: the second of five parts of the images to train on is validated on instead
+	// (k-fold cross-validation)
+	Fold string `json:"fold,omitzero"`
+	// image files are decoded once; Augment then has them at their size here
+	InMemory bool `json:"in_memory,omitzero"`
 
-	NoEXIF bool `json:"no_exif,omitzero"` // image files stay as the sensor saw them, whatever their EXIF orientation
+	// image files stay as the sensor saw them, whatever their EXIF orientation
+	NoEXIF bool `json:"no_exif,omitzero"`
 
 	// Task is what the columns of a csv:FILE are: "" a class, multi-label, regression.
 	Task data.Task `json:"task,omitzero"`
 
-	// WeightColumn names the column of a csv:FILE with a weight for each image, for Sampler and SampleWeights.
+	// WeightColumn names the column of a csv:FILE with a weight for each image, for
+	// Sampler and SampleWeights.
 	WeightColumn string `json:"weight_column,omitzero"`
 
-	// MaskClasses is how many classes masks:IMAGES,MASKS have whose values are classes, 0, 1, ...; 0: foreground alone.
-	// IgnoreIndex, of Config, is the value that does not count.
+	// MaskClasses is how many classes masks:IMAGES,MASKS have whose values are classes, 0, 1, ...; 0:
+	// foreground alone. IgnoreIndex, of Config, is the value that does not count.
 	MaskClasses int `json:"mask_classes,omitzero"`
 
 	// Inputs are (p/255 - Mean) / Std, a number a channel; nil: as the model says, else the set's own.
@@ -177,8 +183,9 @@ func (f Fields) Text(name string) (string, error) {
 	return s, nil
 }
 
-// Recipe resolves the fields: what they leave out are the defaults of a network of package builders, arch, and those that
-// go with the optimizer. A field that no recipe has is an error, and so is a value that makes no sense.
+// Recipe resolves the fields: what they leave out are the defaults of a network of package builders,
+// arch, and those that go with the optimizer. A field that no recipe has is an error, and so is a
+// value that makes no sense.
 func (f Fields) Recipe(arch string) (Recipe, error) {
 	recipe := Recipe{Config: Defaults(arch)}
 	optimizer, err := f.Text("optimizer")
@@ -211,12 +218,14 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 func mistyped(err error) error {
 	var typ *json.UnmarshalTypeError
 	if errors.As(err, &typ) {
-		return fmt.Errorf("recipe: field %q takes %s, not %s", strings.TrimPrefix(typ.Field, "Config."), typ.Type, typ.Value)
+		return fmt.Errorf("recipe: field %q takes %s, not %s", strings.TrimPrefix(typ.Field, "Config."),
+			typ.Type, typ.Value)
 	}
 	return fmt.Errorf("recipe: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// continues says which field of next makes it another run than recipe: one that the table of fields does not let move.
+// continues says which field of next makes it another run than recipe: one that the table of
+// fields does not let move.
 func (recipe Recipe) continues(next Recipe) error {
 	if s := recipe.Schedule; s.ofLength() && s.Total == 0 && recipe.Epochs != next.Epochs {
 		keep := ""
@@ -243,7 +252,8 @@ func (recipe Recipe) continues(next Recipe) error {
 		}
 		if a, b := was[f.Name], is[f.Name]; !bytes.Equal(a, b) {
 			return fmt.Errorf("%s was %s when the checkpoint was made, and is %s now: the run could not go on as it was. "+
-				"Leave it as it was, or start a new run from the checkpoint's model", f.Name, cmp.Or(string(a), "not set"), cmp.Or(string(b), "not set"))
+				"Leave it as it was, or start a new run from the checkpoint's model", f.Name,
+				cmp.Or(string(a), "not set"), cmp.Or(string(b), "not set"))
 		}
 	}
 	return nil

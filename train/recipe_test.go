@@ -14,11 +14,13 @@ import (
 )
 
 func TestRecipeFields(t *testing.T) {
-	f, err := ReadFields(strings.NewReader(`{"model": "lenet5", "data": "mnist", "seed": 18446744073709551615, "schedule": {"kind": "step"}}`))
+	f, err := ReadFields(
+		strings.NewReader(`{"model": "lenet5", "data": "mnist", "seed": 18446744073709551615, "schedule": {"kind": "step"}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{"lr=0.1", "schedule.step_size=3", "optimizer=adam", "betas=[0.8,0.9]", "metrics=[\"top5\",\"auc\"]", `groups=[{"params":"bias","weight_decay":0}]`} {
+	for _, s := range []string{"lr=0.1", "schedule.step_size=3", "optimizer=adam", "betas=[0.8,0.9]",
+		"metrics=[\"top5\",\"auc\"]", `groups=[{"params":"bias","weight_decay":0}]`} {
 		if err := f.SetText(s); err != nil {
 			t.Fatal(err)
 		}
@@ -27,9 +29,11 @@ func TestRecipeFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Recipe{Model: "lenet5", Data: "mnist", Config: Config{Epochs: 5, Batch: 64, Seed: 1<<64 - 1, Loss: "auto", Optimizer: "adam", LR: 0.1,
-		Betas: [2]float64{0.8, 0.9}, Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}, Schedule: Schedule{Kind: StepLR, StepSize: 3},
-		EMA: 0.99, Metrics: []string{"top5", "auc"}}}
+	want := Recipe{Model: "lenet5", Data: "mnist", Config: Config{Epochs: 5, Batch: 64, Seed: 1<<64 - 1,
+		Loss: "auto", Optimizer: "adam", LR: 0.1,
+		Betas: [2]float64{0.8, 0.9}, Groups: []Group{{Params: "bias", WeightDecay: new(float64)}},
+		Schedule: Schedule{Kind: StepLR, StepSize: 3},
+		EMA:      0.99, Metrics: []string{"top5", "auc"}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nnot %+v", got, want)
 	}
@@ -88,7 +92,8 @@ func TestRecipeMistakes(t *testing.T) {
 func TestResolvedRecipeIsWhole(t *testing.T) {
 	for _, arch := range []string{"lenet5", "unet", ""} {
 		for _, optimizer := range Optimizers() {
-			want := Recipe{Model: "x", Input: "3x32x32", Blocks: []int{1, 2}, Config: Defaults(arch).With(optimizer)}
+			want := Recipe{Model: "x", Input: "3x32x32", Blocks: []int{1, 2},
+				Config: Defaults(arch).With(optimizer)}
 			dir := t.TempDir()
 			if err := want.Save(dir); err != nil {
 				t.Fatal(err)
@@ -146,7 +151,8 @@ func TestShippedRecipes(t *testing.T) {
 // The run's files carry what was asked for, and patience ends it.
 func TestMetricsAndPatience(t *testing.T) {
 	dir := t.TempDir()
-	cfg := Config{Epochs: 50, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: shippedMetrics, Monitor: "f1", Patience: 2,
+	cfg := Config{Epochs: 50, Batch: 32, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: shippedMetrics,
+		Monitor: "f1", Patience: 2,
 		Schedule: Schedule{Kind: MultiStep, Milestones: []int{3}, Gamma: 1e-9}}
 	res, err := Run(t.Context(), lenet(t), small(t, 500, 200), cfg, dir, Observer{})
 	if err != nil {
@@ -167,7 +173,8 @@ func TestMetricsAndPatience(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, v, ok)
 		}
 	}
-	if last.Metrics["top5"] < last.Metrics["top3"] || last.Metrics["top3"] < last.ValidationAccuracy || res.Confusion.Accuracy() != last.ValidationAccuracy {
+	if last.Metrics["top5"] < last.Metrics["top3"] || last.Metrics["top3"] < last.ValidationAccuracy ||
+		res.Confusion.Accuracy() != last.ValidationAccuracy {
 		t.Errorf("%+v", last)
 	}
 	file, err := os.Open(filepath.Join(dir, HistoryFile))
@@ -176,7 +183,9 @@ func TestMetricsAndPatience(t *testing.T) {
 	}
 	defer file.Close()
 	rows, err := csv.NewReader(file).ReadAll()
-	if err != nil || len(rows) != len(res.History)+1 || !slices.Equal(rows[0][8:], []string{"auc", "dice", "f1", "iou", "miou", "precision", "recall", "top3", "top5"}) {
+	if err != nil || len(rows) != len(res.History)+1 ||
+		!slices.Equal(rows[0][8:], []string{"auc", "dice", "f1", "iou", "miou", "precision", "recall",
+			"top3", "top5"}) {
 		t.Errorf("%v, %v", rows, err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, MetricsFile))
@@ -184,7 +193,8 @@ func TestMetricsAndPatience(t *testing.T) {
 		Epoch   Epoch
 		Classes []ClassScore
 	}
-	if err != nil || json.Unmarshal(raw, &metrics) != nil || len(metrics.Classes) != 10 || metrics.Epoch.Metrics["f1"] != last.Metrics["f1"] {
+	if err != nil || json.Unmarshal(raw, &metrics) != nil || len(metrics.Classes) != 10 ||
+		metrics.Epoch.Metrics["f1"] != last.Metrics["f1"] {
 		t.Errorf("%s %v", raw, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, ConfusionFile)); err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// A loss, a metric, an optimiser, a transform and a data set of a user's own are named in a recipe, one line each.
+// A loss, a metric, an optimiser, a transform and a data set of a user's own are named
+// in a recipe, one line each.
 func TestRegistered(t *testing.T) {
 	fields, err := train.ReadFields(strings.NewReader(`{"data": "stripes", "loss": "twice", "metrics": ["sureness"], "optimizer": "plain",
 		"augment": [{"name": "Darken", "by": 9}], "settings": {"times": 3, "friction": 0.5}, "epochs": 2, "batch": 8}`))
@@ -44,14 +45,17 @@ func TestRegistered(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := got.History[1]
-	if got.Loss != "twice" || last.LR != 0.05 || !(last.Metrics["sureness"] < 0) || !(last.ValidationLoss > 0) {
+	if got.Loss != "twice" || last.LR != 0.05 || !(last.Metrics["sureness"] < 0) ||
+		!(last.ValidationLoss > 0) {
 		t.Errorf("loss %s, %+v", got.Loss, last)
 	}
 	again, err := os.ReadFile(filepath.Join(dir, train.RecipeFile))
-	if err != nil || !strings.Contains(string(again), `"name": "Darken"`) && !strings.Contains(string(again), `"name":"Darken"`) {
+	if err != nil || !strings.Contains(string(again), `"name": "Darken"`) && !strings.Contains(string(again),
+		`"name":"Darken"`) {
 		t.Errorf("%s, %v", again, err)
 	}
-	for _, wrong := range []string{`{"loss": "thrice"}`, `{"loss": "twice", "settings": {"tims": 3}}`, `{"augment": [{"name": "Darken", "by": 300}]}`} {
+	for _, wrong := range []string{`{"loss": "thrice"}`, `{"loss": "twice", "settings": {"tims": 3}}`,
+		`{"augment": [{"name": "Darken", "by": 300}]}`} {
 		if fields, err = train.ReadFields(strings.NewReader(wrong)); err == nil {
 			_, err = fields.Recipe("lenet5")
 		}
@@ -93,7 +97,8 @@ func tableOf(t *testing.T, head string, row func(shade int) string) string {
 			t.Fatal(err)
 		}
 		f.Close()
-		fmt.Fprintf(&b, "%s,%s,%s\n", name, row(shade), map[bool]string{true: "validation", false: "train"}[i%4 == 3])
+		fmt.Fprintf(&b, "%s,%s,%s\n", name, row(shade), map[bool]string{true: "validation",
+			false: "train"}[i%4 == 3])
 	}
 	path := filepath.Join(dir, "table.csv")
 	if err := os.WriteFile(path, []byte(b.String()), 0o666); err != nil {
@@ -112,7 +117,8 @@ func runTable(t *testing.T, text string, classes int) (*train.Result, *onnxio.Mo
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Classes: classes, Blocks: []int{1, 1, 1, 1}, Width: 8})
+	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Classes: classes,
+		Blocks: []int{1, 1, 1, 1}, Width: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,13 +140,15 @@ func TestRegression(t *testing.T) {
 		got, m := runTable(t, fmt.Sprintf(`{"data": "csv:%s", "task": "regression", "loss": %q, "metrics": ["mae", "r2", "f1"], "optimizer": "adam", "epochs": 12,
 			"batch": 12}`, filepath.ToSlash(path), loss), 1)
 		first, best := got.History[0], got.History[got.Best]
-		if !math.IsNaN(best.ValidationAccuracy) || !(best.ValidationLoss < first.ValidationLoss) || !(best.Metrics["mae"] < 0.3) {
+		if !math.IsNaN(best.ValidationAccuracy) || !(best.ValidationLoss < first.ValidationLoss) ||
+			!(best.Metrics["mae"] < 0.3) {
 			t.Errorf("%s: from %+v to %+v", loss, first, best)
 		}
 		if _, ok := best.Metrics["f1"]; ok {
 			t.Errorf("%s: values have an f1", loss)
 		}
-		if s, err := spec.Get(m); err != nil || s.Output.Task != spec.Number || len(s.Labels) != 1 || s.Labels[0] != "shade" {
+		if s, err := spec.Get(m); err != nil || s.Output.Task != spec.Number || len(s.Labels) != 1 ||
+			s.Labels[0] != "shade" {
 			t.Errorf("%s: the model says %+v, %v", loss, s, err)
 		}
 	}
@@ -163,7 +171,8 @@ func TestMultiLabel(t *testing.T) {
 	if best := got.History[got.Best]; best.ValidationAccuracy < 0.8 || best.Metrics["map"] < 0.8 {
 		t.Errorf("%+v", best)
 	}
-	if s, err := spec.Get(m); err != nil || s.Output.Task != spec.MultiLabel || s.Output.Scale != spec.Logits {
+	if s, err := spec.Get(m); err != nil || s.Output.Task != spec.MultiLabel ||
+		s.Output.Scale != spec.Logits {
 		t.Errorf("the model says %+v, %v", s, err)
 	}
 }
@@ -171,10 +180,12 @@ func TestMultiLabel(t *testing.T) {
 // A loss from a file gives the same run as the loss of the same formula.
 func TestLossFile(t *testing.T) {
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Name: "loss",
-		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 10)...), onnxio.TensorInfo("t", onnxio.Int64, onnxio.Shape("N")...)},
+		Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 10)...),
+			onnxio.TensorInfo("t", onnxio.Int64, onnxio.Shape("N")...)},
 		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("l", onnxio.Float)},
 		Nodes: []*onnxio.Node{
-			{OpType: "SoftmaxCrossEntropyLoss", Name: "ce", Inputs: []string{"y", "t"}, Outputs: []string{"ce"}, Attrs: []*onnxio.Attribute{onnxio.StringAttr("reduction", "mean")}},
+			{OpType: "SoftmaxCrossEntropyLoss", Name: "ce", Inputs: []string{"y", "t"},
+				Outputs: []string{"ce"}, Attrs: []*onnxio.Attribute{onnxio.StringAttr("reduction", "mean")}},
 			{OpType: "Mul", Name: "l", Inputs: []string{"ce", "factor"}, Outputs: []string{"l"}}},
 		Initializers: []*onnxio.Tensor{onnxio.Scalar(onnxio.Float, float32(1))}}}
 	m.Graph.Initializers[0].Name = "factor"
@@ -184,11 +195,13 @@ func TestLossFile(t *testing.T) {
 	}
 	losses := map[string]float64{}
 	for _, loss := range []string{path, "cross-entropy"} {
-		net, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8})
+		net, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28},
+			Blocks: []int{1, 1, 1, 1}, Width: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := train.Run(t.Context(), net, stripes(t), train.Config{Epochs: 2, Batch: 8, Optimizer: "sgd", LR: 0.01, Loss: loss}, "", train.Observer{})
+		got, err := train.Run(t.Context(), net, stripes(t), train.Config{Epochs: 2, Batch: 8,
+			Optimizer: "sgd", LR: 0.01, Loss: loss}, "", train.Observer{})
 		if err != nil {
 			t.Fatal(err)
 		}

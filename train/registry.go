@@ -15,7 +15,8 @@ type Entry struct {
 	Settings []Setting `json:"settings"`
 }
 
-// Setting is a field of a recipe that an entry reads. One of an entry that Register added stands in Config.Settings.
+// Setting is a field of a recipe that an entry reads. One of an entry that Register added
+// stands in Config.Settings.
 type Setting struct {
 	Name    string `json:"name"`
 	Doc     string `json:"doc"`
@@ -24,7 +25,8 @@ type Setting struct {
 
 func (e Entry) entry() Entry { return e }
 
-// registry holds the entries of one kind, in the order in which they were added. It is safe for concurrent use.
+// registry holds the entries of one kind, in the order in which they were added. It
+// is safe for concurrent use.
 type registry[T interface{ entry() Entry }] struct {
 	kind    string
 	mu      sync.RWMutex

@@ -22,8 +22,9 @@ import (
 	"github.com/cnnkit/cnnkit/train/report"
 )
 
-// Reports follows a run and writes what package report makes of it: history.jsonl, report.html and TensorBoard's events. It
-// only looks on: a run has the same weights with it and without. Not safe for concurrent use.
+// Reports follows a run and writes what package report makes of it: history.jsonl, report.html
+// and TensorBoard's events. It only looks on: a run has the same weights with it and without.
+// Not safe for concurrent use.
 type Reports struct {
 	recipe    Recipe
 	splits    data.Splits
@@ -52,17 +53,20 @@ const (
 	reportedMasks    = 8
 )
 
-// NewReports makes a run's reports, which begin with the run; dir "" writes no files. from is the checkpoint that the run goes
-// on from, or nil, and dashboard, when it is not nil, shows the run as it goes on.
-func NewReports(recipe Recipe, splits data.Splits, dir string, from *Checkpoint, dashboard *report.Dashboard) *Reports {
+// NewReports makes a run's reports, which begin with the run; dir "" writes no files. from is the checkpoint
+// that the run goes on from, or nil, and dashboard, when it is not nil, shows the run as it goes on.
+func NewReports(recipe Recipe, splits data.Splits, dir string, from *Checkpoint,
+	dashboard *report.Dashboard) *Reports {
 	r := &Reports{recipe: recipe, splits: splits, dir: dir, dashboard: dashboard}
 	if from != nil {
-		r.history, r.best, r.logged, r.between = slices.Clone(from.History), from.Best, from.Steps, from.Step == 0
+		r.history, r.best, r.logged, r.between = slices.Clone(from.History), from.Best, from.Steps,
+			from.Step == 0
 	}
 	return r
 }
 
-// Log adds a logger, which open gives when the run begins; steps are those of the checkpoint that it goes on from.
+// Log adds a logger, which open gives when the run begins; steps are those of the
+// checkpoint that it goes on from.
 func (r *Reports) Log(open func(run report.Run, steps int64) (report.Logger, error)) {
 	r.loggers = append(r.loggers, open)
 }
@@ -73,7 +77,8 @@ func (r *Reports) begin() error {
 	if err != nil {
 		return err
 	}
-	run := report.Run{Title: cmp.Or(r.recipe.Model, "model") + " on " + cmp.Or(r.recipe.Data, r.splits.Name), State: report.Running,
+	run := report.Run{Title: cmp.Or(r.recipe.Model, "model") + " on " + cmp.Or(r.recipe.Data, r.splits.Name),
+		State:   report.Running,
 		Started: time.Now(), Planned: r.recipe.Epochs, Config: config, Environment: report.Environment()}
 	for _, e := range r.history {
 		run.Epochs = append(run.Epochs, e.reported())
@@ -99,7 +104,8 @@ func (r *Reports) begin() error {
 	return recorder.Save()
 }
 
-// catchUp logs the figures of the last epoch, where the run was killed after the epoch's checkpoint and before that.
+// catchUp logs the figures of the last epoch, where the run was killed after the epoch's
+// checkpoint and before that.
 func (r *Reports) catchUp(l report.Logger) error {
 	old, ok := l.(report.Resumed)
 	if !ok || !r.between || len(r.history) == 0 {
@@ -124,8 +130,10 @@ func (r *Reports) log(epoch, step int, values map[string]float64) {
 
 // reported is the epoch as package report takes it.
 func (e Epoch) reported() report.Epoch {
-	values := map[string]float64{"train_loss": e.TrainLoss, "train_accuracy": e.TrainAccuracy, "validation_loss": e.ValidationLoss,
-		"validation_accuracy": e.ValidationAccuracy, "seconds": e.Seconds, "images_per_s": e.ImagesPerSecond, "lr": e.LR}
+	values := map[string]float64{"train_loss": e.TrainLoss, "train_accuracy": e.TrainAccuracy,
+		"validation_loss":     e.ValidationLoss,
+		"validation_accuracy": e.ValidationAccuracy, "seconds": e.Seconds, "images_per_s": e.ImagesPerSecond,
+		"lr": e.LR}
 	for name, v := range e.Metrics {
 		values[name] = v
 	}
@@ -209,9 +217,9 @@ func (r *Reports) keep(err error) {
 	}
 }
 
-// Close ends the reports with what the run gave, its error among it. A finished run's model is shown the images to validate
-// on once more: the confusion matrix, the worst mistakes and some predictions are those of the last epoch. The error is
-// the first of writing the reports.
+// Close ends the reports with what the run gave, its error among it. A finished run's model is shown the
+// images to validate on once more: the confusion matrix, the worst mistakes and some predictions are those of
+// the last epoch. The error is the first of writing the reports.
 func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 	if r.recorder == nil {
 		return r.err
@@ -231,7 +239,8 @@ func (r *Reports) Close(ctx context.Context, result *Result, err error) error {
 				run.Message = fmt.Sprintf("stopped: nothing got better after epoch %d", run.Best)
 			}
 		}
-		if err := r.show(ctx, result); ctx.Err() == nil { // who interrupts the last look has a report without pictures
+		// who interrupts the last look has a report without pictures
+		if err := r.show(ctx, result); ctx.Err() == nil {
 			r.keep(err)
 		}
 	}
@@ -262,7 +271,8 @@ func (r *Reports) show(ctx context.Context, result *Result) error {
 	if err != nil {
 		return err
 	}
-	if png, err := os.ReadFile(filepath.Join(r.dir, ConfusionFile)); err == nil && r.dir != "" && slices.Contains(r.recipe.Metrics, "confusion") {
+	if png, err := os.ReadFile(filepath.Join(r.dir, ConfusionFile)); err == nil && r.dir != "" &&
+		slices.Contains(r.recipe.Metrics, "confusion") {
 		return r.recorder.Image("confusion", len(r.history), png)
 	}
 	return nil
@@ -339,7 +349,8 @@ func pictured(src data.Source, guesses []guess) ([]report.Sample, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := report.Sample{Name: where(src, g.index), Truth: name(g.label), Prediction: name(g.taken), Probability: g.p}
+		s := report.Sample{Name: where(src, g.index), Truth: name(g.label), Prediction: name(g.taken),
+			Probability: g.p}
 		if s.Image, err = report.PNG(img); err != nil {
 			return nil, err
 		}

@@ -20,26 +20,40 @@ import (
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// runs are configurations that keep state of every kind. 200 images in batches of 24 leave a short batch at the end.
+// runs are configurations that keep state of every kind. 200 images in batches of 24 leave
+// a short batch at the end.
 var runs = map[string]Config{
-	"sgd":     {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 0.01, Groups: []Group{{Params: "bias", WeightDecay: new(float64), LRScale: new(2.0)}}},
-	"adam":    {Optimizer: "adam", LR: 1e-3, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 4}},
-	"ema":     {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle, Momentum: [2]float64{0.85, 0.95}}},
-	"swa":     {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, SWA: SWA{Start: 2, LR: 0.01}},
-	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau, Patience: -1, Factor: 0.5, Threshold: 0.5}},
-	"all": {Optimizer: "muon", LR: 0.02, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01, Accumulate: 2, ClipNorm: 2, EMA: 0.8, Lookahead: Lookahead{Steps: 3},
-		Loss: LossSoft, Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}, LabelSmoothing: 0.1,
-		Augment: transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
-		Sampler: SamplerBalanced, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16", Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
-	"airbench": {Optimizer: "muon", LR: 0.1, Momentum: 0.6, Nesterov: true, NSSteps: 3, UnitNorm: true, Whiten: 32, LabelSmoothing: 0.2, Loss: LossCrossEntropy,
-		Sampler: SamplerWeights, SampleWeights: true, Lookahead: Lookahead{Steps: 4}, EMA: 0.8, ValidateEvery: 2,
-		Augment: transforms.Compose{transforms.AlternatingFlip{}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}, Mode: "reflect"}},
-		Groups: []Group{{Params: "whiten.weight", Freeze: true}, {Params: "whiten.bias", Optimizer: "sgd", Epochs: 2},
+	"sgd": {Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 0.01,
+		Groups: []Group{{Params: "bias", WeightDecay: new(float64), LRScale: new(2.0)}}},
+	"adam": {Optimizer: "adam", LR: 1e-3, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 4}},
+	"ema": {Optimizer: "adamw", LR: 1e-3, WeightDecay: 0.05, EMA: 0.9, Schedule: Schedule{Kind: OneCycle,
+		Momentum: [2]float64{0.85, 0.95}}},
+	"swa": {Optimizer: "sgd", LR: 0.05, Momentum: 0.9, SWA: SWA{Start: 2, LR: 0.01}},
+	"plateau": {Optimizer: "rmsprop", LR: 1e-3, Momentum: 0.5, Schedule: Schedule{Kind: OnPlateau,
+		Patience: -1, Factor: 0.5, Threshold: 0.5}},
+	"all": {Optimizer: "muon", LR: 0.02, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01, Accumulate: 2,
+		ClipNorm: 2, EMA: 0.8, Lookahead: Lookahead{Steps: 3},
+		Loss: LossSoft, Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7},
+			transforms.CutMix{Alpha: 1, P: 0.3}}, LabelSmoothing: 0.1,
+		Augment: transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5},
+			transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}},
+		Sampler: SamplerBalanced, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 3}, Precision: "bf16",
+		Workers: 2, CheckpointSteps: 2, Metrics: []string{"top3"}},
+	"airbench": {Optimizer: "muon", LR: 0.1, Momentum: 0.6, Nesterov: true, NSSteps: 3, UnitNorm: true,
+		Whiten: 32, LabelSmoothing: 0.2, Loss: LossCrossEntropy,
+		Sampler: SamplerWeights, SampleWeights: true, Lookahead: Lookahead{Steps: 4}, EMA: 0.8,
+		ValidateEvery: 2,
+		Augment: transforms.Compose{transforms.AlternatingFlip{},
+			transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}, Mode: "reflect"}},
+		Groups: []Group{{Params: "whiten.weight", Freeze: true},
+			{Params: "whiten.bias", Optimizer: "sgd", Epochs: 2},
 			{Params: "norm", Optimizer: "sgd", LRScale: new(2.0), Momentum: new(0.85)}},
 		Schedule: Schedule{Kind: Polynomial, By: "step"}},
-	"weights": {Optimizer: "adam", LR: 1e-3, Sampler: SamplerWeights, SampleWeights: true, LabelSmoothing: 0.1},
-	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8, Sampler: SamplerBalanced,
-		Groups: []Group{{Params: "bias", WeightDecay: new(float64)}}},
+	"weights": {Optimizer: "adam", LR: 1e-3, Sampler: SamplerWeights, SampleWeights: true,
+		LabelSmoothing: 0.1},
+	"apart": {Optimizer: "lamb", LR: 1e-2, WeightDecay: 0.1, Accumulate: 4, ClipNorm: 1, EMA: 0.8,
+		Sampler: SamplerBalanced,
+		Groups:  []Group{{Params: "bias", WeightDecay: new(float64)}}},
 }
 
 func resumable(name string) Config {
@@ -86,7 +100,8 @@ func airbench(t testing.TB) *onnxio.Model {
 // dropNet is a residual network with stochastic depth and Dropout.
 func dropNet(t testing.TB) *onnxio.Model {
 	t.Helper()
-	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10, StochasticDepth: 0.4})
+	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1},
+		Width: 8, Classes: 10, StochasticDepth: 0.4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +109,8 @@ func dropNet(t testing.TB) *onnxio.Model {
 	ratio := onnxio.Scalar(onnxio.Float, float32(0.3))
 	ratio.Name = "ratio"
 	m.Graph.Initializers = append(m.Graph.Initializers, ratio)
-	drop := &onnxio.Node{Name: "drop", OpType: "Dropout", Inputs: []string{out.Inputs[0], "ratio"}, Outputs: []string{"dropped"}}
+	drop := &onnxio.Node{Name: "drop", OpType: "Dropout", Inputs: []string{out.Inputs[0], "ratio"},
+		Outputs: []string{"dropped"}}
 	out.Inputs[0] = "dropped"
 	m.Graph.Nodes = append(m.Graph.Nodes[:len(m.Graph.Nodes)-1], drop, out)
 	if err := check.Model(m); err != nil {
@@ -103,15 +119,17 @@ func dropNet(t testing.TB) *onnxio.Model {
 	return m
 }
 
-// stopped runs cfg into dir until some number of steps are made, and goes on from the checkpoint until all are; each part
-// is a run of its own, as after a new start of the program.
-func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string, stops ...int) string {
+// stopped runs cfg into dir until some number of steps are made, and goes on from the checkpoint until all
+// are; each part is a run of its own, as after a new start of the program.
+func stopped(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string,
+	stops ...int) string {
 	t.Helper()
 	return stoppedWith(t, build, cfg, dir, func(*Checkpoint) {}, stops...)
 }
 
 // stoppedWith is stopped with checkpoints that are changed before they are gone on from.
-func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string, change func(*Checkpoint), stops ...int) string {
+func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config, dir string,
+	change func(*Checkpoint), stops ...int) string {
 	t.Helper()
 	steps, next := 0, 0
 	go_ := func(f func(context.Context, Observer) (*Result, error)) *Result {
@@ -136,7 +154,9 @@ func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config,
 	if cfg.Sampler == SamplerWeights {
 		splits = weighted(t, splits)
 	}
-	res := go_(func(ctx context.Context, o Observer) (*Result, error) { return Run(ctx, build(t), splits, cfg, dir, o) })
+	res := go_(func(ctx context.Context, o Observer) (*Result, error) {
+		return Run(ctx, build(t), splits, cfg, dir, o)
+	})
 	for res == nil {
 		c, err := LoadCheckpoint(dir)
 		if err != nil {
@@ -156,8 +176,8 @@ func stoppedWith(t *testing.T, build func(testing.TB) *onnxio.Model, cfg Config,
 	return encoded(t, res.Model)
 }
 
-// A run that is interrupted after any step and resumed ends in the same bytes as one that is not, models, best ones and
-// all. The last of an epoch's steps is among them: the validation is then still to be done.
+// A run that is interrupted after any step and resumed ends in the same bytes as one that is not, models,
+// best ones and all. The last of an epoch's steps is among them: the validation is then still to be done.
 func TestResumedRunsEndInTheSameBits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains again and again: run without -short")
@@ -246,7 +266,8 @@ func TestResumedNormAndDropout(t *testing.T) {
 // A run in bf16 goes on to the same bits as well, which are others than float32's where the processor has it.
 func TestResumedInBF16(t *testing.T) {
 	build := func(t testing.TB) *onnxio.Model {
-		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28}, Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10})
+		m, err := builders.Build("resnet18", builders.Config{Input: [3]int{1, 28, 28},
+			Blocks: []int{1, 1, 1, 1}, Width: 8, Classes: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +284,8 @@ func TestResumedInBF16(t *testing.T) {
 		t.Errorf("bf16 and float32 end in the same weights: %v", want == floats)
 	}
 	cfg.Precision = "fp8"
-	if _, err := Run(t.Context(), lenet(t), small(t, 200, 50), cfg, t.TempDir(), Observer{}); err == nil || !strings.Contains(err.Error(), "bf16") {
+	if _, err := Run(t.Context(), lenet(t), small(t, 200, 50), cfg, t.TempDir(), Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "bf16") {
 		t.Errorf("precision fp8: %v", err)
 	}
 }
@@ -280,16 +302,23 @@ func TestResumeAfterTheEndAndRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for field, change := range map[string]func(*Config){"lr": func(c *Config) { c.LR *= 2 }, "batch": func(c *Config) { c.Batch++ },
-		"seed": func(c *Config) { c.Seed++ }, "optimizer": func(c *Config) { c.Optimizer = "adam" }, "epochs": func(c *Config) { c.Epochs = 1 },
+	for field, change := range map[string]func(*Config){"lr": func(c *Config) {
+		c.LR *= 2
+	}, "batch": func(c *Config) {
+		c.Batch++
+	},
+		"seed": func(c *Config) { c.Seed++ }, "optimizer": func(c *Config) { c.Optimizer = "adam" },
+		"epochs":    func(c *Config) { c.Epochs = 1 },
 		"precision": func(c *Config) { c.Precision = "bf16" }} {
 		other := cfg
 		change(&other)
-		if _, err := (Recipe{Config: other}).Resume(t.Context(), c, small(t, 200, 50), "", Observer{}); err == nil || !strings.Contains(err.Error(), field) {
+		if _, err := (Recipe{Config: other}).Resume(t.Context(), c, small(t, 200, 50), "",
+			Observer{}); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("another %s: %v", field, err)
 		}
 	}
-	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, small(t, 100, 50), "", Observer{}); err == nil || !strings.Contains(err.Error(), "200 images") {
+	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), c, small(t, 100, 50), "",
+		Observer{}); err == nil || !strings.Contains(err.Error(), "200 images") {
 		t.Errorf("other data: %v", err)
 	}
 	res, err := Recipe{Config: cfg}.Resume(t.Context(), c, small(t, 200, 50), "", Observer{})
@@ -317,7 +346,8 @@ func TestDamagedCheckpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, b := range [][]byte{nil, raw[:100], raw[:len(raw)-1], []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"),
-		[]byte(strings.Replace(string(raw), `"epoch":2`, `"epoch":0`, 1)), []byte(strings.Replace(string(raw), `"steps":2`, `"stepx":2`, 1))} {
+		[]byte(strings.Replace(string(raw), `"epoch":2`, `"epoch":0`, 1)),
+		[]byte(strings.Replace(string(raw), `"steps":2`, `"stepx":2`, 1))} {
 		path := filepath.Join(t.TempDir(), fmt.Sprint(i, ".safetensors"))
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)

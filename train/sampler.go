@@ -17,7 +17,8 @@ const (
 // Samplers lists what Config.Sampler may be.
 func Samplers() []string { return []string{SamplerBalanced, SamplerWeights} }
 
-// WeightName names the training graph's input for the weights of a batch's images [N], which it has with SampleWeights.
+// WeightName names the training graph's input for the weights of a batch's images [N], which
+// it has with SampleWeights.
 const WeightName = "weight"
 
 // errUnweighted says where weights come from.
@@ -30,7 +31,8 @@ func (r *run) makeSampler() error {
 	read := r.cfg.Sampler == SamplerWeights || r.cfg.SampleWeights
 	if r.recipe.WeightColumn != "" && r.recipe.Task == data.Classification && !read {
 		return fmt.Errorf("nothing reads the weights of weight_column: draw by them (sampler=%s, --sampler), "+
-			"let them weigh the loss (sample_weights=true, --sample-weights), or leave weight_column out", SamplerWeights)
+			"let them weigh the loss (sample_weights=true, --sample-weights), or leave weight_column out",
+			SamplerWeights)
 	}
 	weights := data.Weights(r.splits.Train)
 	if r.cfg.SampleWeights {

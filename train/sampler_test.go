@@ -38,11 +38,12 @@ func trainedOn(t *testing.T, s data.Splits, cfg Config) (string, *Result) {
 	return encoded(t, res.Model), res
 }
 
-// An epoch of a sampler has the images that it draws, in its order, and no others: training on them as they stand is
-// the same.
+// An epoch of a sampler has the images that it draws, in its order, and no others: training on them
+// as they stand is the same.
 func TestSamplerTrainsOnItsDraws(t *testing.T) {
 	splits := weighted(t, small(t, 40, 10))
-	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 0.01, Threads: 1, Seed: 3, Sampler: SamplerWeights, Draws: 60}
+	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 0.01, Threads: 1, Seed: 3,
+		Sampler: SamplerWeights, Draws: 60}
 	got, res := trainedOn(t, splits, cfg)
 	if res.History[0].TrainLoss == 0 {
 		t.Fatal("nothing was trained")
@@ -83,8 +84,8 @@ func TestSamplerTrainsOnItsDraws(t *testing.T) {
 	}
 }
 
-// Images of weight 0 teach nothing: those of weight 1 alone give the same loss and weights, times their share of the
-// batch.
+// Images of weight 0 teach nothing: those of weight 1 alone give the same loss and weights, times
+// their share of the batch.
 func TestSampleWeightsOfZero(t *testing.T) {
 	all, some := small(t, 32, 10), small(t, 32, 10)
 	w := make([]float64, 32)
@@ -104,7 +105,8 @@ func TestSampleWeightsOfZero(t *testing.T) {
 	_, a := trainedOn(t, all, cfg)
 	cfg.SampleWeights = false
 	_, b := trainedOn(t, some, cfg)
-	// The mean of 2*loss over 32, of which 16 count, is the mean of loss over these 16, to float32's rounding of the sums.
+	// The mean of 2*loss over 32, of which 16 count, is the mean of loss over these 16, to
+	// float32's rounding of the sums.
 	if x, y := a.History[0].TrainLoss, b.History[0].TrainLoss; x-y > 1e-5 || y-x > 1e-5 {
 		t.Errorf("losses %v and %v", x, y)
 	}
@@ -126,7 +128,8 @@ func TestSampleWeightsAreOfTraining(t *testing.T) {
 	for i := range values {
 		values[i] = float32(i) / 8
 	}
-	ds, err := data.NewValues([3]int{1, 28, 28}, pixels, values, []string{"level"}, []float32{0.5}, []float32{0.5})
+	ds, err := data.NewValues([3]int{1, 28, 28}, pixels, values, []string{"level"}, []float32{0.5},
+		[]float32{0.5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,21 +138,24 @@ func TestSampleWeightsAreOfTraining(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 1e-3, Loss: LossMSE, SampleWeights: true, Threads: 1}
+	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 1e-3, Loss: LossMSE, SampleWeights: true,
+		Threads: 1}
 	res, err := Run(t.Context(), m, splits, cfg, "", Observer{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	score, err := Measure(t.Context(), native(res.Model, nil), ds, 8, LossMSE, nil)
 	if err != nil || !almost(score.Loss, res.History[0].ValidationLoss) {
-		t.Errorf("the validation has a loss of %v, and %v without weights: %v", res.History[0].ValidationLoss, score.Loss, err)
+		t.Errorf("the validation has a loss of %v, and %v without weights: %v", res.History[0].ValidationLoss,
+			score.Loss, err)
 	}
 }
 
 // Features of frozen layers are kept for images that are drawn again, with their weights, and change no bit.
 func TestSamplerWithCachedFeatures(t *testing.T) {
 	splits := weighted(t, small(t, 40, 10))
-	cfg := Config{Epochs: 3, Batch: 8, Optimizer: "sgd", LR: 0.01, Threads: 1, Freeze: []string{"conv1"}, Sampler: SamplerBalanced, SampleWeights: true}
+	cfg := Config{Epochs: 3, Batch: 8, Optimizer: "sgd", LR: 0.01, Threads: 1, Freeze: []string{"conv1"},
+		Sampler: SamplerBalanced, SampleWeights: true}
 	want, _ := trainedOn(t, splits, cfg)
 	cfg.CacheFeatures = true
 	if got, _ := trainedOn(t, splits, cfg); got != want {
@@ -172,11 +178,13 @@ func TestSamplersAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
-	if _, err := NewTrainer(lenet(t), Config{Optimizer: "sgd", LR: 0.1, Sampler: SamplerBalanced}); err == nil || !strings.Contains(err.Error(), "belongs to Run") {
+	if _, err := NewTrainer(lenet(t), Config{Optimizer: "sgd", LR: 0.1,
+		Sampler: SamplerBalanced}); err == nil || !strings.Contains(err.Error(), "belongs to Run") {
 		t.Error(err)
 	}
 	r := Recipe{Config: Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 0.1}, WeightColumn: "weight"}
-	if _, err := r.Run(t.Context(), lenet(t), small(t, 16, 8), "", Observer{}); err == nil || !strings.Contains(err.Error(), "nothing reads") {
+	if _, err := r.Run(t.Context(), lenet(t), small(t, 16, 8), "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "nothing reads") {
 		t.Error(err)
 	}
 }
@@ -215,7 +223,8 @@ func TestWeightColumn(t *testing.T) {
 		}
 	}
 	table("0.25")
-	fields := Fields{"data": "csv:" + filepath.Join(dir, "t.csv"), "weight_column": "Often", "sampler": "weights", "sample_weights": true,
+	fields := Fields{"data": "csv:" + filepath.Join(dir, "t.csv"), "weight_column": "Often",
+		"sampler": "weights", "sample_weights": true,
 		"epochs": 1, "batch": 4, "mean": []float64{0.5}, "std": []float64{0.5}, "size": "28x28"}
 	recipe, err := fields.Recipe("lenet5")
 	if err != nil {
@@ -256,12 +265,14 @@ func TestWeightColumn(t *testing.T) {
 		t.Error(err)
 	}
 	table("0.5")
-	if _, err := recipe.Resume(t.Context(), c, open(), "", Observer{}); err == nil || !strings.Contains(err.Error(), "has changed") {
+	if _, err := recipe.Resume(t.Context(), c, open(), "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "has changed") {
 		t.Errorf("another weight: %v", err)
 	}
 	other := recipe
 	other.Draws = 8
-	if _, err := other.Resume(t.Context(), c, open(), "", Observer{}); err == nil || !strings.Contains(err.Error(), "draws was") {
+	if _, err := other.Resume(t.Context(), c, open(), "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "draws was") {
 		t.Errorf("another number of draws: %v", err)
 	}
 }

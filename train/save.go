@@ -20,8 +20,9 @@ const (
 	InterruptedFile = "interrupted.onnx" // within an epoch, when the run was interrupted
 	HistoryFile     = "history.csv"
 	PlotFile        = "history.png"
-	MetricsFile     = "metrics.json"  // scores of each class after the last epoch, when metrics were asked for
-	ConfusionFile   = "confusion.png" // after the last epoch, when it was asked for
+	// scores of each class after the last epoch, when metrics were asked for
+	MetricsFile   = "metrics.json"
+	ConfusionFile = "confusion.png" // after the last epoch, when it was asked for
 )
 
 // lockFile is in a folder while a run writes there.
@@ -40,8 +41,8 @@ func writable(dir string) error {
 	return os.Remove(f.Name())
 }
 
-// save writes what a finished epoch leaves. The checkpoint comes last: where one before it fails, the run goes on from the
-// checkpoint before and writes the same again.
+// save writes what a finished epoch leaves. The checkpoint comes last: where one before it fails, the run
+// goes on from the checkpoint before and writes the same again.
 func (r *run) save(best bool) error {
 	in := func(name string) string { return filepath.Join(r.dir, name) }
 	if err := onnxio.Save(in(LastFile), r.result.Model); err != nil {
@@ -67,8 +68,8 @@ func (r *run) save(best bool) error {
 	return r.keep()
 }
 
-// keep writes the finished epoch's model and checkpoint under names of their own, and then takes away those of all but the
-// last Keep epochs: of later ones too, which another run has left.
+// keep writes the finished epoch's model and checkpoint under names of their own, and then takes away those
+// of all but the last Keep epochs: of later ones too, which another run has left.
 func (r *run) keep() error {
 	k, epoch := r.cfg.Keep, r.at-1
 	if k == 0 {
@@ -115,7 +116,8 @@ func (r *run) saveMetrics() error {
 			return err
 		}
 	}
-	return writeJSON(filepath.Join(r.dir, MetricsFile), map[string]any{"epoch": h[len(h)-1], "classes": classes, "confusion": c})
+	return writeJSON(filepath.Join(r.dir, MetricsFile), map[string]any{"epoch": h[len(h)-1],
+		"classes": classes, "confusion": c})
 }
 
 // writeJSON writes one indented document, atomically.

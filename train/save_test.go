@@ -24,7 +24,8 @@ func keptIn(t *testing.T, dir string) []string {
 	return names
 }
 
-// With Keep the last epochs are in files of their own, whole after every epoch, and the run goes on from any of them.
+// With Keep the last epochs are in files of their own, whole after every epoch, and the run
+// goes on from any of them.
 func TestKeptEpochs(t *testing.T) {
 	dir, m := t.TempDir(), tinyNet(t)
 	foreign := filepath.Join(dir, "epoch-1.onnx") // not a name that the run gives
@@ -42,7 +43,8 @@ func TestKeptEpochs(t *testing.T) {
 		for n := max(1, e.Epoch-1); n <= e.Epoch; n++ {
 			want = append(want, fmt.Sprintf("epoch-%04d.onnx", n), fmt.Sprintf("epoch-%04d.safetensors", n))
 		}
-		if got := keptIn(t, dir); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+		if got := keptIn(t, dir); !slices.Equal(slices.Sorted(slices.Values(got)),
+			slices.Sorted(slices.Values(want))) {
 			t.Errorf("after epoch %d: %v, not %v", e.Epoch, got, want)
 		}
 	}})

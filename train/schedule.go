@@ -7,14 +7,17 @@ import (
 	"strings"
 )
 
-// Schedule moves the learning rate, by the formulas of torch.optim.lr_scheduler. It counts epochs, or optimiser steps
-// where By says so; one-cycle always counts steps. Zero values mean the default of the field's comment.
+// Schedule moves the learning rate, by the formulas of torch.optim.lr_scheduler. It counts
+// epochs, or optimiser steps where By says so; one-cycle always counts steps. Zero values mean
+// the default of the field's comment.
 //
-// A warm-up stands before any of them but one-cycle, which has its own: for the first Warmup epochs (or steps) the rate
-// rises linearly from WarmupStart of its value (LinearLR), then the schedule begins at its own zero (SequentialLR).
+// A warm-up stands before any of them but one-cycle, which has its own: for the first Warmup epochs (or
+// steps) the rate rises linearly from WarmupStart of its value (LinearLR), then the schedule begins at
+// its own zero (SequentialLR).
 type Schedule struct {
-	Kind string `json:"kind,omitzero"` // constant, step, multistep, exponential, polynomial, cosine, one-cycle, plateau
-	By   string `json:"by,omitzero"`   // epoch, or step; one-cycle: step
+	// constant, step, multistep, exponential, polynomial, cosine, one-cycle, plateau
+	Kind string `json:"kind,omitzero"`
+	By   string `json:"by,omitzero"` // epoch, or step; one-cycle: step
 
 	Warmup      int     `json:"warmup,omitzero"`
 	WarmupStart float64 `json:"warmup_start,omitzero"` // 1/3
@@ -22,16 +25,20 @@ type Schedule struct {
 	Gamma      float64 `json:"gamma,omitzero"`      // step, multistep, exponential: 0.1
 	StepSize   int     `json:"step_size,omitzero"`  // step
 	Milestones []int   `json:"milestones,omitzero"` // multistep
-	Total      int     `json:"total,omitzero"`      // cosine (T_max), polynomial (total_iters), one-cycle: the run's length
-	Min        float64 `json:"min,omitzero"`        // cosine (eta_min), plateau (min_lr): the least rate
-	Power      float64 `json:"power,omitzero"`      // polynomial: 1
+	// cosine (T_max), polynomial (total_iters), one-cycle: the run's length
+	Total int     `json:"total,omitzero"`
+	Min   float64 `json:"min,omitzero"`   // cosine (eta_min), plateau (min_lr): the least rate
+	Power float64 `json:"power,omitzero"` // polynomial: 1
 
-	PctStart       float64    `json:"pct_start,omitzero"`        // one-cycle: the share that rises, 0.3
-	DivFactor      float64    `json:"div_factor,omitzero"`       // one-cycle: the peak over the first rate, 25
-	FinalDivFactor float64    `json:"final_div_factor,omitzero"` // one-cycle: the first rate over the last, 1e4
-	Anneal         string     `json:"anneal,omitzero"`           // one-cycle: cos, or linear
-	ThreePhase     bool       `json:"three_phase,omitzero"`      // one-cycle
-	Momentum       [2]float64 `json:"momentum,omitzero"`         // one-cycle: least and greatest, such as 0.85, 0.95 (PyTorch's default); absent: not moved
+	PctStart float64 `json:"pct_start,omitzero"` // one-cycle: the share that rises, 0.3
+	// one-cycle: the peak over the first rate, 25
+	DivFactor float64 `json:"div_factor,omitzero"`
+	// one-cycle: the first rate over the last, 1e4
+	FinalDivFactor float64 `json:"final_div_factor,omitzero"`
+	Anneal         string  `json:"anneal,omitzero"`      // one-cycle: cos, or linear
+	ThreePhase     bool    `json:"three_phase,omitzero"` // one-cycle
+	// one-cycle: least and greatest, such as 0.85, 0.95 (PyTorch's default); absent: not moved
+	Momentum [2]float64 `json:"momentum,omitzero"`
 
 	Factor        float64 `json:"factor,omitzero"`         // plateau: 0.1
 	Patience      int     `json:"patience,omitzero"`       // plateau: 10; negative: none
@@ -61,17 +68,27 @@ var (
 // schedules is the table of schedules: torch.optim.lr_scheduler's.
 var schedules = []Entry{
 	{Constant, "the rate stays", []Setting{warmup}},
-	{StepLR, "StepLR", []Setting{{"schedule.step_size", "epochs, or steps, between two changes", nil}, factor, by, warmup}},
-	{MultiStep, "MultiStepLR", []Setting{{"schedule.milestones", "epochs, or steps, at which it changes", nil}, factor, by, warmup}},
+	{StepLR, "StepLR", []Setting{{"schedule.step_size", "epochs, or steps, between two changes", nil}, factor,
+		by, warmup}},
+	{MultiStep, "MultiStepLR", []Setting{{"schedule.milestones", "epochs, or steps, at which it changes",
+		nil}, factor, by, warmup}},
 	{Exponential, "ExponentialLR", []Setting{factor, by, warmup}},
-	{Polynomial, "PolynomialLR", []Setting{{"schedule.power", "exponent", 1}, {"schedule.total", "epochs, or steps, until it is 0; 0: the run's", 0}, by, warmup}},
-	{Cosine, "CosineAnnealingLR", []Setting{{"schedule.min", "the least rate", 0}, {"schedule.total", "epochs, or steps, until it is the least; 0: the run's", 0}, by, warmup}},
-	{OneCycle, "OneCycleLR", []Setting{{"schedule.pct_start", "share of the run that rises", 0.3}, {"schedule.div_factor", "the peak over the first rate", 25},
-		{"schedule.final_div_factor", "the first rate over the last", 1e4}, {"schedule.anneal", "cos or linear", "cos"},
-		{"schedule.three_phase", "down to the first rate before the last", false}, {"schedule.momentum", "least and greatest momentum", nil}}},
-	{OnPlateau, "ReduceLROnPlateau", []Setting{{"schedule.factor", "what the rate is multiplied by", 0.1}, {"schedule.patience", "epochs without a better figure", 10},
-		{"schedule.threshold", "how much better is better", 1e-4}, {"schedule.threshold_mode", "rel or abs", "rel"},
-		{"schedule.cooldown", "epochs after a change that do not count", 0}, {"schedule.min", "the least rate", 0}, warmup}},
+	{Polynomial, "PolynomialLR", []Setting{{"schedule.power", "exponent", 1},
+		{"schedule.total", "epochs, or steps, until it is 0; 0: the run's", 0}, by, warmup}},
+	{Cosine, "CosineAnnealingLR", []Setting{{"schedule.min", "the least rate", 0},
+		{"schedule.total", "epochs, or steps, until it is the least; 0: the run's", 0}, by, warmup}},
+	{OneCycle, "OneCycleLR", []Setting{{"schedule.pct_start", "share of the run that rises", 0.3},
+		{"schedule.div_factor", "the peak over the first rate", 25},
+		{"schedule.final_div_factor", "the first rate over the last", 1e4}, {"schedule.anneal",
+			"cos or linear", "cos"},
+		{"schedule.three_phase", "down to the first rate before the last", false},
+		{"schedule.momentum", "least and greatest momentum", nil}}},
+	{OnPlateau, "ReduceLROnPlateau", []Setting{{"schedule.factor", "what the rate is multiplied by", 0.1},
+		{"schedule.patience", "epochs without a better figure", 10},
+		{"schedule.threshold", "how much better is better", 1e-4}, {"schedule.threshold_mode",
+			"rel or abs", "rel"},
+		{"schedule.cooldown", "epochs after a change that do not count", 0},
+		{"schedule.min", "the least rate", 0}, warmup}},
 }
 
 // Schedules lists what Schedule.Kind may be.
@@ -130,7 +147,9 @@ func (s Schedule) ofLength() bool {
 // validate names the first field that makes no sense.
 func (s Schedule) validate() error {
 	f := s.filled(2)
-	bad := func(format string, args ...any) error { return fmt.Errorf("schedule "+f.Kind+": "+format, args...) }
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("schedule "+f.Kind+": "+format, args...)
+	}
 	switch {
 	case !slices.Contains(Schedules(), f.Kind):
 		return fmt.Errorf("no schedule %q: known are %s", s.Kind, strings.Join(Schedules(), ", "))
@@ -148,7 +167,8 @@ func (s Schedule) validate() error {
 		return bad("warmup_start is %v: it must be in (0,1]", f.WarmupStart)
 	case s.Kind == StepLR && s.StepSize < 1:
 		return bad("step_size is %d: at least 1", s.StepSize)
-	case s.Kind == MultiStep && (len(s.Milestones) == 0 || !slices.IsSorted(s.Milestones) || s.Milestones[0] < 0):
+	case s.Kind == MultiStep && (len(s.Milestones) == 0 || !slices.IsSorted(s.Milestones) ||
+		s.Milestones[0] < 0):
 		return bad("milestones are %v: it wants increasing numbers", s.Milestones)
 	case !(f.Gamma > 0), !(f.Power > 0):
 		return bad("gamma and power must be positive")
@@ -164,14 +184,16 @@ func (s Schedule) validate() error {
 		return bad("threshold_mode is %q: rel or abs", f.ThresholdMode)
 	case !(f.Factor > 0 && f.Factor < 1):
 		return bad("factor is %v: it must be in (0,1)", f.Factor)
-	case s.Momentum != [2]float64{} && !(s.Momentum[0] > 0 && s.Momentum[0] <= s.Momentum[1] && s.Momentum[1] < 1):
+	case s.Momentum != [2]float64{} && !(s.Momentum[0] > 0 && s.Momentum[0] <= s.Momentum[1] &&
+		s.Momentum[1] < 1):
 		return bad("momentum is %v: two numbers in (0,1), the least first", s.Momentum)
 	}
 	return nil
 }
 
-// Rate is the learning rate at time t = 0, 1, ... of a run of the given length, both in what the schedule counts; lr is
-// the configured rate, for one-cycle the peak. What plateau did is not known here: it is lr after the warm-up.
+// Rate is the learning rate at time t = 0, 1, ... of a run of the given length, both in what the
+// schedule counts; lr is the configured rate, for one-cycle the peak. What plateau did is not known
+// here: it is lr after the warm-up.
 func (s Schedule) Rate(lr float64, t, length int) float64 {
 	s = s.filled(length)
 	if t < s.Warmup {
@@ -216,7 +238,8 @@ func (s Schedule) cycle(t int, first, peak, last float64) float64 {
 	type phase struct{ end, from, to float64 }
 	phases := []phase{{s.PctStart*total - 1, first, peak}, {total - 1, peak, last}}
 	if s.ThreePhase {
-		phases = []phase{{s.PctStart*total - 1, first, peak}, {2*s.PctStart*total - 2, peak, first}, {total - 1, first, last}}
+		phases = []phase{{s.PctStart*total - 1, first, peak}, {2*s.PctStart*total - 2, peak, first},
+			{total - 1, first, last}}
 	}
 	start := 0.0
 	for i, p := range phases {

@@ -35,7 +35,8 @@ func TestSchedulesFollowPyTorch(t *testing.T) {
 				if !near(got, want) {
 					t.Errorf("rate %d is %v, PyTorch has %v", at, got, want)
 				}
-				if m, ok := c.Schedule.momentum(at, c.Length); ok != (c.Momenta != nil) || ok && !near(m, c.Momenta[at]) {
+				if m, ok := c.Schedule.momentum(at, c.Length); ok != (c.Momenta != nil) || ok &&
+					!near(m, c.Momenta[at]) {
 					t.Errorf("momentum %d is %v, PyTorch has %v", at, m, c.Momenta)
 				}
 			}
@@ -49,8 +50,10 @@ func TestSchedulesFollowPyTorch(t *testing.T) {
 }
 
 func TestScheduleMistakes(t *testing.T) {
-	for _, s := range []Schedule{{Kind: "cosinus"}, {Kind: StepLR}, {Kind: MultiStep}, {Kind: MultiStep, Milestones: []int{3, 2}},
-		{Kind: OneCycle, Warmup: 1}, {Kind: OneCycle, By: "epoch"}, {Kind: OnPlateau, By: "step"}, {Kind: OnPlateau, Factor: 2},
+	for _, s := range []Schedule{{Kind: "cosinus"}, {Kind: StepLR}, {Kind: MultiStep},
+		{Kind: MultiStep, Milestones: []int{3, 2}},
+		{Kind: OneCycle, Warmup: 1}, {Kind: OneCycle, By: "epoch"}, {Kind: OnPlateau, By: "step"},
+		{Kind: OnPlateau, Factor: 2},
 		{By: "week"}, {Warmup: -1}, {WarmupStart: 2}, {Kind: OneCycle, Anneal: "exp"}, {Min: math.NaN()},
 		{Kind: OneCycle, Momentum: [2]float64{0.9, 0.8}}} {
 		if s.validate() == nil {

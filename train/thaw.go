@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// checkStages refuses a run in one of whose epochs everything is frozen. graph is the training graph of model.
+// checkStages refuses a run in one of whose epochs everything is frozen. graph is the
+// training graph of model.
 func (c Config) checkStages(model, graph *onnxio.Model) error {
 	stages := []int{1}
 	for _, g := range c.Groups {
@@ -35,12 +36,14 @@ func (c Config) checkStages(model, graph *onnxio.Model) error {
 	return nil
 }
 
-// thaw unfreezes what the epoch in progress trains and the one before did not, and freezes groups whose epochs are over. The
-// weights and the optimiser's states stay; those of parameters that were frozen begin at zero, and their rules count steps
-// from here.
+// thaw unfreezes what the epoch in progress trains and the one before did not, and freezes groups whose
+// epochs are over. The weights and the optimiser's states stay; those of parameters that were frozen begin at
+// zero, and their rules count steps from here.
 func (r *run) thaw() error {
 	next := r.recipe.at(r.at)
-	sameGroups := slices.EqualFunc(next.Groups, r.cfg.Groups, func(a, b Group) bool { return a.Freeze == b.Freeze })
+	sameGroups := slices.EqualFunc(next.Groups, r.cfg.Groups, func(a, b Group) bool {
+		return a.Freeze == b.Freeze
+	})
 	if len(next.Unfreeze) == len(r.cfg.Unfreeze) && sameGroups {
 		return nil
 	}
@@ -71,8 +74,8 @@ func (r *run) thaw() error {
 	return r.Restore(s)
 }
 
-// stop lets the averages of the parameters that are not trained any more go on: they approach the values that the others train
-// with, as if the rate were 0.
+// stop lets the averages of the parameters that are not trained any more go on: they approach the values that
+// the others train with, as if the rate were 0.
 func (r *run) stop(trained []string, s *State) {
 	still := r.trainer.Params()
 	for _, name := range trained {

@@ -11,9 +11,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
-// Thresholds are the probabilities above which an image has a label, where it may have several: one for all labels or
-// one for each, in their order; or, with Best, those of the highest F1 on the images that are measured. The zero
-// value is 0.5. In JSON a list, or "f1".
+// Thresholds are the probabilities above which an image has a label, where it may have several: one for all
+// labels or one for each, in their order; or, with Best, those of the highest F1 on the images that are
+// measured. The zero value is 0.5. In JSON a list, or "f1".
 type Thresholds struct {
 	Best bool
 	Each []float64
@@ -33,7 +33,8 @@ func (h *Thresholds) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if err := json.Unmarshal(b, &h.Each); err != nil {
-		return fmt.Errorf("thresholds is %s: it wants a probability for all labels or for each, or %q", b, bestThresholds)
+		return fmt.Errorf("thresholds is %s: it wants a probability for all labels or for each, or %q", b,
+			bestThresholds)
 	}
 	return nil
 }
@@ -53,7 +54,8 @@ func parseThresholds(text string) (any, error) {
 	}
 	v, err := floats(text)
 	if err != nil {
-		return nil, fmt.Errorf("it wants %s, or a probability for all labels or for each such as 0.5,0.3, not %q",
+		return nil, fmt.Errorf(
+			"it wants %s, or a probability for all labels or for each such as 0.5,0.3, not %q",
 			bestThresholds, text)
 	}
 	return v, nil
@@ -97,9 +99,9 @@ func logit(p float64) float64 { return math.Log(p) - math.Log1p(-p) }
 
 func sigmoid(v float64) float64 { return 1 / (1 + math.Exp(-v)) }
 
-// BestThreshold is the probability above which a label's answers have the highest F1, 2TP/(2TP+FP+FN); of several,
-// the one that the fewest answers are above. scores are logits. It lies near the middle between two answers'
-// probabilities, with as few digits as that takes, and is 0.5 where no image has the label.
+// BestThreshold is the probability above which a label's answers have the highest F1, 2TP/(2TP+FP+FN); of
+// several, the one that the fewest answers are above. scores are logits. It lies near the middle between two
+// answers' probabilities, with as few digits as that takes, and is 0.5 where no image has the label.
 func BestThreshold(scores []float64, positive []bool) float64 {
 	order := make([]int, len(scores))
 	all := 0

@@ -15,7 +15,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// answers are a data set of several labels an image, whose first pixel says which row of outputs is its answer.
+// answers are a data set of several labels an image, whose first pixel says which row
+// of outputs is its answer.
 func answers(t *testing.T, outputs []float64, labels []float32, k int) (data.Dataset, Forward) {
 	t.Helper()
 	n := len(labels) / k
@@ -44,8 +45,8 @@ func answers(t *testing.T, outputs []float64, labels []float32, k int) (data.Dat
 }
 
 // The thresholds of the highest F1 reach what scikit-learn's precision_recall_curve has for the best of all
-// thresholds, ties among the answers included; every figure is then by them, and the loss as before. Counts are whole
-// numbers: 1e-12.
+// thresholds, ties among the answers included; every figure is then by them, and the loss as before. Counts
+// are whole numbers: 1e-12.
 func TestBestThresholdsFollowScikitLearn(t *testing.T) {
 	var want struct {
 		N, K    int
@@ -72,17 +73,20 @@ func TestBestThresholdsFollowScikitLearn(t *testing.T) {
 	mean := 0.0
 	for i := range want.K {
 		if !almost(half.Classes[i].F1, want.AtHalf[i]) || !almost(best.Classes[i].F1, want.Best[i]) {
-			t.Errorf("label %d: F1 %v and at best %v, scikit-learn has %v and %v", i, half.Classes[i].F1, best.Classes[i].F1, want.AtHalf[i], want.Best[i])
+			t.Errorf("label %d: F1 %v and at best %v, scikit-learn has %v and %v", i, half.Classes[i].F1,
+				best.Classes[i].F1, want.AtHalf[i], want.Best[i])
 		}
 		mean += want.Best[i] / float64(want.K)
 	}
 	if !almost(best.Metrics["f1"], mean) || best.Loss != half.Loss || best.Accuracy == half.Accuracy {
-		t.Errorf("f1 %v of %v, loss %v and %v, accuracy %v and %v", best.Metrics["f1"], mean, best.Loss, half.Loss, best.Accuracy, half.Accuracy)
+		t.Errorf("f1 %v of %v, loss %v and %v, accuracy %v and %v", best.Metrics["f1"], mean, best.Loss,
+			half.Loss, best.Accuracy, half.Accuracy)
 	}
 	// What was found gives the same when it is said.
 	cfg.Thresholds = Thresholds{Each: best.Thresholds}
 	said, err := cfg.Measure(t.Context(), forward, ds, 40)
-	if err != nil || !slices.Equal(said.Classes, best.Classes) || !almost(said.Accuracy, best.Accuracy) || !slices.Equal(said.Thresholds, best.Thresholds) {
+	if err != nil || !slices.Equal(said.Classes, best.Classes) || !almost(said.Accuracy, best.Accuracy) ||
+		!slices.Equal(said.Thresholds, best.Thresholds) {
 		t.Errorf("%+v, not %+v: %v", said, best, err)
 	}
 }
@@ -94,7 +98,8 @@ func TestBestThreshold(t *testing.T) {
 		want     float64
 	}{
 		{[]float64{3, 1, -1, -3}, []bool{true, true, false, false}, 0.5},
-		{[]float64{0, 0, 0}, []bool{true, false, true}, 0.2},           // all are taken: half of 0.5, of one digit
+		// all are taken: half of 0.5, of one digit
+		{[]float64{0, 0, 0}, []bool{true, false, true}, 0.2},
 		{[]float64{2, 1.9999, 1}, []bool{true, false, false}, 0.88079}, // 0.880797 and 0.880787
 		{[]float64{1, 2}, []bool{false, false}, 0.5},
 		{nil, nil, 0.5},
@@ -106,14 +111,18 @@ func TestBestThreshold(t *testing.T) {
 }
 
 func TestThresholdsAreRefused(t *testing.T) {
-	for says, h := range map[string]Thresholds{"threshold 1.5": {Each: []float64{1.5}}, "threshold NaN": {Each: []float64{math.NaN()}}, "3 thresholds of 2": {Each: []float64{0.1, 0.2, 0.3}}} {
+	for says, h := range map[string]Thresholds{"threshold 1.5": {Each: []float64{1.5}},
+		"threshold NaN":     {Each: []float64{math.NaN()}},
+		"3 thresholds of 2": {Each: []float64{0.1, 0.2, 0.3}}} {
 		ds, forward := answers(t, []float64{1, 2}, []float32{1, 0}, 2)
-		if _, err := (Config{Loss: LossBCE, Thresholds: h}).Measure(t.Context(), forward, ds, 1); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := (Config{Loss: LossBCE, Thresholds: h}).Measure(t.Context(), forward, ds,
+			1); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
 	cfg := Config{Epochs: 1, Batch: 8, Optimizer: "sgd", LR: 0.1, Thresholds: Thresholds{Best: true}}
-	if _, err := Run(t.Context(), lenet(t), small(t, 8, 8), cfg, "", Observer{}); err == nil || !strings.Contains(err.Error(), "several labels an image") {
+	if _, err := Run(t.Context(), lenet(t), small(t, 8, 8), cfg, "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "several labels an image") {
 		t.Error(err)
 	}
 	for text, ok := range map[string]bool{`"f1"`: true, `[0.5,0.25]`: true, `"f2"`: false, `0.5`: false} {
@@ -127,8 +136,8 @@ func TestThresholdsAreRefused(t *testing.T) {
 	}
 }
 
-// A run leaves its thresholds in the model, where predict and eval find them: those of the recipe, or those that the
-// last validation has found.
+// A run leaves its thresholds in the model, where predict and eval find them: those of the recipe, or those
+// that the last validation has found.
 func TestRunLeavesItsThresholds(t *testing.T) {
 	ds, _ := answers(t, nil, []float32{1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1}, 2)
 	build := func() *onnxio.Model {
@@ -141,8 +150,10 @@ func TestRunLeavesItsThresholds(t *testing.T) {
 	}
 	for _, h := range []Thresholds{{Best: true}, {Each: []float64{0.25, 0.75}}, {}} {
 		dir := t.TempDir()
-		cfg := Config{Epochs: 2, Batch: 3, Optimizer: "sgd", LR: 0.1, Loss: LossBCE, Thresholds: h, Metrics: []string{"f1"}}
-		res, err := Run(t.Context(), build(), data.Splits{Name: "labels", Train: ds, Validation: ds, Mean: []float32{0}, Std: []float32{1}}, cfg, dir, Observer{})
+		cfg := Config{Epochs: 2, Batch: 3, Optimizer: "sgd", LR: 0.1, Loss: LossBCE, Thresholds: h,
+			Metrics: []string{"f1"}}
+		res, err := Run(t.Context(), build(), data.Splits{Name: "labels", Train: ds, Validation: ds,
+			Mean: []float32{0}, Std: []float32{1}}, cfg, dir, Observer{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +169,8 @@ func TestRunLeavesItsThresholds(t *testing.T) {
 		if h.Best {
 			cfg.Thresholds = Thresholds{Each: got}
 			score, err := cfg.Measure(t.Context(), native(m, nil), ds, 6)
-			if last := res.History[1].Metrics["f1"]; err != nil || len(got) != 2 || score.Metrics["f1"] != last {
+			if last := res.History[1].Metrics["f1"]; err != nil || len(got) != 2 ||
+				score.Metrics["f1"] != last {
 				t.Errorf("%v give an F1 of %v, and the run had %v: %v", got, score.Metrics["f1"], last, err)
 			}
 		} else if !slices.Equal(got, h.Each) {

@@ -39,7 +39,8 @@ func TestRunLearnsAndLeavesItsFiles(t *testing.T) {
 	cfg := Defaults("lenet5")
 	cfg.Epochs, cfg.LR, cfg.Momentum = 3, 0.05, 0.9
 	var epochs []Epoch
-	res, err := Run(context.Background(), lenet(t), small(t, 2000, 500), cfg, dir, Observer{Epoch: func(e Epoch) { epochs = append(epochs, e) }})
+	res, err := Run(context.Background(), lenet(t), small(t, 2000, 500), cfg, dir,
+		Observer{Epoch: func(e Epoch) { epochs = append(epochs, e) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,13 +99,15 @@ func TestInterruptedRunKeepsTheFinishedEpoch(t *testing.T) {
 	defer cancel()
 	cfg := Defaults("lenet5")
 	cfg.Epochs = 5
-	_, err := Run(ctx, lenet(t), small(t, 640, 100), cfg, dir, Observer{Step: func(epoch, step, _ int, _ float64) {
-		if epoch == 2 && step == 3 {
-			cancel()
-		}
-	}})
+	_, err := Run(ctx, lenet(t), small(t, 640, 100), cfg, dir,
+		Observer{Step: func(epoch, step, _ int, _ float64) {
+			if epoch == 2 && step == 3 {
+				cancel()
+			}
+		}})
 	var interrupted *InterruptedError
-	if !errors.As(err, &interrupted) || !errors.Is(err, context.Canceled) || interrupted.Epoch != 2 || interrupted.Step != 3 {
+	if !errors.As(err, &interrupted) || !errors.Is(err, context.Canceled) || interrupted.Epoch != 2 ||
+		interrupted.Step != 3 {
 		t.Fatalf("got %v", err)
 	}
 	for _, name := range []string{LastFile, InterruptedFile} {
@@ -139,7 +142,8 @@ func TestMistakesAreFoundBeforeTraining(t *testing.T) {
 			cfg, dir, m := Defaults("lenet5"), "", lenet(t)
 			change(&cfg, &dir, &m)
 			steps := 0
-			_, err := Run(context.Background(), m, small(t, 64, 64), cfg, dir, Observer{Step: func(int, int, int, float64) { steps++ }})
+			_, err := Run(context.Background(), m, small(t, 64, 64), cfg, dir,
+				Observer{Step: func(int, int, int, float64) { steps++ }})
 			if err == nil || steps > 0 {
 				t.Errorf("error %v after %d steps", err, steps)
 			}

@@ -42,7 +42,8 @@ func TestTrainerState(t *testing.T) {
 		"sgd":       {Optimizer: "sgd", LR: 0.05, Momentum: 0.9},
 		"gathering": {Optimizer: "adamw", LR: 1e-3, Accumulate: 3, ClipNorm: 1},
 		"muon":      {Optimizer: "muon", LR: 0.01, Momentum: 0.9, Lookahead: Lookahead{Steps: 3}},
-		"mixed":     {Optimizer: "muon", LR: 0.01, Momentum: 0.9, Groups: []Group{{Params: "bias", Optimizer: "adam"}, {Params: "fc*", Momentum: new(0.5)}}},
+		"mixed": {Optimizer: "muon", LR: 0.01, Momentum: 0.9,
+			Groups: []Group{{Params: "bias", Optimizer: "adam"}, {Params: "fc*", Momentum: new(0.5)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ends := make([][]float32, 2)
@@ -122,7 +123,8 @@ func TestTrainerIsRun(t *testing.T) {
 }
 
 func TestTrainerRefuses(t *testing.T) {
-	for _, c := range []Config{{Optimizer: "sgd", LR: 0.1, EMA: 0.9}, {Optimizer: "sgd", LR: 0.1, Schedule: Schedule{Kind: Cosine}}, {Optimizer: "sgt", LR: 0.1},
+	for _, c := range []Config{{Optimizer: "sgd", LR: 0.1, EMA: 0.9}, {Optimizer: "sgd", LR: 0.1,
+		Schedule: Schedule{Kind: Cosine}}, {Optimizer: "sgt", LR: 0.1},
 		{Optimizer: "sgd"}, {Optimizer: "sgd", LR: 0.1, Loss: "dice"}} {
 		if tr, err := NewTrainer(lenet(t), c); err == nil {
 			tr.Close()
@@ -131,29 +133,32 @@ func TestTrainerRefuses(t *testing.T) {
 	}
 }
 
-// Callbacks look at the model, end a run in good order, or end it with their error and a checkpoint that goes on.
+// Callbacks look at the model, end a run in good order, or end it with their error and
+// a checkpoint that goes on.
 func TestCallbacks(t *testing.T) {
 	cfg := Config{Epochs: 4, Batch: 32, Optimizer: "sgd", LR: 0.05}
 	recipe := Recipe{Config: cfg}
 	seen := 0
-	got, err := recipe.Run(t.Context(), lenet(t), small(t, 160, 20), "", Observer{OnStep: func(m Moment) error {
-		if m.Trainer.Output() == nil || !(m.Loss > 0) || m.Trainer.Rate() != 0.05 {
-			t.Errorf("%+v", m)
-		}
-		if seen++; m.Epoch == 2 && m.Step == 3 {
-			return ErrStop
-		}
-		return nil
-	}})
+	got, err := recipe.Run(t.Context(), lenet(t), small(t, 160, 20), "",
+		Observer{OnStep: func(m Moment) error {
+			if m.Trainer.Output() == nil || !(m.Loss > 0) || m.Trainer.Rate() != 0.05 {
+				t.Errorf("%+v", m)
+			}
+			if seen++; m.Epoch == 2 && m.Step == 3 {
+				return ErrStop
+			}
+			return nil
+		}})
 	if err != nil || !got.Stopped || len(got.History) != 2 || seen != 8 {
 		t.Errorf("%+v after %d steps, %v", got, seen, err)
 	}
-	got, err = recipe.Run(t.Context(), lenet(t), small(t, 160, 20), "", Observer{OnEpoch: func(m Moment) error {
-		if len(m.History) != m.Epoch {
-			t.Errorf("%+v", m)
-		}
-		return ErrStop
-	}})
+	got, err = recipe.Run(t.Context(), lenet(t), small(t, 160, 20), "",
+		Observer{OnEpoch: func(m Moment) error {
+			if len(m.History) != m.Epoch {
+				t.Errorf("%+v", m)
+			}
+			return ErrStop
+		}})
 	if err != nil || !got.Stopped || len(got.History) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -65,12 +65,12 @@ func synthetic(key uint64, x *onnxio.Tensor, labels []int64, first int) {
 	}
 }
 
-// From the same weights and batches the trainer follows PyTorch: the loss within 1e-3 relative at every step, and at the
-// end each element of each parameter and running statistic within 1e-3 of 1 + |w|.
+// From the same weights and batches the trainer follows PyTorch: the loss within 1e-3 relative at every step,
+// and at the end each element of each parameter and running statistic within 1e-3 of 1 + |w|.
 //
-// The settings are calm ones, because training amplifies roundings: at Adam's default rate PyTorch in float32 leaves
-// PyTorch in float64 by more than 1e-3 within 5 steps of the ResNet and 30 of MiniVGG. The gradients that this trainer
-// computes are as near to float64's as PyTorch's float32 are.
+// The settings are calm ones, because training amplifies roundings: at Adam's default rate PyTorch in float32
+// leaves PyTorch in float64 by more than 1e-3 within 5 steps of the ResNet and 30 of MiniVGG. The gradients
+// that this trainer computes are as near to float64's as PyTorch's float32 are.
 func TestTrajectoriesFollowPyTorch(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute: run without -short")
@@ -93,13 +93,15 @@ func TestTrajectoriesFollowPyTorch(t *testing.T) {
 	}{
 		{"lenet5", builders.Config{}, Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.5}, digits},
 		{"minivgg", builders.Config{}, Config{Optimizer: "adam", LR: 3e-5}, digits},
-		{"resnet", builders.Config{}, Config{Optimizer: "adam", LR: 1.5e-5}, func(x, target *onnxio.Tensor, first int) {
-			synthetic(1000, x, onnxio.Data[int64](target), first)
-		}},
-		{"unet", builders.Config{Input: [3]int{3, 32, 32}, Width: 8}, Config{Optimizer: "adam", LR: 1e-4}, func(x, target *onnxio.Tensor, first int) {
-			synthetic(9000, x, nil, first)
-			foreground(x, target)
-		}},
+		{"resnet", builders.Config{}, Config{Optimizer: "adam", LR: 1.5e-5},
+			func(x, target *onnxio.Tensor, first int) {
+				synthetic(1000, x, onnxio.Data[int64](target), first)
+			}},
+		{"unet", builders.Config{Input: [3]int{3, 32, 32}, Width: 8}, Config{Optimizer: "adam", LR: 1e-4},
+			func(x, target *onnxio.Tensor, first int) {
+				synthetic(9000, x, nil, first)
+				foreground(x, target)
+			}},
 	} {
 		t.Run(c.arch, func(t *testing.T) {
 			m, err := builders.Build(c.arch, c.build)
@@ -112,9 +114,10 @@ func TestTrajectoriesFollowPyTorch(t *testing.T) {
 	}
 }
 
-// In bf16 the losses of the first steps are PyTorch's under autocast, from the same weights, as near as its own bf16, in which
-// it leaves log-softmax and logits, tells them apart: 0.3% of the ResNet's, 0.02% of the U-Net's. Where the processor has no
-// bf16 the trainer runs in float32 and is compared with that, as in the test above.
+// In bf16 the losses of the first steps are PyTorch's under autocast, from the same weights, as near as
+// its own bf16, in which it leaves log-softmax and logits, tells them apart: 0.3% of the ResNet's,
+// 0.02% of the U-Net's. Where the processor has no bf16 the trainer runs in float32 and is compared
+// with that, as in the test above.
 func TestBF16FollowsAutocast(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds: run without -short")
@@ -129,7 +132,8 @@ func TestBF16FollowsAutocast(t *testing.T) {
 		build builders.Config
 		lr    float64
 		limit float64
-	}{{"resnet", builders.Config{}, 1e-4, 3e-3}, {"unet", builders.Config{Input: [3]int{3, 32, 32}, Width: 32}, 1e-4, 2e-4}} {
+	}{{"resnet", builders.Config{}, 1e-4, 3e-3},
+		{"unet", builders.Config{Input: [3]int{3, 32, 32}, Width: 32}, 1e-4, 2e-4}} {
 		t.Run(c.arch, func(t *testing.T) {
 			m, err := builders.Build(c.arch, c.build)
 			if err != nil {
@@ -140,7 +144,8 @@ func TestBF16FollowsAutocast(t *testing.T) {
 			if !engine.BF16Runs() {
 				want, limit = record[c.arch].Float32, 1e-3
 			}
-			got := firstLosses(t, m, Config{Epochs: 1, Batch: record[c.arch].Batch, Optimizer: "adam", LR: c.lr}, len(want))
+			got := firstLosses(t, m, Config{Epochs: 1, Batch: record[c.arch].Batch, Optimizer: "adam",
+				LR: c.lr}, len(want))
 			for i, l := range want {
 				if rel := math.Abs(got[i]-l) / l; !(rel <= limit) {
 					t.Errorf("step %d: loss %v, PyTorch has %v", i+1, got[i], l)
@@ -176,7 +181,8 @@ func firstLosses(t *testing.T, m *onnxio.Model, cfg Config, steps int) []float64
 		} else {
 			synthetic(1000, x, onnxio.Data[int64](target), step*cfg.Batch)
 		}
-		if err := trainer.Step(context.Background(), map[string]*onnxio.Tensor{"input": x, TargetName: target}); err != nil {
+		if err := trainer.Step(context.Background(), map[string]*onnxio.Tensor{"input": x,
+			TargetName: target}); err != nil {
 			t.Fatal(err)
 		}
 		losses = append(losses, float64(trainer.Output(LossName).Float32s()[0]))
@@ -197,7 +203,8 @@ func foreground(x, target *onnxio.Tensor) {
 }
 
 // follow trains m as record.py did and compares.
-func follow(t *testing.T, m *onnxio.Model, name string, cfg Config, fill func(x, target *onnxio.Tensor, first int)) {
+func follow(t *testing.T, m *onnxio.Model, name string, cfg Config, fill func(x, target *onnxio.Tensor,
+	first int)) {
 	var want struct {
 		Batch, Stride int
 		Losses        []float64
@@ -237,7 +244,8 @@ func follow(t *testing.T, m *onnxio.Model, name string, cfg Config, fill func(x,
 	worst := 0.0
 	for step, l := range want.Losses {
 		fill(x, target, step*want.Batch)
-		if err := trainer.Step(context.Background(), map[string]*onnxio.Tensor{"input": x, TargetName: target}); err != nil {
+		if err := trainer.Step(context.Background(), map[string]*onnxio.Tensor{"input": x,
+			TargetName: target}); err != nil {
 			t.Fatal(err)
 		}
 		got := float64(trainer.Output(LossName).Float32s()[0])

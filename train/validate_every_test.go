@@ -12,11 +12,12 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Every second epoch is validated, and the last; the others have no figures, in no file, and change no weight. The best
-// model is of a validated epoch.
+// Every second epoch is validated, and the last; the others have no figures, in no file, and change no
+// weight. The best model is of a validated epoch.
 func TestValidateEvery(t *testing.T) {
 	ds := waves(t, 12, 32)
-	splits := data.Splits{Name: "waves", Train: ds, Validation: ds, Mean: []float32{0.5, 0.4, 0.5}, Std: []float32{0.25, 0.2, 0.25}}
+	splits := data.Splits{Name: "waves", Train: ds, Validation: ds, Mean: []float32{0.5, 0.4, 0.5},
+		Std: []float32{0.25, 0.2, 0.25}}
 	var weights [2][]byte
 	for i, every := range []int{0, 2} {
 		m, err := builders.Build("resnet20", builders.Config{Blocks: []int{1, 1, 1}, Width: 4, Classes: 2})
@@ -24,7 +25,8 @@ func TestValidateEvery(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(t.TempDir(), "run")
-		r, err := Run(t.Context(), m, splits, Config{Epochs: 5, Batch: 6, Loss: "auto", Optimizer: "sgd", LR: 0.01, ValidateEvery: every}, dir, Observer{})
+		r, err := Run(t.Context(), m, splits, Config{Epochs: 5, Batch: 6, Loss: "auto", Optimizer: "sgd",
+			LR: 0.01, ValidateEvery: every}, dir, Observer{})
 		if err != nil {
 			t.Fatal(err)
 		}

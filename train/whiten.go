@@ -9,15 +9,17 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// whitenEps is added to the variances, for inputs of about unit deviation (Jordan, arXiv:2404.00498, section 3.2).
+// whitenEps is added to the variances, for inputs of about unit deviation (Jordan,
+// arXiv:2404.00498, section 3.2).
 const whitenEps = 5e-4
 
 // maxPatch bounds the numbers of a patch: the time for its directions rises with the third power.
 const maxPatch = 1 << 9
 
-// whitenModel gives the convolution that reads the model's input the filters that whiten patches of the first n images of ds:
-// the eigenvectors of the patches' second moments, over the square roots of their eigenvalues, then their opposites. The
-// largest eigenvalue comes last, as numpy.linalg.eigh has it. The tensor is replaced, not written to.
+// whitenModel gives the convolution that reads the model's input the filters that whiten patches of the first
+// n images of ds: the eigenvectors of the patches' second moments, over the square roots of their
+// eigenvalues, then their opposites. The largest eigenvalue comes last, as numpy.linalg.eigh has it. The
+// tensor is replaced, not written to.
 func whitenModel(m *onnxio.Model, ds data.Dataset, n int) error {
 	at, w, err := firstFilters(m)
 	if err != nil {
@@ -60,8 +62,11 @@ func firstFilters(m *onnxio.Model) (at int, w *onnxio.Tensor, err error) {
 		if n.OpType != "Conv" || len(n.Inputs) < 2 {
 			return 0, nil, fmt.Errorf("%s %q reads the input: a Conv is wanted", n.OpType, n.Name)
 		}
-		at = slices.IndexFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool { return t.Name == n.Inputs[1] })
-		if at < 0 || len(m.Graph.Initializers[at].Dims) != 4 || m.Graph.Initializers[at].Type != onnxio.Float {
+		at = slices.IndexFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool {
+			return t.Name == n.Inputs[1]
+		})
+		if at < 0 || len(m.Graph.Initializers[at].Dims) != 4 ||
+			m.Graph.Initializers[at].Type != onnxio.Float {
 			return 0, nil, fmt.Errorf("the filters of Conv %q are not float32 [O,I,H,W] in the file", n.Name)
 		}
 		return at, m.Graph.Initializers[at], nil
@@ -117,8 +122,8 @@ func patchMoments(ds data.Dataset, n, kh, kw int) ([][]float64, error) {
 	return moments, nil
 }
 
-// eigen gives the eigenvalues of a symmetric matrix in rising order, and its eigenvectors as columns, each with its
-// largest number above zero: Jacobi's method, by cyclic rotations.
+// eigen gives the eigenvalues of a symmetric matrix in rising order, and its eigenvectors as columns, each
+// with its largest number above zero: Jacobi's method, by cyclic rotations.
 func eigen(a [][]float64) (values []float64, vectors [][]float64) {
 	n := len(a)
 	v := make([][]float64, n)

@@ -20,7 +20,8 @@ func waves(t *testing.T, n, side int) data.Dataset {
 	for i := range px {
 		px[i] = uint8(128 + 40*math.Sin(float64(i)/9) + 30*r.Float64())
 	}
-	ds, err := data.NewImages([3]int{3, side, side}, px, make([]uint8, n), []string{"a", "b"}, []float32{0.5, 0.4, 0.5}, []float32{0.25, 0.2, 0.25})
+	ds, err := data.NewImages([3]int{3, side, side}, px, make([]uint8, n), []string{"a", "b"},
+		[]float32{0.5, 0.4, 0.5}, []float32{0.25, 0.2, 0.25})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,11 +132,13 @@ func TestWhitenRefuses(t *testing.T) {
 // airbenchRecipe has what the recipe airbench-cifar10 has, for a small set.
 func airbenchRecipe(t *testing.T) Recipe {
 	t.Helper()
-	fields := Fields{"model": "airbench", "epochs": 3, "batch": 8, "loss": "cross-entropy", "whiten": 16, "optimizer": "muon", "lr": 0.1, "momentum": 0.6,
+	fields := Fields{"model": "airbench", "epochs": 3, "batch": 8, "loss": "cross-entropy", "whiten": 16,
+		"optimizer": "muon", "lr": 0.1, "momentum": 0.6,
 		"unit_norm": true, "ns_steps": 3, "schedule": map[string]any{"kind": "polynomial", "by": "step"},
 		"groups": []any{map[string]any{"params": "whiten.weight", "freeze": true},
 			map[string]any{"params": "whiten.bias", "optimizer": "sgd", "epochs": 1},
-			map[string]any{"params": "norm", "optimizer": "sgd"}, map[string]any{"params": "head.weight", "optimizer": "sgd"}},
+			map[string]any{"params": "norm", "optimizer": "sgd"}, map[string]any{"params": "head.weight",
+				"optimizer": "sgd"}},
 		"augment": []any{map[string]any{"name": "AlternatingFlip"}}}
 	recipe, err := fields.Recipe("airbench")
 	if err != nil {
@@ -144,7 +147,8 @@ func airbenchRecipe(t *testing.T) Recipe {
 	return recipe
 }
 
-// Frozen parameters stay: the first filters as they were whitened, the bias of a group from its last epoch on.
+// Frozen parameters stay: the first filters as they were whitened, the bias of a
+// group from its last epoch on.
 func TestAirbenchRecipe(t *testing.T) {
 	recipe := airbenchRecipe(t)
 	m, err := builders.Build("airbench", builders.Config{Width: 8, Classes: 2})
@@ -176,18 +180,22 @@ func TestAirbenchRecipe(t *testing.T) {
 		}
 		return err
 	}}
-	if _, err := recipe.Run(t.Context(), m, data.Splits{Name: "smooth", Train: ds, Validation: ds, Mean: []float32{0.5, 0.4, 0.5}, Std: []float32{0.25, 0.2, 0.25}}, "", obs); err != nil {
+	if _, err := recipe.Run(t.Context(), m, data.Splits{Name: "smooth", Train: ds, Validation: ds,
+		Mean: []float32{0.5, 0.4, 0.5}, Std: []float32{0.25, 0.2, 0.25}}, "", obs); err != nil {
 		t.Fatal(err)
 	}
-	if start := make([]float32, 24); slices.Equal(biases[0], start) || !slices.Equal(biases[0], biases[1]) || !slices.Equal(biases[0], biases[2]) {
+	if start := make([]float32, 24); slices.Equal(biases[0], start) || !slices.Equal(biases[0], biases[1]) ||
+		!slices.Equal(biases[0], biases[2]) {
 		t.Errorf("the bias of the first epoch alone: %v", biases)
 	}
 }
 
-// A run that is resumed behind the last epoch of a group, or before it, ends with the same weights to the bit.
+// A run that is resumed behind the last epoch of a group, or before it, ends with the
+// same weights to the bit.
 func TestAirbenchResumes(t *testing.T) {
 	ds := waves(t, 24, 32)
-	splits := data.Splits{Name: "waves", Train: ds, Validation: ds, Mean: []float32{0.5, 0.4, 0.5}, Std: []float32{0.25, 0.2, 0.25}}
+	splits := data.Splits{Name: "waves", Train: ds, Validation: ds, Mean: []float32{0.5, 0.4, 0.5},
+		Std: []float32{0.25, 0.2, 0.25}}
 	recipe := airbenchRecipe(t)
 	recipe.Keep = 3
 	m, err := builders.Build("airbench", builders.Config{Width: 8, Classes: 2})

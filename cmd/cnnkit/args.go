@@ -7,8 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// interspersed moves a verb's flags before its arguments, since package cli stops at the first argument and people
-// write `cnnkit build lenet5 --out f.onnx`. What follows "--" stays where it is.
+// interspersed moves a verb's flags before its arguments, since package cli stops at the first argument and
+// people write `cnnkit build lenet5 --out f.onnx`. What follows "--" stays where it is.
 func interspersed(app *cli.App, args []string) []string {
 	if len(args) < 2 {
 		return args

@@ -34,8 +34,8 @@ func putPicture(t testing.TB, path string, img image.Image) {
 	}
 }
 
-// Data sets of one's own with a fault: the training ends with exit code 3 and one sentence that names the file and says
-// what to do.
+// Data sets of one's own with a fault: the training ends with exit code 3 and one sentence that names the
+// file and says what to do.
 func TestBadSets(t *testing.T) {
 	folder := func(t *testing.T, classes ...string) string {
 		dir := t.TempDir()
@@ -57,7 +57,8 @@ func TestBadSets(t *testing.T) {
 	}
 	pets := func(t *testing.T) string {
 		dir := t.TempDir()
-		for list, names := range map[string][]string{"trainval.txt": {"A_1", "B_1"}, "test.txt": {"A_2", "B_2"}} {
+		for list, names := range map[string][]string{"trainval.txt": {"A_1", "B_1"},
+			"test.txt": {"A_2", "B_2"}} {
 			write(t, filepath.Join(dir, list), []byte(strings.Join(names, " 1 1 1\n")+" 2 1 1\n"))
 			for _, n := range names {
 				greyPicture(t, filepath.Join(dir, "images", n+".jpg"), 16, 16, 50)
@@ -101,9 +102,12 @@ func TestBadSets(t *testing.T) {
 			os.Remove(filepath.Join(dir, "trimaps", "A_1.png"))
 			return "pets=" + dir
 		}, []string{"A_1.png", "mask is missing", "out of the list"}},
-		{"one class only", func(t *testing.T) string { return "images:" + folder(t, "a") }, []string{"one class only (a)", "a folder"}},
-		{"no images", func(t *testing.T) string { return "images:" + t.TempDir() }, []string{"no images", "a folder for each class"}},
-		{"no folder", func(t *testing.T) string { return "images:" + filepath.Join(t.TempDir(), "nowhere") }, []string{"nowhere", "a folder for each class"}},
+		{"one class only", func(t *testing.T) string { return "images:" + folder(t, "a") },
+			[]string{"one class only (a)", "a folder"}},
+		{"no images", func(t *testing.T) string { return "images:" + t.TempDir() },
+			[]string{"no images", "a folder for each class"}},
+		{"no folder", func(t *testing.T) string { return "images:" + filepath.Join(t.TempDir(), "nowhere") },
+			[]string{"nowhere", "a folder for each class"}},
 		{"a class without images", func(t *testing.T) string {
 			dir := folder(t, "a", "b")
 			if err := os.Mkdir(filepath.Join(dir, "c"), 0o777); err != nil {
@@ -127,7 +131,8 @@ func TestBadSets(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := c.set(t)
-			args := []string{"train", "lenet5", "--input", "3x32x32", "--data", set, "--epochs", "1", "--batch", "2", "--out", filepath.Join(t.TempDir(), "run")}
+			args := []string{"train", "lenet5", "--input", "3x32x32", "--data", set, "--epochs", "1",
+				"--batch", "2", "--out", filepath.Join(t.TempDir(), "run")}
 			if !strings.HasPrefix(set, "images:") {
 				args[1] = "unet"
 				args = append(args, "--width", "2")
@@ -141,7 +146,8 @@ func TestBadSets(t *testing.T) {
 					t.Errorf("%s\ndoes not say %q", r.err, s)
 				}
 			}
-			if strings.Contains(r.err, "data list") || strings.Contains(r.err, ": :") || strings.Count(strings.TrimSpace(r.err), "\n") > 0 {
+			if strings.Contains(r.err, "data list") || strings.Contains(r.err, ": :") ||
+				strings.Count(strings.TrimSpace(r.err), "\n") > 0 {
 				t.Errorf("not one sentence to the point: %s", r.err)
 			}
 		})

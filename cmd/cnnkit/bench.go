@@ -39,7 +39,8 @@ type measurement struct {
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "bench", Usage: "time training, inference or the start", UsageText: "cnnkit bench train|infer|start [--cases A,B | --model FILE] [--batch 1,32] [--threads N] [--json]",
+		Name: "bench", Usage: "time training, inference or the start",
+		UsageText: "cnnkit bench train|infer|start [--cases A,B | --model FILE] [--batch 1,32] [--threads N] [--json]",
 		Description: "Medians over windows, with the fastest and the slowest: images/s for train, milliseconds a call for infer, from\n" +
 			"the file to the first answer for start. Inputs are random and in memory; the peak memory is the process's until then.\n\n" +
 			"Cases: " + strings.Join(caseNames(), ", ") + ".\n\n" +
@@ -51,26 +52,33 @@ func benchCommand() *cli.Command {
 			"  cnnkit bench infer --model resnet.onnx --batch 1 --per-op --trace resnet.json\n" +
 			"  cnnkit bench start --model resnet.onnx --engine native,ort",
 		Subcommands: []*cli.Command{
-			{Name: "train", Usage: "time training steps", UsageText: "cnnkit bench train [--cases A,B | --model FILE --optimizer adamw] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
+			{Name: "train", Usage: "time training steps",
+				UsageText: "cnnkit bench train [--cases A,B | --model FILE --optimizer adamw] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
 					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's, or 16)"},
 					&cli.StringFlag{Name: "model", Usage: "a classifier's .onnx `FILE` instead of the cases"},
-					&cli.StringFlag{Name: "optimizer", Value: "sgd", Usage: "with --model: sgd, adam or adamw"},
-					&cli.StringFlag{Name: "engine", Value: "native", Usage: "native is the only one that trains"}, precisionFlag()),
+					&cli.StringFlag{Name: "optimizer", Value: "sgd",
+						Usage: "with --model: sgd, adam or adamw"},
+					&cli.StringFlag{Name: "engine", Value: "native",
+						Usage: "native is the only one that trains"}, precisionFlag()),
 				Action: benchTrain},
-			{Name: "infer", Usage: "time inference", UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N | --streams N] [--per-op] [--trace FILE] [--json]",
+			{Name: "infer", Usage: "time inference",
+				UsageText: "cnnkit bench infer [--cases A,B | --model FILE] [--batch 1,32] [--engine native,ort] [--threads N | --streams N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
 					&cli.StringFlag{Name: "batch", Value: "1,32", Usage: "batch sizes"},
 					&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` instead of the cases"},
 					&cli.StringFlag{Name: "engine", Value: "native", Usage: "engines, such as native,ort"},
-					&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag(),
-					&cli.IntFlag{Name: "streams", Usage: "calls at a time of the native engine, of one thread each: ms is the time of a call by throughput"}),
+					&cli.StringFlag{Name: "provider", Value: "cpu",
+						Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"}, precisionFlag(),
+					&cli.IntFlag{Name: "streams",
+						Usage: "calls at a time of the native engine, of one thread each: ms is the time of a call by throughput"}),
 				Action: benchInfer},
 			benchStartCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"train", "infer", "start"}))
+				return usageError("unknown word %q%s", c.Args().First(),
+					didYouMean(c.Args().First(), []string{"train", "infer", "start"}))
 			}
 			return usageError("say what to time: cnnkit bench train, cnnkit bench infer or cnnkit bench start")
 		},
@@ -79,12 +87,15 @@ func benchCommand() *cli.Command {
 
 func benchFlags(more ...cli.Flag) []cli.Flag {
 	return append(more,
-		&cli.StringFlag{Name: "cases", Value: "lenet5-28,minivgg-28,resnet-cifar,unet-128", Usage: "what to time"},
-		&cli.IntFlag{Name: "windows", Aliases: []string{"rounds"}, Value: 7, Usage: "measurements of which the median is taken"},
+		&cli.StringFlag{Name: "cases", Value: "lenet5-28,minivgg-28,resnet-cifar,unet-128",
+			Usage: "what to time"},
+		&cli.IntFlag{Name: "windows", Aliases: []string{"rounds"}, Value: 7,
+			Usage: "measurements of which the median is taken"},
 		&cli.Float64Flag{Name: "seconds", Aliases: []string{"time"}, Value: 1, Usage: "length of a window"},
 		&cli.BoolFlag{Name: "per-op", Usage: "time each step of the native engine's plan"},
 		&cli.StringFlag{Name: "trace", Usage: "write the steps' mean times as Chrome trace events to `FILE`"},
-		&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct (as CNNKIT_WINOGRAD=off does)"},
+		&cli.BoolFlag{Name: "no-winograd",
+			Usage: "keep the native engine's convolutions direct (as CNNKIT_WINOGRAD=off does)"},
 		threadsFlag(), &cli.BoolFlag{Name: "json", Usage: "print one line of JSON a measurement"})
 }
 
@@ -162,7 +173,8 @@ func (b *bench) measure(m measurement, plan func() *engine.Plan, call func() err
 	return b.report(m)
 }
 
-// windows gives the milliseconds a call in each window, after a warm-up, and those of all threads in user mode.
+// windows gives the milliseconds a call in each window, after a warm-up, and those of
+// all threads in user mode.
 func (b *bench) windows(warm time.Duration, call func() error) (times, cpu []float64, err error) {
 	each, err := b.warm(warm, call)
 	if err != nil {
@@ -182,8 +194,8 @@ func (b *bench) windows(warm time.Duration, call func() error) (times, cpu []flo
 	return times, cpu, nil
 }
 
-// warm calls for a while, and thrice unless a call takes seconds. It gives the time of a call after the first, which
-// may compile.
+// warm calls for a while, and thrice unless a call takes seconds. It gives the time of a call after the
+// first, which may compile.
 func (b *bench) warm(d time.Duration, call func() error) (time.Duration, error) {
 	var first time.Duration
 	n, start := 0, time.Now()
@@ -234,7 +246,8 @@ func (b *bench) report(m measurement) error {
 	}
 	if !b.titled {
 		b.titled = true
-		fmt.Fprintf(w, "%-14s %5s %7s  %-7s %10s %10s %10s %8s\n", "case", "batch", "threads", "engine", unit, "min", "max", "peak MB")
+		fmt.Fprintf(w, "%-14s %5s %7s  %-7s %10s %10s %10s %8s\n", "case", "batch", "threads", "engine", unit,
+			"min", "max", "peak MB")
 	}
 	_, err := fmt.Fprintf(w, "%-14s %5d %7d  %-7s %10.4g %10.4g %10.4g %8d\n",
 		m.Case, m.Batch, m.Threads, m.Engine, value, m.Min, m.Max, m.PeakRSS)

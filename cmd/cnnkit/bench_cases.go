@@ -22,14 +22,21 @@ type benchCase struct {
 }
 
 var benchCases = []benchCase{
-	{name: "lenet5-28", network: "lenet5", input: [3]int{1, 28, 28}, batch: 64, classes: 10, optimizer: "sgd"},
-	{name: "lenet5-32", network: "lenet5", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "sgd"},
-	{name: "minivgg-28", network: "minivgg", input: [3]int{1, 28, 28}, batch: 64, classes: 10, optimizer: "sgd"},
-	{name: "minivgg-32", network: "minivgg", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "sgd"},
-	{name: "resnet-cifar", network: "resnet", input: [3]int{3, 32, 32}, batch: 100, classes: 10, optimizer: "adam"},
+	{name: "lenet5-28", network: "lenet5", input: [3]int{1, 28, 28}, batch: 64, classes: 10,
+		optimizer: "sgd"},
+	{name: "lenet5-32", network: "lenet5", input: [3]int{3, 32, 32}, batch: 100, classes: 10,
+		optimizer: "sgd"},
+	{name: "minivgg-28", network: "minivgg", input: [3]int{1, 28, 28}, batch: 64, classes: 10,
+		optimizer: "sgd"},
+	{name: "minivgg-32", network: "minivgg", input: [3]int{3, 32, 32}, batch: 100, classes: 10,
+		optimizer: "sgd"},
+	{name: "resnet-cifar", network: "resnet", input: [3]int{3, 32, 32}, batch: 100, classes: 10,
+		optimizer: "adam"},
 	{name: "unet-128", network: "unet", input: [3]int{3, 128, 128}, batch: 4, classes: 0, optimizer: "adam"},
-	{name: "resnet18-224", network: "resnet18", input: [3]int{3, 224, 224}, batch: 8, classes: 1000, optimizer: "sgd"},
-	{name: "vgg16-224", network: "vgg16", input: [3]int{3, 224, 224}, batch: 4, classes: 1000, optimizer: "sgd"},
+	{name: "resnet18-224", network: "resnet18", input: [3]int{3, 224, 224}, batch: 8, classes: 1000,
+		optimizer: "sgd"},
+	{name: "vgg16-224", network: "vgg16", input: [3]int{3, 224, 224}, batch: 4, classes: 1000,
+		optimizer: "sgd"},
 }
 
 func caseNames() []string {
@@ -43,7 +50,8 @@ func caseNames() []string {
 // build makes the case's network.
 func (b benchCase) build() (*onnxio.Model, error) {
 	if !slices.Contains(builders.Names(), b.network) {
-		return nil, usageError("case %s needs the network %s, which this cnnkit does not build (it builds %s)",
+		return nil, usageError(
+			"case %s needs the network %s, which this cnnkit does not build (it builds %s)",
 			b.name, b.network, strings.Join(builders.Names(), ", "))
 	}
 	return builders.Build(b.network, builders.Config{Input: b.input, Classes: b.classes})

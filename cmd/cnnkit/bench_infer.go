@@ -102,7 +102,8 @@ func (b *bench) infer(name string, m *onnxio.Model, batch int, engineName string
 	})
 }
 
-// inferStreams keeps as many calls going as there are streams; the time of one is what its share of all takes.
+// inferStreams keeps as many calls going as there are streams; the time of one is
+// what its share of all takes.
 func (b *bench) inferStreams(s runtime.Session, in map[string]*onnxio.Tensor, row measurement) error {
 	ctx, cancel := context.WithCancel(b.Context.Context)
 	defer cancel()
@@ -133,7 +134,8 @@ func (b *bench) inferSteps(name string, m *onnxio.Model, batch int, engineName s
 	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool, NoWinograd: !b.winograd, BF16: p == runtime.BF16})
+	plan, err := engine.Compile(bound(m, int64(batch)), engine.Options{Pool: pool, NoWinograd: !b.winograd,
+		BF16: p == runtime.BF16})
 	if err != nil {
 		return badFile{fmt.Errorf("%s: %w", name, err)}
 	}
@@ -141,8 +143,9 @@ func (b *bench) inferSteps(name string, m *onnxio.Model, batch int, engineName s
 	if err != nil {
 		return badFile{fmt.Errorf("%s: %w", name, err)}
 	}
-	return b.measure(b.row("infer", name, batch, "native"), func() *engine.Plan { return plan }, func() error {
-		_, err := plan.Run(b.Context.Context, in)
-		return err
-	})
+	return b.measure(b.row("infer", name, batch, "native"), func() *engine.Plan { return plan },
+		func() error {
+			_, err := plan.Run(b.Context.Context, in)
+			return err
+		})
 }

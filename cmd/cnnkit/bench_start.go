@@ -21,7 +21,8 @@ func benchStartCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "an .onnx `FILE`"},
 			&cli.StringFlag{Name: "engine", Value: "native", Usage: "engines, such as native,ort"},
-			&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
+			&cli.StringFlag{Name: "provider", Value: "cpu",
+				Usage: "with --engine ort: cpu, cuda or cuda:`DEVICE`"},
 			&cli.IntFlag{Name: "starts", Value: 1, Usage: "sessions to open"},
 			&cli.BoolFlag{Name: "no-winograd", Usage: "keep the native engine's convolutions direct"},
 			threadsFlag(), &cli.BoolFlag{Name: "json", Usage: "print one line of JSON a measurement"}},

@@ -34,7 +34,8 @@ type stepTime struct {
 }
 
 // profile times the plan's steps. MS is the mean time of a call as a whole, Min and Max bound it.
-func (b *bench) profile(m measurement, warm time.Duration, plan func() *engine.Plan, call func() error) (stepProfile, error) {
+func (b *bench) profile(m measurement, warm time.Duration, plan func() *engine.Plan,
+	call func() error) (stepProfile, error) {
 	p := stepProfile{measurement: m}
 	if _, err := b.warm(warm, call); err != nil {
 		return p, err
@@ -70,8 +71,9 @@ func stepTimes(steps []engine.StepInfo) []stepTime {
 	out := make([]stepTime, len(steps))
 	for i, s := range steps {
 		ns := float64(max(s.Time.Nanoseconds(), 1))
-		out[i] = stepTime{Step: i, Name: s.Name, Op: s.Op, Kernel: s.Kernel, Shape: s.Shape, Layout: s.Layout, Chunks: s.Chunks,
-			MS: short(ns / 1e6), Share: short(ns / float64(max(total.Nanoseconds(), 1))),
+		out[i] = stepTime{Step: i, Name: s.Name, Op: s.Op, Kernel: s.Kernel, Shape: s.Shape, Layout: s.Layout,
+			Chunks: s.Chunks,
+			MS:     short(ns / 1e6), Share: short(ns / float64(max(total.Nanoseconds(), 1))),
 			GFLOPs: short(float64(s.FLOPs) / ns), GBs: short(float64(s.Bytes) / ns)}
 	}
 	return out
@@ -92,9 +94,12 @@ func (b *bench) reportProfile(p stepProfile) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if b.Bool("per-op") {
 		fmt.Fprintln(t, "step\tname\tkernel\tshape\tchunks\tms\tshare\tGFLOP/s\tGB/s")
-		slowest := slices.SortedStableFunc(slices.Values(p.Steps), func(x, y stepTime) int { return cmp.Compare(y.MS, x.MS) })
+		slowest := slices.SortedStableFunc(slices.Values(p.Steps), func(x, y stepTime) int {
+			return cmp.Compare(y.MS, x.MS)
+		})
 		for _, s := range slowest {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%v\t%d\t%.4f\t%.1f%%\t%s\t%s\n", s.Step, s.Name, s.Kernel, s.Shape, s.Chunks, s.MS, 100*s.Share,
+			fmt.Fprintf(t, "%d\t%s\t%s\t%v\t%d\t%.4f\t%.1f%%\t%s\t%s\n", s.Step, s.Name, s.Kernel, s.Shape,
+				s.Chunks, s.MS, 100*s.Share,
 				rate(s.GFLOPs), rate(s.GBs))
 		}
 		fmt.Fprintln(t)

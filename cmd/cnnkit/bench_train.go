@@ -54,7 +54,8 @@ func benchTrain(c *cli.Context) error {
 	return b.close()
 }
 
-// modelCase is a classifier of a file as a case: its BatchNormalizations and Dropouts train, whatever the file says.
+// modelCase is a classifier of a file as a case: its BatchNormalizations and Dropouts
+// train, whatever the file says.
 func modelCase(path, optimizer string) (benchCase, error) {
 	m, err := loadModel(path)
 	if err != nil {
@@ -71,7 +72,8 @@ func modelCase(path, optimizer string) (benchCase, error) {
 		k.classes = int(shape[1].Value)
 	}
 	if k.classes < 2 {
-		return k, badFile{fmt.Errorf("%s: the output %q is %v: a classifier gives [N,classes]", path, out.Name, shape)}
+		return k, badFile{fmt.Errorf("%s: the output %q is %v: a classifier gives [N,classes]", path,
+			out.Name, shape)}
 	}
 	return k, nil
 }
@@ -103,8 +105,9 @@ func (b *bench) train(k benchCase, n int) error {
 	}
 	pool := parallel.New(b.threads)
 	defer pool.Close()
-	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update, NoWinograd: !b.winograd,
-		BF16: p == runtime.BF16})
+	t, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: update,
+		NoWinograd: !b.winograd,
+		BF16:       p == runtime.BF16})
 	if err != nil {
 		return err
 	}

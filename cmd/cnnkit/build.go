@@ -39,13 +39,15 @@ func headedModel(fields train.Fields) (*onnxio.Model, *rewrite.NewHead, error) {
 	}
 	if _, err := builders.Defaults(what); err != nil && what != "" && !strings.HasSuffix(what, ".onnx") {
 		if isStateDict(what) {
-			return nil, nil, usageError("%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
+			return nil, nil, usageError(
+				"%s is a state dict, which has no graph: make a model of it with 'cnnkit convert %s model.onnx --arch NAME'", what, what)
 		}
 		return nil, nil, usageError("no network %q%s", what, didYouMean(what, builders.Names()))
 	}
 	m, head, err := fields.NetworkHead()
 	if errors.As(err, new(*train.HeadError)) {
-		return nil, nil, hinted{badFile{err}, "leave out --classes to train the model with the outputs that it has, or export it with as many as are wanted"}
+		return nil, nil, hinted{badFile{err},
+			"leave out --classes to train the model with the outputs that it has, or export it with as many as are wanted"}
 	}
 	if err != nil && !strings.HasSuffix(what, ".onnx") {
 		return nil, nil, usageError("%w", err)
@@ -55,14 +57,16 @@ func headedModel(fields train.Fields) (*onnxio.Model, *rewrite.NewHead, error) {
 
 func buildCommand() *cli.Command {
 	return &cli.Command{
-		Name: "build", Usage: "write a network as an ONNX file", UsageText: "cnnkit build NAME --out f.onnx [--flags]",
+		Name: "build", Usage: "write a network as an ONNX file",
+		UsageText: "cnnkit build NAME --out f.onnx [--flags]",
 		Description: "Networks (cnnkit list networks says what they are): " + networkList() + `.
 
   cnnkit build lenet5 --out lenet5.onnx
   cnnkit build resnet --blocks 3,4,5 --classes 100 --out resnet.onnx
   cnnkit build unet --input 1x128x128 --width 16 --weights unet.pth --out unet.onnx`,
 		Flags: append(partFlags(train.OfNetwork), outFlag("the `FILE` to write"), jsonFlag(), presetFlag(),
-			&cli.StringFlag{Name: "weights", Usage: "state dict (`FILE` .pt, .pth or .safetensors) to fill the network with"}),
+			&cli.StringFlag{Name: "weights",
+				Usage: "state dict (`FILE` .pt, .pth or .safetensors) to fill the network with"}),
 		Action: func(c *cli.Context) error {
 			name, err := one(c, "network NAME")
 			if err != nil {
@@ -126,9 +130,11 @@ func fill(m *onnxio.Model, path string) error {
 func reportBuilt(c *cli.Context, name, out string, m *onnxio.Model) error {
 	n := builders.Parameters(m)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"network": name, "file": out, "parameters": n, "opset": m.Opset("")})
+		return printJSON(c, map[string]any{"network": name, "file": out, "parameters": n,
+			"opset": m.Opset("")})
 	}
-	fmt.Fprintf(c.App.Writer, "%s: %s, %d parameters, opset %d, input %s\n", out, name, n, m.Opset(""), shapeOf(m.Graph.Inputs[0].Type))
+	fmt.Fprintf(c.App.Writer, "%s: %s, %d parameters, opset %d, input %s\n", out, name, n, m.Opset(""),
+		shapeOf(m.Graph.Inputs[0].Type))
 	return nil
 }
 

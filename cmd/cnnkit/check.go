@@ -84,8 +84,8 @@ func reportCheck(c *cli.Context, path string, problems, warnings []string) error
 	return nil
 }
 
-// isStateDict reports whether a file holds tensors without a graph: by its content, or by its extension where the content
-// says nothing.
+// isStateDict reports whether a file holds tensors without a graph: by its content, or by its extension where
+// the content says nothing.
 func isStateDict(path string) bool {
 	format, err := convert.DetectFile(path)
 	return err == nil && format != convert.Unknown || namesStateDict(path)

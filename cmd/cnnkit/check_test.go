@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/npy"
 )
 
-// savedDisorder writes a model of y = Relu(x + b), its nodes in the wrong order, where b is an input with a default.
+// savedDisorder writes a model of y = Relu(x + b), its nodes in the wrong order, where b
+// is an input with a default.
 func savedDisorder(t *testing.T) string {
 	t.Helper()
 	b := onnxio.Floats([]float32{1, -3}, 2)
@@ -30,7 +31,8 @@ func savedDisorder(t *testing.T) string {
 
 func TestCheckWarns(t *testing.T) {
 	path := savedDisorder(t)
-	if out := done(t, "check", path); !strings.Contains(out, `warning: Relu "relu": reads "s" before`) || !strings.Contains(out, "ok") {
+	if out := done(t, "check", path); !strings.Contains(out, `warning: Relu "relu": reads "s" before`) ||
+		!strings.Contains(out, "ok") {
 		t.Error(out)
 	}
 	var report struct {
@@ -76,7 +78,8 @@ func TestInspectWithoutTypes(t *testing.T) {
 	if err := onnxio.Save(path, m); err != nil {
 		t.Fatal(err)
 	}
-	if out := done(t, "inspect", path); !strings.Contains(out, "output  y ?") || !strings.Contains(out, "Relu") {
+	if out := done(t, "inspect", path); !strings.Contains(out, "output  y ?") ||
+		!strings.Contains(out, "Relu") {
 		t.Error(out)
 	}
 	done(t, "inspect", path, "--json")

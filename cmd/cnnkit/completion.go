@@ -36,8 +36,10 @@ func complete(app *cli.App, args []string) []string {
 		}
 		cmd, rest = cmd.Subcommands[i], rest[1:]
 	}
-	values := map[string][]string{"data": data.Names(), "engine": runtime.Engines(), "provider": {"cpu", "cuda"},
-		"optimizer": train.Optimizers(), "loss": train.Losses(), "metrics": train.Metrics(), "arch": builders.Names(), "cases": caseNames()}
+	values := map[string][]string{"data": data.Names(), "engine": runtime.Engines(),
+		"provider":  {"cpu", "cuda"},
+		"optimizer": train.Optimizers(), "loss": train.Losses(), "metrics": train.Metrics(),
+		"arch": builders.Names(), "cases": caseNames()}
 	for i := len(rest) - 1; i >= 0 && i >= len(rest)-2; i-- { // the flag may have half a value behind it
 		if name := strings.TrimLeft(rest[i], "-"); name != rest[i] && takesValue(cmd, name) {
 			return values[name] // none: a file, which the shell knows
@@ -83,7 +85,8 @@ compdef _cnnkit cnnkit
 
 func completionCommand() *cli.Command {
 	return &cli.Command{
-		Name: "completion", Usage: "print a completion script for a shell", UsageText: "cnnkit completion bash|zsh|fish",
+		Name: "completion", Usage: "print a completion script for a shell",
+		UsageText:   "cnnkit completion bash|zsh|fish",
 		Description: "bash:  source <(cnnkit completion bash)\nzsh:   source <(cnnkit completion zsh)\nfish:  cnnkit completion fish | source",
 		Action: func(c *cli.Context) error {
 			shell, err := one(c, "shell")
@@ -92,7 +95,8 @@ func completionCommand() *cli.Command {
 			}
 			script, ok := completions[shell]
 			if !ok {
-				return usageError("no completion for %q%s", shell, didYouMean(shell, []string{"bash", "zsh", "fish"}))
+				return usageError("no completion for %q%s", shell,
+					didYouMean(shell, []string{"bash", "zsh", "fish"}))
 			}
 			_, err = fmt.Fprint(c.App.Writer, script)
 			return err

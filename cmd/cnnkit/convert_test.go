@@ -97,7 +97,8 @@ func TestConvertFindsNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	weights := filepath.Join(dir, "out.safetensors")
-	if text := done(t, "convert", in, weights, "--map", keys, "--report"); !strings.Contains(text, "loss.weight -> model.loss [1]") {
+	if text := done(t, "convert", in, weights, "--map", keys, "--report"); !strings.Contains(text,
+		"loss.weight -> model.loss [1]") {
 		t.Errorf("report: %s", text)
 	}
 	renamed, err := convert.Load(weights)
@@ -124,14 +125,18 @@ func TestConvertRefuses(t *testing.T) {
 		code int
 		says string
 	}{
-		"no such key":     {[]string{in, out, "--arch", "lenet5", "--key", "ema"}, exitBadFile, `no state dict under "ema"`},
-		"key of a model":  {[]string{model, out, "--key", "ema"}, exitUsage, "is an ONNX model"},
-		"no such map":     {[]string{in, out, "--arch", "lenet5", "--map", keys + "x"}, exitBadFile, "map.txtx"},
-		"folder as map":   {[]string{in, out, "--arch", "lenet5", "--map", dir}, exitBadFile, "not a regular file"},
-		"unused rule":     {[]string{in, out, "--arch", "lenet5", "--map", keys}, exitBadFile, `"cnv.*"`},
-		"lenient nothing": {[]string{strange, out, "--arch", "lenet5", "--lenient"}, exitBadFile, "0 keys applied"},
-		"no graph":        {[]string{in, out}, exitUsage, "--arch"},
-		"not there":       {[]string{in + "x", out, "--arch", "lenet5"}, exitBadFile, "weightsx"},
+		"no such key": {[]string{in, out, "--arch", "lenet5", "--key", "ema"}, exitBadFile,
+			`no state dict under "ema"`},
+		"key of a model": {[]string{model, out, "--key", "ema"}, exitUsage, "is an ONNX model"},
+		"no such map": {[]string{in, out, "--arch", "lenet5", "--map", keys + "x"}, exitBadFile,
+			"map.txtx"},
+		"folder as map": {[]string{in, out, "--arch", "lenet5", "--map", dir}, exitBadFile,
+			"not a regular file"},
+		"unused rule": {[]string{in, out, "--arch", "lenet5", "--map", keys}, exitBadFile, `"cnv.*"`},
+		"lenient nothing": {[]string{strange, out, "--arch", "lenet5", "--lenient"}, exitBadFile,
+			"0 keys applied"},
+		"no graph":  {[]string{in, out}, exitUsage, "--arch"},
+		"not there": {[]string{in + "x", out, "--arch", "lenet5"}, exitBadFile, "weightsx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := cnnkit(t, append([]string{"convert"}, c.args...)...)
@@ -148,7 +153,8 @@ func TestConvertRefuses(t *testing.T) {
 // A checkpoint around a whole module, from a file that says so with nothing but its content.
 func TestConvertChoosesByKey(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	r := cnnkit(t, "convert", "../../testdata/convert/objects/module-inside.pth", out, "--key", "model", "--json")
+	r := cnnkit(t, "convert", "../../testdata/convert/objects/module-inside.pth", out, "--key",
+		"model", "--json")
 	if r.code != exitDone || !strings.Contains(r.out, `"skipped"`) || !strings.Contains(r.out, "epoch") {
 		t.Fatalf("exit code %d: %s%s", r.code, r.out, r.err)
 	}

@@ -20,7 +20,8 @@ import (
 
 func dataCommand() *cli.Command {
 	return &cli.Command{
-		Name: "data", Usage: "list, fetch and verify data sets", UsageText: "cnnkit data list|get|verify [NAME] [--json]",
+		Name: "data", Usage: "list, fetch and verify data sets",
+		UsageText: "cnnkit data list|get|verify [NAME] [--json]",
 		Description: `mnist is part of the program. Others are read from CNNKIT_DATA/NAME, from cnnkit/data/NAME in the user's cache folder,
 or from a folder given as NAME=FOLDER wherever a verb takes --data. A set of one's own is given as
 
@@ -36,19 +37,28 @@ and test/CLASS/*.png.
   cnnkit data get cifar10
   cnnkit data verify cifar10=/data/cifar-10-batches-bin`,
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "what there is, and where the rest would be found", UsageText: "cnnkit data list [--json]",
-				Flags: []cli.Flag{jsonFlag()}, Action: listData},
-			{Name: "get", Usage: "fetch a data set from its official place", UsageText: "cnnkit data get NAME [--mirror URL] [--dir DIR] [--json]",
+			{Name: "list", Usage: "what there is, and where the rest would be found",
+				UsageText: "cnnkit data list [--json]",
+				Flags:     []cli.Flag{jsonFlag()}, Action: listData},
+			{Name: "get", Usage: "fetch a data set from its official place",
+				UsageText: "cnnkit data get NAME [--mirror URL] [--dir DIR] [--json]",
 				Description: `Downloads are checked against known hashes, go on where they were interrupted, and are unpacked into a folder that
 appears when everything is there.`,
-				Flags: []cli.Flag{&cli.StringFlag{Name: "mirror", Usage: "`URL` of a folder that has the official files"},
-					&cli.StringFlag{Name: "dir", Usage: "the data set's folder (default: where it is looked for first)"}, jsonFlag()}, Action: getData},
-			{Name: "verify", Usage: "check hashes, and read every image of a data set", UsageText: "cnnkit data verify NAME [--size HxW] [--json]",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "size", Usage: "`HEIGHTxWIDTH` to bring images to that differ in size"}, jsonFlag()}, Action: verifyData},
+				Flags: []cli.Flag{&cli.StringFlag{Name: "mirror",
+					Usage: "`URL` of a folder that has the official files"},
+					&cli.StringFlag{Name: "dir",
+						Usage: "the data set's folder (default: where it is looked for first)"}, jsonFlag()},
+				Action: getData},
+			{Name: "verify", Usage: "check hashes, and read every image of a data set",
+				UsageText: "cnnkit data verify NAME [--size HxW] [--json]",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "size",
+					Usage: "`HEIGHTxWIDTH` to bring images to that differ in size"}, jsonFlag()},
+				Action: verifyData},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"list", "get", "verify"}))
+				return usageError("unknown word %q%s", c.Args().First(),
+					didYouMean(c.Args().First(), []string{"list", "get", "verify"}))
 			}
 			return usageError("say what to do: cnnkit data list, cnnkit data get NAME, or cnnkit data verify NAME")
 		},
@@ -81,7 +91,8 @@ func listData(c *cli.Context) error {
 	return t.Flush()
 }
 
-// dataSet says of a data set where it is. CIFAR is not opened, which can take seconds; its folder says enough.
+// dataSet says of a data set where it is. CIFAR is not opened, which can take
+// seconds; its folder says enough.
 func dataSet(name string) dataRow {
 	row := dataRow{Name: name, Fetchable: data.Fetchable(name)}
 	folder, err := data.Find(name)
@@ -143,7 +154,8 @@ func getData(c *cli.Context) error {
 		return usageError("no data set %q%s", name, didYouMean(name, data.Names()))
 	}
 	if !data.Fetchable(name) {
-		return usageError("%s cannot be fetched; it is looked for in %s", name, strings.Join(data.Places(name), " and "))
+		return usageError("%s cannot be fetched; it is looked for in %s", name,
+			strings.Join(data.Places(name), " and "))
 	}
 	o := data.GetOptions{Dir: c.String("dir"), Mirror: c.String("mirror")}
 	if o.Dir != "" {
@@ -161,7 +173,8 @@ func getData(c *cli.Context) error {
 		return hinted{err, "what has come so far is kept: the same command goes on there; --mirror URL fetches from elsewhere"}
 	}
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"name": name, "folder": got.Dir, "already": got.Already, "unpinned": got.Unpinned})
+		return printJSON(c, map[string]any{"name": name, "folder": got.Dir, "already": got.Already,
+			"unpinned": got.Unpinned})
 	}
 	if got.Already {
 		fmt.Fprintf(c.App.Writer, "%s is in %s already, and unchanged\n", name, got.Dir)
@@ -192,8 +205,10 @@ func fetchBar(w io.Writer) (show func(file string, done, total int64), clear fun
 			if total == 0 {
 				total = -1
 			}
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(24), progressbar.OptionShowBytes(true),
-				progressbar.OptionSetDescription(file), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(0))
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w),
+				progressbar.OptionSetWidth(24), progressbar.OptionShowBytes(true),
+				progressbar.OptionSetDescription(file), progressbar.OptionSetPredictTime(true),
+				progressbar.OptionThrottle(0))
 		}
 		if time.Since(shown) >= 100*time.Millisecond || done == total {
 			shown = time.Now()
@@ -245,13 +260,14 @@ func verifyData(c *cli.Context) error {
 		if data.Masked(splits.Train) {
 			unit = "pixels"
 		}
-		return printJSON(c, map[string]any{"name": splits.Name, "shape": splits.Train.Shape(), unit: counts, "hashes": len(report), "other": other})
+		return printJSON(c, map[string]any{"name": splits.Name, "shape": splits.Train.Shape(), unit: counts,
+			"hashes": len(report), "other": other})
 	}
 	return showData(c, splits, len(report), other, counts)
 }
 
-// others parts from a report the files that are not the official ones: a folder given as NAME=FOLDER may hold a set of
-// one's own in the format of NAME.
+// others parts from a report the files that are not the official ones: a folder given as NAME=FOLDER may hold
+// a set of one's own in the format of NAME.
 func others(report []data.FileReport) (same []data.FileReport, other []string) {
 	for _, r := range report {
 		if r.Official && r.Err != nil && !errors.Is(r.Err, fs.ErrNotExist) {
@@ -263,7 +279,8 @@ func others(report []data.FileReport) (same []data.FileReport, other []string) {
 	return same, other
 }
 
-func showData(c *cli.Context, splits data.Splits, hashes int, other []string, counts map[string]map[string]int64) error {
+func showData(c *cli.Context, splits data.Splits, hashes int, other []string,
+	counts map[string]map[string]int64) error {
 	fmt.Fprintf(c.App.Writer, "%s: %s\n", splits.Name, describeData(splits))
 	switch {
 	case hashes > 0:
@@ -272,7 +289,8 @@ func showData(c *cli.Context, splits data.Splits, hashes int, other []string, co
 		fmt.Fprintln(c.App.Writer, "no hashes are known of it; every image could be read")
 	}
 	if len(other) > 0 {
-		fmt.Fprintf(c.App.Writer, "not the official %s: a set of your own, or files that have been changed\n", strings.Join(other, ", "))
+		fmt.Fprintf(c.App.Writer, "not the official %s: a set of your own, or files that have been changed\n",
+			strings.Join(other, ", "))
 	}
 	fmt.Fprintln(c.App.Writer)
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)

@@ -29,24 +29,29 @@ func TestDataGet(t *testing.T) {
 	}))
 	defer server.Close()
 	dir := filepath.Join(t.TempDir(), "sets", "mnist")
-	if out := done(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", dir); !strings.Contains(out, dir) {
+	if out := done(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", dir); !strings.Contains(out,
+		dir) {
 		t.Errorf("%s", out)
 	}
-	if out := done(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", dir); !strings.Contains(out, "already") {
+	if out := done(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", dir); !strings.Contains(out,
+		"already") {
 		t.Errorf("%s", out)
 	}
-	if out := done(t, "data", "verify", "mnist="+dir); !strings.Contains(out, "4 files have the known hashes") {
+	if out := done(t, "data", "verify", "mnist="+dir); !strings.Contains(out,
+		"4 files have the known hashes") {
 		t.Errorf("%s", out)
 	}
 	changed = true
 	other := filepath.Join(t.TempDir(), "mnist")
-	if r := cnnkit(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", other); r.code == exitDone || !strings.Contains(r.err, "its hash is") {
+	if r := cnnkit(t, "data", "get", "mnist", "--mirror", server.URL, "--dir", other); r.code == exitDone ||
+		!strings.Contains(r.err, "its hash is") {
 		t.Errorf("%d %s", r.code, r.err)
 	}
 	if _, err := os.Stat(other); err == nil {
 		t.Error("a set with a wrong hash is there")
 	}
-	for _, args := range [][]string{{"imagenet"}, {"nuclei"}, {}, {"mnist", "--mirror", "file:///etc", "--dir", other}} {
+	for _, args := range [][]string{{"imagenet"}, {"nuclei"}, {}, {"mnist", "--mirror", "file:///etc",
+		"--dir", other}} {
 		if r := cnnkit(t, append([]string{"data", "get"}, args...)...); r.code == exitDone {
 			t.Errorf("%v is no error", args)
 		}
@@ -59,7 +64,8 @@ func TestDataVerifyFolder(t *testing.T) {
 		path := filepath.Join(dir, class, string(rune('a'+i))+".png")
 		putPicture(t, path, image.NewGray(image.Rect(0, 0, 3+i, 3)))
 	}
-	if r := cnnkit(t, "data", "verify", "images:"+dir); r.code == exitDone || !strings.Contains(r.err, "differ in size") {
+	if r := cnnkit(t, "data", "verify", "images:"+dir); r.code == exitDone ||
+		!strings.Contains(r.err, "differ in size") {
 		t.Errorf("%d %s", r.code, r.err)
 	}
 	var v struct {

@@ -25,7 +25,8 @@ type finding struct {
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name: "doctor", Usage: "say what this machine and installation can do", UsageText: "cnnkit doctor [--json]",
+		Name: "doctor", Usage: "say what this machine and installation can do",
+		UsageText:   "cnnkit doctor [--json]",
 		Description: "Reports the kernels in use, threads, ONNX Runtime, CUDA and data sets, each with what to do where something is\nmissing. Nothing that is missing is an error: the native engine needs none of it.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
@@ -38,7 +39,8 @@ func doctorCommand() *cli.Command {
 				return printJSON(c, map[string]any{"version": moduleVersion(), "go": goruntime.Version(),
 					"platform": goruntime.GOOS + "/" + goruntime.GOARCH, "findings": findings})
 			}
-			fmt.Fprintf(c.App.Writer, "cnnkit %s (%s, %s/%s)\n", moduleVersion(), goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+			fmt.Fprintf(c.App.Writer, "cnnkit %s (%s, %s/%s)\n", moduleVersion(), goruntime.Version(),
+				goruntime.GOOS, goruntime.GOARCH)
 			t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 			for _, f := range findings {
 				mark := "-"
@@ -56,15 +58,18 @@ func doctorCommand() *cli.Command {
 }
 
 func kernelLevel() finding {
-	f := finding{What: "native engine", OK: true, Says: fmt.Sprintf("kernels %s, bf16 %s, int8 %s", kernels.Level(), kernels.LevelBF16(), kernels.LevelInt8())}
+	f := finding{What: "native engine", OK: true, Says: fmt.Sprintf("kernels %s, bf16 %s, int8 %s",
+		kernels.Level(), kernels.LevelBF16(), kernels.LevelInt8())}
 	if err := kernels.LevelError(); err != nil {
-		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(), "unset CNNKIT_CPU, or set it to amx, avx512vnni, avx512, avx2 or go"
+		f.OK, f.Says, f.Do = false, f.Says+"; "+err.Error(),
+			"unset CNNKIT_CPU, or set it to amx, avx512vnni, avx512, avx2 or go"
 	}
 	return f
 }
 
 func threadCount() finding {
-	return finding{What: "threads", OK: true, Says: fmt.Sprintf("%d of %d processors", goruntime.GOMAXPROCS(0), goruntime.NumCPU())}
+	return finding{What: "threads", OK: true, Says: fmt.Sprintf("%d of %d processors",
+		goruntime.GOMAXPROCS(0), goruntime.NumCPU())}
 }
 
 // library reports on ONNX Runtime and its CUDA provider.

@@ -23,7 +23,8 @@ import (
 
 func evalCommand() *cli.Command {
 	return &cli.Command{
-		Name: "eval", Usage: "measure a model on a data set", UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
+		Name: "eval", Usage: "measure a model on a data set",
+		UsageText: "cnnkit eval MODEL --data NAME [--size HxW] [--engine E] [--json]",
 		Description: `Accuracy and mean loss on the validation part of a data set, by any engine; of masks also IoU and Dice, those of the
 foreground where there is one, and of each class; of several labels an image the scores of each label. --thresholds f1 finds
 the probabilities above which labels are best given, which 'spec set --thresholds' writes into the model. Where a recipe.json
@@ -35,12 +36,16 @@ that it left out.
   cnnkit eval unet-pets/model.onnx --data pets
   cnnkit eval airbench/model.onnx --data cifar10 --tta mirror,shift
   cnnkit eval from-pytorch.onnx --data cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
-		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task", "weight_column", "no_exif",
+		Flags: append(slices.Concat(engineFlags(), fieldFlags("data", "size", "validation", "fold", "task",
+			"weight_column", "no_exif",
 			"mask_classes", "ignore_index", "mean", "std", "thresholds")),
 			cropFlag(), presetFlag(), jsonFlag(),
-			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " + strings.Join(train.Metrics(), ", ") + " (default: those of the recipe)"},
-			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " + strings.Join(vision.Views(), ", ") + " (test-time augmentation)"},
-			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
+			&cli.StringFlag{Name: "metrics", Usage: "`NAMES` of what to measure beside accuracy: " +
+				strings.Join(train.Metrics(), ", ") + " (default: those of the recipe)"},
+			&cli.StringFlag{Name: "tta", Usage: "`VIEWS` of each image, whose answers are averaged: " +
+				strings.Join(vision.Views(), ", ") + " (test-time augmentation)"},
+			&cli.IntFlag{Name: "batch",
+				Usage: "images at a time (default 500, fewer of large images; 20 for onnxgo)"}),
 		Action: func(c *cli.Context) error {
 			path, m, err := specified(c)
 			if err != nil {
@@ -58,7 +63,8 @@ that it left out.
 			if err != nil {
 				return err
 			}
-			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"), Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
+			recipe := train.Recipe{Data: name, Size: c.String("size"), Validation: c.Float64("validation"),
+				Fold: c.String("fold"), NoEXIF: c.Bool("no-exif")}
 			recipe.MaskClasses, recipe.Task = c.Int("mask-classes"), data.Task(c.String("task"))
 			recipe.WeightColumn = c.String("weight-column")
 			if c.IsSet("ignore") {
@@ -104,7 +110,8 @@ func normalisation(c *cli.Context) (mean, std []float32, err error) {
 		return nil, nil, err
 	}
 	if len(mean) != len(std) {
-		return nil, nil, usageError("--mean has %d numbers and --std %d: both want one a channel", len(mean), len(std))
+		return nil, nil, usageError("--mean has %d numbers and --std %d: both want one a channel",
+			len(mean), len(std))
 	}
 	return mean, std, nil
 }
@@ -141,8 +148,8 @@ func wantedMetrics(c *cli.Context, run train.Recipe) ([]string, error) {
 	return wanted, nil
 }
 
-// asTrained gives the recipe of an evaluation what the run of the same data says and no flag does: what its targets are, and
-// which images it did not train on. It warns of flags that choose other ones.
+// asTrained gives the recipe of an evaluation what the run of the same data says and no flag does: what its
+// targets are, and which images it did not train on. It warns of flags that choose other ones.
 func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
 	if run.Data != recipe.Data {
 		return
@@ -177,7 +184,9 @@ func asTrained(c *cli.Context, recipe *train.Recipe, run train.Recipe) {
 		return
 	}
 	if is := part(*recipe); is != was {
-		fmt.Fprintf(c.App.ErrWriter, "cnnkit: the run left out %s, and %s was asked for: images that it was trained on count\n", was, is)
+		fmt.Fprintf(c.App.ErrWriter,
+			"cnnkit: the run left out %s, and %s was asked for: images that it was trained on count\n",
+			was, is)
 	}
 }
 
@@ -190,13 +199,14 @@ func asked(m *onnxio.Model, task data.Task) error {
 	if err != nil {
 		return err
 	}
-	s.Output.Task = map[data.Task]spec.Task{data.MultiLabel: spec.MultiLabel, data.Regression: spec.Number}[task]
+	s.Output.Task = map[data.Task]spec.Task{data.MultiLabel: spec.MultiLabel,
+		data.Regression: spec.Number}[task]
 	spec.Set(m, s)
 	return nil
 }
 
-// scored is what outputs and targets are, as train.Measure wants to know it, and a Forward whose outputs are that: of
-// probabilities their logits, or their logarithms.
+// scored is what outputs and targets are, as train.Measure wants to know it, and a Forward whose outputs are
+// that: of probabilities their logits, or their logarithms.
 func scored(m *onnxio.Model, splits data.Splits, s runtime.Session) (string, train.Forward, error) {
 	mean, err := spec.Get(m)
 	if err != nil {
@@ -265,7 +275,8 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 	tabled := several || data.Masked(splits.Validation)
 	seconds := time.Since(started).Seconds()
 	if c.Bool("json") {
-		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "loss": score.Loss, "seconds": seconds}
+		out := map[string]any{"engine": string(s.Engine()), "images": score.Images, "loss": score.Loss,
+			"seconds": seconds}
 		if !math.IsNaN(score.Accuracy) {
 			out["accuracy"] = score.Accuracy
 		}
@@ -306,8 +317,10 @@ func evaluate(c *cli.Context, s runtime.Session, m *onnxio.Model, splits data.Sp
 		for i, p := range score.Thresholds {
 			text[i] = strconv.FormatFloat(p, 'g', -1, 64)
 		}
-		fmt.Fprintf(c.App.Writer, "\nthe thresholds are those of the highest F1 on these images, whose figures flatter them; "+
-			"to keep them:\ncnnkit spec set %s --thresholds %s\n", quoted(c.Args().First()), strings.Join(text, ","))
+		fmt.Fprintf(c.App.Writer,
+			"\nthe thresholds are those of the highest F1 on these images, whose figures flatter them; "+
+				"to keep them:\ncnnkit spec set %s --thresholds %s\n", quoted(c.Args().First()),
+			strings.Join(text, ","))
 	}
 	return nil
 }
@@ -334,7 +347,8 @@ func labelThresholds(c *cli.Context, m *onnxio.Model, several bool) (train.Thres
 	return h, nil
 }
 
-// classRow is a class's scores. Those of a class that occurs neither as a target nor as an answer do not exist.
+// classRow is a class's scores. Those of a class that occurs neither as a target nor
+// as an answer do not exist.
 type classRow struct {
 	Class     string   `json:"class"`
 	Samples   int64    `json:"samples"` // images that have the label, or pixels of the class
@@ -379,9 +393,11 @@ func showClasses(c *cli.Context, score train.Score, several bool) error {
 	}
 	for _, r := range classRows(score, several) {
 		if several {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.Threshold), text(r.Precision), text(r.Recall), text(r.F1))
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.Threshold),
+				text(r.Precision), text(r.Recall), text(r.F1))
 		} else {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.IoU), text(r.F1), text(r.Precision), text(r.Recall))
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", r.Class, r.Samples, text(r.IoU), text(r.F1),
+				text(r.Precision), text(r.Recall))
 		}
 	}
 	return t.Flush()
@@ -402,8 +418,8 @@ func withViews(c *cli.Context, run train.Forward, splits data.Splits, logs bool)
 	return run, nil
 }
 
-// batchOf is --batch, or what suits the engine: onnx-go takes several times as long for an image in a batch of 100 as in
-// one of 20.
+// batchOf is --batch, or what suits the engine: onnx-go takes several times as long for an image in a
+// batch of 100 as in one of 20.
 func batchOf(c *cli.Context, e runtime.Engine) int {
 	switch n := c.Int("batch"); {
 	case n > 0:
@@ -422,7 +438,8 @@ func openRecipe(c *cli.Context, recipe train.Recipe, m *onnxio.Model) (data.Spli
 	}
 	splits, err := recipe.Open(c.Context, m)
 	if err != nil {
-		if strings.ContainsAny(recipe.Data, ":=") { // files of one's own, about which the error says what to do
+		// files of one's own, about which the error says what to do
+		if strings.ContainsAny(recipe.Data, ":=") {
 			return splits, badFile{err}
 		}
 		return splits, hinted{badFile{err}, "see 'cnnkit data list' for what there is"}

@@ -21,16 +21,20 @@ func exportCommand() *cli.Command {
   cnnkit serve repository`,
 		Flags: []cli.Flag{
 			outFlag("the `REPO` to write into"),
-			&cli.StringFlag{Name: "name", Usage: "of the model (default: the file's, of a model.onnx the folder's)"},
+			&cli.StringFlag{Name: "name",
+				Usage: "of the model (default: the file's, of a model.onnx the folder's)"},
 			&cli.Int64Flag{Name: "version", Value: 1, Usage: "of the model, from 1"},
-			&cli.IntFlag{Name: "max-batch", Value: 32, Usage: "images of one run, where the model's batch is free"},
-			&cli.DurationFlag{Name: "max-delay", Value: time.Millisecond, Usage: "how long Triton may wait to fill a batch"},
+			&cli.IntFlag{Name: "max-batch", Value: 32,
+				Usage: "images of one run, where the model's batch is free"},
+			&cli.DurationFlag{Name: "max-delay", Value: time.Millisecond,
+				Usage: "how long Triton may wait to fill a batch"},
 			&cli.IntFlag{Name: "instances", Value: 1, Usage: "runs that go on at once"},
 			&cli.BoolFlag{Name: "gpu", Usage: "let Triton put the model on a GPU"},
 		},
 		Action: exportTriton,
 	}
-	return &cli.Command{Name: "export", Usage: "lay a model out for another server", UsageText: "cnnkit export triton MODEL --out REPO",
+	return &cli.Command{Name: "export", Usage: "lay a model out for another server",
+		UsageText:   "cnnkit export triton MODEL --out REPO",
 		Subcommands: []*cli.Command{triton},
 		Action: func(c *cli.Context) error {
 			return usageError("cnnkit export takes a target: cnnkit export triton")
@@ -46,14 +50,16 @@ func exportTriton(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Int64("version") < 1 || c.Int("max-batch") < 1 || c.Int("instances") < 1 || c.Duration("max-delay") < 0 {
+	if c.Int64("version") < 1 || c.Int("max-batch") < 1 || c.Int("instances") < 1 ||
+		c.Duration("max-delay") < 0 {
 		return usageError("--version, --max-batch and --instances must be at least 1, --max-delay not negative")
 	}
 	m, err := loadModel(path)
 	if err != nil {
 		return err
 	}
-	e := serve.Export{Name: c.String("name"), Version: c.Int64("version"), MaxBatch: c.Int("max-batch"), MaxDelay: c.Duration("max-delay"),
+	e := serve.Export{Name: c.String("name"), Version: c.Int64("version"), MaxBatch: c.Int("max-batch"),
+		MaxDelay:  c.Duration("max-delay"),
 		Instances: c.Int("instances"), GPU: c.Bool("gpu")}
 	if e.Name == "" {
 		e.Name = serve.NameOf(path)

@@ -32,9 +32,12 @@ interruption. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are followed.
   cnnkit fetch resnet18
   cnnkit fetch resnet50 --weights IMAGENET1K_V2 --out weights/
   cnnkit convert resnet18-f37072fd.pth resnet18.onnx --arch resnet18 --preset IMAGENET1K_V1`,
-		Flags: []cli.Flag{jsonFlag(), outFlag("the `FILE` to write, or a folder for it (default: the working folder)"),
-			&cli.StringFlag{Name: "weights", Usage: "which weights of several: torchvision's `NAME`, such as IMAGENET1K_V2 (default: the first)"},
-			&cli.StringFlag{Name: "mirror", Usage: "`URL` of a folder that has the file under its official name"}},
+		Flags: []cli.Flag{jsonFlag(),
+			outFlag("the `FILE` to write, or a folder for it (default: the working folder)"),
+			&cli.StringFlag{Name: "weights",
+				Usage: "which weights of several: torchvision's `NAME`, such as IMAGENET1K_V2 (default: the first)"},
+			&cli.StringFlag{Name: "mirror",
+				Usage: "`URL` of a folder that has the file under its official name"}},
 		Action: fetchWeights,
 	}
 }
@@ -53,7 +56,8 @@ func fetchWeights(c *cli.Context) error {
 	if info, err := os.Stat(to); to == "" || strings.HasSuffix(to, "/") || err == nil && info.IsDir() {
 		to = filepath.Join(to, official)
 	}
-	f := download.File{Name: official, Bases: []string{strings.TrimSuffix(w.URL, official)}, Hash: w.Hash(), Limit: int64((w.MiB + 1) * (1 << 20))}
+	f := download.File{Name: official, Bases: []string{strings.TrimSuffix(w.URL, official)}, Hash: w.Hash(),
+		Limit: int64((w.MiB + 1) * (1 << 20))}
 	if w.MiB == 0 {
 		f.Limit = 1 << 30
 	}
@@ -61,7 +65,8 @@ func fetchWeights(c *cli.Context) error {
 	switch _, err := os.Lstat(to); {
 	case err == nil:
 		if err := f.Check(to); err != nil {
-			return hinted{badFile{fmt.Errorf("%s is there and is another file, which is not written over: %w", to, err)}, "take it away, or say --out"}
+			return hinted{badFile{fmt.Errorf("%s is there and is another file, which is not written over: %w",
+				to, err)}, "take it away, or say --out"}
 		}
 		already = true
 	case !errors.Is(err, fs.ErrNotExist):
@@ -82,7 +87,8 @@ func weightsOf(arch, name string) (spec.Weights, []string, error) {
 	}
 	published := publishedWeights(arch)
 	if len(published) == 0 {
-		return spec.Weights{}, nil, hinted{usageError("of %s no weights are published that are known here", arch),
+		return spec.Weights{}, nil, hinted{usageError("of %s no weights are published that are known here",
+			arch),
 			"'cnnkit list networks' shows where there are some; 'cnnkit train' makes them"}
 	}
 	var all []string
@@ -97,7 +103,8 @@ func weightsOf(arch, name string) (spec.Weights, []string, error) {
 			return w, all, nil
 		}
 	}
-	return spec.Weights{}, nil, usageError("%s has no weights %q: there are %s", arch, name, strings.Join(all, ", "))
+	return spec.Weights{}, nil, usageError("%s has no weights %q: there are %s", arch, name,
+		strings.Join(all, ", "))
 }
 
 // fetchFile brings the file, with a bar on a terminal.
@@ -137,8 +144,9 @@ func reportFetched(c *cli.Context, w spec.Weights, all []string, to string, alre
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"network": w.Arch, "weights": w.Name, "file": to, "url": w.URL, "license": w.License,
-			"bytes": info.Size(), "sha256": sum, "already": already})
+		return printJSON(c, map[string]any{"network": w.Arch, "weights": w.Name, "file": to, "url": w.URL,
+			"license": w.License,
+			"bytes":   info.Size(), "sha256": sum, "already": already})
 	}
 	how := "is here"
 	if already {
@@ -147,12 +155,14 @@ func reportFetched(c *cli.Context, w spec.Weights, all []string, to string, alre
 	fmt.Fprintf(c.App.Writer, "%s %s: %s %s, %.1f MiB, license %s, SHA-256 %s\n", to, how, w.Arch, w.Name,
 		float64(info.Size())/(1<<20), w.License, sum)
 	if len(all) > 1 {
-		fmt.Fprintf(c.App.Writer, "of %s there are %s: --weights says which\n", w.Arch, strings.Join(all, ", "))
+		fmt.Fprintf(c.App.Writer, "of %s there are %s: --weights says which\n", w.Arch,
+			strings.Join(all, ", "))
 	}
 	input := ""
 	if def, err := builders.Defaults(w.Arch); err == nil && w.Size != 0 && w.Size != def.Input[1] {
 		input = fmt.Sprintf(" --input 3x%dx%d", w.Size, w.Size)
 	}
-	fmt.Fprintf(c.App.Writer, "make a model of it: cnnkit convert %s %s.onnx --arch %s%s --preset %s\n", quoted(to), w.Arch, w.Arch, input, w.Name)
+	fmt.Fprintf(c.App.Writer, "make a model of it: cnnkit convert %s %s.onnx --arch %s%s --preset %s\n",
+		quoted(to), w.Arch, w.Arch, input, w.Name)
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
-// Weights come from their address, or a mirror, under their official name, and go on where a break left them. What has another
-// hash is not kept, and a file that is there is not written over.
+// Weights come from their address, or a mirror, under their official name, and go on where a break left them.
+// What has another hash is not kept, and a file that is there is not written over.
 func TestFetch(t *testing.T) {
 	dir := t.TempDir()
 	model, weights := filepath.Join(dir, "m.onnx"), filepath.Join(dir, "m.pth")
@@ -45,7 +45,8 @@ func TestFetch(t *testing.T) {
 	}))
 	defer server.Close()
 	publishedWeights = func(string) []spec.Weights {
-		return []spec.Weights{{Arch: "resnet20", Name: "V1", URL: server.URL + "/models/" + official, License: "MIT", MiB: 2},
+		return []spec.Weights{{Arch: "resnet20", Name: "V1", URL: server.URL + "/models/" + official,
+			License: "MIT", MiB: 2},
 			{Arch: "resnet20", Name: "V2", URL: server.URL + "/gone/x-00000000.pth", License: "MIT"}}
 	}
 	defer func() { publishedWeights = spec.Published }()
@@ -53,12 +54,14 @@ func TestFetch(t *testing.T) {
 	to := filepath.Join(dir, "got") + "/"
 	breaks = true
 	r := cnnkit(t, "fetch", "resnet20", "--out", to)
-	if _, err := os.Stat(to + official); r.code == exitDone || err == nil || !strings.Contains(r.err, "the same command goes on there") {
+	if _, err := os.Stat(to + official); r.code == exitDone || err == nil ||
+		!strings.Contains(r.err, "the same command goes on there") {
 		t.Errorf("a break: %d %s %v", r.code, r.err, err)
 	}
 	breaks, ranges = false, nil
 	r = cnnkit(t, "fetch", "resnet20", "--out", to)
-	for _, part := range []string{to + official + " is here: resnet20 V1", "license MIT", fmt.Sprintf("SHA-256 %x", sha256.Sum256(content)),
+	for _, part := range []string{to + official + " is here: resnet20 V1", "license MIT",
+		fmt.Sprintf("SHA-256 %x", sha256.Sum256(content)),
 		"of resnet20 there are V1, V2", "--arch resnet20 --preset V1"} {
 		if r.code != exitDone || !strings.Contains(r.out, part) {
 			t.Errorf("no %q: %d %s %s", part, r.code, r.out, r.err)
@@ -71,13 +74,15 @@ func TestFetch(t *testing.T) {
 		t.Errorf("another file: %v", err)
 	}
 	ranges = nil
-	if r = cnnkit(t, "fetch", "resnet20", "--out", to, "--json"); len(ranges) != 0 || !strings.Contains(r.out, `"already": true`) {
+	if r = cnnkit(t, "fetch", "resnet20", "--out", to, "--json"); len(ranges) != 0 ||
+		!strings.Contains(r.out, `"already": true`) {
 		t.Errorf("again: %q %s %s", ranges, r.out, r.err)
 	}
 	done(t, "convert", to+official, filepath.Join(dir, "again.onnx"), "--arch", "resnet20")
 
 	mirrored := filepath.Join(dir, "mirrored.pth")
-	if r = cnnkit(t, "fetch", "resnet20", "--out", mirrored, "--mirror", server.URL+"/mirror"); r.code != exitDone {
+	if r = cnnkit(t, "fetch", "resnet20", "--out", mirrored, "--mirror",
+		server.URL+"/mirror"); r.code != exitDone {
 		t.Errorf("a mirror: %d %s", r.code, r.err)
 	}
 	odd := filepath.Join(dir, "odd.pth")
@@ -90,7 +95,8 @@ func TestFetch(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = cnnkit(t, "fetch", "resnet20", "--out", odd)
-	if kept, _ := os.ReadFile(odd); r.code == exitDone || !strings.Contains(r.err, "not written over") || string(kept) != "mine" {
+	if kept, _ := os.ReadFile(odd); r.code == exitDone || !strings.Contains(r.err, "not written over") ||
+		string(kept) != "mine" {
 		t.Errorf("a file that is there: %d %s", r.code, r.err)
 	}
 	for want, args := range map[string][]string{
@@ -107,14 +113,16 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// Every published file's name has the hash that it is checked by, and every network's weights an address and a license.
+// Every published file's name has the hash that it is checked by, and every network's weights
+// an address and a license.
 func TestPublishedFiles(t *testing.T) {
 	for _, w := range spec.Published("") {
 		if len(w.Hash()) < 8 || !strings.HasPrefix(w.URL, "https://") || w.License == "" {
 			t.Errorf("%s %s: %s, hash %q, license %q", w.Arch, w.Name, w.URL, w.Hash(), w.License)
 		}
 	}
-	if r := cnnkit(t, "fetch", "lenet5"); r.code != exitUsage || !strings.Contains(r.err, "no weights are published") {
+	if r := cnnkit(t, "fetch", "lenet5"); r.code != exitUsage ||
+		!strings.Contains(r.err, "no weights are published") {
 		t.Errorf("%d %s", r.code, r.err)
 	}
 }

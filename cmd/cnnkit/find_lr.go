@@ -14,9 +14,12 @@ import (
 
 func findLRFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "find-lr", Usage: "do not train, but look for a learning rate: raise it step by step, and write the losses to find-lr.csv and find-lr.png"},
-		&cli.StringFlag{Name: "find-lr-range", Value: "1e-7,10", Usage: "with --find-lr: the rates `LOW,HIGH`"},
-		&cli.IntFlag{Name: "find-lr-steps", Value: 100, Usage: "with --find-lr: the steps from one to the other"},
+		&cli.BoolFlag{Name: "find-lr",
+			Usage: "do not train, but look for a learning rate: raise it step by step, and write the losses to find-lr.csv and find-lr.png"},
+		&cli.StringFlag{Name: "find-lr-range", Value: "1e-7,10",
+			Usage: "with --find-lr: the rates `LOW,HIGH`"},
+		&cli.IntFlag{Name: "find-lr-steps", Value: 100,
+			Usage: "with --find-lr: the steps from one to the other"},
 	}
 }
 
@@ -24,7 +27,8 @@ func findLRFlags() []cli.Flag {
 func findLR(c *cli.Context, j job, splits data.Splits) error {
 	find := train.FindLR{Steps: c.Int("find-lr-steps")}
 	if n, err := fmt.Sscanf(c.String("find-lr-range"), "%g,%g", &find.Low, &find.High); n != 2 || err != nil {
-		return usageError("--find-lr-range wants two numbers such as 1e-7,10, not %q", c.String("find-lr-range"))
+		return usageError("--find-lr-range wants two numbers such as 1e-7,10, not %q",
+			c.String("find-lr-range"))
 	}
 	if err := find.Validate(); err != nil {
 		return usageError("--find-lr: %w", err)
@@ -33,7 +37,9 @@ func findLR(c *cli.Context, j job, splits data.Splits) error {
 		return fmt.Errorf("output folder: %w", err)
 	}
 	if !c.Bool("json") {
-		fmt.Fprintf(c.App.Writer, "looking for a learning rate: at most %d steps of %d images, from %.3g to %.3g\n", find.Steps, j.recipe.Batch*max(1, j.recipe.Accumulate), find.Low, find.High)
+		fmt.Fprintf(c.App.Writer,
+			"looking for a learning rate: at most %d steps of %d images, from %.3g to %.3g\n", find.Steps,
+			j.recipe.Batch*max(1, j.recipe.Accumulate), find.Low, find.High)
 	}
 	sweep, err := j.recipe.FindLR(c.Context, j.model, splits, find)
 	if err != nil {
@@ -47,7 +53,8 @@ func findLR(c *cli.Context, j job, splits data.Splits) error {
 		return err
 	}
 	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(map[string]any{"suggestion": sweep.Suggestion, "lowest": sweep.Lowest, "diverged": sweep.Diverged,
+		return json.NewEncoder(c.App.Writer).Encode(map[string]any{"suggestion": sweep.Suggestion,
+			"lowest": sweep.Lowest, "diverged": sweep.Diverged,
 			"steps": len(sweep.Steps), "table": table, "plot": picture})
 	}
 	return reportSweep(c, sweep, table, picture)

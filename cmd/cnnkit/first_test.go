@@ -24,8 +24,8 @@ func copied(t *testing.T, run string) string {
 	return dir
 }
 
-// Models, recipes and checkpoints of commit 238fb55 load; a run goes on to the figures that it had there, and one that could
-// not go on as it was says what to do.
+// Models, recipes and checkpoints of commit 238fb55 load; a run goes on to the figures that it had there, and
+// one that could not go on as it was says what to do.
 func TestFirstRound(t *testing.T) {
 	steps := copied(t, "steps")
 	raw, err := os.ReadFile(filepath.Join(firstFolder, "steps", "eval.json"))
@@ -40,7 +40,8 @@ func TestFirstRound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer(t, &got, "eval", write(t, filepath.Join(t.TempDir(), "model.onnx"), model), "--data", "mnist", "--engine", "native", "--metrics", "f1")
+	answer(t, &got, "eval", write(t, filepath.Join(t.TempDir(), "model.onnx"), model), "--data", "mnist",
+		"--engine", "native", "--metrics", "f1")
 	for _, name := range []string{"accuracy", "loss", "f1"} {
 		if a, b := got[name].(float64), want[name].(float64); !(math.Abs(a-b) <= 1e-4*b) {
 			t.Errorf("%s is %v, and was %v", name, a, b)
@@ -51,14 +52,17 @@ func TestFirstRound(t *testing.T) {
 		t.Fatal(err)
 	}
 	figures, _, _ := strings.Cut(string(next), "; 0.")
-	if out := done(t, "train", "--resume", steps, "--epochs", "2", "--no-report"); !strings.Contains(out, figures) {
+	if out := done(t, "train", "--resume", steps, "--epochs", "2", "--no-report"); !strings.Contains(out,
+		figures) {
 		t.Errorf("it goes on to %s, and there to %s", out, figures)
 	}
-	done(t, "train", "--recipe", filepath.Join(firstFolder, "steps", "recipe.json"), "--no-report", "--out", filepath.Join(t.TempDir(), "again"))
+	done(t, "train", "--recipe", filepath.Join(firstFolder, "steps", "recipe.json"), "--no-report", "--out",
+		filepath.Join(t.TempDir(), "again"))
 
 	cosine := copied(t, "cosine")
 	r := cnnkit(t, "train", "--resume", cosine, "--epochs", "2")
-	if r.code == exitDone || !strings.Contains(r.err, "rates would jump") || !strings.Contains(r.err, "schedule.total=1") {
+	if r.code == exitDone || !strings.Contains(r.err, "rates would jump") ||
+		!strings.Contains(r.err, "schedule.total=1") {
 		t.Errorf("a longer cosine: exit code %d, %s", r.code, r.err)
 	}
 	done(t, "train", "--resume", cosine, "--epochs", "2", "--set", "schedule.total=1", "--no-report")
@@ -70,11 +74,13 @@ func TestResumeSeesItsImages(t *testing.T) {
 	images := filepath.Join(dir, "images")
 	source := taskFolders(t, images)
 	out := filepath.Join(dir, "run")
-	done(t, "train", filepath.Join(tasksFolder, "tasks", "regression.onnx"), "--data", "images:"+images, "--epochs", "1", "--batch", "8", "--no-report", "--out", out)
+	done(t, "train", filepath.Join(tasksFolder, "tasks", "regression.onnx"), "--data", "images:"+images,
+		"--epochs", "1", "--batch", "8", "--no-report", "--out", out)
 	refused := func(what string) {
 		t.Helper()
 		r := cnnkit(t, "train", "--resume", out, "--epochs", "2", "--no-report")
-		if r.code == exitDone || !strings.Contains(r.err, "has changed") || !strings.Contains(r.err, "Bring back the data, or start a new run") {
+		if r.code == exitDone || !strings.Contains(r.err, "has changed") ||
+			!strings.Contains(r.err, "Bring back the data, or start a new run") {
 			t.Errorf("%s: exit code %d, %s", what, r.code, r.err)
 		}
 	}

@@ -73,17 +73,22 @@ func setFields(c *cli.Context, fields train.Fields, parts ...train.Part) error {
 
 func engineFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "engine", Value: "auto", Usage: "native, ort, onnxgo or auto (native when it runs the model, else ort)"},
-		&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "with --engine ort: cpu, cuda, cuda:`DEVICE`, tensorrt, openvino, coreml, directml, xnnpack, qnn or webgpu"},
-		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider, such as gpu_mem_limit=2147483648; may be repeated"},
-		&cli.StringSliceFlag{Name: "session-option", Usage: "`KEY=VALUE` for ONNX Runtime: graph=basic, execution=parallel, arena=off, or an entry with a dot; may be repeated"},
+		&cli.StringFlag{Name: "engine", Value: "auto",
+			Usage: "native, ort, onnxgo or auto (native when it runs the model, else ort)"},
+		&cli.StringFlag{Name: "provider", Value: "cpu",
+			Usage: "with --engine ort: cpu, cuda, cuda:`DEVICE`, tensorrt, openvino, coreml, directml, xnnpack, qnn or webgpu"},
+		&cli.StringSliceFlag{Name: "provider-option",
+			Usage: "`KEY=VALUE` for the provider, such as gpu_mem_limit=2147483648; may be repeated"},
+		&cli.StringSliceFlag{Name: "session-option",
+			Usage: "`KEY=VALUE` for ONNX Runtime: graph=basic, execution=parallel, arena=off, or an entry with a dot; may be repeated"},
 		precisionFlag(),
 		threadsFlag(),
 	}
 }
 
 func precisionFlag() cli.Flag {
-	return &cli.StringFlag{Name: "precision", Value: "float32", Usage: "of the native engine's convolutions: float32, or bf16, which is faster with AMX and has 8 bits"}
+	return &cli.StringFlag{Name: "precision", Value: "float32",
+		Usage: "of the native engine's convolutions: float32, or bf16, which is faster with AMX and has 8 bits"}
 }
 
 func outFlag(usage string) cli.Flag {
@@ -98,7 +103,8 @@ func one(c *cli.Context, what string) (string, error) {
 	case 0:
 		return "", usageError("cnnkit %s takes a %s: %s", c.Command.Name, what, c.Command.UsageText)
 	}
-	return "", usageError("cnnkit %s takes one %s, not %d: %s", c.Command.Name, what, c.NArg(), strings.Join(c.Args().Slice(), " "))
+	return "", usageError("cnnkit %s takes one %s, not %d: %s", c.Command.Name, what, c.NArg(),
+		strings.Join(c.Args().Slice(), " "))
 }
 
 // required is a string flag that must be set.

@@ -58,8 +58,8 @@ func hanging(text string, width int) string {
 }
 
 func init() {
-	// A default of 0 or false is none: the flag's text says what is taken then. Behind a tab, a line of the text
-	// stands in the column of the texts.
+	// A default of 0 or false is none: the flag's text says what is taken then. Behind a tab, a line of the
+	// text stands in the column of the texts.
 	whole := cli.FlagStringer
 	cli.FlagStringer = func(f cli.Flag) string {
 		text := strings.TrimSuffix(strings.TrimSuffix(whole(f), " (default: 0)"), " (default: false)")

@@ -20,14 +20,17 @@ import (
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "show what is in a model or state dict", UsageText: "cnnkit inspect FILE [--plan[=PASS]] [--trainable] [--json]",
+		Name: "inspect", Usage: "show what is in a model or state dict",
+		UsageText: "cnnkit inspect FILE [--plan[=PASS]] [--trainable] [--json]",
 		Description: `Nodes with their output shapes, parameters and floating-point operations for one image; the state dict's tensors for
 .pt, .pth and .safetensors. --plan shows what the native engine makes of the model: kernels, layouts, chunks, and what each step was expected to
 take, on one kind of processor, and took here with random input. --plan=PASS shows the graph after a pass of the compiler instead:
 ` + strings.Join(engine.Passes(), ", ") + ".",
 		Flags: []cli.Flag{jsonFlag(), threadsFlag(), precisionFlag(),
-			&cli.BoolFlag{Name: "trainable", Usage: "say what is a weight and what a constant, why, and what keeps it from being trained"},
-			&cli.GenericFlag{Name: "plan", Value: new(optionalText), Usage: "show the native engine's plan, or the graph after a pass: --plan=PASS"},
+			&cli.BoolFlag{Name: "trainable",
+				Usage: "say what is a weight and what a constant, why, and what keeps it from being trained"},
+			&cli.GenericFlag{Name: "plan", Value: new(optionalText),
+				Usage: "show the native engine's plan, or the graph after a pass: --plan=PASS"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images the plan and the FLOPs are for"}},
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "FILE")
@@ -200,7 +203,8 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\ttype\tlayout\tchunks\tMFLOP\testimated\tmeasured")
 	var estimated, measured time.Duration
 	for i, s := range steps {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape, s.Type, s.Layout, s.Chunks, mega(s.FLOPs),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape,
+			s.Type, s.Layout, s.Chunks, mega(s.FLOPs),
 			micro(s.Estimate), micro(s.Time))
 		estimated, measured = estimated+s.Estimate, measured+s.Time
 	}
@@ -260,7 +264,8 @@ func inspectStateDict(c *cli.Context, path string, sd *convert.StateDict) error 
 func valueRows(vs []*onnxio.ValueInfo) []map[string]string {
 	var out []map[string]string
 	for _, v := range vs {
-		out = append(out, map[string]string{"name": v.Name, "shape": shapeOf(v.Type), "type": elemOf(v).String()})
+		out = append(out, map[string]string{"name": v.Name, "shape": shapeOf(v.Type),
+			"type": elemOf(v).String()})
 	}
 	return out
 }

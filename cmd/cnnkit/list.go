@@ -27,11 +27,13 @@ var lists = map[string]func() []train.Entry{
 }
 
 // listNames are the words of 'cnnkit list', in their order.
-var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data", "settings", "recipes"}
+var listNames = []string{"networks", "losses", "metrics", "optimizers", "schedules", "transforms", "data",
+	"settings", "recipes"}
 
 func listCommand() *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "what a recipe can name, with the settings", UsageText: "cnnkit list " + strings.Join(listNames, "|") + " [--json]",
+		Name: "list", Usage: "what a recipe can name, with the settings", UsageText: "cnnkit list " +
+			strings.Join(listNames, "|") + " [--json]",
 		Description: `Settings stand behind their names with what they are when a recipe does not say them. Each is a field of the recipe, and
 most are flags of 'cnnkit train'; those of a transform stand in its entry of augment or mix. settings are all fields of a
 recipe: their flags, their bounds, and which of them a resumed run may change.
@@ -83,7 +85,8 @@ func listTransforms() []train.Entry {
 		}
 		names, defaults := transforms.Settings(name)
 		for i, setting := range names {
-			e.Settings = append(e.Settings, train.Setting{Name: setting, Doc: "torchvision's", Default: defaults[i]})
+			e.Settings = append(e.Settings, train.Setting{Name: setting, Doc: "torchvision's",
+				Default: defaults[i]})
 		}
 		out = append(out, e)
 	}
@@ -107,7 +110,8 @@ func listRecipes() []train.Entry {
 func listSettings() []train.Entry {
 	var out []train.Entry
 	for _, f := range train.RecipeFields() {
-		e := train.Entry{Name: f.Name, Doc: strings.ReplaceAll(f.Help(), "`", ""), Settings: []train.Setting{}}
+		e := train.Entry{Name: f.Name, Doc: strings.ReplaceAll(f.Help(), "`", ""),
+			Settings: []train.Setting{}}
 		if f.Flag != "" {
 			e.Settings = append(e.Settings, train.Setting{Name: "--" + f.Flag, Doc: "its flag"})
 		}
@@ -127,9 +131,12 @@ func listDataSets() []train.Entry {
 	for _, name := range data.Names() {
 		out = append(out, train.Entry{Name: name, Doc: dataSet(name).Says, Settings: []train.Setting{}})
 	}
-	for scheme, doc := range map[string]string{"images:DIR": "images by class", "masks:IMAGES,MASKS": "images and their masks", "csv:FILE": "a table of images and targets"} {
+	for scheme, doc := range map[string]string{"images:DIR": "images by class",
+		"masks:IMAGES,MASKS": "images and their masks", "csv:FILE": "a table of images and targets"} {
 		out = append(out, train.Entry{Name: scheme, Doc: doc, Settings: []train.Setting{}})
 	}
-	slices.SortStableFunc(out[len(data.Names()):], func(a, b train.Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out[len(data.Names()):], func(a, b train.Entry) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 	return out
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
-// networkRow is a line of 'cnnkit list networks'. Of weights it names those that --preset imagenet prepares images for; JSON has
-// all.
+// networkRow is a line of 'cnnkit list networks'. Of weights it names those that --preset imagenet prepares
+// images for; JSON has all.
 type networkRow struct {
 	Name       string         `json:"name"`
 	Summary    string         `json:"summary"`
@@ -24,7 +24,8 @@ type networkRow struct {
 
 // describeNetwork builds the network without weights, and counts.
 func describeNetwork(info builders.Info) (networkRow, error) {
-	row := networkRow{Name: info.Name, Summary: info.Summary, Input: info.Defaults.Input, Weights: spec.Published(info.Name)}
+	row := networkRow{Name: info.Name, Summary: info.Summary, Input: info.Defaults.Input,
+		Weights: spec.Published(info.Name)}
 	m, err := builders.Outline(info.Name, builders.Config{})
 	if err != nil {
 		return row, err
@@ -57,7 +58,8 @@ func listNetworks(c *cli.Context) error {
 		if len(r.Weights) > 0 {
 			license, url = r.Weights[0].License, r.Weights[0].URL
 		}
-		fmt.Fprintf(t, "%s\t%dx%dx%d\t%d\t%.2f\t%s\t%s\t%s\n", r.Name, r.Input[0], r.Input[1], r.Input[2], r.Parameters,
+		fmt.Fprintf(t, "%s\t%dx%dx%d\t%d\t%.2f\t%s\t%s\t%s\n", r.Name, r.Input[0], r.Input[1], r.Input[2],
+			r.Parameters,
 			float64(r.FLOPs)/1e9, license, url, r.Summary)
 	}
 	return t.Flush()

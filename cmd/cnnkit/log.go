@@ -28,7 +28,8 @@ func loggers(c *cli.Context, j job) ([]openLogger, error) {
 			})
 		case name == "mlflow":
 			out = append(out, func(run report.Run, steps int64) (report.Logger, error) {
-				return report.NewMLflow(cmp.Or(store, "mlruns"), run, filepath.Join(j.dir, report.MLflowFile), steps)
+				return report.NewMLflow(cmp.Or(store, "mlruns"), run, filepath.Join(j.dir, report.MLflowFile),
+					steps)
 			})
 		default:
 			return nil, usageError("--log: %q is no log: jsonl, mlflow or mlflow=STORE is wanted", word)

@@ -31,12 +31,14 @@ func steps(t *testing.T, path string) (out []map[string]float64) {
 	return out
 }
 
-// Each step's loss and each epoch's figures are logged; a resumed run goes on in the same file, each step once.
+// Each step's loss and each epoch's figures are logged; a resumed run goes on in the
+// same file, each step once.
 func TestLog(t *testing.T) {
 	dir := t.TempDir()
 	out, store := filepath.Join(dir, "run"), filepath.Join(dir, "store")
 	logs := "jsonl,mlflow=" + store
-	done(t, "train", "lenet5", "--data", "stripes", "--epochs", "1", "--batch", "8", "--out", out, "--log", logs)
+	done(t, "train", "lenet5", "--data", "stripes", "--epochs", "1", "--batch", "8", "--out", out,
+		"--log", logs)
 	done(t, "train", "--resume", out, "--epochs", "2", "--log", logs)
 	rows := steps(t, filepath.Join(out, report.StepLinesFile))
 	var losses []float64
@@ -55,16 +57,19 @@ func TestLog(t *testing.T) {
 		t.Fatalf("runs of MLflow: %v", runs)
 	}
 	run := filepath.Dir(filepath.Dir(runs[0]))
-	for file, want := range map[string]string{"meta.yaml": "status: 3\n", "params/optimizer": "sgd", "params/lr": "0.01", "tags/mlflow.runName": "lenet5 on stripes"} {
+	for file, want := range map[string]string{"meta.yaml": "status: 3\n", "params/optimizer": "sgd",
+		"params/lr": "0.01", "tags/mlflow.runName": "lenet5 on stripes"} {
 		raw, err := os.ReadFile(filepath.Join(run, filepath.FromSlash(file)))
 		if err != nil || !strings.Contains(string(raw), want) {
 			t.Errorf("%s: %q, %v", file, raw, err)
 		}
 	}
-	if raw, err := os.ReadFile(filepath.Join(run, "metrics", "step_loss")); err != nil || strings.Count(string(raw), "\n") != 8 {
+	if raw, err := os.ReadFile(filepath.Join(run, "metrics", "step_loss")); err != nil ||
+		strings.Count(string(raw), "\n") != 8 {
 		t.Errorf("metrics/step_loss: %q, %v", raw, err)
 	}
-	if r := cnnkit(t, "train", "lenet5", "--data", "stripes", "--log", "csv", "--out", out, "--force"); r.code != exitUsage || !strings.Contains(r.err, "jsonl") {
+	if r := cnnkit(t, "train", "lenet5", "--data", "stripes", "--log", "csv", "--out", out,
+		"--force"); r.code != exitUsage || !strings.Contains(r.err, "jsonl") {
 		t.Errorf("--log csv: %d, %s", r.code, r.err)
 	}
 }
@@ -76,7 +81,8 @@ func TestUnwritableLog(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(out, file, "in the way"), 0o777); err != nil {
 			t.Fatal(err)
 		}
-		r := cnnkit(t, "train", "lenet5", "--data", "stripes", "--epochs", "2", "--batch", "8", "--out", out, "--log", "jsonl")
+		r := cnnkit(t, "train", "lenet5", "--data", "stripes", "--epochs", "2", "--batch", "8", "--out", out,
+			"--log", "jsonl")
 		if r.code != exitNo || !strings.Contains(r.err, file) || !strings.Contains(r.out, "last: epoch 2") {
 			t.Errorf("%s: exit code %d, %s%s", name, r.code, r.out, r.err)
 		}

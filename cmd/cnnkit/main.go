@@ -1,5 +1,5 @@
-// Command cnnkit builds convolutional networks as ONNX graphs, trains them, runs them, and exchanges their weights with
-// PyTorch. One file a verb: flags in, a call of the library, a table or a picture out.
+// Command cnnkit builds convolutional networks as ONNX graphs, trains them, runs them, and exchanges their
+// weights with PyTorch. One file a verb: flags in, a call of the library, a table or a picture out.
 package main
 
 import (
@@ -77,15 +77,19 @@ file; 4 a component is missing (ONNX Runtime, CUDA); 130 interrupted.`,
 		CommandNotFound:           nil,
 		OnUsageError:              onUsageError,
 		Commands: []*cli.Command{
-			buildCommand(), trainCommand(), sweepCommand(), evalCommand(), predictCommand(), segmentCommand(), runCommand(),
-			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(), simplifyCommand(), extractCommand(), diffCommand(), editCommand(), quantizeCommand(), benchCommand(),
+			buildCommand(), trainCommand(), sweepCommand(), evalCommand(), predictCommand(), segmentCommand(),
+			runCommand(),
+			inspectCommand(), specCommand(), checkCommand(), verifyCommand(), convertCommand(),
+			simplifyCommand(), extractCommand(), diffCommand(), editCommand(), quantizeCommand(),
+			benchCommand(),
 			serveCommand(), exportCommand(),
 			dataCommand(), listCommand(),
 			fetchCommand(), runtimeCommand(), doctorCommand(), completionCommand(), versionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown verb %q%s", c.Args().First(), didYouMean(c.Args().First(), verbs(c.App)))
+				return usageError("unknown verb %q%s", c.Args().First(),
+					didYouMean(c.Args().First(), verbs(c.App)))
 			}
 			return cli.ShowAppHelp(c)
 		},

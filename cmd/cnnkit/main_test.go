@@ -105,7 +105,8 @@ func digits(t testing.TB, nTrain, nTest int) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for prefix, part := range map[string]data.Dataset{"train": data.Subset{Dataset: splits.Train, Indices: data.Sequence(nTrain)},
+	for prefix, part := range map[string]data.Dataset{"train": data.Subset{Dataset: splits.Train,
+		Indices: data.Sequence(nTrain)},
 		"t10k": data.Subset{Dataset: splits.Validation, Indices: data.Sequence(nTest)}} {
 		n := part.Len()
 		x, target := train.NewBatch(part.Shape(), n)

@@ -12,8 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// TestPublishedCheckpoint turns a ResNet-20 that was trained elsewhere into ONNX: 9,173 of the test images right, as its
-// authors say: an error of 8.27%.
+// TestPublishedCheckpoint turns a ResNet-20 that was trained elsewhere into ONNX: 9,173 of the test images
+// right, as its authors say: an error of 8.27%.
 func TestPublishedCheckpoint(t *testing.T) {
 	root := os.Getenv("CNNKIT_DATA")
 	if testing.Short() || root == "" {
@@ -22,14 +22,16 @@ func TestPublishedCheckpoint(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "resnet20.onnx")
 	done(t, "convert", filepath.Join(root, "checkpoints", "resnet20-12fca82f.th"), out, "--arch", "resnet20")
 	var got struct{ Accuracy float64 }
-	answer(t, &got, "eval", out, "--data", "cifar10", "--engine", "native", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
+	answer(t, &got, "eval", out, "--data", "cifar10", "--engine", "native", "--mean", "0.485,0.456,0.406",
+		"--std", "0.229,0.224,0.225")
 	if got.Accuracy != 0.9173 {
 		t.Errorf("accuracy %v", got.Accuracy)
 	}
 }
 
-// TestModelCards evaluates the models that are shipped and compares with the figure that their card prints in bold. Two
-// images in ten thousand are allowed for: where two classes are as likely, another instruction set may round the other way.
+// TestModelCards evaluates the models that are shipped and compares with the figure that their card prints
+// in bold. Two images in ten thousand are allowed for: where two classes are as likely, another instruction
+// set may round the other way.
 func TestModelCards(t *testing.T) {
 	if testing.Short() {
 		t.Skip("evaluates every shipped model: run without -short")
@@ -55,7 +57,8 @@ func TestModelCards(t *testing.T) {
 				t.Skip(err)
 			}
 			var got struct{ Accuracy, Dice, IoU float64 }
-			args := []string{"eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]), "--engine", "native"}
+			args := []string{"eval", filepath.Join(dir, "model.onnx"), "--data", string(set[1]),
+				"--engine", "native"}
 			if len(set[2]) > 0 {
 				args = append(args, "--tta", string(set[2]))
 			}

@@ -40,8 +40,9 @@ func verifyNodes(c *cli.Context, path string, m *onnxio.Model) error {
 		}
 	}
 	if c.Bool("json") {
-		err = printJSON(c, map[string]any{"file": path, "a": "native", "b": "ort", "tolerance": c.Float64("tolerance"),
-			"ok": first == nil, "first": first, "nodes": nodes})
+		err = printJSON(c, map[string]any{"file": path, "a": "native", "b": "ort",
+			"tolerance": c.Float64("tolerance"),
+			"ok":        first == nil, "first": first, "nodes": nodes})
 	} else {
 		err = printNodes(c, nodes, first)
 	}
@@ -55,7 +56,8 @@ func printNodes(c *cli.Context, nodes []verify.Node, first *verify.Node) error {
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "op\tname\tshape\tlargest difference\trelative\t")
 	for _, n := range nodes {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%s\t%.3g\t%s\n", n.Op, n.Name, n.Shape, differs(n.Difference), n.MaxRel, verdict(n.OK))
+		fmt.Fprintf(t, "%s\t%s\t%v\t%s\t%.3g\t%s\n", n.Op, n.Name, n.Shape, differs(n.Difference), n.MaxRel,
+			verdict(n.OK))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -63,7 +65,8 @@ func printNodes(c *cli.Context, nodes []verify.Node, first *verify.Node) error {
 	if first == nil {
 		fmt.Fprintf(c.App.Writer, "native and ort agree at all %d values\n", len(nodes))
 	} else {
-		fmt.Fprintf(c.App.Writer, "native and ort part at %s %q, output %q\n", first.Op, first.Name, first.Output)
+		fmt.Fprintf(c.App.Writer, "native and ort part at %s %q, output %q\n", first.Op, first.Name,
+			first.Output)
 	}
 	return nil
 }

@@ -38,8 +38,8 @@ func photographed(t *testing.T, name string, scale float64) string {
 	return path
 }
 
-// predict --preset imagenet gives the probabilities of PIL's and torchvision's transform and model, of 20 photographs within
-// 1e-3: testdata/builders/photographs.py.
+// predict --preset imagenet gives the probabilities of PIL's and torchvision's transform and model, of 20
+// photographs within 1e-3: testdata/builders/photographs.py.
 func TestPhotographsAsTorchvision(t *testing.T) {
 	root := os.Getenv("CNNKIT_DATA")
 	if testing.Short() || root == "" {
@@ -73,7 +73,8 @@ func TestPhotographsAsTorchvision(t *testing.T) {
 			model := photographed(t, name, golden.Scale[name])
 			far := func(preset string) (worst float64) {
 				var got []prediction
-				args := append([]string{"predict", model, "--preset", preset, "--top", "1000", "--engine", "native"}, files...)
+				args := append([]string{"predict", model, "--preset", preset, "--top", "1000", "--engine",
+					"native"}, files...)
 				if answer(t, &got, args...); len(got) != len(files) {
 					t.Fatalf("%d answers", len(got))
 				}

@@ -11,7 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/npy"
 )
 
-// bf16 moves the outputs by a few thousandths where the processor has it, by nothing and with a word where it has not.
+// bf16 moves the outputs by a few thousandths where the processor has it, by nothing and
+// with a word where it has not.
 func TestPrecision(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "resnet.onnx")
@@ -42,13 +43,15 @@ func TestPrecision(t *testing.T) {
 		t.Errorf("largest difference %g where the largest output is %g", worst, largest)
 	}
 	for _, args := range [][]string{{"--precision", "bf8"}, {"--precision", "bf16", "--engine", "ort"}} {
-		if r := cnnkit(t, append([]string{"run", path, "--input", x, "--out", dir}, args...)...); r.code != 2 {
+		if r := cnnkit(t, append([]string{"run", path, "--input", x, "--out", dir},
+			args...)...); r.code != 2 {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
 		}
 	}
 }
 
-// TestVerifyPrecision: bf16 costs a trained network little, and what it costs is said; weights in float16 next to nothing.
+// TestVerifyPrecision: bf16 costs a trained network little, and what it costs is said; weights
+// in float16 next to nothing.
 func TestVerifyPrecision(t *testing.T) {
 	var v struct {
 		Tolerance float64
@@ -59,10 +62,12 @@ func TestVerifyPrecision(t *testing.T) {
 		}
 	}
 	answer(t, &v, "verify", quantizable, "--data", "mnist", "--limit", "64", "--precision", "bf16", "--json")
-	if len(v.Pairs) != 1 || v.Pairs[0].B != "native bf16" || !v.Pairs[0].OK || v.Tolerance != precisionTolerance || v.Pairs[0].MaxRel > 0.02 {
+	if len(v.Pairs) != 1 || v.Pairs[0].B != "native bf16" || !v.Pairs[0].OK ||
+		v.Tolerance != precisionTolerance || v.Pairs[0].MaxRel > 0.02 {
 		t.Errorf("%+v", v)
 	}
-	for _, args := range [][]string{{"--precision", "float32"}, {"--precision", "bf17"}, {"--precision", "bf16", "--engines", "native,ort"}} {
+	for _, args := range [][]string{{"--precision", "float32"}, {"--precision", "bf17"},
+		{"--precision", "bf16", "--engines", "native,ort"}} {
 		if r := cnnkit(t, append([]string{"verify", quantizable}, args...)...); r.code != exitUsage {
 			t.Errorf("%v: exit code %d", args, r.code)
 		}

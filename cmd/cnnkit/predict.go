@@ -18,7 +18,8 @@ import (
 
 func predictCommand() *cli.Command {
 	return &cli.Command{
-		Name: "predict", Usage: "classify images", UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json] [--shard I/N] [--out FILE]",
+		Name: "predict", Usage: "classify images",
+		UsageText: "cnnkit predict MODEL IMAGE... [--top 5] [--engine E] [--json] [--shard I/N] [--out FILE]",
 		Description: `Images are PNG, JPEG, GIF, BMP, TIFF or WebP files, or folders of them. How they are prepared, and the labels, come
 from the model's metadata, as train and 'spec set' write it; of a model that says nothing, from the flags. Photographs are
 turned upright by their EXIF orientation, and transparent pixels have the color that the file gives them.
@@ -30,7 +31,8 @@ where a run was ended.
   cnnkit predict lenet5-mnist/model.onnx digits/ --top 1 --json
   cnnkit predict lenet5-mnist/model.onnx digits/ --shard 2/8 --out digits-{shard}.jsonl
   cnnkit predict resnet18.onnx photo.jpg --preset imagenet --labels imagenet.txt`,
-		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("thresholds", "no_exif"), shardFlags()), jsonFlag(),
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("thresholds", "no_exif"),
+			shardFlags()), jsonFlag(),
 			outFlag("write JSON lines to `FILE`, in which {shard} is the part's number"),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "classes to show for each image"},
 			&cli.IntFlag{Name: "batch", Value: 32, Usage: "images at a time"}),
@@ -127,7 +129,8 @@ func reportPredictions(c *cli.Context, rows []prediction) error {
 			case g.Value != nil:
 				fmt.Fprintf(t, "%s\t%s\t%.6g\n", file, g.Label, *g.Value)
 			case g.Given != nil:
-				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\t%s\n", file, g.Label, 100*g.Probability, map[bool]string{true: "yes", false: "no"}[*g.Given])
+				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\t%s\n", file, g.Label, 100*g.Probability,
+					map[bool]string{true: "yes", false: "no"}[*g.Given])
 			default:
 				fmt.Fprintf(t, "%s\t%s\t%6.2f%%\n", file, g.Label, 100*g.Probability)
 			}
@@ -158,7 +161,8 @@ type pictures struct {
 // openPictures reads the arguments MODEL IMAGE...
 func openPictures(c *cli.Context) (*pictures, error) {
 	if c.NArg() < 2 {
-		return nil, usageError("cnnkit %s takes a MODEL and at least one IMAGE or folder: %s", c.Command.Name, c.Command.UsageText)
+		return nil, usageError("cnnkit %s takes a MODEL and at least one IMAGE or folder: %s", c.Command.Name,
+			c.Command.UsageText)
 	}
 	if c.Int("batch") < 1 {
 		return nil, usageError("--batch must be at least 1")
@@ -178,14 +182,15 @@ func openPictures(c *cli.Context) (*pictures, error) {
 		return nil, badFile{err}
 	}
 	if _, said := p.model.Property("preprocessing"); !said {
-		fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s does not say how images are prepared: taking values from 0 to 1\n", p.path)
+		fmt.Fprintf(c.App.ErrWriter,
+			"cnnkit: %s does not say how images are prepared: taking values from 0 to 1\n", p.path)
 	}
 	p.session, err = openSession(c, p.model, p.path)
 	return p, err
 }
 
-// each runs the images in batches of one size and hands over the model's first output. An image that cannot be read is
-// reported and skipped.
+// each runs the images in batches of one size and hands over the model's first output. An image that cannot
+// be read is reported and skipped.
 func (p *pictures) each(c *cli.Context, use func([]picture, *onnxio.Tensor) error) error {
 	run := vision.Of(p.session, p.spec.Input)
 	flush := func(b vision.Batch[picture]) error {

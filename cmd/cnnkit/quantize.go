@@ -39,13 +39,16 @@ model would be slower, or lose too much. --no-gate quantizes everything.
 		Flags: append(slices.Concat(specFlags(), fieldFlags("data", "threads", "no_exif")), jsonFlag(),
 			&cli.StringFlag{Name: "images", Usage: "`DIR` of images to find ranges on, instead of --data"},
 			&cli.StringFlag{Name: "out", Usage: "the .onnx `FILE` to write"},
-			&cli.StringFlag{Name: "method", Value: string(quantize.MinMax), Usage: "how ranges are found: " + strings.Join(quantize.Methods(), ", ")},
+			&cli.StringFlag{Name: "method", Value: string(quantize.MinMax), Usage: "how ranges are found: " +
+				strings.Join(quantize.Methods(), ", ")},
 			&cli.BoolFlag{Name: "per-channel", Usage: "a scale for each output of a layer's weights"},
 			&cli.StringSliceFlag{Name: "exclude", Usage: "a `NODE` that stays in float32"},
 			&cli.BoolFlag{Name: "no-gate", Usage: "quantize every layer, whatever it gains and costs"},
-			&cli.Float64Flag{Name: "max-loss", Value: 0.005, Usage: "the largest share of right answers that may be lost"},
+			&cli.Float64Flag{Name: "max-loss", Value: 0.005,
+				Usage: "the largest share of right answers that may be lost"},
 			&cli.IntFlag{Name: "calibrate", Value: 256, Usage: "images to find ranges on"},
-			&cli.IntFlag{Name: "score", Value: 2000, Usage: "images of the validation part that the gate counts on"},
+			&cli.IntFlag{Name: "score", Value: 2000,
+				Usage: "images of the validation part that the gate counts on"},
 			&cli.IntFlag{Name: "batch", Value: 16, Usage: "images at a time"}),
 		Action: runQuantize,
 	}
@@ -178,7 +181,8 @@ func pictureBatches(c *cli.Context, in spec.Input) ([]*onnxio.Tensor, error) {
 		}
 		x := vision.Input(img, in)
 		if len(held) > 0 && !slices.Equal(held[0].Dims, x.Dims) {
-			return nil, usageError("%s is %v, the images before %v: --size brings them to one size", file, x.Dims[2:], held[0].Dims[2:])
+			return nil, usageError("%s is %v, the images before %v: --size brings them to one size", file,
+				x.Dims[2:], held[0].Dims[2:])
 		}
 		if held = append(held, x); len(held) < batch {
 			continue
@@ -251,9 +255,11 @@ func quantizedText(w io.Writer, r *quantize.Report) error {
 		if l.Reason != "" {
 			why += ": " + l.Reason
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.1f%%\t%s\t\n", l.Name, l.Op, micro(l.Float32), micro(l.Int8), gain, 100*l.Share, why)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.1f%%\t%s\t\n", l.Name, l.Op, micro(l.Float32), micro(l.Int8),
+			gain, 100*l.Share, why)
 	}
-	fmt.Fprintf(t, "whole model\t\t%s\t%s\t%.2f\t\t\t\n", micro(r.Float32), micro(r.Int8), float64(r.Float32)/float64(max(r.Int8, 1)))
+	fmt.Fprintf(t, "whole model\t\t%s\t%s\t%.2f\t\t\t\n", micro(r.Float32), micro(r.Int8),
+		float64(r.Float32)/float64(max(r.Int8, 1)))
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -15,10 +15,12 @@ import (
 
 const quantizable = "../../models/lenet5-mnist/model.onnx"
 
-// TestQuantize: a digit's class survives int8, the plan is of integers, and files of images do as a data set does.
+// TestQuantize: a digit's class survives int8, the plan is of integers, and files of
+// images do as a data set does.
 func TestQuantize(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "int8.onnx")
-	done(t, "quantize", quantizable, "--data", "mnist", "--per-channel", "--no-gate", "--calibrate", "64", "--out", out)
+	done(t, "quantize", quantizable, "--data", "mnist", "--per-channel", "--no-gate", "--calibrate", "64",
+		"--out", out)
 	var before, after struct{ Accuracy float64 }
 	answer(t, &before, "eval", quantizable, "--data", "mnist", "--engine", "native", "--json")
 	answer(t, &after, "eval", out, "--data", "mnist", "--engine", "native", "--json")
@@ -48,7 +50,8 @@ func TestQuantize(t *testing.T) {
 		}
 		putPicture(t, filepath.Join(dir, name), img)
 	}
-	done(t, "quantize", quantizable, "--images", dir, "--method", "mse", "--no-gate", "--exclude", excluded(t), "--out", out)
+	done(t, "quantize", quantizable, "--images", dir, "--method", "mse", "--no-gate", "--exclude",
+		excluded(t), "--out", out)
 	m, err := onnxio.Load(out)
 	if err != nil {
 		t.Fatal(err)
@@ -75,15 +78,18 @@ func excluded(t *testing.T) string {
 	return ""
 }
 
-// TestQuantizeGate: whatever is faster here, the answer is a table, and code 1 goes with a refusal and no file.
+// TestQuantizeGate: whatever is faster here, the answer is a table, and code 1 goes
+// with a refusal and no file.
 func TestQuantizeGate(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "int8.onnx")
-	r := cnnkit(t, "quantize", quantizable, "--data", "mnist", "--calibrate", "32", "--score", "200", "--out", out)
+	r := cnnkit(t, "quantize", quantizable, "--data", "mnist", "--calibrate", "32", "--score", "200",
+		"--out", out)
 	if !strings.Contains(r.out, "share of the error") || !strings.Contains(r.out, "score 0.") {
 		t.Errorf("no table:\n%s%s", r.out, r.err)
 	}
 	_, err := os.Stat(out)
-	if refused := strings.Contains(r.out, "refused"); refused != (r.code == exitNo) || refused == (err == nil) {
+	if refused := strings.Contains(r.out, "refused"); refused != (r.code == exitNo) ||
+		refused == (err == nil) {
 		t.Errorf("exit code %d, file %v:\n%s", r.code, err, r.out)
 	}
 	for _, args := range [][]string{

@@ -40,7 +40,8 @@ func (a *assignments) String() string { return strings.Join(*a, " ") }
 
 func recipeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "recipe", Usage: "`FILE` with the fields of a run, or one of 'cnnkit list recipes'"},
+		&cli.StringFlag{Name: "recipe",
+			Usage: "`FILE` with the fields of a run, or one of 'cnnkit list recipes'"},
 		setFlag(),
 		&cli.BoolFlag{Name: "force", Usage: "write over the run that --out holds"},
 		&cli.StringFlag{Name: "resume", Usage: "go on from a checkpoint `FILE`, or that of a DIR"},
@@ -48,7 +49,8 @@ func recipeFlags() []cli.Flag {
 }
 
 func setFlag() cli.Flag {
-	return &cli.GenericFlag{Name: "set", Value: &assignments{}, Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"}
+	return &cli.GenericFlag{Name: "set", Value: &assignments{},
+		Usage: "`FIELD=VALUE` of the recipe, as often as wanted: lr=0.1, schedule.kind=cosine, groups=[]"}
 }
 
 // namedJob is a run whose network is an argument.
@@ -89,7 +91,8 @@ func recipeFields(path string) (train.Fields, error) {
 	}
 	if err != nil {
 		if !strings.ContainsAny(path, "/.") {
-			return nil, usageError("no recipe %q: neither a file nor one of 'cnnkit list recipes'%s", path, didYouMean(path, recipes.Names()))
+			return nil, usageError("no recipe %q: neither a file nor one of 'cnnkit list recipes'%s", path,
+				didYouMean(path, recipes.Names()))
 		}
 		return nil, badFile{err}
 	}
@@ -123,7 +126,8 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	}
 	if strings.HasSuffix(what, ".onnx") {
 		if flag := shaping(c); flag != "" && flag != "classes" {
-			return j, usageError("--%s shapes a network that is built by name; %s has its shape already", flag, what)
+			return j, usageError("--%s shapes a network that is built by name; %s has its shape already",
+				flag, what)
 		}
 	}
 	var head *rewrite.NewHead
@@ -140,7 +144,8 @@ func newJob(c *cli.Context, fields train.Fields) (job, error) {
 	return j, j.prepare(c)
 }
 
-// free refuses a folder that holds a run, unless --force says that it may be lost. A search for a rate writes no model.
+// free refuses a folder that holds a run, unless --force says that it may be lost. A search
+// for a rate writes no model.
 func free(c *cli.Context, dir string) error {
 	if c.Bool("force") || c.Bool("find-lr") {
 		return nil
@@ -148,10 +153,13 @@ func free(c *cli.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, train.CheckpointFile)); err != nil {
 		return nil
 	}
-	return hinted{usageError("%s holds a run already", dir), "write elsewhere with --out, go on with 'cnnkit train --resume " + dir + "', or write over it with --force"}
+	return hinted{usageError("%s holds a run already", dir),
+		"write elsewhere with --out, go on with 'cnnkit train --resume " + dir +
+			"', or write over it with --force"}
 }
 
-// prepare puts --preset into the model, and what it says of the values into the recipe, which is what a resumed run reads.
+// prepare puts --preset into the model, and what it says of the values into the recipe, which is
+// what a resumed run reads.
 func (j *job) prepare(c *cli.Context) error {
 	if !c.IsSet("preset") {
 		return nil
@@ -183,10 +191,13 @@ func shaping(c *cli.Context) string {
 // resumedJob goes on from a checkpoint with its recipe.
 func resumedJob(c *cli.Context) (job, error) {
 	if c.NArg() > 0 || c.IsSet("recipe") {
-		return job{}, usageError("--resume goes on with the network and the recipe of the checkpoint: leave out %s", c.Args().First()+c.String("recipe"))
+		return job{}, usageError(
+			"--resume goes on with the network and the recipe of the checkpoint: leave out %s",
+			c.Args().First()+c.String("recipe"))
 	}
 	if flag := shaping(c); flag != "" {
-		return job{}, usageError("--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
+		return job{}, usageError(
+			"--%s shapes a network that is built by name; --resume goes on with that of the checkpoint", flag)
 	}
 	for _, flag := range []string{"preset", "weights"} {
 		if c.IsSet(flag) {
@@ -236,7 +247,8 @@ func override(c *cli.Context, fields train.Fields) error {
 // open opens the job's data set.
 func (j job) open(c *cli.Context) (data.Splits, error) {
 	if j.recipe.Data == "" {
-		return data.Splits{}, hinted{usageError("cnnkit train needs --data"), "see 'cnnkit data list' for what there is"}
+		return data.Splits{}, hinted{usageError("cnnkit train needs --data"),
+			"see 'cnnkit data list' for what there is"}
 	}
 	if j.from != nil {
 		return openRecipe(c, j.recipe, j.from.Model())

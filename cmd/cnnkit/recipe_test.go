@@ -45,28 +45,34 @@ func sameFile(t *testing.T, a, b string) bool {
 	return bytes.Equal(x, y)
 }
 
-// A recipe does what the same flags do, to the bit; what a run wrote as its recipe makes the same run again; --set and flags
-// change fields.
+// A recipe does what the same flags do, to the bit; what a run wrote as its recipe makes the same run again;
+// --set and flags change fields.
 func TestRecipes(t *testing.T) {
 	set, dir := digits(t, 300, 50), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	done(t, "train", "lenet5", "--data", set, "--epochs", "2", "--seed", "3", "--optimizer", "adamw", "--weight-decay", "0.05", "--no-decay", "bias,norm",
-		"--schedule", "cosine", "--warmup", "1", "--batch", "50", "--clip-norm", "1", "--ema", "0.9", "--metrics", "top5,f1", "--out", in("flags"))
+	done(t, "train", "lenet5", "--data", set, "--epochs", "2", "--seed", "3", "--optimizer", "adamw",
+		"--weight-decay", "0.05", "--no-decay", "bias,norm",
+		"--schedule", "cosine", "--warmup", "1", "--batch", "50", "--clip-norm", "1", "--ema", "0.9",
+		"--metrics", "top5,f1", "--out", in("flags"))
 	recipe := `{"model": "lenet5", "data": "` + set + `", "epochs": 9, "seed": 3, "optimizer": "adamw", "weight_decay": 0.05, "batch": 50, "clip_norm": 1,
 		"groups": [{"params": "bias", "weight_decay": 0}, {"params": "norm", "weight_decay": 0}], "ema": 0.9, "metrics": ["top5", "f1"],
 		"schedule": {"kind": "step", "step_size": 1, "warmup": 1}}`
 	file := write(t, in("r.json"), []byte(recipe))
-	done(t, "train", "--recipe", file, "--set", "schedule.kind=cosine", "--set", "schedule.step_size=0", "--epochs", "2", "--out", in("recipe"))
+	done(t, "train", "--recipe", file, "--set", "schedule.kind=cosine", "--set", "schedule.step_size=0",
+		"--epochs", "2", "--out", in("recipe"))
 	done(t, "train", "--recipe", filepath.Join(in("flags"), train.RecipeFile), "--out", in("again"))
 	for _, other := range []string{"recipe", "again"} {
-		if !sameFile(t, filepath.Join(in("flags"), train.LastFile), filepath.Join(in(other), train.LastFile)) {
+		if !sameFile(t, filepath.Join(in("flags"), train.LastFile),
+			filepath.Join(in(other), train.LastFile)) {
 			t.Errorf("%s: other weights", other)
 		}
 	}
-	if got := readRecipe(t, in("recipe")); got.Epochs != 2 || got.Schedule.Kind != train.Cosine || got.Model != "lenet5" || got.Data != set {
+	if got := readRecipe(t, in("recipe")); got.Epochs != 2 || got.Schedule.Kind != train.Cosine ||
+		got.Model != "lenet5" || got.Data != set {
 		t.Errorf("%+v", got)
 	}
-	if csv, _ := os.ReadFile(filepath.Join(in("flags"), train.HistoryFile)); !strings.Contains(string(csv), "lr,f1,top5") {
+	if csv, _ := os.ReadFile(filepath.Join(in("flags"), train.HistoryFile)); !strings.Contains(string(csv),
+		"lr,f1,top5") {
 		t.Errorf("%s", csv)
 	}
 }
@@ -74,22 +80,26 @@ func TestRecipes(t *testing.T) {
 // The network's fields build it, and an argument takes the recipe's place.
 func TestRecipeNetwork(t *testing.T) {
 	set, dir := digits(t, 64, 16), t.TempDir()
-	file := write(t, filepath.Join(dir, "r.json"), []byte(`{"model": "resnet18", "input": "1x28x28", "width": 4, "blocks": [1, 1, 1, 1], "classes": 12, "opset": 15, "stochastic_depth": 0.3, "epochs": 1}`))
+	file := write(t, filepath.Join(dir, "r.json"),
+		[]byte(`{"model": "resnet18", "input": "1x28x28", "width": 4, "blocks": [1, 1, 1, 1], "classes": 12, "opset": 15, "stochastic_depth": 0.3, "epochs": 1}`))
 	out := done(t, "train", "--recipe", file, "--data", set, "--out", filepath.Join(dir, "a"))
 	if !strings.Contains(out, "epoch 1/1") {
 		t.Error(out)
 	}
-	if out := done(t, "inspect", filepath.Join(dir, "a", train.LastFile)); !strings.Contains(out, "opset 15") && !strings.Contains(out, "15") {
+	if out := done(t, "inspect", filepath.Join(dir, "a", train.LastFile)); !strings.Contains(out,
+		"opset 15") && !strings.Contains(out, "15") {
 		t.Error(out)
 	}
 	trained, err := onnxio.Load(filepath.Join(dir, "a", train.LastFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, cfg, ok := builders.Arch(trained); !ok || cfg.StochasticDepth != 0.3 || readRecipe(t, filepath.Join(dir, "a")).StochasticDepth != 0.3 {
+	if _, cfg, ok := builders.Arch(trained); !ok || cfg.StochasticDepth != 0.3 ||
+		readRecipe(t, filepath.Join(dir, "a")).StochasticDepth != 0.3 {
 		t.Errorf("the recipe's stochastic depth is lost: %+v", cfg)
 	}
-	done(t, "train", "--recipe", file, "--stochastic-depth", "0.2", "--data", set, "--out", filepath.Join(dir, "c"))
+	done(t, "train", "--recipe", file, "--stochastic-depth", "0.2", "--data", set, "--out",
+		filepath.Join(dir, "c"))
 	if got := readRecipe(t, filepath.Join(dir, "c")).StochasticDepth; got != 0.2 {
 		t.Errorf("the flag gives a stochastic depth of %g", got)
 	}
@@ -105,7 +115,8 @@ func TestRecipeNetwork(t *testing.T) {
 func TestResume(t *testing.T) {
 	set, dir := digits(t, 300, 50), t.TempDir()
 	whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
-	args := []string{"train", "lenet5", "--data", set, "--epochs", "3", "--batch", "32", "--optimizer", "adam", "--checkpoint-steps", "2"}
+	args := []string{"train", "lenet5", "--data", set, "--epochs", "3", "--batch", "32", "--optimizer",
+		"adam", "--checkpoint-steps", "2"}
 	done(t, append(args, "--out", whole)...)
 	for i := range 5 {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -127,7 +138,8 @@ func TestResume(t *testing.T) {
 	if !sameFile(t, filepath.Join(whole, train.LastFile), filepath.Join(parts, train.LastFile)) {
 		t.Error("the interrupted run has other weights")
 	}
-	if r := cnnkit(t, "train", "--resume", parts); r.code == exitDone || !strings.Contains(r.err, "more epochs") {
+	if r := cnnkit(t, "train", "--resume", parts); r.code == exitDone ||
+		!strings.Contains(r.err, "more epochs") {
 		t.Errorf("%d: %s", r.code, r.err)
 	}
 	out := done(t, "train", "--resume", filepath.Join(parts, train.CheckpointFile), "--epochs", "4", "--json")
@@ -162,7 +174,8 @@ func TestWrongRecipes(t *testing.T) {
 	}{
 		{"--recipe nowhere.json --out " + out, 3, "nowhere.json"},
 		{"--recipe " + file("torn.json", `{"lr": `) + " --out " + out, 3, "torn.json"},
-		{"--recipe " + file("field.json", `{"model": "lenet5", "data": "mnist", "learningrate": 1}`) + " --out " + out, 2, "learningrate"},
+		{"--recipe " + file("field.json", `{"model": "lenet5", "data": "mnist", "learningrate": 1}`) +
+			" --out " + out, 2, "learningrate"},
 		{"--recipe " + file("none.json", `{"data": "mnist"}`) + " --out " + out, 2, "no model"},
 		{"--recipe " + file("data.json", `{"model": "lenet5"}`) + " --out " + out, 2, "needs --data"},
 		{"--recipe " + good, 2, "needs --out"},
@@ -182,7 +195,8 @@ func TestWrongRecipes(t *testing.T) {
 	}
 }
 
-// tiny writes a data set of few images that are like those of a named one, with masks where it has them, and gives what --data takes.
+// tiny writes a data set of few images that are like those of a named one, with masks where it has them,
+// and gives what --data takes.
 func tiny(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -264,7 +278,8 @@ func TestShippedRecipesRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, set := filepath.Join(t.TempDir(), "out"), tiny(t, name)
-			args := []string{"train", "--recipe", path, "--data", set, "--subset", "10", "--epochs", "1", "--batch", "5", "--out", out}
+			args := []string{"train", "--recipe", path, "--data", set, "--subset", "10", "--epochs", "1",
+				"--batch", "5", "--out", out}
 			if fields["width"] != nil {
 				args = append(args, "--width", "4")
 			}
@@ -283,15 +298,19 @@ func TestShippedRecipesRun(t *testing.T) {
 	}
 }
 
-// The data's flags are fields of the recipe, which makes the same run again; interrupted and resumed it is the same too.
+// The data's flags are fields of the recipe, which makes the same run again; interrupted and
+// resumed it is the same too.
 func TestDataFlags(t *testing.T) {
 	set, dir := tiny(t, "mnist"), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	args := []string{"train", "lenet5", "--input", "1x32x32", "--data", set, "--size", "32x32", "--subset", "40", "--stratified", "--validation", "0.2", "--epochs", "3",
-		"--batch", "10", "--workers", "2", "--mix", "MixUp,CutMix", "--augment", `[{"name": "RandomCrop", "size": 28, "padding": 2}, {"name": "RandomErasing"}]`}
+	args := []string{"train", "lenet5", "--input", "1x32x32", "--data", set, "--size", "32x32", "--subset",
+		"40", "--stratified", "--validation", "0.2", "--epochs", "3",
+		"--batch", "10", "--workers", "2", "--mix", "MixUp,CutMix", "--augment",
+		`[{"name": "RandomCrop", "size": 28, "padding": 2}, {"name": "RandomErasing"}]`}
 	done(t, append(args, "--out", in("flags"))...)
 	got := readRecipe(t, in("flags"))
-	if got.Size != "32x32" || got.Subset != 40 || !got.Stratified || got.Validation != 0.2 || len(got.Augment) != 2 || len(got.Mix) != 2 || got.Workers != 2 {
+	if got.Size != "32x32" || got.Subset != 40 || !got.Stratified || got.Validation != 0.2 ||
+		len(got.Augment) != 2 || len(got.Mix) != 2 || got.Workers != 2 {
 		t.Errorf("%+v", got)
 	}
 	done(t, "train", "--recipe", filepath.Join(in("flags"), train.RecipeFile), "--out", in("again"))
@@ -299,15 +318,18 @@ func TestDataFlags(t *testing.T) {
 	defer cancel()
 	w := &closing{at: 2, cancel: cancel}
 	var errs bytes.Buffer
-	if code := run(ctx, append([]string{"cnnkit"}, append(args, "--out", in("parts"))...), w, &errs); code != exitInterrupted || !strings.Contains(errs.String(), `--augment='[{`) {
+	if code := run(ctx, append([]string{"cnnkit"}, append(args, "--out", in("parts"))...), w,
+		&errs); code != exitInterrupted || !strings.Contains(errs.String(), `--augment='[{`) {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
-	if r := cnnkit(t, "train", "--resume", in("parts"), "--subset", "41"); r.code == exitDone || !strings.Contains(r.err, "subset was 40") {
+	if r := cnnkit(t, "train", "--resume", in("parts"), "--subset", "41"); r.code == exitDone ||
+		!strings.Contains(r.err, "subset was 40") {
 		t.Errorf("another subset: %d, %s", r.code, r.err)
 	}
 	done(t, "train", "--resume", in("parts"))
 	for _, other := range []string{"again", "parts"} {
-		if !sameFile(t, filepath.Join(in("flags"), train.LastFile), filepath.Join(in(other), train.LastFile)) {
+		if !sameFile(t, filepath.Join(in("flags"), train.LastFile),
+			filepath.Join(in(other), train.LastFile)) {
 			t.Errorf("%s: other weights", other)
 		}
 	}
@@ -315,11 +337,14 @@ func TestDataFlags(t *testing.T) {
 		args string
 		says string
 	}{
-		{"--size 3y4", "HEIGHTxWIDTH"}, {"--subset -1", "subset"}, {"--stratified", "how many"}, {"--validation 1", "validation"},
+		{"--size 3y4", "HEIGHTxWIDTH"}, {"--subset -1", "subset"}, {"--stratified", "how many"},
+		{"--validation 1", "validation"},
 		{"--fold 6/5", "I/K"}, {"--fold 2", "I/K"}, {"--fold 1/2 --validation 0.2", "one of them"},
-		{"--augment RandomFlip", "RandomFlip"}, {"--augment [{]", "augment"}, {"--mix RandomErasing", "single images"}, {"--workers -1", "workers"},
+		{"--augment RandomFlip", "RandomFlip"}, {"--augment [{]", "augment"}, {"--mix RandomErasing",
+			"single images"}, {"--workers -1", "workers"},
 	} {
-		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(tt.args)...)...)
+		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")},
+			strings.Fields(tt.args)...)...)
 		if r.code != exitUsage || !strings.Contains(r.err, tt.says) {
 			t.Errorf("%s: exit code %d: %s", tt.args, r.code, r.err)
 		}
@@ -336,12 +361,14 @@ func TestFold(t *testing.T) {
 	trained := validationLoss(t, dir)
 	for fold, same := range map[string]bool{"2/3": true, "1/3": false} {
 		var got struct{ Loss float64 }
-		answer(t, &got, "eval", filepath.Join(dir, train.LastFile), "--data", set, "--fold", fold, "--engine", "native")
+		answer(t, &got, "eval", filepath.Join(dir, train.LastFile), "--data", set, "--fold", fold,
+			"--engine", "native")
 		if near := math.Abs(got.Loss-trained) <= 1e-5*trained; near != same { // sums of another order
 			t.Errorf("fold %s: eval says %v, training %v", fold, got.Loss, trained)
 		}
 	}
-	if r := cnnkit(t, "eval", filepath.Join(dir, train.LastFile), "--data", set, "--fold", "4/3"); r.code != exitUsage || !strings.Contains(r.err, "I/K") {
+	if r := cnnkit(t, "eval", filepath.Join(dir, train.LastFile), "--data", set, "--fold",
+		"4/3"); r.code != exitUsage || !strings.Contains(r.err, "I/K") {
 		t.Errorf("exit code %d: %s", r.code, r.err)
 	}
 }
@@ -370,11 +397,14 @@ func TestNormalisation(t *testing.T) {
 	set, dir := tiny(t, "mnist"), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	loss := map[string]float64{}
-	for name, flags := range map[string][]string{"own": nil, "said": {"--mean", "0.1307", "--std", "0.3081"}, "other": {"--mean", "0.5", "--std", "0.25"}} {
-		done(t, append([]string{"train", "lenet5", "--data", set, "--epochs", "1", "--out", in(name)}, flags...)...)
+	for name, flags := range map[string][]string{"own": nil, "said": {"--mean", "0.1307", "--std", "0.3081"},
+		"other": {"--mean", "0.5", "--std", "0.25"}} {
+		done(t, append([]string{"train", "lenet5", "--data", set, "--epochs", "1", "--out", in(name)},
+			flags...)...)
 		loss[name] = validationLoss(t, in(name))
 		var score map[string]any
-		answer(t, &score, "eval", filepath.Join(in(name), train.LastFile), "--data", set, "--engine", "native")
+		answer(t, &score, "eval", filepath.Join(in(name), train.LastFile), "--data", set,
+			"--engine", "native")
 		got, _ := score["loss"].(float64)
 		if math.Abs(got-loss[name]) > 1e-5*loss[name] { // sums of another order
 			t.Errorf("%s: eval says %v, training %v", name, got, loss[name])
@@ -383,16 +413,20 @@ func TestNormalisation(t *testing.T) {
 	if loss["own"] != loss["said"] || loss["own"] == loss["other"] {
 		t.Errorf("%v", loss)
 	}
-	if got := readRecipe(t, in("other")); !slices.Equal(got.Mean, []float32{0.5}) || !slices.Equal(got.Std, []float32{0.25}) {
+	if got := readRecipe(t, in("other")); !slices.Equal(got.Mean, []float32{0.5}) ||
+		!slices.Equal(got.Std, []float32{0.25}) {
 		t.Errorf("%+v", got)
 	}
-	for args, says := range map[string]string{"--mean 0.5": "std 0", "--mean a --std 1": "--mean: it wants numbers"} {
-		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")}, strings.Fields(args)...)...)
+	for args, says := range map[string]string{"--mean 0.5": "std 0",
+		"--mean a --std 1": "--mean: it wants numbers"} {
+		r := cnnkit(t, append([]string{"train", "lenet5", "--data", set, "--out", in("wrong")},
+			strings.Fields(args)...)...)
 		if r.code != exitUsage || !strings.Contains(r.err, says) {
 			t.Errorf("%s: exit code %d: %s", args, r.code, r.err)
 		}
 	}
-	if r := cnnkit(t, "train", "lenet5", "--data", set, "--out", in("wrong"), "--mean", "0,0,0", "--std", "1,1,1"); r.code == exitDone || !strings.Contains(r.err, "3 means") {
+	if r := cnnkit(t, "train", "lenet5", "--data", set, "--out", in("wrong"), "--mean", "0,0,0", "--std",
+		"1,1,1"); r.code == exitDone || !strings.Contains(r.err, "3 means") {
 		t.Errorf("exit code %d: %s", r.code, r.err)
 	}
 }
@@ -400,12 +434,15 @@ func TestNormalisation(t *testing.T) {
 // A folder of pairs, named by a scheme, is trained on and measured.
 func TestOwnMasks(t *testing.T) {
 	_, root, _ := strings.Cut(tiny(t, "nuclei"), "=")
-	word, out := "masks:"+filepath.Join(root, "images")+","+filepath.Join(root, "masks"), filepath.Join(t.TempDir(), "out")
-	text := done(t, "train", "unet", "--input", "1x32x32", "--depth", "2", "--width", "4", "--data", word, "--loss", "dice", "--metrics", "iou", "--monitor", "iou", "--epochs", "2", "--out", out)
+	word, out := "masks:"+filepath.Join(root, "images")+","+filepath.Join(root,
+		"masks"), filepath.Join(t.TempDir(), "out")
+	text := done(t, "train", "unet", "--input", "1x32x32", "--depth", "2", "--width", "4", "--data", word,
+		"--loss", "dice", "--metrics", "iou", "--monitor", "iou", "--epochs", "2", "--out", out)
 	if !strings.Contains(text, "with validation iou 0.") {
 		t.Error(text)
 	}
-	if text = done(t, "eval", filepath.Join(out, train.LastFile), "--data", word, "--engine", "native"); !strings.Contains(text, "iou") || !strings.Contains(text, "(5 images") {
+	if text = done(t, "eval", filepath.Join(out, train.LastFile), "--data", word, "--engine",
+		"native"); !strings.Contains(text, "iou") || !strings.Contains(text, "(5 images") {
 		t.Error(text)
 	}
 	page, err := os.ReadFile(filepath.Join(out, report.PageFile))
@@ -414,14 +451,17 @@ func TestOwnMasks(t *testing.T) {
 	}
 }
 
-// Reports change no weights; a resumed run's have each epoch once, and a dashboard can be asked while the run goes on.
+// Reports change no weights; a resumed run's have each epoch once, and a dashboard can be
+// asked while the run goes on.
 func TestReports(t *testing.T) {
 	set, dir := tiny(t, "mnist"), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	args := []string{"train", "lenet5", "--data", set, "--epochs", "3", "--batch", "20", "--metrics", "confusion,top3"}
+	args := []string{"train", "lenet5", "--data", set, "--epochs", "3", "--batch", "20", "--metrics",
+		"confusion,top3"}
 	done(t, append(args, "--out", in("with"))...)
 	done(t, append(args, "--no-report", "--out", in("without"))...)
-	if r := cnnkit(t, append(args, "--dashboard", "--no-report", "--out", in("dashboard"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+	if r := cnnkit(t, append(args, "--dashboard", "--no-report", "--out",
+		in("dashboard"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
 		t.Errorf("%+v", r)
 	}
 	for _, other := range []string{"without", "dashboard"} {
@@ -443,7 +483,8 @@ func TestReports(t *testing.T) {
 		t.Errorf("%v, %v", epochs, err)
 	}
 	page, err := os.ReadFile(filepath.Join(in("with"), report.PageFile))
-	if err != nil || bytes.Count(page, []byte("data:image/png")) < 20 || !bytes.Contains(page, []byte("finished")) {
+	if err != nil || bytes.Count(page, []byte("data:image/png")) < 20 ||
+		!bytes.Contains(page, []byte("finished")) {
 		t.Errorf("the report shows no pictures: %v", err)
 	}
 	events, err := filepath.Glob(filepath.Join(in("with"), "events.out.tfevents.*"))
@@ -451,28 +492,36 @@ func TestReports(t *testing.T) {
 		t.Errorf("%v, %v", events, err)
 	}
 	// A bare --dashboard takes no value: what follows it is the network.
-	if r := cnnkit(t, append([]string{"train", "--dashboard"}, append(args[1:], "--no-report", "--out", in("bare"))...)...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+	if r := cnnkit(t, append([]string{"train", "--dashboard"}, append(args[1:], "--no-report", "--out",
+		in("bare"))...)...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
 		t.Errorf("%+v", r)
 	}
-	for _, address := range [][]string{{"--dashboard-addr", "127.0.0.1:0"}, {"--dashboard", "--dashboard-addr", "0"}} {
-		if r := cnnkit(t, append(append(args, address...), "--no-report", "--force", "--out", in("address"))...); r.code != exitDone || !strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
+	for _, address := range [][]string{{"--dashboard-addr", "127.0.0.1:0"},
+		{"--dashboard", "--dashboard-addr", "0"}} {
+		if r := cnnkit(t, append(append(args, address...), "--no-report", "--force", "--out",
+			in("address"))...); r.code != exitDone ||
+			!strings.Contains(r.err, "dashboard: http://127.0.0.1:") {
 			t.Errorf("%v: %+v", address, r)
 		}
 	}
-	if r := cnnkit(t, append(args, "--dashboard-addr", "nowhere:x", "--out", in("bad"))...); r.code == exitDone || !strings.Contains(r.err, "HOST:PORT") {
+	if r := cnnkit(t, append(args, "--dashboard-addr", "nowhere:x", "--out",
+		in("bad"))...); r.code == exitDone || !strings.Contains(r.err, "HOST:PORT") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// --find-lr leaves a table and a picture, and no model; the flags of averages and kept epochs have their fields.
+// --find-lr leaves a table and a picture, and no model; the flags of averages and kept
+// epochs have their fields.
 func TestFindLR(t *testing.T) {
 	set, dir := tiny(t, "mnist"), t.TempDir()
-	out := done(t, "train", "lenet5", "--data", set, "--batch", "20", "--find-lr", "--find-lr-range", "1e-4,1", "--find-lr-steps", "20", "--out", dir)
+	out := done(t, "train", "lenet5", "--data", set, "--batch", "20", "--find-lr", "--find-lr-range",
+		"1e-4,1", "--find-lr-steps", "20", "--out", dir)
 	if !strings.Contains(out, "try --lr ") && !strings.Contains(out, "no suggestion") {
 		t.Error(out)
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 2 || files[0].Name() != train.FindLRFile || files[1].Name() != train.FindLRPlotFile {
+	if err != nil || len(files) != 2 || files[0].Name() != train.FindLRFile ||
+		files[1].Name() != train.FindLRPlotFile {
 		t.Errorf("%v, %v", files, err)
 	}
 	var v struct {
@@ -483,7 +532,8 @@ func TestFindLR(t *testing.T) {
 	if v.Steps == 0 || v.Steps > 12 || v.Suggestion == nil {
 		t.Errorf("%+v", v)
 	}
-	done(t, "train", "lenet5", "--data", set, "--epochs", "3", "--swa", "2", "--swa-lr", "0.02", "--set", "swa.anneal_epochs=1", "--keep", "1", "--out", dir)
+	done(t, "train", "lenet5", "--data", set, "--epochs", "3", "--swa", "2", "--swa-lr", "0.02", "--set",
+		"swa.anneal_epochs=1", "--keep", "1", "--out", dir)
 	r := readRecipe(t, dir)
 	if (r.SWA != train.SWA{Start: 2, LR: 0.02, AnnealEpochs: 1}) || r.Keep != 1 {
 		t.Errorf("%+v", r)

@@ -44,7 +44,8 @@ func TestInspect(t *testing.T) {
 				t.Errorf("LeNet-5 has %d FLOPs, not %d", v.FLOPs, want)
 			}
 		}
-		if out := done(t, "inspect", path, "--plan"); !strings.Contains(out, "arena") || !strings.Contains(out, "Conv") {
+		if out := done(t, "inspect", path, "--plan"); !strings.Contains(out, "arena") ||
+			!strings.Contains(out, "Conv") {
 			t.Errorf("--plan: %s", out)
 		}
 		var plan struct {
@@ -61,7 +62,8 @@ func TestInspect(t *testing.T) {
 func TestBuildAndCheck(t *testing.T) {
 	dir := t.TempDir()
 	for _, opset := range []string{"13", "17", "21"} {
-		for _, args := range [][]string{{"lenet5", "--input", "3x32x32"}, {"minivgg", "--classes", "5"}, {"resnet", "--blocks", "1,1,1"}, {"unet", "--width", "4", "--depth", "2", "--input", "1x16x16"}} {
+		for _, args := range [][]string{{"lenet5", "--input", "3x32x32"}, {"minivgg", "--classes", "5"},
+			{"resnet", "--blocks", "1,1,1"}, {"unet", "--width", "4", "--depth", "2", "--input", "1x16x16"}} {
 			path := filepath.Join(dir, args[0]+opset+".onnx")
 			done(t, append(append([]string{"build"}, args...), "--opset", opset, "--out", path)...)
 			if out := done(t, "check", path); out != path+": ok\n" {
@@ -93,7 +95,8 @@ func TestBuildAndCheck(t *testing.T) {
 		OK       bool
 		Problems []string
 	}
-	if err := json.Unmarshal([]byte(r.out), &v); err != nil || r.code != exitNo || v.OK || len(v.Problems) != 1 {
+	if err := json.Unmarshal([]byte(r.out), &v); err != nil || r.code != exitNo || v.OK ||
+		len(v.Problems) != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -112,10 +115,12 @@ func TestVerifyRandom(t *testing.T) {
 		if !strings.Contains(out, "agree at all") {
 			t.Errorf("%s", out)
 		}
-		if r := cnnkit(t, "verify", path, "--nodes", "--tolerance", "0"); r.code != exitNo || !strings.Contains(r.out, "part at Conv") {
+		if r := cnnkit(t, "verify", path, "--nodes", "--tolerance", "0"); r.code != exitNo ||
+			!strings.Contains(r.out, "part at Conv") {
 			t.Errorf("at tolerance 0: %d, %s", r.code, r.out)
 		}
-		if r := cnnkit(t, "verify", path, "--engines", "native,onnxgo"); r.code != exitBadFile || !strings.Contains(r.err, "onnx-go has no such operator") {
+		if r := cnnkit(t, "verify", path, "--engines", "native,onnxgo"); r.code != exitBadFile ||
+			!strings.Contains(r.err, "onnx-go has no such operator") {
 			t.Errorf("onnxgo by name: %d, %s", r.code, r.err)
 		}
 	}
@@ -123,28 +128,34 @@ func TestVerifyRandom(t *testing.T) {
 
 func TestBench(t *testing.T) {
 	var m measurement
-	if err := json.Unmarshal([]byte(done(t, "bench", "train", "--cases", "lenet5-28", "--windows", "2", "--seconds", "0.05", "--threads", "1", "--json")), &m); err != nil {
+	if err := json.Unmarshal([]byte(done(t, "bench", "train", "--cases", "lenet5-28", "--windows", "2",
+		"--seconds", "0.05", "--threads", "1", "--json")), &m); err != nil {
 		t.Fatal(err)
 	}
-	if m.What != "train" || m.Case != "lenet5-28" || m.Batch != 64 || m.Threads != 1 || m.Engine != "native" || m.Images <= 0 || m.Min > m.Images || m.Max < m.Images {
+	if m.What != "train" || m.Case != "lenet5-28" || m.Batch != 64 || m.Threads != 1 ||
+		m.Engine != "native" || m.Images <= 0 || m.Min > m.Images || m.Max < m.Images {
 		t.Errorf("%+v", m)
 	}
-	lines := strings.Split(strings.TrimSpace(done(t, "bench", "infer", "--cases", "lenet5-28", "--batch", "1,2", "--windows", "2", "--seconds", "0.05", "--json")), "\n")
+	lines := strings.Split(strings.TrimSpace(done(t, "bench", "infer", "--cases", "lenet5-28", "--batch",
+		"1,2", "--windows", "2", "--seconds", "0.05", "--json")), "\n")
 	if len(lines) != 2 {
 		t.Fatalf("%v", lines)
 	}
 	m = measurement{}
-	if err := json.Unmarshal([]byte(lines[1]), &m); err != nil || m.What != "infer" || m.Batch != 2 || m.MS <= 0 || m.Images != 0 {
+	if err := json.Unmarshal([]byte(lines[1]), &m); err != nil || m.What != "infer" || m.Batch != 2 ||
+		m.MS <= 0 || m.Images != 0 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if out := done(t, "bench", "infer", "--model", lenet(t), "--batch", "1", "--windows", "1", "--seconds", "0.01"); !strings.Contains(out, "ms") {
+	if out := done(t, "bench", "infer", "--model", lenet(t), "--batch", "1", "--windows", "1", "--seconds",
+		"0.01"); !strings.Contains(out, "ms") {
 		t.Errorf("%s", out)
 	}
 }
 
 func TestData(t *testing.T) {
 	t.Setenv("CNNKIT_DATA", t.TempDir())
-	if out := done(t, "data", "list"); !strings.Contains(out, "60000 images to train on") || !strings.Contains(out, "cifar10") {
+	if out := done(t, "data", "list"); !strings.Contains(out, "60000 images to train on") ||
+		!strings.Contains(out, "cifar10") {
 		t.Errorf("%s", out)
 	}
 	set := digits(t, 100, 50)
@@ -168,7 +179,8 @@ func TestData(t *testing.T) {
 }
 
 func TestVersionDoctorCompletion(t *testing.T) {
-	if out := done(t, "version"); !strings.Contains(out, goruntime.Version()) || !strings.Contains(out, goruntime.GOARCH) {
+	if out := done(t, "version"); !strings.Contains(out, goruntime.Version()) ||
+		!strings.Contains(out, goruntime.GOARCH) {
 		t.Errorf("%s", out)
 	}
 	var v struct {
@@ -189,8 +201,10 @@ func TestVersionDoctorCompletion(t *testing.T) {
 			t.Errorf("%s: %s", shell, out)
 		}
 	}
-	for args, want := range map[string]string{"": "train", "tr": "train", "train": "lenet5", "train --": "--data", "train --data": "mnist",
-		"train --data m": "mnist", "runtime": "install", "bench infer --": "--cases", "bench infer --engine": "ort", "completion": "bash"} {
+	for args, want := range map[string]string{"": "train", "tr": "train", "train": "lenet5",
+		"train --": "--data", "train --data": "mnist",
+		"train --data m": "mnist", "runtime": "install", "bench infer --": "--cases",
+		"bench infer --engine": "ort", "completion": "bash"} {
 		if out := done(t, append(strings.Fields(args), completionFlag)...); !strings.Contains(out, want) {
 			t.Errorf("completion of %q leaves out %s: %s", args, want, out)
 		}
@@ -210,13 +224,16 @@ func TestMissingComponents(t *testing.T) {
 		code            int
 		says            []string
 	}{
-		{"no library", nowhere, "eval " + model + " --data mnist --engine ort", 4, []string{"ONNX Runtime is missing", "nowhere.so", "cnnkit runtime install"}},
-		{"a text file", text, "run " + model + " --input " + array(t, 1, 1, 28, 28) + " --out out --engine ort", 4, []string{"not a shared library"}},
+		{"no library", nowhere, "eval " + model + " --data mnist --engine ort", 4,
+			[]string{"ONNX Runtime is missing", "nowhere.so", "cnnkit runtime install"}},
+		{"a text file", text, "run " + model + " --input " + array(t, 1, 1, 28, 28) +
+			" --out out --engine ort", 4, []string{"not a shared library"}},
 		{"where", nowhere, "runtime where", 4, []string{"CNNKIT_ORT_LIB"}},
 		{"verify by name", nowhere, "verify " + model + " --engines native,ort", 4, []string{"nowhere.so"}},
 		{"nodes", nowhere, "verify " + model + " --nodes", 4, []string{"nowhere.so"}},
 		{"auto", nowhere, "verify " + model, 0, nil},
-		{"cuda without the library", nowhere, "eval " + model + " --data mnist --provider cuda", 4, []string{"nowhere.so"}},
+		{"cuda without the library", nowhere, "eval " + model + " --data mnist --provider cuda", 4,
+			[]string{"nowhere.so"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,7 +242,8 @@ func TestMissingComponents(t *testing.T) {
 				t.Errorf("exit code %d: %s", r.code, r.err)
 			}
 			says := tt.says
-			if err := ort.Available(); tt.code == exitMissing && err != nil && strings.Contains(err.Error(), "without cgo") && tt.name != "where" {
+			if err := ort.Available(); tt.code == exitMissing && err != nil && strings.Contains(err.Error(),
+				"without cgo") && tt.name != "where" {
 				says = []string{"without cgo", "--engine native"}
 			}
 			for _, s := range says {
@@ -241,7 +259,8 @@ func TestMissingComponents(t *testing.T) {
 		if r.code == exitDone {
 			t.Skip("this machine has CUDA")
 		}
-		if r.code != exitMissing || !strings.Contains(r.err, "the CUDA execution provider is missing") || r.out != "" {
+		if r.code != exitMissing || !strings.Contains(r.err, "the CUDA execution provider is missing") ||
+			r.out != "" {
 			t.Errorf("%+v", r)
 		}
 	})

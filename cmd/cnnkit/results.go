@@ -17,8 +17,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
-// results is a file of JSON lines, one an image, that a run which was ended goes on with: an image that has a line is not
-// run again. Beside it FILE.run says which run it belongs to.
+// results is a file of JSON lines, one an image, that a run which was ended goes on with: an image that has a
+// line is not run again. Beside it FILE.run says which run it belongs to.
 type results struct {
 	path string
 	file *os.File
@@ -50,8 +50,9 @@ func openResults(path string, s shard, m *onnxio.Model, files []string, top int)
 	}
 	if err := lock(r.file); err != nil {
 		r.file.Close()
-		return nil, usageError("%s is being written by another process, such as an earlier start of the same part: "+
-			"wait for its end", r.path)
+		return nil, usageError(
+			"%s is being written by another process, such as an earlier start of the same part: "+
+				"wait for its end", r.path)
 	}
 	if err := r.read(); err != nil {
 		r.file.Close()

@@ -16,7 +16,8 @@ import (
 
 func runCommand() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "run a model once on NumPy files", UsageText: "cnnkit run MODEL --input name=x.npy [--input ...] --out DIR [--engine E] [--json]",
+		Name: "run", Usage: "run a model once on NumPy files",
+		UsageText: "cnnkit run MODEL --input name=x.npy [--input ...] --out DIR [--engine E] [--json]",
 		Description: `Every output is written to DIR as NAME.npy; characters that do not belong into a file name become _.
 
   cnnkit run resnet.onnx --input input=x.npy --out answers
@@ -72,12 +73,14 @@ func inputs(args []string, s runtime.Session) (map[string]*onnxio.Tensor, error)
 		name, file, ok := strings.Cut(arg, "=")
 		if !ok {
 			if len(names) != 1 {
-				return nil, usageError("--input %s: the model takes %s; say --input NAME=FILE for each", arg, strings.Join(names, ", "))
+				return nil, usageError("--input %s: the model takes %s; say --input NAME=FILE for each", arg,
+					strings.Join(names, ", "))
 			}
 			name, file = names[0], arg
 		}
 		if !slices.Contains(known, name) {
-			return nil, usageError("--input %s: the model has no input %q%s", arg, name, didYouMean(name, known))
+			return nil, usageError("--input %s: the model has no input %q%s", arg, name,
+				didYouMean(name, known))
 		}
 		if in[name] != nil {
 			return nil, usageError("--input %s: input %q is given twice", arg, name)
@@ -134,7 +137,8 @@ func writeOutputs(c *cli.Context, s runtime.Session, out map[string]*onnxio.Tens
 // fileName makes a name from the model harmless: it must stay inside the folder.
 func fileName(name string) string {
 	out := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("._-", r) {
 			return r
 		}
 		return '_'

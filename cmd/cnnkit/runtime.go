@@ -13,22 +13,29 @@ import (
 
 func runtimeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "runtime", Usage: "install, find or remove ONNX Runtime", UsageText: "cnnkit runtime install|where|remove [--flags]",
+		Name: "runtime", Usage: "install, find or remove ONNX Runtime",
+		UsageText: "cnnkit runtime install|where|remove [--flags]",
 		Description: `--engine ort needs ONNX Runtime's library. 'install' fetches the pinned version ` + install.Version + ` from the official release, or from
 the copies inside the npm package onnxruntime-node (needs npm) or the PyPI wheel onnxruntime (needs pip), checks its
 SHA-256 and puts it under the user's cache folder. CNNKIT_ORT_LIB names a library of your own instead.`,
 		Subcommands: []*cli.Command{
-			{Name: "install", Usage: "fetch ONNX Runtime's library", UsageText: "cnnkit runtime install [--from ARCHIVE]",
-				Description: "  cnnkit runtime install\n  cnnkit runtime install --from onnxruntime-node-" + install.Version + ".tgz",
-				Flags:       []cli.Flag{jsonFlag(), &cli.StringFlag{Name: "from", Usage: "take it from a downloaded `ARCHIVE` (.tgz, .zip, .whl)"}},
-				Action:      installRuntime},
-			{Name: "where", Usage: "print the path of the library in use", UsageText: "cnnkit runtime where", Flags: []cli.Flag{jsonFlag()},
+			{Name: "install", Usage: "fetch ONNX Runtime's library",
+				UsageText: "cnnkit runtime install [--from ARCHIVE]",
+				Description: "  cnnkit runtime install\n  cnnkit runtime install --from onnxruntime-node-" +
+					install.Version + ".tgz",
+				Flags: []cli.Flag{jsonFlag(), &cli.StringFlag{Name: "from",
+					Usage: "take it from a downloaded `ARCHIVE` (.tgz, .zip, .whl)"}},
+				Action: installRuntime},
+			{Name: "where", Usage: "print the path of the library in use", UsageText: "cnnkit runtime where",
+				Flags:  []cli.Flag{jsonFlag()},
 				Action: whereRuntime},
-			{Name: "remove", Usage: "delete the installed library", UsageText: "cnnkit runtime remove", Action: removeRuntime},
+			{Name: "remove", Usage: "delete the installed library", UsageText: "cnnkit runtime remove",
+				Action: removeRuntime},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"install", "where", "remove"}))
+				return usageError("unknown word %q%s", c.Args().First(),
+					didYouMean(c.Args().First(), []string{"install", "where", "remove"}))
 			}
 			return usageError("say what to do: cnnkit runtime install, where or remove")
 		},
@@ -46,9 +53,10 @@ func installRuntime(c *cli.Context) error {
 	if err := none(c); err != nil {
 		return err
 	}
-	path, err := install.Install(c.Context, install.Options{From: c.String("from"), Log: func(format string, args ...any) {
-		fmt.Fprintf(c.App.ErrWriter, format+"\n", args...)
-	}})
+	path, err := install.Install(c.Context, install.Options{From: c.String("from"),
+		Log: func(format string, args ...any) {
+			fmt.Fprintf(c.App.ErrWriter, format+"\n", args...)
+		}})
 	if err != nil {
 		if c.Context.Err() != nil {
 			return err

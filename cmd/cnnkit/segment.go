@@ -22,7 +22,8 @@ import (
 
 func segmentCommand() *cli.Command {
 	return &cli.Command{
-		Name: "segment", Usage: "draw the masks that a model finds in images", UsageText: "cnnkit segment MODEL IMAGE... --out DIR [--compare [--masks DIR]] [--engine E] [--json]",
+		Name: "segment", Usage: "draw the masks that a model finds in images",
+		UsageText: "cnnkit segment MODEL IMAGE... --out DIR [--compare [--masks DIR]] [--engine E] [--json]",
 		Description: `For each image DIR gets NAME.mask.png and NAME.overlay.png, both of the image's size. One output channel is foreground
 where its probability is above --threshold; of several channels the largest wins, and the mask's palette index is the
 class.
@@ -34,11 +35,14 @@ there are the image and the prediction. --mask-coding says what its values mean:
 
   cnnkit segment unet.onnx cells.png --out masks
   cnnkit segment unet.onnx pets/images --out masks --compare --masks pets/trimaps --mask-coding trimap`,
-		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif")), jsonFlag(), outFlag("the `DIR` to write"),
-			&cli.Float64Flag{Name: "threshold", Value: 0.5, Usage: "probability from which a pixel is foreground"},
+		Flags: append(slices.Concat(engineFlags(), specFlags(), fieldFlags("no_exif")), jsonFlag(),
+			outFlag("the `DIR` to write"),
+			&cli.Float64Flag{Name: "threshold", Value: 0.5,
+				Usage: "probability from which a pixel is foreground"},
 			&cli.BoolFlag{Name: "compare", Usage: "also draw input, truth and prediction side by side"},
 			&cli.StringFlag{Name: "masks", Usage: "the `DIR` of the true masks, for --compare"},
-			&cli.StringFlag{Name: "mask-coding", Usage: "what the true masks' values are: binary, indexed or trimap (default: binary; of several classes indexed)"},
+			&cli.StringFlag{Name: "mask-coding",
+				Usage: "what the true masks' values are: binary, indexed or trimap (default: binary; of several classes indexed)"},
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "images at a time"}),
 		Action: func(c *cli.Context) error {
 			dir, err := required(c, "out")
@@ -81,7 +85,9 @@ there are the image and the prediction. --mask-coding says what its values mean:
 						return err
 					}
 					if c.Bool("compare") {
-						if err := row.compare(stem, f, truths[f.file], truthConfig(c, coding, masks[i].Classes), masks[i]); errors.As(err, new(badFile)) {
+						if err := row.compare(stem, f, truths[f.file],
+							truthConfig(c, coding, masks[i].Classes), masks[i]); errors.As(err,
+							new(badFile)) {
 							p.failed++
 							fmt.Fprintf(c.App.ErrWriter, "cnnkit: %s\n", strings.TrimSpace(err.Error()))
 						} else if err != nil {
@@ -145,7 +151,8 @@ func trueMasks(dir string, files []string) (map[string]string, error) {
 	of := map[string]string{}
 	for _, f := range found {
 		if other, ok := of[stem(f)]; ok {
-			return nil, badFile{fmt.Errorf("%s and %s have the same name but for the extension: which of them is meant?", other, f)}
+			return nil, badFile{fmt.Errorf(
+				"%s and %s have the same name but for the extension: which of them is meant?", other, f)}
 		}
 		of[stem(f)] = f
 	}
@@ -159,8 +166,10 @@ func trueMasks(dir string, files []string) (map[string]string, error) {
 	return out, nil
 }
 
-// compare draws the prediction beside the image and, where there is its file, the truth. An error of that is a badFile.
-func (s *segmentation) compare(stem string, p picture, truthFile string, cfg data.FilesConfig, m vision.Mask) error {
+// compare draws the prediction beside the image and, where there is its file, the truth. An
+// error of that is a badFile.
+func (s *segmentation) compare(stem string, p picture, truthFile string, cfg data.FilesConfig,
+	m vision.Mask) error {
 	var truth *vision.Mask
 	b := p.image.Bounds()
 	if truthFile != "" {
@@ -181,7 +190,8 @@ func (s *segmentation) compare(stem string, p picture, truthFile string, cfg dat
 
 // truthConfig says how true masks of so many classes are read: as training reads them.
 func truthConfig(c *cli.Context, coding string, classes int) data.FilesConfig {
-	cfg := data.FilesConfig{Classes: make([]string, classes), Size: [2]int{1, 1}, Limits: vision.Limits{NoEXIF: c.Bool("no-exif")}}
+	cfg := data.FilesConfig{Classes: make([]string, classes), Size: [2]int{1, 1},
+		Limits: vision.Limits{NoEXIF: c.Bool("no-exif")}}
 	switch {
 	case coding == "trimap":
 		cfg.Coding = data.Trimap
@@ -204,7 +214,8 @@ func readMask(p picture, file string, cfg data.FilesConfig) (vision.Mask, error)
 func writeMask(stem string, p picture, m vision.Mask) (segmentation, error) {
 	b := p.image.Bounds()
 	m = m.Resized(b.Dx(), b.Dy())
-	s := segmentation{File: p.file, Mask: stem + ".mask.png", Overlay: stem + ".overlay.png", Foreground: m.Share()}
+	s := segmentation{File: p.file, Mask: stem + ".mask.png", Overlay: stem + ".overlay.png",
+		Foreground: m.Share()}
 	if err := writePNG(s.Mask, m.Image()); err != nil {
 		return s, err
 	}
@@ -218,7 +229,8 @@ func writePNG(path string, img image.Image) error {
 // stem is a file's name without folder and extension.
 func stem(f string) string { return strings.TrimSuffix(filepath.Base(f), filepath.Ext(f)) }
 
-// outputNames gives each file its name in the output folder: without the extension, unless two would be the same.
+// outputNames gives each file its name in the output folder: without the extension,
+// unless two would be the same.
 func outputNames(files []string) (map[string]string, error) {
 	for _, name := range []func(string) string{stem, filepath.Base} {
 		out, taken := map[string]string{}, map[string]bool{}
@@ -230,7 +242,8 @@ func outputNames(files []string) (map[string]string, error) {
 			return out, nil
 		}
 	}
-	return nil, usageError("images of the same name from different folders would overwrite each other in --out: give them one folder at a time")
+	return nil, usageError(
+		"images of the same name from different folders would overwrite each other in --out: give them one folder at a time")
 }
 
 func reportSegmentations(c *cli.Context, rows []segmentation) error {
@@ -239,7 +252,8 @@ func reportSegmentations(c *cli.Context, rows []segmentation) error {
 	}
 	iou, n := 0.0, 0
 	for _, r := range rows {
-		fmt.Fprintf(c.App.Writer, "%s: %.1f%% foreground, %s, %s", r.File, 100*r.Foreground, r.Mask, r.Overlay)
+		fmt.Fprintf(c.App.Writer, "%s: %.1f%% foreground, %s, %s", r.File, 100*r.Foreground,
+			r.Mask, r.Overlay)
 		if r.Compare != "" {
 			fmt.Fprintf(c.App.Writer, ", %s", r.Compare)
 		}

@@ -62,15 +62,18 @@ func TestSegmentCompare(t *testing.T) {
 	model := brightness(t)
 
 	var rows []comparedFile
-	answer(t, &rows, "segment", model, images, "--out", out, "--compare", "--masks", masks, "--engine", "native")
-	if len(rows) != 2 || rows[0].IoU == nil || *rows[0].IoU != 1 || *rows[0].Dice != 1 || *rows[1].IoU != 0.5 || math.Abs(*rows[1].Dice-2.0/3) > 1e-9 {
+	answer(t, &rows, "segment", model, images, "--out", out, "--compare", "--masks", masks,
+		"--engine", "native")
+	if len(rows) != 2 || rows[0].IoU == nil || *rows[0].IoU != 1 || *rows[0].Dice != 1 ||
+		*rows[1].IoU != 0.5 || math.Abs(*rows[1].Dice-2.0/3) > 1e-9 {
 		t.Fatalf("%+v", rows)
 	}
 	with := readPNG(t, rows[1].Compare).Bounds()
 	if with.Dx() < 600 || with.Dx() > 640 || rows[1].Compare != filepath.Join(out, "b.compare.png") {
 		t.Errorf("%s is %v", rows[1].Compare, with)
 	}
-	if s := done(t, "segment", model, images, "--out", out, "--compare", "--masks", masks, "--engine", "native"); !strings.Contains(s, "IoU 0.500\n") || !strings.Contains(s, "mean IoU 0.750 of 2 images") {
+	if s := done(t, "segment", model, images, "--out", out, "--compare", "--masks", masks, "--engine",
+		"native"); !strings.Contains(s, "IoU 0.500\n") || !strings.Contains(s, "mean IoU 0.750 of 2 images") {
 		t.Error(s)
 	}
 
@@ -99,14 +102,16 @@ func TestSegmentCompare(t *testing.T) {
 		{"--compare --masks " + masks + " --mask-coding trimap", exitBadFile, "value 0 in a trimap"},
 	} {
 		t.Run(c.args[:min(len(c.args), 20)], func(t *testing.T) {
-			r := cnnkit(t, append([]string{"segment", model, images, "--engine", "native", "--out", filepath.Join(dir, "other")}, strings.Fields(c.args)...)...)
+			r := cnnkit(t, append([]string{"segment", model, images, "--engine", "native", "--out",
+				filepath.Join(dir, "other")}, strings.Fields(c.args)...)...)
 			if r.code != c.code || !strings.Contains(r.err, c.says) {
 				t.Errorf("exit code %d, want %d; %s", r.code, c.code, r.err)
 			}
 		})
 	}
 	writePicture(t, filepath.Join(masks, "a.png"), box(190, 100, half, 255))
-	if r := cnnkit(t, "segment", model, filepath.Join(images, "a.png"), "--engine", "native", "--out", out, "--compare", "--masks", masks); r.code != exitBadFile || !strings.Contains(r.err, "190x100") {
+	if r := cnnkit(t, "segment", model, filepath.Join(images, "a.png"), "--engine", "native", "--out", out,
+		"--compare", "--masks", masks); r.code != exitBadFile || !strings.Contains(r.err, "190x100") {
 		t.Errorf("%d %s", r.code, r.err)
 	}
 }

@@ -68,20 +68,26 @@ and Ctrl-C let the requests that have been taken end, within 15 seconds. Metrics
 
 func listenFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "host", Value: "127.0.0.1", Usage: "`ADDRESS` to listen on; 0.0.0.0 lets other machines ask"},
+		&cli.StringFlag{Name: "host", Value: "127.0.0.1",
+			Usage: "`ADDRESS` to listen on; 0.0.0.0 lets other machines ask"},
 		&cli.IntFlag{Name: "http-port", Value: 8000, Usage: "0 takes a free one, -1 none"},
 		&cli.IntFlag{Name: "grpc-port", Value: 8001, Usage: "0 takes a free one, -1 none"},
-		&cli.DurationFlag{Name: "poll", Usage: "look for changed models this often, such as 10s (0: at SIGHUP only)"},
+		&cli.DurationFlag{Name: "poll",
+			Usage: "look for changed models this often, such as 10s (0: at SIGHUP only)"},
 		&cli.BoolFlag{Name: "control", Usage: "let clients load and unload models"},
 	}
 }
 
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "max-batch", Value: 32, Usage: "images of one run, of a model without a config.pbtxt; 1: requests run one by one"},
-		&cli.DurationFlag{Name: "max-delay", Value: time.Millisecond, Usage: "the longest wait for requests that are on their way"},
-		&cli.IntFlag{Name: "instances", Value: 1, Usage: "runs of a model that go on at once, a thread each when there are several"},
-		&cli.IntFlag{Name: "max-queue", Value: 512, Usage: "requests that may wait for a model; others get 429"},
+		&cli.IntFlag{Name: "max-batch", Value: 32,
+			Usage: "images of one run, of a model without a config.pbtxt; 1: requests run one by one"},
+		&cli.DurationFlag{Name: "max-delay", Value: time.Millisecond,
+			Usage: "the longest wait for requests that are on their way"},
+		&cli.IntFlag{Name: "instances", Value: 1,
+			Usage: "runs of a model that go on at once, a thread each when there are several"},
+		&cli.IntFlag{Name: "max-queue", Value: 512,
+			Usage: "requests that may wait for a model; others get 429"},
 		&cli.IntFlag{Name: "max-body", Value: 64, Usage: "megabytes of a request"},
 		&cli.IntFlag{Name: "max-clients", Value: 4096, Usage: "connections at once"},
 	}
@@ -91,8 +97,10 @@ func accessFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "tls-cert", Usage: "certificate `FILE` (PEM), with --tls-key"},
 		&cli.StringFlag{Name: "tls-key", Usage: "private key `FILE` (PEM)"},
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` of bearer tokens, one a line, of which a client must bring one"},
-		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let pages of this `ORIGIN` ask, such as https://example.com"},
+		&cli.StringFlag{Name: "token-file",
+			Usage: "`FILE` of bearer tokens, one a line, of which a client must bring one"},
+		&cli.StringSliceFlag{Name: "allow-origin",
+			Usage: "let pages of this `ORIGIN` ask, such as https://example.com"},
 		&cli.BoolFlag{Name: "no-page", Usage: "without the page at /"},
 	}
 }
@@ -101,7 +109,8 @@ func logFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
-		&cli.StringFlag{Name: "otlp", Usage: "send OpenTelemetry traces to this `URL`, such as http://127.0.0.1:4318/v1/traces (default: none)"},
+		&cli.StringFlag{Name: "otlp",
+			Usage: "send OpenTelemetry traces to this `URL`, such as http://127.0.0.1:4318/v1/traces (default: none)"},
 	}
 }
 
@@ -124,8 +133,9 @@ func serveOptions(c *cli.Context) (serve.Options, error) {
 	}
 	opt = serve.Options{
 		Models: c.Args().Slice(), Session: session,
-		MaxBatch: c.Int("max-batch"), MaxDelay: c.Duration("max-delay"), Instances: c.Int("instances"), MaxQueue: c.Int("max-queue"),
-		MaxBody: int64(c.Int("max-body")) << 20, MaxClients: c.Int("max-clients"),
+		MaxBatch: c.Int("max-batch"), MaxDelay: c.Duration("max-delay"), Instances: c.Int("instances"),
+		MaxQueue: c.Int("max-queue"),
+		MaxBody:  int64(c.Int("max-body")) << 20, MaxClients: c.Int("max-clients"),
 		Control: c.Bool("control"), Origins: c.StringSlice("allow-origin"), NoPage: c.Bool("no-page"),
 	}
 	if opt.Log, err = serveLog(c); err != nil {
@@ -191,7 +201,8 @@ func serveTLS(c *cli.Context) (*tls.Config, error) {
 	if err != nil {
 		return nil, badFile{fmt.Errorf("%s, %s: %w", cert, key, err)}
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"}}, nil
 }
 
 // listen opens a port; nil for -1.

@@ -20,7 +20,8 @@ func TestServe(t *testing.T) {
 	if os.PathSeparator != '/' {
 		t.Skip("ends the program by a signal: run on Unix")
 	}
-	cmd := exec.Command(os.Args[0], "serve", "digits=../../models/lenet5-mnist/model.onnx", "--http-port", "0", "--grpc-port", "0", "--log-level", "debug")
+	cmd := exec.Command(os.Args[0], "serve", "digits=../../models/lenet5-mnist/model.onnx", "--http-port",
+		"0", "--grpc-port", "0", "--log-level", "debug")
 	cmd.Env = append(os.Environ(), "CNNKIT_TEST_AS_PROGRAM=1")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -48,7 +48,8 @@ func sessionOptions(c *cli.Context, engine string) ([]runtime.Option, error) {
 	}
 	if !own.IsZero() {
 		if e != runtime.ORT && e != runtime.Auto {
-			return nil, usageError("--provider %s and options of ONNX Runtime go with --engine ort, not %s", c.String("provider"), e)
+			return nil, usageError("--provider %s and options of ONNX Runtime go with --engine ort, not %s",
+				c.String("provider"), e)
 		}
 		opts = append(opts, runtime.WithORT(own))
 	}
@@ -96,8 +97,10 @@ func ortOptions(c *cli.Context) (runtime.ORTOptions, error) {
 		if own {
 			delete(o.Entries, key)
 		} else if !strings.Contains(key, ".") {
-			return o, usageError("--session-option is graph=disable|basic|extended|all, execution=sequential|parallel, "+
-				"arena=on|off, or an entry such as session.intra_op.allow_spinning=0, not %s=%s", key, value)
+			return o, usageError(
+				"--session-option is graph=disable|basic|extended|all, execution=sequential|parallel, "+
+					"arena=on|off, or an entry such as session.intra_op.allow_spinning=0, not %s=%s",
+				key, value)
 		}
 	}
 	return o, nil
@@ -147,7 +150,8 @@ func cudaDevice(s string) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, usageError("--provider wants cpu, cuda or cuda:DEVICE, or one of %s, not %q", strings.Join(ort.Providers(), ", "), s)
+	return 0, usageError("--provider wants cpu, cuda or cuda:DEVICE, or one of %s, not %q",
+		strings.Join(ort.Providers(), ", "), s)
 }
 
 // openSession opens a model with the verb's engine flags.

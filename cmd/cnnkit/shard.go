@@ -13,8 +13,10 @@ type shard struct{ index, count int }
 
 func shardFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "shard", Usage: "only part `I/N` of the images, I from 1; parts differ by one image at most"},
-		&cli.IntFlag{Name: "shard-from-env", Usage: "as --shard, of `N` parts, the part by JOB_COMPLETION_INDEX of a Kubernetes Indexed Job"},
+		&cli.StringFlag{Name: "shard",
+			Usage: "only part `I/N` of the images, I from 1; parts differ by one image at most"},
+		&cli.IntFlag{Name: "shard-from-env",
+			Usage: "as --shard, of `N` parts, the part by JOB_COMPLETION_INDEX of a Kubernetes Indexed Job"},
 	}
 }
 
@@ -33,7 +35,9 @@ func shardOf(c *cli.Context) (shard, error) {
 		case n < 1:
 			return shard{}, usageError("--shard-from-env wants the number of parts, from 1")
 		case err != nil || i < 0 || i >= n:
-			return shard{}, usageError("--shard-from-env %d: the variable %s is %q, not a number from 0 to %d", n, completionIndex, index, n-1)
+			return shard{}, usageError(
+				"--shard-from-env %d: the variable %s is %q, not a number from 0 to %d", n, completionIndex,
+				index, n-1)
 		}
 		return shard{i + 1, n}, nil
 	}

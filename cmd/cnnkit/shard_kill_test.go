@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// killed runs a part in a process of its own, which cannot get past the image at: that is a pipe that nobody writes to.
-// When the output has so many lines the process is killed.
+// killed runs a part in a process of its own, which cannot get past the image at: that is a pipe that nobody
+// writes to. When the output has so many lines the process is killed.
 func killed(t *testing.T, at, out string, lines int, args []string) {
 	t.Helper()
 	data, err := os.ReadFile(at)
@@ -63,13 +63,16 @@ func killed(t *testing.T, at, out string, lines int, args []string) {
 	replace()
 }
 
-// Parts that run side by side, each killed twice and started again, lose and repeat nothing: every image has one line.
+// Parts that run side by side, each killed twice and started again, lose and repeat nothing:
+// every image has one line.
 func TestKilledShards(t *testing.T) {
 	const images, parts = 60, 3
 	dir, out := shardImages(t, images), t.TempDir()
 	args := func(part int) []string {
-		return []string{"predict", "../../models/lenet5-mnist/model.onnx", dir, "--engine", "native", "--batch", "3",
-			"--top", "1", "--shard", fmt.Sprintf("%d/%d", part, parts), "--out", filepath.Join(out, "part-{shard}.jsonl")}
+		return []string{"predict", "../../models/lenet5-mnist/model.onnx", dir, "--engine", "native",
+			"--batch", "3",
+			"--top", "1", "--shard", fmt.Sprintf("%d/%d", part, parts), "--out",
+			filepath.Join(out, "part-{shard}.jsonl")}
 	}
 	var paths []string
 	for part := 1; part <= parts; part++ {

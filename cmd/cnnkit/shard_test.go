@@ -72,7 +72,8 @@ func counts(t *testing.T, paths ...string) map[string]int {
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				t.Fatalf("%s: %q: %v", path, line, err)
 			}
-			if broken := strings.HasSuffix(l.File, "4.png") || strings.HasSuffix(l.File, "9.png"); broken != (l.Error != "") {
+			if broken := strings.HasSuffix(l.File, "4.png") || strings.HasSuffix(l.File,
+				"9.png"); broken != (l.Error != "") {
 				t.Errorf("%s: %s", l.File, line)
 			}
 			out[filepath.Base(l.File)]++
@@ -86,20 +87,23 @@ func TestPredictResumes(t *testing.T) {
 	dir, out := shardImages(t, 23), t.TempDir()
 	model := "../../models/lenet5-mnist/model.onnx"
 	args := func(part string) []string {
-		return []string{"predict", model, dir, "--engine", "native", "--batch", "2", "--top", "1", "--shard", part, "--out", filepath.Join(out, "part-{shard}.jsonl")}
+		return []string{"predict", model, dir, "--engine", "native", "--batch", "2", "--top", "1", "--shard",
+			part, "--out", filepath.Join(out, "part-{shard}.jsonl")}
 	}
 	var paths []string
 	for i, part := range []string{"1/3", "2/3", "3/3"} {
 		path := filepath.Join(out, fmt.Sprintf("part-%d.jsonl", i+1))
 		paths = append(paths, path)
-		if r := cnnkit(t, args(part)...); r.code != exitBadFile || !strings.Contains(r.err, "could not be read") {
+		if r := cnnkit(t, args(part)...); r.code != exitBadFile ||
+			!strings.Contains(r.err, "could not be read") {
 			t.Fatalf("%s: %d %s", part, r.code, r.err)
 		}
 		whole, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, at := range []int{0, 1, len(whole) / 2, bytes.IndexByte(whole, '\n') + 1, len(whole) - 1, len(whole)} {
+		for _, at := range []int{0, 1, len(whole) / 2, bytes.IndexByte(whole, '\n') + 1, len(whole) - 1,
+			len(whole)} {
 			if err := os.WriteFile(path, whole[:at], 0o666); err != nil {
 				t.Fatal(err)
 			}
@@ -150,15 +154,18 @@ func sameLines(a, b string) bool {
 func TestShardFlags(t *testing.T) {
 	dir := shardImages(t, 4)
 	predict := "predict ../../models/lenet5-mnist/model.onnx " + dir + " --engine native "
-	for _, bad := range []string{"--shard 0/3", "--shard 4/3", "--shard 1", "--shard a/b", "--shard 1/2 --shard-from-env 2", "--shard-from-env 0"} {
+	for _, bad := range []string{"--shard 0/3", "--shard 4/3", "--shard 1", "--shard a/b",
+		"--shard 1/2 --shard-from-env 2", "--shard-from-env 0"} {
 		t.Setenv(completionIndex, "0")
 		if r := cnnkit(t, strings.Fields(predict+bad)...); r.code != exitUsage {
 			t.Errorf("%s: %d %s", bad, r.code, r.err)
 		}
 	}
-	for index, code := range map[string]int{"0": exitDone, "1": exitDone, "2": exitUsage, "-1": exitUsage, "": exitUsage} {
+	for index, code := range map[string]int{"0": exitDone, "1": exitDone, "2": exitUsage, "-1": exitUsage,
+		"": exitUsage} {
 		t.Setenv(completionIndex, index)
-		if r := cnnkit(t, strings.Fields(predict+"--json --shard-from-env 2")...); r.code != code || code == exitDone && strings.Count(r.out, `"file"`) != 2 {
+		if r := cnnkit(t, strings.Fields(predict+"--json --shard-from-env 2")...); r.code != code ||
+			code == exitDone && strings.Count(r.out, `"file"`) != 2 {
 			t.Errorf("index %q: %d %s%s", index, r.code, r.out, r.err)
 		}
 	}

@@ -25,14 +25,18 @@ does not: predict, segment, eval, train and verify ask nothing else. set writes 
   cnnkit spec show resnet18.onnx
   cnnkit spec set resnet18.onnx --preset imagenet --labels imagenet.txt`,
 		Subcommands: []*cli.Command{
-			{Name: "show", Usage: "what the model means", UsageText: "cnnkit spec show MODEL [--json]", Flags: []cli.Flag{jsonFlag()}, Action: showSpec},
-			{Name: "set", Usage: "write it into the model", UsageText: "cnnkit spec set MODEL [--out FILE] [--flags]",
-				Flags:  append(append(specFlags(), fieldFlags("thresholds")...), outFlag("the `FILE` to write (default: the model itself)")),
+			{Name: "show", Usage: "what the model means", UsageText: "cnnkit spec show MODEL [--json]",
+				Flags: []cli.Flag{jsonFlag()}, Action: showSpec},
+			{Name: "set", Usage: "write it into the model",
+				UsageText: "cnnkit spec set MODEL [--out FILE] [--flags]",
+				Flags: append(append(specFlags(), fieldFlags("thresholds")...),
+					outFlag("the `FILE` to write (default: the model itself)")),
 				Action: setSpec},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usageError("unknown word %q%s", c.Args().First(), didYouMean(c.Args().First(), []string{"show", "set"}))
+				return usageError("unknown word %q%s", c.Args().First(),
+					didYouMean(c.Args().First(), []string{"show", "set"}))
 			}
 			return usageError("say what to do: cnnkit spec show MODEL, or cnnkit spec set MODEL")
 		},
@@ -66,7 +70,8 @@ func specText(c *cli.Context, s spec.Spec) error {
 		}
 		return strconv.Itoa(n)
 	}
-	fmt.Fprintf(w, "input:   %s %s, batch %s, %d channels, height %s, width %s\n", in.Type, in.Layout, size(in.Batch),
+	fmt.Fprintf(w, "input:   %s %s, batch %s, %d channels, height %s, width %s\n", in.Type, in.Layout,
+		size(in.Batch),
 		in.Channels, size(in.Size[0]), size(in.Size[1]))
 	if in.Shorter > 0 {
 		fmt.Fprintf(w, "images:  shorter side to %d (%s), then the middle\n", in.Shorter, in.Resize)
@@ -178,8 +183,8 @@ func respecify(c *cli.Context, m *onnxio.Model, path string) error {
 	return nil
 }
 
-// thresholds puts those of --thresholds into s. A model of logits [N,K] that says no task is asked for several labels
-// by it.
+// thresholds puts those of --thresholds into s. A model of logits [N,K] that says no task is asked
+// for several labels by it.
 func thresholds(c *cli.Context, s *spec.Spec, m *onnxio.Model) error {
 	if !c.IsSet("thresholds") || c.Command.Name == "eval" { // which measures by them
 		return nil
@@ -192,11 +197,13 @@ func thresholds(c *cli.Context, s *spec.Spec, m *onnxio.Model) error {
 		err := usageError("--thresholds f1 finds thresholds on images whose labels are known, which cnnkit %s has not", c.Command.Name)
 		return hinted{err, "find them with 'cnnkit eval MODEL --data NAME --thresholds f1', and give their numbers"}
 	}
-	if _, said := m.Property("output"); !said && s.Output.Task == spec.Classes && s.Output.Scale == spec.Logits {
+	if _, said := m.Property("output"); !said && s.Output.Task == spec.Classes &&
+		s.Output.Scale == spec.Logits {
 		s.Output.Task = spec.MultiLabel
 	}
 	if s.Output.Task != spec.MultiLabel {
-		return usageError("--thresholds are of several labels an image, and the model is asked for %s (%s)", s.Output.Task, s.Output.Scale)
+		return usageError("--thresholds are of several labels an image, and the model is asked for %s (%s)",
+			s.Output.Task, s.Output.Scale)
 	}
 	if err := spec.CheckThresholds(h.Each, spec.Width(m)); err != nil {
 		return usageError("--thresholds: %w", err)
@@ -245,7 +252,8 @@ func geometry(c *cli.Context, m *onnxio.Model, in *spec.Input) error {
 	}
 	for i, fixed := range graph.Input.Size {
 		if fixed != 0 && in.Size[i] != fixed {
-			return usageError("the model takes images of %dx%d only, not %dx%d", graph.Input.Size[0], graph.Input.Size[1], in.Size[0], in.Size[1])
+			return usageError("the model takes images of %dx%d only, not %dx%d", graph.Input.Size[0],
+				graph.Input.Size[1], in.Size[0], in.Size[1])
 		}
 	}
 	return nil
@@ -279,7 +287,8 @@ func readLabels(path string) ([]string, error) {
 	scan := bufio.NewScanner(f)
 	for scan.Scan() {
 		if len(out) == maxLabels {
-			return nil, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "labels", Got: maxLabels + 1, Limit: maxLabels})
+			return nil, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "labels", Got: maxLabels + 1,
+				Limit: maxLabels})
 		}
 		out = append(out, strings.TrimSpace(strings.TrimPrefix(scan.Text(), "\ufeff")))
 	}
@@ -287,7 +296,8 @@ func readLabels(path string) ([]string, error) {
 		out = out[:len(out)-1]
 	}
 	if err := scan.Err(); err != nil || len(out) == 0 {
-		return nil, &onnxio.FormatError{Format: "labels", Path: path, Msg: "a name on each line is wanted", Err: err}
+		return nil, &onnxio.FormatError{Format: "labels", Path: path, Msg: "a name on each line is wanted",
+			Err: err}
 	}
 	return out, nil
 }

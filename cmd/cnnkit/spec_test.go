@@ -35,7 +35,8 @@ func ending(t *testing.T, ops ...string) string {
 	return path
 }
 
-// A model that gives probabilities measures as the one that gives their logits, and is not trained through them.
+// A model that gives probabilities measures as the one that gives their logits, and is
+// not trained through them.
 func TestProbabilitiesAreNoLogits(t *testing.T) {
 	set := digits(t, 40, 40)
 	var plain, soft struct{ Accuracy, Loss float64 }
@@ -44,7 +45,8 @@ func TestProbabilitiesAreNoLogits(t *testing.T) {
 	if plain.Accuracy != soft.Accuracy || math.Abs(plain.Loss-soft.Loss) > 1e-4 {
 		t.Errorf("%+v of logits, %+v of their softmax", plain, soft)
 	}
-	r := cnnkit(t, "train", ending(t, "Sigmoid", "Identity"), "--data", set, "--epochs", "1", "--out", t.TempDir())
+	r := cnnkit(t, "train", ending(t, "Sigmoid", "Identity"), "--data", set, "--epochs", "1", "--out",
+		t.TempDir())
 	if r.code != exitBadFile || !strings.Contains(r.err, "Sigmoid") {
 		t.Errorf("training through a sigmoid: %d, %s", r.code, r.err)
 	}
@@ -57,10 +59,12 @@ func TestSpec(t *testing.T) {
 	done(t, "spec", "set", model, "--preset", "half", "--labels", labels, "--out", out)
 	var s spec.Spec
 	answer(t, &s, "spec", "show", out)
-	if s.Input.Mean[0] != 0.5 || s.Input.Std[0] != 0.5 || len(s.Labels) != 3 || len(s.Inferred) != 0 || s.Output.Scale == "" {
+	if s.Input.Mean[0] != 0.5 || s.Input.Std[0] != 0.5 || len(s.Labels) != 3 || len(s.Inferred) != 0 ||
+		s.Output.Scale == "" {
 		t.Errorf("%+v", s)
 	}
-	if text := done(t, "spec", "show", out); !strings.Contains(text, "28") || !strings.Contains(text, "zero") {
+	if text := done(t, "spec", "show", out); !strings.Contains(text, "28") ||
+		!strings.Contains(text, "zero") {
 		t.Error(text)
 	}
 	for _, c := range []struct {

@@ -15,7 +15,8 @@ import (
 
 func sweepCommand() *cli.Command {
 	return &cli.Command{
-		Name: "sweep", Usage: "train one recipe in every combination of some values", UsageText: "cnnkit sweep RECIPE|NAME --vary FIELD=VALUES --out DIR [--folds K] [--flags]",
+		Name: "sweep", Usage: "train one recipe in every combination of some values",
+		UsageText: "cnnkit sweep RECIPE|NAME --vary FIELD=VALUES --out DIR [--folds K] [--flags]",
 		Description: `RECIPE is a recipe's file, NAME a network, with the flags of 'cnnkit train'. Each run has a folder of DIR by its values. At
 the end one table shows the best epoch of each, and what differs in seed and fold alone is taken together: mean, median and
 deviation. The same command goes on after an interruption, with the run that was interrupted, and repeats none.
@@ -24,8 +25,10 @@ deviation. The same command goes on after an interruption, with the run that was
   cnnkit sweep lenet5 --data mnist --epochs 2 --vary optimizer=sgd,adam --out optimizers
   cnnkit sweep resnet18 --data images:photos --folds 5 --out folds`,
 		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), []cli.Flag{setFlag(),
-			&cli.GenericFlag{Name: "vary", Value: &assignments{}, Usage: "`FIELD=VALUE,VALUE` of the recipe, as often as wanted: lr=0.1,0.01, seed=0..4"},
-			&cli.IntFlag{Name: "folds", Usage: "train each of `K` times, on all but one part of the images to train on, and validate on that"},
+			&cli.GenericFlag{Name: "vary", Value: &assignments{},
+				Usage: "`FIELD=VALUE,VALUE` of the recipe, as often as wanted: lr=0.1,0.01, seed=0..4"},
+			&cli.IntFlag{Name: "folds",
+				Usage: "train each of `K` times, on all but one part of the images to train on, and validate on that"},
 			outFlag("the `DIR` to write"), jsonFlag()}),
 		Action: sweep,
 	}
@@ -45,7 +48,10 @@ func sweep(c *cli.Context) error {
 		return usageError("%w", err)
 	}
 	count, last := 0, ""
-	rows, err := g.Run(c.Context, dir, func(p train.Point) train.Observer { last = p.Name; return train.Observer{} }, func(r train.Row) {
+	rows, err := g.Run(c.Context, dir, func(p train.Point) train.Observer {
+		last = p.Name
+		return train.Observer{}
+	}, func(r train.Row) {
 		count++
 		if !c.Bool("json") {
 			fmt.Fprintf(c.App.Writer, "%d of %d: %s: %s\n", count, len(points), r.Name, rowText(r))
@@ -94,8 +100,10 @@ func gridOf(c *cli.Context) (train.Grid, error) {
 	if len(g.Vary) == 0 && g.Folds == 0 {
 		return g, usageError("nothing varies: say --vary FIELD=VALUE,VALUE or --folds K")
 	}
-	if data, _ := g.Fields.Text("data"); data == "" && !slices.ContainsFunc(g.Vary, func(v train.Variation) bool { return v.Field == "data" }) {
-		return g, hinted{usageError("cnnkit sweep needs --data, or a recipe with it"), "see 'cnnkit data list' for what there is"}
+	if data, _ := g.Fields.Text("data"); data == "" && !slices.ContainsFunc(g.Vary,
+		func(v train.Variation) bool { return v.Field == "data" }) {
+		return g, hinted{usageError("cnnkit sweep needs --data, or a recipe with it"),
+			"see 'cnnkit data list' for what there is"}
 	}
 	return g, nil
 }
@@ -145,7 +153,8 @@ func sweepTable(c *cli.Context, rows []train.Row, sums []train.Summary) error {
 		for _, s := range sums {
 			fmt.Fprintf(t, "%s\t%d", sharedText(s.Values), s.Runs)
 			for _, name := range names {
-				fmt.Fprintf(t, "\t%s ± %s, %s", figureText(name, s.Mean[name]), figureText(name, s.Std[name]), figureText(name, s.Median[name]))
+				fmt.Fprintf(t, "\t%s ± %s, %s", figureText(name, s.Mean[name]), figureText(name, s.Std[name]),
+					figureText(name, s.Median[name]))
 			}
 			fmt.Fprintln(t)
 		}

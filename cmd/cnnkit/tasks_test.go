@@ -57,10 +57,12 @@ func taskData(t *testing.T, dir, task string) string {
 			t.Fatal(err)
 		}
 	}
-	table := map[string]string{"multi-label": "path,split,bright,dark,left,right\n", "regression": "path,split,level,slope\n"}[task]
+	table := map[string]string{"multi-label": "path,split,bright,dark,left,right\n",
+		"regression": "path,split,level,slope\n"}[task]
 	for i := range taskImages {
 		level, slope := float64(values[2*i]>>16)/65536, float64(values[2*i+1]>>16)/65536
-		img, mask := image.NewNRGBA(image.Rect(0, 0, taskSide, taskSide)), image.NewGray(image.Rect(0, 0, taskSide, taskSide))
+		img, mask := image.NewNRGBA(image.Rect(0, 0, taskSide, taskSide)), image.NewGray(image.Rect(0, 0,
+			taskSide, taskSide))
 		for y := range taskSide {
 			for x := range taskSide {
 				class := ((x+i)/6 + (y+2*i)/5) % 3
@@ -79,7 +81,8 @@ func taskData(t *testing.T, dir, task string) string {
 		}
 		save("images", i, img)
 		save("masks", i, mask)
-		table += fmt.Sprintf("images/%02d.png,%s", i, map[bool]string{true: "train", false: "validation"}[i < taskTrain])
+		table += fmt.Sprintf("images/%02d.png,%s", i, map[bool]string{true: "train",
+			false: "validation"}[i < taskTrain])
 		if task == "multi-label" {
 			for _, v := range labels[4*i : 4*i+4] {
 				table += "," + strconv.Itoa(int(v>>31))
@@ -111,9 +114,9 @@ func sameByClass(t *testing.T, score map[string]any, name string, want any) {
 	}
 }
 
-// Several labels, values and masks with pixels that do not count are trained from the command line as PyTorch does it, from
-// the same weights and batches: the loss of each of 100 steps within 1e-4, and of PyTorch's trained model scikit-learn's
-// figures within 1e-6.
+// Several labels, values and masks with pixels that do not count are trained from the command line as PyTorch
+// does it, from the same weights and batches: the loss of each of 100 steps within 1e-4, and of PyTorch's
+// trained model scikit-learn's figures within 1e-6.
 func TestTasksFollowPyTorch(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(tasksFolder, "tasks.json"))
 	if err != nil {
@@ -127,15 +130,18 @@ func TestTasksFollowPyTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for task, args := range map[string][2]string{ // of the data, and of the training
-		"multi-label": {"--task multi-label", "--pos-weight 1,2,0.5,1.5 --optimizer sgd --lr 0.05 --momentum 0.9"},
-		"regression":  {"--task regression", "--loss huber --set delta=0.5 --optimizer adam --lr 0.001"},
-		"masks":       {"--mask-classes 3 --ignore 255", "--optimizer adamw --lr 0.002 --weight-decay 0.01"},
+		"multi-label": {"--task multi-label",
+			"--pos-weight 1,2,0.5,1.5 --optimizer sgd --lr 0.05 --momentum 0.9"},
+		"regression": {"--task regression", "--loss huber --set delta=0.5 --optimizer adam --lr 0.001"},
+		"masks":      {"--mask-classes 3 --ignore 255", "--optimizer adamw --lr 0.002 --weight-decay 0.01"},
 	} {
 		t.Run(task, func(t *testing.T) {
 			dir := t.TempDir()
 			out := filepath.Join(dir, "out")
-			common := append([]string{"--data", taskData(t, dir, task), "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"}, strings.Fields(args[0])...)
-			call := append([]string{"train", filepath.Join(tasksFolder, "tasks", task+".onnx"), "--epochs", "20", "--batch", "8", "--ema", "0",
+			common := append([]string{"--data", taskData(t, dir, task), "--mean", "0.5,0.5,0.5", "--std",
+				"0.25,0.25,0.25"}, strings.Fields(args[0])...)
+			call := append([]string{"train", filepath.Join(tasksFolder, "tasks", task+".onnx"), "--epochs",
+				"20", "--batch", "8", "--ema", "0",
 				"--log", "jsonl", "--no-report", "--out", out}, common...)
 			done(t, append(call, strings.Fields(args[1])...)...)
 			var got []float64
@@ -153,7 +159,8 @@ func TestTasksFollowPyTorch(t *testing.T) {
 				}
 			}
 			var score map[string]any
-			answer(t, &score, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
+			answer(t, &score, append([]string{"eval", filepath.Join(tasksFolder, "tasks",
+				task+"-trained.onnx"), "--engine", "native",
 				"--metrics", strings.Join(train.Metrics(), ",")}, common...)...)
 			if task == "masks" {
 				sameByClass(t, score, "iou", want[task].Metrics["iou by class"])
@@ -161,13 +168,15 @@ func TestTasksFollowPyTorch(t *testing.T) {
 			if task == "multi-label" {
 				thresholds := strings.Trim(fmt.Sprint(want[task].Metrics["thresholds"]), "[]")
 				var own map[string]any
-				answer(t, &own, append([]string{"eval", filepath.Join(tasksFolder, "tasks", task+"-trained.onnx"), "--engine", "native",
+				answer(t, &own, append([]string{"eval", filepath.Join(tasksFolder, "tasks",
+					task+"-trained.onnx"), "--engine", "native",
 					"--thresholds", strings.ReplaceAll(thresholds, " ", ",")}, common...)...)
 				sameByClass(t, own, "threshold", want[task].Metrics["thresholds"])
 				for _, name := range []string{"f1", "accuracy"} {
 					w := want[task].Metrics[name+" by thresholds"].(float64)
 					if g, ok := own[name].(float64); !ok || !(math.Abs(g-w) <= 1e-6) || g == score[name] {
-						t.Errorf("by thresholds %s is %v, scikit-learn has %v, and by 0.5 it is %v", name, own[name], w, score[name])
+						t.Errorf("by thresholds %s is %v, scikit-learn has %v, and by 0.5 it is %v", name,
+							own[name], w, score[name])
 					}
 				}
 			}
@@ -182,7 +191,8 @@ func TestTasksFollowPyTorch(t *testing.T) {
 	}
 }
 
-// eval finds thresholds, spec keeps them in the model, predict tells labels by them; where they mean nothing they are refused.
+// eval finds thresholds, spec keeps them in the model, predict tells labels by them; where they mean
+// nothing they are refused.
 func TestThresholds(t *testing.T) {
 	dir := t.TempDir()
 	set := taskData(t, dir, "multi-label")
@@ -198,7 +208,8 @@ func TestThresholds(t *testing.T) {
 	}
 	var half, best, kept score
 	measure := func(to *score, args ...string) {
-		answer(t, to, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--engine", "native"}, append(args, values...)...)...)
+		answer(t, to, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--engine",
+			"native"}, append(args, values...)...)...)
 	}
 	measure(&half)
 	measure(&best, "--thresholds", "f1")
@@ -209,8 +220,10 @@ func TestThresholds(t *testing.T) {
 			t.Errorf("label %d: %+v at best, %+v at half", i, c, half.Classes[i])
 		}
 	}
-	table := done(t, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--thresholds", "f1"}, values...)...)
-	if len(text) != 4 || !(best.F1 > half.F1) || !strings.Contains(table, "--thresholds "+strings.Join(text, ",")) {
+	table := done(t, append([]string{"eval", model, "--data", set, "--task", "multi-label", "--thresholds",
+		"f1"}, values...)...)
+	if len(text) != 4 || !(best.F1 > half.F1) ||
+		!strings.Contains(table, "--thresholds "+strings.Join(text, ",")) {
 		t.Fatalf("F1 %v at %v, %v at half: %s", best.F1, text, half.F1, table)
 	}
 	done(t, append([]string{"spec", "set", model, "--thresholds", strings.Join(text, ",")}, values...)...)
@@ -244,13 +257,18 @@ func TestThresholds(t *testing.T) {
 	}
 	mean := strings.Join(values, " ")
 	for call, want := range map[string]string{
-		"predict " + model + " " + photo + " --thresholds 0.1,0.2":                          "2 thresholds of 4",
-		"predict " + model + " " + photo + " --thresholds 2":                                "threshold 2",
-		"predict " + model + " " + photo + " --thresholds f1":                               "cnnkit eval MODEL",
-		"predict " + model + " " + photo + " --thresholds few":                              "it wants f1",
-		"predict " + lenet(t) + " " + photo + " --thresholds 0.3":                           "several labels an image",
-		"eval " + lenet(t) + " --data mnist --thresholds f1":                                "several labels an image",
-		"eval " + model + " --data " + set + " --task multi-label --thresholds 1,1 " + mean: "2 thresholds of 4",
+		"predict " + model + " " + photo +
+			" --thresholds 0.1,0.2": "2 thresholds of 4",
+		"predict " + model + " " + photo + " --thresholds 2": "threshold 2",
+		"predict " + model + " " + photo +
+			" --thresholds f1": "cnnkit eval MODEL",
+		"predict " + model + " " + photo + " --thresholds few": "it wants f1",
+		"predict " + lenet(t) + " " + photo +
+			" --thresholds 0.3": "several labels an image",
+		"eval " + lenet(t) +
+			" --data mnist --thresholds f1": "several labels an image",
+		"eval " + model + " --data " + set + " --task multi-label --thresholds 1,1 " +
+			mean: "2 thresholds of 4",
 	} {
 		if r := cnnkit(t, strings.Fields(call)...); r.code != exitUsage || !strings.Contains(r.err, want) {
 			t.Errorf("%s: exit code %d, %s", call, r.code, r.err)
@@ -258,7 +276,8 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
-// A table's column of weights draws images and weighs losses, and is no value to predict: not in the evaluation of the run either.
+// A table's column of weights draws images and weighs losses, and is no value to predict: not in the
+// evaluation of the run either.
 func TestWeightColumn(t *testing.T) {
 	dir := t.TempDir()
 	taskData(t, dir, "regression")
@@ -272,9 +291,11 @@ func TestWeightColumn(t *testing.T) {
 	}
 	set := "csv:" + write(t, filepath.Join(dir, "trust.csv"), []byte(b.String()))
 	out, model := filepath.Join(dir, "run"), filepath.Join(tasksFolder, "tasks", "regression.onnx")
-	said := done(t, "train", model, "--data", set, "--task", "regression", "--weight-column", "trust", "--sampler", "weights", "--draws", "60",
+	said := done(t, "train", model, "--data", set, "--task", "regression", "--weight-column", "trust",
+		"--sampler", "weights", "--draws", "60",
 		"--sample-weights", "--epochs", "1", "--batch", "8", "--no-report", "--out", out)
-	if !strings.Contains(said, "1 epochs of 8 steps") || !strings.Contains(said, "sampler weights: each epoch draws") {
+	if !strings.Contains(said, "1 epochs of 8 steps") ||
+		!strings.Contains(said, "sampler weights: each epoch draws") {
 		t.Error(said)
 	}
 	var score map[string]any
@@ -282,7 +303,8 @@ func TestWeightColumn(t *testing.T) {
 	if _, ok := score["mae"]; !ok {
 		t.Error(score)
 	}
-	if r := cnnkit(t, "train", "--resume", out, "--epochs", "2", "--sampler", "balanced"); r.code == exitDone || !strings.Contains(r.err, "sampler was") {
+	if r := cnnkit(t, "train", "--resume", out, "--epochs", "2", "--sampler",
+		"balanced"); r.code == exitDone || !strings.Contains(r.err, "sampler was") {
 		t.Errorf("another sampler: %d, %s", r.code, r.err)
 	}
 }

@@ -39,14 +39,16 @@ func rewritten(path string, m *onnxio.Model) error {
 
 func simplifyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "simplify", Usage: "fold constants, shapes and normalizations of a model", UsageText: "cnnkit simplify IN OUT [--dim N=4]",
+		Name: "simplify", Usage: "fold constants, shapes and normalizations of a model",
+		UsageText: "cnnkit simplify IN OUT [--dim N=4]",
 		Description: `OUT computes what IN does in inference, in standard ONNX: what follows from constants and from known shapes is computed
 now, a BatchNormalization behind a convolution goes into its weights, and what changes nothing or is not needed is left out.
 --dim gives a symbolic dimension of the inputs a number, so that more shapes are known.
 
   cnnkit simplify exported.onnx small.onnx
   cnnkit simplify exported.onnx fixed.onnx --dim N=1`,
-		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "dim", Usage: "`NAME=NUMBER` of a symbolic dimension"}, jsonFlag()},
+		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "dim", Usage: "`NAME=NUMBER` of a symbolic dimension"},
+			jsonFlag()},
 		Action: func(c *cli.Context) error {
 			in, out, m, err := twoFiles(c)
 			if err != nil {
@@ -74,7 +76,9 @@ now, a BatchNormalization behind a convolution goes into its weights, and what c
 			if c.Bool("json") {
 				return printJSON(c, done)
 			}
-			fmt.Fprintf(c.App.Writer, "%s: %d nodes, %s: %d (%d folded, %d normalizations fused, %d left out)\n", in, done.Before, out, done.After, done.Folded, done.Fused, done.Removed)
+			fmt.Fprintf(c.App.Writer,
+				"%s: %d nodes, %s: %d (%d folded, %d normalizations fused, %d left out)\n", in, done.Before,
+				out, done.After, done.Folded, done.Fused, done.Removed)
 			return nil
 		},
 	}
@@ -82,12 +86,14 @@ now, a BatchNormalization behind a convolution goes into its weights, and what c
 
 func extractCommand() *cli.Command {
 	return &cli.Command{
-		Name: "extract", Usage: "cut a part out of a model", UsageText: "cnnkit extract IN OUT [--inputs A,B] [--outputs C]",
+		Name: "extract", Usage: "cut a part out of a model",
+		UsageText: "cnnkit extract IN OUT [--inputs A,B] [--outputs C]",
 		Description: `OUT computes the values --outputs from the values --inputs, by their names in IN ('cnnkit inspect --json' lists them).
 
   cnnkit extract classifier.onnx logits.onnx --outputs logits
   cnnkit extract model.onnx backbone.onnx --outputs /layer4/Relu_output_0`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "inputs", Usage: "`NAMES` of values (default: the model's inputs)"},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "inputs",
+			Usage: "`NAMES` of values (default: the model's inputs)"},
 			&cli.StringFlag{Name: "outputs", Usage: "`NAMES` of values (default: the model's outputs)"}},
 		Action: func(c *cli.Context) error {
 			in, out, m, err := twoFiles(c)
@@ -136,7 +142,8 @@ difference of their numbers, metadata. Exit code 0 when they are the same, 1 whe
 			}
 			found := rewrite.Diff(a, b)
 			if c.Bool("json") {
-				err = printJSON(c, map[string]any{"same": len(found) == 0, "differences": append([]rewrite.Difference{}, found...)})
+				err = printJSON(c, map[string]any{"same": len(found) == 0,
+					"differences": append([]rewrite.Difference{}, found...)})
 			} else {
 				for _, d := range found {
 					fmt.Fprintf(c.App.Writer, "%s %s: %s\n", d.What, d.Name, d.Detail)
@@ -152,13 +159,16 @@ difference of their numbers, metadata. Exit code 0 when they are the same, 1 whe
 
 func editCommand() *cli.Command {
 	return &cli.Command{
-		Name: "edit", Usage: "rename values and set metadata of a model", UsageText: "cnnkit edit IN OUT [--rename A=B] [--set KEY=VALUE] [--unset KEY] [--strip]",
+		Name: "edit", Usage: "rename values and set metadata of a model",
+		UsageText: "cnnkit edit IN OUT [--rename A=B] [--set KEY=VALUE] [--unset KEY] [--strip]",
 		Description: `--strip leaves out documentation, metadata and the descriptions of values between nodes, before --set.
 
   cnnkit edit model.onnx named.onnx --rename x=input --rename 123=logits
   cnnkit edit model.onnx small.onnx --strip --set author=me`,
-		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "rename", Usage: "`OLD=NEW` name of a value"}, &cli.StringSliceFlag{Name: "set", Usage: "`KEY=VALUE` of the metadata"},
-			&cli.StringSliceFlag{Name: "unset", Usage: "`KEY` of the metadata"}, &cli.BoolFlag{Name: "strip", Usage: "leave out what no run needs"}},
+		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "rename", Usage: "`OLD=NEW` name of a value"},
+			&cli.StringSliceFlag{Name: "set", Usage: "`KEY=VALUE` of the metadata"},
+			&cli.StringSliceFlag{Name: "unset", Usage: "`KEY` of the metadata"},
+			&cli.BoolFlag{Name: "strip", Usage: "leave out what no run needs"}},
 		Action: func(c *cli.Context) error {
 			in, out, m, err := twoFiles(c)
 			if err != nil {

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// chromeTrace collects profiles in the Trace Event Format, which chrome://tracing and ui.perfetto.dev open. A profile
-// is a process there, with one thread on which its steps follow each other.
+// chromeTrace collects profiles in the Trace Event Format, which chrome://tracing and ui.perfetto.dev open. A
+// profile is a process there, with one thread on which its steps follow each other.
 type chromeTrace struct {
 	Events []traceEvent `json:"traceEvents"`
 	Unit   string       `json:"displayTimeUnit"`
@@ -33,12 +33,15 @@ func (t *chromeTrace) add(p stepProfile) {
 	thread := fmt.Sprintf("mean of %d runs on %d threads", p.Runs, p.Threads)
 	t.Events = append(t.Events,
 		traceEvent{Name: "process_name", Phase: "M", PID: t.last, TID: 1, Args: map[string]any{"name": name}},
-		traceEvent{Name: "thread_name", Phase: "M", PID: t.last, TID: 1, Args: map[string]any{"name": thread}})
+		traceEvent{Name: "thread_name", Phase: "M", PID: t.last, TID: 1,
+			Args: map[string]any{"name": thread}})
 	var at float64
 	for _, s := range p.Steps {
-		t.Events = append(t.Events, traceEvent{Name: s.Name, Category: s.Kernel, Phase: "X", Start: at, Duration: 1e3 * s.MS, PID: t.last, TID: 1,
-			Args: map[string]any{"step": s.Step, "op": s.Op, "shape": s.Shape, "layout": s.Layout, "chunks": s.Chunks,
-				"share": s.Share, "gflop_per_s": s.GFLOPs, "gb_per_s": s.GBs}})
+		t.Events = append(t.Events, traceEvent{Name: s.Name, Category: s.Kernel, Phase: "X", Start: at,
+			Duration: 1e3 * s.MS, PID: t.last, TID: 1,
+			Args: map[string]any{"step": s.Step, "op": s.Op, "shape": s.Shape, "layout": s.Layout,
+				"chunks": s.Chunks,
+				"share":  s.Share, "gflop_per_s": s.GFLOPs, "gb_per_s": s.GBs}})
 		at += 1e3 * s.MS
 	}
 }

@@ -19,7 +19,8 @@ type useRow struct {
 	numbers int64
 }
 
-// inspectTrainable says what of a model is a weight, a running statistic or a constant, and what keeps it from being trained.
+// inspectTrainable says what of a model is a weight, a running statistic or a constant, and what
+// keeps it from being trained.
 func inspectTrainable(c *cli.Context, path string, m *onnxio.Model) error {
 	uses, err := engine.Uses(m)
 	if err != nil {
@@ -39,11 +40,13 @@ func inspectTrainable(c *cli.Context, path string, m *onnxio.Model) error {
 	}
 	var against []map[string]string
 	for _, o := range obstacles {
-		against = append(against, map[string]string{"node": o.Node.Name, "op": o.Node.OpType, "reason": o.Reason})
+		against = append(against, map[string]string{"node": o.Node.Name, "op": o.Node.OpType,
+			"reason": o.Reason})
 	}
 	notes := trainingNotes(m)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"file": path, "initializers": rows, "obstacles": against, "notes": notes,
+		return printJSON(c, map[string]any{"file": path, "initializers": rows, "obstacles": against,
+			"notes":   notes,
 			"weights": numbers[engine.UseWeight]})
 	}
 	w := c.App.Writer
@@ -54,7 +57,8 @@ func inspectTrainable(c *cli.Context, path string, m *onnxio.Model) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%d weights of %d numbers, %d running statistics, %d constants\n", tensors[engine.UseWeight], numbers[engine.UseWeight],
+	fmt.Fprintf(w, "%d weights of %d numbers, %d running statistics, %d constants\n",
+		tensors[engine.UseWeight], numbers[engine.UseWeight],
 		tensors[engine.UseRunning], tensors[engine.UseConstant])
 	for _, o := range obstacles {
 		fmt.Fprintf(w, "cannot train: %s %q: %s\n", o.Node.OpType, o.Node.Name, o.Reason)
@@ -73,7 +77,8 @@ func trainingNotes(m *onnxio.Model) []string {
 		counts[n.OpType]++
 	}
 	if counts["Conv"] > 0 && counts["BatchNormalization"] == 0 {
-		notes = append(notes, "no BatchNormalization: there was none, or the exporter folded it into the convolutions; they are trained as they are, with their biases")
+		notes = append(notes,
+			"no BatchNormalization: there was none, or the exporter folded it into the convolutions; they are trained as they are, with their biases")
 	}
 	if counts["Dropout"] == 0 {
 		notes = append(notes, "no Dropout: there was none, or the exporter took it out")
@@ -81,8 +86,10 @@ func trainingNotes(m *onnxio.Model) []string {
 	if counts["QLinearConv"]+counts["DequantizeLinear"] > 0 {
 		notes = append(notes, "the model is quantized: its integer weights are not trained")
 	}
-	if in := m.Graph.Inputs; len(in) > 0 && in[0].Type != nil && len(in[0].Type.Shape) > 0 && in[0].Type.Shape[0].Known() {
-		notes = append(notes, fmt.Sprintf("the batch is fixed: train it with --batch %d", in[0].Type.Shape[0].Value))
+	if in := m.Graph.Inputs; len(in) > 0 && in[0].Type != nil && len(in[0].Type.Shape) > 0 &&
+		in[0].Type.Shape[0].Known() {
+		notes = append(notes, fmt.Sprintf("the batch is fixed: train it with --batch %d",
+			in[0].Type.Shape[0].Value))
 	}
 	return notes
 }

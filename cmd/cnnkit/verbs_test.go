@@ -24,8 +24,10 @@ import (
 func TestFromTrainingToPrediction(t *testing.T) {
 	set := digits(t, 2000, 300)
 	dir := filepath.Join(t.TempDir(), "run")
-	out := done(t, "train", "lenet5", "--data", set, "--epochs", "2", "--lr", "0.05", "--momentum", "0.9", "--out", dir)
-	for _, s := range []string{"61706 parameters", "epoch 2/2: train loss", "images/s", "best: epoch", "last: epoch 2"} {
+	out := done(t, "train", "lenet5", "--data", set, "--epochs", "2", "--lr", "0.05", "--momentum", "0.9",
+		"--out", dir)
+	for _, s := range []string{"61706 parameters", "epoch 2/2: train loss", "images/s", "best: epoch",
+		"last: epoch 2"} {
 		if !strings.Contains(out, s) {
 			t.Errorf("train does not say %q: %s", s, out)
 		}
@@ -44,7 +46,8 @@ func TestFromTrainingToPrediction(t *testing.T) {
 	}
 	var native score
 	answer(t, &native, "eval", model, "--data", set, "--engine", "native")
-	if native.Engine != "native" || native.Images != 300 || native.Accuracy < 0.6 || native.Accuracy > 1 || native.Loss <= 0 || native.Seconds <= 0 {
+	if native.Engine != "native" || native.Images != 300 || native.Accuracy < 0.6 || native.Accuracy > 1 ||
+		native.Loss <= 0 || native.Seconds <= 0 {
 		t.Errorf("%+v", native)
 	}
 	t.Run("engines", func(t *testing.T) {
@@ -71,10 +74,12 @@ func TestFromTrainingToPrediction(t *testing.T) {
 			}
 		}
 		answer(t, &v, "verify", model, "--data", set, "--engines", "native,onnxgo", "--tolerance", "1e-5")
-		if !v.OK || v.Inputs != 300 || len(v.Pairs) != 1 || v.Pairs[0].LabelsAgree != 300 || v.Pairs[0].MaxAbs > 1e-4 {
+		if !v.OK || v.Inputs != 300 || len(v.Pairs) != 1 || v.Pairs[0].LabelsAgree != 300 ||
+			v.Pairs[0].MaxAbs > 1e-4 {
 			t.Errorf("%+v", v)
 		}
-		if r := cnnkit(t, "verify", model, "--data", set, "--limit", "50", "--engines", "native,onnxgo", "--tolerance", "0"); r.code != exitNo || !strings.Contains(r.out, "PART") {
+		if r := cnnkit(t, "verify", model, "--data", set, "--limit", "50", "--engines", "native,onnxgo",
+			"--tolerance", "0"); r.code != exitNo || !strings.Contains(r.out, "PART") {
 			t.Errorf("at tolerance 0: exit code %d, %s", r.code, r.out)
 		}
 	})
@@ -91,7 +96,8 @@ func TestFromTrainingToPrediction(t *testing.T) {
 			Epoch    int
 			Accuracy float64 `json:"validation_accuracy"`
 		}
-		if err := json.Unmarshal([]byte(lines[0]), &epoch); err != nil || epoch.Epoch != 1 || epoch.Accuracy < native.Accuracy-0.1 {
+		if err := json.Unmarshal([]byte(lines[0]), &epoch); err != nil || epoch.Epoch != 1 ||
+			epoch.Accuracy < native.Accuracy-0.1 {
 			t.Errorf("%+v, %v", epoch, err)
 		}
 	})
@@ -130,7 +136,8 @@ func predictsDigits(t *testing.T, model string, accuracy float64) {
 	}
 	right := 0
 	for i, r := range rows {
-		if len(r.Top) != 3 || r.Top[0].Probability < r.Top[1].Probability || r.Top[0].Probability > 1 || filepath.Dir(r.File) != dir {
+		if len(r.Top) != 3 || r.Top[0].Probability < r.Top[1].Probability || r.Top[0].Probability > 1 ||
+			filepath.Dir(r.File) != dir {
 			t.Errorf("%+v", r)
 		}
 		if r.Top[0].Class == want[i] {
@@ -140,7 +147,8 @@ func predictsDigits(t *testing.T, model string, accuracy float64) {
 	if float64(right) < 20*accuracy-5 {
 		t.Errorf("%d of 20 digits are right, at an accuracy of %.2f", right, accuracy)
 	}
-	if out := done(t, "predict", model, rows[0].File, "--engine", "native"); !strings.Contains(out, "%") || strings.Count(out, "\n") != 5 {
+	if out := done(t, "predict", model, rows[0].File, "--engine", "native"); !strings.Contains(out, "%") ||
+		strings.Count(out, "\n") != 5 {
 		t.Errorf("%s", out)
 	}
 }
@@ -172,7 +180,8 @@ func weightsComeBack(t *testing.T, model string) {
 		weights, back := filepath.Join(dir, "w"+ext), filepath.Join(dir, "back"+ext+".onnx")
 		done(t, "convert", model, weights)
 		done(t, "check", weights)
-		if out := done(t, "inspect", weights); !strings.Contains(out, "conv1.weight") || !strings.Contains(out, "[6 1 5 5]") {
+		if out := done(t, "inspect", weights); !strings.Contains(out, "conv1.weight") ||
+			!strings.Contains(out, "[6 1 5 5]") {
 			t.Errorf("inspect: %s", out)
 		}
 		done(t, "convert", weights, back, "--arch", "lenet5")
@@ -186,10 +195,12 @@ func weightsComeBack(t *testing.T, model string) {
 		}
 	}
 	weights := filepath.Join(dir, "w.pth")
-	if r := cnnkit(t, "convert", weights, filepath.Join(dir, "x.onnx")); r.code != exitUsage || !strings.Contains(r.err, "--arch") {
+	if r := cnnkit(t, "convert", weights, filepath.Join(dir, "x.onnx")); r.code != exitUsage ||
+		!strings.Contains(r.err, "--arch") {
 		t.Errorf("without --arch: %d, %s", r.code, r.err)
 	}
-	if r := cnnkit(t, "convert", weights, filepath.Join(dir, "x.onnx"), "--arch", "minivgg"); r.code != exitBadFile || !strings.Contains(r.err, "conv11.weight") {
+	if r := cnnkit(t, "convert", weights, filepath.Join(dir, "x.onnx"), "--arch",
+		"minivgg"); r.code != exitBadFile || !strings.Contains(r.err, "conv11.weight") {
 		t.Errorf("with another --arch: %d, %s", r.code, r.err)
 	}
 }
@@ -201,11 +212,15 @@ func brightness(t *testing.T) string {
 	w.Name = "w"
 	b := onnxio.Floats([]float32{-15}, 1)
 	b.Name = "b"
-	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "brightness",
-		Nodes:        []*onnxio.Node{{Name: "conv", OpType: "Conv", Inputs: []string{"x", "w", "b"}, Outputs: []string{"y"}}},
-		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3, "H", "W")...)},
-		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 1, "H", "W")...)},
-		Initializers: []*onnxio.Tensor{w, b}}}
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}},
+		Graph: &onnxio.Graph{Name: "brightness",
+			Nodes: []*onnxio.Node{{Name: "conv", OpType: "Conv", Inputs: []string{"x", "w", "b"},
+				Outputs: []string{"y"}}},
+			Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+				onnxio.Shape("N", 3, "H", "W")...)},
+			Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float,
+				onnxio.Shape("N", 1, "H", "W")...)},
+			Initializers: []*onnxio.Tensor{w, b}}}
 	path := filepath.Join(t.TempDir(), "brightness.onnx")
 	if err := onnxio.Save(path, m); err != nil {
 		t.Fatal(err)
@@ -232,7 +247,8 @@ func TestSegment(t *testing.T) {
 		Foreground          float64
 	}
 	answer(t, &rows, "segment", brightness(t), file, "--out", out, "--engine", "native")
-	if len(rows) != 1 || math.Abs(rows[0].Foreground-100.0/600) > 1e-9 || rows[0].Mask != filepath.Join(out, "box.mask.png") {
+	if len(rows) != 1 || math.Abs(rows[0].Foreground-100.0/600) > 1e-9 || rows[0].Mask != filepath.Join(out,
+		"box.mask.png") {
 		t.Fatalf("%+v", rows)
 	}
 	f, err := os.Open(rows[0].Mask)
@@ -263,7 +279,8 @@ func TestInterruptedTraining(t *testing.T) {
 	defer cancel()
 	dir := filepath.Join(t.TempDir(), "run")
 	var out, errs bytes.Buffer
-	code := run(ctx, []string{"cnnkit", "train", "minivgg", "--data", "mnist", "--epochs", "100", "--lr", "0.02", "--out", dir}, &out, &errs)
+	code := run(ctx, []string{"cnnkit", "train", "minivgg", "--data", "mnist", "--epochs", "100", "--lr",
+		"0.02", "--out", dir}, &out, &errs)
 	if code != exitInterrupted {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
@@ -271,7 +288,8 @@ func TestInterruptedTraining(t *testing.T) {
 	if _, err := os.Stat(again); err != nil {
 		t.Skipf("the machine was too slow for one step: %s", errs.String())
 	}
-	for _, s := range []string{"interrupted in epoch 1", "go on with: cnnkit train " + again + " --data mnist --out " + dir, "--lr=0.02"} {
+	for _, s := range []string{"interrupted in epoch 1", "go on with: cnnkit train " + again +
+		" --data mnist --out " + dir, "--lr=0.02"} {
 		if !strings.Contains(errs.String(), s) {
 			t.Errorf("does not say %q: %s", s, errs.String())
 		}

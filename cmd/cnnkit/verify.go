@@ -22,7 +22,8 @@ import (
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "compare engines with each other", UsageText: "cnnkit verify MODEL [WEIGHTS --arch NAME] [--data NAME | --input x.npy | --random] [--engines E,E | --precision bf16] [--nodes] [--json]",
+		Name: "verify", Usage: "compare engines with each other",
+		UsageText: "cnnkit verify MODEL [WEIGHTS --arch NAME] [--data NAME | --input x.npy | --random] [--engines E,E | --precision bf16] [--nodes] [--json]",
 		Description: `Runs the same inputs through every engine and reports, for each pair: the largest absolute difference of any output,
 the same relative to the largest output, and, where a model classifies, how many labels (the largest of each row) agree.
 Engines that are not installed or cannot run the model are left out, unless --engines names them.
@@ -43,15 +44,22 @@ With --arch NAME a second file is the weights of a network, and the model an exp
   cnnkit verify resnet.onnx --random --batch 4 --engines native,ort
   cnnkit verify resnet.onnx --input x.npy --nodes`,
 		Flags: append(fieldFlags("data", "mean", "std", "classes", "blocks", "width", "depth"),
-			presetFlag(), &cli.StringFlag{Name: "arch", Usage: "compare a model with the network `NAME` and the weights of a second file"}, &cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
+			presetFlag(), &cli.StringFlag{Name: "arch",
+				Usage: "compare a model with the network `NAME` and the weights of a second file"},
+			&cli.StringSliceFlag{Name: "input", Usage: "`NAME=FILE`.npy for every input of the model"},
 			&cli.BoolFlag{Name: "random", Usage: "made-up inputs (the default)"},
-			&cli.IntFlag{Name: "batch", Usage: "images at a time (default 4; with --data 500, or 20 with onnxgo)"},
+			&cli.IntFlag{Name: "batch",
+				Usage: "images at a time (default 4; with --data 500, or 20 with onnxgo)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the made-up inputs"},
 			&cli.IntFlag{Name: "limit", Usage: "with --data: the first `N` images only"},
-			&cli.StringFlag{Name: "engines", Usage: "engines to compare, such as native,ort,onnxgo (default: those that can run the model)"},
-			&cli.StringFlag{Name: "provider", Value: "cpu", Usage: "ONNX Runtime's: cpu, cuda or cuda:`DEVICE`"},
-			&cli.Float64Flag{Name: "tolerance", Value: 1e-4, Usage: "largest difference that passes, by the largest output where that is above 1"},
-			&cli.StringFlag{Name: "precision", Usage: "compare the native engine's float32 with its `PRECISION`: bf16"},
+			&cli.StringFlag{Name: "engines",
+				Usage: "engines to compare, such as native,ort,onnxgo (default: those that can run the model)"},
+			&cli.StringFlag{Name: "provider", Value: "cpu",
+				Usage: "ONNX Runtime's: cpu, cuda or cuda:`DEVICE`"},
+			&cli.Float64Flag{Name: "tolerance", Value: 1e-4,
+				Usage: "largest difference that passes, by the largest output where that is above 1"},
+			&cli.StringFlag{Name: "precision",
+				Usage: "compare the native engine's float32 with its `PRECISION`: bf16"},
 			&cli.BoolFlag{Name: "nodes", Usage: "compare native and ort node by node"},
 			threadsFlag(), jsonFlag(),
 		),
@@ -113,7 +121,8 @@ type skipped struct {
 }
 
 // openEngines opens those that --engines names, or all that can run the model.
-func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runtime.Session, out []skipped, err error) {
+func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runtime.Session, out []skipped,
+	err error) {
 	names, named := []string{"native", "ort", "onnxgo"}, c.IsSet("engines")
 	if named {
 		names = strings.Split(c.String("engines"), ",")
@@ -143,7 +152,8 @@ func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runti
 	}
 	if len(sessions) < 2 {
 		if len(out) > 0 && !named {
-			return sessions, out, hinted{&runtime.MissingError{Component: "a second engine", Reason: out[0].Engine + ": " + out[0].Reason},
+			return sessions, out, hinted{&runtime.MissingError{Component: "a second engine",
+				Reason: out[0].Engine + ": " + out[0].Reason},
 				"run 'cnnkit runtime install' for ONNX Runtime"}
 		}
 		return sessions, out, usageError("a comparison takes two engines: --engines native,ort")
@@ -151,7 +161,8 @@ func openEngines(c *cli.Context, m *onnxio.Model, path string) (sessions []runti
 	return sessions, out, nil
 }
 
-// precisionTolerance is far above what 8 bits cost a trained network (a hundredth) and below what a wrong kernel does.
+// precisionTolerance is far above what 8 bits cost a trained network (a hundredth) and below
+// what a wrong kernel does.
 const precisionTolerance = 0.05
 
 // named is a session under another name.
@@ -184,7 +195,8 @@ func openPrecisions(c *cli.Context, m *onnxio.Model, path string) ([]runtime.Ses
 }
 
 // openEngineFor gives --provider to ONNX Runtime alone.
-func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string, more ...runtime.Option) (runtime.Session, error) {
+func openEngineFor(c *cli.Context, m *onnxio.Model, path, name string,
+	more ...runtime.Option) (runtime.Session, error) {
 	if name == "ort" {
 		return openEngine(c, m, path, name)
 	}
@@ -231,7 +243,8 @@ func verifyEngines(c *cli.Context, path string, m *onnxio.Model) error {
 }
 
 // feed runs the inputs that the flags choose and counts them.
-func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Session, e *verify.Engines) (int, error) {
+func feed(c *cli.Context, m *onnxio.Model, path string, sessions []runtime.Session, e *verify.Engines) (int,
+	error) {
 	s := sessions[0]
 	if c.String("data") == "" {
 		in, err := inputsFor(c, s)
@@ -329,7 +342,8 @@ func reportVerified(c *cli.Context, path string, e *verify.Engines, n int, out [
 	}
 	if c.Bool("json") {
 		if err := printJSON(c, map[string]any{"file": path, "inputs": n, "tolerance": e.Tolerance,
-			"tolerance_of": "max_abs / max(1, scale)", "ok": e.OK(), "pairs": pairs, "skipped": out}); err != nil {
+			"tolerance_of": "max_abs / max(1, scale)", "ok": e.OK(), "pairs": pairs,
+			"skipped": out}); err != nil {
 			return err
 		}
 	} else if err := verifiedText(c.App.Writer, e.Tolerance, n, pairs, out); err != nil {
@@ -352,12 +366,14 @@ func verifiedText(w io.Writer, tolerance float64, n int, pairs []comparison, out
 		if p.Labels > 0 {
 			same = fmt.Sprintf("%d of %d agree", p.Agree, p.Labels)
 		}
-		fmt.Fprintf(t, "%s, %s\t%s\t%.3g\t%.3g\t%s\t%s\n", p.A, p.B, differs(p.Difference), p.Allowed, p.MaxRel, same, verdict(p.OK))
+		fmt.Fprintf(t, "%s, %s\t%s\t%.3g\t%.3g\t%s\t%s\n", p.A, p.B, differs(p.Difference), p.Allowed,
+			p.MaxRel, same, verdict(p.OK))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d inputs; tolerance %g, by the largest output where that is above 1\n", n, tolerance)
+	_, err := fmt.Fprintf(w, "%d inputs; tolerance %g, by the largest output where that is above 1\n", n,
+		tolerance)
 	return err
 }
 

@@ -12,8 +12,9 @@ import (
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
-		Name: "version", Usage: "print the versions of cnnkit, Go and the kernels", UsageText: "cnnkit version [--json]",
-		Flags: []cli.Flag{jsonFlag()},
+		Name: "version", Usage: "print the versions of cnnkit, Go and the kernels",
+		UsageText: "cnnkit version [--json]",
+		Flags:     []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			v := struct {
 				Version string `json:"version"`
@@ -25,7 +26,8 @@ func versionCommand() *cli.Command {
 			if c.Bool("json") {
 				return printJSON(c, v)
 			}
-			fmt.Fprintf(c.App.Writer, "cnnkit %s (%s, %s/%s, kernels %s)\n", v.Version, v.Go, v.OS, v.Arch, v.Kernels)
+			fmt.Fprintf(c.App.Writer, "cnnkit %s (%s, %s/%s, kernels %s)\n", v.Version, v.Go, v.OS,
+				v.Arch, v.Kernels)
 			return nil
 		},
 	}

@@ -42,7 +42,8 @@ type emission struct {
 
 // model is the model in which all layers run on bytes but those named in float.
 func (q *quantizer) model(float map[string]bool) (*onnxio.Model, error) {
-	e := &emission{quantizer: q, on: map[*onnxio.Node]bool{}, tensors: map[string]scaled{}, written: map[string]bool{}, inputs: map[string]bool{}}
+	e := &emission{quantizer: q, on: map[*onnxio.Node]bool{}, tensors: map[string]scaled{},
+		written: map[string]bool{}, inputs: map[string]bool{}}
 	e.choose(float)
 	out, inner := *q.g.m, *q.g.m.Graph
 	out.Graph = &inner
@@ -71,7 +72,8 @@ func (q *quantizer) model(float map[string]bool) (*onnxio.Model, error) {
 	return &out, nil
 }
 
-// choose decides which tensors are bytes: what layers read and write, behind their activation, and what comes of bytes alone.
+// choose decides which tensors are bytes: what layers read and write, behind their activation, and
+// what comes of bytes alone.
 func (e *emission) choose(float map[string]bool) {
 	inside := map[string]bool{} // between a layer and its activation
 	for _, n := range e.g.layers() {
@@ -93,7 +95,8 @@ func (e *emission) choose(float map[string]bool) {
 		if !e.on[n] || inside[n.Outputs[0]] {
 			continue
 		}
-		if from, ok := e.tensors[n.Inputs[0]]; ok && is(n, "MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze") {
+		if from, ok := e.tensors[n.Inputs[0]]; ok && is(n, "MaxPool", "Flatten", "Reshape", "Squeeze",
+			"Unsqueeze") {
 			e.tensors[n.Outputs[0]] = from
 			continue
 		}
@@ -126,7 +129,8 @@ func (e *emission) clips(n *onnxio.Node) bool {
 // follows reports whether n works on bytes where all it reads are bytes already.
 func (e *emission) follows(n *onnxio.Node) bool {
 	all := is(n, "Add", "Concat")
-	if !all && !is(n, "MaxPool", "AveragePool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid",
+	if !all && !is(n, "MaxPool", "AveragePool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid",
+		"HardSwish", "HardSigmoid",
 		"Flatten", "Reshape", "Squeeze", "Unsqueeze") || len(n.Outputs) != 1 || e.seen[n.Outputs[0]] == nil {
 		return false
 	}
@@ -176,8 +180,10 @@ func (e *emission) bytes(name string) {
 	scale := e.init(name+"/scale", onnxio.Scalar(onnxio.Float, s.scale))
 	zero := e.init(name+"/zero_point", onnxio.Scalar(onnxio.Uint8, s.zero))
 	e.nodes = append(e.nodes,
-		&onnxio.Node{Name: name + "/QuantizeLinear", OpType: "QuantizeLinear", Inputs: []string{from, scale, zero}, Outputs: []string{name + "/quantized"}},
-		&onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear", Inputs: []string{name + "/quantized", scale, zero}, Outputs: []string{to}})
+		&onnxio.Node{Name: name + "/QuantizeLinear", OpType: "QuantizeLinear", Inputs: []string{from, scale,
+			zero}, Outputs: []string{name + "/quantized"}},
+		&onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear",
+			Inputs: []string{name + "/quantized", scale, zero}, Outputs: []string{to}})
 	e.written[name] = true
 }
 
@@ -200,7 +206,8 @@ func (e *emission) weights(n, c *onnxio.Node) {
 	if len(scales) == 1 {
 		attrs, dims = nil, nil
 	}
-	e.dequantized(n.Name+"/weight", bytes, onnxio.Floats(scales, dims...), onnxio.NewTensor(onnxio.Int8, dims...), attrs)
+	e.dequantized(n.Name+"/weight", bytes, onnxio.Floats(scales, dims...), onnxio.NewTensor(onnxio.Int8,
+		dims...), attrs)
 	c.Inputs[1] = n.Name + "/weight" + dequantizedSuffix
 	if n.OpType == "MatMul" {
 		return
@@ -215,7 +222,8 @@ func (e *emission) weights(n, c *onnxio.Node) {
 	whole := onnxio.NewTensor(onnxio.Int32, outs)
 	for o, b := range bias {
 		unit := float64(by[o%len(by)])
-		onnxio.Data[int32](whole)[o] = int32(min(max(math.RoundToEven(float64(b)/unit), math.MinInt32), math.MaxInt32))
+		onnxio.Data[int32](whole)[o] = int32(min(max(math.RoundToEven(float64(b)/unit), math.MinInt32),
+			math.MaxInt32))
 	}
 	if attrs != nil {
 		attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}
@@ -233,7 +241,8 @@ func (e *emission) dequantized(name string, t, scale, zero *onnxio.Tensor, attrs
 	if zero != nil {
 		in = append(in, e.init(name+"/zero_point", zero))
 	}
-	e.nodes = append(e.nodes, &onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear", Inputs: in,
+	e.nodes = append(e.nodes, &onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear",
+		Inputs:  in,
 		Outputs: []string{name + dequantizedSuffix}, Attrs: attrs})
 }
 
@@ -256,7 +265,8 @@ func (e *emission) rounded(n *onnxio.Node, w *onnxio.Tensor) (*onnxio.Tensor, []
 	}
 	q := onnxio.NewTensor(onnxio.Int8, w.Dims...)
 	for i, v := range data {
-		q.Raw[i] = uint8(int8(min(max(math.RoundToEven(float64(v/scales[output(n, w, i)%outs])), -math.MaxInt8), math.MaxInt8)))
+		q.Raw[i] = uint8(int8(min(max(math.RoundToEven(float64(v/scales[output(n, w, i)%outs])),
+			-math.MaxInt8), math.MaxInt8)))
 	}
 	return q, scales
 }
@@ -269,8 +279,8 @@ func output(n *onnxio.Node, w *onnxio.Tensor, i int) int {
 	return i % int(w.Dims[1])
 }
 
-// correct takes from the bias what the rounding of the weights adds to the mean output: its products with the mean inputs,
-// padding aside (Nagel et al., 2019).
+// correct takes from the bias what the rounding of the weights adds to the mean output: its products with the
+// mean inputs, padding aside (Nagel et al., 2019).
 func (e *emission) correct(n *onnxio.Node, w, bytes *onnxio.Tensor, scales, bias []float32) {
 	x := e.seen[n.Inputs[0]]
 	added := make([]float64, len(bias))

@@ -29,14 +29,17 @@ type Layer struct {
 	Op      string        `json:"op"`
 	Float32 time.Duration `json:"float32_ns"` // for a batch of one
 	Int8    time.Duration `json:"int8_ns"`
-	Share   float64       `json:"error_share"` // of the squared error that all layers add to the output, each quantized alone
-	Type    string        `json:"type"`        // int8 or float32
-	Reason  string        `json:"reason,omitempty"`
+	// of the squared error that all layers add to the output, each quantized alone
+	Share  float64 `json:"error_share"`
+	Type   string  `json:"type"` // int8 or float32
+	Reason string  `json:"reason,omitempty"`
 }
 
 // gate measures what each layer gains and costs, and leaves in float32 what does not pay.
-func (q *quantizer) gate(ctx context.Context, data Data, opt Options, float map[string]bool) (*onnxio.Model, *Report, error) {
-	t := &trial{quantizer: q, ctx: ctx, data: data, pool: parallel.New(opt.Threads), maxLoss: 0.005, reasons: map[string]string{}}
+func (q *quantizer) gate(ctx context.Context, data Data, opt Options, float map[string]bool) (*onnxio.Model,
+	*Report, error) {
+	t := &trial{quantizer: q, ctx: ctx, data: data, pool: parallel.New(opt.Threads), maxLoss: 0.005,
+		reasons: map[string]string{}}
 	defer t.pool.Close()
 	if opt.MaxLoss != nil {
 		t.maxLoss = *opt.MaxLoss
@@ -112,8 +115,9 @@ func (t *trial) layerTable(m *onnxio.Model, float map[string]bool) error {
 		return err
 	}
 	for _, n := range t.g.layers() {
-		t.report.Layers = append(t.report.Layers, Layer{Name: n.Name, Op: n.OpType, Float32: fast[0].layers[n.Name],
-			Int8: fast[1].layers[n.Name], Share: shares[n.Name]})
+		t.report.Layers = append(t.report.Layers, Layer{Name: n.Name, Op: n.OpType,
+			Float32: fast[0].layers[n.Name],
+			Int8:    fast[1].layers[n.Name], Share: shares[n.Name]})
 	}
 	t.note(fast)
 	return nil
@@ -147,7 +151,8 @@ func (t *trial) dropSlow(m *onnxio.Model, float map[string]bool) (*onnxio.Model,
 	if err != nil {
 		return nil, err
 	}
-	if times[1].total >= before && before < times[0].total { // what it takes to change the type costs more than is won
+	// what it takes to change the type costs more than is won
+	if times[1].total >= before && before < times[0].total {
 		for _, name := range slow {
 			delete(float, name)
 		}
@@ -264,7 +269,8 @@ func (t *trial) outputOf(m *onnxio.Model, x *onnxio.Tensor) ([]float32, error) {
 	return y.Float32s(), nil
 }
 
-// shares are the squared errors that layers add to the output of the first batch, each quantized alone, in parts of their sum.
+// shares are the squared errors that layers add to the output of the first batch, each quantized
+// alone, in parts of their sum.
 func (t *trial) shares(float map[string]bool) (map[string]float64, error) {
 	want, err := t.answer(0)
 	if err != nil {
@@ -325,7 +331,8 @@ func (t *trial) timings(float, int8 *onnxio.Model) (out [2]timing, err error) {
 	in := map[string]*onnxio.Tensor{t.g.input: one}
 	var plans [2]*engine.Plan
 	for i, m := range []*onnxio.Model{float, int8} {
-		if plans[i], err = engine.Compile(m, engine.Options{Pool: t.pool, Shapes: map[string][]int64{t.g.input: one.Dims}}); err != nil {
+		if plans[i], err = engine.Compile(m, engine.Options{Pool: t.pool,
+			Shapes: map[string][]int64{t.g.input: one.Dims}}); err != nil {
 			return out, err
 		}
 		out[i].layers = map[string]time.Duration{}

@@ -100,7 +100,8 @@ func (g *graph) layers() []*onnxio.Node {
 		}
 		plain := n.Float("alpha", 1) == 1 && n.Float("beta", 1) == 1 && n.Int("transA", 0) == 0
 		shaped := n.OpType == "Conv" && len(w.Dims) == 4 || n.OpType != "Conv" && len(w.Dims) == 2
-		biased := len(n.Inputs) < 3 || n.Inputs[2] == "" || g.floats(n, 2) != nil && g.floats(n, 2).Size() == outputs(n, w)
+		biased := len(n.Inputs) < 3 || n.Inputs[2] == "" || g.floats(n, 2) != nil &&
+			g.floats(n, 2).Size() == outputs(n, w)
 		if plain && shaped && biased {
 			out = append(out, n)
 		}
@@ -158,8 +159,9 @@ const (
 	mostScaled     = 100
 )
 
-// equalize makes the ranges of the weights alike that write a channel and that read it, across ReLU and its like, where one
-// convolution follows another (Nagel et al., Data-Free Quantization, 2019). The model computes the same.
+// equalize makes the ranges of the weights alike that write a channel and that read it, across ReLU
+// and its like, where one convolution follows another (Nagel et al., Data-Free Quantization, 2019).
+// The model computes the same.
 func (g *graph) equalize() {
 	type pair struct{ a, b *onnxio.Node }
 	var pairs []pair

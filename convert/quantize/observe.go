@@ -19,9 +19,12 @@ type observed struct {
 
 const bins = 2048
 
-// observe runs the model on batches and keeps the range of every float32 tensor that images depend on, narrowed by method.
-func observe(ctx context.Context, g *graph, batches []*onnxio.Tensor, method Method) (map[string]*observed, error) {
-	p, err := engine.Compile(g.m, engine.Options{Keep: true, Shapes: map[string][]int64{g.input: batches[0].Dims}})
+// observe runs the model on batches and keeps the range of every float32 tensor that images
+// depend on, narrowed by method.
+func observe(ctx context.Context, g *graph, batches []*onnxio.Tensor, method Method) (map[string]*observed,
+	error) {
+	p, err := engine.Compile(g.m,
+		engine.Options{Keep: true, Shapes: map[string][]int64{g.input: batches[0].Dims}})
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +168,8 @@ func (o *observed) leastError() (low, high float64) {
 	return low, high
 }
 
-// leastDivergence is the limit of the absolute values with the least Kullback-Leibler divergence of the histogram, the rest
-// put at its end, and the same in 128 levels.
+// leastDivergence is the limit of the absolute values with the least Kullback-Leibler divergence of the
+// histogram, the rest put at its end, and the same in 128 levels.
 func (o *observed) leastDivergence() float64 {
 	largest := max(o.high, -o.low)
 	sizes := make([]float64, bins)

@@ -13,9 +13,9 @@ import (
 // Method is how the range of a tensor is found.
 type Method string
 
-// The methods. MinMax takes all that was seen; Percentile leaves out 1 number of 10,000 at either end; MSE takes the range with
-// the least squared error; Entropy that whose histogram loses the least information (Migacz, 8-bit Inference with TensorRT,
-// 2017).
+// The methods. MinMax takes all that was seen; Percentile leaves out 1 number of 10,000 at either end; MSE
+// takes the range with the least squared error; Entropy that whose histogram loses the least information
+// (Migacz, 8-bit Inference with TensorRT, 2017).
 const (
 	MinMax     Method = "minmax"
 	Entropy    Method = "entropy"
@@ -53,7 +53,8 @@ type Options struct {
 type Data struct {
 	// Batches are inputs of the model, of one shape.
 	Batches []*onnxio.Tensor
-	// Score says how good a model is, 1 at best. nil: how often its largest output is that of the float32 model, on Batches.
+	// Score says how good a model is, 1 at best. nil: how often its largest output is that of the
+	// float32 model, on Batches.
 	Score func(ctx context.Context, m *onnxio.Model) (float64, error)
 }
 
@@ -74,7 +75,8 @@ func Static(ctx context.Context, m *onnxio.Model, data Data, opt Options) (*onnx
 	}
 	layers := g.layers()
 	if len(layers) == 0 {
-		return nil, nil, &onnxio.UnsupportedError{Op: "quantize", Reason: "the model has no convolution or matrix product of constant float32 weights"}
+		return nil, nil, &onnxio.UnsupportedError{Op: "quantize",
+			Reason: "the model has no convolution or matrix product of constant float32 weights"}
 	}
 	float := map[string]bool{}
 	for _, name := range opt.Exclude {
@@ -103,7 +105,8 @@ func checkData(m *onnxio.Model, data Data) error {
 		return &onnxio.FormatError{Format: "onnx", Msg: "the model has no outputs"}
 	}
 	if v := m.Opset(""); v < 13 {
-		return &onnxio.UnsupportedError{Op: "quantize", Opset: v, Reason: "scales by channel need operator set 13"}
+		return &onnxio.UnsupportedError{Op: "quantize", Opset: v,
+			Reason: "scales by channel need operator set 13"}
 	}
 	if len(data.Batches) == 0 {
 		return fmt.Errorf("no images to find scales on")

@@ -14,10 +14,12 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/check"
 )
 
-// testNet is convolutions with batch normalization, ReLU and ReLU6, depthwise, a residual, a pool and two layers.
+// testNet is convolutions with batch normalization, ReLU and ReLU6, depthwise, a
+// residual, a pool and two layers.
 func testNet(seed uint64) *onnxio.Model {
 	r := rand.New(rand.NewPCG(seed, 1))
-	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "test"}}
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}},
+		Graph: &onnxio.Graph{Name: "test"}}
 	g := m.Graph
 	g.Inputs = []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3, 12, 12)...)}
 	g.Outputs = []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 5)...)}
@@ -38,25 +40,30 @@ func testNet(seed uint64) *onnxio.Model {
 		return name
 	}
 	node := func(op, name string, in []string, attrs ...*onnxio.Attribute) {
-		g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name}, Attrs: attrs})
+		g.Nodes = append(g.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name},
+			Attrs: attrs})
 	}
 	pads := onnxio.IntsAttr("pads", 1, 1, 1, 1)
 	node("Conv", "c0", []string{"x", random("w0", 0.5, 8, 3, 1, 1)})
 	node("Relu", "r0", []string{"c0"})
 	node("Conv", "c1", []string{"r0", random("w1", 0.2, 8, 8, 3, 3)}, pads)
-	node("BatchNormalization", "n1", []string{"c1", positive("g1", 8), random("b1", 0.3, 8), random("m1", 0.3, 8), positive("v1", 8)})
+	node("BatchNormalization", "n1", []string{"c1", positive("g1", 8), random("b1", 0.3, 8),
+		random("m1", 0.3, 8), positive("v1", 8)})
 	node("Relu", "r1", []string{"n1"})
-	node("Conv", "c2", []string{"r1", random("w2", 0.3, 8, 1, 3, 3), random("b2", 0.1, 8)}, pads, onnxio.IntAttr("group", 8))
+	node("Conv", "c2", []string{"r1", random("w2", 0.3, 8, 1, 3, 3), random("b2", 0.1, 8)}, pads,
+		onnxio.IntAttr("group", 8))
 	zero, six := onnxio.Scalar(onnxio.Float, float32(0)), onnxio.Scalar(onnxio.Float, float32(6))
 	zero.Name, six.Name = "zero", "six"
 	g.Initializers = append(g.Initializers, zero, six)
 	node("Clip", "r2", []string{"c2", "zero", "six"})
 	node("Conv", "c3", []string{"r2", random("w3", 0.3, 8, 8, 1, 1), random("b3", 0.1, 8)})
 	node("Add", "a", []string{"c3", "r1"})
-	node("MaxPool", "p", []string{"a"}, onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2))
+	node("MaxPool", "p", []string{"a"}, onnxio.IntsAttr("kernel_shape", 2, 2),
+		onnxio.IntsAttr("strides", 2, 2))
 	node("GlobalAveragePool", "q", []string{"p"})
 	node("Flatten", "f", []string{"q"})
-	node("Gemm", "h", []string{"f", random("w4", 0.5, 16, 8), random("b4", 0.1, 16)}, onnxio.IntAttr("transB", 1))
+	node("Gemm", "h", []string{"f", random("w4", 0.5, 16, 8), random("b4", 0.1, 16)},
+		onnxio.IntAttr("transB", 1))
 	node("Relu", "r4", []string{"h"})
 	node("MatMul", "y", []string{"r4", random("w5", 0.5, 16, 5)})
 	return m
@@ -98,15 +105,16 @@ func off(got, want []float32) float64 {
 	return math.Sqrt(d / s)
 }
 
-// TestStatic: every method gives a sound model that runs on integers and is near the float32 one. 256 levels a map and 8 layers
-// of random weights are good for a few percent.
+// TestStatic: every method gives a sound model that runs on integers and is near the float32 one. 256 levels
+// a map and 8 layers of random weights are good for a few percent.
 func TestStatic(t *testing.T) {
 	m, data := testNet(1), Data{Batches: batches(1, 4)}
 	want := run(t, m, data.Batches[0])
 	for _, method := range Methods() {
 		for _, perChannel := range []bool{false, true} {
 			t.Run(method, func(t *testing.T) {
-				q, _, err := Static(t.Context(), m, data, Options{Method: Method(method), PerChannel: perChannel, NoGate: true})
+				q, _, err := Static(t.Context(), m, data, Options{Method: Method(method),
+					PerChannel: perChannel, NoGate: true})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -116,7 +124,8 @@ func TestStatic(t *testing.T) {
 				if e := off(run(t, q, data.Batches[0]), want); !(e < 0.08) {
 					t.Errorf("the output is off by %.3f", e)
 				}
-				p, err := engine.Compile(q, engine.Options{Shapes: map[string][]int64{"x": data.Batches[0].Dims}})
+				p, err := engine.Compile(q,
+					engine.Options{Shapes: map[string][]int64{"x": data.Batches[0].Dims}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -141,7 +150,9 @@ func TestPrepared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slices.ContainsFunc(g.m.Graph.Nodes, func(n *onnxio.Node) bool { return n.OpType == "BatchNormalization" }) {
+	if slices.ContainsFunc(g.m.Graph.Nodes, func(n *onnxio.Node) bool {
+		return n.OpType == "BatchNormalization"
+	}) {
 		t.Error("a batch normalization is left")
 	}
 	if e := off(run(t, g.m, x), want); e > 1e-5 {
@@ -163,7 +174,8 @@ func TestPrepared(t *testing.T) {
 // TestBiasCorrection: the mean output of a layer with coarse weights is that of float32.
 func TestBiasCorrection(t *testing.T) {
 	m, data := testNet(3), Data{Batches: batches(3, 8)}
-	for i, v := range m.Graph.Initializer("w3").Float32s() { // one large weight makes the steps of a whole tensor coarse
+	// one large weight makes the steps of a whole tensor coarse
+	for i, v := range m.Graph.Initializer("w3").Float32s() {
 		m.Graph.Initializer("w3").Float32s()[i] = v / 20
 	}
 	m.Graph.Initializer("w3").Float32s()[5] = 3
@@ -195,14 +207,15 @@ func TestBiasCorrection(t *testing.T) {
 	}
 }
 
-// TestGate: what a layer costs decides. A score that falls with every layer in int8 leaves all in float32, and is refused when
-// even that is not enough; a layer that is named stays out.
+// TestGate: what a layer costs decides. A score that falls with every layer in int8 leaves all in float32,
+// and is refused when even that is not enough; a layer that is named stays out.
 func TestGate(t *testing.T) {
 	m, data := testNet(4), Data{Batches: batches(4, 2)}
 	layersIn := func(m *onnxio.Model) float64 {
 		n := 0.0
 		for _, node := range m.Graph.Nodes {
-			if node.OpType == "DequantizeLinear" && slices.Contains([]string{"c1/weight/DequantizeLinear", "c2/weight/DequantizeLinear"}, node.Name) {
+			if node.OpType == "DequantizeLinear" && slices.Contains([]string{"c1/weight/DequantizeLinear",
+				"c2/weight/DequantizeLinear"}, node.Name) {
 				n++
 			}
 		}
@@ -239,7 +252,9 @@ func TestGate(t *testing.T) {
 	}
 	loss := 0.1
 	clock := func(float32, int8 time.Duration) func(a, b *onnxio.Model) ([2]timing, error) {
-		return func(_, _ *onnxio.Model) ([2]timing, error) { return [2]timing{{total: float32}, {total: int8}}, nil }
+		return func(_, _ *onnxio.Model) ([2]timing, error) {
+			return [2]timing{{total: float32}, {total: int8}}, nil
+		}
 	}
 	for want, opt := range map[error]Options{
 		ErrWorse:  {MaxLoss: &loss, measure: clock(2, 1)},
@@ -247,7 +262,8 @@ func TestGate(t *testing.T) {
 	} {
 		_, report, err := Static(t.Context(), m, data, opt)
 		if !errors.Is(err, want) {
-			t.Errorf("float32 %d ns, int8 %d ns, nothing right: %v, want %v", report.Float32, report.Int8, err, want)
+			t.Errorf("float32 %d ns, int8 %d ns, nothing right: %v, want %v", report.Float32, report.Int8,
+				err, want)
 		}
 	}
 }
@@ -259,7 +275,10 @@ func TestRefusals(t *testing.T) {
 	nan := batches(5, 1)
 	nan[0].Float32s()[7] = float32(math.NaN())
 	for name, f := range map[string]func() error{
-		"no images":     func() error { _, _, err := Static(t.Context(), good, Data{}, Options{}); return err },
+		"no images": func() error {
+			_, _, err := Static(t.Context(), good, Data{}, Options{})
+			return err
+		},
 		"old operators": func() error { _, _, err := Static(t.Context(), old, data, Options{}); return err },
 		"unknown node": func() error {
 			_, _, err := Static(t.Context(), good, data, Options{Exclude: []string{"nobody"}})

@@ -144,7 +144,8 @@ func (n *network) views() map[string]view {
 		if !ok {
 			continue
 		}
-		if t := n.inits[from.name]; node.OpType == "Identity" || node.OpType == "Transpose" && len(t.Dims) == 2 {
+		if t := n.inits[from.name]; node.OpType == "Identity" || node.OpType == "Transpose" &&
+			len(t.Dims) == 2 {
 			out[node.Outputs[0]] = view{from.name, from.turned != (node.OpType == "Transpose")}
 		}
 	}
@@ -152,7 +153,8 @@ func (n *network) views() map[string]view {
 }
 
 // layer is the layer that a node is, nil where it has no weights.
-func (n *network) layer(node *onnxio.Node, views map[string]view, alone func(*onnxio.Node) *onnxio.Node) *layer {
+func (n *network) layer(node *onnxio.Node, views map[string]view,
+	alone func(*onnxio.Node) *onnxio.Node) *layer {
 	d := ops.Lookup(node.Domain, node.OpType)
 	if d == nil || len(d.Weights) == 0 || len(d.Learned) > 0 || len(node.Outputs) == 0 {
 		return nil
@@ -220,13 +222,15 @@ func (n *network) added(add *onnxio.Node, product string) string {
 	return ""
 }
 
-// signature says what a layer computes: its operator, the shape of its weights and its attributes with their defaults.
+// signature says what a layer computes: its operator, the shape of its weights and its
+// attributes with their defaults.
 func (n *network) signature(l *layer) string {
 	switch op := l.node.OpType; op {
 	case "Conv", "ConvTranspose":
 		dims := n.inits[l.weight].Dims
 		one := slices.Repeat([]int64{1}, max(0, len(dims)-2))
-		return fmt.Sprint(op, dims, l.node.Int("group", 1), l.node.Ints("strides", one...), l.node.Ints("dilations", one...))
+		return fmt.Sprint(op, dims, l.node.Int("group", 1), l.node.Ints("strides", one...),
+			l.node.Ints("dilations", one...))
 	case "Gemm", "MatMul":
 		dims := slices.Clone(n.inits[l.weight].Dims)
 		if l.turned {

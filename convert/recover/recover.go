@@ -12,14 +12,15 @@ import (
 
 // Report says what Weights did.
 type Report struct {
-	Kept      int      `json:"kept"`      // initializers that the file has under their own names
-	Recovered int      `json:"recovered"` // initializers whose names the exporter had lost
-	Fresh     int      `json:"fresh"`     // the network's own values of parts that the file has not, such as auxiliary heads
-	Unfolded  []string `json:"unfolded"`  // BatchNormalizations that had been folded, by their modules
+	Kept      int `json:"kept"`      // initializers that the file has under their own names
+	Recovered int `json:"recovered"` // initializers whose names the exporter had lost
+	// the network's own values of parts that the file has not, such as auxiliary heads
+	Fresh    int      `json:"fresh"`
+	Unfolded []string `json:"unfolded"` // BatchNormalizations that had been folded, by their modules
 }
 
-// Weights gives the weights of model under the names of the network like. A BatchNormalization that was folded comes back with
-// statistics and weights under which it only adds the folded bias.
+// Weights gives the weights of model under the names of the network like. A BatchNormalization that was
+// folded comes back with statistics and weights under which it only adds the folded bias.
 func Weights(model, like *onnxio.Model) (*convert.StateDict, Report, error) {
 	var rep Report
 	from, err := layersOf(model)
@@ -120,7 +121,8 @@ func different(from, to *network) error {
 	if n := len(lines) - 12; n > 0 {
 		lines, more = lines[:12], fmt.Sprintf("\n  and %d more", n)
 	}
-	return fmt.Errorf("the graph is not that network, whose layers are other ones:\n  %s%s", strings.Join(lines, "\n  "), more)
+	return fmt.Errorf("the graph is not that network, whose layers are other ones:\n  %s%s",
+		strings.Join(lines, "\n  "), more)
 }
 
 // recovery gathers tensors under the network's names.
@@ -211,7 +213,8 @@ func (r *recovery) fill(name string, v float32) {
 	r.found[name] = t
 }
 
-// unfold gives a convolution back the BatchNormalization that was folded into it: y = (x-0)/sqrt(1-eps+eps)*1 + bias.
+// unfold gives a convolution back the BatchNormalization that was folded into it: y =
+// (x-0)/sqrt(1-eps+eps)*1 + bias.
 func (r *recovery) unfold(a, b *layer, bias *onnxio.Tensor) error {
 	in := b.norm.Inputs
 	if b.bias != "" {
@@ -235,7 +238,8 @@ func (r *recovery) inputs(a, b *onnxio.Node) error {
 			continue
 		}
 		if i >= len(a.Inputs) || r.from.inits[a.Inputs[i]] == nil {
-			return fmt.Errorf("%s %q of the file has no input %d, which is %q in the network", a.OpType, a.Name, i, name)
+			return fmt.Errorf("%s %q of the file has no input %d, which is %q in the network", a.OpType,
+				a.Name, i, name)
 		}
 		if err := r.give(name, a.Inputs[i], r.from.inits[a.Inputs[i]]); err != nil {
 			return err
@@ -244,7 +248,8 @@ func (r *recovery) inputs(a, b *onnxio.Node) error {
 	return nil
 }
 
-// rest takes over the weights that belong to no layer: scales, tokens, tables. Their own names count, then their shapes.
+// rest takes over the weights that belong to no layer: scales, tokens, tables. Their own names
+// count, then their shapes.
 func (r *recovery) rest(model, like *onnxio.Model) error {
 	free, err := engine.Trainable(model)
 	if err != nil {
@@ -271,7 +276,9 @@ func (r *recovery) rest(model, like *onnxio.Model) error {
 	}
 	var missing []string
 	for _, name := range lost {
-		i := slices.IndexFunc(free, func(f string) bool { return slices.Equal(r.from.inits[f].Dims, r.to.inits[name].Dims) })
+		i := slices.IndexFunc(free, func(f string) bool {
+			return slices.Equal(r.from.inits[f].Dims, r.to.inits[name].Dims)
+		})
 		if i < 0 {
 			missing = append(missing, fmt.Sprintf("%q %v", name, r.to.inits[name].Dims))
 			continue

@@ -14,8 +14,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// exported is a network as torch.onnx writes it: BatchNormalizations folded into the convolutions before them, weights of
-// matrix products turned around, and neither under their names.
+// exported is a network as torch.onnx writes it: BatchNormalizations folded into the convolutions before
+// them, weights of matrix products turned around, and neither under their names.
 func exported(t *testing.T, m *onnxio.Model) *onnxio.Model {
 	t.Helper()
 	out, g := *m, *m.Graph
@@ -33,11 +33,13 @@ func exported(t *testing.T, m *onnxio.Model) *onnxio.Model {
 		if n.OpType == "Gemm" && n.Int("transB", 0) == 1 {
 			n.Inputs[1], n.Attrs = add(turned(m.Graph.Initializer(n.Inputs[1]))), nil
 		}
-		if n.OpType != "Conv" || i+1 == len(m.Graph.Nodes) || m.Graph.Nodes[i+1].OpType != "BatchNormalization" {
+		if n.OpType != "Conv" || i+1 == len(m.Graph.Nodes) ||
+			m.Graph.Nodes[i+1].OpType != "BatchNormalization" {
 			continue
 		}
 		norm := m.Graph.Nodes[i+1]
-		w, b := m.Graph.Initializer(n.Inputs[1]).Clone(), onnxio.NewTensor(onnxio.Float, m.Graph.Initializer(n.Inputs[1]).Dims[0])
+		w, b := m.Graph.Initializer(n.Inputs[1]).Clone(), onnxio.NewTensor(onnxio.Float,
+			m.Graph.Initializer(n.Inputs[1]).Dims[0])
 		of := func(k, c int) float64 { return float64(m.Graph.Initializer(norm.Inputs[k]).Float32s()[c]) }
 		row := len(w.Float32s()) / len(b.Float32s())
 		for c := range b.Float32s() {
@@ -73,7 +75,8 @@ func answers(t *testing.T, m *onnxio.Model, x *onnxio.Tensor) []float32 {
 	return out["output"].Float32s()
 }
 
-// Names that an exporter lost come back by the graph's structure, folded normalizations by their place, and the answers stay.
+// Names that an exporter lost come back by the graph's structure, folded normalizations by their
+// place, and the answers stay.
 func TestWeights(t *testing.T) {
 	for _, arch := range []string{"resnet20", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"} {
 		t.Run(arch, func(t *testing.T) {
@@ -99,7 +102,8 @@ func TestWeights(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if arch != "squeezenet1_1" && (len(report.Unfolded) < 19 || report.Recovered < 38) || report.Fresh > 0 {
+			if arch != "squeezenet1_1" && (len(report.Unfolded) < 19 || report.Recovered < 38) ||
+				report.Fresh > 0 {
 				t.Errorf("%+v", report)
 			}
 			if _, err := convert.Apply(like, sd, convert.ApplyOptions{Strict: true}); err != nil {
@@ -135,26 +139,32 @@ func TestAnotherNetwork(t *testing.T) {
 	}
 }
 
-// What no exporter writes is an error, not a panic: biases of another type, and normalizations by values that are computed.
+// What no exporter writes is an error, not a panic: biases of another type, and normalizations by
+// values that are computed.
 func TestStrangeLayers(t *testing.T) {
 	model := func(norm string, bias *onnxio.Tensor, dims ...int64) *onnxio.Model {
 		named := func(name string, t *onnxio.Tensor) *onnxio.Tensor { t.Name = name; return t }
 		conv := &onnxio.Node{OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"c"}}
-		g := &onnxio.Graph{Name: "g", Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 1, 4, 4)...)},
-			Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 1, 4, 4)...)},
-			Initializers: []*onnxio.Tensor{named("w", onnxio.Floats([]float32{1}, 1, 1, 1, 1)), named("s", onnxio.Floats([]float32{1}, 1))}}
+		g := &onnxio.Graph{Name: "g", Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+			onnxio.Shape("N", 1, 4, 4)...)},
+			Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float,
+				onnxio.Shape("N", 1, 4, 4)...)},
+			Initializers: []*onnxio.Tensor{named("w", onnxio.Floats([]float32{1}, 1, 1, 1, 1)),
+				named("s", onnxio.Floats([]float32{1}, 1))}}
 		if bias != nil {
 			conv.Inputs, g.Initializers = append(conv.Inputs, "b"), append(g.Initializers, named("b", bias))
 		}
 		g.Nodes = []*onnxio.Node{{OpType: "Relu", Inputs: []string{"s"}, Outputs: []string{"computed"}}, conv,
-			{OpType: "BatchNormalization", Inputs: []string{"c", norm, "s", "s", "s"}, Outputs: []string{"y"}}}
+			{OpType: "BatchNormalization", Inputs: []string{"c", norm, "s", "s", "s"},
+				Outputs: []string{"y"}}}
 		return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: g}
 	}
 	bare, double := model("s", nil), model("s", onnxio.FromSlice(onnxio.Double, []float64{1}, 1))
 	for _, m := range []*onnxio.Model{bare, double} {
 		m.Graph.Nodes[2] = &onnxio.Node{OpType: "Relu", Inputs: []string{"c"}, Outputs: []string{"y"}}
 	}
-	for _, pair := range [][2]*onnxio.Model{{double, bare}, {double, model("s", nil)}, {bare, model("computed", nil)}} {
+	for _, pair := range [][2]*onnxio.Model{{double, bare}, {double, model("s", nil)},
+		{bare, model("computed", nil)}} {
 		if _, _, err := Weights(pair[0], pair[1]); err == nil {
 			t.Error("no error")
 		}

@@ -19,8 +19,8 @@ type Difference struct {
 	Detail string `json:"detail"`
 }
 
-// Diff lists how b differs from a: operator sets, inputs and outputs, nodes in their order with attributes, tensors by name
-// with the largest difference of their numbers, and metadata.
+// Diff lists how b differs from a: operator sets, inputs and outputs, nodes in their order with attributes,
+// tensors by name with the largest difference of their numbers, and metadata.
 func Diff(a, b *onnxio.Model) []Difference {
 	var out []Difference
 	add := func(what, name, format string, args ...any) {
@@ -111,8 +111,12 @@ func nodes(a, b []*onnxio.Node, add adder) {
 	for len(a) > 0 && len(b) > 0 {
 		x, y := a[0], b[0]
 		if x.OpType != y.OpType || x.Domain != y.Domain {
-			inB := slices.IndexFunc(b, func(n *onnxio.Node) bool { return n.OpType == x.OpType && slices.Equal(n.Outputs, x.Outputs) })
-			inA := slices.IndexFunc(a, func(n *onnxio.Node) bool { return n.OpType == y.OpType && slices.Equal(n.Outputs, y.Outputs) })
+			inB := slices.IndexFunc(b, func(n *onnxio.Node) bool {
+				return n.OpType == x.OpType && slices.Equal(n.Outputs, x.Outputs)
+			})
+			inA := slices.IndexFunc(a, func(n *onnxio.Node) bool {
+				return n.OpType == y.OpType && slices.Equal(n.Outputs, y.Outputs)
+			})
 			switch {
 			case inB >= 0:
 				add("node", title(y), "only in the second")

@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// Extract is the part of a model that computes outputs from inputs, both names of values. No names keep the model's own.
+// Extract is the part of a model that computes outputs from inputs, both names of values. No
+// names keep the model's own.
 func Extract(m *onnxio.Model, inputs, outputs []string) (*onnxio.Model, error) {
 	m, err := canonical(m)
 	if err != nil {
@@ -113,7 +114,8 @@ func Rename(m *onnxio.Model, to map[string]string) (*onnxio.Model, error) {
 	for was, is := range to {
 		names = append(names, was)
 		if named(m, []string{is}) == nil && to[is] == "" || is == "" {
-			return nil, fmt.Errorf("%q cannot become %q: the graph has a value of that name, or it is none", was, is)
+			return nil, fmt.Errorf("%q cannot become %q: the graph has a value of that name, or it is none",
+				was, is)
 		}
 	}
 	slices.Sort(names)
@@ -140,7 +142,8 @@ func Rename(m *onnxio.Model, to map[string]string) (*onnxio.Model, error) {
 	}
 	for _, n := range g.Nodes {
 		if len(bodies(n)) > 0 {
-			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "its body may read the values that are renamed"}
+			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+				Reason: "its body may read the values that are renamed"}
 		}
 		for i, in := range n.Inputs {
 			n.Inputs[i] = rename(in)

@@ -19,10 +19,11 @@ type NewHead struct {
 	Replaced []convert.Mismatch
 }
 
-// Head gives a model's last layer another number of classes: the Gemm, MatMul or Conv from which only operators without
-// weights, and the sum with a bias [K], lead to the output. Its weight and its bias get fresh values, as torch.nn.Linear draws
-// them: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in). Labels are dropped. The head is nil, and the model m itself, where it
-// has that many classes already. A model whose last layer is not found, or would not give the output that shape, is an error.
+// Head gives a model's last layer another number of classes: the Gemm, MatMul or Conv from which only
+// operators without weights, and the sum with a bias [K], lead to the output. Its weight and its bias get
+// fresh values, as torch.nn.Linear draws them: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in). Labels are
+// dropped. The head is nil, and the model m itself, where it has that many classes already. A model whose
+// last layer is not found, or would not give the output that shape, is an error.
 func Head(m *onnxio.Model, classes int, seed uint64) (*onnxio.Model, *NewHead, error) {
 	m, err := canonical(m)
 	if err != nil {
@@ -35,7 +36,8 @@ func Head(m *onnxio.Model, classes int, seed uint64) (*onnxio.Model, *NewHead, e
 	if err != nil {
 		return nil, nil, err
 	}
-	h := header{m: copied(m), classes: int64(classes), random: rand.New(rand.NewPCG(seed, 0)), made: map[string]*onnxio.Node{}}
+	h := header{m: copied(m), classes: int64(classes), random: rand.New(rand.NewPCG(seed, 0)),
+		made: map[string]*onnxio.Node{}}
 	s := simplifier{m: h.m}
 	h.reads = s.reads()
 	for _, n := range h.m.Graph.Nodes {
@@ -78,11 +80,13 @@ type headTensor struct {
 	axis int
 }
 
-// Operators without weights that a classifier's output may go through: those that keep its shape, and those of which the shape
-// shows whether the classes survive them.
+// Operators without weights that a classifier's output may go through: those that keep its shape, and those
+// of which the shape shows whether the classes survive them.
 var (
-	keeping = []string{"Identity", "Cast", "Dropout", "Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Relu", "Clip"}
-	shaping = []string{"Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "GlobalAveragePool", "GlobalMaxPool", "AveragePool",
+	keeping = []string{"Identity", "Cast", "Dropout", "Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid",
+		"Relu", "Clip"}
+	shaping = []string{"Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "GlobalAveragePool",
+		"GlobalMaxPool", "AveragePool",
 		"MaxPool", "ReduceMean", "ReduceMax", "Resize", "Upsample"}
 )
 
@@ -215,7 +219,8 @@ func (h *header) layer(n *onnxio.Node) error {
 	for _, x := range append(slices.Clone(h.biases), h.weight) {
 		switch {
 		case x.t.Dims[x.axis] != h.had:
-			return h.lost("%s has %d outputs, and %q of %v is added to them", said(n), h.had, x.t.Name, x.t.Dims)
+			return h.lost("%s has %d outputs, and %q of %v is added to them", said(n), h.had,
+				x.t.Name, x.t.Dims)
 		case x.t.Type != onnxio.Float:
 			return h.lost("%q of %s is %v, and float32 is trained", x.t.Name, said(n), x.t.Type)
 		case h.reads[x.t.Name] != 1:
@@ -233,7 +238,9 @@ func (h *header) replace(was *infer.Result) error {
 		h.fresh(b, bound)
 	}
 	g := h.m.Graph
-	g.Values = slices.DeleteFunc(slices.Clone(g.Values), func(v *onnxio.ValueInfo) bool { return slices.Contains(h.between, v.Name) })
+	g.Values = slices.DeleteFunc(slices.Clone(g.Values), func(v *onnxio.ValueInfo) bool {
+		return slices.Contains(h.between, v.Name)
+	})
 	h.m.Metadata = slices.DeleteFunc(h.m.Metadata, func(p onnxio.Property) bool { return p.Key == "labels" })
 	h.declare()
 	out := g.Outputs[0].Name
@@ -300,7 +307,8 @@ func (h *header) fresh(x headTensor, bound float64) {
 	for i := range t.Float32s() {
 		t.Float32s()[i] = float32((2*h.random.Float64() - 1) * bound)
 	}
-	h.replaced = append(h.replaced, convert.Mismatch{Name: t.Name, ModelType: t.Type, DictType: x.t.Type, Model: dims, Dict: x.t.Dims})
+	h.replaced = append(h.replaced, convert.Mismatch{Name: t.Name, ModelType: t.Type, DictType: x.t.Type,
+		Model: dims, Dict: x.t.Dims})
 	inits := h.m.Graph.Initializers
 	inits[slices.Index(inits, x.t)] = t
 	for i, v := range h.m.Graph.Inputs { // models of old list their weights among the inputs

@@ -14,7 +14,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime"
 )
 
-// Every foreign graph's last layer is found, and gets another number of outputs; all else keeps its weights and answers.
+// Every foreign graph's last layer is found, and gets another number of outputs; all else
+// keeps its weights and answers.
 func TestHead(t *testing.T) {
 	const folder = "../../testdata/foreign"
 	entries, err := os.ReadDir(folder)
@@ -39,7 +40,8 @@ func TestHead(t *testing.T) {
 			fresh := map[string]bool{}
 			for _, r := range head.Replaced {
 				fresh[r.Name] = true
-				if !slices.Contains(r.Dict, 5) || !slices.Contains(r.Model, 7) || len(r.Dict) != len(r.Model) {
+				if !slices.Contains(r.Dict, 5) || !slices.Contains(r.Model, 7) ||
+					len(r.Dict) != len(r.Model) {
 					t.Errorf("%s: %v instead of %v", r.Name, r.Model, r.Dict)
 				}
 			}
@@ -77,9 +79,11 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// A last layer that is a convolution, with pools, a Flatten or a Softmax behind it, is found too; the labels of the old classes go.
+// A last layer that is a convolution, with pools, a Flatten or a Softmax behind it, is found too; the
+// labels of the old classes go.
 func TestHeadShapes(t *testing.T) {
-	for arch, want := range map[string]string{"squeezenet1_1": "classifier.1.weight", "minivgg": "fc3.weight", "unet": "conv_final.weight",
+	for arch, want := range map[string]string{"squeezenet1_1": "classifier.1.weight", "minivgg": "fc3.weight",
+		"unet":                      "conv_final.weight",
 		"lraspp_mobilenet_v3_large": ""} {
 		m, err := builders.Build(arch, builders.Config{Input: [3]int{3, 32, 32}})
 		if err != nil {
@@ -88,7 +92,8 @@ func TestHeadShapes(t *testing.T) {
 		builders.SetLabels(m, []string{"a"})
 		out, head, err := rewrite.Head(m, 3, 1)
 		if want == "" { // the sum of two branches
-			if err == nil || !strings.Contains(err.Error(), "no classifier is found") || !strings.Contains(err.Error(), "two branches") {
+			if err == nil || !strings.Contains(err.Error(), "no classifier is found") ||
+				!strings.Contains(err.Error(), "two branches") {
 				t.Errorf("%s: %v", arch, err)
 			}
 			continue
@@ -111,19 +116,25 @@ func TestHeadMistakes(t *testing.T) {
 		return &onnxio.Node{OpType: "Gemm", Name: "head", Inputs: []string{"x", "w"}, Outputs: []string{out}}
 	}
 	for want, nodes := range map[string][]*onnxio.Node{
-		`Mul "gate"`: {gemm("h"), {OpType: "Mul", Name: "gate", Inputs: []string{"h", "h"}, Outputs: []string{"y"}}},
-		`"h", which Gemm "head" makes, is used 2 times`: {gemm("h"), {OpType: "Relu", Name: "r", Inputs: []string{"h"}, Outputs: []string{"y"}},
+		`Mul "gate"`: {gemm("h"), {OpType: "Mul", Name: "gate", Inputs: []string{"h", "h"},
+			Outputs: []string{"y"}}},
+		`"h", which Gemm "head" makes, is used 2 times`: {gemm("h"), {OpType: "Relu", Name: "r",
+			Inputs: []string{"h"}, Outputs: []string{"y"}},
 			{OpType: "Relu", Name: "s", Inputs: []string{"h"}, Outputs: []string{"z"}}},
-		`"w" of Gemm "head" is used 2 times`: {{OpType: "MatMul", Name: "first", Inputs: []string{"x", "w"}, Outputs: []string{"z"}}, gemm("y")},
-		"does not follow them": {gemm("h"), {OpType: "ReduceMean", Name: "mean", Inputs: []string{"h"}, Outputs: []string{"y"},
-			Attrs: []*onnxio.Attribute{onnxio.IntsAttr("axes", 1), onnxio.IntAttr("keepdims", 0)}}},
+		`"w" of Gemm "head" is used 2 times`: {{OpType: "MatMul", Name: "first", Inputs: []string{"x", "w"},
+			Outputs: []string{"z"}}, gemm("y")},
+		"does not follow them": {gemm("h"), {OpType: "ReduceMean", Name: "mean", Inputs: []string{"h"},
+			Outputs: []string{"y"},
+			Attrs:   []*onnxio.Attribute{onnxio.IntsAttr("axes", 1), onnxio.IntAttr("keepdims", 0)}}},
 	} {
 		w := onnxio.NewTensor(onnxio.Float, 4, 4)
 		w.Name = "w"
 		shape := []onnxio.Dim{{Param: "N"}, {Value: 4}}
-		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Nodes: nodes, Initializers: []*onnxio.Tensor{w},
-			Inputs:  []*onnxio.ValueInfo{{Name: "x", Type: &onnxio.Type{Elem: onnxio.Float, HasShape: true, Shape: shape}}},
-			Outputs: []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}}}}
+		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}},
+			Graph: &onnxio.Graph{Nodes: nodes, Initializers: []*onnxio.Tensor{w},
+				Inputs: []*onnxio.ValueInfo{{Name: "x", Type: &onnxio.Type{Elem: onnxio.Float,
+					HasShape: true, Shape: shape}}},
+				Outputs: []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}}}}
 		_, _, err := rewrite.Head(m, 3, 1)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)

@@ -10,7 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// oldest is the operator set from which on models are brought up: before it arithmetic broadcast in another way.
+// oldest is the operator set from which on models are brought up: before it arithmetic
+// broadcast in another way.
 const oldest = 7
 
 // newestOpset is the newest operator set that models are brought to.
@@ -19,8 +20,8 @@ const newestOpset = 21
 // adapter turns a node of the version before a definition into one of it. It may add initializers.
 type adapter func(u *upgrade, n *onnxio.Node) error
 
-// adapters has the definitions that changed what a node says, by operator and version. All other changes since opset 7 added
-// types, outputs or attributes whose defaults are what was.
+// adapters has the definitions that changed what a node says, by operator and version. All other changes
+// since opset 7 added types, outputs or attributes whose defaults are what was.
 var adapters = map[string]map[int64]adapter{
 	"BatchNormalization": {9: refuse("spatial", 1), 14: inferenceNorm},
 	"Clip":               {11: attrsToInputs("min", "max")},
@@ -58,8 +59,9 @@ type upgrade struct {
 	count  int
 }
 
-// Opset brings a model to another operator set of ai.onnx. Upwards, nodes whose definition changed are rewritten; downwards
-// it goes only where no node's definition changed. Everything else is an error that names the nodes.
+// Opset brings a model to another operator set of ai.onnx. Upwards, nodes whose definition changed
+// are rewritten; downwards it goes only where no node's definition changed. Everything else is an
+// error that names the nodes.
 func Opset(m *onnxio.Model, to int64) (*onnxio.Model, error) {
 	m, err := canonical(m)
 	if err != nil {
@@ -71,13 +73,16 @@ func Opset(m *onnxio.Model, to int64) (*onnxio.Model, error) {
 	case from == to:
 		return out, nil
 	case len(m.Functions) > 0:
-		return nil, fmt.Errorf("the model has functions of its own, which are written in an operator set of their own: simplify it first")
+		return nil, fmt.Errorf(
+			"the model has functions of its own, which are written in an operator set of their own: simplify it first")
 	case to < from:
 		if err := down(out, from, to); err != nil {
 			return nil, err
 		}
 	case from < oldest || to > newestOpset:
-		return nil, fmt.Errorf("the model is of opset %d: models of opset %d and newer are brought up, to %d at most", from, oldest, newestOpset)
+		return nil, fmt.Errorf(
+			"the model is of opset %d: models of opset %d and newer are brought up, to %d at most", from,
+			oldest, newestOpset)
 	default:
 		known, err := infer.Shapes(m)
 		if err != nil {
@@ -115,7 +120,8 @@ func crossed(n *onnxio.Node, from, to int64) []int64 {
 func down(m *onnxio.Model, from, to int64) error {
 	var bad []string
 	for _, n := range m.Graph.Nodes {
-		if v := crossed(n, to, from); len(v) > 0 || ops.Lookup(n.Domain, n.OpType) == nil || len(bodies(n)) > 0 {
+		if v := crossed(n, to, from); len(v) > 0 || ops.Lookup(n.Domain, n.OpType) == nil ||
+			len(bodies(n)) > 0 {
 			if len(bad) < 8 {
 				bad = append(bad, fmt.Sprintf("%s (changed in opset %v)", title(n), v))
 			} else if len(bad) == 8 {
@@ -125,7 +131,8 @@ func down(m *onnxio.Model, from, to int64) error {
 	}
 	if bad != nil {
 		return fmt.Errorf("the model cannot go down from opset %d to %d, since definitions changed between them: %s; "+
-			"a network of 'cnnkit list networks' is built anew for any opset", from, to, strings.Join(bad, ", "))
+			"a network of 'cnnkit list networks' is built anew for any opset", from, to,
+			strings.Join(bad, ", "))
 	}
 	return nil
 }
@@ -134,10 +141,12 @@ func down(m *onnxio.Model, from, to int64) error {
 func (u *upgrade) up(from, to int64) error {
 	for _, n := range u.m.Graph.Nodes {
 		if len(bodies(n)) > 0 {
-			return &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "bodies are not brought to another opset"}
+			return &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+				Reason: "bodies are not brought to another opset"}
 		}
 		if n.Domain == "" && ops.Lookup("", n.OpType) == nil {
-			return &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "what changed in it is not known here"}
+			return &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+				Reason: "what changed in it is not known here"}
 		}
 		for _, v := range crossed(n, from, to) {
 			a := adapters[n.OpType][v]
@@ -221,8 +230,8 @@ func inferenceNorm(_ *upgrade, n *onnxio.Node) error {
 	return nil
 }
 
-// softmaxAxis: before version 13 the dimensions from axis on, 1 by default, were one. That is the newer meaning where axis is
-// the last one.
+// softmaxAxis: before version 13 the dimensions from axis on, 1 by default, were one. That is the newer
+// meaning where axis is the last one.
 func softmaxAxis(u *upgrade, n *onnxio.Node) error {
 	rank := u.rank(n.Inputs[0])
 	axis := n.Int("axis", 1)
@@ -230,7 +239,8 @@ func softmaxAxis(u *upgrade, n *onnxio.Node) error {
 		axis += int64(rank)
 	}
 	if n.Int("axis", 1) != -1 && (rank == 0 || axis != int64(rank)-1) {
-		return fmt.Errorf("it joins the dimensions from axis %d on, which the newer definition does not", n.Int("axis", 1))
+		return fmt.Errorf("it joins the dimensions from axis %d on, which the newer definition does not",
+			n.Int("axis", 1))
 	}
 	take(n, "axis")
 	n.Attrs = append(n.Attrs, onnxio.IntAttr("axis", -1))
@@ -265,7 +275,8 @@ func sliceInputs(u *upgrade, n *onnxio.Node) error {
 	n.Inputs = n.Inputs[:1:1]
 	for i, a := range []*onnxio.Attribute{starts, ends, axes} {
 		if a != nil {
-			n.Inputs = append(n.Inputs, u.hold(n, []string{"starts", "ends", "axes"}[i], onnxio.Int64s(a.Ints, int64(len(a.Ints)))))
+			n.Inputs = append(n.Inputs, u.hold(n, []string{"starts", "ends", "axes"}[i],
+				onnxio.Int64s(a.Ints, int64(len(a.Ints)))))
 		}
 	}
 	return nil

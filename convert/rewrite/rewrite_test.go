@@ -100,7 +100,8 @@ func batchName(m *onnxio.Model) string { return m.Graph.Inputs[0].Type.Shape[0].
 
 func TestSimplifyMistakes(t *testing.T) {
 	m, _ := load(t, "shufflenet_v2_x0_5")
-	for want, dims := range map[string]map[string]int64{`no input has a dimension "M": there are N`: {"M": 2}, "at least 1": {"N": 0}} {
+	for want, dims := range map[string]map[string]int64{`no input has a dimension "M": there are N`: {"M": 2},
+		"at least 1": {"N": 0}} {
 		if _, _, err := Simplify(m, dims); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v", err)
 		}
@@ -134,10 +135,12 @@ func TestExtract(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, answer(t, second, out[at]), answer(t, m, x))
-	if _, err := Extract(m, []string{"output"}, []string{at}); err == nil || !strings.Contains(err.Error(), `also need "input"`) {
+	if _, err := Extract(m, []string{"output"}, []string{at}); err == nil || !strings.Contains(err.Error(),
+		`also need "input"`) {
 		t.Error(err)
 	}
-	if _, err := Extract(m, []string{"inptu"}, []string{"outputt"}); err == nil || !strings.Contains(err.Error(), `"inptu" (nearest: "input"), "outputt" (nearest: "output")`) {
+	if _, err := Extract(m, []string{"inptu"}, []string{"outputt"}); err == nil ||
+		!strings.Contains(err.Error(), `"inptu" (nearest: "input"), "outputt" (nearest: "output")`) {
 		t.Error(err)
 	}
 }
@@ -158,7 +161,8 @@ func TestDiffAndEdit(t *testing.T) {
 	}
 	other.Graph.Nodes[0].Attrs = append(other.Graph.Nodes[0].Attrs, onnxio.StringAttr("auto_pad", "NOTSET"))
 	other.Opsets = append(other.Opsets, onnxio.Opset{Domain: "com.example", Version: 2})
-	want := []Difference{{"opset", "com.example", "0 and 2"}, {"attribute", "Conv conv1/0.auto_pad", `none and "NOTSET"`},
+	want := []Difference{{"opset", "com.example", "0 and 2"}, {"attribute", "Conv conv1/0.auto_pad",
+		`none and "NOTSET"`},
 		{"initializer", "fc.weight", "1 of 10240 numbers differ, by 1 at most"}}
 	if d := Diff(m, other); !slices.Equal(d, want) {
 		t.Errorf("%v, want %v", d, want)
@@ -168,7 +172,8 @@ func TestDiffAndEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, answer(t, Strip(renamed), x), answer(t, m, x))
-	for want, names := range map[string]map[string]string{"cannot become": {"input": "output"}, "no value": {"inputt": "x"}} {
+	for want, names := range map[string]map[string]string{"cannot become": {"input": "output"},
+		"no value": {"inputt": "x"}} {
 		if _, err := Rename(m, names); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v", err)
 		}
@@ -180,19 +185,26 @@ func legacy() *onnxio.Model {
 	node := func(op, out string, in []string, attrs ...*onnxio.Attribute) *onnxio.Node {
 		return &onnxio.Node{OpType: op, Name: out, Inputs: in, Outputs: []string{out}, Attrs: attrs}
 	}
-	return &onnxio.Model{IRVersion: 3, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g", Nodes: []*onnxio.Node{
-		node("Pad", "pad", []string{"x"}, onnxio.IntsAttr("pads", 0, 0, 1, 1, 0, 0, 1, 1), onnxio.FloatAttr("value", 0.5)),
-		node("Clip", "clip", []string{"pad"}, onnxio.FloatAttr("min", -0.3), onnxio.FloatAttr("max", 0.4)),
-		node("Slice", "slice", []string{"clip"}, onnxio.IntsAttr("starts", 1), onnxio.IntsAttr("ends", 5), onnxio.IntsAttr("axes", 2)),
-		node("Dropout", "drop", []string{"slice"}, onnxio.FloatAttr("ratio", 0.3)),
-		node("ReduceMean", "mean", []string{"drop"}, onnxio.IntsAttr("axes", 2), onnxio.IntAttr("keepdims", 1)),
-		node("Squeeze", "squeeze", []string{"mean"}, onnxio.IntsAttr("axes", 2)),
-		{OpType: "Split", Name: "split", Inputs: []string{"squeeze"}, Outputs: []string{"a", "b"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}},
-		node("Add", "add", []string{"a", "b"}),
-		node("ReduceSum", "sum", []string{"add"}, onnxio.IntsAttr("axes", 1), onnxio.IntAttr("keepdims", 0)),
-		node("Unsqueeze", "wide", []string{"sum"}, onnxio.IntsAttr("axes", 0)),
-		node("Softmax", "y", []string{"wide"}, onnxio.IntAttr("axis", 2)),
-	}, Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 4, 6, 6)...)},
+	return &onnxio.Model{IRVersion: 3, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g",
+		Nodes: []*onnxio.Node{
+			node("Pad", "pad", []string{"x"}, onnxio.IntsAttr("pads", 0, 0, 1, 1, 0, 0, 1, 1),
+				onnxio.FloatAttr("value", 0.5)),
+			node("Clip", "clip", []string{"pad"}, onnxio.FloatAttr("min", -0.3),
+				onnxio.FloatAttr("max", 0.4)),
+			node("Slice", "slice", []string{"clip"}, onnxio.IntsAttr("starts", 1), onnxio.IntsAttr("ends", 5),
+				onnxio.IntsAttr("axes", 2)),
+			node("Dropout", "drop", []string{"slice"}, onnxio.FloatAttr("ratio", 0.3)),
+			node("ReduceMean", "mean", []string{"drop"}, onnxio.IntsAttr("axes", 2),
+				onnxio.IntAttr("keepdims", 1)),
+			node("Squeeze", "squeeze", []string{"mean"}, onnxio.IntsAttr("axes", 2)),
+			{OpType: "Split", Name: "split", Inputs: []string{"squeeze"}, Outputs: []string{"a", "b"},
+				Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}},
+			node("Add", "add", []string{"a", "b"}),
+			node("ReduceSum", "sum", []string{"add"}, onnxio.IntsAttr("axes", 1),
+				onnxio.IntAttr("keepdims", 0)),
+			node("Unsqueeze", "wide", []string{"sum"}, onnxio.IntsAttr("axes", 0)),
+			node("Softmax", "y", []string{"wide"}, onnxio.IntAttr("axis", 2)),
+		}, Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 4, 6, 6)...)},
 		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape(1, "N", 8)...)}}}
 }
 
@@ -218,11 +230,13 @@ func TestOpset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Opset(newest, 9); err == nil || !strings.Contains(err.Error(), "cannot go down from opset 21 to 9") {
+	if _, err := Opset(newest, 9); err == nil || !strings.Contains(err.Error(),
+		"cannot go down from opset 21 to 9") {
 		t.Error(err)
 	}
 	m.Graph.Nodes[10].Attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 1)}
-	if _, err := Opset(m, 13); err == nil || !strings.Contains(err.Error(), "joins the dimensions from axis 1") {
+	if _, err := Opset(m, 13); err == nil || !strings.Contains(err.Error(),
+		"joins the dimensions from axis 1") {
 		t.Error(err)
 	}
 }
@@ -233,10 +247,12 @@ func TestOldIR(t *testing.T) {
 		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1, 1, 2, 2)...)},
 		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)},
 		Nodes: []*onnxio.Node{
-			{OpType: "Constant", Outputs: []string{"one"}, Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1))}},
+			{OpType: "Constant", Outputs: []string{"one"},
+				Attrs: []*onnxio.Attribute{onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1))}},
 			{OpType: "Add", Inputs: []string{"x", "one"}, Outputs: []string{"more"}},
 			{OpType: "Upsample", Inputs: []string{"more"}, Outputs: []string{"y"},
-				Attrs: []*onnxio.Attribute{{Name: "scales", Type: onnxio.AttrFloats, Floats: []float32{1, 1, 2, 2}}}},
+				Attrs: []*onnxio.Attribute{{Name: "scales", Type: onnxio.AttrFloats,
+					Floats: []float32{1, 1, 2, 2}}}},
 		}}}
 	newer, err := Opset(m, 9)
 	if err != nil {
@@ -256,19 +272,25 @@ func TestOldIR(t *testing.T) {
 // Graphs that no definition allows, and models without one, are errors or stay as they are.
 func TestHostileGraphs(t *testing.T) {
 	graph := func(nodes ...*onnxio.Node) *onnxio.Model {
-		return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 9}}, Graph: &onnxio.Graph{Name: "g", Nodes: nodes,
-			Initializers: []*onnxio.Tensor{onnxio.Scalar(onnxio.Float, float32(1))},
-			Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)},
-			Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape(1, 1, 4, 4)...)}}}
+		return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 9}},
+			Graph: &onnxio.Graph{Name: "g", Nodes: nodes,
+				Initializers: []*onnxio.Tensor{onnxio.Scalar(onnxio.Float, float32(1))},
+				Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+					onnxio.Shape(1, 1, 4, 4)...)},
+				Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float,
+					onnxio.Shape(1, 1, 4, 4)...)}}}
 	}
 	models := map[string]*onnxio.Model{"no graph": {IRVersion: 8, Opsets: []onnxio.Opset{{Version: 9}}}}
-	for _, op := range []string{"Identity", "Dropout", "Constant", "Conv", "BatchNormalization", "Pad", "Slice", "Clip", "Softmax", "Split",
+	for _, op := range []string{"Identity", "Dropout", "Constant", "Conv", "BatchNormalization", "Pad",
+		"Slice", "Clip", "Softmax", "Split",
 		"Squeeze", "Upsample", "TopK", "RoiAlign", "GridSample", "Strange"} {
 		value := onnxio.TensorAttr("value", onnxio.Floats([]float32{1}, 1))
 		models[op+" of nothing"] = graph(&onnxio.Node{OpType: op, Attrs: []*onnxio.Attribute{value}})
 		models[op+" without inputs"] = graph(&onnxio.Node{OpType: op, Outputs: []string{"y"}})
-		models[op+" without outputs"] = graph(&onnxio.Node{OpType: op, Inputs: []string{"x", "", "x", "x", "x"}})
-		models[op+" of a scalar"] = graph(&onnxio.Node{OpType: "Relu", Inputs: []string{"x"}, Outputs: []string{"c"}},
+		models[op+" without outputs"] = graph(&onnxio.Node{OpType: op, Inputs: []string{"x", "",
+			"x", "x", "x"}})
+		models[op+" of a scalar"] = graph(&onnxio.Node{OpType: "Relu", Inputs: []string{"x"},
+			Outputs: []string{"c"}},
 			&onnxio.Node{OpType: op, Inputs: []string{"c", "", "", "", ""}, Outputs: []string{"y"}})
 	}
 	for name, m := range models {

@@ -29,8 +29,9 @@ const namedApart = 4
 // maxFolded bounds a constant that is made: one that is larger than what it is made of stays computed.
 const maxFolded = 1 << 20
 
-// Simplify folds what is computed from constants and known shapes, BatchNormalizations into convolutions, and leaves out what
-// changes nothing in inference or is not needed. dims binds symbolic dimensions of the inputs to numbers.
+// Simplify folds what is computed from constants and known shapes, BatchNormalizations into
+// convolutions, and leaves out what changes nothing in inference or is not needed. dims binds symbolic
+// dimensions of the inputs to numbers.
 func Simplify(m *onnxio.Model, dims map[string]int64) (*onnxio.Model, Simplified, error) {
 	m, err := canonical(m)
 	if err != nil {
@@ -74,7 +75,8 @@ func copied(m *onnxio.Model) *onnxio.Model {
 	out, g := *m, *m.Graph
 	out.Graph = &g
 	out.Metadata, out.Opsets = slices.Clone(m.Metadata), slices.Clone(m.Opsets)
-	g.Initializers, g.Inputs, g.Outputs = slices.Clone(g.Initializers), slices.Clone(g.Inputs), slices.Clone(g.Outputs)
+	g.Initializers, g.Inputs, g.Outputs = slices.Clone(g.Initializers), slices.Clone(g.Inputs),
+		slices.Clone(g.Outputs)
 	g.Nodes = nil
 	for _, n := range m.Graph.Nodes {
 		c := *n
@@ -277,7 +279,8 @@ func (s *simplifier) fold() error {
 	for i := 0; i < len(g.Nodes); i++ {
 		n := g.Nodes[i]
 		d := ops.Lookup(n.Domain, n.OpType)
-		if d == nil || d.Eval == nil || d.Random || len(n.Outputs) != 1 || len(bodies(n)) > 0 || s.isOutput(n.Outputs[0]) || !foldable(n) {
+		if d == nil || d.Eval == nil || d.Random || len(n.Outputs) != 1 || len(bodies(n)) > 0 ||
+			s.isOutput(n.Outputs[0]) || !foldable(n) {
 			continue
 		}
 		size, all := int64(0), true
@@ -334,8 +337,9 @@ func (s *simplifier) compute(n *onnxio.Node) (*onnxio.Tensor, error) {
 	return out[n.Outputs[0]], nil
 }
 
-// FoldNorms folds BatchNormalizations in inference mode into the convolution before them, where its weights and the statistics
-// are float32 constants and nothing else reads its output. It gives a copy of m, and how many there were.
+// FoldNorms folds BatchNormalizations in inference mode into the convolution before them, where its
+// weights and the statistics are float32 constants and nothing else reads its output. It gives a copy of
+// m, and how many there were.
 func FoldNorms(m *onnxio.Model) (*onnxio.Model, int, error) {
 	m, err := canonical(m)
 	if err != nil {
@@ -360,12 +364,14 @@ func (s *simplifier) fuse() error {
 		}
 	}
 	g.Nodes = slices.DeleteFunc(g.Nodes, func(n *onnxio.Node) bool {
-		if n.OpType != "BatchNormalization" || n.Domain != "" || len(n.Inputs) != 5 || n.Int("training_mode", 0) != 0 || n.Int("spatial", 1) == 0 ||
+		if n.OpType != "BatchNormalization" || n.Domain != "" || len(n.Inputs) != 5 ||
+			n.Int("training_mode", 0) != 0 || n.Int("spatial", 1) == 0 ||
 			slices.ContainsFunc(n.Outputs[1:], func(o string) bool { return o != "" }) {
 			return false
 		}
 		conv := producer[n.Inputs[0]]
-		if conv == nil || conv.OpType != "Conv" || conv.Domain != "" || reads[conv.Outputs[0]] != 1 || !s.fused(conv, n) {
+		if conv == nil || conv.OpType != "Conv" || conv.Domain != "" || reads[conv.Outputs[0]] != 1 ||
+			!s.fused(conv, n) {
 			return false
 		}
 		conv.Outputs[0] = n.Outputs[0]
@@ -380,7 +386,8 @@ func (s *simplifier) fused(conv, norm *onnxio.Node) bool {
 	g := s.m.Graph
 	constant := func(name string) *onnxio.Tensor {
 		t := g.Initializer(name)
-		if t == nil || t.Type != onnxio.Float || slices.ContainsFunc(g.Inputs, func(v *onnxio.ValueInfo) bool { return v.Name == name }) {
+		if t == nil || t.Type != onnxio.Float ||
+			slices.ContainsFunc(g.Inputs, func(v *onnxio.ValueInfo) bool { return v.Name == name }) {
 			return nil
 		}
 		return t
@@ -403,11 +410,13 @@ func (s *simplifier) fused(conv, norm *onnxio.Node) bool {
 	w = w.Clone()
 	row := len(w.Float32s()) / max(1, len(bias.Float32s()))
 	for c, b := range bias.Float32s() {
-		scale := float64(of[1].Float32s()[c]) / math.Sqrt(float64(of[4].Float32s()[c])+float64(norm.Float("epsilon", 1e-5)))
+		scale := float64(of[1].Float32s()[c]) / math.Sqrt(float64(of[4].Float32s()[c])+
+			float64(norm.Float("epsilon", 1e-5)))
 		for j := range row {
 			w.Float32s()[c*row+j] = float32(float64(w.Float32s()[c*row+j]) * scale)
 		}
-		bias.Float32s()[c] = float32(float64(of[2].Float32s()[c]) + (float64(b)-float64(of[3].Float32s()[c]))*scale)
+		bias.Float32s()[c] = float32(float64(of[2].Float32s()[c]) +
+			(float64(b)-float64(of[3].Float32s()[c]))*scale)
 	}
 	w.Name, bias.Name = s.fresh(conv.Inputs[1]+"/folded"), s.fresh(norm.Inputs[2]+"/folded")
 	g.Initializers = append(g.Initializers, w, bias)
@@ -433,7 +442,8 @@ func (s *simplifier) prune() error {
 		})
 		if s.rep.Removed += before - len(g.Nodes); before == len(g.Nodes) {
 			g.Initializers = slices.DeleteFunc(g.Initializers, func(t *onnxio.Tensor) bool {
-				return reads[t.Name] == 0 && !slices.ContainsFunc(g.Inputs, func(v *onnxio.ValueInfo) bool { return v.Name == t.Name })
+				return reads[t.Name] == 0 && !slices.ContainsFunc(g.Inputs,
+					func(v *onnxio.ValueInfo) bool { return v.Name == t.Name })
 			})
 			break
 		}
@@ -444,7 +454,9 @@ func (s *simplifier) prune() error {
 			made[o] = true
 		}
 	}
-	g.Values = slices.DeleteFunc(slices.Clone(g.Values), func(v *onnxio.ValueInfo) bool { return !made[v.Name] })
+	g.Values = slices.DeleteFunc(slices.Clone(g.Values), func(v *onnxio.ValueInfo) bool {
+		return !made[v.Name]
+	})
 	return nil
 }
 

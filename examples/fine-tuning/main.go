@@ -1,4 +1,5 @@
-// Command fine-tuning gives torchvision's ResNet-18 the weights of a .pth file and a new head, and trains the head alone:
+// Command fine-tuning gives torchvision's ResNet-18 the weights of a .pth file and a new head,
+// and trains the head alone:
 //
 //	go run ./examples/fine-tuning resnet18.pth photos run
 package main
@@ -22,7 +23,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{3, 64, 64}, Classes: len(splits.Train.Classes())})
+	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{3, 64, 64},
+		Classes: len(splits.Train.Classes())})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,12 +32,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	report, err := convert.Apply(m, weights, convert.ApplyOptions{Replaceable: []string{"fc.weight", "fc.bias"}})
+	report, err := convert.Apply(m, weights,
+		convert.ApplyOptions{Replaceable: []string{"fc.weight", "fc.bias"}})
 	if err != nil {
 		log.Fatal(err)
 	}
 	log.Printf("%d tensors are the file's, %d are new", len(report.Applied), len(report.Replaced))
-	cfg := train.Config{Epochs: 3, Batch: 8, Optimizer: "adam", LR: 1e-3, Freeze: []string{"conv1", "bn1", "layer?.*"}, CacheFeatures: true}
+	cfg := train.Config{Epochs: 3, Batch: 8, Optimizer: "adam", LR: 1e-3, Freeze: []string{"conv1", "bn1",
+		"layer?.*"}, CacheFeatures: true}
 	result, err := train.Run(context.Background(), m, splits, cfg, os.Args[3], train.Observer{})
 	if err != nil {
 		log.Fatal(err)

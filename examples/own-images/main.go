@@ -1,4 +1,5 @@
-// Command own-images trains a small ResNet on a folder of images, a folder in it for each class, and leaves model.onnx:
+// Command own-images trains a small ResNet on a folder of images, a folder in it for each
+// class, and leaves model.onnx:
 //
 //	go run ./examples/own-images photos run
 package main
@@ -22,7 +23,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := builders.Build("resnet", builders.Config{Classes: len(splits.Train.Classes()), Blocks: []int{1, 1, 1}})
+	m, err := builders.Build("resnet", builders.Config{Classes: len(splits.Train.Classes()),
+		Blocks: []int{1, 1, 1}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +32,8 @@ func main() {
 	cfg.Epochs, cfg.Batch = 5, 16
 	cfg.Augment = transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}}
 	told := train.Observer{Epoch: func(e train.Epoch) {
-		log.Printf("epoch %d: validation loss %.4f, accuracy %.1f%%", e.Epoch, e.ValidationLoss, 100*e.ValidationAccuracy)
+		log.Printf("epoch %d: validation loss %.4f, accuracy %.1f%%", e.Epoch, e.ValidationLoss,
+			100*e.ValidationAccuracy)
 	}}
 	if _, err := train.Run(context.Background(), m, splits, cfg, os.Args[2], told); err != nil {
 		log.Fatal(err)

@@ -1,5 +1,6 @@
-// Command own-loss trains LeNet-5 on a part of MNIST with a loss of its own, made of ONNX operators: cross-entropy in which
-// what the network is least sure of counts most. Package examples/parts adds a metric, an optimizer, a transform and a data set.
+// Command own-loss trains LeNet-5 on a part of MNIST with a loss of its own, made of ONNX operators:
+// cross-entropy in which what the network is least sure of counts most. Package examples/parts adds a metric,
+// an optimizer, a transform and a data set.
 //
 //	go run ./examples/own-loss
 package main
@@ -20,8 +21,10 @@ var hard = train.Loss{
 	Entry:   train.Entry{Name: "hard", Doc: "mean of (-log p)^2"},
 	Targets: train.Labels,
 	Emit: func(l *train.LossGraph) (string, error) {
-		each := l.Node("NegativeLogLikelihoodLoss", "each", []string{l.Y, l.Target}, onnxio.StringAttr("reduction", "none"))
-		return l.Node("ReduceMean", "mean", []string{l.Node("Mul", "square", []string{each, each})}, onnxio.IntAttr("keepdims", 0)), nil
+		each := l.Node("NegativeLogLikelihoodLoss", "each", []string{l.Y, l.Target},
+			onnxio.StringAttr("reduction", "none"))
+		return l.Node("ReduceMean", "mean", []string{l.Node("Mul", "square", []string{each, each})},
+			onnxio.IntAttr("keepdims", 0)), nil
 	},
 }
 

@@ -1,6 +1,6 @@
-// Package parts adds one of each kind of thing that a recipe can name: the loss twice, the metric sureness, the optimizer
-// plain, the transform Darken and the data set stripes. A program that imports it has them in its recipes, and a build of
-// cmd/cnnkit that imports it in its flags:
+// Package parts adds one of each kind of thing that a recipe can name: the loss twice, the metric sureness,
+// the optimizer plain, the transform Darken and the data set stripes. A program that imports it has them in
+// its recipes, and a build of cmd/cnnkit that imports it in its flags:
 //
 //	cnnkit train lenet5 --data stripes --loss twice --metrics sureness --optimizer plain --augment Darken --out run
 package parts
@@ -18,7 +18,8 @@ import (
 )
 
 func init() {
-	for _, err := range []error{train.RegisterLoss(twice), train.RegisterMetric(sureness), train.RegisterOptimizer(plain),
+	for _, err := range []error{train.RegisterLoss(twice), train.RegisterMetric(sureness),
+		train.RegisterOptimizer(plain),
 		transforms.Register(Darken{By: 3}), data.Register("stripes", stripes)} {
 		if err != nil {
 			panic(err)
@@ -65,8 +66,9 @@ func (m *meter) Add(y, _ *onnxio.Tensor) error {
 func (m *meter) Value() (float64, bool) { return m.sum / m.n, m.n > 0 }
 
 var plain = train.Optimizer{
-	Entry: train.Entry{Name: "plain", Doc: "gradient descent", Settings: []train.Setting{{Name: "friction", Doc: "factor of each step", Default: 1}}},
-	LR:    0.05,
+	Entry: train.Entry{Name: "plain", Doc: "gradient descent",
+		Settings: []train.Setting{{Name: "friction", Doc: "factor of each step", Default: 1}}},
+	LR: 0.05,
 	New: func(o train.Optimized) (train.Rule, error) {
 		friction, said := o.Config.Settings["friction"].(float64)
 		if !said {

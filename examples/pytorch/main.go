@@ -1,5 +1,5 @@
-// Command pytorch takes weights to PyTorch and back: it writes a ResNet-20's state dict, which torch.load reads, and fills
-// another network from it.
+// Command pytorch takes weights to PyTorch and back: it writes a ResNet-20's state dict, which torch.load
+// reads, and fills another network from it.
 //
 //	go run ./examples/pytorch resnet20.pth
 //	python -c 'import torch; print(torch.load("resnet20.pth", weights_only=True)["linear.weight"].shape)'

@@ -1,4 +1,5 @@
-// Command segmentation trains a small U-Net on images and masks of the same names and writes what it sees in one image:
+// Command segmentation trains a small U-Net on images and masks of the same names and writes
+// what it sees in one image:
 //
 //	go run ./examples/segmentation images masks photo.png mask.png
 package main
@@ -51,7 +52,8 @@ func trained(images, masks string) (*onnxio.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := train.Config{Epochs: 5, Batch: 4, Optimizer: "adam", LR: 1e-3, Loss: "bce-dice", Metrics: []string{"iou"}}
+	cfg := train.Config{Epochs: 5, Batch: 4, Optimizer: "adam", LR: 1e-3, Loss: "bce-dice",
+		Metrics: []string{"iou"}}
 	result, err := train.Run(context.Background(), m, splits, cfg, "", train.Observer{})
 	if err != nil {
 		return nil, err
@@ -75,7 +77,8 @@ func seen(m *onnxio.Model, file string) (vision.Mask, error) {
 		return vision.Mask{}, err
 	}
 	defer s.Close()
-	out, err := s.Run(context.Background(), map[string]*onnxio.Tensor{"input": vision.Input(img, meaning.Input)})
+	out, err := s.Run(context.Background(),
+		map[string]*onnxio.Tensor{"input": vision.Input(img, meaning.Input)})
 	if err != nil {
 		return vision.Mask{}, err
 	}

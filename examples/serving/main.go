@@ -20,7 +20,8 @@ func main() {
 	if len(os.Args) != 3 {
 		log.Fatal("usage: serving MODEL HOST:PORT")
 	}
-	models := serve.New(serve.Options{Models: []string{"model=" + os.Args[1]}, Session: []runtime.Option{runtime.WithEngine(runtime.Native)}})
+	models := serve.New(serve.Options{Models: []string{"model=" + os.Args[1]},
+		Session: []runtime.Option{runtime.WithEngine(runtime.Native)}})
 	defer models.Close()
 	if err := models.Load(context.Background()); err != nil {
 		log.Fatal(err)
@@ -31,7 +32,9 @@ func main() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", models.Handler())
-	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a page of my own\n")) })
+	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("a page of my own\n"))
+	})
 	log.Printf("http://%s", l.Addr())
 	log.Fatal(http.Serve(l, mux))
 }

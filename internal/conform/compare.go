@@ -38,7 +38,8 @@ func Compare(got, want *onnxio.Tensor) error {
 	a, b := floats(got), floats(want)
 	if b == nil {
 		if !bytes.Equal(got.Raw, want.Raw) {
-			return fmt.Errorf("bytes % x, want % x", got.Raw[:min(16, len(got.Raw))], want.Raw[:min(16, len(want.Raw))])
+			return fmt.Errorf("bytes % x, want % x", got.Raw[:min(16, len(got.Raw))],
+				want.Raw[:min(16, len(want.Raw))])
 		}
 		return nil
 	}

@@ -71,7 +71,8 @@ func hold(t *testing.T, e *Engine) {
 	r := Judge(cases(t), e, gaps)
 	t.Log(r.Table())
 	if *update {
-		comment := "cases that " + e.Name + " does not pass, and why; go test ./internal/conform -update writes the list"
+		comment := "cases that " + e.Name +
+			" does not pass, and why; go test ./internal/conform -update writes the list"
 		if err := r.Now.Write(path, comment); err != nil {
 			t.Fatal(err)
 		}
@@ -100,8 +101,11 @@ func TestJudge(t *testing.T) {
 		}
 		return errors.New(`test_data_set_0: output "y": is wrong`)
 	}, Declines: func(err error) bool { return errors.As(err, new(*onnxio.UnsupportedError)) }}
-	r := Judge(list, e, Gaps{"node/known": "because", "node/mended": "once", "node/gone": "never was", "node/panics": "no excuse"})
-	want := []string{`node/wrong: test_data_set_0: output "y": is wrong`, "node/mended passes and is a gap (once)", "node/panics: panic: ouch", "node/gone is a gap and no case"}
+	r := Judge(list, e, Gaps{"node/known": "because", "node/mended": "once", "node/gone": "never was",
+		"node/panics": "no excuse"})
+	want := []string{`node/wrong: test_data_set_0: output "y": is wrong`,
+		"node/mended passes and is a gap (once)", "node/panics: panic: ouch",
+		"node/gone is a gap and no case"}
 	if len(r.Faults) != len(want) {
 		t.Fatalf("%q", r.Faults)
 	}
@@ -212,11 +216,15 @@ func TestDataShaped(t *testing.T) {
 	node := func(op, out string, in ...string) *onnxio.Node {
 		return &onnxio.Node{OpType: op, Inputs: in, Outputs: []string{out}}
 	}
-	m := &onnxio.Model{Graph: &onnxio.Graph{Inputs: []*onnxio.ValueInfo{{Name: "x"}, {Name: "s"}}, Initializers: []*onnxio.Tensor{shape},
-		Nodes: []*onnxio.Node{node("Reshape", "a", "x", "flat"), node("Shape", "b", "x"), node("Reshape", "c", "x", "b"),
-			node("Reshape", "d", "x", "s"), node("Relu", "e", "d"), node("Shape", "f", "e"), node("NonZero", "g", "x"), node("NonZero", "h", "flat")}}}
+	m := &onnxio.Model{Graph: &onnxio.Graph{Inputs: []*onnxio.ValueInfo{{Name: "x"}, {Name: "s"}},
+		Initializers: []*onnxio.Tensor{shape},
+		Nodes: []*onnxio.Node{node("Reshape", "a", "x", "flat"), node("Shape", "b", "x"),
+			node("Reshape", "c", "x", "b"),
+			node("Reshape", "d", "x", "s"), node("Relu", "e", "d"), node("Shape", "f", "e"),
+			node("NonZero", "g", "x"), node("NonZero", "h", "flat")}}}
 	free := dataShaped(m)
-	for name, want := range map[string]bool{"a": false, "b": false, "c": false, "d": true, "e": true, "f": false, "g": true, "h": false} {
+	for name, want := range map[string]bool{"a": false, "b": false, "c": false, "d": true, "e": true,
+		"f": false, "g": true, "h": false} {
 		if free[name] != want {
 			t.Errorf("%s: %v", name, free[name])
 		}

@@ -130,8 +130,10 @@ func compareORT(choices []byte) (compared int, err error) {
 			continue
 		}
 		for _, out := range c.Model.Graph.Outputs {
-			if !finite(got[out.Name]) || !finite(want[out.Name]) || want[out.Name].Size() == 0 || got[out.Name].Size() == 0 {
-				continue // what a maximum makes of NaN is nowhere said, and ONNX Runtime has its own idea of nothing
+			if !finite(got[out.Name]) || !finite(want[out.Name]) || want[out.Name].Size() == 0 ||
+				got[out.Name].Size() == 0 {
+				// what a maximum makes of NaN is nowhere said, and ONNX Runtime has its own idea of nothing
+				continue
 			}
 			if err := draw.Near(got[out.Name], want[out.Name]); err != nil {
 				return compared, fmt.Errorf("output %s: %w\n%s", out.Name, err, c.Show(in))
@@ -148,13 +150,15 @@ func disputed(c *draw.Case, n *onnxio.Node) bool {
 	switch n.OpType {
 	case "Pow", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd":
 		shapes, err := infer.Shapes(c.Model)
-		return err != nil || !ops.Floats.Has(shapes.ValueInfo(n.Inputs[0]).Type.Elem) // roots, logarithms and overflow, as integers
+		// roots, logarithms and overflow, as integers
+		return err != nil || !ops.Floats.Has(shapes.ValueInfo(n.Inputs[0]).Type.Elem)
 	case "Pad":
 		return n.Str("mode", "") == "wrap" // ONNX Runtime goes around once
 	case "ConvTranspose":
 		return same // ONNX Runtime does not stretch to input * stride where the kernel is smaller
 	case "Resize":
-		return n.Str("coordinate_transformation_mode", "") == "align_corners" // from the size that is rounded, or the one that is not
+		// from the size that is rounded, or the one that is not
+		return n.Str("coordinate_transformation_mode", "") == "align_corners"
 	case "AveragePool", "LpPool", "MaxPool":
 		return same && len(n.Ints("dilations")) > 0 // ONNX Runtime leaves the dilation out
 	}

@@ -69,7 +69,8 @@ func (r *Report) judge(c *Case, reason string) {
 		return
 	case err == nil:
 		row.Failed++
-		r.Faults = append(r.Faults, fmt.Sprintf("%s passes and is a gap (%s): take it from the list", c.ID(), reason))
+		r.Faults = append(r.Faults, fmt.Sprintf("%s passes and is a gap (%s): take it from the list",
+			c.ID(), reason))
 		return
 	case r.Engine.Declines != nil && r.Engine.Declines(err):
 		row.Declined++
@@ -93,7 +94,8 @@ func (r *Report) Table() string {
 	fmt.Fprintf(t, "\n%s\tcases\tpassed\tfailed\tknown gaps\tdeclined\t\n", r.Engine.Name)
 	for _, name := range Rows() {
 		row := r.Rows[name]
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t\n", name, row.Cases, row.Passed, row.Failed, row.Gaps, row.Declined)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t\n", name, row.Cases, row.Passed, row.Failed, row.Gaps,
+			row.Declined)
 	}
 	t.Flush()
 	return b.String()
@@ -104,7 +106,8 @@ const missing = ": no such operator here"
 
 // noise is what an error says beside the reason: names of values and nodes, the data set, the bindings'
 // prefix.
-var noise = regexp.MustCompile(` "[^"]*"|test_data_set_\d+: |Error creating C session: | with name '[^']*'|/\S+/onnxruntime/`)
+var noise = regexp.MustCompile(
+	` "[^"]*"|test_data_set_\d+: |Error creating C session: | with name '[^']*'|/\S+/onnxruntime/`)
 
 // reasonFor is the first form of a reason, which a reader replaces where the error does not say enough.
 func reasonFor(err error) string {

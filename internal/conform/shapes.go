@@ -22,7 +22,8 @@ var shapedByData = map[string][]int{
 	"Pad": {1, 2, 3}, "Range": {0, 1, 2}, "ReduceL1": {1}, "ReduceL2": {1}, "ReduceLogSum": {1},
 	"ReduceLogSumExp": {1}, "ReduceMax": {1}, "ReduceMean": {1}, "ReduceMin": {1}, "ReduceProd": {1},
 	"ReduceSum": {1}, "ReduceSumSquare": {1}, "Reshape": {1}, "Resize": {1, 2, 3}, "STFT": {1, 2, 3},
-	"Slice": {1, 2, 3, 4}, "Split": {1}, "SplitToSequence": {1}, "Squeeze": {1}, "Tile": {1, 2}, "TopK": {1}, "Unsqueeze": {1}, "Upsample": {1}, "HannWindow": {0}, "HammingWindow": {0}, "BlackmanWindow": {0},
+	"Slice": {1, 2, 3, 4}, "Split": {1}, "SplitToSequence": {1}, "Squeeze": {1}, "Tile": {1, 2}, "TopK": {1},
+	"Unsqueeze": {1}, "Upsample": {1}, "HannWindow": {0}, "HammingWindow": {0}, "BlackmanWindow": {0},
 	"Compress": {1}, "NonZero": nil, "Unique": nil, "NonMaxSuppression": nil, "StringSplit": nil,
 	"ImageDecoder": nil, "If": nil, "Loop": nil, "Scan": {}, "SequenceAt": nil, "SequenceMap": nil,
 	"ConcatFromSequence": nil,
@@ -84,13 +85,15 @@ func agrees(want *onnxio.ValueInfo, got *onnxio.Type, loose bool) error {
 	if same {
 		return nil
 	}
-	return fmt.Errorf("output %s: inferred is %v %s, declared %v %s", want.Name, got.Elem, shapeText(got), want.Type.Elem,
+	return fmt.Errorf("output %s: inferred is %v %s, declared %v %s", want.Name, got.Elem, shapeText(got),
+		want.Type.Elem,
 		shapeText(want.Type))
 }
 
 // dataShaped are the values whose shapes depend on the numbers of a graph input.
 func dataShaped(m *onnxio.Model) map[string]bool {
-	shaped, numbers := map[string]bool{}, map[string]bool{} // what depends on an input's numbers: the shape, the numbers
+	// what depends on an input's numbers: the shape, the numbers
+	shaped, numbers := map[string]bool{}, map[string]bool{}
 	for _, v := range m.Graph.Inputs {
 		numbers[v.Name] = m.Graph.Initializer(v.Name) == nil
 	}

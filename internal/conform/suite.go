@@ -69,7 +69,8 @@ func LoadSuite(root string) ([]*Case, error) {
 		if len(fields) < 9 {
 			return nil, fmt.Errorf("public.txt: %d fields in %q", len(fields), text)
 		}
-		c := &Case{Kind: fields[0], Name: fields[1], Class: fields[4], Dir: filepath.Join(root, fields[0], fields[1])}
+		c := &Case{Kind: fields[0], Name: fields[1], Class: fields[4], Dir: filepath.Join(root,
+			fields[0], fields[1])}
 		if fields[8] != "-" {
 			c.Tags = strings.Split(fields[8], ",")
 		}

@@ -8,9 +8,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// An affine step scales and shifts the channels of a map by constants: BatchNormalization with its running statistics, and
-// Mul, Div, Add, Sub with a constant for each channel or for all. Behind a convolution or matrix product with constant
-// weights it is part of them: w' = w*scale, b' = b*scale + shift.
+// An affine step scales and shifts the channels of a map by constants: BatchNormalization with its running
+// statistics, and Mul, Div, Add, Sub with a constant for each channel or for all. Behind a convolution or
+// matrix product with constant weights it is part of them: w' = w*scale, b' = b*scale + shift.
 type affine struct {
 	scale, shift []float64 // one for all channels, or one each
 }
@@ -31,9 +31,11 @@ func foldAffine(g *graph) {
 	}
 }
 
-// linearOf is the convolution or matrix product with constant weights that gives v to one reader; nil where there is none.
+// linearOf is the convolution or matrix product with constant weights that gives v to one
+// reader; nil where there is none.
 func linearOf(v *value) *op {
-	if v == nil || v.kind != computed || v.output || len(v.users) != 1 || v.info.Type != onnxio.Float || v.producer == nil {
+	if v == nil || v.kind != computed || v.output || len(v.users) != 1 || v.info.Type != onnxio.Float ||
+		v.producer == nil {
 		return nil
 	}
 	o := v.producer
@@ -46,7 +48,8 @@ func linearOf(v *value) *op {
 	return o
 }
 
-// channelAxis is the axis of the weights along which output channels lie; -1 where nothing can be folded into o.
+// channelAxis is the axis of the weights along which output channels lie; -1 where
+// nothing can be folded into o.
 func (o *op) channelAxis() int {
 	if p := o.path(); p.channels != nil {
 		return p.channels(o)
@@ -138,10 +141,11 @@ func (o *op) affineNorm(v *value, channels int64) (affine, bool) {
 	return a, true
 }
 
-// perChannel reads a constant that has a number for each channel of v, whose axis is 1, or one for all. v's shape must be
-// the result's: a constant of higher rank would give another.
+// perChannel reads a constant that has a number for each channel of v, whose axis is 1, or one for all. v's
+// shape must be the result's: a constant of higher rank would give another.
 func perChannel(c, v *value, channels int64) ([]float64, bool) {
-	if !c.floats() || !v.info.HasShape || len(c.dims) > len(v.info.Shape) || c.size() != 1 && c.size() != channels {
+	if !c.floats() || !v.info.HasShape || len(c.dims) > len(v.info.Shape) || c.size() != 1 &&
+		c.size() != channels {
 		return nil, false
 	}
 	rank := len(v.info.Shape)
@@ -211,7 +215,9 @@ func foldPads(g *graph) {
 			continue
 		}
 		n := *o.node.Node
-		n.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return a.Name == "pads" })
+		n.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool {
+			return a.Name == "pads"
+		})
 		pads := slices.Clone(o.node.Ints("pads", make([]int64, len(more))...))
 		if len(pads) != len(more) {
 			continue

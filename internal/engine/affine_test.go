@@ -8,7 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Scales, shifts and paddings by constants become part of the convolution or product beside them; what cannot, stays.
+// Scales, shifts and paddings by constants become part of the convolution or product beside
+// them; what cannot, stays.
 func TestFoldAffine(t *testing.T) {
 	ints := func(v ...int64) *onnxio.Tensor { return onnxio.Int64s(v, int64(len(v))) }
 	for name, c := range map[string]struct {
@@ -28,7 +29,10 @@ func TestFoldAffine(t *testing.T) {
 			b.node("Mul", []string{b.last, b.init("s", b.random(1, 5, 1, 1))})
 			b.node("Sub", []string{b.init("c", b.random(1, 5, 1, 1)), b.last})
 		}, 1},
-		"over a number": {func(b *net) { b.conv(4, 5, 3, 1, 1); b.node("Div", []string{b.last, b.init("s", number(3))}) }, 1},
+		"over a number": {func(b *net) {
+			b.conv(4, 5, 3, 1, 1)
+			b.node("Div", []string{b.last, b.init("s", number(3))})
+		}, 1},
 		"norm after scale": {func(b *net) {
 			b.conv(4, 5, 3, 1, 1)
 			b.node("Mul", []string{b.last, b.init("s", number(3))})
@@ -51,14 +55,18 @@ func TestFoldAffine(t *testing.T) {
 			b.conv(4, 5, 3, 1, 1)
 		}, 1},
 		"pad, of ones": {func(b *net) {
-			b.node("Pad", []string{"input", b.init("p", ints(0, 0, 1, 2, 0, 0, 3, 0)), b.init("v", number(1))})
+			b.node("Pad", []string{"input", b.init("p", ints(0, 0, 1, 2, 0, 0, 3, 0)),
+				b.init("v", number(1))})
 			b.conv(4, 5, 3, 1, 1)
 		}, 2},
 		"pad, channels": {func(b *net) {
 			b.node("Pad", []string{"input", b.init("p", ints(0, 1, 0, 0, 0, 1, 0, 0))})
 			b.conv(6, 5, 3, 1, 1)
 		}, 2},
-		"along the rows": {func(b *net) { b.conv(4, 5, 3, 1, 1); b.node("Add", []string{b.last, b.init("c", b.random(1, 6))}) }, 2},
+		"along the rows": {func(b *net) {
+			b.conv(4, 5, 3, 1, 1)
+			b.node("Add", []string{b.last, b.init("c", b.random(1, 6))})
+		}, 2},
 		"grows": {func(b *net) {
 			b.conv(4, 5, 3, 1, 1)
 			b.node("Add", []string{b.last, b.init("c", b.random(1, 2, 1, 5, 1, 1))})

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// lifetimes sets from which to which step every buffer is in use. Graph inputs are written before the first step,
-// values in kept are read after the last.
+// lifetimes sets from which to which step every buffer is in use. Graph inputs are written before the first
+// step, values in kept are read after the last.
 func lifetimes(steps []*step, inputs, kept []*value) {
 	for i, s := range steps {
 		for _, b := range s.bufs {
@@ -31,8 +31,8 @@ func lifetimes(steps []*step, inputs, kept []*value) {
 	}
 }
 
-// allocate gives every buffer that is not persistent its place in one arena and returns the arena's size in floats:
-// largest first, each at the lowest offset where no buffer alive at the same time lies.
+// allocate gives every buffer that is not persistent its place in one arena and returns the arena's size in
+// floats: largest first, each at the lowest offset where no buffer alive at the same time lies.
 func allocate(buffers []*buffer) (offsets map[*buffer]int, size int) {
 	var todo []*buffer
 	for _, b := range buffers {
@@ -57,7 +57,9 @@ func allocate(buffers []*buffer) (offsets map[*buffer]int, size int) {
 			at = max(at, offsets[p]+p.floats)
 		}
 		offsets[b] = at
-		i, _ := slices.BinarySearchFunc(placed, at, func(p *buffer, at int) int { return cmp.Compare(offsets[p], at) })
+		i, _ := slices.BinarySearchFunc(placed, at, func(p *buffer, at int) int {
+			return cmp.Compare(offsets[p], at)
+		})
 		placed = slices.Insert(placed, i, b)
 		size = max(size, at+b.floats)
 	}

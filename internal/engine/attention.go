@@ -13,8 +13,9 @@ import (
 //
 //	MatMul(Softmax(scale * MatMul(q, k') + mask + ...), v)
 //
-// with reshapes between that leave the last two axes. q, k and v are views, so that nothing is transposed or cut out of the
-// product that all three come from; the output, too, where a Transpose puts its heads side by side.
+// with reshapes between that leave the last two axes. q, k and v are views, so that nothing is
+// transposed or cut out of the product that all three come from; the output, too, where a Transpose
+// puts its heads side by side.
 type attention struct {
 	head       kernels.AttentionSpec
 	q, k, v, y []int // where the heads begin in the op's inputs 0 to 2 and in its output
@@ -49,7 +50,8 @@ func (g *graph) composeAttention(o *op) bool {
 	if !o.in[0].private() || soft == nil || !soft.path().softmax || !multiplies(o) {
 		return false
 	}
-	if _, count, inner, ok := softmaxAxis(soft); !ok || inner != 1 || int64(count) != o.in[0].dims[len(o.in[0].dims)-1] {
+	if _, count, inner, ok := softmaxAxis(soft); !ok || inner != 1 ||
+		int64(count) != o.in[0].dims[len(o.in[0].dims)-1] {
 		return false
 	}
 	scores, masks, scale := scoresOf(soft.in[0], mostViewed)
@@ -74,8 +76,10 @@ func (g *graph) composeAttention(o *op) bool {
 	of, yf := scores.out[0].dims, o.out[0].dims
 	a.q, a.k = qv.offsets(of[:len(of)-2]), kv.offsets(of[:len(of)-2])
 	a.v, a.y = vv.offsets(yf[:len(yf)-2]), y.offsets(yf[:len(yf)-2])
-	a.head = kernels.AttentionSpec{Queries: int(yf[len(yf)-2]), Keys: int(of[len(of)-1]), Depth: int(qv.dims[len(qv.dims)-1]),
-		Values: int(yf[len(yf)-1]), QRow: qv.stride(2), KRow: kv.stride(1), KStep: kv.stride(2), VRow: vv.stride(2), YRow: y.stride(2),
+	a.head = kernels.AttentionSpec{Queries: int(yf[len(yf)-2]), Keys: int(of[len(of)-1]),
+		Depth:  int(qv.dims[len(qv.dims)-1]),
+		Values: int(yf[len(yf)-1]), QRow: qv.stride(2), KRow: kv.stride(1), KStep: kv.stride(2),
+		VRow: vv.stride(2), YRow: y.stride(2),
 		Scale: float32(scale * qScale * kScale)}
 	in := []*value{qv.base, kv.base, vv.base}
 	if len(a.q) != len(a.y) || !isFloat(in...) {
@@ -98,7 +102,8 @@ func (g *graph) composeAttention(o *op) bool {
 	return true
 }
 
-// multiplies reports whether o is a product of pairs of matrices, nothing fused into it, that a plan can list.
+// multiplies reports whether o is a product of pairs of matrices, nothing fused into
+// it, that a plan can list.
 func multiplies(o *op) bool {
 	y := o.out[0]
 	if !o.path().batched || len(o.in) != 2 || !isFloat(o.in[0], o.in[1], y) || o.relu || o.then != nil {
@@ -121,8 +126,8 @@ func unscaled(v *value) (*value, float64) {
 	return v, 1
 }
 
-// scoresOf walks from the input of a softmax back to the product that its scores come from, over what is multiplied and then
-// added, steps at most.
+// scoresOf walks from the input of a softmax back to the product that its scores come from, over what is
+// multiplied and then added, steps at most.
 func scoresOf(v *value, steps int) (scores *op, masks []added, scale float64) {
 	o := v.computedBy()
 	if o == nil || !v.private() || len(v.dims) < 2 || steps == 0 {
@@ -153,7 +158,8 @@ func scoresOf(v *value, steps int) (scores *op, masks []added, scale float64) {
 	return nil, nil, 0
 }
 
-// outputView is how o's output lies in that of the Transpose that alone reads it, next; without one it lies plain.
+// outputView is how o's output lies in that of the Transpose that alone reads it, next;
+// without one it lies plain.
 func outputView(o *op) (y view, next *op) {
 	v := o.out[0]
 	y = view{v, 0, v.dims, rowMajor(v.dims)}
@@ -172,8 +178,8 @@ func outputView(o *op) (y view, next *op) {
 	return turned, next
 }
 
-// maskOf is the sum of what is added to the scores, and sets where each head's rows begin in it. Constants are added up once, for
-// the heads that differ; more than one mask that is computed is left alone.
+// maskOf is the sum of what is added to the scores, and sets where each head's rows begin in it. Constants
+// are added up once, for the heads that differ; more than one mask that is computed is left alone.
 func (g *graph) maskOf(a *attention, o *op, masks []added) (*value, bool) {
 	starts := make([][]int, len(masks)) // of each head's matrix
 	for i, m := range masks {
@@ -238,7 +244,8 @@ func (g *graph) sumOfMasks(a *attention, o *op, masks []added, starts [][]int) (
 	sum := t.Float32s()
 	for i, c := range combinations {
 		for k := len(masks) - 1; k >= 0; k-- {
-			kernels.Add(sum[i*size:][:size], sum[i*size:][:size], masks[k].mask.konst.Float32s()[c[k]:][:size])
+			kernels.Add(sum[i*size:][:size], sum[i*size:][:size],
+				masks[k].mask.konst.Float32s()[c[k]:][:size])
 		}
 	}
 	return g.constant(o.out[0].name+"/mask", t), true
@@ -268,7 +275,8 @@ func (l *lowering) attention(o *op) (bool, error) {
 	}
 	chunks := (heads + per - 1) / per * parts
 	s := l.add("attention "+kernels.Level(), chunks, bufs, func() func(int, int) {
-		y, q, keys, v := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(), o.in[2].plainFloats()
+		y, q, keys, v := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(),
+			o.in[2].plainFloats()
 		return func(chunk, worker int) {
 			lo, hi := spec.Queries*(chunk%parts)/parts, spec.Queries*(chunk%parts+1)/parts
 			for i := chunk / parts * per; i < min(heads, (chunk/parts+1)*per); i++ {
@@ -276,11 +284,13 @@ func (l *lowering) attention(o *op) (bool, error) {
 				if mask != nil {
 					m = mask.data[a.mask[i]*k.Width():]
 				}
-				k.Run(scratch.data[worker*size:][:size], y[a.y[i]:], q[a.q[i]:], keys[a.k[i]:], v[a.v[i]:], m, lo, hi)
+				k.Run(scratch.data[worker*size:][:size], y[a.y[i]:], q[a.q[i]:], keys[a.k[i]:],
+					v[a.v[i]:], m, lo, hi)
 			}
 		}
 	})
-	s.flops, s.cycles = int64(heads)*int64(work), float64(heads)*(1.3*float64(work)/32+1.5*float64(spec.Queries*spec.Keys))
+	s.flops, s.cycles = int64(heads)*int64(work),
+		float64(heads)*(1.3*float64(work)/32+1.5*float64(spec.Queries*spec.Keys))
 	return true, nil
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // attentionNets are attention as exporters spell it out; each is composed into one step.
-var attentionNets = []string{"attention of packed heads", "attention of heads in windows", "attention with a computed mask",
+var attentionNets = []string{"attention of packed heads", "attention of heads in windows",
+	"attention with a computed mask",
 	"attention of three axes", "attention with a mask of keys", "attention of heads of odd sizes"}
 
 // ints adds a constant of integers.
@@ -86,7 +87,8 @@ func init() {
 	fastNet(attentionNets[2], 17, func(b *net) {
 		in := b.last
 		q, k, v := b.packed(-1, 6, 2, 8)
-		m := b.reshape(b.node("ReduceMean", []string{in}, onnxio.IntsAttr("axes", 2), onnxio.IntAttr("keepdims", 0)), -1, 1, 6, 1)
+		m := b.reshape(b.node("ReduceMean", []string{in}, onnxio.IntsAttr("axes", 2),
+			onnxio.IntAttr("keepdims", 0)), -1, 1, 6, 1)
 		m = b.node("Mul", []string{m, b.init("spread", b.random(1, 1, 2, 1, 6))})
 		s := b.node("Div", []string{b.times(q, b.turn(k, 0, 1, 3, 2)), b.number(2)})
 		b.node("Softmax", []string{b.node("Add", []string{m, s})}, onnxio.IntAttr("axis", 3))
@@ -140,15 +142,18 @@ func TestAttentionComposed(t *testing.T) {
 	}
 }
 
-// TestScoresStay: a softmax that something else reads, or that is of scores times a number after a mask, is no attention.
+// TestScoresStay: a softmax that something else reads, or that is of scores times a number
+// after a mask, is no attention.
 func TestScoresStay(t *testing.T) {
 	for name, change := range map[string]func(b *net, s string) string{
 		"read": func(b *net, s string) string {
-			b.m.Graph.Outputs = append(b.m.Graph.Outputs, &onnxio.ValueInfo{Name: s, Type: &onnxio.Type{Elem: onnxio.Float}})
+			b.m.Graph.Outputs = append(b.m.Graph.Outputs,
+				&onnxio.ValueInfo{Name: s, Type: &onnxio.Type{Elem: onnxio.Float}})
 			return s
 		},
 		"scaled behind the mask": func(b *net, s string) string {
-			return b.node("Mul", []string{b.node("Add", []string{s, b.init("mask", b.random(1, 5, 5))}), b.number(2)})
+			return b.node("Mul", []string{b.node("Add", []string{s, b.init("mask", b.random(1, 5, 5))}),
+				b.number(2)})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,12 +26,14 @@ var cases = []struct {
 	{"lenet5-32", "lenet5", [3]int{3, 32, 32}, 100, &train.SGD{LR: 0.01, Momentum: 0.5}},
 	{"minivgg-28", "minivgg", [3]int{1, 28, 28}, 64, &train.SGD{LR: 0.01, Momentum: 0.5}},
 	{"minivgg-32", "minivgg", [3]int{3, 32, 32}, 100, &train.SGD{LR: 0.01, Momentum: 0.5}},
-	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}},
-	{"unet-128", "unet", [3]int{3, 128, 128}, 4, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}},
+	{"resnet-cifar", "resnet", [3]int{3, 32, 32}, 100, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999},
+		Eps: 1e-8}},
+	{"unet-128", "unet", [3]int{3, 128, 128}, 4, &train.Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999},
+		Eps: 1e-8}},
 }
 
-// BenchmarkTrain runs training steps; images/s is the figure to compare. With CNNKIT_PROFILE=1 it prints where a step's
-// time goes.
+// BenchmarkTrain runs training steps; images/s is the figure to compare. With CNNKIT_PROFILE=1 it prints
+// where a step's time goes.
 func BenchmarkTrain(b *testing.B) {
 	for _, c := range cases {
 		for _, threads := range []int{1, 2} {
@@ -46,11 +48,13 @@ func BenchmarkTrain(b *testing.B) {
 				}
 				pool := parallel.New(threads)
 				defer pool.Close()
-				tr, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName, Update: c.update})
+				tr, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: train.LossName,
+					Update: c.update})
 				if err != nil {
 					b.Fatal(err)
 				}
-				x := onnxio.NewTensor(onnxio.Float, c.batch, int64(c.input[0]), int64(c.input[1]), int64(c.input[2]))
+				x := onnxio.NewTensor(onnxio.Float, c.batch, int64(c.input[0]), int64(c.input[1]),
+					int64(c.input[2]))
 				for i := range x.Float32s() {
 					x.Float32s()[i] = float32(i*7919%1000)/500 - 1
 				}
@@ -102,7 +106,8 @@ func profile(b *testing.B, p *engine.Plan, step func()) {
 	sort.Slice(names, func(i, j int) bool { return kernels[names[i]] > kernels[names[j]] })
 	text := fmt.Sprintf("a step takes %v in %d steps\n", total, len(steps))
 	for _, name := range names {
-		text += fmt.Sprintf("%6.2f%% %12v  %s\n", 100*float64(kernels[name])/float64(total), kernels[name], name)
+		text += fmt.Sprintf("%6.2f%% %12v  %s\n", 100*float64(kernels[name])/float64(total),
+			kernels[name], name)
 	}
 	sort.SliceStable(steps, func(i, j int) bool { return steps[i].Time > steps[j].Time })
 	for _, s := range steps[:min(len(steps), 20)] {

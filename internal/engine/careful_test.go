@@ -8,15 +8,17 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestNaNStaysWhereItIs: one pixel or channel that is no number reaches the outputs that read it and no others, whatever
-// the kernels; an output that hides it again is right too.
+// TestNaNStaysWhereItIs: one pixel or channel that is no number reaches the outputs that read it and no
+// others, whatever the kernels; an output that hides it again is right too.
 func TestNaNStaysWhereItIs(t *testing.T) {
 	for _, c := range []struct {
 		name               string
 		in, out, k, groups int64
 		behind             string
-	}{{"tiles", 32, 32, 3, 1, ""}, {"rows", 32, 32, 5, 1, ""}, {"groups", 24, 24, 3, 3, ""}, {"lanes", 20, 20, 1, 1, ""},
-		{"depthwise", 32, 32, 3, 32, ""}, {"hidden", 32, 32, 3, 1, "IsNaN"}, {"shrunk", 32, 32, 3, 1, "Shrink"}, {"sign", 32, 32, 3, 1, "Sign"}} {
+	}{{"tiles", 32, 32, 3, 1, ""}, {"rows", 32, 32, 5, 1, ""}, {"groups", 24, 24, 3, 3, ""},
+		{"lanes", 20, 20, 1, 1, ""},
+		{"depthwise", 32, 32, 3, 32, ""}, {"hidden", 32, 32, 3, 1, "IsNaN"},
+		{"shrunk", 32, 32, 3, 1, "Shrink"}, {"sign", 32, 32, 3, 1, "Sign"}} {
 		for _, v := range []float64{math.NaN(), math.Inf(1)} {
 			t.Run(c.name, func(t *testing.T) {
 				b := newNet(8, "N", c.in, 12, 12)
@@ -26,7 +28,8 @@ func TestNaNStaysWhereItIs(t *testing.T) {
 						in = c.out
 					}
 					w := b.init("w"+string(rune('0'+i)), b.random(1, c.out, in/c.groups, c.k, c.k))
-					b.node("Conv", []string{b.last, w}, onnxio.IntsAttr("pads", c.k/2, c.k/2, c.k/2, c.k/2), onnxio.IntAttr("group", c.groups))
+					b.node("Conv", []string{b.last, w}, onnxio.IntsAttr("pads", c.k/2, c.k/2, c.k/2, c.k/2),
+						onnxio.IntAttr("group", c.groups))
 				}
 				elem := onnxio.Float
 				if c.behind != "" {
@@ -61,7 +64,8 @@ func TestNaNStaysWhereItIs(t *testing.T) {
 						continue
 					}
 					for k, want := range got[1].Float32s() {
-						if g := y.Float32s()[k]; isNaN(g) != isNaN(want) || math.IsInf(float64(g), 0) != math.IsInf(float64(want), 0) {
+						if g := y.Float32s()[k]; isNaN(g) != isNaN(want) ||
+							math.IsInf(float64(g), 0) != math.IsInf(float64(want), 0) {
 							t.Fatalf("[%d] is %v, want %v", k, g, want)
 						}
 					}

@@ -22,7 +22,8 @@ func (c *copier) value(v *value, k kind) *value {
 	if y := c.copies[v]; y != nil {
 		return y
 	}
-	y := &value{name: c.to.name(v.name), kind: k, info: v.info, dims: v.dims, sized: v.sized, konst: v.konst, base: v, levels: v.levels}
+	y := &value{name: c.to.name(v.name), kind: k, info: v.info, dims: v.dims, sized: v.sized, konst: v.konst,
+		base: v, levels: v.levels}
 	c.to.values[y.name] = y
 	c.copies[v] = y
 	return y
@@ -51,8 +52,8 @@ func (c *copier) op(o *op, find func(v *value) *value) *op {
 	return y
 }
 
-// splice copies the ops of an If's body into g in place of o, and gives them. What the body gives takes the place of what
-// o gives.
+// splice copies the ops of an If's body into g in place of o, and gives them. What the body gives takes
+// the place of what o gives.
 func (g *graph) splice(o *op, b *body) []*op {
 	c := newCopier(g)
 	inner := b.program.g
@@ -80,7 +81,8 @@ func (g *graph) splice(o *op, b *body) []*op {
 
 // identity is an op that gives out the numbers of in.
 func identity(in, out *value, for_ *op) *op {
-	y := &op{node: identityNode, in: []*value{in}, out: []*value{out}, inputs: 1, origin: for_.origin, base: for_.base}
+	y := &op{node: identityNode, in: []*value{in}, out: []*value{out}, inputs: 1, origin: for_.origin,
+		base: for_.base}
 	out.producer = y
 	return y
 }

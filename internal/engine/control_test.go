@@ -12,7 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Graphs of control flow, built by hand. A value is declared as "name type[shape]"; a type alone is of any shape.
+// Graphs of control flow, built by hand. A value is declared as "name type[shape]"; a
+// type alone is of any shape.
 
 // declared parses "x float[N,3]", "n int64[]", "c bool", "s seq(float)", "o optional(float)".
 func declared(text string) *onnxio.ValueInfo {
@@ -29,7 +30,8 @@ func typeNamed(kind string) *onnxio.Type {
 	}
 	elem, shape, has := strings.Cut(strings.TrimSuffix(kind, "]"), "[")
 	t := &onnxio.Type{HasShape: has,
-		Elem: map[string]onnxio.DataType{"float": onnxio.Float, "int64": onnxio.Int64, "bool": onnxio.Bool}[elem]}
+		Elem: map[string]onnxio.DataType{"float": onnxio.Float, "int64": onnxio.Int64,
+			"bool": onnxio.Bool}[elem]}
 	for _, d := range strings.FieldsFunc(shape, func(r rune) bool { return r == ',' }) {
 		var n int64
 		if _, err := fmt.Sscan(d, &n); err == nil {
@@ -189,7 +191,8 @@ func TestIfPassesValuesThrough(t *testing.T) {
 // sumsAbove is a Loop whose body adds i*x where a nested If finds that i is above low, and scans the sums.
 func sumsAbove() *onnxio.Graph {
 	add := graphOf("", "new float",
-		apply("f = Cast i", onnxio.IntAttr("to", int64(onnxio.Float))), apply("t = Mul f x"), apply("new = Add sum t"))
+		apply("f = Cast i", onnxio.IntAttr("to", int64(onnxio.Float))), apply("t = Mul f x"),
+		apply("new = Add sum t"))
 	stay := graphOf("", "new float", apply("new = Identity sum"))
 	body := graphOf("i int64[]; c bool[]; sum float", "go bool[]; new_sum float; scan float",
 		apply("go = Identity c"), apply("above = Greater i low"),
@@ -253,7 +256,8 @@ func TestLoopEndsByItsCondition(t *testing.T) {
 }
 
 func TestScan(t *testing.T) {
-	// State s[K], slices a[K] of axis 1 backward and b[K] of axis 0; the scanned s lies along axis 1, backward.
+	// State s[K], slices a[K] of axis 1 backward and b[K] of axis 0; the scanned s
+	// lies along axis 1, backward.
 	body := graphOf("s float; a float; b float", "t float; u float; d float",
 		apply("p = Mul a b"), apply("t = Add s p"), apply("u = Identity t"), apply("d = Sub a b"))
 	g := graphOf("s float[K]; a float[K,T]; b float[T,K]", "t float; u float; d float",
@@ -317,7 +321,8 @@ func TestOptional(t *testing.T) {
 	var l Lane
 	x := floats(1, 2)
 	elem := &onnxio.Type{Elem: onnxio.Float}
-	wants(t, "value", compute(t, p, &l, x, &onnxio.Optional{Elem: elem, Value: floats(5)})[0], []float32{5}, 1)
+	wants(t, "value", compute(t, p, &l, x, &onnxio.Optional{Elem: elem, Value: floats(5)})[0],
+		[]float32{5}, 1)
 	wants(t, "nothing", compute(t, p, &l, x, &onnxio.Optional{Elem: elem})[0], []float32{-1, -2}, 2)
 }
 
@@ -345,7 +350,8 @@ func TestDeadlineEndsALoop(t *testing.T) {
 	}
 }
 
-// The budget bounds whatever a Loop keeps: a carried value that doubles, scanned values, a sequence, loops in loops.
+// The budget bounds whatever a Loop keeps: a carried value that doubles, scanned values, a
+// sequence, loops in loops.
 func TestBudgetEndsALoop(t *testing.T) {
 	const budget = 1 << 20
 	doubles := graphOf("i int64[]; c bool[]; v float", "c bool[]; w float", apply("w = Concat v v", axis0))

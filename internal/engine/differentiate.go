@@ -8,14 +8,17 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// differentiate appends to the graph the nodes that compute the gradient of loss with respect to every trained param that
-// the loss depends on differentiably, and gives those gradients. Nothing is computed below the first trained param.
+// differentiate appends to the graph the nodes that compute the gradient of loss with respect to every
+// trained param that the loss depends on differentiably, and gives those gradients. Nothing is computed
+// below the first trained param.
 //
-// It is the reverse walk over the gradient table of package ops: each op turns the gradients of its outputs into those
-// of its inputs; a value with several readers has the sum of what they give, added in the order of the walk.
+// It is the reverse walk over the gradient table of package ops: each op turns the gradients of its
+// outputs into those of its inputs; a value with several readers has the sum of what they give, added
+// in the order of the walk.
 func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	if n := loss.size(); n != 1 || loss.info.Type != onnxio.Float {
-		return nil, fmt.Errorf("the loss %q must be a float32 scalar, not %v %v", loss.name, loss.info.Type, loss.dims)
+		return nil, fmt.Errorf("the loss %q must be a float32 scalar, not %v %v", loss.name, loss.info.Type,
+			loss.dims)
 	}
 	params := map[*value]bool{}
 	for _, v := range g.values {
@@ -40,7 +43,8 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	return out, nil
 }
 
-// backward walks the graph in reverse, from the sum of y's elements to the values of xs and what lies between.
+// backward walks the graph in reverse, from the sum of y's elements to the values of
+// xs and what lies between.
 func backward(g *graph, y *value, xs map[*value]bool) (*differ, error) {
 	forward := append([]*op(nil), g.ops...)
 	needs := dependents(forward, xs)
@@ -83,7 +87,8 @@ type differ struct {
 }
 
 func (d *differ) step(o *op, needs map[*value]bool) error {
-	gr := &ops.Grad{Graph: d, Node: o.node, Ins: namesOf(o.in), Outs: namesOf(o.out), DOut: make([]string, len(o.out)),
+	gr := &ops.Grad{Graph: d, Node: o.node, Ins: namesOf(o.in), Outs: namesOf(o.out),
+		DOut:  make([]string, len(o.out)),
 		Wants: make([]bool, len(o.in)), DIn: make([]string, len(o.in))}
 	any := false
 	for i, v := range o.out {
@@ -101,7 +106,8 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 		return nil
 	}
 	if o.node.Def.Grad == nil {
-		return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: "it has no gradient, and a parameter lies behind it"}
+		return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
+			Reason: "it has no gradient, and a parameter lies behind it"}
 	}
 	d.at = o
 	if err := o.node.Def.Grad(gr); err != nil {
@@ -110,7 +116,9 @@ func (d *differ) step(o *op, needs map[*value]bool) error {
 	for i, name := range gr.DIn {
 		if name == "" && gr.Wants[i] && !flat(o.node, i) {
 			return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
-				Reason: fmt.Sprintf("it has no gradient by its input %q, behind which a trained parameter lies: freeze that", o.in[i].name)}
+				Reason: fmt.Sprintf(
+					"it has no gradient by its input %q, behind which a trained parameter lies: freeze that",
+					o.in[i].name)}
 		}
 		if name == "" || !gr.Wants[i] {
 			continue
@@ -176,9 +184,10 @@ func (d *differ) Value(name string) *ops.Value {
 	return nil
 }
 
-// Emit implements ops.Graph. Gradient nodes are written in the newest opset their definitions know, so that the table
-// need not care which one the model uses.
-func (d *differ) Emit(domain, opType string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string, error) {
+// Emit implements ops.Graph. Gradient nodes are written in the newest opset their definitions know, so that
+// the table need not care which one the model uses.
+func (d *differ) Emit(domain, opType string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string,
+	error) {
 	n := &onnxio.Node{OpType: opType, Domain: domain, Inputs: inputs, Attrs: attrs}
 	n.Name = "grad/" + d.at.origin
 	for range nOut {
@@ -205,8 +214,8 @@ func (d *differ) Emit(domain, opType string, nOut int, inputs []string, attrs ..
 	return n.Outputs, nil
 }
 
-// gradOpset is the opset in which gradients are written, whatever the model's: 18 is the newest in which reductions
-// and Split take their axes and sizes as the table gives them.
+// gradOpset is the opset in which gradients are written, whatever the model's: 18 is the newest in which
+// reductions and Split take their axes and sizes as the table gives them.
 const gradOpset = 18
 
 // Const implements ops.Graph.

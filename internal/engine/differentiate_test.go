@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestNoSilentZeros: a parameter that an operator has no gradient by is refused, behind other operators too; one whose
-// numbers an operator does not look at is trained by what else reads it.
+// TestNoSilentZeros: a parameter that an operator has no gradient by is refused, behind other operators too;
+// one whose numbers an operator does not look at is trained by what else reads it.
 func TestNoSilentZeros(t *testing.T) {
 	build := func(between string, read func(b *net, p string) string) error {
 		b := newNet(1, 2, 3)

@@ -36,8 +36,8 @@ var inferenceNets = map[string]func() *net{
 	},
 }
 
-// A plan with fast kernels, fusion and blocked layouts computes what the reference kernels do. The tolerance is for
-// sums in another order: 1e-5 relative to 1 + |y|.
+// A plan with fast kernels, fusion and blocked layouts computes what the reference kernels do. The tolerance
+// is for sums in another order: 1e-5 relative to 1 + |y|.
 func TestFastPlansEqualReference(t *testing.T) {
 	for name, make := range inferenceNets {
 		for _, batch := range []int64{1, 3} {
@@ -72,7 +72,8 @@ func TestFastPlansEqualReference(t *testing.T) {
 }
 
 // steps trains for n steps on fixed random batches and gives the losses and the exported parameters.
-func steps(t *testing.T, m *onnxio.Model, b *net, opt TrainOptions, n int, in ...map[string]*onnxio.Tensor) ([]float64, map[string]*onnxio.Tensor) {
+func steps(t *testing.T, m *onnxio.Model, b *net, opt TrainOptions, n int,
+	in ...map[string]*onnxio.Tensor) ([]float64, map[string]*onnxio.Tensor) {
 	t.Helper()
 	opt.Loss = m.Graph.Outputs[len(m.Graph.Outputs)-1].Name
 	tr, err := NewTrainer(m, opt)
@@ -194,38 +195,44 @@ var trainCases = map[string]trainCase{
 	"unet16": {
 		func() (*onnxio.Model, *net) { b := unet(13, 16); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
-			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12),
+				"target": b.random(1, n, 1, 12, 12)}
 		},
 	},
 	"unet32": {
 		func() (*onnxio.Model, *net) { b := unet(18, 32); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
-			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12),
+				"target": b.random(1, n, 1, 12, 12)}
 		},
 	},
 	"unet5": {
 		func() (*onnxio.Model, *net) { b := unet(14, 5); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
-			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12),
+				"target": b.random(1, n, 1, 12, 12)}
 		},
 	},
 	"upsampled": {
 		func() (*onnxio.Model, *net) { b := upsampled(17); return b.mse("N", 1, 12, 12), b },
 		func(b *net, n int64) map[string]*onnxio.Tensor {
-			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12), "target": b.random(1, n, 1, 12, 12)}
+			return map[string]*onnxio.Tensor{"input": b.random(1, n, 3, 12, 12),
+				"target": b.random(1, n, 1, 12, 12)}
 		},
 	},
 }
 
-// Training with fast kernels follows training with reference kernels: losses, gradients, parameters and running
-// statistics, over batches of two sizes. After a few steps rounding has been amplified by the updates, hence 1e-4.
+// Training with fast kernels follows training with reference kernels: losses, gradients, parameters
+// and running statistics, over batches of two sizes. After a few steps rounding has been amplified
+// by the updates, hence 1e-4.
 func TestTrainingEqualsReference(t *testing.T) {
 	for name, c := range trainCases {
 		t.Run(name, func(t *testing.T) {
 			m, b := c.make()
 			in := []map[string]*onnxio.Tensor{c.in(b, 4), c.in(b, 3), c.in(b, 4)}
 			fastLoss, fast := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}}, 5, in...)
-			refLoss, ref := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}, Reference: true}, 5, in...)
+			refLoss, ref := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}, Reference: true}, 5,
+				in...)
 			for i := range refLoss {
 				if d := math.Abs(fastLoss[i] - refLoss[i]); !(d <= 1e-4*(1+math.Abs(refLoss[i]))) {
 					t.Errorf("loss of step %d: %v, reference %v", i, fastLoss[i], refLoss[i])
@@ -244,7 +251,8 @@ func TestTrainingTakesTheFastWays(t *testing.T) {
 		name         string
 		want, direct map[string]int
 	}{
-		{"deep", map[string]int{"winograd": 2, "winograd backward-data": 2, "winograd backward-weights": 2, "gemm update": 1, "update": 1, "relu backward": 0},
+		{"deep", map[string]int{"winograd": 2, "winograd backward-data": 2, "winograd backward-weights": 2,
+			"gemm update": 1, "update": 1, "relu backward": 0},
 			map[string]int{"winograd": 0, "conv": 3, "gemm update": 1, "update": 1}},
 		// 5x5: along rows
 		{"lenet", map[string]int{"winograd": 1, "winograd backward-data": 1, "winograd backward-weights": 1},
@@ -252,7 +260,8 @@ func TestTrainingTakesTheFastWays(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, b := trainCases[c.name].make()
-			tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, Update: plainSGD{0.01, 0.5}})
+			tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name,
+				Update: plainSGD{0.01, 0.5}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +295,8 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 				m, b := c.make()
 				pool := parallel.New(threads)
 				defer pool.Close()
-				_, got := steps(t, m, b, TrainOptions{Pool: pool, Update: plainSGD{0.01, 0.9}}, 4, c.in(b, 5), c.in(b, 2))
+				_, got := steps(t, m, b, TrainOptions{Pool: pool, Update: plainSGD{0.01, 0.9}}, 4,
+					c.in(b, 5), c.in(b, 2))
 				for name, w := range want {
 					if string(got[name].Raw) != string(w.Raw) {
 						t.Errorf("%d threads: %s differs", threads, name)
@@ -298,8 +308,8 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 	}
 }
 
-// A training step allocates nothing where every operator has a kernel of its own: the reference kernels of Resize and Pad
-// allocate.
+// A training step allocates nothing where every operator has a kernel of its own: the reference kernels
+// of Resize and Pad allocate.
 func TestStepAllocatesNothing(t *testing.T) {
 	for name, c := range trainCases {
 		if name == "upsampled" {
@@ -307,7 +317,8 @@ func TestStepAllocatesNothing(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			m, b := c.make()
-			tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, Update: plainSGD{0.01, 0.5}})
+			tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name,
+				Update: plainSGD{0.01, 0.5}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -333,7 +344,8 @@ func TestContextEndsARun(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := p.Run(ctx, map[string]*onnxio.Tensor{"input": b.random(1, 1, 1, 28, 28)}); err != context.Canceled {
+	if _, err := p.Run(ctx,
+		map[string]*onnxio.Tensor{"input": b.random(1, 1, 1, 28, 28)}); err != context.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -345,7 +357,8 @@ func TestAllocateKeepsBuffersApart(t *testing.T) {
 		var bufs []*buffer
 		for range 30 {
 			first := b.r.IntN(20)
-			bufs = append(bufs, &buffer{floats: roundUp(1 + b.r.IntN(200)), first: first, last: first + b.r.IntN(6)})
+			bufs = append(bufs, &buffer{floats: roundUp(1 + b.r.IntN(200)), first: first,
+				last: first + b.r.IntN(6)})
 		}
 		at, size := allocate(bufs)
 		for i, p := range bufs {
@@ -353,7 +366,8 @@ func TestAllocateKeepsBuffersApart(t *testing.T) {
 				t.Fatalf("buffer at %d of %d floats in an arena of %d", at[p], p.floats, size)
 			}
 			for _, q := range bufs[:i] {
-				if p.last >= q.first && q.last >= p.first && at[p] < at[q]+q.floats && at[q] < at[p]+p.floats {
+				if p.last >= q.first && q.last >= p.first && at[p] < at[q]+q.floats &&
+					at[q] < at[p]+p.floats {
 					t.Fatalf("overlap: %+v at %d and %+v at %d", *p, at[p], *q, at[q])
 				}
 			}

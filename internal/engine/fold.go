@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Folding: in training in bf16 a line of a map of 16 channels holds two pixels of a row, so that it takes half of the memory
-// and its convolutions half of the products. Convolutions have other weights then (kernels.FoldedWeights), which are made in
-// every step; those of the model stay as they are.
+// Folding: in training in bf16 a line of a map of 16 channels holds two pixels of a row, so that it takes
+// half of the memory and its convolutions half of the products. Convolutions have other weights then
+// (kernels.FoldedWeights), which are made in every step; those of the model stay as they are.
 
 const (
 	foldChannels = lineChannels / 2
@@ -18,8 +18,8 @@ const (
 // folded is the number of pixels in a line of v.
 func (v *value) folded() int { return max(1, v.fold) }
 
-// foldNarrow folds the maps of 16 channels of a training graph, where every op that touches one has a kernel for that, so that
-// no such map needs another form.
+// foldNarrow folds the maps of 16 channels of a training graph, where every op that touches one has a kernel
+// for that, so that no such map needs another form.
 func foldNarrow(g *graph) {
 	var maps []*value
 	for _, o := range g.ops {
@@ -39,7 +39,8 @@ func foldNarrow(g *graph) {
 
 // foldable reports whether two pixels of v fit a line.
 func (v *value) foldable() bool {
-	return v.isFloat4() && v.size() > 0 && v.kind == computed && !v.output && v.dims[1] == foldChannels && v.dims[3]%foldPixels == 0
+	return v.isFloat4() && v.size() > 0 && v.kind == computed && !v.output && v.dims[1] == foldChannels &&
+		v.dims[3]%foldPixels == 0
 }
 
 // foldsAll reports whether o computes with the folded maps among its values, if there are any.
@@ -64,7 +65,9 @@ func foldsAll(o *op) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(m.out, func(i int) bool { return i < len(o.out) && o.out[i] != nil && !isFolded(o.out[i]) })
+	return !slices.ContainsFunc(m.out, func(i int) bool {
+		return i < len(o.out) && o.out[i] != nil && !isFolded(o.out[i])
+	})
 }
 
 // foldOf is how the maps of a convolution are folded.

@@ -18,7 +18,8 @@ import (
 //	MatMul + Softmax + MatMul, see attention
 //	ConvGradBias of a MaxPoolGrad's output: the sum is taken of what goes into the pool's gradient
 //
-// A fused op's intermediate value no longer exists; a gradient that needs it prevents the fusion by reading it.
+// A fused op's intermediate value no longer exists; a gradient that needs it prevents
+// the fusion by reading it.
 func fuse(g *graph) {
 	fuseAttention(g)
 	for i := 0; i < len(g.ops); i++ {
@@ -38,7 +39,8 @@ func fuse(g *graph) {
 	g.index()
 }
 
-// fuseBias lets ConvGradBias sum the pooled gradient instead of the pool's: every element of it goes to one pixel.
+// fuseBias lets ConvGradBias sum the pooled gradient instead of the pool's: every
+// element of it goes to one pixel.
 func fuseBias(o *op) {
 	if !o.path().sums || o.in[0].producer == nil {
 		return
@@ -53,8 +55,8 @@ func fuseBias(o *op) {
 	}
 }
 
-// fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y, and reports whether it
-// did: where the maximum is positive, so is the pixel that it came from.
+// fusePool folds dx = ReluGrad(dy, y) into the MaxPoolGrad whose output dy is, when that pooled y, and
+// reports whether it did: where the maximum is positive, so is the pixel that it came from.
 func fusePool(g *graph, o *op) bool {
 	if o.stage() != stageMask || o.out[0] == nil {
 		return false
@@ -70,7 +72,8 @@ func fusePool(g *graph, o *op) bool {
 
 // fuseInto folds the one reader of o's output into o and reports whether it did.
 func fuseInto(g *graph, o *op) bool {
-	if o.relu || o.then != nil || o.within != nil || len(o.out) == 0 || o.out[0] == nil || o.out[0].output || len(o.out[0].users) != 1 {
+	if o.relu || o.then != nil || o.within != nil || len(o.out) == 0 || o.out[0] == nil || o.out[0].output ||
+		len(o.out[0].users) != 1 {
 		return false
 	}
 	y, next := o.out[0], o.out[0].users[0]
@@ -95,7 +98,8 @@ func fuseInto(g *graph, o *op) bool {
 		}
 	case kind == stageMap:
 		m, _ := mapOf(next)
-		if o.mask != nil || g.bf16 && (o.residual != nil || !m.KeepsZero()) { // convBF16 would leave o to float32
+		// convBF16 would leave o to float32
+		if o.mask != nil || g.bf16 && (o.residual != nil || !m.KeepsZero()) {
 			return false
 		}
 		o.then = &m
@@ -104,7 +108,8 @@ func fuseInto(g *graph, o *op) bool {
 		if other == y {
 			other = next.in[1]
 		}
-		if other == y || !other.isFloat4() || !equalDims(other.dims, y.dims) || other.kind == constant || !g.before(other, o) {
+		if other == y || !other.isFloat4() || !equalDims(other.dims, y.dims) || other.kind == constant ||
+			!g.before(other, o) {
 			return false
 		}
 		o.residual = other
@@ -115,8 +120,8 @@ func fuseInto(g *graph, o *op) bool {
 	return true
 }
 
-// before reports whether v is there when o runs. A value made later but still before the Add cannot become o's
-// residual unless o moves; o stays.
+// before reports whether v is there when o runs. A value made later but still before the Add cannot become
+// o's residual unless o moves; o stays.
 func (g *graph) before(v *value, o *op) bool {
 	if v.producer == nil {
 		return true
@@ -132,8 +137,8 @@ func (g *graph) before(v *value, o *op) bool {
 	return false
 }
 
-// fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx, or into the convolution (a
-// gradient's, or the gradient of a transposed one) whose output dy is.
+// fuseMask folds dx = ReluGrad(dy, y) into the BatchNormalizationGrad that alone reads dx, or into the
+// convolution (a gradient's, or the gradient of a transposed one) whose output dy is.
 func fuseMask(g *graph, o *op) {
 	if o.stage() != stageMask || !o.out[0].isFloat4() {
 		return
@@ -152,7 +157,8 @@ func fuseMask(g *graph, o *op) {
 	if !next.takes(stageFirstMask) || next.in[0] != o.out[0] {
 		return
 	}
-	if p := o.in[1].producer; p != nil && p.node.Def.Running != nil && p.relu && p.residual == nil && p.in[0] == next.in[1] {
+	if p := o.in[1].producer; p != nil && p.node.Def.Running != nil && p.relu && p.residual == nil &&
+		p.in[0] == next.in[1] {
 		next.maskBias = p.in[2] // the mask is what was normalised, which the gradient reads anyway
 	} else {
 		next.mask = o.in[1]

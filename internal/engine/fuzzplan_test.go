@@ -45,8 +45,8 @@ func fuzzDrawings(f *testing.F, compare func(choices []byte) error) {
 	})
 }
 
-// eachDrawing compares so many drawings, fewer with -short, and shortens those that fail. CNNKIT_DRAW=FROM:COUNT asks for
-// others. It gives their number.
+// eachDrawing compares so many drawings, fewer with -short, and shortens those that fail.
+// CNNKIT_DRAW=FROM:COUNT asks for others. It gives their number.
 func eachDrawing(t *testing.T, count, short uint64, compare func(choices []byte) error) int {
 	from := uint64(0)
 	if a, b, ok := strings.Cut(os.Getenv("CNNKIT_DRAW"), ":"); ok {
@@ -83,13 +83,16 @@ func TestIslandOmitsInputs(t *testing.T) {
 	high := onnxio.Scalar(onnxio.Float, float32(6))
 	high.Name = "high"
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Name: "g",
-		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(3)...), onnxio.TensorInfo("c", onnxio.Bool, onnxio.Shape(3)...)},
+		Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(3)...),
+			onnxio.TensorInfo("c", onnxio.Bool, onnxio.Shape(3)...)},
 		Outputs:      []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}},
 		Initializers: []*onnxio.Tensor{high},
-		Nodes: []*onnxio.Node{{OpType: "Compress", Inputs: []string{"x", "c"}, Outputs: []string{"k"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}},
+		Nodes: []*onnxio.Node{{OpType: "Compress", Inputs: []string{"x", "c"}, Outputs: []string{"k"},
+			Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}},
 			{OpType: "Clip", Inputs: []string{"k", "", "high"}, Outputs: []string{"y"}}}}}
 	p := newPath(&draw.Case{Model: m}, engine.Options{})
-	out, err := p.run(map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{-1, 7, 9}), "c": onnxio.FromSlice(onnxio.Bool, []bool{true, false, true})})
+	out, err := p.run(map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{-1, 7, 9}),
+		"c": onnxio.FromSlice(onnxio.Bool, []bool{true, false, true})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,12 +110,16 @@ func TestNarrowMaps(t *testing.T) {
 		for i := range w.Float32s() {
 			w.Float32s()[i] = float32(i%7) - 3
 		}
-		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}}, Graph: &onnxio.Graph{Name: "g",
-			Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 8, "H", "W")...)},
-			Outputs:      []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}},
-			Initializers: []*onnxio.Tensor{w},
-			Nodes: []*onnxio.Node{{OpType: "ConvTranspose", Inputs: []string{"x", "w"}, Outputs: []string{"y"}, Attrs: []*onnxio.Attribute{
-				onnxio.IntAttr("group", group), onnxio.IntsAttr("strides", 2, 2), onnxio.IntsAttr("pads", 1, 2, 0, 2)}}}}}
+		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 13}},
+			Graph: &onnxio.Graph{Name: "g",
+				Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+					onnxio.Shape("N", 8, "H", "W")...)},
+				Outputs:      []*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}},
+				Initializers: []*onnxio.Tensor{w},
+				Nodes: []*onnxio.Node{{OpType: "ConvTranspose", Inputs: []string{"x", "w"},
+					Outputs: []string{"y"}, Attrs: []*onnxio.Attribute{
+						onnxio.IntAttr("group", group), onnxio.IntsAttr("strides", 2, 2),
+						onnxio.IntsAttr("pads", 1, 2, 0, 2)}}}}}
 		c := &draw.Case{Model: m}
 		fast, reference := newPath(c, engine.Options{}), newPath(c, engine.Options{Reference: true})
 		for _, size := range [][]int64{{4, 1}, {4, 3}, {1, 1}, {1, 4}, {5, 1}, {4, 4}} {
@@ -154,7 +161,8 @@ func comparePaths(choices []byte) error {
 		case errors.As(err, &fault), errors.As(refused, &fault):
 			return fmt.Errorf("run %d: panic: %v\n%s\n%s", i, fault.Value, fault.Stack, c.Show(in))
 		case (err == nil) != (refused == nil):
-			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err, refused, c.Show(in))
+			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err,
+				refused, c.Show(in))
 		case err != nil:
 			refusals.Add(1)
 			continue

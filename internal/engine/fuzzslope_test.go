@@ -12,14 +12,15 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// slope holds the gradient of the first step against central differences of the loss, along the gradient and along a
-// direction that moves every parameter, those without a gradient too.
+// slope holds the gradient of the first step against central differences of the loss, along the gradient and
+// along a direction that moves every parameter, those without a gradient too.
 //
-// The differences are those of the same model in float64, on reference kernels: in float32 their rounding hides a tenth of
-// a gradient, and steps wide enough to drown it out reach the next kink of a maximum or a Clip. In float64 a step of 1e-6
-// is off by some 1e-9. Where two steps disagree with each other, a kink lies between them, and they say nothing; where two
-// agree and the gradient does not, it is wrong. The gradient, of float32, may be off by 0.5% of its length: where a network
-// amplifies, as LRN of a small bias before a softmax does, rounding is amplified with the rest.
+// The differences are those of the same model in float64, on reference kernels: in float32 their rounding
+// hides a tenth of a gradient, and steps wide enough to drown it out reach the next kink of a maximum or a
+// Clip. In float64 a step of 1e-6 is off by some 1e-9. Where two steps disagree with each other, a kink lies
+// between them, and they say nothing; where two agree and the gradient does not, it is wrong. The gradient,
+// of float32, may be off by 0.5% of its length: where a network amplifies, as LRN of a small bias before a
+// softmax does, rounding is amplified with the rest.
 func slope(c *draw.Training, n *trainedSteps) error {
 	i := slices.IndexFunc(c.Runs, func(in map[string]*onnxio.Tensor) bool { return !empty(in) })
 	if i < 0 {
@@ -175,8 +176,8 @@ func wide(t *onnxio.Tensor) []float64 {
 	return out
 }
 
-// loss is the loss where the parameters are moved by so much along d; ok is false where the model does not run in float64,
-// or the loss is no number.
+// loss is the loss where the parameters are moved by so much along d; ok is false where the model does not
+// run in float64, or the loss is no number.
 func (w *wideModel) loss(d direction, by float64) (loss float64, ok bool) {
 	m := weightsOf(&draw.Training{Case: &draw.Case{Model: w.m}})
 	for i, t := range m.Graph.Initializers {
@@ -200,8 +201,8 @@ func (w *wideModel) loss(d direction, by float64) (loss float64, ok bool) {
 	return loss, !math.IsNaN(loss) && !math.IsInf(loss, 0)
 }
 
-// rises compares the slopes of the loss at several steps with the wanted one. Where one is near, straight is true and
-// there is none to show; where two agree with each other instead, these are the loss's own.
+// rises compares the slopes of the loss at several steps with the wanted one. Where one is near, straight is
+// true and there is none to show; where two agree with each other instead, these are the loss's own.
 func (w *wideModel) rises(d direction, want, tolerance float64) (found []float64, straight bool) {
 	for _, step := range []float64{1e-4, 1e-5, 1e-6, 1e-3} {
 		up, okUp := w.loss(d, step)

@@ -20,9 +20,9 @@ import (
 // maxTrained is the number of nodes of a drawn graph before its loss.
 const maxTrained = 10
 
-// FuzzTrainer draws a model with a loss and trains it a few steps by the fast paths and by the reference kernels: losses,
-// gradients, weights and running statistics stay together, and are the same bits for 1, 2 and 3 threads. The gradient is
-// held against differences of the loss in float64 (slope).
+// FuzzTrainer draws a model with a loss and trains it a few steps by the fast paths and by the reference
+// kernels: losses, gradients, weights and running statistics stay together, and are the same bits for 1, 2
+// and 3 threads. The gradient is held against differences of the loss in float64 (slope).
 func FuzzTrainer(f *testing.F) {
 	fuzzDrawings(f, func(choices []byte) error { _, err := compareTraining(choices); return err })
 }
@@ -100,15 +100,17 @@ func compareTraining(choices []byte) (n trainedSteps, err error) {
 	return n, slope(c, &n)
 }
 
-// trainThreads trains by 1, 2 and 3 threads, which give the same bits: as many steps as the reference, which refuses the
-// next for a reason or not.
-func trainThreads(c *draw.Training, opt engine.TrainOptions, steps int, refused error) (first []state, err error) {
+// trainThreads trains by 1, 2 and 3 threads, which give the same bits: as many steps as the reference, which
+// refuses the next for a reason or not.
+func trainThreads(c *draw.Training, opt engine.TrainOptions, steps int, refused error) (first []state,
+	err error) {
 	for threads := 1; threads <= 3; threads++ {
 		got, err, fault := trainDrawn(c, c.Runs, opt, threads)
 		switch {
 		case fault != nil:
 			return nil, fault
-		case (err == nil) != (refused == nil), len(got) != steps && !opt.BF16: // in bf16 another step may overflow
+		case (err == nil) != (refused == nil), len(got) != steps &&
+			!opt.BF16: // in bf16 another step may overflow
 			return nil, fmt.Errorf("%d threads: step %d: the fast paths say %v, the reference %v\n%s",
 				threads, len(got), err, refused, c.Show(c.Runs[0]))
 		case threads == 1:
@@ -122,9 +124,10 @@ func trainThreads(c *draw.Training, opt engine.TrainOptions, steps int, refused 
 	return first, nil
 }
 
-// trainDrawn trains one step for each batch that has elements, until the reference would refuse one or a number of the
-// state is none; refused is why. A panic is err.
-func trainDrawn(c *draw.Training, runs []map[string]*onnxio.Tensor, opt engine.TrainOptions, threads int) (out []state, refused, err error) {
+// trainDrawn trains one step for each batch that has elements, until the reference would refuse one or a
+// number of the state is none; refused is why. A panic is err.
+func trainDrawn(c *draw.Training, runs []map[string]*onnxio.Tensor, opt engine.TrainOptions,
+	threads int) (out []state, refused, err error) {
 	defer func() {
 		var fault *engine.FaultError
 		if errors.As(refused, &fault) {
@@ -238,11 +241,12 @@ func sameBits(a, b []state) error {
 	return nil
 }
 
-// near compares the states after each step. Both paths compute in float32, and round sums in another order: of 600 drawings
-// none is off by 1e-5 of a tensor's largest number, a tenth of what is allowed. A gradient whose terms cancel is as far off as
-// these, so that it counts for at least a hundredth of the largest gradient, and for a hundredth of the loss. Where the paths
-// part by more, trainings from numbers that are moved by up to 1e-5 of themselves say whether rounding explains it, as behind a
-// maximum of equal numbers; that is shaky, and the next step begins from other weights.
+// near compares the states after each step. Both paths compute in float32, and round sums in another order:
+// of 600 drawings none is off by 1e-5 of a tensor's largest number, a tenth of what is allowed. A gradient
+// whose terms cancel is as far off as these, so that it counts for at least a hundredth of the largest
+// gradient, and for a hundredth of the loss. Where the paths part by more, trainings from numbers that are
+// moved by up to 1e-5 of themselves say whether rounding explains it, as behind a maximum of equal numbers;
+// that is shaky, and the next step begins from other weights.
 func near(c *draw.Training, got, want []state) (shaky bool, err error) {
 	for i, s := range want {
 		if !s.finite() {
@@ -300,21 +304,23 @@ func farthest(a, b *onnxio.Tensor) error {
 	return fmt.Errorf("[%d] is %g, want %g (of %v)", at, a.Float32s()[at], b.Float32s()[at], b.Dims)
 }
 
-// nearHalf compares the first step in bf16 with the reference's: its loss, gradients and running statistics, by their norms.
+// nearHalf compares the first step in bf16 with the reference's: its loss, gradients and running
+// statistics, by their norms.
 //
-// Maps in bf16 have 8 bits, so that a number is off by up to 1/512 of itself. A network of ten operators hands on some of
-// these roundings, and amplifies them where it normalizes small deviations: what is allowed are 10% of the norm of all
-// gradients, a quarter of one's and 3% of another value, or eight times as much as trainings move whose inputs and weights
-// are off by 1/256 of themselves. A wrong channel, tap or stride is off by as much as the numbers are large. A maximum of
-// two numbers that the rounding makes equal hands its gradient to the other one: of models with maxima only the loss and
-// the statistics are compared.
+// Maps in bf16 have 8 bits, so that a number is off by up to 1/512 of itself. A network of ten operators
+// hands on some of these roundings, and amplifies them where it normalizes small deviations: what is allowed
+// are 10% of the norm of all gradients, a quarter of one's and 3% of another value, or eight times as much as
+// trainings move whose inputs and weights are off by 1/256 of themselves. A wrong channel, tap or stride is
+// off by as much as the numbers are large. A maximum of two numbers that the rounding makes equal hands its
+// gradient to the other one: of models with maxima only the loss and the statistics are compared.
 func nearHalf(c *draw.Training, got, want state) error {
 	moved := []state{}
 	gradients := func(s state) []float64 { return s.gradients(got) }
 	all := gradients(want)
 	compare := func(name string, share float64, part func(state) []float64) error {
 		w := part(want)
-		limit := share * (norm(w) + 1e-2*(1+largest(want["loss"]))) // terms may cancel, their roundings do not
+		// terms may cancel, their roundings do not
+		limit := share * (norm(w) + 1e-2*(1+largest(want["loss"])))
 		d := norm(minus(part(got), w))
 		for try := range uint32(4) {
 			if d <= limit {
@@ -389,7 +395,8 @@ func minus(a, b []float64) []float64 {
 func shakes(c *draw.Training, want []state, step int, name string, distance float64) bool {
 	for try := range uint32(4) {
 		got := movedBy(c, 1e-5, try, len(c.Runs))
-		if len(got) <= step || got[step][name] == nil || !(apart(got[step][name], want[step][name]) < distance/8) {
+		if len(got) <= step || got[step][name] == nil ||
+			!(apart(got[step][name], want[step][name]) < distance/8) {
 			return true
 		}
 	}

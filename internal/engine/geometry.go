@@ -11,12 +11,13 @@ type geometry struct {
 	beyond                   bool // the last window of ceil_mode reaches past the padding
 }
 
-// window reads the attributes of a node that slides a [kh,kw] window over large, giving small, both [N,C,H,W].
-// ok is false when it is not two-dimensional.
+// window reads the attributes of a node that slides a [kh,kw] window over large, giving small, both
+// [N,C,H,W]. ok is false when it is not two-dimensional.
 func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 	n := o.node
 	strides, dilations, pads := n.Ints("strides", 1, 1), n.Ints("dilations", 1, 1), n.Ints("pads", 0, 0, 0, 0)
-	if len(kernel) != 2 || len(large) != 4 || len(small) != 4 || len(strides) != 2 || len(dilations) != 2 || len(pads) != 4 {
+	if len(kernel) != 2 || len(large) != 4 || len(small) != 4 || len(strides) != 2 || len(dilations) != 2 ||
+		len(pads) != 4 {
 		return w, false
 	}
 	w = geometry{
@@ -45,8 +46,9 @@ func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 	return w, w.top >= 0 && w.left >= 0 && min(w.sh, w.sw, w.dh, w.dw, w.kh, w.kw) > 0
 }
 
-// settleTransposed finds the pads of a ConvTranspose whose output's size is given, by output_shape or auto_pad: ONNX halves
-// what is left over, and the odd pixel goes to the end with SAME_UPPER, else to the beginning.
+// settleTransposed finds the pads of a ConvTranspose whose output's size is given, by
+// output_shape or auto_pad: ONNX halves what is left over, and the odd pixel goes to the end with
+// SAME_UPPER, else to the beginning.
 func (w *geometry) settleTransposed(o *op, large, small []int64) {
 	auto := o.node.Str("auto_pad", "NOTSET")
 	if len(o.node.Ints("output_shape")) == 0 && auto != "SAME_UPPER" && auto != "SAME_LOWER" {
@@ -72,8 +74,8 @@ func same(large, small int64, k, stride, dilation int, lower bool) (begin, end i
 	return begin, total - begin
 }
 
-// convParts names the roles of the values around a convolution-like op, whichever way it runs: x and y are the larger
-// and the smaller map of the underlying (forward) convolution, w its weights [O,I,kh,kw].
+// convParts names the roles of the values around a convolution-like op, whichever way it runs: x and y are
+// the larger and the smaller map of the underlying (forward) convolution, w its weights [O,I,kh,kw].
 type convParts struct {
 	x, y, w *value
 	kernel  []int64
@@ -103,11 +105,13 @@ func conv(o *op) (p convParts, ok bool) {
 // fastConv reports whether the op is a convolution, in any of its directions, that package kernels runs.
 func fastConv(o *op) bool {
 	p, ok := conv(o)
-	if !ok || o.careful && spreads(o) || !p.x.isFloat4() || !p.y.isFloat4() || p.x.size() == 0 || p.y.size() == 0 {
+	if !ok || o.careful && spreads(o) || !p.x.isFloat4() || !p.y.isFloat4() || p.x.size() == 0 ||
+		p.y.size() == 0 {
 		return false
 	}
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
-	if !ok || -w.bottom >= max(w.sh, w.dh) || -w.right >= max(w.sw, w.dw) { // an output of nothing but bias at its end
+	// an output of nothing but bias at its end
+	if !ok || -w.bottom >= max(w.sh, w.dh) || -w.right >= max(w.sw, w.dw) {
 		return false
 	}
 	hx, hy := w.halos()
@@ -116,8 +120,8 @@ func fastConv(o *op) bool {
 	return err == nil
 }
 
-// fastBatchNorm reports whether package kernels runs a BatchNormalization. The outputs of training before version 14 are
-// others than those that the kernels leave.
+// fastBatchNorm reports whether package kernels runs a BatchNormalization. The outputs of training before
+// version 14 are others than those that the kernels leave.
 func fastBatchNorm(o *op) bool {
 	return normalizes(o) && o.out[0].isFloat4() && o.out[0].size() > 0 && (!training(o) || o.node.Since >= 14)
 }
@@ -142,10 +146,12 @@ func (w geometry) spec(x, y kernels.Layout, group int) kernels.ConvSpec {
 }
 
 func blocked(v *value, halo, lanes int) kernels.Layout {
-	return kernels.Layout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: lanes}
+	return kernels.Layout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]),
+		Halo: halo, Lanes: lanes}
 }
 
-// pooling is what a pooling does: the maximum or the average, of windows or of the whole map, or the gradient of that.
+// pooling is what a pooling does: the maximum or the average, of windows or of the whole
+// map, or the gradient of that.
 type pooling struct{ maximum, whole, backward bool }
 
 // pool finds a pooling op's maps and window. The indices of maxima have no kernel.

@@ -6,8 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Gradient of ai.onnx.preview.training is the derivative of a value of the graph, y, by others, xs: the compiler has the
-// table for that. The op reads y beside its inputs, which are the values that xs and zs name.
+// Gradient of ai.onnx.preview.training is the derivative of a value of the graph, y, by others,
+// xs: the compiler has the table for that. The op reads y beside its inputs, which are the
+// values that xs and zs name.
 
 const trainingDomain = "ai.onnx.preview.training"
 
@@ -34,7 +35,8 @@ func (im *importer) gradient(o *op) error {
 	for i, v := range o.in {
 		if v != im.g.values[names[i]] {
 			return &onnxio.UnsupportedError{Op: trainingDomain + ".Gradient", Node: o.String(),
-				Reason: "input " + names[i] + " is another value than the graph's: the graph at other inputs is not computed here"}
+				Reason: "input " + names[i] +
+					" is another value than the graph's: the graph at other inputs is not computed here"}
 		}
 	}
 	o.in = append(o.in, y)
@@ -48,7 +50,8 @@ func (b *binding) gradient(o *op) error {
 		return err
 	}
 	y, xs := o.in[len(o.in)-1], o.in[:len(o.out)]
-	if y.info.Type != onnxio.Float || !y.sized || slices.ContainsFunc(b.g.ops, func(x *op) bool { return !b.static[x] }) {
+	if y.info.Type != onnxio.Float || !y.sized ||
+		slices.ContainsFunc(b.g.ops, func(x *op) bool { return !b.static[x] }) {
 		return &onnxio.UnsupportedError{Op: trainingDomain + ".Gradient", Node: o.String(),
 			Reason: "it differentiates float32 values whose shapes do not depend on data"}
 	}

@@ -119,7 +119,8 @@ func (g *graph) name(prefix string) string {
 	}
 }
 
-// infer sets types and shapes of an op's outputs. What depends on data that only a run knows stays without a size.
+// infer sets types and shapes of an op's outputs. What depends on data that only a run
+// knows stays without a size.
 func (g *graph) infer(o *op) error {
 	in := make([]*ops.Value, o.inputs)
 	for i, v := range o.in[:o.inputs] {
@@ -177,7 +178,8 @@ func (g *graph) known() error {
 		for _, v := range o.out {
 			if v != nil && !v.sized {
 				return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
-					Reason: fmt.Sprintf("the shape of %q depends on data that is known only while the model runs", v.name)}
+					Reason: fmt.Sprintf(
+						"the shape of %q depends on data that is known only while the model runs", v.name)}
 			}
 		}
 	}
@@ -201,7 +203,8 @@ func (g *graph) make(n *onnxio.Node, opset int64) (*op, error) {
 		v := g.values[name]
 		if v == nil {
 			return nil, &onnxio.FormatError{Format: "onnx", Where: bound.String(),
-				Msg: fmt.Sprintf("input %q is not defined by an earlier node, an input or an initializer", name)}
+				Msg: fmt.Sprintf("input %q is not defined by an earlier node, an input or an initializer",
+					name)}
 		}
 		o.in = append(o.in, v)
 	}
@@ -232,8 +235,8 @@ func (g *graph) index() {
 	}
 }
 
-// link makes the producers and users right that changed with o alone: index for one op. The order of users is then that of
-// the changes.
+// link makes the producers and users right that changed with o alone: index for one op. The order of users is
+// then that of the changes.
 func (o *op) link() {
 	o.unlink()
 	o.linked = o.appendReads(o.linked)

@@ -25,8 +25,8 @@ type Options struct {
 	Keep bool
 	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
 	NoWinograd bool
-	// BF16 lets convolutions of inference run in bf16 with float32 sums, where that is faster: their maps and weights are
-	// rounded to 8 bits. Without AMX it changes nothing.
+	// BF16 lets convolutions of inference run in bf16 with float32 sums, where that is faster: their maps and
+	// weights are rounded to 8 bits. Without AMX it changes nothing.
 	BF16 bool
 	// MaxBytes bounds the memory of a run's values; 0 is a share of the machine's.
 	MaxBytes int64
@@ -55,7 +55,8 @@ func importModel(m *onnxio.Model, opt Options, params, given map[string]bool) (*
 	if err != nil {
 		return nil, err
 	}
-	im := &importer{model: m, params: params, given: given, g: newGraph(opt), outer: func(string) *value { return nil }}
+	im := &importer{model: m, params: params, given: given, g: newGraph(opt),
+		outer: func(string) *value { return nil }}
 	nodes, err := inlined(m)
 	if err != nil {
 		return nil, err
@@ -110,7 +111,8 @@ func (im *importer) graph(proto *onnxio.Graph, nodes []placed, opt Options) erro
 	for _, out := range proto.Outputs {
 		v := im.find(out.Name)
 		if v == nil {
-			return &onnxio.FormatError{Format: "onnx", Where: out.Name, Msg: "graph output is not defined by any node"}
+			return &onnxio.FormatError{Format: "onnx", Where: out.Name,
+				Msg: "graph output is not defined by any node"}
 		}
 		v.output = true
 		g.outputs = append(g.outputs, v)
@@ -127,8 +129,8 @@ func (im *importer) find(name string) *value {
 	return im.capture(name)
 }
 
-// capture makes a value of this graph of one of the graphs around it: a constant, or an input with its bodies' owner's
-// value behind it.
+// capture makes a value of this graph of one of the graphs around it: a constant, or an input with its
+// bodies' owner's value behind it.
 func (im *importer) capture(name string) *value {
 	from := im.outer(name)
 	if from == nil {
@@ -195,7 +197,8 @@ func (im *importer) bodies(o *op, n placed) error {
 		if err := inner.g.apply(simplifyPass); err != nil {
 			return fmt.Errorf("%s: %s: %w", o, a.Name, err)
 		}
-		o.bodies = append(o.bodies, &body{attr: a.Name, program: newProgram(inner.g), formal: len(inner.g.inputs) - len(inner.g.captured),
+		o.bodies = append(o.bodies, &body{attr: a.Name, program: newProgram(inner.g),
+			formal:   len(inner.g.inputs) - len(inner.g.captured),
 			captures: len(inner.g.captured), from: len(o.in)})
 		o.in = append(o.in, inner.g.captured...)
 	}

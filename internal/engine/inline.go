@@ -9,7 +9,8 @@ import (
 // maxInlined bounds the nodes that inlining may make.
 const maxInlined = 1 << 20
 
-// placed is a node with the operator sets that it is written in: the model's, or those of the function it comes from.
+// placed is a node with the operator sets that it is written in: the model's, or those of
+// the function it comes from.
 type placed struct {
 	*onnxio.Node
 	in     *inliner
@@ -34,7 +35,8 @@ func (n placed) inside(g *onnxio.Graph) ([]placed, error) {
 	return n.in.expand(g.Nodes, n.opsets)
 }
 
-// inlined gives the graph's nodes with calls of the model's functions replaced by their bodies, nested calls included.
+// inlined gives the graph's nodes with calls of the model's functions replaced by their
+// bodies, nested calls included.
 func inlined(m *onnxio.Model) ([]placed, error) {
 	in := &inliner{model: m, functions: map[[3]string]*onnxio.Function{}}
 	for _, f := range m.Functions {
@@ -62,12 +64,14 @@ func (in *inliner) append(out *[]placed, nodes []*onnxio.Node, opsets []onnxio.O
 		if f == nil {
 			*out = append(*out, placed{n, in, opsets})
 			if in.nodes++; in.nodes > maxInlined {
-				return &onnxio.LimitError{What: "nodes after inlining functions", Got: int64(in.nodes), Limit: maxInlined}
+				return &onnxio.LimitError{What: "nodes after inlining functions", Got: int64(in.nodes),
+					Limit: maxInlined}
 			}
 			continue
 		}
 		if depth > 100 {
-			return &onnxio.FormatError{Format: "onnx", Where: n.Name, Msg: fmt.Sprintf("function %q calls itself", f.Name)}
+			return &onnxio.FormatError{Format: "onnx", Where: n.Name,
+				Msg: fmt.Sprintf("function %q calls itself", f.Name)}
 		}
 		in.calls++
 		if err := in.append(out, newCall(f, n, in.calls).nodes(f.Nodes), f.Opsets, depth+1); err != nil {
@@ -101,8 +105,8 @@ func newCall(f *onnxio.Function, node *onnxio.Node, number int) *call {
 	return c
 }
 
-// nodes are the function's nodes with formal names replaced by actual ones, inner names made unique and attribute
-// references resolved, in subgraphs too.
+// nodes are the function's nodes with formal names replaced by actual ones, inner names made unique and
+// attribute references resolved, in subgraphs too.
 func (c *call) nodes(nodes []*onnxio.Node) []*onnxio.Node {
 	var out []*onnxio.Node
 	for _, n := range nodes {

@@ -53,7 +53,8 @@ func allBytes(t onnxio.DataType) *onnxio.Tensor {
 	return x
 }
 
-// tableOf is what dequantizing, functions of one element and quantizing make of every byte, by their reference kernels.
+// tableOf is what dequantizing, functions of one element and quantizing make of every byte,
+// by their reference kernels.
 func tableOf(g *graph, from, to quantization, functions ...*op) (*byteTable, bool) {
 	x := allBytes(from.typ)
 	var ok bool
@@ -89,7 +90,8 @@ func evaluated(opType string, x *onnxio.Tensor, q quantization) (*onnxio.Tensor,
 		return nil, false
 	}
 	scalar := func(t *onnxio.Tensor) *onnxio.Tensor { return &onnxio.Tensor{Type: t.Type, Raw: t.Raw} }
-	ev := ops.Eval{Node: n, In: []*onnxio.Tensor{x, scalar(q.scale.konst), scalar(q.zero.konst)}, Want: []bool{true}}
+	ev := ops.Eval{Node: n, In: []*onnxio.Tensor{x, scalar(q.scale.konst), scalar(q.zero.konst)},
+		Want: []bool{true}}
 	if n.Def.Eval(&ev) != nil {
 		return nil, false
 	}
@@ -120,8 +122,8 @@ func (g *graph) becomeTable(o *op, t *byteTable, x *value) {
 	o.in, o.inputs = []*value{x, g.constant(o.out[0].name+"/function", konst)}, 2
 }
 
-// tabled makes a Table of a QuantizeLinear and the functions of one element before it, back to a DequantizeLinear. Where that
-// is the same byte again, the readers of q read what was dequantized.
+// tabled makes a Table of a QuantizeLinear and the functions of one element before it, back to a
+// DequantizeLinear. Where that is the same byte again, the readers of q read what was dequantized.
 func (g *graph) tabled(q *op) bool {
 	to, ok := g.to(q)
 	if !ok {
@@ -143,7 +145,8 @@ func (g *graph) tabled(q *op) bool {
 			return true
 		}
 		o := lone(v)
-		if o == nil || o.role() != pointwise && o.role() != clips || len(o.out) != 1 || !equalDims(o.in[0].dims, v.dims) {
+		if o == nil || o.role() != pointwise && o.role() != clips || len(o.out) != 1 ||
+			!equalDims(o.in[0].dims, v.dims) {
 			return false
 		}
 		functions = append([]*op{o}, functions...)
@@ -221,7 +224,8 @@ func concatTable(o *op, from, to quantization) (*byteTable, bool) {
 	n := *o.node.Node
 	n.Attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 3)}
 	ev := ops.Eval{Node: &ops.Node{Node: &n, Def: o.node.Def, Since: o.node.Since}, Want: []bool{true},
-		In: []*onnxio.Tensor{to.scale.konst, to.zero.konst, allBytes(from.typ), from.scale.konst, from.zero.konst}}
+		In: []*onnxio.Tensor{to.scale.konst, to.zero.konst, allBytes(from.typ), from.scale.konst,
+			from.zero.konst}}
 	if o.node.Def.Eval(&ev) != nil {
 		return nil, false
 	}

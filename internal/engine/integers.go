@@ -16,9 +16,9 @@ import (
 //	MaxPool, Concat, Reshape, Transpose, Flatten...   the same on bytes
 //	functions of one element, nothing at all          Table
 //
-// The operators are those of ONNX and ONNX Runtime, with their reference kernels: a result is the one that float32 would give,
-// or its neighbor where the float32 sums round to the other side. Tables, and what only moves numbers, give the same. QLinearConcat
-// and the activations of com.microsoft become tables too.
+// The operators are those of ONNX and ONNX Runtime, with their reference kernels: a result is the one that
+// float32 would give, or its neighbor where the float32 sums round to the other side. Tables, and what only
+// moves numbers, give the same. QLinearConcat and the activations of com.microsoft become tables too.
 func toIntegers(g *graph) error {
 	for _, o := range slices.Clone(g.ops) {
 		if p := o.path(); p.integer != nil && len(o.out) > 0 && o.out[0] != nil {
@@ -37,8 +37,8 @@ func toIntegers(g *graph) error {
 	return nil
 }
 
-// Int8Runs reports whether this processor has kernels of bytes. Without, what stands between DequantizeLinear and QuantizeLinear
-// runs in float32, and QLinearConv and its kind by the kernels' twins.
+// Int8Runs reports whether this processor has kernels of bytes. Without, what stands between DequantizeLinear
+// and QuantizeLinear runs in float32, and QLinearConv and its kind by the kernels' twins.
 func Int8Runs() bool { return kernels.LevelInt8() != "go" }
 
 // bytesRole is what an operator is to numbers in bytes.
@@ -73,7 +73,8 @@ func (o *op) rememberLevels() {
 	if o.role() != dequantizes || o.out[0].konst == nil {
 		return
 	}
-	l := &levels{q: o.in[0].konst, scale: o.in[1].konst, axis: o.node.Int("axis", 1), block: o.node.Int("block_size", 0)}
+	l := &levels{q: o.in[0].konst, scale: o.in[1].konst, axis: o.node.Int("axis", 1),
+		block: o.node.Int("block_size", 0)}
 	if len(o.in) > 2 && o.in[2] != nil {
 		l.zero = o.in[2].konst
 	}
@@ -90,7 +91,8 @@ type quantization struct {
 
 // same reports whether two are equal.
 func (q quantization) same(p quantization) bool {
-	return q.typ == p.typ && q.scale.konst.Float32s()[0] == p.scale.konst.Float32s()[0] && q.level() == p.level()
+	return q.typ == p.typ && q.scale.konst.Float32s()[0] == p.scale.konst.Float32s()[0] &&
+		q.level() == p.level()
 }
 
 // level is the zero point as a number.
@@ -104,11 +106,12 @@ func levelOf(t *onnxio.Tensor) int32 {
 	return int32(t.Raw[0])
 }
 
-// quantization is that of a QuantizeLinear or DequantizeLinear between float32 and bytes; ok is false where there are several
-// scales, or they are not known.
+// quantization is that of a QuantizeLinear or DequantizeLinear between float32 and bytes; ok is false where
+// there are several scales, or they are not known.
 func (g *graph) quantization(o *op, t onnxio.DataType) (q quantization, ok bool) {
 	q = quantization{scale: o.in[1], typ: t}
-	if t != onnxio.Uint8 && t != onnxio.Int8 || !q.scale.floats() || q.scale.size() != 1 || o.node.Int("block_size", 0) != 0 {
+	if t != onnxio.Uint8 && t != onnxio.Int8 || !q.scale.floats() || q.scale.size() != 1 ||
+		o.node.Int("block_size", 0) != 0 {
 		return q, false
 	}
 	if p := onnxio.DataType(o.node.Int("precision", 0)); p != onnxio.Undefined && p != onnxio.Float {
@@ -128,7 +131,8 @@ func (g *graph) quantization(o *op, t onnxio.DataType) (q quantization, ok bool)
 
 // dequantized is the map of bytes that v was made of.
 func (g *graph) dequantized(v *value) (x *value, q quantization, ok bool) {
-	if v == nil || v.kind != computed || v.producer == nil || v.producer.role() != dequantizes || v.info.Type != onnxio.Float {
+	if v == nil || v.kind != computed || v.producer == nil || v.producer.role() != dequantizes ||
+		v.info.Type != onnxio.Float {
 		return nil, q, false
 	}
 	x = v.producer.in[0]
@@ -179,7 +183,8 @@ func (g *graph) to(q *op) (quantization, bool) {
 	return g.quantization(q, q.out[0].info.Type)
 }
 
-// clipped makes an op on bytes of p, and of a ReLU or Clip behind it a Clip of bytes: quantizing keeps the order of numbers.
+// clipped makes an op on bytes of p, and of a ReLU or Clip behind it a Clip of bytes: quantizing
+// keeps the order of numbers.
 func (g *graph) clipped(q, clip, p *op) bool {
 	to, ok := g.to(q)
 	if !ok {
@@ -197,7 +202,8 @@ func (g *graph) clipped(q, clip, p *op) bool {
 		return false
 	}
 	inner := &op{node: q.node, in: slices.Clone(q.in), inputs: q.inputs, origin: q.origin}
-	middle := &value{name: g.name(p.out[0].name + "/levels"), info: q.out[0].info, dims: q.out[0].dims, sized: true}
+	middle := &value{name: g.name(p.out[0].name + "/levels"), info: q.out[0].info, dims: q.out[0].dims,
+		sized: true}
 	g.values[middle.name] = middle
 	inner.in[0], inner.out = p.out[0], []*value{middle}
 	middle.producer, p.out[0].users = inner, []*op{inner}
@@ -220,7 +226,8 @@ func (g *graph) clipped(q, clip, p *op) bool {
 	return true
 }
 
-// moved makes an op that only moves elements one on bytes: parts of another quantization go through tables first.
+// moved makes an op that only moves elements one on bytes: parts of another
+// quantization go through tables first.
 func (g *graph) moved(q, o *op) bool {
 	to, ok := g.to(q)
 	if !ok || len(o.out) != 1 {
@@ -265,7 +272,8 @@ func (g *graph) substitute(o, q *op, bound *ops.Node, in []*value) bool {
 	was := *q.out[0]
 	probe := &op{node: bound, in: in, inputs: len(in), out: []*value{q.out[0]}}
 	err := g.infer(probe)
-	same := err == nil && q.out[0].sized && q.out[0].info.Type == was.info.Type && equalDims(q.out[0].dims, was.dims)
+	same := err == nil && q.out[0].sized && q.out[0].info.Type == was.info.Type &&
+		equalDims(q.out[0].dims, was.dims)
 	q.out[0].info, q.out[0].dims, q.out[0].sized = was.info, was.dims, was.sized
 	if !same {
 		return false
@@ -305,7 +313,8 @@ func pairInteger(opType string) func(g *graph, o, q *op) bool {
 		if !ok || !okA || !okB || from.typ != to.typ || and.typ != to.typ {
 			return false
 		}
-		return g.linear(o, q, opType, microsoft, nil, a, from.scale, from.zero, b, and.scale, and.zero, to.scale, to.zero)
+		return g.linear(o, q, opType, microsoft, nil, a, from.scale, from.zero, b, and.scale, and.zero,
+			to.scale, to.zero)
 	}
 }
 
@@ -324,8 +333,8 @@ func poolInteger(opType string) func(g *graph, o, q *op) bool {
 	}
 }
 
-// weightBytes gives a constant that was made of bytes as bytes with a scale and a zero point, each one number or one for each
-// index of axis.
+// weightBytes gives a constant that was made of bytes as bytes with a scale and a zero point, each one number
+// or one for each index of axis.
 func (g *graph) weightBytes(v *value, axis int64) (w, scale, zero *value, ok bool) {
 	if v == nil || v.levels == nil || v.kind != constant {
 		return nil, nil, nil, false
@@ -345,7 +354,8 @@ func (g *graph) weightBytes(v *value, axis int64) (w, scale, zero *value, ok boo
 	if z == nil {
 		z = onnxio.NewTensor(l.q.Type, l.scale.Dims...)
 	}
-	return g.constant(v.name+"/bytes", l.q), g.constant(v.name+"/scale", l.scale), g.constant(v.name+"/zero", z), true
+	return g.constant(v.name+"/bytes", l.q), g.constant(v.name+"/scale", l.scale), g.constant(v.name+"/zero",
+		z), true
 }
 
 // integerBias is a bias in units of the products' scales, as int32; nil where there is none.
@@ -410,7 +420,8 @@ func gemmInteger(g *graph, o, q *op) bool {
 		return false
 	}
 	if o.path().batched {
-		return g.linear(o, q, "QLinearMatMul", "", nil, a, from.scale, from.zero, b, scale, zero, to.scale, to.zero)
+		return g.linear(o, q, "QLinearMatMul", "", nil, a, from.scale, from.zero, b, scale, zero,
+			to.scale, to.zero)
 	}
 	if o.node.Float("alpha", 1) != 1 || o.node.Float("beta", 1) != 1 || o.node.Int("transA", 0) != 0 {
 		return false
@@ -425,5 +436,6 @@ func gemmInteger(g *graph, o, q *op) bool {
 	if across {
 		attrs = append(attrs, onnxio.IntAttr("transB", 1))
 	}
-	return g.linear(o, q, "QGemm", microsoft, attrs, a, from.scale, from.zero, b, scale, zero, bias, to.scale, to.zero)
+	return g.linear(o, q, "QGemm", microsoft, attrs, a, from.scale, from.zero, b, scale, zero, bias,
+		to.scale, to.zero)
 }

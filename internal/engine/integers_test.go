@@ -46,9 +46,10 @@ func stepOf(t *testing.T, m *onnxio.Model) float64 {
 	return 0
 }
 
-// TestQuantizedPlans compares the integer path with the reference kernels and with ONNX Runtime. What is QLinearConv and its
-// kind in the file is the same to the bit. Between DequantizeLinear and QuantizeLinear the reference sums in float32: a sum next
-// to a tie may round to the other side, and is off by a step then, which the layers behind it pass on.
+// TestQuantizedPlans compares the integer path with the reference kernels and with ONNX Runtime. What is
+// QLinearConv and its kind in the file is the same to the bit. Between DequantizeLinear and QuantizeLinear
+// the reference sums in float32: a sum next to a tie may round to the other side, and is off by a step then,
+// which the layers behind it pass on.
 func TestQuantizedPlans(t *testing.T) {
 	cases := loadQuantized(t)
 	for name, want := range cases.Plain {
@@ -84,7 +85,8 @@ func TestQuantizedPlans(t *testing.T) {
 				name    string
 				y       []float32
 				allowed float64
-			}{{"the reference", reference, allowed}, {"ONNX Runtime", want, 1}, {"ONNX Runtime's optimizer", cases.Optimized[name], 1}} {
+			}{{"the reference", reference, allowed}, {"ONNX Runtime", want, 1},
+				{"ONNX Runtime's optimizer", cases.Optimized[name], 1}} {
 				for i, y := range other.y {
 					if off := math.Abs(float64(fast[i]-y)) / step; off > other.allowed+1e-3 {
 						t.Errorf("[%d] is %v, that of %s %v: %.2f steps", i, fast[i], other.name, y, off)
@@ -95,11 +97,14 @@ func TestQuantizedPlans(t *testing.T) {
 				return
 			}
 			for _, s := range steps {
-				if s.Kernel == "reference" || s.Type == "float32" && s.Kernel != "dequantize" && s.Kernel != "from lines" {
+				if s.Kernel == "reference" || s.Type == "float32" && s.Kernel != "dequantize" &&
+					s.Kernel != "from lines" {
 					t.Errorf("%s %s runs as %s in %s", s.Op, s.Name, s.Kernel, s.Type)
 				}
 			}
-			if !slices.ContainsFunc(steps, func(s StepInfo) bool { return s.Kernel == "conv "+Int8Level()+" int8" }) {
+			if !slices.ContainsFunc(steps, func(s StepInfo) bool {
+				return s.Kernel == "conv "+Int8Level()+" int8"
+			}) {
 				t.Error("no convolution of bytes")
 			}
 		})
@@ -140,7 +145,8 @@ func (b *levelsNet) op(domain, opType string, in []string, attrs ...*onnxio.Attr
 	b.m.Graph.Nodes[len(b.m.Graph.Nodes)-1].Domain = domain
 }
 
-// conv adds a QLinearConv with what may differ: groups, weights of either type, a bias, padding, strides, dilations.
+// conv adds a QLinearConv with what may differ: groups, weights of either type, a bias,
+// padding, strides, dilations.
 func (b *levelsNet) conv(x []string) []string {
 	k, s, d := 1+b.r.Int64N(4), 1+b.r.Int64N(2), 1+b.r.Int64N(2)
 	if (k-1)*d+1 > min(b.h, b.w) {
@@ -176,7 +182,8 @@ func (b *levelsNet) conv(x []string) []string {
 	for i := range p {
 		p[i] = b.r.Int64N((k-1)*d + 1)
 	}
-	attrs := []*onnxio.Attribute{onnxio.IntsAttr("strides", s, s), onnxio.IntsAttr("dilations", d, d), onnxio.IntAttr("group", groups)}
+	attrs := []*onnxio.Attribute{onnxio.IntsAttr("strides", s, s), onnxio.IntsAttr("dilations", d, d),
+		onnxio.IntAttr("group", groups)}
 	if b.r.IntN(4) == 0 && d == 1 {
 		attrs = append(attrs, onnxio.StringAttr("auto_pad", "SAME_LOWER"))
 		b.h, b.w = (b.h+s-1)/s, (b.w+s-1)/s
@@ -197,19 +204,22 @@ func (b *levelsNet) more(x []string) []string {
 		b.op("", "MaxPool", x[:1], onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("pads", 1, 1, 0, 0))
 		return append([]string{b.last}, x[1:]...)
 	case 1:
-		b.op(microsoft, "QLinearAveragePool", append(slices.Clone(x), y...), onnxio.IntsAttr("kernel_shape", 3, 3),
+		b.op(microsoft, "QLinearAveragePool", append(slices.Clone(x), y...),
+			onnxio.IntsAttr("kernel_shape", 3, 3),
 			onnxio.IntsAttr("pads", 1, 1, 1, 1), onnxio.IntAttr("count_include_pad", b.r.Int64N(2)))
 	case 2:
 		b.op(microsoft, "QLinearLeakyRelu", append(slices.Clone(x), y...), onnxio.FloatAttr("alpha", 0.3))
 	case 3:
 		b.op(microsoft, "QLinearSigmoid", append(slices.Clone(x), y...))
 	case 4:
-		b.op(microsoft, "QLinearConcat", append(append(slices.Clone(y), x...), x...), onnxio.IntAttr("axis", 1))
+		b.op(microsoft, "QLinearConcat", append(append(slices.Clone(y), x...), x...),
+			onnxio.IntAttr("axis", 1))
 		b.c *= 2
 	case 5:
 		b.op(microsoft, "QLinearMul", append(append(slices.Clone(x), x...), y...))
 	case 6:
-		low, high := b.byteInit(fmt.Sprintf("low%d", b.n), b.typ), b.byteInit(fmt.Sprintf("high%d", b.n), b.typ)
+		low, high := b.byteInit(fmt.Sprintf("low%d", b.n), b.typ), b.byteInit(fmt.Sprintf("high%d", b.n),
+			b.typ)
 		inits := b.m.Graph.Initializers
 		inits[len(inits)-2].Raw[0], inits[len(inits)-1].Raw[0] = 20, 100
 		b.op("", "Clip", []string{x[0], low, high})
@@ -220,7 +230,8 @@ func (b *levelsNet) more(x []string) []string {
 	return append([]string{b.last}, y...)
 }
 
-// TestLevelsEqualReference draws networks of operators on bytes: the fast plan gives the bytes of the reference kernels.
+// TestLevelsEqualReference draws networks of operators on bytes: the fast plan gives the bytes
+// of the reference kernels.
 func TestLevelsEqualReference(t *testing.T) {
 	for seed := range uint64(60) {
 		b := &levelsNet{net: newNet(seed, 2, 1+int64(seed%7)*9, 5+int64(seed%5), 6), typ: onnxio.Uint8}

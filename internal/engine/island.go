@@ -27,7 +27,8 @@ func (r *run) heavy(o *op) bool {
 	return n >= heavySize
 }
 
-// interpret runs an op on what is there: a subgraph's owner by its rule, everything else by its reference kernel.
+// interpret runs an op on what is there: a subgraph's owner by its rule, everything
+// else by its reference kernel.
 func (r *run) interpret(o *op) error {
 	in := make([]onnxio.Value, o.inputs)
 	for i, v := range o.in[:o.inputs] {
@@ -84,8 +85,9 @@ func (r *run) room() int64 { return max(1, r.p.opt.MaxBytes-r.lane.live) }
 // evaluate runs an operator of tensors.
 func (r *run) evaluate(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	r.lane.draws++
-	c := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(in)), Want: make([]bool, len(o.out)), Limit: r.room(),
-		Seed: mix(r.lane.draws)}
+	c := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(in)), Want: make([]bool, len(o.out)),
+		Limit: r.room(),
+		Seed:  mix(r.lane.draws)}
 	for i, x := range in {
 		if x == nil {
 			continue
@@ -118,7 +120,8 @@ func (r *run) control(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	if p := o.path(); p.control != nil {
 		return p.control(r, o, in)
 	}
-	return nil, &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: "its subgraphs have no meaning here"}
+	return nil, &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
+		Reason: "its subgraphs have no meaning here"}
 }
 
 // call runs a body: its formal inputs, and behind them what it captures.

@@ -12,8 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// bright is a network that computes on those images of a batch whose mean is above 0, then on those whose maps have a
-// number above a limit: its shapes follow from data, twice.
+// bright is a network that computes on those images of a batch whose mean is above 0, then on those whose
+// maps have a number above a limit: its shapes follow from data, twice.
 type bright struct {
 	m           *onnxio.Model
 	first, last *net // the layers in front of each choice
@@ -220,7 +220,8 @@ func TestLanesAtTheSameTime(t *testing.T) {
 					t.Errorf("lane %d: the bits differ", k)
 				}
 				x := onnxio.Floats([]float32{1, 2}[:1+at%2])
-				if _, err := loop.Run(t.Context(), &l, []onnxio.Value{x, integer(3), integer(0)}); err != nil {
+				if _, err := loop.Run(t.Context(), &l, []onnxio.Value{x, integer(3),
+					integer(0)}); err != nil {
 					t.Error(err)
 				}
 			}

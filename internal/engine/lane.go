@@ -8,8 +8,8 @@ import (
 // maxSegments bounds the plans that a lane keeps.
 const maxSegments = 48
 
-// Lane is what one Run at a time needs: the memory of its values, and plans that live in it. Several lanes let several Runs
-// of a program go on at once. The zero value is ready; it is not safe for concurrent use.
+// Lane is what one Run at a time needs: the memory of its values, and plans that live in it. Several lanes
+// let several Runs of a program go on at once. The zero value is ready; it is not safe for concurrent use.
 type Lane struct {
 	// Pool runs the plans of the lane; nil is that of the program. It has as many threads.
 	Pool     *parallel.Pool

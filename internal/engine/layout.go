@@ -10,12 +10,13 @@ import (
 // layoutDomain is the domain of the ops that only change a layout.
 const layoutDomain = "cnnkit.layout"
 
-// chooseLayouts decides which values are blocked, inserts the conversions and settles every blocked value's halo.
+// chooseLayouts decides which values are blocked, inserts the conversions and settles
+// every blocked value's halo.
 //
 // An op over feature maps that has a kernel for blocked values takes them: convolutions, pools and
-// BatchNormalization always, elementwise ops and Concat where an input is blocked already. The halo of a value is the
-// largest that a reader needs. Values that an elementwise kernel walks together have the same halo, so that it can
-// walk them flat.
+// BatchNormalization always, elementwise ops and Concat where an input is blocked already. The halo of a
+// value is the largest that a reader needs. Values that an elementwise kernel walks together have the same
+// halo, so that it can walk them flat.
 func chooseLayouts(g *graph) {
 	l := &layouts{g: g, halo: map[*value]int{}, parent: map[*value]*value{}}
 	l.findNarrow()
@@ -115,9 +116,9 @@ type layouts struct {
 
 const narrowLanes = 8
 
-// findNarrow chooses 8 lanes instead of 16 for maps of at most 8 channels, where every op on maps of so many channels
-// can do with them: a convolution's output costs half the time then. All maps of a number of channels are alike, so that
-// a value, its gradient and its mask can be walked together.
+// findNarrow chooses 8 lanes instead of 16 for maps of at most 8 channels, where every op on maps of so many
+// channels can do with them: a convolution's output costs half the time then. All maps of a number of
+// channels are alike, so that a value, its gradient and its mask can be walked together.
 func (l *layouts) findNarrow() {
 	l.narrow = map[int64]bool{}
 	for _, o := range l.g.ops {
@@ -152,7 +153,8 @@ func (l *layouts) lanes(v *value) int {
 	return kernels.Block
 }
 
-// rule gives the inputs and outputs that are maps when o runs, and their form; plainForm where there are none.
+// rule gives the inputs and outputs that are maps when o runs, and their form;
+// plainForm where there are none.
 func (l *layouts) rule(o *op) (m maps, f form) {
 	p := o.path()
 	if p.maps == nil || p.accepts != nil && !p.accepts(o) {
@@ -231,8 +233,8 @@ func (l *layouts) plain(v *value) *value {
 	return l.convert(v, toPlain, func(*value) {})
 }
 
-// blocked is v in blocked form for a reader. A graph input of few channels that only convolutions read as x keeps its
-// channels instead of a padded block.
+// blocked is v in blocked form for a reader. A graph input of few channels that only convolutions read as x
+// keeps its channels instead of a padded block.
 func (l *layouts) blocked(v *value, reader *op) *value {
 	if v == nil || v.form() == blockedForm {
 		return v
@@ -255,7 +257,8 @@ func (l *layouts) convert(v *value, name string, shape func(t *value)) *value {
 	shape(t)
 	l.g.values[t.name] = t
 	n := newNode(name, layoutDomain, t.name)
-	o := &op{node: &ops.Node{Node: n, Def: &ops.Def{Name: name, Domain: layoutDomain}}, in: []*value{v}, out: []*value{t}, inputs: 1, origin: v.name}
+	o := &op{node: &ops.Node{Node: n, Def: &ops.Def{Name: name, Domain: layoutDomain}}, in: []*value{v},
+		out: []*value{t}, inputs: 1, origin: v.name}
 	t.producer = o
 	l.g.ops = append(l.g.ops, o)
 	for _, other := range append([]*value{v}, v.twins...) {

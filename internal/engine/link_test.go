@@ -51,7 +51,8 @@ func compareLinks(t *testing.T, g *graph) {
 	g.index()
 	for name, want := range of() {
 		if len(got[name].users) != len(want.users) || got[name].producer != want.producer {
-			t.Errorf("%q is made by %v and read by %v, want %v and %v", name, got[name].producer, got[name].users, want.producer, want.users)
+			t.Errorf("%q is made by %v and read by %v, want %v and %v", name, got[name].producer,
+				got[name].users, want.producer, want.users)
 			continue
 		}
 		for u, n := range want.users {

@@ -108,9 +108,10 @@ func (r *run) push(o *op, stacks []stack, out []onnxio.Value) error {
 	return nil
 }
 
-// finishStacks gives the states, then the stacks, each along its axis, in its direction. first is the body's output at
-// which the states begin.
-func (r *run) finishStacks(o *op, b *body, states []onnxio.Value, stacks []stack, first int, axes, directions []int64) ([]onnxio.Value, error) {
+// finishStacks gives the states, then the stacks, each along its axis, in its direction. first is the body's
+// output at which the states begin.
+func (r *run) finishStacks(o *op, b *body, states []onnxio.Value, stacks []stack, first int, axes,
+	directions []int64) ([]onnxio.Value, error) {
 	out := slices.Clone(states)
 	for i, s := range stacks {
 		axis := int64(0)
@@ -147,7 +148,8 @@ func (r *run) stacked(o *op, items []*onnxio.Tensor, axis int64) (*onnxio.Tensor
 	ev := &ops.Eval{Limit: r.room()}
 	for _, t := range items {
 		if !equalDims(t.Dims, items[0].Dims) || t.Type != items[0].Type {
-			return nil, o.node.Errorf("a scan output is %v %v after %v %v", t.Type, t.Dims, items[0].Type, items[0].Dims)
+			return nil, o.node.Errorf("a scan output is %v %v after %v %v", t.Type, t.Dims, items[0].Type,
+				items[0].Dims)
 		}
 		view := *t
 		view.Dims = slices.Insert(slices.Clone(t.Dims), int(axis), 1)
@@ -198,7 +200,8 @@ func (r *run) scan(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.finishStacks(o, b, states, stacks, 0, o.node.Ints("scan_output_axes"), o.node.Ints("scan_output_directions"))
+	return r.finishStacks(o, b, states, stacks, 0, o.node.Ints("scan_output_axes"),
+		o.node.Ints("scan_output_directions"))
 }
 
 // scanner goes through tensors along an axis each.
@@ -280,7 +283,8 @@ func (r *run) steps(o *op, b *body, states []onnxio.Value, s *scanner) ([]onnxio
 	return states, stacks, nil
 }
 
-// scanBatches runs Scan of version 8, whose inputs have the batch as their first axis and the sequence as their second.
+// scanBatches runs Scan of version 8, whose inputs have the batch as their first axis and the
+// sequence as their second.
 func (r *run) scanBatches(o *op, b *body, in []onnxio.Value, n int) ([]onnxio.Value, error) {
 	if len(in) < 1+n || n < 1 {
 		return nil, o.node.Errorf("num_scan_inputs is %d of %d inputs", n, len(in))
@@ -339,8 +343,8 @@ func (r *run) scanBatches(o *op, b *body, in []onnxio.Value, n int) ([]onnxio.Va
 	return out, nil
 }
 
-// sequenceMap runs SequenceMap: the body for every item of the first sequence, with the same item of other sequences and
-// with tensors as they are.
+// sequenceMap runs SequenceMap: the body for every item of the first sequence, with the same item of other
+// sequences and with tensors as they are.
 func (r *run) sequenceMap(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 	b, err := o.named("body")
 	if err != nil {
@@ -360,7 +364,8 @@ func (r *run) sequenceMap(o *op, in []onnxio.Value) ([]onnxio.Value, error) {
 			args[i] = x
 			if s, ok := x.(*onnxio.Sequence); ok {
 				if len(s.Items) != len(first.Items) {
-					return nil, o.node.Errorf("input %d has %d items, the first %d", i, len(s.Items), len(first.Items))
+					return nil, o.node.Errorf("input %d has %d items, the first %d", i, len(s.Items),
+						len(first.Items))
 				}
 				args[i] = s.Items[k]
 			}

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
-// Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32. Everything else stays in float32,
-// with conversions where the two meet.
+// Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32. Everything else stays
+// in float32, with conversions where the two meet.
 
 // BF16Runs reports whether this processor runs convolutions in bf16: with AMX.
 func BF16Runs() bool { return kernels.LevelBF16() == "amx" }
@@ -33,11 +33,13 @@ func (v *value) half() []uint16 {
 // linesOf is the layout of v in bf16.
 func linesOf(v *value, halo int) kernels.LineLayout {
 	f := v.folded()
-	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]) * f, H: int(v.dims[2]), W: int(v.dims[3]) / f, Halo: halo,
+	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]) * f, H: int(v.dims[2]),
+		W: int(v.dims[3]) / f, Halo: halo,
 		Lanes: kernels.BF16Lanes}
 }
 
-// What a convolution takes, in GFLOP/s, and a conversion, in bytes a nanosecond, as measured on Sapphire Rapids.
+// What a convolution takes, in GFLOP/s, and a conversion, in bytes a nanosecond, as
+// measured on Sapphire Rapids.
 const (
 	bf16Rate    = 900
 	floatRate   = 150
@@ -51,7 +53,8 @@ func (l *layouts) convBF16(o *op) bool {
 	}
 	p, ok := conv(o)
 	if gathers(o) {
-		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil && o.residual == nil && l.writesBF16(o)
+		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil &&
+			o.residual == nil && l.writesBF16(o)
 	}
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
@@ -75,8 +78,8 @@ func (l *layouts) convBF16(o *op) bool {
 	return gain > moved/reorderRate
 }
 
-// writesBF16 reports whether a convolution in bf16 writes its output so: for readers in bf16, or because a residual asks
-// for it, and in training. Else it writes the float32 sums, in blocks.
+// writesBF16 reports whether a convolution in bf16 writes its output so: for readers in bf16, or because a
+// residual asks for it, and in training. Else it writes the float32 sums, in blocks.
 func (l *layouts) writesBF16(o *op) bool {
 	if _, ok := conv(o); !ok || l.g.training {
 		return true
@@ -84,10 +87,12 @@ func (l *layouts) writesBF16(o *op) bool {
 	return o.path().transposed || o.residual != nil || o.then == nil && readInBF16(o.out[0])
 }
 
-// readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes maps in bf16 as they are.
+// readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes
+// maps in bf16 as they are.
 func readInBF16(v *value) bool {
 	for _, o := range v.users {
-		if p := o.path(); v.dims[1] >= lineChannels && p.lines != nil && (p.accepts == nil || p.accepts(o)) && p.lines(o) {
+		if p := o.path(); v.dims[1] >= lineChannels && p.lines != nil && (p.accepts == nil || p.accepts(o)) &&
+			p.lines(o) {
 			return true
 		}
 		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {
@@ -97,8 +102,8 @@ func readInBF16(v *value) bool {
 	return false
 }
 
-// planBF16 makes the kernel of a convolution, forward or transposed: from the layouts of its values once they are settled,
-// else with the halos that it needs.
+// planBF16 makes the kernel of a convolution, forward or transposed: from the layouts of its values once they
+// are settled, else with the halos that it needs.
 func planBF16(o *op, settled bool) (*kernels.ConvBF16, error) {
 	spec, err := specBF16(o, settled)
 	if err != nil {
@@ -119,7 +124,8 @@ func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 	p, _ := conv(o)
 	w, ok := lineWindow(o)
 	if !ok {
-		return kernels.ConvBF16Spec{}, fmt.Errorf("lines of %v and %v pixels do not fit", p.x.folded(), p.y.folded())
+		return kernels.ConvBF16Spec{}, fmt.Errorf("lines of %v and %v pixels do not fit", p.x.folded(),
+			p.y.folded())
 	}
 	hx, hy := w.halos()
 	x, y := linesOf(p.x, hx), linesOf(p.y, hy)
@@ -175,7 +181,9 @@ func (l *lowering) convLines(o *op) (bool, error) {
 			return func(chunk, worker int) { c.Run(chunk, scratch.data[worker*per:][:per], y, x, weights, e) }
 		}
 		y := o.out[0].f()
-		return func(chunk, worker int) { c.RunFloat(chunk, scratch.data[worker*per:][:per], y, x, weights, e) }
+		return func(chunk, worker int) {
+			c.RunFloat(chunk, scratch.data[worker*per:][:per], y, x, weights, e)
+		}
 	})
 	s.flops, s.cycles = convFLOPs(o), c.Cost()
 	if o.then != nil {
@@ -238,7 +246,8 @@ func gemmInBF16(o *op, s kernels.GemmSpec) bool {
 
 // gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32.
 func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
-	g, err := kernels.NewGemmBF16(kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K), Float: true})
+	g, err := kernels.NewGemmBF16(kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K),
+		Float: true})
 	if err != nil {
 		return false, err
 	}
@@ -248,9 +257,10 @@ func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
 		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
 	})
 	form := fmt.Sprintf("bf16 panels, transposed %t", s.TransB)
-	matrix := l.form(o.in[1].konst, form, (g.PackedSize()+1)/2, g.PackChunks(), func(dst []float32, chunk int) {
-		g.Pack(chunk, (&buffer{data: dst}).half(g.PackedSize()), o.in[1].konst.Float32s(), s.TransB)
-	})
+	matrix := l.form(o.in[1].konst, form, (g.PackedSize()+1)/2, g.PackChunks(),
+		func(dst []float32, chunk int) {
+			g.Pack(chunk, (&buffer{data: dst}).half(g.PackedSize()), o.in[1].konst.Float32s(), s.TransB)
+		})
 	bias := l.paddedBias(o)
 	scratch, per := l.perWorker(g.Scratch())
 	bufs := []*buffer{rows, matrix, scratch, l.of(o.out[0])}
@@ -285,7 +295,8 @@ func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) (*buffer, error) {
 		}
 		c.Pack((&buffer{data: dst}).half(c.WeightSize()), src)
 	}
-	if taps, err := weightTaps(o); err == nil && w.kind == param && w.store.pack != nil && w.store.pack.key == taps.Form() {
+	if taps, err := weightTaps(o); err == nil && w.kind == param && w.store.pack != nil &&
+		w.store.pack.key == taps.Form() {
 		dst := l.buffer(floats)
 		l.add("pack weights bf16", c.TapChunks(), []*buffer{w.store.buf, dst}, func() func(int, int) {
 			from, to := w.store.buf.data, dst.half(c.WeightSize())
@@ -294,7 +305,9 @@ func (l *lowering) packedBF16(o *op, c *kernels.ConvBF16) (*buffer, error) {
 		return dst, nil
 	}
 	if w.kind == constant {
-		return l.form(w.konst, formBF16(o, c), floats, 1, func(dst []float32, _ int) { pack(dst, w.konst.Float32s()) }), nil
+		return l.form(w.konst, formBF16(o, c), floats, 1, func(dst []float32, _ int) {
+			pack(dst, w.konst.Float32s())
+		}), nil
 	}
 	src, dst := l.of(w), l.buffer(floats)
 	l.add("pack weights", 1, []*buffer{src, dst}, func() func(int, int) {
@@ -320,7 +333,9 @@ func (l *lowering) paddedBias(o *op) *buffer {
 	v, fold := o.in[2], o.out[0].folded()
 	n := (int(v.size())*fold + kernels.BF16Lanes - 1) / kernels.BF16Lanes * kernels.BF16Lanes
 	if v.kind == constant && fold == 1 {
-		return l.form(v.konst, "padded to 32", n, 1, func(dst []float32, _ int) { copy(dst, v.konst.Float32s()) })
+		return l.form(v.konst, "padded to 32", n, 1, func(dst []float32, _ int) {
+			copy(dst, v.konst.Float32s())
+		})
 	}
 	src, dst := l.of(v), l.buffer(n)
 	l.add("pad", 1, []*buffer{src, dst}, func() func(int, int) {

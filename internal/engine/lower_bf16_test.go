@@ -86,8 +86,8 @@ func (b *net) run(t *testing.T, opt Options, x *onnxio.Tensor) (*onnxio.Tensor, 
 	return out[b.last], p.Steps()
 }
 
-// Plans in bf16 compute what plans in float32 do, to the 8 bits that maps and weights have: 1% of the largest output after
-// a few layers. Any number of threads gives the same bits.
+// Plans in bf16 compute what plans in float32 do, to the 8 bits that maps and weights have: 1% of the largest
+// output after a few layers. Any number of threads gives the same bits.
 func TestBF16(t *testing.T) {
 	for name, build := range bf16Nets {
 		t.Run(name, func(t *testing.T) {

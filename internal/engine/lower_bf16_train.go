@@ -4,14 +4,17 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Convolutions of training in bf16: maps, as they are saved for the backward pass, and their gradients in bf16; weights,
-// their gradients and the optimiser in float32. Weights are packed in every step, for each direction.
+// Convolutions of training in bf16: maps, as they are saved for the backward pass, and their
+// gradients in bf16; weights, their gradients and the optimiser in float32. Weights are packed in
+// every step, for each direction.
 
-// trainsBF16 reports whether a convolution of a training graph runs in bf16: where the channels of one side fill a line.
-// Maps of 16 channels that are not folded take as many bytes in bf16 as in float32, whose Winograd is as fast then.
+// trainsBF16 reports whether a convolution of a training graph runs in bf16: where the channels of one side
+// fill a line. Maps of 16 channels that are not folded take as many bytes in bf16 as in float32, whose
+// Winograd is as fast then.
 func trainsBF16(o *op) bool {
 	p, ok := conv(o)
-	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < lineChannels && !isFoldedConv(o) {
+	if !ok || group(o) != 1 || !fastConv(o) || max(p.x.dims[1], p.y.dims[1]) < lineChannels &&
+		!isFoldedConv(o) {
 		return false
 	}
 	if gathers(o) {
@@ -25,8 +28,8 @@ func trainsBF16(o *op) bool {
 	return err == nil
 }
 
-// gathers reports whether o reads an input of the graph of few channels, of which the pixels under a row of the kernel go
-// into one line.
+// gathers reports whether o reads an input of the graph of few channels, of which the pixels under a row of
+// the kernel go into one line.
 func gathers(o *op) bool {
 	p, ok := conv(o)
 	if !ok || p.x != o.in[0] || p.x.kind != input || p.x.dims[1] >= lineChannels {
@@ -38,7 +41,8 @@ func gathers(o *op) bool {
 
 // windowBF16 is w as the kernels take it.
 func (w geometry) windowBF16() kernels.Window {
-	return kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}
+	return kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left,
+		DilH: w.dh, DilW: w.dw}
 }
 
 // planGather plans the input of a convolution that gathers.
@@ -46,7 +50,8 @@ func planGather(o *op) (*kernels.GatherBF16, error) {
 	p, _ := conv(o)
 	w, _ := lineWindow(o)
 	x, y := p.x.dims, p.y.dims
-	return kernels.NewGatherBF16(int(x[0]), int(x[1]), int(x[2]), int(x[3]), int(y[2]), int(y[3])/p.y.folded(), w.windowBF16())
+	return kernels.NewGatherBF16(int(x[0]), int(x[1]), int(x[2]), int(x[3]), int(y[2]),
+		int(y[3])/p.y.folded(), w.windowBF16())
 }
 
 // gatherLines appends the step that lays the input of a convolution out for it, and gives what it writes.
@@ -81,8 +86,8 @@ func weightTaps(o *op) (*kernels.TapWeights, error) {
 // mostRepacked bounds the bytes of repacked maps, of more than one image: they stay in the caches then.
 const mostRepacked = 8 << 20
 
-// planWeightsBF16 plans the gradient of a convolution's weights, from the layouts of its values once they are settled: in so many
-// rounds of as many images each, one after the other.
+// planWeightsBF16 plans the gradient of a convolution's weights, from the layouts of its values once they are
+// settled: in so many rounds of as many images each, one after the other.
 func planWeightsBF16(o *op, settled bool) (k *kernels.ConvBF16Weights, rounds int, err error) {
 	spec, err := specBF16(o, settled)
 	if err != nil {
@@ -127,10 +132,13 @@ func (l *lowering) convWeightsLines(o *op) (bool, error) {
 			return func(chunk, _ int) { k.Repack(chunk, to, xs, dys) }
 		})
 		bufs := []*buffer{repacked, sums, scratch}
-		s := l.add("conv backward-weights "+kernels.LevelBF16()+" bf16", k.Chunks(), bufs, func() func(int, int) {
-			from := repacked.half(k.RepackSize())
-			return func(chunk, worker int) { k.Run(chunk, scratch.data[worker*per:][:per], sums.data, from, round > 0) }
-		})
+		s := l.add("conv backward-weights "+kernels.LevelBF16()+" bf16", k.Chunks(), bufs,
+			func() func(int, int) {
+				from := repacked.half(k.RepackSize())
+				return func(chunk, worker int) {
+					k.Run(chunk, scratch.data[worker*per:][:per], sums.data, from, round > 0)
+				}
+			})
 		s.flops, s.cycles = convFLOPs(o)/int64(rounds), k.Cost()
 	}
 	return true, l.reduceWeightsLines(o, k, sums)

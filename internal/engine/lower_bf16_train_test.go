@@ -19,9 +19,10 @@ func distance(a, b []float32) float64 {
 	return norm(diff) / norm(b)
 }
 
-// compareGradients compares the gradients of a step in bf16 with those in float32. Random small networks amplify roundings
-// at every ReLU and maximum that they turn over: all gradients together may differ by a tenth of their norm, one by a
-// quarter. Those of biases in front of a normalization are nothing but rounding.
+// compareGradients compares the gradients of a step in bf16 with those in float32. Random small
+// networks amplify roundings at every ReLU and maximum that they turn over: all gradients together
+// may differ by a tenth of their norm, one by a quarter. Those of biases in front of a normalization
+// are nothing but rounding.
 func compareGradients(t *testing.T, got, want map[string]*onnxio.Tensor) {
 	t.Helper()
 	var a, b []float32
@@ -52,7 +53,8 @@ func norm(v []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of threads gives the same bits.
+// Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of
+// threads gives the same bits.
 func TestTrainingBF16(t *testing.T) {
 	for _, name := range []string{"deep", "residual16", "residual32", "unet32", "tanh32"} {
 		t.Run(name, func(t *testing.T) {
@@ -87,12 +89,13 @@ func TestTrainingBF16(t *testing.T) {
 	}
 }
 
-// In a plan of training in bf16 convolutions of both directions, normalization, pooling and what joins branches run on
-// maps in bf16: what is converted are the ends.
+// In a plan of training in bf16 convolutions of both directions, normalization, pooling and what joins
+// branches run on maps in bf16: what is converted are the ends.
 func TestTrainingBF16Plan(t *testing.T) {
 	c := trainCases["unet32"]
 	m, b := c.make()
-	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true, twins: true})
+	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true,
+		twins: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,20 +107,25 @@ func TestTrainingBF16Plan(t *testing.T) {
 		kernels[s.Kernel]++
 	}
 	for name, n := range kernels {
-		if strings.HasPrefix(name, "conv") && !strings.Contains(name, "bf16") || strings.HasPrefix(name, "winograd") || name == "pool" || name == "copy channels" || name == "normalize" {
+		if strings.HasPrefix(name, "conv") && !strings.Contains(name, "bf16") ||
+			strings.HasPrefix(name, "winograd") || name == "pool" || name == "copy channels" ||
+			name == "normalize" {
 			t.Errorf("%d steps of %s", n, name)
 		}
 	}
-	if kernels["to bf16"] > 1 || kernels["from bf16"] > 2 { // the gradient of the output; the output, in two forms
+	// the gradient of the output; the output, in two forms
+	if kernels["to bf16"] > 1 || kernels["from bf16"] > 2 {
 		t.Errorf("%d and %d conversions: %v", kernels["to bf16"], kernels["from bf16"], kernels)
 	}
 }
 
-// Maps of 16 channels are folded where every op on them takes folded maps: none is converted or stays in float32.
+// Maps of 16 channels are folded where every op on them takes folded maps: none is
+// converted or stays in float32.
 func TestFoldedPlan(t *testing.T) {
 	c := trainCases["residual16"]
 	m, b := c.make()
-	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true, twins: true})
+	tr, err := NewTrainer(m, TrainOptions{Loss: m.Graph.Outputs[len(m.Graph.Outputs)-1].Name, BF16: true,
+		twins: true})
 	if err != nil {
 		t.Fatal(err)
 	}

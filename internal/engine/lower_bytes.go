@@ -180,8 +180,8 @@ func (l *lowering) fromBytes(o *op) (bool, error) {
 	return true, nil
 }
 
-// pairOf finds the quantizations of a QLinearAdd or QLinearMul of bytes, those of the second operand and the output last. ok is
-// false where they are not known.
+// pairOf finds the quantizations of a QLinearAdd or QLinearMul of bytes, those of the second operand and the
+// output last. ok is false where they are not known.
 func pairOf(o *op) (q [3]quantization, ok bool) {
 	y := o.out[0]
 	if len(o.in) < 7 || !y.isByte() || y.size() < 2 {
@@ -192,7 +192,9 @@ func pairOf(o *op) (q [3]quantization, ok bool) {
 			return q, false
 		}
 	}
-	same := func(v *value) bool { return v.isByte() && v.info.Type == y.info.Type && equalDims(v.dims, y.dims) }
+	same := func(v *value) bool {
+		return v.isByte() && v.info.Type == y.info.Type && equalDims(v.dims, y.dims)
+	}
 	return q, same(o.in[0]) && (same(o.in[3]) || o.gated())
 }
 
@@ -211,20 +213,23 @@ func adder(o *op) (k kernels.AddBytes, ok bool) {
 	if !ok || !equalDims(o.in[0].dims, o.in[3].dims) {
 		return k, false
 	}
-	k = kernels.NewAddBytes(q[0].kind(), q[1].kind(), q[2].kind(), q[0].scaled(), q[1].scaled(), q[2].scaled())
+	k = kernels.NewAddBytes(q[0].kind(), q[1].kind(), q[2].kind(), q[0].scaled(), q[1].scaled(),
+		q[2].scaled())
 	if o.within != nil {
 		k.Low, k.High = max(k.Low, float32(o.within[0])), min(k.High, float32(o.within[1]))
 	}
 	return k, finite(k.ByA, k.ByB, k.Fixed)
 }
 
-// multiplier is the kernel of a QLinearMul of two maps of one shape, or of a map and a number for each channel.
+// multiplier is the kernel of a QLinearMul of two maps of one shape, or of a map and
+// a number for each channel.
 func multiplier(o *op) (k kernels.MulBytes, ok bool) {
 	q, ok := pairOf(o)
 	if !ok {
 		return k, false
 	}
-	k = kernels.NewMulBytes(q[0].kind(), q[1].kind(), q[2].kind(), q[0].scaled(), q[1].scaled(), q[2].scaled())
+	k = kernels.NewMulBytes(q[0].kind(), q[1].kind(), q[2].kind(), q[0].scaled(), q[1].scaled(),
+		q[2].scaled())
 	return k, finite(k.By)
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// clipBounds is what a Clip of float32 clips at, infinite where it does not; ok is false where a bound is not constant.
+// clipBounds is what a Clip of float32 clips at, infinite where it does not; ok is false
+// where a bound is not constant.
 func clipBounds(o *op) (low, high float32, ok bool) {
 	bounds := [2]float32{float32(math.Inf(-1)), float32(math.Inf(1))}
 	if !isFloat(o.in[0]) {

@@ -25,7 +25,8 @@ func (b *net) clip(bounds ...float32) string {
 func (b *net) depthwise(c, stride int64) string {
 	name := b.last + ".depthwise"
 	w := b.init(name+".weight", b.random(1/3., c, 1, 3, 3))
-	return b.node("Conv", []string{b.last, w}, onnxio.IntsAttr("kernel_shape", 3, 3), onnxio.IntAttr("group", c),
+	return b.node("Conv", []string{b.last, w}, onnxio.IntsAttr("kernel_shape", 3, 3),
+		onnxio.IntAttr("group", c),
 		onnxio.IntsAttr("strides", stride, stride), onnxio.IntsAttr("pads", 1, 1, 1, 1))
 }
 
@@ -130,7 +131,8 @@ func TestFoldedTakesNoStep(t *testing.T) {
 	high := b.node("Constant", nil, &onnxio.Attribute{Name: "value", Type: onnxio.AttrTensor, T: six})
 	b.node("Clip", []string{x, "", high})
 	m := b.output()
-	m.Graph.Outputs = append(m.Graph.Outputs, &onnxio.ValueInfo{Name: high, Type: &onnxio.Type{Elem: onnxio.Float}})
+	m.Graph.Outputs = append(m.Graph.Outputs, &onnxio.ValueInfo{Name: high,
+		Type: &onnxio.Type{Elem: onnxio.Float}})
 	p, err := Compile(m, Options{Dims: map[string]int64{"N": 1}})
 	if err != nil {
 		t.Fatal(err)

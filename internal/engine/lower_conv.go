@@ -8,7 +8,8 @@ import (
 
 // convolution is a kernel: *kernels.Conv, dense or in groups, or *kernels.Depthwise.
 type convolution interface {
-	// Form names the form of packed weights, FlipForm that of flipped ones: kernels of one form read the same.
+	// Form names the form of packed weights, FlipForm that of flipped ones: kernels
+	// of one form read the same.
 	Form() string
 	FlipForm() string
 	WeightSize() int
@@ -36,7 +37,8 @@ type convolution interface {
 
 // newConvolution plans the kernel of a geometry.
 func newConvolution(s kernels.ConvSpec) (convolution, error) {
-	if per := s.X.C / max(s.Group, 1); s.Group > 1 && s.X.C == s.Y.C && (per == 1 || per == 4 && s.X.C > narrowLanes) {
+	if per := s.X.C / max(s.Group, 1); s.Group > 1 && s.X.C == s.Y.C &&
+		(per == 1 || per == 4 && s.X.C > narrowLanes) {
 		return kernels.NewDepthwise(s)
 	}
 	return kernels.NewConv(s)
@@ -100,14 +102,15 @@ func planConv(o *op) (convolution, packing, error) {
 	return c, packing{key: c.Form(), conv: c}, nil
 }
 
-// packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is computed
-// is packed each time.
+// packed gives the buffer of w in packed form. Constants are packed at once, params are stored so; what is
+// computed is packed each time.
 func (l *lowering) packed(w *value, p packing) *buffer {
 	switch {
 	case w.kind == constant:
-		return l.form(w.konst, p.key, p.conv.WeightSize(), p.conv.PackChunks(), func(dst []float32, chunk int) {
-			p.conv.PackPart(chunk, dst, w.konst.Float32s())
-		})
+		return l.form(w.konst, p.key, p.conv.WeightSize(), p.conv.PackChunks(),
+			func(dst []float32, chunk int) {
+				p.conv.PackPart(chunk, dst, w.konst.Float32s())
+			})
 	case w.kind == param && w.store.pack != nil && w.store.pack.key == p.key:
 		return w.store.buf
 	}
@@ -128,7 +131,8 @@ func pack(w *value, c convolution) []float32 {
 
 // epilogue is what was fused into a convolution.
 func (o *op) epilogue(bias *value) kernels.Epilogue {
-	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(), Mask: o.mask.f(), ReLU: o.relu,
+	return kernels.Epilogue{Moments: o.out[0].stats.f(), Bias: bias.f(), Residual: o.residual.f(),
+		Mask: o.mask.f(), ReLU: o.relu,
 		High: o.high, Then: o.then}
 }
 
@@ -152,10 +156,12 @@ func (s *statistics) buffers() []*buffer {
 	return []*buffer{s.buf}
 }
 
-// leaveStatistics makes a place for the statistics of o's output, if a BatchNormalization in training reads it.
+// leaveStatistics makes a place for the statistics of o's output, if a
+// BatchNormalization in training reads it.
 func (l *lowering) leaveStatistics(o *op, m kernels.Moments) {
 	for _, next := range o.out[0].users {
-		if next.node.Def.Running != nil && next.in[0] == o.out[0] && next.out[0].layout != nil && training(next) {
+		if next.node.Def.Running != nil && next.in[0] == o.out[0] && next.out[0].layout != nil &&
+			training(next) {
 			o.out[0].stats = &statistics{m, l.buffer(m.Size())}
 			return
 		}
@@ -213,10 +219,11 @@ func (l *lowering) convBackwardData(o *op) (bool, error) {
 	}
 	flipped := l.flipped(o.in[1], c, form)
 	bufs := append([]*buffer{l.of(o.in[0]), flipped, l.of(o.out[0])}, l.all(bias, o.residual, o.mask)...)
-	s := l.add(kernelName(c)+" backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs, func() func(int, int) {
-		dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
-		return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, e) }
-	})
+	s := l.add(kernelName(c)+" backward-data "+kernels.Level(), c.BackwardDataChunks(), bufs,
+		func() func(int, int) {
+			dx, dy, e := o.out[0].f(), o.in[0].f(), o.epilogue(bias)
+			return func(chunk, _ int) { c.BackwardData(chunk, dx, dy, flipped.data, e) }
+		})
 	s.flops, s.cycles = convFLOPs(o), c.BackwardDataCost()
 	return true, nil
 }
@@ -275,10 +282,11 @@ func (l *lowering) convBackwardWeights(o *op) (bool, error) {
 func (l *lowering) directWeights(o *op, c convolution, packed *buffer) {
 	scratch := l.buffer(c.BackwardWeightsScratch())
 	x, dy := l.of(o.in[0]), l.of(o.in[1])
-	s := l.add(kernelName(c)+" backward-weights "+kernels.Level(), c.BackwardWeightsChunks(), []*buffer{x, dy, scratch}, func() func(int, int) {
-		xs, dys := o.in[0].f(), o.in[1].f()
-		return func(chunk, _ int) { c.BackwardWeights(chunk, scratch.data, xs, dys) }
-	})
+	s := l.add(kernelName(c)+" backward-weights "+kernels.Level(), c.BackwardWeightsChunks(),
+		[]*buffer{x, dy, scratch}, func() func(int, int) {
+			xs, dys := o.in[0].f(), o.in[1].f()
+			return func(chunk, _ int) { c.BackwardWeights(chunk, scratch.data, xs, dys) }
+		})
 	s.flops, s.cycles = convFLOPs(o), c.BackwardWeightsCost()
 	l.add("reduce", c.ReduceWeightsChunks(), []*buffer{scratch, packed}, func() func(int, int) {
 		return func(chunk, _ int) { c.ReduceWeights(chunk, packed.data, scratch.data) }
@@ -303,8 +311,8 @@ func (l *lowering) channelSum(o *op) (bool, error) {
 	return true, nil
 }
 
-// optional is input i where present, a vector whose buffer is padded with zeros to a multiple of 16, as kernels read
-// biases. Constants and params are stored so; what is computed is copied.
+// optional is input i where present, a vector whose buffer is padded with zeros to a multiple of 16, as
+// kernels read biases. Constants and params are stored so; what is computed is copied.
 func (l *lowering) optional(o *op, i int) *value {
 	if i >= len(o.in) || o.in[i] == nil {
 		return nil

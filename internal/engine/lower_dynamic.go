@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Dynamic quantization: DynamicQuantizeLinear, whose scale and zero point follow from the numbers, and MatMulInteger and
-// ConvInteger, which give the int32 sums of products of bytes less their zero points.
+// Dynamic quantization: DynamicQuantizeLinear, whose scale and zero point follow from the numbers, and
+// MatMulInteger and ConvInteger, which give the int32 sums of products of bytes less their zero points.
 
 // dynamicQuantize lowers DynamicQuantizeLinear: the range in chunks, scale and zero point, then the bytes.
 func (l *lowering) dynamicQuantize(o *op) (bool, error) {
@@ -48,8 +48,8 @@ func (l *lowering) dynamicQuantize(o *op) (bool, error) {
 	return true, nil
 }
 
-// integerProduct is MatMulInteger, or ConvInteger of one group as a product of rows of pixels: sums of a, whose zero point may be
-// computed, by constant weights.
+// integerProduct is MatMulInteger, or ConvInteger of one group as a product of rows of pixels: sums of a,
+// whose zero point may be computed, by constant weights.
 type integerProduct struct {
 	linearOp
 	zero *value // of a; nil: 0
@@ -65,13 +65,15 @@ func integerInputs(o *op, outputs int64) (p integerProduct, ok bool) {
 		return nil
 	}
 	p.x, p.w, p.alpha, p.zero = o.in[0], o.in[1], 1, in(2)
-	if !p.x.isByte() || p.w == nil || p.w.kind != constant || !p.w.isByte() || p.x.size() == 0 || o.out[0].size() == 0 {
+	if !p.x.isByte() || p.w == nil || p.w.kind != constant || !p.w.isByte() || p.x.size() == 0 ||
+		o.out[0].size() == 0 {
 		return p, false
 	}
 	if p.zero != nil && (p.zero.info.Type != p.x.info.Type || !p.zero.sized || p.zero.size() != 1) {
 		return p, false
 	}
-	if p.zeros, ok = zerosOf(in(3), p.w.info.Type); !ok || len(p.zeros) != 1 && int64(len(p.zeros)) != outputs {
+	if p.zeros, ok = zerosOf(in(3), p.w.info.Type); !ok || len(p.zeros) != 1 &&
+		int64(len(p.zeros)) != outputs {
 		return p, false
 	}
 	return p, true
@@ -81,11 +83,13 @@ func integerInputs(o *op, outputs int64) (p integerProduct, ok bool) {
 func (p *integerProduct) plan(m int) (*kernels.GemmInt8, error) {
 	p.copies = kernels.Int8Copies(p.most(p.column))
 	line := (p.k + 63) / 64 * 64
-	return kernels.NewGemmInt8(kernels.GemmInt8Spec{M: m, N: p.n, K: p.k + (p.copies-1)*line, LDA: p.copies * line,
+	return kernels.NewGemmInt8(kernels.GemmInt8Spec{M: m, N: p.n, K: p.k + (p.copies-1)*line,
+		LDA:  p.copies * line,
 		From: kernels.Quantized{Signed: p.x.info.Type == onnxio.Int8}, Sums: true})
 }
 
-// offsets appends the step that computes what the zero point of a adds to each output: less the sum of its weights.
+// offsets appends the step that computes what the zero point of a adds to each output:
+// less the sum of its weights.
 func (l *lowering) offsets(p *integerProduct, g *kernels.GemmInt8, b []int8) *buffer {
 	base := make([]int32, g.Outputs())
 	one := *g
@@ -122,9 +126,10 @@ func (p *integerProduct) zeroPoint() int32 {
 
 // packedSums is the weights b of p as g reads them.
 func (l *lowering) packedSums(p *integerProduct, g *kernels.GemmInt8, name string, b []int8) *buffer {
-	return l.form(p.w.konst, p.form(name), (g.PackedSize()+3)/4, g.PackChunks(), func(dst []float32, chunk int) {
-		g.Pack(chunk, (&buffer{data: dst}).bytes(int64(g.PackedSize())), b, false)
-	})
+	return l.form(p.w.konst, p.form(name), (g.PackedSize()+3)/4, g.PackChunks(),
+		func(dst []float32, chunk int) {
+			g.Pack(chunk, (&buffer{data: dst}).bytes(int64(g.PackedSize())), b, false)
+		})
 }
 
 // matMulSums lowers MatMulInteger with a constant matrix B.
@@ -149,11 +154,14 @@ func (l *lowering) matMulSums(o *op) (bool, error) {
 	rows := l.paddedRows(p.x, g.GemmInt8Spec, p.copies)
 	scratch, per := l.perWorker(g.Scratch())
 	y := l.of(o.out[0])
-	s := l.add("gemm "+kernels.LevelInt8()+" int8", g.Chunks(), []*buffer{rows, packed, offset, scratch, y}, func() func(int, int) {
-		a, w := rows.bytes(int64(g.M*g.LDA)), packed.bytes(int64(g.PackedSize()))
-		c, bias := y.ints(g.M*g.N), offset.ints(g.Outputs())
-		return func(chunk, worker int) { g.RunSums(chunk, scratch.data[worker*per:][:per], c, a, w, bias) }
-	})
+	s := l.add("gemm "+kernels.LevelInt8()+" int8", g.Chunks(), []*buffer{rows, packed, offset, scratch, y},
+		func() func(int, int) {
+			a, w := rows.bytes(int64(g.M*g.LDA)), packed.bytes(int64(g.PackedSize()))
+			c, bias := y.ints(g.M*g.N), offset.ints(g.Outputs())
+			return func(chunk, worker int) {
+				g.RunSums(chunk, scratch.data[worker*per:][:per], c, a, w, bias)
+			}
+		})
 	s.flops, s.cycles = 2*int64(g.M)*int64(g.N)*int64(p.k), g.Cost()
 	return true, nil
 }
@@ -197,16 +205,18 @@ func (l *lowering) convSums(o *op) (bool, error) {
 	return true, l.rowSums(o, c)
 }
 
-// convRows is a ConvInteger of one group as products of rows: of each pixel of the output what lies under the kernel.
+// convRows is a ConvInteger of one group as products of rows: of each pixel of the output
+// what lies under the kernel.
 type convRows struct {
 	integerProduct
-	v              geometry
-	channels       int
-	h, wide        int // of the input
-	high, across   int // of the output
-	strips         int // of an image
-	whole, last    *kernels.GemmInt8
-	at, rows, sums int // the ends of the kernel's scratch, of rows and of sums in a worker's memory, in floats
+	v            geometry
+	channels     int
+	h, wide      int // of the input
+	high, across int // of the output
+	strips       int // of an image
+	whole, last  *kernels.GemmInt8
+	// the ends of the kernel's scratch, of rows and of sums in a worker's memory, in floats
+	at, rows, sums int
 }
 
 // reordered is the weights with the channels of a pixel side by side.
@@ -223,10 +233,12 @@ func (c *convRows) reordered(b []int8) []int8 {
 	return out
 }
 
-// rowSums appends the steps of c: the pixels of the input one after the other, then strips of pixels of the output.
+// rowSums appends the steps of c: the pixels of the input one after the other, then
+// strips of pixels of the output.
 func (l *lowering) rowSums(o *op, c *convRows) error {
 	b := c.reordered(c.matrix(c.whole.GemmInt8Spec))
-	packed, offset := l.packedSums(&c.integerProduct, c.whole, "int8 panels of pixels, sums", b), l.offsets(&c.integerProduct, c.whole, b)
+	packed, offset := l.packedSums(&c.integerProduct, c.whole, "int8 panels of pixels, sums",
+		b), l.offsets(&c.integerProduct, c.whole, b)
 	x, y, images := c.x, l.of(o.out[0]), int(c.x.dims[0])
 	pixels := l.buffer((int(x.size()) + 3) / 4)
 	l.add("to pixels", images*c.h, []*buffer{l.of(x), pixels}, func() func(int, int) {

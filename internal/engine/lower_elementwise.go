@@ -44,7 +44,8 @@ func (l *lowering) elementwise(o *op) (bool, error) {
 }
 
 // stages appends a pass of stages over a blocked map.
-func (l *lowering) stages(name string, o *op, x *value, stages []kernels.Stage, operands ...*value) (bool, error) {
+func (l *lowering) stages(name string, o *op, x *value, stages []kernels.Stage, operands ...*value) (bool,
+	error) {
 	y := o.out[0]
 	layouts := make([]kernels.Layout, len(operands))
 	for i, v := range operands {
@@ -92,8 +93,8 @@ func (l *lowering) elementwiseGrad(o *op) (bool, error) {
 	return true, nil
 }
 
-// combination is how an operator of two elements goes over a feature map: main is the index of the input that has the
-// output's shape.
+// combination is how an operator of two elements goes over a feature map: main is the index of the input
+// that has the output's shape.
 type combination struct {
 	operation kernels.Operation
 	main      int
@@ -105,8 +106,8 @@ func (c combination) blocked() bool {
 	return c.broadcast == kernels.Same || c.broadcast == kernels.PerPixel
 }
 
-// combines reports whether an operator takes two elements of float32, broadcast as numpy does. Before version 7 PRelu had a
-// slope for each channel, and the second operand of arithmetic began at an axis of the first.
+// combines reports whether an operator takes two elements of float32, broadcast as numpy does. Before version
+// 7 PRelu had a slope for each channel, and the second operand of arithmetic began at an axis of the first.
 func combines(o *op) bool {
 	if len(o.in) != 2 || !isFloat(o.in...) {
 		return false
@@ -215,7 +216,8 @@ func (l *lowering) combinePlain(name string, o *op) (bool, error) {
 	y, a, b := o.out[0], o.in[0], o.in[1]
 	k, err := kernels.NewBinary(*o.path().operation, extents(y.dims), extents(a.dims), extents(b.dims))
 	if err != nil {
-		return false, nil // a first operand that is broadcast by an operation that does not commute, or many axes
+		// a first operand that is broadcast by an operation that does not commute, or many axes
+		return false, nil
 	}
 	var whole []*value
 	for _, v := range o.in {

@@ -33,11 +33,15 @@ var functions = []struct {
 	{"LeakyRelu", 17, nil}, {"LeakyRelu", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.3)}},
 	{"ThresholdedRelu", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.4)}},
 	{"Shrink", 17, []*onnxio.Attribute{onnxio.FloatAttr("bias", 0.1), onnxio.FloatAttr("lambd", 0.2)}},
-	{"Sigmoid", 17, nil}, {"HardSigmoid", 17, nil}, {"HardSigmoid", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 1/6.)}},
-	{"Tanh", 17, nil}, {"HardSwish", 17, nil}, {"Gelu", 20, nil}, {"Gelu", 20, []*onnxio.Attribute{onnxio.StringAttr("approximate", "tanh")}},
+	{"Sigmoid", 17, nil}, {"HardSigmoid", 17, nil}, {"HardSigmoid", 17,
+		[]*onnxio.Attribute{onnxio.FloatAttr("alpha", 1/6.)}},
+	{"Tanh", 17, nil}, {"HardSwish", 17, nil}, {"Gelu", 20, nil}, {"Gelu", 20,
+		[]*onnxio.Attribute{onnxio.StringAttr("approximate", "tanh")}},
 	{"Mish", 18, nil}, {"Swish", 24, nil}, {"Swish", 24, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 1.7)}},
-	{"Elu", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.7)}}, {"Selu", 17, nil}, {"Celu", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 1.5)}},
-	{"Softplus", 17, nil}, {"Softsign", 17, nil}, {"Erf", 17, nil}, {"Exp", 17, nil}, {"Abs", 17, nil}, {"Neg", 17, nil},
+	{"Elu", 17, []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.7)}}, {"Selu", 17, nil}, {"Celu", 17,
+		[]*onnxio.Attribute{onnxio.FloatAttr("alpha", 1.5)}},
+	{"Softplus", 17, nil}, {"Softsign", 17, nil}, {"Erf", 17, nil}, {"Exp", 17, nil}, {"Abs", 17,
+		nil}, {"Neg", 17, nil},
 	{"Sign", 17, nil}, {"Floor", 17, nil}, {"Ceil", 17, nil}, {"Round", 17, nil},
 }
 
@@ -49,7 +53,9 @@ func init() {
 			b.conv(19, 6, 3, 1, 1)
 			b.node(f.op, []string{b.last}, f.attrs...)
 		}, "N", 5, 7, 6)
-		fastNet(fmt.Sprintf("%s %d of rows", f.op, i), f.opset, func(b *net) { b.node(f.op, []string{b.last}, f.attrs...) }, "N", 37)
+		fastNet(fmt.Sprintf("%s %d of rows", f.op, i), f.opset, func(b *net) {
+			b.node(f.op, []string{b.last}, f.attrs...)
+		}, "N", 37)
 	}
 	for _, op := range []string{"Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu"} {
 		combinationNets(op)
@@ -104,15 +110,19 @@ func init() {
 	for _, op := range []string{"MaxPool", "AveragePool"} {
 		fastNet(op+" in ceil mode", 17, func(b *net) {
 			b.conv(3, 20, 1, 1, 0)
-			b.node(op, []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3), onnxio.IntsAttr("strides", 2, 2), onnxio.IntAttr("ceil_mode", 1))
-			b.node(op, []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2), onnxio.IntAttr("ceil_mode", 1))
+			b.node(op, []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3),
+				onnxio.IntsAttr("strides", 2, 2), onnxio.IntAttr("ceil_mode", 1))
+			b.node(op, []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2),
+				onnxio.IntsAttr("strides", 2, 2), onnxio.IntAttr("ceil_mode", 1))
 		}, "N", 3, 14, 13)
 	}
 }
 
-// combinationNets are an operator of two elements in every broadcast, blocked and plain, with either operand first.
+// combinationNets are an operator of two elements in every broadcast, blocked and plain,
+// with either operand first.
 func combinationNets(op string) {
-	for name, dims := range map[string][]int64{"channel": {19, 1, 1}, "image and channel": {1, 19, 1, 1}, "number": {}, "one": {1, 1},
+	for name, dims := range map[string][]int64{"channel": {19, 1, 1}, "image and channel": {1, 19, 1, 1},
+		"number": {}, "one": {1, 1},
 		"map": {1, 19, 6, 5}, "row": {5}, "column": {6, 1}} {
 		for _, first := range []bool{false, true} {
 			if first && op == "PRelu" {
@@ -179,7 +189,8 @@ func TestFastNets(t *testing.T) {
 
 // TestActivationsFollow asks that activations are parts of the convolutions and products that they follow.
 func TestActivationsFollow(t *testing.T) {
-	p, err := Compile(fastNets["HardSwish after every kind of convolution"]().output(), Options{Dims: map[string]int64{"N": 1}})
+	p, err := Compile(fastNets["HardSwish after every kind of convolution"]().output(),
+		Options{Dims: map[string]int64{"N": 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +208,8 @@ func TestActivationsFollow(t *testing.T) {
 	}
 }
 
-// TestActivationsTrain compares a step of training through each activation, blocked and plain, with the reference kernels.
+// TestActivationsTrain compares a step of training through each activation, blocked and plain,
+// with the reference kernels.
 func TestActivationsTrain(t *testing.T) {
 	for i, f := range functions {
 		if slices.Contains([]string{"Exp", "Sign", "Floor", "Ceil", "Round"}, f.op) { // too steep, or flat
@@ -222,7 +234,8 @@ func TestActivationsTrain(t *testing.T) {
 			var params [2]map[string]*onnxio.Tensor
 			for k := range 2 {
 				m, b := make()
-				losses[k], params[k] = steps(t, m, b, TrainOptions{Reference: k == 1, Update: plainSGD{0.01, 0.5}}, 2, in)
+				losses[k], params[k] = steps(t, m, b, TrainOptions{Reference: k == 1,
+					Update: plainSGD{0.01, 0.5}}, 2, in)
 			}
 			for i, l := range losses[0] {
 				if math.Abs(l-losses[1][i]) > 1e-4*(1+math.Abs(l)) {
@@ -236,8 +249,8 @@ func TestActivationsTrain(t *testing.T) {
 	}
 }
 
-// Before version 7 an attribute says along which axis of the first operand the second lies, which has the length of the last
-// axis here, too.
+// Before version 7 an attribute says along which axis of the first operand the second lies, which has the
+// length of the last axis here, too.
 func TestArithmeticAlongAnAxis(t *testing.T) {
 	for _, name := range []string{"Add", "Sub", "Mul", "Div"} {
 		for _, blocks := range []bool{false, true} {

@@ -9,7 +9,8 @@ import (
 const flatChunk = 1 << 14
 
 // flat appends a step over equally long slices, cut into chunks.
-func (l *lowering) flat(kernel string, out *value, ins []*value, bind func(out []float32, in [][]float32) func(lo, hi int)) {
+func (l *lowering) flat(kernel string, out *value, ins []*value,
+	bind func(out []float32, in [][]float32) func(lo, hi int)) {
 	l.of(out)
 	n := int(out.size())
 	if out.layout != nil {
@@ -78,8 +79,8 @@ func (l *lowering) sumRows(o *op) (bool, error) {
 	return true, nil
 }
 
-// fastGemm reports whether the op is one matrix product that package kernels runs: alpha and beta 1, C a row. The rows of
-// MatMul's A may have several axes.
+// fastGemm reports whether the op is one matrix product that package kernels runs: alpha and beta 1, C a row.
+// The rows of MatMul's A may have several axes.
 func fastGemm(o *op) bool {
 	a, b := o.in[0], o.in[1]
 	if !isFloat(a, b) || len(b.dims) != 2 {

@@ -37,8 +37,8 @@ func (l *lowering) gather(o *op) (bool, error) {
 	return true, nil
 }
 
-// indicesOf are constant indices below size, counted from the front; ok is false where they are not known or one lies
-// outside, which the reference kernel reports.
+// indicesOf are constant indices below size, counted from the front; ok is false where they are not known or
+// one lies outside, which the reference kernel reports.
 func indicesOf(v *value, size int64) (indices []int, ok bool) {
 	if v == nil || v.kind != constant {
 		return nil, false

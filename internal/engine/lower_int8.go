@@ -45,7 +45,8 @@ type linearOp struct {
 // linear finds the inputs; ok is false where something is not known, or is what no kernel computes.
 func linear(o *op, bias, y int) (l linearOp, ok bool) {
 	l.x, l.w, l.alpha = o.in[0], o.in[3], 1
-	if l.a, ok = linearQuantization(o, 1, 2); !ok || !l.x.isByte() || l.a.typ != l.x.info.Type || l.x.size() == 0 {
+	if l.a, ok = linearQuantization(o, 1, 2); !ok || !l.x.isByte() || l.a.typ != l.x.info.Type ||
+		l.x.size() == 0 {
 		return l, false
 	}
 	if l.y, ok = linearQuantization(o, y, y+1); ok && o.out[0].info.Type != l.y.typ {
@@ -107,7 +108,8 @@ func (l *linearOp) fits(n int64) bool {
 	return one(len(l.weighted)) && one(len(l.zeros)) && (l.bias == nil || l.bias.size() == n)
 }
 
-// most is the largest difference of a weight and its zero point, in size; output tells whose zero point it is.
+// most is the largest difference of a weight and its zero point, in size; output
+// tells whose zero point it is.
 func (l *linearOp) most(output func(i int) int) int32 {
 	most := int32(0)
 	for i, b := range l.w.konst.Raw {
@@ -150,7 +152,8 @@ func (q quantization) kind() kernels.Quantized {
 }
 
 // requantize is bias and scales in the order of the kernel.
-func (l *linearOp) requantize(o *op, outputs, padded int, place func(int) int, offset []int32) kernels.Requantize {
+func (l *linearOp) requantize(o *op, outputs, padded int, place func(int) int,
+	offset []int32) kernels.Requantize {
 	e := kernels.Requantize{Bias: offset, Scale: make([]float32, padded)}
 	for i := range outputs {
 		e.Scale[place(i)] = l.scale(i)
@@ -178,8 +181,8 @@ func integerConv(o *op) bool {
 	return err == nil
 }
 
-// planInteger makes the kernel of a QLinearConv: from the layouts of its values once they are settled, else with the halos that
-// it needs.
+// planInteger makes the kernel of a QLinearConv: from the layouts of its values once they are settled, else
+// with the halos that it needs.
 func planInteger(o *op, settled bool) (k integerKernel, l linearOp, groups int, err error) {
 	l, ok := linear(o, 8, 6)
 	if !ok || !l.x.isByte4() || !o.out[0].isByte4() || len(l.w.dims) != 4 || !l.fits(l.w.dims[0]) {
@@ -194,14 +197,17 @@ func planInteger(o *op, settled bool) (k integerKernel, l linearOp, groups int, 
 		return nil, l, 0, fmt.Errorf("not a two-dimensional convolution")
 	}
 	halo, _ := w.halos()
-	spec := kernels.ConvInt8Spec{X: byteLines(x, halo), Y: byteLines(y, 0), From: l.a.kind(), To: l.y.kind(), Fill: y.zero,
-		Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
+	spec := kernels.ConvInt8Spec{X: byteLines(x, halo), Y: byteLines(y, 0), From: l.a.kind(), To: l.y.kind(),
+		Fill: y.zero,
+		Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top,
+			PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
 	if settled {
 		spec.X, spec.Y = *x.lines, *y.lines
 	}
 	groups = group(o)
 	most := l.most(l.output)
-	if int64(groups) == x.dims[1] && x.dims[1] == y.dims[1] && groups > 1 && most <= math.MaxInt8 && spec.X.Lanes == kernels.Int8Lanes {
+	if int64(groups) == x.dims[1] && x.dims[1] == y.dims[1] && groups > 1 && most <= math.MaxInt8 &&
+		spec.X.Lanes == kernels.Int8Lanes {
 		k, err = kernels.NewDepthwiseInt8(spec)
 		return k, l, groups, err
 	}
@@ -252,7 +258,8 @@ func (v *value) lanes() int {
 	}
 	for _, u := range v.users {
 		p := u.path()
-		if p == nil || p.padding == 0 || u.in[0] != v || len(u.in[3].dims) != 4 || u.in[3].dims[3] > kernels.Block ||
+		if p == nil || p.padding == 0 || u.in[0] != v || len(u.in[3].dims) != 4 ||
+			u.in[3].dims[3] > kernels.Block ||
 			u.node.Ints("dilations", 1, 1)[1] != 1 || group(u) != 1 {
 			return kernels.Int8Lanes
 		}
@@ -262,7 +269,8 @@ func (v *value) lanes() int {
 
 // byteLines is the layout of v as a map of bytes.
 func byteLines(v *value, halo int) kernels.LineLayout {
-	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]), Halo: halo, Lanes: v.lanes()}
+	return kernels.LineLayout{N: int(v.dims[0]), C: int(v.dims[1]), H: int(v.dims[2]), W: int(v.dims[3]),
+		Halo: halo, Lanes: v.lanes()}
 }
 
 // shapeBytes makes v a map of bytes. Its halo is settled last.
@@ -313,7 +321,8 @@ func (l *lowering) convInt8(o *op) (bool, error) {
 	if _, dense := k.(*kernels.ConvInt8); !dense {
 		name = "depthwise conv "
 	}
-	s := l.add(name+kernels.LevelInt8()+" int8", k.Chunks(), []*buffer{l.of(o.in[0]), packed, scratch, l.of(o.out[0])}, func() func(int, int) {
+	s := l.add(name+kernels.LevelInt8()+" int8", k.Chunks(), []*buffer{l.of(o.in[0]), packed, scratch,
+		l.of(o.out[0])}, func() func(int, int) {
 		y, x, w := o.out[0].bytes(), o.in[0].bytes(), packed.bytes(int64(k.WeightSize()))
 		return func(chunk, worker int) { k.Run(chunk, scratch.data[worker*per:][:per], y, x, w, e) }
 	})
@@ -345,7 +354,8 @@ func productOf(o *op) (l linearOp, s kernels.GemmInt8Spec, ok bool) {
 	}
 	l.copies = kernels.Int8Copies(l.most(l.column))
 	line := int(k+63) / 64 * 64
-	s = kernels.GemmInt8Spec{M: int(l.x.size() / k), N: int(n), K: int(k) + (l.copies-1)*line, LDA: l.copies * line, From: l.a.kind(),
+	s = kernels.GemmInt8Spec{M: int(l.x.size() / k), N: int(n), K: int(k) + (l.copies-1)*line,
+		LDA: l.copies * line, From: l.a.kind(),
 		Sums: l.realValue}
 	if !l.realValue {
 		s.To = l.y.kind()
@@ -353,7 +363,8 @@ func productOf(o *op) (l linearOp, s kernels.GemmInt8Spec, ok bool) {
 	return l, s, true
 }
 
-// matrix is the weights of a product [K,N] less their zero points, in parts that fit int8, behind one another.
+// matrix is the weights of a product [K,N] less their zero points, in parts that fit
+// int8, behind one another.
 func (l *linearOp) matrix(s kernels.GemmInt8Spec) []int8 {
 	wide := l.centered(l.column)
 	k := s.K - (l.copies-1)*s.LDA/l.copies
@@ -401,7 +412,8 @@ func (l *lowering) gemmInt8(o *op) (bool, error) {
 		return false, err
 	}
 	b := p.matrix(spec)
-	packed := l.form(p.w.konst, p.form(fmt.Sprintf("int8 panels, transposed %t", p.transB)), (g.PackedSize()+3)/4, g.PackChunks(),
+	packed := l.form(p.w.konst, p.form(fmt.Sprintf("int8 panels, transposed %t", p.transB)),
+		(g.PackedSize()+3)/4, g.PackChunks(),
 		func(dst []float32, chunk int) {
 			g.Pack(chunk, (&buffer{data: dst}).bytes(int64(g.PackedSize())), b, false)
 		})
@@ -415,15 +427,18 @@ func (l *lowering) gemmInt8(o *op) (bool, error) {
 	if spec.Sums {
 		sums = l.buffer(spec.M * spec.N)
 	}
-	s := l.add("gemm "+kernels.LevelInt8()+" int8", g.Chunks(), []*buffer{rows, packed, scratch, sums}, func() func(int, int) {
-		a, b := rows.bytes(bytesOfA), packed.bytes(int64(g.PackedSize()))
-		if spec.Sums {
-			c := sums.ints(spec.M * spec.N)
-			return func(chunk, worker int) { g.RunSums(chunk, scratch.data[worker*per:][:per], c, a, b, offset) }
-		}
-		c := o.out[0].bytes()
-		return func(chunk, worker int) { g.Run(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
-	})
+	s := l.add("gemm "+kernels.LevelInt8()+" int8", g.Chunks(), []*buffer{rows, packed, scratch, sums},
+		func() func(int, int) {
+			a, b := rows.bytes(bytesOfA), packed.bytes(int64(g.PackedSize()))
+			if spec.Sums {
+				c := sums.ints(spec.M * spec.N)
+				return func(chunk, worker int) {
+					g.RunSums(chunk, scratch.data[worker*per:][:per], c, a, b, offset)
+				}
+			}
+			c := o.out[0].bytes()
+			return func(chunk, worker int) { g.Run(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
+		})
 	s.flops, s.cycles = 2*int64(spec.M)*int64(spec.N)*int64(spec.K), g.Cost()
 	if spec.Sums {
 		l.scaleSums(o.out[0], sums, spec, e.Scale)

@@ -6,14 +6,15 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Operators on maps in bf16 beside convolutions: they widen what they read, compute in float32 what they compute on blocks,
-// and round what they write. Statistics, their sums and the gradients of parameters are float32.
+// Operators on maps in bf16 beside convolutions: they widen what they read, compute in float32
+// what they compute on blocks, and round what they write. Statistics, their sums and the gradients
+// of parameters are float32.
 
 // lineChannels is the number of channels of a map that fill a line, so that it takes half of float32's bytes.
 const lineChannels = kernels.BF16Lanes
 
-// inLines reports whether o, which is no convolution, runs on maps in bf16: where they fill lines, in training always, in
-// inference where one of its inputs is in bf16 already.
+// inLines reports whether o, which is no convolution, runs on maps in bf16: where they fill lines, in
+// training always, in inference where one of its inputs is in bf16 already.
 func (l *layouts) inLines(o *op, p *path, m maps) bool {
 	if p.lines == nil || !p.lines(o) {
 		return false
@@ -24,7 +25,9 @@ func (l *layouts) inLines(o *op, p *path, m maps) bool {
 	if l.g.training {
 		return true
 	}
-	return slices.ContainsFunc(m.in, func(i int) bool { return o.in[i].form() == linesForm || o.in[i].twin(linesForm) != nil })
+	return slices.ContainsFunc(m.in, func(i int) bool {
+		return o.in[i].form() == linesForm || o.in[i].twin(linesForm) != nil
+	})
 }
 
 // addsMaps reports whether o adds two maps of one shape.
@@ -42,7 +45,8 @@ func (o *op) onLines() bool {
 func (l *lowering) poolLines(o *op) error {
 	x, y, w, _ := pool(o)
 	spec := kernels.PoolBF16Spec{X: *x.lines, Y: *y.lines, DX: *x.lines, DY: *y.lines, KH: w.kh, KW: w.kw,
-		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
+		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left,
+		CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
 	back := o.path().pool.backward
 	kind := *o.path().pool
 	if kind.maximum && kind.backward {
@@ -81,7 +85,8 @@ func (l *lowering) batchNormLines(o *op) error {
 	})
 	bufs := append([]*buffer{mean, invstd}, l.all(o.in[0], o.in[1], o.in[2], o.residual, o.out[0])...)
 	l.add("normalize bf16", k.Chunks(), bufs, func() func(int, int) {
-		y, x, scale, bias, r, relu := o.out[0].half(), o.in[0].half(), o.in[1].f(), o.in[2].f(), o.residual.half(), o.relu
+		y, x, scale, bias, r, relu := o.out[0].half(), o.in[0].half(), o.in[1].f(), o.in[2].f(),
+			o.residual.half(), o.relu
 		return func(chunk, _ int) { k.Normalize(chunk, y, x, mean.data, invstd.data, scale, bias, r, relu) }
 	})
 	return nil
@@ -94,7 +99,8 @@ func (l *lowering) batchNormGradLines(o *op) error {
 	dy, x, mean, invstd, scale := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4]), l.of(o.in[2])
 	masks := l.all(o.mask, o.maskBias)
 	mask := func() kernels.MaskBF16 { return kernels.MaskBF16{Y: o.mask.half(), Bias: o.maskBias.f()} }
-	l.add("statistics backward bf16", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch, scale}, masks...), func() func(int, int) {
+	l.add("statistics backward bf16", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch, scale},
+		masks...), func() func(int, int) {
 		dys, xs, m := o.in[0].half(), o.in[1].half(), mask()
 		return func(chunk, _ int) {
 			k.BackwardStats(chunk, scratch.data, dys, xs, mean.data, invstd.data, scale.data, m)
@@ -106,7 +112,8 @@ func (l *lowering) batchNormGradLines(o *op) error {
 	l.add("normalize backward bf16", k.Chunks(), bufs, func() func(int, int) {
 		dx, dys, xs, m := o.out[0].half(), o.in[0].half(), o.in[1].half(), mask()
 		return func(chunk, _ int) {
-			k.BackwardData(chunk, dx, dys, xs, mean.data, invstd.data, scale.data, sums[0].data, sums[1].data, m)
+			k.BackwardData(chunk, dx, dys, xs, mean.data, invstd.data, scale.data, sums[0].data,
+				sums[1].data, m)
 		}
 	})
 	return nil
@@ -127,7 +134,8 @@ func (l *lowering) channelSumLines(o *op) error {
 }
 
 // flatLines appends a step over maps in bf16 of one layout, cut into chunks.
-func (l *lowering) flatLines(kernel string, out *value, ins []*value, f func(out []uint16, in [][]uint16, lo, hi int)) {
+func (l *lowering) flatLines(kernel string, out *value, ins []*value, f func(out []uint16, in [][]uint16,
+	lo, hi int)) {
 	l.of(out)
 	n := out.lines.Size()
 	const per = 2 * flatChunk
@@ -184,7 +192,8 @@ func (l *lowering) splitLines(o *op) error {
 	at := 0
 	for i, n := range splitSizes(o) {
 		if v := o.out[i]; v != nil {
-			l.joinLines("split bf16", v, o.in[:1], []kernels.JoinPart{{Layout: *o.in[0].lines, First: at, Count: int(n)}})
+			l.joinLines("split bf16", v, o.in[:1],
+				[]kernels.JoinPart{{Layout: *o.in[0].lines, First: at, Count: int(n)}})
 		}
 		at += int(n)
 	}

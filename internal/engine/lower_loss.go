@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// The operators that losses are made of. They touch little data, so plain loops do; what counts is that a training
-// step allocates nothing.
+// The operators that losses are made of. They touch little data, so plain loops do; what counts is that a
+// training step allocates nothing.
 
 // reduceMean lowers the mean over everything; partial sums in float64, added in the order of the chunks.
 func (l *lowering) reduceMean(o *op) (bool, error) {

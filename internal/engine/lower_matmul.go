@@ -61,7 +61,8 @@ func (l *lowering) products(o *op) (bool, error) {
 		c, a, b, size := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(), g.M*g.N
 		return func(chunk, worker int) {
 			i := chunk / each
-			g.Run(chunk%each, scratch.data[worker*per:][:per], c[i*size:][:size], a[p.a[i]:], b[p.b[i]:], nil, false, false)
+			g.Run(chunk%each, scratch.data[worker*per:][:per], c[i*size:][:size], a[p.a[i]:], b[p.b[i]:],
+				nil, false, false)
 		}
 	})
 	s.flops, s.cycles = 2*int64(len(p.a))*int64(g.M)*int64(g.N)*int64(g.K), float64(len(p.a))*g.Cost()

@@ -74,7 +74,8 @@ func tokenMaps(o *op) maps {
 	return maps{out: []int{0}}
 }
 
-// turnsTokens reports whether a Transpose has a kernel for blocks: what comes from blocks or goes where blocks are read.
+// turnsTokens reports whether a Transpose has a kernel for blocks: what comes from blocks or
+// goes where blocks are read.
 func turnsTokens(o *op) bool {
 	toEnd, toFront := tokens(o)
 	if toFront {
@@ -140,7 +141,8 @@ func keepsOrder(dims []int64, perm []int) bool {
 	return true
 }
 
-// constants are the numbers of o's inputs, nil where they are not known; computed says that there is one that is not.
+// constants are the numbers of o's inputs, nil where they are not known; computed says that
+// there is one that is not.
 func (o *op) constants() (in []*onnxio.Tensor, computed func(i int) bool) {
 	in = make([]*onnxio.Tensor, len(o.in))
 	for i, v := range o.in {
@@ -247,7 +249,8 @@ func (l *lowering) pad(o *op) (bool, error) {
 	x, y := o.in[0], o.out[0]
 	in, computed := o.constants()
 	begin, end, ok := ops.ResolvePad(o.node, len(x.dims), in, computed)
-	if !ok || !isFloat(x, y) || o.node.Str("mode", "constant") != "constant" || slices.Min(append(begin, end...)) < 0 {
+	if !ok || !isFloat(x, y) || o.node.Str("mode", "constant") != "constant" ||
+		slices.Min(append(begin, end...)) < 0 {
 		return false, nil
 	}
 	fill := o.node.Float("value", 0)

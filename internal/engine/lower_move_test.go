@@ -26,7 +26,8 @@ func tokenNets() {
 		x := b.last
 		head := func(name string) string {
 			w := b.init(name, b.random(0.2, 24, 24))
-			h := b.node("Add", []string{b.node("MatMul", []string{x, w}), b.init(name+".bias", b.random(1, 24))})
+			h := b.node("Add", []string{b.node("MatMul", []string{x, w}),
+				b.init(name+".bias", b.random(1, 24))})
 			shape := b.list(name+".shape", 0, 19, 3, 8)
 			return b.node("Reshape", []string{h, shape})
 		}
@@ -37,7 +38,8 @@ func tokenNets() {
 		b.node("Transpose", []string{b.node("MatMul", []string{s, v})}, onnxio.IntsAttr("perm", 0, 2, 1, 3))
 		b.node("Reshape", []string{b.last, b.list("flat", 0, 19, 24)})
 		b.node("Add", []string{b.last, x})
-		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 24)), b.init("ln.bias", b.random(1, 24))},
+		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 24)),
+			b.init("ln.bias", b.random(1, 24))},
 			onnxio.IntAttr("axis", -1))
 	}, "N", 19, 24)
 	fastNet("products that are broadcast", 17, func(b *net) {
@@ -47,7 +49,8 @@ func tokenNets() {
 		b.node("Relu", []string{b.last})
 	}, "N", 1, 2, 6, 7)
 	fastNet("normalization of rows", 23, func(b *net) {
-		b.node("LayerNormalization", []string{b.last, b.init("a", b.random(1, 5, 21))}, onnxio.IntAttr("axis", 1), onnxio.FloatAttr("epsilon", 0.01))
+		b.node("LayerNormalization", []string{b.last, b.init("a", b.random(1, 5, 21))},
+			onnxio.IntAttr("axis", 1), onnxio.FloatAttr("epsilon", 0.01))
 		b.node("RMSNormalization", []string{b.last, b.init("b", b.random(1, 21))})
 	}, "N", 5, 21)
 	for axis := range int64(3) {
@@ -62,7 +65,8 @@ func tokenNets() {
 	fastNet("tokens and back", 17, func(b *net) {
 		x := b.conv(3, 20, 3, 1, 1)
 		b.node("Transpose", []string{x}, onnxio.IntsAttr("perm", 0, 2, 3, 1))
-		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 20)), b.init("ln.bias", b.random(1, 20))})
+		b.node("LayerNormalization", []string{b.last, b.init("ln.weight", b.random(1, 20)),
+			b.init("ln.bias", b.random(1, 20))})
 		b.node("MatMul", []string{b.last, b.init("w", b.random(0.2, 20, 20))})
 		b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", 0, 3, 1, 2))
 		b.node("Add", []string{x, b.last})
@@ -82,7 +86,8 @@ func moveNets() {
 	fastNet("slices", 17, func(b *net) {
 		x := b.last
 		s := func(name string, start, end, axis, step int64) string {
-			return b.node("Slice", []string{b.last, b.list(name+".start", start), b.list(name+".end", end), b.list(name+".axis", axis), b.list(name+".step", step)})
+			return b.node("Slice", []string{b.last, b.list(name+".start", start), b.list(name+".end", end),
+				b.list(name+".axis", axis), b.list(name+".step", step)})
 		}
 		s("a", 1, 9, 1, 2)
 		s("b", -7, 1<<31, -1, 3)
@@ -107,13 +112,16 @@ func moveNets() {
 	}, "N", 5, 6)
 	fastNet("gathering", 17, func(b *net) {
 		b.node("Gather", []string{b.last, b.list("indices", 3, -1, 0, 3)}, onnxio.IntAttr("axis", 1))
-		b.node("Gather", []string{b.last, b.init("last", &onnxio.Tensor{Type: onnxio.Int64, Raw: []byte{255, 255, 255, 255, 255, 255, 255, 255}})},
+		b.node("Gather", []string{b.last,
+			b.init("last", &onnxio.Tensor{Type: onnxio.Int64, Raw: []byte{255, 255, 255, 255, 255, 255,
+				255, 255}})},
 			onnxio.IntAttr("axis", -1))
 	}, "N", 5, 6)
 	fastNet("depth and space", 17, func(b *net) {
 		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2))
 		b.node("SpaceToDepth", []string{b.last}, onnxio.IntAttr("blocksize", 2))
-		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2), onnxio.StringAttr("mode", "CRD"))
+		b.node("DepthToSpace", []string{b.last}, onnxio.IntAttr("blocksize", 2),
+			onnxio.StringAttr("mode", "CRD"))
 	}, "N", 12, 4, 6)
 }
 
@@ -126,23 +134,28 @@ func mapNets() {
 			b.conv(20, 4, 3, 1, 1)
 		}, "N", 3, 7, 6)
 	}
-	for _, r := range []struct{ mode, coordinates string }{{"nearest", "asymmetric"}, {"nearest", "half_pixel"}, {"linear", "half_pixel"},
+	for _, r := range []struct{ mode, coordinates string }{{"nearest", "asymmetric"},
+		{"nearest", "half_pixel"}, {"linear", "half_pixel"},
 		{"linear", "align_corners"}, {"cubic", "pytorch_half_pixel"}} {
 		for _, scale := range []float32{2, 0.6, 1.7} {
 			between(fmt.Sprintf("%s %s resize by %g", r.mode, r.coordinates, scale), 17, func(b *net) {
-				b.node("Resize", []string{b.last, "", b.floats("scales", 1, 1, scale, 2)}, onnxio.StringAttr("mode", r.mode),
+				b.node("Resize", []string{b.last, "", b.floats("scales", 1, 1, scale, 2)},
+					onnxio.StringAttr("mode", r.mode),
 					onnxio.StringAttr("coordinate_transformation_mode", r.coordinates))
 			})
 		}
 	}
 	between("lrn", 17, func(b *net) {
-		b.node("LRN", []string{b.last}, onnxio.IntAttr("size", 5), onnxio.FloatAttr("alpha", 0.3), onnxio.FloatAttr("bias", 1.5))
+		b.node("LRN", []string{b.last}, onnxio.IntAttr("size", 5), onnxio.FloatAttr("alpha", 0.3),
+			onnxio.FloatAttr("bias", 1.5))
 	})
 	between("group normalization", 21, func(b *net) {
-		b.node("GroupNormalization", []string{b.last, b.init("gn.weight", b.random(1, 20)), b.init("gn.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
+		b.node("GroupNormalization", []string{b.last, b.init("gn.weight", b.random(1, 20)),
+			b.init("gn.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
 	})
 	between("instance normalization", 17, func(b *net) {
-		b.node("InstanceNormalization", []string{b.last, b.init("in.weight", b.random(1, 20)), b.init("in.bias", b.random(1, 20))})
+		b.node("InstanceNormalization", []string{b.last, b.init("in.weight", b.random(1, 20)),
+			b.init("in.bias", b.random(1, 20))})
 	})
 	fastNet("means", 17, func(b *net) {
 		x := b.conv(3, 20, 3, 1, 1)
@@ -158,11 +171,13 @@ func TestNormalizationsTrain(t *testing.T) {
 	for name, f := range map[string]func(b *net){
 		"layer": func(b *net) {
 			b.node("Flatten", []string{b.last})
-			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 720)), b.init("n.bias", b.random(1, 720))})
+			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 720)),
+				b.init("n.bias", b.random(1, 720))})
 		},
 		"layer of tokens": func(b *net) {
 			b.node("Transpose", []string{b.last}, onnxio.IntsAttr("perm", 0, 2, 3, 1))
-			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))})
+			b.node("LayerNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)),
+				b.init("n.bias", b.random(1, 20))})
 			b.node("Softmax", []string{b.last})
 			b.node("Flatten", []string{b.last})
 		},
@@ -171,11 +186,13 @@ func TestNormalizationsTrain(t *testing.T) {
 			b.node("RMSNormalization", []string{b.last, b.init("n.weight", b.random(1, 720))})
 		},
 		"group": func(b *net) {
-			b.node("GroupNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
+			b.node("GroupNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)),
+				b.init("n.bias", b.random(1, 20))}, onnxio.IntAttr("num_groups", 5))
 			b.node("Flatten", []string{b.last})
 		},
 		"instance": func(b *net) {
-			b.node("InstanceNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)), b.init("n.bias", b.random(1, 20))})
+			b.node("InstanceNormalization", []string{b.last, b.init("n.weight", b.random(1, 20)),
+				b.init("n.bias", b.random(1, 20))})
 			b.node("Flatten", []string{b.last})
 		},
 	} {
@@ -193,7 +210,8 @@ func TestNormalizationsTrain(t *testing.T) {
 			var params [2]map[string]*onnxio.Tensor
 			for k := range 2 {
 				m, b := make()
-				_, params[k] = steps(t, m, b, TrainOptions{Reference: k == 1, Update: plainSGD{0.01, 0.5}}, 2, in)
+				_, params[k] = steps(t, m, b, TrainOptions{Reference: k == 1, Update: plainSGD{0.01, 0.5}},
+					2, in)
 			}
 			for name, got := range params[0] {
 				near(t, name, got, params[1][name], 1e-3)

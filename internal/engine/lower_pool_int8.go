@@ -24,7 +24,8 @@ func looseQuantization(o *op, s int, t onnxio.DataType) (quantization, bool) {
 func planIntegerPool(o *op) (*kernels.PoolInt8, error) {
 	x, y := o.in[0], o.out[0]
 	if !x.isByte4() || !y.isByte4() || x.size() == 0 || y.size() == 0 || len(o.out) > 1 && o.out[1] != nil ||
-		o.node.Int("channels_last", 0) != 0 || x.lanes() != kernels.Int8Lanes || y.lanes() != kernels.Int8Lanes {
+		o.node.Int("channels_last", 0) != 0 || x.lanes() != kernels.Int8Lanes ||
+		y.lanes() != kernels.Int8Lanes {
 		return nil, fmt.Errorf("not a pooling of maps")
 	}
 	spec := kernels.PoolInt8Spec{X: byteLines(x, 0), Y: byteLines(y, 0), Fill: y.zero}
@@ -37,14 +38,16 @@ func planIntegerPool(o *op) (*kernels.PoolInt8, error) {
 		kernel = x.dims[2:]
 	}
 	w, ok := window(o, kernel, x.dims, y.dims)
-	if !ok || max(w.top, w.bottom) >= w.kh || max(w.left, w.right) >= w.kw || max(w.dh, w.dw) > 1 && max(w.top, w.left, w.bottom, w.right) > 0 {
+	if !ok || max(w.top, w.bottom) >= w.kh || max(w.left, w.right) >= w.kw || max(w.dh, w.dw) > 1 &&
+		max(w.top, w.left, w.bottom, w.right) > 0 {
 		return nil, fmt.Errorf("a window of padding")
 	}
 	spec.CountPad = o.node.Int("count_include_pad", 0) == 1
 	if spec.CountPad && o.node.Int("ceil_mode", 0) != 0 {
 		return nil, fmt.Errorf("padding that counts, and more than that")
 	}
-	spec.Window = kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, DilH: w.dh, DilW: w.dw}
+	spec.Window = kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top,
+		PadLeft: w.left, DilH: w.dh, DilW: w.dw}
 	if o.node.Domain == microsoft {
 		from, okX := looseQuantization(o, 1, x.info.Type)
 		to, okY := looseQuantization(o, 3, x.info.Type)
@@ -57,7 +60,8 @@ func planIntegerPool(o *op) (*kernels.PoolInt8, error) {
 	return kernels.NewPoolInt8(spec)
 }
 
-// poolInt8 lowers poolings of bytes: those of the largest value have no scale, of those of means one has no window.
+// poolInt8 lowers poolings of bytes: those of the largest value have no scale, of those
+// of means one has no window.
 func (l *lowering) poolInt8(o *op) (bool, error) {
 	if o.in[0].form() != bytesForm || o.out[0].form() != bytesForm {
 		return false, nil

@@ -22,8 +22,8 @@ func resizeTaps(o *op) (rows, columns kernels.Taps, ok bool) {
 	return tapsOf(taps[2], int(x.dims[2])), tapsOf(taps[3], int(x.dims[3])), true
 }
 
-// tapsOf is one axis as the kernel reads it: as many taps everywhere, those that are missing of weight 0. Taps that have
-// weight 0 stay: NaN times 0 is NaN.
+// tapsOf is one axis as the kernel reads it: as many taps everywhere, those that are missing of weight 0.
+// Taps that have weight 0 stay: NaN times 0 is NaN.
 func tapsOf(places [][]ops.ResizeTap, size int) kernels.Taps {
 	t := kernels.Taps{Count: 1}
 	if places == nil {
@@ -68,9 +68,11 @@ func (l *lowering) resize(o *op) (bool, error) {
 	return true, nil
 }
 
-// fastLRN reports whether package kernels runs an LRN. Its power is no 1 where beta is 0 and the sum no number.
+// fastLRN reports whether package kernels runs an LRN. Its power is no 1 where beta
+// is 0 and the sum no number.
 func fastLRN(o *op) bool {
-	return o.in[0].isFloat4() && o.in[0].size() > 0 && o.node.Int("size", 0) > 0 && o.node.Float("beta", 0.75) != 0
+	return o.in[0].isFloat4() && o.in[0].size() > 0 && o.node.Int("size", 0) > 0 &&
+		o.node.Float("beta", 0.75) != 0
 }
 
 // lrn lowers LRN of a blocked map.
@@ -90,8 +92,8 @@ func (l *lowering) lrn(o *op) (bool, error) {
 	return true, nil
 }
 
-// groupsOf is the number of groups that a normalization of feature maps takes each by itself, 0 where package kernels has
-// no kernel. GroupNormalization had one scale for each group before version 21.
+// groupsOf is the number of groups that a normalization of feature maps takes each by itself, 0 where package
+// kernels has no kernel. GroupNormalization had one scale for each group before version 21.
 func groupsOf(o *op) int64 {
 	x := o.in[0]
 	if !x.isFloat4() || x.size() == 0 || !isFloat(o.in...) {

@@ -145,7 +145,8 @@ func (l *lowering) rowNormal(o *op, rms bool) (bool, error) {
 	l.inPlace(o, y, x)
 	name, eps := "row normalization "+kernels.Level(), o.node.Float("epsilon", 1e-5)
 	l.rows(name, count, cols, []*value{x, y, scale, bias, stats[0], stats[1]}, func() func(lo, hi int) {
-		to, from, by, plus, means, invs := y.plainFloats(), x.plainFloats(), scale.f(), bias.f(), stats[0].f(), stats[1].f()
+		to, from, by, plus, means, invs := y.plainFloats(), x.plainFloats(), scale.f(), bias.f(),
+			stats[0].f(), stats[1].f()
 		if plus != nil {
 			plus = plus[:cols]
 		}

@@ -4,8 +4,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// mapNorm reports whether a RowNormalizationGrad is that of a GroupNormalization or InstanceNormalization of feature maps
-// with a scale for each channel, and of how many groups.
+// mapNorm reports whether a RowNormalizationGrad is that of a GroupNormalization or InstanceNormalization of
+// feature maps with a scale for each channel, and of how many groups.
 func mapNorm(o *op) (groups int, ok bool) {
 	x := o.in[1]
 	if !x.isFloat4() || !isFloat(o.in...) || o.node.Int("rms", 0) != 0 || o.in[2].size() != x.dims[1] {
@@ -13,7 +13,8 @@ func mapNorm(o *op) (groups int, ok bool) {
 	}
 	plane := x.dims[2] * x.dims[3]
 	size := o.node.Int("size", 0)
-	if o.node.Int("inner", 0) != plane || o.node.Int("count", 0) != x.dims[1] || size <= 0 || x.dims[1]*plane%size != 0 {
+	if o.node.Int("inner", 0) != plane || o.node.Int("count", 0) != x.dims[1] || size <= 0 ||
+		x.dims[1]*plane%size != 0 {
 		return 0, false
 	}
 	return int(x.dims[1] * plane / size), size%plane == 0
@@ -24,8 +25,8 @@ func isMapNorm(o *op) bool {
 	return ok
 }
 
-// rowNormalGrad lowers RowNormalizationGrad(dy, x, scale), which gives dx, dscale and dbias: of maps in blocks by groups,
-// of plain values by rows.
+// rowNormalGrad lowers RowNormalizationGrad(dy, x, scale), which gives dx, dscale and dbias: of maps in
+// blocks by groups, of plain values by rows.
 func (l *lowering) rowNormalGrad(o *op) (bool, error) {
 	if o.in[1].layout != nil {
 		return true, l.groupNormGrad(o)
@@ -36,7 +37,8 @@ func (l *lowering) rowNormalGrad(o *op) (bool, error) {
 	copy(outs, o.out)
 	dx, dscale, dbias := outs[0], outs[1], outs[2]
 	count := int(o.node.Int("count", 0))
-	if !isFloat(dy, x, scale) || o.node.Int("inner", 0) != 1 || cols <= 0 || int(scale.size()) != cols || count != cols {
+	if !isFloat(dy, x, scale) || o.node.Int("inner", 0) != 1 || cols <= 0 || int(scale.size()) != cols ||
+		count != cols {
 		return false, nil
 	}
 	rows := int(x.size()) / cols
@@ -119,10 +121,11 @@ func (l *lowering) groupNormGrad(o *op) error {
 	l.add("reduce", 1, []*buffer{scratch, mean, inv}, func() func(int, int) {
 		return func(int, int) { k.Reduce(mean.data, inv.data, scratch.data, eps) }
 	})
-	l.add("group statistics backward", k.Chunks(), append(l.all(dy, x), scratch, mean), func() func(int, int) {
-		grad, from := dy.f(), x.f()
-		return func(chunk, _ int) { k.BackwardStats(chunk, scratch.data, grad, from, mean.data) }
-	})
+	l.add("group statistics backward", k.Chunks(), append(l.all(dy, x), scratch, mean),
+		func() func(int, int) {
+			grad, from := dy.f(), x.f()
+			return func(chunk, _ int) { k.BackwardStats(chunk, scratch.data, grad, from, mean.data) }
+		})
 	l.add("reduce", 1, append(l.all(outs[1], outs[2]), scratch, inv, ds, db), func() func(int, int) {
 		dscale, dbias := outs[1].f(), outs[2].f()
 		return func(int, int) {
@@ -134,10 +137,13 @@ func (l *lowering) groupNormGrad(o *op) error {
 	if outs[0] == nil {
 		return nil
 	}
-	l.add("normalize backward", k.Chunks(), append(l.all(dy, x, scale, outs[0]), scratch, mean, inv), func() func(int, int) {
-		dx, grad, from, by := outs[0].f(), dy.f(), x.f(), scale.f()
-		return func(chunk, _ int) { k.BackwardData(chunk, dx, grad, from, mean.data, inv.data, by, scratch.data) }
-	})
+	l.add("normalize backward", k.Chunks(), append(l.all(dy, x, scale, outs[0]), scratch, mean, inv),
+		func() func(int, int) {
+			dx, grad, from, by := outs[0].f(), dy.f(), x.f(), scale.f()
+			return func(chunk, _ int) {
+				k.BackwardData(chunk, dx, grad, from, mean.data, inv.data, by, scratch.data)
+			}
+		})
 	return nil
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// wide is a network of fully connected layers whose first one has a gradient of several slabs in both directions, none of
-// them whole.
+// wide is a network of fully connected layers whose first one has a gradient of several slabs in both
+// directions, none of them whole.
 func wide(seed uint64) *net {
 	b := newNet(seed, "N", 1300)
 	b.linear(1300, 70)
@@ -21,8 +21,8 @@ func wide(seed uint64) *net {
 	return b
 }
 
-// What is streamed has the bits of the whole gradient: with a rate of 1 and no momentum the new weights are the old ones
-// less it.
+// What is streamed has the bits of the whole gradient: with a rate of 1 and no momentum the new weights
+// are the old ones less it.
 func TestStreamedUpdateHasTheBitsOfTheWholeGradient(t *testing.T) {
 	for _, batch := range []int64{1, 5, 300} {
 		b := wide(21)
@@ -63,7 +63,8 @@ func TestStreamedUpdateHasTheBitsOfTheWholeGradient(t *testing.T) {
 				old := m.Graph.Initializer(name).Float32s()
 				for i, v := range tr.params[name].plain(tr.params[name].buf).Float32s() {
 					if want := old[i] - g.Float32s()[i]; v != want {
-						t.Fatalf("batch %d, %d threads: element %d of %s is %v, want %v", batch, threads, i, name, v, want)
+						t.Fatalf("batch %d, %d threads: element %d of %s is %v, want %v", batch, threads, i,
+							name, v, want)
 					}
 				}
 			}
@@ -83,7 +84,8 @@ func TestStreamedGradientTakesNoMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Step(context.Background(), map[string]*onnxio.Tensor{"input": b.random(1, 2, 4000), "target": classes(b, 2)}); err != nil {
+	if err := tr.Step(context.Background(), map[string]*onnxio.Tensor{"input": b.random(1, 2, 4000),
+		"target": classes(b, 2)}); err != nil {
 		t.Fatal(err)
 	}
 	if got, gradient := tr.Plan().ArenaBytes(), int64(4*4000*2000); got > gradient/10 {

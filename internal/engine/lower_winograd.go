@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// byWinograd plans o, whose direct kernel is c, by Winograd's method with the weights w, or for them. Passes are nil that do
-// not pay or are not allowed.
+// byWinograd plans o, whose direct kernel is c, by Winograd's method with the weights w, or for them. Passes
+// are nil that do not pay or are not allowed.
 func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd {
 	dense, ok := c.(*kernels.Conv)
 	if !ok || !l.winograd {
@@ -26,13 +26,17 @@ func (l *lowering) transformed(w *value, pass kernels.WinogradPass, c convolutio
 	src, dst := l.packed(w, form), l.buffer(pass.WeightSize())
 	scratch, per := l.perWorker(pass.TransformScratch())
 	l.add("transform weights", pass.TransformChunks(), []*buffer{src, scratch, dst}, func() func(int, int) {
-		return func(chunk, worker int) { pass.Transform(chunk, scratch.data[worker*per:][:per], dst.data, src.data) }
+		return func(chunk, worker int) {
+			pass.Transform(chunk, scratch.data[worker*per:][:per], dst.data, src.data)
+		}
 	})
 	return dst
 }
 
-// transforming is how constant weights of c become those of a pass, block by block where no block needs others'.
-func transforming(w *value, pass kernels.WinogradPass, c convolution) (chunks int, part func(dst []float32, chunk int)) {
+// transforming is how constant weights of c become those of a pass, block by block
+// where no block needs others'.
+func transforming(w *value, pass kernels.WinogradPass, c convolution) (chunks int,
+	part func(dst []float32, chunk int)) {
 	dense, ok := c.(*kernels.Conv)
 	if !ok || pass.Flips() {
 		return 1, func(dst []float32, _ int) {
@@ -63,7 +67,8 @@ func (l *lowering) perWorker(n int) (b *buffer, per int) {
 }
 
 // winogradPass appends a pass of c, with what was fused into it.
-func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing, bias *value) {
+func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c convolution, form packing,
+	bias *value) {
 	l.spreads = true
 	u := l.transformed(o.in[1], pass, c, form)
 	scratch, per := l.perWorker(pass.Scratch())
@@ -85,7 +90,8 @@ func (l *lowering) winogradPass(name string, o *op, pass kernels.WinogradPass, c
 	s.flops, s.cycles = convFLOPs(o), pass.Cost(true)
 }
 
-// winogradWeights sums the gradient of the weights into packed, or reports that the direct kernel does it better.
+// winogradWeights sums the gradient of the weights into packed, or reports that the
+// direct kernel does it better.
 func (l *lowering) winogradWeights(o *op, c convolution, packed *buffer) bool {
 	pass := l.byWinograd(o, c, o.out[0]).Weights
 	if pass == nil {
@@ -93,10 +99,13 @@ func (l *lowering) winogradWeights(o *op, c convolution, packed *buffer) bool {
 	}
 	scratch, per := l.perWorker(pass.Scratch())
 	sums, x, dy := l.buffer(pass.Sums()), l.of(o.in[0]), l.of(o.in[1])
-	s := l.add("winograd backward-weights "+kernels.Level(), pass.Chunks(), []*buffer{x, dy, scratch, sums}, func() func(int, int) {
-		xs, dys := o.in[0].f(), o.in[1].f()
-		return func(chunk, worker int) { pass.Run(chunk, scratch.data[worker*per:][:per], sums.data, xs, dys) }
-	})
+	s := l.add("winograd backward-weights "+kernels.Level(), pass.Chunks(), []*buffer{x, dy, scratch, sums},
+		func() func(int, int) {
+			xs, dys := o.in[0].f(), o.in[1].f()
+			return func(chunk, worker int) {
+				pass.Run(chunk, scratch.data[worker*per:][:per], sums.data, xs, dys)
+			}
+		})
 	s.flops, s.cycles = convFLOPs(o), pass.Cost()
 	l.add("reduce", pass.ReduceChunks(), []*buffer{sums, packed}, func() func(int, int) {
 		return func(chunk, _ int) { pass.Reduce(chunk, packed.data, sums.data) }

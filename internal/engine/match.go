@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
-// A term says how a value is computed, as a tree: an operator applied to terms, a product of terms, a number, a hole. The
-// table in patterns.go is written in terms; this file matches them.
+// A term says how a value is computed, as a tree: an operator applied to terms, a product of terms, a number,
+// a hole. The table in patterns.go is written in terms; this file matches them.
 type term interface {
 	// match tries the ways in which v is the term. It calls next after each, until next reports true.
 	match(m *match, v *value, next func() bool) bool
@@ -51,7 +51,8 @@ func (w weight) match(m *match, v *value, next func() bool) bool {
 	return v.floats() && hole(w).match(m, v, next)
 }
 
-// literal is a constant of one element. One with a fraction may differ in the digits that exporters do not write.
+// literal is a constant of one element. One with a fraction may differ in the digits
+// that exporters do not write.
 type literal float64
 
 func (n literal) is(x float64) bool {
@@ -86,7 +87,8 @@ func (s slot) bind(m *match, x float64, next func() bool) bool {
 	return false
 }
 
-// application is an operator of ai.onnx applied to terms: to its first inputs, in either order where it commutes.
+// application is an operator of ai.onnx applied to terms: to its first inputs, in
+// either order where it commutes.
 type application struct {
 	op    string
 	in    []term
@@ -123,7 +125,8 @@ func (a application) match(m *match, v *value, next func() bool) bool {
 	if matchAll(m, a.in, o.in, next) {
 		return true
 	}
-	return len(a.in) == 2 && o.node.Def.Arithmetic.Commutes() && matchAll(m, a.in, []*value{o.in[1], o.in[0]}, next)
+	return len(a.in) == 2 && o.node.Def.Arithmetic.Commutes() &&
+		matchAll(m, a.in, []*value{o.in[1], o.in[0]}, next)
 }
 
 // matchAll matches values with terms one by one.
@@ -134,8 +137,8 @@ func matchAll(m *match, terms []term, vs []*value, next func() bool) bool {
 	return terms[0].match(m, vs[0], func() bool { return matchAll(m, terms[1:], vs[1:], next) })
 }
 
-// product is what its terms give multiplied, in any order. A number or slot among them, one at most, stands for all
-// constant factors and divisors together; without one these make 1.
+// product is what its terms give multiplied, in any order. A number or slot among them, one at most, stands
+// for all constant factors and divisors together; without one these make 1.
 type product []term
 
 func (p product) match(m *match, v *value, next func() bool) bool {
@@ -179,14 +182,16 @@ func matchSet(m *match, terms []term, vs []*value, next func() bool) bool {
 // maxFactors is how deep products are taken apart.
 const maxFactors = 8
 
-// factorsOf is v as a constant times factors: products, and quotients by constants, that nobody else reads are taken apart.
+// factorsOf is v as a constant times factors: products, and quotients by constants, that nobody
+// else reads are taken apart.
 func factorsOf(v *value, depth int) (c float64, factors []*value) {
 	if c, ok := v.number(); ok {
 		return c, nil
 	}
 	o := v.computedBy()
 	whole := []*value{v}
-	if o == nil || len(o.in) != 2 || o.node.Attr("axis") != nil || depth > 0 && !v.private() || depth > maxFactors {
+	if o == nil || len(o.in) != 2 || o.node.Attr("axis") != nil || depth > 0 && !v.private() ||
+		depth > maxFactors {
 		return 1, whole
 	}
 	switch o.node.Def.Arithmetic {

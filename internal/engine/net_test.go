@@ -19,8 +19,10 @@ type net struct {
 
 func newNet(seed uint64, shape ...any) *net {
 	b := &net{r: rand.New(rand.NewPCG(seed, 1)), last: "input"}
-	b.m = &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "test"}}
-	b.m.Graph.Inputs = []*onnxio.ValueInfo{onnxio.TensorInfo("input", onnxio.Float, onnxio.Shape(shape...)...)}
+	b.m = &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}},
+		Graph: &onnxio.Graph{Name: "test"}}
+	b.m.Graph.Inputs = []*onnxio.ValueInfo{onnxio.TensorInfo("input", onnxio.Float,
+		onnxio.Shape(shape...)...)}
 	return b
 }
 
@@ -42,7 +44,8 @@ func (b *net) init(name string, t *onnxio.Tensor) string {
 func (b *net) node(op string, in []string, attrs ...*onnxio.Attribute) string {
 	b.n++
 	name := fmt.Sprintf("%s%d", op, b.n)
-	b.m.Graph.Nodes = append(b.m.Graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in, Outputs: []string{name + "/out"}, Attrs: attrs})
+	b.m.Graph.Nodes = append(b.m.Graph.Nodes, &onnxio.Node{Name: name, OpType: op, Inputs: in,
+		Outputs: []string{name + "/out"}, Attrs: attrs})
 	b.last = name + "/out"
 	return b.last
 }
@@ -59,7 +62,8 @@ func (b *net) up(in, out int64) string {
 	name := fmt.Sprintf("up%d", b.n)
 	w := b.init(name+".weight", b.random(float32(1/math.Sqrt(float64(in))), in, out, 2, 2))
 	bias := b.init(name+".bias", b.random(0.1, out))
-	return b.node("ConvTranspose", []string{b.last, w, bias}, onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2))
+	return b.node("ConvTranspose", []string{b.last, w, bias}, onnxio.IntsAttr("kernel_shape", 2, 2),
+		onnxio.IntsAttr("strides", 2, 2))
 }
 
 func (b *net) bn(c int64, training bool) string {
@@ -81,7 +85,8 @@ func (b *net) bn(c int64, training bool) string {
 }
 
 func (b *net) maxpool() string {
-	return b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2))
+	return b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2),
+		onnxio.IntsAttr("strides", 2, 2))
 }
 
 func (b *net) linear(in, out int64) string {
@@ -93,7 +98,8 @@ func (b *net) linear(in, out int64) string {
 
 // output makes the last value a graph output and gives the model.
 func (b *net) output() *onnxio.Model {
-	b.m.Graph.Outputs = append(b.m.Graph.Outputs, &onnxio.ValueInfo{Name: b.last, Type: &onnxio.Type{Elem: onnxio.Float}})
+	b.m.Graph.Outputs = append(b.m.Graph.Outputs, &onnxio.ValueInfo{Name: b.last,
+		Type: &onnxio.Type{Elem: onnxio.Float}})
 	return b.m
 }
 
@@ -101,7 +107,8 @@ func (b *net) output() *onnxio.Model {
 func (b *net) nll(batch int64) *onnxio.Model {
 	b.node("LogSoftmax", []string{b.last}, onnxio.IntAttr("axis", 1))
 	b.output()
-	b.m.Graph.Inputs = append(b.m.Graph.Inputs, onnxio.TensorInfo("target", onnxio.Int64, onnxio.Shape("N")...))
+	b.m.Graph.Inputs = append(b.m.Graph.Inputs, onnxio.TensorInfo("target", onnxio.Int64,
+		onnxio.Shape("N")...))
 	b.m.Graph.Nodes = append(b.m.Graph.Nodes, &onnxio.Node{Name: "loss", OpType: "NegativeLogLikelihoodLoss",
 		Inputs: []string{b.last, "target"}, Outputs: []string{"loss"}})
 	b.last = "loss"
@@ -111,7 +118,8 @@ func (b *net) nll(batch int64) *onnxio.Model {
 // mse appends loss = mean(square(y - target)).
 func (b *net) mse(shape ...any) *onnxio.Model {
 	b.output()
-	b.m.Graph.Inputs = append(b.m.Graph.Inputs, onnxio.TensorInfo("target", onnxio.Float, onnxio.Shape(shape...)...))
+	b.m.Graph.Inputs = append(b.m.Graph.Inputs, onnxio.TensorInfo("target", onnxio.Float,
+		onnxio.Shape(shape...)...))
 	d := b.node("Sub", []string{b.last, "target"})
 	b.node("Mul", []string{d, d})
 	b.node("ReduceMean", []string{b.last}, onnxio.IntAttr("keepdims", 0))
@@ -135,7 +143,8 @@ func lenet(seed uint64) *net {
 	return b
 }
 
-// deep is a network whose convolutions pay to be done by Winograd's method, with a layer that is updated early.
+// deep is a network whose convolutions pay to be done by Winograd's method, with a
+// layer that is updated early.
 func deep(seed uint64) *net {
 	b := newNet(seed, "N", 3, 20, 20)
 	b.conv(3, 32, 3, 1, 1)
@@ -161,7 +170,8 @@ func pooled(seed uint64) *net {
 	b.conv(20, 16, 3, 1, 1)
 	b.bn(16, true)
 	b.node("Relu", []string{b.last})
-	b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3), onnxio.IntsAttr("strides", 2, 2), onnxio.IntsAttr("pads", 1, 1, 1, 1))
+	b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3), onnxio.IntsAttr("strides", 2,
+		2), onnxio.IntsAttr("pads", 1, 1, 1, 1))
 	b.conv(16, 8, 3, 1, 0)
 	b.node("Relu", []string{b.last})
 	b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 3, 3))
@@ -170,7 +180,8 @@ func pooled(seed uint64) *net {
 	return b
 }
 
-// residual is a small network with every structure of a ResNet: strides, shortcuts, a shared input, average pooling.
+// residual is a small network with every structure of a ResNet: strides, shortcuts, a
+// shared input, average pooling.
 func residual(seed uint64, training bool) *net { return residualOf(seed, training, 16, 24) }
 
 // residualOf is residual with so many channels before and after its stride.
@@ -196,7 +207,8 @@ func residualOf(seed uint64, training bool, few, many int64) *net {
 	b.bn(many, training)
 	b.node("Add", []string{y, b.last})
 	b.node("Relu", []string{b.last})
-	b.node("AveragePool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 8, 8), onnxio.IntsAttr("strides", 8, 8))
+	b.node("AveragePool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 8, 8),
+		onnxio.IntsAttr("strides", 8, 8))
 	b.node("Flatten", []string{b.last})
 	b.linear(many, 10)
 	return b
@@ -218,8 +230,8 @@ func unet(seed uint64, width int64) *net {
 	return b
 }
 
-// upsampled has what exporters write for F.interpolate, reflection padding, GELU before opset 20 and the attention of
-// CBAM by the maximum over channels.
+// upsampled has what exporters write for F.interpolate, reflection padding, GELU before opset 20 and the
+// attention of CBAM by the maximum over channels.
 func upsampled(seed uint64) *net {
 	b := newNet(seed, "N", 3, 12, 12)
 	b.conv(3, 8, 3, 2, 1)
@@ -232,7 +244,8 @@ func upsampled(seed uint64) *net {
 	b.node("ReduceMax", []string{x}, onnxio.IntsAttr("axes", 1))
 	b.node("Sigmoid", []string{b.last})
 	b.node("Mul", []string{b.last, x})
-	b.node("Resize", []string{b.last, "", b.init("scales", onnxio.Floats([]float32{1, 1, 2, 2}, 4))}, onnxio.StringAttr("mode", "linear"),
+	b.node("Resize", []string{b.last, "", b.init("scales", onnxio.Floats([]float32{1, 1, 2, 2}, 4))},
+		onnxio.StringAttr("mode", "linear"),
 		onnxio.StringAttr("coordinate_transformation_mode", "pytorch_half_pixel"))
 	x = b.last
 	pads := b.node("Constant", nil, onnxio.IntsAttr("value_ints", 0, 0, 1, 1, 0, 0, 1, 1))

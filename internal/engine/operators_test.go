@@ -20,8 +20,8 @@ var tables = []string{"paths.go", "paths_bytes.go", "paths_elementwise.go", "pat
 // makers are the functions that make a node of an operator.
 var makers = []string{"newNode", "Emit", "linear", "evaluated"}
 
-// Operators have their names in the tables alone. Elsewhere a name may stand where a node is made or an error worded:
-// passes ask the table, or the operator's definition, for a property.
+// Operators have their names in the tables alone. Elsewhere a name may stand where a node is made or an error
+// worded: passes ask the table, or the operator's definition, for a property.
 func TestOperatorsAreNamedInTables(t *testing.T) {
 	names := map[string]bool{"ToBlocked": true, "ToPlain": true, "ToBF16": true, "ToBytes": true}
 	for _, d := range ops.Defs() {
@@ -40,7 +40,8 @@ func TestOperatorsAreNamedInTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range namesOperators(t, file, src, names) {
-			t.Errorf("%s: make it a property of a row of %v, or of its definition in package ops", found, tables)
+			t.Errorf("%s: make it a property of a row of %v, or of its definition in package ops",
+				found, tables)
 		}
 	}
 }
@@ -81,8 +82,8 @@ func f(o *op) bool {
 	}
 }
 
-// namesOperators lists where a file has an operator's name as a string, but for the makers of nodes and what they and
-// errors are made of.
+// namesOperators lists where a file has an operator's name as a string, but for the makers of nodes and what
+// they and errors are made of.
 func namesOperators(t *testing.T, file string, src []byte, names map[string]bool) (found []string) {
 	set := token.NewFileSet()
 	tree, err := parser.ParseFile(set, file, src, 0)

@@ -14,8 +14,8 @@ type pass struct {
 	run  func(g *graph) error
 }
 
-// The passes, in the order in which a compilation runs them; training differentiates where inference recognizes. Import comes
-// before them, lowering and allocation behind.
+// The passes, in the order in which a compilation runs them; training differentiates where inference
+// recognizes. Import comes before them, lowering and allocation behind.
 var (
 	simplifyPass = pass{"simplify", func(g *graph) error { return simplify(g, false) }}
 	patternPass  = pass{"recognize", func(g *graph) error { recognize(g); return nil }}
@@ -34,7 +34,8 @@ func (opt Options) shapeless() []pass {
 
 // Passes names what Dump can print the graph after.
 func Passes() []string {
-	return []string{"import", simplifyPass.name, patternPass.name, integerPass.name, fusePass.name, layoutPass.name}
+	return []string{"import", simplifyPass.name, patternPass.name, integerPass.name, fusePass.name,
+		layoutPass.name}
 }
 
 // verifying says that the invariants of the graph are checked after each pass: CNNKIT_VERIFY=1, and in tests.
@@ -67,8 +68,8 @@ func (g *graph) after(name string) error {
 	return nil
 }
 
-// Dump is the graph of m after one of Passes, an op a line: operator and name, inputs and outputs with their shapes, what
-// was folded into it.
+// Dump is the graph of m after one of Passes, an op a line: operator and name, inputs and outputs with their
+// shapes, what was folded into it.
 func Dump(m *onnxio.Model, opt Options, after string) (string, error) {
 	text, found := "", false
 	opt.watch = func(name string, g *graph) {

@@ -19,7 +19,8 @@ var passCases = map[string]func() *onnxio.Model{
 		b.conv(3, 16, 3, 1, 1)
 		b.bn(16, false)
 		b.node("Relu", []string{b.last})
-		b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2))
+		b.node("MaxPool", []string{b.last}, onnxio.IntsAttr("kernel_shape", 2, 2),
+			onnxio.IntsAttr("strides", 2, 2))
 		b.node("Flatten", []string{b.last})
 		return b.output()
 	},
@@ -58,17 +59,21 @@ func TestVerifyFindsBrokenGraphs(t *testing.T) {
 		breaks func(g *graph)
 		want   string
 	}{
-		"a value of no graph":    {func(g *graph) { g.ops[1].in[0] = &value{name: "stray", kind: input} }, "not in the graph"},
-		"an op too early":        {func(g *graph) { g.ops[0], g.ops[1] = g.ops[1], g.ops[0] }, "before it is computed"},
+		"a value of no graph": {func(g *graph) { g.ops[1].in[0] = &value{name: "stray", kind: input} },
+			"not in the graph"},
+		"an op too early": {func(g *graph) { g.ops[0], g.ops[1] = g.ops[1], g.ops[0] },
+			"before it is computed"},
 		"a constant of nothing":  {func(g *graph) { g.ops[0].in[1].konst = nil }, "has no numbers"},
 		"a value given twice":    {func(g *graph) { g.ops[1].out[0] = g.ops[0].out[0] }, "another op gives"},
 		"a stale user":           {func(g *graph) { g.ops[0].out[0].users = nil }, "not among the users"},
 		"an output not computed": {func(g *graph) { g.ops = g.ops[:1] }, "is not computed"},
-		"a shape of its own":     {func(g *graph) { g.ops[0].out[0].dims = []int64{7} }, "where inference says"},
-		"an input of no node":    {func(g *graph) { g.ops[0].in = append(g.ops[0].in, nil) }, "captured"},
+		"a shape of its own": {func(g *graph) { g.ops[0].out[0].dims = []int64{7} },
+			"where inference says"},
+		"an input of no node": {func(g *graph) { g.ops[0].in = append(g.ops[0].in, nil) }, "captured"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, err := importModel(passCases["conv-bn-relu-pool"](), Options{Dims: map[string]int64{"N": 2}}, nil, nil)
+			g, err := importModel(passCases["conv-bn-relu-pool"](), Options{Dims: map[string]int64{"N": 2}},
+				nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,20 +6,23 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A path is what the compiler knows of an operator beside its definition in package ops. The passes ask it, and know no
-// operators by name: simplifying asks passes, channels, padded and pads, fusing takes, stage and sums, choosing layouts
-// accepts, maps, narrow and halo, lowering view and lower. To give an operator a fast path is to give it a row of the table
-// below; a function of one element has one by its definition's Map.
+// A path is what the compiler knows of an operator beside its definition in package ops. The passes ask it,
+// and know no operators by name: simplifying asks passes, channels, padded and pads, fusing takes, stage and
+// sums, choosing layouts accepts, maps, narrow and halo, lowering view and lower. To give an operator a fast
+// path is to give it a row of the table below; a function of one element has one by its definition's Map.
 type path struct {
-	// accepts reports whether the kernels compute o: its types, its geometry, its attributes. nil: lower says so.
+	// accepts reports whether the kernels compute o: its types, its geometry, its
+	// attributes. nil: lower says so.
 	accepts func(o *op) bool
-	// maps says which inputs and outputs are feature maps in blocks when o runs. nil: the op runs on plain values.
+	// maps says which inputs and outputs are feature maps in blocks when o runs. nil:
+	// the op runs on plain values.
 	maps func(o *op) maps
 	// narrow reports whether the kernels take maps of 8 lanes. nil: they do not.
 	narrow func(o *op) bool
 	// bf16 says that o is a convolution that may run in bf16.
 	bf16 bool
-	// lines reports whether o has a kernel for maps in bf16, which lowerLines plans. nil: it has none, or is a convolution.
+	// lines reports whether o has a kernel for maps in bf16, which lowerLines plans. nil: it has
+	// none, or is a convolution.
 	lines      func(o *op) bool
 	lowerLines func(l *lowering, o *op) error
 	// halo records the halos that the kernels need and the values that must have the same.
@@ -54,7 +57,8 @@ type path struct {
 	sums bool
 	// passes is the input that the first output is, where it is one.
 	passes func(o *op) *value
-	// channels is the axis of the weights along which output channels lie that can be scaled and shifted; -1: none.
+	// channels is the axis of the weights along which output channels lie that can be
+	// scaled and shifted; -1: none.
 	channels func(o *op) int
 	// padded says that zeros around the first input may become part of the attribute pads.
 	padded bool
@@ -65,22 +69,27 @@ type path struct {
 	chooses bool
 	// differentiates says that the op asks for derivatives of the graph.
 	differentiates bool
-	// bytes is how bytes stand in for the op's numbers where it is between DequantizeLinear and QuantizeLinear.
+	// bytes is how bytes stand in for the op's numbers where it is between
+	// DequantizeLinear and QuantizeLinear.
 	bytes bytesRole
-	// integer makes o one op on bytes, where q is the QuantizeLinear that follows it, and reports whether it did.
+	// integer makes o one op on bytes, where q is the QuantizeLinear that follows it,
+	// and reports whether it did.
 	integer func(g *graph, o, q *op) bool
 	// padding is the input that is the zero point with which the op pads its first; 0: it does not.
 	padding int
-	// lower appends o's steps, or reports that it has none for it, which is then left to the reference kernel.
+	// lower appends o's steps, or reports that it has none for it, which is then left
+	// to the reference kernel.
 	lower func(l *lowering, o *op) (bool, error)
 }
 
 // maps are the indices of the inputs and outputs that are in blocks.
 type maps struct {
 	in, out []int
-	// follows says that the op has kernels for both forms: it takes blocks where one of in is in blocks already.
+	// follows says that the op has kernels for both forms: it takes blocks where one
+	// of in is in blocks already.
 	follows bool
-	// from and to are the forms of inputs and outputs where the op works on bytes, or makes them of float32 or back.
+	// from and to are the forms of inputs and outputs where the op works on bytes, or
+	// makes them of float32 or back.
 	from, to form
 	bytes    bool
 }
@@ -114,10 +123,12 @@ const (
 func init() {
 	same := func(o *op) bool { return true }
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
-	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps, conv: convFromX, bf16: true}
+	conv := path{accepts: fastConv, narrow: denseConv, halo: haloConv, maps: convMaps, conv: convFromX,
+		bf16: true}
 	forward := conv
 	forward.padded, forward.channels, forward.integer = true, func(*op) int { return 0 }, convInteger
-	forward.lower, forward.takes = (*lowering).convForward, stageRelu|stageClip|stageResidual|stageMask|stageMap
+	forward.lower, forward.takes = (*lowering).convForward, stageRelu|stageClip|stageResidual|
+		stageMask|stageMap
 	transposed := conv
 	transposed.conv, transposed.transposed, transposed.channels = convToX, true, channelsOfTransposed
 	transposed.lower, transposed.takes = (*lowering).convBackwardData, stageRelu|stageClip
@@ -127,7 +138,8 @@ func init() {
 	gradWeight.conv, gradWeight.lower = convWeights, (*lowering).convBackwardWeights
 	gradWeight.maps = func(*op) maps { return maps{in: []int{0, 1}} }
 	pool := func(p pooling, integer func(g *graph, o, q *op) bool) *path {
-		row := &path{integer: integer, accepts: fastPool, maps: poolMaps, narrow: pairs, lower: (*lowering).pool, pool: &p}
+		row := &path{integer: integer, accepts: fastPool, maps: poolMaps, narrow: pairs,
+			lower: (*lowering).pool, pool: &p}
 		if p.maximum && p.backward {
 			row.takes = stageOwnMask
 		}
@@ -137,7 +149,9 @@ func init() {
 		return row
 	}
 	only := func(lower func(*lowering, *op) (bool, error)) *path { return &path{lower: lower} }
-	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path { return &path{control: run} }
+	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path {
+		return &path{control: run}
+	}
 	view := &path{view: true, viewed: reshaped, bytes: moves}
 	paths = map[[2]string]*path{
 		{layoutDomain, toBlocked}:         only((*lowering).toBlocked),
@@ -150,37 +164,50 @@ func init() {
 		{"", "ConvTranspose"}:              &transposed,
 		{ops.GradDomain, "ConvGradInput"}:  &gradInput,
 		{ops.GradDomain, "ConvGradWeight"}: &gradWeight,
-		{ops.GradDomain, "ConvGradBias"}: {accepts: firstIsMap, maps: func(*op) maps { return maps{in: []int{0}} }, narrow: same,
-			sums: true, halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) }, lower: (*lowering).channelSum},
+		{ops.GradDomain, "ConvGradBias"}: {accepts: firstIsMap, maps: func(*op) maps {
+			return maps{in: []int{0}}
+		}, narrow: same,
+			sums: true, halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) },
+			lower: (*lowering).channelSum},
 		{"", "Pad"}: {pads: zeroPads, passes: passesPad, lower: (*lowering).pad},
 
-		{"", "BatchNormalization"}: {accepts: fastBatchNorm, maps: func(*op) maps { return maps{in: []int{0}, out: []int{0}} },
+		{"", "BatchNormalization"}: {accepts: fastBatchNorm, maps: func(*op) maps {
+			return maps{in: []int{0}, out: []int{0}}
+		},
 			halo: haloBatchNorm, takes: stageRelu | stageResidual, lower: (*lowering).batchNorm},
 		{ops.GradDomain, "BatchNormalizationGrad"}: {accepts: fastBatchNormGrad, takes: stageFirstMask,
 			maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}} },
 			halo: haloBatchNormGrad, lower: (*lowering).batchNormGrad},
 
-		{"", "MaxPool"}:                     pool(pooling{maximum: true}, nil),
-		{"", "AveragePool"}:                 pool(pooling{}, poolInteger("QLinearAveragePool")),
-		{"", "GlobalAveragePool"}:           pool(pooling{whole: true}, poolInteger("QLinearGlobalAveragePool")),
+		{"", "MaxPool"}:     pool(pooling{maximum: true}, nil),
+		{"", "AveragePool"}: pool(pooling{}, poolInteger("QLinearAveragePool")),
+		{"", "GlobalAveragePool"}: pool(pooling{whole: true},
+			poolInteger("QLinearGlobalAveragePool")),
 		{"", "GlobalMaxPool"}:               pool(pooling{maximum: true, whole: true}, nil),
 		{ops.GradDomain, "MaxPoolGrad"}:     pool(pooling{maximum: true, backward: true}, nil),
 		{ops.GradDomain, "AveragePoolGrad"}: pool(pooling{backward: true}, nil),
 
-		{"", "Gemm"}: {lower: (*lowering).gemm, accepts: fastGemm, product: true, channels: channelsOfProduct, integer: gemmInteger,
-			takes: stageRelu | stageMap},
-		{"", "MatMul"}: {lower: (*lowering).matMul, accepts: fastGemm, product: true, batched: true, integer: gemmInteger,
-			takes: stageRelu | stageMap},
+		{"", "Gemm"}: {lower: (*lowering).gemm, accepts: fastGemm, product: true, channels: channelsOfProduct,
+			integer: gemmInteger,
+			takes:   stageRelu | stageMap},
+		{"", "MatMul"}: {lower: (*lowering).matMul, accepts: fastGemm, product: true, batched: true,
+			integer: gemmInteger,
+			takes:   stageRelu | stageMap},
 
 		{"", "Relu"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).relu, bytes: clips,
 			stage: func(*op) stages { return stageRelu }},
-		{"", "Clip"}: {accepts: keepsZero, maps: first, narrow: same, halo: haloFirst, lower: (*lowering).clip,
+		{"", "Clip"}: {accepts: keepsZero, maps: first, narrow: same, halo: haloFirst,
+			lower: (*lowering).clip,
 			bytes: clips, stage: clipStage},
-		{ops.GradDomain, "ReluGrad"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).reluGrad,
+		{ops.GradDomain, "ReluGrad"}: {maps: everyMap, narrow: same, halo: haloSame,
+			lower: (*lowering).reluGrad,
 			stage: func(*op) stages { return stageMask }},
-		{ops.GradDomain, "ClipGrad"}: {maps: everyMap, narrow: same, halo: haloSame, lower: (*lowering).clipGrad},
-		{"", "Concat"}:               {accepts: alongChannels, maps: everyMap, bytes: moves, lower: (*lowering).joins},
-		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps { return maps{in: []int{0}, out: upTo(len(o.out)), follows: true} },
+		{ops.GradDomain, "ClipGrad"}: {maps: everyMap, narrow: same, halo: haloSame,
+			lower: (*lowering).clipGrad},
+		{"", "Concat"}: {accepts: alongChannels, maps: everyMap, bytes: moves, lower: (*lowering).joins},
+		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps {
+			return maps{in: []int{0}, out: upTo(len(o.out)), follows: true}
+		},
 			viewed: partOf, lower: (*lowering).parts},
 
 		{ops.GradDomain, "SumTo"}: only((*lowering).sumRows),
@@ -309,7 +336,8 @@ func poolMaps(o *op) maps {
 func pairs(o *op) bool {
 	x, y, w, ok := pool(o)
 	two := w == geometry{kh: 2, kw: 2, sh: 2, sw: 2, dh: 1, dw: 1}
-	return ok && o.path().pool.maximum && !o.path().pool.whole && two && y.dims[2]*2 <= x.dims[2] && y.dims[3]*2 <= x.dims[3]
+	return ok && o.path().pool.maximum && !o.path().pool.whole && two && y.dims[2]*2 <= x.dims[2] &&
+		y.dims[3]*2 <= x.dims[3]
 }
 
 // fastBatchNormGrad reports whether package kernels runs a BatchNormalizationGrad: that of training.

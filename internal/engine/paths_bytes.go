@@ -11,23 +11,30 @@ func init() {
 	product := path{accepts: integerGemm, takes: stageLevels, lower: (*lowering).gemmInt8}
 	view := &path{view: true}
 	bytePaths = map[[2]string]*path{
-		{"", "DequantizeLinear"}: {accepts: dequantizesMap, maps: dequantizedMaps, bytes: dequantizes, lower: (*lowering).dequantize},
+		{"", "DequantizeLinear"}: {accepts: dequantizesMap, maps: dequantizedMaps, bytes: dequantizes,
+			lower: (*lowering).dequantize},
 
-		{"", "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2, takes: stageLevels,
+		{"", "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2,
+			takes: stageLevels,
 			lower: (*lowering).convInt8},
-		{microsoft, "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2, takes: stageLevels,
+		{microsoft, "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2,
+			takes: stageLevels,
 			lower: (*lowering).convInt8},
 		{microsoft, "QGemm"}:  &product,
 		{"", "QLinearMatMul"}: &product,
 		{"", "MatMulInteger"}: {lower: (*lowering).matMulSums},
 		{"", "ConvInteger"}:   {lower: (*lowering).convSums},
 
-		{microsoft, "QLinearAdd"}: {accepts: integerAdd, maps: pairMaps, takes: stageLevels, lower: (*lowering).addBytes},
+		{microsoft, "QLinearAdd"}: {accepts: integerAdd, maps: pairMaps, takes: stageLevels,
+			lower: (*lowering).addBytes},
 		{microsoft, "QLinearMul"}: {accepts: integerMul, maps: pairMaps, lower: (*lowering).mulBytes},
 
-		{"", "MaxPool"}:                         {accepts: integerPool, maps: one, lower: (*lowering).poolInt8},
-		{microsoft, "QLinearAveragePool"}:       {accepts: integerPool, maps: one, lower: (*lowering).poolInt8},
-		{microsoft, "QLinearGlobalAveragePool"}: {accepts: integerPool, maps: one, lower: (*lowering).poolInt8},
+		{"", "MaxPool"}: {accepts: integerPool, maps: one,
+			lower: (*lowering).poolInt8},
+		{microsoft, "QLinearAveragePool"}: {accepts: integerPool, maps: one,
+			lower: (*lowering).poolInt8},
+		{microsoft, "QLinearGlobalAveragePool"}: {accepts: integerPool, maps: one,
+			lower: (*lowering).poolInt8},
 
 		{bytesDomain, "Table"}: {accepts: anyMap, maps: followsBytes, lower: (*lowering).lookUp},
 		{"", "Clip"}: {accepts: clipsBytes, maps: followsBytes, lower: (*lowering).lookUp, bytes: moves,
@@ -57,7 +64,8 @@ func anyMap(*op) bool { return true }
 
 // followsBytes is the form of functions of one byte: lines where the input is in lines, else plain.
 func followsBytes(o *op) maps {
-	if !o.in[0].isByte4() || o.in[0].size() == 0 || o.in[0].twin(bytesForm) == nil && o.in[0].form() != bytesForm ||
+	if !o.in[0].isByte4() || o.in[0].size() == 0 || o.in[0].twin(bytesForm) == nil &&
+		o.in[0].form() != bytesForm ||
 		o.in[0].lanes() == pixelLanes {
 		return maps{}
 	}

@@ -20,16 +20,20 @@ func init() {
 		switch {
 		case d.Map == nil:
 		case d.Domain == ops.GradDomain:
-			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame,
+			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same,
+				halo:  haloSame,
 				lower: (*lowering).elementwiseGrad}
 		default:
-			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same, halo: haloSame, stage: stage,
+			paths[[2]string{d.Domain, d.Name}] = &path{accepts: isMap, maps: everyMap, narrow: same,
+				halo: haloSame, stage: stage,
 				bytes: pointwise, lower: (*lowering).elementwise}
 		}
 	}
-	for name, operation := range map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub, "Mul": kernels.OpMul,
+	for name, operation := range map[string]kernels.Operation{"Add": kernels.OpAdd, "Sub": kernels.OpSub,
+		"Mul": kernels.OpMul,
 		"Div": kernels.OpDiv, "Max": kernels.OpMax, "Min": kernels.OpMin, "PRelu": kernels.OpPRelu} {
-		paths[[2]string{"", name}] = &path{accepts: combinesMaps, maps: combinedMaps, narrow: same, halo: haloCombined,
+		paths[[2]string{"", name}] = &path{accepts: combinesMaps, maps: combinedMaps, narrow: same,
+			halo:      haloCombined,
 			operation: &operation, lower: (*lowering).combine}
 	}
 	paths[[2]string{"", "Add"}].integer = pairInteger("QLinearAdd")
@@ -41,17 +45,23 @@ func init() {
 	for name, p := range map[string]*path{
 		"Softmax": {softmax: true, lower: (*lowering).softmax}, "LogSoftmax": only((*lowering).logSoftmax),
 		"LayerNormalization": only((*lowering).layerNorm), "RMSNormalization": only((*lowering).rmsNorm),
-		"Gather": {viewed: gathered, lower: (*lowering).gather}, "Slice": {viewed: sliced, lower: (*lowering).slice}, "Expand": only((*lowering).spread),
+		"Gather": {viewed: gathered, lower: (*lowering).gather}, "Slice": {viewed: sliced,
+			lower: (*lowering).slice}, "Expand": only((*lowering).spread),
 		"DepthToSpace": only((*lowering).depthToSpace), "SpaceToDepth": only((*lowering).spaceToDepth),
-		"Transpose":             {permutes: true, viewed: permuted, accepts: turnsTokens, maps: tokenMaps, lower: (*lowering).transpose, bytes: moves},
-		"Resize":                {accepts: fastResize, maps: first, lower: (*lowering).resize},
-		"Upsample":              {accepts: fastResize, maps: first, lower: (*lowering).resize},
-		"LRN":                   {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
-		"GroupNormalization":    {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
-		"InstanceNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst, lower: (*lowering).groupNorm},
-		"ReduceSum":             only(reduced(func(row []float32) float64 { return kernels.RowSum(row) })),
-		"ReduceSumSquare":       only(reduced(func(row []float32) float64 { return kernels.RowSquares(row, 0) })),
-		"ReduceL2":              only(reduced(func(row []float32) float64 { return math.Sqrt(kernels.RowSquares(row, 0)) })),
+		"Transpose": {permutes: true, viewed: permuted, accepts: turnsTokens, maps: tokenMaps,
+			lower: (*lowering).transpose, bytes: moves},
+		"Resize":   {accepts: fastResize, maps: first, lower: (*lowering).resize},
+		"Upsample": {accepts: fastResize, maps: first, lower: (*lowering).resize},
+		"LRN":      {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
+		"GroupNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst,
+			lower: (*lowering).groupNorm},
+		"InstanceNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst,
+			lower: (*lowering).groupNorm},
+		"ReduceSum":       only(reduced(func(row []float32) float64 { return kernels.RowSum(row) })),
+		"ReduceSumSquare": only(reduced(func(row []float32) float64 { return kernels.RowSquares(row, 0) })),
+		"ReduceL2": only(reduced(func(row []float32) float64 {
+			return math.Sqrt(kernels.RowSquares(row, 0))
+		})),
 		"ReduceMean": {accepts: meansMaps, maps: func(*op) maps { return maps{in: []int{0}, follows: true} },
 			lower: (*lowering).means},
 	} {
@@ -62,5 +72,7 @@ func init() {
 		paths[[2]string{ops.GradDomain, name}] = only(lower)
 	}
 	paths[[2]string{ops.GradDomain, "RowNormalizationGrad"}] = &path{accepts: isMapNorm, halo: haloNormGrad,
-		maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}, follows: true} }, lower: (*lowering).rowNormalGrad}
+		maps: func(*op) maps {
+			return maps{in: []int{0, 1}, out: []int{0}, follows: true}
+		}, lower: (*lowering).rowNormalGrad}
 }

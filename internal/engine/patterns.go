@@ -25,26 +25,33 @@ type replacement struct {
 	attrs []*onnxio.Attribute
 }
 
-// patterns is the table of what is recognized, what contains another row before it. Factors may stand in any order and
-// stray constants anywhere among them.
+// patterns is the table of what is recognized, what contains another row before it. Factors may stand in any
+// order and stray constants anywhere among them.
 var patterns = []pattern{
 	{"SiLU", product{arg, applied("Sigmoid", product{slot("alpha"), arg})}, sameShape,
 		func(_ *graph, m *match) replacement {
 			alpha := onnxio.FloatAttr("alpha", float32(m.numbers["alpha"]))
 			return replacement{"Swish", 24, m.of(arg), []*onnxio.Attribute{alpha}}
 		}},
-	{"HardSwish by HardSigmoid", product{arg, applied("HardSigmoid", arg).where(sixthAndHalf)}, sameShape, hardSwish},
-	{"HardSwish by Clip", product{literal(1. / 6), arg, applied("Clip", applied("Add", arg, literal(3))).where(clipsAtSix)}, sameShape,
+	{"HardSwish by HardSigmoid", product{arg, applied("HardSigmoid", arg).where(sixthAndHalf)},
+		sameShape, hardSwish},
+	{"HardSwish by Clip", product{literal(1. / 6), arg,
+		applied("Clip", applied("Add", arg, literal(3))).where(clipsAtSix)}, sameShape,
 		hardSwish},
-	{"GELU", product{literal(0.5), arg, applied("Add", applied("Erf", product{literal(math.Sqrt2 / 2), arg}), literal(1))}, sameShape,
+	{"GELU", product{literal(0.5), arg, applied("Add", applied("Erf", product{literal(math.Sqrt2 / 2), arg}),
+		literal(1))}, sameShape,
 		func(_ *graph, m *match) replacement { return replacement{op: "Gelu", opset: 20, in: m.of(arg)} }},
-	{"GELU by Tanh", product{literal(0.5), arg, applied("Add", applied("Tanh", cubic), literal(1))}, sameShape,
+	{"GELU by Tanh", product{literal(0.5), arg, applied("Add", applied("Tanh", cubic), literal(1))},
+		sameShape,
 		func(_ *graph, m *match) replacement {
-			return replacement{"Gelu", 20, m.of(arg), []*onnxio.Attribute{onnxio.StringAttr("approximate", "tanh")}}
+			return replacement{"Gelu", 20, m.of(arg),
+				[]*onnxio.Attribute{onnxio.StringAttr("approximate", "tanh")}}
 		}},
 	{"LayerNormalization with scale and bias",
-		applied("Add", applied("Mul", normalized.alone(), weight("scale")).alone(), weight("bias")), rowWeights, layerNorm},
-	{"LayerNormalization with scale", applied("Mul", normalized.alone(), weight("scale")), rowWeights, layerNorm},
+		applied("Add", applied("Mul", normalized.alone(), weight("scale")).alone(), weight("bias")),
+		rowWeights, layerNorm},
+	{"LayerNormalization with scale", applied("Mul", normalized.alone(), weight("scale")),
+		rowWeights, layerNorm},
 	{"LayerNormalization", normalized, rowWeights, layerNorm},
 }
 
@@ -55,13 +62,16 @@ var (
 	// cubic is sqrt(2/pi) * (x + 0.044715*x^3), also written with x taken out: x * (1 + 0.044715*x*x).
 	cubic = either{
 		product{literal(math.Sqrt(2 / math.Pi)), applied("Add", arg, either{
-			product{literal(0.044715), arg, arg, arg}, product{literal(0.044715), applied("Pow", arg, literal(3))}})},
+			product{literal(0.044715), arg, arg, arg}, product{literal(0.044715),
+				applied("Pow", arg, literal(3))}})},
 		product{literal(math.Sqrt(2 / math.Pi)), arg, applied("Add", literal(1), either{
-			product{literal(0.044715), arg, arg}, product{literal(0.044715), applied("Pow", arg, literal(2))}})},
+			product{literal(0.044715), arg, arg},
+			product{literal(0.044715), applied("Pow", arg, literal(2))}})},
 	}
 	// centered is x - mean(x), normalized (x-mean) / sqrt(mean((x-mean)^2) + eps).
-	centered   = applied("Sub", arg, applied("ReduceMean", arg).where(overLast))
-	variance   = applied("ReduceMean", either{applied("Pow", centered, literal(2)), applied("Mul", centered, centered)}).where(overLast)
+	centered = applied("Sub", arg, applied("ReduceMean", arg).where(overLast))
+	variance = applied("ReduceMean", either{applied("Pow", centered, literal(2)),
+		applied("Mul", centered, centered)}).where(overLast)
 	normalized = applied("Div", centered, applied("Sqrt", applied("Add", variance, slot("eps"))))
 )
 
@@ -114,7 +124,8 @@ func rowWeights(m *match) bool {
 
 // sixthAndHalf: the attributes that make HardSigmoid the gate of HardSwish.
 func sixthAndHalf(o *op) bool {
-	return literal(1./6).is(float64(o.node.Float("alpha", 0.2))) && literal(0.5).is(float64(o.node.Float("beta", 0.5)))
+	return literal(1./6).is(float64(o.node.Float("alpha", 0.2))) &&
+		literal(0.5).is(float64(o.node.Float("beta", 0.5)))
 }
 
 // clipsAtSix: a Clip between 0 and 6.

@@ -38,7 +38,8 @@ func TestRecognize(t *testing.T) {
 			b.node("Mul", []string{s, "input"})
 		}, "SiLU", "Swish"},
 		"hard swish": {func(b *net) {
-			h := b.node("HardSigmoid", []string{"input"}, onnxio.FloatAttr("alpha", 1./6), onnxio.FloatAttr("beta", 0.5))
+			h := b.node("HardSigmoid", []string{"input"}, onnxio.FloatAttr("alpha", 1./6),
+				onnxio.FloatAttr("beta", 0.5))
 			b.node("Mul", []string{"input", h})
 		}, "HardSwish by HardSigmoid", "HardSwish"},
 		"hard swish by clip": {func(b *net) {
@@ -57,7 +58,8 @@ func TestRecognize(t *testing.T) {
 			b.node("Mul", []string{b.node("Mul", []string{"input", b.init("half", number(0.5))}), sum})
 		}, "GELU", "Gelu"},
 		"gelu by tanh": {func(b *net) {
-			p := b.node("Mul", []string{b.node("Pow", []string{"input", b.init("n", number(3))}), b.init("c", number(0.044715))})
+			p := b.node("Mul", []string{b.node("Pow", []string{"input", b.init("n", number(3))}),
+				b.init("c", number(0.044715))})
 			y := b.node("Mul", []string{b.node("Add", []string{"input", p}), b.init("k", number(0.79788456))})
 			sum := b.node("Add", []string{b.node("Tanh", []string{y}), b.init("one", number(1))})
 			b.node("Mul", []string{b.node("Mul", []string{"input", b.init("half", number(0.5))}), sum})
@@ -68,7 +70,8 @@ func TestRecognize(t *testing.T) {
 			b.node("Add", []string{y, b.init("shift", b.random(1, 8))})
 		}, "LayerNormalization with scale and bias", "LayerNormalization"},
 		"gelu by tanh, x taken out": {func(b *net) {
-			square := b.node("Mul", []string{b.node("Mul", []string{"input", b.init("c", number(0.044715))}), "input"})
+			square := b.node("Mul", []string{b.node("Mul", []string{"input", b.init("c", number(0.044715))}),
+				"input"})
 			y := b.node("Mul", []string{b.node("Mul", []string{"input", b.init("k", number(0.79788456))}),
 				b.node("Add", []string{square, b.init("one", number(1))})})
 			sum := b.node("Add", []string{b.node("Tanh", []string{y}), b.init("one again", number(1))})
@@ -81,9 +84,11 @@ func TestRecognize(t *testing.T) {
 			b.node("Mul", []string{b.init("scales", b.random(1, 5, 1)), layerNorm(b, false)})
 		}, "LayerNormalization", "LayerNormalization"},
 		"layer norm over another axis": {func(b *net) {
-			d := b.node("Sub", []string{"input", b.node("ReduceMean", []string{"input"}, onnxio.IntsAttr("axes", 1))})
+			d := b.node("Sub", []string{"input", b.node("ReduceMean", []string{"input"},
+				onnxio.IntsAttr("axes", 1))})
 			v := b.node("ReduceMean", []string{b.node("Mul", []string{d, d})}, onnxio.IntsAttr("axes", 1))
-			b.node("Div", []string{d, b.node("Sqrt", []string{b.node("Add", []string{v, b.init("eps", number(1e-6))})})})
+			b.node("Div", []string{d,
+				b.node("Sqrt", []string{b.node("Add", []string{v, b.init("eps", number(1e-6))})})})
 		}, "", ""},
 		"another constant": {func(b *net) {
 			e := b.node("Erf", []string{b.node("Div", []string{"input", b.init("root", number(1.42))})})
@@ -177,9 +182,10 @@ func TestMatchTriesEveryWay(t *testing.T) {
 		"as it stands":                      {applied("Add", applied("Add", c, a), c), true},
 		"another operator":                  {applied("Add", applied("Add", a, c), applied("Abs", c)), false},
 		"one hole for two values":           {applied("Add", applied("Add", a, a), c), false},
-		"either":                            {applied("Add", a, either{applied("Mul", c, c), applied("Neg", c)}), true},
-		"a product of one":                  {product{slot("k"), applied("Add", a, c)}, true},
-		"a product of two":                  {product{a, c}, false},
+		"either": {applied("Add", a,
+			either{applied("Mul", c, c), applied("Neg", c)}), true},
+		"a product of one": {product{slot("k"), applied("Add", a, c)}, true},
+		"a product of two": {product{a, c}, false},
 	} {
 		if got := matches(p.t, out, func(*match) bool { return true }); got != p.want {
 			t.Errorf("%s: matches: %t", name, got)

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Program is a model compiled as far as that goes without shapes. Plans for the shapes that turn up are made when they are
-// needed, and share its weights. It is safe for concurrent use.
+// Program is a model compiled as far as that goes without shapes. Plans for the shapes that turn up are made
+// when they are needed, and share its weights. It is safe for concurrent use.
 type Program struct {
 	g       *graph
 	opt     Options
@@ -75,8 +75,8 @@ func (p *Program) adopt(opt Options, w *Weights) {
 // Inputs lists the names of what Run takes, in order.
 func (p *Program) Inputs() []string { return p.inputs }
 
-// Prepare makes the plan for inputs of these shapes, so that the first Run of them is as fast as the later ones. Shapes
-// that depend on data end what it can do.
+// Prepare makes the plan for inputs of these shapes, so that the first Run of them is as fast as the later
+// ones. Shapes that depend on data end what it can do.
 func (p *Program) Prepare(lane *Lane, shapes [][]int64) error {
 	r := p.begin(context.Background(), lane)
 	for i, v := range p.g.inputs {
@@ -89,8 +89,8 @@ func (p *Program) Prepare(lane *Lane, shapes [][]int64) error {
 	return err
 }
 
-// Run computes the outputs, in the model's order, from the inputs in theirs. The values it gives are the caller's. It ends
-// early when ctx does.
+// Run computes the outputs, in the model's order, from the inputs in theirs. The values it gives are the
+// caller's. It ends early when ctx does.
 func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onnxio.Value, error) {
 	out := make([]onnxio.Value, len(p.g.outputs))
 	err := p.run(ctx, lane, in, func(i int, x onnxio.Value, view bool) error {
@@ -105,8 +105,8 @@ func (p *Program) Run(ctx context.Context, lane *Lane, in []onnxio.Value) ([]onn
 	return out, nil
 }
 
-// RunInto is Run for outputs that have their memory already: tensors of the type and shape that the run turns out to give,
-// nil for those not asked for.
+// RunInto is Run for outputs that have their memory already: tensors of the type and shape that the run turns
+// out to give, nil for those not asked for.
 func (p *Program) RunInto(ctx context.Context, lane *Lane, in []onnxio.Value, into []*onnxio.Tensor) error {
 	return p.run(ctx, lane, in, func(i int, x onnxio.Value, _ bool) error {
 		if into[i] == nil {
@@ -124,7 +124,8 @@ func (p *Program) RunInto(ctx context.Context, lane *Lane, in []onnxio.Value, in
 }
 
 // run hands each output to give, some as views of memory that the next Run overwrites.
-func (p *Program) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value, view bool) error) error {
+func (p *Program) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value,
+	view bool) error) error {
 	var space [64]byte
 	again := false
 	if s := lane.first(p, appendShapes(space[:0], in)); s != nil && s.whole != nil {
@@ -185,7 +186,8 @@ type run struct {
 }
 
 func (p *Program) begin(ctx context.Context, lane *Lane) *run {
-	return &run{p: p, ctx: ctx, lane: lane, env: make(map[*value]onnxio.Value, len(p.g.inputs)), done: make([]bool, len(p.g.ops)),
+	return &run{p: p, ctx: ctx, lane: lane, env: make(map[*value]onnxio.Value, len(p.g.inputs)),
+		done: make([]bool, len(p.g.ops)),
 		left: len(p.g.ops)}
 }
 

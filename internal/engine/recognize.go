@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// recognize replaces what exporters spell out by the one operator that it is, see patterns. Training does not run the
-// pass: the gradients of what is spelled out are its own.
+// recognize replaces what exporters spell out by the one operator that it is, see patterns. Training does not
+// run the pass: the gradients of what is spelled out are its own.
 func recognize(g *graph) {
 	for i := range patterns {
 		if patterns[i].rewrite(g) > 0 {
@@ -35,8 +35,8 @@ func (v *value) isTensor(t onnxio.DataType) bool {
 	return v != nil && v.info.Type == t && v.info.Kind == nil
 }
 
-// become makes o another operator of the same output, and reports whether that is there: what is spelled out computes it
-// too.
+// become makes o another operator of the same output, and reports whether that is there: what is
+// spelled out computes it too.
 func (g *graph) become(o *op, r replacement) bool {
 	n := newNode(r.op, "", o.out[0].name)
 	n.Name, n.Attrs = o.node.Name, r.attrs

@@ -10,16 +10,18 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A reference kernel takes about so long for a float that it touches; other steps have the cost model's estimate.
+// A reference kernel takes about so long for a float that it touches; other steps have
+// the cost model's estimate.
 const referenceFloat = 2 * time.Nanosecond
 
-// Networks of more parameters are left out, with -short and without: they differ from those of their family in depth and
-// width. The families that have no small network are there all the same without -short.
+// Networks of more parameters are left out, with -short and without: they differ from those of their family
+// in depth and width. The families that have no small network are there all the same without -short.
 const fewParameters, manyParameters = 6_000_000, 32_000_000
 
 var largeFamilies = []string{"alexnet", "vit_b_16"}
 
-// behind are the networks that run longer than that on reference kernels, and on which. Whoever makes these fast takes them out.
+// behind are the networks that run longer than that on reference kernels, and on which. Whoever makes
+// these fast takes them out.
 var behind = map[string]string{
 	"smp-fpn-resnet18":     "InstanceNormalization of three axes, Resize with align_corners",
 	"smp-fpn-resnet34":     "InstanceNormalization of three axes, Resize with align_corners",
@@ -27,8 +29,8 @@ var behind = map[string]string{
 	"smp-fpn-mobilenet_v2": "InstanceNormalization of three axes, Resize with align_corners",
 }
 
-// TestReferenceSteps asks of the plans of builders' networks that steps on reference kernels take at most 2% of the
-// time that the plan is expected to take.
+// TestReferenceSteps asks of the plans of builders' networks that steps on reference kernels take at most 2%
+// of the time that the plan is expected to take.
 func TestReferenceSteps(t *testing.T) {
 	pool := parallel.New(2)
 	defer pool.Close()
@@ -39,14 +41,17 @@ func TestReferenceSteps(t *testing.T) {
 				t.Fatal(err)
 			}
 			n := parameters(m)
-			if testing.Short() && n > fewParameters || n > manyParameters && !slices.Contains(largeFamilies, name) {
+			if testing.Short() && n > fewParameters || n > manyParameters &&
+				!slices.Contains(largeFamilies, name) {
 				t.Skipf("%d parameters", n)
 			}
 			if m, err = builders.Build(name, builders.Config{}); err != nil {
 				t.Fatal(err)
 			}
 			m.Graph.Inputs[0].Type.Shape[0] = onnxio.Dim{Value: 1}
-			if slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool { return n.OpType == "NonMaxSuppression" }) {
+			if slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
+				return n.OpType == "NonMaxSuppression"
+			}) {
 				t.Skip("a detector has no plan of its whole: shapes are known only while it runs")
 			}
 			p, err := Compile(m, Options{Pool: pool})
@@ -82,7 +87,8 @@ func parameters(m *onnxio.Model) (n int64) {
 	return n
 }
 
-// references is how long the steps on reference kernels are expected to take, all steps, and the former's names.
+// references is how long the steps on reference kernels are expected to take, all
+// steps, and the former's names.
 func references(p *Plan) (slow, all time.Duration, names []string) {
 	for _, s := range p.Steps() {
 		if s.Kernel != "reference" {

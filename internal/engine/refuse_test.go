@@ -45,7 +45,8 @@ func TestFunctionsAreInlined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := p.Run(t.Context(), map[string]*onnxio.Tensor{"input": onnxio.Floats([]float32{1, 2, 3, 4}, 1, 4)})
+	out, err := p.Run(t.Context(),
+		map[string]*onnxio.Tensor{"input": onnxio.Floats([]float32{1, 2, 3, 4}, 1, 4)})
 	if err != nil {
 		t.Fatal(err)
 	}

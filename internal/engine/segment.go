@@ -82,8 +82,8 @@ type segment struct {
 	gives  []*value // of the program's graph, what the plan's outputs are
 	static []int    // ops of the program's graph that the plan runs
 	island []bool   // ops that wait for data: they run by their reference kernels
-	// whole says, where the plan is all of the program, which of the program's inputs the plan's are, and which of the plan's
-	// outputs the program's are.
+	// whole says, where the plan is all of the program, which of the program's inputs the plan's are, and
+	// which of the plan's outputs the program's are.
 	whole *wiring
 }
 
@@ -92,7 +92,8 @@ type wiring struct {
 }
 
 // run runs a segment that is all of its program, and gives views of its outputs unless they are suspect.
-func (s *segment) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value, view bool) error) error {
+func (s *segment) run(ctx context.Context, lane *Lane, in []onnxio.Value, give func(i int, x onnxio.Value,
+	view bool) error) error {
 	list := s.plan.given[:0]
 	for _, i := range s.whole.in {
 		list = append(list, in[i].(*onnxio.Tensor))
@@ -167,8 +168,8 @@ type binding struct {
 	static map[*op]bool
 }
 
-// copy copies the ops that are left and infers their shapes. It reports whether a branch has to stay whole, so that all
-// begins again.
+// copy copies the ops that are left and infers their shapes. It reports whether a branch has to stay whole,
+// so that all begins again.
 func (b *binding) copy(reads []*value) (again bool, err error) {
 	for _, v := range reads {
 		in := b.value(v, input)

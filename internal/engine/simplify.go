@@ -7,11 +7,13 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// maxFolded bounds the bytes of a folded constant: a ConstantOfShape of a gigabyte is better made when it is needed.
+// maxFolded bounds the bytes of a folded constant: a ConstantOfShape of a gigabyte is
+// better made when it is needed.
 const maxFolded = 1 << 26
 
-// simplify folds constants, drops Identity, inference-time Dropout, pads of 0 and products with ones and, for inference, folds
-// into a convolution or matrix product what scales and shifts its channels, and padding before it. What is left computes the same outputs.
+// simplify folds constants, drops Identity, inference-time Dropout, pads of 0 and products with ones and, for
+// inference, folds into a convolution or matrix product what scales and shifts its channels, and padding
+// before it. What is left computes the same outputs.
 func simplify(g *graph, training bool) error {
 	for _, o := range g.ops {
 		if err := fold(g, o); err != nil {
@@ -32,8 +34,8 @@ func simplify(g *graph, training bool) error {
 	return nil
 }
 
-// fold makes constants of what an op gives: where inference knows it, as the Shape of a map, or by evaluating an op all of
-// whose inputs are constants.
+// fold makes constants of what an op gives: where inference knows it, as the Shape of a map, or by evaluating
+// an op all of whose inputs are constants.
 func fold(g *graph, o *op) error {
 	if o.node.Def.Random || len(o.out) == 0 || o.node.Def.Eval == nil {
 		return nil
@@ -75,7 +77,8 @@ func (o *op) known() bool {
 
 // evaluate runs an op all of whose inputs are constants, so that its outputs are known.
 func evaluate(o *op) error {
-	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Want: make([]bool, len(o.out)), Limit: maxFolded}
+	ev := ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Want: make([]bool, len(o.out)),
+		Limit: maxFolded}
 	for i, v := range o.in {
 		if v == nil {
 			continue
@@ -122,7 +125,8 @@ func passesDropout(o *op) *value {
 // passesFactor is the rule of Mul: a product with ones that does not broadcast.
 func passesFactor(o *op) *value {
 	for i, v := range o.in {
-		if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims, o.out[0].dims) {
+		if other := o.in[1-i]; v.allOnes() && other.sized && o.out[0].sized && equalDims(other.dims,
+			o.out[0].dims) {
 			return other
 		}
 	}
@@ -170,7 +174,8 @@ func dropsOut(o *op) bool {
 	return o.node.Int("is_test", 0) == 0
 }
 
-// bypass makes the readers of o's first output read from instead. A graph output keeps its name, so it is left.
+// bypass makes the readers of o's first output read from instead. A graph output
+// keeps its name, so it is left.
 func bypass(g *graph, o *op, from *value) {
 	if o.out[0] == nil || o.out[0].output {
 		return

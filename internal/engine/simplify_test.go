@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A product with constant ones is dropped where it gives the other operand's shape, and only there: ones also broadcast.
+// A product with constant ones is dropped where it gives the other operand's shape, and only
+// there: ones also broadcast.
 func TestProductsWithOnes(t *testing.T) {
 	ones := func(v float32, dims ...int64) *onnxio.Tensor {
 		x := onnxio.NewTensor(onnxio.Float, dims...)

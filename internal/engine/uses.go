@@ -27,10 +27,10 @@ type Use struct {
 	Reason string
 }
 
-// Uses tells weights from constants by the nodes that read them. What stands where operators take weights is one. A tensor
-// that is added, multiplied, joined or gathered from is one unless it is a single number, prepares the input before the first
-// layer, is a mask (0 and very negative numbers), or a table of whole numbers. In a model's own mode BatchNormalization's
-// statistics are running.
+// Uses tells weights from constants by the nodes that read them. What stands where operators take weights is
+// one. A tensor that is added, multiplied, joined or gathered from is one unless it is a single number,
+// prepares the input before the first layer, is a mask (0 and very negative numbers), or a table of whole
+// numbers. In a model's own mode BatchNormalization's statistics are running.
 func Uses(m *onnxio.Model) ([]Use, error) {
 	m, err := m.Canonical()
 	if err != nil {
@@ -80,7 +80,8 @@ type reader struct {
 }
 
 func newUsage(m *onnxio.Model) *usage {
-	u := &usage{readers: map[string][]reader{}, fed: map[string]bool{}, deep: map[string]bool{}, reaches: map[string]bool{}}
+	u := &usage{readers: map[string][]reader{}, fed: map[string]bool{}, deep: map[string]bool{},
+		reaches: map[string]bool{}}
 	views := map[string]string{}
 	for _, t := range m.Graph.Initializers {
 		views[t.Name] = t.Name
@@ -97,7 +98,8 @@ func newUsage(m *onnxio.Model) *usage {
 	}
 	for _, n := range slices.Backward(m.Graph.Nodes) {
 		d := ops.Lookup(n.Domain, n.OpType)
-		if d == nil || d.Grad == nil || !slices.ContainsFunc(n.Outputs, func(o string) bool { return u.reaches[o] }) {
+		if d == nil || d.Grad == nil || !slices.ContainsFunc(n.Outputs,
+			func(o string) bool { return u.reaches[o] }) {
 			continue
 		}
 		for _, in := range n.Inputs {
@@ -201,7 +203,8 @@ func inputName(r reader) string {
 	return r.def.Inputs[min(r.at, len(r.def.Inputs)-1)].Name
 }
 
-// StateKey says whether a name is spelled as PyTorch spells the keys of a state dict; exporters give other names to constants.
+// StateKey says whether a name is spelled as PyTorch spells the keys of a state dict; exporters give
+// other names to constants.
 func StateKey(name string) bool {
 	return strings.Contains(name, ".") && !strings.Contains(name, "/") && !strings.Contains(name, "::")
 }
@@ -218,7 +221,8 @@ func isMask(t *onnxio.Tensor) bool {
 	return low
 }
 
-// isCount says whether a tensor has three or more values, all of them multiples of one half: a grid, or the indices of one.
+// isCount says whether a tensor has three or more values, all of them multiples of one half: a
+// grid, or the indices of one.
 func isCount(t *onnxio.Tensor) bool {
 	values := map[float32]bool{}
 	for _, v := range t.Float32s() {
@@ -238,7 +242,8 @@ type Obstacle struct {
 	Reason string
 }
 
-// Obstacles finds the nodes through which no gradient reaches weights, and what training asks of the operator set.
+// Obstacles finds the nodes through which no gradient reaches weights, and what training
+// asks of the operator set.
 func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 	names, err := Trainable(m)
 	if err != nil {
@@ -268,8 +273,9 @@ func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 		needed := slices.ContainsFunc(n.Outputs, func(o string) bool { return wanted[o] })
 		switch {
 		case d != nil && len(d.Running) > 0 && m.Opset("") < 14:
-			out = append(out, Obstacle{n, fmt.Sprintf("training it needs opset 14, and the model has %d: freeze it, or convert "+
-				"the model with --opset 17", m.Opset(""))})
+			out = append(out, Obstacle{n,
+				fmt.Sprintf("training it needs opset 14, and the model has %d: freeze it, or convert "+
+					"the model with --opset 17", m.Opset(""))})
 		case !weighs || !needed || measures(d):
 			weighs = false
 		case d == nil:

@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestUses: the same addition or product takes a weight or a constant; the numbers, and what is before, tell which.
+// TestUses: the same addition or product takes a weight or a constant; the numbers, and
+// what is before, tell which.
 func TestUses(t *testing.T) {
 	mask := onnxio.Floats([]float32{0, float32(math.Inf(-1)), 0, 0}, 1, 4, 1, 1)
 	grid := onnxio.Floats([]float32{0, 1, 2, 3}, 1, 4, 1, 1)

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
-// A view is a plain value as numbers of another one, base, in strides: what transpositions, slices and reshapes make of base
-// without computing anything. Readers that walk strides need no copy.
+// A view is a plain value as numbers of another one, base, in strides: what transpositions, slices and
+// reshapes make of base without computing anything. Readers that walk strides need no copy.
 type view struct {
 	base    *value
 	offset  int
@@ -91,7 +91,8 @@ func sliced(o *op, v *value, in view) (view, bool) {
 	return w, true
 }
 
-// reshaped gives a view other dims, where its strides allow it: axes that are joined follow one another in memory.
+// reshaped gives a view other dims, where its strides allow it: axes that are joined
+// follow one another in memory.
 func reshaped(_ *op, v *value, in view) (view, bool) {
 	w := view{in.base, in.offset, v.dims, make([]int, len(v.dims))}
 	from, to := 0, 0

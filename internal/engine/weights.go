@@ -9,8 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Weights finds a model's constants in the form that kernels read, so that several plans of one model share them. A form
-// lives as long as a plan reads it. It is safe for concurrent use. The zero value is ready.
+// Weights finds a model's constants in the form that kernels read, so that several plans of one model share
+// them. A form lives as long as a plan reads it. It is safe for concurrent use. The zero value is ready.
 type Weights struct {
 	mu   sync.Mutex
 	held map[weightKey]weak.Pointer[buffer]
@@ -21,8 +21,8 @@ type weightKey struct {
 	form   string
 }
 
-// A filling makes the numbers of a buffer when the plan that reads them is complete: all of a plan's fillings run together,
-// on all threads.
+// A filling makes the numbers of a buffer when the plan that reads them is complete: all of a plan's fillings
+// run together, on all threads.
 type filling struct {
 	once   sync.Once
 	size   int // floats
@@ -40,7 +40,8 @@ func (b *buffer) fill(run func(chunks int, f func(chunk, worker int))) {
 }
 
 // get is the constant in the given form: so many floats, which part writes in chunks, once.
-func (w *Weights) get(t *onnxio.Tensor, form string, size, chunks int, part func(dst []float32, chunk int)) *buffer {
+func (w *Weights) get(t *onnxio.Tensor, form string, size, chunks int, part func(dst []float32,
+	chunk int)) *buffer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := weightKey{t, form}

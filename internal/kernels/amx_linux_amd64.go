@@ -4,7 +4,8 @@ package kernels
 
 import "golang.org/x/sys/unix"
 
-// Bits of the processor's answers, by Intel's manual: CPUID(1).ECX, CPUID(7, 0).EDX, CPUID(7, 1).EAX and XCR0.
+// Bits of the processor's answers, by Intel's manual: CPUID(1).ECX, CPUID(7, 0).EDX,
+// CPUID(7, 1).EAX and XCR0.
 const (
 	hasOSXSAVE   = 1 << 27
 	hasAMX       = 1<<22 | 1<<24 | 1<<25 // AMX-BF16, AMX-TILE, AMX-INT8
@@ -14,8 +15,8 @@ const (
 	stateTiles   = 18            // XTILEDATA
 )
 
-// grantAMX asks the system for tiles, for all threads of the process, where the processor has AMX for bf16 and int8 with 8
-// tiles of 16 rows of 64 bytes. Without the grant the first use of a tile ends in SIGILL.
+// grantAMX asks the system for tiles, for all threads of the process, where the processor has AMX for bf16
+// and int8 with 8 tiles of 16 rows of 64 bytes. Without the grant the first use of a tile ends in SIGILL.
 func grantAMX() bool {
 	if last, _, _, _ := cpuidex(0, 0); last < 0x1d {
 		return false

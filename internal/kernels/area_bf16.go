@@ -57,8 +57,10 @@ func normalizeBF16Go(y, x, res []uint16, coef *[2][3 * Block]float32, r lineArea
 	})
 }
 
-// sumProductsBF16Go adds dy and dy*(x-mean), where the mask lets them through, to the sums; coef is mean, factor and bias.
-func sumProductsBF16Go(sums *halfSums, dy, x []uint16, mask MaskBF16, coef *[2][3 * Block]float32, r lineArea) {
+// sumProductsBF16Go adds dy and dy*(x-mean), where the mask lets them through, to the sums; coef
+// is mean, factor and bias.
+func sumProductsBF16Go(sums *halfSums, dy, x []uint16, mask MaskBF16, coef *[2][3 * Block]float32,
+	r lineArea) {
 	var d, v, m pixels
 	r.runs(func(at, many int) {
 		d.loadLines(dy[at:], many)

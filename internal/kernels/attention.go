@@ -2,8 +2,8 @@ package kernels
 
 import "fmt"
 
-// AttentionSpec is scaled-dot-product attention of one head: y = softmax(q k' scale + mask) v, the softmax of each query's row.
-// Distances are in floats.
+// AttentionSpec is scaled-dot-product attention of one head: y = softmax(q k' scale + mask) v, the softmax of
+// each query's row. Distances are in floats.
 type AttentionSpec struct {
 	Queries, Keys int
 	Depth, Values int  // numbers of a query and of a key; of a value
@@ -105,8 +105,8 @@ func (k *Attention) softmax(scores, mask []float32, lo, rows int) {
 	attentionRowsBlocks(&scores[0], &mask[0], &k.Scale, k.Width()/Block, rows, k.Width(), step)
 }
 
-// attentionRowsGo computes y = exp(t-max(t)) / sum(exp(t-max(t))) for t = y*scale + mask over rows of width floats, rows of the
-// mask step floats apart.
+// attentionRowsGo computes y = exp(t-max(t)) / sum(exp(t-max(t))) for t = y*scale + mask over rows of width
+// floats, rows of the mask step floats apart.
 func attentionRowsGo(y, mask []float32, scale float32, width, rows, step int) {
 	for r := range rows {
 		row, add := y[r*width:][:width], mask[r*step:][:width]
@@ -128,7 +128,8 @@ func attentionRowsGo(y, mask []float32, scale float32, width, rows, step int) {
 	}
 }
 
-// decayEnd is where decay32 ends: what lies below adds nothing to a sum of values, and denormal numbers are slow.
+// decayEnd is where decay32 ends: what lies below adds nothing to a sum of values, and
+// denormal numbers are slow.
 const decayEnd = -80
 
 // decay32 is e to the power of x <= 0, and 0 below decayEnd.
@@ -158,7 +159,8 @@ func (k *Attention) packKeys(dst, keys []float32) {
 	}
 }
 
-// packPanels writes a matrix of rows, stride floats apart, in panels of 16 columns: [cols/16][rows][16], with zeros past cols.
+// packPanels writes a matrix of rows, stride floats apart, in panels of 16 columns:
+// [cols/16][rows][16], with zeros past cols.
 func packPanels(dst, src []float32, stride, rows, cols int) {
 	for r := range rows {
 		row := src[r*stride:][:cols]
@@ -173,7 +175,8 @@ func packPanels(dst, src []float32, stride, rows, cols int) {
 	}
 }
 
-// throughPanels multiplies t's pixels by panels of weights, one behind the other, whose outputs stand side by side.
+// throughPanels multiplies t's pixels by panels of weights, one behind the other, whose
+// outputs stand side by side.
 func (a *tile) throughPanels(rows int, w []float32, panels int) {
 	size := len(w) / panels
 	for p := 0; p < panels; {

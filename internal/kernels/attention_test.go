@@ -7,11 +7,13 @@ import (
 	"testing"
 )
 
-// TestAttention compares heads with sums of float64: strides, masks, widths that are no whole blocks, parts of the queries.
+// TestAttention compares heads with sums of float64: strides, masks, widths that are no whole
+// blocks, parts of the queries.
 func TestAttention(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 3))
-		for _, d := range [][4]int{{1, 1, 1, 1}, {49, 49, 32, 32}, {197, 197, 64, 64}, {5, 17, 7, 20}, {30, 16, 48, 16}, {130, 700, 16, 33}} {
+		for _, d := range [][4]int{{1, 1, 1, 1}, {49, 49, 32, 32}, {197, 197, 64, 64}, {5, 17, 7, 20},
+			{30, 16, 48, 16}, {130, 700, 16, 33}} {
 			for bits := range 8 {
 				s := AttentionSpec{Queries: d[0], Keys: d[1], Depth: d[2], Values: d[3], Scale: 0.5}
 				s.QRow, s.VRow, s.YRow = s.Depth+bits, s.Values+2*bits, s.Values+bits
@@ -19,7 +21,9 @@ func TestAttention(t *testing.T) {
 				if bits&1 != 0 {
 					s.KRow, s.KStep = 1, s.Keys+bits
 				}
-				t.Run(fmt.Sprintf("%+v/%d", s, bits), func(t *testing.T) { checkAttention(t, r, s, bits&2 != 0, bits&4 != 0) })
+				t.Run(fmt.Sprintf("%+v/%d", s, bits), func(t *testing.T) {
+					checkAttention(t, r, s, bits&2 != 0, bits&4 != 0)
+				})
 			}
 		}
 	})
@@ -77,7 +81,8 @@ func checkAttention(t *testing.T, r *rand.Rand, s AttentionSpec, masked, row boo
 	}
 }
 
-// TestAttentionRows compares the routine with its twin, bit by bit: numbers far below the largest, infinities, NaN.
+// TestAttentionRows compares the routine with its twin, bit by bit: numbers far below the
+// largest, infinities, NaN.
 func TestAttentionRows(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 4))

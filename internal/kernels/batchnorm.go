@@ -1,10 +1,10 @@
 package kernels
 
-// BatchNorm is batch normalisation over a blocked map, in training and in inference; y, dx, dy and the residual have
-// the layout of x.
+// BatchNorm is batch normalisation over a blocked map, in training and in inference; y, dx, dy and the
+// residual have the layout of x.
 //
-// Sums run in float32 along a row of the map and in float64 across rows, per group of images and channel block; the
-// groups are merged in their order.
+// Sums run in float32 along a row of the map and in float64 across rows, per group of images and channel
+// block; the groups are merged in their order.
 type BatchNorm struct {
 	l      Layout
 	groups int
@@ -34,8 +34,8 @@ func (k *BatchNorm) count(g int) float64 {
 	return float64((hi - lo) * k.l.H * k.l.W)
 }
 
-// Stats computes mean and sum of squared deviations of one channel block over one group of images. Sums are taken of
-// the distance to the first pixel, so that a large mean does not cost the variance its digits.
+// Stats computes mean and sum of squared deviations of one channel block over one group of images. Sums are
+// taken of the distance to the first pixel, so that a large mean does not cost the variance its digits.
 func (k *BatchNorm) Stats(chunk int, scratch, x []float32) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)
@@ -89,8 +89,8 @@ func (k *BatchNorm) StatsReduce(mean, variance, scratch []float32) {
 	}
 }
 
-// Normalize computes a part of y = (x-mean)*invstd*scale + bias + residual, with ReLU when relu is set; residual may
-// be nil. The vectors are padded with zeros to a multiple of 16.
+// Normalize computes a part of y = (x-mean)*invstd*scale + bias + residual, with ReLU when relu is set;
+// residual may be nil. The vectors are padded with zeros to a multiple of 16.
 func (k *BatchNorm) Normalize(chunk int, y, x, mean, invstd, scale, bias, residual []float32, relu bool) {
 	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	var coef [3 * Block]float32 // mean, factor, bias
@@ -124,12 +124,13 @@ func normalizeGo(y, x, res []float32, coef *[3 * Block]float32, r rect, relu boo
 	}
 }
 
-// Mask says where a ReLU that follows batch normalisation lets the gradient through: where its output Y is positive, or,
-// when Bias is given instead, where the normalised x is, which saves reading a map. The zero value lets everything
-// through.
+// Mask says where a ReLU that follows batch normalisation lets the gradient through: where its output Y is
+// positive, or, when Bias is given instead, where the normalised x is, which saves reading a map. The zero
+// value lets everything through.
 type Mask struct{ Y, Bias []float32 }
 
-// BackwardStats sums dy and dy*(x-mean)*invstd of one channel block over one group of images, dy as the mask leaves it.
+// BackwardStats sums dy and dy*(x-mean)*invstd of one channel block over one group of images,
+// dy as the mask leaves it.
 func (k *BatchNorm) BackwardStats(chunk int, scratch, dy, x, mean, invstd, scale []float32, mask Mask) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)
@@ -183,8 +184,8 @@ func sumProductsGo(sums *[2 * Block]float32, dy, x, mask []float32, shift *[Bloc
 	}
 }
 
-// sumProductsReluGo is sumProductsGo with a mask that is positive where (x-mean)*factor + bias is; coef holds mean,
-// factor, bias.
+// sumProductsReluGo is sumProductsGo with a mask that is positive where (x-mean)*factor + bias is; coef
+// holds mean, factor, bias.
 func sumProductsReluGo(sums *[2 * Block]float32, dy, x []float32, coef *[3 * Block]float32, r rect) {
 	for w := range r.pixels() {
 		d, v := (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
@@ -216,7 +217,8 @@ func (k *BatchNorm) BackwardReduce(dscale, dbias, scratch []float32) {
 //	dx = scale*invstd * (dy - dbias/n - (x-mean)*invstd*dscale/n)
 //
 // with n the number of pixels of a channel and dy as the mask leaves it.
-func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dscale, dbias []float32, mask Mask) {
+func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dscale, dbias []float32,
+	mask Mask) {
 	img, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	n := float32(k.l.N * k.l.H * k.l.W)
 	var coef [5 * Block]float32 // mean, factor of dy, of x-mean, constant, bias
@@ -242,7 +244,8 @@ func (k *BatchNorm) BackwardData(chunk int, dx, dy, x, mean, invstd, scale, dsca
 	k.l.clearHalo(dx, img, b, 0, k.l.H)
 }
 
-// normalizeBackwardGo computes dx = d*coef1 + (x-mean)*coef2 + coef3 lane by lane, d being dy where mask is positive.
+// normalizeBackwardGo computes dx = d*coef1 + (x-mean)*coef2 + coef3 lane by lane, d being
+// dy where mask is positive.
 func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32, r rect) {
 	for w := range r.pixels() {
 		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
@@ -256,7 +259,8 @@ func normalizeBackwardGo(dx, dy, x, mask []float32, coef *[4 * Block]float32, r 
 	}
 }
 
-// normalizeBackwardReluGo is normalizeBackwardGo with a mask that is positive where (x-mean)*coef1 + coef4 is.
+// normalizeBackwardReluGo is normalizeBackwardGo with a mask that is positive where
+// (x-mean)*coef1 + coef4 is.
 func normalizeBackwardReluGo(dx, dy, x []float32, coef *[5 * Block]float32, r rect) {
 	for w := range r.pixels() {
 		to, d, v := (*[Block]float32)(dx[w:]), (*[Block]float32)(dy[w:]), (*[Block]float32)(x[w:])
@@ -288,7 +292,8 @@ func (k *ChannelSum) Chunks() int { return k.groups * k.l.Blocks() }
 // Scratch is the number of floats of the partial sums.
 func (k *ChannelSum) Scratch() int { return k.Chunks() * Block }
 
-// Partial sums one channel block over one group of images; with a mask, of dy's layout, only where that is positive.
+// Partial sums one channel block over one group of images; with a mask, of dy's layout,
+// only where that is positive.
 func (k *ChannelSum) Partial(chunk int, scratch, dy, mask []float32) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.groups)

@@ -1,8 +1,9 @@
 package kernels
 
-// BatchNormBF16 is batch normalization over a map in bf16, in training; y, dx, dy, the residual and the mask have the layout
-// of x. It computes in float32 what BatchNorm does, and rounds what it writes. Sums run in float32 over 256 pixels and in float64
-// across those, per group of images and block of channels; the groups are merged in their order.
+// BatchNormBF16 is batch normalization over a map in bf16, in training; y, dx, dy, the residual and the mask
+// have the layout of x. It computes in float32 what BatchNorm does, and rounds what it writes. Sums run in
+// float32 over 256 pixels and in float64 across those, per group of images and block of channels; the groups
+// are merged in their order.
 //
 // Of a folded map (see FoldedWeights) lanes i and i + C/fold are one channel.
 type BatchNormBF16 struct {
@@ -83,7 +84,8 @@ func (k *BatchNormBF16) eachLane(b int, f func(c, t, o int)) {
 	}
 }
 
-// eachArea calls f for stretches of rows of an image's block, of up to 256 pixels where rows are no longer, at values of x.
+// eachArea calls f for stretches of rows of an image's block, of up to 256 pixels where rows are
+// no longer, at values of x.
 func (k *BatchNormBF16) eachArea(n, b int, f func(at int, r lineArea)) {
 	rows := max(1, 256/k.l.W)
 	for h := 0; h < k.l.H; h += rows {
@@ -107,8 +109,8 @@ func (s *wideSums) add(part *halfSums) {
 	}
 }
 
-// Stats computes mean and sum of squared deviations of a block of channels over one group of images. Sums are taken of the
-// distance to the first pixel.
+// Stats computes mean and sum of squared deviations of a block of channels over one group of images. Sums are
+// taken of the distance to the first pixel.
 func (k *BatchNormBF16) Stats(chunk int, scratch []float32, x []uint16) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.f.groups)
@@ -136,8 +138,10 @@ func (k *BatchNormBF16) Stats(chunk int, scratch []float32, x []uint16) {
 	}
 }
 
-// Normalize computes a part of y = (x-mean)*invstd*scale + bias + residual, with ReLU when relu is set; residual may be nil.
-func (k *BatchNormBF16) Normalize(chunk int, y, x []uint16, mean, invstd, scale, bias []float32, residual []uint16, relu bool) {
+// Normalize computes a part of y = (x-mean)*invstd*scale + bias + residual, with ReLU when relu is
+// set; residual may be nil.
+func (k *BatchNormBF16) Normalize(chunk int, y, x []uint16, mean, invstd, scale, bias []float32,
+	residual []uint16, relu bool) {
 	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	var coef [2][3 * Block]float32 // mean, factor, bias
 	k.eachLane(b, func(c, t, o int) {
@@ -165,8 +169,10 @@ func (m MaskBF16) from(at int) MaskBF16 {
 	return m
 }
 
-// BackwardStats sums dy and dy*(x-mean)*invstd of a block of channels over one group of images, dy as the mask leaves it.
-func (k *BatchNormBF16) BackwardStats(chunk int, scratch []float32, dy, x []uint16, mean, invstd, scale []float32, mask MaskBF16) {
+// BackwardStats sums dy and dy*(x-mean)*invstd of a block of channels over one group of images,
+// dy as the mask leaves it.
+func (k *BatchNormBF16) BackwardStats(chunk int, scratch []float32, dy, x []uint16, mean, invstd,
+	scale []float32, mask MaskBF16) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.f.groups)
 	var coef [2][3 * Block]float32 // mean, factor, bias
@@ -190,7 +196,8 @@ func (k *BatchNormBF16) BackwardStats(chunk int, scratch []float32, dy, x []uint
 }
 
 // BackwardData computes a part of what BatchNorm.BackwardData does. dx may lie over dy or x.
-func (k *BatchNormBF16) BackwardData(chunk int, dx, dy, x []uint16, mean, invstd, scale, dscale, dbias []float32, mask MaskBF16) {
+func (k *BatchNormBF16) BackwardData(chunk int, dx, dy, x []uint16, mean, invstd, scale, dscale,
+	dbias []float32, mask MaskBF16) {
 	img, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	n := float32(k.l.N * k.l.H * k.l.W * k.fold)
 	var coef [2][5 * Block]float32 // mean, factor of dy, of x-mean, constant, bias
@@ -225,7 +232,8 @@ func (k *ChannelSumBF16) Chunks() int { return k.f.groups * k.l.Blocks() }
 // Scratch is the number of floats of the partial sums.
 func (k *ChannelSumBF16) Scratch() int { return k.f.Scratch() }
 
-// Partial sums one block of channels over one group of images; with a mask, of dy's layout, only where that is positive.
+// Partial sums one block of channels over one group of images; with a mask, of dy's layout,
+// only where that is positive.
 func (k *ChannelSumBF16) Partial(chunk int, scratch []float32, dy, mask []uint16) {
 	g, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	lo, hi := span(k.l.N, g, k.f.groups)

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// rates reports the rates of a function that does so many operations: the best and the median of the runs, each of
-// which is at least a millisecond long. Where other work shares the machine, the best tells what the kernel can do.
+// rates reports the rates of a function that does so many operations: the best and the median of the
+// runs, each of which is at least a millisecond long. Where other work shares the machine, the best
+// tells what the kernel can do.
 func rates(b *testing.B, ops int, run func()) {
 	run()
 	each := 1
@@ -31,7 +32,8 @@ func rates(b *testing.B, ops int, run func()) {
 }
 
 // bf16Shapes are from, to, size, kernel.
-var bf16Shapes = [][4]int{{64, 64, 56, 3}, {128, 128, 28, 3}, {256, 256, 14, 3}, {512, 512, 7, 3}, {64, 64, 128, 3},
+var bf16Shapes = [][4]int{{64, 64, 56, 3}, {128, 128, 28, 3}, {256, 256, 14, 3}, {512, 512, 7, 3},
+	{64, 64, 128, 3},
 	{256, 64, 56, 1}, {64, 256, 56, 1}, {512, 2048, 7, 1}}
 
 // BenchmarkConvBF16 is one thread's forward pass with bias and ReLU, and float32's beside it.
@@ -124,7 +126,8 @@ func benchConvFloat(b *testing.B, c convCase) {
 	})
 }
 
-// BenchmarkConvBF16Backward is one thread's gradient of the input, and of the weights from maps that are repacked each time.
+// BenchmarkConvBF16Backward is one thread's gradient of the input, and of the weights from maps
+// that are repacked each time.
 func BenchmarkConvBF16Backward(b *testing.B) {
 	for _, s := range bf16Shapes {
 		for _, n := range []int{1, 16} {
@@ -146,7 +149,8 @@ func benchDataBF16(b *testing.B, c convCase) {
 		b.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	dy, w, dx, scratch := AlignedBF16(k.in.Size()), AlignedBF16(k.WeightSize()), AlignedBF16(k.out.Size()), AlignedSlice(k.Scratch())
+	dy, w, dx, scratch := AlignedBF16(k.in.Size()), AlignedBF16(k.WeightSize()), AlignedBF16(k.out.Size()),
+		AlignedSlice(k.Scratch())
 	ToBF16(dy, random(r, len(dy)))
 	k.Pack(w, random(r, c.o*c.c*c.kh*c.kw))
 	rates(b, 2*c.n*c.o*s.Y.H*s.Y.W*c.c*c.kh*c.kw, func() {
@@ -190,7 +194,8 @@ func BenchmarkGemmBF16(b *testing.B) {
 	if !amx() {
 		b.Skip("no AMX")
 	}
-	for _, s := range []GemmBF16Spec{{M: 256, N: 256, K: 512}, {M: 512, N: 512, K: 512}, {M: 1024, N: 512, K: 512}, {M: 197, N: 3072, K: 768},
+	for _, s := range []GemmBF16Spec{{M: 256, N: 256, K: 512}, {M: 512, N: 512, K: 512},
+		{M: 1024, N: 512, K: 512}, {M: 197, N: 3072, K: 768},
 		{M: 197, N: 768, K: 3072}, {M: 32, N: 4096, K: 4096}, {M: 1, N: 4096, K: 4096}} {
 		for _, s.LDA = range []int{s.K, PaddedLDA(s.K)} {
 			b.Run(fmt.Sprintf("%dx%dx%d_lda%d", s.M, s.N, s.K, s.LDA), func(b *testing.B) {
@@ -199,7 +204,8 @@ func BenchmarkGemmBF16(b *testing.B) {
 					b.Fatal(err)
 				}
 				r := rand.New(rand.NewPCG(1, 1))
-				a, w, c, scratch := AlignedBF16(s.M*s.LDA), AlignedBF16(g.PackedSize()), AlignedBF16(s.M*s.N), AlignedSlice(g.Scratch())
+				a, w, c, scratch := AlignedBF16(s.M*s.LDA), AlignedBF16(g.PackedSize()), AlignedBF16(s.M*s.N),
+					AlignedSlice(g.Scratch())
 				ToBF16(a, random(r, len(a)))
 				ToBF16(w, random(r, len(w)))
 				rates(b, 2*s.M*s.N*s.K, func() {

@@ -4,7 +4,8 @@ import "math"
 
 // A bf16 is the upper half of a float32: 8 bits of exponent and 7 of mantissa. Slices of them are []uint16.
 
-// toBF16 rounds to nearest, ties to even. Denormal numbers become zero and NaN stays NaN, as VCVTNEPS2BF16 has it.
+// toBF16 rounds to nearest, ties to even. Denormal numbers become zero and NaN stays
+// NaN, as VCVTNEPS2BF16 has it.
 func toBF16(f float32) uint16 {
 	b := math.Float32bits(f)
 	switch {
@@ -87,9 +88,9 @@ func flush(s float64) float32 {
 	return float32(s)
 }
 
-// dotBF16 adds the products of a line of x with the weights of a step to the sums of 32 outputs, in the order of TDPBF16PS:
-// for each output the products of the even and of the odd values are two sums, which are added to each other and then to
-// the output's.
+// dotBF16 adds the products of a line of x with the weights of a step to the sums of 32 outputs, in the order
+// of TDPBF16PS: for each output the products of the even and of the odd values are two sums, which are added
+// to each other and then to the output's.
 func dotBF16(sums *[tileOuts]float32, x, w []uint16) {
 	var v [BF16Lanes]float32
 	for k, h := range x[:BF16Lanes] {

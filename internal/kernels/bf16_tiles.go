@@ -2,9 +2,9 @@ package kernels
 
 import "math"
 
-// EpilogueBF16 is what a product in bf16 does to its float32 sums before it rounds or stores them: add the bias (nil, or
-// float32 padded with zeros to a multiple of 32) and the residual (nil, or of the output's layout, with a bf16 output
-// alone), then clip at zero and at High.
+// EpilogueBF16 is what a product in bf16 does to its float32 sums before it rounds or stores them: add the
+// bias (nil, or float32 padded with zeros to a multiple of 32) and the residual (nil, or of the output's
+// layout, with a bf16 output alone), then clip at zero and at High.
 type EpilogueBF16 struct {
 	Bias     []float32
 	Residual []uint16

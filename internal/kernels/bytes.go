@@ -11,8 +11,8 @@ type byteLevels struct {
 	zero               int32
 }
 
-// Levels converts between float32 and bytes: q = round(x/scale) + zero point, ties to even, saturated; NaN becomes 0. The
-// reverse is (q - zero point) * scale.
+// Levels converts between float32 and bytes: q = round(x/scale) + zero point, ties to even, saturated; NaN
+// becomes 0. The reverse is (q - zero point) * scale.
 type Levels struct {
 	byteLevels
 	to Quantized
@@ -21,7 +21,8 @@ type Levels struct {
 // NewLevels is the conversion with a scale, to bytes of a kind.
 func NewLevels(scale float32, to Quantized) Levels {
 	low, high := to.limits()
-	return Levels{byteLevels{scale, float32(low - to.Zero), float32(high - to.Zero), float32(-to.Zero), to.Zero}, to}
+	return Levels{byteLevels{scale, float32(low - to.Zero), float32(high - to.Zero), float32(-to.Zero),
+		to.Zero}, to}
 }
 
 // level is the byte of a number.
@@ -101,8 +102,8 @@ func (l *Levels) pixels(dst []uint8, planes *[PixelLanes][]float32, w int) {
 	}
 }
 
-// AddBytes is y = ByA*a + (ByB*b + Fixed) of bytes, each sum rounded once, clipped, rounded to nearest even: the zero points of
-// a, b and y are part of Fixed.
+// AddBytes is y = ByA*a + (ByB*b + Fixed) of bytes, each sum rounded once, clipped, rounded to nearest even:
+// the zero points of a, b and y are part of Fixed.
 type AddBytes struct {
 	Signed          bool
 	ByA, ByB, Fixed float32
@@ -145,7 +146,8 @@ type MulBytes struct {
 // NewMulBytes multiplies bytes that stand for numbers with these scales.
 func NewMulBytes(a, b, y Quantized, scaleA, scaleB, scaleY float32) MulBytes {
 	low, high := y.limits()
-	return MulBytes{Signed: y.Signed, ZeroA: float32(a.Zero), ZeroB: float32(b.Zero), By: float32(scaleA*scaleB) / scaleY,
+	return MulBytes{Signed: y.Signed, ZeroA: float32(a.Zero), ZeroB: float32(b.Zero),
+		By:   float32(scaleA*scaleB) / scaleY,
 		Zero: float32(y.Zero), Low: float32(low), High: float32(high)}
 }
 
@@ -162,13 +164,15 @@ func (p *MulBytes) Run(y, a, b []uint8, step int) {
 	}
 	q := Quantized{Signed: p.Signed}
 	for i := range y[:n*lineBytes] {
-		product := (float32(q.value(a[i])) - p.ZeroA) * (float32(q.value(b[i/lineBytes*step+i%lineBytes])) - p.ZeroB)
+		product := (float32(q.value(a[i])) - p.ZeroA) * (float32(q.value(b[i/lineBytes*step+i%lineBytes])) -
+			p.ZeroB)
 		v := float32(product*p.By) + p.Zero
 		y[i] = uint8(int32(math.RoundToEven(float64(max(p.Low, min(v, p.High))))))
 	}
 }
 
-// multiplyAdd is a*b + c rounded once: the float64 sum is rounded to odd, so that rounding it again does no harm.
+// multiplyAdd is a*b + c rounded once: the float64 sum is rounded to odd, so that
+// rounding it again does no harm.
 func multiplyAdd(a, b, c float32) float32 {
 	product, add := float64(a)*float64(b), float64(c) // the product is exact
 	sum := product + add

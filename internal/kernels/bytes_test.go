@@ -31,7 +31,8 @@ func TestLevels(t *testing.T) {
 		for i := range x {
 			x[i] = float32(50 * r.NormFloat64() * float64(l.scale))
 			if r.IntN(20) == 0 {
-				x[i] = []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 0, 2.5 * l.scale, 1e30}[r.IntN(6)]
+				x[i] = []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 0,
+					2.5 * l.scale, 1e30}[r.IntN(6)]
 			}
 		}
 		got := twoWays(t, "quantize", n, func(y []uint8) { l.Quantize(y, x) })
@@ -43,7 +44,8 @@ func TestLevels(t *testing.T) {
 			}
 			want = min(max(want, float64(low)), float64(high))
 			if float64(q.value(got[i])) != want {
-				t.Fatalf("%v with scale %v and zero %d is %d, want %v", v, l.scale, q.Zero, q.value(got[i]), want)
+				t.Fatalf("%v with scale %v and zero %d is %d, want %v", v, l.scale, q.Zero,
+					q.value(got[i]), want)
 			}
 		}
 		back := twoWays(t, "dequantize", n, func(y []float32) { l.Dequantize(y, got) })
@@ -75,8 +77,9 @@ func TestAddBytes(t *testing.T) {
 	for range 20 {
 		q := drawQuantized(r)
 		low, high := q.limits()
-		p := AddBytes{Signed: q.Signed, ByA: r.Float32() * 2, ByB: r.Float32() * 2, Fixed: 100 * (r.Float32() - 0.5),
-			Low: float32(low), High: float32(high)}
+		p := AddBytes{Signed: q.Signed, ByA: r.Float32() * 2, ByB: r.Float32() * 2,
+			Fixed: 100 * (r.Float32() - 0.5),
+			Low:   float32(low), High: float32(high)}
 		n := 64 * r.IntN(40)
 		a, b := randomBytes(r, n), randomBytes(r, n)
 		twoWays(t, "add", n, func(y []uint8) { p.Run(y, a, b) })
@@ -91,7 +94,8 @@ func TestAddBytes(t *testing.T) {
 func TestFused(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 1))
 	for range 100000 {
-		a, b, c := float32(r.IntN(512)-256), float32(r.NormFloat64()), float32(r.NormFloat64()*math.Exp2(float64(r.IntN(60)-30)))
+		a, b, c := float32(r.IntN(512)-256), float32(r.NormFloat64()),
+			float32(r.NormFloat64()*math.Exp2(float64(r.IntN(60)-30)))
 		sum := new(big.Float).SetPrec(200).Add(big.NewFloat(float64(a)*float64(b)), big.NewFloat(float64(c)))
 		want, _ := sum.Float32()
 		if got := multiplyAdd(a, b, c); got != want {
@@ -131,14 +135,18 @@ func TestDepthwiseInt8(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 1))
 	for range 60 {
 		k := []int{1, 2, 3, 3, 3, 5, 5, 7}[r.IntN(8)]
-		w := Window{KH: k, KW: k, StrideH: 1 + r.IntN(2), StrideW: 1 + r.IntN(2), PadTop: r.IntN(k), PadLeft: r.IntN(k), DilH: 1, DilW: 1}
+		w := Window{KH: k, KW: k, StrideH: 1 + r.IntN(2), StrideW: 1 + r.IntN(2), PadTop: r.IntN(k),
+			PadLeft: r.IntN(k), DilH: 1, DilW: 1}
 		if r.IntN(4) == 0 {
 			w.DilH, w.DilW, w.KW, w.StrideW = 2, 2, 3, 3
 		}
-		x := LineLayout{N: r.IntN(3), C: 1 + r.IntN(140), H: w.KH*w.DilH + r.IntN(12), W: w.KW*w.DilW + r.IntN(12), Halo: 2 * k, Lanes: Int8Lanes}
+		x := LineLayout{N: r.IntN(3), C: 1 + r.IntN(140), H: w.KH*w.DilH + r.IntN(12), W: w.KW*w.DilW +
+			r.IntN(12), Halo: 2 * k, Lanes: Int8Lanes}
 		y := x
-		y.H, y.W, y.Halo = (x.H+w.PadTop-(w.KH-1)*w.DilH-1)/w.StrideH+1, (x.W+w.PadLeft-(w.KW-1)*w.DilW-1)/w.StrideW+1, r.IntN(3)
-		checkDepthwiseInt8(t, r, ConvInt8Spec{X: x, Y: y, From: drawQuantized(r), To: drawQuantized(r), Window: w})
+		y.H, y.W, y.Halo = (x.H+w.PadTop-(w.KH-1)*w.DilH-1)/w.StrideH+1,
+			(x.W+w.PadLeft-(w.KW-1)*w.DilW-1)/w.StrideW+1, r.IntN(3)
+		checkDepthwiseInt8(t, r, ConvInt8Spec{X: x, Y: y, From: drawQuantized(r), To: drawQuantized(r),
+			Window: w})
 	}
 }
 
@@ -149,9 +157,11 @@ func checkDepthwiseInt8(t *testing.T, r *rand.Rand, s ConvInt8Spec) {
 	if err != nil {
 		t.Fatalf("%+v: %v", s, err)
 	}
-	c := convCase{n: s.X.N, c: s.X.C, o: s.X.C, h: s.X.H, w: s.X.W, kh: s.KH, kw: s.KW, sh: s.StrideH, sw: s.StrideW, top: s.PadTop,
+	c := convCase{n: s.X.N, c: s.X.C, o: s.X.C, h: s.X.H, w: s.X.W, kh: s.KH, kw: s.KW, sh: s.StrideH,
+		sw: s.StrideW, top: s.PadTop,
 		left: s.PadLeft, dh: s.DilH, dw: s.DilW}
-	plain, weights, bias := randomBytes(r, c.n*c.c*c.h*c.w), wideWeights(r, c.c*c.kh*c.kw, 1), make([]int32, c.c)
+	plain, weights, bias := randomBytes(r, c.n*c.c*c.h*c.w), wideWeights(r, c.c*c.kh*c.kw,
+		1), make([]int32, c.c)
 	for i := range bias {
 		bias[i] = int32(r.IntN(20001) - 10000)
 	}

@@ -2,9 +2,9 @@ package kernels
 
 import "fmt"
 
-// ConvSpec is the geometry of a two-dimensional convolution: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY are the layouts of the
-// gradients, of the same shapes as X and Y; they may be left zero when there are none. Backward-data needs the halo around
-// DY that ConvHalo tells; without it BackwardData panics.
+// ConvSpec is the geometry of a two-dimensional convolution: X [N,C,H,W] to Y [N,O,OH,OW]. DX and DY are the
+// layouts of the gradients, of the same shapes as X and Y; they may be left zero when there are none.
+// Backward-data needs the halo around DY that ConvHalo tells; without it BackwardData panics.
 type ConvSpec struct {
 	X, Y, DX, DY     Layout
 	KH, KW           int
@@ -14,8 +14,9 @@ type ConvSpec struct {
 	Group            int // of channels, each convolved by itself; 0 is one
 }
 
-// ConvHalo is the halo that the forward pass needs around X and backward-data around DY. The padding at the bottom and on the
-// right is what the last window reaches past X: negative where no window reaches the last pixels.
+// ConvHalo is the halo that the forward pass needs around X and backward-data around DY. The
+// padding at the bottom and on the right is what the last window reaches past X: negative where no
+// window reaches the last pixels.
 func ConvHalo(kh, kw, strideH, strideW, padTop, padLeft, padBottom, padRight, dilH, dilW int) (x, dy int) {
 	need := func(k, stride, dilation, before, after int) int {
 		return max(0, ((k-1)*dilation-before+stride-1)/stride, ((k-1)*dilation-after)/stride)
@@ -27,12 +28,13 @@ func ConvHalo(kh, kw, strideH, strideW, padTop, padLeft, padBottom, padRight, di
 
 // Conv is a planned convolution.
 //
-// Weights are packed [O/16][K][16], where K runs over (block of C, kh, kw, channel in the block): real channels only,
-// the lanes past O are zero. Backward-data reads them flipped: [C/16][K'][16] with K' over (parity of the position in
-// the stride, block of O, kh, kw, channel).
+// Weights are packed [O/16][K][16], where K runs over (block of C, kh, kw, channel in the block): real
+// channels only, the lanes past O are zero. Backward-data reads them flipped: [C/16][K'][16] with K' over
+// (parity of the position in the stride, block of O, kh, kw, channel).
 //
-// With groups, K runs over the blocks of C in which the groups of the 16 output channels lie, and a weight between channels
-// of different groups is zero. Groups of multiples of 16 channels waste nothing, groups of 4 do 4 times the work.
+// With groups, K runs over the blocks of C in which the groups of the 16 output channels lie, and a weight
+// between channels of different groups is zero. Groups of multiples of 16 channels waste nothing, groups
+// of 4 do 4 times the work.
 type Conv struct {
 	ConvSpec
 	outs, ins []reach // of the blocks of y, and of the blocks of 16 channels of dx
@@ -89,7 +91,8 @@ func (s *ConvSpec) settle() error {
 		}
 	}
 	if !s.X.sameShape(s.DX) || !s.Y.sameShape(s.DY) || s.X.N != s.Y.N {
-		return fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X, s.Y, s.DX, s.DY)
+		return fmt.Errorf("kernels: convolution of %+v to %+v with gradients %+v and %+v", s.X,
+			s.Y, s.DX, s.DY)
 	}
 	if s.Y.Lanes < narrowBlock || s.DY.Lanes < narrowBlock {
 		return fmt.Errorf("kernels: a convolution's output has 16 or 8 lanes")
@@ -97,7 +100,8 @@ func (s *ConvSpec) settle() error {
 	if s.Group < 1 || s.X.C%s.Group != 0 || s.Y.C%s.Group != 0 {
 		return fmt.Errorf("kernels: convolution of %d to %d channels in %d groups", s.X.C, s.Y.C, s.Group)
 	}
-	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 || s.PadLeft < 0 {
+	if s.KH < 1 || s.KW < 1 || s.StrideH < 1 || s.StrideW < 1 || s.DilH < 1 || s.DilW < 1 || s.PadTop < 0 ||
+		s.PadLeft < 0 {
 		return fmt.Errorf("kernels: convolution with kernel %dx%d, strides %dx%d, dilations %dx%d, pads %d,%d", s.KH, s.KW,
 			s.StrideH, s.StrideW, s.DilH, s.DilW, s.PadTop, s.PadLeft)
 	}
@@ -141,8 +145,8 @@ func (c *Conv) planForward() {
 	c.forward = shares(max(planes*c.Y.H*perRow, 24*c.WeightSize()), c.forwardUnits())
 }
 
-// trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels: the runs and
-// the weights of a row follow one another. The zero trim leaves nothing out.
+// trim leaves out the rows of a kernel that lie in the halo, where all runs belong to one block of channels:
+// the runs and the weights of a row follow one another. The zero trim leaves nothing out.
 type trim struct {
 	rows     int // of the kernel; 0: nothing is left out
 	runs     int // of a row
@@ -158,9 +162,10 @@ func newTrim(r reach, runs, taps, rows, dilation int) trim {
 	return trim{rows, runs / rows, taps / rows * r.channels * Block, dilation}
 }
 
-// inside keeps the rows that lie in [0, high) when the first lies at top, one at least. The same rows are to be kept for
-// the many windows from there on, of at most most, each step rows below the last.
-func (t trim) inside(runs []run, w []float32, top, step, most, high int) (in []run, weights []float32, many int) {
+// inside keeps the rows that lie in [0, high) when the first lies at top, one at least. The same rows are to
+// be kept for the many windows from there on, of at most most, each step rows below the last.
+func (t trim) inside(runs []run, w []float32, top, step, most, high int) (in []run, weights []float32,
+	many int) {
 	if t.rows < 2 {
 		return runs, w, most
 	}
@@ -184,9 +189,9 @@ type order struct {
 	inner                 bool // the blocks of one part follow one another
 }
 
-// newOrder is the order in which a dense convolution reads a source: where the map is too large for the second-level cache
-// and all weights are not, a stretch of its rows is read from memory once, for all blocks; where the weights are too large,
-// those of a block are read once for as many images as stay in the cache.
+// newOrder is the order in which a dense convolution reads a source: where the map is too large for the
+// second-level cache and all weights are not, a stretch of its rows is read from memory once, for all blocks;
+// where the weights are too large, those of a block are read once for as many images as stay in the cache.
 func newOrder(source, out Layout, parts, weights int) order {
 	o := order{images: out.N, blocks: out.Blocks(), parts: parts, together: 1}
 	o.inner = source.image() > 64<<10 && weights <= 128<<10
@@ -207,7 +212,8 @@ func (o *order) unit(u int) (n, b, part int) {
 	return first + u%each/o.parts, u / each, u % o.parts
 }
 
-// turn says that unit u is number i of n units that read the same weights in a row; 0 of them where weights take turns.
+// turn says that unit u is number i of n units that read the same weights in a row; 0 of them
+// where weights take turns.
 func (o *order) turn(u int) (i, n int) {
 	if o.inner {
 		return 0, 0
@@ -262,8 +268,8 @@ func (c *Conv) PackChunks() int {
 	return len(c.outs)
 }
 
-// PackPart packs a part of the weights. 16 weights of each of 16 output channels are turned at a time, so that both sides
-// move whole lines of the cache.
+// PackPart packs a part of the weights. 16 weights of each of 16 output channels are turned at a time, so
+// that both sides move whole lines of the cache.
 func (c *Conv) PackPart(chunk int, dst, oihw []float32) {
 	if c.Group > 1 {
 		clear(dst[:c.WeightSize()])
@@ -317,8 +323,8 @@ func (c *Conv) eachWeight(f func(packed, plain int)) {
 	}
 }
 
-// fetch lets unit i of n fetch its share of the weights that come next into the second-level cache: they may lie in memory,
-// where the inner loop would wait for them.
+// fetch lets unit i of n fetch its share of the weights that come next into the second-level cache: they may
+// lie in memory, where the inner loop would wait for them.
 func (c *Conv) fetch(a *tile, next []float32, i, n int) {
 	a.ahead, a.aheadStep = nil, 0
 	if n == 0 || len(next) == 0 {
@@ -339,7 +345,8 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	perPlane := (c.Y.H + c.units - 1) / c.units
 	turns := c.order(c.X, c.Y, perPlane, c.WeightSize())
 	turns.blocks = c.stripes()
-	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act(), high: e.High}
+	a := tile{xStride: c.StrideW * c.X.Lanes, yStride: c.Y.Lanes, narrow: c.Y.narrow(), act: e.act(),
+		high: e.High}
 	beside := e.beside()
 	for u := lo; u < hi; u++ {
 		n, ob, part := turns.unit(u)
@@ -347,7 +354,8 @@ func (c *Conv) Forward(chunk int, y, x, w []float32, e Epilogue) {
 		blocks := min(c.wide, c.Y.Blocks()-ob)
 		r := c.outs[ob]
 		panel := r.channels * c.KH * c.KW * Block
-		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]], w[r.offset*c.KH*c.KW*Block:][:blocks*panel]
+		runs, weights := c.runs[c.starts[r.first]:c.starts[r.last]],
+			w[r.offset*c.KH*c.KW*Block:][:blocks*panel]
 		if a.wNext = 0; blocks > 1 {
 			a.wNext, a.yBeside = panel, c.Y.plane()
 			i, n := turns.turn(u)

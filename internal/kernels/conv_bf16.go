@@ -8,10 +8,11 @@ type ConvBF16Spec struct {
 	Window
 }
 
-// ConvBF16 is a planned convolution in bf16 with float32 sums, or the gradient of the input of one. A sum depends neither
-// on the other outputs nor on the batch or the chunks.
+// ConvBF16 is a planned convolution in bf16 with float32 sums, or the gradient of the input of one. A sum
+// depends neither on the other outputs nor on the batch or the chunks.
 //
-// Weights are packed [32 outputs][block of C, kh, kw][2][16][16][2]: for each step and each 16 outputs 16 pairs of channels.
+// Weights are packed [32 outputs][block of C, kh, kw][2][16][16][2]: for each step and each 16
+// outputs 16 pairs of channels.
 type ConvBF16 struct {
 	tileConv
 	float Layout // of what is written in float32 instead; N is 0 where nothing is
@@ -46,8 +47,8 @@ func NewConvBF16Float(s ConvBF16Spec, y Layout) (*ConvBF16, error) {
 	return c, nil
 }
 
-// NewConvBF16Data plans the gradient of the input of the convolution s: from dy, of s.Y, to dx, of s.X. ConvHalo tells the
-// halo that it needs around dy.
+// NewConvBF16Data plans the gradient of the input of the convolution s: from dy, of s.Y, to dx, of s.X.
+// ConvHalo tells the halo that it needs around dy.
 func NewConvBF16Data(s ConvBF16Spec) (*ConvBF16, error) {
 	c := &ConvBF16{tileConv: tileConv{in: s.Y, out: s.X, kh: s.KH, kw: s.KW, flipped: true}}
 	if err := s.validate(); err != nil {
@@ -101,7 +102,8 @@ func (c *ConvBF16) RunFloat(chunk int, scratch, y []float32, x, w []uint16, e Ep
 	c.run(chunk, scratch, nil, y, x, w, e)
 }
 
-func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, x, w []uint16, e EpilogueBF16) {
+func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, x, w []uint16,
+	e EpilogueBF16) {
 	p := c.pass(chunk)
 	image, plane := c.in.imageLines()*BF16Lanes, c.out.planeLines()*BF16Lanes
 	a := bf16Call{t: &p.tiling, scratch: scratch}

@@ -91,7 +91,8 @@ func (s ConvSpec) bf16(x, y Layout) ConvBF16Spec {
 	return ConvBF16Spec{lineLayout(x), lineLayout(y), s.window()}
 }
 
-// near compares with sums of float64: each within the error of summing in float32 and, if asked, of rounding to bf16.
+// near compares with sums of float64: each within the error of summing in float32 and, if
+// asked, of rounding to bf16.
 func near(t *testing.T, name string, got []float32, want, magnitude []float64, rounded bool) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -103,7 +104,8 @@ func near(t *testing.T, name string, got []float32, want, magnitude []float64, r
 			limit += math.Abs(w) / 256
 		}
 		if d := math.Abs(float64(got[i]) - w); !(d <= limit) {
-			t.Fatalf("%s: value %d is %g, want %g (difference %g of magnitude %g)", name, i, got[i], w, d, magnitude[i])
+			t.Fatalf("%s: value %d is %g, want %g (difference %g of magnitude %g)", name, i, got[i], w,
+				d, magnitude[i])
 		}
 	}
 }
@@ -135,7 +137,8 @@ func TestConvBF16(t *testing.T) {
 	}
 }
 
-// checkConvBF16 compares a convolution and the gradient of its input with sums of float64 and, bit by bit, with the twin.
+// checkConvBF16 compares a convolution and the gradient of its input with sums of float64 and,
+// bit by bit, with the twin.
 func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
 	c.small, c.narrow = false, false
 	full, ok := c.spec()
@@ -160,13 +163,15 @@ func checkConvBF16(t *testing.T, c convCase, r *rand.Rand) {
 }
 
 // compareConvBF16 compares the output of either direction, with epilogues, with sums of float64 and the twin.
-func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []float32, want wide, r *rand.Rand) {
+func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []float32, want wide,
+	r *rand.Rand) {
 	packed, scratch := AlignedBF16(k.WeightSize()), guard(k.Scratch())
 	k.Pack(packed, w)
 	l := k.out
 	bias, res := AlignedSlice(l.Blocks()*BF16Lanes), roundBF16(random(r, len(want.v)))
 	copy(bias, random(r, l.C))
-	for i, e := range []EpilogueBF16{{Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res), ReLU: true, High: 1.25}} {
+	for i, e := range []EpilogueBF16{{Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res),
+		ReLU: true, High: 1.25}} {
 		out, twin := guardBF16(l.Size()), guardBF16(l.Size())
 		for chunk := range k.Chunks() {
 			k.Run(chunk, scratch.s, out.s, x, packed, e)
@@ -181,7 +186,8 @@ func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []flo
 		})
 		for j, v := range twin.s {
 			if out.s[j] != v {
-				t.Fatalf("%s with epilogue %d: value %d is %g, twin %g", name, i, j, fromBF16(out.s[j]), fromBF16(v))
+				t.Fatalf("%s with epilogue %d: value %d is %g, twin %g", name, i, j, fromBF16(out.s[j]),
+					fromBF16(v))
 			}
 		}
 		v, m := e.naive(l, want, res)
@@ -247,10 +253,12 @@ func TestConvBF16Special(t *testing.T) {
 		t.Skip("no AMX")
 	}
 	r := rand.New(rand.NewPCG(5, 1))
-	special := []uint16{0, 0x8000, 1, 0x8001, 0x7f, 0x80, 0x8080, 0x7f7f, 0x7f80, 0xff80, 0x7fc0, 0x1f80, 0x2000, 0x9fff, 0x2001, 0x0100}
+	special := []uint16{0, 0x8000, 1, 0x8001, 0x7f, 0x80, 0x8080, 0x7f7f, 0x7f80, 0xff80, 0x7fc0, 0x1f80,
+		0x2000, 0x9fff, 0x2001, 0x0100}
 	for round := range 300 {
 		l := LineLayout{1, 32, 16, 16, 0, BF16Lanes}
-		k, err := NewConvBF16Float(ConvBF16Spec{l, l, Window{KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilH: 1, DilW: 1}}, plane(1, 32, 16, 16, 0))
+		k, err := NewConvBF16Float(ConvBF16Spec{l, l, Window{KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilH: 1,
+			DilW: 1}}, plane(1, 32, 16, 16, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +289,8 @@ func TestConvBF16Special(t *testing.T) {
 		onTwins(func() { run(twin) })
 		for i, v := range twin {
 			if math.Float32bits(y[i]) != math.Float32bits(v) && !(v != v && y[i] != y[i]) {
-				t.Fatalf("round %d: sum %d is %g (%#x), twin %g (%#x)", round, i, y[i], math.Float32bits(y[i]), v, math.Float32bits(v))
+				t.Fatalf("round %d: sum %d is %g (%#x), twin %g (%#x)", round, i, y[i],
+					math.Float32bits(y[i]), v, math.Float32bits(v))
 			}
 		}
 	}
@@ -294,7 +303,8 @@ func TestToBF16(t *testing.T) {
 		for i := range x {
 			x[i] = math.Float32frombits(r.Uint32())
 			if i%7 == 0 {
-				x[i] = math.Float32frombits(r.Uint32()&0x807fffff | uint32(i%2)<<23) // denormal and next to it
+				// denormal and next to it
+				x[i] = math.Float32frombits(r.Uint32()&0x807fffff | uint32(i%2)<<23)
 			}
 		}
 		got := guardBF16(n)
@@ -317,14 +327,16 @@ func TestToBF16(t *testing.T) {
 	for _, c := range []struct {
 		f    float32
 		want uint16
-	}{{1, 0x3f80}, {1 + 0x1p-8, 0x3f80}, {1 + 0x3p-8, 0x3f82}, {1 + 0x1p-8 + 0x1p-20, 0x3f81}, {-2, 0xc000}, {math.MaxFloat32, 0x7f80}} {
+	}{{1, 0x3f80}, {1 + 0x1p-8, 0x3f80}, {1 + 0x3p-8, 0x3f82}, {1 + 0x1p-8 + 0x1p-20, 0x3f81}, {-2, 0xc000},
+		{math.MaxFloat32, 0x7f80}} {
 		if got := toBF16(c.f); got != c.want {
 			t.Errorf("bf16(%g) = %#x, want %#x", c.f, got, c.want)
 		}
 	}
 }
 
-// compareWeightsBF16 compares the gradient of the weights with sums of float64 and, bit by bit, with the twin.
+// compareWeightsBF16 compares the gradient of the weights with sums of float64 and,
+// bit by bit, with the twin.
 func compareWeightsBF16(t *testing.T, s ConvSpec, x, dy []float32, want wide) {
 	k, err := NewConvBF16Weights(s.bf16(s.X, s.DY))
 	if err != nil {
@@ -388,14 +400,19 @@ func weightsInRounds(t *testing.T, s ConvSpec, x, dy []uint16, dw []float32) {
 	}
 }
 
-// TestConvBF16WeightsParts sums over groups of images, bundles of which the last is short, and parts of an image.
+// TestConvBF16WeightsParts sums over groups of images, bundles of which the last is
+// short, and parts of an image.
 func TestConvBF16WeightsParts(t *testing.T) {
 	for _, c := range []struct {
 		conv convCase
 		is   func(k *ConvBF16Weights) bool
 	}{
-		{square(4, 17, 64, 9, 3, 1, 1), func(k *ConvBF16Weights) bool { return k.groups > 1 && len(k.parts) > 1 }},
-		{square(5, 40, 28, 40, 3, 1, 1), func(k *ConvBF16Weights) bool { return k.bundle > 1 && k.x.N%k.bundle > 0 }},
+		{square(4, 17, 64, 9, 3, 1, 1), func(k *ConvBF16Weights) bool {
+			return k.groups > 1 && len(k.parts) > 1
+		}},
+		{square(5, 40, 28, 40, 3, 1, 1), func(k *ConvBF16Weights) bool {
+			return k.bundle > 1 && k.x.N%k.bundle > 0
+		}},
 		{square(1, 100, 62, 8, 1, 1, 0), func(k *ConvBF16Weights) bool { return k.strips > 1 }},
 	} {
 		r := rand.New(rand.NewPCG(12, 1))
@@ -405,7 +422,8 @@ func TestConvBF16WeightsParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !c.is(k) {
-			t.Errorf("%v: %d groups, bundles of %d, %d parts, %d x %d chunks: the case tests nothing", c.conv, k.groups,
+			t.Errorf("%v: %d groups, bundles of %d, %d parts, %d x %d chunks: the case tests nothing",
+				c.conv, k.groups,
 				k.bundle, len(k.parts), k.across, k.strips)
 		}
 		x, dy := roundBF16(random(r, s.X.N*s.X.C*s.X.H*s.X.W)), roundBF16(random(r, s.Y.N*s.Y.C*s.Y.H*s.Y.W))

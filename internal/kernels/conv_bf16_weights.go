@@ -5,9 +5,10 @@ import (
 	"unsafe"
 )
 
-// ConvBF16Weights is the gradient of a convolution's weights from maps in bf16, in float32. Its products sum over pixels, 32
-// a step: of x turned, [channel][pixel], with dy in pairs of pixels, [pixel/2][output][2]. So the maps are repacked first,
-// and both run over the gap between rows, where the pairs of dy are zero. A NaN or infinity of x beside the gap makes NaN.
+// ConvBF16Weights is the gradient of a convolution's weights from maps in bf16, in float32. Its products sum
+// over pixels, 32 a step: of x turned, [channel][pixel], with dy in pairs of pixels, [pixel/2][output][2]. So
+// the maps are repacked first, and both run over the gap between rows, where the pairs of dy are zero. A NaN
+// or infinity of x beside the gap makes NaN.
 //
 // Repacked maps: x [C/32][N][residue of the stride][32][pitch], then dy [O/32][N][steps][2][16][16][2].
 type ConvBF16Weights struct {
@@ -28,8 +29,9 @@ type ConvBF16Weights struct {
 // weightTap is a pixel of the kernel: its residue of the stride and its place, in pixels of the repacked map.
 type weightTap struct{ residue, at int }
 
-// mostSteps bounds the steps of a part: 4,096 pixels of 32 channels of dy are 256 KiB. mostTurned bounds the bytes of x that
-// are multiplied with them tap by tap: both stay in the second-level cache. mostSums bounds the bytes of the groups' sums.
+// mostSteps bounds the steps of a part: 4,096 pixels of 32 channels of dy are 256 KiB. mostTurned bounds the
+// bytes of x that are multiplied with them tap by tap: both stay in the second-level cache. mostSums bounds
+// the bytes of the groups' sums.
 const (
 	mostSteps  = 128
 	mostTurned = 640 << 10
@@ -56,7 +58,8 @@ func NewConvBF16Weights(s ConvBF16Spec) (*ConvBF16Weights, error) {
 		end = max(end, t.at+k.deep*BF16Lanes)
 	}
 	k.pitch = (end + BF16Lanes - 1) / BF16Lanes * BF16Lanes
-	if k.pitch/BF16Lanes%2 == 0 { // an odd number of lines: channels do not fall into the same sets of the cache
+	// an odd number of lines: channels do not fall into the same sets of the cache
+	if k.pitch/BF16Lanes%2 == 0 {
 		k.pitch += BF16Lanes
 	}
 	if s.X.N == 0 {
@@ -103,7 +106,8 @@ func (k *ConvBF16Weights) plan(images int) ([]tiling, error) {
 	return parts, nil
 }
 
-// divide decides on the chunks: groups of bundles as far as their sums do not take much memory, then outputs, then channels.
+// divide decides on the chunks: groups of bundles as far as their sums do not take much memory,
+// then outputs, then channels.
 func (k *ConvBF16Weights) divide() {
 	want := max(1, int(k.cycles()/(2*callCycles)))
 	sums := k.dy.Blocks() * len(k.taps) * k.rows() * tileOuts * 4
@@ -174,15 +178,16 @@ func (k *ConvBF16Weights) pairDY(chunk int, dst, dy []uint16) {
 	n, b := chunk%l.N, chunk/l.N
 	dst = dst[(b*l.N+n)*k.deep*stepSize/2:]
 	plane := dy[l.at(n, b, -l.Halo, -l.Halo)*BF16Lanes:][:l.planeLines()*BF16Lanes]
-	rows := gapRows{h: l.H, w: l.W, width: k.width, down: 1, across: 1, row: l.rowLines(), first: l.Halo*l.rowLines() + l.Halo}
+	rows := gapRows{h: l.H, w: l.W, width: k.width, down: 1, across: 1, row: l.rowLines(),
+		first: l.Halo*l.rowLines() + l.Halo}
 	var lines [stepSize / 2]uint16
 	for s := range k.deep {
 		pair(dst[s*stepSize/2:], rows.step(&lines, plane, s*BF16Lanes))
 	}
 }
 
-// gapRows is h rows of w pixels of a plane, first the first of them, that are laid out in rows of width pixels with zeros in
-// the gap and after the last.
+// gapRows is h rows of w pixels of a plane, first the first of them, that are laid out in rows of width
+// pixels with zeros in the gap and after the last.
 type gapRows struct {
 	h, w, width       int
 	down, across, row int // rows and pixels apart; lines of a row of the plane
@@ -242,8 +247,8 @@ func (k *ConvBF16Weights) Scratch() int { return tileScratch }
 // Images is the number of values of x and of dy.
 func (k *ConvBF16Weights) Images() (x, dy int) { return k.x.Size(), k.dy.Size() }
 
-// Run computes a part of the sums from the repacked maps: those of a group, bundle by bundle, part by part. With more it adds to
-// what the sums are.
+// Run computes a part of the sums from the repacked maps: those of a group, bundle by bundle, part by part.
+// With more it adds to what the sums are.
 func (k *ConvBF16Weights) Run(chunk int, scratch, sums []float32, repacked []uint16, more bool) {
 	strip, chunk := chunk%k.strips, chunk/k.strips
 	from, to := span(k.dy.Blocks(), chunk%k.across, k.across)
@@ -263,7 +268,8 @@ func (k *ConvBF16Weights) Run(chunk int, scratch, sums []float32, repacked []uin
 			for o := from; o < to; o++ {
 				at := (o*k.dy.N+n*k.bundle)*k.deep + done
 				a.w = repacked[k.turned()+at*stepSize/2:]
-				k.runTaps(&a, repacked[n*k.bundle*k.image():k.turned()], sums[(g*k.dy.Blocks()+o)*len(k.taps)*k.rows()*tileOuts:])
+				k.runTaps(&a, repacked[n*k.bundle*k.image():k.turned()],
+					sums[(g*k.dy.Blocks()+o)*len(k.taps)*k.rows()*tileOuts:])
 			}
 			done += len(parts[i].steps)
 		}

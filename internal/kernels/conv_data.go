@@ -6,8 +6,9 @@ import "fmt"
 //
 //	dx[h] = sum over kh with (h + PadTop - kh*DilH) divisible by StrideH of dy[(h + PadTop - kh*DilH)/StrideH] * w[kh]
 //
-// and likewise for w. For h = s*StrideH + ph the taps are the same for all s, and the row of dy is s plus a constant,
-// so each parity is a stride-1 convolution of dy. Taps go from last to first, which makes them ascend in dy.
+// and likewise for w. For h = s*StrideH + ph the taps are the same for all s, and the row of dy is
+// s plus a constant, so each parity is a stride-1 convolution of dy. Taps go from last to first,
+// which makes them ascend in dy.
 func (c *Conv) planBackwardData() {
 	dy := c.DY
 	for ph := range min(c.StrideH, c.DX.H) {
@@ -56,7 +57,8 @@ func (c *Conv) planBackwardData() {
 			c.back = append(c.back, p)
 		}
 	}
-	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backTaps * widest(c.ins) * Block * 2 / max(1, c.StrideH*c.StrideW)
+	flops := c.DX.N * c.DX.Blocks() * c.DX.H * c.DX.W * c.backTaps * widest(c.ins) * Block * 2 / max(1,
+		c.StrideH*c.StrideW)
 	c.data = shares(flops, c.dataUnits())
 }
 
@@ -108,16 +110,18 @@ func transposeGo(dst, src []float32, rows, cols int) {
 // BackwardDataChunks is the number of chunks of BackwardData.
 func (c *Conv) BackwardDataChunks() int { return c.data }
 
-// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights. It is
-// the forward pass of a transposed convolution too.
+// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped
+// weights. It is the forward pass of a transposed convolution too.
 func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 	if c.DY.Halo < c.need {
-		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d", c.need, c.DY.Halo))
+		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d",
+			c.need, c.DY.Halo))
 	}
 	lo, hi := span(c.dataUnits(), chunk, c.data)
 	l := c.DX
 	turns := c.order(c.DY, l, c.dataRows(), c.FlipSize())
-	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act(), high: e.High}
+	a := tile{xStride: c.DY.Lanes, yStride: c.StrideW * l.Lanes, narrow: l.narrow(), act: e.act(),
+		high: e.High}
 	beside := e.beside()
 	for u, stride := lo, 0; u < hi; u += stride {
 		n, cb, s := turns.unit(u)
@@ -132,11 +136,13 @@ func (c *Conv) BackwardData(chunk int, dx, dy, flipped []float32, e Epilogue) {
 		for i := range c.back {
 			p := &c.back[i]
 			runs := p.runs[p.starts[r.first]:p.starts[r.last]]
-			weights := flipped[(r.offset*c.backTaps+p.before*r.channels)*Block:][:len(p.taps)*r.channels*Block]
+			weights := flipped[(r.offset*c.backTaps+p.before*r.channels)*Block:][:len(
+				p.taps)*r.channels*Block]
 			trim := newTrim(r, len(runs), len(p.taps), p.rows, p.apart)
 			for h, many := first+p.h, 0; h < last; h += many * c.StrideH {
 				row, to := h/c.StrideH, l.at(n, cb, h, p.w)
-				a.runs, a.w, many = trim.inside(runs, weights, row+p.top, 1, (last-h+c.StrideH-1)/c.StrideH, c.DY.H)
+				a.runs, a.w, many = trim.inside(runs, weights, row+p.top, 1, (last-h+c.StrideH-1)/c.StrideH,
+					c.DY.H)
 				a.y, a.x = dx[to:], dy[n*c.DY.image()+row*c.DY.row():]
 				if beside != nil {
 					a.res = beside[to:]

@@ -6,17 +6,18 @@ import (
 	"math"
 )
 
-// ConvInt8Spec is the geometry of a convolution of quantized maps: X [N,C,H,W] to Y [N,O,OH,OW]. The halo of X holds From's
-// zero point. Lanes of X past C do not matter, and those of Y past O are not written.
+// ConvInt8Spec is the geometry of a convolution of quantized maps: X [N,C,H,W] to Y [N,O,OH,OW]. The halo of
+// X holds From's zero point. Lanes of X past C do not matter, and those of Y past O are not written.
 //
-// X may have 4 lanes, of up to 4 channels: a step of the sum is then a row of the kernel, of up to 16 pixels side by side.
+// X may have 4 lanes, of up to 4 channels: a step of the sum is then a row of the kernel, of up
+// to 16 pixels side by side.
 type ConvInt8Spec struct {
 	X, Y     LineLayout
 	From, To Quantized
 	Window
 	Fill uint8 // of Y's halo
-	// Copies is how often each pixel is multiplied: twice or three times with parts of weights that exceed int8 once their
-	// zero point is taken off. 0 is once.
+	// Copies is how often each pixel is multiplied: twice or three times with parts of weights that exceed
+	// int8 once their zero point is taken off. 0 is once.
 	Copies int
 }
 
@@ -25,7 +26,8 @@ func Int8Copies(most int32) int { return int(max(1, (most+math.MaxInt8-1)/math.M
 
 // ConvInt8 is a planned convolution of quantized maps with int32 sums.
 //
-// Weights are packed [32 outputs][block of C, kh, kw][2][16][16][4]: for each step and each 16 outputs 16 quads of channels.
+// Weights are packed [32 outputs][block of C, kh, kw][2][16][16][4]: for each step and each 16
+// outputs 16 quads of channels.
 type ConvInt8 struct {
 	tileConv
 	from, to Quantized
@@ -74,11 +76,12 @@ func (c *ConvInt8) Outputs() int { return c.groups() * tileOuts }
 
 // Form names the form of packed weights: kernels of one form read the same.
 func (c *ConvInt8) Form(groups int) string {
-	return fmt.Sprintf("int8 %dx%d of %d, lanes %d, copies %d, groups %d", c.kh, c.kw, c.in.C, c.in.Lanes, c.copies, groups)
+	return fmt.Sprintf("int8 %dx%d of %d, lanes %d, copies %d, groups %d", c.kh, c.kw, c.in.C, c.in.Lanes,
+		c.copies, groups)
 }
 
-// Pack packs weights [O,C/groups,KH,KW], less their zero points. Groups of channels are multiplied with zeros where they do
-// not belong together.
+// Pack packs weights [O,C/groups,KH,KW], less their zero points. Groups of channels are multiplied with zeros
+// where they do not belong together.
 func (c *ConvInt8) Pack(dst []uint8, oihw []int16, groups int) {
 	clear(dst[:c.WeightSize()])
 	steps, taps := len(c.passes[0].steps), c.kh*c.kw
@@ -97,8 +100,8 @@ func (c *ConvInt8) Pack(dst []uint8, oihw []int16, groups int) {
 	}
 }
 
-// Offset computes the bias that takes X's zero point into account. bias is nil or int32 [O], in units of X's scale times the
-// weights'.
+// Offset computes the bias that takes X's zero point into account. bias is nil or int32 [O], in units of X's
+// scale times the weights'.
 func (c *ConvInt8) Offset(dst []int32, oihw []int16, bias []int32) {
 	clear(dst[:c.Outputs()])
 	copy(dst, bias)

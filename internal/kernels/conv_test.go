@@ -18,7 +18,8 @@ type convCase struct {
 }
 
 func (c convCase) String() string {
-	return fmt.Sprintf("%d,%d,%dx%d->%d k%dx%d s%d,%d p%d,%d,%d,%d d%d,%d halo+%d small=%v narrow=%v", c.n, c.c, c.h, c.w, c.o, c.kh, c.kw, c.sh, c.sw,
+	return fmt.Sprintf("%d,%d,%dx%d->%d k%dx%d s%d,%d p%d,%d,%d,%d d%d,%d halo+%d small=%v narrow=%v", c.n,
+		c.c, c.h, c.w, c.o, c.kh, c.kw, c.sh, c.sw,
 		c.top, c.left, c.bottom, c.right, c.dh, c.dw, c.moreHalo, c.small, c.narrow)
 }
 
@@ -36,7 +37,8 @@ func (c convCase) spec() (ConvSpec, bool) {
 	hx, hy := ConvHalo(c.kh, c.kw, c.sh, c.sw, c.top, c.left, bottom, right, c.dh, c.dw)
 	s := ConvSpec{X: plane(c.n, c.c, c.h, c.w, hx+c.moreHalo), Y: plane(c.n, c.o, oh, ow, c.moreHalo),
 		DX: plane(c.n, c.c, c.h, c.w, c.moreHalo), DY: plane(c.n, c.o, oh, ow, hy+c.moreHalo),
-		KH: c.kh, KW: c.kw, StrideH: c.sh, StrideW: c.sw, PadTop: c.top, PadLeft: c.left, DilH: c.dh, DilW: c.dw}
+		KH: c.kh, KW: c.kw, StrideH: c.sh, StrideW: c.sw, PadTop: c.top, PadLeft: c.left,
+		DilH: c.dh, DilW: c.dw}
 	if c.small {
 		s.X.Lanes = c.c
 	}
@@ -81,14 +83,16 @@ var convCases = []convCase{
 	{2, 33, 14, 14, 17, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, false, false}, // two rows a tile
 	square(1, 20, 28, 18, 3, 2, 1),
 	{1, 17, 5, 7, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2, false, true}, // three
-	square(3, 168, 7, 176, 3, 1, 1),                                 // weights that are read once for all images
+	// weights that are read once for all images
+	square(3, 168, 7, 176, 3, 1, 1),
 }
 
 // TestOrder asks for every part of every plane once.
 func TestOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 200 {
-		o := order{images: 1 + r.IntN(9), blocks: 1 + r.IntN(7), parts: 1 + r.IntN(5), together: 1 + r.IntN(10), inner: r.IntN(4) == 0}
+		o := order{images: 1 + r.IntN(9), blocks: 1 + r.IntN(7), parts: 1 + r.IntN(5),
+			together: 1 + r.IntN(10), inner: r.IntN(4) == 0}
 		seen := make([]int, o.images*o.blocks*o.parts)
 		for u := range seen {
 			n, b, part := o.unit(u)
@@ -108,12 +112,16 @@ func TestConvTiles(t *testing.T) {
 		r := rand.New(rand.NewPCG(17, 18))
 		for _, narrow := range []bool{false, true} {
 			for p := 1; p <= tileWidth(narrow); p++ {
-				t.Run(fmt.Sprintf("%d narrow=%v", p, narrow), func(t *testing.T) { checkConvTiles(t, p, tile{narrow: narrow}, r) })
+				t.Run(fmt.Sprintf("%d narrow=%v", p, narrow), func(t *testing.T) {
+					checkConvTiles(t, p, tile{narrow: narrow}, r)
+				})
 			}
 		}
 		for p := 1; p <= pairWidth(); p++ {
 			for _, beside := range []int{0, 401 * Block} {
-				t.Run(fmt.Sprintf("%d pairs", p), func(t *testing.T) { checkConvTiles(t, p, tile{wNext: 25 * Block, yBeside: beside}, r) })
+				t.Run(fmt.Sprintf("%d pairs", p), func(t *testing.T) {
+					checkConvTiles(t, p, tile{wNext: 25 * Block, yBeside: beside}, r)
+				})
 			}
 		}
 	})
@@ -122,7 +130,8 @@ func TestConvTiles(t *testing.T) {
 func checkConvTiles(t *testing.T, p int, shape tile, r *rand.Rand) {
 	runs := []run{{3, 7}, {40, 1}, {20 * Block, Block}}
 	x, w, bias, res := random(r, 1000*Block), random(r, 49*Block), random(r, 2*Block), random(r, 800*Block)
-	for _, a := range []tile{{}, {bias: bias, res: res}, {res: res, act: clipped}, {res: res, act: masked}, {bias: bias, res: res, act: between, high: 1.5}} {
+	for _, a := range []tile{{}, {bias: bias, res: res}, {res: res, act: clipped}, {res: res, act: masked},
+		{bias: bias, res: res, act: between, high: 1.5}} {
 		got, want := guard(800*Block), guard(800*Block)
 		a.narrow, a.wNext, a.yBeside = shape.narrow, shape.wNext, shape.yBeside
 		a.x, a.w, a.runs, a.n, a.xStride, a.yStride = x, w, runs, 3, 2*Block, a.lanes()
@@ -141,14 +150,17 @@ func TestTilesAgain(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(19, 20))
 		x, w, bias, res := random(r, 90*Block), random(r, 40*Block), random(r, 2*Block), random(r, 120*Block)
-		shapes := []tile{{runs: []run{{3, 7}}}, {runs: []run{{3, 7}}, narrow: true}, {taps: []tap{{5, 0}, {40, 2 * Block}}, per: 1},
+		shapes := []tile{{runs: []run{{3, 7}}}, {runs: []run{{3, 7}}, narrow: true},
+			{taps: []tap{{5, 0}, {40, 2 * Block}}, per: 1},
 			{taps: []tap{{5, 0}, {48, 4 * Block}}, per: 4}}
 		if pairWidth() > 0 {
 			shapes = append(shapes, tile{runs: []run{{3, 7}}, wNext: 8 * Block})
 		}
 		for _, shape := range shapes {
-			for _, again := range [][2]again{{}, {{times: 1}, {times: 3, x: 5, y: 32 * Block}}, {{times: 3, w: Block, y: 20 * Block}, {}},
-				{{times: 2, x: 4, w: Block, y: 20 * Block}, {times: 2, x: 9 * Block, w: 4 * Block, y: 50 * Block}}} {
+			for _, again := range [][2]again{{}, {{times: 1}, {times: 3, x: 5, y: 32 * Block}},
+				{{times: 3, w: Block, y: 20 * Block}, {}},
+				{{times: 2, x: 4, w: Block, y: 20 * Block}, {times: 2, x: 9 * Block, w: 4 * Block,
+					y: 50 * Block}}} {
 				a := shape
 				a.again, a.x, a.w, a.bias, a.n, a.xStride, a.yStride = again, x, w, bias, 2, Block, a.lanes()
 				a.xNext, a.yNext, a.fromX, a.fromY = 7*Block, 9*Block, 3, 1
@@ -208,7 +220,8 @@ func (c convCase) naive(s ConvSpec, x, w, dy []float32) (y, dx, dw wide) {
 
 func checkConv(t *testing.T, c convCase, r *rand.Rand) { checkGroups(t, c, 1, r) }
 
-// checkGroups compares the passes of a convolution in groups with the naive one whose weights between groups are zero.
+// checkGroups compares the passes of a convolution in groups with the naive one whose
+// weights between groups are zero.
 func checkGroups(t *testing.T, c convCase, group int, r *rand.Rand) {
 	s, ok := c.spec()
 	s.Group = group
@@ -312,7 +325,8 @@ func checkPasses(t *testing.T, c convCase, group int, k convolution, s ConvSpec,
 	}
 }
 
-// eachOfGroups calls f for every weight of a convolution in groups, and for its place among those of all pairs of channels.
+// eachOfGroups calls f for every weight of a convolution in groups, and for its place among those
+// of all pairs of channels.
 func (c convCase) eachOfGroups(group int, f func(i, full int)) {
 	in, out, taps := c.c/group, c.o/group, c.kh*c.kw
 	for i := range c.o * in * taps {
@@ -334,7 +348,8 @@ func (c convCase) ofGroups(full wide, group int) wide {
 }
 
 // checkEpilogue compares bias, residual and ReLU.
-func checkEpilogue(t *testing.T, c convCase, k convolution, l Layout, bx, packed []float32, y wide, r *rand.Rand) {
+func checkEpilogue(t *testing.T, c convCase, k convolution, l Layout, bx, packed []float32, y wide,
+	r *rand.Rand) {
 	res, bias := random(r, len(y.v)), AlignedSlice(l.Blocks()*Block)
 	copy(bias, random(r, c.o))
 	out := guard(l.Size())
@@ -378,8 +393,9 @@ func checkEpilogue(t *testing.T, c convCase, k convolution, l Layout, bx, packed
 	same(t, "masked y", toPlain(l, out.s), want, m)
 }
 
-// checkMoments compares the merged records with the moments of y, the plain map that came with them. A variance is allowed
-// 1e-4 of itself, as in checkBatchNorm: squares are of the distance to the first pixel, which may be far from the mean.
+// checkMoments compares the merged records with the moments of y, the plain map that came with them. A
+// variance is allowed 1e-4 of itself, as in checkBatchNorm: squares are of the distance to the first pixel,
+// which may be far from the mean.
 func checkMoments(t *testing.T, m Moments, records []float32, l Layout, y []float32) {
 	t.Helper()
 	mean, variance := AlignedSlice(l.C), AlignedSlice(l.C)
@@ -434,13 +450,17 @@ func TestConvGroups(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 12))
 		for _, c := range groupCases {
-			t.Run(fmt.Sprintf("%v in %d groups", c.convCase, c.group), func(t *testing.T) { checkGroups(t, c.convCase, c.group, r) })
+			t.Run(fmt.Sprintf("%v in %d groups", c.convCase, c.group), func(t *testing.T) {
+				checkGroups(t, c.convCase, c.group, r)
+			})
 		}
 		for range 30 {
 			c, group := randomConv(r), 1+r.IntN(6)
 			c.c, c.o = (1+c.c%12)*group, (1+c.o%12)*group
 			c.small = c.c <= 4
-			t.Run(fmt.Sprintf("%v in %d groups", c, group), func(t *testing.T) { checkGroups(t, c, group, r) })
+			t.Run(fmt.Sprintf("%v in %d groups", c, group), func(t *testing.T) {
+				checkGroups(t, c, group, r)
+			})
 		}
 	})
 }
@@ -457,7 +477,8 @@ func TestConvRandom(t *testing.T) {
 
 func randomConv(r *rand.Rand) convCase {
 	up := func(n int) int { return 1 + r.IntN(n) }
-	c := convCase{n: up(2), c: up(35), h: up(12), w: up(40), o: up(35), kh: up(4), kw: up(4), sh: up(3), sw: up(3), top: r.IntN(3),
+	c := convCase{n: up(2), c: up(35), h: up(12), w: up(40), o: up(35), kh: up(4), kw: up(4), sh: up(3),
+		sw: up(3), top: r.IntN(3),
 		left: r.IntN(3), bottom: r.IntN(3), right: r.IntN(3), dh: up(2), dw: up(2), moreHalo: r.IntN(2)}
 	c.small = c.c <= 4
 	return c
@@ -522,8 +543,10 @@ func TestConvAllocations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, y, w, f := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(k.WeightSize()), AlignedSlice(k.FlipSize())
-		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()), AlignedSlice(k.BackwardWeightsScratch())
+		x, y, w, f := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(k.WeightSize()),
+			AlignedSlice(k.FlipSize())
+		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()),
+			AlignedSlice(k.BackwardWeightsScratch())
 		noAllocations(t, "Forward", func() { k.Forward(0, y, x, w, Epilogue{ReLU: true}) })
 		noAllocations(t, "Flip", func() { k.Flip(0, f, w) })
 		noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx, dy, f, Epilogue{}) })

@@ -31,8 +31,8 @@ type convPass struct {
 	downH, acrossW int   // between its pixels
 }
 
-// convTap is a weight of the kernel and the pixel of the input it is multiplied with, from that of the output times the
-// stride.
+// convTap is a weight of the kernel and the pixel of the input it is multiplied with, from that of
+// the output times the stride.
 type convTap struct{ h, w, kh, kw int }
 
 // addForward adds the only pass of a forward convolution.
@@ -88,7 +88,8 @@ func (v *Window) valid(x, y LineLayout) error {
 		return fmt.Errorf("kernels: convolution of %+v to %+v", x, y)
 	}
 	if float64(v.KH)*float64(v.KW)*float64(x.C)*float64(y.C) > 1<<40 {
-		return fmt.Errorf("kernels: convolution of %d to %d channels with a kernel of %dx%d is too large", x.C, y.C, v.KH, v.KW)
+		return fmt.Errorf("kernels: convolution of %d to %d channels with a kernel of %dx%d is too large",
+			x.C, y.C, v.KH, v.KW)
 	}
 	return nil
 }
@@ -98,20 +99,24 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 	h, w := (c.out.H-p.top+p.downH-1)/p.downH, (c.out.W-p.left+p.acrossW-1)/p.acrossW
 	for _, t := range p.taps {
 		if last := (h-1)*strideH + t.h; t.h < -c.in.Halo || last >= c.in.H+c.in.Halo {
-			return fmt.Errorf("kernels: a window reaches row %d of %d with a halo of %d", max(last, -t.h), c.in.H, c.in.Halo)
+			return fmt.Errorf("kernels: a window reaches row %d of %d with a halo of %d", max(last, -t.h),
+				c.in.H, c.in.Halo)
 		}
 		if last := (w-1)*strideW + t.w; t.w < -c.in.Halo || last >= c.in.W+c.in.Halo {
-			return fmt.Errorf("kernels: a window reaches column %d of %d with a halo of %d", max(last, -t.w), c.in.W, c.in.Halo)
+			return fmt.Errorf("kernels: a window reaches column %d of %d with a halo of %d", max(last, -t.w),
+				c.in.W, c.in.Halo)
 		}
 	}
 	if c.in.Blocks()*len(p.taps) > mostReduced {
 		return fmt.Errorf("kernels: sums over %d channels and %d taps", c.in.C, len(p.taps))
 	}
 	if n := len(c.passes); n > 0 {
-		p.weights, p.chunk = c.passes[n-1].weights+c.passes[n-1].size(), c.passes[n-1].chunk+c.passes[n-1].chunks
+		p.weights, p.chunk = c.passes[n-1].weights+c.passes[n-1].size(),
+			c.passes[n-1].chunk+c.passes[n-1].chunks
 	}
 	if len(p.taps) == 0 { // nothing reaches these pixels
-		p.schedule = schedule{images: c.out.N, outs: c.groups(), blocks: 1, strips: 1, chunks: min(1, c.out.N)}
+		p.schedule = schedule{images: c.out.N, outs: c.groups(), blocks: 1, strips: 1,
+			chunks: min(1, c.out.N)}
 		p.rows = []int{0, h}
 		c.passes = append(c.passes, p)
 		return nil
@@ -120,10 +125,12 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 		p.addSteps(c)
 	}
 	var err error
-	if p.rows, err = p.cut(pixelGrid{h, w, strideH, strideW, c.in}, p.place(c.out.Halo, c.out.rowLines())); err != nil {
+	if p.rows, err = p.cut(pixelGrid{h, w, strideH, strideW, c.in},
+		p.place(c.out.Halo, c.out.rowLines())); err != nil {
 		return err
 	}
-	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, c.in.imageLines()*c.in.pixel(), len(p.steps)*stepSize)
+	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, c.in.imageLines()*c.in.pixel(),
+		len(p.steps)*stepSize)
 	c.passes = append(c.passes, p)
 	return nil
 }
@@ -163,8 +170,8 @@ func (c *tileConv) weightBytes() int {
 	return last.weights + last.size()
 }
 
-// eachWeight calls f for every weight: that of a pass, of output o and the k-th value of its reduction, and its place in plain
-// [O,C,KH,KW].
+// eachWeight calls f for every weight: that of a pass, of output o and the k-th value of its reduction, and
+// its place in plain [O,C,KH,KW].
 func (c *tileConv) eachWeight(f func(p *convPass, o, k, plain int)) {
 	outs, ins, lanes := c.out.C, c.in.C, c.in.Lanes
 	for i := range c.passes {
@@ -193,7 +200,8 @@ func (p *convPass) eachPlace(l LineLayout, f func(place int)) {
 	}
 }
 
-// outRows is the rows of the output whose halo the pass writes for its rows [lo, hi): the first pass does so for all.
+// outRows is the rows of the output whose halo the pass writes for its rows [lo, hi): the
+// first pass does so for all.
 func (p *convPass) outRows(lo, hi, high int) (int, int) {
 	if p.top > 0 || p.left > 0 {
 		return 0, 0

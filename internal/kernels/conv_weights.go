@@ -24,14 +24,16 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 	lo, hi := span(c.Y.N, group, c.sums)
 	most := gradDepth(c.DY.narrow())
 	rows := max(1, 128/c.DY.W)
-	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(), dyStride: c.DY.Lanes, dyRow: c.DY.row(), narrow: c.DY.narrow()}
+	a := gradTile{cols: c.DY.W, xStride: c.StrideW * c.X.Lanes, xRow: c.StrideH * c.X.row(),
+		dyStride: c.DY.Lanes, dyRow: c.DY.row(), narrow: c.DY.narrow()}
 	for n := lo; n < hi; n++ {
 		for h := 0; h < c.DY.H; h += rows {
 			a.rows = min(rows, c.DY.H-h)
 			a.dy = dy[c.DY.at(n, ob, h, 0):]
 			origin := c.X.at(n, 0, h*c.StrideH-c.PadTop, -c.PadLeft)
 			runs := c.runs[c.starts[reach.first]:c.starts[reach.last]]
-			if most := mostRuns(runs[0].length, c.DY.narrow()); most > 1 && c.X.Blocks() == 1 && len(runs) == c.KH {
+			if most := mostRuns(runs[0].length, c.DY.narrow()); most > 1 && c.X.Blocks() == 1 &&
+				len(runs) == c.KH {
 				a.x, a.dw = x[origin:], dw
 				c.together(&a, runs, most)
 				continue
@@ -54,8 +56,8 @@ func (c *Conv) BackwardWeights(chunk int, scratch, x, dy []float32) {
 	}
 }
 
-// together sums the rows of a kernel, short runs as far apart as rows of the map, most at a time: the sums of a single one
-// would wait for each other.
+// together sums the rows of a kernel, short runs as far apart as rows of the map, most at a time: the sums of
+// a single one would wait for each other.
 func (c *Conv) together(a *gradTile, runs []run, most int) {
 	k := runs[0].length
 	a.apart = c.DilH * c.X.row()
@@ -78,8 +80,8 @@ const reduceSpan = 1 << 12 // floats of a chunk of ReduceWeights
 // ReduceWeightsChunks is the number of chunks of ReduceWeights.
 func (c *Conv) ReduceWeightsChunks() int { return (c.WeightSize() + reduceSpan - 1) / reduceSpan }
 
-// ReduceWeights adds the groups' partial sums, in their order, into the packed gradient. It is zero between channels of
-// different groups, as the weights are.
+// ReduceWeights adds the groups' partial sums, in their order, into the packed gradient. It is zero between
+// channels of different groups, as the weights are.
 func (c *Conv) ReduceWeights(chunk int, dw, scratch []float32) {
 	reduce(chunk, dw, scratch, c.WeightSize(), c.sums)
 	if c.own == nil {

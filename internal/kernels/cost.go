@@ -1,7 +1,8 @@
 package kernels
 
-// The costs of this file are in cycles of one core that multiplies 16 floats in each, with constants as measured on
-// Zen 4. They choose between algorithms and tell a user what to expect; the README compares them with measurements.
+// The costs of this file are in cycles of one core that multiplies 16 floats in each, with constants
+// as measured on Zen 4. They choose between algorithms and tell a user what to expect; the README
+// compares them with measurements.
 const (
 	inputCost    = 190     // of B' x B of 16 lanes
 	outputCost   = 150     // of A' m A
@@ -54,7 +55,8 @@ func (c *Conv) BackwardWeightsCost() float64 {
 // density is the share of the pairs of channels that are multiplied: all without groups.
 func (c *Conv) density() float64 { return float64(total(c.outs)) / float64(len(c.outs)*c.X.C) }
 
-// cost is of a pass that takes map a with map b: memory bounds it where they do not stay in the second-level cache.
+// cost is of a pass that takes map a with map b: memory bounds it where they do not stay
+// in the second-level cache.
 func (d *Depthwise) cost(a, b Layout) float64 {
 	return max(1.6*float64(d.Y.N*d.Y.Blocks()*d.Y.H*d.Y.W*len(d.taps)*d.per), far(a.Size()+b.Size()))
 }
@@ -72,16 +74,18 @@ func (d *Depthwise) BackwardWeightsCost() float64 { return d.cost(d.X, d.DY) }
 func (p *tilePass) Cost(constant bool) float64 {
 	in, out := float64(p.in.C), float64(p.out.Blocks())
 	n := p.rows() * p.wide
-	rows := float64(min(n, p.group*p.wide, tileWidth(false))) // of a register tile: few of them wait for the weights
-	cost := float64(n) * (positions*in*out*(1+1.5/rows) + inputCost*float64(p.in.Blocks()*p.parts) + outputCost*out)
+	// of a register tile: few of them wait for the weights
+	rows := float64(min(n, p.group*p.wide, tileWidth(false)))
+	cost := float64(n) * (positions*in*out*(1+1.5/rows) + inputCost*float64(p.in.Blocks()*p.parts) +
+		outputCost*out)
 	if constant {
 		return cost + float64(p.groups())*far(p.WeightSize())*waiting()
 	}
 	return cost + float64(p.groups())*far(p.WeightSize()) + tapsCost*in*out + 1.5*far(p.WeightSize())
 }
 
-// waiting is how much more of its time than Zen 4 this processor waits for memory: Intel's with AVX-512 multiplies up to twice
-// as many floats a second, 14 GB/s of weights a core.
+// waiting is how much more of its time than Zen 4 this processor waits for memory: Intel's with AVX-512
+// multiplies up to twice as many floats a second, 14 GB/s of weights a core.
 func waiting() float64 {
 	if current == levelAVX512 && intel() {
 		return 2
@@ -95,7 +99,8 @@ func (w *tileWeights) Cost() float64 {
 	n := float64(w.x.rows() * w.x.wide)
 	cost := n * (positions*in*out + inputCost*float64(w.c.Blocks()*w.parts) + outputCost*out)
 	blocks := (w.x.rows() + w.group - 1) / w.group
-	cost += float64(w.groups)*tapsCost*in*out + float64(2*blocks+2*w.groups)*far(positions*w.uStep)*float64(w.parts)
+	cost += float64(w.groups)*tapsCost*in*out +
+		float64(2*blocks+2*w.groups)*far(positions*w.uStep)*float64(w.parts)
 	return cost + float64(2*blocks*w.parts)*far(positions*w.vStep)
 }
 
@@ -113,7 +118,8 @@ func (p *rowPass) Cost(constant bool) float64 {
 	}
 	cost := tiles * rowPositions * float64(taps) * c * p.out.width() * (1.05 + 1.5/pixels)
 	cost += tiles * rowPositions * float64(p.out.H*p.out.Blocks()) * rowStoreCost
-	cost += tiles * rowLineCost * (float64(p.in.H+p.kh*(p.parts-1))*p.in.lines() + float64(p.out.H)*p.out.width())
+	cost += tiles * rowLineCost * (float64(p.in.H+p.kh*(p.parts-1))*p.in.lines() +
+		float64(p.out.H)*p.out.width())
 	cost += float64(p.Chunks()) * far(p.WeightSize())
 	if !constant {
 		cost += rowTapsCost*float64(p.kh)*c*float64(p.out.Blocks()) + 1.5*far(p.WeightSize())
@@ -131,7 +137,8 @@ func (w *rowWeightsPass) Cost() float64 {
 	c, n := float64(w.in.C), float64(w.out.N*w.wide)
 	deep := float64(min(w.runs[0].length, gradDepth(w.out.narrow())))
 	cost := n * rowPositions * float64(w.kh*w.out.H) * c * w.out.width() * (1.05 + 1.5/deep)
-	cost += n * rowLineCost * (float64(w.out.H+w.parts*(w.kh-1))*w.in.lines() + float64(w.out.H)*w.out.width())
+	cost += n * rowLineCost * (float64(w.out.H+w.parts*(w.kh-1))*w.in.lines() +
+		float64(w.out.H)*w.out.width())
 	cost += float64(w.groups) * rowTapsCost * float64(w.kh) * c * float64(w.out.Blocks())
 	return cost + float64(2*w.units())*far(rowPositions*w.uStep)
 }

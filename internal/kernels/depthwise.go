@@ -2,15 +2,16 @@ package kernels
 
 import "fmt"
 
-// tap is a place of a depthwise convolution's kernel: where it reads x, from the window's origin, and its weights, in
-// floats.
+// tap is a place of a depthwise convolution's kernel: where it reads x, from the window's origin,
+// and its weights, in floats.
 type tap struct{ x, w int }
 
-// Depthwise is a planned convolution of each channel of X [N,C,H,W] by itself, or of groups of four channels, whose lanes are
-// spread over the group before they are multiplied: neither wastes a lane. All maps have 16 lanes.
+// Depthwise is a planned convolution of each channel of X [N,C,H,W] by itself, or of groups of four
+// channels, whose lanes are spread over the group before they are multiplied: neither wastes a
+// lane. All maps have 16 lanes.
 //
-// Weights are packed [C/16][KH][KW][per][16] with per channels of X a group, the lanes past C are zero. Every pass reads
-// them so, except backward-data of groups of four, which reads them flipped.
+// Weights are packed [C/16][KH][KW][per][16] with per channels of X a group, the lanes past C are zero. Every
+// pass reads them so, except backward-data of groups of four, which reads them flipped.
 type Depthwise struct {
 	ConvSpec
 	per     int // channels of a group
@@ -29,15 +30,16 @@ type depthParity struct {
 	taps []tap // x: of dy
 }
 
-// NewDepthwise plans a convolution whose Group is the number of channels of X and Y, or a quarter of that; an error says
-// that these kernels do not cover it.
+// NewDepthwise plans a convolution whose Group is the number of channels of X and Y, or a quarter of that; an
+// error says that these kernels do not cover it.
 func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
 	per := s.X.C / s.Group
 	if s.X.C != s.Y.C || per*s.Group != s.X.C || per != 1 && per != 4 {
-		return nil, fmt.Errorf("kernels: depthwise convolution of %d to %d channels in %d groups", s.X.C, s.Y.C, s.Group)
+		return nil, fmt.Errorf("kernels: depthwise convolution of %d to %d channels in %d groups", s.X.C,
+			s.Y.C, s.Group)
 	}
 	for _, l := range []Layout{s.X, s.Y, s.DX, s.DY} {
 		if l.Lanes != Block {
@@ -67,7 +69,8 @@ func NewDepthwise(s ConvSpec) (*Depthwise, error) {
 // row is where the weights of (kh, kw) begin in a block's.
 func (d *Depthwise) row(kh, kw int) int { return (kh*d.KW + kw) * d.per * Block }
 
-// parity finds the taps that reach the pixels of one residue of the stride, as planBackwardData does: those with
+// parity finds the taps that reach the pixels of one residue of the stride, as
+// planBackwardData does: those with
 //
 //	dx[h] += dy[(h + PadTop - kh*DilH)/StrideH] * w[kh] where that is whole
 //
@@ -164,7 +167,8 @@ func (d *Depthwise) Moments() Moments {
 func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 	lo, hi := span(d.forwardUnits(), chunk, d.forward)
 	perPlane := (d.Y.H + d.units - 1) / d.units
-	a := tile{taps: d.taps, per: d.per, xStride: d.StrideW * Block, yStride: Block, act: e.act(), high: e.High}
+	a := tile{taps: d.taps, per: d.per, xStride: d.StrideW * Block, yStride: Block, act: e.act(),
+		high: e.High}
 	turns, beside := order{images: d.Y.N, blocks: d.Y.Blocks(), parts: perPlane, together: 1}, e.beside()
 	for u := lo; u < hi; u++ {
 		n, b, part := turns.unit(u)
@@ -193,11 +197,13 @@ func (d *Depthwise) Forward(chunk int, y, x, w []float32, e Epilogue) {
 // BackwardDataChunks is the number of chunks of BackwardData.
 func (d *Depthwise) BackwardDataChunks() int { return d.data }
 
-// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the flipped weights (the
-// packed ones where every channel is a group). It is the forward pass of a transposed convolution too.
+// BackwardData computes a part of dx, the gradient of the convolution's input, from dy and the
+// flipped weights (the packed ones where every channel is a group). It is the forward pass of a
+// transposed convolution too.
 func (d *Depthwise) BackwardData(chunk int, dx, dy, w []float32, e Epilogue) {
 	if d.DY.Halo < d.need {
-		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d", d.need, d.DY.Halo))
+		panic(fmt.Sprintf("kernels: backward-data needs a halo of %d around dy, which has %d",
+			d.need, d.DY.Halo))
 	}
 	l := d.DX
 	lo, hi := span(l.N*l.Blocks(), chunk, d.data)
@@ -229,8 +235,8 @@ func (d *Depthwise) BackwardData(chunk int, dx, dy, w []float32, e Epilogue) {
 // shortRow is the most pixels of a row whose tiles' calls cost much of what they compute.
 const shortRow = 16
 
-// stripsOfTiles is rowsOfTiles for few products: where rows are short but not one tile, the tiles below one another go into
-// one call.
+// stripsOfTiles is rowsOfTiles for few products: where rows are short but not one tile, the tiles below one
+// another go into one call.
 func stripsOfTiles(rows, n, xRow, yRow int, a *tile) {
 	wide, countWide, narrow, countNarrow := widths(n, a.width())
 	strips := countWide + countNarrow
@@ -278,7 +284,8 @@ func (d *Depthwise) BackwardWeights(chunk int, scratch, x, dy []float32) {
 				if i >= countWide {
 					many = narrow
 				}
-				a := depthGradTile{per: d.per, dw: dw, x: from, dy: to, taps: d.taps[k : k+many], rows: min(rows, d.DY.H-h), cols: d.DY.W,
+				a := depthGradTile{per: d.per, dw: dw, x: from, dy: to, taps: d.taps[k : k+many],
+					rows: min(rows, d.DY.H-h), cols: d.DY.W,
 					xStride: d.StrideW * Block, xRow: d.StrideH * d.X.row(), dyRow: d.DY.row()}
 				depthGradTiles(&a)
 				k += many
@@ -331,9 +338,9 @@ func depthPixelsGo(p int, a *tile) {
 	}
 }
 
-// depthGradTile is a call of the inner loop of the gradient of depthwise weights: the products of 16 lanes of x at some
-// taps with those of dy, summed over the pixels of some rows. The assembly reads the fields by their place, moves x and
-// dy and counts rows down.
+// depthGradTile is a call of the inner loop of the gradient of depthwise weights: the products of 16 lanes of
+// x at some taps with those of dy, summed over the pixels of some rows. The assembly reads the fields by
+// their place, moves x and dy and counts rows down.
 type depthGradTile struct {
 	dw, x, dy     []float32
 	taps          []tap

@@ -2,10 +2,11 @@ package kernels
 
 import "fmt"
 
-// DepthwiseInt8 is a planned convolution of quantized maps whose channels are groups of their own, with weights that fit int8
-// once their zero point is taken off.
+// DepthwiseInt8 is a planned convolution of quantized maps whose channels are groups of their own, with
+// weights that fit int8 once their zero point is taken off.
 //
-// Weights are packed [block of 64][rows/4][kw][4][16][4]: quads of rows, of 4 times 16 channels in the order of Place.
+// Weights are packed [block of 64][rows/4][kw][4][16][4]: quads of rows, of 4 times 16
+// channels in the order of Place.
 type DepthwiseInt8 struct {
 	spec   ConvInt8Spec
 	parts  int // quads of rows
@@ -37,9 +38,11 @@ func NewDepthwiseInt8(s ConvInt8Spec) (*DepthwiseInt8, error) {
 		return nil, err
 	}
 	if s.X.C != s.Y.C || s.KH*s.KW > 1<<12 {
-		return nil, fmt.Errorf("kernels: %d to %d channels of a depthwise convolution of %dx%d", s.X.C, s.Y.C, s.KH, s.KW)
+		return nil, fmt.Errorf("kernels: %d to %d channels of a depthwise convolution of %dx%d", s.X.C,
+			s.Y.C, s.KH, s.KW)
 	}
-	last := [2]int{(s.Y.H-1)*s.StrideH - s.PadTop + (s.KH-1)*s.DilH, (s.Y.W-1)*s.StrideW - s.PadLeft + (s.KW-1)*s.DilW}
+	last := [2]int{(s.Y.H-1)*s.StrideH - s.PadTop + (s.KH-1)*s.DilH, (s.Y.W-1)*s.StrideW - s.PadLeft +
+		(s.KW-1)*s.DilW}
 	if max(s.PadTop, s.PadLeft, last[0]-s.X.H+1, last[1]-s.X.W+1) > s.X.Halo {
 		return nil, fmt.Errorf("kernels: windows of %+v leave %+v", s.Window, s.X)
 	}
@@ -68,7 +71,8 @@ func (d *DepthwiseInt8) Form(int) string {
 	return fmt.Sprintf("int8 depthwise %dx%d", d.spec.KH, d.spec.KW)
 }
 
-// Pack packs weights [C,1,KH,KW], less their zero points; they fit int8. The groups are those of the channels.
+// Pack packs weights [C,1,KH,KW], less their zero points; they fit int8. The groups
+// are those of the channels.
 func (d *DepthwiseInt8) Pack(dst []uint8, weights []int16, _ int) {
 	clear(dst[:d.WeightSize()])
 	taps := d.spec.KH * d.spec.KW
@@ -81,7 +85,8 @@ func (d *DepthwiseInt8) Pack(dst []uint8, weights []int16, _ int) {
 	}
 }
 
-// Offset computes the bias that takes X's zero point into account, in the order of Place. bias is nil or int32 [C].
+// Offset computes the bias that takes X's zero point into account, in the order of Place.
+// bias is nil or int32 [C].
 func (d *DepthwiseInt8) Offset(dst []int32, weights []int16, bias []int32) {
 	clear(dst[:d.Outputs()])
 	taps := d.spec.KH * d.spec.KW
@@ -113,16 +118,17 @@ func (d *DepthwiseInt8) Cost() float64 {
 
 // depthwiseRow is a row of pixels of a block of channels.
 type depthwiseRow struct {
-	x, w, y             []uint8
-	bias                []int32
-	scale               []float32
-	k, stride           int // where the assembly has the kernel
-	row, pixels         int
-	least, most         float32
-	zero                int32
-	flip                uint32
-	kh, kw              int
-	down, across, apart int // bytes of x from row to row and from column to column of the kernel, and between pixels
+	x, w, y     []uint8
+	bias        []int32
+	scale       []float32
+	k, stride   int // where the assembly has the kernel
+	row, pixels int
+	least, most float32
+	zero        int32
+	flip        uint32
+	kh, kw      int
+	// bytes of x from row to row and from column to column of the kernel, and between pixels
+	down, across, apart int
 }
 
 // Run computes a part of y = conv(x, w), with y's halo.
@@ -133,9 +139,11 @@ func (d *DepthwiseInt8) Run(chunk int, _ []float32, y, x, w []uint8, e Requantiz
 	n, b := plane/s.Y.Blocks(), plane%s.Y.Blocks()
 	call := int8Call{to: s.To}
 	call.bounds(&e)
-	a := depthwiseRow{w: w[b*d.block():][:d.block()], bias: e.Bias[b*Int8Lanes:][:Int8Lanes], scale: e.Scale[b*Int8Lanes:][:Int8Lanes],
-		stride: s.StrideW, row: s.X.rowLines() * lineBytes, pixels: s.Y.W, least: call.least, most: call.most, zero: s.To.Zero,
-		kh: s.KH, kw: s.KW}
+	a := depthwiseRow{w: w[b*d.block():][:d.block()], bias: e.Bias[b*Int8Lanes:][:Int8Lanes],
+		scale:  e.Scale[b*Int8Lanes:][:Int8Lanes],
+		stride: s.StrideW, row: s.X.rowLines() * lineBytes, pixels: s.Y.W, least: call.least, most: call.most,
+		zero: s.To.Zero,
+		kh:   s.KH, kw: s.KW}
 	if s.From.Signed {
 		a.flip = 0x80808080
 	}

@@ -54,7 +54,9 @@ func TestDepthwise(t *testing.T) {
 		for i := range 60 {
 			per := 1 + i%2*3
 			c := randomDepthwise(r, per)
-			t.Run(fmt.Sprintf("%v in groups of %d", c, per), func(t *testing.T) { checkDepthwise(t, c, per, r) })
+			t.Run(fmt.Sprintf("%v in groups of %d", c, per), func(t *testing.T) {
+				checkDepthwise(t, c, per, r)
+			})
 		}
 	})
 }
@@ -97,7 +99,9 @@ func TestDepthTiles(t *testing.T) {
 				t.Run(fmt.Sprintf("%d of %d", p, per), func(t *testing.T) { checkDepthTiles(t, p, per, r) })
 			}
 			for k := 1; k <= depthGradTaps(per); k++ {
-				t.Run(fmt.Sprintf("%d taps of %d", k, per), func(t *testing.T) { checkDepthGrad(t, k, per, r) })
+				t.Run(fmt.Sprintf("%d taps of %d", k, per), func(t *testing.T) {
+					checkDepthGrad(t, k, per, r)
+				})
 			}
 		}
 	})
@@ -107,10 +111,12 @@ func checkDepthTiles(t *testing.T, p, per int, r *rand.Rand) {
 	const n, xNext, yNext = 3, 40 * Block, 31 * Block
 	taps := []tap{{0, 2 * per * Block}, {3 * Block, 0}, {70 * Block, per * Block}}
 	x, w, bias, res := random(r, 300*Block), random(r, 3*per*Block), random(r, Block), random(r, 100*Block)
-	for _, a := range []tile{{}, {bias: bias}, {bias: bias, res: res}, {res: res, act: clipped}, {bias: bias, act: clipped}, {res: res, act: masked},
+	for _, a := range []tile{{}, {bias: bias}, {bias: bias, res: res}, {res: res, act: clipped},
+		{bias: bias, act: clipped}, {res: res, act: masked},
 		{bias: bias, res: res, act: between, high: 1.5}} {
 		got, want := guard(100*Block), guard(100*Block)
-		a.per, a.x, a.w, a.taps, a.n, a.xStride, a.yStride, a.xNext, a.yNext = per, x, w, taps, n, 2*Block, Block, xNext, yNext
+		a.per, a.x, a.w, a.taps, a.n, a.xStride, a.yStride, a.xNext, a.yNext = per, x, w, taps, n, 2*Block,
+			Block, xNext, yNext
 		b := a
 		a.y, b.y = got.s, want.s
 		convTiles(p, &a)
@@ -127,7 +133,8 @@ func checkDepthGrad(t *testing.T, k, per int, r *rand.Rand) {
 	got, want := guard(k*per*Block), guard(k*per*Block)
 	copy(got.s, random(r, k*per*Block))
 	copy(want.s, got.s)
-	a := depthGradTile{per: per, dw: got.s, x: random(r, 300*Block), dy: random(r, 100*Block), taps: taps, rows: 3, cols: 11,
+	a := depthGradTile{per: per, dw: got.s, x: random(r, 300*Block), dy: random(r, 100*Block), taps: taps,
+		rows: 3, cols: 11,
 		xStride: 2 * Block, xRow: 50 * Block, dyRow: 13 * Block}
 	b := a
 	b.dw = want.s
@@ -136,7 +143,8 @@ func checkDepthGrad(t *testing.T, k, per int, r *rand.Rand) {
 	nearly(t, "dw", got, want)
 }
 
-// nearly compares sums of tens of products of normal numbers, of magnitude 3 and more, that differ by fused multiply-add.
+// nearly compares sums of tens of products of normal numbers, of magnitude 3 and more, that
+// differ by fused multiply-add.
 func nearly(t *testing.T, name string, a, b guarded) {
 	t.Helper()
 	a.intact(t, name)
@@ -156,7 +164,8 @@ func TestDepthwiseAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		x, y, w := AlignedSlice(s.X.Size()), AlignedSlice(s.Y.Size()), AlignedSlice(d.WeightSize())
-		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()), AlignedSlice(d.BackwardWeightsScratch())
+		dx, dy, scratch := AlignedSlice(s.DX.Size()), AlignedSlice(s.DY.Size()),
+			AlignedSlice(d.BackwardWeightsScratch())
 		noAllocations(t, "Forward", func() { d.Forward(0, y, x, w, Epilogue{ReLU: true}) })
 		noAllocations(t, "Flip", func() { d.Flip(0, w, y) })
 		noAllocations(t, "BackwardData", func() { d.BackwardData(0, dx, dy, w, Epilogue{}) })

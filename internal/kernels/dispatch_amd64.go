@@ -4,8 +4,8 @@ package kernels
 
 import "github.com/klauspost/cpuid/v2"
 
-// available asks for what the operating system saves as well as for what the processor has: cpuid reports a set only
-// when both hold.
+// available asks for what the operating system saves as well as for what the processor has: cpuid reports
+// a set only when both hold.
 func available() level {
 	switch {
 	case cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512VL, cpuid.AVX2, cpuid.FMA3):
@@ -33,7 +33,8 @@ func tileWidth(narrow bool) int {
 	return tileWidthAVX2
 }
 
-// pairWidth is the number of pixels of the widest tile for two panels of weights, 0 where one panel at a time is as fast.
+// pairWidth is the number of pixels of the widest tile for two panels of weights, 0 where one
+// panel at a time is as fast.
 func pairWidth() int {
 	if current == levelAVX512 {
 		return tileWidthPairAVX512
@@ -302,7 +303,8 @@ func normalizeBackward(dx, dy, x, mask []float32, coef *[4 * Block]float32, r re
 		normalizeBackwardGo(dx, dy, x, mask, coef, r)
 		return
 	}
-	to, pdy, px, pm := first(dx, r.extent()), first(dy, r.extent()), first(x, r.extent()), first(mask, r.extent())
+	to, pdy, px, pm := first(dx, r.extent()), first(dy, r.extent()), first(x, r.extent()), first(mask,
+		r.extent())
 	if current == levelAVX512 {
 		normalizeBackwardAVX512(to, pdy, px, pm, &coef[0], n, r.rows, r.skip)
 	} else {

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// amxConfigs are the configurations of the tiles for m-1 and rows-1, in the format of LDTILECFG: the sums are tiles 0 to 5,
-// and x is in 4 and 5, or 6 where there are three tiles of pixels.
+// amxConfigs are the configurations of the tiles for m-1 and rows-1, in the format of LDTILECFG: the sums are
+// tiles 0 to 5, and x is in 4 and 5, or 6 where there are three tiles of pixels.
 var amxConfigs = func() (all [3][tileRows][64]byte) {
 	for m := range all {
 		for r := range all[m] {
@@ -32,8 +32,10 @@ func pointer[T any](s []T) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceDat
 func newAMX(t *tiling, lo, hi int, scratch []float32) amxTiles {
 	early, per, quads := t.turnover()
 	return amxTiles{
-		config: &amxConfigs[t.m-1][t.rows-1], origins: &t.origins[lo*t.m], places: &t.places[lo*t.m*tileRows], steps: &t.steps[0],
-		stride: t.stride, blocks: hi - lo, early: early, late: len(t.steps) - early, all: len(t.steps), per: per, quads: quads,
+		config: &amxConfigs[t.m-1][t.rows-1], origins: &t.origins[lo*t.m], places: &t.places[lo*t.m*tileRows],
+		steps:  &t.steps[0],
+		stride: t.stride, blocks: hi - lo, early: early, late: len(t.steps) - early, all: len(t.steps),
+		per: per, quads: quads,
 		scratch: pointer(scratch), trash: pointer(scratch[tileScratch-Block:]),
 	}
 }
@@ -41,7 +43,8 @@ func newAMX(t *tiling, lo, hi int, scratch []float32) amxTiles {
 // amx runs the call by assembly.
 func (a *bf16Call) amx() {
 	b := newAMX(a.t, a.lo, a.hi, a.scratch)
-	b.x, b.w, b.bias, b.low, b.high, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), a.low, a.high, a.apart
+	b.x, b.w, b.bias, b.low, b.high, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), a.low,
+		a.high, a.apart
 	b.y, b.res = pointer(a.y), pointer(a.res)
 	if a.out != nil {
 		b.y = pointer(a.out)
@@ -86,7 +89,8 @@ func (a *bf16Call) kind() int {
 // amx runs the call by assembly.
 func (a *int8Call) amx() {
 	b := newAMX(a.t, a.lo, a.hi, a.scratch)
-	b.x, b.w, b.bias, b.scale, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), pointer(a.scale), a.apart
+	b.x, b.w, b.bias, b.scale, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias),
+		pointer(a.scale), a.apart
 	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
 	if a.out != nil {
 		b.y = pointer(a.out)
@@ -225,7 +229,8 @@ func turnPairs(dst []uint32, apart int, src []uint32) {
 	}
 	for j := 0; j < Block; j += 8 {
 		for c := 0; c < Block; c += 8 {
-			transpose8AVX2((*float32)(unsafe.Pointer(&dst[c*apart+j])), apart, (*float32)(unsafe.Pointer(&src[j*Block+c])), Block)
+			transpose8AVX2((*float32)(unsafe.Pointer(&dst[c*apart+j])), apart,
+				(*float32)(unsafe.Pointer(&src[j*Block+c])), Block)
 		}
 	}
 }
@@ -305,7 +310,8 @@ func maxWindowsBF16(y, x []uint16, r windowsBF16) {
 		return
 	}
 	reach := (r.many-1)*r.step + (r.high-1)*r.row + r.wide
-	maxWindowsBF16AVX512(at0(y, r.many*BF16Lanes), at0(x, reach*BF16Lanes), r.many, r.high, r.wide, r.row*lineBytes, r.step*lineBytes)
+	maxWindowsBF16AVX512(at0(y, r.many*BF16Lanes), at0(x, reach*BF16Lanes), r.many, r.high, r.wide,
+		r.row*lineBytes, r.step*lineBytes)
 }
 
 func gatherLines(dst, src []uint16, n, lanes, step int, whole bool) {

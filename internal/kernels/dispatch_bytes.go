@@ -79,8 +79,10 @@ func (a *depthwiseRow) vnni() {
 		if groups >= 4 {
 			by, groups = 4, groups/4
 		}
-		b := depthwiseBytes{x: pointer(a.x[done*a.stride*lineBytes:]), w: pointer(a.w), y: pointer(a.y[done*lineBytes:]),
-			bias: pointer(a.bias), scale: pointer(a.scale), row: a.row, groups: groups, low: a.least, high: a.most, zero: a.zero,
+		b := depthwiseBytes{x: pointer(a.x[done*a.stride*lineBytes:]), w: pointer(a.w),
+			y:    pointer(a.y[done*lineBytes:]),
+			bias: pointer(a.bias), scale: pointer(a.scale), row: a.row, groups: groups, low: a.least,
+			high: a.most, zero: a.zero,
 			flip: a.flip}
 		b.run(a.k, a.stride, by)
 		done += by * groups

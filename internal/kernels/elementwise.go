@@ -38,8 +38,8 @@ func NumberStage(o Operation, v float32) Stage {
 	return Stage{Binary: true, Operation: o, Broadcast: Single, Operand: -1, Value: v}
 }
 
-// Elementwise is a planned pass of stages over a blocked map: y is the last stage's, each stage works on what the one
-// before gave, a strip at a time, so that a strip stays in the first-level cache.
+// Elementwise is a planned pass of stages over a blocked map: y is the last stage's, each stage works on what
+// the one before gave, a strip at a time, so that a strip stays in the first-level cache.
 type Elementwise struct {
 	y, x     Layout
 	operands []Layout // of Same and PerPixel
@@ -51,8 +51,8 @@ type Elementwise struct {
 // strip is the number of floats that a stage leaves for the next.
 const strip = 4096
 
-// NewElementwise plans the stages from x to y. Layouts of operands are looked at for Same and PerPixel alone. Halos may
-// differ; lanes may not.
+// NewElementwise plans the stages from x to y. Layouts of operands are looked at for Same and PerPixel alone.
+// Halos may differ; lanes may not.
 func NewElementwise(y, x Layout, stages []Stage, operands ...Layout) (*Elementwise, error) {
 	e := &Elementwise{y: y, x: x, operands: operands, stages: stages, units: y.H, zero: true}
 	if !y.sameShape(x) || y.Lanes != x.Lanes || len(stages) == 0 {
@@ -93,7 +93,8 @@ func (e *Elementwise) check(s Stage) error {
 	return nil
 }
 
-// keepsZero reports whether lanes that are zero stay zero, those of the second operand being zero, or one for Div.
+// keepsZero reports whether lanes that are zero stay zero, those of the second operand
+// being zero, or one for Div.
 func (s Stage) keepsZero() bool {
 	switch {
 	case !s.Binary:
@@ -203,8 +204,8 @@ func clearLanes(x []float32, first, lanes int) {
 	}
 }
 
-// Backward computes a part of dx = dy*f'(v) for maps of one shape, v the input or the output as m.OfOutput says; dx has
-// the layout of y, dy that of x, and v that of operand 0.
+// Backward computes a part of dx = dy*f'(v) for maps of one shape, v the input or the output as m.OfOutput
+// says; dx has the layout of y, dy that of x, and v that of operand 0.
 func (e *Elementwise) Backward(chunk int, m Map, dx, dy, v []float32) {
 	part, plane := chunk%e.parts(), chunk/e.parts()
 	n, b := plane/e.y.Blocks(), plane%e.y.Blocks()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The benchmarks of this file report GB/s of what is read and written, in the second-level cache (32 Ki floats) and
-// from memory (16 Mi floats). BenchmarkCopyFloats is what they are measured against.
+// The benchmarks of this file report GB/s of what is read and written, in the second-level cache (32 Ki
+// floats) and from memory (16 Mi floats). BenchmarkCopyFloats is what they are measured against.
 //
 //	CNNKIT_CPU=avx2 go test -run '^$' -bench 'CopyFloats|Functions|Operations|Rows|Moves' ./internal/kernels
 
@@ -76,8 +76,10 @@ func BenchmarkOperations(b *testing.B) {
 	}
 	for _, h := range []int{14, 112} {
 		l := plane(1, 256*14/h, h, h, 0)
-		x, r, y, by := random(rand.New(rand.NewPCG(1, 1)), l.Size()), AlignedSlice(l.Size()), AlignedSlice(l.Size()), AlignedSlice(l.C)
-		e, _ := NewElementwise(l, l, []Stage{PairStage(OpMul, PerChannel, 1), PairStage(OpAdd, Same, 0), MapStage(NewMap(FuncHardSwish))}, l)
+		x, r, y, by := random(rand.New(rand.NewPCG(1, 1)), l.Size()), AlignedSlice(l.Size()),
+			AlignedSlice(l.Size()), AlignedSlice(l.C)
+		e, _ := NewElementwise(l, l, []Stage{PairStage(OpMul, PerChannel, 1), PairStage(OpAdd, Same, 0),
+			MapStage(NewMap(FuncHardSwish))}, l)
 		b.Run(fmt.Sprintf("scale, add, hard swish/%d", h), func(b *testing.B) {
 			for b.Loop() {
 				for chunk := range e.Chunks() {
@@ -122,7 +124,8 @@ func BenchmarkRows(b *testing.B) {
 }
 
 func BenchmarkMoves(b *testing.B) {
-	for _, c := range [][2][]int{{{1, 64, 56 * 56}, {0, 2, 1}}, {{1, 196, 768}, {0, 2, 1}}, {{197, 12, 64}, {1, 0, 2}}, {{8, 7, 8, 7, 96}, {0, 2, 1, 3, 4}}, {{2048, 2048}, {1, 0}}} {
+	for _, c := range [][2][]int{{{1, 64, 56 * 56}, {0, 2, 1}}, {{1, 196, 768}, {0, 2, 1}},
+		{{197, 12, 64}, {1, 0, 2}}, {{8, 7, 8, 7, 96}, {0, 2, 1, 3, 4}}, {{2048, 2048}, {1, 0}}} {
 		n := product(c[0])
 		x, y := AlignedSlice(n), AlignedSlice(n)
 		k, err := NewPermute(c[0], c[1])

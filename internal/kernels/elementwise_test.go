@@ -7,11 +7,13 @@ import (
 	"testing"
 )
 
-// TestElementwise compares passes of stages over maps of awkward shapes and halos with loops over plain values.
+// TestElementwise compares passes of stages over maps of awkward shapes and halos
+// with loops over plain values.
 func TestElementwise(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(41, 1))
-		for _, s := range []Layout{{2, 19, 3, 5, 0, 16}, {1, 32, 7, 7, 1, 16}, {2, 6, 4, 3, 2, 8}, {1, 3, 5, 5, 0, 3}, {3, 40, 1, 1, 0, 16}, {1, 16, 40, 200, 1, 16}} {
+		for _, s := range []Layout{{2, 19, 3, 5, 0, 16}, {1, 32, 7, 7, 1, 16}, {2, 6, 4, 3, 2, 8},
+			{1, 3, 5, 5, 0, 3}, {3, 40, 1, 1, 0, 16}, {1, 16, 40, 200, 1, 16}} {
 			for number, stages := range stageLists(s) {
 				checkElementwise(t, r, s, number, stages)
 			}
@@ -25,13 +27,15 @@ func stageLists(l Layout) [][]Stage {
 		{MapStage(NewMap(FuncHardSwish))},
 		{PairStage(OpAdd, Same, 0), MapStage(NewMap(FuncRelu))},
 		{PairStage(OpDiv, Same, 0)},
-		{PairStage(OpMul, PerImage, 4), NumberStage(OpAdd, 2), NumberStage(OpDiv, 3), MapStage(NewMap(FuncTanh))},
+		{PairStage(OpMul, PerImage, 4), NumberStage(OpAdd, 2), NumberStage(OpDiv, 3),
+			MapStage(NewMap(FuncTanh))},
 		{PairStage(OpMax, Single, 5), PairStage(OpSub, Same, 0)},
 	}
 	if l.Lanes >= narrowBlock {
 		lists = append(lists,
 			[]Stage{PairStage(OpMul, PerPixel, 1)},
-			[]Stage{PairStage(OpMul, PerChannel, 2), PairStage(OpAdd, PerImageChannel, 3), PairStage(OpAdd, Same, 0)},
+			[]Stage{PairStage(OpMul, PerChannel, 2), PairStage(OpAdd, PerImageChannel, 3),
+				PairStage(OpAdd, Same, 0)},
 			[]Stage{PairStage(OpDiv, PerChannel, 2), PairStage(OpPRelu, PerChannel, 2)},
 			[]Stage{PairStage(OpDivInto, PerImageChannel, 3), PairStage(OpMin, PerPixel, 1)})
 	}
@@ -65,7 +69,8 @@ func checkElementwise(t *testing.T, r *rand.Rand, l Layout, number int, stages [
 	pixel.H, pixel.W, pixel.Halo = 1, 1, number%2
 	size := l.N * l.C * l.H * l.W
 	x := random(r, size)
-	plain := [][]float32{random(r, size), random(r, l.N*l.C), random(r, l.C), random(r, l.N*l.C), random(r, l.N), random(r, 1)}
+	plain := [][]float32{random(r, size), random(r, l.N*l.C), random(r, l.C), random(r, l.N*l.C),
+		random(r, l.N), random(r, 1)}
 	operands := append([][]float32{toBlocked(other, plain[0]), toBlocked(pixel, plain[1])}, plain[2:]...)
 	e, err := NewElementwise(l, in, stages, other, pixel)
 	if err != nil {
@@ -147,7 +152,8 @@ func TestElementwiseRefuses(t *testing.T) {
 func TestResample(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(43, 1))
-		for _, c := range []struct{ h, w, oh, ow, taps int }{{3, 4, 6, 8, 1}, {5, 7, 13, 9, 2}, {8, 8, 3, 5, 4}, {1, 1, 40, 120, 2}} {
+		for _, c := range []struct{ h, w, oh, ow, taps int }{{3, 4, 6, 8, 1}, {5, 7, 13, 9, 2},
+			{8, 8, 3, 5, 4}, {1, 1, 40, 120, 2}} {
 			x, y := plane(2, 19, c.h, c.w, 1), plane(2, 19, c.oh, c.ow, 2)
 			rows, columns := randomTaps(r, c.h, c.oh, c.taps), randomTaps(r, c.w, c.ow, c.taps)
 			k := NewResample(x, y, rows, columns)
@@ -164,7 +170,8 @@ func TestResample(t *testing.T) {
 				for a := range c.taps {
 					for b := range c.taps {
 						at := p*c.h*c.w + rows.Index[h*c.taps+a]*c.w + columns.Index[w*c.taps+b]
-						want += float64(rows.Weights[h*c.taps+a]) * float64(columns.Weights[w*c.taps+b]) * float64(plain[at])
+						want += float64(rows.Weights[h*c.taps+a]) * float64(columns.Weights[w*c.taps+b]) *
+							float64(plain[at])
 					}
 				}
 				if math.Abs(float64(v)-want) > 1e-5 {
@@ -234,7 +241,8 @@ func TestGroupNorm(t *testing.T) {
 func checkGroupNorm(t *testing.T, r *rand.Rand, groups int) {
 	const n, channels, h, w, eps = 2, 20, 5, 7, 1e-3
 	l := plane(n, channels, h, w, 1)
-	x, dy, scale, bias := random(r, n*channels*h*w), random(r, n*channels*h*w), random(r, channels), random(r, channels)
+	x, dy, scale, bias := random(r, n*channels*h*w), random(r, n*channels*h*w), random(r,
+		channels), random(r, channels)
 	k := NewGroupNorm(l, groups)
 	mean, inv, scratch := make([]float32, k.Groups()), make([]float32, k.Groups()), AlignedSlice(k.Scratch())
 	y, dx, from, grad := guard(l.Size()), guard(l.Size()), toBlocked(l, x), toBlocked(l, dy)
@@ -273,7 +281,9 @@ func checkGroupNorm(t *testing.T, r *rand.Rand, groups int) {
 			wantScale[c] += float64(dy[i]) * (v - mu) * f
 			wantY[i] = (v-mu)*f*float64(scale[c]) + float64(bias[c])
 		})
-		each(func(i, c int, v float64) { wantDX[i] = f * (float64(dy[i])*float64(scale[c]) - s - (v-mu)*f*p) })
+		each(func(i, c int, v float64) {
+			wantDX[i] = f * (float64(dy[i])*float64(scale[c]) - s - (v-mu)*f*p)
+		})
 	}
 	close32(t, "group norm", toPlain(l, y.s), wantY, 3)
 	close32(t, "group norm gradient", toPlain(l, dx.s), wantDX, 3)

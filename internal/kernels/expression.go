@@ -1,13 +1,14 @@
 package kernels
 
-// Expression is a function of one element that is composed of the routines of this package: one Go expression gives an
-// operator its kernel, forward and backward, at every level.
+// Expression is a function of one element that is composed of the routines of this package: one Go expression
+// gives an operator its kernel, forward and backward, at every level.
 //
 //	kernels.Expression(func(x Term) Term { return x.Times(x.Of(FuncSoftplus).Of(FuncTanh)) }) // Mish
 //
-// It runs tile by tile, each intermediate value in the first-level cache: a routine of its own, as those in _gen are, keeps
-// them in registers and is a few times as fast where the parts are cheap. The gradient is the chain rule over the same
-// parts, each of which must have one. Bits are the same at every level, as those of the parts are.
+// It runs tile by tile, each intermediate value in the first-level cache: a routine of its own, as those
+// in _gen are, keeps them in registers and is a few times as fast where the parts are cheap. The gradient
+// is the chain rule over the same parts, each of which must have one. Bits are the same at every level,
+// as those of the parts are.
 func Expression(f func(x Term) Term) Map {
 	e := &expression{steps: []part{{}}}
 	e.result = f(Term{e, 0}).at
@@ -79,7 +80,8 @@ const (
 	partScalar
 )
 
-// expressionTile is how many floats of each part there are at a time: whole groups, so that no routine handles a rest.
+// expressionTile is how many floats of each part there are at a time: whole groups, so that
+// no routine handles a rest.
 const expressionTile = 256
 
 type partTiles [maxParts][expressionTile]float32

@@ -94,8 +94,8 @@ func Fill(y []float32, v float32) {
 // Copy computes y = x.
 func Copy(y, x []float32) { copy(y, x[:len(y)]) }
 
-// SGDParams are the settings of one SGD update, as torch.optim.SGD has them. Like PyTorch's they are float64, and what
-// is computed from them is rounded once: 1-0.999 is 0.001 and not what float32 leaves of it.
+// SGDParams are the settings of one SGD update, as torch.optim.SGD has them. Like PyTorch's they are float64,
+// and what is computed from them is rounded once: 1-0.999 is 0.001 and not what float32 leaves of it.
 type SGDParams struct {
 	LR, Momentum, Dampening, WeightDecay float64
 	Nesterov                             bool
@@ -111,7 +111,8 @@ type SGDParams struct {
 // Without momentum buf is not touched and p -= LR*g.
 func sgdGo(p, g, buf []float32, h SGDParams) {
 	g = g[:len(p)]
-	lr, decay, momentum, rest := float32(h.LR), float32(h.WeightDecay), float32(h.Momentum), float32(1-h.Dampening)
+	lr, decay, momentum, rest := float32(h.LR), float32(h.WeightDecay), float32(h.Momentum),
+		float32(1-h.Dampening)
 	if h.Momentum == 0 {
 		for i, v := range p {
 			p[i] = v - lr*(g[i]+decay*v)
@@ -133,8 +134,8 @@ func sgdGo(p, g, buf []float32, h SGDParams) {
 	}
 }
 
-// AdamParams are the settings of one Adam update. Correction1 is 1-Beta1^step and Correction2 the square root of
-// 1-Beta2^step.
+// AdamParams are the settings of one Adam update. Correction1 is 1-Beta1^step and Correction2 the
+// square root of 1-Beta2^step.
 type AdamParams struct {
 	LR, Beta1, Beta2, Eps, WeightDecay float64
 	Correction1, Correction2           float64

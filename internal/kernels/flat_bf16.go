@@ -77,7 +77,8 @@ func (j *JoinBF16) Run(chunk int, y []uint16, xs [][]uint16) {
 			from := p.First + c - at
 			many := min(min(last, at+p.Count)-c, BF16Lanes-from%BF16Lanes)
 			for h := lo; h < hi; h++ {
-				copyLineLanes(y[j.to.value(n, b, h, 0)+c-first:], xs[i][p.Layout.value(n, from/BF16Lanes, h, 0)+from%BF16Lanes:], j.to.W, many)
+				copyLineLanes(y[j.to.value(n, b, h, 0)+c-first:],
+					xs[i][p.Layout.value(n, from/BF16Lanes, h, 0)+from%BF16Lanes:], j.to.W, many)
 			}
 			c += many
 		}

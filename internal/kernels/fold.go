@@ -2,14 +2,15 @@ package kernels
 
 import "fmt"
 
-// A folded map of few channels has several pixels of a row in a line: [N][H+2*Halo][W/fold+2*Halo][fold][C], where fold times C
-// is 32. It takes no memory for lanes past C, and a convolution of it is one of 32 channels and fewer pixels, with other weights.
+// A folded map of few channels has several pixels of a row in a line: [N][H+2*Halo][W/fold+2*Halo][fold][C],
+// where fold times C is 32. It takes no memory for lanes past C, and a convolution of it is one of 32
+// channels and fewer pixels, with other weights.
 
 // Fold is how many pixels of x, the larger map of a convolution, and of y are in a line.
 type Fold struct{ X, Y int }
 
-// FoldWindow gives the window of the convolution of folded maps that does what v does on the maps themselves, and whether
-// there is one: the pixels under a line of y must be as far apart as lines of x.
+// FoldWindow gives the window of the convolution of folded maps that does what v does on the maps themselves,
+// and whether there is one: the pixels under a line of y must be as far apart as lines of x.
 func FoldWindow(v Window, f Fold) (Window, bool) {
 	if v.DilW != 1 || min(f.X, f.Y) < 1 || v.StrideW*f.Y%f.X != 0 {
 		return v, false
@@ -27,8 +28,8 @@ func floorDiv(a, b int) int {
 	return a / b
 }
 
-// FoldedWeights turns weights [O,C,KH,KW] into those of the convolution of folded maps, [Fold.Y*O, Fold.X*C, KH, more], and the
-// gradient of those back.
+// FoldedWeights turns weights [O,C,KH,KW] into those of the convolution of folded maps, [Fold.Y*O, Fold.X*C,
+// KH, more], and the gradient of those back.
 type FoldedWeights struct {
 	o, c  int
 	v, to Window

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// rowConv is the convolution of a row x of w pixels of c channels with weights [o,c,1,v.KW], pixels outside being zero.
+// rowConv is the convolution of a row x of w pixels of c channels with weights [o,c,1,v.KW],
+// pixels outside being zero.
 func rowConv(x []float32, c, w int, weights func(o, c, kw int) float32, o, ow int, v Window) []float32 {
 	y := make([]float32, ow*o)
 	for i := range y {
@@ -20,7 +21,8 @@ func rowConv(x []float32, c, w int, weights func(o, c, kw int) float32, o, ow in
 	return y
 }
 
-// The convolution of folded rows with expanded weights is that of the rows, and Sum is the transpose of Expand.
+// The convolution of folded rows with expanded weights is that of the rows, and Sum
+// is the transpose of Expand.
 func TestFoldedWeights(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 1))
 	const o, c, w = 3, 2, 12
@@ -45,8 +47,11 @@ func TestFoldedWeights(t *testing.T) {
 			x, weights := random(r, w*c), random(r, o*c*v.KW)
 			wide := guard(taps.WeightSize())
 			fold.Expand(wide.s, weights)
-			want := rowConv(x, c, w, func(o, ch, kw int) float32 { return weights[(o*c+ch)*v.KW+kw] }, o, ow, v)
-			got := rowConv(x, c*f.X, w/f.X, func(o, ch, kw int) float32 { return wide.s[taps.at(o, ch, 0, kw)] }, o*f.Y, ow/f.Y, to)
+			want := rowConv(x, c, w, func(o, ch, kw int) float32 { return weights[(o*c+ch)*v.KW+kw] }, o,
+				ow, v)
+			got := rowConv(x, c*f.X, w/f.X, func(o, ch, kw int) float32 {
+				return wide.s[taps.at(o, ch, 0, kw)]
+			}, o*f.Y, ow/f.Y, to)
 			for i, y := range want {
 				if d := math.Abs(float64(got[i] - y)); !(d < 1e-5) {
 					t.Fatalf("at %d %g, not folded %g", i, got[i], y)

@@ -5,16 +5,17 @@ import "fmt"
 // Function is a function of one element.
 type Function int
 
-// The functions, with the parameters that a Map of them has. Those up to Softsign have a gradient: of dy and the input
-// x, or the output y for Relu, Sigmoid and Tanh.
+// The functions, with the parameters that a Map of them has. Those up to Softsign have a gradient: of dy and
+// the input x, or the output y for Relu, Sigmoid and Tanh.
 const (
 	FuncRelu            Function = iota // max(x, 0)
 	FuncClip                            // low, high: x between the two
 	FuncLeakyRelu                       // alpha: x where x >= 0, else alpha*x
 	FuncThresholdedRelu                 // alpha: x where x > alpha, else 0
-	FuncShrink                          // bias, lambd: x+bias where x < -lambd, x-bias where x > lambd, else 0
-	FuncSigmoid                         // 1/(1+exp(-x))
-	FuncHardSigmoid                     // alpha, beta: alpha*x + beta between 0 and 1
+	// bias, lambd: x+bias where x < -lambd, x-bias where x > lambd, else 0
+	FuncShrink
+	FuncSigmoid     // 1/(1+exp(-x))
+	FuncHardSigmoid // alpha, beta: alpha*x + beta between 0 and 1
 	FuncTanh
 	FuncSwish     // beta: x*sigmoid(beta*x); SiLU for beta 1
 	FuncHardSwish // x * (x/6 + 1/2 between 0 and 1)

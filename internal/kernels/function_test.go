@@ -15,13 +15,19 @@ var maps = []struct {
 }{
 	{"relu", NewMap(FuncRelu)}, {"clip", NewMap(FuncClip, 0, 6)}, {"leaky relu", NewMap(FuncLeakyRelu, 0.1)},
 	{"thresholded relu", NewMap(FuncThresholdedRelu, 0.5)}, {"shrink", NewMap(FuncShrink, 0.25, 0.5)},
-	{"sigmoid", NewMap(FuncSigmoid)}, {"hard sigmoid", NewMap(FuncHardSigmoid, 0.2, 0.5)}, {"tanh", NewMap(FuncTanh)},
-	{"silu", NewMap(FuncSwish, 1)}, {"swish", NewMap(FuncSwish, 1.702)}, {"hard swish", NewMap(FuncHardSwish)},
+	{"sigmoid", NewMap(FuncSigmoid)}, {"hard sigmoid", NewMap(FuncHardSigmoid, 0.2, 0.5)}, {"tanh",
+		NewMap(FuncTanh)},
+	{"silu", NewMap(FuncSwish, 1)}, {"swish", NewMap(FuncSwish, 1.702)}, {"hard swish",
+		NewMap(FuncHardSwish)},
 	{"gelu", NewMap(FuncGelu)}, {"gelu tanh", NewMap(FuncGeluTanh)}, {"mish", NewMap(FuncMish)},
-	{"elu", Elu(0.7)}, {"selu", Selu(1.6732632, 1.050701)}, {"celu", Celu(1.5)}, {"softplus", NewMap(FuncSoftplus)},
-	{"softsign", NewMap(FuncSoftsign)}, {"erf", NewMap(FuncErf)}, {"exp", NewMap(FuncExp)}, {"log", NewMap(FuncLog)},
-	{"sqrt", NewMap(FuncSqrt)}, {"reciprocal", NewMap(FuncReciprocal)}, {"abs", NewMap(FuncAbs)}, {"neg", NewMap(FuncNeg)},
-	{"square", NewMap(FuncSquare)}, {"sign", NewMap(FuncSign)}, {"floor", NewMap(FuncFloor)}, {"ceil", NewMap(FuncCeil)},
+	{"elu", Elu(0.7)}, {"selu", Selu(1.6732632, 1.050701)}, {"celu", Celu(1.5)}, {"softplus",
+		NewMap(FuncSoftplus)},
+	{"softsign", NewMap(FuncSoftsign)}, {"erf", NewMap(FuncErf)}, {"exp", NewMap(FuncExp)}, {"log",
+		NewMap(FuncLog)},
+	{"sqrt", NewMap(FuncSqrt)}, {"reciprocal", NewMap(FuncReciprocal)}, {"abs", NewMap(FuncAbs)}, {"neg",
+		NewMap(FuncNeg)},
+	{"square", NewMap(FuncSquare)}, {"sign", NewMap(FuncSign)}, {"floor", NewMap(FuncFloor)}, {"ceil",
+		NewMap(FuncCeil)},
 	{"round", NewMap(FuncRound)}, {"composed", composed},
 }
 
@@ -47,8 +53,10 @@ func (m Map) twin(y, dx, x, dy []float32) {
 }
 
 // edges are floats at which functions turn.
-var edges = []float32{0, float32(math.Copysign(0, -1)), 1, -1, 0.5, -0.5, 3, -3, 6, -6, 0.625, -0.625, 20, -20, -25, 88.7, 89, -87.4, -103.9,
-	-104, -105, 1e-40, -1e-40, math.SmallestNonzeroFloat32, math.MaxFloat32, -math.MaxFloat32, 0x1p-126, inf32, -inf32, nan32}
+var edges = []float32{0, float32(math.Copysign(0, -1)), 1, -1, 0.5, -0.5, 3, -3, 6, -6, 0.625, -0.625, 20,
+	-20, -25, 88.7, 89, -87.4, -103.9,
+	-104, -105, 1e-40, -1e-40, math.SmallestNonzeroFloat32, math.MaxFloat32, -math.MaxFloat32, 0x1p-126,
+	inf32, -inf32, nan32}
 
 // awkward is floats of every magnitude, edges among them.
 func awkward(r *rand.Rand, n int) []float32 {
@@ -73,7 +81,8 @@ func sameBits(t *testing.T, name string, got, want, x []float32) {
 	t.Helper()
 	for i, w := range want {
 		if g := got[i]; math.Float32bits(g) != math.Float32bits(w) && !(g != g && w != w) {
-			t.Fatalf("%s of %g, number %d of %d: %g (%08x), twin %g (%08x)", name, x[i], i, len(want), g, math.Float32bits(g), w, math.Float32bits(w))
+			t.Fatalf("%s of %g, number %d of %d: %g (%08x), twin %g (%08x)", name, x[i], i, len(want), g,
+				math.Float32bits(g), w, math.Float32bits(w))
 		}
 	}
 }
@@ -143,9 +152,9 @@ func elu64(x, a, b, c float64) float64 {
 	return b * math.Expm1(c*x)
 }
 
-// accuracy is how far functions may be from float64's: by units in the last place of the exact value, or, of those
-// without such a limit, relative to what is above one. An error of floor counts as none: silu and mish multiply a
-// denormal number by x.
+// accuracy is how far functions may be from float64's: by units in the last place of the exact value, or, of
+// those without such a limit, relative to what is above one. An error of floor counts as none: silu and mish
+// multiply a denormal number by x.
 var accuracy = []struct {
 	name      string
 	m         Map
@@ -159,16 +168,20 @@ var accuracy = []struct {
 	{"log", NewMap(FuncLog), math.Log, 2, 0, 0},
 	{"erf", NewMap(FuncErf), math.Erf, 3, 0, 0},
 	{"silu", NewMap(FuncSwish, 1), func(x float64) float64 { return x * sigmoid64(x) }, 4, 0, 0x1p-142},
-	{"gelu", NewMap(FuncGelu), func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 }, 0, 5e-7, 0},
+	{"gelu", NewMap(FuncGelu), func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 },
+		0, 5e-7, 0},
 	{"gelu tanh", NewMap(FuncGeluTanh), func(x float64) float64 {
 		return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
 	}, 0, 5e-7, 0},
-	{"mish", NewMap(FuncMish), func(x float64) float64 { return x * math.Tanh(softplus64(x)) }, 4, 0, 0x1p-142},
+	{"mish", NewMap(FuncMish), func(x float64) float64 { return x * math.Tanh(softplus64(x)) },
+		4, 0, 0x1p-142},
 	{"softplus", NewMap(FuncSoftplus), softplus64, 3, 0, 0},
 	{"elu", Elu(1), func(x float64) float64 { return elu64(x, 1, 1, 1) }, 3, 0, 0},
 	{"celu", Celu(1.5), func(x float64) float64 { return elu64(x, 1, 1.5, 1/1.5) }, 4, 0, 0},
 	{"softsign", NewMap(FuncSoftsign), func(x float64) float64 { return x / (1 + math.Abs(x)) }, 1.5, 0, 0},
-	{"hard swish", NewMap(FuncHardSwish), func(x float64) float64 { return x * math.Max(0, math.Min(1, x/6+0.5)) }, 0, 3e-7, 0},
+	{"hard swish", NewMap(FuncHardSwish), func(x float64) float64 {
+		return x * math.Max(0, math.Min(1, x/6+0.5))
+	}, 0, 3e-7, 0},
 	{"hard sigmoid", NewMap(FuncHardSigmoid, 0.2, 0.5), func(x float64) float64 {
 		return math.Max(0, math.Min(1, float64(float32(0.2))*x+0.5))
 	}, 0, 1e-7, 0},
@@ -197,7 +210,8 @@ func TestAccuracy(t *testing.T) {
 			if want != want && math.Abs(float64(v)) > 1e30 {
 				continue // infinity times zero
 			}
-			if e := errorOf(y[i], want, k.ulps > 0); !(e <= worst) && !(math.Abs(float64(y[i])-want) < k.floor) {
+			if e := errorOf(y[i], want, k.ulps > 0); !(e <= worst) &&
+				!(math.Abs(float64(y[i])-want) < k.floor) {
 				worst, at = e, v
 			}
 		}

@@ -2,9 +2,10 @@ package kernels
 
 import "fmt"
 
-// GatherBF16 is a plain map of few channels [N,C,H,W], rounded to bf16, as a convolution of it reads it fastest: a pixel for
-// each output column, whose lanes are the pixels under a row of the kernel, or under all of it where that fits 32 lanes. The
-// convolution then has KH steps, or one, instead of KH*KW of a few lanes each.
+// GatherBF16 is a plain map of few channels [N,C,H,W], rounded to bf16, as a convolution of it reads
+// it fastest: a pixel for each output column, whose lanes are the pixels under a row of the kernel, or
+// under all of it where that fits 32 lanes. The convolution then has KH steps, or one, instead of
+// KH*KW of a few lanes each.
 //
 // Lanes are (kh, kw, channel) of the gathered taps. Rows above and below the map are pixels of zeros.
 type GatherBF16 struct {
@@ -18,10 +19,12 @@ type GatherBF16 struct {
 
 // NewGatherBF16 plans the input of the convolution of a map [n,c,h,w] to oh x ow pixels.
 func NewGatherBF16(n, c, h, w, oh, ow int, v Window) (*GatherBF16, error) {
-	if min(n, c, h, w, oh, ow, v.KH, v.KW, v.StrideH, v.StrideW) < 1 || v.DilH != 1 || v.DilW != 1 || v.PadTop < 0 || v.PadLeft < 0 {
+	if min(n, c, h, w, oh, ow, v.KH, v.KW, v.StrideH, v.StrideW) < 1 || v.DilH != 1 || v.DilW != 1 ||
+		v.PadTop < 0 || v.PadLeft < 0 {
 		return nil, fmt.Errorf("kernels: gathering [%d,%d,%d,%d] for %+v", n, c, h, w, v)
 	}
-	if c > BF16Lanes || v.KW > BF16Lanes/c || max(oh, ow, v.KH, v.StrideH, v.StrideW, v.PadTop, v.PadLeft) > mostLines/4 {
+	if c > BF16Lanes || v.KW > BF16Lanes/c || max(oh, ow, v.KH, v.StrideH, v.StrideW, v.PadTop,
+		v.PadLeft) > mostLines/4 {
 		return nil, fmt.Errorf("kernels: %d pixels of %d channels do not fit a line", v.KW, c)
 	}
 	g := &GatherBF16{n: n, c: c, h: h, w: w, from: v, rows: 1, lanes: v.KW * c}
@@ -70,8 +73,8 @@ func (g *GatherBF16) Weights(o int, oihw []float32) []float32 {
 // Chunks is the number of chunks of Run.
 func (g *GatherBF16) Chunks() int { return g.n * g.strips }
 
-// Scratch is the number of values that each concurrent Run needs: the rows of the map under one of the output, and one of a
-// channel.
+// Scratch is the number of values that each concurrent Run needs: the rows of the map under one of the
+// output, and one of a channel.
 func (g *GatherBF16) Scratch() int { return g.rows*g.rowValues() + g.w }
 
 // rowValues is the values of a row with its padding: as far as the last window reaches.
@@ -99,7 +102,8 @@ func (g *GatherBF16) Run(chunk int, scratch, dst []uint16, x []float32) {
 	}
 }
 
-// gatherLinesGo copies lanes values, step apart in src, to the front of each of n lines; with whole the rest of a line is zero.
+// gatherLinesGo copies lanes values, step apart in src, to the front of each of n lines; with whole
+// the rest of a line is zero.
 func gatherLinesGo(dst, src []uint16, n, lanes, step int, whole bool) {
 	for i := range n {
 		if whole {
@@ -109,7 +113,8 @@ func gatherLinesGo(dst, src []uint16, n, lanes, step int, whole bool) {
 	}
 }
 
-// mix writes row h of image n pixel by pixel, the padding left and right included. one takes a row of a channel.
+// mix writes row h of image n pixel by pixel, the padding left and right included. one
+// takes a row of a channel.
 func (g *GatherBF16) mix(row, one []uint16, x []float32, n, h int) {
 	if h < 0 || h >= g.h {
 		clear(row)

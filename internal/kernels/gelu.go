@@ -2,8 +2,8 @@ package kernels
 
 import "math"
 
-// tailTable are polynomials of the probability of more than t of the normal distribution, around t = i/tailScale for column i,
-// in (t-i/tailScale)*tailScale.
+// tailTable are polynomials of the probability of more than t of the normal distribution, around t =
+// i/tailScale for column i, in (t-i/tailScale)*tailScale.
 var tailTable = [...][Block]float32{
 	{0.5, 0.34457826614379883, 0.21185541152954102, 0.1150696724653244, 0.054799288511276245,
 		0.02275012992322445, 0.008197534829378128, 0.0025551302824169397, 0.0006871382938697934,
@@ -40,8 +40,8 @@ const (
 	tailEnd   = 6 // from here on the probability is that at 6, 1e-9
 )
 
-// gelu32 is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|. It is the twin of what the generator
-// composes.
+// gelu32 is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|. It is the twin of
+// what the generator composes.
 func gelu32(x float32) float32 {
 	if x != x {
 		return x

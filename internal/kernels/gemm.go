@@ -1,7 +1,7 @@
 package kernels
 
-// GemmSpec is a matrix product C[M,N] = op(A) op(B), row-major: A is [M,K] or, with TransA, [K,M]; B is [K,N] or, with
-// TransB, [N,K].
+// GemmSpec is a matrix product C[M,N] = op(A) op(B), row-major: A is [M,K] or, with TransA, [K,M]; B is
+// [K,N] or, with TransB, [N,K].
 type GemmSpec struct {
 	M, N, K        int
 	TransA, TransB bool
@@ -11,8 +11,9 @@ type GemmSpec struct {
 	Then *Map
 }
 
-// Gemm is a planned matrix product. It runs on the convolution's inner loop: a row of A is a pixel, and 16 columns of B
-// (a panel) are the weights of an output block. An element's sum does not depend on M or on how C is cut.
+// Gemm is a planned matrix product. It runs on the convolution's inner loop: a row of A is a pixel,
+// and 16 columns of B (a panel) are the weights of an output block. An element's sum does not
+// depend on M or on how C is cut.
 type Gemm struct {
 	GemmSpec
 	rows   int // of C, of one chunk
@@ -28,10 +29,11 @@ func NewGemm(s GemmSpec) *Gemm {
 	if g.Packed && s.M > fewGemmRows {
 		want := shares(flops, 16) // since B is packed already
 		g.wide = g.packedWide(want)
-		parts = max((s.M+mostGemmRows-1)/mostGemmRows, min((s.M+leastGemmRows-1)/leastGemmRows, (want+g.across()-1)/g.across()))
+		parts = max((s.M+mostGemmRows-1)/mostGemmRows, min((s.M+leastGemmRows-1)/leastGemmRows,
+			(want+g.across()-1)/g.across()))
 	} else {
-		// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when there are not
-		// panels enough.
+		// A chunk packs what it reads of B for itself, so few chunks share a panel: rows are split only when
+		// there are not panels enough.
 		parts = max(1, min((s.M+47)/48, pieces(flops, 16)/g.across()))
 	}
 	g.rows = (s.M + parts - 1) / parts
@@ -45,8 +47,8 @@ const (
 	mostGemmRows  = 448 // of a chunk: a stretch of so many rows of A stays in the second-level cache
 )
 
-// packedWide is the number of panels of a chunk that reads packed B: pairs, and enough of them to be worth the copies of
-// rows of A.
+// packedWide is the number of panels of a chunk that reads packed B: pairs, and enough of them to be
+// worth the copies of rows of A.
 func (g *Gemm) packedWide(want int) int {
 	least := 2
 	if g.packs() {
@@ -56,8 +58,8 @@ func (g *Gemm) packedWide(want int) int {
 	return ((g.panels()+groups-1)/groups + 1) / 2 * 2
 }
 
-// together is the number of panels that a chunk takes through K at a time: they share the copied rows of A. Few rows are
-// bound by memory, and do better one panel after the other.
+// together is the number of panels that a chunk takes through K at a time: they share the copied rows of A.
+// Few rows are bound by memory, and do better one panel after the other.
 func (g *Gemm) together() int {
 	switch {
 	case g.Packed:
@@ -101,7 +103,8 @@ func (g *Gemm) PartScratch(rows, columns int) int {
 	return n
 }
 
-// panelSize is the number of floats of scratch that a stretch of a panel takes; packed B is read where it lies.
+// panelSize is the number of floats of scratch that a stretch of a panel takes;
+// packed B is read where it lies.
 func (g *Gemm) panelSize() int {
 	if g.Packed {
 		return 0
@@ -109,19 +112,20 @@ func (g *Gemm) panelSize() int {
 	return apart(g.deep() * Block)
 }
 
-// packs reports whether rows of A are copied first: where they lie across, and where their distance would put the rows
-// of a tile into the same few sets of the cache and the tile is wide, or several panels share the copies. The tiles of pairs of
-// panels have few rows.
+// packs reports whether rows of A are copied first: where they lie across, and where their distance would put
+// the rows of a tile into the same few sets of the cache and the tile is wide, or several panels share the
+// copies. The tiles of pairs of panels have few rows.
 func (g *Gemm) packs() bool {
-	many := (tileWidth(false) > 8 || g.Packed || g.panels() >= manyPanels) && (pairWidth() == 0 || g.panels() == 1)
+	many := (tileWidth(false) > 8 || g.Packed || g.panels() >= manyPanels) && (pairWidth() == 0 ||
+		g.panels() == 1)
 	return g.TransA || g.K%128 == 0 && g.M > 4 && many
 }
 
 // manyPanels is from how many panels on a chunk takes several.
 const manyPanels = 64
 
-// packedGroup is the number of panels that a chunk of a few rows takes. Packed B is stored in the order in which a chunk reads
-// it, stretches of K one after the other:
+// packedGroup is the number of panels that a chunk of a few rows takes. Packed B is stored in the order in
+// which a chunk reads it, stretches of K one after the other:
 //
 //	[K/256][panel][256][16]
 const packedGroup = 4
@@ -150,8 +154,8 @@ func (g *Gemm) Pack(chunk int, dst, b []float32) {
 // packedAt is where rows k to k+deep of the panel that begins at column col lie in packed B.
 func (g *Gemm) packedAt(col, k, deep int) int { return g.panels()*k*Block + col*deep }
 
-// Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead. bias is nil
-// or one value a column.
+// Run computes a part of c = a b + bias, with ReLU when relu is set; with accumulate it adds to c instead.
+// bias is nil or one value a column.
 func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate bool) {
 	group, part := chunk%g.across(), chunk/g.across()
 	p := gemmPart{lo: part * g.rows, hi: min(g.M, (part+1)*g.rows), from: group * g.wide * Block,
@@ -167,7 +171,8 @@ func (g *Gemm) Run(chunk int, scratch, c, a, b, bias []float32, relu, accumulate
 	}
 }
 
-// Part computes rows [lo, hi) and columns [from, to) of a b into c, [hi-lo, to-from]. from is a multiple of 16.
+// Part computes rows [lo, hi) and columns [from, to) of a b into c, [hi-lo, to-from].
+// from is a multiple of 16.
 func (g *Gemm) Part(scratch, c, a, b []float32, lo, hi, from, to int) {
 	g.part(&gemmPart{lo: lo, hi: hi, from: from, to: to, c: c, stride: to - from}, scratch, a, b)
 }
@@ -181,8 +186,8 @@ type gemmPart struct {
 	relu, accumulate bool
 }
 
-// part computes p, a stretch of K after the other. Where B lies across, panels are turned just before they are used; where it
-// does not, all panels are copied together, along the rows of B.
+// part computes p, a stretch of K after the other. Where B lies across, panels are turned just before they
+// are used; where it does not, all panels are copied together, along the rows of B.
 func (g *Gemm) part(p *gemmPart, scratch, a, b []float32) {
 	if g.single(p) {
 		g.row(p, a, b)
@@ -239,7 +244,8 @@ func (g *Gemm) beside(p *gemmPart, col int) int {
 	return 1
 }
 
-// fetch lets t fetch the panels of packed B that come next, at column col or in the next stretch of K, spread over its tiles.
+// fetch lets t fetch the panels of packed B that come next, at column col or in the next stretch of
+// K, spread over its tiles.
 func (g *Gemm) fetch(p *gemmPart, t *tile, b []float32, col, k, deep int) {
 	if col >= p.to {
 		if col, k = p.from, k+deep; k >= g.K {
@@ -253,8 +259,8 @@ func (g *Gemm) fetch(p *gemmPart, t *tile, b []float32, col, k, deep int) {
 	t.aheadStep = (8*Block*4 + tiles - 1) / tiles
 }
 
-// single reports whether p is the product of a row with a group of panels that come from the second-level cache. The
-// panels go side by side then; from memory they do as well one by one.
+// single reports whether p is the product of a row with a group of panels that come from the second-level
+// cache. The panels go side by side then; from memory they do as well one by one.
 func (g *Gemm) single(p *gemmPart) bool {
 	return g.Packed && g.M == 1 && g.K > 0 && !p.accumulate && g.K*g.N <= nearFloats &&
 		(p.to-p.from+Block-1)/Block == packedGroup
@@ -305,8 +311,8 @@ func gemvGo(y *[packedGroup * Block]float32, x, w []float32, more bool) {
 	}
 }
 
-// panel adds a stretch of K to the sums of a panel, or of two; first and last say that it is the first and the last. A whole
-// panel is summed where it belongs, a part of one in scratch.
+// panel adds a stretch of K to the sums of a panel, or of two; first and last say that it is the first and
+// the last. A whole panel is summed where it belongs, a part of one in scratch.
 func (g *Gemm) panel(p *gemmPart, t tile, sums []float32, col int, first, last bool) {
 	rows, cols := p.hi-p.lo, min(t.lanes(), p.to-col)
 	c := p.c[col-p.from:]
@@ -355,7 +361,8 @@ func (g *Gemm) turnB(dst, b []float32, k, deep, col int) {
 	gather(dst, b[col*g.K+k:], g.K, deep, cols)
 }
 
-// copyB copies deep rows of B, columns [from, to) of them, into panels that are stride floats apart, padded with zeros.
+// copyB copies deep rows of B, columns [from, to) of them, into panels that are stride floats
+// apart, padded with zeros.
 func (g *Gemm) copyB(dst []float32, stride int, b []float32, k, deep, from, to int) {
 	for i := range deep {
 		row := b[(k+i)*g.N+from:][:to-from]

@@ -7,8 +7,9 @@ type GemmBF16Spec struct {
 	Float   bool // C is float32
 }
 
-// GemmBF16 is a planned matrix product in bf16. It runs on the convolution's tiles: a row of A is a pixel, and 32 columns of
-// packed B (a panel) are the weights of its outputs. A sum depends on neither M nor N nor the chunks.
+// GemmBF16 is a planned matrix product in bf16. It runs on the convolution's tiles: a row of A is a
+// pixel, and 32 columns of packed B (a panel) are the weights of its outputs. A sum depends on
+// neither M nor N nor the chunks.
 //
 // B is packed [N/32][K/32][2][16][16][2], with zeros past K and N.
 type GemmBF16 struct {
@@ -67,7 +68,8 @@ func (g *GemmBF16) RunFloat(chunk int, scratch, c []float32, a, b []uint16, e Ep
 	g.run(chunk, scratch, nil, c, a, b, e)
 }
 
-func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, a, b []uint16, e EpilogueBF16) {
+func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, a, b []uint16,
+	e EpilogueBF16) {
 	kind, first, last, from, to := g.part(chunk)
 	p := bf16Call{x: a[first*g.LDA:], scratch: scratch}
 	p.low, p.high = e.bounds()
@@ -120,8 +122,8 @@ func copyColumns[T any](dst []T, dstApart int, src []T, srcApart, rows, cols int
 	}
 }
 
-// PaddedLDA is the distance between rows of A that suits its cache: K rounded up to 32, and an odd number of lines, so that
-// the rows of a tile do not fall into the same few sets.
+// PaddedLDA is the distance between rows of A that suits its cache: K rounded up to 32, and an odd number of
+// lines, so that the rows of a tile do not fall into the same few sets.
 func PaddedLDA(k int) int { return ((k+BF16Lanes-1)/BF16Lanes | 1) * BF16Lanes }
 
 // RowsChunks is the number of chunks of Rows.

@@ -7,10 +7,14 @@ import (
 )
 
 func TestGemmBF16(t *testing.T) {
-	for i, s := range []GemmBF16Spec{{M: 0, N: 5, K: 32}, {M: 1, N: 1, K: 1, LDA: 32}, {M: 1, N: 100, K: 64}, {M: 17, N: 33, K: 96}, {M: 50, N: 64, K: 33, LDA: 64},
-		{M: 130, N: 40, K: 320}, {M: 7, N: 95, K: 31, LDA: 96}, {M: 1000, N: 34, K: 1024}, {M: 100, N: 32, K: 2400, LDA: 2432}} {
+	for i, s := range []GemmBF16Spec{{M: 0, N: 5, K: 32}, {M: 1, N: 1, K: 1, LDA: 32}, {M: 1, N: 100, K: 64},
+		{M: 17, N: 33, K: 96}, {M: 50, N: 64, K: 33, LDA: 64},
+		{M: 130, N: 40, K: 320}, {M: 7, N: 95, K: 31, LDA: 96}, {M: 1000, N: 34, K: 1024},
+		{M: 100, N: 32, K: 2400, LDA: 2432}} {
 		for _, s.Float = range []bool{false, true} {
-			t.Run(fmt.Sprintf("%+v", s), func(t *testing.T) { checkGemmBF16(t, s, rand.New(rand.NewPCG(2, uint64(i)))) })
+			t.Run(fmt.Sprintf("%+v", s), func(t *testing.T) {
+				checkGemmBF16(t, s, rand.New(rand.NewPCG(2, uint64(i))))
+			})
 		}
 	}
 }
@@ -60,7 +64,8 @@ func checkGemmBF16(t *testing.T, s GemmBF16Spec, r *rand.Rand) {
 	copy(bias, random(r, s.N))
 	half := AlignedBF16(len(res))
 	ToBF16(half, res)
-	for i, e := range []EpilogueBF16{{}, {Bias: bias, ReLU: true}, {Bias: bias, Residual: half, ReLU: true, High: 1.25}} {
+	for i, e := range []EpilogueBF16{{}, {Bias: bias, ReLU: true}, {Bias: bias, Residual: half, ReLU: true,
+		High: 1.25}} {
 		if s.Float {
 			e.Residual = nil
 		}
@@ -69,7 +74,8 @@ func checkGemmBF16(t *testing.T, s GemmBF16Spec, r *rand.Rand) {
 	}
 }
 
-func compareGemmBF16(t *testing.T, name string, g *GemmBF16, a, b []uint16, e EpilogueBF16, want, magnitude []float64) {
+func compareGemmBF16(t *testing.T, name string, g *GemmBF16, a, b []uint16, e EpilogueBF16, want,
+	magnitude []float64) {
 	scratch := guard(g.Scratch())
 	if g.Float {
 		c, twin := guard(g.M*g.N), guard(g.M*g.N)

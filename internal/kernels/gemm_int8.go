@@ -1,6 +1,7 @@
 package kernels
 
-// GemmInt8Spec is a matrix product C[M,N] = A[M,K] B[K,N], row-major, of bytes with int32 sums. B's zero point is 0.
+// GemmInt8Spec is a matrix product C[M,N] = A[M,K] B[K,N], row-major, of bytes with int32
+// sums. B's zero point is 0.
 type GemmInt8Spec struct {
 	M, N, K  int
 	LDA      int // bytes between rows of A: at least K rounded up to 64; 0 is K
@@ -8,7 +9,8 @@ type GemmInt8Spec struct {
 	Sums     bool // C is int32: the sums
 }
 
-// GemmInt8 is a planned matrix product of bytes, as GemmBF16. What lies past K in a row of A is multiplied with zeros.
+// GemmInt8 is a planned matrix product of bytes, as GemmBF16. What lies past K in a row of A
+// is multiplied with zeros.
 //
 // B is packed [N/32][K/64][2][16][16][4], with zeros past K and N.
 type GemmInt8 struct {

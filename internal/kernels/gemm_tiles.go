@@ -2,8 +2,8 @@ package kernels
 
 import "fmt"
 
-// tileGemm is the plan of a matrix product on tiles, of bf16 or bytes: a row of A is a pixel, and 32 columns of B (a panel)
-// are the weights of its outputs.
+// tileGemm is the plan of a matrix product on tiles, of bf16 or bytes: a row of A is a pixel, and 32 columns
+// of B (a panel) are the weights of its outputs.
 type tileGemm struct {
 	kinds  [2][2]tiling // of a strip of rows and of the last; of whole panels and the last
 	steps  int
@@ -23,7 +23,8 @@ func (g *tileGemm) plan(m, n, k, lanes, stride, width int) error {
 	}
 	g.steps, g.panels, g.height, g.spare = (k+lanes-1)/lanes, (n+tileOuts-1)/tileOuts, m, n%tileOuts > 0
 	if stride < g.steps*lineBytes {
-		return fmt.Errorf("kernels: rows of A of %d bytes for K = %d: whole lines of %d values are needed", stride, k, lanes)
+		return fmt.Errorf("kernels: rows of A of %d bytes for K = %d: whole lines of %d values are needed",
+			stride, k, lanes)
 	}
 	if m == 0 {
 		return nil
@@ -97,5 +98,6 @@ func (g *tileGemm) Cost() float64 {
 		return 0
 	}
 	t := &g.kinds[0][0]
-	return amxCost(t.blockCycles()*float64(t.blocks()*g.panels*g.strips)) + far(g.panels*g.steps*stepSize/4)*float64(g.strips)
+	return amxCost(t.blockCycles()*float64(t.blocks()*g.panels*g.strips)) +
+		far(g.panels*g.steps*stepSize/4)*float64(g.strips)
 }

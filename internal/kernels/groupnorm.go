@@ -2,8 +2,8 @@ package kernels
 
 import "math"
 
-// GroupNorm normalizes each group of channels of each image of a blocked map of 16 lanes: GroupNormalization, and
-// InstanceNormalization with as many groups as channels.
+// GroupNorm normalizes each group of channels of each image of a blocked map of 16 lanes: GroupNormalization,
+// and InstanceNormalization with as many groups as channels.
 type GroupNorm struct {
 	l      Layout
 	groups int
@@ -50,7 +50,8 @@ func (k *GroupNorm) Reduce(mean, inv, scratch []float32, eps float32) {
 	}
 }
 
-// Normalize computes a part of y = (x-mean)*inv*scale + bias; scale and bias are of [C], nil for ones and zeros.
+// Normalize computes a part of y = (x-mean)*inv*scale + bias; scale and bias are of
+// [C], nil for ones and zeros.
 func (k *GroupNorm) Normalize(chunk int, y, x, mean, inv, scale, bias []float32) {
 	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	var coef [3 * Block]float32
@@ -105,8 +106,8 @@ func (k *GroupNorm) BackwardWeights(dscale, dbias, scratch, inv []float32) {
 	}
 }
 
-// BackwardData computes a part of dx = inv*(g - mean(g) - (x-mean)*inv*inv*mean(g*(x-mean))) for g = dy*scale, means
-// being over a group; scale may be nil for ones.
+// BackwardData computes a part of dx = inv*(g - mean(g) - (x-mean)*inv*inv*mean(g*(x-mean))) for g =
+// dy*scale, means being over a group; scale may be nil for ones.
 func (k *GroupNorm) BackwardData(chunk int, dx, dy, x, mean, inv, scale, scratch []float32) {
 	n, b := chunk/k.l.Blocks(), chunk%k.l.Blocks()
 	per := k.l.C / k.groups

@@ -122,7 +122,8 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 	if !ok {
 		t.Skip("no output")
 	}
-	s := ConvInt8Spec{X: lineLayout(full.X), Y: lineLayout(full.Y), From: drawQuantized(r), To: drawQuantized(r),
+	s := ConvInt8Spec{X: lineLayout(full.X), Y: lineLayout(full.Y), From: drawQuantized(r),
+		To:     drawQuantized(r),
 		Window: full.window(), Copies: 1 + r.IntN(3)}
 	s.X.Lanes, s.Y.Lanes, s.Fill = Int8Lanes, Int8Lanes, uint8(s.To.Zero)
 	if c.c <= PixelLanes && c.kw <= Block && c.dw == 1 && r.IntN(4) > 0 {
@@ -138,7 +139,8 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, w, bias := randomBytes(r, c.n*c.c*c.h*c.w), wideWeights(r, c.o*c.c/groups*c.kh*c.kw, s.Copies), make([]int32, c.o)
+	plain, w, bias := randomBytes(r, c.n*c.c*c.h*c.w), wideWeights(r, c.o*c.c/groups*c.kh*c.kw,
+		s.Copies), make([]int32, c.o)
 	x := AlignedBytes(s.X.Size())
 	fill(x, uint8(s.From.Zero))
 	eachLine(s.X, func(i, at int) { x[at] = plain[i] })
@@ -179,7 +181,8 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 		lanes = s.To.Zero
 	}
 	for i, in := range inside {
-		if !in && y.s[i] != uint8(s.To.Zero) && y.s[i] != uint8(lanes) && (y.s[i] != sentinelByte || c.o%Int8Lanes == 0) {
+		if !in && y.s[i] != uint8(s.To.Zero) && y.s[i] != uint8(lanes) && (y.s[i] != sentinelByte ||
+			c.o%Int8Lanes == 0) {
 			t.Fatalf("halo or lane past O at %d is %d, want %d", i, y.s[i], uint8(s.To.Zero))
 		}
 	}
@@ -189,7 +192,8 @@ func checkConvInt8(t *testing.T, c convCase, r *rand.Rand) {
 	equalBytes(t, "y", got, want)
 }
 
-func (c convCase) naiveInt8(s ConvInt8Spec, x []uint8, w []int16, bias []int32, e Requantize, groups int) []uint8 {
+func (c convCase) naiveInt8(s ConvInt8Spec, x []uint8, w []int16, bias []int32, e Requantize,
+	groups int) []uint8 {
 	area, taps, ins, outs := s.Y.H*s.Y.W, c.kh*c.kw, c.c/groups, c.o/groups
 	y := make([]uint8, c.n*c.o*area)
 	for i := range y {
@@ -209,7 +213,8 @@ func (c convCase) naiveInt8(s ConvInt8Spec, x []uint8, w []int16, bias []int32, 
 
 func TestGemmInt8(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 1))
-	specs := []GemmInt8Spec{{M: 0, N: 5, K: 64}, {M: 1, N: 1, K: 1, LDA: 64}, {M: 17, N: 33, K: 192}, {M: 1000, N: 34, K: 1024}, {M: 100, N: 32, K: 4800}}
+	specs := []GemmInt8Spec{{M: 0, N: 5, K: 64}, {M: 1, N: 1, K: 1, LDA: 64}, {M: 17, N: 33, K: 192},
+		{M: 1000, N: 34, K: 1024}, {M: 100, N: 32, K: 4800}}
 	for range 30 {
 		s := GemmInt8Spec{M: r.IntN(100), N: 1 + r.IntN(150), K: 1 + r.IntN(300)}
 		s.LDA = (s.K+63)/64*64 + r.IntN(100)

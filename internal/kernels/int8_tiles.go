@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Quantized is how a map or matrix of bytes stands for real numbers: unsigned or signed, with a zero point. Slices of either
-// are []uint8.
+// Quantized is how a map or matrix of bytes stands for real numbers: unsigned or signed, with a zero point.
+// Slices of either are []uint8.
 type Quantized struct {
 	Signed bool
 	Zero   int32
@@ -35,9 +35,10 @@ func (q Quantized) value(b uint8) int32 {
 	return int32(b)
 }
 
-// Requantize is what a product of bytes does to its int32 sums: start from the bias (as Pack returns it, padded with zeros
-// to a multiple of 32), multiply with the scale of the output (finite, padded alike), round to nearest, ties to even, add the output's
-// zero point, and saturate to [Low, High] of the quantized values, or to all of them where both are 0.
+// Requantize is what a product of bytes does to its int32 sums: start from the bias (as Pack returns it,
+// padded with zeros to a multiple of 32), multiply with the scale of the output (finite, padded alike), round
+// to nearest, ties to even, add the output's zero point, and saturate to [Low, High] of the quantized values,
+// or to all of them where both are 0.
 type Requantize struct {
 	Bias      []int32
 	Scale     []float32

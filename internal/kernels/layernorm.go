@@ -2,8 +2,8 @@ package kernels
 
 import "math"
 
-// LayerNorm computes y = (x-mean)/sqrt(variance+eps)*scale + bias over a row and gives mean and inverse deviation;
-// bias may be nil. y may be x.
+// LayerNorm computes y = (x-mean)/sqrt(variance+eps)*scale + bias over a row and gives mean and inverse
+// deviation; bias may be nil. y may be x.
 func LayerNorm(y, x, scale, bias []float32, eps float32) (mean, inv float32) {
 	mean, inv = RowMoments(x, eps)
 	rowNormal(y, x, scale, bias, mean, inv)
@@ -25,7 +25,8 @@ func RowInverse(x []float32, shift, eps float32) float32 {
 	return float32(1 / math.Sqrt(RowSquares(x, shift)/float64(len(x))+float64(eps)))
 }
 
-// RMSNorm computes y = x/sqrt(mean(x*x)+eps)*scale over a row and gives the factor that x was multiplied by. y may be x.
+// RMSNorm computes y = x/sqrt(mean(x*x)+eps)*scale over a row and gives the factor that x was
+// multiplied by. y may be x.
 func RMSNorm(y, x, scale []float32, eps float32) (inv float32) {
 	inv = RowInverse(x, 0, eps)
 	rowNormal(y, x, scale, nil, 0, inv)
@@ -61,10 +62,12 @@ func LayerNormGrad(dx, dy, x, scale []float32, mean, inv float32) {
 	n := float64(len(x))
 	sum, product := rowNormalSums(dy, x, scale, mean)
 	i := float64(inv)
-	gradRowNormal(dx, dy, x, scale, &[4]float32{mean, inv, float32(-i * i * i * product / n), float32(-i * sum / n)})
+	gradRowNormal(dx, dy, x, scale, &[4]float32{mean, inv, float32(-i * i * i * product / n),
+		float32(-i * sum / n)})
 }
 
-// RMSNormGrad computes the gradient of x: dx = inv*(g - x*inv*inv*mean(g*x)) for g = dy*scale. dx may be dy or x.
+// RMSNormGrad computes the gradient of x: dx = inv*(g - x*inv*inv*mean(g*x)) for g =
+// dy*scale. dx may be dy or x.
 func RMSNormGrad(dx, dy, x, scale []float32, inv float32) {
 	_, product := rowNormalSums(dy, x, scale, 0)
 	i := float64(inv)
@@ -104,8 +107,8 @@ func gradRowNormal(dx, dy, x, scale []float32, h *[4]float32) {
 	}
 }
 
-// LayerNormWeights adds a row's share to the gradients of scale and bias: dscale += dy*(x-mean)*inv and dbias += dy;
-// dbias may be nil. With mean 0 it is RMSNorm's.
+// LayerNormWeights adds a row's share to the gradients of scale and bias: dscale += dy*(x-mean)*inv and dbias
+// += dy; dbias may be nil. With mean 0 it is RMSNorm's.
 func LayerNormWeights(dscale, dbias, dy, x []float32, mean, inv float32) {
 	dscale, dy = dscale[:len(x)], dy[:len(x)]
 	h, n := [2]float32{mean, inv}, 0
@@ -127,8 +130,9 @@ func LayerNormWeights(dscale, dbias, dy, x []float32, mean, inv float32) {
 // mostNormRow is the longest row whose sums LayerNormRows takes in float32.
 const mostNormRow = 4096
 
-// LayerNormRows is LayerNorm of rows of cols floats that follow one another, without their statistics. Rows of whole blocks have
-// sums of 16 lanes in float32; the sum of what differs from a rounded mean sets that right.
+// LayerNormRows is LayerNorm of rows of cols floats that follow one another, without their
+// statistics. Rows of whole blocks have sums of 16 lanes in float32; the sum of what differs from a
+// rounded mean sets that right.
 func LayerNormRows(y, x, scale, bias []float32, rows, cols int, eps float32) {
 	if cols%Block != 0 || cols > mostNormRow || bias == nil {
 		for r := range rows {
@@ -150,7 +154,8 @@ func LayerNormRows(y, x, scale, bias []float32, rows, cols int, eps float32) {
 	layerNormRowsBlocks(&y[0], &x[0], &scale[0], &bias[0], &h[0], cols/Block, rows)
 }
 
-// layerNormRowGo computes y = (x-mean)/sqrt(variance+h[0])*scale + bias over a row, h[1] being one over its length.
+// layerNormRowGo computes y = (x-mean)/sqrt(variance+h[0])*scale + bias over a row, h[1]
+// being one over its length.
 func layerNormRowGo(y, x, scale, bias []float32, h [2]float32) {
 	add := func(a, b float32) float32 { return a + b }
 	var sums, rests, squares [Block]float32

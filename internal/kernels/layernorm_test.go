@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestLayerNormRows compares rows with sums of float64, of numbers far from 0 too, and with the twin bit by bit.
+// TestLayerNormRows compares rows with sums of float64, of numbers far from 0 too, and
+// with the twin bit by bit.
 func TestLayerNormRows(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 5))
@@ -17,7 +18,8 @@ func TestLayerNormRows(t *testing.T) {
 			for _, shift := range []float32{0, 100, -3000} {
 				t.Run(fmt.Sprintf("%d around %v", cols, shift), func(t *testing.T) {
 					const rows = 5
-					x, scale, bias, y := random(r, rows*cols), random(r, cols), random(r, cols), guard(rows*cols)
+					x, scale, bias, y := random(r, rows*cols), random(r, cols), random(r,
+						cols), guard(rows*cols)
 					for i := range x {
 						x[i] += shift
 					}
@@ -29,7 +31,8 @@ func TestLayerNormRows(t *testing.T) {
 						layerNormRowGo(twin, row, scale, bias, [2]float32{1e-5, 1 / float32(cols)})
 						for j, v := range y.s[i*cols:][:cols] {
 							whole := cols%Block == 0 && cols <= mostNormRow
-							if want := normalized(row, scale, bias, j, 1e-5); whole && math.Abs(float64(v)-want) > 1e-5 {
+							if want := normalized(row, scale, bias, j, 1e-5); whole &&
+								math.Abs(float64(v)-want) > 1e-5 {
 								t.Fatalf("row %d, column %d: %v, want %v", i, j, v, want)
 							}
 							if whole && v != twin[j] {
@@ -66,7 +69,8 @@ func BenchmarkLayerNormRows(b *testing.B) {
 	for _, cols := range []int{96, 192, 384, 768} {
 		b.Run(fmt.Sprint(cols), func(b *testing.B) {
 			rows := 32 << 10 / cols
-			x, y, w := random(rand.New(rand.NewPCG(1, 1)), rows*cols), AlignedSlice(rows*cols), AlignedSlice(cols)
+			x, y, w := random(rand.New(rand.NewPCG(1, 1)), rows*cols), AlignedSlice(rows*cols),
+				AlignedSlice(cols)
 			bestRate(b, 8*rows*cols, func() { LayerNormRows(y, x, w, w, rows, cols, 1e-5) })
 		})
 	}

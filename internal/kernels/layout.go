@@ -21,8 +21,8 @@ type Layout struct {
 	Lanes      int // 16, or 8 for C <= 8, or C <= 4
 }
 
-// Blocks is the number of channel blocks: one where there are fewer lanes than 16. Kernels ask for every row, so it does
-// not divide by Lanes.
+// Blocks is the number of channel blocks: one where there are fewer lanes than 16. Kernels ask for every row,
+// so it does not divide by Lanes.
 func (l Layout) Blocks() int {
 	if l.C <= l.Lanes {
 		return 1
@@ -62,15 +62,16 @@ func (l Layout) valid() error {
 	return nil
 }
 
-// clearHalo zeroes the halo around rows [lo, hi) of block b of image n: left and right of them, above the first row of
-// the map and below the last.
+// clearHalo zeroes the halo around rows [lo, hi) of block b of image n: left and right of them, above the
+// first row of the map and below the last.
 func (l Layout) clearHalo(y []float32, n, b, lo, hi int) {
 	if l.Halo == 0 {
 		return
 	}
 	side, row := l.Halo*l.Lanes, l.row()
 	start := l.at(n, b, lo, -l.Halo)
-	first, last := start, start+side // of what is cleared next: the end of a row and the beginning of the one below
+	// of what is cleared next: the end of a row and the beginning of the one below
+	first, last := start, start+side
 	if lo == 0 {
 		first -= l.Halo * row
 	}
@@ -109,8 +110,8 @@ func (r rect) pixels() iter.Seq[int] {
 	}
 }
 
-// AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary; a large one lies in huge pages where the
-// system has them.
+// AlignedSlice is a zero slice of n floats that starts on a 64-byte boundary; a large one lies in huge pages
+// where the system has them.
 func AlignedSlice(n int) []float32 {
 	if n == 0 {
 		return nil
@@ -121,15 +122,15 @@ func AlignedSlice(n int) []float32 {
 // span is the share [lo, hi) of n things that chunk number chunk of chunks gets.
 func span(n, chunk, chunks int) (lo, hi int) { return n * chunk / chunks, n * (chunk + 1) / chunks }
 
-// pieces is the number of chunks for work of so many floating-point operations in the given number of indivisible
-// units: about 2 million a chunk (20 us), never more than the units.
+// pieces is the number of chunks for work of so many floating-point operations in the given number of
+// indivisible units: about 2 million a chunk (20 us), never more than the units.
 func pieces(flops, units int) int {
 	return max(1, min(units, flops/2_000_000))
 }
 
-// shares is the number of chunks for work of so many floating-point operations where a chunk costs nothing but its claim:
-// as pieces, but several from half a million on (5 us), so that a small network on a single image has work for a few
-// threads.
+// shares is the number of chunks for work of so many floating-point operations where a chunk costs nothing
+// but its claim: as pieces, but several from half a million on (5 us), so that a small network on a single
+// image has work for a few threads.
 func shares(flops, units int) int {
 	return max(pieces(flops, units), min(units, 8, flops/500_000))
 }

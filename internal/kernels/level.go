@@ -40,15 +40,16 @@ func choose(want string, best level) (level, error) {
 			continue
 		}
 		if level(l) > best {
-			return best, fmt.Errorf("CNNKIT_CPU=%s: this machine or build has only %s", want, levelNames[best])
+			return best, fmt.Errorf("CNNKIT_CPU=%s: this machine or build has only %s", want,
+				levelNames[best])
 		}
 		return level(l), nil
 	}
 	return best, fmt.Errorf("CNNKIT_CPU=%q is unknown: amx, avx512vnni, avx512, avx2 or go", want)
 }
 
-// amx is whether AMX is in use. The system grants it to the whole process and for good, so nothing asks before a kernel
-// or a question for the level needs it.
+// amx is whether AMX is in use. The system grants it to the whole process and for good, so nothing asks
+// before a kernel or a question for the level needs it.
 var amx = sync.OnceValue(func() bool { return beyond(levelAMX) && grantAMX() })
 
 // vnni is whether AVX512-VNNI may be used, where AMX is not.

@@ -15,8 +15,9 @@ const (
 	PixelLanes = 4 // of bytes of maps of few channels, which are no lines: pixels follow one another
 )
 
-// LineLayout describes a map whose pixels are cache lines: [N][ceil(C/Lanes)][H+2*Halo][W+2*Halo][Lanes], of 32 lanes of
-// bf16 or 64 of bytes. Halo and lanes past C are zero, or the zero point of quantized values. N may be 0.
+// LineLayout describes a map whose pixels are cache lines:
+// [N][ceil(C/Lanes)][H+2*Halo][W+2*Halo][Lanes], of 32 lanes of bf16 or 64 of bytes. Halo and lanes past
+// C are zero, or the zero point of quantized values. N may be 0.
 type LineLayout struct {
 	N, C, H, W int
 	Halo       int
@@ -31,7 +32,8 @@ func (l LineLayout) rowLines() int   { return l.W + 2*l.Halo }
 func (l LineLayout) planeLines() int { return (l.H + 2*l.Halo) * l.rowLines() }
 func (l LineLayout) imageLines() int { return l.Blocks() * l.planeLines() }
 
-// image is the number of values between images. Pixels of 4 lanes are read by the line, up to 60 bytes past the last.
+// image is the number of values between images. Pixels of 4 lanes are read by the line, up
+// to 60 bytes past the last.
 func (l LineLayout) image() int {
 	if l.Lanes == PixelLanes {
 		return (l.imageLines()*PixelLanes+lineBytes-1)/lineBytes*lineBytes + lineBytes
@@ -80,8 +82,8 @@ func (l LineLayout) valid(lanes int) error {
 	return nil
 }
 
-// fillHalo writes v to the halo around rows [lo, hi) of block b of image n: left and right of them, above the first row of
-// the map and below the last.
+// fillHalo writes v to the halo around rows [lo, hi) of block b of image n: left and right of them, above the
+// first row of the map and below the last.
 func fillHalo[T comparable](l LineLayout, y []T, n, b, lo, hi int, v T) {
 	if l.Halo == 0 || lo == hi {
 		return

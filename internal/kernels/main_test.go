@@ -36,7 +36,8 @@ func same(t *testing.T, name string, got []float32, want, magnitude []float64) {
 	}
 	for i, w := range want {
 		if d := math.Abs(float64(got[i]) - w); !(d <= tolerance*(magnitude[i]+1e-6)) {
-			t.Fatalf("%s: value %d is %g, want %g (difference %g of magnitude %g)", name, i, got[i], w, d, magnitude[i])
+			t.Fatalf("%s: value %d is %g, want %g (difference %g of magnitude %g)", name, i, got[i], w,
+				d, magnitude[i])
 		}
 	}
 }
@@ -82,7 +83,8 @@ func eachPixel(l Layout, f func(plain, blocked int)) {
 		for c := range l.C {
 			for h := range l.H {
 				for w := range l.W {
-					f(i, ((n*((l.C+l.Lanes-1)/l.Lanes)+c/l.Lanes)*(l.H+2*l.Halo)+h+l.Halo)*(l.W+2*l.Halo)*l.Lanes+(w+l.Halo)*l.Lanes+c%l.Lanes)
+					f(i, ((n*((l.C+l.Lanes-1)/l.Lanes)+c/l.Lanes)*(l.H+2*l.Halo)+h+l.Halo)*(l.W+
+						2*l.Halo)*l.Lanes+(w+l.Halo)*l.Lanes+c%l.Lanes)
 					i++
 				}
 			}

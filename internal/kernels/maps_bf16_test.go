@@ -34,13 +34,14 @@ func bothWays(t *testing.T, name string, n int, f func(y []uint16)) []uint16 {
 	return a.s
 }
 
-// Maximum and average, and their gradients, are those of the float32 kernels, rounded: strips, windows over edges and
-// pixels that no window covers included.
+// Maximum and average, and their gradients, are those of the float32 kernels, rounded: strips, windows over
+// edges and pixels that no window covers included.
 func TestPoolBF16(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 1))
 	for range 40 {
 		x := randomLines(r)
-		s := PoolBF16Spec{KH: 1 + r.IntN(min(4, x.H)), KW: 1 + r.IntN(min(4, x.W)), StrideH: 1 + r.IntN(3), StrideW: 1 + r.IntN(3),
+		s := PoolBF16Spec{KH: 1 + r.IntN(min(4, x.H)), KW: 1 + r.IntN(min(4, x.W)), StrideH: 1 + r.IntN(3),
+			StrideW:         1 + r.IntN(3),
 			CountIncludePad: r.IntN(2) == 0}
 		if r.IntN(4) == 0 {
 			s.KH, s.KW = x.H, x.W
@@ -61,10 +62,12 @@ func checkPoolBF16(t *testing.T, r *rand.Rand, s PoolBF16Spec) {
 	}
 	x = toLines(s.X, plainX)
 	plainDY, dy := roundedMap(r, s.DY)
-	f := NewPool(PoolSpec{X: s.X.wide(), Y: s.Y.wide(), DX: s.X.wide(), DY: s.Y.wide(), KH: s.KH, KW: s.KW, StrideH: s.StrideH,
+	f := NewPool(PoolSpec{X: s.X.wide(), Y: s.Y.wide(), DX: s.X.wide(), DY: s.Y.wide(), KH: s.KH, KW: s.KW,
+		StrideH: s.StrideH,
 		StrideW: s.StrideW, PadTop: s.PadTop, PadLeft: s.PadLeft, CountIncludePad: s.CountIncludePad})
 	fx, fdy := toBlocked(f.X, plainX), toBlocked(f.DY, plainDY)
-	fy, fdx, fmean, fdmean := AlignedSlice(f.Y.Size()), AlignedSlice(f.X.Size()), AlignedSlice(f.Y.Size()), AlignedSlice(f.X.Size())
+	fy, fdx, fmean, fdmean := AlignedSlice(f.Y.Size()), AlignedSlice(f.X.Size()), AlignedSlice(f.Y.Size()),
+		AlignedSlice(f.X.Size())
 	relu := r.IntN(2) == 0
 	for i := range f.Chunks() {
 		f.Max(i, fy, fx)
@@ -74,7 +77,8 @@ func checkPoolBF16(t *testing.T, r *rand.Rand, s PoolBF16Spec) {
 	}
 	k, back := NewPoolBF16(s, false), NewPoolBF16(s, true)
 	scratch := AlignedSlice(max(k.Scratch(), back.Scratch()))
-	run := func(name string, l LineLayout, want []float32, chunks int, f func(chunk int, y []uint16)) []uint16 {
+	run := func(name string, l LineLayout, want []float32, chunks int,
+		f func(chunk int, y []uint16)) []uint16 {
 		got := bothWays(t, name, l.Size(), func(y []uint16) {
 			for i := range chunks {
 				f(i, y)
@@ -87,9 +91,15 @@ func checkPoolBF16(t *testing.T, r *rand.Rand, s PoolBF16Spec) {
 		return got
 	}
 	y := run("max", s.Y, toPlain(f.Y, fy), k.Chunks(), func(i int, y []uint16) { k.Max(i, scratch, y, x) })
-	run("average", s.Y, toPlain(f.Y, fmean), k.Chunks(), func(i int, y []uint16) { k.Average(i, scratch, y, x) })
-	run("max backward", s.DX, toPlain(f.X, fdx), back.Chunks(), func(i int, dx []uint16) { back.MaxBackward(i, scratch, dx, dy, x, y, relu) })
-	run("average backward", s.DX, toPlain(f.X, fdmean), back.Chunks(), func(i int, dx []uint16) { back.AverageBackward(i, scratch, dx, dy) })
+	run("average", s.Y, toPlain(f.Y, fmean), k.Chunks(), func(i int, y []uint16) {
+		k.Average(i, scratch, y, x)
+	})
+	run("max backward", s.DX, toPlain(f.X, fdx), back.Chunks(), func(i int, dx []uint16) {
+		back.MaxBackward(i, scratch, dx, dy, x, y, relu)
+	})
+	run("average backward", s.DX, toPlain(f.X, fdmean), back.Chunks(), func(i int, dx []uint16) {
+		back.AverageBackward(i, scratch, dx, dy)
+	})
 }
 
 // Normalization gives what the float32 kernels give on the same numbers, to a rounding of the output.
@@ -224,8 +234,12 @@ func TestFlatBF16(t *testing.T) {
 			}
 		}
 		check("relu", func(y []uint16) { ReluBF16(y, a) }, func(i int) float32 { return max(fa[i], 0) })
-		check("add", func(y []uint16) { AddBF16(y, a, b, false) }, func(i int) float32 { return fa[i] + fb[i] })
-		check("add relu", func(y []uint16) { AddBF16(y, a, b, true) }, func(i int) float32 { return max(fa[i]+fb[i], 0) })
+		check("add", func(y []uint16) { AddBF16(y, a, b, false) }, func(i int) float32 {
+			return fa[i] + fb[i]
+		})
+		check("add relu", func(y []uint16) { AddBF16(y, a, b, true) }, func(i int) float32 {
+			return max(fa[i]+fb[i], 0)
+		})
 		tanh, image := NewMap(FuncTanh), make([]float32, n)
 		tanh.Forward(image, fa)
 		check("tanh", func(y []uint16) { MapBF16(&tanh, y, a) }, func(i int) float32 { return image[i] })
@@ -277,7 +291,8 @@ func TestJoinBF16(t *testing.T) {
 	}
 }
 
-// Weights packed from their trained form are those packed from plain ones, and their gradient in that form is the plain one.
+// Weights packed from their trained form are those packed from plain ones, and their gradient in
+// that form is the plain one.
 func TestTapWeights(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 1))
 	for range 30 {
@@ -374,7 +389,8 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, scratch, got := AlignedBF16(k.WeightSize()), AlignedSlice(k.Scratch()), AlignedSlice(k.float.Size())
+	packed, scratch, got := AlignedBF16(k.WeightSize()), AlignedSlice(k.Scratch()),
+		AlignedSlice(k.float.Size())
 	k.Pack(packed, g.Weights(c.o, w))
 	for i := range k.Chunks() {
 		k.RunFloat(i, scratch, got, lines, packed, EpilogueBF16{})
@@ -393,7 +409,8 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repacked, sums, dtaps := AlignedBF16(grad.RepackSize()), AlignedSlice(grad.Sums()), AlignedSlice(taps.WeightSize())
+	repacked, sums, dtaps := AlignedBF16(grad.RepackSize()), AlignedSlice(grad.Sums()),
+		AlignedSlice(taps.WeightSize())
 	for i := range grad.RepackChunks() {
 		grad.Repack(i, repacked, lines, toLines(out, dy))
 	}
@@ -419,7 +436,9 @@ func TestMaxWindowsBF16(t *testing.T) {
 				x[i] &^= 0x4000 // little NaN
 			}
 		}
-		y := bothWays(t, fmt.Sprintf("%+v", w), w.many*BF16Lanes, func(y []uint16) { maxWindowsBF16(y, x, w) })
+		y := bothWays(t, fmt.Sprintf("%+v", w), w.many*BF16Lanes, func(y []uint16) {
+			maxWindowsBF16(y, x, w)
+		})
 		for i, got := range y {
 			want := math.Inf(-1)
 			for k := range w.high * w.wide {

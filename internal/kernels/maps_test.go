@@ -8,13 +8,15 @@ import (
 	"testing"
 )
 
-var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17, 5, 7, 2), plane(2, 33, 4, 13, 0),
+var layouts = []Layout{plane(1, 1, 1, 1, 0), plane(2, 16, 8, 6, 1), plane(3, 17, 5, 7, 2),
+	plane(2, 33, 4, 13, 0),
 	plane(8, 16, 64, 64, 0)} // the last has several groups
 
 func TestReorder(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 1))
-		for _, l := range append([]Layout{{2, 3, 5, 4, 1, 3}, {1, 1, 9, 9, 2, 1}, {2, 6, 5, 4, 1, 8}}, layouts...) {
+		for _, l := range append([]Layout{{2, 3, 5, 4, 1, 3}, {1, 1, 9, 9, 2, 1}, {2, 6, 5, 4, 1, 8}},
+			layouts...) {
 			x, k := random(r, l.N*l.C*l.H*l.W), NewReorder(l)
 			b, p := guard(l.Size()), guard(len(x))
 			for i := range k.Chunks() {
@@ -76,13 +78,16 @@ func TestPool(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(13, 1))
 		for _, c := range []struct{ n, c, h, w, k, stride, pad int }{
-			{2, 17, 8, 8, 2, 2, 0}, {1, 16, 7, 9, 2, 2, 0}, {1, 6, 9, 7, 3, 2, 1}, {1, 16, 5, 5, 5, 5, 0}, {1, 33, 6, 6, 3, 1, 1}, {1, 3, 7, 7, 1, 3, 0},
+			{2, 17, 8, 8, 2, 2, 0}, {1, 16, 7, 9, 2, 2, 0}, {1, 6, 9, 7, 3, 2, 1}, {1, 16, 5, 5, 5, 5, 0}, {1,
+				33, 6, 6, 3, 1, 1}, {1, 3, 7, 7, 1, 3, 0},
 		} {
 			for _, include := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%+v %v", c, include), func(t *testing.T) {
 					oh, ow := (c.h+2*c.pad-c.k)/c.stride+1, (c.w+2*c.pad-c.k)/c.stride+1
-					checkPool(t, r, PoolSpec{X: plane(c.n, c.c, c.h, c.w, 1), Y: plane(c.n, c.c, oh, ow, 2), DX: plane(c.n, c.c, c.h, c.w, 0),
-						DY: plane(c.n, c.c, oh, ow, 1), KH: c.k, KW: c.k, StrideH: c.stride, StrideW: c.stride, PadTop: c.pad, PadLeft: c.pad,
+					checkPool(t, r, PoolSpec{X: plane(c.n, c.c, c.h, c.w, 1), Y: plane(c.n, c.c, oh, ow, 2),
+						DX: plane(c.n, c.c, c.h, c.w, 0),
+						DY: plane(c.n, c.c, oh, ow, 1), KH: c.k, KW: c.k, StrideH: c.stride,
+						StrideW: c.stride, PadTop: c.pad, PadLeft: c.pad,
 						CountIncludePad: include})
 				})
 			}
@@ -90,7 +95,8 @@ func TestPool(t *testing.T) {
 		for _, c := range [][3]int{{6, 8, 8}, {8, 7, 9}} {
 			narrow := func(h, w, halo int) Layout { return Layout{2, c[0], h, w, halo, narrowBlock} }
 			t.Run(fmt.Sprintf("narrow %v", c), func(t *testing.T) {
-				checkPool(t, r, PoolSpec{X: narrow(c[1], c[2], 1), Y: narrow(c[1]/2, c[2]/2, 2), DX: narrow(c[1], c[2], 0),
+				checkPool(t, r, PoolSpec{X: narrow(c[1], c[2], 1), Y: narrow(c[1]/2, c[2]/2, 2),
+					DX: narrow(c[1], c[2], 0),
 					DY: narrow(c[1]/2, c[2]/2, 1), KH: 2, KW: 2, StrideH: 2, StrideW: 2})
 			})
 		}
@@ -147,7 +153,9 @@ func checkPool(t *testing.T, r *rand.Rand, s PoolSpec) {
 			clipped.v[i], clipped.m[i] = v, dtop.m[i]
 		}
 	}
-	run("max backward with relu", s.DX, clipped, func(i int, dx []float32) { k.MaxBackward(i, dx, bdy, bx, y, true) })
+	run("max backward with relu", s.DX, clipped, func(i int, dx []float32) {
+		k.MaxBackward(i, dx, bdy, bx, y, true)
+	})
 	if s.X.narrow() {
 		return
 	}
@@ -158,7 +166,8 @@ func checkPool(t *testing.T, r *rand.Rand, s PoolSpec) {
 func TestChannelSum(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(14, 1))
-		for _, l := range append([]Layout{{3, 6, 5, 7, 1, narrowBlock}, {2, 8, 4, 4, 0, narrowBlock}}, layouts...) {
+		for _, l := range append([]Layout{{3, 6, 5, 7, 1, narrowBlock}, {2, 8, 4, 4, 0, narrowBlock}},
+			layouts...) {
 			x, k := random(r, l.N*l.C*l.H*l.W), NewChannelSum(l)
 			want := newWide(l.C)
 			for i, v := range x {
@@ -206,7 +215,8 @@ func checkBatchNorm(t *testing.T, l Layout, by string) {
 	for i := range x {
 		x[i] += float32(100 + i/(l.C*area)) // a mean far from zero, another in each image
 	}
-	mean, variance, invstd, scale, bias := AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded)
+	mean, variance, invstd, scale, bias := AlignedSlice(padded), AlignedSlice(padded), AlignedSlice(padded),
+		AlignedSlice(padded), AlignedSlice(padded)
 	copy(scale, random(r, l.C))
 	copy(bias, random(r, l.C))
 	k, bx, bdy := NewBatchNorm(l), toBlocked(l, x), toBlocked(l, dy)
@@ -289,16 +299,20 @@ func checkBatchNorm(t *testing.T, l Layout, by string) {
 	}
 	same(t, "dx", toPlain(l, dx.s), grad.v, grad.m)
 	noAllocations(t, "Stats", func() { k.Stats(0, scratch.s, bx) })
-	noAllocations(t, "BackwardData", func() { k.BackwardData(0, dx.s, bdy, bx, mean, invstd, scale, ds, db, mask) })
+	noAllocations(t, "BackwardData", func() {
+		k.BackwardData(0, dx.s, bdy, bx, mean, invstd, scale, ds, db, mask)
+	})
 }
 
 func TestGemm(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(16, 1))
-		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5}, {3, 5, 513}, {200, 16, 700}, {31, 20, 384},
+		for _, d := range [][3]int{{1, 1, 1}, {1, 10, 84}, {64, 120, 400}, {7, 33, 300}, {130, 17, 5},
+			{3, 5, 513}, {200, 16, 700}, {31, 20, 384},
 			{5, 1100, 30}, {2, 1040, 260}, {3, 20, 0}, {1, 130, 300}} {
 			for bits := range 32 {
-				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0, Packed: bits&16 != 0}
+				s := GemmSpec{M: d[0], N: d[1], K: d[2], TransA: bits&1 != 0, TransB: bits&2 != 0,
+					Packed: bits&16 != 0}
 				checkGemm(t, r, s, bits&4 != 0, bits&8 != 0)
 			}
 		}
@@ -357,7 +371,8 @@ func checkGemm(t *testing.T, r *rand.Rand, s GemmSpec, relu, accumulate bool) {
 func TestGemmRowAlone(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(17, 1))
-		for _, d := range [][2]int{{1, 1}, {64, 1}, {64, 31}, {120, 400}, {84, 120}, {200, 513}, {49, 256}, {128, 2560}} {
+		for _, d := range [][2]int{{1, 1}, {64, 1}, {64, 31}, {120, 400}, {84, 120}, {200, 513}, {49, 256},
+			{128, 2560}} {
 			s := GemmSpec{M: 3, N: d[0], K: d[1], TransB: true, Packed: true}
 			a, b, bias := random(r, s.M*s.K), random(r, s.K*s.N), random(r, s.N)
 			many := NewGemm(s)
@@ -416,15 +431,18 @@ func TestLogSoftmaxRows(t *testing.T) {
 	x := []float32{1, 2, 3, -1000, 0, 1000}
 	y, dx := make([]float32, 6), make([]float32, 6)
 	LogSoftmaxRows(y, x, 2, 3)
-	same(t, "y", y, []float64{-2.4076059644, -1.4076059644, -0.4076059644, -2000, -1000, 0}, []float64{1, 1, 1, 1, 1, 1})
+	same(t, "y", y, []float64{-2.4076059644, -1.4076059644, -0.4076059644, -2000, -1000, 0},
+		[]float64{1, 1, 1, 1, 1, 1})
 	LogSoftmaxGradRows(dx, []float32{1, 0, 0, 0, 0, 1}, y, 2, 3)
-	same(t, "dx", dx, []float64{1 - 0.0900305732, -0.2447284711, -0.6652409558, 0, 0, 0}, []float64{1, 1, 1, 1, 1, 1})
+	same(t, "dx", dx, []float64{1 - 0.0900305732, -0.2447284711, -0.6652409558, 0, 0, 0},
+		[]float64{1, 1, 1, 1, 1, 1})
 }
 
 // TestLogSoftmaxSumsToOne: probabilities of large numbers sum to 1, which the gradient relies on.
 func TestLogSoftmaxSumsToOne(t *testing.T) {
 	levels(t, func(t *testing.T) {
-		x, y := []float32{-199.35614, 502.00842, 471.7117, 505.14697, -102.08884, 455.58047}, make([]float32, 6)
+		x, y := []float32{-199.35614, 502.00842, 471.7117, 505.14697, -102.08884,
+			455.58047}, make([]float32, 6)
 		for name, softmax := range map[string]func(){"rows": func() { LogSoftmaxRows(y, x, 1, len(x)) },
 			"columns": func() { SoftmaxColumns(y, x, len(x), 1, 0, 1, true) }} {
 			softmax()

@@ -1,20 +1,21 @@
 package kernels
 
-// Moments says where a convolution leaves the statistics of the map it writes, for the batch normalisation that follows:
-// the pixels are in the cache then. There is a record for every group of rows and block of channels, so that the sums
-// do not depend on who computed which.
+// Moments says where a convolution leaves the statistics of the map it writes, for the batch normalisation
+// that follows: the pixels are in the cache then. There is a record for every group of rows and block of
+// channels, so that the sums do not depend on who computed which.
 type Moments struct {
 	blocks, groups int
 }
 
-// record is the number of floats of a record: mean and sum of squared deviations of 16 channels, and the count.
+// record is the number of floats of a record: mean and sum of squared deviations of
+// 16 channels, and the count.
 const record = 3 * Block
 
 // Size is the number of floats of all records.
 func (m Moments) Size() int { return m.blocks * m.groups * record }
 
-// moments adds up the pixels of a record. Sums are taken of the distance to the first pixel, in float32 over some rows
-// and in float64 over those.
+// moments adds up the pixels of a record. Sums are taken of the distance to the first pixel, in float32 over
+// some rows and in float64 over those.
 type moments struct {
 	shift        [Block]float32
 	part         [2 * Block]float32

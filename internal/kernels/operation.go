@@ -91,7 +91,8 @@ func (o Operation) Pair(y, a, b []float32) {
 	o.pairGo(y, a, b)
 }
 
-// Lanes computes y[i] = a[i] op b[i%16]: a map's pixels with a number for each channel of the block. y may be a.
+// Lanes computes y[i] = a[i] op b[i%16]: a map's pixels with a number for each channel
+// of the block. y may be a.
 func (o Operation) Lanes(y, a []float32, b *[Block]float32) {
 	a = a[:len(y)]
 	if current == levelGo {

@@ -9,7 +9,8 @@ type Padding struct {
 	rows        runs  // of y
 }
 
-// NewPadding plans the copy of an array of dims x into one of dims y, begin places from its start along each axis.
+// NewPadding plans the copy of an array of dims x into one of dims y, begin places from
+// its start along each axis.
 func NewPadding(x, y, begin []int) (*Padding, error) {
 	k := &Padding{x: x, y: y, begin: begin, own: strides(x)}
 	rank, many := len(y), 1

@@ -1,7 +1,7 @@
 package kernels
 
-// PoolSpec is the geometry of a pooling window over X [N,C,H,W] giving Y [N,C,OH,OW]; DX and DY are the layouts of the
-// gradients.
+// PoolSpec is the geometry of a pooling window over X [N,C,H,W] giving Y [N,C,OH,OW]; DX and DY are the
+// layouts of the gradients.
 type PoolSpec struct {
 	X, Y, DX, DY     Layout
 	KH, KW           int
@@ -34,8 +34,8 @@ func window(i, stride, pad, k, size int) (lo, hi int) {
 	return max(lo, 0), min(lo+k, size)
 }
 
-// eachRun calls f for the windows of a row of y, all of those at once that no edge clips: many windows from ow on, the
-// first from (h0, w0) on, of kh x kw pixels.
+// eachRun calls f for the windows of a row of y, all of those at once that no edge clips: many windows from
+// ow on, the first from (h0, w0) on, of kh x kw pixels.
 func (p *Pool) eachRun(oh int, f func(ow, many, h0, w0, kh, kw int)) {
 	h0, h1 := window(oh, p.StrideH, p.PadTop, p.KH, p.X.H)
 	for ow := 0; ow < p.Y.W; {
@@ -59,7 +59,8 @@ func (p *Pool) Max(chunk int, y, x []float32) {
 			continue
 		}
 		p.eachRun(oh, func(ow, many, h0, w0, kh, kw int) {
-			k := windows{y: out[ow*Block:], x: x[p.X.at(n, b, h0, w0):], n: many, kh: kh, kw: kw, xRow: p.X.row(), step: p.StrideW * Block}
+			k := windows{y: out[ow*Block:], x: x[p.X.at(n, b, h0, w0):], n: many, kh: kh, kw: kw,
+				xRow: p.X.row(), step: p.StrideW * Block}
 			maxWindows(&k)
 		})
 	}
@@ -77,8 +78,8 @@ func maxPairsGo(y, a, b []float32, narrow bool) {
 	}
 }
 
-// MaxBackward computes a part of the gradient of x: dy goes to the first pixel of its window, row by row, that holds
-// the maximum y; with relu set only where that is positive, which is the gradient of max(relu(.)).
+// MaxBackward computes a part of the gradient of x: dy goes to the first pixel of its window, row by row,
+// that holds the maximum y; with relu set only where that is positive, which is the gradient of max(relu(.)).
 func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32, relu bool) {
 	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
 	if p.pairs() {
@@ -90,8 +91,10 @@ func (p *Pool) MaxBackward(chunk int, dx, dy, x, y []float32, relu bool) {
 	}
 	for oh := range p.Y.H {
 		p.eachRun(oh, func(ow, many, h0, w0, kh, kw int) {
-			k := windows{y: y[p.Y.at(n, b, oh, ow):], x: x[p.X.at(n, b, h0, w0):], dy: dy[p.DY.at(n, b, oh, ow):], dx: dx[p.DX.at(n, b, h0, w0):],
-				n: many, kh: kh, kw: kw, xRow: p.X.row(), dxRow: p.DX.row(), step: p.StrideW * Block, relu: flag(relu)}
+			k := windows{y: y[p.Y.at(n, b, oh, ow):], x: x[p.X.at(n, b, h0, w0):],
+				dy: dy[p.DY.at(n, b, oh, ow):], dx: dx[p.DX.at(n, b, h0, w0):],
+				n: many, kh: kh, kw: kw, xRow: p.X.row(), dxRow: p.DX.row(), step: p.StrideW * Block,
+				relu: flag(relu)}
 			maxWindowsBackward(&k)
 		})
 	}
@@ -110,16 +113,18 @@ func (p *Pool) maxBackwardPairs(n, b int, dx, dy, x, y []float32, relu bool) {
 		}
 	}
 	p.DX.clearHalo(dx, n, b, 0, p.X.H)
-	x, dx, y, dy = x[p.X.at(n, b, 0, 0):], dx[p.DX.at(n, b, 0, 0):], y[p.Y.at(n, b, 0, 0):], dy[p.DY.at(n, b, 0, 0):]
+	x, dx, y, dy = x[p.X.at(n, b, 0, 0):], dx[p.DX.at(n, b, 0, 0):], y[p.Y.at(n, b, 0, 0):],
+		dy[p.DY.at(n, b, 0, 0):]
 	xRow, dxRow, yRow, dyRow := p.X.row(), p.DX.row(), p.Y.row(), p.DY.row()
 	for h := range p.Y.H {
-		maxPairsBackward(dx[2*h*dxRow:], dx[(2*h+1)*dxRow:], x[2*h*xRow:], x[(2*h+1)*xRow:], y[h*yRow:][:p.Y.W*lanes], dy[h*dyRow:],
+		maxPairsBackward(dx[2*h*dxRow:], dx[(2*h+1)*dxRow:], x[2*h*xRow:], x[(2*h+1)*xRow:],
+			y[h*yRow:][:p.Y.W*lanes], dy[h*dyRow:],
 			p.X.narrow(), relu)
 	}
 }
 
-// maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to the
-// others; with relu only where y is positive.
+// maxPairsBackwardGo gives dy[w] to the first of a[2w], a[2w+1], b[2w], b[2w+1] that equals y[w], and zero to
+// the others; with relu only where y is positive.
 func maxPairsBackwardGo(da, db, a, b, y, dy []float32, narrow, relu bool) {
 	block := lanes(narrow)
 	for w := 0; w < len(y); w += block {
@@ -146,8 +151,8 @@ func maxPairsBackwardGo(da, db, a, b, y, dy []float32, narrow, relu bool) {
 	}
 }
 
-// windows is a call of a pooling's inner loop: n windows of kh x kw pixels of 16 lanes. The assembly reads the fields by
-// their place and counts n down.
+// windows is a call of a pooling's inner loop: n windows of kh x kw pixels of 16 lanes. The assembly reads
+// the fields by their place and counts n down.
 type windows struct {
 	y, x, dy, dx      []float32
 	n, kh, kw         int
@@ -182,7 +187,8 @@ func maxWindowsGo(a *windows) {
 	}
 }
 
-// maxWindowsBackwardGo adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:
+// maxWindowsBackwardGo adds dy[i*16:][:16] to the first pixel of window i, row by row,
+// that equals y, lane by lane:
 //
 //	dx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]
 //
@@ -197,7 +203,8 @@ func maxWindowsBackwardGo(a *windows) {
 		}
 		for r := range a.kh {
 			for c := range a.kw {
-				x, dx := (*[Block]float32)(a.x[r*a.xRow+i*a.step+c*Block:]), (*[Block]float32)(a.dx[r*a.dxRow+i*a.step+c*Block:])
+				x, dx := (*[Block]float32)(a.x[r*a.xRow+i*a.step+c*Block:]),
+					(*[Block]float32)(a.dx[r*a.dxRow+i*a.step+c*Block:])
 				for o := range x {
 					if x[o] == y[o] {
 						dx[o] += give[o]

@@ -9,8 +9,8 @@ type PoolBF16Spec struct {
 	CountIncludePad  bool
 }
 
-// PoolBF16 is a planned pooling of maps in bf16, maximum or average, or its backward pass. The maximum is taken of
-// bf16 as it is; else strips of rows are widened to float32, where Pool does its work, and rounded.
+// PoolBF16 is a planned pooling of maps in bf16, maximum or average, or its backward pass. The maximum is
+// taken of bf16 as it is; else strips of rows are widened to float32, where Pool does its work, and rounded.
 type PoolBF16 struct {
 	PoolBF16Spec
 	back  bool
@@ -72,7 +72,8 @@ func (s *wideStrip) load(l *LineLayout, x []uint16, n, b, h int) {
 // store rounds rows [from, from+many) to y's rows from h on, halo included.
 func (s *wideStrip) store(l *LineLayout, y []uint16, n, b, h, from, many int) {
 	for i := range many {
-		narrow(y[l.value(n, b, h+i, 0):], s.data[s.l.at(0, 0, from+i, 0):], s.data[s.l.at(0, 1, from+i, 0):], l.W, Block)
+		narrow(y[l.value(n, b, h+i, 0):], s.data[s.l.at(0, 0, from+i, 0):], s.data[s.l.at(0, 1, from+i, 0):],
+			l.W, Block)
 	}
 	fillHalo(*l, y, n, b, h, h+many, 0)
 }
@@ -86,11 +87,13 @@ func (p *PoolBF16) part(chunk, h int) (n, b, lo, hi int) {
 
 // local is the pooling of rows of x from h0 on to rows of y from o0 on.
 func (p *PoolBF16) local(x, y Layout, h0, o0 int) *Pool {
-	return NewPool(PoolSpec{X: x, Y: y, DX: x, DY: y, KH: p.KH, KW: p.KW, StrideH: p.StrideH, StrideW: p.StrideW,
-		PadTop: p.PadTop + h0 - o0*p.StrideH, PadLeft: p.PadLeft, CountIncludePad: p.CountIncludePad})
+	return NewPool(PoolSpec{X: x, Y: y, DX: x, DY: y, KH: p.KH, KW: p.KW, StrideH: p.StrideH,
+		StrideW: p.StrideW,
+		PadTop:  p.PadTop + h0 - o0*p.StrideH, PadLeft: p.PadLeft, CountIncludePad: p.CountIncludePad})
 }
 
-// windowsBF16 is many windows of high rows of wide lines of a map, row lines from row to row and step from window to window.
+// windowsBF16 is many windows of high rows of wide lines of a map, row lines from row to row and
+// step from window to window.
 type windowsBF16 struct{ many, high, wide, row, step int }
 
 // Max computes a part of the maximum. A window with a NaN has the quiet NaN 0x7fc0.
@@ -137,7 +140,8 @@ func (p *PoolBF16) Average(chunk int, scratch []float32, y, x []uint16) {
 	p.forward(chunk, scratch, y, x, (*Pool).Average)
 }
 
-func (p *PoolBF16) forward(chunk int, scratch []float32, y, x []uint16, pool func(p *Pool, chunk int, y, x []float32)) {
+func (p *PoolBF16) forward(chunk int, scratch []float32, y, x []uint16, pool func(p *Pool, chunk int, y,
+	x []float32)) {
 	n, b, lo, hi := p.part(chunk, p.Y.H)
 	h0 := max(0, lo*p.StrideH-p.PadTop)
 	h1 := min(p.X.H, (hi-1)*p.StrideH-p.PadTop+p.KH)
@@ -154,7 +158,8 @@ func (p *PoolBF16) forward(chunk int, scratch []float32, y, x []uint16, pool fun
 	out.store(&p.Y, y, n, b, lo, 0, hi-lo)
 }
 
-// windows is the rows of y whose windows reach rows [lo, hi) of x, and the rows of x that those windows and [lo, hi) cover.
+// windows is the rows of y whose windows reach rows [lo, hi) of x, and the rows of x that those
+// windows and [lo, hi) cover.
 func (p *PoolBF16) windows(lo, hi int) (o0, o1, h0, h1 int) {
 	o0 = max(0, (lo+p.PadTop-p.KH)/p.StrideH+1)
 	if lo+p.PadTop < p.KH {

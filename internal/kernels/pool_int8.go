@@ -80,7 +80,8 @@ func (p *PoolInt8) Max(chunk int, y, x []uint8) {
 	fillHalo(p.Y, y, n, b, first, last, p.Fill)
 }
 
-// maxColumn takes into account the pixels of row h from column first on, a stride apart, as far as they lie in the map.
+// maxColumn takes into account the pixels of row h from column first on, a stride apart, as
+// far as they lie in the map.
 func (p *PoolInt8) maxColumn(row, x []uint8, n, b, h, first int) {
 	lo := 0
 	if first < 0 {
@@ -88,7 +89,8 @@ func (p *PoolInt8) maxColumn(row, x []uint8, n, b, h, first int) {
 	}
 	hi := min(p.Y.W, (p.X.W-first+p.StrideW-1)/p.StrideW)
 	if lo < hi {
-		maxLines(row[lo*lineBytes:], x[p.X.value(n, b, h, first+lo*p.StrideW):], hi-lo, p.StrideW*lineBytes, p.From.Signed)
+		maxLines(row[lo*lineBytes:], x[p.X.value(n, b, h, first+lo*p.StrideW):], hi-lo, p.StrideW*lineBytes,
+			p.From.Signed)
 	}
 }
 

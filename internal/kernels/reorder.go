@@ -117,15 +117,16 @@ func (r *Reorder) ToPlain(chunk int, nchw, src []float32) {
 	}
 }
 
-// CopyChannels copies channels [SrcC, SrcC+Count) of one blocked map to [DstC, ...) of another of the same N, H and W.
+// CopyChannels copies channels [SrcC, SrcC+Count) of one blocked map to [DstC, ...) of
+// another of the same N, H and W.
 type CopyChannels struct {
 	dst, src         Layout
 	dstC, srcC, many int
 	parts            int // of the rows
 }
 
-// NewCopyChannels plans the copy. Concat copies its inputs in their order: the piece that begins a block of dst zeroes
-// the lanes after it, so that lanes nobody writes are zero in the end.
+// NewCopyChannels plans the copy. Concat copies its inputs in their order: the piece that begins a block of
+// dst zeroes the lanes after it, so that lanes nobody writes are zero in the end.
 func NewCopyChannels(dst Layout, dstC int, src Layout, srcC, count int) *CopyChannels {
 	return &CopyChannels{dst, src, dstC, srcC, count, rowParts(dst.H, 2*count*dst.H*dst.W)}
 }

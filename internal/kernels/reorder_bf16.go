@@ -2,7 +2,8 @@ package kernels
 
 import "fmt"
 
-// ReorderBF16 converts between float32 and a bf16 map: from and to the plain layout [N,C,H,W], or a blocked one.
+// ReorderBF16 converts between float32 and a bf16 map: from and to the plain layout
+// [N,C,H,W], or a blocked one.
 type ReorderBF16 struct {
 	lines   LineLayout
 	blocked Layout // of the same shape; N is 0 for the plain layout
@@ -71,7 +72,8 @@ func (r *ReorderBF16) ToBF16(chunk int, dst []uint16, src []float32) {
 }
 
 // load is 16 and 16 lanes of some pixels of a row: where they lie, or copied to buf.
-func (r *ReorderBF16) load(buf *[2][segment * Block]float32, src []float32, n, b, h, w, many int) (lo, hi []float32) {
+func (r *ReorderBF16) load(buf *[2][segment * Block]float32, src []float32, n, b, h, w, many int) (lo,
+	hi []float32) {
 	l := r.lines
 	both := [2][]float32{noLanes[:], noLanes[:]}
 	for i := range both {
@@ -91,7 +93,8 @@ func (r *ReorderBF16) load(buf *[2][segment * Block]float32, src []float32, n, b
 			both[i] = buf[i][:]
 			from := src[r.blocked.at(n, 0, h, w):]
 			for p := range many {
-				clear(both[i][p*Block:][copy(both[i][p*Block:], from[p*r.blocked.Lanes:][:r.blocked.Lanes]):][:Block-r.blocked.Lanes])
+				clear(both[i][p*Block:][copy(both[i][p*Block:],
+					from[p*r.blocked.Lanes:][:r.blocked.Lanes]):][:Block-r.blocked.Lanes])
 			}
 		}
 	}
@@ -119,7 +122,8 @@ func (r *ReorderBF16) FromBF16(chunk int, dst []float32, src []uint16) {
 }
 
 // store writes some pixels of a row, by way of buf where they do not lie in 16 lanes.
-func (r *ReorderBF16) store(buf *[2][segment * Block]float32, dst []float32, row []uint16, n, b, h, w, many int) {
+func (r *ReorderBF16) store(buf *[2][segment * Block]float32, dst []float32, row []uint16, n, b, h,
+	w, many int) {
 	l := r.lines
 	both := [2][]float32{buf[0][:], buf[1][:]}
 	direct := r.blocked.N > 0 && r.blocked.Lanes == Block

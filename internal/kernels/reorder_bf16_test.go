@@ -14,9 +14,12 @@ func TestReorderBF16(t *testing.T) {
 		lanes int // of the blocked layout; 0 for plain
 	}{
 		{LineLayout{N: 0, C: 3, H: 2, W: 2}, 0, 0},
-		{LineLayout{N: 1, C: 1, H: 1, W: 1}, 0, 0}, {LineLayout{N: 3, C: 33, H: 5, W: 7, Halo: 1}, 0, 0}, {LineLayout{N: 1, C: 64, H: 70, W: 67, Halo: 2}, 0, 0},
-		{LineLayout{N: 2, C: 17, H: 3, W: 40}, 1, Block}, {LineLayout{N: 1, C: 48, H: 9, W: 33, Halo: 3}, 0, Block}, {LineLayout{N: 1, C: 100, H: 66, W: 65, Halo: 1}, 1, Block},
-		{LineLayout{N: 2, C: 3, H: 5, W: 37, Halo: 1}, 2, 3}, {LineLayout{N: 1, C: 6, H: 5, W: 4}, 1, narrowBlock}, {LineLayout{N: 1, C: 8, H: 5, W: 4, Halo: 1}, 0, narrowBlock},
+		{LineLayout{N: 1, C: 1, H: 1, W: 1}, 0, 0}, {LineLayout{N: 3, C: 33, H: 5, W: 7, Halo: 1}, 0,
+			0}, {LineLayout{N: 1, C: 64, H: 70, W: 67, Halo: 2}, 0, 0},
+		{LineLayout{N: 2, C: 17, H: 3, W: 40}, 1, Block}, {LineLayout{N: 1, C: 48, H: 9, W: 33, Halo: 3}, 0,
+			Block}, {LineLayout{N: 1, C: 100, H: 66, W: 65, Halo: 1}, 1, Block},
+		{LineLayout{N: 2, C: 3, H: 5, W: 37, Halo: 1}, 2, 3}, {LineLayout{N: 1, C: 6, H: 5, W: 4}, 1,
+			narrowBlock}, {LineLayout{N: 1, C: 8, H: 5, W: 4, Halo: 1}, 0, narrowBlock},
 	} {
 		c.l.Lanes = BF16Lanes
 		t.Run(fmt.Sprintf("%+v lanes %d", c.l, c.lanes), func(t *testing.T) {

@@ -2,8 +2,8 @@ package kernels
 
 import "fmt"
 
-// ReorderInt8 converts between a map of bytes in lines, or in pixels of 4 lanes, and the plain or the blocked one: bytes to
-// bytes, and by Levels float32 to bytes and back.
+// ReorderInt8 converts between a map of bytes in lines, or in pixels of 4 lanes, and the plain or the blocked
+// one: bytes to bytes, and by Levels float32 to bytes and back.
 type ReorderInt8 struct {
 	lines   LineLayout
 	blocked Layout // of the same shape; N is 0 for the plain layout
@@ -20,7 +20,8 @@ func NewReorderInt8(l LineLayout, zero uint8) (*ReorderInt8, error) {
 	return &ReorderInt8{lines: l, strips: min(l.H, (l.H*l.W+pixels-1)/pixels), zero: zero}, nil
 }
 
-// NewReorderInt8Blocked plans the conversion between the blocked layout b of float32 and l. Their halos may differ.
+// NewReorderInt8Blocked plans the conversion between the blocked layout b of float32 and
+// l. Their halos may differ.
 func NewReorderInt8Blocked(b Layout, l LineLayout, zero uint8) (*ReorderInt8, error) {
 	r, err := NewReorderInt8(l, zero)
 	if err != nil {
@@ -185,15 +186,16 @@ func (r *ReorderInt8) dequantizeEach(dst []float32, row []uint8, n, b, h int, q 
 	}
 }
 
-// Part is where a map of fewer channels lies in one of more, channels behind one another: blocks of lines are copied where its
-// first channel begins a line, else its lanes.
+// Part is where a map of fewer channels lies in one of more, channels behind one another: blocks of lines are
+// copied where its first channel begins a line, else its lanes.
 type PartInt8 struct {
 	whole, part LineLayout
 	first       int // channel
 	zero        uint8
 }
 
-// NewPartInt8 plans the copy of part to the channels of whole from first on. The halo of whole is filled with zero.
+// NewPartInt8 plans the copy of part to the channels of whole from first on. The halo of
+// whole is filled with zero.
 func NewPartInt8(whole, part LineLayout, first int, zero uint8) (*PartInt8, error) {
 	for _, l := range []LineLayout{whole, part} {
 		if err := l.valid(Int8Lanes); err != nil {
@@ -230,8 +232,8 @@ func (p *PartInt8) Join(n int, whole, part []uint8) {
 	}
 }
 
-// WalkInt8 is the rows of maps of lines that have one shape, whose halos may differ. Maps other than the first may be of one
-// pixel.
+// WalkInt8 is the rows of maps of lines that have one shape, whose halos may differ. Maps other than the
+// first may be of one pixel.
 type WalkInt8 struct {
 	maps   []LineLayout // the first is written
 	zero   uint8        // of its halo

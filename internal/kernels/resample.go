@@ -1,8 +1,8 @@
 package kernels
 
-// Taps are the weighted sums of one axis of a resize: output i is the sum over k < Count of Weights[i*Count+k] times input
-// Index[i*Count+k]. Nearest has 1 tap of weight 1, linear 2, cubic 4; the caller prepares them, weights of positions outside
-// the input moved to the edge or zero.
+// Taps are the weighted sums of one axis of a resize: output i is the sum over k < Count of
+// Weights[i*Count+k] times input Index[i*Count+k]. Nearest has 1 tap of weight 1, linear 2, cubic 4; the
+// caller prepares them, weights of positions outside the input moved to the edge or zero.
 type Taps struct {
 	Count   int
 	Index   []int

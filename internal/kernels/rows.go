@@ -2,9 +2,9 @@ package kernels
 
 import "math"
 
-// The kernels of this file work on rows: the last axis of a plain value. Sums over a row have 16 lanes, lane o taking
-// every 16th element from o on, in float32 over a stretch and in float64 over those, so that every level gives the same
-// bits.
+// The kernels of this file work on rows: the last axis of a plain value. Sums over a row have 16 lanes, lane
+// o taking every 16th element from o on, in float32 over a stretch and in float64 over those, so that every
+// level gives the same bits.
 
 // lanesSum adds lanes up in a fixed order.
 func lanesSum(s *[Block]float32) float64 {
@@ -15,7 +15,8 @@ func lanesSum(s *[Block]float32) float64 {
 	return sum
 }
 
-// eachBlocks calls f for stretches of whole blocks of n floats, lo to hi, and then for the rest, shorter than a block.
+// eachBlocks calls f for stretches of whole blocks of n floats, lo to hi, and then for the
+// rest, shorter than a block.
 func eachBlocks(n int, f func(lo, hi int)) {
 	for lo := 0; lo < n; {
 		size := whole(n - lo)
@@ -231,8 +232,9 @@ func foldLanes(s *[Block]float32, f func(a, b float32) float32) {
 	}
 }
 
-// LogSoftmaxRows computes y = (x - max) - log(sum(exp(x-max))) over every row of x [rows,cols]; y may be x. The maximum
-// goes first: the rounding of a sum of it and the logarithm, shared by the row, would leave exponentials whose sum is not 1.
+// LogSoftmaxRows computes y = (x - max) - log(sum(exp(x-max))) over every row of x [rows,cols]; y may be x.
+// The maximum goes first: the rounding of a sum of it and the logarithm, shared by the row, would leave
+// exponentials whose sum is not 1.
 func LogSoftmaxRows(y, x []float32, rows, cols int) {
 	switch {
 	case cols == 0:
@@ -252,8 +254,8 @@ func logSoftmaxRow(y, x []float32) {
 	OpSub.Scalar(y, y, log)
 }
 
-// shortLogSoftmax takes several rows of less than a block, such as the scores of ten classes, through one call of a kernel,
-// each filled up to a block: one row alone would wait for the latency of its exponential.
+// shortLogSoftmax takes several rows of less than a block, such as the scores of ten classes, through one
+// call of a kernel, each filled up to a block: one row alone would wait for the latency of its exponential.
 func shortLogSoftmax(y, x []float32, rows, cols int) {
 	const together = 16
 	var exps [together * Block]float32
@@ -315,8 +317,8 @@ func LogSoftmaxGrad(dx, dy, y []float32) {
 // columns is the number of columns that SoftmaxColumns takes at a time.
 const columns = 512
 
-// SoftmaxColumns computes the softmax, or its logarithm, of columns [lo, hi) of x [count,inner], down the columns:
-// over an axis that is not the last. y may be x.
+// SoftmaxColumns computes the softmax, or its logarithm, of columns [lo, hi) of x [count,inner], down the
+// columns: over an axis that is not the last. y may be x.
 func SoftmaxColumns(y, x []float32, count, inner, lo, hi int, logarithm bool) {
 	var top, sum, part [columns]float32
 	for ; lo < hi && count > 0; lo += columns {

@@ -14,7 +14,8 @@ var rowLengths = []int{1, 7, 16, 23, 197, 768, 1000, 2*stretch + 19}
 func close32(t *testing.T, name string, got []float32, want []float64, magnitude float64) {
 	t.Helper()
 	for i, w := range want {
-		if d := math.Abs(float64(got[i]) - w); !(d <= tolerance*(magnitude+math.Abs(w))) && !(w != w && got[i] != got[i]) {
+		if d := math.Abs(float64(got[i]) - w); !(d <= tolerance*(magnitude+math.Abs(w))) &&
+			!(w != w && got[i] != got[i]) {
 			t.Fatalf("%s: number %d of %d is %g, want %g", name, i, len(want), got[i], w)
 		}
 	}
@@ -156,7 +157,8 @@ func TestReductions(t *testing.T) {
 			for _, k := range []struct {
 				name      string
 				got, want float64
-			}{{"sum", RowSum(x), sum}, {"squares", RowSquares(x, 0.5), squares}, {"products", RowProducts(x, y), products},
+			}{{"sum", RowSum(x), sum}, {"squares", RowSquares(x, 0.5), squares},
+				{"products", RowProducts(x, y), products},
 				{"max", float64(RowMax(x)), float64(top)}, {"min", float64(RowMin(x)), float64(least)}} {
 				if math.Abs(k.got-k.want) > 1e-6*float64(n) {
 					t.Fatalf("%s of %d: %g, want %g", k.name, n, k.got, k.want)
@@ -166,7 +168,12 @@ func TestReductions(t *testing.T) {
 			if m, l := RowMax(x), RowMin(x); m == m || l == l {
 				t.Fatalf("max and min of %d with a NaN: %g, %g", n, m, l)
 			}
-			noAllocations(t, "reductions", func() { RowSum(x); RowMax(x); RowSquares(x, 1); RowProducts(x, y) })
+			noAllocations(t, "reductions", func() {
+				RowSum(x)
+				RowMax(x)
+				RowSquares(x, 1)
+				RowProducts(x, y)
+			})
 		}
 	})
 }

@@ -1,7 +1,7 @@
 package kernels
 
-// schedule is the order in which the blocks of all planes are computed, and how they are cut into chunks. A unit is a
-// stretch of the blocks of one image for one group of 32 outputs.
+// schedule is the order in which the blocks of all planes are computed, and how they are cut into chunks. A
+// unit is a stretch of the blocks of one image for one group of 32 outputs.
 type schedule struct {
 	images, outs   int
 	blocks         int // of a plane
@@ -16,7 +16,8 @@ const (
 	chunkCycles = 13_000  // 5 us: what a chunk takes at least
 )
 
-// newSchedule plans for maps whose image has so many bytes, and groups of outputs with so many bytes of weights.
+// newSchedule plans for maps whose image has so many bytes, and groups of outputs with
+// so many bytes of weights.
 func newSchedule(images, outs int, t *tiling, imageBytes, weightBytes int) schedule {
 	s := schedule{images: images, outs: outs, blocks: t.blocks(), strips: 1}
 	units := images * outs
@@ -65,5 +66,6 @@ func (s *schedule) cost(t *tiling) float64 {
 	if s.outs*len(t.steps)*stepSize > nearBytes && !s.weightsOutside {
 		times = s.images * s.strips
 	}
-	return amxCost(t.blockCycles()*float64(s.blocks*s.images*s.outs)) + float64(times)*far(s.outs*len(t.steps)*stepSize/4)
+	return amxCost(t.blockCycles()*float64(s.blocks*s.images*s.outs)) +
+		float64(times)*far(s.outs*len(t.steps)*stepSize/4)
 }

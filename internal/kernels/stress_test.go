@@ -19,8 +19,9 @@ import (
 // stressVar is how long TestStressAMX runs, as time.ParseDuration reads it: a second without.
 const stressVar = "CNNKIT_STRESS"
 
-// TestStressAMX multiplies on tiles in many goroutines, some locked to their threads, under garbage collections, signals and
-// more threads than processors: every result must have the bits of the first, or the twin's.
+// TestStressAMX multiplies on tiles in many goroutines, some locked to their threads, under
+// garbage collections, signals and more threads than processors: every result must have the bits
+// of the first, or the twin's.
 func TestStressAMX(t *testing.T) {
 	if !amx() {
 		t.Skip("no AMX")
@@ -82,7 +83,8 @@ func disturb(end time.Time) {
 	}
 }
 
-// stressBF16 computes a convolution and reports whether it has the bits of the first time, or of the twin where it is small.
+// stressBF16 computes a convolution and reports whether it has the bits of the first time, or of
+// the twin where it is small.
 func stressBF16(r *rand.Rand, size, channels int) (check func() bool) {
 	l := LineLayout{1, channels, size, size, 1, BF16Lanes}
 	k, err := NewConvBF16(ConvBF16Spec{l, l, Window{3, 3, 1, 1, 1, 1, 1, 1}})

@@ -2,8 +2,8 @@ package kernels
 
 import "fmt"
 
-// axes are the axes of a loop nest over plain arrays: sizes, and for each array the distance of neighbors in floats, 0
-// where an axis is broadcast.
+// axes are the axes of a loop nest over plain arrays: sizes, and for each array the distance of neighbors in
+// floats, 0 where an axis is broadcast.
 type axes struct {
 	sizes   []int
 	strides [][]int // of each array
@@ -128,7 +128,8 @@ func broadcastStrides(result, dims []int) ([]int, error) {
 	return s, nil
 }
 
-// runs cuts work of many runs of a length into chunks of about flatFloats floats: several runs, or parts of one.
+// runs cuts work of many runs of a length into chunks of about flatFloats floats:
+// several runs, or parts of one.
 type runs struct{ many, length, per, parts int }
 
 func newRuns(many, length int) runs {
@@ -157,7 +158,8 @@ type Binary struct {
 	runs   runs
 }
 
-// NewBinary plans y = a op b for arrays of the given dims, those of a and b broadcast to those of y, from the right.
+// NewBinary plans y = a op b for arrays of the given dims, those of a and b broadcast to
+// those of y, from the right.
 func NewBinary(op Operation, y, a, b []int) (*Binary, error) {
 	all := axes{sizes: y, strides: [][]int{strides(y)}}
 	for _, dims := range [][]int{a, b} {
@@ -207,8 +209,8 @@ func (k *Binary) Run(chunk int, y, a, b []float32) {
 	})
 }
 
-// StridedCopy is a planned copy between plain arrays that are walked in some strides: a slice, a piece of a concatenation or
-// the inside of a padding, and every transposition.
+// StridedCopy is a planned copy between plain arrays that are walked in some strides: a slice, a piece of a
+// concatenation or the inside of a padding, and every transposition.
 type StridedCopy struct {
 	outer             axes // of dst and src
 	rows, cols        int  // of a matrix that is turned; cols is the length of a run where rows is 0
@@ -217,7 +219,8 @@ type StridedCopy struct {
 	runs              runs
 }
 
-// turnedColumns is the number of columns of a tile that is turned: their lines of the destination stay in the cache.
+// turnedColumns is the number of columns of a tile that is turned: their lines of the
+// destination stay in the cache.
 const turnedColumns = 256
 
 // NewStridedCopy plans dst[sum of i*dstStrides] = src[sum of i*srcStrides] for all indices i below sizes.
@@ -258,7 +261,8 @@ func unitAxis(a axes, k int) int {
 	return -1
 }
 
-// NewPermute plans the transposition of a row-major array: axis i of the result is axis perm[i] of the source.
+// NewPermute plans the transposition of a row-major array: axis i of the result is
+// axis perm[i] of the source.
 func NewPermute(dims, perm []int) (*StridedCopy, error) {
 	if len(perm) != len(dims) {
 		return nil, fmt.Errorf("kernels: permutation %v of %v", perm, dims)
@@ -286,7 +290,8 @@ func (k *StridedCopy) Run(chunk int, dst, src []float32) {
 	k.outer.walk(lo, hi, func(at [3]int) {
 		if k.rows > 0 {
 			for c := from; c < to; c += turnedColumns {
-				turn(dst[at[0]+c*k.dstWidth:], k.dstWidth, src[at[1]+c:], k.srcWide, k.rows, min(turnedColumns, to-c))
+				turn(dst[at[0]+c*k.dstWidth:], k.dstWidth, src[at[1]+c:], k.srcWide, k.rows,
+					min(turnedColumns, to-c))
 			}
 			return
 		}

@@ -22,9 +22,12 @@ func offsetOf(result, dims []int, i int) int {
 // TestBinary compares operations with a loop, over the shapes of networks and over random ones.
 func TestBinary(t *testing.T) {
 	cases := [][3][]int{
-		{{2, 3, 4}, {2, 3, 4}, {2, 3, 4}}, {{2, 197, 40}, {2, 197, 40}, {40}}, {{2, 5, 7, 7}, {2, 5, 7, 7}, {5, 1, 1}},
-		{{2, 5, 7, 7}, {2, 5, 1, 1}, {2, 5, 7, 7}}, {{6, 9}, {6, 9}, {6, 1}}, {{6, 9}, {6, 1}, {9}}, {{3, 70000}, {3, 70000}, {1}},
-		{{}, {}, {}}, {{1, 1}, {1}, {1, 1}}, {{4, 1, 5}, {4, 1, 1}, {1, 1, 1}}, {{8, 16, 49, 49}, {8, 16, 49, 49}, {8, 1, 49, 49}},
+		{{2, 3, 4}, {2, 3, 4}, {2, 3, 4}}, {{2, 197, 40}, {2, 197, 40}, {40}}, {{2, 5, 7, 7}, {2, 5, 7, 7},
+			{5, 1, 1}},
+		{{2, 5, 7, 7}, {2, 5, 1, 1}, {2, 5, 7, 7}}, {{6, 9}, {6, 9}, {6, 1}}, {{6, 9}, {6, 1},
+			{9}}, {{3, 70000}, {3, 70000}, {1}},
+		{{}, {}, {}}, {{1, 1}, {1}, {1, 1}}, {{4, 1, 5}, {4, 1, 1}, {1, 1, 1}}, {{8, 16, 49, 49},
+			{8, 16, 49, 49}, {8, 1, 49, 49}},
 	}
 	r := rand.New(rand.NewPCG(51, 1))
 	for range 60 {
@@ -78,11 +81,14 @@ func checkBinary(t *testing.T, r *rand.Rand, op Operation, c [3][]int) {
 	noAllocations(t, name, func() { k.Run(0, y.s, a, b) })
 }
 
-// TestPermute compares transpositions with a loop: those between layouts, of attention and of shuffles, and random ones.
+// TestPermute compares transpositions with a loop: those between layouts, of attention and of
+// shuffles, and random ones.
 func TestPermute(t *testing.T) {
 	cases := [][2][]int{
-		{{2, 35, 9, 11}, {0, 2, 3, 1}}, {{2, 9, 11, 35}, {0, 3, 1, 2}}, {{1, 197, 3, 4, 16}, {2, 0, 3, 1, 4}}, {{300, 700}, {1, 0}},
-		{{2, 3, 4, 5}, {0, 1, 2, 3}}, {{7}, {0}}, {{}, {}}, {{1, 4, 2, 6, 5}, {0, 2, 1, 3, 4}}, {{2, 7, 3, 7, 4, 5}, {0, 1, 3, 2, 4, 5}},
+		{{2, 35, 9, 11}, {0, 2, 3, 1}}, {{2, 9, 11, 35}, {0, 3, 1, 2}}, {{1, 197, 3, 4, 16}, {2, 0, 3, 1, 4}},
+		{{300, 700}, {1, 0}},
+		{{2, 3, 4, 5}, {0, 1, 2, 3}}, {{7}, {0}}, {{}, {}}, {{1, 4, 2, 6, 5}, {0, 2, 1, 3, 4}},
+		{{2, 7, 3, 7, 4, 5}, {0, 1, 3, 2, 4, 5}},
 	}
 	r := rand.New(rand.NewPCG(52, 1))
 	for range 60 {
@@ -157,7 +163,8 @@ func TestStridedCopy(t *testing.T) {
 // TestPadding compares with a loop.
 func TestPadding(t *testing.T) {
 	r := rand.New(rand.NewPCG(53, 1))
-	for _, c := range [][3][]int{{{3}, {5}, {1}}, {{2, 3, 4}, {2, 5, 9}, {0, 1, 3}}, {{1, 300, 200}, {2, 301, 210}, {1, 0, 0}}} {
+	for _, c := range [][3][]int{{{3}, {5}, {1}}, {{2, 3, 4}, {2, 5, 9}, {0, 1, 3}},
+		{{1, 300, 200}, {2, 301, 210}, {1, 0, 0}}} {
 		k, err := NewPadding(c[0], c[1], c[2])
 		if err != nil {
 			t.Fatal(err)

@@ -2,8 +2,9 @@ package kernels
 
 import "fmt"
 
-// TapWeights is the float32 form in which weights that convolutions in bf16 read are trained: [O/32][KH*KW][C up to 32][32
-// outputs]. Rows of 32 outputs are what ConvBF16Weights sums, and what tiles are packed from without a scattered read.
+// TapWeights is the float32 form in which weights that convolutions in bf16 read are trained: [O/32][KH*KW][C
+// up to 32][32 outputs]. Rows of 32 outputs are what ConvBF16Weights sums, and what tiles are packed from
+// without a scattered read.
 //
 // Of a convolution that reads gathered pixels (see GatherBF16) the taps that were gathered count as channels.
 type TapWeights struct {
@@ -79,8 +80,8 @@ func (t *TapWeights) each(f func(packed, plain int)) {
 // TapChunks is the number of chunks of PackTaps: one for 32 outputs of a pass.
 func (c *ConvBF16) TapChunks() int { return len(c.passes) * c.groups() }
 
-// PackTaps rounds and packs a part of weights in the form of TapWeights, those of 32 outputs, for either direction: what Pack
-// does from plain ones.
+// PackTaps rounds and packs a part of weights in the form of TapWeights, those of 32 outputs, for either
+// direction: what Pack does from plain ones.
 func (c *ConvBF16) PackTaps(chunk int, dst []uint16, w []float32) {
 	p, g := &c.passes[chunk/c.groups()], chunk%c.groups()
 	c.packTaps(p, g, dst[p.weights/2+g*len(p.steps)*stepSize/2:], w)
@@ -121,7 +122,8 @@ func turnLines(dst []uint16, apart int, src []uint16) {
 // ReduceTapsChunks is the number of chunks of ReduceTaps: one for a tap of 32 outputs.
 func (k *ConvBF16Weights) ReduceTapsChunks() int { return k.dy.Blocks() * len(k.taps) }
 
-// ReduceTaps adds the sums of the groups of images in their order into a part of the gradient in the form of TapWeights.
+// ReduceTaps adds the sums of the groups of images in their order into a part of the gradient
+// in the form of TapWeights.
 func (k *ConvBF16Weights) ReduceTaps(chunk int, dw, sums []float32) {
 	rows, size := k.rows(), roundLines(k.x.C)*tileOuts
 	to := dw[chunk*size:][:size]

@@ -1,15 +1,15 @@
 package kernels
 
-// run is a stretch of the reduction of a convolution: length consecutive floats of x at offset from the window's
-// origin, and as many rows of 16 weights.
+// run is a stretch of the reduction of a convolution: length consecutive floats of x at offset from the
+// window's origin, and as many rows of 16 weights.
 type run struct{ offset, length int }
 
-// tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels or 8. The assembly reads the
-// fields by their place, and keeps its own place in the last of them.
+// tile is a call of the convolution's inner loop: n tiles of p pixels each, 16 output channels or 8. The
+// assembly reads the fields by their place, and keeps its own place in the last of them.
 //
-// Pixel i of tile t reads x[fromX+t*xNext+i*xStride+...] and writes y[fromY+t*yNext+i*yStride:][:16]: the tiles
-// follow one another in a row of the map, or are rows of it. Pixels 7, 14 and 21 need not follow the ones before: a
-// tile can have several short rows.
+// Pixel i of tile t reads x[fromX+t*xNext+i*xStride+...] and writes y[fromY+t*yNext+i*yStride:][:16]: the
+// tiles follow one another in a row of the map, or are rows of it. Pixels 7, 14 and 21 need not follow the
+// ones before: a tile can have several short rows.
 type tile struct {
 	y, x, w []float32
 	bias    []float32 // nil or 16
@@ -25,9 +25,9 @@ type tile struct {
 	taps    []tap // instead of runs, of a depthwise convolution
 	high    float32
 	per     int // channels of a group, 1 or 4, where there are taps
-	// wNext is the floats from the panel at w to a second one, whose outputs stand 16 floats from the first's in the bias and
-	// yBeside floats (0: 16) in y and res. 0: there is none. Meanwhile the processor fetches what lies at ahead, aheadStep
-	// bytes further on every four floats of a run.
+	// wNext is the floats from the panel at w to a second one, whose outputs stand 16 floats from the first's
+	// in the bias and yBeside floats (0: 16) in y and res. 0: there is none. Meanwhile the processor fetches
+	// what lies at ahead, aheadStep bytes further on every four floats of a run.
 	wNext     int
 	ahead     []float32
 	aheadStep int
@@ -40,7 +40,8 @@ type tile struct {
 	_         [5]int // where the assembly is: its y, x, w and res, and the tiles left
 }
 
-// again says that tiles are computed several times: the next time from x and w and to y and res so many floats further.
+// again says that tiles are computed several times: the next time from x and w and to y and
+// res so many floats further.
 type again struct {
 	times, y, x, w   int // 0 times is once
 	left             int // times, which the assembly counts down
@@ -111,8 +112,8 @@ func lanes(narrow bool) int {
 //	y[at+o] = finish( bias[o] + sum over runs r, k < r.length of x[t*xNext+i*xStride+r.offset+k] * w[k'*16+o], res[at+o] ),
 //	at = t*yNext+i*yStride,
 //
-// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that as often as
-// again says. Lanes from 16 on have their weights at w[wNext:].
+// where x and y begin at fromX and fromY, k' counts on through the runs and finish is the epilogue; all that
+// as often as again says. Lanes from 16 on have their weights at w[wNext:].
 func convTilesGo(p int, a *tile) {
 	for i := range a.times() {
 		b := a.time(i)
@@ -158,7 +159,8 @@ func (a *tile) time(i int) tile {
 
 // pixel is where pixel i of tile t lies.
 func (a *tile) pixel(t, i int) (x, y int) {
-	return a.fromX + t*a.xNext + placeOf(i, a.xStride, a.xApart), a.fromY + t*a.yNext + placeOf(i, a.yStride, a.yApart)
+	return a.fromX + t*a.xNext + placeOf(i, a.xStride, a.xApart), a.fromY + t*a.yNext + placeOf(i,
+		a.yStride, a.yApart)
 }
 
 // panelTilesGo is convTilesGo for one panel of weights.
@@ -188,8 +190,8 @@ func panelTilesGo(p int, a *tile) {
 	}
 }
 
-// gradTile is a call of the inner loop of the gradient of weights: the products of k consecutive floats of x with 16
-// lanes of dy, summed over the pixels of some rows.
+// gradTile is a call of the inner loop of the gradient of weights: the products of k consecutive floats of x
+// with 16 lanes of dy, summed over the pixels of some rows.
 type gradTile struct {
 	dw, x, dy       []float32
 	rows, cols      int
@@ -265,8 +267,8 @@ func (a *gradTile) check(m, k int) {
 	_ = a.dy[(a.rows-1)*a.dyRow+(a.cols-1)*a.dyStride:][:lanes(a.narrow)]
 }
 
-// widths splits a row of n pixels into tiles of nearly equal width, at most most: first tiles of a pixels, then tiles
-// of b = a-1.
+// widths splits a row of n pixels into tiles of nearly equal width, at most most: first tiles of a
+// pixels, then tiles of b = a-1.
 func widths(n, most int) (a, countA, b, countB int) {
 	tiles := (n + most - 1) / most
 	b = n / tiles
@@ -274,7 +276,8 @@ func widths(n, most int) (a, countA, b, countB int) {
 	return b + 1, countA, b, tiles - countA
 }
 
-// mostProducts bounds the multiplications of one call of the inner loop, which cannot be preempted: about 70 us.
+// mostProducts bounds the multiplications of one call of the inner loop, which cannot
+// be preempted: about 70 us.
 const mostProducts = 4 << 20
 
 // products is about the multiplications of a pixel.
@@ -328,17 +331,17 @@ const (
 	between   // clipped, and high where they are larger: ReLU6
 )
 
-// Epilogue is what a convolution does to its sums before it stores them: add the bias (nil, or padded with zeros to a
-// multiple of 16) and the residual (nil, or of y's layout), then clip at zero; or, with a mask (of y's layout), clear
-// what lies where the mask is not positive. A mask excludes residual and ReLU.
+// Epilogue is what a convolution does to its sums before it stores them: add the bias (nil, or padded with
+// zeros to a multiple of 16) and the residual (nil, or of y's layout), then clip at zero; or, with a mask (of
+// y's layout), clear what lies where the mask is not positive. A mask excludes residual and ReLU.
 type Epilogue struct {
 	Bias, Residual, Mask []float32
 	ReLU                 bool
 	High                 float32 // where ReLU clips above, 0 for nowhere; Winograd's passes do not
 	// Then is a function of what all that gives, nil for none: taken while it is in the cache.
 	Then *Map
-	// Moments, of the size that the convolution's Moments tells, takes the statistics of what is written; nil leaves
-	// them out. A forward pass writes them, backward-data does not.
+	// Moments, of the size that the convolution's Moments tells, takes the statistics of what is written; nil
+	// leaves them out. A forward pass writes them, backward-data does not.
 	Moments []float32
 }
 
@@ -405,8 +408,9 @@ func (a *tile) finish(v float32, at int) float32 {
 	return v
 }
 
-// rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart. Rows of few products go into the
-// loop together, and into a tile where they follow one another or are whole groups of it.
+// rowsOfTiles runs the inner loop over rows of n pixels each, xRow and yRow floats apart.
+// Rows of few products go into the loop together, and into a tile where they follow one
+// another or are whole groups of it.
 func rowsOfTiles(rows, n, xRow, yRow int, a *tile) {
 	if xRow == n*a.xStride && yRow == n*a.yStride {
 		rowOfTiles(rows*n, a)

@@ -10,7 +10,8 @@ func TestTilesAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, y, w, scratch := AlignedBF16(l.Size()), AlignedBF16(l.Size()), AlignedBF16(c.WeightSize()), AlignedSlice(c.Scratch())
+	x, y, w, scratch := AlignedBF16(l.Size()), AlignedBF16(l.Size()), AlignedBF16(c.WeightSize()),
+		AlignedSlice(c.Scratch())
 	noAllocations(t, "ConvBF16", func() { c.Run(0, scratch, y, x, w, EpilogueBF16{Residual: x, ReLU: true}) })
 	d, err := NewConvBF16Weights(ConvBF16Spec{l, l, window})
 	if err != nil {
@@ -26,7 +27,9 @@ func TestTilesAllocate(t *testing.T) {
 	from, to, packed := AlignedBytes(bytes.Size()), AlignedBytes(bytes.Size()), AlignedBytes(b.WeightSize())
 	e := Requantize{Bias: make([]int32, b.Outputs()), Scale: make([]float32, b.Outputs())}
 	noAllocations(t, "ConvInt8", func() { b.Run(0, scratch, to, from, packed, e) })
-	onVNNI(func() { noAllocations(t, "ConvInt8 without tiles", func() { b.Run(0, scratch, to, from, packed, e) }) })
+	onVNNI(func() {
+		noAllocations(t, "ConvInt8 without tiles", func() { b.Run(0, scratch, to, from, packed, e) })
+	})
 	g, err := NewGemmBF16(GemmBF16Spec{M: 20, N: 40, K: 64})
 	if err != nil {
 		t.Fatal(err)

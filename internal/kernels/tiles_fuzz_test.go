@@ -23,23 +23,31 @@ func FuzzTiles(f *testing.F) {
 		case 0:
 			checkConvBF16(t, c, r)
 		case 1:
-			checkGemmBF16(t, GemmBF16Spec{M: m, N: n, K: k, LDA: (k+31)/32*32 + 32*r.IntN(2), Float: r.IntN(2) == 0}, r)
+			checkGemmBF16(t, GemmBF16Spec{M: m, N: n, K: k, LDA: (k+31)/32*32 + 32*r.IntN(2),
+				Float: r.IntN(2) == 0}, r)
 		case 2:
 			checkConvInt8(t, c, r)
 		default:
-			checkGemmInt8(t, GemmInt8Spec{M: m, N: n, K: k, LDA: (k+63)/64*64 + r.IntN(90), From: drawQuantized(r), To: drawQuantized(r), Sums: r.IntN(2) == 0}, r)
+			checkGemmInt8(t, GemmInt8Spec{M: m, N: n, K: k, LDA: (k+63)/64*64 + r.IntN(90),
+				From: drawQuantized(r), To: drawQuantized(r), Sums: r.IntN(2) == 0}, r)
 		}
 	})
 }
 
-// FuzzTileGeometry plans whatever numbers come: a plan is refused, or runs inside of buffers of the size that it tells.
+// FuzzTileGeometry plans whatever numbers come: a plan is refused, or runs inside of buffers
+// of the size that it tells.
 func FuzzTileGeometry(f *testing.F) {
-	f.Add(int32(1), int32(33), int32(5), int32(7), int32(1), int32(17), int32(5), int32(7), int32(3), int32(1), int32(1), int32(1))
-	f.Add(int32(2), int32(5), int32(9), int32(4), int32(2), int32(40), int32(3), int32(2), int32(2), int32(3), int32(0), int32(2))
-	f.Add(int32(1), int32(math.MaxInt32), int32(-1), int32(0), int32(1<<20), int32(1), int32(1<<30), int32(1), int32(math.MinInt32), int32(1), int32(1), int32(1))
+	f.Add(int32(1), int32(33), int32(5), int32(7), int32(1), int32(17), int32(5), int32(7), int32(3),
+		int32(1), int32(1), int32(1))
+	f.Add(int32(2), int32(5), int32(9), int32(4), int32(2), int32(40), int32(3), int32(2), int32(2), int32(3),
+		int32(0), int32(2))
+	f.Add(int32(1), int32(math.MaxInt32), int32(-1), int32(0), int32(1<<20), int32(1), int32(1<<30), int32(1),
+		int32(math.MinInt32), int32(1), int32(1), int32(1))
 	f.Fuzz(func(t *testing.T, n, c, h, w, halo, o, oh, ow, k, stride, pad, dil int32) {
-		s := ConvBF16Spec{X: LineLayout{int(n), int(c), int(h), int(w), int(halo), BF16Lanes}, Y: LineLayout{int(n), int(o), int(oh), int(ow), int(halo) / 2, BF16Lanes},
-			Window: Window{int(k), 1 + int(k)/2, int(stride), 1 + int(stride)/2, int(pad), int(pad) / 2, int(dil), 1 + int(dil)/2}}
+		s := ConvBF16Spec{X: LineLayout{int(n), int(c), int(h), int(w), int(halo), BF16Lanes},
+			Y: LineLayout{int(n), int(o), int(oh), int(ow), int(halo) / 2, BF16Lanes},
+			Window: Window{int(k), 1 + int(k)/2, int(stride), 1 + int(stride)/2, int(pad), int(pad) / 2,
+				int(dil), 1 + int(dil)/2}}
 		for _, l := range []LineLayout{s.X, s.Y} {
 			if l.valid(BF16Lanes) == nil && (l.Size() > 1<<20 || l.planeLines() > 1<<14) {
 				t.Skip("a valid map too large for a test")
@@ -67,7 +75,8 @@ func FuzzTileGeometry(f *testing.F) {
 			}
 		}
 		if g, err := NewGemmBF16(GemmBF16Spec{M: int(n), N: int(c), K: int(h), LDA: int(w)}); err == nil {
-			a, b, y, scratch := AlignedBF16(g.M*g.LDA), AlignedBF16(g.PackedSize()), guardBF16(g.M*g.N), AlignedSlice(g.Scratch())
+			a, b, y, scratch := AlignedBF16(g.M*g.LDA), AlignedBF16(g.PackedSize()), guardBF16(g.M*g.N),
+				AlignedSlice(g.Scratch())
 			for i := range min(g.Chunks(), 8) {
 				g.Run(i, scratch, y.s, a, b, EpilogueBF16{})
 			}
@@ -77,7 +86,8 @@ func FuzzTileGeometry(f *testing.F) {
 }
 
 func runZeros(t *testing.T, p *ConvBF16) {
-	x, w, y, scratch := AlignedBF16(p.in.Size()), AlignedBF16(p.WeightSize()), guardBF16(p.out.Size()), AlignedSlice(p.Scratch())
+	x, w, y, scratch := AlignedBF16(p.in.Size()), AlignedBF16(p.WeightSize()), guardBF16(p.out.Size()),
+		AlignedSlice(p.Scratch())
 	for i := range p.Chunks() {
 		p.Run(i, scratch, y.s, x, w, EpilogueBF16{})
 	}
@@ -112,7 +122,8 @@ func TestTilesRefuse(t *testing.T) {
 			t.Errorf("%s: accepted backwards", name)
 		}
 	}
-	for _, s := range []GemmBF16Spec{{M: -1, N: 1, K: 32}, {M: 1, N: 0, K: 32}, {M: 1, N: 1, K: 31}, {M: 1, N: 1, K: 33, LDA: 63}, {M: 1 << 40, N: 1, K: 32}, {M: 64, N: 1 << 27, K: 32}} {
+	for _, s := range []GemmBF16Spec{{M: -1, N: 1, K: 32}, {M: 1, N: 0, K: 32}, {M: 1, N: 1, K: 31},
+		{M: 1, N: 1, K: 33, LDA: 63}, {M: 1 << 40, N: 1, K: 32}, {M: 64, N: 1 << 27, K: 32}} {
 		if _, err := NewGemmBF16(s); err == nil {
 			t.Errorf("%+v: accepted", s)
 		}

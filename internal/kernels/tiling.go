@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// tileRows is the number of rows of a tile of AMX: pixels, or rows of A. tileOuts is the number of outputs of a product:
-// two tiles side by side.
+// tileRows is the number of rows of a tile of AMX: pixels, or rows of A. tileOuts is the number of outputs of
+// a product: two tiles side by side.
 const (
 	tileRows = 16
 	tileOuts = 32
 	stepSize = tileOuts * lineBytes // bytes of weights of a step
 )
 
-// tiling is how the pixels of a plane are cut into tiles, and what is summed for each. A tile is up to 16 pixels of x that
-// lie stride bytes apart, a block is m tiles, and a step of the reduction is a line of each pixel. Places and distances are in
-// bytes.
+// tiling is how the pixels of a plane are cut into tiles, and what is summed for each. A tile is up to 16
+// pixels of x that lie stride bytes apart, a block is m tiles, and a step of the reduction is a line of each
+// pixel. Places and distances are in bytes.
 type tiling struct {
 	m, rows int // tiles of a block, pixels of a tile
 	stride  int
@@ -26,17 +26,19 @@ type tiling struct {
 	extent  int     // the end of what is written, one line a pixel
 }
 
-// cut is the tiles of a plane before they are put into blocks: where each begins and which of its pixels it is there for.
+// cut is the tiles of a plane before they are put into blocks: where each begins and which of
+// its pixels it is there for.
 type cut struct {
 	rows  int
 	tiles []tilePixels
 }
 
-// tilePixels is a tile: pixels at to at+rows-1 of the plane, in the pitch of the cut, of which those from at+from to before
-// at+to are not in an earlier tile.
+// tilePixels is a tile: pixels at to at+rows-1 of the plane, in the pitch of the cut, of which those from
+// at+from to before at+to are not in an earlier tile.
 type tilePixels struct{ at, from, to int }
 
-// flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over the gap between the rows.
+// flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over
+// the gap between the rows.
 func flatCut(h, w, pitch int) cut {
 	total := (h-1)*pitch + w
 	c := cut{rows: min(tileRows, total)}
@@ -51,7 +53,8 @@ func flatCut(h, w, pitch int) cut {
 	return c
 }
 
-// rowCut cuts every row into tiles of equal width, of which the last overlaps the one before. Places are in a pitch of w.
+// rowCut cuts every row into tiles of equal width, of which the last overlaps the one before.
+// Places are in a pitch of w.
 func rowCut(h, w int) cut {
 	many := (w + tileRows - 1) / tileRows
 	c := cut{rows: (w + many - 1) / many}
@@ -67,8 +70,8 @@ func rowCut(h, w int) cut {
 // tileCycles is what a product of tiles of so many rows takes, as measured on Emerald Rapids.
 func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
 
-// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Many steps want three
-// tiles, which load less of the weights; few want one, whose pixels are finished soonest.
+// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Many steps
+// want three tiles, which load less of the weights; few want one, whose pixels are finished soonest.
 func stepCycles(m, rows, steps int) float64 {
 	each := 2 * tileCycles(rows) / efficiency
 	switch {
@@ -97,8 +100,8 @@ func (c cut) best(steps int) (m int, cycles float64) {
 	return m, cycles
 }
 
-// plan fills in the blocks of m tiles. origin and place tell where pixel i of the cut lies in x and in y; place is negative
-// where it is none. Tiles that fill up the last block go nowhere.
+// plan fills in the blocks of m tiles. origin and place tell where pixel i of the cut lies in x and in y;
+// place is negative where it is none. Tiles that fill up the last block go nowhere.
 func (t *tiling) plan(c cut, m int, origin func(i int) int, place func(i int) int) error {
 	t.m, t.rows = m, c.rows
 	for len(c.tiles)%m != 0 {
@@ -148,7 +151,8 @@ func (t *tiling) blockCycles() float64 {
 	return float64(len(t.steps))*stepCycles(t.m, t.rows, len(t.steps)) + 30*float64(t.m)
 }
 
-// turnover is how the pixels of a block are finished in the steps of the next: per pixels in each of the first early steps.
+// turnover is how the pixels of a block are finished in the steps of the next: per pixels in each
+// of the first early steps.
 func (t *tiling) turnover() (early, per, quads int) {
 	n := t.m * tileRows
 	for _, per := range []int{1, 2, 4, 8, 12, 16, 24, 32, 48} {
@@ -159,8 +163,8 @@ func (t *tiling) turnover() (early, per, quads int) {
 	panic("kernels: a tiling without steps")
 }
 
-// tileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two blocks of up to
-// 3 tiles, and a line that takes what nobody wants.
+// tileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two
+// blocks of up to 3 tiles, and a line that takes what nobody wants.
 const tileScratch = 2*3*tileRows*tileOuts + Block
 
 // pixelGrid is an output of h by w pixels that lie strideH rows and strideW pixels of the map in apart.
@@ -169,8 +173,8 @@ type pixelGrid struct {
 	in                     LineLayout
 }
 
-// cut plans the tiles of a grid for the steps of the tiling: over the gaps between rows or row by row, by what takes
-// less. place is where a pixel goes. It returns the row in which each block begins, and the end.
+// cut plans the tiles of a grid for the steps of the tiling: over the gaps between rows or row by row, by
+// what takes less. place is where a pixel goes. It returns the row in which each block begins, and the end.
 func (t *tiling) cut(v pixelGrid, place func(h, w int) int) ([]int, error) {
 	row := v.in.rowLines()
 	base := v.in.at(0, 0, 0, 0)

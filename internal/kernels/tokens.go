@@ -1,7 +1,7 @@
 package kernels
 
-// Tokens converts between a blocked map of 16 lanes and the plain layout [N,H,W,C], in which the channels of a pixel lie
-// side by side.
+// Tokens converts between a blocked map of 16 lanes and the plain layout [N,H,W,C], in which the channels of
+// a pixel lie side by side.
 type Tokens struct{ l Layout }
 
 // NewTokens plans the conversion to and from l.

@@ -21,7 +21,8 @@ type twin struct {
 func lanes16(s []float32) *[Block]float32     { return (*[Block]float32)(s) }
 func lanes32(s []float32) *[2 * Block]float32 { return (*[2 * Block]float32)(s) }
 
-// rows is n blocks in rows as long as can be, with a gap of a block between them: the last of what is left over.
+// rows is n blocks in rows as long as can be, with a gap of a block between them: the
+// last of what is left over.
 func rows(n int) rect {
 	if n >= 7 {
 		return rect{(n / 2) * Block, 2, (n % 2) * Block}
@@ -30,9 +31,13 @@ func rows(n int) rect {
 }
 
 var twins = []twin{
-	{"relu", func(b [][]float32, n int) { Relu(b[0], b[1]) }, func(b [][]float32, n int) { reluGo(b[0], b[1]) }, []int{1, 1}, true, 0},
-	{"reluGrad", func(b [][]float32, n int) { ReluGrad(b[0], b[1], b[2]) }, func(b [][]float32, n int) { reluGradGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
-	{"clip", func(b [][]float32, n int) { Clip(b[0], b[1], -0.5, 0.75) }, func(b [][]float32, n int) { clipGo(b[0], b[1], -0.5, 0.75) }, []int{1, 1}, true, 0},
+	{"relu", func(b [][]float32, n int) { Relu(b[0], b[1]) }, func(b [][]float32, n int) {
+		reluGo(b[0], b[1])
+	}, []int{1, 1}, true, 0},
+	{"reluGrad", func(b [][]float32, n int) { ReluGrad(b[0], b[1], b[2]) },
+		func(b [][]float32, n int) { reluGradGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
+	{"clip", func(b [][]float32, n int) { Clip(b[0], b[1], -0.5, 0.75) },
+		func(b [][]float32, n int) { clipGo(b[0], b[1], -0.5, 0.75) }, []int{1, 1}, true, 0},
 	{"clipGrad", func(b [][]float32, n int) {
 		clipGo(b[3], b[2], -0.5, 0.75)
 		ClipGrad(b[0], b[1], b[2], b[3])
@@ -40,46 +45,75 @@ var twins = []twin{
 		clipGo(b[3], b[2], -0.5, 0.75)
 		clipGradGo(b[0], b[1], b[2], b[3])
 	}, []int{1, 1, 1, 1}, true, 0},
-	{"add", func(b [][]float32, n int) { Add(b[0], b[1], b[2]) }, func(b [][]float32, n int) { addGo(b[0], b[1], b[2]) }, []int{1, 1, 1}, true, 0},
-	{"sumLanes", func(b [][]float32, n int) { sumLanes(lanes16(b[0]), b[1]) }, func(b [][]float32, n int) { sumLanesGo(lanes16(b[0]), b[1]) }, []int{-1, 1}, true, 0},
+	{"add", func(b [][]float32, n int) { Add(b[0], b[1], b[2]) }, func(b [][]float32, n int) {
+		addGo(b[0], b[1], b[2])
+	}, []int{1, 1, 1}, true, 0},
+	{"sumLanes", func(b [][]float32, n int) { sumLanes(lanes16(b[0]), b[1]) },
+		func(b [][]float32, n int) { sumLanesGo(lanes16(b[0]), b[1]) }, []int{-1, 1}, true, 0},
 	{"sumSquares", func(b [][]float32, n int) { sumSquares(lanes32(b[0]), b[1], lanes16(b[2])) },
-		func(b [][]float32, n int) { sumSquaresGo(lanes32(b[0]), b[1], lanes16(b[2])) }, []int{-2, 1, -1}, false, 0},
-	{"sumProducts", func(b [][]float32, n int) { sumProducts(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n)) },
-		func(b [][]float32, n int) { sumProductsGo(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n)) }, []int{-2, 1, 1, 1, -1}, false, 3},
-	{"normalize", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false) },
-		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false) }, []int{1, 1, 1, -3}, false, 2},
-	{"normalize+relu", func(b [][]float32, n int) { normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true) },
-		func(b [][]float32, n int) { normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true) }, []int{1, 1, 1, -3}, false, 2},
-	{"normalizeBackward", func(b [][]float32, n int) { normalizeBackward(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n)) },
-		func(b [][]float32, n int) { normalizeBackwardGo(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n)) }, []int{1, 1, 1, 1, -4}, false, 3},
+		func(b [][]float32, n int) { sumSquaresGo(lanes32(b[0]), b[1], lanes16(b[2])) }, []int{-2, 1, -1},
+		false, 0},
+	{"sumProducts", func(b [][]float32, n int) {
+		sumProducts(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n))
+	},
+		func(b [][]float32, n int) {
+			sumProductsGo(lanes32(b[0]), b[1], b[2], b[3], lanes16(b[4]), rows(n))
+		}, []int{-2, 1, 1, 1, -1}, false, 3},
+	{"normalize", func(b [][]float32, n int) {
+		normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false)
+	},
+		func(b [][]float32, n int) {
+			normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), false)
+		}, []int{1, 1, 1, -3}, false, 2},
+	{"normalize+relu", func(b [][]float32, n int) {
+		normalize(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true)
+	},
+		func(b [][]float32, n int) {
+			normalizeGo(b[0], b[1], b[2], (*[48]float32)(b[3]), rows(n), true)
+		}, []int{1, 1, 1, -3}, false, 2},
+	{"normalizeBackward", func(b [][]float32, n int) {
+		normalizeBackward(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n))
+	},
+		func(b [][]float32, n int) {
+			normalizeBackwardGo(b[0], b[1], b[2], b[3], (*[64]float32)(b[4]), rows(n))
+		}, []int{1, 1, 1, 1, -4}, false, 3},
 }
 
 func init() {
 	twins = append(twins,
-		twin{"sumProductsRelu", func(b [][]float32, n int) { sumProductsRelu(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3]), rows(n)) },
+		twin{"sumProductsRelu", func(b [][]float32, n int) {
+			sumProductsRelu(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3]), rows(n))
+		},
 			func(b [][]float32, n int) {
 				sumProductsReluGo(lanes32(b[0]), b[1], b[2], (*[48]float32)(b[3]), rows(n))
 			}, []int{-2, 1, 1, -3}, false, 0},
-		twin{"normalizeBackwardRelu", func(b [][]float32, n int) { normalizeBackwardRelu(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n)) },
-			func(b [][]float32, n int) { normalizeBackwardReluGo(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n)) }, []int{1, 1, 1, -5}, false, 0})
+		twin{"normalizeBackwardRelu", func(b [][]float32, n int) {
+			normalizeBackwardRelu(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n))
+		},
+			func(b [][]float32, n int) {
+				normalizeBackwardReluGo(b[0], b[1], b[2], (*[80]float32)(b[3]), rows(n))
+			}, []int{1, 1, 1, -5}, false, 0})
 	for _, narrow := range []bool{false, true} {
 		name := map[bool]string{false: "", true: " narrow"}[narrow]
-		twins = append(twins, twin{"maxPairs" + name, func(b [][]float32, n int) { maxPairs(b[0], b[1], b[2], narrow) },
+		twins = append(twins, twin{"maxPairs" + name, func(b [][]float32, n int) {
+			maxPairs(b[0], b[1], b[2], narrow)
+		},
 			func(b [][]float32, n int) { maxPairsGo(b[0], b[1], b[2], narrow) }, []int{1, 2, 2}, true, 0})
 		for _, relu := range []bool{false, true} {
-			twins = append(twins, twin{fmt.Sprintf("maxPairsBackward%s relu=%v", name, relu), func(b [][]float32, n int) {
-				maxPairsGo(b[4], b[2], b[3], narrow)
-				maxPairsBackward(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
-			}, func(b [][]float32, n int) {
-				maxPairsGo(b[4], b[2], b[3], narrow)
-				maxPairsBackwardGo(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
-			}, []int{2, 2, 2, 2, 1, 1}, true, 0})
+			twins = append(twins, twin{fmt.Sprintf("maxPairsBackward%s relu=%v", name, relu),
+				func(b [][]float32, n int) {
+					maxPairsGo(b[4], b[2], b[3], narrow)
+					maxPairsBackward(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
+				}, func(b [][]float32, n int) {
+					maxPairsGo(b[4], b[2], b[3], narrow)
+					maxPairsBackwardGo(b[0], b[1], b[2], b[3], b[4], b[5], narrow, relu)
+				}, []int{2, 2, 2, 2, 1, 1}, true, 0})
 		}
 	}
 }
 
-// TestTwins compares every routine with its twin, over nil buffers where allowed, NaN and infinities where the bits
-// must agree, and sentinels around every buffer.
+// TestTwins compares every routine with its twin, over nil buffers where allowed, NaN and infinities where
+// the bits must agree, and sentinels around every buffer.
 func TestTwins(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		for _, k := range twins {
@@ -88,7 +122,8 @@ func TestTwins(t *testing.T) {
 					if without && k.optional == 0 {
 						continue
 					}
-					t.Run(fmt.Sprintf("%s/%d/nil=%v", k.name, blocks, without), func(t *testing.T) { checkTwin(t, k, blocks, without) })
+					t.Run(fmt.Sprintf("%s/%d/nil=%v", k.name, blocks, without),
+						func(t *testing.T) { checkTwin(t, k, blocks, without) })
 				}
 			}
 		}
@@ -153,14 +188,19 @@ func TestUpdates(t *testing.T) {
 	levels(t, func(t *testing.T) {
 		for _, n := range []int{1, 15, 16, 33, 16400} {
 			r := rand.New(rand.NewPCG(9, uint64(n)))
-			for _, h := range []SGDParams{{LR: 0.1}, {LR: 0.1, Momentum: 0.9, First: true}, {LR: 0.1, Momentum: 0.9, WeightDecay: 0.01, Dampening: 0.2},
+			for _, h := range []SGDParams{{LR: 0.1}, {LR: 0.1, Momentum: 0.9, First: true},
+				{LR: 0.1, Momentum: 0.9, WeightDecay: 0.01, Dampening: 0.2},
 				{LR: 0.1, Momentum: 0.9, WeightDecay: 0.01, Nesterov: true}} {
 				checkUpdate(t, fmt.Sprintf("%+v", h), r, n, func(b [][]float32) { SGD(b[0], b[1], b[2], h) },
 					func(b [][]float32) { sgdGo(b[0], b[1], b[2], h) })
 			}
-			for _, h := range []AdamParams{{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1, Correction1: 0.1, Correction2: 0.1},
-				{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1, Correction1: 0.1, Correction2: 0.1, Decoupled: true}} {
-				checkUpdate(t, fmt.Sprintf("%+v", h), r, n, func(b [][]float32) { Adam(b[0], b[1], b[2], b[3], h) },
+			for _, h := range []AdamParams{{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1,
+				Correction1: 0.1, Correction2: 0.1},
+				{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1, Correction1: 0.1,
+					Correction2: 0.1, Decoupled: true}} {
+				checkUpdate(t, fmt.Sprintf("%+v", h), r, n, func(b [][]float32) {
+					Adam(b[0], b[1], b[2], b[3], h)
+				},
 					func(b [][]float32) { adamGo(b[0], b[1], b[2], b[3], h) })
 			}
 		}

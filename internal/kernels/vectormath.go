@@ -2,9 +2,9 @@ package kernels
 
 import "math"
 
-// The functions of this file are the twins of those that the generator composes its routines of: the same operations
-// in the same order, each rounded to float32, so that both give the same bits. The conversions around products keep
-// the compiler from fusing them with a sum; fma32 is where the routines fuse them.
+// The functions of this file are the twins of those that the generator composes its routines of: the same
+// operations in the same order, each rounded to float32, so that both give the same bits. The conversions
+// around products keep the compiler from fusing them with a sum; fma32 is where the routines fuse them.
 
 // The coefficients are minimax fits made for this package.
 var (
@@ -47,8 +47,8 @@ var (
 	nan32 = float32(math.NaN())
 )
 
-// fma32 is a*b + c, rounded once. The sum in float64 is rounded to odd, after which rounding it to float32 gives
-// what one rounding would (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
+// fma32 is a*b + c, rounded once. The sum in float64 is rounded to odd, after which rounding it to float32
+// gives what one rounding would (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
 func fma32(a, b, c float32) float32 {
 	p, z := float64(a)*float64(b), float64(c) // the product is exact
 	s := p + z

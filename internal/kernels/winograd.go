@@ -5,9 +5,10 @@ const (
 	positions = 36
 )
 
-// Winograd is a convolution of stride 1 and no dilation by Winograd's method: of kernel 3x3 by F(4x4,3x3), with a quarter of
-// the multiplications; of kernels with rows of 5 taps by F(4,5) along rows, with two fifths; less what tiles at the edge
-// waste. It stands beside a Conv, whose packed weights and gradients it shares.
+// Winograd is a convolution of stride 1 and no dilation by Winograd's method: of kernel 3x3 by
+// F(4x4,3x3), with a quarter of the multiplications; of kernels with rows of 5 taps by F(4,5) along
+// rows, with two fifths; less what tiles at the edge waste. It stands beside a Conv, whose packed
+// weights and gradients it shares.
 type Winograd struct {
 	Forward WinogradPass
 	Data    WinogradPass // from dy
@@ -24,7 +25,8 @@ type WinogradPass interface {
 	Transform(chunk int, scratch, u, packed []float32)
 	TransformChunks() int
 	TransformScratch() int
-	// TransformBlock is Transform from the packed weights of the output block alone, where the pass does not flip them.
+	// TransformBlock is Transform from the packed weights of the output block alone, where
+	// the pass does not flip them.
 	TransformBlock(chunk int, scratch, u, weights []float32)
 	Flips() bool
 	// Run computes a part of y = conv(x, w) from transformed weights, in so many chunks.
@@ -51,8 +53,8 @@ type WinogradWeights interface {
 	Cost() float64
 }
 
-// NewWinograd plans c by Winograd's method; a nil pass says that the direct kernel does better or the method does not
-// fit. constant says that the weights are transformed once and for all.
+// NewWinograd plans c by Winograd's method; a nil pass says that the direct kernel does better or the method
+// does not fit. constant says that the weights are transformed once and for all.
 func NewWinograd(c *Conv, constant bool) *Winograd {
 	w := planWinograd(c)
 	if w.Forward != nil && w.Forward.Cost(constant) >= c.ForwardCost() {
@@ -107,8 +109,8 @@ func (w *Winograd) planRows(c *Conv) {
 	}
 }
 
-// blockWeights is the weights of an output block, n floats of them, as a pass reads them: packed, or flipped into scratch
-// where flip is the convolution that the pass is the backward-data of.
+// blockWeights is the weights of an output block, n floats of them, as a pass reads them: packed, or flipped
+// into scratch where flip is the convolution that the pass is the backward-data of.
 func blockWeights(flip *Conv, block, n int, scratch, packed []float32) []float32 {
 	if flip == nil {
 		return packed[block*n:][:n]
@@ -124,9 +126,9 @@ func flipScratch(flip *Conv, n int) int {
 	return n
 }
 
-// tiles says how a map that is read lies under the tiles of one that is computed: the tile that computes pixels from (h, w)
-// on reads from (h-top, w-left) on. Tiles lie side by side; those that may overlap end with the map instead of beyond it, so
-// that all that they read is inside the halo.
+// tiles says how a map that is read lies under the tiles of one that is computed: the tile that computes
+// pixels from (h, w) on reads from (h-top, w-left) on. Tiles lie side by side; those that may overlap end
+// with the map instead of beyond it, so that all that they read is inside the halo.
 type tiles struct {
 	in         Layout
 	outH, outW int
@@ -138,7 +140,8 @@ type tiles struct {
 }
 
 func newTiles(in Layout, outH, outW, top, left, reads int) tiles {
-	return tiles{in: in, outH: outH, outW: outW, top: top, left: left, high: (outH + side - 1) / side, wide: (outW + side - 1) / side, reads: reads}
+	return tiles{in: in, outH: outH, outW: outW, top: top, left: left, high: (outH + side - 1) / side,
+		wide: (outW + side - 1) / side, reads: reads}
 }
 
 // rows is the number of rows of tiles of all images.
@@ -181,8 +184,8 @@ func (t *tiles) straight(top int) (lo, hi int) {
 // edge is the number of floats that the widest piece to be cut out has.
 func (t *tiles) edge() int { return t.reads * ((t.wide-1)*side + t.reads) * Block }
 
-// cut copies wide pixels of each row that a tile reads, from (top, left) of block b of image n on, into dst, [reads][wide][16],
-// with zeros around the map.
+// cut copies wide pixels of each row that a tile reads, from (top, left) of block b of image n on, into dst,
+// [reads][wide][16], with zeros around the map.
 func (t *tiles) cut(dst, x []float32, n, b, top, left, wide int) {
 	halo := t.in.Halo
 	first, last := max(0, -halo-left), min(wide, t.in.W+halo-left)
@@ -198,8 +201,8 @@ func (t *tiles) cut(dst, x []float32, n, b, top, left, wide int) {
 	}
 }
 
-// kernel is B' x B for tiles that read 6x6 pixels, A x A' for those that read 4x4. (A function value would move its
-// argument to the heap.)
+// kernel is B' x B for tiles that read 6x6 pixels, A x A' for those that read 4x4. (A function value would
+// move its argument to the heap.)
 func (t *tiles) kernel(a *winogradTile) {
 	if t.reads == side {
 		winogradGradient(a)
@@ -268,11 +271,13 @@ func newTilePass(in, out Layout, top, left int, flip *Conv) *tilePass {
 	p.group = max(1, min(p.rows(), (want+p.wide/2)/p.wide))
 	p.parts = 1
 	least := shares(out.N*out.H*out.W*out.C*in.C*9, 8)
-	if n := max(p.groups(), min(least, p.rows(), p.rows()*p.wide/16)); n > 1 && n < 16 { // few chunks: let two threads have as many each
+	// few chunks: let two threads have as many each
+	if n := max(p.groups(), min(least, p.rows(), p.rows()*p.wide/16)); n > 1 && n < 16 {
 		n += n % 2
 		p.group = (p.rows() + n - 1) / n
 	}
-	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && p.groups()*p.parts < 16 || p.groups()*p.parts < min(least, 2)) {
+	for p.parts < out.Blocks() && (out.Blocks()/p.parts > 4 && p.groups()*p.parts < 16 ||
+		p.groups()*p.parts < min(least, 2)) {
 		p.parts *= 2
 	}
 	p.blocks = (out.Blocks() + p.parts - 1) / p.parts
@@ -378,7 +383,8 @@ func (p *tilePass) products(m, v, u []float32, n, blocks int) {
 		}
 		groups := min((blocks-o)/wide, max(1, mostProducts/(n*panel*wide)))
 		most := max(1, mostProducts/(n*panel*wide*groups))
-		if n > t.width() && n%((n+t.width()-1)/t.width()) > 0 { // the tiles of each width go through all weights
+		// the tiles of each width go through all weights
+		if n > t.width() && n%((n+t.width()-1)/t.width()) > 0 {
 			most = min(most, max(1, firstFloats/(panel*wide*groups)))
 		}
 		for i := 0; i < positions; i += most {
@@ -467,8 +473,8 @@ func newTileWeights(c *Conv) *tileWeights {
 		dy: newTiles(c.DY, c.Y.H, c.Y.W, 0, 0, side),
 		c:  c.X, o: c.DY,
 	}
-	// The sums of a chunk are read and written once for every group of tiles: they should fit into the second-level
-	// cache, or the groups should be long.
+	// The sums of a chunk are read and written once for every group of tiles: they should fit into the
+	// second-level cache, or the groups should be long.
 	w.parts = 1
 	for w.o.Blocks()%(2*w.parts) == 0 && positions*w.c.C*w.o.Blocks()/w.parts*Block > 1<<19 {
 		w.parts *= 2

@@ -1,6 +1,7 @@
 package kernels
 
-// Winograd's F(4,5) computes 4 neighbouring sums of 5 taps each from 8 pixels with 8 multiplications instead of 20:
+// Winograd's F(4,5) computes 4 neighbouring sums of 5 taps each from 8 pixels with 8
+// multiplications instead of 20:
 //
 //	y = A' [ (G w) . (B' x) ]
 //
@@ -11,7 +12,8 @@ func rowInputLine(x [8]float32) [8]float32 {
 	e1, o1 := x[6]-5*x[4]+4*x[2], x[5]-5*x[3]+4*x[1]
 	e2, o2 := x[6]-4.25*x[4]+x[2], x[5]-4.25*x[3]+x[1]
 	e3, o3 := x[6]-1.25*x[4]+.25*x[2], x[5]-1.25*x[3]+.25*x[1]
-	return [8]float32{x[0] - x[6] - 5.25*x[2] + 5.25*x[4], e1 + .5*o1, e1 - .5*o1, e2 + o2, e2 - o2, e3 + 2*o3, e3 - 2*o3,
+	return [8]float32{x[0] - x[6] - 5.25*x[2] + 5.25*x[4], e1 + .5*o1, e1 - .5*o1, e2 + o2, e2 - o2,
+		e3 + 2*o3, e3 - 2*o3,
 		x[7] - x[1] + 5.25*x[3] - 5.25*x[5]}
 }
 

@@ -8,13 +8,14 @@ const (
 	rowWanted    = 28 // tiles for the inner loop at a time
 )
 
-// rowTiles says how a map that is read lies under one that is computed by F(4,5) along rows, a sum over the rows of the kernel
-// down columns:
+// rowTiles says how a map that is read lies under one that is computed by F(4,5) along rows, a sum over the
+// rows of the kernel down columns:
 //
 //	y[h] = A' sum over kh of (G w[kh]) . (B' x[h-top+kh])
 //
-// A tile is 4 pixels of a row of y from 8 pixels of a row of x. The last tile of a row ends with the row: where the row's
-// length is no multiple of 4 it computes pixels of the tile before again. So everything is read inside the halo.
+// A tile is 4 pixels of a row of y from 8 pixels of a row of x. The last tile of a row ends with the
+// row: where the row's length is no multiple of 4 it computes pixels of the tile before again. So
+// everything is read inside the halo.
 type rowTiles struct {
 	in, out   Layout
 	kh        int
@@ -32,8 +33,8 @@ func newRows(in, out Layout, kh, top, left int) (r rowTiles, ok bool) {
 // regular is the number of tiles of a row that begin at a multiple of 4 and end inside it.
 func (r *rowTiles) regular() int { return r.out.W / rowSide }
 
-// transform transforms a row of images [n, n+images), where a.row and a.down are the distances between images: tile t of
-// block b goes to v[t*next+b*blockStep:].
+// transform transforms a row of images [n, n+images), where a.row and a.down are the distances between
+// images: tile t of block b goes to v[t*next+b*blockStep:].
 func (r *rowTiles) transform(a *winogradTile, v, x []float32, n, images, h, next int) {
 	for b := range r.in.Blocks() {
 		at := r.in.at(n, b, h, -r.left)
@@ -50,7 +51,8 @@ func (r *rowTiles) transform(a *winogradTile, v, x []float32, n, images, h, next
 	}
 }
 
-// transformWeights transforms the weights of an output block, [C][kh][5][16] by blocks of C, to [8][kh][C][16].
+// transformWeights transforms the weights of an output block, [C][kh][5][16] by
+// blocks of C, to [8][kh][C][16].
 func (r *rowTiles) transformWeights(u, weights []float32, step int) {
 	a := winogradTile{step: step, next: Block}
 	r.eachTap(func(taps, position, channels int) {
@@ -66,7 +68,8 @@ func (r *rowTiles) perBlock() (weights, position int) {
 	return rows * rowTap, rows
 }
 
-// eachTap calls f for the rows of the kernel of every block of channels, with where an output block has their weights.
+// eachTap calls f for the rows of the kernel of every block of channels, with where an
+// output block has their weights.
 func (r *rowTiles) eachTap(f func(taps, position, channels int)) {
 	for b := range r.in.Blocks() {
 		real := r.in.real(b)
@@ -80,8 +83,8 @@ func (r *rowTiles) eachTap(f func(taps, position, channels int)) {
 // mostRows bounds the rows of a kernel.
 const mostRows = 16
 
-// rowPass is a planned convolution from one map to another along rows: forward, or backward-data. V of a chunk is
-// [8][row][image][tile][C], M is [8][row][image][tile][16] or of 8 lanes.
+// rowPass is a planned convolution from one map to another along rows: forward, or backward-data. V of a
+// chunk is [8][row][image][tile][C], M is [8][row][image][tile][16] or of 8 lanes.
 type rowPass struct {
 	rowTiles
 	flip   *Conv // the convolution that this is the backward-data of
@@ -105,7 +108,8 @@ func newRowPass(in, out Layout, kh, top, left int, flip *Conv) *rowPass {
 	if p.vNext%128 == 0 {
 		p.vNext += Block
 	}
-	// V and M of a chunk should stay in the second-level cache, and there should be enough chunks for some threads.
+	// V and M of a chunk should stay in the second-level cache, and there should be
+	// enough chunks for some threads.
 	tiles := p.images * p.wide
 	high := max(rowSide, nearFloats/2/(rowPositions*tiles*(p.vNext+out.Lanes))-kh)
 	p.parts = max((out.H+high-1)/high, min((15+p.groups)/p.groups, out.H/8), 1)
@@ -181,9 +185,9 @@ func (p *rowPass) Run(chunk int, scratch, y, x, u []float32, e Epilogue) {
 	}
 }
 
-// products multiplies rows [first, last) of so many tiles: a position after the other, so that its part of V and U stays in
-// the first-level cache, or several whose parts of U do. Rows of the kernel outside the map are left out; rows of y without
-// such go into the loop together.
+// products multiplies rows [first, last) of so many tiles: a position after the other, so that its part of V
+// and U stays in the first-level cache, or several whose parts of U do. Rows of the kernel outside the map
+// are left out; rows of y without such go into the loop together.
 func (p *rowPass) products(m, v, u []float32, tiles, first, last, from int) {
 	var runs [mostRows]run
 	for k := range p.kh {
@@ -201,7 +205,8 @@ func (p *rowPass) products(m, v, u []float32, tiles, first, last, from int) {
 				many = min(last, whole) - h
 			}
 			t.runs, t.w = runs[:hi-lo], u[i*p.uStep()+lo*p.in.C*Block:]
-			t.x, t.y = v[i*p.vStep+(h-p.top+lo-from)*tiles*p.vNext:], m[i*p.mStep+(h-first)*tiles*p.out.Lanes:]
+			t.x, t.y = v[i*p.vStep+(h-p.top+lo-from)*tiles*p.vNext:],
+				m[i*p.mStep+(h-first)*tiles*p.out.Lanes:]
 			if t.again[0].times > 1 {
 				t.row(many * tiles)
 				continue
@@ -215,7 +220,8 @@ func (p *rowPass) products(m, v, u []float32, tiles, first, last, from int) {
 // back computes row h of y of images from n on from M.
 func (p *rowPass) back(y, m []float32, n, images, ob, h int, e Epilogue) {
 	lanes := p.out.Lanes
-	a := winogradTile{step: p.mStep, row: p.out.image(), down: p.wide * lanes, next: lanes, lanes: lanes, act: e.act()}
+	a := winogradTile{step: p.mStep, row: p.out.image(), down: p.wide * lanes, next: lanes, lanes: lanes,
+		act: e.act()}
 	if e.Bias != nil {
 		a.bias = e.Bias[ob*Block:][:Block]
 	}
@@ -343,7 +349,8 @@ func (w *rowWeightsPass) Run(chunk int, scratch, sums, x, dy []float32) {
 	}
 }
 
-// gradient transforms row h of block ob of dy. Of a last tile that begins inside the tile before it leaves out what that has.
+// gradient transforms row h of block ob of dy. Of a last tile that begins inside the tile before it
+// leaves out what that has.
 func (w *rowWeightsPass) gradient(d, edge, dy []float32, n, images, ob, h int) {
 	lanes, at := w.out.Lanes, w.out.at(n, ob, h, 0)
 	a := winogradTile{step: w.dStep, row: w.out.image(), down: w.wide * w.dNext, next: w.dNext, lanes: lanes}
@@ -367,7 +374,8 @@ func (w *rowWeightsPass) gradient(d, edge, dy []float32, n, images, ob, h int) {
 
 // products adds the products of tiles of high rows to u.
 func (w *rowWeightsPass) products(u, v, d []float32, tiles, high int) {
-	t := gradTile{rows: tiles, cols: high, xStride: w.vRow, xRow: w.vNext, dyStride: w.out.Lanes, dyRow: w.dNext, narrow: w.out.narrow()}
+	t := gradTile{rows: tiles, cols: high, xStride: w.vRow, xRow: w.vNext, dyStride: w.out.Lanes,
+		dyRow: w.dNext, narrow: w.out.narrow()}
 	most := gradDepth(t.narrow)
 	for i := range rowPositions {
 		for ob := range w.out.Blocks() {

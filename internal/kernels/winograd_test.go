@@ -38,8 +38,8 @@ var winogradCases = []convCase{
 	{1, 4, 8, 9, 8, 5, 5, 1, 1, 0, 0, 0, 0, 1, 1, 0, true, true},       // 4 lanes in
 }
 
-// winogradTolerance is relative to the sum of magnitudes, as tolerance: the transforms multiply and cancel, which costs
-// about a digit at the worst pixel.
+// winogradTolerance is relative to the sum of magnitudes, as tolerance: the transforms multiply and cancel,
+// which costs about a digit at the worst pixel.
 const winogradTolerance = 4e-5
 
 func TestWinograd(t *testing.T) {
@@ -102,11 +102,13 @@ func checkWinograd(t *testing.T, c convCase, r *rand.Rand) {
 	for i := range y.v {
 		y.v[i] = max(0, y.v[i]+float64(bias[i/(s.Y.H*s.Y.W)%c.o])+float64(res[i]))
 	}
-	run(plan.Forward, "y with epilogue", s.Y, bx, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true})
+	run(plan.Forward, "y with epilogue", s.Y, bx, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res),
+		ReLU: true})
 
 	if !s.Y.narrow() {
 		records := AlignedSlice(plan.Forward.Moments().Size())
-		plain := toPlain(s.Y, run(plan.Forward, "y with moments", s.Y, bx, y, Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true, Moments: records}))
+		plain := toPlain(s.Y, run(plan.Forward, "y with moments", s.Y, bx, y,
+			Epilogue{Bias: bias, Residual: toBlocked(s.Y, res), ReLU: true, Moments: records}))
 		checkMoments(t, plan.Forward.Moments(), records, s.Y, plain)
 	}
 
@@ -158,7 +160,8 @@ func TestRowTransforms(t *testing.T) {
 				r := rand.New(rand.NewPCG(4, uint64(lanes)))
 				const n, rows = 3, 2
 				wide := max(4, lanes)
-				a := winogradTile{n: n, rows: rows, lanes: lanes, next: wide, down: n*wide + 5, row: (4*(n-1)+k.reads)*lanes + 2, act: clipped}
+				a := winogradTile{n: n, rows: rows, lanes: lanes, next: wide, down: n*wide + 5,
+					row: (4*(n-1)+k.reads)*lanes + 2, act: clipped}
 				a.step = rows*a.down + 3
 				pixels, positions := a.row*(rows-1)+(4*(n-1)+k.reads)*lanes, 7*a.step+(rows-1)*a.down+n*wide
 				from, to := random(r, pixels), positions

@@ -2,21 +2,23 @@ package kernels
 
 import "math"
 
-// Winograd's F(4x4,3x3) computes 4x4 pixels of a convolution from 6x6 pixels with 36 multiplications instead of 144:
+// Winograd's F(4x4,3x3) computes 4x4 pixels of a convolution from 6x6 pixels with 36
+// multiplications instead of 144:
 //
 //	y = A' [ (G w G') . (B' x B) ] A
 //
-// The one-dimensional transforms interpolate at 0, +-a, +-b and infinity. With a = 1/sqrt(2) and b = sqrt(2) the largest
-// error of a convolution of 64 channels is a seventh of that with the usual 1 and 2, for the same work: the transforms'
-// numbers lie closer together. See Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), for the
-// method, and Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution" (2018), for the points.
+// The one-dimensional transforms interpolate at 0, +-a, +-b and infinity. With a = 1/sqrt(2) and b = sqrt(2)
+// the largest error of a convolution of 64 channels is a seventh of that with the usual 1 and 2, for the same
+// work: the transforms' numbers lie closer together. See Lavin and Gray, "Fast Algorithms for Convolutional
+// Neural Networks" (2015), for the method, and Barabasz et al., "Error Analysis and Improving the Accuracy of
+// Winograd Convolution" (2018), for the points.
 const (
 	pointA = math.Sqrt2 / 2
 	pointB = math.Sqrt2
 )
 
-// winogradTile is a call of a transform: n tiles between pixels (or taps of weights) and positions, 36 of them or 8 along
-// rows. The assembly reads the fields by their place and counts n or rows down.
+// winogradTile is a call of a transform: n tiles between pixels (or taps of weights) and positions, 36 of
+// them or 8 along rows. The assembly reads the fields by their place and counts n or rows down.
 type winogradTile struct {
 	pixels, positions []float32
 	bias, res         []float32
@@ -37,7 +39,8 @@ type winogradTile struct {
 func inputLine(x [6]float32) [6]float32 {
 	t1, t2 := x[4]-2*x[2], x[3]-2*x[1]
 	t3, t4 := x[4]-.5*x[2], x[3]-.5*x[1]
-	return [6]float32{x[0] + x[4] - 2.5*x[2], t1 + pointA*t2, t1 - pointA*t2, t3 + pointB*t4, t3 - pointB*t4, x[5] + x[1] - 2.5*x[3]}
+	return [6]float32{x[0] + x[4] - 2.5*x[2], t1 + pointA*t2, t1 - pointA*t2, t3 + pointB*t4, t3 - pointB*t4,
+		x[5] + x[1] - 2.5*x[3]}
 }
 
 func outputLine(m [6]float32) [4]float32 {
@@ -52,7 +55,8 @@ func gradientLine(y [4]float32) [6]float32 {
 
 func weightsLine(w [3]float32) [6]float32 {
 	t, s := -2./3*w[0]-1./3*w[2], 1./6*w[0]+1./3*w[2]
-	return [6]float32{w[0], t - pointA/1.5*w[1], t + pointA/1.5*w[1], s + pointB/6*w[1], s - pointB/6*w[1], w[2]}
+	return [6]float32{w[0], t - pointA/1.5*w[1], t + pointA/1.5*w[1], s + pointB/6*w[1],
+		s - pointB/6*w[1], w[2]}
 }
 
 func tapsLine(u [6]float32) [3]float32 {
@@ -191,8 +195,8 @@ func winogradTapsGo(a *winogradTile) {
 	}
 }
 
-// check panics where the call would leave a slice: the assembly does not look. rows and cols are the pixels of a tile;
-// cols 0 stands for taps.
+// check panics where the call would leave a slice: the assembly does not look. rows and cols are the pixels
+// of a tile; cols 0 stands for taps.
 func (a *winogradTile) check(rows, cols int) {
 	_ = a.positions[35*a.step+(a.n-1)*a.next:][:Block]
 	_ = a.spill[:36*Block]

@@ -7,9 +7,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Activations: functions of one element, computed in float64 and rounded once. Their gradients are one operator each
-// in the gradient domain, <Op>Grad(dy, v) = dy * f'(v), where v is the input x, or the output y where f' is simpler
-// in it (Relu, Sigmoid, Tanh).
+// Activations: functions of one element, computed in float64 and rounded once. Their gradients are one
+// operator each in the gradient domain, <Op>Grad(dy, v) = dy * f'(v), where v is the input x, or the output y
+// where f' is simpler in it (Relu, Sigmoid, Tanh).
 
 // A float32 implementation with a polynomial exp or tanh is good to a few units in the last place.
 var activationTol = Tolerance{Abs: 1e-6, Rel: 1e-5}
@@ -103,7 +103,8 @@ func inferSameShapes(c *Infer) error {
 	}
 	for i := 1; i < len(c.In); i++ {
 		if shaped(c, 0, i) && !agreeAll(c.In[0].Shape, c.In[i].Shape) {
-			return c.Node.Errorf("shapes %s and %s differ", shapeText(c.In[0].Shape), shapeText(c.In[i].Shape))
+			return c.Node.Errorf("shapes %s and %s differ", shapeText(c.In[0].Shape),
+				shapeText(c.In[i].Shape))
 		}
 	}
 	return nil
@@ -200,8 +201,9 @@ func preluDef() *Def {
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "slope", Type: "T"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   []AttrDef{intsA("consumed_inputs").until(5)},
-		Types:   map[string]TypeSet{"T": Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32, onnxio.Uint64)},
-		Infer:   inferPRelu, Eval: evalPRelu, Grad: gradPRelu, Tol: activationTol,
+		Types: map[string]TypeSet{"T": Floats | Set(onnxio.Int32, onnxio.Int64, onnxio.Uint32,
+			onnxio.Uint64)},
+		Infer: inferPRelu, Eval: evalPRelu, Grad: gradPRelu, Tol: activationTol,
 	}
 }
 
@@ -219,8 +221,8 @@ func preluGradDef() *Def {
 	return d
 }
 
-// slopeDims is PRelu's slope as a shape to broadcast from the right: before version 7 a slope of one dimension is
-// per channel, dimension 1.
+// slopeDims is PRelu's slope as a shape to broadcast from the right: before version 7 a slope of one
+// dimension is per channel, dimension 1.
 func slopeDims(n *Node, x, slope []int64, buf []int64) []int64 {
 	if n.Since >= 7 || len(slope) != 1 || slope[0] == 1 || len(x) < 2 {
 		return append(buf, slope...)
@@ -346,7 +348,8 @@ func evalPReluGrad[T floating](c *Eval) error {
 	if err != nil {
 		return err
 	}
-	d, ds, slope, grad := onnxio.Data[T](dx), onnxio.Data[T](dslope), onnxio.Data[T](c.In[2]), onnxio.Data[T](dy)
+	d, ds, slope, grad := onnxio.Data[T](dx), onnxio.Data[T](dslope), onnxio.Data[T](c.In[2]),
+		onnxio.Data[T](dy)
 	for i, v := range onnxio.Data[T](x) {
 		if v > 0 {
 			d[i], ds[i] = grad[i], 0

@@ -14,9 +14,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestAddedOperator trains a network with Phish, of which there is a row of the table and nothing else, at every kernel
-// level: the plan has its fast kernels and no reference ones, loss and gradients are those of the reference, and the
-// gradient is that of differences of the loss.
+// TestAddedOperator trains a network with Phish, of which there is a row of the table and nothing else, at
+// every kernel level: the plan has its fast kernels and no reference ones, loss and gradients are those of
+// the reference, and the gradient is that of differences of the loss.
 func TestAddedOperator(t *testing.T) {
 	if asked := os.Getenv("CNNKIT_CPU"); asked == "" {
 		for _, level := range []string{"go", "avx2", "avx512"} {
@@ -33,7 +33,8 @@ func TestAddedOperator(t *testing.T) {
 	x := ramp(1, 3, 6, 6)
 	run := func(bias float32, reference bool) (loss float32, gradient []float32, steps []string) {
 		m := addedModel(bias)
-		tr, err := engine.NewTrainer(m, engine.TrainOptions{Loss: "loss", Params: []string{"w", "b"}, Reference: reference})
+		tr, err := engine.NewTrainer(m, engine.TrainOptions{Loss: "loss", Params: []string{"w", "b"},
+			Reference: reference})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +69,8 @@ func TestAddedOperator(t *testing.T) {
 	}
 }
 
-// addedModel is a convolution to 16 channels, Phish, and the mean of squares; bias is that of the first channel.
+// addedModel is a convolution to 16 channels, Phish, and the mean of squares; bias is
+// that of the first channel.
 func addedModel(bias float32) *onnxio.Model {
 	w, b := ramp(16, 3, 3, 3), onnxio.NewTensor(onnxio.Float, 16)
 	w.Name, b.Name = "w", "b"

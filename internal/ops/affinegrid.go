@@ -6,15 +6,16 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// AffineGrid: the places of a grid over a picture, from -1 to 1 along each axis, moved by an affine map for each
-// picture: what GridSample takes. theta is [N,2,3] or [N,3,4], size is [N,C,H,W] or [N,C,D,H,W].
+// AffineGrid: the places of a grid over a picture, from -1 to 1 along each axis, moved by an affine map for
+// each picture: what GridSample takes. theta is [N,2,3] or [N,3,4], size is [N,C,H,W] or [N,C,D,H,W].
 
 func init() {
 	register(&Def{Name: "AffineGrid", Versions: []int64{20}, Attrs: []AttrDef{intA("align_corners")},
 		Inputs:  []Param{{Name: "theta", Type: "T1"}, {Name: "size", Type: "T2"}},
 		Outputs: []Param{{Name: "grid", Type: "T1"}},
-		Types:   map[string]TypeSet{"T1": Floats, "T2": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferAffineGrid,
-		Eval: byFloat(evalAffineGrid[float32], evalAffineGrid[float64]), Grad: gradAffineGrid})
+		Types:   map[string]TypeSet{"T1": Floats, "T2": Set(onnxio.Int64)}, Tol: reduceTol,
+		Infer: inferAffineGrid,
+		Eval:  byFloat(evalAffineGrid[float32], evalAffineGrid[float64]), Grad: gradAffineGrid})
 }
 
 func inferAffineGrid(c *Infer) error {
@@ -25,7 +26,8 @@ func inferAffineGrid(c *Infer) error {
 	rank := int64(-1)
 	if shaped(c, 0) {
 		s := c.In[0].Shape
-		if len(s) != 3 || s[1].Known() && (s[1].Value != 2 && s[1].Value != 3 || !agree(s[2], knownDim(s[1].Value+1))) {
+		if len(s) != 3 || s[1].Known() && (s[1].Value != 2 && s[1].Value != 3 ||
+			!agree(s[2], knownDim(s[1].Value+1))) {
 			return c.Node.Errorf("theta must be [N,2,3] or [N,3,4], not %s", shapeText(s))
 		}
 		if s[1].Known() {
@@ -78,7 +80,8 @@ func gridBase(spatial []int64, align bool) []float64 {
 func gridSizes(n *Node, theta, size []int64) ([]int64, error) {
 	r := int64(len(size)) - 2
 	if r != 2 && r != 3 || !equal(theta, []int64{size[0], r, r + 1}) {
-		return nil, n.Errorf("theta %s with size %v; [N,2,3] with [N,C,H,W] or [N,3,4] with [N,C,D,H,W] are wanted",
+		return nil, n.Errorf(
+			"theta %s with size %v; [N,2,3] with [N,C,H,W] or [N,3,4] with [N,C,D,H,W] are wanted",
 			dimsText(theta), size)
 	}
 	return size[2:], nil

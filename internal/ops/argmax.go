@@ -4,17 +4,20 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// ArgMax and ArgMin: where along an axis the extreme is, the first or the last of equals. NaN is the extreme of both,
-// as in NumPy and PyTorch.
+// ArgMax and ArgMin: where along an axis the extreme is, the first or the last of equals. NaN is the extreme
+// of both, as in NumPy and PyTorch.
 
 func init() {
 	register(
-		argDef("ArgMax", numberTypes[argKernel]{argOf(greatest[float32]), argOf(greatest[float64]), intTypes[argKernel]{
-			argOf(greatest[int8]), argOf(greatest[int16]), argOf(greatest[int32]), argOf(greatest[int64]),
-			argOf(greatest[uint8]), argOf(greatest[uint16]), argOf(greatest[uint32]), argOf(greatest[uint64])}}),
-		argDef("ArgMin", numberTypes[argKernel]{argOf(least[float32]), argOf(least[float64]), intTypes[argKernel]{
-			argOf(least[int8]), argOf(least[int16]), argOf(least[int32]), argOf(least[int64]),
-			argOf(least[uint8]), argOf(least[uint16]), argOf(least[uint32]), argOf(least[uint64])}}),
+		argDef("ArgMax", numberTypes[argKernel]{argOf(greatest[float32]), argOf(greatest[float64]),
+			intTypes[argKernel]{
+				argOf(greatest[int8]), argOf(greatest[int16]), argOf(greatest[int32]), argOf(greatest[int64]),
+				argOf(greatest[uint8]), argOf(greatest[uint16]), argOf(greatest[uint32]),
+				argOf(greatest[uint64])}}),
+		argDef("ArgMin", numberTypes[argKernel]{argOf(least[float32]), argOf(least[float64]),
+			intTypes[argKernel]{
+				argOf(least[int8]), argOf(least[int16]), argOf(least[int32]), argOf(least[int64]),
+				argOf(least[uint8]), argOf(least[uint16]), argOf(least[uint32]), argOf(least[uint64])}}),
 	)
 }
 

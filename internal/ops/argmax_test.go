@@ -22,9 +22,11 @@ func TestArgExtremes(t *testing.T) {
 		{"ArgMax", vector(1<<53, 1<<53+1, 1<<53), nil, 1}, {"ArgMin", vector(-1<<53, -1<<53-1, 3), nil, 1},
 		{"ArgMax", onnxio.FromSlice(onnxio.Uint64, []uint64{1, math.MaxUint64 - 1, math.MaxUint64}), nil, 2},
 		{"ArgMax", double(1, nan, 5, nan), nil, 1}, {"ArgMax", double(1, nan, 5, nan), attrsOf(last), 3},
-		{"ArgMin", double(1, nan, -5, nan), nil, 1}, {"ArgMin", double(2, 1, 1), attrsOf(last), 2}, {"ArgMax", half, nil, 1},
+		{"ArgMin", double(1, nan, -5, nan), nil, 1}, {"ArgMin", double(2, 1, 1), attrsOf(last), 2}, {"ArgMax",
+			half, nil, 1},
 	} {
-		if got := onnxio.Data[int64](evalOf(t, tt.op, 13, []*onnxio.Tensor{tt.x}, tt.attrs...))[0]; got != tt.want {
+		if got := onnxio.Data[int64](evalOf(t, tt.op, 13, []*onnxio.Tensor{tt.x},
+			tt.attrs...))[0]; got != tt.want {
 			t.Errorf("%s %v gives %d, not %d", tt.op, tt.x.Raw, got, tt.want)
 		}
 	}
@@ -41,14 +43,20 @@ func TestNaN(t *testing.T) {
 		attrs    []*onnxio.Attribute
 		nan      bool
 	}{
-		{"either", "Max", []*onnxio.Tensor{row(1), row(nan)}, nil, true}, {"either", "Max", []*onnxio.Tensor{row(nan), row(1)}, nil, true},
-		{"either", "Min", []*onnxio.Tensor{row(1), row(nan)}, nil, true}, {"any", "ReduceMax", []*onnxio.Tensor{row(1, nan, 2)}, nil, true},
-		{"any", "ReduceMin", []*onnxio.Tensor{row(nan, 1, 2)}, nil, true}, {"window", "MaxPool", []*onnxio.Tensor{row(3, nan, 9)}, attrsOf(window), true},
-		{"global", "GlobalMaxPool", []*onnxio.Tensor{row(3, nan, 9)}, nil, true}, {"input", "Relu", []*onnxio.Tensor{row(nan)}, nil, true},
-		{"input", "Clip", []*onnxio.Tensor{row(nan), onnxio.Scalar(onnxio.Float, float32(0)), onnxio.Scalar(onnxio.Float, float32(6))}, nil, true},
+		{"either", "Max", []*onnxio.Tensor{row(1), row(nan)}, nil, true}, {"either", "Max",
+			[]*onnxio.Tensor{row(nan), row(1)}, nil, true},
+		{"either", "Min", []*onnxio.Tensor{row(1), row(nan)}, nil, true}, {"any", "ReduceMax",
+			[]*onnxio.Tensor{row(1, nan, 2)}, nil, true},
+		{"any", "ReduceMin", []*onnxio.Tensor{row(nan, 1, 2)}, nil, true}, {"window", "MaxPool",
+			[]*onnxio.Tensor{row(3, nan, 9)}, attrsOf(window), true},
+		{"global", "GlobalMaxPool", []*onnxio.Tensor{row(3, nan, 9)}, nil, true}, {"input", "Relu",
+			[]*onnxio.Tensor{row(nan)}, nil, true},
+		{"input", "Clip", []*onnxio.Tensor{row(nan), onnxio.Scalar(onnxio.Float, float32(0)),
+			onnxio.Scalar(onnxio.Float, float32(6))}, nil, true},
 		{"bound", "Clip", []*onnxio.Tensor{row(1), onnxio.Scalar(onnxio.Float, nan)}, nil, true},
 		{"greatest", "TopK", []*onnxio.Tensor{row(1, nan, 2), vector(1)}, nil, true},
-		{"least", "TopK", []*onnxio.Tensor{row(1, nan, 2), vector(1)}, attrsOf(onnxio.IntAttr("largest", 0)), false},
+		{"least", "TopK", []*onnxio.Tensor{row(1, nan, 2), vector(1)}, attrsOf(onnxio.IntAttr("largest", 0)),
+			false},
 	} {
 		b, err := Bind(&onnxio.Node{OpType: tt.op, Attrs: tt.attrs, Outputs: []string{"y"}}, 20)
 		if err != nil {

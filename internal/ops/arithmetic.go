@@ -6,8 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Elementwise arithmetic of two operands with broadcasting: Add, Sub, Mul, Div, Pow, and the variadic Sum, Mean, Max,
-// Min. Before version 7, operands were of equal shape, or B was stretched along `axis` when `broadcast` was set.
+// Elementwise arithmetic of two operands with broadcasting: Add, Sub, Mul, Div, Pow, and the variadic
+// Sum, Mean, Max, Min. Before version 7, operands were of equal shape, or B was stretched along `axis`
+// when `broadcast` was set.
 
 // arithmeticTol: one rounding.
 var arithmeticTol = Tolerance{Rel: 1e-6}
@@ -28,10 +29,16 @@ func init() {
 	register(arithmetic...)
 	register(
 		powDef(),
-		variadicDef("Sum", []int64{1, 6, 8, 13}, Floats, func(c *Eval) error { return evalVariadic(c, "Add") }, gradSum),
+		variadicDef("Sum", []int64{1, 6, 8, 13}, Floats, func(c *Eval) error {
+			return evalVariadic(c, "Add")
+		}, gradSum),
 		variadicDef("Mean", []int64{1, 6, 8, 13}, Floats, evalMean, gradMean),
-		variadicDef("Max", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Max") }, gradChoice),
-		variadicDef("Min", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error { return evalVariadic(c, "Min") }, gradChoice),
+		variadicDef("Max", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error {
+			return evalVariadic(c, "Max")
+		}, gradChoice),
+		variadicDef("Min", []int64{1, 6, 8, 12, 13}, Numbers, func(c *Eval) error {
+			return evalVariadic(c, "Min")
+		}, gradChoice),
 	)
 }
 
@@ -84,18 +91,26 @@ type intOps struct {
 }
 
 var (
-	adds = intOps{add[int8], add[int16], add[int32], add[int64], add[uint8], add[uint16], add[uint32], add[uint64]}
-	subs = intOps{sub[int8], sub[int16], sub[int32], sub[int64], sub[uint8], sub[uint16], sub[uint32], sub[uint64]}
-	muls = intOps{mul[int8], mul[int16], mul[int32], mul[int64], mul[uint8], mul[uint16], mul[uint32], mul[uint64]}
-	divs = intOps{intDiv[int8], intDiv[int16], intDiv[int32], intDiv[int64], intDiv[uint8], intDiv[uint16], intDiv[uint32], intDiv[uint64]}
-	maxs = intOps{greaterOf[int8], greaterOf[int16], greaterOf[int32], greaterOf[int64], greaterOf[uint8], greaterOf[uint16], greaterOf[uint32], greaterOf[uint64]}
-	mins = intOps{lesserOf[int8], lesserOf[int16], lesserOf[int32], lesserOf[int64], lesserOf[uint8], lesserOf[uint16], lesserOf[uint32], lesserOf[uint64]}
+	adds = intOps{add[int8], add[int16], add[int32], add[int64], add[uint8], add[uint16], add[uint32],
+		add[uint64]}
+	subs = intOps{sub[int8], sub[int16], sub[int32], sub[int64], sub[uint8], sub[uint16], sub[uint32],
+		sub[uint64]}
+	muls = intOps{mul[int8], mul[int16], mul[int32], mul[int64], mul[uint8], mul[uint16], mul[uint32],
+		mul[uint64]}
+	divs = intOps{intDiv[int8], intDiv[int16], intDiv[int32], intDiv[int64], intDiv[uint8], intDiv[uint16],
+		intDiv[uint32], intDiv[uint64]}
+	maxs = intOps{greaterOf[int8], greaterOf[int16], greaterOf[int32], greaterOf[int64], greaterOf[uint8],
+		greaterOf[uint16], greaterOf[uint32], greaterOf[uint64]}
+	mins = intOps{lesserOf[int8], lesserOf[int16], lesserOf[int32], lesserOf[int64], lesserOf[uint8],
+		lesserOf[uint16], lesserOf[uint32], lesserOf[uint64]}
 )
 
 func intKernels(f intOps) map[onnxio.DataType]func(c *Eval, a, b *onnxio.Tensor) error {
 	return map[onnxio.DataType]func(c *Eval, a, b *onnxio.Tensor) error{
-		onnxio.Int8: pairwise(f.i8), onnxio.Int16: pairwise(f.i16), onnxio.Int32: pairwise(f.i32), onnxio.Int64: pairwise(f.i64),
-		onnxio.Uint8: pairwise(f.u8), onnxio.Uint16: pairwise(f.u16), onnxio.Uint32: pairwise(f.u32), onnxio.Uint64: pairwise(f.u64),
+		onnxio.Int8: pairwise(f.i8), onnxio.Int16: pairwise(f.i16), onnxio.Int32: pairwise(f.i32),
+		onnxio.Int64: pairwise(f.i64),
+		onnxio.Uint8: pairwise(f.u8), onnxio.Uint16: pairwise(f.u16), onnxio.Uint32: pairwise(f.u32),
+		onnxio.Uint64: pairwise(f.u64),
 	}
 }
 
@@ -105,7 +120,8 @@ func pairwise[T numeric](f func(a, b T) T) func(c *Eval, a, b *onnxio.Tensor) er
 }
 
 // combine writes f over the broadcast of a and b into output 0 of type t.
-func combine[A, B, T onnxio.Element](c *Eval, a, b *onnxio.Tensor, t onnxio.DataType, f func(a A, b B) T) error {
+func combine[A, B, T onnxio.Element](c *Eval, a, b *onnxio.Tensor, t onnxio.DataType,
+	f func(a A, b B) T) error {
 	x, y := onnxio.Data[A](a), onnxio.Data[B](b)
 	if equal(a.Dims, b.Dims) {
 		out, err := c.Alloc(0, t, a.Dims...)
@@ -141,14 +157,16 @@ func combine[A, B, T onnxio.Element](c *Eval, a, b *onnxio.Tensor, t onnxio.Data
 func binaryDef(name string, versions []int64, attrs []AttrDef, k kernels2, grad func(*Grad) error) *Def {
 	return &Def{
 		Name: name, Versions: versions, Attrs: attrs,
-		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "C", Type: "T"}},
+		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "C",
+			Type: "T"}},
 		Types: map[string]TypeSet{"T": Numbers}, Tol: arithmeticTol,
 		Infer: inferBinary, Grad: grad,
 		Eval: func(c *Eval) error { return evalBinary(c, k) },
 	}
 }
 
-// oldB is B reshaped by the rules before version 7, where `axis` says with which dimension of A B's first one lines up.
+// oldB is B reshaped by the rules before version 7, where `axis` says with which dimension of
+// A B's first one lines up.
 func oldB(n *Node, a, b int) (pad int, err error) {
 	if n.Since >= 7 || n.Int("broadcast", 0) == 0 || n.Attr("axis") == nil {
 		return 0, nil
@@ -188,11 +206,13 @@ func inferBinary(c *Infer) error {
 	return nil
 }
 
-// elementsOf carries vectors and scalars of dimensions through Add, Sub, Mul and Div, where the result is known.
+// elementsOf carries vectors and scalars of dimensions through Add, Sub, Mul and Div,
+// where the result is known.
 func elementsOf(c *Infer) {
 	a, okA := c.In[0].Known()
 	b, okB := c.In[1].Known()
-	if !okA || !okB || c.Out[0] == nil || c.In[0].Const != nil && c.In[1].Const != nil || len(c.Out[0].Shape) > 1 {
+	if !okA || !okB || c.Out[0] == nil || c.In[0].Const != nil && c.In[1].Const != nil ||
+		len(c.Out[0].Shape) > 1 {
 		return
 	}
 	n := len(a)
@@ -209,8 +229,8 @@ func elementsOf(c *Infer) {
 	c.Out[0].Elems = out
 }
 
-// dimArithmetic is the result where it is a dimension: a number that is not negative and does not overflow, or one of
-// the operands. In floats a quotient that is not whole is none.
+// dimArithmetic is the result where it is a dimension: a number that is not negative and does not overflow,
+// or one of the operands. In floats a quotient that is not whole is none.
 func dimArithmetic(op string, a, b onnxio.Dim, float bool) onnxio.Dim {
 	is := func(d onnxio.Dim, v int64) bool { return d.Known() && d.Value == v }
 	switch {
@@ -345,7 +365,8 @@ func gradDiv(g *Grad) error {
 }
 
 func powDef() *Def {
-	d := binaryDef("Pow", []int64{1, 7, 12, 13, 15}, []AttrDef{intA("axis").until(6), intA("broadcast").until(6)}, kernels2{}, gradPow)
+	d := binaryDef("Pow", []int64{1, 7, 12, 13, 15}, []AttrDef{intA("axis").until(6),
+		intA("broadcast").until(6)}, kernels2{}, gradPow)
 	d.Inputs = []Param{{Name: "X", Type: "T"}, {Name: "Y", Type: "T1"}}
 	d.Outputs[0].Name = "Z"
 	d.Types = map[string]TypeSet{"T": Numbers, "T1": Numbers}
@@ -402,7 +423,8 @@ func gradPow(g *Grad) error {
 		return g.Node.Errorf("no gradient with respect to the exponent")
 	}
 	e := g.Value(g.In(1)).Const
-	if e == nil || e.Size() != 1 || e.Type != g.Value(g.In(0)).Type || e.Type != onnxio.Float && e.Type != onnxio.Double {
+	if e == nil || e.Size() != 1 || e.Type != g.Value(g.In(0)).Type || e.Type != onnxio.Float &&
+		e.Type != onnxio.Double {
 		return g.Node.Errorf("the gradient needs a constant exponent of one element and of the base's type")
 	}
 	less := e.Clone()
@@ -422,11 +444,14 @@ func gradPow(g *Grad) error {
 	return err
 }
 
-func variadicDef(name string, versions []int64, types TypeSet, eval func(*Eval) error, grad func(*Grad) error) *Def {
+func variadicDef(name string, versions []int64, types TypeSet, eval func(*Eval) error,
+	grad func(*Grad) error) *Def {
 	return &Def{
 		Name: name, Versions: versions, Attrs: []AttrDef{intsA("consumed_inputs").until(5)},
-		Inputs: []Param{{Name: "data_0", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "result", Type: "T"}},
-		Types: map[string]TypeSet{"T": types}, Tol: arithmeticTol, Infer: inferVariadic, Eval: eval, Grad: grad,
+		Inputs: []Param{{Name: "data_0", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "result",
+			Type: "T"}},
+		Types: map[string]TypeSet{"T": types}, Tol: arithmeticTol, Infer: inferVariadic,
+		Eval: eval, Grad: grad,
 	}
 }
 
@@ -521,8 +546,8 @@ func gradSum(g *Grad) (err error) {
 	return nil
 }
 
-// gradChoice is the gradient of Max and Min: dy, shared equally among the inputs that are the result, as PyTorch's
-// maximum shares it.
+// gradChoice is the gradient of Max and Min: dy, shared equally among the inputs that are the result, as
+// PyTorch's maximum shares it.
 func gradChoice(g *Grad) error {
 	is := make([]string, len(g.DIn))
 	for i := range is {

@@ -9,29 +9,38 @@ import (
 func init() {
 	register(
 		&Def{Name: "Transpose", Versions: []int64{1, 13, 21, 23, 24, 25}, Attrs: []AttrDef{intsA("perm")},
-			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "transposed", Type: "T"}}, Types: allTypes,
+			Inputs: []Param{{Name: "data", Type: "T"}}, Outputs: []Param{{Name: "transposed", Type: "T"}},
+			Types: allTypes,
 			Infer: inferTranspose, Eval: moving(evalTranspose), Grad: gradTranspose, Rearranges: true},
-		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3), intA("axis").since(4).required()},
-			Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}}, Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
+		&Def{Name: "Concat", Versions: []int64{1, 4, 11, 13}, Attrs: []AttrDef{intA("axis").until(3),
+			intA("axis").since(4).required()},
+			Inputs:  []Param{{Name: "inputs", Type: "T", Variadic: true}},
+			Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: allTypes,
 			Infer: inferConcat, Learned: []int{0}, Eval: moving(evalConcat), Grad: gradConcat},
 		&Def{Name: "Split", Versions: []int64{1, 2, 11, 13, 18},
 			Attrs: []AttrDef{intA("axis"), intsA("split").until(12), intA("num_outputs").since(18)},
 			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "split", Type: "T", Optional: true, Until: 1},
 				{Name: "split", Type: "I", Optional: true, Since: 13}},
 			Outputs: []Param{{Name: "outputs", Type: "T", Variadic: true}},
-			Types:   map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Infer: inferSplit, Eval: moving(evalSplit), Grad: gradSplit},
+			Types:   map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Infer: inferSplit,
+			Eval: moving(evalSplit), Grad: gradSplit},
 		sliceDef(), padDef(), sliceGradDef(), padGradDef(),
-		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"}, {Name: "shape", Type: "I"}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
-			Learned: []int{0}, Repeats: true, Infer: inferExpand, Eval: moving(evalExpand), Grad: func(g *Grad) (err error) {
+		&Def{Name: "Expand", Versions: []int64{8, 13}, Inputs: []Param{{Name: "input", Type: "T"},
+			{Name: "shape", Type: "I"}},
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+				"I": Set(onnxio.Int64)},
+			Learned: []int{0}, Repeats: true, Infer: inferExpand, Eval: moving(evalExpand),
+			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = sumTo(g, g.DOut[0], g.In(0))
 				}
 				return err
 			}},
 		&Def{Name: "Gather", Versions: []int64{1, 11, 13}, Attrs: []AttrDef{intA("axis")},
-			Inputs: []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}}, Outputs: []Param{{Name: "output", Type: "T"}},
-			Types: map[string]TypeSet{"T": All, "I": Indices}, Learned: []int{0}, Infer: inferGather, Eval: moving(evalGather), Grad: gradGather},
+			Inputs:  []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}},
+			Outputs: []Param{{Name: "output", Type: "T"}},
+			Types:   map[string]TypeSet{"T": All, "I": Indices}, Learned: []int{0}, Infer: inferGather,
+			Eval: moving(evalGather), Grad: gradGather},
 		gatherGradDef(),
 	)
 }
@@ -155,7 +164,8 @@ func inferConcat(c *Infer) error {
 				continue
 			}
 			if !agree(out[j], s[j]) {
-				return c.Node.Errorf("cannot join %s and %s along axis %d", shapeText(c.In[0].Shape), shapeText(s), axis)
+				return c.Node.Errorf("cannot join %s and %s along axis %d", shapeText(c.In[0].Shape),
+					shapeText(s), axis)
 			}
 			out[j] = merge(out[j], s[j])
 		}
@@ -202,7 +212,8 @@ func evalConcat(c *Eval) error {
 			if j == axis {
 				dims[j] += t.Dims[j]
 			} else if dims[j] != t.Dims[j] {
-				return c.Node.Errorf("cannot join %s and %s along axis %d", dimsText(x.Dims), dimsText(t.Dims), axis)
+				return c.Node.Errorf("cannot join %s and %s along axis %d", dimsText(x.Dims),
+					dimsText(t.Dims), axis)
 			}
 		}
 	}
@@ -231,7 +242,8 @@ func gradConcat(g *Grad) error {
 	for i := range g.DIn {
 		sizes = append(sizes, g.Dims(g.In(i))[axis])
 	}
-	out, err := g.Emit("", "Split", len(sizes), []string{g.DOut[0], g.Const(onnxio.Int64s(sizes))}, onnxio.IntAttr("axis", int64(axis)))
+	out, err := g.Emit("", "Split", len(sizes), []string{g.DOut[0], g.Const(onnxio.Int64s(sizes))},
+		onnxio.IntAttr("axis", int64(axis)))
 	if err != nil {
 		return err
 	}
@@ -420,7 +432,8 @@ func inferGather(c *Infer) error {
 	}
 	out := append(append(append([]onnxio.Dim{}, s[:axis]...), c.In[1].Shape...), s[axis+1:]...)
 	c.Set(0, c.In[0].Type, out)
-	if list, ok := intsOf(c.In[1].Const); ok && c.In[0].Elems != nil && c.In[0].Const == nil && c.Out[0] != nil && len(out) < 2 {
+	if list, ok := intsOf(c.In[1].Const); ok && c.In[0].Elems != nil && c.In[0].Const == nil &&
+		c.Out[0] != nil && len(out) < 2 {
 		elems := []onnxio.Dim{}
 		for _, i := range list {
 			if i < 0 {
@@ -481,14 +494,16 @@ func gradGather(g *Grad) error {
 	if err != nil {
 		return err
 	}
-	g.DIn[0], err = g.One(GradDomain, "GatherGrad", []string{g.DOut[0], g.In(1)}, onnxio.IntAttr("axis", int64(axis)), onnxio.IntsAttr("shape", dims...))
+	g.DIn[0], err = g.One(GradDomain, "GatherGrad", []string{g.DOut[0], g.In(1)},
+		onnxio.IntAttr("axis", int64(axis)), onnxio.IntsAttr("shape", dims...))
 	return err
 }
 
 // GatherGrad(dy, indices; axis, shape) adds dy into zeros where Gather took it from.
 func gatherGradDef() *Def {
 	d := gradDef("GatherGrad", []string{"dy"}, []string{"dx"}, intA("axis"), intsA("shape").required())
-	d.Inputs, d.Types = append(d.Inputs, Param{Name: "indices", Type: "I"}), map[string]TypeSet{"T": Floats, "I": Indices}
+	d.Inputs, d.Types = append(d.Inputs, Param{Name: "indices", Type: "I"}), map[string]TypeSet{"T": Floats,
+		"I": Indices}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err
@@ -520,7 +535,8 @@ func evalGatherGrad[T floating](c *Eval) error {
 	outer, inner := sizeOf(shape[:axis]), sizeOf(shape[axis+1:])
 	from, to := onnxio.Data[T](c.In[0]), onnxio.Data[T](y)
 	if len(from) != outer*len(list)*inner {
-		return c.Node.Errorf("dy %s with %d indices into %s", dimsText(c.In[0].Dims), len(list), dimsText(shape))
+		return c.Node.Errorf("dy %s with %d indices into %s", dimsText(c.In[0].Dims), len(list),
+			dimsText(shape))
 	}
 	clear(to)
 	for o := range outer {

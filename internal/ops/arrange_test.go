@@ -10,8 +10,10 @@ import (
 // TestSplitSizes: lengths that are negative, or whose sum wraps around, do not cut an axis.
 func TestSplitSizes(t *testing.T) {
 	x := onnxio.Floats([]float32{1, 2, 3, 4})
-	for _, sizes := range [][]int64{{1 << 62, 1 << 62, 1 << 62, 1<<62 + 4}, {math.MaxInt64, math.MinInt64, 5, 0}, {-1, 5, 0, 0}, {1, 1, 1, 0}} {
-		n := &onnxio.Node{OpType: "Split", Name: "n", Inputs: []string{"x", "k"}, Outputs: []string{"a", "b", "c", "d"}}
+	for _, sizes := range [][]int64{{1 << 62, 1 << 62, 1 << 62, 1<<62 + 4}, {math.MaxInt64, math.MinInt64, 5,
+		0}, {-1, 5, 0, 0}, {1, 1, 1, 0}} {
+		n := &onnxio.Node{OpType: "Split", Name: "n", Inputs: []string{"x", "k"},
+			Outputs: []string{"a", "b", "c", "d"}}
 		b, err := Bind(n, 13)
 		if err != nil {
 			t.Fatal(err)

@@ -20,7 +20,8 @@ import (
 func init() {
 	register(&Def{
 		Name: "Attention", Versions: []int64{23, 24, 25},
-		Inputs: []Param{formal("Q", "T1"), formal("K", "T1"), formal("V", "T2"), formal("attn_mask", "U").optional(),
+		Inputs: []Param{formal("Q", "T1"), formal("K", "T1"), formal("V", "T2"),
+			formal("attn_mask", "U").optional(),
 			formal("past_key", "T1").optional(), formal("past_value", "T2").optional(),
 			formal("nonpad_kv_seqlen", "I").optional().since(24)},
 		Outputs: []Param{formal("Y", "T1"), formal("present_key", "T1").optional(),
@@ -33,7 +34,8 @@ func init() {
 }
 
 func attentionAttrs() []AttrDef {
-	return []AttrDef{intA("is_causal"), intA("kv_num_heads"), intA("q_num_heads"), intA("qk_matmul_output_mode"),
+	return []AttrDef{intA("is_causal"), intA("kv_num_heads"), intA("q_num_heads"),
+		intA("qk_matmul_output_mode"),
 		floatA("scale"), floatA("softcap"), intA("softmax_precision"), intA("left_window_size").since(25),
 		intA("right_window_size").since(25)}
 }
@@ -113,7 +115,8 @@ func newAttentionShapes(n *Node, in [6][]onnxio.Dim) (s attentionShapes, ok bool
 		return s, false, err
 	}
 	s.pastK, s.pastV = in[4], in[5]
-	if !agree(s.q[0], s.k[0]) || !agree(s.q[3], s.k[3]) || !agreeAll(s.k[:3], s.v[:3]) || !agree(s.q[0], s.v[0]) {
+	if !agree(s.q[0], s.k[0]) || !agree(s.q[3], s.k[3]) || !agreeAll(s.k[:3], s.v[:3]) ||
+		!agree(s.q[0], s.v[0]) {
 		return s, false, n.Errorf("Q %s, K %s and V %s do not fit", shapeText(q), shapeText(k), shapeText(v))
 	}
 	if h, kv := s.q[1], s.k[1]; h.Known() && kv.Known() && (kv.Value < 1 || h.Value%kv.Value != 0) {

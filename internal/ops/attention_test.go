@@ -19,21 +19,26 @@ func TestAttentionGradients(t *testing.T) {
 		onnxio.Data[bool](open)[i] = true
 	}
 	causal := onnxio.IntAttr("is_causal", 1)
-	past := attention("past", []*onnxio.Tensor{q, k, v, nil, random(4, 2, 2, 2, 4), random(5, 2, 2, 2, 3)}, causal)
+	past := attention("past", []*onnxio.Tensor{q, k, v, nil, random(4, 2, 2, 2, 4), random(5, 2, 2, 2, 3)},
+		causal)
 	past.frozen = []int{4, 5}
-	padded := attention("padded", []*onnxio.Tensor{q, k, v, nil, nil, nil, onnxio.Int64s([]int64{5, 2})}, causal)
+	padded := attention("padded", []*onnxio.Tensor{q, k, v, nil, nil, nil, onnxio.Int64s([]int64{5, 2})},
+		causal)
 	boolean := attention("boolean mask", []*onnxio.Tensor{q, k, v, open})
 	checkGrads(t, []gradCase{
 		attention("4-D", []*onnxio.Tensor{q, k, v}),
-		attention("scale and cap", []*onnxio.Tensor{q, k, v}, onnxio.FloatAttr("scale", 0.7), onnxio.FloatAttr("softcap", 1.5)),
+		attention("scale and cap", []*onnxio.Tensor{q, k, v}, onnxio.FloatAttr("scale", 0.7),
+			onnxio.FloatAttr("softcap", 1.5)),
 		attention("causal", []*onnxio.Tensor{q, k, v}, causal),
 		attention("window", []*onnxio.Tensor{q, k, v}, onnxio.IntAttr("left_window_size", 1),
 			onnxio.IntAttr("right_window_size", 1)),
 		attention("mask for all heads", []*onnxio.Tensor{q, k, v, random(6, 3, 5)}),
 		attention("mask per head", []*onnxio.Tensor{q, k, v, random(6, 2, 1, 5)}),
 		attention("short mask", []*onnxio.Tensor{q, k, v, random(6, 2, 1, 3, 4)}),
-		attention("3-D", []*onnxio.Tensor{random(1, 2, 3, 8), random(2, 2, 5, 8), random(3, 2, 5, 6)}, heads(2, 2)...),
-		attention("shared heads", []*onnxio.Tensor{random(1, 2, 3, 16), random(2, 2, 5, 8), random(3, 2, 5, 6)}, heads(4, 2)...),
+		attention("3-D", []*onnxio.Tensor{random(1, 2, 3, 8), random(2, 2, 5, 8), random(3, 2, 5, 6)},
+			heads(2, 2)...),
+		attention("shared heads", []*onnxio.Tensor{random(1, 2, 3, 16), random(2, 2, 5, 8),
+			random(3, 2, 5, 6)}, heads(4, 2)...),
 		past, padded, boolean,
 	})
 }
@@ -47,10 +52,13 @@ func TestAttentionRefusals(t *testing.T) {
 		want   string
 	}{
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, "L", 4), shape(1, 2, 5, 4)}, ""},
-		{nil, [][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)}, "need q_num_heads and kv_num_heads"},
+		{nil, [][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)},
+			"need q_num_heads and kv_num_heads"},
 		{attrsOf(onnxio.IntAttr("q_num_heads", 3), onnxio.IntAttr("kv_num_heads", 2)),
-			[][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)}, "3 heads do not divide Q [1,3,8]"},
-		{nil, [][]onnxio.Dim{shape(1, 3, 3, 4), shape(1, 2, 5, 4), shape(1, 2, 5, 4)}, "3 heads of Q cannot share 2 of K"},
+			[][]onnxio.Dim{shape(1, 3, 8), shape(1, 5, 8), shape(1, 5, 8)},
+			"3 heads do not divide Q [1,3,8]"},
+		{nil, [][]onnxio.Dim{shape(1, 3, 3, 4), shape(1, 2, 5, 4), shape(1, 2, 5, 4)},
+			"3 heads of Q cannot share 2 of K"},
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, 5, 8), shape(1, 2, 5, 4)}, "do not fit"},
 		{nil, [][]onnxio.Dim{shape(1, 2, 3, 4), shape(1, 2, 5, 4), shape(1, 2, 6, 4)}, "do not fit"},
 	} {
@@ -70,7 +78,8 @@ func TestRotaryEmbeddingGradients(t *testing.T) {
 	byID.in = []*onnxio.Tensor{byID.in[0], random(2, 5, 2), random(3, 5, 2), ids}
 	checkGrads(t, []gradCase{
 		turn(random(1, 2, 2, 3, 4), 2), byID,
-		turn(random(1, 2, 2, 3, 6), 2, onnxio.IntAttr("rotary_embedding_dim", 4), onnxio.IntAttr("interleaved", 1)),
+		turn(random(1, 2, 2, 3, 6), 2, onnxio.IntAttr("rotary_embedding_dim", 4),
+			onnxio.IntAttr("interleaved", 1)),
 		turn(random(1, 2, 3, 8), 2, onnxio.IntAttr("num_heads", 2)),
 	})
 }

@@ -10,8 +10,10 @@ import (
 // gradients of Q, K, V and of a floating mask (else of no elements). It computes the weights again. version
 // is the forward node's.
 func attentionGradDef() *Def {
-	d := &Def{Name: "AttentionGrad", Domain: GradDomain, Versions: []int64{1}, Tol: Tolerance{Abs: 1e-5, Rel: 1e-4},
-		Inputs: []Param{formal("Q", "T"), formal("K", "T"), formal("V", "T2"), formal("attn_mask", "U").optional(),
+	d := &Def{Name: "AttentionGrad", Domain: GradDomain, Versions: []int64{1},
+		Tol: Tolerance{Abs: 1e-5, Rel: 1e-4},
+		Inputs: []Param{formal("Q", "T"), formal("K", "T"), formal("V", "T2"),
+			formal("attn_mask", "U").optional(),
 			formal("past_key", "T").optional(), formal("past_value", "T2").optional(),
 			formal("nonpad_kv_seqlen", "I").optional(), formal("dY", "T")},
 		Outputs: []Param{formal("dQ", "T"), formal("dK", "T"), formal("dV", "T2"), formal("dattn_mask", "U")},

@@ -21,8 +21,9 @@ type attentionBias struct {
 
 func newAttentionBias(c *Eval, a *attention) (attentionBias, error) {
 	n := c.Node
-	bias := attentionBias{causal: n.Int("is_causal", 0) != 0, past: a.past, queries: a.queries, maskKeys: a.keys,
-		left: int(n.Int("left_window_size", -1)), right: int(n.Int("right_window_size", -1))}
+	bias := attentionBias{causal: n.Int("is_causal", 0) != 0, past: a.past, queries: a.queries,
+		maskKeys: a.keys,
+		left:     int(n.Int("left_window_size", -1)), right: int(n.Int("right_window_size", -1))}
 	if c.Has(6) {
 		if bias.valid = onnxio.Data[int64](c.In[6]); len(c.In[6].Dims) != 1 || len(bias.valid) != a.batch {
 			return bias, n.Errorf("nonpad_kv_seqlen %s for a batch of %d", dimsText(c.In[6].Dims), a.batch)

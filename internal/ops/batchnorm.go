@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// BatchNormalization. Statistics are float64 sums in two passes; a float32 implementation loses what cancellation in
-// x-mean costs it, hence the tolerance.
+// BatchNormalization. Statistics are float64 sums in two passes; a float32 implementation loses what
+// cancellation in x-mean costs it, hence the tolerance.
 var normTol = Tolerance{Abs: 1e-5, Rel: 1e-4}
 
 // UnbiasedAttr makes the running variance of a training BatchNormalization n/(n-1) times the biased one, as
@@ -20,15 +20,18 @@ func init() {
 		return Param{Name: name, Type: "T2", Optional: true, Since: 14, Internal: true}
 	}
 	forward := &Def{
-		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15}, Weights: []int{1, 2}, Running: []int{3, 4},
+		Name: "BatchNormalization", Versions: []int64{1, 6, 7, 9, 14, 15}, Weights: []int{1,
+			2}, Running: []int{3, 4},
 		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "scale", Type: "T1"}, {Name: "B", Type: "T1"},
 			{Name: "input_mean", Type: "T2"}, {Name: "input_var", Type: "T2"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}, stat("running_mean"), stat("running_var"),
 			stat("saved_mean").until(9), stat("saved_var").until(9), saved("saved_mean"), saved("saved_var")},
-		Attrs: []AttrDef{floatA("epsilon"), floatA("momentum"), intA("is_test").until(6), intA("spatial").until(7),
+		Attrs: []AttrDef{floatA("epsilon"), floatA("momentum"), intA("is_test").until(6),
+			intA("spatial").until(7),
 			intsA("consumed_inputs").until(1).required(), intA("training_mode").since(14)},
 		Types: map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Floats},
-		Infer: inferBatchNorm, Eval: byFloat(evalBatchNorm[float32], evalBatchNorm[float64]), Grad: gradBatchNorm, Tol: normTol,
+		Infer: inferBatchNorm, Eval: byFloat(evalBatchNorm[float32], evalBatchNorm[float64]),
+		Grad: gradBatchNorm, Tol: normTol,
 	}
 	backward := gradDef("BatchNormalizationGrad", []string{"dy", "x", "scale", "mean", "invstd"},
 		[]string{"dx", "dscale", "dbias"}, floatA("epsilon"), intA("frozen"))
@@ -37,8 +40,8 @@ func init() {
 	register(forward, backward)
 }
 
-// BatchTraining says whether the node normalises with the batch's statistics: by training_mode since version 14, by
-// the presence of statistics outputs in 7 and 9, by is_test before.
+// BatchTraining says whether the node normalises with the batch's statistics: by training_mode since version
+// 14, by the presence of statistics outputs in 7 and 9, by is_test before.
 func BatchTraining(n *Node) bool {
 	switch {
 	case n.Since >= 14:
@@ -54,7 +57,8 @@ func BatchTraining(n *Node) bool {
 	return n.Int("is_test", 0) == 0
 }
 
-// perActivation says whether statistics are per element of [C,H,W] instead of per channel (spatial=0, version 1-7).
+// perActivation says whether statistics are per element of [C,H,W] instead of per channel
+// (spatial=0, version 1-7).
 func perActivation(n *Node) bool { return n.Since < 9 && n.Int("spatial", 1) == 0 }
 
 func inferBatchNorm(c *Infer) error {
@@ -79,7 +83,8 @@ func inferBatchNorm(c *Infer) error {
 	}
 	for i := 1; i < 5; i++ {
 		if shaped(c, i) && !agreeAll(c.In[i].Shape, want) {
-			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape), shapeText(x.Shape))
+			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape),
+				shapeText(x.Shape))
 		}
 	}
 	if c.In[3].HasShape {
@@ -137,7 +142,8 @@ func evalBatchNorm[T floating](c *Eval) error {
 	ch := channelsOf(n, x.Dims)
 	for i := 1; i < 5; i++ {
 		if c.In[i].Size() != int64(ch.c) || !wideFloats.Has(c.In[i].Type) {
-			return n.Errorf("%s %v %s with input %s", n.InParams()[i].Name, c.In[i].Type, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return n.Errorf("%s %v %s with input %s", n.InParams()[i].Name, c.In[i].Type,
+				dimsText(c.In[i].Dims), dimsText(x.Dims))
 		}
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
@@ -200,7 +206,8 @@ func gradBatchNorm(g *Grad) error {
 	attrs := []*onnxio.Attribute{onnxio.FloatAttr("epsilon", n.Float("epsilon", 1e-5))}
 	if BatchTraining(n) {
 		if n.Since < 14 {
-			return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name, Reason: "training needs opset 14"})
+			return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name,
+				Reason: "training needs opset 14"})
 		}
 		for i := 3; i < 5; i++ {
 			s, err := g.Save(n, i)
@@ -211,7 +218,8 @@ func gradBatchNorm(g *Grad) error {
 		}
 	} else {
 		if perActivation(n) {
-			return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name, Attr: "spatial", Reason: "no gradient"})
+			return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name,
+				Attr: "spatial", Reason: "no gradient"})
 		}
 		in = append(in, g.In(3), g.In(4))
 		attrs = append(attrs, onnxio.IntAttr("frozen", 1))
@@ -238,9 +246,9 @@ func inferBatchNormGrad(c *Infer) error {
 	return nil
 }
 
-// evalBatchNormGrad, with h = (x-mean)*invstd and m elements in a channel: dbias = sum dy, dscale = sum dy*h,
-// dx = scale*invstd*(dy - dbias/m - h*dscale/m); with frozen statistics dx = scale*invstd*dy, and the last input is
-// the variance.
+// evalBatchNormGrad, with h = (x-mean)*invstd and m elements in a channel: dbias = sum dy, dscale = sum
+// dy*h, dx = scale*invstd*(dy - dbias/m - h*dscale/m); with frozen statistics dx = scale*invstd*dy, and the
+// last input is the variance.
 func evalBatchNormGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	ch := channelsOf(c.Node, x.Dims)
@@ -249,7 +257,8 @@ func evalBatchNormGrad[T floating](c *Eval) error {
 	}
 	for i := 2; i < 5; i++ {
 		if c.In[i].Size() != int64(ch.c) {
-			return c.Node.Errorf("%s %s with x %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return c.Node.Errorf("%s %s with x %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims),
+				dimsText(x.Dims))
 		}
 	}
 	var out [3][]T
@@ -267,13 +276,15 @@ func evalBatchNormGrad[T floating](c *Eval) error {
 		if frozen {
 			inv = 1 / math.Sqrt(inv+eps)
 		}
-		dscale, dbias := channelGrad(ch, out[0], onnxio.Data[T](dy), onnxio.Data[T](x), k, mean, inv, float64(scale[k]), frozen)
+		dscale, dbias := channelGrad(ch, out[0], onnxio.Data[T](dy), onnxio.Data[T](x), k, mean, inv,
+			float64(scale[k]), frozen)
 		out[1][k], out[2][k] = T(dscale), T(dbias)
 	}
 	return nil
 }
 
-func channelGrad[T floating](ch channels, dx, dy, x []T, k int, mean, inv, scale float64, frozen bool) (dscale, dbias float64) {
+func channelGrad[T floating](ch channels, dx, dy, x []T, k int, mean, inv, scale float64,
+	frozen bool) (dscale, dbias float64) {
 	for b := 0; b < ch.n; b++ {
 		at := (b*ch.c + k) * ch.plane
 		g := dy[at:][:ch.plane]

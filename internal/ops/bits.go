@@ -12,11 +12,16 @@ func init() {
 	shift.Inputs, shift.Outputs[0].Name = []Param{{Name: "X", Type: "T"}, {Name: "Y", Type: "T"}}, "Z"
 	shift.Eval = evalBitShift
 	register(shift,
-		bitsDef("BitwiseAnd", []int64{18}, intKernels(intOps{and[int8], and[int16], and[int32], and[int64], and[uint8], and[uint16], and[uint32], and[uint64]})),
-		bitsDef("BitwiseOr", []int64{18}, intKernels(intOps{or[int8], or[int16], or[int32], or[int64], or[uint8], or[uint16], or[uint32], or[uint64]})),
-		bitsDef("BitwiseXor", []int64{18}, intKernels(intOps{xor[int8], xor[int16], xor[int32], xor[int64], xor[uint8], xor[uint16], xor[uint32], xor[uint64]})),
-		&Def{Name: "BitwiseNot", Versions: []int64{18}, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-			Types: map[string]TypeSet{"T": Integers}, Infer: inferSame,
+		bitsDef("BitwiseAnd", []int64{18}, intKernels(intOps{and[int8], and[int16], and[int32], and[int64],
+			and[uint8], and[uint16], and[uint32], and[uint64]})),
+		bitsDef("BitwiseOr", []int64{18},
+			intKernels(intOps{or[int8], or[int16], or[int32], or[int64], or[uint8], or[uint16], or[uint32],
+				or[uint64]})),
+		bitsDef("BitwiseXor", []int64{18}, intKernels(intOps{xor[int8], xor[int16], xor[int32], xor[int64],
+			xor[uint8], xor[uint16], xor[uint32], xor[uint64]})),
+		&Def{Name: "BitwiseNot", Versions: []int64{18}, Inputs: []Param{{Name: "X", Type: "T"}},
+			Outputs: []Param{{Name: "Y", Type: "T"}},
+			Types:   map[string]TypeSet{"T": Integers}, Infer: inferSame,
 			Eval: func(c *Eval) error {
 				if err := evalReady(c); err != nil {
 					return err
@@ -39,7 +44,8 @@ func and[T integer](a, b T) T { return a & b }
 func or[T integer](a, b T) T  { return a | b }
 func xor[T integer](a, b T) T { return a ^ b }
 
-// left and right shift by b places. A negative b is as one beyond the width: nothing is left but the sign, to the right.
+// left and right shift by b places. A negative b is as one beyond the width: nothing is left
+// but the sign, to the right.
 func left[T integer](a, b T) T {
 	if b < 0 {
 		return 0
@@ -58,8 +64,10 @@ func right[T integer](a, b T) T {
 }
 
 var (
-	lefts  = intKernels(intOps{left[int8], left[int16], left[int32], left[int64], left[uint8], left[uint16], left[uint32], left[uint64]})
-	rights = intKernels(intOps{right[int8], right[int16], right[int32], right[int64], right[uint8], right[uint16], right[uint32], right[uint64]})
+	lefts = intKernels(intOps{left[int8], left[int16], left[int32], left[int64], left[uint8], left[uint16],
+		left[uint32], left[uint64]})
+	rights = intKernels(intOps{right[int8], right[int16], right[int32], right[int64], right[uint8],
+		right[uint16], right[uint32], right[uint64]})
 )
 
 func evalBitShift(c *Eval) error {
@@ -74,7 +82,8 @@ func evalBitShift(c *Eval) error {
 }
 
 // bitsDef is a binary operator of integers alone.
-func bitsDef(name string, versions []int64, ints map[onnxio.DataType]func(c *Eval, a, b *onnxio.Tensor) error) *Def {
+func bitsDef(name string, versions []int64, ints map[onnxio.DataType]func(c *Eval, a,
+	b *onnxio.Tensor) error) *Def {
 	d := binaryDef(name, versions, nil, kernels2{}, nil)
 	d.Types, d.Tol = map[string]TypeSet{"T": Integers}, Tolerance{}
 	d.Eval = func(c *Eval) error {

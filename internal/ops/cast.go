@@ -12,7 +12,8 @@ func init() {
 	types := Numbers | Bools | narrows | Set(onnxio.String)
 	def := &Def{
 		Name: "Cast", Versions: []int64{1, 6, 9, 13, 19, 21, 23, 24, 25, 28},
-		Attrs: []AttrDef{{Name: "to", Type: onnxio.AttrInt, Required: true, Since: 6}, intA("saturate").since(19),
+		Attrs: []AttrDef{{Name: "to", Type: onnxio.AttrInt, Required: true, Since: 6},
+			intA("saturate").since(19),
 			stringA("round_mode").since(24)}, Check: checkCast,
 		Inputs: []Param{{Name: "input", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},
 		Types: map[string]TypeSet{"T1": types, "T2": types},
@@ -28,7 +29,8 @@ func init() {
 			if shaped(c, 0) {
 				c.Set(0, to, c.In[0].Shape)
 			}
-			kept := Indices.Has(to) || to == onnxio.Double || to == onnxio.Float && exactInFloat(c.In[0].Elems)
+			kept := Indices.Has(to) || to == onnxio.Double || to == onnxio.Float &&
+				exactInFloat(c.In[0].Elems)
 			if kept && c.Out[0] != nil && c.In[0].Const == nil {
 				c.Out[0].Elems = c.In[0].Elems
 			}
@@ -50,7 +52,8 @@ func init() {
 		},
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] && Floats.Has(g.Value(g.In(0)).Type) {
-				g.DIn[0], err = g.One("", "Cast", []string{g.DOut[0]}, onnxio.IntAttr("to", int64(g.Value(g.In(0)).Type)))
+				g.DIn[0], err = g.One("", "Cast", []string{g.DOut[0]},
+					onnxio.IntAttr("to", int64(g.Value(g.In(0)).Type)))
 			}
 			return err
 		},

@@ -4,8 +4,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// CausalConvWithState is a depthwise convolution along time that sees the present and the k-1 steps before it:
-// input [N,C,L], weight [C,1,k], past_state and present_state [N,C,k-1].
+// CausalConvWithState is a depthwise convolution along time that sees the present and the k-1 steps before
+// it: input [N,C,L], weight [C,1,k], past_state and present_state [N,C,k-1].
 //
 //	padded = past_state (zeros), input
 //	a[t] = bias + sum over i < k of weight[i] padded[t+i]
@@ -13,14 +13,18 @@ import (
 
 func init() {
 	activation := stringA("activation")
-	grad := gradDef("CausalConvGrad", []string{"dy", "input", "weight"}, []string{"dinput", "dweight", "dbias"}, activation)
+	grad := gradDef("CausalConvGrad", []string{"dy", "input", "weight"},
+		[]string{"dinput", "dweight", "dbias"}, activation)
 	grad.Inputs = append(grad.Inputs, formal("bias", "T").optional(), formal("past_state", "T").optional())
-	grad.Infer, grad.Eval, grad.Tol = inferCausalConvGrad, byFloat(evalCausalConvGrad, evalCausalConvGrad), reduceTol
-	register(&Def{Name: "CausalConvWithState", Versions: []int64{27}, Attrs: []AttrDef{activation}, Types: floatsT,
+	grad.Infer, grad.Eval, grad.Tol = inferCausalConvGrad, byFloat(evalCausalConvGrad,
+		evalCausalConvGrad), reduceTol
+	register(&Def{Name: "CausalConvWithState", Versions: []int64{27}, Attrs: []AttrDef{activation},
+		Types: floatsT,
 		Inputs: []Param{formal("input", "T"), formal("weight", "T"), formal("bias", "T").optional(),
 			formal("past_state", "T").optional()},
-		Outputs: []Param{formal("output", "T"), formal("present_state", "T")}, Tol: reduceTol, Weights: []int{1, 2},
-		Check: checkCausalConv, Infer: inferCausalConv, Eval: byFloat(evalCausalConv, evalCausalConv),
+		Outputs: []Param{formal("output", "T"), formal("present_state", "T")}, Tol: reduceTol,
+		Weights: []int{1, 2},
+		Check:   checkCausalConv, Infer: inferCausalConv, Eval: byFloat(evalCausalConv, evalCausalConv),
 		Grad: gradCausalConv}, grad)
 }
 
@@ -39,12 +43,14 @@ type causalConv struct {
 	silu                            bool
 }
 
-// newCausalConv checks the shapes of input, weight, bias and past_state, as far as they are known; nil is omitted.
+// newCausalConv checks the shapes of input, weight, bias and past_state, as far as they
+// are known; nil is omitted.
 func newCausalConv(n *Node, x, w, bias, past []onnxio.Dim) (*causalConv, error) {
 	if err := checkCausalConv(n); err != nil {
 		return nil, err
 	}
-	if len(x) != 3 || len(w) != 3 || !agree(w[0], x[1]) || !agree(w[1], knownDim(1)) || w[2].Known() && w[2].Value < 1 {
+	if len(x) != 3 || len(w) != 3 || !agree(w[0], x[1]) || !agree(w[1], knownDim(1)) || w[2].Known() &&
+		w[2].Value < 1 {
 		return nil, n.Errorf("input %s with weight %s", shapeText(x), shapeText(w))
 	}
 	if bias != nil && !agreeAll(bias, x[1:2]) {
@@ -124,7 +130,8 @@ func evalCausalConv(c *Eval) error {
 	var state *onnxio.Tensor
 	before := v.kernel - 1
 	if c.Wants(1) {
-		if state, err = c.Alloc(1, c.In[0].Type, int64(v.batch), int64(v.channels), int64(before)); err != nil {
+		if state, err = c.Alloc(1, c.In[0].Type, int64(v.batch), int64(v.channels),
+			int64(before)); err != nil {
 			return err
 		}
 	}
@@ -181,7 +188,8 @@ func inferCausalConvGrad(c *Infer) error {
 	return nil
 }
 
-// evalCausalConvGrad gives the gradients of input, weight and bias; the one of a bias that is omitted is given too.
+// evalCausalConvGrad gives the gradients of input, weight and bias; the one of a bias
+// that is omitted is given too.
 func evalCausalConvGrad(c *Eval) error {
 	v, in, err := causalConvOf(c, [4]int{1, 2, 3, 4})
 	if err != nil {

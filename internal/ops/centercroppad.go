@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// CenterCropPad: the middle of a tensor, or the tensor in the middle of zeros, axis by axis. An odd rest goes to the
-// end.
+// CenterCropPad: the middle of a tensor, or the tensor in the middle of zeros, axis by axis. An
+// odd rest goes to the end.
 
 func init() {
 	register(&Def{Name: "CenterCropPad", Versions: []int64{18}, Attrs: []AttrDef{intsA("axes")},
@@ -102,7 +102,8 @@ func evalCenterCropPad(c *Eval) error {
 	return nil
 }
 
-// gradCenterCropPad is CenterCropPad back to the input's shape: the rests of cropping and padding are split alike.
+// gradCenterCropPad is CenterCropPad back to the input's shape: the rests of cropping
+// and padding are split alike.
 func gradCenterCropPad(g *Grad) error {
 	if !g.Wants[0] {
 		return nil

@@ -7,21 +7,25 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Col2Im adds the columns of an unfolded picture up to a picture, [N,C*k1*...,L] to [N,C,d1,...]: the adjoint of
-// cutting every window of a convolution out. Any number of spatial dimensions.
+// Col2Im adds the columns of an unfolded picture up to a picture, [N,C*k1*...,L] to [N,C,d1,...]: the adjoint
+// of cutting every window of a convolution out. Any number of spatial dimensions.
 
 func init() {
 	attrs := []AttrDef{intsA("dilations"), intsA("pads"), intsA("strides")}
 	shapes := []Param{{Name: "image_shape", Type: "I"}, {Name: "block_shape", Type: "I"}}
 	types := map[string]TypeSet{"T": Numbers, "I": Set(onnxio.Int64)}
-	grad := gradDef("Col2ImGrad", []string{"dy"}, []string{"dx"}, append([]AttrDef{intsA("input_shape").required()}, attrs...)...)
-	grad.Inputs, grad.Types = append(grad.Inputs, shapes...), map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
+	grad := gradDef("Col2ImGrad", []string{"dy"}, []string{"dx"},
+		append([]AttrDef{intsA("input_shape").required()}, attrs...)...)
+	grad.Inputs, grad.Types = append(grad.Inputs, shapes...), map[string]TypeSet{"T": Floats,
+		"I": Set(onnxio.Int64)}
 	grad.Infer, grad.Eval = inferConvGradInput, byFloat(evalCol2ImGrad[float32], evalCol2ImGrad[float64])
 	register(&Def{Name: "Col2Im", Versions: []int64{18}, Attrs: attrs, Types: types, Tol: reduceTol,
-		Inputs: append([]Param{{Name: "input", Type: "T"}}, shapes...), Outputs: []Param{{Name: "output", Type: "T"}},
+		Inputs: append([]Param{{Name: "input", Type: "T"}}, shapes...), Outputs: []Param{{Name: "output",
+			Type: "T"}},
 		Infer: inferCol2Im, Grad: gradCol2Im,
 		Eval: byNumber(numberTypes[func(*Eval) error]{evalCol2Im[float32], evalCol2Im[float64],
-			intTypes[func(*Eval) error]{evalCol2Im[int8], evalCol2Im[int16], evalCol2Im[int32], evalCol2Im[int64],
+			intTypes[func(*Eval) error]{evalCol2Im[int8], evalCol2Im[int16], evalCol2Im[int32],
+				evalCol2Im[int64],
 				evalCol2Im[uint8], evalCol2Im[uint16], evalCol2Im[uint32], evalCol2Im[uint64]}})}, grad)
 }
 
@@ -90,7 +94,8 @@ func unfoldingOf(n *Node, dims []int64, image, block *onnxio.Tensor) (u unfoldin
 	u.block, ok2 = intsOf(block)
 	rank := len(u.image)
 	if !ok || !ok2 || rank == 0 || len(u.block) != rank || len(dims) != 3 {
-		return u, n.Errorf("input %s with image_shape %v and block_shape %v", dimsText(dims), u.image, u.block)
+		return u, n.Errorf("input %s with image_shape %v and block_shape %v", dimsText(dims),
+			u.image, u.block)
 	}
 	list := func(name string, count int, least, otherwise int64) []int64 {
 		v := n.Ints(name)
@@ -102,7 +107,8 @@ func unfoldingOf(n *Node, dims []int64, image, block *onnxio.Tensor) (u unfoldin
 		}
 		return v
 	}
-	u.stride, u.dil, u.pad = list("strides", rank, 1, 1), list("dilations", rank, 1, 1), list("pads", 2*rank, 0, 0)
+	u.stride, u.dil, u.pad = list("strides", rank, 1, 1), list("dilations", rank, 1, 1), list("pads",
+		2*rank, 0, 0)
 	if err == nil {
 		u.size, err = blockSize(n, u.block)
 	}
@@ -116,7 +122,8 @@ func unfoldingOf(n *Node, dims []int64, image, block *onnxio.Tensor) (u unfoldin
 		}
 		span := d + u.pad[i] + u.pad[rank+i] - (u.block[i]-1)*u.dil[i] - 1
 		if span < 0 {
-			return u, n.Errorf("a block of %d with dilation %d does not fit %d with pads", u.block[i], u.dil[i], d)
+			return u, n.Errorf("a block of %d with dilation %d does not fit %d with pads", u.block[i],
+				u.dil[i], d)
 		}
 		u.count = append(u.count, span/u.stride[i]+1)
 		if u.count[i] > math.MaxInt64/u.columns {
@@ -132,7 +139,8 @@ func unfoldingOf(n *Node, dims []int64, image, block *onnxio.Tensor) (u unfoldin
 	return u, nil
 }
 
-// each calls f for every element of one plane's columns with its place in the picture, those outside left out.
+// each calls f for every element of one plane's columns with its place in the
+// picture, those outside left out.
 func (u *unfolding) each(f func(column, pixel int64)) {
 	s := strides(u.image)
 	index, steps := slices.Concat(u.block, u.count), make([]int64, 2*len(u.image))

@@ -10,9 +10,12 @@ import (
 func TestCol2ImGradients(t *testing.T) {
 	checkGrads(t, []gradCase{
 		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 2, 8, 6), vector(3, 4), vector(2, 2)}},
-		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 6, 4), vector(5), vector(3)}, attrs: attrsOf(ints("dilations", 2), ints("pads", 2, 1))},
-		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 8, 4), vector(4, 2, 3), vector(2, 2, 2)}, attrs: attrsOf(ints("strides", 2, 1, 1))},
-		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 4, 6), vector(3, 3), vector(2, 2)}, attrs: attrsOf(ints("strides", 2, 2), ints("pads", 1, 1, 0, 2))},
+		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 6, 4), vector(5), vector(3)},
+			attrs: attrsOf(ints("dilations", 2), ints("pads", 2, 1))},
+		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 8, 4), vector(4, 2, 3), vector(2, 2, 2)},
+			attrs: attrsOf(ints("strides", 2, 1, 1))},
+		{op: "Col2Im", in: []*onnxio.Tensor{random(1, 1, 4, 6), vector(3, 3), vector(2, 2)},
+			attrs: attrsOf(ints("strides", 2, 2), ints("pads", 1, 1, 0, 2))},
 	})
 }
 
@@ -30,7 +33,8 @@ func TestCenterCropPadTypes(t *testing.T) {
 	words := onnxio.NewTensor(onnxio.String, 3)
 	words.Strings = [][]byte{[]byte("a"), []byte("b"), []byte("c")}
 	y := evalOf(t, "CenterCropPad", 18, []*onnxio.Tensor{words, vector(6)})
-	if got := string(slices.Concat(y.Strings...)); got != "abc" || len(y.Strings[0]) != 0 || string(y.Strings[1]) != "a" {
+	if got := string(slices.Concat(y.Strings...)); got != "abc" || len(y.Strings[0]) != 0 ||
+		string(y.Strings[1]) != "a" {
 		t.Errorf("words become %q", y.Strings)
 	}
 	for _, shape := range [][]int64{{-1}, {1 << 62}, {1, 1}} {
@@ -38,14 +42,16 @@ func TestCenterCropPadTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Def.Eval(&Eval{Node: b, In: []*onnxio.Tensor{onnxio.Floats([]float32{1, 2, 3}), vector(shape...)}}); err == nil {
+		if err := b.Def.Eval(&Eval{Node: b, In: []*onnxio.Tensor{onnxio.Floats([]float32{1, 2, 3}),
+			vector(shape...)}}); err == nil {
 			t.Errorf("shape %v is no error", shape)
 		}
 	}
 }
 
 func TestCol2ImInference(t *testing.T) {
-	known := []*Value{{Type: onnxio.Float, Shape: onnxio.Shape("N", 12, "L"), HasShape: true}, constant(vector(5, 5)), constant(vector(2, 3))}
+	known := []*Value{{Type: onnxio.Float, Shape: onnxio.Shape("N", 12, "L"), HasShape: true},
+		constant(vector(5, 5)), constant(vector(2, 3))}
 	y, err := inferOf(t, "Col2Im", 18, known)
 	if err != nil || shapeText(y.Shape) != "[N,2,5,5]" {
 		t.Errorf("gives %s, %v", shapeText(y.Shape), err)

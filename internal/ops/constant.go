@@ -11,9 +11,12 @@ import (
 func init() {
 	register(
 		&Def{Name: "Constant", Versions: []int64{1, 9, 11, 12, 13, 19, 21, 23, 24, 25},
-			Attrs: []AttrDef{{Name: "value", Type: onnxio.AttrTensor}, {Name: "sparse_value", Type: onnxio.AttrSparseTensor, Since: 11},
-				floatA("value_float").since(12), {Name: "value_floats", Type: onnxio.AttrFloats, Since: 12}, intA("value_int").since(12),
-				intsA("value_ints").since(12), stringA("value_string").since(12), {Name: "value_strings", Type: onnxio.AttrStrings, Since: 12}},
+			Attrs: []AttrDef{{Name: "value", Type: onnxio.AttrTensor},
+				{Name: "sparse_value", Type: onnxio.AttrSparseTensor, Since: 11},
+				floatA("value_float").since(12), {Name: "value_floats", Type: onnxio.AttrFloats,
+					Since: 12}, intA("value_int").since(12),
+				intsA("value_ints").since(12), stringA("value_string").since(12),
+				{Name: "value_strings", Type: onnxio.AttrStrings, Since: 12}},
 			Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
 			Infer: func(c *Infer) error {
 				t, err := constantOf(c.Node)
@@ -41,7 +44,8 @@ func init() {
 				}
 				return err
 			}},
-		&Def{Name: "ConstantOfShape", Versions: []int64{9, 20, 21, 23, 24, 25}, Attrs: []AttrDef{{Name: "value", Type: onnxio.AttrTensor}},
+		&Def{Name: "ConstantOfShape", Versions: []int64{9, 20, 21, 23, 24, 25},
+			Attrs:  []AttrDef{{Name: "value", Type: onnxio.AttrTensor}},
 			Inputs: []Param{{Name: "input", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},
 			Types: map[string]TypeSet{"T1": Set(onnxio.Int64), "T2": All},
 			Infer: func(c *Infer) error {
@@ -97,7 +101,8 @@ func constantOf(n *Node) (*onnxio.Tensor, error) {
 		case "value_string":
 			return &onnxio.Tensor{Type: onnxio.String, Dims: []int64{}, Strings: [][]byte{a.S}}, nil
 		case "value_strings":
-			return &onnxio.Tensor{Type: onnxio.String, Dims: []int64{int64(len(a.Strings))}, Strings: a.Strings}, nil
+			return &onnxio.Tensor{Type: onnxio.String, Dims: []int64{int64(len(a.Strings))},
+				Strings: a.Strings}, nil
 		case "sparse_value":
 			return nil, &onnxio.UnsupportedError{Op: "Constant", Node: n.Name, Attr: a.Name}
 		}

@@ -17,8 +17,8 @@ func contrib(d *Def) *Def {
 	return d
 }
 
-// formals reads a list of formal inputs or outputs, names and type variables: in "A T1, B T2, bias? T1" the last is
-// optional, and "inputs* T" is variadic.
+// formals reads a list of formal inputs or outputs, names and type variables: in "A T1, B T2, bias? T1" the
+// last is optional, and "inputs* T" is variadic.
 func formals(list string) []Param {
 	var out []Param
 	for _, item := range strings.Split(list, ", ") {

@@ -17,12 +17,15 @@ func init() {
 	fast := func(*Node) func(float64) float64 { return gelu(tanh) }
 	def := func(name, inputs string, f func(*Node) func(float64) float64, gradient string) *Def {
 		return contrib(&Def{Name: name, Inputs: formals(inputs), Outputs: formals("Y T"), Types: floatsT,
-			Tol: activationTol, Infer: inferBiased, Eval: byFloat(evalBiased[float32](f), evalBiased[float64](f)),
+			Tol: activationTol, Infer: inferBiased, Eval: byFloat(evalBiased[float32](f),
+				evalBiased[float64](f)),
 			Grad: func(g *Grad) error { return gradBiased(g, gradient) }})
 	}
-	bias, sigmoidal := def("BiasGelu", "A T, B T", exact, "GeluGrad"), def("QuickGelu", "X T", quick, "SwishGrad")
+	bias, sigmoidal := def("BiasGelu", "A T, B T", exact, "GeluGrad"), def("QuickGelu", "X T", quick,
+		"SwishGrad")
 	bias.Outputs, sigmoidal.Attrs = formals("C T"), []AttrDef{floatA("alpha")}
-	register(def("Gelu", "X T", exact, "GeluGrad"), bias, def("FastGelu", "X T, bias? T", fast, "GeluGrad"), sigmoidal)
+	register(def("Gelu", "X T", exact, "GeluGrad"), bias, def("FastGelu", "X T, bias? T", fast, "GeluGrad"),
+		sigmoidal)
 }
 
 func quickAlpha(n *Node) float32 { return n.Float("alpha", 1.702) }

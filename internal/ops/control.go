@@ -4,29 +4,34 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Control flow: If, Loop, Scan, SequenceMap. The engine runs them, since their attributes are graphs; here stands what is
-// known of their outputs.
+// Control flow: If, Loop, Scan, SequenceMap. The engine runs them, since their attributes are graphs; here
+// stands what is known of their outputs.
 
 func init() {
 	versions := []int64{1, 11, 13, 16, 19, 21, 23, 24, 25}
 	any := map[string]TypeSet{"V": All, "B": Bools, "I": Set(onnxio.Int64)}
 	variadic := func(name string) Param { return Param{Name: name, Type: "V", Variadic: true} }
 	register(
-		&Def{Name: "If", Versions: versions, Attrs: []AttrDef{graphA("then_branch").required(), graphA("else_branch").required()},
-			Inputs: []Param{{Name: "cond", Type: "B"}}, Outputs: []Param{variadic("outputs")}, Types: any, Infer: inferIf},
+		&Def{Name: "If", Versions: versions, Attrs: []AttrDef{graphA("then_branch").required(),
+			graphA("else_branch").required()},
+			Inputs: []Param{{Name: "cond", Type: "B"}}, Outputs: []Param{variadic("outputs")}, Types: any,
+			Infer: inferIf},
 		&Def{Name: "Loop", Versions: versions, Attrs: []AttrDef{graphA("body").required()},
 			Inputs: []Param{{Name: "M", Type: "I", Optional: true}, {Name: "cond", Type: "B", Optional: true},
 				{Name: "v_initial", Type: "V", Optional: true, Variadic: true}},
 			Outputs: []Param{variadic("v_final_and_scan_outputs")}, Types: any, Infer: inferLoop},
 		&Def{Name: "Scan", Versions: []int64{8, 9, 11, 16, 19, 21, 23, 24, 25},
-			Attrs: []AttrDef{graphA("body").required(), intA("num_scan_inputs").required(), intsA("directions").until(8),
-				intsA("scan_input_axes").since(9), intsA("scan_input_directions").since(9), intsA("scan_output_axes").since(9),
+			Attrs: []AttrDef{graphA("body").required(), intA("num_scan_inputs").required(),
+				intsA("directions").until(8),
+				intsA("scan_input_axes").since(9), intsA("scan_input_directions").since(9),
+				intsA("scan_output_axes").since(9),
 				intsA("scan_output_directions").since(9)},
 			Inputs: []Param{{Name: "sequence_lens", Type: "I", Optional: true, Until: 8},
 				{Name: "initial_state_and_scan_inputs", Type: "V", Optional: true, Variadic: true}},
 			Outputs: []Param{variadic("final_state_and_scan_outputs")}, Types: any, Infer: inferScan},
 		&Def{Name: "SequenceMap", Versions: []int64{17}, Attrs: []AttrDef{graphA("body").required()},
-			Inputs:  []Param{{Name: "input_sequence", Type: "V"}, {Name: "additional_inputs", Type: "V", Optional: true, Variadic: true}},
+			Inputs: []Param{{Name: "input_sequence", Type: "V"}, {Name: "additional_inputs", Type: "V",
+				Optional: true, Variadic: true}},
 			Outputs: []Param{variadic("out_sequence")}, Types: any, Infer: inferSequenceMap},
 	)
 }
@@ -82,13 +87,14 @@ func either(a, b *Value) *Value {
 
 func inferIf(c *Infer) error {
 	for i := range c.Out {
-		c.become(i, either(declared(bodyOf(c.Node, "then_branch"), i), declared(bodyOf(c.Node, "else_branch"), i)))
+		c.become(i, either(declared(bodyOf(c.Node, "then_branch"), i),
+			declared(bodyOf(c.Node, "else_branch"), i)))
 	}
 	return nil
 }
 
-// inferLoop: carried values may change their shape from one iteration to the next, unless the body declares it; what an
-// iteration gives to scan is stacked.
+// inferLoop: carried values may change their shape from one iteration to the next, unless the body declares
+// it; what an iteration gives to scan is stacked.
 func inferLoop(c *Infer) error {
 	body := bodyOf(c.Node, "body")
 	carried := max(0, len(c.In)-2)
@@ -113,7 +119,8 @@ func stacked(v *Value, d onnxio.Dim, axis int) {
 	}
 }
 
-// inferScan: states keep what the body declares; scanned outputs are stacked along an axis, as long as the scanned inputs.
+// inferScan: states keep what the body declares; scanned outputs are stacked along an axis, as
+// long as the scanned inputs.
 func inferScan(c *Infer) error {
 	body := bodyOf(c.Node, "body")
 	scans := int(c.Node.Int("num_scan_inputs", 0))

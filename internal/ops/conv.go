@@ -4,8 +4,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Convolutions. Products are summed in float64 and rounded once, so that these kernels can judge the float32 ones,
-// whose error grows with the length of the sum; hence the tolerance.
+// Convolutions. Products are summed in float64 and rounded once, so that these kernels can judge the float32
+// ones, whose error grows with the length of the sum; hence the tolerance.
 var convTol = Tolerance{Abs: 1e-5, Rel: 1e-4}
 
 func init() {
@@ -13,17 +13,21 @@ func init() {
 	inputShape := intsA("input_shape").required()
 	conv := &Def{
 		Name: "Conv", Versions: []int64{1, 11, 22}, Weights: []int{1, 2},
-		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "B", Type: "T", Optional: true}},
+		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"},
+			{Name: "B", Type: "T", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
 		Attrs:   windowAttrs(dilations, group), Types: floatsT, Tol: convTol,
 		Infer: inferConv, Eval: byFloat(evalConv[float32], evalConv[float64]), Grad: gradConv,
 	}
 	dx := gradDef("ConvGradInput", []string{"dy", "w"}, []string{"dx"}, gradWindowAttrs(group, inputShape)...)
-	dx.Infer, dx.Eval, dx.Tol = inferConvGradInput, byFloat(evalConvGradInput[float32], evalConvGradInput[float64]), convTol
+	dx.Infer, dx.Eval, dx.Tol = inferConvGradInput, byFloat(evalConvGradInput[float32],
+		evalConvGradInput[float64]), convTol
 	dw := gradDef("ConvGradWeight", []string{"x", "dy"}, []string{"dw"}, gradWindowAttrs(group)...)
-	dw.Infer, dw.Eval, dw.Tol = inferConvGradWeight, byFloat(evalConvGradWeight[float32], evalConvGradWeight[float64]), convTol
+	dw.Infer, dw.Eval, dw.Tol = inferConvGradWeight, byFloat(evalConvGradWeight[float32],
+		evalConvGradWeight[float64]), convTol
 	db := gradDef("ConvGradBias", []string{"dy"}, []string{"db"})
-	db.Infer, db.Eval, db.Tol = inferConvGradBias, byFloat(evalConvGradBias[float32], evalConvGradBias[float64]), convTol
+	db.Infer, db.Eval, db.Tol = inferConvGradBias, byFloat(evalConvGradBias[float32],
+		evalConvGradBias[float64]), convTol
 	register(conv, dx, dw, db)
 }
 
@@ -39,7 +43,8 @@ func kernelOf(n *Node, weights []int64) ([]int64, error) {
 	return k, nil
 }
 
-// convGroups checks the channels of a convolution of C inputs with weights [M,C/group,...] and gives the group.
+// convGroups checks the channels of a convolution of C inputs with weights
+// [M,C/group,...] and gives the group.
 func convGroups(n *Node, channels, m, perGroup int64) (int, error) {
 	g := n.Int("group", 1)
 	if g < 1 {
@@ -49,7 +54,8 @@ func convGroups(n *Node, channels, m, perGroup int64) (int, error) {
 		return 0, n.Errorf("%d output channels do not divide into %d groups", m, g)
 	}
 	if perGroup > 0 && channels/perGroup != g || perGroup*g != channels {
-		return 0, n.Errorf("input of %d channels, weights for %d channels in each of %d groups", channels, perGroup, g)
+		return 0, n.Errorf("input of %d channels, weights for %d channels in each of %d groups", channels,
+			perGroup, g)
 	}
 	return int(g), nil
 }
@@ -81,8 +87,10 @@ func inferConv(c *Infer) error {
 		if out.Known() && out.Value%g != 0 {
 			return c.Node.Errorf("weights %s do not divide into %d groups", shapeText(w.Shape), g)
 		}
-		if ch := x.Shape[1]; ch.Known() && w.Shape[1].Known() && (ch.Value%g != 0 || ch.Value/g != w.Shape[1].Value) {
-			return c.Node.Errorf("input %s with weights %s in %d groups", shapeText(x.Shape), shapeText(w.Shape), g)
+		if ch := x.Shape[1]; ch.Known() && w.Shape[1].Known() &&
+			(ch.Value%g != 0 || ch.Value/g != w.Shape[1].Value) {
+			return c.Node.Errorf("input %s with weights %s in %d groups", shapeText(x.Shape),
+				shapeText(w.Shape), g)
 		}
 		if dims, ok := (&Value{Shape: w.Shape[2:], HasShape: true}).Dims(); ok {
 			if len(kernel) != 0 && !equal(kernel, dims) {
@@ -120,7 +128,8 @@ func inferConv(c *Infer) error {
 // inferBias checks that optional input i is a vector of the given length.
 func inferBias(c *Infer, i int, length onnxio.Dim) error {
 	if shaped(c, i) && (len(c.In[i].Shape) != 1 || !agree(c.In[i].Shape[0], length)) {
-		return c.Node.Errorf("%s of shape %s where [%s] is wanted", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape),
+		return c.Node.Errorf("%s of shape %s where [%s] is wanted", c.Node.InParams()[i].Name,
+			shapeText(c.In[i].Shape),
 			shapeText([]onnxio.Dim{length}))
 	}
 	return nil
@@ -206,7 +215,8 @@ func convForward[T floating](c *convolution, y, x, w, bias []T) {
 	}
 }
 
-// gatherRow adds one row of taps to sum, which stands for outputs lo, lo+1, ...: sum[o-lo] += wr[k] * xr[o*stride+k*dil-pad].
+// gatherRow adds one row of taps to sum, which stands for outputs lo, lo+1, ...: sum[o-lo] += wr[k]
+// * xr[o*stride+k*dil-pad].
 func gatherRow[T floating](w *window, sum []float64, lo int, xr, wr []T) {
 	s := w.stride[2]
 	for k, wv := range wr {
@@ -246,7 +256,8 @@ func gradConv(g *Grad) error {
 	}
 	attrs := append(win.attrs(), onnxio.IntAttr("group", g.Node.Int("group", 1)))
 	if g.Wants[1] { // before the gradient of the input, which may lie where that was
-		if g.DIn[1], err = g.One(GradDomain, "ConvGradWeight", []string{g.In(0), g.DOut[0]}, attrs...); err != nil {
+		if g.DIn[1], err = g.One(GradDomain, "ConvGradWeight", []string{g.In(0), g.DOut[0]},
+			attrs...); err != nil {
 			return err
 		}
 	}

@@ -51,7 +51,8 @@ func inferConvGradBias(c *Infer) error {
 func evalConvGradInput[T floating](c *Eval) error {
 	n, dy, wt := c.Node, c.In[0], c.In[1]
 	in := n.Ints("input_shape")
-	if len(in) < 3 || len(dy.Dims) != len(in) || len(wt.Dims) != len(in) || dy.Dims[0] != in[0] || dy.Dims[1] != wt.Dims[0] {
+	if len(in) < 3 || len(dy.Dims) != len(in) || len(wt.Dims) != len(in) || dy.Dims[0] != in[0] ||
+		dy.Dims[1] != wt.Dims[0] {
 		return n.Errorf("dy %s, w %s, input_shape %s", dimsText(dy.Dims), dimsText(wt.Dims), dimsText(in))
 	}
 	w, err := newWindow(n, len(in)-2, wt.Dims[2:])
@@ -129,7 +130,8 @@ func (w *window) source(a, i, k int) (o int, ok bool) {
 	return o, o < w.out[a]
 }
 
-// scatterRow adds to sum, which stands for inputs lo, lo+1, ...: sum[o*stride+k*dil-pad-lo] += wr[k] * dyr[o].
+// scatterRow adds to sum, which stands for inputs lo, lo+1, ...:
+// sum[o*stride+k*dil-pad-lo] += wr[k] * dyr[o].
 func scatterRow[T floating](w *window, sum []float64, lo int, dyr, wr []T) {
 	s := w.stride[2]
 	for k, wv := range wr {
@@ -164,7 +166,8 @@ func scatterRow[T floating](w *window, sum []float64, lo int, dyr, wr []T) {
 func evalConvGradWeight[T floating](c *Eval) error {
 	n, x, dy := c.Node, c.In[0], c.In[1]
 	kernel := n.Ints("kernel_shape")
-	if len(x.Dims) < 3 || len(dy.Dims) != len(x.Dims) || len(kernel) != len(x.Dims)-2 || x.Dims[0] != dy.Dims[0] {
+	if len(x.Dims) < 3 || len(dy.Dims) != len(x.Dims) || len(kernel) != len(x.Dims)-2 ||
+		x.Dims[0] != dy.Dims[0] {
 		return n.Errorf("x %s, dy %s, kernel_shape %s", dimsText(x.Dims), dimsText(dy.Dims), dimsText(kernel))
 	}
 	w, err := newWindow(n, len(kernel), kernel)
@@ -191,7 +194,8 @@ func evalConvGradWeight[T floating](c *Eval) error {
 	return nil
 }
 
-// convWeights is the gradient of the weights: dw[m,ic,k] = sum over n, o of dy[n,m,o] * x[n,ic,o*stride+k*dil-pad].
+// convWeights is the gradient of the weights: dw[m,ic,k] = sum over n, o of dy[n,m,o] *
+// x[n,ic,o*stride+k*dil-pad].
 func convWeights[T floating](c *convolution, dw, x, dy []T) {
 	icg, ocg := c.c/c.group, c.m/c.group
 	for i := range dw {

@@ -7,11 +7,14 @@ import (
 func init() {
 	register(&Def{
 		Name: "ConvTranspose", Versions: []int64{1, 11, 22}, Weights: []int{1, 2},
-		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"}, {Name: "B", Type: "T", Optional: true}},
+		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "W", Type: "T"},
+			{Name: "B", Type: "T", Optional: true}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
-		Attrs:   windowAttrs(intsA("dilations"), intA("group"), intsA("output_shape"), intsA("output_padding")),
-		Types:   floatsT, Tol: convTol,
-		Infer: inferConvTranspose, Eval: byFloat(evalConvTranspose[float32], evalConvTranspose[float64]), Grad: gradConvTranspose,
+		Attrs: windowAttrs(intsA("dilations"), intA("group"), intsA("output_shape"),
+			intsA("output_padding")),
+		Types: floatsT, Tol: convTol,
+		Infer: inferConvTranspose, Eval: byFloat(evalConvTranspose[float32], evalConvTranspose[float64]),
+		Grad: gradConvTranspose,
 	})
 }
 
@@ -54,7 +57,8 @@ func (t *transposed) settle(n *Node, i, in int) error {
 	default:
 		t.out[a] = full - t.padB[a] - t.padE[a]
 		if t.out[a] < 1 {
-			return n.Errorf("input %d with kernel %d leaves nothing within pads %d and %d", in, t.kernel[a], t.padB[a], t.padE[a])
+			return n.Errorf("input %d with kernel %d leaves nothing within pads %d and %d", in, t.kernel[a],
+				t.padB[a], t.padE[a])
 		}
 		return nil
 	}
@@ -102,8 +106,10 @@ func inferConvTranspose(c *Infer) error {
 		return c.Node.Errorf("group %d", g)
 	}
 	rank := len(x.Shape) - 2
-	if len(w.Shape) != len(x.Shape) || rank < 1 || !agree(x.Shape[1], w.Shape[0]) || (w.Shape[0].Known() && w.Shape[0].Value%g != 0) {
-		return c.Node.Errorf("input %s with weights %s in %d groups", shapeText(x.Shape), shapeText(w.Shape), g)
+	if len(w.Shape) != len(x.Shape) || rank < 1 || !agree(x.Shape[1], w.Shape[0]) ||
+		(w.Shape[0].Known() && w.Shape[0].Value%g != 0) {
+		return c.Node.Errorf("input %s with weights %s in %d groups", shapeText(x.Shape),
+			shapeText(w.Shape), g)
 	}
 	out := unknownDim
 	if w.Shape[1].Known() {
@@ -203,12 +209,13 @@ func gradConvTranspose(g *Grad) error {
 	}
 	win := t.adjoint()
 	for a := range win.in {
-		// The end pad that makes the convolution yield exactly the input's size; with output_padding it is less
-		// than the node's, and where it would be negative the division's remainder has to absorb it.
+		// The end pad that makes the convolution yield exactly the input's size; with output_padding it is
+		// less than the node's, and where it would be negative the division's remainder has to absorb it.
 		s, reach := win.stride[a], win.reach(a)
 		win.padE[a] = max((win.out[a]-1)*s+reach-win.in[a]-win.padB[a], 0)
 		if (win.in[a]+win.padB[a]+win.padE[a]-reach)/s+1 != win.out[a] {
-			return g.Node.Errorf("%w", &onnxio.UnsupportedError{Op: g.Node.OpType, Node: g.Node.Name, Attr: "output_padding",
+			return g.Node.Errorf("%w", &onnxio.UnsupportedError{Op: g.Node.OpType, Node: g.Node.Name,
+				Attr:   "output_padding",
 				Reason: "no gradient for an output_padding that is not less than the stride"})
 		}
 	}
@@ -219,7 +226,8 @@ func gradConvTranspose(g *Grad) error {
 		}
 	}
 	if g.Wants[1] {
-		if g.DIn[1], err = g.One(GradDomain, "ConvGradWeight", []string{g.DOut[0], g.In(0)}, attrs...); err != nil {
+		if g.DIn[1], err = g.One(GradDomain, "ConvGradWeight", []string{g.DOut[0], g.In(0)},
+			attrs...); err != nil {
 			return err
 		}
 	}

@@ -27,11 +27,13 @@ var (
 	runningSums = numberTypes[func(*Eval) error]{running(0, add[float32]), running(0, add[float64]),
 		intTypes[func(*Eval) error]{
 			running(0, add[int8]), running(0, add[int16]), running(0, add[int32]), running(0, add[int64]),
-			running(0, add[uint8]), running(0, add[uint16]), running(0, add[uint32]), running(0, add[uint64])}}
+			running(0, add[uint8]), running(0, add[uint16]), running(0, add[uint32]),
+			running(0, add[uint64])}}
 	runningProducts = numberTypes[func(*Eval) error]{running(1, mul[float32]), running(1, mul[float64]),
 		intTypes[func(*Eval) error]{
 			running(1, mul[int8]), running(1, mul[int16]), running(1, mul[int32]), running(1, mul[int64]),
-			running(1, mul[uint8]), running(1, mul[uint16]), running(1, mul[uint32]), running(1, mul[uint64])}}
+			running(1, mul[uint8]), running(1, mul[uint16]), running(1, mul[uint32]),
+			running(1, mul[uint64])}}
 )
 
 // runs are the rows of a tensor along one axis, each walked from its first or last element.
@@ -98,20 +100,23 @@ func running[T numeric](start T, join func(a, b T) T) func(*Eval) error {
 func gradCumSum(g *Grad) (err error) {
 	if g.Wants[0] {
 		g.DIn[0], err = g.One("", "CumSum", []string{g.DOut[0], g.In(1)},
-			onnxio.IntAttr("exclusive", g.Node.Int("exclusive", 0)), onnxio.IntAttr("reverse", 1-g.Node.Int("reverse", 0)))
+			onnxio.IntAttr("exclusive", g.Node.Int("exclusive", 0)),
+			onnxio.IntAttr("reverse", 1-g.Node.Int("reverse", 0)))
 	}
 	return err
 }
 
 func gradCumProd(g *Grad) (err error) {
 	if g.Wants[0] {
-		g.DIn[0], err = g.One(GradDomain, "CumProdGrad", []string{g.DOut[0], g.In(0), g.In(1)}, g.Node.Attrs...)
+		g.DIn[0], err = g.One(GradDomain, "CumProdGrad", []string{g.DOut[0], g.In(0), g.In(1)},
+			g.Node.Attrs...)
 	}
 	return err
 }
 
-// evalCumProdGrad multiplies what comes before an element by r, the sum of dy over the products that it is in, each
-// without the element and what comes before it: r[i] = dy[i] + x[i+1]*r[i+1]. Nothing is divided, so zeros do no harm.
+// evalCumProdGrad multiplies what comes before an element by r, the sum of dy over the products that it
+// is in, each without the element and what comes before it: r[i] = dy[i] + x[i+1]*r[i+1]. Nothing is
+// divided, so zeros do no harm.
 func evalCumProdGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	if !equal(dy.Dims, x.Dims) {

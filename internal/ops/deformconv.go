@@ -6,11 +6,13 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// DeformConv: a convolution whose taps are moved by offsets, interpolated bilinearly (0 outside), and weighed by a mask.
-// offset is [N,offset_group*kh*kw*2,oh,ow], y before x for each tap; mask is [N,offset_group*kh*kw,oh,ow].
+// DeformConv: a convolution whose taps are moved by offsets, interpolated bilinearly (0 outside), and weighed
+// by a mask. offset is [N,offset_group*kh*kw*2,oh,ow], y before x for each tap; mask is
+// [N,offset_group*kh*kw,oh,ow].
 
 func init() {
-	attrs := []AttrDef{intsA("dilations"), intA("group"), intsA("kernel_shape"), intA("offset_group"), intsA("pads"),
+	attrs := []AttrDef{intsA("dilations"), intA("group"), intsA("kernel_shape"), intA("offset_group"),
+		intsA("pads"),
 		intsA("strides")}
 	grad := gradDef("DeformConvGrad", []string{"dy", "x", "w", "offset", "mask"},
 		[]string{"dx", "dw", "doffset", "dmask"}, attrs...)
@@ -82,7 +84,8 @@ func inferDeformConv(c *Infer) error {
 			return c.Node.Errorf("input %s: %w", shapeText(c.In[0].Shape), err)
 		}
 		if !agree(d, out[2+i]) {
-			return c.Node.Errorf("offset %s for an output of %s", shapeText(c.In[2].Shape), shapeText([]onnxio.Dim{d}))
+			return c.Node.Errorf("offset %s for an output of %s", shapeText(c.In[2].Shape),
+				shapeText([]onnxio.Dim{d}))
 		}
 		out[2+i] = merge(d, out[2+i])
 	}
@@ -138,8 +141,8 @@ func deformationOf[T floating](n *Node, x, w, offset, mask *onnxio.Tensor) (d de
 	return d, nil
 }
 
-// deformTap is one moved tap: its four corners in the plane, -1 outside, with their weights and how these change as
-// the tap moves down and right.
+// deformTap is one moved tap: its four corners in the plane, -1 outside, with their weights and how these
+// change as the tap moves down and right.
 type deformTap struct {
 	at                  [4]int
 	weight, down, right [4]float64
@@ -211,8 +214,8 @@ func (d *deformation[T]) columns(n int, taps []deformTap, col []float64) {
 	}
 }
 
-// scratch is room for the taps and the columns of one place of the output; none where there is no place, whose shapes
-// nothing backs with memory.
+// scratch is room for the taps and the columns of one place of the output; none where there is no place,
+// whose shapes nothing backs with memory.
 func (d *deformation[T]) scratch() (taps []deformTap, col []float64) {
 	if d.n == 0 || d.m == 0 {
 		return nil, nil

@@ -9,16 +9,22 @@ import (
 func init() {
 	size := intA("blocksize").required()
 	register(
-		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13, 28}, Attrs: []AttrDef{size, stringA("mode").since(11)},
-			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
-			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: moving(evalDepthToSpace), Grad: gradDepthToSpace},
-		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13, 28}, Attrs: []AttrDef{size, stringA("mode").since(28)},
-			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Types: allTypes,
+		&Def{Name: "DepthToSpace", Versions: []int64{1, 11, 13, 28},
+			Attrs:  []AttrDef{size, stringA("mode").since(11)},
+			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}},
+			Types: allTypes,
+			Infer: func(c *Infer) error { return inferDepth(c, true) }, Eval: moving(evalDepthToSpace),
+			Grad: gradDepthToSpace},
+		&Def{Name: "SpaceToDepth", Versions: []int64{1, 13, 28},
+			Attrs:  []AttrDef{size, stringA("mode").since(28)},
+			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}},
+			Types: allTypes,
 			Infer: func(c *Infer) error { return inferDepth(c, false) }, Eval: moving(evalSpaceToDepth),
 			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {
 					g.DIn[0], err = g.One("", "DepthToSpace", []string{g.DOut[0]},
-						onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)), onnxio.StringAttr("mode", g.Node.Str("mode", "DCR")))
+						onnxio.IntAttr("blocksize", g.Node.Int("blocksize", 1)),
+						onnxio.StringAttr("mode", g.Node.Str("mode", "DCR")))
 				}
 				return err
 			}})
@@ -65,7 +71,8 @@ func depthDims(c *Eval, toSpace bool) ([]int64, error) {
 	if err := evalReady(c); err != nil {
 		return nil, err
 	}
-	in := &Infer{Node: c.Node, Out: []*Value{{}}, In: []*Value{{Type: c.In[0].Type, Shape: knownDims(c.In[0].Dims), HasShape: true}}}
+	in := &Infer{Node: c.Node, Out: []*Value{{}},
+		In: []*Value{{Type: c.In[0].Type, Shape: knownDims(c.In[0].Dims), HasShape: true}}}
 	if err := inferDepth(in, toSpace); err != nil {
 		return nil, err
 	}
@@ -130,8 +137,8 @@ func permuted(c *Eval, from []int64, order []int, dims []int64) error {
 	return nil
 }
 
-// gradDepthToSpace moves dy back. SpaceToDepth puts the places of a block before the channels (DCR); for CRD, where
-// they come after, its channels [b*b,C] are transposed.
+// gradDepthToSpace moves dy back. SpaceToDepth puts the places of a block before the channels (DCR); for CRD,
+// where they come after, its channels [b*b,C] are transposed.
 func gradDepthToSpace(g *Grad) (err error) {
 	if !g.Wants[0] {
 		return nil

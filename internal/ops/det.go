@@ -10,9 +10,11 @@ import (
 
 func init() {
 	grad := gradDef("DetGrad", []string{"dy", "x"}, []string{"dx"})
-	grad.Infer, grad.Eval, grad.Tol = inferLikeSecond, byFloat(evalDetGrad[float32], evalDetGrad[float64]), reduceTol
+	grad.Infer, grad.Eval, grad.Tol = inferLikeSecond, byFloat(evalDetGrad[float32],
+		evalDetGrad[float64]), reduceTol
 	register(&Def{Name: "Det", Versions: []int64{11, 22},
-		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}}, Types: floatsT, Tol: reduceTol, Infer: inferDet, Eval: byFloat(evalDet[float32], evalDet[float64]),
+		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}}, Types: floatsT,
+		Tol: reduceTol, Infer: inferDet, Eval: byFloat(evalDet[float32], evalDet[float64]),
 		Grad: func(g *Grad) (err error) {
 			if g.Wants[0] {
 				g.DIn[0], err = g.One(GradDomain, "DetGrad", []string{g.DOut[0], g.In(0)})
@@ -99,8 +101,8 @@ func determinant(m []float64, n int) float64 {
 // maxCofactors bounds the side of a matrix whose cofactors are determinants of their own.
 const maxCofactors = 64
 
-// evalDetGrad is dy times the cofactors: the derivative of a determinant by an element is the determinant without its
-// row and column, signed. That needs no inverse, so singular matrices have gradients too.
+// evalDetGrad is dy times the cofactors: the derivative of a determinant by an element is the determinant
+// without its row and column, signed. That needs no inverse, so singular matrices have gradients too.
 func evalDetGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	n, err := squareSide(c.Node, x.Dims)

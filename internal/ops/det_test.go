@@ -10,9 +10,12 @@ func TestDetGradients(t *testing.T) {
 	singular := onnxio.FromSlice(onnxio.Double, []float64{1, 2, 3, 2, 4, 6, 0, 1, -1}, 3, 3)
 	nought := onnxio.NewTensor(onnxio.Double, 3, 3) // of rank 0: all cofactors are 0
 	checkGrads(t, []gradCase{
-		{op: "Det", in: []*onnxio.Tensor{random(1, 3, 3)}}, {op: "Det", in: []*onnxio.Tensor{random(1, 2, 3, 2, 2)}},
-		{op: "Det", in: []*onnxio.Tensor{random(1, 1, 1)}}, {op: "Det", in: []*onnxio.Tensor{random(1, 2, 5, 5)}},
-		{op: "Det", name: "singular", in: []*onnxio.Tensor{singular}}, {op: "Det", name: "nought", in: []*onnxio.Tensor{nought}},
+		{op: "Det", in: []*onnxio.Tensor{random(1, 3, 3)}}, {op: "Det",
+			in: []*onnxio.Tensor{random(1, 2, 3, 2, 2)}},
+		{op: "Det", in: []*onnxio.Tensor{random(1, 1, 1)}}, {op: "Det",
+			in: []*onnxio.Tensor{random(1, 2, 5, 5)}},
+		{op: "Det", name: "singular", in: []*onnxio.Tensor{singular}}, {op: "Det", name: "nought",
+			in: []*onnxio.Tensor{nought}},
 	})
 }
 

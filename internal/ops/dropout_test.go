@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestDropoutTraining: the share of dropped elements is the ratio, the others are scaled by 1/(1-ratio), the mask says
-// which, and the same seed drops the same.
+// TestDropoutTraining: the share of dropped elements is the ratio, the others are scaled by 1/(1-ratio), the
+// mask says which, and the same seed drops the same.
 func TestDropoutTraining(t *testing.T) {
 	const n = 100000
 	x := onnxio.NewTensor(onnxio.Float, n)
@@ -18,11 +18,13 @@ func TestDropoutTraining(t *testing.T) {
 	}
 	run := func(seed uint64, output string, ratio float32) (y, mask *onnxio.Tensor) {
 		t.Helper()
-		node, err := Bind(&onnxio.Node{OpType: "Dropout", Inputs: []string{"x", "r", "t"}, Outputs: []string{output, "mask"}}, 17)
+		node, err := Bind(&onnxio.Node{OpType: "Dropout", Inputs: []string{"x", "r", "t"},
+			Outputs: []string{output, "mask"}}, 17)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &Eval{Node: node, Seed: seed, In: []*onnxio.Tensor{x, onnxio.Scalar(onnxio.Float, ratio), onnxio.Scalar(onnxio.Bool, true)}}
+		c := &Eval{Node: node, Seed: seed, In: []*onnxio.Tensor{x, onnxio.Scalar(onnxio.Float, ratio),
+			onnxio.Scalar(onnxio.Bool, true)}}
 		if err := node.Def.Eval(c); err != nil {
 			t.Fatal(err)
 		}
@@ -69,12 +71,14 @@ func TestDropoutTraining(t *testing.T) {
 
 // TestDropoutBadRatio: a ratio outside [0,1) in training is an error.
 func TestDropoutBadRatio(t *testing.T) {
-	node, err := Bind(&onnxio.Node{OpType: "Dropout", Inputs: []string{"x", "r", "t"}, Outputs: []string{"y"}}, 17)
+	node, err := Bind(&onnxio.Node{OpType: "Dropout", Inputs: []string{"x", "r", "t"},
+		Outputs: []string{"y"}}, 17)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, ratio := range []float32{-0.1, 1, float32(math.NaN())} {
-		c := &Eval{Node: node, In: []*onnxio.Tensor{onnxio.Floats([]float32{1}), onnxio.Scalar(onnxio.Float, ratio), onnxio.Scalar(onnxio.Bool, true)}}
+		c := &Eval{Node: node, In: []*onnxio.Tensor{onnxio.Floats([]float32{1}),
+			onnxio.Scalar(onnxio.Float, ratio), onnxio.Scalar(onnxio.Bool, true)}}
 		if node.Def.Eval(c) == nil {
 			t.Errorf("ratio %v was taken", ratio)
 		}

@@ -7,12 +7,13 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Einsum by its equation. Every letter is a label with one size; the dimensions of an ellipsis are labels too, counted
-// from the right. A label of two sizes broadcasts 1. What follows is in einsumkernel.go: products of strided views,
-// summed over the labels that the output lacks.
+// Einsum by its equation. Every letter is a label with one size; the dimensions of an ellipsis are labels
+// too, counted from the right. A label of two sizes broadcasts 1. What follows is in einsumkernel.go:
+// products of strided views, summed over the labels that the output lacks.
 
 func init() {
-	grad := gradDef("EinsumGrad", []string{"dy"}, []string{"dx"}, stringA("equation").required(), intA("operand"))
+	grad := gradDef("EinsumGrad", []string{"dy"}, []string{"dx"}, stringA("equation").required(),
+		intA("operand"))
 	grad.Inputs = append(grad.Inputs, Param{Name: "Inputs", Type: "T", Variadic: true})
 	grad.Tol, grad.Eval = reduceTol, byFloat(evalEinsumGrad[float32], evalEinsumGrad[float64])
 	grad.Infer = func(c *Infer) error {
@@ -25,7 +26,8 @@ func init() {
 	}
 	register(&Def{Name: "Einsum", Versions: []int64{12, 28}, Attrs: []AttrDef{stringA("equation").required()},
 		Inputs:  []Param{{Name: "Inputs", Type: "T", Variadic: true}},
-		Outputs: []Param{{Name: "Output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers}, Tol: reduceTol,
+		Outputs: []Param{{Name: "Output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers},
+		Tol:   reduceTol,
 		Infer: inferEinsum, Grad: gradEinsum,
 		Eval: byNumber(numberTypes[func(*Eval) error]{evalEinsum64, evalEinsum64, intTypes[func(*Eval) error]{
 			evalEinsum[int8], evalEinsum[int16], evalEinsum[int32], evalEinsum[int64],
@@ -88,7 +90,8 @@ func equationOf(n *Node, operands int) (e equation, err error) {
 	}
 	for _, r := range e.out.letters() {
 		if !strings.ContainsRune(all, r) || strings.Count(e.out.letters(), string(r)) > 1 {
-			return e, n.Errorf("equation %q: the output's %q must be in an operand, and once in the output", text, r)
+			return e, n.Errorf("equation %q: the output's %q must be in an operand, and once in the output",
+				text, r)
 		}
 	}
 	if ellipsis && !e.out.ellipsis {
@@ -97,8 +100,8 @@ func equationOf(n *Node, operands int) (e equation, err error) {
 	return e, nil
 }
 
-// labels gives every dimension of each operand its label. Letters are labels by their code; dimension k of an ellipsis,
-// from the right, is label ellipsisLabel+k. deepest is the number of an ellipsis's dimensions.
+// labels gives every dimension of each operand its label. Letters are labels by their code; dimension k of an
+// ellipsis, from the right, is label ellipsisLabel+k. deepest is the number of an ellipsis's dimensions.
 func (e *equation) labels(n *Node, ranks []int) (in [][]int, deepest int, err error) {
 	for i, t := range e.in {
 		rest := ranks[i] - len(t.letters())
@@ -160,7 +163,8 @@ func inferEinsum(c *Infer) error {
 			}
 			joint, fits := broadcastDims([]onnxio.Dim{d}, c.In[i].Shape[k:k+1])
 			if !fits {
-				return c.Node.Errorf("equation %q: dimension %d of operand %d is %s, not %s", c.Node.Str("equation", ""),
+				return c.Node.Errorf("equation %q: dimension %d of operand %d is %s, not %s",
+					c.Node.Str("equation", ""),
 					k, i, shapeText(c.In[i].Shape[k:k+1]), shapeText([]onnxio.Dim{d}))
 			}
 			sizes[label] = joint[0]
@@ -207,7 +211,8 @@ func summingOf(n *Node, in []*onnxio.Tensor) (*summing, error) {
 			case !has || d == 1:
 				s.sizes[label] = v
 			case v != 1 && v != d:
-				return nil, n.Errorf("equation %q: dimension %d of operand %d is %d, not %d", n.Str("equation", ""),
+				return nil, n.Errorf("equation %q: dimension %d of operand %d is %d, not %d",
+					n.Str("equation", ""),
 					k, i, v, d)
 			}
 		}

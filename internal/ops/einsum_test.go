@@ -60,7 +60,8 @@ func TestEinsumIntegers(t *testing.T) {
 		t.Errorf("a transposition gives %v", got)
 	}
 	empty := onnxio.NewTensor(onnxio.Float, 2, 0)
-	y = evalOf(t, "Einsum", 12, []*onnxio.Tensor{empty, onnxio.NewTensor(onnxio.Float, 0, 3)}, equationAttr("ij,jk"))
+	y = evalOf(t, "Einsum", 12, []*onnxio.Tensor{empty, onnxio.NewTensor(onnxio.Float, 0, 3)},
+		equationAttr("ij,jk"))
 	if !equal(y.Dims, []int64{2, 3}) || slices.Max(y.Float32s()) != 0 {
 		t.Errorf("a sum of nothing gives %v %v", y.Dims, y.Float32s())
 	}
@@ -72,7 +73,8 @@ func TestEinsumInference(t *testing.T) {
 		in   [][]onnxio.Dim
 		want string
 	}{
-		{"bhid,bhjd->bhij", [][]onnxio.Dim{onnxio.Shape("N", 2, "L", 8), onnxio.Shape("N", 2, "M", 8)}, "[N,2,L,M]"},
+		{"bhid,bhjd->bhij", [][]onnxio.Dim{onnxio.Shape("N", 2, "L", 8), onnxio.Shape("N", 2, "M", 8)},
+			"[N,2,L,M]"},
 		{"...ij,...jk", [][]onnxio.Dim{onnxio.Shape("N", 1, 2, 3), onnxio.Shape(4, 3, 5)}, "[N,4,2,5]"},
 		{"Ba,ac", [][]onnxio.Dim{onnxio.Shape(2, 3), onnxio.Shape(3, 4)}, "[2,4]"},
 		{"ii", [][]onnxio.Dim{onnxio.Shape("N", "N")}, "[]"},
@@ -83,7 +85,8 @@ func TestEinsumInference(t *testing.T) {
 		}
 	}
 	two := [][]onnxio.Dim{onnxio.Shape(2, 3), onnxio.Shape(3, 4)}
-	for _, text := range []string{"ij", "ij,jk,k", "ij,jk->iz", "ij,jk->ii", "ij,j->i", "i.j,jk", "ij,jk->i->k", "1j,jk", "...ij,jk->ik", "ij,kj->ik", "ijk,jk"} {
+	for _, text := range []string{"ij", "ij,jk,k", "ij,jk->iz", "ij,jk->ii", "ij,j->i", "i.j,jk",
+		"ij,jk->i->k", "1j,jk", "...ij,jk->ik", "ij,kj->ik", "ijk,jk"} {
 		if _, err := inferShapes(t, "Einsum", 12, attrsOf(equationAttr(text)), 1, two...); err == nil {
 			t.Errorf("%s is no error", text)
 		}

@@ -6,14 +6,15 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// factor is an operand of a product: elements, and the distance between neighbors along each label that it varies with.
+// factor is an operand of a product: elements, and the distance between neighbors along each
+// label that it varies with.
 type factor[T numeric] struct {
 	data    []T
 	strides map[int]int64
 }
 
-// factorOf views a tensor of shape dims by the labels of its dimensions. A label that it has twice walks its diagonal;
-// along one whose dimension is 1 it is constant.
+// factorOf views a tensor of shape dims by the labels of its dimensions. A label that it has twice walks its
+// diagonal; along one whose dimension is 1 it is constant.
 func factorOf[T numeric](data []T, dims []int64, labels []int) factor[T] {
 	f := factor[T]{data, map[int]int64{}}
 	for i, s := range strides(dims) {
@@ -132,8 +133,8 @@ func held[T numeric](factors []factor[T], label int) bool {
 	})
 }
 
-// contract adds the product of the factors up into to. Labels of one factor alone are summed first, and more than two
-// factors multiplied two by two as long as what lies between is not larger than what is there.
+// contract adds the product of the factors up into to. Labels of one factor alone are summed first, and more
+// than two factors multiplied two by two as long as what lies between is not larger than what is there.
 func contract[T numeric](s *summing, to factor[T], out []int, factors []factor[T]) {
 	factors = slices.Clone(factors)
 	for i := range factors {
@@ -143,7 +144,8 @@ func contract[T numeric](s *summing, to factor[T], out []int, factors []factor[T
 		both := []int{}
 		for _, f := range factors[:2] {
 			for _, label := range sortedLabels(f.strides) {
-				if !slices.Contains(both, label) && (slices.Contains(out, label) || held(factors[2:], label)) {
+				if !slices.Contains(both, label) && (slices.Contains(out, label) ||
+					held(factors[2:], label)) {
 					both = append(both, label)
 				}
 			}
@@ -209,8 +211,8 @@ func evalEinsum[T numeric](c *Eval) error {
 	return nil
 }
 
-// evalEinsumGrad is the product of dy and the other operands, summed over what the operand lacks, and repeated along
-// what only the operand has.
+// evalEinsumGrad is the product of dy and the other operands, summed over what the operand lacks, and
+// repeated along what only the operand has.
 func evalEinsumGrad[T floating](c *Eval) error {
 	in, k := c.In[1:], c.Node.Int("operand", 0)
 	s, err := summingOf(c.Node, in)

@@ -44,7 +44,8 @@ func TestNarrowFloats(t *testing.T) {
 			for i, saturate := range []bool{true, false} {
 				got, w := casted(t, x, typ, saturate).Raw[0], byte(c[i+1])
 				if got != w && !(isNaNCode(typ, got) && isNaNCode(typ, w)) {
-					t.Errorf("%g to %v, saturate %t: got %#x, want %#x", x.Float32s()[0], typ, saturate, got, w)
+					t.Errorf("%g to %v, saturate %t: got %#x, want %#x", x.Float32s()[0], typ,
+						saturate, got, w)
 				}
 			}
 		}
@@ -62,14 +63,16 @@ func packOne(t onnxio.DataType, code byte) *onnxio.Tensor {
 }
 
 // casted runs Cast.
-func casted(t *testing.T, x *onnxio.Tensor, to onnxio.DataType, saturate bool, attrs ...*onnxio.Attribute) *onnxio.Tensor {
+func casted(t *testing.T, x *onnxio.Tensor, to onnxio.DataType, saturate bool,
+	attrs ...*onnxio.Attribute) *onnxio.Tensor {
 	t.Helper()
 	attrs = append(attrs, onnxio.IntAttr("to", int64(to)), flagAttr("saturate", saturate))
 	return evalNode(t, "Cast", 25, []*onnxio.Tensor{x}, attrs...)
 }
 
 // evalNode binds, infers and runs one node with one output.
-func evalNode(t *testing.T, op string, opset int64, in []*onnxio.Tensor, attrs ...*onnxio.Attribute) *onnxio.Tensor {
+func evalNode(t *testing.T, op string, opset int64, in []*onnxio.Tensor,
+	attrs ...*onnxio.Attribute) *onnxio.Tensor {
 	t.Helper()
 	data, values := map[string]*onnxio.Tensor{}, map[string]*Value{}
 	n := &onnxio.Node{OpType: op, Outputs: []string{"y"}, Attrs: attrs}
@@ -101,17 +104,22 @@ func TestScales(t *testing.T) {
 		up, down, nearest byte
 		wrapped           byte // nearest, saturate 0
 	}{
-		{1, 127, 127, 127, 127}, {1.5, 128, 127, 128, 128}, {1.4999999, 128, 127, 127, 127}, {3, 129, 128, 129, 129},
-		{0.124, 124, 123, 124, 124}, {0, 0, 0, 0, 255}, {least, 0, 0, 0, 0}, {least * 1.25, 1, 0, 0, 0}, {least / 2, 0, 0, 0, 255},
-		{1.7014118e38, 254, 254, 254, 254}, {math.MaxFloat32, 254, 254, 254, 255}, {inf, 254, 254, 254, 255}, {nan, 255, 255, 255, 255},
+		{1, 127, 127, 127, 127}, {1.5, 128, 127, 128, 128}, {1.4999999, 128, 127, 127, 127}, {3, 129,
+			128, 129, 129},
+		{0.124, 124, 123, 124, 124}, {0, 0, 0, 0, 255}, {least, 0, 0, 0, 0}, {least * 1.25, 1, 0, 0,
+			0}, {least / 2, 0, 0, 0, 255},
+		{1.7014118e38, 254, 254, 254, 254}, {math.MaxFloat32, 254, 254, 254, 255}, {inf, 254, 254, 254,
+			255}, {nan, 255, 255, 255, 255},
 	} {
 		x := onnxio.Scalar(onnxio.Float, c.x)
 		for mode, want := range map[string]byte{"up": c.up, "down": c.down, "nearest": c.nearest} {
-			if got := casted(t, x, onnxio.Float8E8M0, true, onnxio.StringAttr("round_mode", mode)).Raw[0]; got != want {
+			if got := casted(t, x, onnxio.Float8E8M0, true, onnxio.StringAttr("round_mode",
+				mode)).Raw[0]; got != want {
 				t.Errorf("%g rounded %s: got %d, want %d", c.x, mode, got, want)
 			}
 		}
-		if got := casted(t, x, onnxio.Float8E8M0, false, onnxio.StringAttr("round_mode", "nearest")).Raw[0]; got != c.wrapped {
+		if got := casted(t, x, onnxio.Float8E8M0, false, onnxio.StringAttr("round_mode",
+			"nearest")).Raw[0]; got != c.wrapped {
 			t.Errorf("%g without saturate: got %d, want %d", c.x, got, c.wrapped)
 		}
 	}
@@ -164,13 +172,15 @@ func TestNarrowIntegers(t *testing.T) {
 			}
 		}
 		x := &onnxio.Tensor{Type: typ, Dims: []int64{int64(len(codes))}, Raw: bitsOf(typ, codes)}
-		if err := compareTensors(casted(t, x, onnxio.Int32, true), onnxio.FromSlice(onnxio.Int32, numbers), 0, 0); err != nil {
+		if err := compareTensors(casted(t, x, onnxio.Int32, true), onnxio.FromSlice(onnxio.Int32, numbers), 0,
+			0); err != nil {
 			t.Errorf("%v to int32: %v", typ, err)
 		}
 		for i := range numbers {
 			numbers[i] += int32((i%5 - 2) * n)
 		}
-		if err := compareTensors(casted(t, onnxio.FromSlice(onnxio.Int32, numbers), typ, true), x, 0, 0); err != nil {
+		if err := compareTensors(casted(t, onnxio.FromSlice(onnxio.Int32, numbers), typ, true), x, 0,
+			0); err != nil {
 			t.Errorf("int32 to %v: %v", typ, err)
 		}
 	}
@@ -210,9 +220,11 @@ func TestCastText(t *testing.T) {
 		x    *onnxio.Tensor
 		want string
 	}{
-		{onnxio.Floats([]float32{0.47892547, 1, -1.5, 100, 1e-7, 1e16, 123456.79, 0, inf, -inf, float32(math.NaN())}),
+		{onnxio.Floats([]float32{0.47892547, 1, -1.5, 100, 1e-7, 1e16, 123456.79, 0, inf, -inf,
+			float32(math.NaN())}),
 			"[0.47892547 1.0 -1.5 100.0 1e-07 1e+16 123456.79 0.0 inf -inf nan]"},
-		{onnxio.FromSlice(onnxio.Double, []float64{0.1, 314.15926, 0.0001, 1e300}), "[0.1 314.15926 0.0001 1e+300]"},
+		{onnxio.FromSlice(onnxio.Double, []float64{0.1, 314.15926, 0.0001, 1e300}),
+			"[0.1 314.15926 0.0001 1e+300]"},
 		{onnxio.FromSlice(onnxio.Float16, []uint16{0x2e66, 0x3c00, 0x7bff}), "[0.1 1.0 65500.0]"},
 		{onnxio.FromSlice(onnxio.Uint64, []uint64{math.MaxUint64}), "[18446744073709551615]"},
 		{onnxio.FromSlice(onnxio.Int8, []int8{-128, 7}), "[-128 7]"},
@@ -233,17 +245,21 @@ func TestCastText(t *testing.T) {
 	for _, c := range []struct {
 		x, want *onnxio.Tensor
 	}{
-		{words("3.14", "1e-5", "+INF", "-inf", "nan", "1E8"), onnxio.Floats([]float32{3.14, 1e-5, inf, -inf, float32(math.NaN()), 1e8})},
-		{words("100.5", "-7", "9007199254740993"), onnxio.FromSlice(onnxio.Int64, []int64{100, -7, 9007199254740993})},
+		{words("3.14", "1e-5", "+INF", "-inf", "nan", "1E8"),
+			onnxio.Floats([]float32{3.14, 1e-5, inf, -inf, float32(math.NaN()), 1e8})},
+		{words("100.5", "-7", "9007199254740993"), onnxio.FromSlice(onnxio.Int64,
+			[]int64{100, -7, 9007199254740993})},
 		{words("18446744073709551615"), onnxio.FromSlice(onnxio.Uint64, []uint64{math.MaxUint64})},
-		{words("1", "-2", "3", "-4", "5"), &onnxio.Tensor{Type: onnxio.Int4, Dims: []int64{5}, Raw: []byte{0xe1, 0xc3, 0x05}}},
+		{words("1", "-2", "3", "-4", "5"), &onnxio.Tensor{Type: onnxio.Int4, Dims: []int64{5},
+			Raw: []byte{0xe1, 0xc3, 0x05}}},
 		{words("0", "2.5"), onnxio.FromSlice(onnxio.Bool, []bool{false, true})},
 	} {
 		if err := compareTensors(casted(t, c.x, c.want.Type, true), c.want, 0, 0); err != nil {
 			t.Errorf("to %v: %v", c.want.Type, err)
 		}
 	}
-	n, err := Bind(&onnxio.Node{OpType: "Cast", Inputs: []string{"x"}, Outputs: []string{"y"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("to", 1)}}, 25)
+	n, err := Bind(&onnxio.Node{OpType: "Cast", Inputs: []string{"x"}, Outputs: []string{"y"},
+		Attrs: []*onnxio.Attribute{onnxio.IntAttr("to", 1)}}, 25)
 	if err != nil {
 		t.Fatal(err)
 	}

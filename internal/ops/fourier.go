@@ -16,16 +16,20 @@ var fourierTol = Tolerance{Abs: 1e-4, Rel: 1e-4}
 
 func init() {
 	register(
-		&Def{Name: "DFT", Versions: []int64{17, 20}, Attrs: []AttrDef{intA("axis").until(19), intA("inverse"), intA("onesided")},
-			Inputs:  []Param{formal("input", "T1"), formal("dft_length", "T2").optional(), formal("axis", "I").optional().since(20)},
+		&Def{Name: "DFT", Versions: []int64{17, 20}, Attrs: []AttrDef{intA("axis").until(19), intA("inverse"),
+			intA("onesided")},
+			Inputs: []Param{formal("input", "T1"), formal("dft_length", "T2").optional(),
+				formal("axis", "I").optional().since(20)},
 			Outputs: []Param{{Name: "output", Type: "T1"}}, Tol: fourierTol,
 			Types: map[string]TypeSet{"T1": Floats, "T2": Indices, "I": Set(onnxio.Int64)},
 			Infer: inferDFT, Eval: byFloat(evalDFT, evalDFT)},
 		&Def{Name: "STFT", Versions: []int64{17}, Attrs: []AttrDef{intA("onesided")},
-			Inputs: []Param{formal("signal", "T1"), formal("frame_step", "T2"), formal("window", "T1").optional(),
+			Inputs: []Param{formal("signal", "T1"), formal("frame_step", "T2"),
+				formal("window", "T1").optional(),
 				formal("frame_length", "T2").optional()},
 			Outputs: []Param{{Name: "output", Type: "T1"}}, Tol: fourierTol,
-			Types: map[string]TypeSet{"T1": Floats, "T2": Indices}, Infer: inferSTFT, Eval: byFloat(evalSTFT, evalSTFT)},
+			Types: map[string]TypeSet{"T1": Floats, "T2": Indices}, Infer: inferSTFT,
+			Eval: byFloat(evalSTFT, evalSTFT)},
 	)
 }
 
@@ -264,7 +268,8 @@ func newFourier(length int, inverse bool) *fourier {
 	size := length
 	if length&(length-1) != 0 {
 		size = 1 << bits.Len(uint(2*length-1))
-		f.chirp, f.kernel, f.work = make([]complex128, length), make([]complex128, size), make([]complex128, size)
+		f.chirp, f.kernel, f.work = make([]complex128, length), make([]complex128,
+			size), make([]complex128, size)
 		for k := range length {
 			// k*k modulo 2*length keeps the angle exact.
 			f.chirp[k] = cmplx.Rect(1, -math.Pi*float64(uint64(k)*uint64(k)%uint64(2*length))/float64(length))

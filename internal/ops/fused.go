@@ -16,17 +16,22 @@ func init() {
 		AttrDef{Name: "activation_params", Type: onnxio.AttrFloats})
 	gemm := []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"), stringA("activation"),
 		floatA("activation_alpha"), floatA("activation_beta"), floatA("activation_gamma")}
-	matMul := []AttrDef{intA("transA"), intA("transB"), intA("transBatchA"), intA("transBatchB"), floatA("alpha")}
+	matMul := []AttrDef{intA("transA"), intA("transB"), intA("transBatchA"), intA("transBatchB"),
+		floatA("alpha")}
 	register(
-		contrib(&Def{Name: "FusedConv", Attrs: conv, Inputs: formals("X T, W T, B? T, Z? T"), Outputs: y, Types: some,
-			Tol: convTol, Check: checkFused, Infer: inferFusedConv, Weights: []int{1},
+		contrib(&Def{Name: "FusedConv", Attrs: conv, Inputs: formals("X T, W T, B? T, Z? T"), Outputs: y,
+			Types: some,
+			Tol:   convTol, Check: checkFused, Infer: inferFusedConv, Weights: []int{1},
 			Eval: byFloat(evalFused[float32]("Conv", 3), evalFused[float64]("Conv", 3))}),
-		contrib(&Def{Name: "FusedGemm", Attrs: gemm, Inputs: formals("A T, B T, C? T"), Outputs: y, Types: some,
-			Tol: convTol, Check: checkFused, Infer: inferFusedGemm, Weights: []int{1},
+		contrib(&Def{Name: "FusedGemm", Attrs: gemm, Inputs: formals("A T, B T, C? T"), Outputs: y,
+			Types: some,
+			Tol:   convTol, Check: checkFused, Infer: inferFusedGemm, Weights: []int{1},
 			Eval: byFloat(evalFused[float32]("Gemm", 3), evalFused[float64]("Gemm", 3))}),
-		contrib(&Def{Name: "FusedMatMul", Attrs: matMul, Inputs: formals("A T, B T"), Outputs: y, Tol: convTol,
-			Types: map[string]TypeSet{"T": types | Set(onnxio.BFloat16)}, Infer: inferFusedMatMul, Weights: []int{1},
-			Eval: byFloat(evalFusedMatMul[float32], evalFusedMatMul[float64])}))
+		contrib(&Def{Name: "FusedMatMul", Attrs: matMul, Inputs: formals("A T, B T"), Outputs: y,
+			Tol:   convTol,
+			Types: map[string]TypeSet{"T": types | Set(onnxio.BFloat16)}, Infer: inferFusedMatMul,
+			Weights: []int{1},
+			Eval:    byFloat(evalFusedMatMul[float32], evalFusedMatMul[float64])}))
 }
 
 // fusedActivation is the function that a node applies to its sums.

@@ -4,8 +4,9 @@ package ops
 
 func init() {
 	register(&Def{Name: "GatherElements", Versions: []int64{11, 13}, Attrs: []AttrDef{intA("axis")},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}}, Outputs: []Param{{Name: "output", Type: "T"}},
-		Types: map[string]TypeSet{"T": All, "I": Indices},
+		Inputs:  []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}},
+		Outputs: []Param{{Name: "output", Type: "T"}},
+		Types:   map[string]TypeSet{"T": All, "I": Indices},
 		Infer: func(c *Infer) error {
 			if err := inferReady(c); err != nil {
 				return err

@@ -13,11 +13,13 @@ func init() {
 		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}, {Name: "C", Type: "T", Until: 9},
 			{Name: "C", Type: "T", Optional: true, Since: 11}},
 		Outputs: []Param{{Name: "Y", Type: "T"}},
-		Attrs:   []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"), intA("broadcast").until(6)},
-		Types:   types, Tol: convTol, Infer: inferGemm, Eval: evalGemm, Grad: gradGemm,
+		Attrs: []AttrDef{floatA("alpha"), floatA("beta"), intA("transA"), intA("transB"),
+			intA("broadcast").until(6)},
+		Types: types, Tol: convTol, Infer: inferGemm, Eval: evalGemm, Grad: gradGemm,
 	}, &Def{
 		Name: "MatMul", Versions: []int64{1, 9, 13}, Weights: []int{0, 1},
-		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
+		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "Y",
+			Type: "T"}},
 		Types: types, Tol: convTol, Infer: inferMatMul, Eval: evalMatMul, Grad: gradMatMul,
 	})
 }
@@ -35,7 +37,8 @@ func inferGemm(c *Infer) error {
 		return nil
 	}
 	if len(a.Shape) != 2 || len(b.Shape) != 2 {
-		return c.Node.Errorf("cannot multiply %s and %s: not matrices", shapeText(a.Shape), shapeText(b.Shape))
+		return c.Node.Errorf("cannot multiply %s and %s: not matrices", shapeText(a.Shape),
+			shapeText(b.Shape))
 	}
 	m, k, n, k2 := a.Shape[0], a.Shape[1], b.Shape[1], b.Shape[0]
 	if c.Node.Int("transA", 0) != 0 {
@@ -46,7 +49,8 @@ func inferGemm(c *Infer) error {
 	}
 	if !agree(k, k2) {
 		return c.Node.Errorf("cannot multiply %s and %s (transA %d, transB %d): inner dimensions %s",
-			shapeText(a.Shape), shapeText(b.Shape), c.Node.Int("transA", 0), c.Node.Int("transB", 0), shapeText([]onnxio.Dim{k, k2}))
+			shapeText(a.Shape), shapeText(b.Shape), c.Node.Int("transA", 0), c.Node.Int("transB", 0),
+			shapeText([]onnxio.Dim{k, k2}))
 	}
 	if shaped(c, 2) {
 		s := c.In[2].Shape
@@ -57,7 +61,8 @@ func inferGemm(c *Infer) error {
 			}
 		}
 		if !fits {
-			return c.Node.Errorf("cannot broadcast C of shape %s to %s", shapeText(s), shapeText([]onnxio.Dim{m, n}))
+			return c.Node.Errorf("cannot broadcast C of shape %s to %s", shapeText(s),
+				shapeText([]onnxio.Dim{m, n}))
 		}
 	}
 	c.Set(0, a.Type, []onnxio.Dim{m, n})
@@ -79,7 +84,8 @@ func evalMatrix(c *Eval, f32, f64, i32, i64 func(*Eval) error) error {
 }
 
 func evalGemm(c *Eval) error {
-	return evalMatrix(c, gemm[float32, float64], gemm[float64, float64], gemm[int32, int32], gemm[int64, int64])
+	return evalMatrix(c, gemm[float32, float64], gemm[float64, float64], gemm[int32, int32],
+		gemm[int64, int64])
 }
 
 type number interface {
@@ -204,8 +210,8 @@ func dotOf[T, A number](a matrix[T], i int, b matrix[T], j int) (sum A) {
 	return sum
 }
 
-// gradGemm: with A' and B' as multiplied, dA' = alpha*dY*B'^T, dB' = alpha*A'^T*dY and dC = beta*dY summed over what
-// was broadcast. A transposed operand swaps the factors.
+// gradGemm: with A' and B' as multiplied, dA' = alpha*dY*B'^T, dB' = alpha*A'^T*dY and dC = beta*dY summed
+// over what was broadcast. A transposed operand swaps the factors.
 func gradGemm(g *Grad) (err error) {
 	n, dy := g.Node, g.DOut[0]
 	alpha := onnxio.FloatAttr("alpha", n.Float("alpha", 1))

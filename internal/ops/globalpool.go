@@ -118,7 +118,8 @@ func gradGlobalAveragePool(g *Grad) (err error) {
 	if len(x) < 3 {
 		return g.Node.Errorf("gradient needs a known shape [N,C,...], not %s", dimsText(x))
 	}
-	attrs := append(globalAttrs(x), onnxio.IntAttr("count_include_pad", 0), onnxio.IntsAttr("input_shape", x...))
+	attrs := append(globalAttrs(x), onnxio.IntAttr("count_include_pad", 0),
+		onnxio.IntsAttr("input_shape", x...))
 	g.DIn[0], err = g.One(GradDomain, "AveragePoolGrad", []string{g.DOut[0]}, attrs...)
 	return err
 }
@@ -131,6 +132,7 @@ func gradGlobalMaxPool(g *Grad) (err error) {
 	if len(x) < 3 {
 		return g.Node.Errorf("gradient needs a known shape [N,C,...], not %s", dimsText(x))
 	}
-	g.DIn[0], err = g.One(GradDomain, "MaxPoolGrad", []string{g.DOut[0], g.In(0), g.Out(0)}, globalAttrs(x)...)
+	g.DIn[0], err = g.One(GradDomain, "MaxPoolGrad", []string{g.DOut[0], g.In(0), g.Out(0)},
+		globalAttrs(x)...)
 	return err
 }

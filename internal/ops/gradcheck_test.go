@@ -55,12 +55,14 @@ func (g *testGraph) Save(n *Node, i int) (string, error) {
 // gradOpset is the opset in which the engine writes gradients, whatever the model's.
 const gradOpset = 18
 
-func (g *testGraph) Emit(domain, op string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string, error) {
+func (g *testGraph) Emit(domain, op string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string,
+	error) {
 	outputs := make([]string, nOut)
 	for i := range outputs {
 		outputs[i] = g.name(op)
 	}
-	n, err := Bind(&onnxio.Node{Name: g.name("node"), OpType: op, Domain: domain, Inputs: inputs, Outputs: outputs, Attrs: attrs}, gradOpset)
+	n, err := Bind(&onnxio.Node{Name: g.name("node"), OpType: op, Domain: domain, Inputs: inputs,
+		Outputs: outputs, Attrs: attrs}, gradOpset)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +223,8 @@ func (c *gradCase) build() (*testGraph, error) {
 	return g, g.infer(g.forw)
 }
 
-// checkGrad compares the gradient that Def.Grad emits with central differences of sum(weights * output), in float64.
+// checkGrad compares the gradient that Def.Grad emits with central differences of
+// sum(weights * output), in float64.
 func checkGrad(t *testing.T, c gradCase) {
 	t.Helper()
 	g, err := c.build()
@@ -233,7 +236,8 @@ func checkGrad(t *testing.T, c gradCase) {
 	}
 	out := g.forw.Outputs[c.watch]
 	weights := random(99, g.data[out].Dims...)
-	grad := &Grad{Graph: g, Node: g.forw, Ins: g.forw.Inputs, Outs: g.forw.Outputs, DOut: make([]string, len(g.forw.Outputs)),
+	grad := &Grad{Graph: g, Node: g.forw, Ins: g.forw.Inputs, Outs: g.forw.Outputs,
+		DOut:  make([]string, len(g.forw.Outputs)),
 		Wants: make([]bool, len(c.in)), DIn: make([]string, len(c.in))}
 	grad.DOut[c.watch] = g.Const(weights)
 	g.values[grad.DOut[c.watch]].Const = nil

@@ -7,9 +7,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// GridSample: every element of the output is X at a place that grid names, in coordinates from -1 to 1. Along each axis
-// a place is a few taps (1 nearest, 2 linear, 4 cubic); their products weigh the pixels. A coordinate that is NaN lies
-// outside, which padding_mode border and reflection make pixel 0.
+// GridSample: every element of the output is X at a place that grid names, in coordinates from -1 to 1. Along
+// each axis a place is a few taps (1 nearest, 2 linear, 4 cubic); their products weigh the pixels. A
+// coordinate that is NaN lies outside, which padding_mode border and reflection make pixel 0.
 
 func init() {
 	attrs := []AttrDef{intA("align_corners"), stringA("mode"), stringA("padding_mode")}
@@ -25,7 +25,8 @@ func init() {
 	}
 	grad.Eval, grad.Tol = byFloat(evalGridSampleGrad[float32], evalGridSampleGrad[float64]), reduceTol
 	register(&Def{Name: "GridSample", Versions: []int64{16, 20, 22}, Attrs: attrs, Inputs: inputs,
-		Outputs: []Param{{Name: "Y", Type: "T1"}}, Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats},
+		Outputs: []Param{{Name: "Y", Type: "T1"}}, Types: map[string]TypeSet{"T1": Numbers | Bools,
+			"T2": Floats},
 		Check: func(n *Node) error { _, err := samplingOf(n, 2); return err }, Tol: averageTol,
 		Infer: inferGridSample, Eval: evalGridSample, Grad: gradGridSample}, grad)
 }
@@ -53,7 +54,8 @@ type sampling struct {
 	align bool
 }
 
-// samplingOf reads the attributes for a number of spatial dimensions. Version 16 called its modes bilinear and bicubic.
+// samplingOf reads the attributes for a number of spatial dimensions. Version 16 called its
+// modes bilinear and bicubic.
 func samplingOf(n *Node, rank int) (s sampling, err error) {
 	switch mode := n.Str("mode", "linear"); mode {
 	case "linear", "bilinear":
@@ -75,7 +77,8 @@ func samplingOf(n *Node, rank int) (s sampling, err error) {
 	}
 	s.align = n.Int("align_corners", 0) != 0
 	if rank < 1 || rank > maxSpatial {
-		return s, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "not 1 to 3 spatial dimensions"}
+		return s, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+			Reason: "not 1 to 3 spatial dimensions"}
 	}
 	return s, nil
 }
@@ -106,7 +109,8 @@ func inferGridSample(c *Infer) error {
 	if grid != nil {
 		unlike := x != nil && (len(x) != rank || len(grid) != rank || !agree(x[0], grid[0]))
 		if unlike || !agree(grid[len(grid)-1], knownDim(int64(rank-2))) {
-			return c.Node.Errorf("input %s with grid %s; a grid is [N,...,%d]", shapeText(x), shapeText(grid), rank-2)
+			return c.Node.Errorf("input %s with grid %s; a grid is [N,...,%d]", shapeText(x),
+				shapeText(grid), rank-2)
 		}
 		out[0] = merge(out[0], grid[0])
 		copy(out[2:], grid[1:rank-1])
@@ -115,7 +119,8 @@ func inferGridSample(c *Infer) error {
 	return nil
 }
 
-// gridTap is one pixel along an axis, -1 for one outside: its weight and how that changes with the coordinate of grid.
+// gridTap is one pixel along an axis, -1 for one outside: its weight and how that changes
+// with the coordinate of grid.
 type gridTap struct {
 	at            int
 	weight, slope float64
@@ -196,7 +201,8 @@ func (s *sampling) inside(x float64, n int) (in, turn float64) {
 	return x, turn
 }
 
-// near brings a coordinate whose pixels are padded one by one to where their indices are small; none of them changes.
+// near brings a coordinate whose pixels are padded one by one to where their indices are
+// small; none of them changes.
 func (s *sampling) near(x float64, n int) float64 {
 	switch {
 	case x != x:
@@ -258,7 +264,8 @@ func gridWalkOf(n *Node, x, grid *onnxio.Tensor) (w gridWalk, err error) {
 	}
 	w.rank = len(x.Dims) - 2
 	if len(grid.Dims) != len(x.Dims) || grid.Dims[0] != x.Dims[0] || grid.Dims[w.rank+1] != int64(w.rank) {
-		return w, n.Errorf("input %s with grid %s; a grid is [N,...,%d]", dimsText(x.Dims), dimsText(grid.Dims), w.rank)
+		return w, n.Errorf("input %s with grid %s; a grid is [N,...,%d]", dimsText(x.Dims),
+			dimsText(grid.Dims), w.rank)
 	}
 	w.pictures, w.channels = int(x.Dims[0]), int(x.Dims[1])
 	w.inSize, w.outSize = sizeOf(x.Dims[2:]), sizeOf(grid.Dims[1:w.rank+1])
@@ -362,7 +369,8 @@ func gradGridSample(g *Grad) error {
 	if g.Value(g.In(0)).Type != g.Value(g.In(1)).Type {
 		return g.Node.Errorf("the gradient needs X and grid of one type")
 	}
-	out, err := g.Emit(GradDomain, "GridSampleGrad", 2, []string{g.DOut[0], g.In(0), g.In(1)}, g.Node.Attrs...)
+	out, err := g.Emit(GradDomain, "GridSampleGrad", 2, []string{g.DOut[0], g.In(0), g.In(1)},
+		g.Node.Attrs...)
 	if err != nil {
 		return err
 	}
@@ -374,16 +382,18 @@ func gradGridSample(g *Grad) error {
 	return nil
 }
 
-// evalGridSampleGrad gives dy of each place to the pixels that it is made of, and to its coordinates how those weights
-// change with them.
+// evalGridSampleGrad gives dy of each place to the pixels that it is made of, and to its coordinates how
+// those weights change with them.
 func evalGridSampleGrad[T floating](c *Eval) error {
 	dy, x, grid := c.In[0], c.In[1], c.In[2]
 	w, err := gridWalkOf(c.Node, x, grid)
 	if err != nil {
 		return err
 	}
-	if len(dy.Dims) != len(x.Dims) || !equal(dy.Dims[:2], x.Dims[:2]) || !equal(dy.Dims[2:], grid.Dims[1:w.rank+1]) {
-		return c.Node.Errorf("dy %s for input %s and grid %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(grid.Dims))
+	if len(dy.Dims) != len(x.Dims) || !equal(dy.Dims[:2], x.Dims[:2]) ||
+		!equal(dy.Dims[2:], grid.Dims[1:w.rank+1]) {
+		return c.Node.Errorf("dy %s for input %s and grid %s", dimsText(dy.Dims), dimsText(x.Dims),
+			dimsText(grid.Dims))
 	}
 	dx, err := c.Alloc(0, x.Type, x.Dims...)
 	if err != nil {

@@ -14,8 +14,10 @@ func TestGridSampleGradients(t *testing.T) {
 	add := func(x, grid []int64, mode string) {
 		for _, pad := range []string{"zeros", "border", "reflection"} {
 			for align := range int64(2) {
-				cases = append(cases, gradCase{op: "GridSample", opset: 22, in: []*onnxio.Tensor{random(1, x...), random(2, grid...)},
-					attrs: attrsOf(onnxio.StringAttr("mode", mode), onnxio.StringAttr("padding_mode", pad), onnxio.IntAttr("align_corners", align))})
+				cases = append(cases, gradCase{op: "GridSample", opset: 22,
+					in: []*onnxio.Tensor{random(1, x...), random(2, grid...)},
+					attrs: attrsOf(onnxio.StringAttr("mode", mode), onnxio.StringAttr("padding_mode", pad),
+						onnxio.IntAttr("align_corners", align))})
 			}
 		}
 	}
@@ -33,14 +35,16 @@ func TestAffineGridGradients(t *testing.T) {
 	for align := range int64(2) {
 		for _, size := range [][]int64{{2, 3, 2, 3}, {1, 1, 1, 4}, {2, 1, 2, 1, 3}} {
 			r := int64(len(size) - 2)
-			cases = append(cases, gradCase{op: "AffineGrid", in: []*onnxio.Tensor{random(1, size[0], r, r+1), vector(size...)},
+			cases = append(cases, gradCase{op: "AffineGrid", in: []*onnxio.Tensor{random(1, size[0], r, r+1),
+				vector(size...)},
 				attrs: attrsOf(onnxio.IntAttr("align_corners", align))})
 		}
 	}
 	checkGrads(t, cases)
 }
 
-// TestGridSampleFar: coordinates that are NaN, infinite or beyond any integer lie outside; padding brings them back.
+// TestGridSampleFar: coordinates that are NaN, infinite or beyond any integer lie outside;
+// padding brings them back.
 func TestGridSampleFar(t *testing.T) {
 	x := onnxio.Floats([]float32{1, 2, 3, 4}, 1, 1, 1, 4)
 	inf := float32(math.Inf(1))
@@ -56,7 +60,8 @@ func TestGridSampleFar(t *testing.T) {
 		for i, v := range []float32{float32(math.NaN()), inf, -inf, 1e30, -1e30} {
 			grid.Float32s()[2*i] = v
 		}
-		y := evalOf(t, "GridSample", 22, []*onnxio.Tensor{x, grid}, onnxio.StringAttr("mode", tt.mode), onnxio.StringAttr("padding_mode", tt.pad))
+		y := evalOf(t, "GridSample", 22, []*onnxio.Tensor{x, grid}, onnxio.StringAttr("mode", tt.mode),
+			onnxio.StringAttr("padding_mode", tt.pad))
 		for i, v := range y.Float32s() {
 			if i == 0 && tt.mode == "cubic" && tt.pad == "border" {
 				continue // near pixel 0, where the kernel is not at a pixel's center
@@ -68,7 +73,8 @@ func TestGridSampleFar(t *testing.T) {
 	}
 	for _, mode := range []string{"linear", "nearest", "cubic"} { // must end, within the picture's values
 		grid := onnxio.Floats([]float32{1e30, 0, -1e20, 0}, 1, 1, 2, 2)
-		y := evalOf(t, "GridSample", 22, []*onnxio.Tensor{x, grid}, onnxio.StringAttr("mode", mode), onnxio.StringAttr("padding_mode", "reflection"))
+		y := evalOf(t, "GridSample", 22, []*onnxio.Tensor{x, grid}, onnxio.StringAttr("mode", mode),
+			onnxio.StringAttr("padding_mode", "reflection"))
 		for _, v := range y.Float32s() {
 			if !(v >= 0.5 && v <= 4.5) {
 				t.Errorf("%s, reflection: %v", mode, y.Float32s())
@@ -107,7 +113,8 @@ func TestGridSampleInference(t *testing.T) {
 		}
 	}
 	for _, in := range [][][]onnxio.Dim{
-		{onnxio.Shape(1, 1, 4, 4), onnxio.Shape(1, 2, 2, 3)}, {onnxio.Shape(1, 1, 4, 4), onnxio.Shape(2, 2, 2, 2)},
+		{onnxio.Shape(1, 1, 4, 4), onnxio.Shape(1, 2, 2, 3)}, {onnxio.Shape(1, 1, 4, 4),
+			onnxio.Shape(2, 2, 2, 2)},
 		{onnxio.Shape(1, 1, 4, 4), onnxio.Shape(1, 2, 2)}, {onnxio.Shape(1, 1), onnxio.Shape(1, 0)},
 	} {
 		if _, err := inferShapes(t, "GridSample", 20, nil, 1, in...); err == nil {

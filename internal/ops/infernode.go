@@ -7,9 +7,10 @@ import (
 // maxFoldedBytes bounds what inference evaluates: the small vectors that hold shapes, axes and scales.
 const maxFoldedBytes = 1 << 12
 
-// InferNode infers the outputs of one node from what is known of its inputs (nil where an optional one is omitted).
-// The result has an entry for each output of the node, nil where the node omits it. A node whose inputs are all small
-// constants is evaluated, so that shapes computed by nodes are known where they are used.
+// InferNode infers the outputs of one node from what is known of its inputs (nil where an optional
+// one is omitted). The result has an entry for each output of the node, nil where the node omits it.
+// A node whose inputs are all small constants is evaluated, so that shapes computed by nodes are
+// known where they are used.
 func InferNode(node *Node, in []*Value) ([]*Value, error) {
 	want := make([]bool, len(node.Outputs))
 	for i, name := range node.Outputs {
@@ -30,7 +31,8 @@ func InferOutputs(node *Node, in []*Value, want []bool) ([]*Value, error) {
 		}
 	}
 	if node.Def.Infer == nil {
-		return nil, &onnxio.UnsupportedError{Op: node.OpType, Node: node.Name, Reason: "its shapes cannot be inferred"}
+		return nil, &onnxio.UnsupportedError{Op: node.OpType, Node: node.Name,
+			Reason: "its shapes cannot be inferred"}
 	}
 	if err := node.Def.Infer(c); err != nil {
 		return nil, err
@@ -39,8 +41,8 @@ func InferOutputs(node *Node, in []*Value, want []bool) ([]*Value, error) {
 	return c.Out, nil
 }
 
-// withData is in, where a constant whose elements have not been read (external data that onnxio.Decode leaves where it
-// is) is a value of known type and shape alone.
+// withData is in, where a constant whose elements have not been read (external data that onnxio.Decode leaves
+// where it is) is a value of known type and shape alone.
 func withData(in []*Value) []*Value {
 	out := in
 	for i, v := range in {
@@ -94,8 +96,8 @@ func arity(node *Node, in []*Value, outputs int) error {
 	return nil
 }
 
-// foldNode evaluates a node of small constant inputs; a failure leaves the outputs unknown, since it may concern a
-// branch that never runs.
+// foldNode evaluates a node of small constant inputs; a failure leaves the outputs unknown, since it may
+// concern a branch that never runs.
 func foldNode(c *Infer) {
 	if c.Node.Def.Eval == nil || len(c.In) == 0 || c.Node.Def.Random {
 		return
@@ -135,7 +137,8 @@ func foldNode(c *Infer) {
 	}
 }
 
-// Known are the elements of an integer vector or scalar as dims, from Const or Elems; ok is false when it is unknown.
+// Known are the elements of an integer vector or scalar as dims, from Const or Elems; ok is
+// false when it is unknown.
 func (v *Value) Known() (elems []onnxio.Dim, ok bool) {
 	if v == nil {
 		return nil, false

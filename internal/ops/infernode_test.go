@@ -31,7 +31,8 @@ func constant(t *onnxio.Tensor) *Value {
 
 // elsewhere is a constant whose elements are in a file that has not been read.
 func elsewhere(typ onnxio.DataType, dims ...int64) *Value {
-	return constant(&onnxio.Tensor{Type: typ, Dims: dims, External: []onnxio.Property{{Key: "location", Value: "w.bin"}}})
+	return constant(&onnxio.Tensor{Type: typ, Dims: dims,
+		External: []onnxio.Property{{Key: "location", Value: "w.bin"}}})
 }
 
 // Constants whose elements have not been read are of known shape and unknown value.
@@ -53,7 +54,8 @@ func TestInferWithoutData(t *testing.T) {
 		{"concat", "Concat", []*Value{ints(4, 5), ext}, "[3]"},
 		{"sum", "ReduceSum", []*Value{floats(1, 2), ext}, "[]"},
 		{"shape", "ConstantOfShape", []*Value{ext}, "[]"},
-		{"short", "Relu", []*Value{constant(&onnxio.Tensor{Type: onnxio.Float, Dims: []int64{3}, Raw: make([]byte, 4)})}, "[3]"},
+		{"short", "Relu", []*Value{constant(&onnxio.Tensor{Type: onnxio.Float, Dims: []int64{3},
+			Raw: make([]byte, 4)})}, "[3]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,15 +76,18 @@ func TestInferWithoutData(t *testing.T) {
 
 // The value that ConstantOfShape repeats must be there.
 func TestConstantOfShapeWithoutData(t *testing.T) {
-	for _, v := range []*onnxio.Tensor{elsewhere(onnxio.Float, 1).Const, {Type: onnxio.Float, Dims: []int64{-1, -1}}, {Type: onnxio.Float, Dims: []int64{1}}} {
+	for _, v := range []*onnxio.Tensor{elsewhere(onnxio.Float, 1).Const,
+		{Type: onnxio.Float, Dims: []int64{-1, -1}}, {Type: onnxio.Float, Dims: []int64{1}}} {
 		a := &onnxio.Attribute{Name: "value", Type: onnxio.AttrTensor, T: v}
-		if y, err := inferOf(t, "ConstantOfShape", 9, []*Value{constant(onnxio.Int64s([]int64{4}, 1))}, a); err == nil {
+		if y, err := inferOf(t, "ConstantOfShape", 9, []*Value{constant(onnxio.Int64s([]int64{4}, 1))},
+			a); err == nil {
 			t.Errorf("value %v gives %+v", v.Dims, y)
 		}
 		if v.Dims[0] < 0 {
 			continue
 		}
-		if y, err := inferOf(t, "Constant", 13, nil, a); err != nil || y.Const != nil || shapeText(y.Shape) != "[1]" {
+		if y, err := inferOf(t, "Constant", 13, nil, a); err != nil || y.Const != nil ||
+			shapeText(y.Shape) != "[1]" {
 			t.Errorf("Constant gives %+v, %v", y, err)
 		}
 	}
@@ -90,7 +95,8 @@ func TestConstantOfShapeWithoutData(t *testing.T) {
 
 // What is random does not become a constant.
 func TestRandomIsNotFolded(t *testing.T) {
-	x, ratio, training := onnxio.Floats(make([]float32, 8), 8), onnxio.Scalar(onnxio.Float, float32(0.5)), onnxio.Scalar(onnxio.Bool, true)
+	x, ratio, training := onnxio.Floats(make([]float32, 8), 8), onnxio.Scalar(onnxio.Float, float32(0.5)),
+		onnxio.Scalar(onnxio.Bool, true)
 	y, err := inferOf(t, "Dropout", 13, []*Value{constant(x), constant(ratio), constant(training)})
 	if err != nil || y.Const != nil {
 		t.Errorf("gives %+v, %v", y, err)
@@ -126,14 +132,18 @@ func TestSymbolsSurvive(t *testing.T) {
 		{"sum overflow", "Add", []*Value{dims(i64, 1, knownDim(1<<62)), ints(1 << 62)}, nil, "[?]"},
 		{"below zero", "Sub", []*Value{dims(i64, 1, knownDim(3), n), ints(4, 0)}, nil, "[?,N]"},
 		{"half in floats", "Div", []*Value{dims(f32, 1, knownDim(7)), dims(f32, 1, knownDim(2))}, nil, "[?]"},
-		{"to float", "Cast", []*Value{dims(i64, 1, n, knownDim(7))}, []*onnxio.Attribute{onnxio.IntAttr("to", int64(f32))}, "[N,7]"},
-		{"from float", "Cast", []*Value{dims(f32, 1, n, knownDim(7))}, []*onnxio.Attribute{onnxio.IntAttr("to", int64(i64))}, "[N,7]"},
-		{"large to float", "Cast", []*Value{dims(i64, 1, knownDim(1<<24+1))}, []*onnxio.Attribute{onnxio.IntAttr("to", int64(f32))}, "[]"},
+		{"to float", "Cast", []*Value{dims(i64, 1, n, knownDim(7))},
+			[]*onnxio.Attribute{onnxio.IntAttr("to", int64(f32))}, "[N,7]"},
+		{"from float", "Cast", []*Value{dims(f32, 1, n, knownDim(7))},
+			[]*onnxio.Attribute{onnxio.IntAttr("to", int64(i64))}, "[N,7]"},
+		{"large to float", "Cast", []*Value{dims(i64, 1, knownDim(1<<24+1))},
+			[]*onnxio.Attribute{onnxio.IntAttr("to", int64(f32))}, "[]"},
 		{"floor", "Floor", []*Value{dims(f32, 1, n)}, nil, "[N]"},
 		{"identity", "Identity", []*Value{dims(i64, 1, n)}, nil, "[N]"},
 		{"vector", "Reshape", []*Value{dims(i64, 0, n), ints(-1)}, nil, "[N]"},
 		{"matrix", "Reshape", []*Value{dims(i64, 1, n, knownDim(3)), ints(1, 2)}, nil, "[]"},
-		{"size", "Size", []*Value{{Type: f32, HasShape: true, Shape: []onnxio.Dim{n, knownDim(1)}}}, nil, "[N]"},
+		{"size", "Size", []*Value{{Type: f32, HasShape: true, Shape: []onnxio.Dim{n, knownDim(1)}}},
+			nil, "[N]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Integer kernels of the operators that compute in float64 otherwise, where integers beyond 2^53 would be rounded.
-// What does not fit the type wraps around, as in Add and Mul.
+// Integer kernels of the operators that compute in float64 otherwise, where integers beyond 2^53 would be
+// rounded. What does not fit the type wraps around, as in Add and Mul.
 
 // integer are the element types that are computed in exactly.
 type integer interface {
@@ -44,10 +44,14 @@ func (k intTypes[F]) of(t onnxio.DataType) (f F, ok bool) {
 
 // exactUnary are the operators of one operand with an integer kernel.
 var exactUnary = map[string]intTypes[func(*Eval) error]{
-	"Neg": {mapInts(negative[int8]), mapInts(negative[int16]), mapInts(negative[int32]), mapInts(negative[int64]),
-		mapInts(negative[uint8]), mapInts(negative[uint16]), mapInts(negative[uint32]), mapInts(negative[uint64])},
-	"Abs": {mapInts(absolute[int8]), mapInts(absolute[int16]), mapInts(absolute[int32]), mapInts(absolute[int64]),
-		mapInts(absolute[uint8]), mapInts(absolute[uint16]), mapInts(absolute[uint32]), mapInts(absolute[uint64])},
+	"Neg": {mapInts(negative[int8]), mapInts(negative[int16]), mapInts(negative[int32]),
+		mapInts(negative[int64]),
+		mapInts(negative[uint8]), mapInts(negative[uint16]), mapInts(negative[uint32]),
+		mapInts(negative[uint64])},
+	"Abs": {mapInts(absolute[int8]), mapInts(absolute[int16]), mapInts(absolute[int32]),
+		mapInts(absolute[int64]),
+		mapInts(absolute[uint8]), mapInts(absolute[uint16]), mapInts(absolute[uint32]),
+		mapInts(absolute[uint64])},
 	"Sign": {mapInts(signum[int8]), mapInts(signum[int16]), mapInts(signum[int32]), mapInts(signum[int64]),
 		mapInts(signum[uint8]), mapInts(signum[uint16]), mapInts(signum[uint32]), mapInts(signum[uint64])},
 }
@@ -95,10 +99,12 @@ func lowest[T integer](width int) T {
 
 func highest[T integer](width int) T { return ^lowest[T](width) }
 
-// exactReduce are the reductions of integers: kept is the output's shape with ones. ok is false for a reduction that
-// has no integer kernel.
-var exactReduce = intTypes[func(op string, y, x *onnxio.Tensor, kept []int64) (ok bool)]{reduceInts[int8], reduceInts[int16],
-	reduceInts[int32], reduceInts[int64], reduceInts[uint8], reduceInts[uint16], reduceInts[uint32], reduceInts[uint64]}
+// exactReduce are the reductions of integers: kept is the output's shape with ones. ok is false for a
+// reduction that has no integer kernel.
+var exactReduce = intTypes[func(op string, y, x *onnxio.Tensor, kept []int64) (ok bool)]{reduceInts[int8],
+	reduceInts[int16],
+	reduceInts[int32], reduceInts[int64], reduceInts[uint8], reduceInts[uint16], reduceInts[uint32],
+	reduceInts[uint64]}
 
 func reduceInts[T integer](op string, y, x *onnxio.Tensor, kept []int64) bool {
 	var start T
@@ -128,7 +134,8 @@ func reduceInts[T integer](op string, y, x *onnxio.Tensor, kept []int64) bool {
 }
 
 // exactPow is x to a power of int64 or uint64.
-var exactPow = intTypes[func(c *Eval, x, y *onnxio.Tensor) error]{powInts[int8], powInts[int16], powInts[int32], powInts[int64],
+var exactPow = intTypes[func(c *Eval, x, y *onnxio.Tensor) error]{powInts[int8], powInts[int16],
+	powInts[int32], powInts[int64],
 	powInts[uint8], powInts[uint16], powInts[uint32], powInts[uint64]}
 
 func powInts[T integer](c *Eval, x, y *onnxio.Tensor) error {

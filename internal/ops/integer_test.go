@@ -9,7 +9,8 @@ import (
 )
 
 // evalOf runs a node of one output at an opset.
-func evalOf(t *testing.T, op string, opset int64, in []*onnxio.Tensor, attrs ...*onnxio.Attribute) *onnxio.Tensor {
+func evalOf(t *testing.T, op string, opset int64, in []*onnxio.Tensor,
+	attrs ...*onnxio.Attribute) *onnxio.Tensor {
 	t.Helper()
 	n := &onnxio.Node{OpType: op, Name: "n", Outputs: []string{"y"}, Attrs: attrs}
 	b, err := Bind(n, opset)
@@ -42,7 +43,8 @@ func TestIntegersAreExact(t *testing.T) {
 		{"ReduceL1", []int64{big, -2}, nil, []int64{big + 2}},
 		{"ReduceSumSquare", []int64{1<<31 + 1, 1}, nil, []int64{1<<62 + 1<<32 + 2}},
 		{"Pow", []int64{3}, []int64{39}, []int64{4052555153018976267}},
-		{"Pow", []int64{-3, -1, -1, 1, 2, 0, 0, 7}, []int64{3, -3, -4, -5, -1, -2, 0, 0}, []int64{-27, -1, 1, 1, 0, 0, 1, 1}},
+		{"Pow", []int64{-3, -1, -1, 1, 2, 0, 0, 7}, []int64{3, -3, -4, -5, -1, -2, 0, 0},
+			[]int64{-27, -1, 1, 1, 0, 0, 1, 1}},
 	}
 	for _, tt := range tests {
 		in := []*onnxio.Tensor{onnxio.Int64s(tt.x, int64(len(tt.x)))}
@@ -54,7 +56,8 @@ func TestIntegersAreExact(t *testing.T) {
 		}
 	}
 	u := func(op string, in ...uint64) uint64 {
-		return onnxio.Data[uint64](evalOf(t, op, 20, []*onnxio.Tensor{onnxio.FromSlice(onnxio.Uint64, in, int64(len(in)))}))[0]
+		return onnxio.Data[uint64](evalOf(t, op, 20,
+			[]*onnxio.Tensor{onnxio.FromSlice(onnxio.Uint64, in, int64(len(in)))}))[0]
 	}
 	if got := u("ReduceMax", math.MaxUint64-1, 3); got != math.MaxUint64-1 {
 		t.Errorf("ReduceMax of uint64 gives %d", got)
@@ -65,7 +68,8 @@ func TestIntegersAreExact(t *testing.T) {
 	if got := u("Sign", math.MaxUint64); got != 1 {
 		t.Errorf("Sign of uint64 gives %d", got)
 	}
-	p := evalOf(t, "Pow", 15, []*onnxio.Tensor{onnxio.FromSlice(onnxio.Int32, []int32{-1, 2}, 2), onnxio.FromSlice(onnxio.Uint64, []uint64{math.MaxUint64, 30}, 2)})
+	p := evalOf(t, "Pow", 15, []*onnxio.Tensor{onnxio.FromSlice(onnxio.Int32, []int32{-1, 2}, 2),
+		onnxio.FromSlice(onnxio.Uint64, []uint64{math.MaxUint64, 30}, 2)})
 	if got := onnxio.Data[int32](p); got[0] != -1 || got[1] != 1<<30 {
 		t.Errorf("Pow of int32 and uint64 gives %v", got)
 	}

@@ -11,7 +11,8 @@ import (
 func init() {
 	register(
 		contrib(&Def{Name: "Inverse", Inputs: formals("X T"), Outputs: formals("Y T"),
-			Types: map[string]TypeSet{"T": Set(onnxio.Float16, onnxio.Float, onnxio.Double)}, Tol: Tolerance{1e-4, 1e-3},
+			Types: map[string]TypeSet{"T": Set(onnxio.Float16, onnxio.Float, onnxio.Double)},
+			Tol:   Tolerance{1e-4, 1e-3},
 			Infer: inferInverse, Eval: byFloat(evalInverse[float32], evalInverse[float64])}),
 		contrib(&Def{Name: "CDist", Inputs: formals("A T, B T"), Outputs: formals("C T"), Tol: convTol,
 			Attrs: []AttrDef{stringA("metric")}, Types: map[string]TypeSet{"T": wideFloats},

@@ -6,7 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// LinearAttention keeps a matrix S [D,E] for each head in place of a cache of keys and values. Per token, in float64:
+// LinearAttention keeps a matrix S [D,E] for each head in place of a cache of keys and
+// values. Per token, in float64:
 //
 //	S = exp(decay) S                        gated, gated_delta
 //	u = v, or beta (v - S'k)                delta, gated_delta
@@ -17,13 +18,16 @@ import (
 
 func init() {
 	register(&Def{Name: "LinearAttention", Versions: []int64{27},
-		Attrs: []AttrDef{intA("chunk_size"), intA("kv_num_heads").required(), intA("q_num_heads").required(), floatA("scale"),
+		Attrs: []AttrDef{intA("chunk_size"), intA("kv_num_heads").required(), intA("q_num_heads").required(),
+			floatA("scale"),
 			stringA("update_rule")},
-		Inputs: []Param{formal("query", "T"), formal("key", "T"), formal("value", "T"), formal("past_state", "S").optional(),
+		Inputs: []Param{formal("query", "T"), formal("key", "T"), formal("value", "T"),
+			formal("past_state", "S").optional(),
 			formal("decay", "T").optional(), formal("beta", "T").optional()},
 		Outputs: []Param{formal("output", "T"), formal("present_state", "S")},
 		Types:   map[string]TypeSet{"T": Floats, "S": Floats}, Tol: Tolerance{Abs: 1e-5, Rel: 1e-4},
-		Check: checkLinearAttention, Infer: inferLinearAttention, Eval: byFloat(evalLinearAttention, evalLinearAttention)})
+		Check: checkLinearAttention, Infer: inferLinearAttention, Eval: byFloat(evalLinearAttention,
+			evalLinearAttention)})
 }
 
 // updateRules says of each rule whether it decays and whether it corrects.
@@ -165,7 +169,8 @@ func evalLinearAttention(c *Eval) error {
 		clear(y.Raw)
 		return err
 	}
-	data := [6][]float64{doubles(c, 0), doubles(c, 1), doubles(c, 2), doubles(c, 3), doubles(c, 4), doubles(c, 5)}
+	data := [6][]float64{doubles(c, 0), doubles(c, 1), doubles(c, 2), doubles(c, 3), doubles(c, 4),
+		doubles(c, 5)}
 	s, u, out := make([]float64, a.size*a.vSize), make([]float64, a.vSize), make([]float64, a.vSize)
 	for b := range a.batch {
 		for h := range a.states {

@@ -11,19 +11,29 @@ import (
 func init() {
 	old := []AttrDef{intA("axis").until(6), intA("broadcast").until(6)}
 	compare := func(name string, versions []int64, f func(a, b float64) bool, ints func(a, b int64) bool) {
-		register(boolDef(name, versions, old, Numbers|Bools, func(c *Eval) error { return evalCompare(c, f, ints) }))
+		register(boolDef(name, versions, old, Numbers|Bools, func(c *Eval) error {
+			return evalCompare(c, f, ints)
+		}))
 	}
-	equalFloats, equalInts := func(a, b float64) bool { return a == b }, func(a, b int64) bool { return a == b }
-	register(boolDef("Equal", []int64{1, 7, 11, 13, 19}, old, Numbers|Bools|Set(onnxio.String), func(c *Eval) error {
-		if c.Has(0) && c.In[0].Type == onnxio.String {
-			return equalStrings(c)
-		}
-		return evalCompare(c, equalFloats, equalInts)
-	}))
-	compare("Greater", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a > b }, func(a, b int64) bool { return a > b })
-	compare("Less", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a < b }, func(a, b int64) bool { return a < b })
-	compare("GreaterOrEqual", []int64{12, 16}, func(a, b float64) bool { return a >= b }, func(a, b int64) bool { return a >= b })
-	compare("LessOrEqual", []int64{12, 16}, func(a, b float64) bool { return a <= b }, func(a, b int64) bool { return a <= b })
+	equalFloats, equalInts := func(a, b float64) bool { return a == b }, func(a,
+		b int64) bool {
+		return a == b
+	}
+	register(boolDef("Equal", []int64{1, 7, 11, 13, 19}, old, Numbers|Bools|Set(onnxio.String),
+		func(c *Eval) error {
+			if c.Has(0) && c.In[0].Type == onnxio.String {
+				return equalStrings(c)
+			}
+			return evalCompare(c, equalFloats, equalInts)
+		}))
+	compare("Greater", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a > b },
+		func(a, b int64) bool { return a > b })
+	compare("Less", []int64{1, 7, 9, 13}, func(a, b float64) bool { return a < b },
+		func(a, b int64) bool { return a < b })
+	compare("GreaterOrEqual", []int64{12, 16}, func(a, b float64) bool { return a >= b },
+		func(a, b int64) bool { return a >= b })
+	compare("LessOrEqual", []int64{12, 16}, func(a, b float64) bool { return a <= b },
+		func(a, b int64) bool { return a <= b })
 	logic := func(name string, f func(a, b bool) bool) {
 		register(boolDef(name, []int64{1, 7}, old, Bools, func(c *Eval) error {
 			if err := evalReady(c); err != nil {
@@ -40,8 +50,9 @@ func init() {
 	logic("Or", func(a, b bool) bool { return a || b })
 	logic("Xor", func(a, b bool) bool { return a != b })
 	register(&Def{
-		Name: "Not", Versions: []int64{1}, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Types: map[string]TypeSet{"T": Bools}, Infer: inferSame,
+		Name: "Not", Versions: []int64{1}, Inputs: []Param{{Name: "X", Type: "T"}},
+		Outputs: []Param{{Name: "Y", Type: "T"}},
+		Types:   map[string]TypeSet{"T": Bools}, Infer: inferSame,
 		Eval: func(c *Eval) error {
 			if err := evalReady(c); err != nil {
 				return err
@@ -55,11 +66,14 @@ func init() {
 			}
 			return nil
 		},
-	}, whereDef(), testDef("IsNaN", []int64{9, 13, 20}, nil, func(*Node) func(float64) bool { return math.IsNaN }),
-		testDef("IsInf", []int64{10, 20}, []AttrDef{intA("detect_negative"), intA("detect_positive")}, func(n *Node) func(float64) bool {
-			neg, pos := n.Int("detect_negative", 1) != 0, n.Int("detect_positive", 1) != 0
-			return func(x float64) bool { return pos && math.IsInf(x, 1) || neg && math.IsInf(x, -1) }
-		}))
+	}, whereDef(), testDef("IsNaN", []int64{9, 13, 20}, nil, func(*Node) func(float64) bool {
+		return math.IsNaN
+	}),
+		testDef("IsInf", []int64{10, 20}, []AttrDef{intA("detect_negative"), intA("detect_positive")},
+			func(n *Node) func(float64) bool {
+				neg, pos := n.Int("detect_negative", 1) != 0, n.Int("detect_positive", 1) != 0
+				return func(x float64) bool { return pos && math.IsInf(x, 1) || neg && math.IsInf(x, -1) }
+			}))
 }
 
 func boolDef(name string, versions []int64, attrs []AttrDef, types TypeSet, eval func(*Eval) error) *Def {
@@ -160,8 +174,9 @@ func equalStrings(c *Eval) error {
 
 func testDef(name string, versions []int64, attrs []AttrDef, f func(*Node) func(float64) bool) *Def {
 	return &Def{
-		Name: name, Versions: versions, Attrs: attrs, Inputs: []Param{{Name: "X", Type: "T1"}}, Outputs: []Param{{Name: "Y", Type: "T2"}},
-		Types: map[string]TypeSet{"T1": Floats | float8s, "T2": Bools},
+		Name: name, Versions: versions, Attrs: attrs, Inputs: []Param{{Name: "X", Type: "T1"}},
+		Outputs: []Param{{Name: "Y", Type: "T2"}},
+		Types:   map[string]TypeSet{"T1": Floats | float8s, "T2": Bools},
 		Infer: func(c *Infer) error {
 			if err := inferSame(c); err != nil {
 				return err
@@ -209,7 +224,8 @@ func whereDef() *Def {
 				out, ok = broadcastDims(out, c.In[2].Shape)
 			}
 			if !ok {
-				return c.Node.Errorf("cannot broadcast %s, %s and %s", shapeText(c.In[0].Shape), shapeText(c.In[1].Shape), shapeText(c.In[2].Shape))
+				return c.Node.Errorf("cannot broadcast %s, %s and %s", shapeText(c.In[0].Shape),
+					shapeText(c.In[1].Shape), shapeText(c.In[2].Shape))
 			}
 			c.Set(0, c.In[1].Type, out)
 			return nil
@@ -249,7 +265,8 @@ func evalWhere(c *Eval) error {
 		dims, ok = broadcast(dims, y.Dims)
 	}
 	if !ok {
-		return c.Node.Errorf("cannot broadcast %s, %s and %s", dimsText(cond.Dims), dimsText(x.Dims), dimsText(y.Dims))
+		return c.Node.Errorf("cannot broadcast %s, %s and %s", dimsText(cond.Dims), dimsText(x.Dims),
+			dimsText(y.Dims))
 	}
 	es, err := elementSize(c, x.Type)
 	if err != nil {

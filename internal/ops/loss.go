@@ -6,8 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Losses over classes: x is [N,C,d1,...], the target [N,d1,...] of class numbers, the weight [C]. Position p of the
-// target has loss -weight[t]*x[n,t,d], nothing where t is ignore_index; "mean" divides the sum by the weights' sum.
+// Losses over classes: x is [N,C,d1,...], the target [N,d1,...] of class numbers, the weight [C].
+// Position p of the target has loss -weight[t]*x[n,t,d], nothing where t is ignore_index; "mean" divides
+// the sum by the weights' sum.
 
 func init() {
 	attrs := []AttrDef{stringA("reduction"), intA("ignore_index")}
@@ -16,13 +17,15 @@ func init() {
 	weight := Param{Name: "weight", Type: "T", Optional: true}
 	nll := &Def{
 		Name: "NegativeLogLikelihoodLoss", Versions: []int64{12, 13, 22},
-		Inputs: []Param{{Name: "input", Type: "T"}, target, weight}, Outputs: []Param{{Name: "loss", Type: "T"}},
+		Inputs: []Param{{Name: "input", Type: "T"}, target, weight}, Outputs: []Param{{Name: "loss",
+			Type: "T"}},
 		Attrs: attrs, Types: types, Tol: averageTol, Check: checkReduction, Infer: inferLoss,
 		Eval: byFloat(evalNLL[float32], evalNLL[float64]), Grad: gradNLL,
 	}
 	cross := &Def{
 		Name: "SoftmaxCrossEntropyLoss", Versions: []int64{12, 13},
-		Inputs:  []Param{{Name: "scores", Type: "T"}, {Name: "labels", Type: "Tind"}, {Name: "weights", Type: "T", Optional: true}},
+		Inputs: []Param{{Name: "scores", Type: "T"}, {Name: "labels", Type: "Tind"},
+			{Name: "weights", Type: "T", Optional: true}},
 		Outputs: []Param{{Name: "output", Type: "T"}, {Name: "log_prob", Type: "T", Optional: true}},
 		Attrs:   attrs, Types: types, Tol: averageTol, Check: checkReduction, Infer: inferLoss,
 		Eval: byFloat(evalCrossEntropy[float32], evalCrossEntropy[float64]), Grad: gradCrossEntropy,
@@ -40,9 +43,11 @@ func init() {
 		}
 		return d
 	}
-	nllGrad, crossGrad := grad("NegativeLogLikelihoodLossGrad", "x"), grad("SoftmaxCrossEntropyLossGrad", "log_prob")
+	nllGrad, crossGrad := grad("NegativeLogLikelihoodLossGrad", "x"), grad("SoftmaxCrossEntropyLossGrad",
+		"log_prob")
 	nllGrad.Eval = byFloat(evalLossGrad(nllGradKernel[float32]), evalLossGrad(nllGradKernel[float64]))
-	crossGrad.Eval = byFloat(evalLossGrad(crossEntropyGradKernel[float32]), evalLossGrad(crossEntropyGradKernel[float64]))
+	crossGrad.Eval = byFloat(evalLossGrad(crossEntropyGradKernel[float32]),
+		evalLossGrad(crossEntropyGradKernel[float64]))
 	register(nll, cross, nllGrad, crossGrad)
 }
 
@@ -108,7 +113,8 @@ func newLoss[T floating](c *Eval, x, target, weight int) (l loss[T], err error) 
 	if len(s) < 2 || len(t) != len(s)-1 || s[0] != t[0] || !equal(s[2:], t[1:]) {
 		return l, n.Errorf("input %s with target %s", dimsText(s), dimsText(t))
 	}
-	l = loss[T]{n: int(s[0]), c: int(s[1]), inner: sizeOf(s[2:]), target: c.In[target], weight: optional[T](c, weight)}
+	l = loss[T]{n: int(s[0]), c: int(s[1]), inner: sizeOf(s[2:]), target: c.In[target],
+		weight: optional[T](c, weight)}
 	if typ := l.target.Type; typ != onnxio.Int32 && typ != onnxio.Int64 {
 		return l, n.Errorf("target of type %v", typ)
 	}
@@ -120,7 +126,8 @@ func newLoss[T floating](c *Eval, x, target, weight int) (l loss[T], err error) 
 	}
 	l.reduction = n.Str("reduction", "mean")
 	for i := 0; i < l.n*l.inner; i++ {
-		if t := l.class(i); t < 0 && !(l.ignores && t == l.ignore) || t >= int64(l.c) && !(l.ignores && t == l.ignore) {
+		if t := l.class(i); t < 0 && !(l.ignores && t == l.ignore) || t >= int64(l.c) &&
+			!(l.ignores && t == l.ignore) {
 			return l, n.Errorf("target %d at position %d is not one of %d classes", t, i, l.c)
 		}
 	}
@@ -222,8 +229,8 @@ func evalCrossEntropy[T floating](c *Eval) error {
 	})
 }
 
-// evalLossGrad runs a kernel that is given, per position, the gradient of its summed loss already multiplied by its
-// weight and divided for the mean.
+// evalLossGrad runs a kernel that is given, per position, the gradient of its summed loss already multiplied
+// by its weight and divided for the mean.
 func evalLossGrad[T floating](kernel func(l *loss[T], dx, x []T, i, at int, d float64)) func(*Eval) error {
 	return func(c *Eval) error {
 		l, err := newLoss[T](c, 1, 2, 3)
@@ -236,7 +243,8 @@ func evalLossGrad[T floating](kernel func(l *loss[T], dx, x []T, i, at int, d fl
 			want = l.n * l.inner
 		}
 		if len(d) != want {
-			return c.Node.Errorf("dloss %s for target %s, reduction %s", dimsText(c.In[0].Dims), dimsText(l.target.Dims), l.reduction)
+			return c.Node.Errorf("dloss %s for target %s, reduction %s", dimsText(c.In[0].Dims),
+				dimsText(l.target.Dims), l.reduction)
 		}
 		dx, err := c.Alloc(0, c.In[1].Type, c.In[1].Dims...)
 		if err != nil {
@@ -290,7 +298,8 @@ func gradNLL(g *Grad) (err error) {
 	if !g.Wants[0] {
 		return nil
 	}
-	g.DIn[0], err = g.One(GradDomain, "NegativeLogLikelihoodLossGrad", lossInputs(g, g.In(0)), lossAttrs(g.Node)...)
+	g.DIn[0], err = g.One(GradDomain, "NegativeLogLikelihoodLossGrad", lossInputs(g, g.In(0)),
+		lossAttrs(g.Node)...)
 	return err
 }
 

@@ -17,9 +17,11 @@ func init() {
 		Eval: byFloat(evalLpPool[float32], evalLpPool[float64]), Grad: gradLpPool,
 	}, lpPoolGradDef(), unpoolGradDef(), &Def{
 		Name: "MaxUnpool", Versions: []int64{9, 11, 22},
-		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "I", Type: "I"}, {Name: "output_shape", Type: "I", Optional: true}},
-		Attrs:  []AttrDef{intsA("kernel_shape").required(), intsA("strides"), intsA("pads")}, Outputs: []Param{{Name: "output", Type: "T"}},
-		Types: map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}, Infer: inferUnpool,
+		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "I", Type: "I"}, {Name: "output_shape", Type: "I",
+			Optional: true}},
+		Attrs:   []AttrDef{intsA("kernel_shape").required(), intsA("strides"), intsA("pads")},
+		Outputs: []Param{{Name: "output", Type: "T"}},
+		Types:   map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}, Infer: inferUnpool,
 		Eval: byFloat(evalUnpool[float32], evalUnpool[float64]), Grad: gradUnpool,
 	})
 }
@@ -142,8 +144,8 @@ func inferUnpool(c *Infer) error {
 	return nil
 }
 
-// evalUnpool puts every element where its index says, zero elsewhere. Indices count in the shape that MaxPool had,
-// which output_shape may enlarge at the end of each dimension.
+// evalUnpool puts every element where its index says, zero elsewhere. Indices count in the shape that MaxPool
+// had, which output_shape may enlarge at the end of each dimension.
 func evalUnpool[T floating](c *Eval) error {
 	n, x, idx := c.Node, c.In[0], c.In[1]
 	if idx.Type != onnxio.Int64 || !equal(x.Dims, idx.Dims) {
@@ -169,7 +171,8 @@ func evalUnpool[T floating](c *Eval) error {
 	return eachUnpooled(n, idx, pooled, shape, func(i int, at int64) { dst[at] = src[i] })
 }
 
-// eachUnpooled calls f for each element with its place in the output, whose shape is out; indices count in pooled.
+// eachUnpooled calls f for each element with its place in the output, whose shape is
+// out; indices count in pooled.
 func eachUnpooled(n *Node, indices *onnxio.Tensor, pooled, out []int64, f func(i int, at int64)) error {
 	size, err := onnxio.CheckedBytes(onnxio.Uint8, pooled)
 	if err != nil {
@@ -220,16 +223,20 @@ func gradLpPool(g *Grad) (err error) {
 	return err
 }
 
-// LpPoolGrad(dy, x, y) gives each element of a window its share of dy: sign(x) * (|x|/y)^(p-1). A norm of 0 has none.
+// LpPoolGrad(dy, x, y) gives each element of a window its share of dy: sign(x) *
+// (|x|/y)^(p-1). A norm of 0 has none.
 func lpPoolGradDef() *Def {
-	d := gradDef("LpPoolGrad", []string{"dy", "x", "y"}, []string{"dx"}, gradWindowAttrs(floatA("p").required())...)
-	d.Infer, d.Eval, d.Tol = inferLikeSecond, byFloat(evalLpPoolGrad[float32], evalLpPoolGrad[float64]), averageTol
+	d := gradDef("LpPoolGrad", []string{"dy", "x", "y"}, []string{"dx"},
+		gradWindowAttrs(floatA("p").required())...)
+	d.Infer, d.Eval, d.Tol = inferLikeSecond, byFloat(evalLpPoolGrad[float32], evalLpPoolGrad[float64]),
+		averageTol
 	return d
 }
 
 func evalLpPoolGrad[T floating](c *Eval) error {
 	dy, x, y := c.In[0], c.In[1], c.In[2]
-	if len(x.Dims) < 3 || len(dy.Dims) != len(x.Dims) || !equal(dy.Dims[:2], x.Dims[:2]) || !equal(dy.Dims, y.Dims) {
+	if len(x.Dims) < 3 || len(dy.Dims) != len(x.Dims) || !equal(dy.Dims[:2], x.Dims[:2]) ||
+		!equal(dy.Dims, y.Dims) {
 		return c.Node.Errorf("dy %s, x %s, y %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(y.Dims))
 	}
 	w, err := newWindow(c.Node, len(x.Dims)-2, c.Node.Ints("kernel_shape"))
@@ -274,7 +281,8 @@ func gradUnpool(g *Grad) (err error) {
 
 // MaxUnpoolGrad(dy, I) takes dy back from where the indices put the elements.
 func unpoolGradDef() *Def {
-	d := gradDef("MaxUnpoolGrad", []string{"dy"}, []string{"dx"}, intsA("kernel_shape").required(), intsA("strides"),
+	d := gradDef("MaxUnpoolGrad", []string{"dy"}, []string{"dx"}, intsA("kernel_shape").required(),
+		intsA("strides"),
 		intsA("pads"))
 	d.Inputs = append(d.Inputs, Param{Name: "I", Type: "I"})
 	d.Types = map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
@@ -299,7 +307,8 @@ func evalUnpoolGrad[T floating](c *Eval) error {
 		return err
 	}
 	if indices.Type != onnxio.Int64 || len(dy.Dims) != len(pooled) {
-		return c.Node.Errorf("dy %s with indices %v %s", dimsText(dy.Dims), indices.Type, dimsText(indices.Dims))
+		return c.Node.Errorf("dy %s with indices %v %s", dimsText(dy.Dims), indices.Type,
+			dimsText(indices.Dims))
 	}
 	dx, err := c.Alloc(0, dy.Type, indices.Dims...)
 	if err != nil {

@@ -12,12 +12,18 @@ func TestUnpoolGradients(t *testing.T) {
 	var cases []gradCase
 	for _, p := range []int64{1, 2, 3} {
 		norm := onnxio.IntAttr("p", p)
-		cases = append(cases, gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 2, 2, 5, 4)}, attrs: attrsOf(kernel, strides, norm)},
-			gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 1, 2, 5)}, attrs: attrsOf(ints("kernel_shape", 3), ints("pads", 1, 1), norm)},
-			gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 1, 1, 4, 5)}, attrs: attrsOf(kernel, ints("dilations", 2, 1), onnxio.IntAttr("ceil_mode", 1), strides, norm)})
+		cases = append(cases, gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 2, 2, 5, 4)},
+			attrs: attrsOf(kernel, strides, norm)},
+			gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 1, 2, 5)},
+				attrs: attrsOf(ints("kernel_shape", 3), ints("pads", 1, 1), norm)},
+			gradCase{op: "LpPool", in: []*onnxio.Tensor{random(1, 1, 1, 4, 5)},
+				attrs: attrsOf(kernel, ints("dilations", 2, 1), onnxio.IntAttr("ceil_mode", 1),
+					strides, norm)})
 	}
-	cases = append(cases, gradCase{op: "MaxUnpool", in: []*onnxio.Tensor{random(1, 1, 1, 2, 2), index}, attrs: attrsOf(kernel, strides)},
-		gradCase{op: "MaxUnpool", in: []*onnxio.Tensor{random(1, 1, 1, 2, 2), index, vector(1, 1, 5, 6)}, attrs: attrsOf(kernel, strides)})
+	cases = append(cases, gradCase{op: "MaxUnpool", in: []*onnxio.Tensor{random(1, 1, 1, 2, 2), index},
+		attrs: attrsOf(kernel, strides)},
+		gradCase{op: "MaxUnpool", in: []*onnxio.Tensor{random(1, 1, 1, 2, 2), index, vector(1, 1, 5, 6)},
+			attrs: attrsOf(kernel, strides)})
 	checkGrads(t, cases)
 }
 
@@ -26,12 +32,14 @@ func TestUnpoolInference(t *testing.T) {
 	x := &Value{Type: onnxio.Float, Shape: onnxio.Shape("N", 3, "H", 4), HasShape: true}
 	index := &Value{Type: onnxio.Int64, Shape: onnxio.Shape("N", 3, "H", 4), HasShape: true}
 	open := &Value{Type: onnxio.Int64, Shape: onnxio.Shape(4), HasShape: true}
-	sizes := &Value{Type: onnxio.Int64, Shape: onnxio.Shape(4), HasShape: true, Elems: onnxio.Shape("N", 3, "G", 9)}
+	sizes := &Value{Type: onnxio.Int64, Shape: onnxio.Shape(4), HasShape: true,
+		Elems: onnxio.Shape("N", 3, "G", 9)}
 	for _, tt := range []struct {
 		in   []*Value
 		want string
 	}{
-		{[]*Value{x, index}, "[N,3,?,8]"}, {[]*Value{x, index, open}, "[?,?,?,?]"}, {[]*Value{x, index, sizes}, "[N,3,G,9]"},
+		{[]*Value{x, index}, "[N,3,?,8]"}, {[]*Value{x, index, open}, "[?,?,?,?]"}, {[]*Value{x, index,
+			sizes}, "[N,3,G,9]"},
 		{[]*Value{{Type: onnxio.Float}, index}, "[N,3,?,8]"},
 	} {
 		y, err := inferOf(t, "MaxUnpool", 11, tt.in, attrs...)

@@ -10,7 +10,8 @@ import (
 
 func init() {
 	one := func(name string, versions []int64, attrs ...AttrDef) *Def {
-		return &Def{Name: name, Versions: versions, Attrs: attrs, Types: floatsT, Tol: normTol, Infer: inferSame,
+		return &Def{Name: name, Versions: versions, Attrs: attrs, Types: floatsT, Tol: normTol,
+			Infer:  inferSame,
 			Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}}}
 	}
 	lrnAttrs := []AttrDef{intA("size").required(), floatA("alpha"), floatA("beta"), floatA("bias")}
@@ -22,9 +23,11 @@ func init() {
 	lp.Eval, lp.Grad = byFloat(evalLpNorm[float32], evalLpNorm[float64]), gradOfX("LpNormalizationGrad")
 	mvn.Eval = byFloat(evalMVN[float32], evalMVN[float64])
 	lrnGrad := gradDef("LRNGrad", []string{"dy", "x"}, []string{"dx"}, lrnAttrs...)
-	lrnGrad.Infer, lrnGrad.Eval, lrnGrad.Tol = inferSameShapes, byFloat(evalLRNGrad[float32], evalLRNGrad[float64]), normTol
+	lrnGrad.Infer, lrnGrad.Eval, lrnGrad.Tol = inferSameShapes, byFloat(evalLRNGrad[float32],
+		evalLRNGrad[float64]), normTol
 	lpGrad := gradDef("LpNormalizationGrad", []string{"dy", "x"}, []string{"dx"}, lpAttrs...)
-	lpGrad.Infer, lpGrad.Eval, lpGrad.Tol = inferSameShapes, byFloat(evalLpNormGrad[float32], evalLpNormGrad[float64]), normTol
+	lpGrad.Infer, lpGrad.Eval, lpGrad.Tol = inferSameShapes, byFloat(evalLpNormGrad[float32],
+		evalLpNormGrad[float64]), normTol
 	register(lrn, lp, mvn, lrnGrad, lpGrad)
 }
 
@@ -38,8 +41,8 @@ func gradOfX(op string) func(*Grad) error {
 	}
 }
 
-// lrnParams are LRN's attributes and the planes of its input; back and ahead are how many channels before and after
-// one its window holds.
+// lrnParams are LRN's attributes and the planes of its input; back and ahead are how many channels before and
+// after one its window holds.
 type lrnParams struct {
 	n, c, plane         int
 	back, ahead         int
@@ -87,8 +90,8 @@ func evalLRN[T floating](c *Eval) error {
 	return nil
 }
 
-// evalLRNGrad, with s the base of each element: dx = dy*s^-beta - 2*alpha*beta/size * x * sum of dy*x*s^(-beta-1)
-// over the channels in whose window this one is.
+// evalLRNGrad, with s the base of each element: dx = dy*s^-beta - 2*alpha*beta/size * x * sum of
+// dy*x*s^(-beta-1) over the channels in whose window this one is.
 func evalLRNGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	p, err := newLRN(c.Node, x.Dims)
@@ -110,7 +113,8 @@ func evalLRNGrad[T floating](c *Eval) error {
 			o := (b*p.c+j)*p.plane + i
 			sum += float64(grad[o]) * float64(src[o]) * math.Pow(lrnBase(&p, src, b, j, i), -p.beta-1)
 		}
-		dst[at] = T(float64(grad[at])*math.Pow(lrnBase(&p, src, b, k, i), -p.beta) - 2*p.alpha*p.beta*float64(src[at])*sum)
+		dst[at] = T(float64(grad[at])*math.Pow(lrnBase(&p, src, b, k, i), -p.beta) -
+			2*p.alpha*p.beta*float64(src[at])*sum)
 	}
 	return nil
 }
@@ -169,7 +173,8 @@ func evalLpNorm[T floating](c *Eval) error {
 	return nil
 }
 
-// evalLpNormGrad, with y = x/norm and s = sum dy*y: dx = (dy - s*y)/norm for p 2, (dy - s*sign x)/norm for p 1.
+// evalLpNormGrad, with y = x/norm and s = sum dy*y: dx = (dy - s*y)/norm for p 2, (dy
+// - s*sign x)/norm for p 1.
 func evalLpNormGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	ls, p, err := lpLines(c.Node, x.Dims)

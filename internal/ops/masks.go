@@ -11,15 +11,19 @@ import (
 func init() {
 	register(
 		&Def{Name: "OneHot", Versions: []int64{9, 11, 28}, Attrs: []AttrDef{intA("axis")},
-			Inputs:  []Param{{Name: "indices", Type: "T1"}, {Name: "depth", Type: "T2"}, {Name: "values", Type: "T3"}},
-			Outputs: []Param{{Name: "output", Type: "T3"}}, Types: map[string]TypeSet{"T1": Numbers, "T2": Numbers, "T3": All},
+			Inputs: []Param{{Name: "indices", Type: "T1"}, {Name: "depth", Type: "T2"},
+				{Name: "values", Type: "T3"}},
+			Outputs: []Param{{Name: "output", Type: "T3"}}, Types: map[string]TypeSet{"T1": Numbers,
+				"T2": Numbers, "T3": All},
 			Infer: inferOneHot, Eval: moving(evalOneHot)},
 		&Def{Name: "EyeLike", Versions: []int64{9, 22}, Attrs: []AttrDef{intA("dtype"), intA("k")},
 			Inputs: []Param{{Name: "input", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},
-			Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Numbers | Bools}, Infer: inferEyeLike, Eval: evalEyeLike},
+			Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Numbers | Bools}, Infer: inferEyeLike,
+			Eval: evalEyeLike},
 		&Def{Name: "Trilu", Versions: []int64{14}, Attrs: []AttrDef{intA("upper")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "k", Type: "I", Optional: true}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)},
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+				"I": Set(onnxio.Int64)},
 			Infer: inferSame, Eval: moving(evalTrilu),
 			Grad: func(g *Grad) (err error) {
 				if g.Wants[0] {

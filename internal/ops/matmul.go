@@ -66,7 +66,8 @@ func inferMatMul(c *Infer) error {
 }
 
 func evalMatMul(c *Eval) error {
-	return evalMatrix(c, matMul[float32, float64], matMul[float64, float64], matMul[int32, int32], matMul[int64, int64])
+	return evalMatrix(c, matMul[float32, float64], matMul[float64, float64], matMul[int32, int32],
+		matMul[int64, int64])
 }
 
 // maxRank bounds the shapes that kernels hold on their stack.
@@ -75,7 +76,8 @@ const maxMatMulRank = 8
 func matMul[T, A number](c *Eval) error {
 	n, ta, tb := c.Node, c.In[0], c.In[1]
 	bad := func() error { return n.Errorf("cannot multiply %s and %s", dimsText(ta.Dims), dimsText(tb.Dims)) }
-	if len(ta.Dims) == 0 || len(tb.Dims) == 0 || len(ta.Dims) > maxMatMulRank || len(tb.Dims) > maxMatMulRank {
+	if len(ta.Dims) == 0 || len(tb.Dims) == 0 || len(ta.Dims) > maxMatMulRank ||
+		len(tb.Dims) > maxMatMulRank {
 		return bad()
 	}
 	var bufA, bufB, bufY [maxMatMulRank + 2]int64
@@ -132,7 +134,8 @@ func dimFromEnd(dims []int64, i int) int64 {
 	return dims[len(dims)-i]
 }
 
-// batchAt is the index into a batch of shape own of the i-th element of shape full, to which own is broadcast.
+// batchAt is the index into a batch of shape own of the i-th element of shape full,
+// to which own is broadcast.
 func batchAt(i int, full, own []int64) int {
 	at, step := 0, 1
 	for j := 1; j <= len(full); j++ {
@@ -158,7 +161,8 @@ func gradMatMul(g *Grad) (err error) {
 		if a, err = reshaped(g, a, append([]int64{1}, da...)); err != nil {
 			return err
 		}
-		wantDims = append(wantDims[:max(len(db)-2, 0):max(len(db)-2, 0)], append([]int64{1}, wantDims[max(len(db)-2, 0):]...)...)
+		wantDims = append(wantDims[:max(len(db)-2, 0):max(len(db)-2, 0)],
+			append([]int64{1}, wantDims[max(len(db)-2, 0):]...)...)
 	}
 	if len(db) == 1 {
 		if b, err = reshaped(g, b, append(append([]int64{}, db...), 1)); err != nil {
@@ -186,8 +190,10 @@ func gradMatMul(g *Grad) (err error) {
 	return err
 }
 
-// gradOperand multiplies with the other operand transposed, sums to the shape as a matrix and restores the own shape.
-func gradOperand(g *Grad, other string, own, asMatrix []int64, mul func(string) (string, error)) (string, error) {
+// gradOperand multiplies with the other operand transposed, sums to the shape as a matrix
+// and restores the own shape.
+func gradOperand(g *Grad, other string, own, asMatrix []int64, mul func(string) (string, error)) (string,
+	error) {
 	rank := len(g.Dims(other))
 	perm := make([]int64, rank)
 	for i := range perm {
@@ -203,7 +209,8 @@ func gradOperand(g *Grad, other string, own, asMatrix []int64, mul func(string) 
 		return "", err
 	}
 	if !equal(g.Dims(d), asMatrix) {
-		if d, err = g.One(GradDomain, "SumTo", []string{d}, onnxio.IntsAttr("shape", asMatrix...)); err != nil {
+		if d, err = g.One(GradDomain, "SumTo", []string{d},
+			onnxio.IntsAttr("shape", asMatrix...)); err != nil {
 			return "", err
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// MaxRoiPool: for each region of interest, [picture, x0, y0, x1, y1] rounded to pixels, a grid of maxima. A bin that
-// holds no pixel is 0.
+// MaxRoiPool: for each region of interest, [picture, x0, y0, x1, y1] rounded to pixels, a grid of maxima. A
+// bin that holds no pixel is 0.
 
 func init() {
 	attrs := []AttrDef{intsA("pooled_shape").required(), floatA("spatial_scale")}
@@ -15,7 +15,8 @@ func init() {
 	grad.Infer, grad.Tol = inferLikeSecond, reduceTol
 	grad.Eval = byFloat(evalMaxRoiPoolGrad[float32], evalMaxRoiPoolGrad[float64])
 	register(&Def{Name: "MaxRoiPool", Versions: []int64{1, 22}, Attrs: attrs, Types: floatsT,
-		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "rois", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
+		Inputs: []Param{{Name: "X", Type: "T"}, {Name: "rois", Type: "T"}}, Outputs: []Param{{Name: "Y",
+			Type: "T"}},
 		Check: func(n *Node) error { _, err := pooledShape(n); return err },
 		Infer: inferMaxRoiPool, Eval: byFloat(evalMaxRoiPool[float32], evalMaxRoiPool[float64]),
 		Grad: func(g *Grad) (err error) {
@@ -74,7 +75,8 @@ func roiSpans[T floating](from, to T, bins int64, size int64) [][2]int {
 	return out
 }
 
-// eachRoiBin calls f for each element of the output with the index in X of its maximum, -1 where the bin is empty.
+// eachRoiBin calls f for each element of the output with the index in X of its maximum,
+// -1 where the bin is empty.
 func eachRoiBin[T floating](n *Node, x, rois *onnxio.Tensor, f func(out, at int)) error {
 	p, err := pooledShape(n)
 	if err != nil {
@@ -97,7 +99,8 @@ func eachRoiBin[T floating](n *Node, x, rois *onnxio.Tensor, f func(out, at int)
 				return n.Errorf("region %d is %v", r, rest[:5])
 			}
 		}
-		rows, columns := roiSpans(side[1], side[3], p[0], x.Dims[2]), roiSpans(side[0], side[2], p[1], x.Dims[3])
+		rows, columns := roiSpans(side[1], side[3], p[0], x.Dims[2]), roiSpans(side[0], side[2],
+			p[1], x.Dims[3])
 		for k := range ch {
 			first := (picture*ch + k) * size
 			for _, row := range rows {
@@ -111,7 +114,8 @@ func eachRoiBin[T floating](n *Node, x, rois *onnxio.Tensor, f func(out, at int)
 	return nil
 }
 
-// greatestWithin is the index of the first maximum of some rows and columns of a plane, -1 when they are none.
+// greatestWithin is the index of the first maximum of some rows and columns of a
+// plane, -1 when they are none.
 func greatestWithin[T floating](src []T, first, width int, rows, columns [2]int) int {
 	at := -1
 	for i := rows[0]; i < rows[1]; i++ {
@@ -153,8 +157,10 @@ func evalMaxRoiPoolGrad[T floating](c *Eval) error {
 	if err != nil {
 		return err
 	}
-	if len(x.Dims) != 4 || len(rois.Dims) != 2 || !equal(dy.Dims, []int64{rois.Dims[0], x.Dims[1], p[0], p[1]}) {
-		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(rois.Dims))
+	if len(x.Dims) != 4 || len(rois.Dims) != 2 ||
+		!equal(dy.Dims, []int64{rois.Dims[0], x.Dims[1], p[0], p[1]}) {
+		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims),
+			dimsText(rois.Dims))
 	}
 	dx, err := c.Alloc(0, x.Type, x.Dims...)
 	if err != nil {

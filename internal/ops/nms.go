@@ -6,14 +6,17 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// NonMaxSuppression: of the boxes of each class, best score first, those that overlap no box already taken by more than
-// a threshold. Overlap is intersection over union in float32, as ONNX Runtime computes it. Equal scores go by index.
+// NonMaxSuppression: of the boxes of each class, best score first, those that overlap no box already taken
+// by more than a threshold. Overlap is intersection over union in float32, as ONNX Runtime computes it.
+// Equal scores go by index.
 
 func init() {
-	register(&Def{Name: "NonMaxSuppression", Versions: []int64{10, 11}, Attrs: []AttrDef{intA("center_point_box")},
+	register(&Def{Name: "NonMaxSuppression", Versions: []int64{10, 11},
+		Attrs: []AttrDef{intA("center_point_box")},
 		Inputs: []Param{{Name: "boxes", Type: "F"}, {Name: "scores", Type: "F"},
 			{Name: "max_output_boxes_per_class", Type: "I", Optional: true},
-			{Name: "iou_threshold", Type: "F", Optional: true}, {Name: "score_threshold", Type: "F", Optional: true}},
+			{Name: "iou_threshold", Type: "F", Optional: true}, {Name: "score_threshold", Type: "F",
+				Optional: true}},
 		Outputs: []Param{{Name: "selected_indices", Type: "I"}},
 		Types:   map[string]TypeSet{"F": Set(onnxio.Float), "I": Set(onnxio.Int64)},
 		Check:   func(n *Node) error { _, err := centerBoxes(n); return err },
@@ -38,8 +41,10 @@ func inferNonMaxSuppression(c *Infer) error {
 	}
 	if shaped(c, 0, 1) {
 		b, s := c.In[0].Shape, c.In[1].Shape
-		if len(b) != 3 || len(s) != 3 || !agree(b[2], knownDim(4)) || !agree(b[0], s[0]) || !agree(b[1], s[2]) {
-			return c.Node.Errorf("boxes %s with scores %s; [N,B,4] with [N,C,B] are wanted", shapeText(b), shapeText(s))
+		if len(b) != 3 || len(s) != 3 || !agree(b[2], knownDim(4)) || !agree(b[0], s[0]) ||
+			!agree(b[1], s[2]) {
+			return c.Node.Errorf("boxes %s with scores %s; [N,B,4] with [N,C,B] are wanted", shapeText(b),
+				shapeText(s))
 		}
 	}
 	c.Set(0, onnxio.Int64, []onnxio.Dim{unknownDim, knownDim(3)})
@@ -87,7 +92,8 @@ func suppressionOf(c *Eval) (s suppression, err error) {
 	}
 	for i := 2; i < 5; i++ {
 		if c.Has(i) && (c.In[i].Size() != 1 || (c.In[i].Type == onnxio.Int64) != (i == 2)) {
-			return s, c.Node.Errorf("%s must be one number, not %v %s", c.Node.Def.Inputs[i].Name, c.In[i].Type,
+			return s, c.Node.Errorf("%s must be one number, not %v %s", c.Node.Def.Inputs[i].Name,
+				c.In[i].Type,
 				dimsText(c.In[i].Dims))
 		}
 	}
@@ -111,8 +117,10 @@ func evalNonMaxSuppression(c *Eval) error {
 		return err
 	}
 	b, s := c.In[0].Dims, c.In[1].Dims
-	if c.In[0].Type != onnxio.Float || len(b) != 3 || len(s) != 3 || b[2] != 4 || b[0] != s[0] || b[1] != s[2] {
-		return c.Node.Errorf("boxes %v %s with scores %s; float32 [N,B,4] with [N,C,B] are wanted", c.In[0].Type,
+	if c.In[0].Type != onnxio.Float || len(b) != 3 || len(s) != 3 || b[2] != 4 || b[0] != s[0] ||
+		b[1] != s[2] {
+		return c.Node.Errorf("boxes %v %s with scores %s; float32 [N,B,4] with [N,C,B] are wanted",
+			c.In[0].Type,
 			dimsText(b), dimsText(s))
 	}
 	how, err := suppressionOf(c)

@@ -8,7 +8,8 @@ import (
 )
 
 // benchNode is a node with inputs and outputs ready.
-func benchNode(tb testing.TB, domain, op string, attrs []*onnxio.Attribute, outs int, in ...*onnxio.Tensor) *Eval {
+func benchNode(tb testing.TB, domain, op string, attrs []*onnxio.Attribute, outs int,
+	in ...*onnxio.Tensor) *Eval {
 	tb.Helper()
 	n := &onnxio.Node{Name: "node", OpType: op, Domain: domain, Attrs: attrs}
 	for i := range in {
@@ -47,8 +48,10 @@ func TestEvalAllocates(t *testing.T) {
 		max float64
 	}{
 		{benchNode(t, "", "Conv", nil, 1, x, w, b), 2},
-		{benchNode(t, GradDomain, "ConvGradWeight", attrsOf(ints("kernel_shape", 3, 3)), 1, x, singles(4, 2, 8, 7, 7)), 2},
-		{benchNode(t, GradDomain, "ConvGradInput", attrsOf(ints("input_shape", 2, 8, 9, 9)), 1, singles(4, 2, 8, 7, 7), w), 2},
+		{benchNode(t, GradDomain, "ConvGradWeight", attrsOf(ints("kernel_shape", 3, 3)), 1, x,
+			singles(4, 2, 8, 7, 7)), 2},
+		{benchNode(t, GradDomain, "ConvGradInput", attrsOf(ints("input_shape", 2, 8, 9, 9)), 1,
+			singles(4, 2, 8, 7, 7), w), 2},
 		{benchNode(t, "", "MaxPool", window, 1, x), 2},
 		{benchNode(t, "", "AveragePool", window, 1, x), 2},
 		{benchNode(t, "", "Relu", nil, 1, x), 0},
@@ -56,7 +59,8 @@ func TestEvalAllocates(t *testing.T) {
 		{benchNode(t, "", "MatMul", nil, 1, singles(1, 5, 7), singles(2, 7, 3)), 0},
 		{benchNode(t, "", "LogSoftmax", nil, 1, singles(1, 5, 7)), 0},
 		{benchNode(t, "", "NegativeLogLikelihoodLoss", nil, 1, singles(1, 2, 7), labels), 3},
-		{benchNode(t, "", "BatchNormalization", attrsOf(onnxio.IntAttr("training_mode", 1)), 3, x, b, b, b, b), 0},
+		{benchNode(t, "", "BatchNormalization", attrsOf(onnxio.IntAttr("training_mode", 1)), 3, x,
+			b, b, b, b), 0},
 	}
 	for _, c := range tests {
 		t.Run(c.c.Node.OpType, func(t *testing.T) {

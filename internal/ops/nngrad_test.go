@@ -23,16 +23,22 @@ func TestConvGradients(t *testing.T) {
 		conv([]int64{2, 3, 5, 7}, []int64{4, 3, 3, 3}, true, ints("pads", 1, 1, 1, 1)),
 		conv([]int64{1, 1, 1, 1}, []int64{1, 1, 1, 1}, true),
 		conv([]int64{1, 2, 1, 1}, []int64{3, 2, 3, 3}, false, ints("pads", 1, 1, 1, 1)),
-		conv([]int64{2, 2, 7, 11}, []int64{3, 2, 2, 3}, false, ints("strides", 2, 3), ints("pads", 0, 1, 2, 0)),
+		conv([]int64{2, 2, 7, 11}, []int64{3, 2, 2, 3}, false, ints("strides", 2, 3),
+			ints("pads", 0, 1, 2, 0)),
 		conv([]int64{1, 2, 9, 8}, []int64{2, 2, 2, 2}, true, ints("strides", 3, 3)), // stride > kernel
-		conv([]int64{1, 4, 7, 5}, []int64{6, 2, 3, 2}, true, onnxio.IntAttr("group", 2), ints("dilations", 2, 3)),
-		conv([]int64{2, 3, 5, 5}, []int64{3, 1, 3, 3}, true, onnxio.IntAttr("group", 3), ints("strides", 2, 2), ints("dilations", 2, 1), ints("pads", 2, 0, 1, 3)),
-		conv([]int64{1, 2, 6, 5}, []int64{2, 2, 3, 2}, true, onnxio.StringAttr("auto_pad", "SAME_UPPER"), ints("strides", 2, 2)),
+		conv([]int64{1, 4, 7, 5}, []int64{6, 2, 3, 2}, true, onnxio.IntAttr("group", 2),
+			ints("dilations", 2, 3)),
+		conv([]int64{2, 3, 5, 5}, []int64{3, 1, 3, 3}, true, onnxio.IntAttr("group", 3),
+			ints("strides", 2, 2), ints("dilations", 2, 1), ints("pads", 2, 0, 1, 3)),
+		conv([]int64{1, 2, 6, 5}, []int64{2, 2, 3, 2}, true, onnxio.StringAttr("auto_pad", "SAME_UPPER"),
+			ints("strides", 2, 2)),
 		conv([]int64{1, 2, 5, 6}, []int64{2, 2, 2, 4}, true, onnxio.StringAttr("auto_pad", "SAME_LOWER")),
 		conv([]int64{1, 2, 5, 6}, []int64{2, 2, 2, 4}, true, onnxio.StringAttr("auto_pad", "VALID")),
 		conv([]int64{2, 3, 11}, []int64{2, 3, 3}, true, ints("strides", 2), ints("pads", 2, 1)),
-		conv([]int64{1, 2, 3, 4, 5}, []int64{2, 2, 2, 3, 2}, true, ints("strides", 1, 2, 2), ints("pads", 1, 1, 0, 0, 1, 1)),
-		conv([]int64{1, 1, 2, 300}, []int64{1, 1, 1, 3}, true, ints("pads", 0, 1, 0, 1)), // longer than a tile
+		conv([]int64{1, 2, 3, 4, 5}, []int64{2, 2, 2, 3, 2}, true, ints("strides", 1, 2, 2),
+			ints("pads", 1, 1, 0, 0, 1, 1)),
+		// longer than a tile
+		conv([]int64{1, 1, 2, 300}, []int64{1, 1, 1, 3}, true, ints("pads", 0, 1, 0, 1)),
 	})
 }
 
@@ -46,11 +52,14 @@ func TestConvTransposeGradients(t *testing.T) {
 		conv([]int64{2, 3, 4, 5}, []int64{3, 2, 2, 2}, 1, ints("strides", 2, 2)),
 		conv([]int64{1, 1, 1, 1}, []int64{1, 1, 1, 1}, 1),
 		conv([]int64{1, 4, 3, 5}, []int64{4, 2, 3, 3}, 2, ints("strides", 2, 3), ints("pads", 1, 0, 0, 2)),
-		conv([]int64{1, 2, 3, 3}, []int64{2, 2, 3, 2}, 1, ints("strides", 3, 2), ints("output_padding", 2, 1), ints("pads", 1, 0, 1, 0)),
+		conv([]int64{1, 2, 3, 3}, []int64{2, 2, 3, 2}, 1, ints("strides", 3, 2), ints("output_padding", 2, 1),
+			ints("pads", 1, 0, 1, 0)),
 		conv([]int64{1, 2, 3, 3}, []int64{2, 2, 2, 2}, 1, ints("strides", 3, 3)), // stride > kernel
 		conv([]int64{1, 2, 5, 3}, []int64{2, 1, 3, 3}, 2, ints("dilations", 2, 2)),
-		conv([]int64{1, 2, 3, 4}, []int64{2, 2, 3, 3}, 1, ints("strides", 2, 2), onnxio.StringAttr("auto_pad", "SAME_UPPER")),
-		conv([]int64{1, 2, 3, 4}, []int64{2, 2, 3, 3}, 1, ints("strides", 2, 2), onnxio.StringAttr("auto_pad", "SAME_LOWER")),
+		conv([]int64{1, 2, 3, 4}, []int64{2, 2, 3, 3}, 1, ints("strides", 2, 2),
+			onnxio.StringAttr("auto_pad", "SAME_UPPER")),
+		conv([]int64{1, 2, 3, 4}, []int64{2, 2, 3, 3}, 1, ints("strides", 2, 2),
+			onnxio.StringAttr("auto_pad", "SAME_LOWER")),
 		conv([]int64{1, 2, 3, 3}, []int64{2, 2, 3, 3}, 1, ints("strides", 3, 2), ints("output_shape", 8, 7)),
 		conv([]int64{2, 2, 7}, []int64{2, 3, 3}, 1, ints("strides", 2)),
 		conv([]int64{1, 2, 2, 3, 2}, []int64{2, 1, 2, 2, 3}, 1, ints("strides", 2, 1, 2)),
@@ -70,10 +79,13 @@ func TestPoolGradients(t *testing.T) {
 	pool([]int64{1, 1, 1, 1}, ints("kernel_shape", 1, 1))
 	pool([]int64{1, 2, 7, 11}, ints("kernel_shape", 3, 2), ints("strides", 2, 3), ints("pads", 1, 0, 0, 1))
 	pool([]int64{1, 2, 7, 8}, ints("kernel_shape", 2, 2), ints("strides", 3, 3)) // stride > kernel
-	pool([]int64{1, 2, 7, 8}, ints("kernel_shape", 3, 3), ints("strides", 2, 2), onnxio.IntAttr("ceil_mode", 1))
-	pool([]int64{1, 2, 5, 5}, ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1), onnxio.IntAttr("ceil_mode", 1))
+	pool([]int64{1, 2, 7, 8}, ints("kernel_shape", 3, 3), ints("strides", 2, 2),
+		onnxio.IntAttr("ceil_mode", 1))
+	pool([]int64{1, 2, 5, 5}, ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1),
+		onnxio.IntAttr("ceil_mode", 1))
 	pool([]int64{1, 2, 7, 8}, ints("kernel_shape", 3, 2), ints("dilations", 2, 3))
-	pool([]int64{1, 2, 5, 6}, ints("kernel_shape", 3, 3), ints("strides", 2, 2), onnxio.StringAttr("auto_pad", "SAME_UPPER"))
+	pool([]int64{1, 2, 5, 6}, ints("kernel_shape", 3, 3), ints("strides", 2, 2),
+		onnxio.StringAttr("auto_pad", "SAME_UPPER"))
 	pool([]int64{1, 2, 5, 6}, ints("kernel_shape", 2, 2), onnxio.StringAttr("auto_pad", "SAME_LOWER"))
 	pool([]int64{2, 2, 13}, ints("kernel_shape", 3), ints("strides", 2))
 	pool([]int64{1, 2, 4, 3, 5}, ints("kernel_shape", 2, 3, 2), ints("strides", 2, 1, 2))
@@ -85,10 +97,12 @@ func TestPoolGradients(t *testing.T) {
 	checkGrads(t, cases)
 }
 
-// TestMaxPoolGradTies: the first maximum of a window, in row-major order, gets the whole gradient, as in PyTorch.
+// TestMaxPoolGradTies: the first maximum of a window, in row-major order, gets the
+// whole gradient, as in PyTorch.
 func TestMaxPoolGradTies(t *testing.T) {
-	n, err := Bind(&onnxio.Node{OpType: "MaxPoolGrad", Domain: GradDomain, Inputs: []string{"dy", "x", "y"}, Outputs: []string{"dx"},
-		Attrs: attrsOf(ints("kernel_shape", 2, 2), ints("strides", 2, 2))}, 1)
+	n, err := Bind(&onnxio.Node{OpType: "MaxPoolGrad", Domain: GradDomain, Inputs: []string{"dy", "x", "y"},
+		Outputs: []string{"dx"},
+		Attrs:   attrsOf(ints("kernel_shape", 2, 2), ints("strides", 2, 2))}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,14 +120,16 @@ func TestMaxPoolGradTies(t *testing.T) {
 
 func TestBatchNormGradients(t *testing.T) {
 	bn := func(x []int64, training int64, dims ...int64) gradCase {
-		return gradCase{op: "BatchNormalization", in: []*onnxio.Tensor{random(1, x...), random(2, dims...), random(3, dims...),
+		return gradCase{op: "BatchNormalization", in: []*onnxio.Tensor{random(1, x...), random(2, dims...),
+			random(3, dims...),
 			random(4, dims...), positive(5, dims...)}, frozen: []int{3, 4}, outs: 1,
 			attrs: attrsOf(onnxio.IntAttr("training_mode", training), onnxio.FloatAttr("epsilon", 1e-3))}
 	}
 	withStats := bn([]int64{3, 2, 2, 2}, 1, 2)
 	withStats.name, withStats.outs = "running statistics asked for", 3
 	checkGrads(t, []gradCase{
-		bn([]int64{4, 3, 2, 5}, 1, 3), bn([]int64{2, 1, 3, 3}, 1, 1), bn([]int64{1, 2, 3, 5}, 1, 2), bn([]int64{7, 3}, 1, 3),
+		bn([]int64{4, 3, 2, 5}, 1, 3), bn([]int64{2, 1, 3, 3}, 1, 1), bn([]int64{1, 2, 3, 5}, 1,
+			2), bn([]int64{7, 3}, 1, 3),
 		bn([]int64{3, 2, 5}, 1, 2), bn([]int64{2, 2, 2, 3, 2}, 1, 2),
 		bn([]int64{4, 3, 2, 5}, 0, 3), bn([]int64{1, 2, 1, 1}, 0, 2), withStats,
 	})
@@ -132,7 +148,8 @@ func TestMatrixGradients(t *testing.T) {
 			}
 			for _, bias := range [][]int64{nil, {2}, {3, 1}, {1, 2}, {3, 2}, {}} {
 				c := gradCase{op: "Gemm", in: []*onnxio.Tensor{random(1, a...), random(2, b...)},
-					attrs: attrsOf(onnxio.IntAttr("transA", ta), onnxio.IntAttr("transB", tb), onnxio.FloatAttr("alpha", 0.5), onnxio.FloatAttr("beta", 2))}
+					attrs: attrsOf(onnxio.IntAttr("transA", ta), onnxio.IntAttr("transB", tb),
+						onnxio.FloatAttr("alpha", 0.5), onnxio.FloatAttr("beta", 2))}
 				if bias != nil {
 					c.in = append(c.in, random(3, bias...))
 				}
@@ -140,9 +157,11 @@ func TestMatrixGradients(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range [][2][]int64{{{3, 5}, {5, 2}}, {{1, 1}, {1, 1}}, {{2, 3, 5}, {5, 2}}, {{3, 5}, {2, 5, 2}}, {{2, 1, 3, 5}, {4, 5, 2}},
+	for _, s := range [][2][]int64{{{3, 5}, {5, 2}}, {{1, 1}, {1, 1}}, {{2, 3, 5}, {5, 2}},
+		{{3, 5}, {2, 5, 2}}, {{2, 1, 3, 5}, {4, 5, 2}},
 		{{5}, {5, 2}}, {{3, 5}, {5}}, {{5}, {5}}, {{5}, {2, 5, 3}}, {{2, 3, 5}, {5}}, {{7, 3}, {3, 300}}} {
-		cases = append(cases, gradCase{op: "MatMul", in: []*onnxio.Tensor{random(1, s[0]...), random(2, s[1]...)}})
+		cases = append(cases, gradCase{op: "MatMul", in: []*onnxio.Tensor{random(1, s[0]...),
+			random(2, s[1]...)}})
 	}
 	checkGrads(t, cases)
 }
@@ -167,7 +186,8 @@ func TestActivationGradients(t *testing.T) {
 		}
 	}
 	for _, slope := range [][]int64{{1}, {3, 1, 1}, {2, 3, 4, 5}, {5}, {1, 3, 4, 1}} {
-		cases = append(cases, gradCase{op: "PRelu", in: []*onnxio.Tensor{random(1, 2, 3, 4, 5), random(2, slope...)}})
+		cases = append(cases, gradCase{op: "PRelu", in: []*onnxio.Tensor{random(1, 2, 3, 4, 5),
+			random(2, slope...)}})
 	}
 	cases = append(cases, gradCase{name: "per channel, version 6", op: "PRelu", opset: 6,
 		in: []*onnxio.Tensor{random(1, 2, 3, 4, 5), random(2, 3)}})
@@ -179,11 +199,14 @@ func TestSoftmaxGradients(t *testing.T) {
 	for _, op := range []string{"Softmax", "LogSoftmax"} {
 		for _, opset := range []int64{1, 11, 13} {
 			for axis := int64(0); axis < 3; axis++ {
-				cases = append(cases, gradCase{name: fmt.Sprintf("opset %d, axis %d", opset, axis), op: op, opset: opset,
-					in: []*onnxio.Tensor{random(1, 2, 3, 5)}, attrs: attrsOf(onnxio.IntAttr("axis", axis))})
+				cases = append(cases, gradCase{name: fmt.Sprintf("opset %d, axis %d", opset, axis), op: op,
+					opset: opset,
+					in:    []*onnxio.Tensor{random(1, 2, 3, 5)},
+					attrs: attrsOf(onnxio.IntAttr("axis", axis))})
 			}
 		}
-		cases = append(cases, gradCase{op: op, in: []*onnxio.Tensor{random(1, 1, 1)}}, gradCase{op: op, in: []*onnxio.Tensor{random(1, 7, 10)}})
+		cases = append(cases, gradCase{op: op, in: []*onnxio.Tensor{random(1, 1, 1)}},
+			gradCase{op: op, in: []*onnxio.Tensor{random(1, 7, 10)}})
 	}
 	checkGrads(t, cases)
 }
@@ -246,7 +269,8 @@ func TestNormGradients(t *testing.T) {
 	withStats.attrs = append(withStats.attrs, onnxio.IntAttr("stash_type", int64(onnxio.Double)))
 	lrn := func(size int64, x ...int64) gradCase {
 		return gradCase{op: "LRN", in: []*onnxio.Tensor{random(1, x...)},
-			attrs: attrsOf(onnxio.IntAttr("size", size), onnxio.FloatAttr("alpha", 0.5), onnxio.FloatAttr("bias", 2))}
+			attrs: attrsOf(onnxio.IntAttr("size", size), onnxio.FloatAttr("alpha", 0.5),
+				onnxio.FloatAttr("bias", 2))}
 	}
 	lp := func(p, axis int64, x ...int64) gradCase {
 		return gradCase{op: "LpNormalization", in: []*onnxio.Tensor{random(1, x...)}, rel: 1e-4,

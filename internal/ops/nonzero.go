@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// NonZero and Compress pick the elements that hold something, or that a condition names: how many is known only while
-// running, unless the condition is a constant.
+// NonZero and Compress pick the elements that hold something, or that a condition names: how many is known
+// only while running, unless the condition is a constant.
 
 func init() {
 	register(
@@ -98,7 +98,8 @@ func nonZerosOf[T comparable](v []T) []int {
 	return at
 }
 
-// evalNonZero writes the coordinates of the elements, one row for each dimension. A scalar has no coordinates.
+// evalNonZero writes the coordinates of the elements, one row for each dimension. A
+// scalar has no coordinates.
 func evalNonZero(c *Eval) error {
 	if err := evalReady(c); err != nil {
 		return err
@@ -180,7 +181,8 @@ func evalCompress(c *Eval) error {
 		dims = []int64{x.Size()}
 	}
 	if condition.Type != onnxio.Bool || len(condition.Dims) != 1 || condition.Dims[0] > dims[axis] {
-		return c.Node.Errorf("condition %v %s for dimension %d of %s", condition.Type, dimsText(condition.Dims), axis,
+		return c.Node.Errorf("condition %v %s for dimension %d of %s", condition.Type,
+			dimsText(condition.Dims), axis,
 			dimsText(x.Dims))
 	}
 	var picked []int64

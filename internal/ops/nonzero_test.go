@@ -21,16 +21,20 @@ func TestNonZeroTypes(t *testing.T) {
 		{onnxio.FromSlice(onnxio.Double, []float64{negative, math.Inf(1)}), []int64{1}},
 		{onnxio.FromSlice(onnxio.Float16, []uint16{0x8000, 0, 1, 0x8001}), []int64{2, 3}},
 		{onnxio.FromSlice(onnxio.BFloat16, []uint16{0x8000, 0x7fc0}), []int64{1}},
-		{vector(0, math.MinInt64, 1<<40), []int64{1, 2}}, {onnxio.FromSlice(onnxio.Bool, []bool{true, false, true}), []int64{0, 2}},
-		{onnxio.FromSlice(onnxio.Complex64, []complex64{0, complex(0, 1), complex(float32(negative), float32(negative))}), []int64{1}},
+		{vector(0, math.MinInt64, 1<<40), []int64{1, 2}}, {onnxio.FromSlice(onnxio.Bool,
+			[]bool{true, false, true}), []int64{0, 2}},
+		{onnxio.FromSlice(onnxio.Complex64, []complex64{0, complex(0, 1),
+			complex(float32(negative), float32(negative))}), []int64{1}},
 		{words, []int64{1}}, {onnxio.NewTensor(onnxio.Float, 0), nil},
 	} {
 		y := evalOf(t, "NonZero", 13, []*onnxio.Tensor{tt.x})
-		if got := onnxio.Data[int64](y); !slices.Equal(got, tt.want) || !equal(y.Dims, []int64{1, int64(len(tt.want))}) {
+		if got := onnxio.Data[int64](y); !slices.Equal(got, tt.want) ||
+			!equal(y.Dims, []int64{1, int64(len(tt.want))}) {
 			t.Errorf("%v gives %v %v, not %v", tt.x.Type, y.Dims, got, tt.want)
 		}
 	}
-	for dims, x := range map[int64]*onnxio.Tensor{1: onnxio.Scalar(onnxio.Float, float32(3)), 0: onnxio.Scalar(onnxio.Float, float32(0))} {
+	for dims, x := range map[int64]*onnxio.Tensor{1: onnxio.Scalar(onnxio.Float, float32(3)),
+		0: onnxio.Scalar(onnxio.Float, float32(0))} {
 		if y := evalOf(t, "NonZero", 13, []*onnxio.Tensor{x}); !equal(y.Dims, []int64{0, dims}) {
 			t.Errorf("a scalar gives %v", y.Dims)
 		}
@@ -50,8 +54,10 @@ func TestPickingInference(t *testing.T) {
 	}{
 		{"NonZero", []*Value{x}, nil, "[2,?]"}, {"NonZero", []*Value{{Type: onnxio.Float}}, nil, "[?,?]"},
 		{"NonZero", []*Value{yes}, nil, "[1,2]"},
-		{"Compress", []*Value{x, yes}, attrsOf(axis), "[N,2]"}, {"Compress", []*Value{x, open}, attrsOf(axis), "[N,?]"},
-		{"Compress", []*Value{x, yes}, nil, "[2]"}, {"Compress", []*Value{{Type: onnxio.Float}, open}, nil, "[?]"},
+		{"Compress", []*Value{x, yes}, attrsOf(axis), "[N,2]"}, {"Compress", []*Value{x, open},
+			attrsOf(axis), "[N,?]"},
+		{"Compress", []*Value{x, yes}, nil, "[2]"}, {"Compress", []*Value{{Type: onnxio.Float}, open},
+			nil, "[?]"},
 		{"Unique", []*Value{x}, nil, "[?]"}, {"Unique", []*Value{x}, attrsOf(axis), "[N,?]"},
 		{"NonMaxSuppression", []*Value{{Type: onnxio.Float}, {Type: onnxio.Float}}, nil, "[?,3]"},
 	} {

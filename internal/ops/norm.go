@@ -6,37 +6,42 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Normalisations over contiguous rows: InstanceNormalization (a row is a plane), GroupNormalization (a group's
-// planes), LayerNormalization and RMSNormalization (the trailing dimensions). Statistics are float64 sums in two
-// passes, computed in float32 or better whatever stash_type says.
+// Normalisations over contiguous rows: InstanceNormalization (a row is a plane), GroupNormalization (a
+// group's planes), LayerNormalization and RMSNormalization (the trailing dimensions). Statistics are float64
+// sums in two passes, computed in float32 or better whatever stash_type says.
 
 func init() {
 	eps := floatA("epsilon")
 	scaled := func(name string, versions []int64, infer func(*Infer) error, attrs ...AttrDef) *Def {
-		return &Def{Name: name, Versions: versions, Types: floatsT, Tol: normTol, Weights: []int{1, 2}, Infer: infer, Attrs: append(attrs, eps),
+		return &Def{Name: name, Versions: versions, Types: floatsT, Tol: normTol, Weights: []int{1, 2},
+			Infer: infer, Attrs: append(attrs, eps),
 			Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scale", Type: "T"}, {Name: "B", Type: "T"}},
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Grad: gradRows,
 			Eval: byFloat(evalRows[float32], evalRows[float64])}
 	}
-	instance := scaled("InstanceNormalization", []int64{1, 6, 22}, inferRows, intsA("consumed_inputs").until(1))
+	instance := scaled("InstanceNormalization", []int64{1, 6, 22}, inferRows,
+		intsA("consumed_inputs").until(1))
 	instance.Inputs[0].Name, instance.Outputs[0].Name = "input", "output"
-	group := scaled("GroupNormalization", []int64{18, 21}, inferRows, intA("num_groups").required(), intA("stash_type").since(21))
+	group := scaled("GroupNormalization", []int64{18, 21}, inferRows, intA("num_groups").required(),
+		intA("stash_type").since(21))
 	group.Inputs[2].Name = "bias"
 	layer := scaled("LayerNormalization", []int64{17}, inferLayerNorm, intA("axis"), intA("stash_type"))
 	layer.Inputs[1].Name, layer.Inputs[2].Optional = "Scale", true
-	layer.Outputs = append(layer.Outputs, Param{Name: "Mean", Type: "U", Optional: true}, Param{Name: "InvStdDev", Type: "U", Optional: true})
+	layer.Outputs = append(layer.Outputs, Param{Name: "Mean", Type: "U", Optional: true},
+		Param{Name: "InvStdDev", Type: "U", Optional: true})
 	layer.Types = map[string]TypeSet{"T": Floats, "U": Floats}
 	rms := scaled("RMSNormalization", []int64{23}, inferRows, intA("axis"), intA("stash_type"))
 	rms.Inputs, rms.Weights = rms.Inputs[:2], []int{1}
-	grad := gradDef("RowNormalizationGrad", []string{"dy", "x", "scale"}, []string{"dx", "dscale", "dbias"}, eps,
+	grad := gradDef("RowNormalizationGrad", []string{"dy", "x", "scale"},
+		[]string{"dx", "dscale", "dbias"}, eps,
 		intA("size").required(), intA("inner").required(), intA("count").required(), intA("rms"))
 	grad.Infer, grad.Tol = inferRowsGrad, normTol
 	grad.Eval = byFloat(evalRowsGrad[float32], evalRowsGrad[float64])
 	register(instance, group, layer, rms, grad)
 }
 
-// rowNorm is how a tensor divides into rows, and which element of scale and bias belongs to element i of the tensor:
-// i/inner%count.
+// rowNorm is how a tensor divides into rows, and which element of scale and bias belongs to element i of
+// the tensor: i/inner%count.
 type rowNorm struct {
 	rows, size   int
 	inner, count int
@@ -74,7 +79,8 @@ func newRowNorm(n *Node, x []int64) (r rowNorm, err error) {
 		if err != nil {
 			return r, err
 		}
-		r.rows, r.size = sizeOf(x[:axis]), sizeOf(x[axis:]) // rows without elements have statistics, which are no numbers
+		// rows without elements have statistics, which are no numbers
+		r.rows, r.size = sizeOf(x[:axis]), sizeOf(x[axis:])
 		r.inner, r.count = 1, r.size
 	}
 	if r.size > 0 {
@@ -109,7 +115,8 @@ func inferRows(c *Infer) error {
 		for i := 1; i < len(c.In); i++ {
 			if s, ok := c.In[i].Dims(); ok {
 				if !r.fits(dims, s) {
-					return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(s), dimsText(dims))
+					return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(s),
+						dimsText(dims))
 				}
 			}
 		}
@@ -159,8 +166,8 @@ func rowMoments[T floating](r *rowNorm, x []T) (mean, inv float64) {
 	return mean, 1 / math.Sqrt(sum/float64(len(x))+r.eps)
 }
 
-// fits reports whether scale or bias of shape s serves an input of shape x: as many elements as there are, one for
-// all, or for rows of trailing dimensions the last ones of x, which are repeated.
+// fits reports whether scale or bias of shape s serves an input of shape x: as many elements as there are,
+// one for all, or for rows of trailing dimensions the last ones of x, which are repeated.
 func (r *rowNorm) fits(x, s []int64) bool {
 	n, err := onnxio.CheckedBytes(onnxio.Uint8, s)
 	if err != nil {
@@ -187,7 +194,8 @@ func evalRows[T floating](c *Eval) error {
 	scale, bias := onnxio.Data[T](c.In[1]), optional[T](c, 2)
 	for i := 1; i < len(c.In); i++ {
 		if c.Has(i) && !r.fits(x.Dims, c.In[i].Dims) {
-			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims), dimsText(x.Dims))
+			return c.Node.Errorf("%s %s with input %s", c.Node.InParams()[i].Name, dimsText(c.In[i].Dims),
+				dimsText(x.Dims))
 		}
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
@@ -259,14 +267,16 @@ func gradRows(g *Grad) error {
 	}
 	out, err := g.Emit(GradDomain, "RowNormalizationGrad", 3, []string{g.DOut[0], g.In(0), g.In(1)},
 		onnxio.FloatAttr("epsilon", g.Node.Float("epsilon", 1e-5)), onnxio.IntAttr("size", int64(r.size)),
-		onnxio.IntAttr("inner", int64(r.inner)), onnxio.IntAttr("count", int64(r.count)), flagAttr("rms", r.rms))
+		onnxio.IntAttr("inner", int64(r.inner)), onnxio.IntAttr("count", int64(r.count)),
+		flagAttr("rms", r.rms))
 	if err != nil {
 		return err
 	}
 	for i, d := range out {
 		if i < len(g.Wants) && g.Wants[i] {
 			if i == 2 && !equal(g.Dims(d), g.Dims(g.In(2))) {
-				return g.Node.Errorf("gradient needs scale %s and bias %s of one shape", dimsText(g.Dims(g.In(1))), dimsText(g.Dims(g.In(2))))
+				return g.Node.Errorf("gradient needs scale %s and bias %s of one shape",
+					dimsText(g.Dims(g.In(1))), dimsText(g.Dims(g.In(2))))
 			}
 			g.DIn[i] = d
 		}
@@ -284,15 +294,16 @@ func inferRowsGrad(c *Infer) error {
 	return nil
 }
 
-// evalRowsGrad, with h = (x-mean)*inv and g = dy*scale: dx = inv*(g - mean g - h*mean(g*h)), without mean g for RMS;
-// dscale = sum dy*h, dbias = sum dy over the elements that share one.
+// evalRowsGrad, with h = (x-mean)*inv and g = dy*scale: dx = inv*(g - mean g - h*mean(g*h)), without mean g
+// for RMS; dscale = sum dy*h, dbias = sum dy over the elements that share one.
 func evalRowsGrad[T floating](c *Eval) error {
 	n, dy, x, s := c.Node, c.In[0], c.In[1], c.In[2]
 	r := rowNorm{size: int(n.Int("size", 1)), inner: int(n.Int("inner", 1)), count: int(n.Int("count", 1)),
 		rms: n.Int("rms", 0) != 0, eps: float64(n.Float("epsilon", 1e-5))}
 	if !equal(dy.Dims, x.Dims) || r.size < 1 || r.inner < 1 || r.count < 1 || sizeOf(x.Dims)%r.size != 0 ||
 		!r.fits(x.Dims, s.Dims) {
-		return n.Errorf("dy %s, x %s, scale %s in rows of %d", dimsText(dy.Dims), dimsText(x.Dims), dimsText(s.Dims), r.size)
+		return n.Errorf("dy %s, x %s, scale %s in rows of %d", dimsText(dy.Dims), dimsText(x.Dims),
+			dimsText(s.Dims), r.size)
 	}
 	r.rows = sizeOf(x.Dims) / r.size
 	dx, err := c.Alloc(0, x.Type, x.Dims...)

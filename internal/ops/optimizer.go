@@ -20,8 +20,10 @@ type updateRule func(n *Node, rate, count float64) func(x, gradient float64, sta
 
 func init() {
 	def := func(name string, states int, rule updateRule, attrs ...AttrDef) *Def {
-		return &Def{Name: name, Domain: TrainingDomain, Versions: []int64{1}, Attrs: attrs, Tol: arithmeticTol,
-			Inputs:  []Param{formal("R", "T1"), formal("T", "T2"), {Name: "inputs", Type: "T3", Variadic: true}},
+		return &Def{Name: name, Domain: TrainingDomain, Versions: []int64{1}, Attrs: attrs,
+			Tol: arithmeticTol,
+			Inputs: []Param{formal("R", "T1"), formal("T", "T2"), {Name: "inputs", Type: "T3",
+				Variadic: true}},
 			Outputs: []Param{{Name: "outputs", Type: "T3", Variadic: true}},
 			Types:   map[string]TypeSet{"T1": wideFloats, "T2": Set(onnxio.Int64), "T3": wideFloats},
 			Check:   checkOptimizer,
@@ -32,7 +34,8 @@ func init() {
 	register(
 		def("Adagrad", 1, adagrad, floatA("decay_factor"), eps, norm),
 		def("Adam", 2, adam, floatA("alpha"), floatA("beta"), eps, norm, floatA("norm_coefficient_post")),
-		def("Momentum", 1, momentum, floatA("alpha").required(), floatA("beta").required(), stringA("mode").required(),
+		def("Momentum", 1, momentum, floatA("alpha").required(), floatA("beta").required(),
+			stringA("mode").required(),
 			norm.required()),
 	)
 }
@@ -115,7 +118,8 @@ func inferOptimizer(c *Infer, states int) error {
 	for i := 2 + count; i < len(c.In); i++ {
 		from := 2 + (i-2)%count
 		if shaped(c, i, from) && !agreeAll(c.In[i].Shape, c.In[from].Shape) {
-			return c.Node.Errorf("input %d %s with tensor %s", i, shapeText(c.In[i].Shape), shapeText(c.In[from].Shape))
+			return c.Node.Errorf("input %d %s with tensor %s", i, shapeText(c.In[i].Shape),
+				shapeText(c.In[from].Shape))
 		}
 	}
 	return nil
@@ -147,7 +151,8 @@ func updateTensor(c *Eval, k, count, states int, update func(x, g float64, state
 	in := make([][]float64, 2+states) // x, gradient, states
 	for i := range in {
 		at := 2 + i*count + k
-		if x := c.In[2+k]; !c.Has(at) || !wideFloats.Has(c.In[at].Type) || x == nil || c.In[at].Type != x.Type ||
+		if x := c.In[2+k]; !c.Has(at) || !wideFloats.Has(c.In[at].Type) || x == nil ||
+			c.In[at].Type != x.Type ||
 			!equal(c.In[at].Dims, x.Dims) {
 			return c.Node.Errorf("input %d is not like the tensor that it belongs to", at)
 		}

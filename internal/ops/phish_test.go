@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Phish is an activation that ONNX has not: x*tanh(gelu(x)). This row of the table and the kernel expression in it are all
-// that adding it takes: registry, inference, reference kernel, gradient, blocked maps, fusion into convolutions and the fast
-// kernels of every level follow. See TestAddedOperator.
+// Phish is an activation that ONNX has not: x*tanh(gelu(x)). This row of the table and the kernel expression
+// in it are all that adding it takes: registry, inference, reference kernel, gradient, blocked maps, fusion
+// into convolutions and the fast kernels of every level follow. See TestAddedOperator.
 var phish = activation{name: "Phish", versions: []int64{1},
 	fast: func(*Node) (kernels.Map, bool) {
 		return kernels.Expression(func(x kernels.Term) kernels.Term {

@@ -6,7 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Pools. Max picks an element, so every implementation agrees to the bit; averages are float64 sums rounded once.
+// Pools. Max picks an element, so every implementation agrees to the bit; averages are
+// float64 sums rounded once.
 var averageTol = Tolerance{Abs: 1e-6, Rel: 1e-5}
 
 func init() {
@@ -15,7 +16,8 @@ func init() {
 	ceil := intA("ceil_mode").since(10)
 	maxPool := &Def{
 		Name: "MaxPool", Versions: []int64{1, 8, 10, 11, 12, 22},
-		Inputs: x, Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "Indices", Type: "I", Optional: true, Since: 8}},
+		Inputs: x, Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "Indices", Type: "I", Optional: true,
+			Since: 8}},
 		Attrs: poolAttrs(ceil, intsA("dilations").since(10), intA("storage_order").since(8)),
 		Types: smalls, Check: checkPool, Infer: inferPool, Eval: evalMaxPool, Grad: gradMaxPool,
 	}
@@ -93,8 +95,8 @@ var maxPoolFloat = byFloat(
 	func(c *Eval) error { return maxPool[float32](c, float32(math.Inf(-1))) },
 	func(c *Eval) error { return maxPool[float64](c, math.Inf(-1)) })
 
-// maxPool gives the largest of each window, lowest where a window holds nothing but padding, and its index within
-// the whole tensor, -1 for such windows.
+// maxPool gives the largest of each window, lowest where a window holds nothing but padding, and its index
+// within the whole tensor, -1 for such windows.
 func maxPool[T float32 | float64 | int8 | uint8](c *Eval, lowest T) error {
 	x := c.In[0]
 	w, err := poolWindow(c)
@@ -133,8 +135,8 @@ func maxPool[T float32 | float64 | int8 | uint8](c *Eval, lowest T) error {
 	return nil
 }
 
-// storageIndex is the index of element at of plane p within the tensor, in row-major or column-major order of the
-// spatial dimensions.
+// storageIndex is the index of element at of plane p within the tensor, in row-major or column-major order
+// of the spatial dimensions.
 func (w *window) storageIndex(p, at int, columnMajor bool) int64 {
 	if at < 0 {
 		return -1
@@ -153,8 +155,8 @@ func (w *window) storageIndex(p, at int, columnMajor bool) int64 {
 	return int64(p*w.inSize + at)
 }
 
-// maxOf is the index in plane of the first maximum of output o's window, in row-major order; -1 when the window lies
-// in the padding. NaN counts as the maximum, as in PyTorch.
+// maxOf is the index in plane of the first maximum of output o's window, in row-major order; -1 when the
+// window lies in the padding. NaN counts as the maximum, as in PyTorch.
 func maxOf[T float32 | float64 | int8 | uint8](w *window, plane []T, o int) int {
 	dlo, dhi, d0 := w.taps(0, o/(w.out[1]*w.out[2]))
 	hlo, hhi, h0 := w.taps(1, o/w.out[2]%w.out[1])
@@ -242,8 +244,8 @@ func maxPoolGrad[T float32 | float64](w *window, planes int, dx, dy, x []T) {
 	}
 }
 
-// divisor is how many elements output o's average is over: those inside the input, or inside input and pads. What a
-// window of ceil_mode reaches beyond the trailing pad never counts.
+// divisor is how many elements output o's average is over: those inside the input, or inside input and pads.
+// What a window of ceil_mode reaches beyond the trailing pad never counts.
 func (w *window) divisor(o int, includePad bool) int {
 	pos := [maxSpatial]int{o / (w.out[1] * w.out[2]), o / w.out[2] % w.out[1], o % w.out[2]}
 	n := 1

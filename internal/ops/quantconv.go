@@ -21,7 +21,8 @@ func init() {
 	}
 	register(
 		&Def{Name: "ConvInteger", Versions: []int64{10}, Attrs: windowAttrs(dilations, group),
-			Inputs: formals("x T1, w T2, x_zero_point? T1, w_zero_point? T2"), Outputs: formals("y T4"), Types: types,
+			Inputs: formals("x T1, w T2, x_zero_point? T1, w_zero_point? T2"), Outputs: formals("y T4"),
+			Types: types,
 			Infer: inferProduct("Conv", 0, 1, sumType), Eval: evalConvInteger},
 		linear(), contrib(linear(intA("channels_last"))))
 }

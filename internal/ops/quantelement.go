@@ -330,7 +330,8 @@ func inferQLinearWhere(c *Infer) error {
 		return err
 	}
 	cond := &Value{Type: onnxio.Bool, Shape: c.In[0].Shape, HasShape: c.In[0].HasShape}
-	where := &Infer{Node: asOperator(c.Node, "Where"), In: []*Value{cond, c.In[1], c.In[4]}, Out: []*Value{{}}}
+	where := &Infer{Node: asOperator(c.Node, "Where"), In: []*Value{cond, c.In[1], c.In[4]},
+		Out: []*Value{{}}}
 	if err := where.Node.Def.Infer(where); err != nil {
 		return err
 	}

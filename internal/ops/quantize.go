@@ -12,7 +12,8 @@ import (
 // are rounded to nearest even: to an integer, or to the numbers of a narrow float.
 
 // quantized are the types that QuantizeLinear gives.
-var quantized = Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16) | narrowInts | float8s | float4And6
+var quantized = Set(onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16) | narrowInts |
+	float8s | float4And6
 
 func init() {
 	versions := []int64{10, 13, 19, 21, 23, 24, 25, 28}
@@ -28,15 +29,18 @@ func init() {
 			Inputs: formals("x T1, y_scale T2, y_zero_point? T3"), Outputs: formals("y T3"),
 			Types: map[string]TypeSet{"T1": floats | int32s, "T2": scales | int32s, "T3": quantized},
 			Infer: inferQuantize, Eval: evalQuantize},
-		&Def{Name: "DequantizeLinear", Versions: versions, Attrs: []AttrDef{axis, block, intA("output_dtype").since(23)},
-			Inputs: formals("x T1, x_scale T2, x_zero_point? T1"), Outputs: formals("y T3"), Tol: arithmeticTol,
+		&Def{Name: "DequantizeLinear", Versions: versions, Attrs: []AttrDef{axis, block,
+			intA("output_dtype").since(23)},
+			Inputs: formals("x T1, x_scale T2, x_zero_point? T1"), Outputs: formals("y T3"),
+			Tol:   arithmeticTol,
 			Types: map[string]TypeSet{"T1": quantized | int32s, "T2": scales, "T3": floats},
 			Infer: inferDequantize, Eval: evalDequantize},
 		&Def{Name: "DynamicQuantizeLinear", Versions: []int64{11},
 			Inputs: formals("x T1"), Outputs: formals("y T2, y_scale T1, y_zero_point T2"),
 			Types: map[string]TypeSet{"T1": Set(onnxio.Float), "T2": Set(onnxio.Uint8)}, Tol: arithmeticTol,
 			Infer: inferDynamicQuantize, Eval: evalDynamicQuantize},
-		contrib(&Def{Name: "QuantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferQuantize, Eval: evalQuantize,
+		contrib(&Def{Name: "QuantizeLinear", Attrs: []AttrDef{intA("axis")}, Infer: inferQuantize,
+			Eval:   evalQuantize,
 			Inputs: formals("x T1, y_scale T1, y_zero_point? T3"), Outputs: formals("y T3"),
 			Types: map[string]TypeSet{"T1": contribFloats, "T3": contribLevels}}),
 		contrib(&Def{Name: "DequantizeLinear", Attrs: []AttrDef{intA("axis")}, Tol: arithmeticTol,
@@ -113,7 +117,8 @@ func dequantizedType(n *Node, scale onnxio.DataType) (onnxio.DataType, error) {
 func scaleIndex(c *Eval, x []int64) (func(i int64) int64, error) {
 	n, scale := c.Node, c.In[1]
 	if c.Has(2) && c.In[2].Size() != scale.Size() {
-		return nil, n.Errorf("scale %s and zero point %s differ", dimsText(scale.Dims), dimsText(c.In[2].Dims))
+		return nil, n.Errorf("scale %s and zero point %s differ", dimsText(scale.Dims),
+			dimsText(c.In[2].Dims))
 	}
 	block := n.Int("block_size", 0)
 	if scale.Size() == 1 && block == 0 {
@@ -135,7 +140,8 @@ func scaleIndex(c *Eval, x []int64) (func(i int64) int64, error) {
 		want[axis] = (x[axis]-1)/block + 1
 	}
 	if block < 0 || !equal(want, scale.Dims) {
-		return nil, n.Errorf("scale %s with block_size %d along axis %d of %s", dimsText(scale.Dims), block, axis, dimsText(x))
+		return nil, n.Errorf("scale %s with block_size %d along axis %d of %s", dimsText(scale.Dims), block,
+			axis, dimsText(x))
 	}
 	return func(i int64) int64 { return (i/inner/d*want[axis]+i/inner%d/block)*inner + i%inner }, nil
 }

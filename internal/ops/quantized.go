@@ -94,7 +94,8 @@ func affineOf(c *Eval, s, z int, t onnxio.DataType) (a affine, err error) {
 			continue
 		}
 		if x := c.In[p.input]; x.Size() != 1 {
-			return a, c.Node.Errorf("%s must be one number, not %s", c.Node.param(p.input).Name, dimsText(x.Dims))
+			return a, c.Node.Errorf("%s must be one number, not %s", c.Node.param(p.input).Name,
+				dimsText(x.Dims))
 		}
 		one, err := asFloat64(c, c.In[p.input])
 		if err != nil {
@@ -132,8 +133,10 @@ func (a *affine) roundedLate(q float32) float64 {
 	return max(float64(a.lo), min(math.RoundToEven(float64(q)), float64(a.hi)))
 }
 
-// requantized writes sums of products as output 0 of type t, each times its multiplier. zero is an input or -1.
-func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, by func(k int64) float32, zero, axis int) error {
+// requantized writes sums of products as output 0 of type t, each times its
+// multiplier. zero is an input or -1.
+func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, by func(k int64) float32, zero,
+	axis int) error {
 	y, err := c.Alloc(0, t, sums.Dims...)
 	if err != nil {
 		return err
@@ -145,7 +148,9 @@ func requantized(c *Eval, sums *onnxio.Tensor, t onnxio.DataType, by func(k int6
 		}
 	}
 	// Sums of integers wrap around as int32, those of floats do not.
-	wraps := !slices.ContainsFunc(c.In, func(x *onnxio.Tensor) bool { return x != nil && narrowFloats.Has(x.Type) })
+	wraps := !slices.ContainsFunc(c.In, func(x *onnxio.Tensor) bool {
+		return x != nil && narrowFloats.Has(x.Type)
+	})
 	lo, hi := bounds(t)
 	data := onnxio.Data[float64](sums)
 	for k, v := range data {

@@ -67,7 +67,8 @@ func (r *runtimeTensor) tensor(t *testing.T) *onnxio.Tensor {
 			for i, v := range r.Data {
 				onnxio.Data[float64](wide)[i] = float64(v)
 			}
-			if err := convert(&Node{Node: &onnxio.Node{}}, out, wide, conversion{wrap: true, scale: "nearest"}); err != nil {
+			if err := convert(&Node{Node: &onnxio.Node{}}, out, wide,
+				conversion{wrap: true, scale: "nearest"}); err != nil {
 				t.Fatal(err)
 			}
 			return out
@@ -156,7 +157,8 @@ func TestContribGeluGradients(t *testing.T) {
 		{op: "FastGelu", domain: ContribDomain, in: []*onnxio.Tensor{random(1, 2, 3, 5), random(2, 5)}},
 		{op: "FastGelu", domain: ContribDomain, in: []*onnxio.Tensor{random(1, 11)}},
 		{op: "QuickGelu", domain: ContribDomain, in: []*onnxio.Tensor{random(1, 2, 7)}},
-		{op: "QuickGelu", domain: ContribDomain, in: []*onnxio.Tensor{random(1, 2, 7)}, attrs: []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.8)}},
+		{op: "QuickGelu", domain: ContribDomain, in: []*onnxio.Tensor{random(1, 2, 7)},
+			attrs: []*onnxio.Attribute{onnxio.FloatAttr("alpha", 0.8)}},
 	})
 }
 

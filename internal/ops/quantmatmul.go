@@ -10,8 +10,9 @@ import (
 func init() {
 	q8, int32s := bytesOnly|float8s, Set(onnxio.Int32)
 	scales := Set(onnxio.Float, onnxio.Float16, onnxio.BFloat16)
-	gemmTypes := map[string]TypeSet{"TA": bytesOnly, "T": floatOnly, "TB": bytesOnly, "TC": int32s, "TYZ": bytesOnly,
-		"TY": bytesOnly | floatOnly}
+	gemmTypes := map[string]TypeSet{"TA": bytesOnly, "T": floatOnly, "TB": bytesOnly, "TC": int32s,
+		"TYZ": bytesOnly,
+		"TY":  bytesOnly | floatOnly}
 	register(
 		&Def{Name: "MatMulInteger", Versions: []int64{10},
 			Inputs: formals("A T1, B T2, a_zero_point? T1, b_zero_point? T2"), Outputs: formals("Y T3"),
@@ -31,7 +32,8 @@ func init() {
 			Inputs: formals("A T1, B T2, a_scale T3, b_scale T3, a_zero_point? T1, b_zero_point? T2, " +
 				"bias? T3"),
 			Outputs: formals("Y T3"), Tol: arithmeticTol,
-			Types: map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly, "T3": Set(onnxio.Float, onnxio.Float16)},
+			Types: map[string]TypeSet{"T1": bytesOnly, "T2": bytesOnly,
+				"T3": Set(onnxio.Float, onnxio.Float16)},
 			Infer: inferProduct("MatMul", 0, 1, inputType(2)), Eval: evalMatMulIntegerToFloat}),
 		contrib(&Def{Name: "DynamicQuantizeMatMul",
 			Inputs: formals("A T1, B T2, b_scale T1, b_zero_point? T2, bias? T1"), Outputs: formals("Y T1"),
@@ -97,8 +99,8 @@ func evalMatMulInteger(c *Eval) error {
 	return lowBits(c, sums)
 }
 
-// multipliers are a*b/y of the scales at these inputs, in float32; -1 is a scale of 1. Vectors of a go along the
-// axis first, those of b along second.
+// multipliers are a*b/y of the scales at these inputs, in float32; -1 is a scale of 1. Vectors of a go along
+// the axis first, those of b along second.
 func multipliers(c *Eval, dims []int64, a, b, y, first, second int) (func(k int64) float32, error) {
 	var scale [3]func(int64) float32
 	for i, input := range []int{a, b, y} {

@@ -14,13 +14,16 @@ func init() {
 	last, ceil, y := intA("channels_last"), intA("ceil_mode"), formals("Y T")
 	register(
 		contrib(&Def{Name: "QLinearAveragePool", Attrs: poolAttrs(ceil, intA("count_include_pad"), last),
-			Inputs: formals("X T, x_scale F, x_zero_point? T, y_scale F, y_zero_point? T"), Outputs: y, Types: types,
+			Inputs: formals("X T, x_scale F, x_zero_point? T, y_scale F, y_zero_point? T"), Outputs: y,
+			Types: types,
 			Check: checkPool, Infer: inferPoolLast("AveragePool"), Eval: evalQLinearAveragePool}),
 		contrib(&Def{Name: "QLinearGlobalAveragePool", Attrs: []AttrDef{last},
-			Inputs: formals("X T, x_scale F, x_zero_point T, y_scale F, y_zero_point T"), Outputs: y, Types: types,
+			Inputs: formals("X T, x_scale F, x_zero_point T, y_scale F, y_zero_point T"), Outputs: y,
+			Types: types,
 			Infer: inferPoolLast("GlobalAveragePool"), Eval: evalQLinearGlobalAveragePool}),
 		contrib(&Def{Name: "NhwcMaxPool", Attrs: poolAttrs(ceil, intsA("dilations")), Inputs: formals("x T"),
-			Outputs: formals("y T"), Types: types, Check: checkPool, Infer: inferPoolLast("MaxPool"), Eval: evalNhwcMaxPool}))
+			Outputs: formals("y T"), Types: types, Check: checkPool, Infer: inferPoolLast("MaxPool"),
+			Eval: evalNhwcMaxPool}))
 }
 
 // poolsLast reports whether a pool's data are [N,spatial...,C].
@@ -84,7 +87,9 @@ func evalQLinearAveragePool(c *Eval) error {
 	if err != nil {
 		return err
 	}
-	return pooled(c, func(x *onnxio.Tensor) (*onnxio.Tensor, error) { return averageLevels(c, x, &q[0], &q[1]) })
+	return pooled(c, func(x *onnxio.Tensor) (*onnxio.Tensor, error) {
+		return averageLevels(c, x, &q[0], &q[1])
+	})
 }
 
 func averageLevels(c *Eval, x *onnxio.Tensor, from, to *affine) (*onnxio.Tensor, error) {

@@ -16,10 +16,11 @@ func init() {
 	shape := intsA("shape").required()
 	normal, uniform := []AttrDef{floatA("mean"), floatA("scale")}, []AttrDef{floatA("low"), floatA("high")}
 	def := func(name string, first int64, in TypeSet, eval func(*Eval) error, attrs ...AttrDef) *Def {
-		d := &Def{Name: name, Versions: []int64{first, 22}, Random: true, Outputs: []Param{formal("output", "T2")},
-			Attrs: append([]AttrDef{intA("dtype"), floatA("seed")}, attrs...),
-			Types: map[string]TypeSet{"T1": in, "T2": Floats},
-			Check: checkRandom, Infer: inferRandom, Eval: eval,
+		d := &Def{Name: name, Versions: []int64{first, 22}, Random: true,
+			Outputs: []Param{formal("output", "T2")},
+			Attrs:   append([]AttrDef{intA("dtype"), floatA("seed")}, attrs...),
+			Types:   map[string]TypeSet{"T1": in, "T2": Floats},
+			Check:   checkRandom, Infer: inferRandom, Eval: eval,
 			Grad: func(*Grad) error { return nil }} // what is drawn does not depend on the input's elements
 		if in != 0 {
 			d.Inputs = []Param{{Name: "input", Type: "T1"}}

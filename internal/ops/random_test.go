@@ -8,7 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// draw runs a random operator of one output, infers it first, and gives the numbers in float64 and their type.
+// draw runs a random operator of one output, infers it first, and gives the numbers
+// in float64 and their type.
 func draw(t *testing.T, op, output string, seed uint64, in *onnxio.Tensor, attrs ...*onnxio.Attribute) (
 	numbers []float64, typ onnxio.DataType) {
 	t.Helper()
@@ -30,7 +31,8 @@ func draw(t *testing.T, op, output string, seed uint64, in *onnxio.Tensor, attrs
 		t.Fatal(err)
 	}
 	if y := c.Out[0]; y.Type != inf.Out[0].Type || !agreeAll(knownDims(y.Dims), inf.Out[0].Shape) {
-		t.Fatalf("made %v %s, inferred %v %s", y.Type, dimsText(y.Dims), inf.Out[0].Type, shapeText(inf.Out[0].Shape))
+		t.Fatalf("made %v %s, inferred %v %s", y.Type, dimsText(y.Dims), inf.Out[0].Type,
+			shapeText(inf.Out[0].Shape))
 	}
 	wide, err := asFloat64(c, c.Out[0])
 	if err != nil {
@@ -67,16 +69,19 @@ func TestRandomDistributions(t *testing.T) {
 		mean, deviation float64
 	}{
 		{"RandomNormal", nil, attrsOf(shape), 0, 1},
-		{"RandomNormal", nil, attrsOf(shape, mean, scale, onnxio.IntAttr("dtype", int64(onnxio.Double))), 2, 3},
+		{"RandomNormal", nil, attrsOf(shape, mean, scale, onnxio.IntAttr("dtype", int64(onnxio.Double))),
+			2, 3},
 		{"RandomNormalLike", x, attrsOf(mean, scale), 2, 3},
 		{"RandomUniform", nil, attrsOf(shape), 0.5, math.Sqrt(1.0 / 12)},
-		{"RandomUniformLike", x, attrsOf(low, high, onnxio.IntAttr("dtype", int64(onnxio.Float16))), 1, 4 * math.Sqrt(1.0/12)},
+		{"RandomUniformLike", x, attrsOf(low, high, onnxio.IntAttr("dtype", int64(onnxio.Float16))), 1,
+			4 * math.Sqrt(1.0/12)},
 		{"Bernoulli", p, nil, 0.3, math.Sqrt(0.3 * 0.7)},
 		{"Bernoulli", p, attrsOf(onnxio.IntAttr("dtype", int64(onnxio.Bool))), 0.3, math.Sqrt(0.3 * 0.7)},
 	} {
 		v, _ := draw(t, c.op, "y", 7, c.in, c.attrs...)
 		m, d := meanAndDeviation(v)
-		if limit := 5 * c.deviation / math.Sqrt(count); math.Abs(m-c.mean) > limit || math.Abs(d-c.deviation) > limit {
+		if limit := 5 * c.deviation / math.Sqrt(count); math.Abs(m-c.mean) > limit ||
+			math.Abs(d-c.deviation) > limit {
 			t.Errorf("%s %v: mean %v, deviation %v, want %v and %v", c.op, c.attrs, m, d, c.mean, c.deviation)
 		}
 	}
@@ -124,10 +129,12 @@ func TestRandomSeeds(t *testing.T) {
 		t.Error("two seeds, one sequence")
 	}
 	once := numbers("y", 1)
-	if !slices.Equal(once, numbers("y", 1)) || slices.Equal(once, numbers("y", 2)) || slices.Equal(once, numbers("z", 1)) {
+	if !slices.Equal(once, numbers("y", 1)) || slices.Equal(once, numbers("y", 2)) ||
+		slices.Equal(once, numbers("z", 1)) {
 		t.Error("without a seed, the run's seed and the output's name should decide")
 	}
-	for _, op := range []string{"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"} {
+	for _, op := range []string{"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+		"Bernoulli", "Multinomial"} {
 		if d := Lookup("", op); d == nil || !d.Random {
 			t.Errorf("%s is not said to draw", op)
 		}

@@ -6,7 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Range: start, start+delta, ... up to limit, which is not reached. Its length is max(ceil((limit-start)/delta), 0).
+// Range: start, start+delta, ... up to limit, which is not reached. Its length is
+// max(ceil((limit-start)/delta), 0).
 
 func init() {
 	register(&Def{Name: "Range", Versions: []int64{11, 27}, Attrs: []AttrDef{intA("stash_type").since(27)},

@@ -19,15 +19,18 @@ func TestRangeLength(t *testing.T) {
 		in   []*Value
 		want string
 	}{
-		{[]*Value{scalar(0), scalar(6), scalar(2)}, "[3]"}, {[]*Value{scalar(0), scalar(7), scalar(2)}, "[4]"},
-		{[]*Value{scalar(3), scalar(-4), scalar(-3)}, "[3]"}, {[]*Value{scalar(3), scalar(3), scalar(1)}, "[0]"},
+		{[]*Value{scalar(0), scalar(6), scalar(2)}, "[3]"}, {[]*Value{scalar(0), scalar(7), scalar(2)},
+			"[4]"},
+		{[]*Value{scalar(3), scalar(-4), scalar(-3)}, "[3]"}, {[]*Value{scalar(3), scalar(3), scalar(1)},
+			"[0]"},
 		{[]*Value{scalar(3), scalar(9), scalar(-1)}, "[0]"},
 		{[]*Value{scalar(math.MinInt64), scalar(math.MaxInt64), scalar(math.MaxInt64)}, "[3]"},
 		{[]*Value{scalar(math.MaxInt64), scalar(math.MinInt64), scalar(math.MinInt64)}, "[2]"},
 		{[]*Value{scalar(0), seven, scalar(2)}, "[4]"}, {[]*Value{scalar(0), symbol, scalar(1)}, "[N]"},
 		{[]*Value{scalar(1), symbol, scalar(1)}, "[?]"}, {[]*Value{scalar(0), symbol, scalar(2)}, "[?]"},
 		{[]*Value{scalar(0), open, scalar(1)}, "[?]"},
-		{[]*Value{single(0), single(1), single(0.25)}, "[4]"}, {[]*Value{single(0), single(-1), single(0.25)}, "[0]"},
+		{[]*Value{single(0), single(1), single(0.25)}, "[4]"}, {[]*Value{single(0), single(-1), single(0.25)},
+			"[0]"},
 	} {
 		y, err := inferOf(t, "Range", 11, tt.in)
 		if err != nil || shapeText(y.Shape) != tt.want {
@@ -35,8 +38,10 @@ func TestRangeLength(t *testing.T) {
 		}
 	}
 	for _, in := range [][]*Value{
-		{scalar(0), scalar(1), scalar(0)}, {scalar(math.MinInt64), scalar(math.MaxInt64), scalar(1)}, {single(0), single(1), single(0)},
-		{single(0), single(float32(math.Inf(1))), single(1)}, {single(float32(math.NaN())), single(1), single(1)},
+		{scalar(0), scalar(1), scalar(0)}, {scalar(math.MinInt64), scalar(math.MaxInt64),
+			scalar(1)}, {single(0), single(1), single(0)},
+		{single(0), single(float32(math.Inf(1))), single(1)}, {single(float32(math.NaN())),
+			single(1), single(1)},
 		{constant(vector(1, 2)), scalar(3), scalar(1)},
 	} {
 		if y, err := inferOf(t, "Range", 11, in); err == nil {
@@ -46,7 +51,8 @@ func TestRangeLength(t *testing.T) {
 }
 
 func TestRangeValues(t *testing.T) {
-	y := evalOf(t, "Range", 11, []*onnxio.Tensor{vector(math.MaxInt64 - 1), vector(math.MinInt64), vector(math.MinInt64)})
+	y := evalOf(t, "Range", 11, []*onnxio.Tensor{vector(math.MaxInt64 - 1), vector(math.MinInt64),
+		vector(math.MinInt64)})
 	if got := onnxio.Data[int64](y); !slices.Equal(got, []int64{math.MaxInt64 - 1, -2}) {
 		t.Errorf("gives %v", got)
 	}

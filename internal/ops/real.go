@@ -7,7 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// floating are the types the neural-network kernels compute in; the half types are widened to float32 around them.
+// floating are the types the neural-network kernels compute in; the half types are
+// widened to float32 around them.
 type floating interface{ float32 | float64 }
 
 // tile is the length of the float64 accumulator rows that kernels keep on their stack.
@@ -48,8 +49,8 @@ func (n *Node) param(i int) *Param {
 	return &params[i]
 }
 
-// evalReady reports an error unless the required inputs are there and those of one type variable have one type, so
-// that kernels may view their data without looking again.
+// evalReady reports an error unless the required inputs are there and those of one type variable have one
+// type, so that kernels may view their data without looking again.
 func evalReady(c *Eval) error {
 	params := c.Node.InParams()
 	for i := range params {
@@ -61,13 +62,15 @@ func evalReady(c *Eval) error {
 			continue
 		}
 		if p.Type == params[0].Type && c.Has(0) && c.In[i].Type != c.In[0].Type {
-			return c.Node.Errorf("input %s is %v but input %s is %v", p.Name, c.In[i].Type, params[0].Name, c.In[0].Type)
+			return c.Node.Errorf("input %s is %v but input %s is %v", p.Name, c.In[i].Type, params[0].Name,
+				c.In[0].Type)
 		}
 	}
 	return nil
 }
 
-// inferReady checks inputs against the version in force: their number, and their types as far as they are known.
+// inferReady checks inputs against the version in force: their number, and their types
+// as far as they are known.
 func inferReady(c *Infer) error {
 	params := c.Node.InParams()
 	for i := range params {
@@ -81,7 +84,8 @@ func inferReady(c *Infer) error {
 		}
 		p := c.Node.param(i)
 		if p == nil {
-			return c.Node.Errorf("has %d inputs where %s-%d has %d", len(c.In), c.Node.OpType, c.Node.Since, len(params))
+			return c.Node.Errorf("has %d inputs where %s-%d has %d", len(c.In), c.Node.OpType, c.Node.Since,
+				len(params))
 		}
 		if set, ok := c.Node.Def.Types[p.Type]; ok && !set.Has(v.Type) {
 			return c.Node.Errorf("input %s cannot be %v", p.Name, v.Type)
@@ -205,7 +209,8 @@ func optional[T onnxio.Element](c *Eval, i int) []T {
 
 // gradDef is the start of a definition in the gradient domain: all inputs and outputs of one type T.
 func gradDef(name string, inputs, outputs []string, attrs ...AttrDef) *Def {
-	d := &Def{Name: name, Domain: GradDomain, Versions: []int64{1}, Attrs: attrs, Types: map[string]TypeSet{"T": Floats}}
+	d := &Def{Name: name, Domain: GradDomain, Versions: []int64{1}, Attrs: attrs,
+		Types: map[string]TypeSet{"T": Floats}}
 	for _, in := range inputs {
 		d.Inputs = append(d.Inputs, Param{Name: in, Type: "T"})
 	}

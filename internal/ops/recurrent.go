@@ -20,7 +20,8 @@ import (
 var recurrentTol = Tolerance{Abs: 1e-5, Rel: 1e-4}
 
 func init() {
-	lists := []AttrDef{floatsA("activation_alpha"), floatsA("activation_beta"), stringsA("activations"), floatA("clip"),
+	lists := []AttrDef{floatsA("activation_alpha"), floatsA("activation_beta"), stringsA("activations"),
+		floatA("clip"),
 		stringA("direction"), intA("hidden_size"), intA("layout").since(14), intA("output_sequence")}
 	def := func(name string, versions []int64, sequence int64, attrs ...AttrDef) *Def {
 		own := append([]AttrDef{}, lists...)
@@ -122,7 +123,8 @@ func (r *recurrent) size(n *Node, in [8][]int64) error {
 	if r.batchFirst {
 		states = []int64{int64(r.batch), d, h}
 	}
-	wants := [8][]int64{x, {d, g * h, x[2]}, {d, g * h, h}, {d, 2 * g * h}, {int64(r.batch)}, states, states, {d, 3 * h}}
+	wants := [8][]int64{x, {d, g * h, x[2]}, {d, g * h, h}, {d, 2 * g * h}, {int64(r.batch)}, states,
+		states, {d, 3 * h}}
 	for i, want := range wants {
 		if in[i] != nil && !equal(in[i], want) {
 			return n.Errorf("input %d of shape %s where %s is wanted", i, dimsText(in[i]), dimsText(want))
@@ -173,7 +175,8 @@ func (r *recurrent) inferSizes(c *Infer) error {
 			continue
 		}
 		if c.In[i].HasShape && len(c.In[i].Shape) != rank {
-			return c.Node.Errorf("input %d of shape %s has not %d dimensions", i, shapeText(c.In[i].Shape), rank)
+			return c.Node.Errorf("input %d of shape %s has not %d dimensions", i,
+				shapeText(c.In[i].Shape), rank)
 		}
 		d, ok := c.In[i].Dims()
 		dims[i], all = d, all && ok

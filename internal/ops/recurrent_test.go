@@ -27,7 +27,8 @@ func recurrentCase(op, direction string, watch int, lens []int32, attrs ...*onnx
 	g := int64(gatesOf[op])
 	c := gradCase{name: direction, op: op, opset: 17, watch: watch, outs: 2,
 		attrs: append(attrs, onnxio.StringAttr("direction", direction)),
-		in: []*onnxio.Tensor{random(1, 4, 3, 2), random(2, d, 3*g, 2), random(3, d, 3*g, 3), random(4, d, 6*g), nil,
+		in: []*onnxio.Tensor{random(1, 4, 3, 2), random(2, d, 3*g, 2), random(3, d, 3*g, 3),
+			random(4, d, 6*g), nil,
 			random(5, d, 3, 3)}}
 	if lens != nil {
 		c.in[4] = onnxio.FromSlice(onnxio.Int32, lens, 3)
@@ -53,15 +54,18 @@ func TestRecurrentGradients(t *testing.T) {
 		if op == "LSTM" {
 			first.in[6] = random(6, 3, 1, 3)
 		}
-		cases = append(cases, bare, first, recurrentCase(op, "forward", 0, nil, onnxio.FloatAttr("clip", 1.1)))
+		cases = append(cases, bare, first, recurrentCase(op, "forward", 0, nil,
+			onnxio.FloatAttr("clip", 1.1)))
 	}
 	// Functions with a kink are tried where no argument is near it.
-	for _, f := range []string{"Affine", "LeakyRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus", "Sigmoid",
+	for _, f := range []string{"Affine", "LeakyRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign",
+		"Softplus", "Sigmoid",
 		"Relu", "ThresholdedRelu"} {
 		cases = append(cases, recurrentCase("RNN", "forward", 0, nil, texts("activations", f),
 			floats("activation_alpha", 0.3), floats("activation_beta", 0.6)))
 	}
-	cases = append(cases, recurrentCase("LSTM", "forward", 2, nil), recurrentCase("LSTM", "bidirectional", 2, lens),
+	cases = append(cases, recurrentCase("LSTM", "forward", 2, nil),
+		recurrentCase("LSTM", "bidirectional", 2, lens),
 		recurrentCase("LSTM", "forward", 0, nil, onnxio.IntAttr("input_forget", 1)),
 		recurrentCase("GRU", "forward", 0, nil, onnxio.IntAttr("linear_before_reset", 1)),
 		recurrentCase("GRU", "bidirectional", 1, lens, onnxio.IntAttr("linear_before_reset", 1)))
@@ -79,7 +83,8 @@ func TestRecurrentRefusals(t *testing.T) {
 	}{
 		{nil, fits, ""},
 		{nil, [][]onnxio.Dim{shape("T", "N", 2), shape(1, 12, 2), shape(1, 12, 3)}, ""},
-		{nil, [][]onnxio.Dim{fits[0], shape(1, 12, 5), fits[2]}, "input 1 of shape [1,12,5] where [1,12,2] is wanted"},
+		{nil, [][]onnxio.Dim{fits[0], shape(1, 12, 5), fits[2]},
+			"input 1 of shape [1,12,5] where [1,12,2] is wanted"},
 		{nil, [][]onnxio.Dim{shape(4, 3), fits[1], fits[2]}, "input 0 of shape [4,3] has not 3 dimensions"},
 		{attrsOf(onnxio.IntAttr("hidden_size", 4)), fits, "hidden_size 4 with R [1,12,3]"},
 		{attrsOf(onnxio.StringAttr("direction", "up")), fits, `direction "up"`},

@@ -38,7 +38,8 @@ var gateFunctions = map[string]struct {
 		return gateFunction{sigmoid, func(_, y float64) float64 { return y * (1 - y) }}
 	}},
 	"affine": {1, 0, func(a, b float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return a*x + b }, func(_, _ float64) float64 { return a }}
+		return gateFunction{func(x float64) float64 { return a*x + b },
+			func(_, _ float64) float64 { return a }}
 	}},
 	"leakyrelu": {0.01, math.NaN(), func(a, _ float64) gateFunction {
 		return gateFunction{func(x float64) float64 { return x * slopeAt(x, a) },
@@ -49,18 +50,20 @@ var gateFunctions = map[string]struct {
 			func(x, _ float64) float64 { return atLeast(x, a) }}
 	}},
 	"scaledtanh": {1, 1, func(a, b float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return a * math.Tanh(b*x) }, func(x, _ float64) float64 {
-			t := math.Tanh(b * x)
-			return a * b * (1 - t*t)
-		}}
+		return gateFunction{func(x float64) float64 { return a * math.Tanh(b*x) },
+			func(x, _ float64) float64 {
+				t := math.Tanh(b * x)
+				return a * b * (1 - t*t)
+			}}
 	}},
 	"hardsigmoid": {0.2, 0.5, func(a, b float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return min(max(a*x+b, 0), 1) }, func(_, y float64) float64 {
-			if y > 0 && y < 1 {
-				return a
-			}
-			return 0
-		}}
+		return gateFunction{func(x float64) float64 { return min(max(a*x+b, 0), 1) },
+			func(_, y float64) float64 {
+				if y > 0 && y < 1 {
+					return a
+				}
+				return 0
+			}}
 	}},
 	"elu": {1, math.NaN(), func(a, _ float64) gateFunction {
 		return gateFunction{func(x float64) float64 {
@@ -76,10 +79,11 @@ var gateFunctions = map[string]struct {
 		}}
 	}},
 	"softsign": {math.NaN(), math.NaN(), func(_, _ float64) gateFunction {
-		return gateFunction{func(x float64) float64 { return x / (1 + math.Abs(x)) }, func(x, _ float64) float64 {
-			d := 1 + math.Abs(x)
-			return 1 / (d * d)
-		}}
+		return gateFunction{func(x float64) float64 { return x / (1 + math.Abs(x)) },
+			func(x, _ float64) float64 {
+				d := 1 + math.Abs(x)
+				return 1 / (d * d)
+			}}
 	}},
 	"softplus": {math.NaN(), math.NaN(), func(_, _ float64) gateFunction {
 		return gateFunction{softplus, func(x, _ float64) float64 { return sigmoid(x) }}

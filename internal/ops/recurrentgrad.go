@@ -12,7 +12,8 @@ const recurrentInputs = 8
 // gradients of X, W, R, B, initial_h, initial_c and P, of no elements where the input is omitted. It runs the
 // sequence again. Its attributes are those of the operator that forward names.
 func recurrentGradDef(lstm *Def) *Def {
-	d := &Def{Name: "RecurrentGrad", Domain: GradDomain, Versions: []int64{1}, Inputs: append([]Param{}, lstm.Inputs...),
+	d := &Def{Name: "RecurrentGrad", Domain: GradDomain, Versions: []int64{1}, Inputs: append([]Param{},
+		lstm.Inputs...),
 		Types: lstm.Types, Tol: recurrentTol}
 	for _, a := range lstm.Attrs {
 		a.Since, a.Until = 0, 0
@@ -125,7 +126,9 @@ func (r *recurrent) walkBack(c *Eval, grads *[recurrentInputs][]float64) {
 			length := r.length(n)
 			first := r.newStep()
 			first.start(r, h0, c0, r.atState(d, n))
-			steps := r.trace(d, weights, length, first, func(t int) []float64 { return x[r.atX(t, n):][:r.input] })
+			steps := r.trace(d, weights, length, first, func(t int) []float64 {
+				return x[r.atX(t, n):][:r.input]
+			})
 			clear(dh)
 			clear(dc)
 			if length > 0 {
@@ -149,7 +152,8 @@ func (r *recurrent) walkBack(c *Eval, grads *[recurrentInputs][]float64) {
 }
 
 // trace runs a sequence of x(t) from the states that first begins with, and keeps every step.
-func (r *recurrent) trace(d int, w *cellWeights, length int, first *cellStep, x func(t int) []float64) []*cellStep {
+func (r *recurrent) trace(d int, w *cellWeights, length int, first *cellStep,
+	x func(t int) []float64) []*cellStep {
 	steps := make([]*cellStep, length)
 	s := first
 	for k := range steps {

@@ -24,14 +24,19 @@ func same(acc, _ float64) float64 { return acc }
 
 var reductions = []reduction{
 	{"ReduceSum", 13, 0, func(a, x float64) float64 { return a + x }, same},
-	{"ReduceMean", 18, 0, func(a, x float64) float64 { return a + x }, func(a, n float64) float64 { return a / n }},
+	{"ReduceMean", 18, 0, func(a, x float64) float64 { return a + x }, func(a, n float64) float64 {
+		return a / n
+	}},
 	{"ReduceMax", 18, math.Inf(-1), math.Max, same},
 	{"ReduceMin", 18, math.Inf(1), math.Min, same},
 	{"ReduceProd", 18, 1, func(a, x float64) float64 { return a * x }, same},
 	{"ReduceL1", 18, 0, func(a, x float64) float64 { return a + math.Abs(x) }, same},
-	{"ReduceL2", 18, 0, func(a, x float64) float64 { return a + x*x }, func(a, _ float64) float64 { return math.Sqrt(a) }},
+	{"ReduceL2", 18, 0, func(a, x float64) float64 { return a + x*x }, func(a, _ float64) float64 {
+		return math.Sqrt(a)
+	}},
 	{"ReduceSumSquare", 18, 0, func(a, x float64) float64 { return a + x*x }, same},
-	{"ReduceLogSum", 18, 0, func(a, x float64) float64 { return a + x }, func(a, _ float64) float64 { return math.Log(a) }},
+	{"ReduceLogSum", 18, 0, func(a, x float64) float64 { return a + x },
+		func(a, _ float64) float64 { return math.Log(a) }},
 	{"ReduceLogSumExp", 18, math.Inf(-1), logAddExp, same},
 }
 
@@ -78,9 +83,11 @@ func (r reduction) def() *Def {
 	}
 	d := &Def{
 		Name: r.name, Versions: versions,
-		Attrs:  []AttrDef{intsA("axes").until(r.axes - 1), intA("keepdims"), intA("noop_with_empty_axes").since(r.axes)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true, Since: r.axes}}, Outputs: []Param{{Name: "reduced", Type: "T"}},
-		Types: map[string]TypeSet{"T": types, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
+		Attrs: []AttrDef{intsA("axes").until(r.axes - 1), intA("keepdims"),
+			intA("noop_with_empty_axes").since(r.axes)},
+		Inputs:  []Param{{Name: "data", Type: "T"}, {Name: "axes", Type: "I", Optional: true, Since: r.axes}},
+		Outputs: []Param{{Name: "reduced", Type: "T"}},
+		Types:   map[string]TypeSet{"T": types, "I": Set(onnxio.Int64)}, Tol: reduceTol, Infer: inferReduce,
 		Eval: func(c *Eval) error { return evalReduce(c, r) }, Grad: gradReduce,
 	}
 	return d
@@ -192,7 +199,9 @@ func reduceInto(c *Eval, y, x *onnxio.Tensor, kept []int64, r reduction) error {
 		acc[i] = r.start
 	}
 	if in.Type == onnxio.Float {
-		joinAll(acc, onnxio.Data[float32](in), x.Dims, kept, func(acc float64, x float32) float64 { return r.join(acc, float64(x)) })
+		joinAll(acc, onnxio.Data[float32](in), x.Dims, kept, func(acc float64, x float32) float64 {
+			return r.join(acc, float64(x))
+		})
 	} else {
 		joinAll(acc, onnxio.Data[float64](in), x.Dims, kept, r.join)
 	}
@@ -293,7 +302,8 @@ func reduceSlope(g *Grad, d string, kept, axes []int64) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		n, err := g.One("", "ReduceSum", []string{is, g.Const(onnxio.Int64s(axes))}, onnxio.IntAttr("noop_with_empty_axes", 1))
+		n, err := g.One("", "ReduceSum", []string{is, g.Const(onnxio.Int64s(axes))},
+			onnxio.IntAttr("noop_with_empty_axes", 1))
 		if err != nil {
 			return "", err
 		}
@@ -367,8 +377,8 @@ func keptDims(g *Grad) (kept, which []int64, err error) {
 	return kept, which, nil
 }
 
-// evalReduceProdGrad is dy, of x's shape with ones, times the product of the other elements: of those before, then of
-// those after. Nothing is divided, so zeros do no harm.
+// evalReduceProdGrad is dy, of x's shape with ones, times the product of the other elements: of those before,
+// then of those after. Nothing is divided, so zeros do no harm.
 func evalReduceProdGrad[T floating](c *Eval) error {
 	dy, x := c.In[0], c.In[1]
 	if len(dy.Dims) != len(x.Dims) {

@@ -8,8 +8,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// GradDomain is the private domain of the operators that only gradients use (ReluGrad, ConvGradInput, ...). Its
-// nodes exist inside the compiler and are never written to a file.
+// GradDomain is the private domain of the operators that only gradients use (ReluGrad, ConvGradInput, ...).
+// Its nodes exist inside the compiler and are never written to a file.
 const GradDomain = "cnnkit.grad"
 
 // Def is everything the toolkit knows of one operator.
@@ -28,8 +28,8 @@ type Def struct {
 	Check func(n *Node) error
 	// Infer derives types and shapes of the outputs, with symbolic dims where the inputs have them.
 	Infer func(c *Infer) error
-	// Eval is the reference kernel, generic over the element types. It is nil for control flow, which the engine runs, and
-	// for operators of sequences and optionals.
+	// Eval is the reference kernel, generic over the element types. It is nil for control flow, which the
+	// engine runs, and for operators of sequences and optionals.
 	Eval func(c *Eval) error
 	// EvalValues is the reference kernel of an operator of sequences and optionals.
 	EvalValues func(c *EvalValues) error
@@ -41,13 +41,14 @@ type Def struct {
 	Random bool
 	// Weights are the inputs at which trained weights stand.
 	Weights []int
-	// Learned are the inputs at which a learned tensor may stand as well as a constant of the formula: a scale, a bias that is
-	// added, a table of embeddings. The last one stands for all further inputs of a variadic operator.
+	// Learned are the inputs at which a learned tensor may stand as well as a constant of the
+	// formula: a scale, a bias that is added, a table of embeddings. The last one stands for all
+	// further inputs of a variadic operator.
 	Learned []int
 	// Arithmetic is the operation of two elements, with broadcasting, that the operator is; 0 for all others.
 	Arithmetic Arithmetic
-	// Map is the kernel of float32 of a function of one element, or of the gradient of one: dy*f'(v). ok is false where the
-	// attributes of n are not those of the kernel. nil: there is none.
+	// Map is the kernel of float32 of a function of one element, or of the gradient of one: dy*f'(v). ok is
+	// false where the attributes of n are not those of the kernel. nil: there is none.
 	Map func(n *Node) (m kernels.Map, ok bool)
 	// Running are the inputs that are running statistics: mean and variance, behind scale and bias.
 	Running []int
@@ -59,7 +60,8 @@ type Def struct {
 	signatures []signature // one per version; register fills it in
 }
 
-// Param is a formal input or output. Since and Until bound the definition versions that have it (0: unbounded).
+// Param is a formal input or output. Since and Until bound the definition versions
+// that have it (0: unbounded).
 type Param struct {
 	Name     string
 	Type     string // a variable of Def.Types
@@ -215,7 +217,8 @@ func Bind(n *onnxio.Node, opset int64) (*Node, error) {
 		name = domain + "." + name
 	}
 	if d == nil {
-		return nil, &onnxio.UnsupportedError{Op: name, Opset: opset, Node: n.Name, Reason: "no such operator here"}
+		return nil, &onnxio.UnsupportedError{Op: name, Opset: opset, Node: n.Name,
+			Reason: "no such operator here"}
 	}
 	if domain == GradDomain {
 		return &Node{n, d, 1}, nil

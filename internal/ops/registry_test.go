@@ -37,7 +37,8 @@ func TestSignatures(t *testing.T) {
 		{"Tile", 1, "input tiles axis", "output"},
 	} {
 		d := registry[key{"", c.op}]
-		if in, out := names(d.InputsAt(c.version)), names(d.OutputsAt(c.version)); in != c.inputs || out != c.outputs {
+		if in, out := names(d.InputsAt(c.version)), names(d.OutputsAt(c.version)); in != c.inputs ||
+			out != c.outputs {
 			t.Errorf("%s-%d: %s -> %s, want %s -> %s", c.op, c.version, in, out, c.inputs, c.outputs)
 		}
 	}
@@ -57,11 +58,13 @@ func TestArity(t *testing.T) {
 		{"Gemm", 9, "x lo", "input 2 (C) is missing"},
 		{"Reshape", 5, "x", "input 1 (shape) is missing"},
 	} {
-		n, err := Bind(&onnxio.Node{OpType: c.op, Inputs: strings.Fields(c.inputs), Outputs: []string{"y"}}, c.opset)
+		n, err := Bind(&onnxio.Node{OpType: c.op, Inputs: strings.Fields(c.inputs), Outputs: []string{"y"}},
+			c.opset)
 		if err != nil {
 			t.Fatal(err)
 		}
-		expectError(t, arity(n, []*Value{{Type: onnxio.Float}, {Type: onnxio.Float}}[:len(n.Inputs)], 1), c.want)
+		expectError(t, arity(n, []*Value{{Type: onnxio.Float}, {Type: onnxio.Float}}[:len(n.Inputs)], 1),
+			c.want)
 	}
 }
 
@@ -76,7 +79,8 @@ func TestTraits(t *testing.T) {
 	if !Lookup("", "Dropout").Random || Lookup("", "Relu").Random {
 		t.Error("Random does not tell Dropout from Relu")
 	}
-	for name, want := range map[string]Arithmetic{"Add": Sum, "Sub": Difference, "Mul": Product, "Div": Quotient, "Pow": 0, "Max": 0} {
+	for name, want := range map[string]Arithmetic{"Add": Sum, "Sub": Difference, "Mul": Product,
+		"Div": Quotient, "Pow": 0, "Max": 0} {
 		if got := Lookup("", name).Arithmetic; got != want {
 			t.Errorf("%s is operation %d, want %d", name, got, want)
 		}

@@ -11,9 +11,11 @@ import (
 func init() {
 	register(modDef(),
 		&Def{Name: "Tile", Versions: []int64{1, 6, 13},
-			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "tiles", Type: "T", Until: 1}, {Name: "axis", Type: "T", Until: 1},
+			Inputs: []Param{{Name: "input", Type: "T"}, {Name: "tiles", Type: "T", Until: 1},
+				{Name: "axis", Type: "T", Until: 1},
 				{Name: "repeats", Type: "T1", Since: 6}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+				"T1": Set(onnxio.Int64)},
 			Check: checkTile, Infer: inferTile, Eval: moving(evalTile), Grad: gradTile})
 }
 
@@ -54,9 +56,12 @@ func inDouble(f func(a, b float64) float64) func(a, b float32) float32 {
 
 // Mod has the divisor's sign, with fmod the dividend's. Without fmod it takes floats since version 28 only.
 func modDef() *Def {
-	sign, rem := kernels2{f64: floorMod, f32: inDouble(floorMod)}, kernels2{f64: math.Mod, f32: inDouble(math.Mod)}
-	sign.ints = intKernels(intOps{modInt[int8], modInt[int16], modInt[int32], modInt[int64], modInt[uint8], modInt[uint16], modInt[uint32], modInt[uint64]})
-	rem.ints = intKernels(intOps{remInt[int8], remInt[int16], remInt[int32], remInt[int64], remInt[uint8], remInt[uint16], remInt[uint32], remInt[uint64]})
+	sign, rem := kernels2{f64: floorMod, f32: inDouble(floorMod)}, kernels2{f64: math.Mod,
+		f32: inDouble(math.Mod)}
+	sign.ints = intKernels(intOps{modInt[int8], modInt[int16], modInt[int32], modInt[int64], modInt[uint8],
+		modInt[uint16], modInt[uint32], modInt[uint64]})
+	rem.ints = intKernels(intOps{remInt[int8], remInt[int16], remInt[int32], remInt[int64], remInt[uint8],
+		remInt[uint16], remInt[uint32], remInt[uint64]})
 	d := binaryDef("Mod", []int64{10, 13, 28}, []AttrDef{intA("fmod")}, sign, nil)
 	d.Eval = func(c *Eval) error {
 		if c.Node.Int("fmod", 0) != 0 {
@@ -142,7 +147,8 @@ func gradTile(g *Grad) error {
 	if err != nil {
 		return err
 	}
-	if d, err = g.One("", "ReduceSum", []string{d, g.Const(onnxio.Int64s(axes))}, onnxio.IntAttr("noop_with_empty_axes", 1)); err != nil {
+	if d, err = g.One("", "ReduceSum", []string{d, g.Const(onnxio.Int64s(axes))},
+		onnxio.IntAttr("noop_with_empty_axes", 1)); err != nil {
 		return err
 	}
 	g.DIn[0], err = reshaped(g, d, x)

@@ -7,21 +7,29 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Resize and its ancestor Upsample: axis by axis, each place of the output is a weighted sum of places of the input.
+// Resize and its ancestor Upsample: axis by axis, each place of the output is a weighted
+// sum of places of the input.
 
 func init() {
 	// Version 11 requires roi and scales; exporters leave them out all the same.
 	register(&Def{Name: "Resize", Versions: []int64{10, 11, 13, 18, 19},
-		Attrs: []AttrDef{stringA("mode"), stringA("coordinate_transformation_mode").since(11), floatA("cubic_coeff_a").since(11),
-			intA("exclude_outside").since(11), floatA("extrapolation_value").since(11), stringA("nearest_mode").since(11),
-			intA("antialias").since(18), intsA("axes").since(18), stringA("keep_aspect_ratio_policy").since(18)},
-		Inputs: []Param{{Name: "X", Type: "T1"}, {Name: "scales", Type: "S", Until: 10}, {Name: "roi", Type: "T2", Optional: true, Since: 11},
-			{Name: "scales", Type: "S", Optional: true, Since: 11}, {Name: "sizes", Type: "I", Optional: true, Since: 11}},
+		Attrs: []AttrDef{stringA("mode"), stringA("coordinate_transformation_mode").since(11),
+			floatA("cubic_coeff_a").since(11),
+			intA("exclude_outside").since(11), floatA("extrapolation_value").since(11),
+			stringA("nearest_mode").since(11),
+			intA("antialias").since(18), intsA("axes").since(18),
+			stringA("keep_aspect_ratio_policy").since(18)},
+		Inputs: []Param{{Name: "X", Type: "T1"}, {Name: "scales", Type: "S", Until: 10},
+			{Name: "roi", Type: "T2", Optional: true, Since: 11},
+			{Name: "scales", Type: "S", Optional: true, Since: 11}, {Name: "sizes", Type: "I", Optional: true,
+				Since: 11}},
 		Outputs: []Param{{Name: "Y", Type: "T1"}}, Tol: activationTol,
-		Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats, "S": Set(onnxio.Float), "I": Set(onnxio.Int64)},
+		Types: map[string]TypeSet{"T1": Numbers | Bools, "T2": Floats, "S": Set(onnxio.Float),
+			"I": Set(onnxio.Int64)},
 		Infer: inferResize, Eval: evalResize, Grad: gradResize,
 	}, &Def{Name: "Upsample", Versions: []int64{1, 7, 9, 10},
-		Attrs: []AttrDef{stringA("mode"), floatA("width_scale").required().until(1), floatA("height_scale").required().until(1),
+		Attrs: []AttrDef{stringA("mode"), floatA("width_scale").required().until(1),
+			floatA("height_scale").required().until(1),
 			{Name: "scales", Type: onnxio.AttrFloats, Required: true, Since: 7, Until: 7}},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "scales", Type: "S", Since: 9}},
 		Outputs: []Param{{Name: "Y", Type: "T"}}, Tol: activationTol,
@@ -37,9 +45,10 @@ type resizing struct {
 	dims     []onnxio.Dim
 }
 
-// resizingOf resolves a node for an input of shape s; tensor gives the constant input i and sizes the fourth one. nil
-// when something is not known.
-func resizingOf(n *Node, s []onnxio.Dim, tensor func(i int) (t *onnxio.Tensor, known bool), sizes func() []onnxio.Dim) (*resizing, error) {
+// resizingOf resolves a node for an input of shape s; tensor gives the constant input i and sizes the fourth
+// one. nil when something is not known.
+func resizingOf(n *Node, s []onnxio.Dim, tensor func(i int) (t *onnxio.Tensor, known bool),
+	sizes func() []onnxio.Dim) (*resizing, error) {
 	axes := make([]int, len(s))
 	for i := range axes {
 		axes[i] = i
@@ -217,7 +226,8 @@ func (r *resizing) taps(n *Node, axis int, d int64) ([][]tap, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && !(x >= 0 && x <= float64(d-1)) {
+		if n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" &&
+			!(x >= 0 && x <= float64(d-1)) {
 			continue
 		}
 		if mode == "nearest" {
@@ -453,24 +463,30 @@ func stretch(x []float64, outside []bool, dims []int64, axis int, taps [][]tap) 
 
 func gradResize(g *Grad) (err error) {
 	if g.Wants[0] {
-		attrs := append(slices.Clone(g.Node.Attrs), onnxio.IntsAttr("shape", g.Dims(g.In(0))...), onnxio.StringAttr("forward", g.Node.OpType),
+		attrs := append(slices.Clone(g.Node.Attrs), onnxio.IntsAttr("shape", g.Dims(g.In(0))...),
+			onnxio.StringAttr("forward", g.Node.OpType),
 			onnxio.IntAttr("version", g.Node.Since))
 		g.DIn[0], err = g.One(GradDomain, "ResizeGrad", append([]string{g.DOut[0]}, g.Ins[1:]...), attrs...)
 	}
 	return err
 }
 
-// ResizeGrad(dy, ...; shape, forward, version, ...) takes the weighted sums of Resize or Upsample back. Its other
-// inputs and attributes are those of the operator that forward names, in the given version.
+// ResizeGrad(dy, ...; shape, forward, version, ...) takes the weighted sums of Resize or Upsample back. Its
+// other inputs and attributes are those of the operator that forward names, in the given version.
 func resizeGradDef() *Def {
 	d := &Def{Name: "ResizeGrad", Domain: GradDomain, Versions: []int64{1}, Tol: reduceTol,
-		Attrs: []AttrDef{intsA("shape").required(), stringA("forward"), intA("version"), stringA("mode"), stringA("coordinate_transformation_mode"),
-			floatA("cubic_coeff_a"), intA("exclude_outside"), floatA("extrapolation_value"), stringA("nearest_mode"), intA("antialias"),
-			intsA("axes"), stringA("keep_aspect_ratio_policy"), floatA("width_scale"), floatA("height_scale"), {Name: "scales", Type: onnxio.AttrFloats}},
-		Inputs: []Param{{Name: "dy", Type: "T"}, {Name: "roi", Type: "T2", Optional: true}, {Name: "scales", Type: "S", Optional: true},
+		Attrs: []AttrDef{intsA("shape").required(), stringA("forward"), intA("version"), stringA("mode"),
+			stringA("coordinate_transformation_mode"),
+			floatA("cubic_coeff_a"), intA("exclude_outside"), floatA("extrapolation_value"),
+			stringA("nearest_mode"), intA("antialias"),
+			intsA("axes"), stringA("keep_aspect_ratio_policy"), floatA("width_scale"), floatA("height_scale"),
+			{Name: "scales", Type: onnxio.AttrFloats}},
+		Inputs: []Param{{Name: "dy", Type: "T"}, {Name: "roi", Type: "T2", Optional: true},
+			{Name: "scales", Type: "S", Optional: true},
 			{Name: "sizes", Type: "I", Optional: true}},
 		Outputs: []Param{{Name: "dx", Type: "T"}},
-		Types:   map[string]TypeSet{"T": Floats, "T2": Floats, "S": Set(onnxio.Float), "I": Set(onnxio.Int64)}}
+		Types: map[string]TypeSet{"T": Floats, "T2": Floats, "S": Set(onnxio.Float),
+			"I": Set(onnxio.Int64)}}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err
@@ -484,7 +500,8 @@ func resizeGradDef() *Def {
 
 func evalResizeGrad(c *Eval) error {
 	shape, dy := c.Node.Ints("shape"), c.In[0]
-	n := &Node{&onnxio.Node{Name: c.Node.Name, OpType: c.Node.Str("forward", "Resize"), Attrs: c.Node.Attrs}, c.Node.Def, c.Node.Int("version", 19)}
+	n := &Node{&onnxio.Node{Name: c.Node.Name, OpType: c.Node.Str("forward", "Resize"), Attrs: c.Node.Attrs},
+		c.Node.Def, c.Node.Int("version", 19)}
 	r, err := resizingWhileRunning(c, n, shape)
 	if err != nil {
 		return err

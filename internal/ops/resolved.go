@@ -4,11 +4,12 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// The functions of this file give a compiler the geometry of a node whose lists are constants: in holds the constant
-// inputs, nil where one is missing or computed. They report false where something is not known.
+// The functions of this file give a compiler the geometry of a node whose lists are constants: in holds the
+// constant inputs, nil where one is missing or computed. They report false where something is not known.
 
 // constants reads a list that is an attribute in early versions and an input later.
-func constants(n *Node, in []*onnxio.Tensor, computed func(i int) bool) func(attr string, i int) (l []int64, present, known bool) {
+func constants(n *Node, in []*onnxio.Tensor, computed func(i int) bool) func(attr string, i int) (l []int64,
+	present, known bool) {
 	return func(attr string, i int) ([]int64, bool, bool) {
 		if a := n.Attr(attr); a != nil {
 			return a.Ints, true, true
@@ -22,7 +23,8 @@ func constants(n *Node, in []*onnxio.Tensor, computed func(i int) bool) func(att
 }
 
 // ResolveSlice gives the first index, the step and the length along each dimension of a Slice's input.
-func ResolveSlice(n *Node, dims []int64, in []*onnxio.Tensor, computed func(i int) bool) (start, step, length []int64, ok bool) {
+func ResolveSlice(n *Node, dims []int64, in []*onnxio.Tensor, computed func(i int) bool) (start, step,
+	length []int64, ok bool) {
 	p, err := sliceOf(n, constants(n, in, computed), dims)
 	if err != nil || p == nil {
 		return nil, nil, nil, false
@@ -31,7 +33,8 @@ func ResolveSlice(n *Node, dims []int64, in []*onnxio.Tensor, computed func(i in
 }
 
 // ResolvePad gives what a Pad adds before and after each dimension.
-func ResolvePad(n *Node, rank int, in []*onnxio.Tensor, computed func(i int) bool) (begin, end []int64, ok bool) {
+func ResolvePad(n *Node, rank int, in []*onnxio.Tensor, computed func(i int) bool) (begin, end []int64,
+	ok bool) {
 	list, _, known := constants(n, in, computed)("pads", 1)
 	axes, hasAxes, axesKnown := constants(n, in, computed)("axes", 3)
 	if !axesKnown {
@@ -47,9 +50,10 @@ type ResizeTap struct {
 	Weight float64
 }
 
-// ResolveResize gives for each dimension, of an input and an output of the given sizes, what every place of the output is
-// made of; nil for dimensions that stay. Places that are not made of the input are not known.
-func ResolveResize(n *Node, dims []int64, in []*onnxio.Tensor, computed func(i int) bool) (taps [][][]ResizeTap, ok bool) {
+// ResolveResize gives for each dimension, of an input and an output of the given sizes, what every place of
+// the output is made of; nil for dimensions that stay. Places that are not made of the input are not known.
+func ResolveResize(n *Node, dims []int64, in []*onnxio.Tensor,
+	computed func(i int) bool) (taps [][][]ResizeTap, ok bool) {
 	r, err := resizingOf(n, knownDims(dims), func(i int) (*onnxio.Tensor, bool) {
 		if i >= len(in) || in[i] == nil {
 			return nil, !computed(i)

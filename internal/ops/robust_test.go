@@ -14,8 +14,8 @@ import (
 // trusted are operators of the gradient domain that rely on what the compiler writes into their attributes.
 var trusted = map[string]bool{"SliceGrad": true, "SumTo": true}
 
-// TestNoPanics gives every operator random inputs and hostile attributes: errors are fine, panics are not, and outputs are
-// written as a whole.
+// TestNoPanics gives every operator random inputs and hostile attributes: errors are fine, panics are not,
+// and outputs are written as a whole.
 func TestNoPanics(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	rounds := 1000
@@ -94,8 +94,8 @@ func describe(n *onnxio.Node, in []*onnxio.Tensor) string {
 	return b.String()
 }
 
-// TestNoPanicsNearValid changes one thing, or a few, of nodes that are right: a shape, a type, an attribute, an
-// omitted input.
+// TestNoPanicsNearValid changes one thing, or a few, of nodes that are right: a shape, a type, an
+// attribute, an omitted input.
 func TestNoPanicsNearValid(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	rounds := 60
@@ -125,7 +125,8 @@ func TestNoPanicsNearValid(t *testing.T) {
 }
 
 func attemptNear(t *testing.T, c *torchCase, r *rand.Rand) bool {
-	n := &onnxio.Node{Name: "node", OpType: c.Op, Attrs: c.attributes(t), Outputs: make([]string, len(c.Outputs))}
+	n := &onnxio.Node{Name: "node", OpType: c.Op, Attrs: c.attributes(t),
+		Outputs: make([]string, len(c.Outputs))}
 	var in []*onnxio.Tensor
 	for i, x := range c.Inputs {
 		n.Inputs = append(n.Inputs, fmt.Sprintf("in%d", i))
@@ -148,7 +149,8 @@ func mutateNode(r *rand.Rand, n *onnxio.Node, in []*onnxio.Tensor) {
 		case r.IntN(8) == 0:
 			in[k], n.Inputs[k] = nil, ""
 		case r.IntN(8) == 0:
-			in[k] = onnxio.NewTensor([]onnxio.DataType{onnxio.Double, onnxio.Int64, onnxio.Int32, onnxio.Float16}[r.IntN(4)], in[k].Dims...)
+			in[k] = onnxio.NewTensor([]onnxio.DataType{onnxio.Double, onnxio.Int64, onnxio.Int32,
+				onnxio.Float16}[r.IntN(4)], in[k].Dims...)
 		default:
 			in[k] = onnxio.NewTensor(in[k].Type, mutateDims(r, in[k].Dims)...)
 		}
@@ -199,7 +201,8 @@ func mutateAttr(r *rand.Rand, attrs []*onnxio.Attribute) {
 	}
 }
 
-// runRandom infers with constants known and unknown, and evaluates, with a limit, where the result is not known to be large.
+// runRandom infers with constants known and unknown, and evaluates, with a limit, where the result
+// is not known to be large.
 func runRandom(t *testing.T, d *Def, node *Node, in []*onnxio.Tensor, r *rand.Rand) bool {
 	for _, constants := range []bool{false, true} {
 		inf := &Infer{Node: node}
@@ -233,7 +236,8 @@ func runRandom(t *testing.T, d *Def, node *Node, in []*onnxio.Tensor, r *rand.Ra
 		}
 		if first := (&Eval{Node: node, In: in, Limit: 1 << 20}); small && d.Eval(first) == nil && !d.Random {
 			if i := unwritten(d, first); i >= 0 {
-				t.Errorf("%s leaves of output %d what was in its memory, with%s", d.Name, i, describe(node.Node, in))
+				t.Errorf("%s leaves of output %d what was in its memory, with%s", d.Name, i,
+					describe(node.Node, in))
 				return false
 			}
 		}
@@ -241,8 +245,8 @@ func runRandom(t *testing.T, d *Def, node *Node, in []*onnxio.Tensor, r *rand.Ra
 	return true
 }
 
-// unwritten evaluates a node again with outputs whose memory holds other numbers, as that of a plan's arena does, and
-// gives the output that differs, -1 where none does.
+// unwritten evaluates a node again with outputs whose memory holds other numbers, as that of a plan's arena
+// does, and gives the output that differs, -1 where none does.
 func unwritten(d *Def, first *Eval) int {
 	again := &Eval{Node: first.Node, In: first.In, Limit: first.Limit}
 	for _, y := range first.Out {
@@ -278,7 +282,8 @@ func randomDims(r *rand.Rand) []int64 {
 	return dims
 }
 
-// randomTensor is small, of a type that the parameter admits or, seldom, another; its shape is often that of others.
+// randomTensor is small, of a type that the parameter admits or, seldom, another; its
+// shape is often that of others.
 func randomTensor(r *rand.Rand, d *Def, p *Param, base []int64) *onnxio.Tensor {
 	dims := base
 	if r.IntN(2) == 0 {
@@ -345,7 +350,8 @@ func randomAttr(r *rand.Rand, d AttrDef) *onnxio.Attribute {
 			a.Floats = append(a.Floats, float32(r.IntN(4))-1)
 		}
 	case onnxio.AttrString:
-		words := []string{"", "mean", "none", "sum", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "tanh", "linear", "constant", "reverse",
+		words := []string{"", "mean", "none", "sum", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "tanh",
+			"linear", "constant", "reverse",
 			"bidirectional", "TF", "IDF", "LOWER", "circular", "a+", "("}
 		a.S = []byte(words[r.IntN(len(words))])
 	case onnxio.AttrTensor:

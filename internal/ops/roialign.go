@@ -7,9 +7,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// RoiAlign: for each region of interest a grid of bins, each the mean (or the maximum) of bilinear samples. Places are
-// computed in the element type, as ONNX Runtime and torchvision do: how many samples a bin has depends on the rounding.
-// The maximum is over the four weighted corners of the samples, as ONNX's cases have it, not over their sums.
+// RoiAlign: for each region of interest a grid of bins, each the mean (or the maximum) of bilinear samples.
+// Places are computed in the element type, as ONNX Runtime and torchvision do: how many samples a bin has
+// depends on the rounding. The maximum is over the four weighted corners of the samples, as ONNX's cases
+// have it, not over their sums.
 
 // maxSamples bounds sampling_ratio, maxBins the height and width of what a region becomes.
 const (
@@ -23,7 +24,8 @@ func init() {
 	types := map[string]TypeSet{"T": Floats, "I": Set(onnxio.Int64)}
 	inputs := []Param{{Name: "X", Type: "T"}, {Name: "rois", Type: "T"}, {Name: "batch_indices", Type: "I"}}
 	grad := gradDef("RoiAlignGrad", []string{"dy"}, []string{"dx"}, slices.Clone(attrs)...)
-	grad.Inputs, grad.Types, grad.Tol, grad.Infer = append(grad.Inputs, inputs...), types, reduceTol, inferLikeSecond
+	grad.Inputs, grad.Types, grad.Tol, grad.Infer = append(grad.Inputs, inputs...), types, reduceTol,
+		inferLikeSecond
 	grad.Eval = byFloat(evalRoiAlignGrad[float32], evalRoiAlignGrad[float64])
 	register(&Def{Name: "RoiAlign", Versions: []int64{10, 16, 22}, Attrs: attrs,
 		Inputs: inputs, Outputs: []Param{{Name: "Y", Type: "T"}}, Types: types, Tol: averageTol,
@@ -173,14 +175,16 @@ func regions[T floating](n *Node, x, rois, batch *onnxio.Tensor,
 	}
 	if len(x.Dims) != 4 || len(rois.Dims) != 2 || rois.Dims[1] != 4 ||
 		batch.Type != onnxio.Int64 || !equal(batch.Dims, rois.Dims[:1]) {
-		return n.Errorf("input %s, rois %s, batch_indices %v %s", dimsText(x.Dims), dimsText(rois.Dims), batch.Type,
+		return n.Errorf("input %s, rois %s, batch_indices %v %s", dimsText(x.Dims), dimsText(rois.Dims),
+			batch.Type,
 			dimsText(batch.Dims))
 	}
 	corners := onnxio.Data[T](rois)
 	for r, b := range onnxio.Data[int64](batch) {
 		v := corners[r*4:][:4]
 		for _, p := range v {
-			if !(math.Abs(float64(p*T(a.scale))) < maxExtent) { // samples beyond cannot be told apart, nor counted
+			// samples beyond cannot be told apart, nor counted
+			if !(math.Abs(float64(p*T(a.scale))) < maxExtent) {
 				return n.Errorf("region %d is %v", r, v)
 			}
 		}
@@ -219,7 +223,8 @@ func evalRoiAlign[T floating](c *Eval) error {
 			if corners = cornersOf(by, bx, width, corners[:0]); a.max {
 				some := by.all*bx.all != float64(len(corners)/4)
 				for k := range ch {
-					dst[(r*ch+k)*a.height*a.width+i], _ = maxCorner(corners, src[(picture*ch+k)*size:][:size], some)
+					dst[(r*ch+k)*a.height*a.width+i], _ = maxCorner(corners,
+						src[(picture*ch+k)*size:][:size], some)
 				}
 				continue
 			}
@@ -246,15 +251,16 @@ func cornersOf[T floating](by, bx *roiBin[T], width int, corners []corner) []cor
 		for j := range bx.taps {
 			ty, tx := &by.taps[i], &bx.taps[j]
 			for k := range 4 {
-				corners = append(corners, corner{ty.at[k/2]*width + tx.at[k%2], float64(ty.weight[k/2]) * float64(tx.weight[k%2])})
+				corners = append(corners, corner{ty.at[k/2]*width + tx.at[k%2],
+					float64(ty.weight[k/2]) * float64(tx.weight[k%2])})
 			}
 		}
 	}
 	return corners
 }
 
-// maxCorner is the greatest weighted corner and which it is; outside says that a sample outside the picture is 0, and
-// is the greatest until another is.
+// maxCorner is the greatest weighted corner and which it is; outside says that a sample outside the picture
+// is 0, and is the greatest until another is.
 func maxCorner[T floating](corners []corner, plane []T, outside bool) (best T, which corner) {
 	for _, c := range corners {
 		if v := T(c.weight) * plane[c.at]; !outside || v > best || v != v {
@@ -270,7 +276,9 @@ func gradRoiAlign(g *Grad) error {
 		return nil
 	}
 	const how = "coordinate_transformation_mode"
-	attrs := slices.DeleteFunc(slices.Clone(g.Node.Attrs), func(a *onnxio.Attribute) bool { return a.Name == how })
+	attrs := slices.DeleteFunc(slices.Clone(g.Node.Attrs), func(a *onnxio.Attribute) bool {
+		return a.Name == how
+	})
 	a, err := aligningOf(g.Node)
 	if err != nil {
 		return err
@@ -278,7 +286,8 @@ func gradRoiAlign(g *Grad) error {
 	if !a.half {
 		attrs = append(attrs, onnxio.StringAttr(how, "output_half_pixel"))
 	}
-	g.DIn[0], err = g.One(GradDomain, "RoiAlignGrad", []string{g.DOut[0], g.In(0), g.In(1), g.In(2)}, attrs...)
+	g.DIn[0], err = g.One(GradDomain, "RoiAlignGrad", []string{g.DOut[0], g.In(0), g.In(1), g.In(2)},
+		attrs...)
 	return err
 }
 
@@ -291,7 +300,8 @@ func evalRoiAlignGrad[T floating](c *Eval) error {
 	}
 	if len(x.Dims) != 4 || len(rois.Dims) != 2 ||
 		!equal(dy.Dims, []int64{rois.Dims[0], x.Dims[1], int64(a.height), int64(a.width)}) {
-		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims), dimsText(rois.Dims))
+		return c.Node.Errorf("dy %s for input %s and rois %s", dimsText(dy.Dims), dimsText(x.Dims),
+			dimsText(rois.Dims))
 	}
 	y, err := c.Alloc(0, x.Type, x.Dims...)
 	if err != nil {

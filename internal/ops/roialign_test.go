@@ -9,23 +9,30 @@ import (
 )
 
 func TestRegionGradients(t *testing.T) {
-	rois := onnxio.FromSlice(onnxio.Double, []float64{0.5, 1.25, 4.5, 3, -2, 0, 2.25, 6, 3, 3, 3.25, 3.5}, 3, 4)
-	boxes := onnxio.FromSlice(onnxio.Double, []float64{0, 0.5, 1.25, 4.5, 3, 1, -2, 0, 2.25, 6, 0, 30, 30, 31, 31}, 3, 5)
+	rois := onnxio.FromSlice(onnxio.Double, []float64{0.5, 1.25, 4.5, 3, -2, 0, 2.25, 6, 3, 3, 3.25, 3.5},
+		3, 4)
+	boxes := onnxio.FromSlice(onnxio.Double, []float64{0, 0.5, 1.25, 4.5, 3, 1, -2, 0, 2.25, 6, 0, 30, 30,
+		31, 31}, 3, 5)
 	var cases []gradCase
 	for _, mode := range []string{"avg", "max"} {
 		for _, how := range []string{"half_pixel", "output_half_pixel"} {
 			for samples := range int64(3) {
-				cases = append(cases, gradCase{op: "RoiAlign", name: fmt.Sprint(mode, how, samples), frozen: []int{1},
-					in: []*onnxio.Tensor{irregular(random(1, 2, 2, 4, 5)), rois, vector(1, 0, 1)},
-					attrs: attrsOf(onnxio.StringAttr("mode", mode), onnxio.StringAttr("coordinate_transformation_mode", how),
-						onnxio.IntAttr("sampling_ratio", samples), onnxio.IntAttr("output_height", 2), onnxio.IntAttr("output_width", 3))})
+				cases = append(cases, gradCase{op: "RoiAlign", name: fmt.Sprint(mode, how, samples),
+					frozen: []int{1},
+					in:     []*onnxio.Tensor{irregular(random(1, 2, 2, 4, 5)), rois, vector(1, 0, 1)},
+					attrs: attrsOf(onnxio.StringAttr("mode", mode),
+						onnxio.StringAttr("coordinate_transformation_mode", how),
+						onnxio.IntAttr("sampling_ratio", samples), onnxio.IntAttr("output_height", 2),
+						onnxio.IntAttr("output_width", 3))})
 			}
 		}
 	}
 	cases = append(cases,
-		gradCase{op: "RoiAlign", opset: 10, frozen: []int{1}, in: []*onnxio.Tensor{random(1, 2, 1, 4, 5), rois, vector(1, 0, 1)},
+		gradCase{op: "RoiAlign", opset: 10, frozen: []int{1}, in: []*onnxio.Tensor{random(1, 2, 1, 4, 5),
+			rois, vector(1, 0, 1)},
 			attrs: attrsOf(onnxio.FloatAttr("spatial_scale", 0.5))},
-		gradCase{op: "MaxRoiPool", frozen: []int{1}, in: []*onnxio.Tensor{random(1, 2, 2, 4, 5), boxes}, attrs: attrsOf(ints("pooled_shape", 2, 3))})
+		gradCase{op: "MaxRoiPool", frozen: []int{1}, in: []*onnxio.Tensor{random(1, 2, 2, 4, 5), boxes},
+			attrs: attrsOf(ints("pooled_shape", 2, 3))})
 	checkGrads(t, cases)
 }
 
@@ -73,7 +80,8 @@ func TestRegionInference(t *testing.T) {
 		in   [][]onnxio.Dim
 		want string
 	}{
-		{[][]onnxio.Dim{onnxio.Shape("N", 256, "H", "W"), onnxio.Shape("R", 4), onnxio.Shape("R")}, "[R,256,7,5]"},
+		{[][]onnxio.Dim{onnxio.Shape("N", 256, "H", "W"), onnxio.Shape("R", 4), onnxio.Shape("R")},
+			"[R,256,7,5]"},
 		{[][]onnxio.Dim{nil, nil, onnxio.Shape(3)}, "[3,?,7,5]"},
 		{[][]onnxio.Dim{nil, nil, nil}, "[?,?,7,5]"},
 	} {
@@ -82,7 +90,8 @@ func TestRegionInference(t *testing.T) {
 			t.Errorf("%v gives %s, %v, not %s", tt.in, shapeText(out[0].Shape), err, tt.want)
 		}
 	}
-	out, err := inferShapes(t, "MaxRoiPool", 22, attrsOf(ints("pooled_shape", 7, 5)), 1, onnxio.Shape("N", 8, "H", "W"), onnxio.Shape("R", 5))
+	out, err := inferShapes(t, "MaxRoiPool", 22, attrsOf(ints("pooled_shape", 7, 5)), 1,
+		onnxio.Shape("N", 8, "H", "W"), onnxio.Shape("R", 5))
 	if err != nil || shapeText(out[0].Shape) != "[R,8,7,5]" {
 		t.Errorf("MaxRoiPool gives %s, %v", shapeText(out[0].Shape), err)
 	}

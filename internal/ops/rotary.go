@@ -15,7 +15,8 @@ func init() {
 		return &Def{Name: name, Domain: domain, Versions: versions, Attrs: attrs, Tol: arithmeticTol,
 			Inputs: []Param{formal("X", "T"), formal("cos_cache", "T"), formal("sin_cache", "T"),
 				formal("position_ids", "M").optional()},
-			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": Floats, "M": Set(onnxio.Int64)},
+			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": Floats,
+				"M": Set(onnxio.Int64)},
 			Infer: inferRotary, Eval: byFloat(eval, eval)}
 	}
 	forward := def("RotaryEmbedding", "", []int64{23}, 1)
@@ -52,7 +53,8 @@ func newRotary(n *Node, x, cos, sin, ids []int64) (*rotary, error) {
 	case heads < 1 || x[2]%heads != 0:
 		return nil, n.Errorf("X %s in num_heads %d", dimsText(x), heads)
 	default:
-		r.batch, r.tokens, r.heads, r.size, r.sideBySide = int(x[0]), int(x[1]), int(heads), int(x[2]/heads), true
+		r.batch, r.tokens, r.heads, r.size, r.sideBySide = int(x[0]), int(x[1]), int(heads),
+			int(x[2]/heads), true
 	}
 	turned := n.Int("rotary_embedding_dim", 0)
 	if turned == 0 {

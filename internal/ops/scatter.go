@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Scatter, ScatterElements and ScatterND write updates into a copy of data at places that an index names; GatherND
-// reads such places. The index of ScatterElements has an element for each update, that of the ND operators a tuple of
-// coordinates for each block of trailing dimensions.
+// Scatter, ScatterElements and ScatterND write updates into a copy of data at places that an index names;
+// GatherND reads such places. The index of ScatterElements has an element for each update, that of the ND
+// operators a tuple of coordinates for each block of trailing dimensions.
 
 func init() {
 	types := map[string]TypeSet{"T": All, "I": Indices}
@@ -16,14 +16,20 @@ func init() {
 	inputs := []Param{{Name: "data", Type: "T"}, {Name: "indices", Type: "I"}, {Name: "updates", Type: "T"}}
 	elements := func(name string, versions []int64, attrs ...AttrDef) *Def {
 		return &Def{Name: name, Versions: versions, Attrs: append(attrs, intA("axis")), Inputs: inputs,
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterElements, Eval: scattering(evalScatterElements),
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterElements,
+			Eval: scattering(evalScatterElements),
 			Grad: gradScatterElements}
 	}
-	register(elements("Scatter", []int64{9, 11}), elements("ScatterElements", []int64{11, 13, 16, 18}, reduction),
-		&Def{Name: "ScatterND", Versions: []int64{11, 13, 16, 18}, Attrs: []AttrDef{reduction}, Inputs: inputs,
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterND, Eval: scattering(evalScatterND), Grad: gradScatterND},
-		&Def{Name: "GatherND", Versions: []int64{11, 12, 13}, Attrs: []AttrDef{intA("batch_dims").since(12)}, Inputs: inputs[:2],
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGatherND, Eval: moving(evalGatherND), Grad: gradGatherND})
+	register(elements("Scatter", []int64{9, 11}), elements("ScatterElements", []int64{11, 13, 16, 18},
+		reduction),
+		&Def{Name: "ScatterND", Versions: []int64{11, 13, 16, 18}, Attrs: []AttrDef{reduction},
+			Inputs:  inputs,
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferScatterND,
+			Eval: scattering(evalScatterND), Grad: gradScatterND},
+		&Def{Name: "GatherND", Versions: []int64{11, 12, 13}, Attrs: []AttrDef{intA("batch_dims").since(12)},
+			Inputs:  inputs[:2],
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGatherND,
+			Eval: moving(evalGatherND), Grad: gradGatherND})
 }
 
 func inferScatterElements(c *Infer) error {
@@ -31,7 +37,8 @@ func inferScatterElements(c *Infer) error {
 		return err
 	}
 	if shaped(c, 1, 2) && !agreeAll(c.In[1].Shape, c.In[2].Shape) {
-		return c.Node.Errorf("indices %s and updates %s differ", shapeText(c.In[1].Shape), shapeText(c.In[2].Shape))
+		return c.Node.Errorf("indices %s and updates %s differ", shapeText(c.In[1].Shape),
+			shapeText(c.In[2].Shape))
 	}
 	return nil
 }
@@ -66,8 +73,8 @@ func evalScatterElements(c *Eval) error {
 	return nil
 }
 
-// elementIndex checks an index that has the rank of the data it points into, and no dimension beyond the data's except
-// along the axis; it gives its elements counted from the front.
+// elementIndex checks an index that has the rank of the data it points into, and no dimension beyond the
+// data's except along the axis; it gives its elements counted from the front.
 func elementIndex(n *Node, dims []int64, index *onnxio.Tensor, axis int) ([]int64, error) {
 	list, ok := intsOf(index)
 	fits := ok && len(index.Dims) == len(dims)
@@ -106,8 +113,8 @@ func scattering(kernel func(*Eval) error) func(*Eval) error {
 	}
 }
 
-// scattered makes output 0 like data, and gives how element i of the updates joins element at of the output. Half
-// floats that are added run widened, by again; then join is nil.
+// scattered makes output 0 like data, and gives how element i of the updates joins element at of the output.
+// Half floats that are added run widened, by again; then join is nil.
 func scattered(c *Eval, again func(*Eval) error) (y *onnxio.Tensor, join func(at, i int64), err error) {
 	if err := evalReady(c); err != nil {
 		return nil, nil, err
@@ -173,8 +180,10 @@ func byNumber(k numberTypes[func(*Eval) error]) func(*Eval) error {
 	}
 }
 
-var scatterKernels = numberTypes[func(how string, y, updates *onnxio.Tensor) func(at, i int64)]{joining[float32], joining[float64],
-	intTypes[func(how string, y, updates *onnxio.Tensor) func(at, i int64)]{joining[int8], joining[int16], joining[int32], joining[int64],
+var scatterKernels = numberTypes[func(how string, y, updates *onnxio.Tensor) func(at,
+	i int64)]{joining[float32], joining[float64],
+	intTypes[func(how string, y, updates *onnxio.Tensor) func(at, i int64)]{joining[int8], joining[int16],
+		joining[int32], joining[int64],
 		joining[uint8], joining[uint16], joining[uint32], joining[uint64]}}
 
 func joining[T numeric](how string, y, updates *onnxio.Tensor) func(at, i int64) {
@@ -203,7 +212,8 @@ func tuplesOf(n *Node, index *onnxio.Tensor, dims []int64) (t tuples, err error)
 	}
 	last := len(index.Dims) - 1
 	if t.width = index.Dims[last]; t.width > int64(len(dims)) {
-		return t, n.Errorf("indices %s have more coordinates than %s dimensions", dimsText(index.Dims), dimsText(dims))
+		return t, n.Errorf("indices %s have more coordinates than %s dimensions", dimsText(index.Dims),
+			dimsText(dims))
 	}
 	t.list, t.n, t.dims, t.block = list, int64(sizeOf(index.Dims[:last])), dims, int64(sizeOf(dims[t.width:]))
 	return t, nil
@@ -218,28 +228,31 @@ func (t *tuples) at(n *Node, i int64) (int64, error) {
 			v += d
 		}
 		if v < 0 || v >= d {
-			return 0, n.Errorf("indices %v are out of range for %s", t.list[i*t.width:][:t.width], dimsText(t.dims))
+			return 0, n.Errorf("indices %v are out of range for %s", t.list[i*t.width:][:t.width],
+				dimsText(t.dims))
 		}
 		at = at*d + v
 	}
 	return at * t.block, nil
 }
 
-// tupleShape is the shape of what an index of tuples picks from data: [indices but the last..., data after the tuple...].
-// ok is false when it is not known.
+// tupleShape is the shape of what an index of tuples picks from data: [indices but the last..., data after
+// the tuple...]. ok is false when it is not known.
 func tupleShape(n *Node, data, index []onnxio.Dim, batch int) (out []onnxio.Dim, ok bool, err error) {
 	if len(index) == 0 {
 		return nil, false, n.Errorf("indices are a scalar")
 	}
 	last := index[len(index)-1]
 	if batch < 0 || batch >= len(index) || batch > len(data) {
-		return nil, false, n.Errorf("batch_dims %d with data %s and indices %s", batch, shapeText(data), shapeText(index))
+		return nil, false, n.Errorf("batch_dims %d with data %s and indices %s", batch, shapeText(data),
+			shapeText(index))
 	}
 	if !last.Known() {
 		return nil, false, nil
 	}
 	if last.Value > int64(len(data)-batch) {
-		return nil, false, n.Errorf("indices %s have more coordinates than %s dimensions", shapeText(index), shapeText(data))
+		return nil, false, n.Errorf("indices %s have more coordinates than %s dimensions", shapeText(index),
+			shapeText(data))
 	}
 	out = append(out, index[:len(index)-1]...)
 	return append(out, data[batch+int(last.Value):]...), true, nil
@@ -251,7 +264,8 @@ func inferScatterND(c *Infer) error {
 	}
 	want, ok, err := tupleShape(c.Node, c.In[0].Shape, c.In[1].Shape, 0)
 	if err == nil && ok && shaped(c, 2) && !agreeAll(want, c.In[2].Shape) {
-		return c.Node.Errorf("updates %s where data %s and indices %s want %s", shapeText(c.In[2].Shape), shapeText(c.In[0].Shape),
+		return c.Node.Errorf("updates %s where data %s and indices %s want %s", shapeText(c.In[2].Shape),
+			shapeText(c.In[0].Shape),
 			shapeText(c.In[1].Shape), shapeText(want))
 	}
 	return err
@@ -268,7 +282,8 @@ func evalScatterND(c *Eval) error {
 		return err
 	}
 	if updates.Size() != t.n*t.block {
-		return c.Node.Errorf("updates %s do not fit data %s and indices %s", dimsText(updates.Dims), dimsText(x.Dims), dimsText(c.In[1].Dims))
+		return c.Node.Errorf("updates %s do not fit data %s and indices %s", dimsText(updates.Dims),
+			dimsText(x.Dims), dimsText(c.In[1].Dims))
 	}
 	copy(y.Raw, x.Raw)
 	for i := range t.n {
@@ -317,7 +332,8 @@ func evalGatherND(c *Eval) error {
 		return err
 	}
 	if !ok || !equal(x.Dims[:batch], index.Dims[:batch]) {
-		return n.Errorf("data %s and indices %s differ in batch_dims %d", dimsText(x.Dims), dimsText(index.Dims), batch)
+		return n.Errorf("data %s and indices %s differ in batch_dims %d", dimsText(x.Dims),
+			dimsText(index.Dims), batch)
 	}
 	t, err := tuplesOf(n, index, x.Dims[batch:])
 	if err != nil {
@@ -344,8 +360,8 @@ func zerosLike(g *Grad, name string) string {
 	return g.Const(onnxio.NewTensor(g.Value(name).Type, g.Dims(name)...))
 }
 
-// gradScatter is the gradient of the scatters that replace or add: updates get what they wrote, read back by gather;
-// data gets the rest, with zeros written over what was replaced.
+// gradScatter is the gradient of the scatters that replace or add: updates get what they wrote, read back by
+// gather; data gets the rest, with zeros written over what was replaced.
 func gradScatter(g *Grad, gather string, attrs ...*onnxio.Attribute) (err error) {
 	how := g.Node.Str("reduction", "none")
 	if how != "none" && how != "add" {
@@ -358,7 +374,8 @@ func gradScatter(g *Grad, gather string, attrs ...*onnxio.Attribute) (err error)
 			if gather == "GatherND" {
 				scatter = "ScatterND"
 			}
-			if g.DIn[0], err = g.One("", scatter, []string{dy, index, zerosLike(g, g.In(2))}, attrs...); err != nil {
+			if g.DIn[0], err = g.One("", scatter, []string{dy, index, zerosLike(g, g.In(2))},
+				attrs...); err != nil {
 				return err
 			}
 		}
@@ -382,12 +399,14 @@ func gradGatherND(g *Grad) (err error) {
 	if b := g.Node.Int("batch_dims", 0); b != 0 {
 		return g.Node.Errorf("no gradient for batch_dims %d", b)
 	}
-	g.DIn[0], err = g.One("", "ScatterND", []string{zerosLike(g, g.In(0)), g.In(1), g.DOut[0]}, onnxio.StringAttr("reduction", "add"))
+	g.DIn[0], err = g.One("", "ScatterND", []string{zerosLike(g, g.In(0)), g.In(1), g.DOut[0]},
+		onnxio.StringAttr("reduction", "add"))
 	return err
 }
 
 // scatterBack is the gradient of operators that pick elements along an axis: dy added into zeros at indices.
 func scatterBack(g *Grad, dy, indices string, axis int64) (string, error) {
-	return g.One("", "ScatterElements", []string{zerosLike(g, g.In(0)), indices, dy}, onnxio.IntAttr("axis", axis),
+	return g.One("", "ScatterElements", []string{zerosLike(g, g.In(0)), indices, dy},
+		onnxio.IntAttr("axis", axis),
 		onnxio.StringAttr("reduction", "add"))
 }

@@ -19,15 +19,17 @@ type onnxSchema struct {
 	Attrs   map[string][2]any
 }
 
-var attrTypes = map[string]onnxio.AttrType{"FLOAT": onnxio.AttrFloat, "INT": onnxio.AttrInt, "STRING": onnxio.AttrString,
-	"TENSOR": onnxio.AttrTensor, "GRAPH": onnxio.AttrGraph, "FLOATS": onnxio.AttrFloats, "INTS": onnxio.AttrInts,
+var attrTypes = map[string]onnxio.AttrType{"FLOAT": onnxio.AttrFloat, "INT": onnxio.AttrInt,
+	"STRING": onnxio.AttrString,
+	"TENSOR": onnxio.AttrTensor, "GRAPH": onnxio.AttrGraph, "FLOATS": onnxio.AttrFloats,
+	"INTS":    onnxio.AttrInts,
 	"STRINGS": onnxio.AttrStrings, "TENSORS": onnxio.AttrTensors, "GRAPHS": onnxio.AttrGraphs,
 	"SPARSE_TENSOR": onnxio.AttrSparseTensor, "TYPE_PROTO": onnxio.AttrTypeProto}
 
-// TestSchemas compares every definition with the schemas of the onnx package: versions, the attributes of each
-// version with their types, its inputs and outputs, the element types of all versions together. What
-// would refuse a valid model fails; where a definition is laxer than ONNX, or lacks an element type or a version newer
-// than its newest, is logged.
+// TestSchemas compares every definition with the schemas of the onnx package: versions, the attributes of
+// each version with their types, its inputs and outputs, the element types of all versions together. What
+// would refuse a valid model fails; where a definition is laxer than ONNX, or lacks an element type or a
+// version newer than its newest, is logged.
 func TestSchemas(t *testing.T) { checkSchemas(t, "", "schemas.json") }
 
 // TestContribSchemas does the same with ONNX Runtime's own operators.

@@ -32,37 +32,54 @@ func init() {
 	}
 	same := func(c *Infer) error { c.become(0, &Value{Kind: c.In[0].Kind}); return nil }
 	register(
-		&Def{Name: "SequenceConstruct", Versions: []int64{11}, Inputs: []Param{{Name: "inputs", Type: "T", Variadic: true}},
+		&Def{Name: "SequenceConstruct", Versions: []int64{11},
+			Inputs:  []Param{{Name: "inputs", Type: "T", Variadic: true}},
 			Outputs: one(seq("output_sequence")), Types: types, EvalValues: evalSequenceConstruct,
 			Infer: func(c *Infer) error { c.become(0, sequenceOf(typeOf(firstOf(c.In)))); return nil }},
-		&Def{Name: "SequenceEmpty", Versions: []int64{11}, Attrs: []AttrDef{intA("dtype")}, Outputs: one(seq("output")), Types: types,
+		&Def{Name: "SequenceEmpty", Versions: []int64{11}, Attrs: []AttrDef{intA("dtype")},
+			Outputs: one(seq("output")), Types: types,
 			EvalValues: evalSequenceEmpty,
 			Infer:      func(c *Infer) error { c.become(0, sequenceOf(emptyElem(c.Node))); return nil }},
-		&Def{Name: "SequenceInsert", Versions: []int64{11}, Inputs: []Param{seq("input_sequence"), {Name: "tensor", Type: "T"}, position},
+		&Def{Name: "SequenceInsert", Versions: []int64{11}, Inputs: []Param{seq("input_sequence"),
+			{Name: "tensor", Type: "T"}, position},
 			Outputs: one(seq("output_sequence")), Types: types, Infer: same, EvalValues: evalSequenceInsert},
 		&Def{Name: "SequenceErase", Versions: []int64{11}, Inputs: []Param{seq("input_sequence"), position},
 			Outputs: one(seq("output_sequence")), Types: types, Infer: same, EvalValues: evalSequenceErase},
-		&Def{Name: "SequenceAt", Versions: []int64{11}, Inputs: []Param{seq("input_sequence"), {Name: "position", Type: "I"}},
-			Outputs: []Param{{Name: "tensor", Type: "T"}}, Types: types, Infer: elem, EvalValues: evalSequenceAt},
+		&Def{Name: "SequenceAt", Versions: []int64{11}, Inputs: []Param{seq("input_sequence"),
+			{Name: "position", Type: "I"}},
+			Outputs: []Param{{Name: "tensor", Type: "T"}}, Types: types, Infer: elem,
+			EvalValues: evalSequenceAt},
 		&Def{Name: "SequenceLength", Versions: []int64{11}, Inputs: one(seq("input_sequence")),
 			Outputs: []Param{{Name: "length", Type: "I"}}, Types: types, EvalValues: evalSequenceLength,
 			Infer: func(c *Infer) error { c.Set(0, onnxio.Int64, nil); return nil }},
-		&Def{Name: "SplitToSequence", Versions: []int64{11, 24}, Attrs: []AttrDef{intA("axis"), intA("keepdims")},
+		&Def{Name: "SplitToSequence", Versions: []int64{11, 24}, Attrs: []AttrDef{intA("axis"),
+			intA("keepdims")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "split", Type: "I", Optional: true}},
 			Outputs: one(seq("output_sequence")), Types: types, EvalValues: evalSplitToSequence,
-			Infer: func(c *Infer) error { c.become(0, sequenceOf(&onnxio.Type{Elem: c.In[0].Type})); return nil }},
-		&Def{Name: "ConcatFromSequence", Versions: []int64{11}, Attrs: []AttrDef{intA("axis").required(), intA("new_axis")},
-			Inputs: one(seq("input_sequence")), Outputs: []Param{{Name: "concat_result", Type: "T"}}, Types: types,
+			Infer: func(c *Infer) error {
+				c.become(0, sequenceOf(&onnxio.Type{Elem: c.In[0].Type}))
+				return nil
+			}},
+		&Def{Name: "ConcatFromSequence", Versions: []int64{11}, Attrs: []AttrDef{intA("axis").required(),
+			intA("new_axis")},
+			Inputs: one(seq("input_sequence")), Outputs: []Param{{Name: "concat_result", Type: "T"}},
+			Types: types,
 			Infer: elem, EvalValues: evalConcatFromSequence},
-		&Def{Name: "Optional", Versions: []int64{15, 28}, Attrs: []AttrDef{{Name: "type", Type: onnxio.AttrTypeProto}},
-			Inputs: []Param{{Name: "input", Type: "T", Optional: true}}, Outputs: one(seq("output")), Types: types,
+		&Def{Name: "Optional", Versions: []int64{15, 28},
+			Attrs:  []AttrDef{{Name: "type", Type: onnxio.AttrTypeProto}},
+			Inputs: []Param{{Name: "input", Type: "T", Optional: true}}, Outputs: one(seq("output")),
+			Types:      types,
 			EvalValues: evalOptional,
 			Infer:      func(c *Infer) error { c.become(0, optionalOf(optionalElem(c))); return nil }},
-		&Def{Name: "OptionalHasElement", Versions: []int64{15, 18, 28}, Inputs: []Param{{Name: "input", Type: "T", Optional: true}},
-			Outputs: []Param{{Name: "output", Type: "B"}}, Types: map[string]TypeSet{"T": All, "B": Bools}, EvalValues: evalHasElement,
-			Infer: func(c *Infer) error { c.Set(0, onnxio.Bool, nil); return nil }},
-		&Def{Name: "OptionalGetElement", Versions: []int64{15, 18, 28}, Inputs: []Param{{Name: "input", Type: "T"}},
-			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGetElement, EvalValues: evalGetElement},
+		&Def{Name: "OptionalHasElement", Versions: []int64{15, 18, 28},
+			Inputs:  []Param{{Name: "input", Type: "T", Optional: true}},
+			Outputs: []Param{{Name: "output", Type: "B"}}, Types: map[string]TypeSet{"T": All, "B": Bools},
+			EvalValues: evalHasElement,
+			Infer:      func(c *Infer) error { c.Set(0, onnxio.Bool, nil); return nil }},
+		&Def{Name: "OptionalGetElement", Versions: []int64{15, 18, 28},
+			Inputs:  []Param{{Name: "input", Type: "T"}},
+			Outputs: []Param{{Name: "output", Type: "T"}}, Types: types, Infer: inferGetElement,
+			EvalValues: evalGetElement},
 	)
 }
 
@@ -349,7 +366,8 @@ func evalConcatFromSequence(c *EvalValues) error {
 
 // Concat joins the inputs of c along an axis, whatever its node is.
 func Concat(c *Eval, axis int64) (*onnxio.Tensor, error) {
-	n := &onnxio.Node{OpType: "Concat", Outputs: []string{"joined"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", axis)}}
+	n := &onnxio.Node{OpType: "Concat", Outputs: []string{"joined"},
+		Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", axis)}}
 	bound, err := Bind(n, 13)
 	if err != nil {
 		return nil, err

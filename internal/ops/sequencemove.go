@@ -9,13 +9,16 @@ import (
 func init() {
 	lengths := Set(onnxio.Int64)
 	register(
-		&Def{Name: "ReverseSequence", Versions: []int64{10, 28}, Attrs: []AttrDef{intA("batch_axis"), intA("time_axis")},
+		&Def{Name: "ReverseSequence", Versions: []int64{10, 28}, Attrs: []AttrDef{intA("batch_axis"),
+			intA("time_axis")},
 			Inputs:  []Param{{Name: "input", Type: "T"}, {Name: "sequence_lens", Type: "I"}},
 			Outputs: []Param{{Name: "Y", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
 			Infer: inferReverseSequence, Eval: moving(evalReverseSequence), Grad: gradReverseSequence},
 		&Def{Name: "TensorScatter", Versions: []int64{24}, Attrs: []AttrDef{intA("axis"), stringA("mode")},
-			Inputs:  []Param{formal("past_cache", "T"), formal("update", "T"), formal("write_indices", "I").optional()},
-			Outputs: []Param{{Name: "present_cache", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": lengths},
+			Inputs: []Param{formal("past_cache", "T"), formal("update", "T"),
+				formal("write_indices", "I").optional()},
+			Outputs: []Param{{Name: "present_cache", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+				"I": lengths},
 			Infer: inferTensorScatter, Eval: moving(evalTensorScatter)},
 	)
 }
@@ -38,7 +41,8 @@ func inferReverseSequence(c *Infer) error {
 	}
 	batch, _, err := sequenceAxes(c.Node, len(c.In[0].Shape))
 	if err == nil && shaped(c, 1) && !agreeAll(c.In[1].Shape, c.In[0].Shape[batch:batch+1]) {
-		return c.Node.Errorf("sequence_lens %s with input %s", shapeText(c.In[1].Shape), shapeText(c.In[0].Shape))
+		return c.Node.Errorf("sequence_lens %s with input %s", shapeText(c.In[1].Shape),
+			shapeText(c.In[0].Shape))
 	}
 	return err
 }
@@ -143,7 +147,8 @@ func evalTensorScatter(c *Eval) error {
 	var starts []int64
 	if c.Has(2) {
 		if starts, _ = intsOf(c.In[2]); !equal(c.In[2].Dims, cache.Dims[:1]) {
-			return c.Node.Errorf("write_indices %s with cache %s", dimsText(c.In[2].Dims), dimsText(cache.Dims))
+			return c.Node.Errorf("write_indices %s with cache %s", dimsText(c.In[2].Dims),
+				dimsText(cache.Dims))
 		}
 	}
 	y, err := c.Alloc(0, cache.Type, cache.Dims...)

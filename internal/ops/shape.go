@@ -4,18 +4,22 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Operators that look at a tensor's shape or give its elements another one: Shape, Size, Identity, Reshape, Flatten,
-// Squeeze, Unsqueeze. Elements stay in order, so their gradients are Reshape.
+// Operators that look at a tensor's shape or give its elements another one: Shape, Size, Identity, Reshape,
+// Flatten, Squeeze, Unsqueeze. Elements stay in order, so their gradients are Reshape.
 
 var allTypes = map[string]TypeSet{"T": All}
 
 func init() {
 	register(
-		&Def{Name: "Shape", Versions: []int64{1, 13, 15, 19, 21, 23, 24, 25}, Attrs: []AttrDef{intA("start").since(15), intA("end").since(15)},
-			Inputs: []Param{{Name: "data", Type: "T", Flat: true}}, Outputs: []Param{{Name: "shape", Type: "T1"}},
+		&Def{Name: "Shape", Versions: []int64{1, 13, 15, 19, 21, 23, 24, 25},
+			Attrs:  []AttrDef{intA("start").since(15), intA("end").since(15)},
+			Inputs: []Param{{Name: "data", Type: "T", Flat: true}}, Outputs: []Param{{Name: "shape",
+				Type: "T1"}},
 			Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)}, Infer: inferShape, Eval: evalShape},
-		&Def{Name: "Size", Versions: []int64{1, 13, 19, 21, 23, 24, 25}, Inputs: []Param{{Name: "data", Type: "T", Flat: true}},
-			Outputs: []Param{{Name: "size", Type: "T1"}}, Types: map[string]TypeSet{"T": All, "T1": Set(onnxio.Int64)},
+		&Def{Name: "Size", Versions: []int64{1, 13, 19, 21, 23, 24, 25},
+			Inputs:  []Param{{Name: "data", Type: "T", Flat: true}},
+			Outputs: []Param{{Name: "size", Type: "T1"}}, Types: map[string]TypeSet{"T": All,
+				"T1": Set(onnxio.Int64)},
 			Infer: func(c *Infer) error {
 				c.Set(0, onnxio.Int64, nil)
 				if shaped(c, 0) && c.Out[0] != nil {
@@ -34,26 +38,34 @@ func init() {
 				}
 				return err
 			}},
-		viewDef("Identity", []int64{1, 13, 14, 16, 19, 21, 23, 24, 25}, nil, nil, func(c *Infer) ([]onnxio.Dim, bool, error) {
-			return c.In[0].Shape, c.In[0].HasShape, nil
-		}, sameElems),
-		viewDef("Flatten", []int64{1, 9, 11, 13, 21, 23, 24, 25}, []AttrDef{intA("axis")}, nil, inferFlatten, nil),
+		viewDef("Identity", []int64{1, 13, 14, 16, 19, 21, 23, 24, 25}, nil, nil,
+			func(c *Infer) ([]onnxio.Dim, bool, error) {
+				return c.In[0].Shape, c.In[0].HasShape, nil
+			}, sameElems),
+		viewDef("Flatten", []int64{1, 9, 11, 13, 21, 23, 24, 25}, []AttrDef{intA("axis")}, nil,
+			inferFlatten, nil),
 		viewDef("Reshape", []int64{1, 5, 13, 14, 19, 21, 23, 24, 25},
-			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4), intA("allowzero").since(14)}, []Param{{Name: "shape", Type: "I", Since: 5}}, inferReshape, sameElems),
-		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []Param{{Name: "axes", Type: "I", Optional: true, Since: 13}}, inferSqueeze, sameElems),
-		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)}, []Param{{Name: "axes", Type: "I", Since: 13}}, inferUnsqueeze, sameElems),
+			[]AttrDef{intsA("shape").until(4), intsA("consumed_inputs").until(4),
+				intA("allowzero").since(14)}, []Param{{Name: "shape", Type: "I", Since: 5}}, inferReshape,
+			sameElems),
+		viewDef("Squeeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)},
+			[]Param{{Name: "axes", Type: "I", Optional: true, Since: 13}}, inferSqueeze, sameElems),
+		viewDef("Unsqueeze", []int64{1, 11, 13, 21, 23, 24, 25}, []AttrDef{intsA("axes").until(12)},
+			[]Param{{Name: "axes", Type: "I", Since: 13}}, inferUnsqueeze, sameElems),
 	)
 }
 
 // sameElems marks the operators through which a vector of dimensions passes unchanged.
 func sameElems(v *Value) []onnxio.Dim { return v.Elems }
 
-// viewDef is an operator that gives the elements of input 0 a shape. shape derives it (ok false: unknown); more names
-// the second input.
+// viewDef is an operator that gives the elements of input 0 a shape. shape derives it (ok false: unknown);
+// more names the second input.
 func viewDef(name string, versions []int64, attrs []AttrDef, more []Param,
 	shape func(*Infer) ([]onnxio.Dim, bool, error), elems func(*Value) []onnxio.Dim) *Def {
-	d := &Def{Name: name, Versions: versions, Attrs: attrs, Inputs: append([]Param{{Name: "data", Type: "T"}}, more...),
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64)}, Rearranges: true}
+	d := &Def{Name: name, Versions: versions, Attrs: attrs,
+		Inputs:  append([]Param{{Name: "data", Type: "T"}}, more...),
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+			"I": Set(onnxio.Int64)}, Rearranges: true}
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err
@@ -78,7 +90,8 @@ func viewDef(name string, versions []int64, attrs []AttrDef, more []Param,
 			if t == nil {
 				in.In = append(in.In, nil)
 			} else {
-				in.In = append(in.In, &Value{Type: t.Type, Shape: knownDims(t.Dims), HasShape: true, Const: t})
+				in.In = append(in.In, &Value{Type: t.Type, Shape: knownDims(t.Dims), HasShape: true,
+					Const: t})
 			}
 		}
 		if err := d.Infer(in); err != nil {
@@ -98,7 +111,8 @@ func viewDef(name string, versions []int64, attrs []AttrDef, more []Param,
 	}
 	d.Grad = func(g *Grad) (err error) {
 		if g.Wants[0] {
-			g.DIn[0], err = g.One("", "Reshape", []string{g.DOut[0], g.Const(onnxio.Int64s(append([]int64{}, g.Dims(g.In(0))...)))})
+			g.DIn[0], err = g.One("", "Reshape",
+				[]string{g.DOut[0], g.Const(onnxio.Int64s(append([]int64{}, g.Dims(g.In(0))...)))})
 		}
 		return err
 	}
@@ -226,7 +240,8 @@ func inferReshape(c *Infer) ([]onnxio.Dim, bool, error) {
 				continue
 			}
 			if i >= len(in) {
-				return nil, false, c.Node.Errorf("shape %s copies dimension %d of %s", shapeText(want), i, shapeText(in))
+				return nil, false, c.Node.Errorf("shape %s copies dimension %d of %s", shapeText(want), i,
+					shapeText(in))
 			}
 			out[i] = in[i]
 		case d.Value < 0:

@@ -15,7 +15,8 @@ func init() {
 			Outputs: formals("output T, mean? U, inv_std_var? U, input_skip_bias_sum? T"),
 			Infer:   inferSkipNorm, Eval: byFloat(evalSkipNorm, noDouble), Weights: []int{2}})
 	}
-	register(def("SkipLayerNormalization", "beta? T, bias? T"), def("SkipSimplifiedLayerNormalization", "bias? T"))
+	register(def("SkipLayerNormalization", "beta? T, bias? T"),
+		def("SkipSimplifiedLayerNormalization", "bias? T"))
 }
 
 // noDouble stands where a definition admits no float64.

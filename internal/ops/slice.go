@@ -12,8 +12,10 @@ import (
 func sliceDef() *Def {
 	return &Def{Name: "Slice", Versions: []int64{1, 10, 11, 13},
 		Attrs: []AttrDef{intsA("starts").until(9), intsA("ends").until(9), intsA("axes").until(9)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "starts", Type: "I", Since: 10}, {Name: "ends", Type: "I", Since: 10},
-			{Name: "axes", Type: "I", Optional: true, Since: 10}, {Name: "steps", Type: "I", Optional: true, Since: 10}},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "starts", Type: "I", Since: 10},
+			{Name: "ends", Type: "I", Since: 10},
+			{Name: "axes", Type: "I", Optional: true, Since: 10}, {Name: "steps", Type: "I", Optional: true,
+				Since: 10}},
 		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Indices},
 		Infer: inferSlice, Eval: moving(evalSlice),
 		Grad: func(g *Grad) (err error) {
@@ -36,7 +38,8 @@ func sliceDef() *Def {
 			if p == nil {
 				return g.Node.Errorf("the gradient needs constant starts and ends")
 			}
-			g.DIn[0], err = g.One(GradDomain, "SliceGrad", []string{g.DOut[0]}, onnxio.IntsAttr("shape", g.Dims(g.In(0))...),
+			g.DIn[0], err = g.One(GradDomain, "SliceGrad", []string{g.DOut[0]},
+				onnxio.IntsAttr("shape", g.Dims(g.In(0))...),
 				onnxio.IntsAttr("starts", p.start...), onnxio.IntsAttr("steps", p.step...))
 			return err
 		}}
@@ -49,7 +52,8 @@ type slicing struct {
 }
 
 // sliceOf resolves a Slice node; nil when its lists are not known.
-func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known bool), dims []int64) (*slicing, error) {
+func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known bool), dims []int64) (*slicing,
+	error) {
 	starts, has, k1 := list("starts", 1)
 	ends, hasEnds, k2 := list("ends", 2)
 	axes, hasAxes, k3 := list("axes", 3)
@@ -57,10 +61,12 @@ func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known b
 	if !k1 || !k2 || !k3 || !k4 {
 		return nil, nil
 	}
-	if !has || !hasEnds || len(starts) != len(ends) || hasAxes && len(axes) != len(starts) || hasSteps && len(steps) != len(starts) {
+	if !has || !hasEnds || len(starts) != len(ends) || hasAxes && len(axes) != len(starts) || hasSteps &&
+		len(steps) != len(starts) {
 		return nil, n.Errorf("starts, ends, axes and steps do not go together")
 	}
-	p := &slicing{make([]int64, len(dims)), make([]int64, len(dims)), append([]int64{}, dims...), make([]bool, len(dims))}
+	p := &slicing{make([]int64, len(dims)), make([]int64, len(dims)), append([]int64{}, dims...),
+		make([]bool, len(dims))}
 	for i := range p.step {
 		p.step[i] = 1
 	}
@@ -83,7 +89,8 @@ func sliceOf(n *Node, list func(attr string, i int) (l []int64, present, known b
 		p.start[a], p.dims[a] = sliceSpan(starts[i], ends[i], step, dims[a])
 		p.step[a] = step
 		// Exporters write "to the end" as the greatest int32 or int64, the least ones when they go backwards.
-		p.whole[a] = step == 1 && starts[i] == 0 && ends[i] >= math.MaxInt32 || step == -1 && (starts[i] == -1 || starts[i] >= math.MaxInt32) && ends[i] <= math.MinInt32
+		p.whole[a] = step == 1 && starts[i] == 0 && ends[i] >= math.MaxInt32 || step == -1 &&
+			(starts[i] == -1 || starts[i] >= math.MaxInt32) && ends[i] <= math.MinInt32
 	}
 	return p, nil
 }
@@ -145,7 +152,8 @@ func inferSlice(c *Infer) error {
 		}
 	}
 	c.Set(0, c.In[0].Type, out)
-	if e := c.In[0].Elems; p != nil && e != nil && c.In[0].Const == nil && len(s) == 1 && c.Out[0] != nil && s[0].Known() && int(s[0].Value) == len(e) {
+	if e := c.In[0].Elems; p != nil && e != nil && c.In[0].Const == nil && len(s) == 1 && c.Out[0] != nil &&
+		s[0].Known() && int(s[0].Value) == len(e) {
 		elems := []onnxio.Dim{}
 		for i := range p.dims[0] {
 			elems = append(elems, e[p.start[0]+i*p.step[0]])
@@ -212,10 +220,13 @@ func sliceGradDef() *Def {
 
 func padDef() *Def {
 	return &Def{Name: "Pad", Versions: []int64{1, 2, 11, 13, 18, 19, 21, 23, 24, 25},
-		Attrs: []AttrDef{stringA("mode"), intsA("pads").since(2).until(10), intsA("paddings").until(1), floatA("value").until(10)},
-		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "pads", Type: "I", Since: 11}, {Name: "constant_value", Type: "T", Optional: true, Since: 11},
+		Attrs: []AttrDef{stringA("mode"), intsA("pads").since(2).until(10), intsA("paddings").until(1),
+			floatA("value").until(10)},
+		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "pads", Type: "I", Since: 11},
+			{Name: "constant_value", Type: "T", Optional: true, Since: 11},
 			{Name: "axes", Type: "I2", Optional: true, Since: 18}},
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All, "I": Set(onnxio.Int64), "I2": Indices},
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": All,
+			"I": Set(onnxio.Int64), "I2": Indices},
 		Infer: inferPad, Eval: moving(evalPad),
 		Grad: func(g *Grad) error {
 			if !g.Wants[0] {
@@ -228,15 +239,18 @@ func padDef() *Def {
 			}
 			mode := g.Node.Str("mode", "constant")
 			if mode != "constant" || slices.Min(append(begin, 0)) < 0 || slices.Min(append(end, 0)) < 0 {
-				g.DIn[0], err = g.One(GradDomain, "PadGrad", []string{g.DOut[0]}, onnxio.IntsAttr("shape", dims...),
+				g.DIn[0], err = g.One(GradDomain, "PadGrad", []string{g.DOut[0]},
+					onnxio.IntsAttr("shape", dims...),
 					onnxio.IntsAttr("begin", begin...), onnxio.StringAttr("mode", mode))
 				return err
 			}
 			starts, ends, axes := []int64{}, []int64{}, []int64{}
 			for i, d := range dims {
-				starts, ends, axes = append(starts, begin[i]), append(ends, begin[i]+d), append(axes, int64(i))
+				starts, ends, axes = append(starts, begin[i]), append(ends, begin[i]+d), append(axes,
+					int64(i))
 			}
-			g.DIn[0], err = g.One("", "Slice", []string{g.DOut[0], g.Const(onnxio.Int64s(starts)), g.Const(onnxio.Int64s(ends)), g.Const(onnxio.Int64s(axes))})
+			g.DIn[0], err = g.One("", "Slice", []string{g.DOut[0], g.Const(onnxio.Int64s(starts)),
+				g.Const(onnxio.Int64s(ends)), g.Const(onnxio.Int64s(axes))})
 			return err
 		}}
 }
@@ -260,7 +274,8 @@ func constantPads(g *Grad, rank int) (begin, end []int64, err error) {
 }
 
 // padsOf resolves pads to begin and end per dimension; nil when they are not known.
-func padsOf(n *Node, rank int, list []int64, known bool, axes []int64, hasAxes bool) (begin, end []int64, err error) {
+func padsOf(n *Node, rank int, list []int64, known bool, axes []int64, hasAxes bool) (begin, end []int64,
+	err error) {
 	if a := n.Attr("pads"); a != nil {
 		list, known = a.Ints, true
 	} else if a := n.Attr("paddings"); a != nil {
@@ -374,8 +389,8 @@ func evalPad(c *Eval) error {
 	})
 }
 
-// padded calls f for each element of the padded shape dims, in order, with that of the original shape which it shows,
-// -1 where it is filled.
+// padded calls f for each element of the padded shape dims, in order, with that of the original shape which
+// it shows, -1 where it is filled.
 func padded(n *Node, dims, original, begin []int64, f func(to, from int64)) (err error) {
 	source := make([][]int64, len(dims))
 	for i := range dims {
@@ -408,7 +423,8 @@ func padded(n *Node, dims, original, begin []int64, f func(to, from int64)) (err
 
 // PadGrad(dy; shape, begin, mode) adds each element of dy to the one of the input that it showed.
 func padGradDef() *Def {
-	d := gradDef("PadGrad", []string{"dy"}, []string{"dx"}, intsA("shape").required(), intsA("begin").required(), stringA("mode"))
+	d := gradDef("PadGrad", []string{"dy"}, []string{"dx"}, intsA("shape").required(),
+		intsA("begin").required(), stringA("mode"))
 	d.Infer = func(c *Infer) error {
 		if err := inferReady(c); err != nil {
 			return err

@@ -6,29 +6,34 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Softmax, LogSoftmax and Hardmax. Before version 13 they flatten the input to two dimensions at axis (default 1) and
-// work on rows; since then they work along the one dimension axis (default -1).
+// Softmax, LogSoftmax and Hardmax. Before version 13 they flatten the input to two dimensions at axis
+// (default 1) and work on rows; since then they work along the one dimension axis (default -1).
 
 func init() {
 	axis := intA("axis")
 	family := func(name string) *Def {
-		return &Def{Name: name, Versions: []int64{1, 11, 13}, Attrs: []AttrDef{axis}, Types: floatsT, Tol: activationTol,
-			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}}, Infer: inferSoftmax}
+		return &Def{Name: name, Versions: []int64{1, 11, 13}, Attrs: []AttrDef{axis}, Types: floatsT,
+			Tol:    activationTol,
+			Inputs: []Param{{Name: "input", Type: "T"}}, Outputs: []Param{{Name: "output", Type: "T"}},
+			Infer: inferSoftmax}
 	}
 	softmax, logSoftmax, hardmax := family("Softmax"), family("LogSoftmax"), family("Hardmax")
 	softmax.Eval = byFloat(alongAxis(softmaxLine[float32]), alongAxis(softmaxLine[float64]))
 	softmax.Grad = gradSoftmax("SoftmaxGrad")
 	logSoftmax.Eval = byFloat(alongAxis(logSoftmaxLine[float32]), alongAxis(logSoftmaxLine[float64]))
 	logSoftmax.Grad = gradSoftmax("LogSoftmaxGrad")
-	hardmax.Eval, hardmax.Tol = byFloat(alongAxis(hardmaxLine[float32]), alongAxis(hardmaxLine[float64])), Tolerance{}
+	hardmax.Eval, hardmax.Tol = byFloat(alongAxis(hardmaxLine[float32]), alongAxis(hardmaxLine[float64])),
+		Tolerance{}
 	grad := func(name string) *Def {
 		d := gradDef(name, []string{"dy", "y"}, []string{"dx"}, axis, intA("flatten"))
 		d.Infer, d.Tol = inferSameShapes, activationTol
 		return d
 	}
 	softmaxGrad, logSoftmaxGrad := grad("SoftmaxGrad"), grad("LogSoftmaxGrad")
-	softmaxGrad.Eval = byFloat(alongAxisGrad(softmaxGradLine[float32]), alongAxisGrad(softmaxGradLine[float64]))
-	logSoftmaxGrad.Eval = byFloat(alongAxisGrad(logSoftmaxGradLine[float32]), alongAxisGrad(logSoftmaxGradLine[float64]))
+	softmaxGrad.Eval = byFloat(alongAxisGrad(softmaxGradLine[float32]),
+		alongAxisGrad(softmaxGradLine[float64]))
+	logSoftmaxGrad.Eval = byFloat(alongAxisGrad(logSoftmaxGradLine[float32]),
+		alongAxisGrad(logSoftmaxGradLine[float64]))
 	register(softmax, logSoftmax, hardmax, softmaxGrad, logSoftmaxGrad)
 }
 
@@ -214,7 +219,8 @@ func gradSoftmax(op string) func(*Grad) error {
 		if err != nil {
 			return err
 		}
-		g.DIn[0], err = g.One(GradDomain, op, []string{g.DOut[0], g.Out(0)}, onnxio.IntAttr("axis", int64(axis)),
+		g.DIn[0], err = g.One(GradDomain, op, []string{g.DOut[0], g.Out(0)},
+			onnxio.IntAttr("axis", int64(axis)),
 			flagAttr("flatten", flattens(g.Node)))
 		return err
 	}

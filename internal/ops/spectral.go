@@ -11,7 +11,8 @@ import (
 func init() {
 	attrs := []AttrDef{intA("output_datatype")}
 	window := func(name string, w func(turn float64) float64) *Def {
-		return &Def{Name: name, Versions: []int64{17}, Attrs: append(attrs[:1:1], intA("periodic")), Tol: arithmeticTol,
+		return &Def{Name: name, Versions: []int64{17}, Attrs: append(attrs[:1:1], intA("periodic")),
+			Tol:    arithmeticTol,
 			Inputs: []Param{{Name: "size", Type: "T1"}}, Outputs: []Param{{Name: "output", Type: "T2"}},
 			Types: map[string]TypeSet{"T1": Indices, "T2": Numbers}, Check: checkTable, Infer: inferWindow,
 			Eval: func(c *Eval) error { return evalWindow(c, w) }}
@@ -19,9 +20,12 @@ func init() {
 	register(
 		window("HannWindow", func(turn float64) float64 { return 0.5 - 0.5*math.Cos(turn) }),
 		window("HammingWindow", func(turn float64) float64 { return 25.0/46 - 21.0/46*math.Cos(turn) }),
-		window("BlackmanWindow", func(turn float64) float64 { return 0.42 - 0.5*math.Cos(turn) + 0.08*math.Cos(2*turn) }),
+		window("BlackmanWindow", func(turn float64) float64 {
+			return 0.42 - 0.5*math.Cos(turn) + 0.08*math.Cos(2*turn)
+		}),
 		&Def{Name: "MelWeightMatrix", Versions: []int64{17}, Attrs: attrs, Tol: Tolerance{Abs: 1e-5},
-			Inputs: []Param{formal("num_mel_bins", "T1"), formal("dft_length", "T1"), formal("sample_rate", "T1"),
+			Inputs: []Param{formal("num_mel_bins", "T1"), formal("dft_length", "T1"),
+				formal("sample_rate", "T1"),
 				formal("lower_edge_hertz", "T2"), formal("upper_edge_hertz", "T2")},
 			Outputs: []Param{{Name: "output", Type: "T3"}},
 			Types:   map[string]TypeSet{"T1": Indices, "T2": Floats, "T3": Numbers},
@@ -175,7 +179,8 @@ func evalMel(c *Eval) error {
 	if ints[2] < 1 || !(edges[0] >= 0) || !(edges[1] >= edges[0]) {
 		return n.Errorf("sample_rate %d, edges %v and %v Hz", ints[2], edges[0], edges[1])
 	}
-	return table(c, func(x []float64) error { return melTriangles(n, x, bands, bins, ints, edges) }, bins, bands)
+	return table(c, func(x []float64) error { return melTriangles(n, x, bands, bins, ints, edges) },
+		bins, bands)
 }
 
 func melTriangles(n *Node, x []float64, bands, bins int64, ints [3]int64, edges [2]float64) error {

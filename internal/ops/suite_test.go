@@ -29,8 +29,9 @@ var suiteExceptions = map[string]string{
 	"test_castlike_FLOAT_to_BFLOAT16__CastLike-15": "truncation to bfloat16",
 }
 
-// TestSuite runs every ONNX conformance case all of whose operators are registered: inference must not contradict
-// the declared output shapes and what kernels make, results must be within rtol 1e-3 and atol 1e-7.
+// TestSuite runs every ONNX conformance case all of whose operators are registered: inference
+// must not contradict the declared output shapes and what kernels make, results must be
+// within rtol 1e-3 and atol 1e-7.
 func TestSuite(t *testing.T) {
 	root := os.Getenv("CNNKIT_ONNX_SUITE")
 	if root == "" {
@@ -148,8 +149,10 @@ func runDataSet(m *onnxio.Model, nodes []*Node, set string) error {
 			return err
 		}
 		retype(want, out)
-		if v := values[out.Name]; v.HasShape && out.Type != nil && out.Type.HasShape && !agreeAll(v.Shape, out.Type.Shape) {
-			return fmt.Errorf("output %s: inferred %s, declared %s", out.Name, shapeText(v.Shape), shapeText(out.Type.Shape))
+		if v := values[out.Name]; v.HasShape && out.Type != nil && out.Type.HasShape &&
+			!agreeAll(v.Shape, out.Type.Shape) {
+			return fmt.Errorf("output %s: inferred %s, declared %s", out.Name, shapeText(v.Shape),
+				shapeText(out.Type.Shape))
 		}
 		if err := compareTensors(data[out.Name], want, 1e-3, 1e-7); err != nil {
 			return fmt.Errorf("output %s: %w", out.Name, err)
@@ -165,7 +168,8 @@ func retype(t *onnxio.Tensor, v *onnxio.ValueInfo) {
 	}
 }
 
-// runNode infers and evaluates one node. Where inference gives whole shapes the kernel has to fill tensors of them.
+// runNode infers and evaluates one node. Where inference gives whole shapes the kernel
+// has to fill tensors of them.
 func runNode(n *Node, data map[string]*onnxio.Tensor, values map[string]*Value) error {
 	if n.Def.Check != nil {
 		if err := n.Def.Check(n); err != nil {
@@ -223,13 +227,15 @@ func readTensor(path string) (*onnxio.Tensor, error) {
 	return onnxio.DecodeTensor(b)
 }
 
-// compareTensors is ONNX's own comparison: same type and shape, floats within rtol and atol, everything else equal.
+// compareTensors is ONNX's own comparison: same type and shape, floats within rtol and
+// atol, everything else equal.
 func compareTensors(got, want *onnxio.Tensor, rtol, atol float64) error {
 	if got == nil {
 		return errors.New("was not made")
 	}
 	if got.Type != want.Type || !equal(got.Dims, want.Dims) {
-		return fmt.Errorf("got %v %s, want %v %s", got.Type, dimsText(got.Dims), want.Type, dimsText(want.Dims))
+		return fmt.Errorf("got %v %s, want %v %s", got.Type, dimsText(got.Dims), want.Type,
+			dimsText(want.Dims))
 	}
 	if want.Type == onnxio.String {
 		for i := range want.Strings {
@@ -242,7 +248,8 @@ func compareTensors(got, want *onnxio.Tensor, rtol, atol float64) error {
 	a, b := testFloats(got), testFloats(want)
 	if b == nil {
 		if !slices.Equal(got.Raw, want.Raw) {
-			return fmt.Errorf("got % x, want % x", got.Raw[:min(32, len(got.Raw))], want.Raw[:min(32, len(want.Raw))])
+			return fmt.Errorf("got % x, want % x", got.Raw[:min(32, len(got.Raw))],
+				want.Raw[:min(32, len(want.Raw))])
 		}
 		return nil
 	}

@@ -11,9 +11,12 @@ func init() {
 	grad := gradDef("SwiGLUGrad", []string{"dy", "a", "b"}, []string{"da", "db"}, alpha)
 	grad.Infer, grad.Tol = inferSameShapes, activationTol
 	grad.Eval = byFloat(evalSwiGLUGrad[float32], evalSwiGLUGrad[float64])
-	register(&Def{Name: "SwiGLU", Versions: []int64{28}, Attrs: []AttrDef{alpha}, Types: floatsT, Tol: activationTol,
-		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Infer: inferSameShapes, Eval: byFloat(evalSwiGLU[float32], evalSwiGLU[float64]), Grad: gradSwiGLU}, grad)
+	register(&Def{Name: "SwiGLU", Versions: []int64{28}, Attrs: []AttrDef{alpha}, Types: floatsT,
+		Tol:    activationTol,
+		Inputs: []Param{{Name: "A", Type: "T"}, {Name: "B", Type: "T"}}, Outputs: []Param{{Name: "Y",
+			Type: "T"}},
+		Infer: inferSameShapes, Eval: byFloat(evalSwiGLU[float32], evalSwiGLU[float64]), Grad: gradSwiGLU},
+		grad)
 }
 
 func evalSwiGLU[T floating](c *Eval) error {
@@ -47,7 +50,8 @@ func gradSwiGLU(g *Grad) error {
 func evalSwiGLUGrad[T floating](c *Eval) error {
 	dy, a, b := c.In[0], c.In[1], c.In[2]
 	if !equal(dy.Dims, a.Dims) || !equal(a.Dims, b.Dims) {
-		return c.Node.Errorf("shapes %s, %s and %s differ", dimsText(dy.Dims), dimsText(a.Dims), dimsText(b.Dims))
+		return c.Node.Errorf("shapes %s, %s and %s differ", dimsText(dy.Dims), dimsText(a.Dims),
+			dimsText(b.Dims))
 	}
 	da, err := c.Alloc(0, a.Type, a.Dims...)
 	if err != nil {

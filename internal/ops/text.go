@@ -15,12 +15,16 @@ func init() {
 	one := func(name, typ string) []Param { return []Param{formal(name, typ)} }
 	register(
 		&Def{Name: "StringConcat", Versions: []int64{20}, Inputs: []Param{formal("X", "T"), formal("Y", "T")},
-			Outputs: one("Z", "T"), Types: map[string]TypeSet{"T": text}, Infer: inferStringConcat, Eval: evalStringConcat},
-		&Def{Name: "StringSplit", Versions: []int64{20}, Attrs: []AttrDef{stringA("delimiter"), intA("maxsplit")},
+			Outputs: one("Z", "T"), Types: map[string]TypeSet{"T": text}, Infer: inferStringConcat,
+			Eval: evalStringConcat},
+		&Def{Name: "StringSplit", Versions: []int64{20}, Attrs: []AttrDef{stringA("delimiter"),
+			intA("maxsplit")},
 			Inputs: one("X", "T1"), Outputs: []Param{{Name: "Y", Type: "T1"}, {Name: "Z", Type: "T3"}},
-			Types: map[string]TypeSet{"T1": text, "T3": Set(onnxio.Int64)}, Infer: inferStringSplit, Eval: evalStringSplit},
+			Types: map[string]TypeSet{"T1": text, "T3": Set(onnxio.Int64)}, Infer: inferStringSplit,
+			Eval: evalStringSplit},
 		&Def{Name: "StringNormalizer", Versions: []int64{10}, Inputs: one("X", "T"), Outputs: one("Y", "T"),
-			Attrs: []AttrDef{stringA("case_change_action"), intA("is_case_sensitive"), stringA("locale"), stringsA("stopwords")},
+			Attrs: []AttrDef{stringA("case_change_action"), intA("is_case_sensitive"), stringA("locale"),
+				stringsA("stopwords")},
 			Types: map[string]TypeSet{"T": text}, Check: checkStringNormalizer, Infer: inferStringNormalizer,
 			Eval: evalStringNormalizer},
 		&Def{Name: "RegexFullMatch", Versions: []int64{20}, Attrs: []AttrDef{stringA("pattern")},
@@ -55,7 +59,8 @@ func inferStringConcat(c *Infer) error {
 	}
 	shape, ok := broadcastDims(c.In[0].Shape, c.In[1].Shape)
 	if !ok {
-		return c.Node.Errorf("cannot broadcast %s with %s", shapeText(c.In[0].Shape), shapeText(c.In[1].Shape))
+		return c.Node.Errorf("cannot broadcast %s with %s", shapeText(c.In[0].Shape),
+			shapeText(c.In[1].Shape))
 	}
 	c.Set(0, onnxio.String, shape)
 	return nil
@@ -91,7 +96,8 @@ func evalStringConcat(c *Eval) error {
 		}
 	})
 	if left < 0 {
-		return c.Node.Errorf("%w", &onnxio.LimitError{What: "bytes of all strings", Got: c.limit() - left, Limit: c.limit()})
+		return c.Node.Errorf("%w", &onnxio.LimitError{What: "bytes of all strings", Got: c.limit() - left,
+			Limit: c.limit()})
 	}
 	return nil
 }
@@ -215,7 +221,8 @@ func evalStringNormalizer(c *Eval) error {
 			stops[same(string(w))] = true
 		}
 	}
-	change := map[string]func(string) string{"LOWER": lower, "UPPER": upper}[n.Str("case_change_action", "NONE")]
+	change := map[string]func(string) string{"LOWER": lower, "UPPER": upper}[n.Str("case_change_action",
+		"NONE")]
 	var kept [][]byte
 	for _, s := range x.Strings {
 		switch {
@@ -240,7 +247,8 @@ func evalStringNormalizer(c *Eval) error {
 // casesOf are the functions to lower and upper case in a locale; those of Turkish and Azeri keep the dotless
 // i apart.
 func casesOf(locale string) (lower, upper func(string) string) {
-	if language := strings.ToLower(locale); strings.HasPrefix(language, "tr") || strings.HasPrefix(language, "az") {
+	if language := strings.ToLower(locale); strings.HasPrefix(language, "tr") ||
+		strings.HasPrefix(language, "az") {
 		return func(s string) string { return strings.ToLowerSpecial(unicode.TurkishCase, s) },
 			func(s string) string { return strings.ToUpperSpecial(unicode.TurkishCase, s) }
 	}

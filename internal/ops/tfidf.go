@@ -12,7 +12,8 @@ func init() {
 	register(&Def{Name: "TfIdfVectorizer", Versions: []int64{9},
 		Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T1"}},
 		Attrs: []AttrDef{intA("max_gram_length").required(), intA("max_skip_count").required(),
-			intA("min_gram_length").required(), stringA("mode").required(), intsA("ngram_counts").required(), intsA("ngram_indexes").required(),
+			intA("min_gram_length").required(), stringA("mode").required(), intsA("ngram_counts").required(),
+			intsA("ngram_indexes").required(),
 			intsA("pool_int64s"), stringsA("pool_strings"), floatsA("weights")},
 		Types: map[string]TypeSet{"T": Set(onnxio.String) | Indices, "T1": Set(onnxio.Float)}, Tol: reduceTol,
 		Check: func(n *Node) error {
@@ -43,7 +44,8 @@ func wordKey(key []byte, word []byte) []byte {
 func numberKey(v int64) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(v)) }
 
 func newVectorizer(n *Node) (*vectorizer, error) {
-	v := &vectorizer{mode: n.Str("mode", ""), skips: n.Int("max_skip_count", 0), places: n.Ints("ngram_indexes"), size: 1}
+	v := &vectorizer{mode: n.Str("mode", ""), skips: n.Int("max_skip_count", 0),
+		places: n.Ints("ngram_indexes"), size: 1}
 	if v.mode != "TF" && v.mode != "IDF" && v.mode != "TFIDF" {
 		return nil, n.Errorf("mode %q is not TF, IDF or TFIDF", v.mode)
 	}

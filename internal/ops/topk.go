@@ -6,12 +6,13 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TopK: the k largest or smallest elements along an axis and where they were. Equal elements keep their order. NaN
-// counts as the largest, as in PyTorch.
+// TopK: the k largest or smallest elements along an axis and where they were. Equal elements keep their
+// order. NaN counts as the largest, as in PyTorch.
 
 func init() {
 	register(&Def{Name: "TopK", Versions: []int64{1, 10, 11, 24},
-		Attrs:   []AttrDef{intA("axis"), intA("k").required().until(9), intA("largest").since(11), intA("sorted").since(11)},
+		Attrs: []AttrDef{intA("axis"), intA("k").required().until(9), intA("largest").since(11),
+			intA("sorted").since(11)},
 		Inputs:  []Param{{Name: "X", Type: "T"}, {Name: "K", Type: "K", Since: 10}},
 		Outputs: []Param{{Name: "Values", Type: "T"}, {Name: "Indices", Type: "I"}},
 		Types:   map[string]TypeSet{"T": Numbers, "K": Set(onnxio.Int64), "I": Set(onnxio.Int64)},
@@ -61,7 +62,8 @@ func inferTopK(c *Infer) error {
 }
 
 var topKKernels = numberTypes[func(*Eval, int, int64) error]{topK[float32], topK[float64],
-	intTypes[func(*Eval, int, int64) error]{topK[int8], topK[int16], topK[int32], topK[int64], topK[uint8], topK[uint16], topK[uint32], topK[uint64]}}
+	intTypes[func(*Eval, int, int64) error]{topK[int8], topK[int16], topK[int32], topK[int64], topK[uint8],
+		topK[uint16], topK[uint32], topK[uint64]}}
 
 func evalTopK(c *Eval) error {
 	if err := evalReady(c); err != nil {
@@ -139,8 +141,8 @@ func topK[T numeric](c *Eval, axis int, k int64) error {
 	return nil
 }
 
-// front puts the first k of a list in an order at its front, in that order. A few of many go through a heap of k, whose
-// root is the last of them, so that most of the list costs one comparison.
+// front puts the first k of a list in an order at its front, in that order. A few of many go through a heap
+// of k, whose root is the last of them, so that most of the list costs one comparison.
 func front(list []int, k int, compare func(a, b int) int) {
 	if k > len(list)/8 {
 		slices.SortFunc(list, compare)

@@ -12,7 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// torchCase is one case of testdata/ops/nn.json or vision.json: an operator's results and gradients by PyTorch.
+// torchCase is one case of testdata/ops/nn.json or vision.json: an operator's results
+// and gradients by PyTorch.
 type torchCase struct {
 	Op      string
 	Opset   int64
@@ -96,8 +97,9 @@ func torchCases(t *testing.T) (cases []torchCase) {
 	return cases
 }
 
-// TestTorch compares results and gradients with PyTorch's, recorded in float64 with nine digits: kernels in float64
-// agree to 1e-7, in float32 to the rounding of inputs that float32 holds exactly and of one float32 result, 1e-5.
+// TestTorch compares results and gradients with PyTorch's, recorded in float64 with nine digits:
+// kernels in float64 agree to 1e-7, in float32 to the rounding of inputs that float32 holds exactly and
+// of one float32 result, 1e-5.
 func TestTorch(t *testing.T) {
 	for i, c := range torchCases(t) {
 		for typ, tol := range map[onnxio.DataType]float64{onnxio.Double: 1e-7, onnxio.Float: 1e-5} {
@@ -126,7 +128,8 @@ func (c *torchCase) check(t *testing.T, typ onnxio.DataType, tol float64) {
 			g.data[name] = in.tensor(onnxio.Float)
 		}
 		g.values[name] = &Value{Type: g.data[name].Type, Shape: knownDims(in.Dims), HasShape: true}
-		if in.Type == "int64" || fixed { // sizes, pads, axes and scales are constants where gradients need them
+		// sizes, pads, axes and scales are constants where gradients need them
+		if in.Type == "int64" || fixed {
 			g.values[name].Const = g.data[name]
 		}
 		grad.Wants[i] = c.Grads[i] != nil

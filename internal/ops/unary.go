@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Elementwise functions of one operand, beside the activations: computed in float64, rounded once. Neg, Abs and Sign
-// take integers too.
+// Elementwise functions of one operand, beside the activations: computed in float64, rounded once. Neg, Abs
+// and Sign take integers too.
 
 // unary is one row: the function, and its gradient as nodes.
 type unary struct {
@@ -59,10 +59,13 @@ func gradErf(g *Grad, dy string) (string, error) {
 func zero(*Grad, string) (string, error) { return "", nil }
 
 var unaries = []unary{
-	{"Neg", []int64{1, 6, 13}, func(x float64) float64 { return -x }, Floats | Signed, func(g *Grad, dy string) (string, error) {
-		return g.One("", "Neg", []string{dy})
-	}, kernel(kernels.FuncNeg)},
-	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sign") }, kernel(kernels.FuncAbs)},
+	{"Neg", []int64{1, 6, 13}, func(x float64) float64 { return -x }, Floats | Signed,
+		func(g *Grad, dy string) (string, error) {
+			return g.One("", "Neg", []string{dy})
+		}, kernel(kernels.FuncNeg)},
+	{"Abs", []int64{1, 6, 13}, math.Abs, Numbers, func(g *Grad, dy string) (string, error) {
+		return chained(g, dy, "Sign")
+	}, kernel(kernels.FuncAbs)},
 	{"Sign", []int64{9, 13}, func(x float64) float64 {
 		switch {
 		case x > 0:
@@ -72,8 +75,12 @@ var unaries = []unary{
 		}
 		return x
 	}, Numbers, zero, kernel(kernels.FuncSign)},
-	{"Exp", []int64{1, 6, 13}, math.Exp, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Mul", dy, g.Out(0)) }, kernel(kernels.FuncExp)},
-	{"Log", []int64{1, 6, 13}, math.Log, Floats, func(g *Grad, dy string) (string, error) { return two(g, "Div", dy, g.In(0)) }, kernel(kernels.FuncLog)},
+	{"Exp", []int64{1, 6, 13}, math.Exp, Floats, func(g *Grad, dy string) (string, error) {
+		return two(g, "Mul", dy, g.Out(0))
+	}, kernel(kernels.FuncExp)},
+	{"Log", []int64{1, 6, 13}, math.Log, Floats, func(g *Grad, dy string) (string, error) {
+		return two(g, "Div", dy, g.In(0))
+	}, kernel(kernels.FuncLog)},
 	{"Sqrt", []int64{1, 6, 13}, math.Sqrt, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Div", dy, g.Out(0))
 		if err != nil {
@@ -81,17 +88,20 @@ var unaries = []unary{
 		}
 		return scaled(g, q, 0.5)
 	}, kernel(kernels.FuncSqrt)},
-	{"Reciprocal", []int64{1, 6, 13}, func(x float64) float64 { return 1 / x }, Floats, func(g *Grad, dy string) (string, error) {
-		q, err := two(g, "Mul", dy, g.Out(0))
-		if err != nil {
-			return "", err
-		}
-		if q, err = two(g, "Mul", q, g.Out(0)); err != nil {
-			return "", err
-		}
-		return g.One("", "Neg", []string{q})
-	}, kernel(kernels.FuncReciprocal)},
-	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cos") }, nil},
+	{"Reciprocal", []int64{1, 6, 13}, func(x float64) float64 { return 1 / x }, Floats,
+		func(g *Grad, dy string) (string, error) {
+			q, err := two(g, "Mul", dy, g.Out(0))
+			if err != nil {
+				return "", err
+			}
+			if q, err = two(g, "Mul", q, g.Out(0)); err != nil {
+				return "", err
+			}
+			return g.One("", "Neg", []string{q})
+		}, kernel(kernels.FuncReciprocal)},
+	{"Sin", []int64{7, 22}, math.Sin, Floats, func(g *Grad, dy string) (string, error) {
+		return chained(g, dy, "Cos")
+	}, nil},
 	{"Cos", []int64{7, 22}, math.Cos, Floats, func(g *Grad, dy string) (string, error) {
 		s, err := chained(g, dy, "Sin")
 		if err != nil {
@@ -125,8 +135,12 @@ var unaries = []unary{
 		}
 		return two(g, "Div", dy, q)
 	}, nil},
-	{"Sinh", []int64{9, 22}, math.Sinh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Cosh") }, nil},
-	{"Cosh", []int64{9, 22}, math.Cosh, Floats, func(g *Grad, dy string) (string, error) { return chained(g, dy, "Sinh") }, nil},
+	{"Sinh", []int64{9, 22}, math.Sinh, Floats, func(g *Grad, dy string) (string, error) {
+		return chained(g, dy, "Cosh")
+	}, nil},
+	{"Cosh", []int64{9, 22}, math.Cosh, Floats, func(g *Grad, dy string) (string, error) {
+		return chained(g, dy, "Sinh")
+	}, nil},
 	{"Asinh", []int64{9, 22}, math.Asinh, Floats, nil, nil},
 	{"Acosh", []int64{9, 22}, math.Acosh, Floats, nil, nil},
 	{"Atanh", []int64{9, 22}, math.Atanh, Floats, nil, nil},
@@ -134,8 +148,9 @@ var unaries = []unary{
 
 func (u unary) def() *Def {
 	d := &Def{
-		Name: u.name, Versions: u.versions, Inputs: []Param{{Name: "X", Type: "T"}}, Outputs: []Param{{Name: "Y", Type: "T"}},
-		Types: map[string]TypeSet{"T": u.types}, Tol: activationTol, Infer: inferSame, Map: u.fast,
+		Name: u.name, Versions: u.versions, Inputs: []Param{{Name: "X", Type: "T"}},
+		Outputs: []Param{{Name: "Y", Type: "T"}},
+		Types:   map[string]TypeSet{"T": u.types}, Tol: activationTol, Infer: inferSame, Map: u.fast,
 		Eval: func(c *Eval) error {
 			if err := evalReady(c); err != nil {
 				return err
@@ -146,7 +161,8 @@ func (u unary) def() *Def {
 			return evalUnary(c, u.f)
 		},
 	}
-	if u.versions[0] == 7 || len(u.name) == 5 && u.versions[0] == 9 { // the trigonometric family calls them so
+	// the trigonometric family calls them so
+	if u.versions[0] == 7 || len(u.name) == 5 && u.versions[0] == 9 {
 		d.Inputs[0].Name, d.Outputs[0].Name = "input", "output"
 	}
 	if u.versions[0] == 1 {
@@ -219,7 +235,8 @@ func clipDef() *Def {
 		Attrs: []AttrDef{floatA("min").until(6), floatA("max").until(6), intsA("consumed_inputs").until(5)},
 		Inputs: []Param{{Name: "input", Type: "T"}, {Name: "min", Type: "T", Optional: true, Since: 11},
 			{Name: "max", Type: "T", Optional: true, Since: 11}},
-		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers}, Infer: inferSame,
+		Outputs: []Param{{Name: "output", Type: "T"}}, Types: map[string]TypeSet{"T": Numbers},
+		Infer: inferSame,
 		Eval: func(c *Eval) error {
 			if err := evalReady(c); err != nil {
 				return err
@@ -336,7 +353,8 @@ func clipGrad[T floating](c *Eval) error {
 	return nil
 }
 
-// ClipBoundsGrad(dy, x, y, min) is dy where min clipped, and dy where max did; of a min above max, max did everywhere.
+// ClipBoundsGrad(dy, x, y, min) is dy where min clipped, and dy where max did; of a min
+// above max, max did everywhere.
 func clipBoundsGradDef() *Def {
 	d := gradDef("ClipBoundsGrad", []string{"dy", "x", "y", "min"}, []string{"dmin", "dmax"})
 	d.Inputs[3].Optional = true

@@ -8,14 +8,15 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Unique: the distinct elements of a tensor, or its distinct slices along an axis. NaN equals NaN and is the greatest,
-// as in NumPy; complex numbers compare by real part, then imaginary part.
+// Unique: the distinct elements of a tensor, or its distinct slices along an axis. NaN equals NaN and is the
+// greatest, as in NumPy; complex numbers compare by real part, then imaginary part.
 
 func init() {
 	register(&Def{Name: "Unique", Versions: []int64{11, 28}, Attrs: []AttrDef{intA("axis"), intA("sorted")},
 		Inputs: []Param{{Name: "X", Type: "T"}},
 		Outputs: []Param{{Name: "Y", Type: "T"}, {Name: "indices", Type: "I", Optional: true},
-			{Name: "inverse_indices", Type: "I", Optional: true}, {Name: "counts", Type: "I", Optional: true}},
+			{Name: "inverse_indices", Type: "I", Optional: true},
+			{Name: "counts", Type: "I", Optional: true}},
 		Types: map[string]TypeSet{"T": basicTypes, "I": Set(onnxio.Int64)},
 		Infer: inferUnique, Eval: evalUnique})
 }
@@ -82,9 +83,10 @@ func evalUnique(c *Eval) error {
 	return nil
 }
 
-// distinct finds the distinct ones of the slices along an axis: where each first occurs, which one every slice is, and
-// how often each occurs.
-func distinct(dims []int64, axis int, compare func(i, j int) int, sorted bool) (first, inverse, counts []int64) {
+// distinct finds the distinct ones of the slices along an axis: where each first occurs, which one every
+// slice is, and how often each occurs.
+func distinct(dims []int64, axis int, compare func(i, j int) int, sorted bool) (first, inverse,
+	counts []int64) {
 	outer, d, inner := sizeOf(dims[:axis]), int(dims[axis]), sizeOf(dims[axis+1:])
 	slice := func(a, b int64) int { // compares two slices element by element
 		for o := range outer {

@@ -9,7 +9,8 @@ import (
 )
 
 // uniqueOf runs Unique with all four outputs.
-func uniqueOf(t *testing.T, x *onnxio.Tensor, attrs ...*onnxio.Attribute) (y *onnxio.Tensor, first, inverse, counts []int64) {
+func uniqueOf(t *testing.T, x *onnxio.Tensor, attrs ...*onnxio.Attribute) (y *onnxio.Tensor, first, inverse,
+	counts []int64) {
 	t.Helper()
 	b, err := Bind(&onnxio.Node{OpType: "Unique", Attrs: attrs, Outputs: []string{"y", "i", "v", "c"}}, 11)
 	if err != nil {
@@ -36,13 +37,16 @@ func TestUnique(t *testing.T) {
 	}{
 		{"NaN", onnxio.Floats([]float32{nan, 2, nan, -1}), nil, "[-1 2 NaN] [3 1 0] [2 1 2 0] [1 1 2]"},
 		{"zeros", onnxio.Floats([]float32{0, float32(math.Copysign(0, -1))}), nil, "[0] [0] [0 0] [2]"},
-		{"in order of occurrence", onnxio.Floats([]float32{2, 1, 1, 3, 4, 3}), attrsOf(unsorted), "[2 1 3 4] [0 1 3 4] [0 1 1 2 3 2] [1 2 2 1]"},
+		{"in order of occurrence", onnxio.Floats([]float32{2, 1, 1, 3, 4, 3}), attrsOf(unsorted),
+			"[2 1 3 4] [0 1 3 4] [0 1 1 2 3 2] [1 2 2 1]"},
 		{"beyond 2^53", vector(1<<53+1, 1<<53), nil, "[9007199254740992 9007199254740993] [1 0] [1 0] [1 1]"},
 		{"columns", matrix, attrsOf(onnxio.IntAttr("axis", -1)), "[1 2 1 0] [1 0] [1 0 1] [1 2]"},
-		{"columns in order", matrix, attrsOf(onnxio.IntAttr("axis", 1), unsorted), "[2 1 0 1] [0 1] [0 1 0] [2 1]"},
+		{"columns in order", matrix, attrsOf(onnxio.IntAttr("axis", 1), unsorted),
+			"[2 1 0 1] [0 1] [0 1 0] [2 1]"},
 		{"nothing", onnxio.NewTensor(onnxio.Float, 0), nil, "[] [] [] []"},
 		{"words", words, nil, "[[] [97] [98]] [3 1 0] [2 1 2 0] [1 1 2]"},
-		{"complex", onnxio.FromSlice(onnxio.Complex64, []complex64{1 + 2i, 1 + 1i, 1 + 2i}), nil, "[(1+1i) (1+2i)] [1 0] [1 0 1] [1 2]"},
+		{"complex", onnxio.FromSlice(onnxio.Complex64, []complex64{1 + 2i, 1 + 1i, 1 + 2i}), nil,
+			"[(1+1i) (1+2i)] [1 0] [1 0 1] [1 2]"},
 	} {
 		y, first, inverse, counts := uniqueOf(t, tt.x, tt.attrs...)
 		var elements any = y.Strings

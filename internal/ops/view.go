@@ -4,7 +4,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// A strided view is dims with the distance, in elements, between neighbours along each; 0 repeats (broadcasting).
+// A strided view is dims with the distance, in elements, between neighbours along each;
+// 0 repeats (broadcasting).
 
 // strides are those of a contiguous row-major tensor.
 func strides(dims []int64) []int64 {
@@ -80,8 +81,8 @@ func broadcastDims(a, b []onnxio.Dim) (out []onnxio.Dim, ok bool) {
 	return out, true
 }
 
-// walk calls f for every row of the last dimension, in order, with the offsets at which the row begins in each view.
-// Rank 0 is one row of one element.
+// walk calls f for every row of the last dimension, in order, with the offsets at which the row begins in
+// each view. Rank 0 is one row of one element.
 func walk(dims []int64, views [][]int64, f func(n int64, at []int64)) {
 	at := make([]int64, len(views))
 	if len(dims) == 0 {
@@ -136,13 +137,14 @@ func move(dst, src []byte, es int64, dims, dstStrides, srcStrides []int64, dstAt
 	})
 }
 
-// elementSize is the size in bytes of an element that has whole bytes; an error for strings and packed types, which
-// the data-moving kernels take by way of moving alone.
+// elementSize is the size in bytes of an element that has whole bytes; an error for strings and packed types,
+// which the data-moving kernels take by way of moving alone.
 func elementSize(c *Eval, t onnxio.DataType) (int64, error) {
 	if b := t.Bits(); b >= 8 {
 		return int64(b / 8), nil
 	}
-	return 0, &onnxio.UnsupportedError{Op: c.Node.OpType, Node: c.Node.Name, Reason: "element type " + t.String()}
+	return 0, &onnxio.UnsupportedError{Op: c.Node.OpType, Node: c.Node.Name,
+		Reason: "element type " + t.String()}
 }
 
 // axisOf brings an axis attribute into [0, rank).
@@ -173,8 +175,8 @@ func intsOf(t *onnxio.Tensor) ([]int64, bool) {
 	return nil, false
 }
 
-// listOf is an integer list that older versions give as an attribute and newer ones as input i; ok is false when it is
-// absent or not yet known.
+// listOf is an integer list that older versions give as an attribute and newer ones as input i; ok is false
+// when it is absent or not yet known.
 func (c *Infer) listOf(attr string, i int) (list []int64, present, known bool) {
 	if a := c.Node.Attr(attr); a != nil {
 		return a.Ints, true, true

@@ -10,10 +10,11 @@ import (
 
 func isHalf(t onnxio.DataType) bool { return t == onnxio.Float16 || t == onnxio.BFloat16 }
 
-// widened runs a float32 kernel on half inputs: they become float32, and outputs that inference gave a half type are
-// rounded to it.
+// widened runs a float32 kernel on half inputs: they become float32, and outputs that inference gave a
+// half type are rounded to it.
 func widened(c *Eval, kernel func(*Eval) error) error {
-	inner := &Eval{Node: c.Node, Seed: c.Seed, Want: c.Want, Limit: c.Limit, In: make([]*onnxio.Tensor, len(c.In))}
+	inner := &Eval{Node: c.Node, Seed: c.Seed, Want: c.Want, Limit: c.Limit,
+		In: make([]*onnxio.Tensor, len(c.In))}
 	for i, t := range c.In {
 		if inner.In[i] = t; t != nil && isHalf(t.Type) {
 			inner.In[i] = widen(t)
@@ -43,8 +44,8 @@ func widened(c *Eval, kernel func(*Eval) error) error {
 	return nil
 }
 
-// outType is the type of output i, float32 in the kernel: that of the first input of the same type variable, else
-// float32.
+// outType is the type of output i, float32 in the kernel: that of the first input of the same
+// type variable, else float32.
 func (c *Eval) outType(i int) onnxio.DataType {
 	inputs, outputs := c.Node.InParams(), c.Node.OutParams()
 	if i < len(outputs) {

@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestHalf: every binary16 decodes as its definition says and encodes back, and what lies halfway between two goes
-// to the even one.
+// TestHalf: every binary16 decodes as its definition says and encodes back, and what lies halfway between
+// two goes to the even one.
 func TestHalf(t *testing.T) {
 	for h := 0; h < 1<<16; h++ {
 		f, want := halfToFloat(uint16(h)), testHalf(uint16(h))
@@ -31,7 +31,8 @@ func TestHalf(t *testing.T) {
 	for _, c := range []struct {
 		f float32
 		h uint16
-	}{{65519, 0x7bff}, {65520, 0x7c00}, {1e30, 0x7c00}, {-1e30, 0xfc00}, {1e-30, 0}, {float32(math.Ldexp(1, -25)), 0},
+	}{{65519, 0x7bff}, {65520, 0x7c00}, {1e30, 0x7c00}, {-1e30, 0xfc00}, {1e-30, 0},
+		{float32(math.Ldexp(1, -25)), 0},
 		{float32(math.Ldexp(1.5, -25)), 1}} {
 		if got := floatToHalf(c.f); got != c.h {
 			t.Errorf("%g became %#04x, want %#04x", c.f, got, c.h)
@@ -43,7 +44,8 @@ func TestBrain(t *testing.T) {
 	for _, c := range []struct {
 		f float32
 		h uint16
-	}{{1, 0x3f80}, {1.00390625, 0x3f80}, {1.01171875, 0x3f82}, {float32(math.Inf(-1)), 0xff80}, {math.MaxFloat32, 0x7f80}, {0, 0}} {
+	}{{1, 0x3f80}, {1.00390625, 0x3f80}, {1.01171875, 0x3f82}, {float32(math.Inf(-1)), 0xff80},
+		{math.MaxFloat32, 0x7f80}, {0, 0}} {
 		if got := floatToBrain(c.f); got != c.h {
 			t.Errorf("%g became %#04x, want %#04x", c.f, got, c.h)
 		}
@@ -53,8 +55,8 @@ func TestBrain(t *testing.T) {
 	}
 }
 
-// TestHalfKernels runs every recorded case in the half types: the result is that of float32 on the rounded inputs,
-// rounded.
+// TestHalfKernels runs every recorded case in the half types: the result is that of float32 on
+// the rounded inputs, rounded.
 func TestHalfKernels(t *testing.T) {
 	for _, c := range torchCases(t) {
 		for _, typ := range []onnxio.DataType{onnxio.Float16, onnxio.BFloat16} {
@@ -67,7 +69,8 @@ func TestHalfKernels(t *testing.T) {
 			for i, in := range c.Inputs {
 				x := in.tensor(onnxio.Float)
 				if x == nil {
-					n.Inputs, half.In, wide.In = append(n.Inputs, ""), append(half.In, nil), append(wide.In, nil)
+					n.Inputs, half.In, wide.In = append(n.Inputs, ""), append(half.In,
+						nil), append(wide.In, nil)
 					continue
 				}
 				if n.Inputs = append(n.Inputs, "x"); x.Type == onnxio.Float && admits(bound, i, typ) {
@@ -96,8 +99,10 @@ func TestHalfKernels(t *testing.T) {
 					narrow(want, w)
 				}
 				unit := 0.0
-				if c.Op == "Resize" { // rounds once, from float64: what is a tie in float32 may fall the other way
-					unit = map[onnxio.DataType]float64{onnxio.Float16: 1.0 / 1024, onnxio.BFloat16: 1.0 / 128}[typ]
+				// rounds once, from float64: what is a tie in float32 may fall the other way
+				if c.Op == "Resize" {
+					unit = map[onnxio.DataType]float64{onnxio.Float16: 1.0 / 1024,
+						onnxio.BFloat16: 1.0 / 128}[typ]
 				}
 				if err := compareTensors(half.Out[i], want, unit, 0); err != nil {
 					t.Errorf("%s %v output %d: %v", c.Op, typ, i, err)

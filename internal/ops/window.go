@@ -12,8 +12,8 @@ const maxSpatial = 3
 // maxExtent bounds kernels, strides, dilations, pads and spatial sizes, so that products of two fit an int64.
 const maxExtent = 1<<31 - 1
 
-// window is the geometry of a convolution or a pool. It always has three spatial dimensions: leading ones that the
-// operator lacks are 1. Output o and tap k read input o*stride + k*dil - padB.
+// window is the geometry of a convolution or a pool. It always has three spatial dimensions: leading ones
+// that the operator lacks are 1. Output o and tap k read input o*stride + k*dil - padB.
 type window struct {
 	rank                   int // spatial dimensions of the operator
 	in, out                [maxSpatial]int
@@ -39,7 +39,8 @@ func newWindow(n *Node, rank int, kernel []int64) (w window, err error) {
 		return w, n.Errorf("needs an input with spatial dimensions, [N,C,W] at least")
 	}
 	if rank > maxSpatial {
-		return w, n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "more than 3 spatial dimensions"})
+		return w, n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+			Reason: "more than 3 spatial dimensions"})
 	}
 	w.rank = rank
 	for i := range w.kernel {
@@ -90,7 +91,8 @@ func newWindow(n *Node, rank int, kernel []int64) (w window, err error) {
 	return w, nil
 }
 
-// fill copies an attribute of one number per spatial dimension, right-aligned; an absent one keeps the default.
+// fill copies an attribute of one number per spatial dimension, right-aligned; an
+// absent one keeps the default.
 func (w *window) fill(n *Node, what string, dst []int, src []int64, min int64) error {
 	if len(src) == 0 {
 		return nil
@@ -167,7 +169,8 @@ func (w *window) settleAll(n *Node, spatial []int64) error {
 // force sets the spatial sizes of input and output, for gradients, which know both.
 func (w *window) force(n *Node, in, out []int64) error {
 	if len(in) != w.rank || len(out) != w.rank {
-		return n.Errorf("spatial shapes %s and %s for a kernel of %d dimensions", dimsText(in), dimsText(out), w.rank)
+		return n.Errorf("spatial shapes %s and %s for a kernel of %d dimensions", dimsText(in),
+			dimsText(out), w.rank)
 	}
 	for i := range in {
 		if in[i] > maxExtent || out[i] > maxExtent || in[i] < 0 || out[i] < 0 {
@@ -198,8 +201,8 @@ func (w *window) outDim(i int, in onnxio.Dim) (onnxio.Dim, error) {
 	return unknownDim, nil
 }
 
-// span is the range of outputs along place a whose tap k reads inside the input, and the offset of what it reads:
-// output o reads input o*stride + off.
+// span is the range of outputs along place a whose tap k reads inside the input, and the offset of what it
+// reads: output o reads input o*stride + off.
 func (w *window) span(a, k int) (lo, hi, off int) {
 	off = k*w.dil[a] - w.padB[a]
 	s := w.stride[a]
@@ -212,8 +215,8 @@ func (w *window) span(a, k int) (lo, hi, off int) {
 	return lo, max(hi, lo), off
 }
 
-// taps is the range of taps along place a that output o reads inside the input, and its origin: tap k reads input
-// origin + k*dil.
+// taps is the range of taps along place a that output o reads inside the input, and its origin: tap k
+// reads input origin + k*dil.
 func (w *window) taps(a, o int) (lo, hi, origin int) {
 	origin = o*w.stride[a] - w.padB[a]
 	d := w.dil[a]
@@ -247,7 +250,8 @@ func (w *window) attrs() []*onnxio.Attribute {
 
 // windowAttrs are the attributes that newWindow reads and every version has.
 func windowAttrs(more ...AttrDef) []AttrDef {
-	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("pads"), stringA("auto_pad")}, more...)
+	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("pads"), stringA("auto_pad")},
+		more...)
 }
 
 // poolAttrs are windowAttrs with a kernel_shape that must be there.
@@ -259,11 +263,13 @@ func poolAttrs(more ...AttrDef) []AttrDef {
 
 // gradWindowAttrs are the attributes of gradient operators with a window: what attrs gives.
 func gradWindowAttrs(more ...AttrDef) []AttrDef {
-	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("dilations"), intsA("pads")}, more...)
+	return append([]AttrDef{intsA("kernel_shape"), intsA("strides"), intsA("dilations"), intsA("pads")},
+		more...)
 }
 
 // allocSpatial allocates output i as [n,c,spatial of v].
-func (w *window) allocSpatial(c *Eval, i int, t onnxio.DataType, n, ch int, v *[maxSpatial]int) (*onnxio.Tensor, error) {
+func (w *window) allocSpatial(c *Eval, i int, t onnxio.DataType, n, ch int,
+	v *[maxSpatial]int) (*onnxio.Tensor, error) {
 	var dims [2 + maxSpatial]int64
 	dims[0], dims[1] = int64(n), int64(ch)
 	for j := 0; j < w.rank; j++ {

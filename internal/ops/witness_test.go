@@ -165,7 +165,8 @@ func nearWitness(t *testing.T, what string, got, want *onnxio.Tensor) {
 		return
 	}
 	if got.Type != want.Type || !equal(got.Dims, want.Dims) {
-		t.Errorf("%s: got %v %s, want %v %s", what, got.Type, dimsText(got.Dims), want.Type, dimsText(want.Dims))
+		t.Errorf("%s: got %v %s, want %v %s", what, got.Type, dimsText(got.Dims), want.Type,
+			dimsText(want.Dims))
 		return
 	}
 	for i := range int(want.Size()) {

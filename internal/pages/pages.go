@@ -1,5 +1,5 @@
-// Package pages makes memory that lies in huge pages where the system has them. A fault for each 4 KB of fresh memory costs
-// more than filling it.
+// Package pages makes memory that lies in huge pages where the system has them. A fault for each 4 KB of
+// fresh memory costs more than filling it.
 package pages
 
 import "unsafe"
@@ -10,8 +10,8 @@ const huge = 2 << 20
 // Line is the size of a cache line, in bytes.
 const Line = 64
 
-// Aligned is a slice of n zero bytes that starts on a cache line. From two huge pages on it starts on a huge page and
-// lies in them.
+// Aligned is a slice of n zero bytes that starts on a cache line. From two huge pages on it starts on a
+// huge page and lies in them.
 func Aligned(n int) []byte {
 	if n == 0 {
 		return nil

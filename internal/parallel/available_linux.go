@@ -21,12 +21,12 @@ func affinity() int {
 	return set.Count()
 }
 
-// quota is the number of CPUs the process's cgroup may use, rounded up, 0 without a limit. The Go runtime knows the
-// quota too, but takes 2 where it is less.
+// quota is the number of CPUs the process's cgroup may use, rounded up, 0 without a limit. The Go runtime
+// knows the quota too, but takes 2 where it is less.
 func quota() int { return quotaIn(os.DirFS("/")) }
 
-// quotaIn reads /proc/self and the cgroup hierarchies, of version 1 or 2, below root. A limit anywhere between the
-// process's group and the mounted root holds.
+// quotaIn reads /proc/self and the cgroup hierarchies, of version 1 or 2, below root. A limit anywhere
+// between the process's group and the mounted root holds.
 func quotaIn(root fs.FS) int {
 	mounts, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {
@@ -62,7 +62,8 @@ func quotaIn(root fs.FS) int {
 	return max(int(math.Ceil(least)), 1)
 }
 
-// groupOf finds the process's group in /proc/self/cgroup, whose lines are "0::/path" or "4:cpu,cpuacct:/path".
+// groupOf finds the process's group in /proc/self/cgroup, whose lines are "0::/path"
+// or "4:cpu,cpuacct:/path".
 func groupOf(groups string, v2 bool) string {
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)

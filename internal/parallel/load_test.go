@@ -59,8 +59,8 @@ func startBurners(tb testing.TB, n int) {
 	}
 }
 
-// BenchmarkBeside runs 40 regions of 16 chunks of 5 us, 3.2 ms of work, alone and beside busy processes. Compare 2
-// threads with 1 under the same load.
+// BenchmarkBeside runs 40 regions of 16 chunks of 5 us, 3.2 ms of work, alone and beside busy processes.
+// Compare 2 threads with 1 under the same load.
 func BenchmarkBeside(b *testing.B) {
 	n := burnFor(5 * time.Microsecond)
 	f := func(int, int) { burn(n) }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// spinTime is how long a worker polls for the next region before it parks. Waking it costs more, but a worker that
-	// polls takes the core from other processes, whose turn then comes in the middle of a chunk.
+	// spinTime is how long a worker polls for the next region before it parks. Waking it costs more, but a
+	// worker that polls takes the core from other processes, whose turn then comes in the middle of a chunk.
 	spinTime = 30 * time.Microsecond
 	// patience is how long the caller polls for the chunks of others, beyond the time of two chunks.
 	patience = 20 * time.Microsecond
 )
 
-// Pool is a fixed set of workers: the calling goroutine and Threads()-1 others. It is safe for concurrent use; regions
-// of different callers run one after the other.
+// Pool is a fixed set of workers: the calling goroutine and Threads()-1 others. It is safe for concurrent
+// use; regions of different callers run one after the other.
 type Pool struct {
 	threads int
 	mu      sync.Mutex // held by the caller that owns the workers
@@ -42,8 +42,8 @@ type worker struct {
 	done   chan struct{}
 }
 
-// New starts a pool of the given number of threads; 0 or less means as many as the process may use: GOMAXPROCS, but no
-// more than its affinity mask and the CPU quota of its cgroup, rounded up, allow.
+// New starts a pool of the given number of threads; 0 or less means as many as the process may use:
+// GOMAXPROCS, but no more than its affinity mask and the CPU quota of its cgroup, rounded up, allow.
 func New(threads int) *Pool {
 	if threads <= 0 {
 		threads = available()
@@ -98,8 +98,9 @@ func (p *Pool) Run(chunks int, f func(chunk, worker int)) {
 // Region is the right to use a pool's workers, given by Do.
 type Region struct{ p *Pool }
 
-// Run calls f for every chunk in [0, chunks), on all workers, and returns when all are done. worker is below
-// Threads(); no two concurrent calls get the same. A panic of f ends the region and is passed on to the caller.
+// Run calls f for every chunk in [0, chunks), on all workers, and returns when all are done.
+// worker is below Threads(); no two concurrent calls get the same. A panic of f ends the region
+// and is passed on to the caller.
 func (r Region) Run(chunks int, f func(chunk, worker int)) {
 	p := r.p
 	if chunks <= 1 || len(p.workers) == 0 {
@@ -127,8 +128,8 @@ func (r Region) Run(chunks int, f func(chunk, worker int)) {
 	}
 }
 
-// claimFront runs chunks from the first on, for the caller, and counts them. If f panics it waits for the chunks others
-// have claimed.
+// claimFront runs chunks from the first on, for the caller, and counts them. If f panics it waits for the
+// chunks others have claimed.
 func (p *Pool) claimFront(chunks int) (own int) {
 	ended := false
 	defer func() {
@@ -152,8 +153,8 @@ func (p *Pool) claimFront(chunks int) (own int) {
 	}
 }
 
-// claimBack runs chunks from the last on, for a worker. Whichever region a claim hits is the open one, and stays open
-// until the chunk is done.
+// claimBack runs chunks from the last on, for a worker. Whichever region a claim hits is the open one, and
+// stays open until the chunk is done.
 func (p *Pool) claimBack(index int) {
 	ended := false
 	defer func() {
@@ -183,9 +184,9 @@ func (p *Pool) drain() int {
 	return int(s&0xffffffff) - int(s>>32)
 }
 
-// join waits for the chunks the workers have claimed in the region that began at start. When one takes the time of
-// more than two chunks of the caller's, somebody has taken the worker's core: the caller then sleeps, for the system to
-// let the worker run on the core that becomes free.
+// join waits for the chunks the workers have claimed in the region that began at start. When one takes the
+// time of more than two chunks of the caller's, somebody has taken the worker's core: the caller then sleeps,
+// for the system to let the worker run on the core that becomes free.
 func (p *Pool) join(start time.Duration, own int) {
 	idle := now()
 	end := idle + patience + min(2*(idle-start)/time.Duration(max(own, 1)), time.Millisecond)

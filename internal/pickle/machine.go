@@ -12,7 +12,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// The opcodes that data is pickled with, protocols 2 to 5 (Python's Lib/pickletools.py). Any other is refused.
+// The opcodes that data is pickled with, protocols 2 to 5 (Python's
+// Lib/pickletools.py). Any other is refused.
 const (
 	OpMark           = '('
 	OpStop           = '.'
@@ -62,8 +63,8 @@ const (
 	OpByteArray8     = 0x96
 )
 
-// What a pickle's values become. None is nil; bool, int64, float64 and string stand for themselves. Every one is
-// comparable, so that it can be a key.
+// What a pickle's values become. None is nil; bool, int64, float64 and string stand for themselves. Every one
+// is comparable, so that it can be a key.
 type (
 	Long   string // an integer beyond 64 bits: its little-endian two's complement
 	Bytes  string // bytes, a bytearray, or a str of Python 2 that is not UTF-8
@@ -122,9 +123,9 @@ func (r *Rules) Malformed(msg string, args ...any) error {
 	return &onnxio.FormatError{Format: r.Format, Where: "pickle", Msg: fmt.Sprintf(msg, args...)}
 }
 
-// Machine runs pickles without ever constructing or calling anything: a GLOBAL must be allowed and stays a name, and
-// the rules know the few names that REDUCE may meet. Every opcode takes at least a byte and makes at most one value, so
-// stack and memo are bounded by the input and by Rules.Max.
+// Machine runs pickles without ever constructing or calling anything: a GLOBAL must be allowed and stays a
+// name, and the rules know the few names that REDUCE may meet. Every opcode takes at least a byte and makes
+// at most one value, so stack and memo are bounded by the input and by Rules.Max.
 type Machine struct {
 	Rules
 	// Left counts the bytes of input not yet consumed, and Used those that are.
@@ -155,7 +156,8 @@ func (vm *Machine) Load() (any, error) {
 		}
 		if op == OpStop {
 			if len(vm.stack) != 1 || len(vm.marks) != 0 {
-				return nil, vm.Malformed("STOP with %d values and %d marks on the stack", len(vm.stack), len(vm.marks))
+				return nil, vm.Malformed("STOP with %d values and %d marks on the stack", len(vm.stack),
+					len(vm.marks))
 			}
 			return vm.stack[0], nil
 		}
@@ -432,7 +434,8 @@ func (vm *Machine) global(op byte) error {
 	case vm.Opaque:
 		return vm.push(&Opaque{Name: g.Module + "." + g.Name})
 	}
-	return vm.Malformed("names %.80q, which %s does not need; nothing was executed", g.Module+"."+g.Name, vm.Holds)
+	return vm.Malformed("names %.80q, which %s does not need; nothing was executed", g.Module+"."+g.Name,
+		vm.Holds)
 }
 
 // object runs REDUCE, BUILD and BINPERSID.

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// attributes checks the attributes of node i as messages (what they are called and hold, not what the operator makes
-// of them) and gives the graphs inside them.
+// attributes checks the attributes of node i as messages (what they are called and hold, not what the
+// operator makes of them) and gives the graphs inside them.
 func (c *checker) attributes(s *scope, i int) (inner []*scope) {
 	n := s.nodes[i]
 	seen := map[string]bool{}
@@ -42,11 +42,13 @@ func (c *checker) attributes(s *scope, i int) (inner []*scope) {
 
 // inner is the scope of a graph inside an attribute of node i.
 func (s *scope) inner(g *onnxio.Graph, i int, where string) *scope {
-	return &scope{where: where, graph: g, nodes: g.Nodes, opsets: s.opsets, parent: s, at: i, depth: s.depth + 1,
-		fn: s.fn, attrs: s.attrs}
+	return &scope{where: where, graph: g, nodes: g.Nodes, opsets: s.opsets, parent: s, at: i,
+		depth: s.depth + 1,
+		fn:    s.fn, attrs: s.attrs}
 }
 
-// attribute checks one attribute: a reference to the function's caller, or exactly the value that its type says.
+// attribute checks one attribute: a reference to the function's caller, or exactly the
+// value that its type says.
 func (c *checker) attribute(s *scope, where string, a *onnxio.Attribute) {
 	values, own := filled(a)
 	if a.Ref != "" {
@@ -76,8 +78,8 @@ func (c *checker) attribute(s *scope, where string, a *onnxio.Attribute) {
 	c.attributeTensors(where, a)
 }
 
-// filled lists the types for which a has a value, and says whether the one of its own type can be: numbers, strings
-// and lists have no way of being absent.
+// filled lists the types for which a has a value, and says whether the one of its own type can be: numbers,
+// strings and lists have no way of being absent.
 func filled(a *onnxio.Attribute) (types []onnxio.AttrType, own bool) {
 	own = true
 	for _, f := range []struct {
@@ -85,12 +87,14 @@ func filled(a *onnxio.Attribute) (types []onnxio.AttrType, own bool) {
 		set    bool
 		needed bool
 	}{
-		{onnxio.AttrFloat, a.F != 0, false}, {onnxio.AttrInt, a.I != 0, false}, {onnxio.AttrString, len(a.S) > 0, false},
+		{onnxio.AttrFloat, a.F != 0, false}, {onnxio.AttrInt, a.I != 0, false}, {onnxio.AttrString,
+			len(a.S) > 0, false},
 		{onnxio.AttrTensor, a.T != nil, true}, {onnxio.AttrGraph, a.G != nil, true},
 		{onnxio.AttrFloats, len(a.Floats) > 0, false}, {onnxio.AttrInts, len(a.Ints) > 0, false},
 		{onnxio.AttrStrings, len(a.Strings) > 0, false}, {onnxio.AttrTensors, len(a.Tensors) > 0, false},
 		{onnxio.AttrGraphs, len(a.Graphs) > 0, false}, {onnxio.AttrSparseTensor, a.Sparse != nil, true},
-		{onnxio.AttrSparseTensors, len(a.SparseTensors) > 0, false}, {onnxio.AttrTypeProto, a.TypeProto != nil, true},
+		{onnxio.AttrSparseTensors, len(a.SparseTensors) > 0, false}, {onnxio.AttrTypeProto,
+			a.TypeProto != nil, true},
 		{onnxio.AttrTypeProtos, len(a.TypeProtos) > 0, false},
 	} {
 		if f.set {

@@ -26,16 +26,17 @@ const (
 	typedAttrsIR = 2       // the IR version from which attributes say their type
 )
 
-// Structure says whether m is sound: names, types, scopes, functions, tensors and attributes as messages. It knows no
-// operators, so that a model of domains and opsets that are not known here passes. It gives every problem found, joined
-// by errors.Join: *onnxio.FormatError for what is wrong, *onnxio.LimitError for sizes. It changes nothing and reads no
-// files: external data is checked as a reference. Nodes may stand in any order that has no cycle (Warnings).
+// Structure says whether m is sound: names, types, scopes, functions, tensors and attributes as messages. It
+// knows no operators, so that a model of domains and opsets that are not known here passes. It gives every
+// problem found, joined by errors.Join: *onnxio.FormatError for what is wrong, *onnxio.LimitError for sizes.
+// It changes nothing and reads no files: external data is checked as a reference. Nodes may stand in any
+// order that has no cycle (Warnings).
 //
 // Model.Training is not looked into.
 func Structure(m *onnxio.Model) error { return checked(m, false).err() }
 
-// Model is Structure, and holds every node against the definition of its operator: *onnxio.UnsupportedError stands for
-// operators, opsets and domains that are not known here.
+// Model is Structure, and holds every node against the definition of its operator: *onnxio.UnsupportedError
+// stands for operators, opsets and domains that are not known here.
 func Model(m *onnxio.Model) error { return checked(m, true).err() }
 
 // Warnings lists what engines here take but other readers may not: nodes out of topological order.
@@ -98,7 +99,8 @@ func (r *report) bad(where, format string, args ...any) {
 func (r *report) err() error {
 	if r.more > 0 {
 		n := int64(len(r.problems) + r.more)
-		r.problems = append(r.problems, &onnxio.LimitError{What: "number of problems, the rest left out", Got: n, Limit: maxProblems})
+		r.problems = append(r.problems, &onnxio.LimitError{What: "number of problems, the rest left out",
+			Got: n, Limit: maxProblems})
 	}
 	return errors.Join(r.problems...)
 }
@@ -164,10 +166,11 @@ func (c *checker) opsets(where string, list []onnxio.Opset) map[string]int64 {
 }
 
 // knownDomains are ONNX's own, with their newest version.
-var knownDomains = map[string]int64{"": maxOpset, "ai.onnx.ml": maxMLOpset, "ai.onnx.preview.training": maxTraining}
+var knownDomains = map[string]int64{"": maxOpset, "ai.onnx.ml": maxMLOpset,
+	"ai.onnx.preview.training": maxTraining}
 
-// isKnown says that nodes of a domain are held against definitions: ONNX's own domains, and those of which package ops has
-// operators.
+// isKnown says that nodes of a domain are held against definitions: ONNX's own domains, and those of which
+// package ops has operators.
 func isKnown(domain string) bool {
 	if _, own := knownDomains[domain]; own {
 		return true

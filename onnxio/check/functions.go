@@ -49,7 +49,8 @@ func (c *checker) declareFunctions() {
 // function checks a body as a graph of its own: it sees nothing of the model but other functions.
 func (c *checker) function(f *onnxio.Function) {
 	where := functionName(f)
-	s := &scope{where: where, nodes: f.Nodes, opsets: c.opsets(where, f.Opsets), fn: f, attrs: map[string]bool{}}
+	s := &scope{where: where, nodes: f.Nodes, opsets: c.opsets(where, f.Opsets), fn: f,
+		attrs: map[string]bool{}}
 	declare := func(name string) {
 		if name == "" || s.attrs[name] {
 			c.bad(where, "attribute %q has no name or is there twice", name)
@@ -93,8 +94,8 @@ func (c *checker) functionInputs(s *scope) {
 	}
 }
 
-// inlining checks that no function calls itself, however indirectly, and that putting every body in place of its
-// calls gives a graph of bounded size: n functions that each call the next twice are 2^n nodes.
+// inlining checks that no function calls itself, however indirectly, and that putting every body in place of
+// its calls gives a graph of bounded size: n functions that each call the next twice are 2^n nodes.
 func (c *checker) inlining() {
 	if len(c.functions) == 0 {
 		return
@@ -131,7 +132,8 @@ func (c *checker) inlining() {
 			case !seen:
 				enter(next)
 			case size < 0:
-				c.bad(functionName(top.f), "calls %s, which calls it: functions may not be recursive", functionName(next))
+				c.bad(functionName(top.f), "calls %s, which calls it: functions may not be recursive",
+					functionName(next))
 			}
 		}
 	}
@@ -144,7 +146,8 @@ func (c *checker) inlining() {
 	}
 }
 
-// total is the number of nodes with every call counted at the size of its function, up to a bit over the limit.
+// total is the number of nodes with every call counted at the size of its function,
+// up to a bit over the limit.
 func total(nodes []*onnxio.Node, calls []*onnxio.Function, sizes map[*onnxio.Function]int64) int64 {
 	n := int64(len(nodes))
 	for _, f := range calls {

@@ -9,8 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// FuzzCheck: whatever model the bytes decode to, the check ends without a panic, its problems have types, and a second
-// look finds the same.
+// FuzzCheck: whatever model the bytes decode to, the check ends without a panic, its problems have types, and
+// a second look finds the same.
 func FuzzCheck(f *testing.F) {
 	for _, name := range []string{"valid.onnx", "external.onnx"} {
 		b, err := os.ReadFile("../../testdata/onnxio/" + name)
@@ -40,7 +40,8 @@ func FuzzCheck(f *testing.F) {
 				t.Fatalf("%T %v", e, e)
 			}
 		}
-		if second := Model(m); (first == nil) != (second == nil) || first != nil && first.Error() != second.Error() {
+		if second := Model(m); (first == nil) != (second == nil) || first != nil &&
+			first.Error() != second.Error() {
 			t.Fatalf("two verdicts:\n%v\n%v", first, second)
 		}
 	})
@@ -58,8 +59,10 @@ func seeds() []*onnxio.Model {
 		small(ints(2, 3), node("ConstantOfShape", "s", "y")),
 		small(ints(1, 2, 1, 1), node("Tile", "x s", "y")),
 		small(ints(0, 0, 1, 1, 0, 0, 1, 1), node("Pad", "x s", "y")),
-		small([]*onnxio.Tensor{named("s", onnxio.Floats([]float32{1, 1, 2, 2}))}, node("Resize", "x _ s", "y")),
-		small(nil, node("MaxPool", "x", "y", onnxio.IntsAttr("kernel_shape", 2, 2), onnxio.IntsAttr("strides", 2, 2))),
+		small([]*onnxio.Tensor{named("s", onnxio.Floats([]float32{1, 1, 2, 2}))},
+			node("Resize", "x _ s", "y")),
+		small(nil, node("MaxPool", "x", "y", onnxio.IntsAttr("kernel_shape", 2, 2),
+			onnxio.IntsAttr("strides", 2, 2))),
 		small([]*onnxio.Tensor{named("w", onnxio.NewTensor(onnxio.Float, 3, 1, 3, 3))},
 			node("Conv", "x w", "y", onnxio.IntAttr("group", 3), onnxio.IntsAttr("pads", 1, 1, 1, 1))),
 		small(nil, node("Transpose", "x", "y", onnxio.IntsAttr("perm", 0, 2, 3, 1))),

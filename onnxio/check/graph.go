@@ -9,8 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// scope is the names of one graph (or function body), with the place from which each can be read: -1 for inputs and
-// initializers, else the index of the node that makes it.
+// scope is the names of one graph (or function body), with the place from which each can be read: -1 for
+// inputs and initializers, else the index of the node that makes it.
 type scope struct {
 	where  string // of the graph, "" for the model's own
 	graph  *onnxio.Graph
@@ -25,7 +25,8 @@ type scope struct {
 	known  map[string]*known
 }
 
-// defined says whether name can be read by node at, and if not, whether a later node of the same graph makes it.
+// defined says whether name can be read by node at, and if not, whether a later node
+// of the same graph makes it.
 func (s *scope) defined(name string, at int) (ok, later bool) {
 	for ; s != nil; at, s = s.at, s.parent {
 		if made, here := s.names[name]; here {
@@ -85,7 +86,8 @@ func (c *checker) scopes(s *scope) {
 		inner := c.scope(s)
 		for i := len(inner) - 1; i >= 0; i-- {
 			if inner[i].depth > maxGraphs {
-				c.add(&onnxio.LimitError{What: "nesting of graphs in " + inner[i].where, Got: int64(inner[i].depth), Limit: maxGraphs})
+				c.add(&onnxio.LimitError{What: "nesting of graphs in " + inner[i].where,
+					Got: int64(inner[i].depth), Limit: maxGraphs})
 				continue
 			}
 			todo = append(todo, inner[i])
@@ -153,7 +155,8 @@ func (c *checker) graphValues(s *scope) {
 		case !inputs[name] && s.visible(name):
 			c.bad(s.where, "initializer %q hides a value of the graph around", name)
 		case !inputs[name] && c.m.IRVersion < freeInitsIR:
-			c.bad(s.where, "initializer %q is not a graph input, which IR version %d asks for", name, c.m.IRVersion)
+			c.bad(s.where, "initializer %q is not a graph input, which IR version %d asks for", name,
+				c.m.IRVersion)
 		}
 		c.name(s.where, "initializer", name)
 		initializers[name] = true
@@ -283,7 +286,8 @@ func (c *checker) nodeInputs(s *scope, i int) {
 			if at, here := s.names[in]; here && at >= 0 {
 				maker = describe(s.nodes[at])
 			}
-			c.warn(s.node(i), "reads %q before it is made by %s: the nodes are sorted when the model runs", in, maker)
+			c.warn(s.node(i), "reads %q before it is made by %s: the nodes are sorted when the model runs",
+				in, maker)
 		default:
 			c.bad(s.node(i), "reads %q, which nothing makes", in)
 		}
@@ -327,7 +331,8 @@ func (c *checker) quantization(s *scope) {
 		}
 		for _, p := range q.Params {
 			if _, ok := s.names[p.Value]; !ok {
-				c.bad(s.where, "quantization annotation of %q: %s is %q, which nothing makes", q.Tensor, p.Key, p.Value)
+				c.bad(s.where, "quantization annotation of %q: %s is %q, which nothing makes", q.Tensor,
+					p.Key, p.Value)
 			}
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Attribute values that no operator could run with, and shapes that ask for more memory than there is. Only what the
-// file itself says is looked at: attributes, constants, and the shapes it declares.
+// Attribute values that no operator could run with, and shapes that ask for more memory than there is. Only
+// what the file itself says is looked at: attributes, constants, and the shapes it declares.
 
 func (c *checker) sane(s *scope, i int, n *onnxio.Node, version int64) {
 	switch n.OpType {
@@ -26,11 +26,12 @@ func (c *checker) sane(s *scope, i int, n *onnxio.Node, version int64) {
 	c.sizes(s, i, n, version)
 }
 
-// maxExtent bounds one kernel size, stride, dilation or pad; with it their sums and products stay within int64.
+// maxExtent bounds one kernel size, stride, dilation or pad; with it their sums and
+// products stay within int64.
 const maxExtent = 1 << 30
 
-// window checks kernel_shape, strides, dilations and pads: ranges, and one entry per spatial dimension. It reports
-// whether they are sane.
+// window checks kernel_shape, strides, dilations and pads: ranges, and one entry per spatial dimension. It
+// reports whether they are sane.
 func (c *checker) window(s *scope, i int, n *onnxio.Node) bool {
 	before := len(c.problems) + c.more
 	rank := -1
@@ -49,7 +50,8 @@ func (c *checker) window(s *scope, i int, n *onnxio.Node) bool {
 		name string
 		low  int64
 		per  int
-	}{{"kernel_shape", 1, 1}, {"strides", 1, 1}, {"dilations", 1, 1}, {"pads", 0, 2}, {"output_padding", 0, 1}, {"output_shape", 0, 1}} {
+	}{{"kernel_shape", 1, 1}, {"strides", 1, 1}, {"dilations", 1, 1}, {"pads", 0, 2},
+		{"output_padding", 0, 1}, {"output_shape", 0, 1}} {
 		a := n.Attr(l.name)
 		if a == nil {
 			continue
@@ -71,7 +73,8 @@ func (c *checker) window(s *scope, i int, n *onnxio.Node) bool {
 			c.bad(s.node(i), "%s has %d entries for %d spatial dimensions", l.name, len(a.Ints), rank)
 		}
 	}
-	if kernel := n.Ints("kernel_shape"); weights.ranked && kernel != nil && len(kernel) == len(weights.dims)-2 {
+	if kernel := n.Ints("kernel_shape"); weights.ranked && kernel != nil &&
+		len(kernel) == len(weights.dims)-2 {
 		for j, k := range kernel {
 			if w := weights.dims[j+2]; w >= 0 && w != k {
 				c.bad(s.node(i), "kernel_shape %v where the weights have shape %v", kernel, weights.dims)
@@ -82,8 +85,8 @@ func (c *checker) window(s *scope, i int, n *onnxio.Node) bool {
 	return len(c.problems)+c.more == before
 }
 
-// windowSize bounds the output of an operator over windows, whose attributes are sane. Dimensions that are not known
-// count as one, so this is a lower bound.
+// windowSize bounds the output of an operator over windows, whose attributes are sane. Dimensions that are
+// not known count as one, so this is a lower bound.
 func (c *checker) windowSize(s *scope, i int, n *onnxio.Node) {
 	x, w := s.input(n, 0), c.weights(s, n)
 	spatial := []int64(nil)
@@ -198,7 +201,8 @@ func (c *checker) axes(s *scope, i int, n *onnxio.Node) {
 	if n.OpType == "OneHot" {
 		low--
 	}
-	if a := n.Attr("axis"); a != nil && a.Type == onnxio.AttrInt && (a.I < low || a.I > high) && !(rank == 0 && a.I == 0) {
+	if a := n.Attr("axis"); a != nil && a.Type == onnxio.AttrInt && (a.I < low || a.I > high) &&
+		!(rank == 0 && a.I == 0) {
 		c.bad(s.node(i), "axis %d for an input of rank %d", a.I, rank)
 	}
 	list, ok := []int64(nil), false

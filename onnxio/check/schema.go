@@ -20,7 +20,8 @@ func (c *checker) operator(s *scope, i int) {
 	version, imported := s.opsets[domain]
 	if f == nil && c.schemas && !isKnown(domain) {
 		c.add(&onnxio.UnsupportedError{Op: domain + "." + n.OpType, Node: n.Name,
-			Reason: "the domain " + quoteDomain(domain) + " is not known here, and no function of the model defines the operator"})
+			Reason: "the domain " + quoteDomain(domain) +
+				" is not known here, and no function of the model defines the operator"})
 		return
 	}
 	switch {
@@ -54,7 +55,8 @@ func (c *checker) schema(s *scope, i int, version int64) {
 	if bound != nil && bound.Def.Check != nil {
 		c.add(nodeError(s, bound.Def.Check(bound)))
 	}
-	if onnxio.CanonicalDomain(n.Domain) == "" { // also for operators that are not in the registry: their names mean the same everywhere
+	// also for operators that are not in the registry: their names mean the same everywhere
+	if onnxio.CanonicalDomain(n.Domain) == "" {
 		c.sane(s, i, n, version)
 	}
 }
@@ -64,7 +66,8 @@ func nodeError(s *scope, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &onnxio.FormatError{Format: "onnx", Where: s.where, Msg: "invalid attributes", Err: err} // err names the node
+	// err names the node
+	return &onnxio.FormatError{Format: "onnx", Where: s.where, Msg: "invalid attributes", Err: err}
 }
 
 // refers says whether an attribute's value is only known to the caller of a function.
@@ -142,8 +145,8 @@ func (c *checker) params(s *scope, i int, what string, have []string, params []o
 	}
 }
 
-// definedAttributes checks that the operator's version in force has every attribute, with that type, and that none is
-// missing.
+// definedAttributes checks that the operator's version in force has every attribute, with that type,
+// and that none is missing.
 func (c *checker) definedAttributes(s *scope, i int, n *ops.Node) {
 	defs := map[string]ops.AttrDef{}
 	for _, d := range n.Def.Attrs {
@@ -170,8 +173,8 @@ func (c *checker) definedAttributes(s *scope, i int, n *ops.Node) {
 	}
 }
 
-// elementTypes checks the inputs whose types the file tells against what the definition admits, and against each
-// other where they share a type variable.
+// elementTypes checks the inputs whose types the file tells against what the definition admits, and against
+// each other where they share a type variable.
 func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 	type first struct {
 		elem onnxio.DataType
@@ -189,7 +192,8 @@ func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 			continue
 		}
 		if !set.Has(elem) {
-			// The registry may admit less than ONNX does, so this is a limit of ours rather than a fault of the file.
+			// The registry may admit less than ONNX does, so this is a limit of ours rather
+			// than a fault of the file.
 			c.add(&onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: s.node(i),
 				Reason: fmt.Sprintf("input %q has type %v", in, elem)})
 			continue
@@ -198,7 +202,8 @@ func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 			continue
 		}
 		if f, seen := vars[p.Type]; seen && f.elem != elem {
-			c.bad(s.node(i), "inputs %q of type %v and %q of type %v must have the same", f.name, f.elem, in, elem)
+			c.bad(s.node(i), "inputs %q of type %v and %q of type %v must have the same", f.name,
+				f.elem, in, elem)
 		} else if !seen {
 			vars[p.Type] = first{elem, in}
 		}
@@ -206,4 +211,5 @@ func (c *checker) elementTypes(s *scope, i int, n *ops.Node) {
 }
 
 // homogeneous are the operators whose variadic inputs share one type.
-var homogeneous = map[string]bool{"Concat": true, "Sum": true, "Mean": true, "Max": true, "Min": true, "Einsum": true}
+var homogeneous = map[string]bool{"Concat": true, "Sum": true, "Mean": true, "Max": true, "Min": true,
+	"Einsum": true}

@@ -109,7 +109,8 @@ func (c *checker) rangeCount(s *scope, i int, n *onnxio.Node, start *known) {
 	c.scaled(s, i, start.elem, nil, []float64{max(0, math.Ceil((v[1]-v[0])/v[2]))})
 }
 
-// resize looks at sizes (input 3) and scales: input 2, or 1 for Upsample and the first Resize, or an attribute.
+// resize looks at sizes (input 3) and scales: input 2, or 1 for Upsample and the
+// first Resize, or an attribute.
 func (c *checker) resize(s *scope, i int, n *onnxio.Node, x *known, version int64) {
 	if sizes, ok := s.input(n, 3).ints(); ok && len(sizes) > 0 {
 		c.bytes(s.node(i), x.elem, sizes)
@@ -176,8 +177,8 @@ func (c *checker) pad(s *scope, i int, n *onnxio.Node, x *known) {
 	c.bytes(s.node(i), x.elem, out)
 }
 
-// reshape checks the target: no number below -1, at most one -1, and as many elements as the input where both are
-// known.
+// reshape checks the target: no number below -1, at most one -1, and as many elements as the
+// input where both are known.
 func (c *checker) reshape(s *scope, i int, n *onnxio.Node, x *known) {
 	shape, ok := s.input(n, 1).ints()
 	if a := n.Attr("shape"); a != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// TestSuite checks every model of the ONNX conformance suite. They are all valid, so nothing but what is not supported
-// here may be found.
+// TestSuite checks every model of the ONNX conformance suite. They are all valid, so nothing but what is not
+// supported here may be found.
 func TestSuite(t *testing.T) {
 	root := os.Getenv("CNNKIT_ONNX_SUITE")
 	if root == "" {

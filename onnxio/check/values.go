@@ -42,7 +42,8 @@ func fromTensor(t *onnxio.Tensor, fixed bool) *known {
 
 // note remembers the value of a Constant node.
 func (s *scope) note(n *onnxio.Node) {
-	if n == nil || n.OpType != "Constant" || onnxio.CanonicalDomain(n.Domain) != "" || len(n.Outputs) != 1 || len(n.Attrs) != 1 {
+	if n == nil || n.OpType != "Constant" || onnxio.CanonicalDomain(n.Domain) != "" || len(n.Outputs) != 1 ||
+		len(n.Attrs) != 1 {
 		return
 	}
 	var t *onnxio.Tensor
@@ -165,8 +166,8 @@ func (c *checker) dims(where string, t *onnxio.Type) {
 	c.bytes(where, t.Elem, numbers)
 }
 
-// bytes adds an error when a tensor of these dimensions is larger than any may be. A dimension of zero does not
-// excuse the others: most readers multiply them in order.
+// bytes adds an error when a tensor of these dimensions is larger than any may be. A dimension of zero does
+// not excuse the others: most readers multiply them in order.
 func (c *checker) bytes(where string, elem onnxio.DataType, dims []int64) {
 	if elem.Bits() == 0 {
 		elem = onnxio.Uint8
@@ -182,7 +183,8 @@ func (c *checker) bytes(where string, elem onnxio.DataType, dims []int64) {
 // tensor checks that a tensor's elements agree with its shape.
 func (c *checker) tensor(where, what string, t *onnxio.Tensor) {
 	if err := t.Check(); err != nil {
-		c.add(&onnxio.FormatError{Format: "onnx", Where: join(where, fmt.Sprintf("%s %q", what, t.Name)), Msg: message(err)})
+		c.add(&onnxio.FormatError{Format: "onnx", Where: join(where, fmt.Sprintf("%s %q", what, t.Name)),
+			Msg: message(err)})
 	}
 }
 
@@ -222,7 +224,8 @@ func (c *checker) sparse(where, what string, t *onnxio.SparseTensor) {
 	case idx.Type != onnxio.Int64 || len(idx.External) > 0:
 		c.bad(where, "indices are %v, not int64 in the file", idx.Type)
 		return
-	case len(idx.Dims) == 0 || idx.Dims[0] != t.Values.Dims[0] || len(idx.Dims) > 2 || len(idx.Dims) == 2 && idx.Dims[1] != rank:
+	case len(idx.Dims) == 0 || idx.Dims[0] != t.Values.Dims[0] || len(idx.Dims) > 2 || len(idx.Dims) == 2 &&
+		idx.Dims[1] != rank:
 		c.bad(where, "indices have shape %v for %d values of rank %d", idx.Dims, t.Values.Dims[0], rank)
 		return
 	}

@@ -64,7 +64,8 @@ func (w *walk) branch(a *onnxio.Attribute) []*ops.Value {
 
 // both is what is true of a and b, tensors of known rank.
 func both(a, b *ops.Value) *ops.Value {
-	if a.Kind != nil || b.Kind != nil || a.Type != b.Type || !a.HasShape || !b.HasShape || len(a.Shape) != len(b.Shape) {
+	if a.Kind != nil || b.Kind != nil || a.Type != b.Type || !a.HasShape || !b.HasShape ||
+		len(a.Shape) != len(b.Shape) {
 		return &ops.Value{}
 	}
 	out := &ops.Value{Type: a.Type, HasShape: true, Shape: append([]onnxio.Dim{}, a.Shape...)}

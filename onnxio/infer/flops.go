@@ -2,8 +2,9 @@ package infer
 
 import "github.com/cnnkit/cnnkit/onnxio"
 
-// FLOPs counts the floating-point operations of a node, two for each multiply-add of convolutions and matrix products; the rest
-// counts nothing, as in the figures that authors publish. It is 0 where shapes are not known.
+// FLOPs counts the floating-point operations of a node, two for each multiply-add of convolutions
+// and matrix products; the rest counts nothing, as in the figures that authors publish. It is 0
+// where shapes are not known.
 func (r *Result) FLOPs(n *onnxio.Node) int64 {
 	if len(n.Outputs) == 0 || len(n.Inputs) < 2 || n.Domain != "" {
 		return 0

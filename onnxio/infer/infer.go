@@ -26,7 +26,8 @@ func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
 	if v.Kind != nil { // a sequence or an optional
 		return &onnxio.ValueInfo{Name: name, Type: v.Kind}
 	}
-	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape, HasShape: v.HasShape}}
+	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape,
+		HasShape: v.HasShape}}
 }
 
 // Shapes infers every value of the main graph. The model is not changed. Calls of the model's own functions
@@ -58,7 +59,8 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 func whole(m *onnxio.Model) error {
 	for i, f := range m.Functions {
 		if f == nil {
-			return &onnxio.FormatError{Format: "onnx", Where: m.Graph.Name, Msg: fmt.Sprintf("function %d of the graph is nil", i)}
+			return &onnxio.FormatError{Format: "onnx", Where: m.Graph.Name,
+				Msg: fmt.Sprintf("function %d of the graph is nil", i)}
 		}
 	}
 	return wholeGraph(m.Graph)
@@ -74,7 +76,9 @@ func wholeGraph(g *onnxio.Graph) error {
 		{"output", len(g.Outputs), func(i int) bool { return g.Outputs[i] == nil }},
 		{"value", len(g.Values), func(i int) bool { return g.Values[i] == nil }},
 		{"initializer", len(g.Initializers), func(i int) bool { return g.Initializers[i] == nil }},
-		{"sparse initializer", len(g.SparseInitializers), func(i int) bool { return g.SparseInitializers[i] == nil }},
+		{"sparse initializer", len(g.SparseInitializers), func(i int) bool {
+			return g.SparseInitializers[i] == nil
+		}},
 		{"node", len(g.Nodes), func(i int) bool { return g.Nodes[i] == nil || hasNil(g.Nodes[i].Attrs) }},
 	} {
 		for i := range list.n {
@@ -83,7 +87,8 @@ func wholeGraph(g *onnxio.Graph) error {
 				if list.what == "node" && g.Nodes[i] != nil {
 					hole = fmt.Sprintf("%s %q with a nil attribute", g.Nodes[i].OpType, g.Nodes[i].Name)
 				}
-				return &onnxio.FormatError{Format: "onnx", Where: g.Name, Msg: fmt.Sprintf("%s %d of the graph is %s", list.what, i, hole)}
+				return &onnxio.FormatError{Format: "onnx", Where: g.Name,
+					Msg: fmt.Sprintf("%s %d of the graph is %s", list.what, i, hole)}
 			}
 		}
 	}
@@ -205,7 +210,8 @@ func (w *walk) node(n *onnxio.Node) error {
 			continue
 		}
 		if in[i] = w.look(name); in[i] == nil {
-			return &onnxio.FormatError{Format: "onnx", Where: b.String(), Msg: fmt.Sprintf("reads %q, which nothing before it makes", name)}
+			return &onnxio.FormatError{Format: "onnx", Where: b.String(),
+				Msg: fmt.Sprintf("reads %q, which nothing before it makes", name)}
 		}
 		if in[i].Type == onnxio.Undefined && in[i].Kind == nil { // behind a foreign operator
 			w.believe(n)
@@ -262,7 +268,8 @@ func (w *walk) believe(n *onnxio.Node) {
 func (w *walk) declarations() error {
 	for _, want := range w.model.Graph.Outputs {
 		if w.values[want.Name] == nil {
-			return &onnxio.FormatError{Format: "onnx", Where: want.Name, Msg: "this output of the graph is made by no node"}
+			return &onnxio.FormatError{Format: "onnx", Where: want.Name,
+				Msg: "this output of the graph is made by no node"}
 		}
 	}
 	for _, list := range []struct {

@@ -13,7 +13,8 @@ import (
 
 // Every value of the first networks is known, but for the batch, which stays N.
 func TestNetworks(t *testing.T) {
-	for _, name := range []string{"lenet5", "minivgg", "resnet", "resnet18", "resnet20", "resnet9", "unet", "vgg16"} {
+	for _, name := range []string{"lenet5", "minivgg", "resnet", "resnet18", "resnet20", "resnet9",
+		"unet", "vgg16"} {
 		for _, opset := range []int64{13, 17, 21} {
 			m, err := builders.Build(name, builders.Config{Opset: opset, Width: smallWidth(name)})
 			if err != nil {
@@ -24,7 +25,8 @@ func TestNetworks(t *testing.T) {
 				t.Fatalf("%s, opset %d: %v", name, opset, err)
 			}
 			for _, o := range m.Graph.Outputs {
-				if typ := r.ValueInfo(o.Name).Type; typ.Elem != o.Type.Elem || !slices.Equal(typ.Shape, o.Type.Shape) {
+				if typ := r.ValueInfo(o.Name).Type; typ.Elem != o.Type.Elem || !slices.Equal(typ.Shape,
+					o.Type.Shape) {
 					t.Errorf("%s, opset %d: output %s is %+v, declared %+v", name, opset, o.Name, typ, o.Type)
 				}
 			}
@@ -38,7 +40,8 @@ func TestNetworks(t *testing.T) {
 					continue
 				}
 				if typ.Shape[0].Param != "N" {
-					t.Errorf("%s, opset %d: the batch of %s %q is %+v, not N", name, opset, n.OpType, n.Name, typ.Shape[0])
+					t.Errorf("%s, opset %d: the batch of %s %q is %+v, not N", name, opset, n.OpType, n.Name,
+						typ.Shape[0])
 				}
 				for _, d := range typ.Shape[1:] {
 					if !d.Known() || d.Value < 1 {
@@ -89,9 +92,12 @@ func TestAnnotate(t *testing.T) {
 func small(out *onnxio.ValueInfo, nodes ...*onnxio.Node) *onnxio.Model {
 	w := onnxio.NewTensor(onnxio.Float, 4, 3, 3, 3)
 	w.Name = "w"
-	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}, {Domain: "com.example", Version: 1}},
-		Graph: &onnxio.Graph{Name: "g", Nodes: nodes, Initializers: []*onnxio.Tensor{w}, Outputs: []*onnxio.ValueInfo{out},
-			Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3, 8, 8)...)}}}
+	return &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17},
+		{Domain: "com.example", Version: 1}},
+		Graph: &onnxio.Graph{Name: "g", Nodes: nodes, Initializers: []*onnxio.Tensor{w},
+			Outputs: []*onnxio.ValueInfo{out},
+			Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float,
+				onnxio.Shape("N", 3, 8, 8)...)}}}
 }
 
 func TestErrorsNameTheNode(t *testing.T) {
@@ -101,10 +107,13 @@ func TestErrorsNameTheNode(t *testing.T) {
 		model *onnxio.Model
 		want  []string
 	}{
-		{"missing input", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "missing"}},
-		{"order", small(y, &onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"later"}, Outputs: []string{"y"}}), []string{`Relu "r"`, "later"}},
+		{"missing input", small(y, &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x"},
+			Outputs: []string{"y"}}), []string{`Conv "c"`, "missing"}},
+		{"order", small(y, &onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"later"},
+			Outputs: []string{"y"}}), []string{`Relu "r"`, "later"}},
 		{"declared type", small(onnxio.TensorInfo("y", onnxio.Int64, onnxio.Shape("N", 4, 6, 6)...),
-			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}), []string{`Conv "c"`, "int64", "float32"}},
+			&onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}),
+			[]string{`Conv "c"`, "int64", "float32"}},
 		{"no maker", small(y), []string{"y", "no node"}},
 		{"no graph", &onnxio.Model{}, []string{"no graph"}},
 	}
@@ -131,8 +140,10 @@ func TestWrongDeclarations(t *testing.T) {
 		model *onnxio.Model
 		want  []string
 	}{
-		{"output", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 7, 6)...), conv), []string{`Conv "c"`, "[N,4,7,6]", "[N,4,6,6]"}},
-		{"rank", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4)...), conv), []string{`Conv "c"`, "[N,4]"}},
+		{"output", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4, 7, 6)...), conv),
+			[]string{`Conv "c"`, "[N,4,7,6]", "[N,4,6,6]"}},
+		{"rank", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 4)...), conv),
+			[]string{`Conv "c"`, "[N,4]"}},
 		{"none", small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("M", 4, 6, "W")...), conv), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,7 +169,8 @@ func TestWrongDeclarations(t *testing.T) {
 		&onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"y"}})
 	m.Graph.Nodes[0], m.Graph.Nodes[1] = m.Graph.Nodes[1], m.Graph.Nodes[0] // any order will do
 	m.Graph.Values = []*onnxio.ValueInfo{onnxio.TensorInfo("a", onnxio.Float, onnxio.Shape(1, 4, 5, 5)...)}
-	if r, err := infer.Shapes(m); err != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], `value "a"`) {
+	if r, err := infer.Shapes(m); err != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0],
+		`value "a"`) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -166,7 +178,8 @@ func TestWrongDeclarations(t *testing.T) {
 // What stands behind a foreign operator is taken from the declarations, or is unknown; it is no error.
 func TestForeignOperator(t *testing.T) {
 	m := small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 5)...),
-		&onnxio.Node{Name: "f", OpType: "Magic", Domain: "com.example", Inputs: []string{"x"}, Outputs: []string{"a", "b"}},
+		&onnxio.Node{Name: "f", OpType: "Magic", Domain: "com.example", Inputs: []string{"x"},
+			Outputs: []string{"a", "b"}},
 		&onnxio.Node{Name: "r", OpType: "Relu", Inputs: []string{"a"}, Outputs: []string{"c"}},
 		&onnxio.Node{Name: "s", OpType: "Relu", Inputs: []string{"b"}, Outputs: []string{"y"}})
 	m.Graph.Values = []*onnxio.ValueInfo{onnxio.TensorInfo("a", onnxio.Float, onnxio.Shape("N", 7)...)}
@@ -174,7 +187,8 @@ func TestForeignOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if typ := r.ValueInfo("c").Type; typ.Elem != onnxio.Float || len(typ.Shape) != 2 || typ.Shape[1].Value != 7 {
+	if typ := r.ValueInfo("c").Type; typ.Elem != onnxio.Float || len(typ.Shape) != 2 ||
+		typ.Shape[1].Value != 7 {
 		t.Errorf("c is %+v", typ)
 	}
 	if typ := r.ValueInfo("b").Type; typ.Elem != onnxio.Undefined {
@@ -198,7 +212,8 @@ func TestComputedReshape(t *testing.T) {
 	m := small(onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 192)...),
 		&onnxio.Node{Name: "shape", OpType: "Shape", Inputs: []string{"x"}, Outputs: []string{"s"}},
 		&onnxio.Node{Name: "gather", OpType: "Gather", Inputs: []string{"s", "zero"}, Outputs: []string{"n"}},
-		&onnxio.Node{Name: "concat", OpType: "Concat", Inputs: []string{"n", "rest"}, Outputs: []string{"t"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}},
+		&onnxio.Node{Name: "concat", OpType: "Concat", Inputs: []string{"n", "rest"}, Outputs: []string{"t"},
+			Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}},
 		&onnxio.Node{Name: "reshape", OpType: "Reshape", Inputs: []string{"x", "t"}, Outputs: []string{"y"}})
 	m.Graph.Initializers = append(m.Graph.Initializers, c("zero", 0), c("rest", -1))
 	r, err := infer.Shapes(m)
@@ -214,19 +229,24 @@ func TestComputedReshape(t *testing.T) {
 // A model with nil where something should be gives a typed error.
 func TestHoles(t *testing.T) {
 	tests := map[string]func(m *onnxio.Model){
-		"graph":              func(m *onnxio.Model) { m.Graph = nil },
-		"input":              func(m *onnxio.Model) { m.Graph.Inputs = append(m.Graph.Inputs, nil) },
-		"output":             func(m *onnxio.Model) { m.Graph.Outputs = append(m.Graph.Outputs, nil) },
-		"value":              func(m *onnxio.Model) { m.Graph.Values = append(m.Graph.Values, nil) },
-		"node":               func(m *onnxio.Model) { m.Graph.Nodes = append(m.Graph.Nodes, nil) },
-		"attribute":          func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs = []*onnxio.Attribute{nil} },
-		"initializer":        func(m *onnxio.Model) { m.Graph.Initializers = append(m.Graph.Initializers, nil) },
-		"sparse initializer": func(m *onnxio.Model) { m.Graph.SparseInitializers = append(m.Graph.SparseInitializers, nil) },
-		"function":           func(m *onnxio.Model) { m.Functions = append(m.Functions, nil) },
+		"graph":     func(m *onnxio.Model) { m.Graph = nil },
+		"input":     func(m *onnxio.Model) { m.Graph.Inputs = append(m.Graph.Inputs, nil) },
+		"output":    func(m *onnxio.Model) { m.Graph.Outputs = append(m.Graph.Outputs, nil) },
+		"value":     func(m *onnxio.Model) { m.Graph.Values = append(m.Graph.Values, nil) },
+		"node":      func(m *onnxio.Model) { m.Graph.Nodes = append(m.Graph.Nodes, nil) },
+		"attribute": func(m *onnxio.Model) { m.Graph.Nodes[0].Attrs = []*onnxio.Attribute{nil} },
+		"initializer": func(m *onnxio.Model) {
+			m.Graph.Initializers = append(m.Graph.Initializers, nil)
+		},
+		"sparse initializer": func(m *onnxio.Model) {
+			m.Graph.SparseInitializers = append(m.Graph.SparseInitializers, nil)
+		},
+		"function": func(m *onnxio.Model) { m.Functions = append(m.Functions, nil) },
 	}
 	for what, hole := range tests {
 		t.Run(what, func(t *testing.T) {
-			m := small(onnxio.TensorInfo("y", onnxio.Float), &onnxio.Node{Name: "c", OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}})
+			m := small(onnxio.TensorInfo("y", onnxio.Float), &onnxio.Node{Name: "c", OpType: "Conv",
+				Inputs: []string{"x", "w"}, Outputs: []string{"y"}})
 			hole(m)
 			_, err := infer.Shapes(m)
 			var format *onnxio.FormatError
@@ -247,7 +267,8 @@ func TestHoles(t *testing.T) {
 func TestIf(t *testing.T) {
 	branch := func(op string, attrs ...*onnxio.Attribute) *onnxio.Graph {
 		return &onnxio.Graph{Name: op, Outputs: []*onnxio.ValueInfo{{Name: op}},
-			Nodes: []*onnxio.Node{{OpType: op, Name: op, Inputs: []string{"x"}, Outputs: []string{op}, Attrs: attrs}}}
+			Nodes: []*onnxio.Node{{OpType: op, Name: op, Inputs: []string{"x"}, Outputs: []string{op},
+				Attrs: attrs}}}
 	}
 	graph := func(name string, g *onnxio.Graph) *onnxio.Attribute {
 		return &onnxio.Attribute{Name: name, Type: onnxio.AttrGraph, G: g}
@@ -263,7 +284,8 @@ func TestIf(t *testing.T) {
 	} {
 		m := small(&onnxio.ValueInfo{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}},
 			&onnxio.Node{OpType: "If", Name: "if", Inputs: []string{"c"}, Outputs: []string{"y"},
-				Attrs: []*onnxio.Attribute{graph("then_branch", branch("Relu")), graph("else_branch", branch("GlobalAveragePool"))}})
+				Attrs: []*onnxio.Attribute{graph("then_branch", branch("Relu")),
+					graph("else_branch", branch("GlobalAveragePool"))}})
 		if tt.cond == nil {
 			m.Graph.Inputs = append(m.Graph.Inputs, onnxio.TensorInfo("c", onnxio.Bool))
 		} else {

@@ -26,8 +26,8 @@ func decode(t *testing.T, path string) *onnxio.Model {
 	return m
 }
 
-// What PyTorch exports is inferred at least as well as ONNX's own inference does, which testdata/infer/make.py asked:
-// its numbers are the same here, its symbols the same or numbers.
+// What PyTorch exports is inferred at least as well as ONNX's own inference does, which
+// testdata/infer/make.py asked: its numbers are the same here, its symbols the same or numbers.
 func TestAgainstONNX(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/infer/*.onnx")
 	if err != nil || len(files) < 5 {

@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Infer is what the graph alone says: the input's layout, type, batch and size, what the output's shape makes likely, and its
-// scale. Inputs are values from 0 to 1, or bytes where the type is uint8.
+// Infer is what the graph alone says: the input's layout, type, batch and size, what the output's shape makes
+// likely, and its scale. Inputs are values from 0 to 1, or bytes where the type is uint8.
 func Infer(m *onnxio.Model) (Spec, error) {
 	var s Spec
 	in, err := image(m)
@@ -34,7 +34,8 @@ func Infer(m *onnxio.Model) (Spec, error) {
 	return s, nil
 }
 
-var types = map[onnxio.DataType]string{onnxio.Float: "float32", onnxio.Float16: "float16", onnxio.Uint8: "uint8"}
+var types = map[onnxio.DataType]string{onnxio.Float: "float32", onnxio.Float16: "float16",
+	onnxio.Uint8: "uint8"}
 
 func isColor(channels int) bool { return channels == 1 || channels == 3 }
 
@@ -73,12 +74,14 @@ func image(m *onnxio.Model) (*onnxio.ValueInfo, error) {
 			continue
 		}
 		if in != nil {
-			return nil, fmt.Errorf("the model takes more than one input (%q, %q, ...), so it takes no images", in.Name, v.Name)
+			return nil, fmt.Errorf("the model takes more than one input (%q, %q, ...), so it takes no images",
+				in.Name, v.Name)
 		}
 		in = v
 	}
 	if in == nil || in.Type == nil || types[in.Type.Elem] == "" || len(in.Type.Shape) != 4 {
-		return nil, fmt.Errorf("the model's input is no image: float32, float16 or uint8 [N,C,H,W] or [N,H,W,C] is wanted")
+		return nil, fmt.Errorf(
+			"the model's input is no image: float32, float16 or uint8 [N,C,H,W] or [N,H,W,C] is wanted")
 	}
 	return in, nil
 }

@@ -18,7 +18,8 @@ func Presets() []string { return []string{"imagenet", "half", "none"} }
 //	half      values from -1 to 1: mean and deviation 0.5
 //	none      values from 0 to 1
 //
-// or the name of weights of the model's architecture, such as IMAGENET1K_V2. A model of another size gets it in proportion.
+// or the name of weights of the model's architecture, such as IMAGENET1K_V2. A model of another
+// size gets it in proportion.
 func (s *Spec) Preset(name string, m *onnxio.Model) error {
 	in := &s.Input
 	same := func(mean, std float32) {
@@ -39,7 +40,8 @@ func (s *Spec) Preset(name string, m *onnxio.Model) error {
 	case name == "imagenet":
 		in.prepareFor(Weights{Size: 224, Shorter: 256, Resize: "bilinear"})
 	default:
-		return fmt.Errorf("no preset %q: known are %s", name, strings.Join(append(Presets(), presetsOf(arch)...), ", "))
+		return fmt.Errorf("no preset %q: known are %s", name,
+			strings.Join(append(Presets(), presetsOf(arch)...), ", "))
 	}
 	return in.complete()
 }
@@ -62,7 +64,8 @@ func (in *Input) prepareFor(w Weights) {
 		in.Mean, in.Std = slices.Clone(w.Mean), slices.Clone(w.Std)
 	}
 	if in.Channels == 1 {
-		in.Mean, in.Std = []float32{(in.Mean[0] + in.Mean[1] + in.Mean[2]) / 3}, []float32{(in.Std[0] + in.Std[1] + in.Std[2]) / 3}
+		in.Mean, in.Std = []float32{(in.Mean[0] + in.Mean[1] + in.Mean[2]) / 3},
+			[]float32{(in.Std[0] + in.Std[1] + in.Std[2]) / 3}
 	}
 	in.Resize, in.Shorter = w.Resize, 0
 	if w.Size == 0 {

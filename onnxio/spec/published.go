@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Weights are weights of a network that its authors published. testdata/builders/gen_published.py writes the list,
-// published.json, which is not edited.
+// Weights are weights of a network that its authors published. testdata/builders/gen_published.py writes the
+// list, published.json, which is not edited.
 type Weights struct {
 	Arch       string    `json:"arch"`
 	Name       string    `json:"name"` // torchvision's, such as IMAGENET1K_V2
@@ -42,8 +42,8 @@ var publishedText []byte
 // torchvisionLicense is that of weights for which no other is named.
 const torchvisionLicense = "BSD-3-Clause"
 
-// Published lists the published weights of a network, the first being those that the preset imagenet prepares for; of all
-// networks for "".
+// Published lists the published weights of a network, the first being those that the preset imagenet prepares
+// for; of all networks for "".
 func Published(arch string) []Weights {
 	var all []Weights
 	if err := json.Unmarshal(publishedText, &all); err != nil {

@@ -24,10 +24,12 @@ type Ending struct {
 }
 
 // keeps lists the operators behind which numbers are what they were before, in their first input.
-var keeps = []string{"Cast", "CastLike", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Resize", "Upsample",
+var keeps = []string{"Cast", "CastLike", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze",
+	"Transpose", "Resize", "Upsample",
 	"Dropout", "QuantizeLinear", "DequantizeLinear", "Clip"}
 
-// End walks back from the model's first output, through what keeps its numbers, to the activation that makes them.
+// End walks back from the model's first output, through what keeps its numbers, to the
+// activation that makes them.
 func End(m *onnxio.Model) Ending {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
 		return Ending{Scale: Logits}
@@ -47,7 +49,8 @@ type graph struct {
 	makers map[string]*onnxio.Node
 }
 
-// before is the node that makes a value, looking through what keeps its numbers; nil for an input or a constant.
+// before is the node that makes a value, looking through what keeps its numbers; nil
+// for an input or a constant.
 func (g graph) before(value string) *onnxio.Node {
 	for range len(g.Nodes) {
 		n := g.makers[value]

@@ -1,6 +1,6 @@
-// Package spec says what a model means: how an image becomes its input, what its output numbers are, and the names of its
-// classes. A graph says none of it. Set stores it in the model's metadata; Get reads it from there, and infers from the
-// graph what is not there.
+// Package spec says what a model means: how an image becomes its input, what its output numbers are, and the
+// names of its classes. A graph says none of it. Set stores it in the model's metadata; Get reads it from
+// there, and infers from the graph what is not there.
 package spec
 
 import (
@@ -20,15 +20,17 @@ type Spec struct {
 	Inferred []string `json:"inferred,omitempty"`
 }
 
-// Input says how an image becomes the input, in torchvision's terms: Resize to Size, or the shorter side to Shorter and then
-// CenterCrop to Size; to Channels; ToTensor, which divides by 255; Normalize with Mean and Std.
+// Input says how an image becomes the input, in torchvision's terms: Resize to Size, or the shorter
+// side to Shorter and then CenterCrop to Size; to Channels; ToTensor, which divides by 255;
+// Normalize with Mean and Std.
 type Input struct {
 	Size     [2]int    `json:"size"`     // height, width; 0: as large as the image
 	Channels int       `json:"channels"` // 1: gray, 3: RGB
 	Mean     []float32 `json:"mean"`     // one a channel
 	Std      []float32 `json:"std"`
-	Resize   string    `json:"resize,omitempty"`  // interpolation, always with antialias: bilinear (the default), bicubic, nearest
-	Shorter  int       `json:"shorter,omitempty"` // 0: resize to Size exactly
+	// interpolation, always with antialias: bilinear (the default), bicubic, nearest
+	Resize  string `json:"resize,omitempty"`
+	Shorter int    `json:"shorter,omitempty"` // 0: resize to Size exactly
 
 	Layout string `json:"layout,omitempty"` // NCHW (the default) or NHWC
 	Type   string `json:"type,omitempty"`   // float32, float16 or uint8, whose values are bytes; the graph's
@@ -39,15 +41,16 @@ type Input struct {
 type Output struct {
 	Task  Task  `json:"task,omitempty"`
 	Scale Scale `json:"scale"`
-	// Thresholds of task MultiLabel are the probabilities above which an image has a label: one for all or one for
-	// each, in their order; nil: 0.5.
+	// Thresholds of task MultiLabel are the probabilities above which an image has a label: one for all or
+	// one for each, in their order; nil: 0.5.
 	Thresholds []float64 `json:"thresholds,omitempty"`
 }
 
 // Task is what a model is asked.
 type Task string
 
-// The tasks. An output is [N,C], of masks [N,C,H,W] (one channel: foreground), and of boxes [n,4], with scores [n] and labels [n].
+// The tasks. An output is [N,C], of masks [N,C,H,W] (one channel: foreground), and of boxes [n,4], with
+// scores [n] and labels [n].
 const (
 	Classes    Task = "classes"
 	MultiLabel Task = "multi-label"
@@ -87,8 +90,8 @@ func Set(m *onnxio.Model, s Spec) {
 	}
 }
 
-// Get reads what the metadata says and infers the rest. It fails for a model that takes no images, and for metadata that
-// make no sense.
+// Get reads what the metadata says and infers the rest. It fails for a model that takes no images, and for
+// metadata that make no sense.
 func Get(m *onnxio.Model) (Spec, error) {
 	s, err := Infer(m)
 	if err != nil {
@@ -116,7 +119,8 @@ func Get(m *onnxio.Model) (Spec, error) {
 	case Logits, LogProbabilities, Probabilities:
 	default:
 		return s, &onnxio.FormatError{Format: "onnx", Where: "metadata output",
-			Msg: fmt.Sprintf("scale %q: %s, %s or %s is wanted", s.Output.Scale, Logits, LogProbabilities, Probabilities)}
+			Msg: fmt.Sprintf("scale %q: %s, %s or %s is wanted", s.Output.Scale, Logits, LogProbabilities,
+				Probabilities)}
 	}
 	if len(s.Output.Thresholds) > 0 {
 		if err := s.Output.checkThresholds(m); err != nil {
@@ -124,7 +128,8 @@ func Get(m *onnxio.Model) (Spec, error) {
 		}
 	}
 	if !said {
-		s.Inferred = append(s.Inferred, "the output: "+string(s.Output.Scale)+" of task "+string(s.Output.Task))
+		s.Inferred = append(s.Inferred,
+			"the output: "+string(s.Output.Scale)+" of task "+string(s.Output.Task))
 	}
 	s.Labels = Labels(m)
 	return s, nil
@@ -161,7 +166,8 @@ func Width(m *onnxio.Model) int {
 	return 0
 }
 
-// CheckThresholds refuses thresholds of k labels (0: any number) that are no probabilities, or are neither one nor k.
+// CheckThresholds refuses thresholds of k labels (0: any number) that are no probabilities,
+// or are neither one nor k.
 func CheckThresholds(thresholds []float64, k int) error {
 	for _, p := range thresholds {
 		if !(p >= 0 && p <= 1) {
@@ -189,13 +195,15 @@ func read(m *onnxio.Model, key string, v any) (bool, error) {
 		return false, nil
 	}
 	if err := json.Unmarshal([]byte(text), v); err != nil {
-		return true, &onnxio.FormatError{Format: "onnx", Where: "metadata " + key, Msg: "not valid JSON", Err: err}
+		return true, &onnxio.FormatError{Format: "onnx", Where: "metadata " + key, Msg: "not valid JSON",
+			Err: err}
 	}
 	return true, nil
 }
 
 func bad(format string, args ...any) error {
-	return &onnxio.FormatError{Format: "onnx", Where: "metadata " + inputKey, Msg: fmt.Sprintf(format, args...)}
+	return &onnxio.FormatError{Format: "onnx", Where: "metadata " + inputKey,
+		Msg: fmt.Sprintf(format, args...)}
 }
 
 func (in Input) values() string {
@@ -211,7 +219,8 @@ const maxSide = 1 << 14
 // complete fills in the neutral mean and deviation and refuses what makes no sense.
 func (in *Input) complete() error {
 	if in.Channels != 1 && in.Channels != 3 {
-		return fmt.Errorf("the model takes images of %d channels; gray (1) and RGB (3) can be made of a file", in.Channels)
+		return fmt.Errorf("the model takes images of %d channels; gray (1) and RGB (3) can be made of a file",
+			in.Channels)
 	}
 	if len(in.Mean) == 0 {
 		in.Mean = make([]float32, in.Channels)
@@ -223,11 +232,14 @@ func (in *Input) complete() error {
 		return bad("mean %v and std %v for %d channels", in.Mean, in.Std, in.Channels)
 	}
 	for c, s := range in.Std {
-		if !(s > 0) || math.IsInf(float64(s), 0) || math.IsNaN(float64(in.Mean[c])) || math.IsInf(float64(in.Mean[c]), 0) {
-			return bad("mean %v and std %v: finite numbers, the deviation above 0, are wanted", in.Mean, in.Std)
+		if !(s > 0) || math.IsInf(float64(s), 0) || math.IsNaN(float64(in.Mean[c])) ||
+			math.IsInf(float64(in.Mean[c]), 0) {
+			return bad("mean %v and std %v: finite numbers, the deviation above 0, are wanted",
+				in.Mean, in.Std)
 		}
 		if in.Type == "uint8" && (in.Mean[c] != 0 || s != 1) {
-			return bad("mean %v and std %v, but the model takes bytes, which it normalizes itself", in.Mean, in.Std)
+			return bad("mean %v and std %v, but the model takes bytes, which it normalizes itself",
+				in.Mean, in.Std)
 		}
 	}
 	for _, side := range []int{in.Size[0], in.Size[1], in.Shorter} {
@@ -248,8 +260,8 @@ func (in *Input) complete() error {
 	return nil
 }
 
-// Normal is the mean and the deviation by which pixels, divided by 255, become inputs: those of in, or of a model of bytes
-// those that undo the division.
+// Normal is the mean and the deviation by which pixels, divided by 255, become inputs: those of in, or of a
+// model of bytes those that undo the division.
 func (in Input) Normal() (mean, std []float32) {
 	if in.Type != "uint8" {
 		return in.Mean, in.Std
@@ -261,7 +273,8 @@ func (in Input) Normal() (mean, std []float32) {
 	return mean, std
 }
 
-// Sized is the height and the width that an image of h x w is resized to, before the crop to Size where there is one.
+// Sized is the height and the width that an image of h x w is resized to, before the crop
+// to Size where there is one.
 func (in Input) Sized(h, w int) (height, width int) {
 	switch {
 	case in.Shorter > 0 && w <= h:

@@ -25,7 +25,8 @@ func dims(values ...int64) []onnxio.Dim {
 func model(elem onnxio.DataType, in []int64, nodes ...*onnxio.Node) *onnxio.Model {
 	one := onnxio.Scalar(onnxio.Float, float32(1))
 	one.Name = "one"
-	g := &onnxio.Graph{Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, dims(in...)...)}, Nodes: nodes, Initializers: []*onnxio.Tensor{one}}
+	g := &onnxio.Graph{Inputs: []*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, dims(in...)...)},
+		Nodes: nodes, Initializers: []*onnxio.Tensor{one}}
 	g.Outputs = []*onnxio.ValueInfo{onnxio.TensorInfo(nodes[len(nodes)-1].Outputs[0], elem, dims(0, 3)...)}
 	return &onnxio.Model{Graph: g}
 }
@@ -42,22 +43,32 @@ func TestScale(t *testing.T) {
 		want  spec.Scale
 		op    string
 	}{
-		"logits":             {[]*onnxio.Node{conv}, spec.Logits, ""},
-		"softmax":            {[]*onnxio.Node{conv, op("z", "Softmax", "y")}, spec.Probabilities, "Softmax"},
-		"cast sigmoid":       {[]*onnxio.Node{conv, op("s", "Sigmoid", "y"), op("c", "Cast", "s"), op("z", "Reshape", "c", "one")}, spec.Probabilities, "Sigmoid"},
-		"resized logsoftmax": {[]*onnxio.Node{conv, op("s", "LogSoftmax", "y"), op("z", "Resize", "s")}, spec.LogProbabilities, "LogSoftmax"},
-		"log of softmax":     {[]*onnxio.Node{conv, op("s", "Softmax", "y"), op("z", "Log", "s")}, spec.LogProbabilities, "LogSoftmax"},
-		"spelled-out softmax": {[]*onnxio.Node{conv, op("m", "ReduceMax", "y"), op("d", "Sub", "y", "m"), op("e", "Exp", "d"),
+		"logits":  {[]*onnxio.Node{conv}, spec.Logits, ""},
+		"softmax": {[]*onnxio.Node{conv, op("z", "Softmax", "y")}, spec.Probabilities, "Softmax"},
+		"cast sigmoid": {[]*onnxio.Node{conv, op("s", "Sigmoid", "y"), op("c", "Cast", "s"),
+			op("z", "Reshape", "c", "one")}, spec.Probabilities, "Sigmoid"},
+		"resized logsoftmax": {[]*onnxio.Node{conv, op("s", "LogSoftmax", "y"), op("z", "Resize", "s")},
+			spec.LogProbabilities, "LogSoftmax"},
+		"log of softmax": {[]*onnxio.Node{conv, op("s", "Softmax", "y"), op("z", "Log", "s")},
+			spec.LogProbabilities, "LogSoftmax"},
+		"spelled-out softmax": {[]*onnxio.Node{conv, op("m", "ReduceMax", "y"), op("d", "Sub", "y", "m"),
+			op("e", "Exp", "d"),
 			op("s", "ReduceSum", "e"), op("z", "Div", "e", "s")}, spec.Probabilities, "Softmax"},
-		"spelled-out sigmoid": {[]*onnxio.Node{conv, op("n", "Neg", "y"), op("e", "Exp", "n"), op("a", "Add", "one", "e"),
+		"spelled-out sigmoid": {[]*onnxio.Node{conv, op("n", "Neg", "y"), op("e", "Exp", "n"),
+			op("a", "Add", "one", "e"),
 			op("z", "Div", "one", "a")}, spec.Probabilities, "Sigmoid"},
-		"spelled-out logsoftmax": {[]*onnxio.Node{conv, op("s", "ReduceLogSumExp", "y"), op("z", "Sub", "y", "s")}, spec.LogProbabilities, "LogSoftmax"},
-		"scaled softmax":         {[]*onnxio.Node{conv, op("s", "Softmax", "y"), op("z", "Mul", "s", "one")}, spec.Logits, ""},
-		"a gate inside":          {[]*onnxio.Node{conv, op("s", "Sigmoid", "y"), op("z", "Mul", "s", "y")}, spec.Logits, ""},
-		"another quotient":       {[]*onnxio.Node{conv, op("e", "Exp", "y"), op("z", "Div", "e", "one")}, spec.Logits, ""},
-		"a circle":               {[]*onnxio.Node{op("a", "Identity", "z"), op("z", "Identity", "a")}, spec.Logits, ""},
+		"spelled-out logsoftmax": {[]*onnxio.Node{conv, op("s", "ReduceLogSumExp", "y"),
+			op("z", "Sub", "y", "s")}, spec.LogProbabilities, "LogSoftmax"},
+		"scaled softmax": {[]*onnxio.Node{conv, op("s", "Softmax", "y"), op("z", "Mul", "s", "one")},
+			spec.Logits, ""},
+		"a gate inside": {[]*onnxio.Node{conv, op("s", "Sigmoid", "y"), op("z", "Mul", "s", "y")},
+			spec.Logits, ""},
+		"another quotient": {[]*onnxio.Node{conv, op("e", "Exp", "y"), op("z", "Div", "e", "one")},
+			spec.Logits, ""},
+		"a circle": {[]*onnxio.Node{op("a", "Identity", "z"), op("z", "Identity", "a")}, spec.Logits, ""},
 	} {
-		if e := spec.End(model(onnxio.Float, []int64{0, 3, 8, 8}, c.nodes...)); e.Scale != c.want || e.Op != c.op {
+		if e := spec.End(model(onnxio.Float, []int64{0, 3, 8, 8}, c.nodes...)); e.Scale != c.want ||
+			e.Op != c.op {
 			t.Errorf("%s: %v by %q, not %v by %q", name, e.Scale, e.Op, c.want, c.op)
 		}
 	}
@@ -73,7 +84,8 @@ func TestInfer(t *testing.T) {
 		{onnxio.Float16, []int64{4, 1, 16, 20}, "float16 NCHW 4 1 [16 20]"},
 		{onnxio.Uint8, []int64{0, 16, 20, 3}, "uint8 NHWC 0 3 [16 20]"},
 		{onnxio.Float, []int64{0, 0, 0, 0}, "float32 NCHW 0 3 [0 0]"},
-		{onnxio.Float, []int64{0, 4, 16, 16}, ""}, {onnxio.Float, []int64{0, 3}, ""}, {onnxio.Int64, []int64{0, 3, 16, 16}, ""},
+		{onnxio.Float, []int64{0, 4, 16, 16}, ""}, {onnxio.Float, []int64{0, 3}, ""}, {onnxio.Int64,
+			[]int64{0, 3, 16, 16}, ""},
 	} {
 		s, err := spec.Get(model(c.elem, c.in, op("z", "Identity", "x")))
 		got := fmt.Sprintln(s.Input.Type, s.Input.Layout, s.Input.Batch, s.Input.Channels, s.Input.Size)
@@ -96,7 +108,8 @@ func TestSetAndGet(t *testing.T) {
 	s.Labels, s.Output.Scale = []string{"a", "b", "c"}, spec.Probabilities
 	spec.Set(m, s)
 	got, err := spec.Get(m)
-	if err != nil || len(got.Inferred) != 0 || got.Input.Shorter != 256 || got.Output.Scale != spec.Probabilities || got.Labels[2] != "c" ||
+	if err != nil || len(got.Inferred) != 0 || got.Input.Shorter != 256 ||
+		got.Output.Scale != spec.Probabilities || got.Labels[2] != "c" ||
 		got.Input.Type != "float32" || got.Input.Layout != spec.NCHW {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -126,7 +139,8 @@ func TestThresholds(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !slices.Equal(got.Output.Thresholds, want) || got.Output.Threshold(0) != append(want, 0.5)[0] {
+		if err != nil || !slices.Equal(got.Output.Thresholds, want) ||
+			got.Output.Threshold(0) != append(want, 0.5)[0] {
 			t.Errorf("%v became %v, %v", want, got.Output, err)
 		}
 	}
@@ -135,11 +149,16 @@ func TestThresholds(t *testing.T) {
 // Metadata that make no sense are refused, whatever they hold.
 func TestHostileMetadata(t *testing.T) {
 	for _, c := range [][2]string{
-		{"preprocessing", `{`}, {"preprocessing", `{"size":[8,8],"channels":1}`}, {"preprocessing", `{"size":[8,8],"channels":3,"mean":[0],"std":[1]}`},
-		{"preprocessing", `{"size":[8,99999999],"channels":3}`}, {"preprocessing", `{"size":[8,8],"channels":3,"std":[1,0,1]}`},
-		{"preprocessing", `{"size":[8,8],"channels":3,"shorter":4}`}, {"preprocessing", `{"size":[8,8],"channels":3,"shorter":-4}`},
-		{"preprocessing", `{"size":[8,8],"channels":3,"layout":"CHWN"}`}, {"preprocessing", `{"size":[8,8],"channels":3,"resize":"magic"}`},
-		{"output", `{"scale":"percent"}`}, {"output", `[]`}, {"output", `{"scale":"logits","task":"multi-label","thresholds":[0.5,2]}`},
+		{"preprocessing", `{`}, {"preprocessing", `{"size":[8,8],"channels":1}`}, {"preprocessing",
+			`{"size":[8,8],"channels":3,"mean":[0],"std":[1]}`},
+		{"preprocessing", `{"size":[8,99999999],"channels":3}`}, {"preprocessing",
+			`{"size":[8,8],"channels":3,"std":[1,0,1]}`},
+		{"preprocessing", `{"size":[8,8],"channels":3,"shorter":4}`}, {"preprocessing",
+			`{"size":[8,8],"channels":3,"shorter":-4}`},
+		{"preprocessing", `{"size":[8,8],"channels":3,"layout":"CHWN"}`}, {"preprocessing",
+			`{"size":[8,8],"channels":3,"resize":"magic"}`},
+		{"output", `{"scale":"percent"}`}, {"output", `[]`}, {"output",
+			`{"scale":"logits","task":"multi-label","thresholds":[0.5,2]}`},
 		{"output", `{"scale":"logits","task":"classes","thresholds":[0.5]}`},
 	} {
 		m := model(onnxio.Float, []int64{0, 3, 8, 8}, op("z", "Identity", "x"))

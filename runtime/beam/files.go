@@ -36,7 +36,8 @@ type Files struct {
 	Dead   beam.PCollection // PCollection<vision.Result>: files that cannot be read, with the reason
 }
 
-// Read reads the files that a pattern names, of up to 256 MiB each. A pattern that names none fails the pipeline.
+// Read reads the files that a pattern names, of up to 256 MiB each. A pattern that
+// names none fails the pipeline.
 func Read(s beam.Scope, pattern string) Files {
 	s = s.Scope("cnnkit.Read")
 	filesystem.ValidateScheme(pattern)
@@ -96,8 +97,8 @@ func whole(ctx context.Context, name string) ([]byte, error) {
 	return data, err
 }
 
-// Write writes results, a PCollection<vision.Result>, into one file, a line of JSON each, in any order. Without results
-// the file is empty. On file systems that can rename it is there when it is whole.
+// Write writes results, a PCollection<vision.Result>, into one file, a line of JSON each, in any order.
+// Without results the file is empty. On file systems that can rename it is there when it is whole.
 func Write(s beam.Scope, path string, results beam.PCollection) {
 	s = s.Scope("cnnkit.Write")
 	filesystem.ValidateScheme(path)

@@ -22,8 +22,9 @@ func init() {
 
 // Config says how Predict runs a model. It travels to the workers with the pipeline.
 type Config struct {
-	Model   string `json:"model"`             // a path that every worker can read, or gs://...
-	Engine  string `json:"engine,omitempty"`  // "": auto, as runtime.Auto; ort wants an import of package runtime/ort
+	Model string `json:"model"` // a path that every worker can read, or gs://...
+	// "": auto, as runtime.Auto; ort wants an import of package runtime/ort
+	Engine  string `json:"engine,omitempty"`
 	Threads int    `json:"threads,omitempty"` // of one run; 0: as many as the process may use
 	Batch   int    `json:"batch,omitempty"`   // images of one run, where the model does not fix that; 0: 32
 	Top     int    `json:"top,omitempty"`     // classes of an answer; 0: 5
@@ -48,12 +49,12 @@ var (
 	countDead     = beam.NewCounter(Namespace, Dead)
 )
 
-// Predict runs a model on images, a PCollection<KV<string, []byte>> of names and whole files (PNG, JPEG, GIF, BMP, TIFF
-// or WebP). It gives two PCollection<vision.Result>: an answer for each image that has one, and a dead letter, with the
-// reason, for each other.
+// Predict runs a model on images, a PCollection<KV<string, []byte>> of names and whole files (PNG, JPEG, GIF,
+// BMP, TIFF or WebP). It gives two PCollection<vision.Result>: an answer for each image that has one, and a
+// dead letter, with the reason, for each other.
 //
-// Images are run in batches within a bundle, and answers come at its end at the latest. Since they come without the
-// windows and times of their images, those must be in the global window: others are refused.
+// Images are run in batches within a bundle, and answers come at its end at the latest. Since they come
+// without the windows and times of their images, those must be in the global window: others are refused.
 func Predict(s beam.Scope, c Config, images beam.PCollection) (answers, dead beam.PCollection) {
 	return beam.ParDo2(s.Scope("cnnkit.Predict"), &predictFn{Config: c}, images)
 }
@@ -114,7 +115,8 @@ func (f *predictFn) Teardown() error {
 }
 
 // answer runs a batch. Where that fails each image runs alone, so that one costs the others nothing.
-func (f *predictFn) answer(ctx context.Context, b vision.Batch[string], answers, dead func(vision.Result)) error {
+func (f *predictFn) answer(ctx context.Context, b vision.Batch[string], answers,
+	dead func(vision.Result)) error {
 	tops, err := f.top(ctx, b)
 	switch {
 	case ctx.Err() != nil:

@@ -50,8 +50,8 @@ func pixels(t *testing.T) []byte {
 	return all[16:]
 }
 
-// digits writes the first n test images of MNIST as PNG files, and beside them files that are none: cut off, empty,
-// text.
+// digits writes the first n test images of MNIST as PNG files, and beside them files that are
+// none: cut off, empty, text.
 func digits(t *testing.T, n, corrupt int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -61,7 +61,8 @@ func digits(t *testing.T, n, corrupt int) (dir string) {
 	}
 	whole := encoded(t, all[:784], 28, 28)
 	for i := range corrupt {
-		kinds := [][]byte{whole[:len(whole)/2], {}, []byte("no image"), whole[:20], append([]byte("\xff\xd8\xff\xe0"), whole...)}
+		kinds := [][]byte{whole[:len(whole)/2], {}, []byte("no image"), whole[:20],
+			append([]byte("\xff\xd8\xff\xe0"), whole...)}
 		write(t, filepath.Join(dir, fmt.Sprintf("corrupt-%02d.png", i)), kinds[i%len(kinds)])
 	}
 	return dir
@@ -85,7 +86,8 @@ func write(t *testing.T, path string, content []byte) {
 	}
 }
 
-// predicted runs the pipeline of the command, and gives the results of both files by name; no name may stand twice.
+// predicted runs the pipeline of the command, and gives the results of both files by
+// name; no name may stand twice.
 func predicted(t *testing.T, c Config, pattern string) (answers, dead map[string]vision.Result) {
 	t.Helper()
 	dir := t.TempDir()
@@ -129,8 +131,8 @@ func results(t *testing.T, path string, seen map[string]int) map[string]vision.R
 	return out
 }
 
-// evaluated are the labels of the first n test images by the native engine in batches of 500, prepared as data sets
-// are: what 'cnnkit eval' counts.
+// evaluated are the labels of the first n test images by the native engine in batches of 500, prepared as
+// data sets are: what 'cnnkit eval' counts.
 func evaluated(t *testing.T, n int) (labels []int, accuracy float64) {
 	t.Helper()
 	m, err := onnxio.Load(lenet)
@@ -193,8 +195,8 @@ func truth(t *testing.T, n int) []int64 {
 	return onnxio.Data[int64](target)
 }
 
-// Every test image of MNIST gets, once, the label that evaluation gives it, and corrupt files become dead letters: of
-// all 10,000, and with -short of 300.
+// Every test image of MNIST gets, once, the label that evaluation gives it, and corrupt files become dead
+// letters: of all 10,000, and with -short of 300.
 func TestPredictAsEval(t *testing.T) {
 	n, corrupt := 10_000, 20
 	if testing.Short() {
@@ -203,7 +205,8 @@ func TestPredictAsEval(t *testing.T) {
 	images := filepath.Join(digits(t, n, corrupt), "*.png")
 	answers, dead := predicted(t, Config{Model: lenet, Engine: "native", Top: 1}, images)
 	if len(answers) != n || len(dead) != corrupt {
-		t.Fatalf("%d answers and %d dead letters of %d images and %d corrupt files", len(answers), len(dead), n, corrupt)
+		t.Fatalf("%d answers and %d dead letters of %d images and %d corrupt files", len(answers),
+			len(dead), n, corrupt)
 	}
 	want, accuracy := evaluated(t, n)
 	right := 0
@@ -257,12 +260,16 @@ func free(t *testing.T) string {
 	for i := range w.Float32s() {
 		w.Float32s()[i] = float32(1 - 2*(i/25))
 	}
-	image := &onnxio.ValueInfo{Name: "x", Type: &onnxio.Type{Kind: onnxio.TensorType, Elem: onnxio.Float, HasShape: true,
-		Shape: []onnxio.Dim{{Param: "N", Value: -1}, {Value: 1}, {Param: "H", Value: -1}, {Param: "W", Value: -1}}}}
-	logits := &onnxio.ValueInfo{Name: "y", Type: &onnxio.Type{Kind: onnxio.TensorType, Elem: onnxio.Float, HasShape: true,
-		Shape: []onnxio.Dim{{Param: "N", Value: -1}, {Value: 2}}}}
+	image := &onnxio.ValueInfo{Name: "x", Type: &onnxio.Type{Kind: onnxio.TensorType, Elem: onnxio.Float,
+		HasShape: true,
+		Shape: []onnxio.Dim{{Param: "N", Value: -1}, {Value: 1}, {Param: "H", Value: -1},
+			{Param: "W", Value: -1}}}}
+	logits := &onnxio.ValueInfo{Name: "y", Type: &onnxio.Type{Kind: onnxio.TensorType, Elem: onnxio.Float,
+		HasShape: true,
+		Shape:    []onnxio.Dim{{Param: "N", Value: -1}, {Value: 2}}}}
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "g",
-		Inputs: []*onnxio.ValueInfo{image}, Outputs: []*onnxio.ValueInfo{logits}, Initializers: []*onnxio.Tensor{w},
+		Inputs: []*onnxio.ValueInfo{image}, Outputs: []*onnxio.ValueInfo{logits},
+		Initializers: []*onnxio.Tensor{w},
 		Nodes: []*onnxio.Node{
 			{OpType: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"c"}},
 			{OpType: "GlobalAveragePool", Inputs: []string{"c"}, Outputs: []string{"p"}},
@@ -284,7 +291,8 @@ func TestImagesTheModelRefuses(t *testing.T) {
 	}
 	answers, dead := predicted(t, Config{Model: free(t), Batch: 4}, filepath.Join(dir, "*.png"))
 	for i, n := range sizes {
-		if a, d := answers[name(i)], dead[name(i)]; n == 3 && (a.File != "" || !strings.Contains(d.Error, "free.onnx")) ||
+		if a, d := answers[name(i)], dead[name(i)]; n == 3 &&
+			(a.File != "" || !strings.Contains(d.Error, "free.onnx")) ||
 			n != 3 && (d.File != "" || len(a.Top) != 2 || a.Top[0].Class != 0) {
 			t.Errorf("image %d of %dx%d: answer %+v, dead letter %+v", i, n, n, a, d)
 		}

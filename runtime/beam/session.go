@@ -75,7 +75,8 @@ func (c Config) open(ctx context.Context) (*classifier, error) {
 		return nil, fmt.Errorf("%s: %w", c.Model, err)
 	}
 	if s.Output.Task == spec.Masks || s.Output.Task == spec.Boxes {
-		return nil, fmt.Errorf("%s gives %s: Predict takes models that give classes, labels or values of an image",
+		return nil, fmt.Errorf(
+			"%s gives %s: Predict takes models that give classes, labels or values of an image",
 			c.Model, s.Output.Task)
 	}
 	engine := runtime.Auto
@@ -100,8 +101,8 @@ func (c Config) Check(ctx context.Context) (spec.Spec, error) {
 	return m.spec, m.session.Close()
 }
 
-// load reads a model from a file, or from a file system that Beam knows by its scheme. External data go with files
-// alone.
+// load reads a model from a file, or from a file system that Beam knows by its scheme. External
+// data go with files alone.
 func load(ctx context.Context, path string) (*onnxio.Model, error) {
 	if !strings.Contains(path, "://") {
 		return onnxio.Load(path)

@@ -1,6 +1,6 @@
-// Package install brings ONNX Runtime's library to a machine: from the official release archive, or from the copies
-// inside the npm package onnxruntime-node and the PyPI wheel onnxruntime. Versions and SHA-256 sums are pinned; the
-// library lies under the user's cache folder.
+// Package install brings ONNX Runtime's library to a machine: from the official release archive, or from the
+// copies inside the npm package onnxruntime-node and the PyPI wheel onnxruntime. Versions and SHA-256 sums
+// are pinned; the library lies under the user's cache folder.
 package install
 
 import (
@@ -98,11 +98,15 @@ func Install(ctx context.Context, opt Options) (string, error) {
 		return path, nil
 	}
 	if len(known[platform()]) == 0 {
-		return "", fmt.Errorf("no pinned ONNX Runtime for %s: set CNNKIT_ORT_LIB to a library of version 1.24 or newer", platform())
+		return "", fmt.Errorf(
+			"no pinned ONNX Runtime for %s: set CNNKIT_ORT_LIB to a library of version 1.24 or newer",
+			platform())
 	}
 	list := sources
 	if opt.From != "" {
-		list = []source{{"archive " + opt.From, func(context.Context, string) (string, error) { return opt.From, nil }}}
+		list = []source{{"archive " + opt.From, func(context.Context, string) (string, error) {
+			return opt.From, nil
+		}}}
 	}
 	var failures []error
 	for _, s := range list {

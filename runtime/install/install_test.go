@@ -90,7 +90,8 @@ func write(t *testing.T, name string, content []byte) string {
 func TestInstallFromArchive(t *testing.T) {
 	content := []byte("a library")
 	for name, archive := range map[string]string{
-		"tgz": tgz(t, []string{"onnxruntime/README", "onnxruntime/lib/" + libraryName()}, content, tar.TypeReg),
+		"tgz": tgz(t, []string{"onnxruntime/README", "onnxruntime/lib/" + libraryName()}, content,
+			tar.TypeReg),
 		"whl": zipped(t, "onnxruntime/capi/"+libraryName(), content),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +112,10 @@ func TestInstallFromArchive(t *testing.T) {
 				t.Errorf("%s, %v", where, err)
 			}
 			said := ""
-			if _, err := Install(context.Background(), Options{From: "nowhere", Log: func(f string, _ ...any) { said += f }}); err != nil || !strings.Contains(said, "already") {
+			if _, err := Install(context.Background(), Options{From: "nowhere",
+				Log: func(f string, _ ...any) {
+					said += f
+				}}); err != nil || !strings.Contains(said, "already") {
 				t.Errorf("a second time: %v, said %q", err, said)
 			}
 			if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
@@ -173,7 +177,10 @@ func TestSourcesInOrder(t *testing.T) {
 	sources = []source{
 		{"first", func(context.Context, string) (string, error) { return "", errors.New("host not found") }},
 		{"second", func(context.Context, string) (string, error) { return good, nil }},
-		{"third", func(context.Context, string) (string, error) { t.Error("asked the third"); return "", nil }},
+		{"third", func(context.Context, string) (string, error) {
+			t.Error("asked the third")
+			return "", nil
+		}},
 	}
 	home(t)
 	pin(t, content)
@@ -181,9 +188,12 @@ func TestSourcesInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	home(t)
-	sources = append(sources[:1:1], source{"other", func(context.Context, string) (string, error) { return "", errors.New("offline") }})
+	sources = append(sources[:1:1], source{"other", func(context.Context, string) (string, error) {
+		return "", errors.New("offline")
+	}})
 	_, err := Install(context.Background(), Options{})
-	if err == nil || !strings.Contains(err.Error(), "first: host not found") || !strings.Contains(err.Error(), "other: offline") {
+	if err == nil || !strings.Contains(err.Error(), "first: host not found") ||
+		!strings.Contains(err.Error(), "other: offline") {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -32,13 +32,15 @@ var sources = []source{
 
 // release downloads the archive of the project's GitHub release.
 func release(ctx context.Context, dir string) (string, error) {
-	name := map[string]string{"linux/amd64": "linux-x64", "linux/arm64": "linux-aarch64", "darwin/arm64": "osx-arm64",
+	name := map[string]string{"linux/amd64": "linux-x64", "linux/arm64": "linux-aarch64",
+		"darwin/arm64":  "osx-arm64",
 		"windows/amd64": "win-x64", "windows/arm64": "win-arm64"}[platform()]
 	ext := ".tgz"
 	if goruntime.GOOS == "windows" {
 		ext = ".zip"
 	}
-	url := fmt.Sprintf("https://github.com/microsoft/onnxruntime/releases/download/v%s/onnxruntime-%s-%s%s", Version, name, Version, ext)
+	url := fmt.Sprintf("https://github.com/microsoft/onnxruntime/releases/download/v%s/onnxruntime-%s-%s%s",
+		Version, name, Version, ext)
 	client := &http.Client{Timeout: 10 * time.Minute}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -73,7 +75,8 @@ func npm(ctx context.Context, dir string) (string, error) {
 func wheel(ctx context.Context, dir string) (string, error) {
 	var last error
 	for _, python := range []string{"python3", "python"} {
-		file, err := tool(ctx, dir, "*.whl", python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+		file, err := tool(ctx, dir, "*.whl", python, "-m", "pip", "download", "--quiet", "--no-deps",
+			"--only-binary=:all:",
 			"--dest", ".", "onnxruntime=="+Version)
 		if err == nil {
 			return file, nil
@@ -126,7 +129,8 @@ func isLibrary(name string) bool {
 	return base == "libonnxruntime.so."+Version || base == "libonnxruntime.so.1"
 }
 
-// extract hands the library in an archive to use. Nothing else is unpacked, and no path from the archive is used.
+// extract hands the library in an archive to use. Nothing else is unpacked, and no path
+// from the archive is used.
 func extract(archive string, use func(io.Reader) error) error {
 	if strings.HasSuffix(archive, ".whl") || strings.HasSuffix(archive, ".zip") {
 		z, err := zip.OpenReader(archive)

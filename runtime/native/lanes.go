@@ -17,8 +17,8 @@ type lanes struct {
 	apart bool           // each has a thread of its own
 }
 
-// take gives the lane that was used last, so that one caller has one lane and its warm memory; a new one where all are
-// taken.
+// take gives the lane that was used last, so that one caller has one lane and its warm memory; a
+// new one where all are taken.
 func (l *lanes) take() *engine.Lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()

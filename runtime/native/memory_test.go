@@ -34,8 +34,8 @@ func held() uint64 {
 	return stats.HeapAlloc
 }
 
-// A session that is asked for many batch and image sizes holds at most twice what the largest alone takes. CNNKIT_SOAK=1
-// asks 10,000 times.
+// A session that is asked for many batch and image sizes holds at most twice what the largest alone takes.
+// CNNKIT_SOAK=1 asks 10,000 times.
 func TestMemoryIsFlatOverManyShapes(t *testing.T) {
 	runs, smallest, largest, batches := 200, int64(32), int64(64), int64(8)
 	if os.Getenv("CNNKIT_SOAK") != "" {
@@ -64,7 +64,8 @@ func TestMemoryIsFlatOverManyShapes(t *testing.T) {
 		run(batch, size)
 		if i%100 == 99 {
 			if now := held() - before; now > 2*alone {
-				t.Fatalf("after %d runs the session holds %d bytes; the largest shape alone took %d", i+1, now, alone)
+				t.Fatalf("after %d runs the session holds %d bytes; the largest shape alone took %d",
+					i+1, now, alone)
 			}
 		}
 	}

@@ -25,8 +25,9 @@ type Options struct {
 	MaxBytes   int64 // bounds the memory of one Run's values; 0: half of the machine's
 }
 
-// Backend runs one model. A plan is compiled for the shapes of the inputs when they are met for the first time, and kept.
-// Concurrent Runs have lanes of their own, with memory and plans of their own, which share the weights.
+// Backend runs one model. A plan is compiled for the shapes of the inputs when they are met for the
+// first time, and kept. Concurrent Runs have lanes of their own, with memory and plans of their
+// own, which share the weights.
 type Backend struct {
 	model   *onnxio.Model
 	opt     engine.Options
@@ -39,9 +40,9 @@ type Backend struct {
 	overrides map[string]*engine.Program // by the names of the initializers that the caller gives
 }
 
-// Open prepares a model. It compiles a plan at once where every input shape is known, or is but for one symbol, the
-// batch, which is then 1: so the first Run of that shape takes no longer than the next. An operator that is not there is
-// found here.
+// Open prepares a model. It compiles a plan at once where every input shape is known, or is but for one
+// symbol, the batch, which is then 1: so the first Run of that shape takes no longer than the next. An
+// operator that is not there is found here.
 func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 	atOnce := 2 * max(opt.Threads, runtime.GOMAXPROCS(0))
 	if opt.Streams > 0 {
@@ -70,7 +71,8 @@ func (b *Backend) prepare() (err error) {
 	}
 	l := b.lanes.take()
 	defer b.lanes.put(l)
-	// A model that cannot run at a batch of one, such as one that was traced with another, says so when it runs.
+	// A model that cannot run at a batch of one, such as one that was traced with
+	// another, says so when it runs.
 	var unsupported *onnxio.UnsupportedError
 	if err := b.program.Prepare(l, shapes); errors.As(err, &unsupported) {
 		return err
@@ -78,7 +80,8 @@ func (b *Backend) prepare() (err error) {
 	return nil
 }
 
-// firstShapes are the shapes of the first Run that is likely: those declared, at a batch of one; nil where they are open.
+// firstShapes are the shapes of the first Run that is likely: those declared, at a batch of
+// one; nil where they are open.
 func firstShapes(m *onnxio.Model, inputs []string) [][]int64 {
 	shapes, symbol := [][]int64{}, ""
 	for _, in := range m.Graph.Inputs {
@@ -142,7 +145,8 @@ func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 }
 
 // RunValues is Run with sequences and optionals among the values.
-func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (map[string]onnxio.Value, error) {
+func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (map[string]onnxio.Value,
+	error) {
 	out := make(map[string]onnxio.Value, len(b.model.Graph.Outputs))
 	err := run(ctx, b, in, func(p *engine.Program, l *engine.Lane, list []onnxio.Value) error {
 		values, err := p.Run(ctx, l, list)
@@ -164,7 +168,8 @@ func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (ma
 }
 
 // run lets f run the program in a lane, with the program's inputs in its order.
-func run[V onnxio.Value](ctx context.Context, b *Backend, in map[string]V, f func(*engine.Program, *engine.Lane, []onnxio.Value) error) error {
+func run[V onnxio.Value](ctx context.Context, b *Backend, in map[string]V,
+	f func(*engine.Program, *engine.Lane, []onnxio.Value) error) error {
 	p := b.program
 	if len(in) > len(p.Inputs()) {
 		var err error

@@ -10,11 +10,13 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// quantizedTol is how far an output may be from ONNX Runtime's. Static networks give it to the bit: Erf alone is
-// computed in float32, and rounded to a level. In the dynamic one a scale that differs in its last bit moves a level.
+// quantizedTol is how far an output may be from ONNX Runtime's. Static networks give it to the bit:
+// Erf alone is computed in float32, and rounded to a level. In the dynamic one a scale that differs in
+// its last bit moves a level.
 var quantizedTol = map[string]float64{"static-uint8": 0, "static-int8": 0, "optimized": 1e-6, "dynamic": 1e-3}
 
-// TestQuantizedNetworks runs what ONNX Runtime's quantizer and optimizer write: testdata/quantized/quantized.py.
+// TestQuantizedNetworks runs what ONNX Runtime's quantizer and optimizer write:
+// testdata/quantized/quantized.py.
 func TestQuantizedNetworks(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/quantized/cases.json")
 	if err != nil {

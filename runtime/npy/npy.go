@@ -1,6 +1,6 @@
-// Package npy reads and writes NumPy's .npy files (versions 1 to 3) as tensors: booleans, integers, float16, float32 and
-// float64 of either byte order, row-major or Fortran order. A header is checked against the bytes there are before
-// anything is allocated.
+// Package npy reads and writes NumPy's .npy files (versions 1 to 3) as tensors: booleans, integers, float16,
+// float32 and float64 of either byte order, row-major or Fortran order. A header is checked against the bytes
+// there are before anything is allocated.
 package npy
 
 import (
@@ -117,13 +117,16 @@ var (
 )
 
 func parse(text string) (h header, err error) {
-	descr, order, shape := descrEntry.FindStringSubmatch(text), orderEntry.FindStringSubmatch(text), shapeEntry.FindStringSubmatch(text)
+	descr, order, shape := descrEntry.FindStringSubmatch(text), orderEntry.FindStringSubmatch(text),
+		shapeEntry.FindStringSubmatch(text)
 	if descr == nil || order == nil || shape == nil {
-		return h, &onnxio.FormatError{Format: "npy", Msg: fmt.Sprintf("the header is not understood: %.100q", text)}
+		return h, &onnxio.FormatError{Format: "npy",
+			Msg: fmt.Sprintf("the header is not understood: %.100q", text)}
 	}
 	h.elem, h.big, h.fortran = types[descr[2]], descr[1] == ">", order[1] == "True"
 	if h.elem == onnxio.Undefined {
-		return h, &onnxio.FormatError{Format: "npy", Msg: fmt.Sprintf("element type %q is not supported", descr[1]+descr[2])}
+		return h, &onnxio.FormatError{Format: "npy", Msg: fmt.Sprintf("element type %q is not supported",
+			descr[1]+descr[2])}
 	}
 	for _, s := range strings.Split(shape[1], ",") {
 		if s = strings.TrimRight(strings.TrimSpace(s), "L"); s == "" {
@@ -187,7 +190,8 @@ func Encode(w io.Writer, t *onnxio.Tensor) error {
 		}
 	}
 	if code == "" {
-		return &onnxio.UnsupportedError{Op: "npy", Reason: fmt.Sprintf("NumPy has no element type %s", t.Type)}
+		return &onnxio.UnsupportedError{Op: "npy",
+			Reason: fmt.Sprintf("NumPy has no element type %s", t.Type)}
 	}
 	order := "<"
 	if t.Type.Bits() == 8 {

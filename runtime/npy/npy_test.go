@@ -58,7 +58,8 @@ func TestNumPyFiles(t *testing.T) {
 	if v := onnxio.Data[int64](load("i8", onnxio.Int64, dims...)); v[0] != -12 || v[23] != 11 {
 		t.Errorf("i8: %v", v)
 	}
-	if v := onnxio.Data[int32](load("big_fortran", onnxio.Int32, dims...)); v[1] != 1 || v[4] != 4 || v[23] != 23 {
+	if v := onnxio.Data[int32](load("big_fortran", onnxio.Int32, dims...)); v[1] != 1 || v[4] != 4 ||
+		v[23] != 23 {
 		t.Errorf("big_fortran: %v", v)
 	}
 	if v := onnxio.Data[bool](load("b1", onnxio.Bool, dims...)); !v[0] || v[1] || !v[3] {
@@ -114,18 +115,26 @@ func TestHostileFiles(t *testing.T) {
 	}{
 		{"empty", nil, "not a NumPy file"},
 		{"another format", []byte("PK\x03\x04 and so on"), "not a NumPy file"},
-		{"header cut off", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", 0)[:20], "cut off"},
+		{"header cut off", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", 0)[:20],
+			"cut off"},
 		{"header of 4 GB", []byte("\x93NUMPY\x02\x00\xff\xff\xff\xff"), "header"},
 		{"version 9", []byte("\x93NUMPY\x09\x00\x00\x00\x00\x00"), "version 9.0"},
 		{"no dictionary", file("hello", 4), "not understood"},
 		{"objects", file("{'descr': '|O8', 'fortran_order': False, 'shape': (1,), }", 8), "not supported"},
-		{"records", file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", 8), "not understood"},
-		{"too few elements", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 20), "takes 24 bytes, there are 20"},
-		{"too many elements", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 28), "takes 24 bytes, there are 28"},
-		{"overflow", file("{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 4), }", 0), "npy"},
-		{"product wraps to 0", file("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 0), "npy"},
-		{"a dimension beyond int64", file("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4), "shape"},
-		{"rank 65", file("{'descr': '<f4', 'fortran_order': False, 'shape': ("+strings.Repeat("1,", 65)+"), }", 4), "shape"},
+		{"records", file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", 8),
+			"not understood"},
+		{"too few elements", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 20),
+			"takes 24 bytes, there are 20"},
+		{"too many elements", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 28),
+			"takes 24 bytes, there are 28"},
+		{"overflow", file("{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 4), }", 0),
+			"npy"},
+		{"product wraps to 0",
+			file("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 0), "npy"},
+		{"a dimension beyond int64",
+			file("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 4), "shape"},
+		{"rank 65", file("{'descr': '<f4', 'fortran_order': False, 'shape': ("+strings.Repeat("1,",
+			65)+"), }", 4), "shape"},
 		{"negative", file("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", 4), "not understood"},
 	}
 	for _, tt := range tests {

@@ -1,9 +1,9 @@
-// Package onnxgo runs models with github.com/owulveryck/onnx-go and its gorgonia backend: a decoder and executor that
-// shares no code with the rest, as an independent witness. Use it through package runtime.
+// Package onnxgo runs models with github.com/owulveryck/onnx-go and its gorgonia backend: a decoder and
+// executor that shares no code with the rest, as an independent witness. Use it through package runtime.
 //
-// onnx-go knows few operators, and of those only some attributes and shapes, and is slow. What it gets wrong or fails on
-// is refused when a model is opened. A model is rewritten for it (rewrite.go): the batch becomes a number, and operators
-// are written in the one way that it understands.
+// onnx-go knows few operators, and of those only some attributes and shapes, and is slow. What it gets wrong
+// or fails on is refused when a model is opened. A model is rewritten for it (rewrite.go): the batch becomes
+// a number, and operators are written in the one way that it understands.
 package onnxgo
 
 import (
@@ -29,8 +29,10 @@ type Backend struct {
 }
 
 // supported are the operators for which onnx-go's answers have been seen to be right.
-var supported = []string{"Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm", "MatMul", "LogSoftmax", "Softmax", "Add", "Mul",
-	"Sub", "Div", "Sigmoid", "Tanh", "BatchNormalization", "Concat", "Dropout", "Identity", "GlobalAveragePool"}
+var supported = []string{"Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm", "MatMul", "LogSoftmax",
+	"Softmax", "Add", "Mul",
+	"Sub", "Div", "Sigmoid", "Tanh", "BatchNormalization", "Concat", "Dropout", "Identity",
+	"GlobalAveragePool"}
 
 // Open refuses at once what onnx-go cannot run.
 func Open(m *onnxio.Model) (*Backend, error) {
@@ -38,17 +40,20 @@ func Open(m *onnxio.Model) (*Backend, error) {
 	for _, v := range m.Graph.Inputs {
 		if m.Graph.Initializer(v.Name) == nil {
 			if b.input != "" {
-				return nil, &onnxio.UnsupportedError{Op: "model", Reason: "onnx-go is given models of one input only"}
+				return nil, &onnxio.UnsupportedError{Op: "model",
+					Reason: "onnx-go is given models of one input only"}
 			}
 			b.input = v.Name
 		}
 	}
 	if b.input == "" || len(m.Graph.Outputs) != 1 {
-		return nil, &onnxio.UnsupportedError{Op: "model", Reason: "onnx-go is given models of one input and one output only"}
+		return nil, &onnxio.UnsupportedError{Op: "model",
+			Reason: "onnx-go is given models of one input and one output only"}
 	}
 	for _, n := range m.Graph.Nodes {
 		if n.Domain != "" || !slices.Contains(supported, n.OpType) {
-			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name, Reason: "onnx-go has no such operator"}
+			return nil, &onnxio.UnsupportedError{Op: n.OpType, Node: n.Name,
+				Reason: "onnx-go has no such operator"}
 		}
 	}
 	shapes, err := infer.Shapes(m)
@@ -63,13 +68,16 @@ func Open(m *onnxio.Model) (*Backend, error) {
 	return b, nil
 }
 
-// Run implements the session. The graph is built anew for every call, since a run of onnx-go changes its weights.
-func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor, err error) {
+// Run implements the session. The graph is built anew for every call, since a run of
+// onnx-go changes its weights.
+func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor,
+	err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	x := in[b.input]
 	if x.Type != onnxio.Float || len(x.Dims) == 0 {
-		return nil, &onnxio.UnsupportedError{Op: "input", Reason: "onnx-go is given float32 tensors of rank 1 and more only"}
+		return nil, &onnxio.UnsupportedError{Op: "input",
+			Reason: "onnx-go is given float32 tensors of rank 1 and more only"}
 	}
 	m, err := rewritten(b.model, b.input, x.Dims)
 	if err != nil {
@@ -93,7 +101,8 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out ma
 	for i, d := range x.Dims {
 		shape[i] = int(d)
 	}
-	if err := model.SetInput(0, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(slices.Clone(x.Float32s())))); err != nil {
+	if err := model.SetInput(0, tensor.New(tensor.WithShape(shape...),
+		tensor.WithBacking(slices.Clone(x.Float32s())))); err != nil {
 		return nil, fmt.Errorf("onnx-go: %w", err)
 	}
 	if err := graph.Run(); err != nil {

@@ -50,8 +50,8 @@ func random(t *testing.T, s runtime.Session, batch int64, seed uint64) map[strin
 	return in
 }
 
-// Both engines give one answer to 1e-5 of log-probabilities of about 2: some forty units in the last place, for sums of up
-// to 1152 products in another order. One session answers batches of several sizes.
+// Both engines give one answer to 1e-5 of log-probabilities of about 2: some forty units in the last place,
+// for sums of up to 1152 products in another order. One session answers batches of several sizes.
 func TestAgreesWithTheNativeEngine(t *testing.T) {
 	for _, tt := range []struct {
 		network string
@@ -149,18 +149,30 @@ func layers(t *testing.T, f func(b *builders.Builder, x builders.Value) builders
 // Opening refuses what onnx-go cannot run, by the operator's and the node's name.
 func TestUnsupportedOperator(t *testing.T) {
 	scope := func(f func(b *builders.Builder, x builders.Value) builders.Value) *onnxio.Model {
-		return layers(t, func(b *builders.Builder, x builders.Value) builders.Value { return f(b.Scope("block"), x) })
+		return layers(t, func(b *builders.Builder, x builders.Value) builders.Value {
+			return f(b.Scope("block"), x)
+		})
 	}
-	foreign := layers(t, func(b *builders.Builder, x builders.Value) builders.Value { return b.ReLU("relu", x) })
+	foreign := layers(t, func(b *builders.Builder, x builders.Value) builders.Value {
+		return b.ReLU("relu", x)
+	})
 	foreign.Graph.Nodes[0].Domain = "com.example"
 	for _, tt := range []struct {
 		op, node string
 		model    *onnxio.Model
 	}{
-		{"ConvTranspose", "block/up", scope(func(b *builders.Builder, x builders.Value) builders.Value { return b.ConvTranspose2d("up", x, 3, 2) })},
-		{"LeakyRelu", "block/leaky", scope(func(b *builders.Builder, x builders.Value) builders.Value { return b.LeakyReLU("leaky", x, 0.1) })},
-		{"AveragePool", "block/pool", scope(func(b *builders.Builder, x builders.Value) builders.Value { return b.AvgPool2d("pool", x, 2) })},
-		{"GlobalMaxPool", "block/pool", scope(func(b *builders.Builder, x builders.Value) builders.Value { return b.GlobalMaxPool2d("pool", x) })},
+		{"ConvTranspose", "block/up", scope(func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.ConvTranspose2d("up", x, 3, 2)
+		})},
+		{"LeakyRelu", "block/leaky", scope(func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.LeakyReLU("leaky", x, 0.1)
+		})},
+		{"AveragePool", "block/pool", scope(func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.AvgPool2d("pool", x, 2)
+		})},
+		{"GlobalMaxPool", "block/pool", scope(func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.GlobalMaxPool2d("pool", x)
+		})},
 		{"Relu", "relu", foreign}, // of another domain it is another operator
 	} {
 		t.Run(tt.op, func(t *testing.T) {
@@ -169,15 +181,18 @@ func TestUnsupportedOperator(t *testing.T) {
 			if !errors.As(err, &unsupported) {
 				t.Fatalf("%v", err)
 			}
-			if unsupported.Op != tt.op || unsupported.Node != tt.node || !strings.Contains(err.Error(), tt.op) {
-				t.Errorf("%v: names %q and %q, want %q and %q", err, unsupported.Op, unsupported.Node, tt.op, tt.node)
+			if unsupported.Op != tt.op || unsupported.Node != tt.node ||
+				!strings.Contains(err.Error(), tt.op) {
+				t.Errorf("%v: names %q and %q, want %q and %q", err, unsupported.Op, unsupported.Node,
+					tt.op, tt.node)
 			}
 		})
 	}
 	path := file(t, "unet", builders.Config{Width: 2, Depth: 1, Input: [3]int{1, 4, 4}})
 	_, err := runtime.Open(path, runtime.WithEngine(runtime.OnnxGo))
 	var unsupported *onnxio.UnsupportedError
-	if !errors.As(err, &unsupported) || unsupported.Op != "ConvTranspose" || !strings.Contains(err.Error(), path) {
+	if !errors.As(err, &unsupported) || unsupported.Op != "ConvTranspose" ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("through a session: %v", err)
 	}
 }
@@ -198,7 +213,9 @@ func TestUnsupportedModel(t *testing.T) {
 		}
 	}
 	// An initializer that is listed among the inputs, as IR version 3 had it, is no second one.
-	old := layers(t, func(b *builders.Builder, x builders.Value) builders.Value { return b.Conv2d("conv", x, 3, 3) })
+	old := layers(t, func(b *builders.Builder, x builders.Value) builders.Value {
+		return b.Conv2d("conv", x, 3, 3)
+	})
 	old.Graph.Inputs = append(old.Graph.Inputs, onnxio.TensorInfo("conv.weight", onnxio.Float))
 	if _, err := onnxgo.Open(old); err != nil {
 		t.Errorf("an initializer among the inputs: %v", err)
@@ -208,22 +225,38 @@ func TestUnsupportedModel(t *testing.T) {
 // Each operator of the two networks and some more, one at a time and with a batch of one and of three.
 func TestOperators(t *testing.T) {
 	for name, f := range map[string]func(b *builders.Builder, x builders.Value) builders.Value{
-		"Conv": func(b *builders.Builder, x builders.Value) builders.Value { return b.Conv2d("conv", x, 3, 3) },
+		"Conv": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Conv2d("conv", x, 3, 3)
+		},
 		"Conv pad": func(b *builders.Builder, x builders.Value) builders.Value {
 			return b.Conv2d("conv", x, 3, 3, builders.Pad(1))
 		},
-		"Relu":      func(b *builders.Builder, x builders.Value) builders.Value { return b.ReLU("relu", x) },
-		"Sigmoid":   func(b *builders.Builder, x builders.Value) builders.Value { return b.Sigmoid("sigmoid", x) },
-		"Tanh":      func(b *builders.Builder, x builders.Value) builders.Value { return b.Tanh("tanh", x) },
-		"MaxPool":   func(b *builders.Builder, x builders.Value) builders.Value { return b.MaxPool2d("pool", x, 2) },
-		"BatchNorm": func(b *builders.Builder, x builders.Value) builders.Value { return b.BatchNorm2d("bn", x) },
-		"Add":       func(b *builders.Builder, x builders.Value) builders.Value { return b.Add("add", x, b.ReLU("relu", x)) },
-		"Mul":       func(b *builders.Builder, x builders.Value) builders.Value { return b.Mul("mul", x, b.ReLU("relu", x)) },
-		"Scale":     func(b *builders.Builder, x builders.Value) builders.Value { return b.Scale("scale", x, 0.125) },
+		"Relu": func(b *builders.Builder, x builders.Value) builders.Value { return b.ReLU("relu", x) },
+		"Sigmoid": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Sigmoid("sigmoid", x)
+		},
+		"Tanh": func(b *builders.Builder, x builders.Value) builders.Value { return b.Tanh("tanh", x) },
+		"MaxPool": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.MaxPool2d("pool", x, 2)
+		},
+		"BatchNorm": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.BatchNorm2d("bn", x)
+		},
+		"Add": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Add("add", x, b.ReLU("relu", x))
+		},
+		"Mul": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Mul("mul", x, b.ReLU("relu", x))
+		},
+		"Scale": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.Scale("scale", x, 0.125)
+		},
 		"Concat": func(b *builders.Builder, x builders.Value) builders.Value {
 			return b.Concat("cat", x, b.ReLU("relu", x))
 		},
-		"Global": func(b *builders.Builder, x builders.Value) builders.Value { return b.GlobalAvgPool2d("pool", x) },
+		"Global": func(b *builders.Builder, x builders.Value) builders.Value {
+			return b.GlobalAvgPool2d("pool", x)
+		},
 		"Gemm": func(b *builders.Builder, x builders.Value) builders.Value {
 			return b.Linear("fc", b.Flatten("flat", x), 5)
 		},
@@ -240,7 +273,8 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// agrees compares onnx-go with the native engine on a model, for two sizes of the batch; 1e-5 is for sums in another order.
+// agrees compares onnx-go with the native engine on a model, for two sizes of the batch; 1e-5 is
+// for sums in another order.
 func agrees(t *testing.T, m *onnxio.Model) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "m.onnx")

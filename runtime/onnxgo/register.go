@@ -6,7 +6,9 @@ import (
 )
 
 func init() {
-	engines.Register("onnxgo", engines.Engine{Available: func() error { return nil }, Open: func(m *onnxio.Model, _ engines.Options) (engines.Backend, error) {
+	engines.Register("onnxgo", engines.Engine{Available: func() error {
+		return nil
+	}, Open: func(m *onnxio.Model, _ engines.Options) (engines.Backend, error) {
 		return Open(m)
 	}})
 }

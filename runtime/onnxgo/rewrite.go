@@ -24,7 +24,8 @@ func rewritten(m *onnxio.Model, input string, dims []int64) (*onnxio.Model, erro
 	}
 	g.Outputs = nil
 	for _, v := range m.Graph.Outputs {
-		g.Outputs = append(g.Outputs, onnxio.TensorInfo(v.Name, onnxio.Float, shapes.ValueInfo(v.Name).Type.Shape...))
+		g.Outputs = append(g.Outputs, onnxio.TensorInfo(v.Name, onnxio.Float,
+			shapes.ValueInfo(v.Name).Type.Shape...))
 	}
 	r := &rewriter{g: &g, shapes: shapes}
 	g.Initializers = slices.Clone(g.Initializers)
@@ -58,17 +59,20 @@ func (r *rewriter) add(n *onnxio.Node) {
 		n.Inputs = n.Inputs[:1]
 	case "Gemm":
 		if len(n.Inputs) == 2 || n.Inputs[2] == "" {
-			n.Inputs = []string{n.Inputs[0], n.Inputs[1], r.constant(n.Outputs[0]+"/zero", onnxio.NewTensor(onnxio.Float, 1))}
+			n.Inputs = []string{n.Inputs[0], n.Inputs[1], r.constant(n.Outputs[0]+"/zero",
+				onnxio.NewTensor(onnxio.Float, 1))}
 		}
 	case "Reshape": // onnx-go counts wrongly what -1 stands for
 		if dims, ok := dimsOf(r.shapes, n.Outputs[0]); ok {
 			n = without(n, "allowzero")
-			n.Inputs = []string{n.Inputs[0], r.constant(n.Outputs[0]+"/shape", onnxio.Int64s(dims, int64(len(dims))))}
+			n.Inputs = []string{n.Inputs[0], r.constant(n.Outputs[0]+"/shape",
+				onnxio.Int64s(dims, int64(len(dims))))}
 		}
 	case "Add", "Sub", "Mul", "Div":
 		r.spread(n)
 	case "LogSoftmax":
-		log := &onnxio.Node{Name: n.Name + "/log", OpType: "Log", Inputs: []string{n.Outputs[0] + "/softmax"}, Outputs: n.Outputs}
+		log := &onnxio.Node{Name: n.Name + "/log", OpType: "Log", Inputs: []string{n.Outputs[0] + "/softmax"},
+			Outputs: n.Outputs}
 		n.OpType, n.Outputs = "Softmax", log.Inputs
 		r.nodes = append(r.nodes, n, log)
 		return
@@ -83,8 +87,8 @@ func (r *rewriter) constant(name string, t *onnxio.Tensor) string {
 	return name
 }
 
-// spread gives a vector that is added along the last dimension the leading ones that say so: onnx-go would look for a
-// dimension of its length. Of rank 4 it takes rank 3.
+// spread gives a vector that is added along the last dimension the leading ones that say so: onnx-go would
+// look for a dimension of its length. Of rank 4 it takes rank 3.
 func (r *rewriter) spread(n *onnxio.Node) {
 	for i, name := range n.Inputs {
 		own, _ := dimsOf(r.shapes, name)
@@ -112,7 +116,9 @@ func pairPads(n *onnxio.Node) {
 func without(n *onnxio.Node, attrs ...string) *onnxio.Node {
 	c := *n
 	c.Inputs = slices.Clone(n.Inputs)
-	c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return slices.Contains(attrs, a.Name) })
+	c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool {
+		return slices.Contains(attrs, a.Name)
+	})
 	return &c
 }
 
@@ -139,8 +145,8 @@ func rankOf(shapes *infer.Result, name string) int {
 	return -1
 }
 
-// refusal says why onnx-go cannot run a node of an operator that it knows, "" where it can. It was found by running
-// each operator in both engines (TestForms).
+// refusal says why onnx-go cannot run a node of an operator that it knows, "" where it can. It was found by
+// running each operator in both engines (TestForms).
 func refusal(g *onnxio.Graph, n *onnxio.Node, shapes *infer.Result) string {
 	for i, name := range n.Inputs {
 		if name != "" && slices.Contains(n.Inputs[:i], name) {
@@ -196,14 +202,15 @@ func windowRefusal(n *onnxio.Node, rank int) string {
 		return fmt.Sprintf("has no pads %v, which differ between two sides", pads)
 	case n.OpType == "MaxPool" && n.Int("ceil_mode", 0) != 0:
 		return "has no ceil_mode"
-	case n.OpType == "MaxPool" && slices.ContainsFunc(n.Ints("dilations"), func(d int64) bool { return d != 1 }):
+	case n.OpType == "MaxPool" && slices.ContainsFunc(n.Ints("dilations"),
+		func(d int64) bool { return d != 1 }):
 		return fmt.Sprintf("has no dilations %v", n.Ints("dilations"))
 	}
 	return ""
 }
 
-// broadcastRefusal is for operands of two shapes: a scalar, a constant vector with a matrix or with [N,C,H,W], and
-// [C,H,W] with [N,C,H,W], ones among them, are stretched; of equal rank only matrices are.
+// broadcastRefusal is for operands of two shapes: a scalar, a constant vector with a matrix or with
+// [N,C,H,W], and [C,H,W] with [N,C,H,W], ones among them, are stretched; of equal rank only matrices are.
 func broadcastRefusal(g *onnxio.Graph, n *onnxio.Node, shapes *infer.Result) string {
 	a, b := shapes.ValueInfo(n.Inputs[0]), shapes.ValueInfo(n.Inputs[1])
 	if a == nil || b == nil || !a.Type.HasShape || !b.Type.HasShape {
@@ -218,5 +225,6 @@ func broadcastRefusal(g *onnxio.Graph, n *onnxio.Node, shapes *infer.Result) str
 		(p == 4 || p == 2) && q == 1 && g.Initializer(of) != nil:
 		return ""
 	}
-	return fmt.Sprintf("cannot stretch operands of %d and %d dimensions to each other", len(a.Type.Shape), len(b.Type.Shape))
+	return fmt.Sprintf("cannot stretch operands of %d and %d dimensions to each other", len(a.Type.Shape),
+		len(b.Type.Shape))
 }

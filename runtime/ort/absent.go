@@ -10,8 +10,9 @@ import (
 
 // Available says why ONNX Runtime cannot be used.
 func Available() error {
-	return &MissingError{Component: "ONNX Runtime", Reason: "this program was built without cgo (CGO_ENABLED=0)",
-		Do: "build it with a C compiler and CGO_ENABLED=1, or use --engine native"}
+	return &MissingError{Component: "ONNX Runtime",
+		Reason: "this program was built without cgo (CGO_ENABLED=0)",
+		Do:     "build it with a C compiler and CGO_ENABLED=1, or use --engine native"}
 }
 
 // Version is that of the library in use.

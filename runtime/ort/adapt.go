@@ -10,9 +10,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio/infer"
 )
 
-// The bindings hand an output over in two ways. Where its shape follows from the inputs', ONNX Runtime writes it straight
-// into a tensor made before the call. Otherwise ONNX Runtime allocates it and the bindings copy it, which they cannot do
-// for 16-bit floats and for scalars; the model then gets nodes that bring such an output into a form that they can copy.
+// The bindings hand an output over in two ways. Where its shape follows from the inputs', ONNX Runtime writes
+// it straight into a tensor made before the call. Otherwise ONNX Runtime allocates it and the bindings copy
+// it, which they cannot do for 16-bit floats and for scalars; the model then gets nodes that bring such an
+// output into a form that they can copy.
 
 // output says how one of the model's outputs comes back.
 type output struct {
@@ -21,7 +22,8 @@ type output struct {
 	// dims is the shape, when it follows from the inputs; known says so.
 	dims  []extent
 	known bool
-	// flat: the session's output is a vector. When the shape is not known, it is the session's output of index shape.
+	// flat: the session's output is a vector. When the shape is not known, it is the
+	// session's output of index shape.
 	flat  bool
 	shape int // negative: none
 	// widened: the session's output is float32 where the model's is a 16-bit float.
@@ -37,9 +39,10 @@ type extent struct {
 // maxMade bounds the bytes of an output that is allocated ahead of the call, on the word of shape inference.
 const maxMade = 1 << 33
 
-// adapted plans the inputs and outputs of m, and copies m where it takes nodes to hand it to the bindings. ins and outs
-// name what the session takes and computes, the model's own first.
-func adapted(m *onnxio.Model, inputs []*onnxio.ValueInfo) (out *onnxio.Model, plan []output, ins, outs []string) {
+// adapted plans the inputs and outputs of m, and copies m where it takes nodes to hand it to the bindings.
+// ins and outs name what the session takes and computes, the model's own first.
+func adapted(m *onnxio.Model, inputs []*onnxio.ValueInfo) (out *onnxio.Model, plan []output, ins,
+	outs []string) {
 	known, err := infer.Shapes(m)
 	if err != nil {
 		known = &infer.Result{} // ONNX Runtime is asked in the end
@@ -122,8 +125,8 @@ func extents(shape []onnxio.Dim, inputs []*onnxio.ValueInfo) ([]extent, bool) {
 	return out, true
 }
 
-// made is a tensor for an output of known shape, in the memory of room where that fits; nil when it would be too large to
-// believe.
+// made is a tensor for an output of known shape, in the memory of room where that fits; nil when it
+// would be too large to believe.
 func (o *output) made(in []*onnxio.Tensor, room *onnxio.Tensor) *onnxio.Tensor {
 	dims := make([]int64, len(o.dims), max(len(o.dims), 1))
 	for i, e := range o.dims {
@@ -182,7 +185,8 @@ func (a *adapter) reshape(from, to string, dims ...int64) *onnxio.Node {
 	shape := onnxio.Int64s(dims, int64(len(dims)))
 	shape.Name = to + "/cnnkit/to"
 	a.shapes = append(a.shapes, shape)
-	return &onnxio.Node{OpType: "Reshape", Name: shape.Name + "/node", Inputs: []string{from, shape.Name}, Outputs: []string{to}}
+	return &onnxio.Node{OpType: "Reshape", Name: shape.Name + "/node", Inputs: []string{from, shape.Name},
+		Outputs: []string{to}}
 }
 
 // output chooses the way of an output, and gives the name of what the session computes for it.
@@ -199,11 +203,13 @@ func (a *adapter) output(o *output, ranked bool) string {
 	from, elem := o.name, o.elem
 	if !o.known {
 		shape := shapeName(o.name)
-		a.after = append(a.after, &onnxio.Node{OpType: "Shape", Name: shape + "/node", Inputs: []string{o.name}, Outputs: []string{shape}})
+		a.after = append(a.after, &onnxio.Node{OpType: "Shape", Name: shape + "/node",
+			Inputs: []string{o.name}, Outputs: []string{shape}})
 		a.outputs = append(a.outputs, &onnxio.ValueInfo{Name: shape, Type: &onnxio.Type{Elem: onnxio.Int64}})
 		if isHalf(o.elem) {
 			o.widened, from, elem = true, o.name+"/cnnkit/wide", onnxio.Float
-			a.after = append(a.after, &onnxio.Node{OpType: "Cast", Name: from + "/node", Inputs: []string{o.name}, Outputs: []string{from},
+			a.after = append(a.after, &onnxio.Node{OpType: "Cast", Name: from + "/node",
+				Inputs: []string{o.name}, Outputs: []string{from},
 				Attrs: []*onnxio.Attribute{onnxio.IntAttr("to", int64(onnxio.Float))}})
 		}
 	}
@@ -234,7 +240,8 @@ func (a *adapter) done() *onnxio.Model {
 	return &m
 }
 
-// result brings an output into the model's form. shape is the session's output of that name, where there is one.
+// result brings an output into the model's form. shape is the session's output of that
+// name, where there is one.
 func (o *output) result(t, shape *onnxio.Tensor) (*onnxio.Tensor, error) {
 	t.Name = o.name
 	if !o.flat {

@@ -1,7 +1,8 @@
-// Package ort runs models with ONNX Runtime, through github.com/yalue/onnxruntime_go. Use it through package runtime.
+// Package ort runs models with ONNX Runtime, through github.com/yalue/onnxruntime_go. Use
+// it through package runtime.
 //
-// The library is looked for in CNNKIT_ORT_LIB, then where package runtime/install puts it. Its telemetry is turned off,
-// unless the environment variable ORT_DISABLE_TELEMETRY says 0.
+// The library is looked for in CNNKIT_ORT_LIB, then where package runtime/install puts it. Its telemetry is
+// turned off, unless the environment variable ORT_DISABLE_TELEMETRY says 0.
 package ort
 
 import (
@@ -26,10 +27,12 @@ func Library() (string, error) {
 			return "", &MissingError{Component: "ONNX Runtime", Reason: err.Error(), Do: howToInstall}
 		}
 	} else if _, err := os.Stat(path); err != nil {
-		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("CNNKIT_ORT_LIB: %v", err), Do: howToInstall}
+		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("CNNKIT_ORT_LIB: %v", err),
+			Do: howToInstall}
 	}
 	if err := rightMachine(path); err != nil {
-		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("%s: %v", path, err), Do: howToInstall}
+		return "", &MissingError{Component: "ONNX Runtime", Reason: fmt.Sprintf("%s: %v", path, err),
+			Do: howToInstall}
 	}
 	return path, nil
 }
@@ -45,12 +48,14 @@ func rightMachine(path string) error {
 		got = map[macho.Cpu]string{macho.CpuAmd64: "amd64", macho.CpuArm64: "arm64"}[f.Cpu]
 	} else if f, err := pe.Open(path); err == nil {
 		defer f.Close()
-		got = map[uint16]string{pe.IMAGE_FILE_MACHINE_AMD64: "amd64", pe.IMAGE_FILE_MACHINE_ARM64: "arm64"}[f.Machine]
+		got = map[uint16]string{pe.IMAGE_FILE_MACHINE_AMD64: "amd64",
+			pe.IMAGE_FILE_MACHINE_ARM64: "arm64"}[f.Machine]
 	} else {
 		return fmt.Errorf("not a shared library")
 	}
 	if got != goruntime.GOARCH {
-		return fmt.Errorf("the library is for another architecture (%s) than this program (%s)", got, goruntime.GOARCH)
+		return fmt.Errorf("the library is for another architecture (%s) than this program (%s)", got,
+			goruntime.GOARCH)
 	}
 	return nil
 }

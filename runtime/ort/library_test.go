@@ -54,7 +54,8 @@ func TestLibraryErrors(t *testing.T) {
 			if !errors.As(err, &missing) {
 				t.Fatalf("%v", err)
 			}
-			if missing.Component != "ONNX Runtime" || !strings.Contains(missing.Do, "cnnkit runtime install") || !strings.Contains(err.Error(), tt.name) {
+			if missing.Component != "ONNX Runtime" || !strings.Contains(missing.Do,
+				"cnnkit runtime install") || !strings.Contains(err.Error(), tt.name) {
 				t.Errorf("%v; %s", err, missing.Do)
 			}
 			if goruntime.GOOS != "windows" && !strings.Contains(err.Error(), tt.want) {

@@ -15,8 +15,10 @@ import (
 
 // graphLevels are the names of ONNX Runtime's graph optimizations.
 var graphLevels = map[string]onnxruntime.GraphOptimizationLevel{
-	"disable": onnxruntime.GraphOptimizationLevelDisableAll, "basic": onnxruntime.GraphOptimizationLevelEnableBasic,
-	"extended": onnxruntime.GraphOptimizationLevelEnableExtended, "all": onnxruntime.GraphOptimizationLevelEnableAll,
+	"disable":  onnxruntime.GraphOptimizationLevelDisableAll,
+	"basic":    onnxruntime.GraphOptimizationLevelEnableBasic,
+	"extended": onnxruntime.GraphOptimizationLevelEnableExtended,
+	"all":      onnxruntime.GraphOptimizationLevelEnableAll,
 }
 
 // genericProviders are those that ONNX Runtime takes by name alone.
@@ -29,7 +31,8 @@ func ownSteps(o *onnxruntime.SessionOptions, opt engines.ORTOptions) []func() er
 		steps = append(steps, func() error {
 			level, ok := graphLevels[opt.Graph]
 			if !ok {
-				return fmt.Errorf("graph optimizations %q: known are disable, basic, extended, all", opt.Graph)
+				return fmt.Errorf("graph optimizations %q: known are disable, basic, extended, all",
+					opt.Graph)
 			}
 			return o.SetGraphOptimizationLevel(level)
 		})
@@ -38,7 +41,8 @@ func ownSteps(o *onnxruntime.SessionOptions, opt engines.ORTOptions) []func() er
 		steps = append(steps, func() error { return o.SetExecutionMode(onnxruntime.ExecutionModeParallel) })
 	}
 	if opt.NoArena {
-		steps = append(steps, func() error { return o.SetCpuMemArena(false) }, func() error { return o.SetMemPattern(false) })
+		steps = append(steps, func() error { return o.SetCpuMemArena(false) },
+			func() error { return o.SetMemPattern(false) })
 	}
 	for _, key := range slices.Sorted(maps.Keys(opt.Entries)) {
 		steps = append(steps, func() error { return o.AddSessionConfigEntry(key, opt.Entries[key]) })
@@ -49,7 +53,8 @@ func ownSteps(o *onnxruntime.SessionOptions, opt engines.ORTOptions) []func() er
 	return steps
 }
 
-// useProvider asks for an execution provider by its name. Where it is not there, ONNX Runtime gives the reason.
+// useProvider asks for an execution provider by its name. Where it is not there, ONNX
+// Runtime gives the reason.
 func useProvider(o *onnxruntime.SessionOptions, name string, options map[string]string) error {
 	var err error
 	switch name {
@@ -68,7 +73,8 @@ func useProvider(o *onnxruntime.SessionOptions, name string, options map[string]
 	default:
 		generic, ok := genericProviders[name]
 		if !ok {
-			return fmt.Errorf("no execution provider %q: known are cuda, %s", name, strings.Join(Providers(), ", "))
+			return fmt.Errorf("no execution provider %q: known are cuda, %s", name,
+				strings.Join(Providers(), ", "))
 		}
 		err = o.AppendExecutionProvider(generic, options)
 	}

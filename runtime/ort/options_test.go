@@ -10,7 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Options change how a model runs and not what it answers; a provider that is not in the library gives its reason.
+// Options change how a model runs and not what it answers; a provider that is not in the
+// library gives its reason.
 func TestOptions(t *testing.T) {
 	if err := Available(); err != nil {
 		t.Skip(err)

@@ -43,15 +43,17 @@ var environment = sync.OnceValue(func() error {
 	return nil
 })
 
-// quiet keeps ONNX Runtime from reporting to its makers: from version 1.29 on its official builds do so on every system,
-// with the names of model files and graphs, unless this variable is set when the library is loaded. Who sets it decides.
+// quiet keeps ONNX Runtime from reporting to its makers: from version 1.29 on its official builds do so on
+// every system, with the names of model files and graphs, unless this variable is set when the library is
+// loaded. Who sets it decides.
 func quiet() {
 	if _, set := os.LookupEnv("ORT_DISABLE_TELEMETRY"); !set {
 		_ = os.Setenv("ORT_DISABLE_TELEMETRY", "1") // with cgo, C's environment too
 	}
 }
 
-// Available says why ONNX Runtime cannot be used; nil when it can. The library is loaded once in the life of a process.
+// Available says why ONNX Runtime cannot be used; nil when it can. The library is loaded once
+// in the life of a process.
 func Available() error { return environment() }
 
 // Version is that of the library in use.
@@ -75,7 +77,8 @@ func CUDA(device int) error {
 	return useCUDA(o, device, nil)
 }
 
-// useCUDA asks for the provider. Updating its options, not appending it, tells the real reason when it is missing.
+// useCUDA asks for the provider. Updating its options, not appending it, tells the real
+// reason when it is missing.
 func useCUDA(o *onnxruntime.SessionOptions, device int, more map[string]string) error {
 	missing := func(err error) error {
 		return &MissingError{Component: "the CUDA execution provider", Reason: err.Error(),
@@ -114,7 +117,8 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 		return nil, err
 	}
 	if m.IRVersion > MaxIRVersion {
-		return nil, &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("IR version %d; ONNX Runtime here reads up to %d", m.IRVersion, MaxIRVersion)}
+		return nil, &onnxio.UnsupportedError{Op: "model",
+			Reason: fmt.Sprintf("IR version %d; ONNX Runtime here reads up to %d", m.IRVersion, MaxIRVersion)}
 	}
 	b := &Backend{}
 	var inputs []*onnxio.ValueInfo
@@ -167,7 +171,8 @@ func sessionOptions(opt Options) (*onnxruntime.SessionOptions, error) {
 }
 
 // create encodes the model; one beyond protobuf's 2 GB goes by a file with external data.
-func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*onnxruntime.DynamicAdvancedSession, error) {
+func create(m *onnxio.Model, in, out []string,
+	o *onnxruntime.SessionOptions) (*onnxruntime.DynamicAdvancedSession, error) {
 	total := 0
 	for _, t := range m.Graph.Initializers {
 		total += len(t.Raw)
@@ -191,13 +196,14 @@ func create(m *onnxio.Model, in, out []string, o *onnxruntime.SessionOptions) (*
 	return onnxruntime.NewDynamicAdvancedSession(path, in, out, o)
 }
 
-// Run implements the session. ONNX Runtime reads the inputs where they are, and writes outputs of known shape where the
-// caller gets them.
+// Run implements the session. ONNX Runtime reads the inputs where they are, and writes outputs of known shape
+// where the caller gets them.
 func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
 	return b.runFor(ctx, in, nil)
 }
 
-// RunInto implements the session. ONNX Runtime writes outputs of known shape where they shall be; others are copied there.
+// RunInto implements the session. ONNX Runtime writes outputs of known shape where they shall
+// be; others are copied there.
 func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
 	got, err := b.runFor(ctx, in, out)
 	if err != nil {
@@ -207,7 +213,8 @@ func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 }
 
 // runFor runs; room is the memory of outputs, where the caller has it.
-func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error) {
+func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor,
+	error) {
 	if b.unsure.Load() {
 		return b.runWith(ctx, in, nil, false)
 	}
@@ -215,7 +222,8 @@ func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor
 	if err == nil || ctx.Err() != nil {
 		return out, err
 	}
-	// Where the model describes an operator of a foreign domain wrongly, the fault may lie with the prepared outputs.
+	// Where the model describes an operator of a foreign domain wrongly, the fault may lie
+	// with the prepared outputs.
 	out, again := b.runWith(ctx, in, nil, false)
 	if again != nil {
 		return nil, err
@@ -225,7 +233,8 @@ func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor
 }
 
 // runWith runs with prepared outputs, or without those that may be of a wrong shape.
-func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tensor, prepared bool) (map[string]*onnxio.Tensor, error) {
+func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tensor,
+	prepared bool) (map[string]*onnxio.Tensor, error) {
 	values := make([]onnxruntime.Value, len(b.inputs)+b.results)
 	defer destroy(values)
 	inputs, outputs := values[:len(b.inputs)], values[len(b.inputs):]
@@ -250,8 +259,10 @@ func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tenso
 	return b.take(made, outputs)
 }
 
-// make prepares the outputs whose shape is known, or only the scalars, whose shape is certain; nil stands for the others.
-func (b *Backend) make(in []*onnxio.Tensor, room map[string]*onnxio.Tensor, values []onnxruntime.Value, all bool) ([]*onnxio.Tensor, error) {
+// make prepares the outputs whose shape is known, or only the scalars, whose shape is certain;
+// nil stands for the others.
+func (b *Backend) make(in []*onnxio.Tensor, room map[string]*onnxio.Tensor, values []onnxruntime.Value,
+	all bool) ([]*onnxio.Tensor, error) {
 	made := make([]*onnxio.Tensor, len(values))
 	for i := range b.outputs {
 		o := &b.outputs[i]
@@ -296,9 +307,10 @@ func (b *Backend) take(made []*onnxio.Tensor, values []onnxruntime.Value) (map[s
 	return out, nil
 }
 
-// yield lets the scheduler have the goroutine every 5 ms. From one that it has not had for 10 ms it takes the processor in
-// every call into C at once, and hands it back afterwards: threads wake on the cores on which ONNX Runtime's spin, which
-// cost 4% of calls of 1.2 ms. To yield in every call would cost one of 30 us as much.
+// yield lets the scheduler have the goroutine every 5 ms. From one that it has not had for 10 ms it
+// takes the processor in every call into C at once, and hands it back afterwards: threads wake on the
+// cores on which ONNX Runtime's spin, which cost 4% of calls of 1.2 ms. To yield in every call would
+// cost one of 30 us as much.
 func (b *Backend) yield() {
 	now, last := int64(time.Since(start)), b.yielded.Load()
 	if now-last >= int64(5*time.Millisecond) && b.yielded.CompareAndSwap(last, now) {
@@ -319,7 +331,9 @@ func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
 		return err
 	}
 	defer o.Destroy()
-	return watched(ctx, func() { _ = o.Terminate() }, func() error { return b.session.RunWithOptions(in, out, o) })
+	return watched(ctx, func() { _ = o.Terminate() }, func() error {
+		return b.session.RunWithOptions(in, out, o)
+	})
 }
 
 // Close releases the session; a profile is written now.

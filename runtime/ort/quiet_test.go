@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Where ONNX Runtime reports to its makers it keeps a database of what it is going to send in the user's cache folder.
-// Another process looks, since the library is loaded once and for all.
+// Where ONNX Runtime reports to its makers it keeps a database of what it is going to send in the user's
+// cache folder. Another process looks, since the library is loaded once and for all.
 func TestNothingIsReported(t *testing.T) {
 	if os.Getenv("CNNKIT_TEST_QUIET") != "" {
 		opened(t, reluModel())
@@ -32,7 +32,8 @@ func TestNothingIsReported(t *testing.T) {
 		}
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestNothingIsReported$")
-	cmd.Env = append(env, "CNNKIT_TEST_QUIET=1", "CNNKIT_ORT_LIB="+lib, "HOME="+home, "XDG_CACHE_HOME="+home, "TMPDIR="+home)
+	cmd.Env = append(env, "CNNKIT_TEST_QUIET=1", "CNNKIT_ORT_LIB="+lib, "HOME="+home, "XDG_CACHE_HOME="+home,
+		"TMPDIR="+home)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -12,7 +12,8 @@ type MissingError = engines.MissingError
 type Options = engines.Options
 
 func init() {
-	engines.Register("ort", engines.Engine{Available: Available, Open: func(m *onnxio.Model, o engines.Options) (engines.Backend, error) {
-		return Open(m, o)
-	}})
+	engines.Register("ort", engines.Engine{Available: Available,
+		Open: func(m *onnxio.Model, o engines.Options) (engines.Backend, error) {
+			return Open(m, o)
+		}})
 }

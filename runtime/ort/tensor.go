@@ -77,7 +77,8 @@ type element interface {
 	onnxruntime.TensorData
 }
 
-// unwrap takes over what ONNX Runtime has allocated for an output. The bindings have copied it to Go's memory already.
+// unwrap takes over what ONNX Runtime has allocated for an output. The bindings have copied
+// it to Go's memory already.
 func unwrap(v onnxruntime.Value) (*onnxio.Tensor, error) {
 	switch v := v.(type) {
 	case *onnxruntime.Tensor[float32]:

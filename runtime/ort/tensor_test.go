@@ -58,8 +58,10 @@ func same(a, b *onnxio.Tensor) bool {
 	return a.Type == b.Type && slices.Equal(a.Dims, b.Dims) && slices.Equal(a.Raw, b.Raw)
 }
 
-// handed are the element types that go in and out; every one of ONNX that is not packed, complex or made of strings.
-var handed = []onnxio.DataType{onnxio.Float, onnxio.Double, onnxio.Bool, onnxio.Float16, onnxio.BFloat16, onnxio.Int8, onnxio.Int16,
+// handed are the element types that go in and out; every one of ONNX that is not packed,
+// complex or made of strings.
+var handed = []onnxio.DataType{onnxio.Float, onnxio.Double, onnxio.Bool, onnxio.Float16, onnxio.BFloat16,
+	onnxio.Int8, onnxio.Int16,
 	onnxio.Int32, onnxio.Int64, onnxio.Uint8, onnxio.Uint16, onnxio.Uint32, onnxio.Uint64}
 
 // pattern fills a tensor with bytes that differ from one to the next and are no NaN in any type.
@@ -76,8 +78,8 @@ func pattern(elem onnxio.DataType, dims []int64) *onnxio.Tensor {
 	return x
 }
 
-// Every type goes in and comes out bit for bit, whether ONNX Runtime writes the output where it is wanted (its shape is
-// declared, or follows from the input) or allocates it (nothing is known of the shape).
+// Every type goes in and comes out bit for bit, whether ONNX Runtime writes the output where it is wanted
+// (its shape is declared, or follows from the input) or allocates it (nothing is known of the shape).
 func TestElementTypes(t *testing.T) {
 	shapes := []struct {
 		declared []onnxio.Dim
@@ -96,7 +98,8 @@ func TestElementTypes(t *testing.T) {
 		for _, s := range shapes {
 			t.Run(fmt.Sprint(elem, s.declared, s.dims), func(t *testing.T) {
 				m := graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, s.declared...)},
-					[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}}, node("Identity", []string{"x"}, "y"))
+					[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}},
+					node("Identity", []string{"x"}, "y"))
 				x := pattern(elem, s.dims)
 				y := ran(t, opened(t, m), map[string]*onnxio.Tensor{"x": x})["y"]
 				if !same(x, y) {
@@ -113,8 +116,10 @@ func TestElementTypes(t *testing.T) {
 // No rank is declared and none follows, since the target of Reshape is an input: even scalars must come back.
 func TestOutputsOfUnknownRank(t *testing.T) {
 	for _, elem := range handed {
-		m := graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, onnxio.Shape("N")...), onnxio.TensorInfo("to", onnxio.Int64, onnxio.Shape("R")...)},
-			[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}}, node("Reshape", []string{"x", "to"}, "y"))
+		m := graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, onnxio.Shape("N")...),
+			onnxio.TensorInfo("to", onnxio.Int64, onnxio.Shape("R")...)},
+			[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}},
+			node("Reshape", []string{"x", "to"}, "y"))
 		b := opened(t, m)
 		for _, to := range [][]int64{{}, {1}, {2, 3}, {3, 1, 2}} {
 			n := int64(1)
@@ -133,11 +138,13 @@ func TestOutputsOfUnknownRank(t *testing.T) {
 	}
 }
 
-// Every float16 and bfloat16 that is a number goes through Cast to float32 and back, when nothing is known of the shape.
+// Every float16 and bfloat16 that is a number goes through Cast to float32 and back, when
+// nothing is known of the shape.
 func TestEveryHalf(t *testing.T) {
 	for _, elem := range []onnxio.DataType{onnxio.Float16, onnxio.BFloat16} {
 		m := graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", elem, onnxio.Shape(-1)...)},
-			[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}}, node("Identity", []string{"x"}, "y"))
+			[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: elem}}},
+			node("Identity", []string{"x"}, "y"))
 		b := opened(t, m)
 		if !b.outputs[0].widened {
 			t.Fatalf("%v: the test has lost its subject: %+v", elem, b.outputs[0])
@@ -161,7 +168,8 @@ func TestEveryHalf(t *testing.T) {
 	}
 }
 
-// Casts between the types, several outputs of several kinds at once, and a value that is both an output and read on.
+// Casts between the types, several outputs of several kinds at once, and a value that is
+// both an output and read on.
 func TestCasts(t *testing.T) {
 	x := onnxio.Floats([]float32{0, 1, 2, 100}, 4)
 	out := []*onnxio.ValueInfo{}
@@ -171,47 +179,61 @@ func TestCasts(t *testing.T) {
 		out = append(out, &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: elem}})
 		nodes = append(nodes, node("Cast", []string{"x"}, name, onnxio.IntAttr("to", int64(elem))))
 	}
-	out = append(out, &onnxio.ValueInfo{Name: "sum", Type: &onnxio.Type{Elem: onnxio.Float16}}, &onnxio.ValueInfo{Name: "kind", Type: &onnxio.Type{Elem: onnxio.Bool}})
+	out = append(out, &onnxio.ValueInfo{Name: "sum", Type: &onnxio.Type{Elem: onnxio.Float16}},
+		&onnxio.ValueInfo{Name: "kind", Type: &onnxio.Type{Elem: onnxio.Bool}})
 	nodes = append(nodes, node("ReduceSum", []string{"float16"}, "sum", onnxio.IntAttr("keepdims", 0)),
-		node("ReduceMax", []string{"x"}, "max", onnxio.IntAttr("keepdims", 0)), node("Cast", []string{"max"}, "kind", onnxio.IntAttr("to", int64(onnxio.Bool))))
-	b := opened(t, graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N")...)}, out, nodes...))
+		node("ReduceMax", []string{"x"}, "max", onnxio.IntAttr("keepdims", 0)),
+		node("Cast", []string{"max"}, "kind", onnxio.IntAttr("to", int64(onnxio.Bool))))
+	b := opened(t, graph([]*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N")...)},
+		out, nodes...))
 	got := ran(t, b, map[string]*onnxio.Tensor{"x": x})
 	want := []*onnxio.Tensor{
-		x, onnxio.FromSlice(onnxio.Double, []float64{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Bool, []bool{false, true, true, true}),
-		onnxio.FromSlice(onnxio.Float16, []uint16{0, 0x3c00, 0x4000, 0x5640}), onnxio.FromSlice(onnxio.BFloat16, []uint16{0, 0x3f80, 0x4000, 0x42c8}),
-		onnxio.FromSlice(onnxio.Int8, []int8{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Int16, []int16{0, 1, 2, 100}),
-		onnxio.FromSlice(onnxio.Int32, []int32{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Int64, []int64{0, 1, 2, 100}),
-		onnxio.FromSlice(onnxio.Uint8, []uint8{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Uint16, []uint16{0, 1, 2, 100}),
-		onnxio.FromSlice(onnxio.Uint32, []uint32{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Uint64, []uint64{0, 1, 2, 100}),
+		x, onnxio.FromSlice(onnxio.Double, []float64{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Bool,
+			[]bool{false, true, true, true}),
+		onnxio.FromSlice(onnxio.Float16, []uint16{0, 0x3c00, 0x4000, 0x5640}),
+		onnxio.FromSlice(onnxio.BFloat16, []uint16{0, 0x3f80, 0x4000, 0x42c8}),
+		onnxio.FromSlice(onnxio.Int8, []int8{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Int16,
+			[]int16{0, 1, 2, 100}),
+		onnxio.FromSlice(onnxio.Int32, []int32{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Int64,
+			[]int64{0, 1, 2, 100}),
+		onnxio.FromSlice(onnxio.Uint8, []uint8{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Uint16,
+			[]uint16{0, 1, 2, 100}),
+		onnxio.FromSlice(onnxio.Uint32, []uint32{0, 1, 2, 100}), onnxio.FromSlice(onnxio.Uint64,
+			[]uint64{0, 1, 2, 100}),
 	}
 	for i, elem := range handed {
 		if y := got[elem.String()]; !same(y, want[i]) {
 			t.Errorf("Cast to %v gives %v %v %v", elem, y.Type, y.Dims, y.Raw)
 		}
 	}
-	if len(got) != len(handed)+2 || !same(got["sum"], onnxio.Scalar(onnxio.Float16, uint16(0x5670))) || !same(got["kind"], onnxio.Scalar(onnxio.Bool, true)) {
+	if len(got) != len(handed)+2 || !same(got["sum"], onnxio.Scalar(onnxio.Float16, uint16(0x5670))) ||
+		!same(got["kind"], onnxio.Scalar(onnxio.Bool, true)) {
 		t.Errorf("%d outputs; %+v %+v", len(got), got["sum"], got["kind"])
 	}
 }
 
-// What a model declares may be wrong where this module cannot tell, behind an operator of another domain: ONNX Runtime's
-// word counts.
+// What a model declares may be wrong where this module cannot tell, behind an operator of another domain:
+// ONNX Runtime's word counts.
 func TestShapePredictedWrongly(t *testing.T) {
 	x := onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 2)...)
 	tests := []struct {
 		name string
 		m    *onnxio.Model
 	}{
-		{"ONNX Runtime knows before the call", graph([]*onnxio.ValueInfo{x}, []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 2)...)},
+		{"ONNX Runtime knows before the call", graph([]*onnxio.ValueInfo{x},
+			[]*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 2)...)},
 			node("Relu", []string{"x"}, "y"))},
-		{"ONNX Runtime learns it while it runs", graph([]*onnxio.ValueInfo{x, onnxio.TensorInfo("to", onnxio.Int64, onnxio.Shape(2)...)},
-			[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}}, node("Relu", []string{"x"}, "r"), node("Reshape", []string{"r", "to"}, "y"))},
+		{"ONNX Runtime learns it while it runs",
+			graph([]*onnxio.ValueInfo{x, onnxio.TensorInfo("to", onnxio.Int64, onnxio.Shape(2)...)},
+				[]*onnxio.ValueInfo{{Name: "y", Type: &onnxio.Type{Elem: onnxio.Float}}},
+				node("Relu", []string{"x"}, "r"), node("Reshape", []string{"r", "to"}, "y"))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := opened(t, tt.m)
 			b.outputs[0].known, b.outputs[0].dims = true, []extent{{n: 2, input: -1}, {n: 3, input: -1}}
-			in := map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{1, -1, 2, -2}, 2, 2), "to": onnxio.Int64s([]int64{2, 2})}
+			in := map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{1, -1, 2, -2}, 2, 2),
+				"to": onnxio.Int64s([]int64{2, 2})}
 			for range 2 {
 				if y := ran(t, b, in)["y"]; !same(y, onnxio.Floats([]float32{1, 0, 2, 0}, 2, 2)) {
 					t.Errorf("%v %v", y.Dims, y.Float32s())
@@ -225,7 +247,8 @@ func TestShapePredictedWrongly(t *testing.T) {
 }
 
 func TestHalf(t *testing.T) {
-	for bits, v := range map[uint16]float32{0: 0, 0x8000: float32(math.Copysign(0, -1)), 1: 0x1p-24, 0x3ff: 0x3ffp-24, 0x400: 0x1p-14,
+	for bits, v := range map[uint16]float32{0: 0, 0x8000: float32(math.Copysign(0, -1)), 1: 0x1p-24,
+		0x3ff: 0x3ffp-24, 0x400: 0x1p-14,
 		0xbc00: -1, 0x7bff: 65504, 0x7c00: float32(math.Inf(1)), 0xfc00: float32(math.Inf(-1))} {
 		if got := half(v); got != bits {
 			t.Errorf("%g is %04x, not %04x", v, got, bits)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// options stands for what Terminate and Destroy both touch: the race detector sees a Terminate after a Destroy.
+// options stands for what Terminate and Destroy both touch: the race detector sees a
+// Terminate after a Destroy.
 type options struct{ freed bool }
 
 // Terminate never touches options that have been freed, whenever the deadline meets the end of the call.
@@ -37,7 +38,9 @@ func TestTerminateMeetsTheEnd(t *testing.T) {
 // The error is the context's where the context ended the call, else the call's.
 func TestWatchedErrors(t *testing.T) {
 	broken := errors.New("broken")
-	if err := watched(t.Context(), func() { t.Error("terminated") }, func() error { return broken }); err != broken {
+	if err := watched(t.Context(), func() { t.Error("terminated") }, func() error {
+		return broken
+	}); err != broken {
 		t.Errorf("the call's error is %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

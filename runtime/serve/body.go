@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// body reads a request's body within the limits of one request and of all together. The caller must call done when it has
-// no more use for the bytes.
+// body reads a request's body within the limits of one request and of all together. The caller must call done
+// when it has no more use for the bytes.
 func (s *Server) body(w http.ResponseWriter, r *http.Request) (data []byte, done func(), err error) {
 	defer func() {
 		if err != nil {
@@ -18,7 +18,8 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (data []byte, done
 		}
 	}()
 	if r.ContentLength > s.opt.MaxBody {
-		return nil, nil, fail(http.StatusRequestEntityTooLarge, "a body of %d bytes: %d at most", r.ContentLength, s.opt.MaxBody)
+		return nil, nil, fail(http.StatusRequestEntityTooLarge, "a body of %d bytes: %d at most",
+			r.ContentLength, s.opt.MaxBody)
 	}
 	from, err := decompressed(r.Header.Get("Content-Encoding"), http.MaxBytesReader(w, r.Body, s.opt.MaxBody))
 	if err != nil {
@@ -100,5 +101,6 @@ func decompressed(encoding string, from io.Reader) (io.Reader, error) {
 		}
 		return r, nil
 	}
-	return nil, fail(http.StatusUnsupportedMediaType, "Content-Encoding %q: gzip and deflate are taken", printable(encoding))
+	return nil, fail(http.StatusUnsupportedMediaType, "Content-Encoding %q: gzip and deflate are taken",
+		printable(encoding))
 }

@@ -18,7 +18,8 @@ func TestClientsForPeers(t *testing.T) {
 	}
 	dir := t.TempDir()
 	saveModels(t, dir)
-	_, web, rpc, _ := serving(t, serve.Options{Models: []string{dir, "lenet=" + lenet}, Control: true, DrainGrace: time.Millisecond})
+	_, web, rpc, _ := serving(t, serve.Options{Models: []string{dir, "lenet=" + lenet}, Control: true,
+		DrainGrace: time.Millisecond})
 	fields := filepath.Join(t.TempDir(), "fields.pb")
 	serve.Descriptors(t, fields)
 	serve.Python(t, "clients.py", strings.TrimPrefix(web, "http://"), rpc, fields)
@@ -40,7 +41,9 @@ func TestPageForPeers(t *testing.T) {
 	if browser == "" {
 		t.Skip("no Chromium: CNNKIT_BROWSER names one")
 	}
-	_, web, _, _ := serving(t, serve.Options{Models: []string{"digits=" + lenet, "nuclei=../../models/unet-nuclei/model.onnx"}, DrainGrace: time.Millisecond})
+	_, web, _, _ := serving(t,
+		serve.Options{Models: []string{"digits=" + lenet, "nuclei=../../models/unet-nuclei/model.onnx"},
+			DrainGrace: time.Millisecond})
 	args := []string{web, browser, "../../testdata/images/gradient.png"}
 	if shots := os.Getenv("CNNKIT_SHOTS"); shots != "" {
 		args = append(args, shots)

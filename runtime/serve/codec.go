@@ -9,15 +9,16 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// incoming is a request as it has come, or what is wrong with it: gRPC would call a malformed message a fault of the
-// server's.
+// incoming is a request as it has come, or what is wrong with it: gRPC would call a malformed
+// message a fault of the server's.
 type incoming struct {
 	oip.ModelInferRequest
 	err error
 }
 
-// codec is gRPC's own, but for requests of very many parts, since an empty input takes two bytes of a message, and
-// sixty times that once it is decoded; and it takes the memory of answers from a pool that counts it.
+// codec is gRPC's own, but for requests of very many parts, since an empty input takes two
+// bytes of a message, and sixty times that once it is decoded; and it takes the memory of
+// answers from a pool that counts it.
 type codec struct {
 	encoding.CodecV2
 	pool mem.BufferPool
@@ -43,7 +44,8 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buffer, c.pool)}, nil
 }
 
-// maxParts bounds the parts of a request: inputs, outputs, raw contents, and what an input or output consists of.
+// maxParts bounds the parts of a request: inputs, outputs, raw contents, and what an
+// input or output consists of.
 const maxParts = 4 * maxObjects
 
 // Unmarshal implements encoding.CodecV2.

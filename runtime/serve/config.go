@@ -23,8 +23,8 @@ const configFile = "config.pbtxt"
 // maxConfig bounds the bytes of a configuration.
 const maxConfig = 1 << 20
 
-// readConfig reads dir's configuration; nil where it has none. Settings that cnnkit does not know are said and skipped;
-// those that would change what a model answers are refused.
+// readConfig reads dir's configuration; nil where it has none. Settings that cnnkit does not know are said
+// and skipped; those that would change what a model answers are refused.
 func readConfig(dir string, log *slog.Logger) (*oip.ModelConfig, error) {
 	path := filepath.Join(dir, configFile)
 	f, err := os.Open(path)
@@ -70,7 +70,8 @@ func parseConfig(text []byte) (c *oip.ModelConfig, skipped, err error) {
 func refused(c *oip.ModelConfig) error {
 	for what, there := range map[string]bool{
 		"sequence_batching": c.SequenceBatching != nil, "ensemble_scheduling": c.EnsembleScheduling != nil,
-		"model_repository_agents": c.ModelRepositoryAgents != nil, "a negative max_batch_size": c.MaxBatchSize < 0,
+		"model_repository_agents":   c.ModelRepositoryAgents != nil,
+		"a negative max_batch_size": c.MaxBatchSize < 0,
 	} {
 		if there {
 			return &onnxio.UnsupportedError{Op: "configuration", Reason: what + " is not served"}
@@ -94,7 +95,8 @@ func refused(c *oip.ModelConfig) error {
 	return nil
 }
 
-// reshaped refuses to reshape a tensor, but where Triton wants it: of one that has no dimension but the batch.
+// reshaped refuses to reshape a tensor, but where Triton wants it: of one that has no
+// dimension but the batch.
 func reshaped(name string, dims *[]int64, r **oip.ModelTensorReshape) error {
 	if *r == nil {
 		return nil
@@ -109,15 +111,18 @@ func reshaped(name string, dims *[]int64, r **oip.ModelTensorReshape) error {
 // platform names what serves the models, in the protocol's form PROJECT_FORMAT.
 const platform = "cnnkit_onnx"
 
-// complete makes the configuration say what the model does: it fills in what is left out and refuses what is wrong.
+// complete makes the configuration say what the model does: it fills in what is left out
+// and refuses what is wrong.
 func complete(c *oip.ModelConfig, name string, s runtime.Session, opt *Options) error {
 	if c.Name != "" && c.Name != name {
-		return &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("the name is %q, but the folder's is %q", c.Name, name)}
+		return &onnxio.FormatError{Format: configFile,
+			Msg: fmt.Sprintf("the name is %q, but the folder's is %q", c.Name, name)}
 	}
 	c.Name, c.Platform, c.Backend = name, platform, "cnnkit"
 	if c.MaxBatchSize > 0 {
 		if why := unbatchable(s.Inputs(), s.Outputs()); why != "" {
-			return &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("max_batch_size is %d, but %s", c.MaxBatchSize, why)}
+			return &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("max_batch_size is %d, but %s",
+				c.MaxBatchSize, why)}
 		}
 	}
 	in, err := configInputs(c, s)
@@ -130,7 +135,8 @@ func complete(c *oip.ModelConfig, name string, s runtime.Session, opt *Options) 
 	}
 	c.Input, c.Output = in, out
 	if len(c.InstanceGroup) == 0 {
-		one := &oip.ModelInstanceGroup{Name: name, Kind: oip.ModelInstanceGroup_KIND_CPU, Count: int32(max(opt.Instances, 1))}
+		one := &oip.ModelInstanceGroup{Name: name, Kind: oip.ModelInstanceGroup_KIND_CPU,
+			Count: int32(max(opt.Instances, 1))}
 		c.InstanceGroup = []*oip.ModelInstanceGroup{one}
 	}
 	return nil
@@ -139,15 +145,19 @@ func complete(c *oip.ModelConfig, name string, s runtime.Session, opt *Options) 
 func configInputs(c *oip.ModelConfig, s runtime.Session) ([]*oip.ModelInput, error) {
 	var out []*oip.ModelInput
 	for _, v := range s.Inputs() {
-		out = append(out, &oip.ModelInput{Name: v.Name, DataType: configType(elemOf(v)), Dims: configDims(c, v)})
+		out = append(out, &oip.ModelInput{Name: v.Name, DataType: configType(elemOf(v)),
+			Dims: configDims(c, v)})
 	}
 	for _, v := range c.Input {
 		i := slices.IndexFunc(out, func(o *oip.ModelInput) bool { return o.Name == v.Name })
 		if i < 0 {
-			if v.Optional || slices.ContainsFunc(s.Defaults(), func(d *onnxio.ValueInfo) bool { return d.Name == v.Name }) {
+			if v.Optional || slices.ContainsFunc(s.Defaults(), func(d *onnxio.ValueInfo) bool {
+				return d.Name == v.Name
+			}) {
 				continue
 			}
-			return nil, &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("the model has no input %q", v.Name)}
+			return nil, &onnxio.FormatError{Format: configFile,
+				Msg: fmt.Sprintf("the model has no input %q", v.Name)}
 		}
 		if err := agrees(v.Name, v.DataType, out[i].DataType, v.Dims, out[i].Dims); err != nil {
 			return nil, err
@@ -160,12 +170,14 @@ func configInputs(c *oip.ModelConfig, s runtime.Session) ([]*oip.ModelInput, err
 func configOutputs(c *oip.ModelConfig, s runtime.Session) ([]*oip.ModelOutput, error) {
 	var out []*oip.ModelOutput
 	for _, v := range s.Outputs() {
-		out = append(out, &oip.ModelOutput{Name: v.Name, DataType: configType(elemOf(v)), Dims: configDims(c, v)})
+		out = append(out, &oip.ModelOutput{Name: v.Name, DataType: configType(elemOf(v)),
+			Dims: configDims(c, v)})
 	}
 	for _, v := range c.Output {
 		i := slices.IndexFunc(out, func(o *oip.ModelOutput) bool { return o.Name == v.Name })
 		if i < 0 {
-			return nil, &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("the model has no output %q", v.Name)}
+			return nil, &onnxio.FormatError{Format: configFile,
+				Msg: fmt.Sprintf("the model has no output %q", v.Name)}
 		}
 		if err := agrees(v.Name, v.DataType, out[i].DataType, v.Dims, out[i].Dims); err != nil {
 			return nil, err
@@ -185,7 +197,8 @@ func agrees(name string, said, is oip.DataType, dims, are []int64) error {
 		}
 	}
 	if bad {
-		return &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("%q is %v %v, but the model has %v %v", name, said, dims, is, are)}
+		return &onnxio.FormatError{Format: configFile,
+			Msg: fmt.Sprintf("%q is %v %v, but the model has %v %v", name, said, dims, is, are)}
 	}
 	return nil
 }
@@ -220,8 +233,8 @@ func dimsOf(v *onnxio.ValueInfo) []int64 {
 	return out
 }
 
-// unbatchable says why requests cannot share runs of a model; "" where the shapes allow it: the first dimension of every
-// input and output must be free, and carry one name where it carries any.
+// unbatchable says why requests cannot share runs of a model; "" where the shapes allow it: the first
+// dimension of every input and output must be free, and carry one name where it carries any.
 func unbatchable(in, out []*onnxio.ValueInfo) string {
 	symbol := ""
 	if len(in) == 0 {

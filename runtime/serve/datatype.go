@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// datatypes are the element types that the protocol has: its name, Triton's number in a configuration, ONNX's type.
+// datatypes are the element types that the protocol has: its name, Triton's number in a
+// configuration, ONNX's type.
 var datatypes = []struct {
 	name string
 	oip  oip.DataType
@@ -54,8 +55,10 @@ func carried(g *onnxio.Graph) error {
 			if v.Type != nil && v.Type.Kind == onnxio.TensorType && datatypeOf(v.Type.Elem) != "" {
 				continue
 			}
-			return &onnxio.UnsupportedError{Op: "model", Reason: fmt.Sprintf("%s %q is %s, which the Open Inference Protocol "+
-				"does not have: 'cnnkit extract' cuts a model at values that are tensors", side.name, v.Name, typeText(v.Type))}
+			return &onnxio.UnsupportedError{Op: "model",
+				Reason: fmt.Sprintf("%s %q is %s, which the Open Inference Protocol "+
+					"does not have: 'cnnkit extract' cuts a model at values that are tensors", side.name,
+					v.Name, typeText(v.Type))}
 		}
 	}
 	return nil
@@ -87,8 +90,9 @@ func parseDatatype(name string) (onnxio.DataType, error) {
 			return d.onnx, nil
 		}
 	}
-	return onnxio.Undefined, fmt.Errorf("no datatype %q: the protocol has BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, "+
-		"FP32, FP64 and BYTES", name)
+	return onnxio.Undefined,
+		fmt.Errorf("no datatype %q: the protocol has BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, "+
+			"FP32, FP64 and BYTES", name)
 }
 
 // fromRaw is a tensor whose elements are data, little-endian; data is shared where its address allows that.

@@ -26,8 +26,8 @@ type Export struct {
 // labelFile is beside the configuration, and has a label a line.
 const labelFile = "labels.txt"
 
-// Triton writes a model into a repository that Triton and Server read: REPO/NAME/VERSION/model.onnx, its config.pbtxt, and
-// labels.txt where the model has labels.
+// Triton writes a model into a repository that Triton and Server read: REPO/NAME/VERSION/model.onnx, its
+// config.pbtxt, and labels.txt where the model has labels.
 func (e Export) Triton(repo string, m *onnxio.Model) error {
 	if !modelName.MatchString(e.Name) {
 		return badName(e.Name)
@@ -68,7 +68,8 @@ func lines(labels []string) string {
 	return b.String()
 }
 
-// config is the text of the configuration. prototext would do it, but for its spaces, which differ from program to program.
+// config is the text of the configuration. prototext would do it, but for its spaces, which
+// differ from program to program.
 func (e Export) config(m *onnxio.Model) (string, error) {
 	var in []*onnxio.ValueInfo
 	for _, v := range m.Graph.Inputs {
@@ -102,7 +103,8 @@ func (e Export) config(m *onnxio.Model) (string, error) {
 		}
 	}
 	if most > 0 {
-		fmt.Fprintf(&b, "dynamic_batching {\n  max_queue_delay_microseconds: %d\n}\n", e.MaxDelay.Microseconds())
+		fmt.Fprintf(&b, "dynamic_batching {\n  max_queue_delay_microseconds: %d\n}\n",
+			e.MaxDelay.Microseconds())
 	}
 	kind := "KIND_CPU"
 	if e.GPU {
@@ -120,7 +122,8 @@ func configTensor(b *strings.Builder, what string, v *onnxio.ValueInfo, batched 
 	dims := dimsOf(v)
 	if dims == nil || datatypeOf(elemOf(v)) == "" {
 		return &onnxio.UnsupportedError{Op: "model",
-			Reason: fmt.Sprintf("%s %q is %v without a shape that Triton could be told", what, v.Name, elemOf(v))}
+			Reason: fmt.Sprintf("%s %q is %v without a shape that Triton could be told", what,
+				v.Name, elemOf(v))}
 	}
 	if batched {
 		dims = dims[1:]

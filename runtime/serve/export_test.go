@@ -17,7 +17,8 @@ import (
 func Descriptors(t testing.TB, path string) {
 	t.Helper()
 	set := &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
-		protodesc.ToFileDescriptorProto(oip.File_inference_config_proto), protodesc.ToFileDescriptorProto(oip.File_inference_service_proto)}}
+		protodesc.ToFileDescriptorProto(oip.File_inference_config_proto),
+		protodesc.ToFileDescriptorProto(oip.File_inference_service_proto)}}
 	data, err := proto.Marshal(set)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +28,8 @@ func Descriptors(t testing.TB, path string) {
 	}
 }
 
-// Python runs a script of testdata/serve with the Python of CNNKIT_SERVE_PYTHON; without one the test is skipped.
+// Python runs a script of testdata/serve with the Python of CNNKIT_SERVE_PYTHON;
+// without one the test is skipped.
 func Python(t *testing.T, script string, args ...string) {
 	t.Helper()
 	python := os.Getenv("CNNKIT_SERVE_PYTHON")

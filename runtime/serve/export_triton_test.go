@@ -21,7 +21,8 @@ func exported(t testing.TB, repo string) {
 		}
 		all[name] = m
 	}
-	all["vector"] = graph([]*onnxio.ValueInfo{tensor("x", onnxio.Float, "N")}, []*onnxio.ValueInfo{tensor("y", onnxio.Float, "N")}, "y=Relu(x)")
+	all["vector"] = graph([]*onnxio.ValueInfo{tensor("x", onnxio.Float, "N")},
+		[]*onnxio.ValueInfo{tensor("y", onnxio.Float, "N")}, "y=Relu(x)")
 	for name, m := range all {
 		if err := (serve.Export{Name: name}).Triton(repo, m); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -37,17 +38,21 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"name: \"digits\"", "max_batch_size: 32", "  dims: [ 1, 28, 28 ]", "  label_filename: \"labels.txt\""} {
+	for _, line := range []string{"name: \"digits\"", "max_batch_size: 32", "  dims: [ 1, 28, 28 ]",
+		"  label_filename: \"labels.txt\""} {
 		if !strings.Contains(string(text), line+"\n") {
 			t.Errorf("no line %s in\n%s", line, text)
 		}
 	}
-	if labels, err := os.ReadFile(filepath.Join(repo, "digits", "labels.txt")); err != nil || strings.Count(string(labels), "\n") != 10 {
+	if labels, err := os.ReadFile(filepath.Join(repo, "digits", "labels.txt")); err != nil ||
+		strings.Count(string(labels), "\n") != 10 {
 		t.Errorf("labels: %q, %v", labels, err)
 	}
 	_, web := started(t, serve.Options{Models: []string{repo}})
-	for model, says := range map[string]string{"digits": `"max_batch_size":32`, "fixed": `"dims":[2,4]`, "vector": `"max_batch_size":32`} {
-		if r := call(t, "GET", web.URL+"/v2/models/"+model+"/config", nil); !strings.Contains(r.text(), says) {
+	for model, says := range map[string]string{"digits": `"max_batch_size":32`, "fixed": `"dims":[2,4]`,
+		"vector": `"max_batch_size":32`} {
+		if r := call(t, "GET", web.URL+"/v2/models/"+model+"/config", nil); !strings.Contains(r.text(),
+			says) {
 			t.Errorf("%s: %s", model, r.body)
 		}
 	}

@@ -31,8 +31,8 @@ func invalid(format string, args ...any) error { return fail(http.StatusBadReque
 // statusClosed is nginx's status of a request whose client has gone.
 const statusClosed = 499
 
-// statusOf is the HTTP status of an error. An error of the engine that is no fault in it comes from the inputs: types and
-// shapes that the model declares were checked before.
+// statusOf is the HTTP status of an error. An error of the engine that is no fault in it comes from the
+// inputs: types and shapes that the model declares were checked before.
 func statusOf(err error) int {
 	var f *failure
 	switch {
@@ -56,8 +56,9 @@ func statusOf(err error) int {
 var grpcCodes = map[int]codes.Code{
 	http.StatusBadRequest: codes.InvalidArgument, http.StatusUnauthorized: codes.Unauthenticated,
 	http.StatusForbidden: codes.PermissionDenied, http.StatusNotFound: codes.NotFound,
-	http.StatusRequestEntityTooLarge: codes.ResourceExhausted, http.StatusUnsupportedMediaType: codes.InvalidArgument,
-	http.StatusTooManyRequests: codes.ResourceExhausted, statusClosed: codes.Canceled,
+	http.StatusRequestEntityTooLarge: codes.ResourceExhausted,
+	http.StatusUnsupportedMediaType:  codes.InvalidArgument,
+	http.StatusTooManyRequests:       codes.ResourceExhausted, statusClosed: codes.Canceled,
 	http.StatusInternalServerError: codes.Internal, http.StatusNotImplemented: codes.Unimplemented,
 	http.StatusServiceUnavailable: codes.Unavailable, http.StatusGatewayTimeout: codes.DeadlineExceeded,
 }

@@ -48,8 +48,8 @@ func serving(t testing.TB, opt serve.Options) (s *serve.Server, web, rpc string,
 	return s, "http://" + ports[0].Addr().String(), ports[1].Addr().String(), stop
 }
 
-// load asks from so many clients until each is told to stop or cannot connect any more, and gives the number of answers. A
-// request that was written and not answered is a failure.
+// load asks from so many clients until each is told to stop or cannot connect any more, and gives the number
+// of answers. A request that was written and not answered is a failure.
 func load(t *testing.T, web string, clients int, stop *atomic.Bool) (wait func() int64) {
 	var group sync.WaitGroup
 	var answers atomic.Int64
@@ -111,7 +111,8 @@ func askOnce(client *http.Client, web string) (out []float32, refused bool, err 
 
 // A drain under load loses nothing, and ends.
 func TestDrainUnderLoad(t *testing.T) {
-	_, web, _, stop := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, DrainGrace: 500 * time.Millisecond})
+	_, web, _, stop := serving(t, serve.Options{Models: []string{"lenet=" + lenet},
+		DrainGrace: 500 * time.Millisecond})
 	var never atomic.Bool
 	wait := load(t, web, 8, &never)
 	time.Sleep(300 * time.Millisecond)
@@ -139,7 +140,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	s, web, _, _ := serving(t, serve.Options{Models: []string{dir}, Control: true, DrainGrace: time.Millisecond})
+	s, web, _, _ := serving(t, serve.Options{Models: []string{dir}, Control: true,
+		DrainGrace: time.Millisecond})
 	var enough atomic.Bool
 	wait := load(t, web, 4, &enough)
 	for i := range 10 {
@@ -173,7 +175,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
-// talk writes to a fresh connection and gives the first line of the answer, "" where the server closes without one.
+// talk writes to a fresh connection and gives the first line of the answer, "" where the
+// server closes without one.
 func talk(t *testing.T, web, text string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(web, "http://"))
@@ -192,19 +195,21 @@ func talk(t *testing.T, web, text string) string {
 	return strings.TrimSpace(line)
 }
 
-// A body of 2 GB is refused by its announcement; one that stops half-way, and one that never comes, end by the clock; none
-// holds memory.
+// A body of 2 GB is refused by its announcement; one that stops half-way, and one that never comes, end by
+// the clock; none holds memory.
 func TestBrokenBodies(t *testing.T) {
-	_, web, _, _ := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, BodyTimeout: 300 * time.Millisecond, DrainGrace: time.Millisecond})
+	_, web, _, _ := serving(t, serve.Options{Models: []string{"lenet=" + lenet},
+		BodyTimeout: 300 * time.Millisecond, DrainGrace: time.Millisecond})
 	post := "POST /v2/models/lenet/infer HTTP/1.1\r\nHost: localhost\r\n"
 	for name, c := range map[string]struct{ text, want string }{
-		"2 GB":              {post + "Content-Length: 2147483648\r\n\r\n", "413"},
-		"10 EB":             {post + "Content-Length: 9999999999999999999\r\n\r\n", "400"},
-		"negative":          {post + "Content-Length: -1\r\n\r\n", "400"},
-		"cut off":           {post + "Content-Length: 1000\r\n\r\n{\"inputs\"", "400"},
-		"chunked, cut off":  {post + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"inp\r\n", "400"},
-		"bad chunk":         {post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
-		"not read":          {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{", "404"},
+		"2 GB":             {post + "Content-Length: 2147483648\r\n\r\n", "413"},
+		"10 EB":            {post + "Content-Length: 9999999999999999999\r\n\r\n", "400"},
+		"negative":         {post + "Content-Length: -1\r\n\r\n", "400"},
+		"cut off":          {post + "Content-Length: 1000\r\n\r\n{\"inputs\"", "400"},
+		"chunked, cut off": {post + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"inp\r\n", "400"},
+		"bad chunk":        {post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+		"not read": {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+			"404"},
 		"both lengths":      {post + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "400"},
 		"no such encoding":  {post + "Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc", "415"},
 		"no gzip":           {post + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "400"},
@@ -217,7 +222,8 @@ func TestBrokenBodies(t *testing.T) {
 		}
 	}
 	if r := call(t, "GET", web+"/metrics", nil); !strings.Contains(r.text(), "\ncnnkit_body_bytes 0\n") {
-		t.Errorf("bodies are still in memory: %s", r.text()[strings.Index(r.text(), "cnnkit_body_bytes"):][:80])
+		t.Errorf("bodies are still in memory: %s",
+			r.text()[strings.Index(r.text(), "cnnkit_body_bytes"):][:80])
 	}
 }
 
@@ -228,7 +234,8 @@ func TestZipBomb(t *testing.T) {
 	z := gzip.NewWriter(&packed)
 	_, _ = z.Write(make([]byte, 200<<20))
 	z.Close()
-	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", packed.Bytes(), "Content-Encoding", "gzip"); r.status != 413 {
+	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", packed.Bytes(), "Content-Encoding",
+		"gzip"); r.status != 413 {
 		t.Errorf("200 MB in %d bytes: %d %s", packed.Len(), r.status, r.body)
 	}
 	packed.Reset()
@@ -236,14 +243,16 @@ func TestZipBomb(t *testing.T) {
 	body, length := binaryRequest(digit(1, 1))
 	_, _ = z.Write(body)
 	z.Close()
-	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", packed.Bytes(), "Content-Encoding", "gzip", "Inference-Header-Content-Length", length); r.status != 200 {
+	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", packed.Bytes(), "Content-Encoding", "gzip",
+		"Inference-Header-Content-Length", length); r.status != 200 {
 		t.Errorf("a packed request: %d %s", r.status, r.body)
 	}
 }
 
 // A client that sends its header a byte at a time is cut off, and does not keep a drain.
 func TestSlowHeader(t *testing.T) {
-	_, web, _, stop := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, DrainGrace: time.Millisecond, DrainWait: 12 * time.Second})
+	_, web, _, stop := serving(t, serve.Options{Models: []string{"lenet=" + lenet},
+		DrainGrace: time.Millisecond, DrainWait: 12 * time.Second})
 	c, err := net.Dial("tcp", strings.TrimPrefix(web, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +282,8 @@ func TestSlowHeader(t *testing.T) {
 func TestMemory(t *testing.T) {
 	_, web := modelsServer(t, serve.Options{MaxBody: 1 << 20, MaxMemory: 1 << 10})
 	body, length := binaryRequest(digit(1, 1))
-	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", body, "Inference-Header-Content-Length", length); r.status != 503 || r.header.Get("Retry-After") == "" {
+	if r := call(t, "POST", web.URL+"/v2/models/lenet/infer", body, "Inference-Header-Content-Length",
+		length); r.status != 503 || r.header.Get("Retry-After") == "" {
 		t.Errorf("a server without memory: %d %s", r.status, r.body)
 	}
 }
@@ -285,12 +295,14 @@ func TestJSONBombs(t *testing.T) {
 		text   string
 		status int
 	}{
-		"inputs":   {`{"inputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
-		"outputs":  {`{"outputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
-		"null":     {`{"inputs":[null]}`, 400},
-		"no word":  {`{"outputs":[null]}`, 400},
-		"numbers":  {`{"inputs":[{"name":"x","shape":[1],"datatype":"INT64","data":[` + strings.Repeat("1,", 1<<21-99) + `1]}]}`, 503},
-		"in words": {`{"inputs":[{"name":"x","shape":[1,3],"datatype":"BYTES","data":["` + strings.Repeat("{,", 9000) + `\"","a","b"]}]}`, 200},
+		"inputs":  {`{"inputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
+		"outputs": {`{"outputs":[` + strings.Repeat("{},", 1<<20) + `{}]}`, 400},
+		"null":    {`{"inputs":[null]}`, 400},
+		"no word": {`{"outputs":[null]}`, 400},
+		"numbers": {`{"inputs":[{"name":"x","shape":[1],"datatype":"INT64","data":[` + strings.Repeat("1,",
+			1<<21-99) + `1]}]}`, 503},
+		"in words": {`{"inputs":[{"name":"x","shape":[1,3],"datatype":"BYTES","data":["` +
+			strings.Repeat("{,", 9000) + `\"","a","b"]}]}`, 200},
 	} {
 		if r := call(t, "POST", web.URL+"/v2/models/copy_bytes/infer", []byte(c.text)); r.status != c.status {
 			t.Errorf("%s: %d, not %d: %.200s", name, r.status, c.status, r.body)
@@ -324,10 +336,12 @@ func TestRebinding(t *testing.T) {
 		url, host string
 		status    int
 	}{
-		{plain.URL, "evil.example", 403}, {plain.URL, "evil.example:8000", 403}, {plain.URL, "localhost.evil.example", 403},
+		{plain.URL, "evil.example", 403}, {plain.URL, "evil.example:8000", 403}, {plain.URL,
+			"localhost.evil.example", 403},
 		{plain.URL, "localhost:8000", 200}, {plain.URL, "LOCALHOST.", 200}, {plain.URL, "a.localhost", 200},
 		{plain.URL, "127.0.0.1:1", 200}, {plain.URL, "[::1]:8000", 200}, {plain.URL, "[::1]", 200},
-		{named.URL, "friend.example", 200}, {named.URL, "evil.example", 403}, {token.URL, "evil.example", 200},
+		{named.URL, "friend.example", 200}, {named.URL, "evil.example", 403}, {token.URL,
+			"evil.example", 200},
 	} {
 		if status := ask(c.url, c.host); status != c.status {
 			t.Errorf("Host %s: %d, not %d", c.host, status, c.status)
@@ -342,8 +356,10 @@ func TestTokens(t *testing.T) {
 		path, token string
 		status      int
 	}{
-		{"/v2", "", 401}, {"/v2", "Bearer no", 401}, {"/v2", "Basic sesame", 401}, {"/v2", "Bearer sesame", 200}, {"/v2", "bearer open", 200},
-		{"/metrics", "", 401}, {"/v2/health/ready", "", 200}, {"/v2/models/lenet", "", 401}, {"/v2/models/nobody", "", 401},
+		{"/v2", "", 401}, {"/v2", "Bearer no", 401}, {"/v2", "Basic sesame", 401}, {"/v2", "Bearer sesame",
+			200}, {"/v2", "bearer open", 200},
+		{"/metrics", "", 401}, {"/v2/health/ready", "", 200}, {"/v2/models/lenet", "",
+			401}, {"/v2/models/nobody", "", 401},
 	} {
 		if r := call(t, "GET", web.URL+c.path, nil, "Authorization", c.token); r.status != c.status {
 			t.Errorf("%s with %q: %d, not %d", c.path, c.token, r.status, c.status)
@@ -355,18 +371,22 @@ func TestTokens(t *testing.T) {
 func TestOrigins(t *testing.T) {
 	_, web := modelsServer(t, serve.Options{})
 	ask := []byte(`{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}`)
-	r := call(t, "POST", web.URL+"/v2/models/copy_fp32/infer", ask, "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
+	r := call(t, "POST", web.URL+"/v2/models/copy_fp32/infer", ask, "Origin", "https://elsewhere.example",
+		"Sec-Fetch-Site", "cross-site")
 	if r.status != 403 || r.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("a page elsewhere: %d %v", r.status, r.header)
 	}
 	_, web = modelsServer(t, serve.Options{Origins: []string{"https://friend.example"}})
-	for origin, status := range map[string]int{"https://friend.example": 200, "https://elsewhere.example": 403} {
-		r := call(t, "POST", web.URL+"/v2/models/copy_fp32/infer", ask, "Origin", origin, "Sec-Fetch-Site", "cross-site")
+	for origin, status := range map[string]int{"https://friend.example": 200,
+		"https://elsewhere.example": 403} {
+		r := call(t, "POST", web.URL+"/v2/models/copy_fp32/infer", ask, "Origin", origin, "Sec-Fetch-Site",
+			"cross-site")
 		if r.status != status || (r.header.Get("Access-Control-Allow-Origin") == origin) != (status == 200) {
 			t.Errorf("%s: %d %v", origin, r.status, r.header)
 		}
 	}
-	r = call(t, "OPTIONS", web.URL+"/v2/models/copy_fp32/infer", nil, "Origin", "https://friend.example", "Access-Control-Request-Method", "POST")
+	r = call(t, "OPTIONS", web.URL+"/v2/models/copy_fp32/infer", nil, "Origin", "https://friend.example",
+		"Access-Control-Request-Method", "POST")
 	if r.status != 204 || !strings.Contains(r.header.Get("Access-Control-Allow-Headers"), "Authorization") {
 		t.Errorf("the question before: %d %v", r.status, r.header)
 	}

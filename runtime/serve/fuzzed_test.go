@@ -33,21 +33,24 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// fuzzServer serves LeNet-5 and two models that answer with what they get: numbers FP32 [N,3] and words BYTES [N,2].
+// fuzzServer serves LeNet-5 and two models that answer with what they get: numbers FP32
+// [N,3] and words BYTES [N,2].
 func fuzzServer(t *testing.T) (s *Server, web, rpc string, stop func() error) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, typ := range map[string]onnxio.DataType{"numbers": onnxio.Float, "words": onnxio.String} {
 		width := map[string]int{"numbers": 3, "words": 2}[name]
-		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "g",
-			Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", typ, onnxio.Shape("N", width)...)},
-			Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", typ, onnxio.Shape("N", width)...)},
-			Nodes:   []*onnxio.Node{{OpType: "Identity", Inputs: []string{"x"}, Outputs: []string{"y"}}}}}
+		m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}},
+			Graph: &onnxio.Graph{Name: "g",
+				Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", typ, onnxio.Shape("N", width)...)},
+				Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("y", typ, onnxio.Shape("N", width)...)},
+				Nodes:   []*onnxio.Node{{OpType: "Identity", Inputs: []string{"x"}, Outputs: []string{"y"}}}}}
 		if err := onnxio.Save(filepath.Join(dir, name+".onnx"), m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s = New(Options{Models: []string{dir, "lenet=../../models/lenet5-mnist/model.onnx"}, MaxBody: 1 << 20, DrainGrace: 1})
+	s = New(Options{Models: []string{dir, "lenet=../../models/lenet5-mnist/model.onnx"}, MaxBody: 1 << 20,
+		DrainGrace: 1})
 	if err := s.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,8 @@ func (m mutator) shape(n int64) []int64 {
 	if m.IntN(4) > 0 {
 		return []int64{1 + m.Int64N(3), n}
 	}
-	return pick(m, []int64{}, []int64{n}, []int64{0, n}, []int64{-1, n}, []int64{1 << 62, 1 << 62}, []int64{1, n, 1},
+	return pick(m, []int64{}, []int64{n}, []int64{0, n}, []int64{-1, n}, []int64{1 << 62, 1 << 62},
+		[]int64{1, n, 1},
 		[]int64{1 << 40, n}, slices.Repeat([]int64{1}, 40))
 }
 
@@ -127,9 +131,11 @@ func (m mutator) web(picture []byte) webRequest {
 	switch m.IntN(8) {
 	case 0:
 		r.method = pick(m, "GET", "PUT", "DELETE", "POST", "HEAD")
-		r.path = pick(m, "/v2", "/v2/models/numbers", "/v2/models/../../etc/passwd/infer", "/v2/models/%2e%2e%2f/infer",
+		r.path = pick(m, "/v2", "/v2/models/numbers", "/v2/models/../../etc/passwd/infer",
+			"/v2/models/%2e%2e%2f/infer",
 			"/v2/models//infer", "/v2/models/numbers/versions/9/infer", "/v2/models/numbers/versions/-1",
-			"/v2/models/n%00/infer", "/v2/repository/index", "/v2/repository/models/numbers/unload", "/v2/models/stats",
+			"/v2/models/n%00/infer", "/v2/repository/index", "/v2/repository/models/numbers/unload",
+			"/v2/models/stats",
 			"/v2/health/ready", "/v2/models/numbers/classify", "/%ff",
 			"/v2/models/"+string(m.spoil([]byte("numbers")))+"/infer")
 		r.body = []byte(`{}`)
@@ -284,7 +290,8 @@ func (m mutator) rpc() []byte {
 	}
 	in := &oip.ModelInferRequest_InferInputTensor{Name: pick(m, "x", "x", "x", "x", "z"), Datatype: typ}
 	in.Shape = m.shape(width)
-	r := &oip.ModelInferRequest{ModelName: name, Id: "7", Inputs: []*oip.ModelInferRequest_InferInputTensor{in}}
+	r := &oip.ModelInferRequest{ModelName: name, Id: "7",
+		Inputs: []*oip.ModelInferRequest_InferInputTensor{in}}
 	n := sizeOf(in.Shape)
 	if m.IntN(2) == 0 {
 		var raw []byte
@@ -354,7 +361,8 @@ func checkRPC(sent, got []byte, err error) error {
 	if err := proto.Unmarshal(sent, &ask); err != nil {
 		return fmt.Errorf("taken, but it is no message: %w", err)
 	}
-	if err := proto.Unmarshal(got, &answer); err != nil || len(answer.Outputs) != 1 || len(answer.RawOutputContents) != 1 {
+	if err := proto.Unmarshal(got, &answer); err != nil || len(answer.Outputs) != 1 ||
+		len(answer.RawOutputContents) != 1 {
 		return fmt.Errorf("the answer is %v: %v", &answer, err)
 	}
 	want, err := requestOf(&ask) // whose elements FuzzRequest's and TestGRPC's checks are of
@@ -368,8 +376,8 @@ func checkRPC(sent, got []byte, err error) error {
 	return nil
 }
 
-// Ten thousand requests, the greater part of them wrong in some way, are each refused with a clear status or answered
-// right, and leave neither memory nor goroutines behind. The requests are the same in each run.
+// Ten thousand requests, the greater part of them wrong in some way, are each refused with a clear status or
+// answered right, and leave neither memory nor goroutines behind. The requests are the same in each run.
 func TestFuzzedRequests(t *testing.T) {
 	each := 2500
 	if testing.Short() {

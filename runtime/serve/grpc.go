@@ -38,10 +38,13 @@ func (s *Server) grpcServer() *grpc.Server {
 		grpc.MaxRecvMsgSize(int(min(s.opt.MaxBody, 1<<31-1))), grpc.MaxSendMsgSize(1<<31 - 1),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(headerTimeout),
 		grpc.MaxHeaderListSize(1 << 16),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute,
+			Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second,
+			PermitWithoutStream: true}),
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto"), pool}), experimental.BufferPool(pool),
-		grpc.InTapHandle(s.permit), grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
+		grpc.InTapHandle(s.permit), grpc.ChainUnaryInterceptor(s.unary),
+		grpc.ChainStreamInterceptor(s.stream),
 	}
 	if s.opt.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.opt.TLS)))
@@ -53,11 +56,13 @@ func (s *Server) grpcServer() *grpc.Server {
 	return g
 }
 
-// inferenceService is the protocol's service, whose ModelInfer reads its message itself: gRPC would answer for a
-// message that did not come.
+// inferenceService is the protocol's service, whose ModelInfer reads its message itself: gRPC would answer
+// for a message that did not come.
 func inferenceService() *grpc.ServiceDesc {
 	d := oip.GRPCInferenceService_ServiceDesc
-	d.Methods = slices.DeleteFunc(slices.Clone(d.Methods), func(m grpc.MethodDesc) bool { return m.MethodName == "ModelInfer" })
+	d.Methods = slices.DeleteFunc(slices.Clone(d.Methods), func(m grpc.MethodDesc) bool {
+		return m.MethodName == "ModelInfer"
+	})
 	// A stream of one answer is the same on the wire, and has the interceptors of streams.
 	one := grpc.StreamDesc{StreamName: "ModelInfer", Handler: modelInfer, ServerStreams: true}
 	d.Streams = append(slices.Clone(d.Streams), one)
@@ -90,8 +95,8 @@ func openMethod(name string) bool {
 		strings.HasSuffix(name, "/ServerLive") || strings.HasSuffix(name, "/ServerReady")
 }
 
-// permit asks for the token at a call's header, and for memory: an interceptor comes after the message, when that is in
-// memory.
+// permit asks for the token at a call's header, and for memory: an interceptor comes after the
+// message, when that is in memory.
 func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, error) {
 	if openMethod(call.FullMethodName) {
 		return s.arrivals.begin(ctx, false), nil
@@ -112,14 +117,16 @@ func (s *Server) permit(ctx context.Context, call *tap.Info) (context.Context, e
 	return s.arrivals.begin(ctx, received), nil
 }
 
-func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
+	next grpc.UnaryHandler) (resp any, err error) {
 	defer s.caught(info.FullMethod, &err)
 	arrived(ctx)
 	resp, err = next(ctx, req)
 	return resp, rpcError(err)
 }
 
-func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
+	next grpc.StreamHandler) (err error) {
 	defer s.caught(info.FullMethod, &err)
 	return rpcError(next(srv, ss))
 }
@@ -127,7 +134,8 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 // caught makes an error of a panic.
 func (s *Server) caught(method string, err *error) {
 	if p := recover(); p != nil {
-		s.log.Error("a fault of the server; please report it", "method", method, "fault", p, "stack", string(debug.Stack()))
+		s.log.Error("a fault of the server; please report it", "method", method, "fault", p, "stack",
+			string(debug.Stack()))
 		*err = status.Error(codes.Internal, "a fault of the server")
 	}
 }
@@ -174,13 +182,15 @@ func (v *service) ModelReady(_ context.Context, r *oip.ModelReadyRequest) (*oip.
 }
 
 // ServerMetadata implements the service.
-func (v *service) ServerMetadata(context.Context, *oip.ServerMetadataRequest) (*oip.ServerMetadataResponse, error) {
+func (v *service) ServerMetadata(context.Context, *oip.ServerMetadataRequest) (*oip.ServerMetadataResponse,
+	error) {
 	d := v.s.describe()
 	return &oip.ServerMetadataResponse{Name: d.Name, Version: d.Version, Extensions: d.Extensions}, nil
 }
 
 // ModelMetadata implements the service.
-func (v *service) ModelMetadata(_ context.Context, r *oip.ModelMetadataRequest) (*oip.ModelMetadataResponse, error) {
+func (v *service) ModelMetadata(_ context.Context, r *oip.ModelMetadataRequest) (*oip.ModelMetadataResponse,
+	error) {
 	m, done, err := v.s.models.find(r.Name, r.Version)
 	if err != nil {
 		return nil, err
@@ -190,7 +200,8 @@ func (v *service) ModelMetadata(_ context.Context, r *oip.ModelMetadataRequest) 
 	out := &oip.ModelMetadataResponse{Name: d.Name, Versions: d.Versions, Platform: d.Platform}
 	list := func(all []tensorMetadata) (out []*oip.ModelMetadataResponse_TensorMetadata) {
 		for _, t := range all {
-			out = append(out, &oip.ModelMetadataResponse_TensorMetadata{Name: t.Name, Datatype: t.Datatype, Shape: t.Shape})
+			out = append(out, &oip.ModelMetadataResponse_TensorMetadata{Name: t.Name, Datatype: t.Datatype,
+				Shape: t.Shape})
 		}
 		return out
 	}
@@ -199,7 +210,8 @@ func (v *service) ModelMetadata(_ context.Context, r *oip.ModelMetadataRequest) 
 }
 
 // ModelConfig implements the service.
-func (v *service) ModelConfig(_ context.Context, r *oip.ModelConfigRequest) (*oip.ModelConfigResponse, error) {
+func (v *service) ModelConfig(_ context.Context, r *oip.ModelConfigRequest) (*oip.ModelConfigResponse,
+	error) {
 	m, done, err := v.s.models.find(r.Name, r.Version)
 	if err != nil {
 		return nil, err
@@ -224,7 +236,8 @@ func (v *service) ModelInfer(ctx context.Context, r *oip.ModelInferRequest) (*oi
 	return out, err
 }
 
-func (v *service) inferred(ctx context.Context, r *oip.ModelInferRequest, m *model) (*oip.ModelInferResponse, error) {
+func (v *service) inferred(ctx context.Context, r *oip.ModelInferRequest, m *model) (*oip.ModelInferResponse,
+	error) {
 	arrived := m.queue.expect()
 	defer arrived()
 	size := int64(proto.Size(r))
@@ -260,7 +273,8 @@ func (m *model) message(ask *request, out map[string]*onnxio.Tensor) (*oip.Model
 	}
 	resp := &oip.ModelInferResponse{ModelName: m.name, ModelVersion: m.versionText(), Id: ask.id}
 	for _, t := range list {
-		head := &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: datatypeOf(t.Type), Shape: t.Dims}
+		head := &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: datatypeOf(t.Type),
+			Shape: t.Dims}
 		resp.Outputs = append(resp.Outputs, head)
 		resp.RawOutputContents = append(resp.RawOutputContents, raw(t))
 	}
@@ -271,7 +285,8 @@ func (m *model) message(ask *request, out map[string]*onnxio.Tensor) (*oip.Model
 const maxPending = 64
 
 // ModelStreamInfer implements the service. An error of a request is a message; the stream goes on.
-func (v *service) ModelStreamInfer(ss grpc.BidiStreamingServer[oip.ModelInferRequest, oip.ModelStreamInferResponse]) error {
+func (v *service) ModelStreamInfer(ss grpc.BidiStreamingServer[oip.ModelInferRequest,
+	oip.ModelStreamInferResponse]) error {
 	var sending sync.Mutex
 	var pending sync.WaitGroup
 	defer pending.Wait()
@@ -302,23 +317,27 @@ func (v *service) streamed(ctx context.Context, r *incoming) *oip.ModelStreamInf
 		resp, err = v.guardedInfer(ctx, &r.ModelInferRequest)
 	}
 	if err != nil {
-		return &oip.ModelStreamInferResponse{ErrorMessage: err.Error(), InferResponse: &oip.ModelInferResponse{Id: r.Id}}
+		return &oip.ModelStreamInferResponse{ErrorMessage: err.Error(),
+			InferResponse: &oip.ModelInferResponse{Id: r.Id}}
 	}
 	return &oip.ModelStreamInferResponse{InferResponse: resp}
 }
 
 // guardedInfer is ModelInfer on a goroutine that no interceptor guards.
-func (v *service) guardedInfer(ctx context.Context, r *oip.ModelInferRequest) (resp *oip.ModelInferResponse, err error) {
+func (v *service) guardedInfer(ctx context.Context, r *oip.ModelInferRequest) (resp *oip.ModelInferResponse,
+	err error) {
 	defer v.s.caught("ModelStreamInfer", &err)
 	return v.ModelInfer(ctx, r)
 }
 
 // ModelStatistics implements the service.
-func (v *service) ModelStatistics(_ context.Context, r *oip.ModelStatisticsRequest) (*oip.ModelStatisticsResponse, error) {
+func (v *service) ModelStatistics(_ context.Context,
+	r *oip.ModelStatisticsRequest) (*oip.ModelStatisticsResponse, error) {
 	out := &oip.ModelStatisticsResponse{}
 	if r.Name == "" {
 		for _, m := range v.s.models.models() {
-			out.ModelStats = append(out.ModelStats, statisticsMessage(m.stats.snapshot(m.name, m.versionText())))
+			out.ModelStats = append(out.ModelStats,
+				statisticsMessage(m.stats.snapshot(m.name, m.versionText())))
 		}
 		return out, nil
 	}
@@ -338,27 +357,32 @@ func statisticsMessage(s statistics) *oip.ModelStatistics {
 		Name: s.Name, Version: s.Version, LastInference: s.LastInference,
 		InferenceCount: s.InferenceCount, ExecutionCount: s.ExecutionCount,
 		InferenceStats: &oip.InferStatistics{Success: d(i.Success), Fail: d(i.Fail), Queue: d(i.Queue),
-			ComputeInput: d(i.ComputeInput), ComputeInfer: d(i.ComputeInfer), ComputeOutput: d(i.ComputeOutput)},
+			ComputeInput: d(i.ComputeInput), ComputeInfer: d(i.ComputeInfer),
+			ComputeOutput: d(i.ComputeOutput)},
 	}
 	for _, b := range s.BatchStats {
 		out.BatchStats = append(out.BatchStats, &oip.InferBatchStatistics{BatchSize: b.BatchSize,
-			ComputeInput: d(b.ComputeInput), ComputeInfer: d(b.ComputeInfer), ComputeOutput: d(b.ComputeOutput)})
+			ComputeInput: d(b.ComputeInput), ComputeInfer: d(b.ComputeInfer),
+			ComputeOutput: d(b.ComputeOutput)})
 	}
 	return out
 }
 
 // RepositoryIndex implements the service.
-func (v *service) RepositoryIndex(_ context.Context, r *oip.RepositoryIndexRequest) (*oip.RepositoryIndexResponse, error) {
+func (v *service) RepositoryIndex(_ context.Context,
+	r *oip.RepositoryIndexRequest) (*oip.RepositoryIndexResponse, error) {
 	out := &oip.RepositoryIndexResponse{}
 	for _, m := range v.s.models.index(r.Ready) {
-		line := &oip.RepositoryIndexResponse_ModelIndex{Name: m.Name, Version: m.Version, State: m.State, Reason: m.Reason}
+		line := &oip.RepositoryIndexResponse_ModelIndex{Name: m.Name, Version: m.Version, State: m.State,
+			Reason: m.Reason}
 		out.Models = append(out.Models, line)
 	}
 	return out, nil
 }
 
 // RepositoryModelLoad implements the service.
-func (v *service) RepositoryModelLoad(ctx context.Context, r *oip.RepositoryModelLoadRequest) (*oip.RepositoryModelLoadResponse, error) {
+func (v *service) RepositoryModelLoad(ctx context.Context,
+	r *oip.RepositoryModelLoadRequest) (*oip.RepositoryModelLoadResponse, error) {
 	if err := v.s.control(); err != nil {
 		return nil, err
 	}
@@ -372,7 +396,8 @@ func (v *service) RepositoryModelLoad(ctx context.Context, r *oip.RepositoryMode
 }
 
 // RepositoryModelUnload implements the service.
-func (v *service) RepositoryModelUnload(_ context.Context, r *oip.RepositoryModelUnloadRequest) (*oip.RepositoryModelUnloadResponse, error) {
+func (v *service) RepositoryModelUnload(_ context.Context,
+	r *oip.RepositoryModelUnloadRequest) (*oip.RepositoryModelUnloadResponse, error) {
 	if err := v.s.control(); err != nil {
 		return nil, err
 	}
@@ -404,7 +429,8 @@ func (h *healthService) status(name string) (grpc_health_v1.HealthCheckResponse_
 }
 
 // Check implements the service.
-func (h *healthService) Check(_ context.Context, r *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+func (h *healthService) Check(_ context.Context,
+	r *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	is, known := h.status(r.Service)
 	if !known {
 		return nil, status.Error(codes.NotFound, "no such service or model")
@@ -416,7 +442,8 @@ func (h *healthService) Check(_ context.Context, r *grpc_health_v1.HealthCheckRe
 const watchInterval = 500 * time.Millisecond
 
 // Watch implements the service.
-func (h *healthService) Watch(r *grpc_health_v1.HealthCheckRequest, ss grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
+func (h *healthService) Watch(r *grpc_health_v1.HealthCheckRequest,
+	ss grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	last := grpc_health_v1.HealthCheckResponse_UNKNOWN
@@ -439,4 +466,5 @@ func (h *healthService) Watch(r *grpc_health_v1.HealthCheckRequest, ss grpc.Serv
 }
 
 // errForeignConfig refuses a client's own configuration.
-var errForeignConfig = invalid("configurations and files of a client are not taken: models are loaded from the repository")
+var errForeignConfig = invalid(
+	"configurations and files of a client are not taken: models are loaded from the repository")

@@ -49,10 +49,11 @@ func dialed(t *testing.T, opt Options) *grpc.ClientConn {
 
 // numbers784 is a request of one image.
 func numbers784() *oip.ModelInferRequest {
-	return &oip.ModelInferRequest{ModelName: "lenet", Id: "5", Inputs: []*oip.ModelInferRequest_InferInputTensor{{
-		Name: "input", Datatype: "FP32", Shape: []int64{1, 1, 28, 28},
-		Contents: &oip.InferTensorContents{Fp32Contents: make([]float32, 784)},
-	}}}
+	return &oip.ModelInferRequest{ModelName: "lenet", Id: "5",
+		Inputs: []*oip.ModelInferRequest_InferInputTensor{{
+			Name: "input", Datatype: "FP32", Shape: []int64{1, 1, 28, 28},
+			Contents: &oip.InferTensorContents{Fp32Contents: make([]float32, 784)},
+		}}}
 }
 
 // Contents and raw contents give the same answer, alone and in a stream; errors have their codes.
@@ -73,19 +74,28 @@ func TestGRPC(t *testing.T) {
 		change func(r *oip.ModelInferRequest)
 		code   codes.Code
 	}{
-		"unknown model":    {func(r *oip.ModelInferRequest) { r.ModelName = "nobody" }, codes.NotFound},
-		"unknown version":  {func(r *oip.ModelInferRequest) { r.ModelVersion = "7" }, codes.NotFound},
-		"wrong shape":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape = []int64{1, 784} }, codes.InvalidArgument},
-		"wrong count":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape[0] = 2 }, codes.InvalidArgument},
-		"wrong field":      {func(r *oip.ModelInferRequest) { r.Inputs[0].Contents.BoolContents = []bool{true} }, codes.InvalidArgument},
-		"wrong type":       {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP64" }, codes.InvalidArgument},
-		"half in contents": {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP16" }, codes.InvalidArgument},
-		"both":             {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 3136)} }, codes.InvalidArgument},
-		"surplus raw":      {func(r *oip.ModelInferRequest) { r.RawInputContents = make([][]byte, 2) }, codes.InvalidArgument},
+		"unknown model":   {func(r *oip.ModelInferRequest) { r.ModelName = "nobody" }, codes.NotFound},
+		"unknown version": {func(r *oip.ModelInferRequest) { r.ModelVersion = "7" }, codes.NotFound},
+		"wrong shape": {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape = []int64{1, 784} },
+			codes.InvalidArgument},
+		"wrong count": {func(r *oip.ModelInferRequest) { r.Inputs[0].Shape[0] = 2 },
+			codes.InvalidArgument},
+		"wrong field": {func(r *oip.ModelInferRequest) {
+			r.Inputs[0].Contents.BoolContents = []bool{true}
+		}, codes.InvalidArgument},
+		"wrong type": {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP64" },
+			codes.InvalidArgument},
+		"half in contents": {func(r *oip.ModelInferRequest) { r.Inputs[0].Datatype = "FP16" },
+			codes.InvalidArgument},
+		"both": {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 3136)} },
+			codes.InvalidArgument},
+		"surplus raw": {func(r *oip.ModelInferRequest) { r.RawInputContents = make([][]byte, 2) },
+			codes.InvalidArgument},
 		"unknown output": {func(r *oip.ModelInferRequest) {
 			r.Outputs = []*oip.ModelInferRequest_InferRequestedOutputTensor{{Name: "z"}}
 		}, codes.InvalidArgument},
-		"too large": {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 2<<20)} }, codes.ResourceExhausted},
+		"too large": {func(r *oip.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 2<<20)} },
+			codes.ResourceExhausted},
 		"sequence": {func(r *oip.ModelInferRequest) {
 			r.Parameters = map[string]*oip.InferParameter{"sequence_id": {ParameterChoice: &oip.InferParameter_StringParam{StringParam: "a"}}}
 		}, codes.InvalidArgument},
@@ -201,8 +211,8 @@ func TestGRPCHealthAndTokens(t *testing.T) {
 	}
 }
 
-// Messages that come half count as they come: beyond the server's memory calls are cut off and none is taken, and when
-// they have gone their memory is free.
+// Messages that come half count as they come: beyond the server's memory calls are cut off and none is taken,
+// and when they have gone their memory is free.
 func TestHalfMessages(t *testing.T) {
 	s := New(Options{Models: []string{"lenet=../../models/lenet5-mnist/model.onnx"}, MaxBody: 4 << 20, MaxMemory: 8 << 20})
 	t.Cleanup(s.Close)
@@ -284,7 +294,8 @@ func free(t *testing.T, s *Server) {
 	t.Errorf("%d bytes are held by nobody", s.memory.used.Load())
 }
 
-// An answer counts until it is sent. One for which there is no memory is refused, however small its request was.
+// An answer counts until it is sent. One for which there is no memory is refused,
+// however small its request was.
 func TestAnswerMemory(t *testing.T) {
 	w := onnxio.NewTensor(onnxio.Float, 1, 100_000)
 	w.Name = "w"

@@ -13,13 +13,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// gRPC reads a message as a whole before it calls a method, and sends an answer when the method is over. So the bytes
-// of both are counted where they are allocated: by the pool that its transport takes memory from. The pool cannot
-// refuse. What bounds the memory is that no call is taken while the budget is used up (permit), and that calls whose
-// message is still on its way are cut off, the youngest first, when what comes goes beyond it.
+// gRPC reads a message as a whole before it calls a method, and sends an answer when the method is over.
+// So the bytes of both are counted where they are allocated: by the pool that its transport takes memory
+// from. The pool cannot refuse. What bounds the memory is that no call is taken while the budget is used
+// up (permit), and that calls whose message is still on its way are cut off, the youngest first, when
+// what comes goes beyond it.
 
-// countedPool counts the bytes that are out. Buffers that gRPC forgets (of calls that broke off) count until the
-// garbage collector finds them.
+// countedPool counts the bytes that are out. Buffers that gRPC forgets (of calls that broke off) count until
+// the garbage collector finds them.
 type countedPool struct {
 	mem.BufferPool
 	memory *budget
@@ -90,8 +91,8 @@ type arrivalKey struct{}
 // errNoMemory refuses a call for which there is no memory.
 var errNoMemory = status.Error(codes.Unavailable, noMemory)
 
-// begin notes a call. Where nobody receives its message by receive, its context ends when it is cut off, and the client
-// reads CANCELLED.
+// begin notes a call. Where nobody receives its message by receive, its context ends when it is cut off, and
+// the client reads CANCELLED.
 func (a *arrivals) begin(ctx context.Context, received bool) context.Context {
 	c := &arrival{gone: make(chan struct{}), cancel: func() {}}
 	if !received {
@@ -133,8 +134,8 @@ func (a *arrivals) cut() {
 	}
 }
 
-// receive reads the next message of a call, unless the call is cut off. Then gRPC's own reading ends when the method
-// returns: it would answer itself for a message that does not come.
+// receive reads the next message of a call, unless the call is cut off. Then gRPC's own reading ends when the
+// method returns: it would answer itself for a message that does not come.
 func receive(ss grpc.ServerStream) (*incoming, error) {
 	r, came := &incoming{}, make(chan error, 1)
 	var gone chan struct{}

@@ -36,7 +36,8 @@ func (b *budget) reserve(n int64) error {
 
 func (b *budget) release(n int64) { b.used.Add(-n) }
 
-// reclaim lets the garbage collector find, soon and once a second at most, the buffers that countedPool has lost.
+// reclaim lets the garbage collector find, soon and once a second at most, the buffers
+// that countedPool has lost.
 func (b *budget) reclaim() {
 	if b.collecting.CompareAndSwap(false, true) {
 		time.AfterFunc(time.Second, func() {
@@ -114,8 +115,9 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// crossOrigin lets pages of other sites ask where the options name them: it answers the question that browsers ask
-// first, and gives the headers that let a page read the answer. It reports whether the request is answered.
+// crossOrigin lets pages of other sites ask where the options name them: it answers the question
+// that browsers ask first, and gives the headers that let a page read the answer. It reports
+// whether the request is answered.
 func (s *Server) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if !slices.Contains(s.opt.Origins, origin) {
@@ -160,11 +162,12 @@ func (s *Server) rebound(r *http.Request) bool {
 
 // sendDeadline bounds the time in which a client takes its answer.
 func (s *Server) sendDeadline(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opt.SendTimeout)) // a recorder of a test has none
+	// a recorder of a test has none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opt.SendTimeout))
 }
 
-// connections counts those that have a request under way, or may have: http.Server.Shutdown drops a request that it
-// reads on a connection that was new when it began.
+// connections counts those that have a request under way, or may have: http.Server.Shutdown drops a request
+// that it reads on a connection that was new when it began.
 type connections struct {
 	mu   sync.Mutex
 	busy map[net.Conn]bool

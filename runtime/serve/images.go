@@ -23,7 +23,8 @@ const maxPixels = 50_000_000
 // pixelBytes is what a pixel takes while an image is decoded and prepared.
 const pixelBytes = 16
 
-// classification is the answer of POST /v2/models/MODEL/classify, whose body is an image file: cnnkit's own extension.
+// classification is the answer of POST /v2/models/MODEL/classify, whose body is an image
+// file: cnnkit's own extension.
 type classification struct {
 	Model   string         `json:"model_name"`
 	Version string         `json:"model_version"`
@@ -85,7 +86,8 @@ func (s *Server) segment(w http.ResponseWriter, r *http.Request) error {
 		threshold := 0.5
 		if text := r.URL.Query().Get("threshold"); text != "" {
 			var err error
-			if threshold, err = strconv.ParseFloat(text, 64); err != nil || !(threshold > 0 && threshold < 1) {
+			if threshold, err = strconv.ParseFloat(text, 64); err != nil ||
+				!(threshold > 0 && threshold < 1) {
 				return invalid("threshold is %q: a number between 0 and 1 is wanted", printable(text))
 			}
 		}
@@ -99,7 +101,8 @@ func (s *Server) segment(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sendMask answers with a mask as ?as=mask or ?as=overlay says, in JSON without.
-func (s *Server) sendMask(w http.ResponseWriter, r *http.Request, m *model, p *pictured, mask vision.Mask) error {
+func (s *Server) sendMask(w http.ResponseWriter, r *http.Request, m *model, p *pictured,
+	mask vision.Mask) error {
 	var img image.Image
 	as := r.URL.Query().Get("as")
 	switch as {
@@ -118,7 +121,8 @@ func (s *Server) sendMask(w http.ResponseWriter, r *http.Request, m *model, p *p
 		s.send(w, http.StatusOK, "image/png", file.Bytes())
 		return nil
 	}
-	s.json(w, http.StatusOK, segmentation{m.name, m.versionText(), mask.W, mask.H, shares(mask, m.meaning.Labels),
+	s.json(w, http.StatusOK, segmentation{m.name, m.versionText(), mask.W, mask.H,
+		shares(mask, m.meaning.Labels),
 		base64.StdEncoding.EncodeToString(file.Bytes()), p.took()})
 	return nil
 }
@@ -139,7 +143,8 @@ func shares(mask vision.Mask, labels []string) []classShare {
 			label = labels[c]
 		}
 		rgb := vision.Color(c)
-		out = append(out, classShare{c, label, float64(n) / float64(len(mask.Pixels)), hexColor(rgb.R, rgb.G, rgb.B)})
+		out = append(out, classShare{c, label, float64(n) / float64(len(mask.Pixels)),
+			hexColor(rgb.R, rgb.G, rgb.B)})
 	}
 	return out
 }
@@ -168,7 +173,8 @@ func (s *Server) withImage(w http.ResponseWriter, r *http.Request, use func(*mod
 	return err
 }
 
-func (s *Server) pictured(w http.ResponseWriter, r *http.Request, m *model, start time.Time, use func(*model, *pictured) error) error {
+func (s *Server) pictured(w http.ResponseWriter, r *http.Request, m *model, start time.Time,
+	use func(*model, *pictured) error) error {
 	if m.meaning == nil {
 		return invalid("%s takes no images: %s", m.name, m.foreign)
 	}
@@ -202,7 +208,8 @@ func (s *Server) pictured(w http.ResponseWriter, r *http.Request, m *model, star
 // see runs one image through the model's own transform.
 func (m *model) see(ctx context.Context, img image.Image, arrived func()) (*onnxio.Tensor, error) {
 	run := func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
-		out, err := m.inferAs(ctx, &request{inputs: map[string]*onnxio.Tensor{m.session.Inputs()[0].Name: x}}, arrived)
+		out, err := m.inferAs(ctx, &request{inputs: map[string]*onnxio.Tensor{m.session.Inputs()[0].Name: x}},
+			arrived)
 		if err != nil {
 			return nil, err
 		}

@@ -49,7 +49,8 @@ func TestClassify(t *testing.T) {
 		sum += math.Exp(float64(v))
 	}
 	for _, g := range got.Top {
-		if want := math.Exp(float64(logits[g.Class])) / sum; math.Abs(g.Probability-want) > 1e-4 || g.Label != fmt.Sprint(g.Class) {
+		if want := math.Exp(float64(logits[g.Class])) / sum; math.Abs(g.Probability-want) > 1e-4 ||
+			g.Label != fmt.Sprint(g.Class) {
 			t.Errorf("class %d (%s): %g, want %g", g.Class, g.Label, g.Probability, want)
 		}
 	}
@@ -87,8 +88,9 @@ func TestSegment(t *testing.T) {
 		t.Errorf("%+v of an image of %dx%d", got, size.Width, size.Height)
 	}
 	for path, data := range map[string][]byte{"": text,
-		"?as=mask":    call(t, "POST", web.URL+"/v2/models/nuclei/segment?as=mask", file).body,
-		"?as=overlay": call(t, "POST", web.URL+"/v2/models/nuclei/segment?as=overlay&threshold=0.9", file).body} {
+		"?as=mask": call(t, "POST", web.URL+"/v2/models/nuclei/segment?as=mask", file).body,
+		"?as=overlay": call(t, "POST", web.URL+"/v2/models/nuclei/segment?as=overlay&threshold=0.9",
+			file).body} {
 		img, err := png.Decode(bytes.NewReader(data))
 		if err != nil || img.Bounds().Dx() != size.Width || img.Bounds().Dy() != size.Height {
 			t.Errorf("%q: %v", path, err)
@@ -154,10 +156,12 @@ func TestPage(t *testing.T) {
 	_, web := modelsServer(t, serve.Options{})
 	r := call(t, "GET", web.URL+"/", nil)
 	policy := r.header.Get("Content-Security-Policy")
-	if r.status != 200 || !strings.Contains(r.text(), "<title>") || !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
+	if r.status != 200 || !strings.Contains(r.text(), "<title>") ||
+		!strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 		t.Errorf("the page: %d, %s", r.status, policy)
 	}
-	if r := call(t, "GET", web.URL+"/v2/models/lenet/card", nil); !strings.Contains(r.text(), `"task":"classes"`) {
+	if r := call(t, "GET", web.URL+"/v2/models/lenet/card", nil); !strings.Contains(r.text(),
+		`"task":"classes"`) {
 		t.Errorf("the card: %s", r.body)
 	}
 	_, web = modelsServer(t, serve.Options{NoPage: true})

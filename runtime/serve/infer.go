@@ -37,8 +37,8 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// answer is the body of a response; header is the length of its JSON where binary data follow, else negative. Its bytes
-// count until done.
+// answer is the body of a response; header is the length of its JSON where binary data follow, else negative.
+// Its bytes count until done.
 type answer struct {
 	kind   string
 	header int
@@ -100,8 +100,8 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request, m *model) (*an
 	return a, nil
 }
 
-// answerSize is what an answer takes at most while it is written: the tensors, and twice its text, which grows by
-// doubling, or twice the elements in binary.
+// answerSize is what an answer takes at most while it is written: the tensors, and twice its text, which
+// grows by doubling, or twice the elements in binary.
 func answerSize(ask *request, list []*onnxio.Tensor) int64 {
 	size := int64(1 << 10)
 	for i, t := range list {
@@ -166,10 +166,12 @@ func named(t *onnxio.Tensor, name string) *onnxio.Tensor {
 	return &c
 }
 
-// classified is Triton's classification extension: the k largest numbers of each row as strings "VALUE:CLASS:LABEL".
+// classified is Triton's classification extension: the k largest numbers of each row as
+// strings "VALUE:CLASS:LABEL".
 func (m *model) classified(t *onnxio.Tensor, k int) (*onnxio.Tensor, error) {
 	if k < 0 || t.Type != onnxio.Float || len(t.Dims) == 0 {
-		return nil, invalid("output %q is %s %v: classes of it cannot be told", t.Name, datatypeOf(t.Type), t.Dims)
+		return nil, invalid("output %q is %s %v: classes of it cannot be told", t.Name,
+			datatypeOf(t.Type), t.Dims)
 	}
 	rows := int64(1)
 	if m.queue.most > 0 && len(t.Dims) > 1 {
@@ -177,7 +179,8 @@ func (m *model) classified(t *onnxio.Tensor, k int) (*onnxio.Tensor, error) {
 	}
 	classes := t.Size() / max(rows, 1)
 	n := min(int64(k), classes)
-	out := &onnxio.Tensor{Name: t.Name, Type: onnxio.String, Dims: []int64{rows, n}, Strings: make([][]byte, 0, rows*n)}
+	out := &onnxio.Tensor{Name: t.Name, Type: onnxio.String, Dims: []int64{rows, n},
+		Strings: make([][]byte, 0, rows*n)}
 	if m.queue.most == 0 {
 		out.Dims = []int64{n}
 	}

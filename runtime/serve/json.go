@@ -109,7 +109,8 @@ func (r *elements) element(token []byte) error {
 	deep := len(r.counts)
 	if r.deep == 0 {
 		if deep != 1 && deep != len(r.dims) {
-			return fmt.Errorf("data is nested %d deep: flat, or %d deep as the shape %v, is wanted", deep, len(r.dims), r.dims)
+			return fmt.Errorf("data is nested %d deep: flat, or %d deep as the shape %v, is wanted", deep,
+				len(r.dims), r.dims)
 		}
 		r.deep = max(deep, 1)
 	}
@@ -144,7 +145,10 @@ func tokenEnd(data []byte, at int) int {
 func setter(t *onnxio.Tensor) func(i int, token []byte) error {
 	switch t.Type {
 	case onnxio.Float:
-		return numbers(t, func(s string) (float32, error) { v, err := strconv.ParseFloat(s, 32); return float32(v), err })
+		return numbers(t, func(s string) (float32, error) {
+			v, err := strconv.ParseFloat(s, 32)
+			return float32(v), err
+		})
 	case onnxio.Double:
 		return numbers(t, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
 	case onnxio.Int8:
@@ -204,7 +208,8 @@ func unsigned[T ~uint8 | ~uint16 | ~uint32 | ~uint64](bits int) func(string) (T,
 	return func(s string) (T, error) { v, err := strconv.ParseUint(whole(s), 10, bits); return T(v), err }
 }
 
-// whole spells a number without its fraction where that is 0 and the number exact: clients send 3.0 and 1e2 for integers.
+// whole spells a number without its fraction where that is 0 and the number exact: clients send
+// 3.0 and 1e2 for integers.
 func whole(s string) string {
 	if !strings.ContainsAny(s, ".eE") {
 		return s
@@ -245,13 +250,17 @@ func appendJSON(b []byte, t *onnxio.Tensor) ([]byte, error) {
 	case onnxio.Uint32:
 		return appendInts(b, onnxio.Data[uint32](t)), nil
 	case onnxio.Uint64:
-		return appendArray(b, onnxio.Data[uint64](t), func(b []byte, v uint64) []byte { return strconv.AppendUint(b, v, 10) }), nil
+		return appendArray(b, onnxio.Data[uint64](t), func(b []byte, v uint64) []byte {
+			return strconv.AppendUint(b, v, 10)
+		}), nil
 	case onnxio.Bool:
 		return appendArray(b, onnxio.Data[bool](t), strconv.AppendBool), nil
 	case onnxio.String:
 		for _, s := range t.Strings {
 			if !utf8.Valid(s) {
-				return nil, invalid("output %q has strings that are not UTF-8, which JSON cannot say: ask for binary_data", t.Name)
+				return nil, invalid(
+					"output %q has strings that are not UTF-8, which JSON cannot say: ask for binary_data",
+					t.Name)
 			}
 		}
 		return appendArray(b, t.Strings, func(b []byte, s []byte) []byte {
@@ -259,7 +268,8 @@ func appendJSON(b []byte, t *onnxio.Tensor) ([]byte, error) {
 			return append(b, text...)
 		}), nil
 	}
-	return nil, invalid("output %q is %s, which has no form in JSON: ask for binary_data", t.Name, datatypeOf(t.Type))
+	return nil, invalid("output %q is %s, which has no form in JSON: ask for binary_data", t.Name,
+		datatypeOf(t.Type))
 }
 
 func appendArray[T any](b []byte, values []T, one func([]byte, T) []byte) []byte {
@@ -273,7 +283,8 @@ func appendArray[T any](b []byte, values []T, one func([]byte, T) []byte) []byte
 	return append(b, ']')
 }
 
-func appendInts[T ~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32](b []byte, values []T) []byte {
+func appendInts[T ~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32](b []byte,
+	values []T) []byte {
 	return appendArray(b, values, func(b []byte, v T) []byte { return strconv.AppendInt(b, int64(v), 10) })
 }
 
@@ -283,5 +294,7 @@ func appendFloats[T float32 | float64](b []byte, t *onnxio.Tensor, values []T, b
 			return nil, invalid("output %q holds %v, which JSON cannot say: ask for binary_data", t.Name, v)
 		}
 	}
-	return appendArray(b, values, func(b []byte, v T) []byte { return strconv.AppendFloat(b, float64(v), 'g', -1, bits) }), nil
+	return appendArray(b, values, func(b []byte, v T) []byte {
+		return strconv.AppendFloat(b, float64(v), 'g', -1, bits)
+	}), nil
 }

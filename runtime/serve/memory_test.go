@@ -29,7 +29,8 @@ func TestFlatMemory(t *testing.T) {
 	}
 	w := onnxio.NewTensor(onnxio.Float, 8, 3, 3, 3)
 	w.Name = "w"
-	m := graph([]*onnxio.ValueInfo{tensor("x", onnxio.Float, "N", 3, "H", "W")}, []*onnxio.ValueInfo{tensor("y", onnxio.Float, "N", 8, "H2", "W2")}, "y=Conv(x,w)")
+	m := graph([]*onnxio.ValueInfo{tensor("x", onnxio.Float, "N", 3, "H", "W")},
+		[]*onnxio.ValueInfo{tensor("y", onnxio.Float, "N", 8, "H2", "W2")}, "y=Conv(x,w)")
 	m.Graph.Initializers = []*onnxio.Tensor{w}
 	path := t.TempDir() + "/conv.onnx"
 	if err := onnxio.Save(path, m); err != nil {
@@ -44,7 +45,8 @@ func TestFlatMemory(t *testing.T) {
 	ask := func(i int) {
 		h, width := 8+i%10, 8+2*(i/10%5)
 		x := onnxio.NewTensor(onnxio.Float, 1, 3, int64(h), int64(width))
-		head := fmt.Sprintf(`{"parameters":{"binary_data_output":true},"inputs":[{"name":"x","shape":[1,3,%d,%d],"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`, h, width, len(x.Raw))
+		head := fmt.Sprintf(
+			`{"parameters":{"binary_data_output":true},"inputs":[{"name":"x","shape":[1,3,%d,%d],"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`, h, width, len(x.Raw))
 		body, want := append([]byte(head), x.Raw...), 200
 		if i%10 == 9 {
 			body, want = body[:len(body)-4], 400

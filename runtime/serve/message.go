@@ -11,7 +11,8 @@ import (
 func requestOf(r *oip.ModelInferRequest) (*request, error) {
 	ask := &request{id: r.Id, inputs: make(map[string]*onnxio.Tensor, len(r.Inputs)), binary: true}
 	p := r.Parameters
-	if err := ask.scheduled(natural(p["timeout"]), natural(p["priority"]), sequenceOf(p["sequence_id"])); err != nil {
+	if err := ask.scheduled(natural(p["timeout"]), natural(p["priority"]),
+		sequenceOf(p["sequence_id"])); err != nil {
 		return nil, err
 	}
 	if n := len(r.RawInputContents); n > 0 && n != len(r.Inputs) {
@@ -79,8 +80,10 @@ func tensorOf(in *oip.ModelInferRequest_InferInputTensor, data []byte, apart boo
 
 // fromContents is a tensor from the field of its element type.
 func fromContents(typ onnxio.DataType, dims []int64, c *oip.InferTensorContents) (*onnxio.Tensor, error) {
-	fields := map[string]int{"bool": len(c.GetBoolContents()), "int": len(c.GetIntContents()), "int64": len(c.GetInt64Contents()),
-		"uint": len(c.GetUintContents()), "uint64": len(c.GetUint64Contents()), "fp32": len(c.GetFp32Contents()),
+	fields := map[string]int{"bool": len(c.GetBoolContents()), "int": len(c.GetIntContents()),
+		"int64": len(c.GetInt64Contents()),
+		"uint":  len(c.GetUintContents()), "uint64": len(c.GetUint64Contents()),
+		"fp32": len(c.GetFp32Contents()),
 		"fp64": len(c.GetFp64Contents()), "bytes": len(c.GetBytesContents())}
 	t := &onnxio.Tensor{Type: typ, Dims: dims}
 	var field string

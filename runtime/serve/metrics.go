@@ -25,9 +25,11 @@ func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cnnkit_requests_total",
-			Help: "Requests that were answered, by protocol and HTTP status."}, []string{"model", "protocol", "status"}),
+			Help: "Requests that were answered, by protocol and HTTP status."},
+			[]string{"model", "protocol", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cnnkit_request_seconds",
-			Help: "Time from a request's header to its answer.", Buckets: times}, []string{"model", "protocol"}),
+			Help: "Time from a request's header to its answer.", Buckets: times},
+			[]string{"model", "protocol"}),
 		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cnnkit_queue_seconds",
 			Help: "Time that requests waited for their turn.", Buckets: times}, model),
 		run: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cnnkit_run_seconds",

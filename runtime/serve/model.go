@@ -18,8 +18,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// model is one version of a model in service: a session, a queue before it, and the workers that carry jobs from one to
-// the other.
+// model is one version of a model in service: a session, a queue before it, and the workers that carry
+// jobs from one to the other.
 type model struct {
 	name    string
 	version int64
@@ -66,12 +66,14 @@ func (m *model) close() {
 	}
 }
 
-// inferAs runs a request: it waits for its turn and for the answer. It calls arrived when the request is in the queue.
+// inferAs runs a request: it waits for its turn and for the answer. It calls arrived when
+// the request is in the queue.
 func (m *model) inferAs(ctx context.Context, r *request, arrived func()) (map[string]*onnxio.Tensor, error) {
 	if err := m.accepts(r); err != nil {
 		return nil, err
 	}
-	j := &job{inputs: r.inputs, key: m.key(r.inputs), rows: m.rows(r.inputs), came: time.Now(), done: make(chan result, 1)}
+	j := &job{inputs: r.inputs, key: m.key(r.inputs), rows: m.rows(r.inputs), came: time.Now(),
+		done: make(chan result, 1)}
 	if most := m.queue.most; most > 0 && j.rows > most {
 		return nil, invalid("a batch of %d: %s takes %d at most", j.rows, m.name, most)
 	}
@@ -99,7 +101,8 @@ func (m *model) inferAs(ctx context.Context, r *request, arrived func()) (map[st
 	case <-j.ctx.Done():
 		out.err = j.ctx.Err()
 		if errors.Is(out.err, context.DeadlineExceeded) {
-			out.err = fail(http.StatusGatewayTimeout, "the request's time was over before its answer was there")
+			out.err = fail(http.StatusGatewayTimeout,
+				"the request's time was over before its answer was there")
 		}
 	}
 	m.record(j, out.err)
@@ -124,7 +127,9 @@ func (m *model) accepts(r *request) error {
 		return &failure{http.StatusBadRequest, err}
 	}
 	for i, o := range r.outputs {
-		if !slices.ContainsFunc(m.session.Outputs(), func(v *onnxio.ValueInfo) bool { return v.Name == o.name }) {
+		if !slices.ContainsFunc(m.session.Outputs(), func(v *onnxio.ValueInfo) bool {
+			return v.Name == o.name
+		}) {
 			return invalid("%s has no output %q", m.name, o.name)
 		}
 		if slices.ContainsFunc(r.outputs[:i], func(p wanted) bool { return p.name == o.name }) {
@@ -181,7 +186,8 @@ func (m *model) key(in map[string]*onnxio.Tensor) string {
 	return string(b)
 }
 
-// work runs jobs together. Where that fails each runs alone, so that one client's data are no fault of another's.
+// work runs jobs together. Where that fails each runs alone, so that one client's data
+// are no fault of another's.
 func (m *model) work(jobs []*job) {
 	now := time.Now()
 	for _, j := range jobs {
@@ -191,7 +197,8 @@ func (m *model) work(jobs []*job) {
 	defer cancel()
 	outputs, err := m.together(ctx, jobs)
 	if err != nil && len(jobs) > 1 && ctx.Err() == nil {
-		m.log.Warn("a batch failed, and its requests run one by one", "model", m.id(), "requests", len(jobs), "error", err)
+		m.log.Warn("a batch failed, and its requests run one by one", "model", m.id(), "requests", len(jobs),
+			"error", err)
 		for _, j := range jobs {
 			m.work([]*job{j})
 		}
@@ -206,8 +213,8 @@ func (m *model) work(jobs []*job) {
 	}
 }
 
-// runError has the status of an error of a run: inputs of sound types and shapes that the model cannot compute with are the
-// client's.
+// runError has the status of an error of a run: inputs of sound types and shapes that the model cannot
+// compute with are the client's.
 func runError(err error) error {
 	if statusOf(err) != http.StatusInternalServerError || isFault(err) {
 		return err

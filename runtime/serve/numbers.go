@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/serve/internal/oip"
 )
 
-// configJSON is a configuration as Triton answers it: protobuf's JSON, in which 64-bit numbers are strings, with numbers.
+// configJSON is a configuration as Triton answers it: protobuf's JSON, in which 64-bit numbers
+// are strings, with numbers.
 func configJSON(c *oip.ModelConfig) ([]byte, error) {
 	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(c)
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 )
 
 // open loads a version of a model, warms it up and lets its workers run. The configuration may be nil.
-func (r *repository) open(ctx context.Context, s source, f versionFile, given *oip.ModelConfig) (*model, error) {
+func (r *repository) open(ctx context.Context, s source, f versionFile, given *oip.ModelConfig) (*model,
+	error) {
 	file, err := onnxio.Load(f.path)
 	if err != nil {
 		return nil, err
@@ -48,7 +49,8 @@ func (r *repository) open(ctx context.Context, s source, f versionFile, given *o
 }
 
 // settle decides how requests share runs, and warms the model up.
-func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, dir string, configured bool) error {
+func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, dir string,
+	configured bool) error {
 	for _, t := range file.Graph.Initializers {
 		m.weights += int64(len(t.Raw))
 	}
@@ -63,7 +65,8 @@ func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, d
 			r.log.Info("requests run one by one", "model", m.id(), "why", why)
 		} else {
 			c.MaxBatchSize = int32(min(r.opt.MaxBatch, math.MaxInt32))
-			c.DynamicBatching = &oip.ModelDynamicBatching{MaxQueueDelayMicroseconds: uint64(r.opt.MaxDelay.Microseconds())}
+			c.DynamicBatching = &oip.ModelDynamicBatching{MaxQueueDelayMicroseconds: uint64(
+				r.opt.MaxDelay.Microseconds())}
 		}
 	}
 	if err := complete(c, m.name, m.session, r.opt); err != nil {
@@ -72,7 +75,8 @@ func (r *repository) settle(ctx context.Context, m *model, file *onnxio.Model, d
 	m.queue = queueOf(c, r.opt)
 	m.levels = min(c.GetDynamicBatching().GetPriorityLevels(), maxLevels)
 	if p := c.GetDynamicBatching().GetDefaultQueuePolicy(); p.GetDefaultTimeoutMicroseconds() > 0 {
-		m.timeout = time.Duration(min(p.GetDefaultTimeoutMicroseconds(), uint64(maxTimeout/time.Microsecond))) * time.Microsecond
+		m.timeout = time.Duration(min(p.GetDefaultTimeoutMicroseconds(),
+			uint64(maxTimeout/time.Microsecond))) * time.Microsecond
 		m.extend = p.GetAllowTimeoutOverride()
 	}
 	if err := m.warm(ctx); err != nil {
@@ -112,16 +116,18 @@ func queueOf(c *oip.ModelConfig, opt *Options) *queue {
 		for _, n := range batching.PreferredBatchSize {
 			q.sizes = append(q.sizes, int64(n))
 		}
-		q.delay = time.Duration(min(batching.MaxQueueDelayMicroseconds, uint64(time.Minute/time.Microsecond))) * time.Microsecond
+		q.delay = time.Duration(min(batching.MaxQueueDelayMicroseconds,
+			uint64(time.Minute/time.Microsecond))) * time.Microsecond
 	}
 	return q
 }
 
-// warmRuns is how often each batch is run before a model is ready: the first compiles, the second finds warm memory.
+// warmRuns is how often each batch is run before a model is ready: the first compiles, the
+// second finds warm memory.
 const warmRuns = 2
 
-// warm runs the model at the batches that it will see, and checks that a batch's rows do not depend on each other: where
-// they do, or where the model cannot be tried, requests must not share runs.
+// warm runs the model at the batches that it will see, and checks that a batch's rows do not depend on each
+// other: where they do, or where the model cannot be tried, requests must not share runs.
 func (m *model) warm(ctx context.Context) error {
 	sizes := m.queue.sizes
 	if !m.queue.share {
@@ -257,7 +263,8 @@ func (m *model) entangled(ctx context.Context) (string, error) {
 		}
 		for name, want := range alone {
 			t := together[name]
-			if len(t.Dims) == 0 || t.Dims[0] != 2 || len(want.Dims) == 0 || want.Dims[0] != 1 || !near(part(t, row, 1), want) {
+			if len(t.Dims) == 0 || t.Dims[0] != 2 || len(want.Dims) == 0 || want.Dims[0] != 1 ||
+				!near(part(t, row, 1), want) {
 				return fmt.Sprintf("rows of a batch depend on each other in output %q", name), nil
 			}
 		}

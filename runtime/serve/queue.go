@@ -27,10 +27,12 @@ type result struct {
 	err     error
 }
 
-// queue holds the jobs of a model: by priority, then in their order. A worker takes as many as fit into one run.
+// queue holds the jobs of a model: by priority, then in their order. A worker takes as
+// many as fit into one run.
 //
-// A worker that is free never waits for jobs that may come: it waits only, and no longer than delay, while requests whose
-// bodies are being read are known to be on their way. So a single client is answered at once, and many share runs.
+// A worker that is free never waits for jobs that may come: it waits only, and no longer than delay, while
+// requests whose bodies are being read are known to be on their way. So a single client is answered at
+// once, and many share runs.
 type queue struct {
 	limit int           // jobs that may wait
 	most  int64         // rows of a request and of a run; 0: there are no rows
@@ -75,7 +77,8 @@ func (q *queue) put(j *job) error {
 	case q.closed:
 		return fail(http.StatusServiceUnavailable, "the model is being unloaded")
 	case len(q.jobs) >= q.limit:
-		return fail(http.StatusTooManyRequests, "%d requests are waiting for the model, its limit: try again later", q.limit)
+		return fail(http.StatusTooManyRequests,
+			"%d requests are waiting for the model, its limit: try again later", q.limit)
 	}
 	at, _ := slices.BinarySearchFunc(q.jobs, j.priority, func(o *job, p uint64) int {
 		if o.priority <= p {
@@ -170,7 +173,8 @@ func (q *queue) remove(places []int) []*job {
 	return out
 }
 
-// runSizes are the rows of runs of several jobs: few enough for a plan of each to be kept, near enough to lose little.
+// runSizes are the rows of runs of several jobs: few enough for a plan of each to be kept,
+// near enough to lose little.
 func runSizes(most int64) []int64 {
 	var out []int64
 	for n := int64(1); n < most; n *= 2 {

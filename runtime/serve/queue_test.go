@@ -62,7 +62,8 @@ func (d *double) asked() [][]float32 {
 func doubling(t *testing.T, d *double, config *oip.ModelConfig) *model {
 	opt := &Options{MaxQueue: 4}
 	opt.settle()
-	m := &model{name: "double", version: 1, session: d, config: config, metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
+	m := &model{name: "double", version: 1, session: d, config: config, metrics: newMetrics(),
+		log: slog.New(slog.DiscardHandler)}
 	m.queue = queueOf(config, opt)
 	m.levels = config.GetDynamicBatching().GetPriorityLevels()
 	m.start(1)
@@ -71,11 +72,13 @@ func doubling(t *testing.T, d *double, config *oip.ModelConfig) *model {
 }
 
 func batching(most int32) *oip.ModelConfig {
-	return &oip.ModelConfig{MaxBatchSize: most, DynamicBatching: &oip.ModelDynamicBatching{PriorityLevels: 3, DefaultPriorityLevel: 2}}
+	return &oip.ModelConfig{MaxBatchSize: most, DynamicBatching: &oip.ModelDynamicBatching{PriorityLevels: 3,
+		DefaultPriorityLevel: 2}}
 }
 
 func numbered1(v float32, priority uint64) *request {
-	return &request{inputs: map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{v, v}, 1, 2)}, priority: priority}
+	return &request{inputs: map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{v, v}, 1, 2)},
+		priority: priority}
 }
 
 // later asks in the background.
@@ -99,8 +102,8 @@ func until(t *testing.T, what string, is func() bool) {
 	t.Fatalf("still waiting: %s", what)
 }
 
-// While one run goes on others wait; then they go together, those of the highest priority first. One too many is refused at
-// once.
+// While one run goes on others wait; then they go together, those of the highest priority first. One
+// too many is refused at once.
 func TestQueue(t *testing.T) {
 	d := &double{gate: make(chan struct{})}
 	m := doubling(t, d, batching(3))
@@ -113,7 +116,8 @@ func TestQueue(t *testing.T) {
 		until(t, "a place in the queue", func() bool { return m.queue.waiting() == i+1 })
 	}
 	start := time.Now()
-	if _, err := m.inferAs(ctx, numbered1(9, 0), func() {}); statusOf(err) != 429 || time.Since(start) > time.Second {
+	if _, err := m.inferAs(ctx, numbered1(9, 0), func() {}); statusOf(err) != 429 ||
+		time.Since(start) > time.Second {
 		t.Errorf("a full queue: %v after %v", err, time.Since(start))
 	}
 	if _, err := m.inferAs(ctx, numbered1(9, 4), func() {}); statusOf(err) != 400 {
@@ -172,8 +176,8 @@ func TestFaultOfOne(t *testing.T) {
 	}
 }
 
-// A request whose client has gone, or whose time is over, is answered at once; the run ends when nobody waits for it, and
-// not before.
+// A request whose client has gone, or whose time is over, is answered at once; the run ends when nobody
+// waits for it, and not before.
 func TestDeadlines(t *testing.T) {
 	d := &double{gate: make(chan struct{})}
 	m := doubling(t, d, batching(8))
@@ -248,7 +252,8 @@ func TestWaitForThoseOnTheirWay(t *testing.T) {
 }
 
 func TestRunSizes(t *testing.T) {
-	for most, want := range map[int64]string{0: "[]", 1: "[1]", 2: "[1 2]", 5: "[1 2 3 4 5]", 32: "[1 2 3 4 6 8 12 16 24 32]"} {
+	for most, want := range map[int64]string{0: "[]", 1: "[1]", 2: "[1 2]", 5: "[1 2 3 4 5]",
+		32: "[1 2 3 4 6 8 12 16 24 32]"} {
 		if got := fmt.Sprint(runSizes(most)); got != want {
 			t.Errorf("up to %d: %s, not %s", most, got, want)
 		}

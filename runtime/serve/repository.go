@@ -50,7 +50,8 @@ func (r *repository) find(name, version string) (m *model, done func(), err erro
 		return nil, nil, fail(http.StatusNotFound, "no model %q", printable(name))
 	}
 	if len(e.versions) == 0 {
-		return nil, nil, fail(http.StatusNotFound, "model %q is not loaded: %s", name, cmp.Or(e.reason, e.state))
+		return nil, nil, fail(http.StatusNotFound, "model %q is not loaded: %s", name,
+			cmp.Or(e.reason, e.state))
 	}
 	v := slices.Max(slices.Collect(maps.Keys(e.versions)))
 	if version != "" {
@@ -126,7 +127,8 @@ func (r *repository) index(ready bool) []indexed {
 	return out
 }
 
-// scan finds the names that the arguments lead to. Names that are gone leave the index once they are unloaded.
+// scan finds the names that the arguments lead to. Names that are gone leave the
+// index once they are unloaded.
 func (r *repository) scan() error {
 	found := map[string]source{}
 	var problems []error
@@ -138,8 +140,9 @@ func (r *repository) scan() error {
 		}
 		for _, s := range all {
 			if other, ok := found[s.name]; ok {
-				problems = append(problems, fmt.Errorf("two models are called %q: %s and %s; name one as NAME=FILE",
-					s.name, other.place(), s.place()))
+				problems = append(problems,
+					fmt.Errorf("two models are called %q: %s and %s; name one as NAME=FILE",
+						s.name, other.place(), s.place()))
 				continue
 			}
 			found[s.name] = s
@@ -167,8 +170,8 @@ func (r *repository) scan() error {
 
 func (s source) place() string { return cmp.Or(s.dir, s.file) }
 
-// load brings a model into service, or its newest files in place of those that are. Requests go to the old versions until
-// the new ones are warm, and those that an old one has taken end on it.
+// load brings a model into service, or its newest files in place of those that are. Requests go to the old
+// versions until the new ones are warm, and those that an old one has taken end on it.
 func (r *repository) load(ctx context.Context, name string, onlyChanged bool) error {
 	r.changes.Lock()
 	defer r.changes.Unlock()
@@ -206,7 +209,8 @@ type version struct {
 }
 
 // fresh opens the versions of a source that are not kept.
-func (r *repository) fresh(ctx context.Context, s source, onlyChanged bool) (fresh []version, kept []int64, err error) {
+func (r *repository) fresh(ctx context.Context, s source, onlyChanged bool) (fresh []version, kept []int64,
+	err error) {
 	config, err := s.config(r.log)
 	if err != nil {
 		return nil, nil, err

@@ -86,11 +86,12 @@ func jsonMemory(text []byte) (int64, error) {
 // maxTimeout is the longest timeout that a request can ask for.
 const maxTimeout = 24 * time.Hour
 
-// decodeRequest reads a request: header bytes of JSON, and behind them the elements of inputs in binary; header is negative
-// where all is JSON.
+// decodeRequest reads a request: header bytes of JSON, and behind them the elements of inputs in binary;
+// header is negative where all is JSON.
 func decodeRequest(body []byte, header int64) (*request, error) {
 	if header > int64(len(body)) {
-		return nil, invalid("Inference-Header-Content-Length is %d, but the body has %d bytes", header, len(body))
+		return nil, invalid("Inference-Header-Content-Length is %d, but the body has %d bytes",
+			header, len(body))
 	}
 	text, rest := body, []byte(nil)
 	if header >= 0 {
@@ -100,7 +101,8 @@ func decodeRequest(body []byte, header int64) (*request, error) {
 	err := json.Unmarshal(text, &j) // a json.Decoder would copy the text
 	switch {
 	case err != nil && strings.HasSuffix(err.Error(), "after top-level value"):
-		return nil, invalid("something follows the JSON of the request: binary data need the header %s", headerLength)
+		return nil, invalid("something follows the JSON of the request: binary data need the header %s",
+			headerLength)
 	case err != nil:
 		return nil, invalid("the request is no JSON of the protocol: %w", err)
 	}
@@ -108,8 +110,10 @@ func decodeRequest(body []byte, header int64) (*request, error) {
 }
 
 func (j *jsonRequest) request(rest []byte) (*request, error) {
-	r := &request{id: j.ID, inputs: make(map[string]*onnxio.Tensor, len(j.Inputs)), binary: j.Parameters.BinaryDataOutput}
-	if err := r.scheduled(j.Parameters.Timeout, j.Parameters.Priority, string(j.Parameters.Sequence)); err != nil {
+	r := &request{id: j.ID, inputs: make(map[string]*onnxio.Tensor, len(j.Inputs)),
+		binary: j.Parameters.BinaryDataOutput}
+	if err := r.scheduled(j.Parameters.Timeout, j.Parameters.Priority,
+		string(j.Parameters.Sequence)); err != nil {
 		return nil, err
 	}
 	for _, in := range j.Inputs {

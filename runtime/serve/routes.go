@@ -22,7 +22,8 @@ const headerLength = "Inference-Header-Content-Length"
 
 // extensions are Triton's names of what is served beyond the protocol.
 func (s *Server) extensions() []string {
-	out := []string{"classification", "statistics", "model_configuration", "binary_tensor_data", "schedule_policy", "parameters"}
+	out := []string{"classification", "statistics", "model_configuration", "binary_tensor_data",
+		"schedule_policy", "parameters"}
 	if s.opt.Control {
 		out = append(out, "model_repository", "model_repository(unload_dependents)")
 	}
@@ -107,7 +108,8 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		}
 		if s.rebound(r) {
 			s.refuse(w, r, fail(http.StatusForbidden,
-				"%q is no name of this machine: ask localhost, or allow http://%[1]s as an origin", printable(r.Host)))
+				"%q is no name of this machine: ask localhost, or allow http://%[1]s as an origin",
+				printable(r.Host)))
 			return
 		}
 		if s.crossOrigin(w, r) {
@@ -141,7 +143,8 @@ func (s *Server) answering(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
-				s.log.Error("a fault of the server; please report it", "path", r.URL.Path, "fault", p, "stack", string(debug.Stack()))
+				s.log.Error("a fault of the server; please report it", "path", r.URL.Path, "fault", p,
+					"stack", string(debug.Stack()))
 				s.refuse(w, r, fail(http.StatusInternalServerError, "a fault of the server"))
 			}
 		}()
@@ -158,7 +161,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status >= 500 && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout {
 		level = slog.LevelError
 	}
-	s.log.Log(r.Context(), level, "refused", "status", status, "method", r.Method, "path", printable(r.URL.Path), "error", err)
+	s.log.Log(r.Context(), level, "refused", "status", status, "method", r.Method, "path",
+		printable(r.URL.Path), "error", err)
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
@@ -215,7 +219,8 @@ func (s *Server) measured(ctx context.Context, m *model, protocol string, start 
 // control refuses changes that the options do not allow.
 func (s *Server) control() error {
 	if !s.opt.Control {
-		return fail(http.StatusForbidden, "models cannot be loaded or unloaded by clients: the server was not started with --control")
+		return fail(http.StatusForbidden,
+			"models cannot be loaded or unloaded by clients: the server was not started with --control")
 	}
 	return nil
 }

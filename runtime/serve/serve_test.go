@@ -85,7 +85,8 @@ func digit(seed, n int) *onnxio.Tensor {
 
 // binaryRequest asks for lenet's output in binary.
 func binaryRequest(x *onnxio.Tensor) (body []byte, length string) {
-	head := fmt.Sprintf(`{"id":"7","parameters":{"binary_data_output":true},"inputs":[{"name":"input","shape":[%d,1,28,28],"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
+	head := fmt.Sprintf(
+		`{"id":"7","parameters":{"binary_data_output":true},"inputs":[{"name":"input","shape":[%d,1,28,28],"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
 		x.Dims[0], len(x.Raw))
 	return append([]byte(head), x.Raw...), strconv.Itoa(len(head))
 }
@@ -176,7 +177,8 @@ func TestManyClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := stats.ModelStats[0]
-	if m.InferenceStats.Success.Count != 320 || m.InferenceStats.Fail.Count != 0 || m.InferenceCount < 320 || m.ExecutionCount >= 320 {
+	if m.InferenceStats.Success.Count != 320 || m.InferenceStats.Fail.Count != 0 || m.InferenceCount < 320 ||
+		m.ExecutionCount >= 320 {
 		t.Errorf("statistics of 320 requests in shared runs: %s", r.text())
 	}
 }
@@ -186,7 +188,8 @@ func TestRefusals(t *testing.T) {
 	_, web := modelsServer(t, serve.Options{MaxBody: 1 << 20})
 	ones := strings.TrimSuffix(strings.Repeat("1,", 784), ",")
 	in := func(shape, typ, data string) string {
-		return fmt.Sprintf(`{"inputs":[{"name":"input","shape":%s,"datatype":%q,"data":%s}]}`, shape, typ, data)
+		return fmt.Sprintf(`{"inputs":[{"name":"input","shape":%s,"datatype":%q,"data":%s}]}`,
+			shape, typ, data)
 	}
 	good := in("[1,1,28,28]", "FP32", "["+ones+"]")
 	for _, tt := range []struct {
@@ -204,9 +207,13 @@ func TestRefusals(t *testing.T) {
 		{"wrong shape", "lenet/infer", in("[1,1,14,56]", "FP32", "["+ones+"]"), 400, "[1 1 14 56]"},
 		{"wrong rank", "lenet/infer", in("[784]", "FP32", "["+ones+"]"), 400, "[784]"},
 		{"negative dimension", "lenet/infer", in("[-1,1,28,28]", "FP32", "["+ones+"]"), 400, "negative"},
-		{"overflowing shape", "lenet/infer", in("[4611686018427387904,4,28,28]", "FP32", "[1]"), 400, "overflows"},
-		{"large shape, no data", "lenet/infer", in("[1000000,1,28,28]", "FP32", "[1]"), 400, "784000000 elements"},
-		{"batch above the most", "lenet/infer", in("[33,1,28,28]", "FP32", "["+strings.TrimSuffix(strings.Repeat("1,", 33*784), ",")+"]"), 400, "32 at most"},
+		{"overflowing shape", "lenet/infer", in("[4611686018427387904,4,28,28]", "FP32", "[1]"),
+			400, "overflows"},
+		{"large shape, no data", "lenet/infer", in("[1000000,1,28,28]", "FP32", "[1]"), 400,
+			"784000000 elements"},
+		{"batch above the most", "lenet/infer",
+			in("[33,1,28,28]", "FP32", "["+strings.TrimSuffix(strings.Repeat("1,", 33*784), ",")+"]"), 400,
+			"32 at most"},
 		{"wrong type", "lenet/infer", in("[1,1,28,28]", "INT32", "["+ones+"]"), 400, "int32"},
 		{"unknown type", "lenet/infer", in("[1,1,28,28]", "FP8", "["+ones+"]"), 400, `no datatype "FP8"`},
 		{"NaN", "lenet/infer", in("[1,1,28,28]", "FP32", "[NaN]"), 400, "no JSON"},
@@ -215,25 +222,46 @@ func TestRefusals(t *testing.T) {
 		{"one too many", "lenet/infer", in("[1,1,28,28]", "FP32", "["+ones+",1]"), 400, "one more"},
 		{"null", "lenet/infer", in("[1,1,28,28]", "FP32", "null"), 400, ""},
 		{"object", "lenet/infer", in("[1]", "FP32", "[{}]"), 400, "object"},
-		{"unevenly nested", "copy_fp32/infer", `{"inputs":[{"name":"x","shape":[2,3],"datatype":"FP32","data":[[1,2],[3,4,5,6]]}]}`, 400, "an array of 2"},
-		{"text for a number", "copy_int8/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":["1",2,3]}]}`, 400, "no INT8"},
-		{"out of range", "copy_int8/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[128,2,3]}]}`, 400, "128 is no INT8"},
-		{"fraction", "copy_int8/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[1.5,2,3]}]}`, 400, "1.5 is no INT8"},
-		{"integers with a fraction of 0", "copy_int8/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[-3.0,1e2,0.5e1]}]}`, 200, `"data":[-3,100,5]`},
-		{"integer beyond exact", "copy_int64/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT64","data":[1e18,2,3]}]}`, 400, "1e18 is no INT64"},
-		{"unsigned below 0", "copy_uint8/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"UINT8","data":[-1.0,2,3]}]}`, 400, "-1.0 is no UINT8"},
-		{"FP16 in JSON", "copy_fp16/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP16","data":[1,2,3]}]}`, 400, "binary"},
-		{"NaN in the answer", "root/infer", `{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[-1,1]}]}`, 400, "NaN, which JSON cannot say"},
+		{"unevenly nested", "copy_fp32/infer",
+			`{"inputs":[{"name":"x","shape":[2,3],"datatype":"FP32","data":[[1,2],[3,4,5,6]]}]}`, 400,
+			"an array of 2"},
+		{"text for a number", "copy_int8/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":["1",2,3]}]}`, 400, "no INT8"},
+		{"out of range", "copy_int8/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[128,2,3]}]}`, 400,
+			"128 is no INT8"},
+		{"fraction", "copy_int8/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[1.5,2,3]}]}`, 400,
+			"1.5 is no INT8"},
+		{"integers with a fraction of 0", "copy_int8/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT8","data":[-3.0,1e2,0.5e1]}]}`, 200,
+			`"data":[-3,100,5]`},
+		{"integer beyond exact", "copy_int64/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"INT64","data":[1e18,2,3]}]}`, 400,
+			"1e18 is no INT64"},
+		{"unsigned below 0", "copy_uint8/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"UINT8","data":[-1.0,2,3]}]}`, 400,
+			"-1.0 is no UINT8"},
+		{"FP16 in JSON", "copy_fp16/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP16","data":[1,2,3]}]}`, 400, "binary"},
+		{"NaN in the answer", "root/infer",
+			`{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[-1,1]}]}`, 400,
+			"NaN, which JSON cannot say"},
 		{"no inputs", "lenet/infer", `{}`, 400, `"input" is missing`},
 		{"unknown input", "lenet/infer", strings.Replace(good, `"input"`, `"inptu"`, 1), 400, "missing"},
-		{"input twice", "copy_fp32/infer", `{"inputs":[{"name":"x","shape":[0],"datatype":"FP32","data":[]},{"name":"x","shape":[0],"datatype":"FP32","data":[]}]}`, 400, "twice"},
-		{"unknown output", "lenet/infer", strings.Replace(good, `{"inputs"`, `{"outputs":[{"name":"z"}],"inputs"`, 1), 400, `no output "z"`},
-		{"shared memory", "copy_fp32/infer", `{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}`, 400, "shared memory"},
-		{"sequence", "lenet/infer", strings.Replace(good, `{"inputs"`, `{"parameters":{"sequence_id":5},"inputs"`, 1), 400, "sequences"},
+		{"input twice", "copy_fp32/infer",
+			`{"inputs":[{"name":"x","shape":[0],"datatype":"FP32","data":[]},{"name":"x","shape":[0],"datatype":"FP32","data":[]}]}`, 400, "twice"},
+		{"unknown output", "lenet/infer", strings.Replace(good, `{"inputs"`,
+			`{"outputs":[{"name":"z"}],"inputs"`, 1), 400, `no output "z"`},
+		{"shared memory", "copy_fp32/infer",
+			`{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}`, 400, "shared memory"},
+		{"sequence", "lenet/infer", strings.Replace(good, `{"inputs"`,
+			`{"parameters":{"sequence_id":5},"inputs"`, 1), 400, "sequences"},
 		{"no JSON", "lenet/infer", `hello`, 400, "no JSON"},
 		{"cut off", "lenet/infer", good[:200], 400, "no JSON"},
 		{"something behind", "lenet/infer", good + "xx", 400, "Inference-Header-Content-Length"},
-		{"deep nesting", "lenet/infer", in("[1]", "FP32", strings.Repeat("[", 5000)+strings.Repeat("]", 5000)), 400, "deeper"},
+		{"deep nesting", "lenet/infer", in("[1]", "FP32", strings.Repeat("[", 5000)+strings.Repeat("]",
+			5000)), 400, "deeper"},
 		{"too large", "lenet/infer", strings.Repeat(" ", 1<<20) + good, 413, "bytes"},
 		{"no change", "../repository/models/lenet/load", "", 404, ""},
 	} {
@@ -261,16 +289,20 @@ func TestBinaryRefusals(t *testing.T) {
 		"short data":             {body[:len(body)-4], length},
 		"surplus data":           {append(bytes.Clone(body), 0), length},
 		"wrong size":             {bytes.Replace(body, []byte("3136"), []byte("3132"), 1), length},
-		"huge size":              {append([]byte(strings.Replace(string(body[:n]), "3136", "9223372036854775807", 1)), x.Raw...), strconv.Itoa(n + 15)},
-		"negative size":          {append([]byte(strings.Replace(string(body[:n]), "3136", "-136", 1)), x.Raw...), length},
+		"huge size": {append([]byte(strings.Replace(string(body[:n]), "3136",
+			"9223372036854775807", 1)), x.Raw...), strconv.Itoa(n + 15)},
+		"negative size": {append([]byte(strings.Replace(string(body[:n]), "3136", "-136", 1)), x.Raw...),
+			length},
 	} {
-		r := call(t, "POST", web.URL+"/v2/models/lenet/infer", c.body, "Inference-Header-Content-Length", c.length)
+		r := call(t, "POST", web.URL+"/v2/models/lenet/infer", c.body, "Inference-Header-Content-Length",
+			c.length)
 		if r.status != 400 {
 			t.Errorf("%s: status %d: %s", name, r.status, r.body)
 		}
 	}
 	bad := `{"inputs":[{"name":"x","shape":[1,3],"datatype":"BOOL","parameters":{"binary_data_size":3}}]}`
-	r := call(t, "POST", web.URL+"/v2/models/copy_bool/infer", []byte(bad+"\x00\x01\x02"), "Inference-Header-Content-Length", strconv.Itoa(len(bad)))
+	r := call(t, "POST", web.URL+"/v2/models/copy_bool/infer", []byte(bad+"\x00\x01\x02"),
+		"Inference-Header-Content-Length", strconv.Itoa(len(bad)))
 	if r.status != 400 {
 		t.Errorf("a BOOL of 2: status %d: %s", r.status, r.body)
 	}
@@ -315,10 +347,12 @@ func TestDescriptions(t *testing.T) {
 			t.Errorf("GET %s: %d %s", path, r.status, r.body)
 		}
 	}
-	if r := call(t, "POST", web.URL+"/v2/repository/index", nil); !strings.Contains(r.text(), `{"name":"lenet","version":"1","state":"READY"}`) {
+	if r := call(t, "POST", web.URL+"/v2/repository/index", nil); !strings.Contains(r.text(),
+		`{"name":"lenet","version":"1","state":"READY"}`) {
 		t.Errorf("the index: %s", r.body)
 	}
-	for path, status := range map[string]int{"/v2/models/nobody": 404, "/v3": 404, "/v2/models/lenet/infer": 405, "/v2//models/lenet": 404, "/v2/../v2": 404} {
+	for path, status := range map[string]int{"/v2/models/nobody": 404, "/v3": 404,
+		"/v2/models/lenet/infer": 405, "/v2//models/lenet": 404, "/v2/../v2": 404} {
 		if r := call(t, "GET", web.URL+path, nil); r.status != status {
 			t.Errorf("GET %s: %d, not %d: %s", path, r.status, status, r.body)
 		}
@@ -343,8 +377,10 @@ func TestControl(t *testing.T) {
 		path, body string
 		status     int
 	}{
-		{"lenet/unload", `{"parameters":{"unload_dependents":false}}`, 200}, {"lenet/load", "", 200}, {"nobody/load", "", 404}, {"nobody/unload", "", 404},
-		{"lenet/load", `{"parameters":{"config":"{}"}}`, 400}, {"lenet/load", `{`, 400}, {"..%2flenet/load", "", 404},
+		{"lenet/unload", `{"parameters":{"unload_dependents":false}}`, 200}, {"lenet/load", "",
+			200}, {"nobody/load", "", 404}, {"nobody/unload", "", 404},
+		{"lenet/load", `{"parameters":{"config":"{}"}}`, 400}, {"lenet/load", `{`, 400}, {"..%2flenet/load",
+			"", 404},
 	} {
 		if r := call(t, "POST", base+step.path, []byte(step.body)); r.status != step.status {
 			t.Errorf("%s: %d, not %d: %s", step.path, r.status, step.status, r.body)
@@ -382,26 +418,33 @@ func TestLayout(t *testing.T) {
 		instance_group [ { count: 2 kind: KIND_CPU } ] optimization { graph { level: 1 } }
 		model_warmup [ { name: "noise" batch_size: 4 inputs { key: "input" value: { data_type: TYPE_FP32 dims: [1, 28, 28] random_data: true } } } ]`))
 	_, web := started(t, serve.Options{Models: []string{dir}})
-	for path, status := range map[string]int{"all/versions/1": 200, "all/versions/2": 404, "all/versions/10": 200, "newest/versions/10": 200, "newest/versions/2": 404} {
+	for path, status := range map[string]int{"all/versions/1": 200, "all/versions/2": 404,
+		"all/versions/10": 200, "newest/versions/10": 200, "newest/versions/2": 404} {
 		if r := call(t, "GET", web.URL+"/v2/models/"+path+"/ready", nil); r.status != status {
 			t.Errorf("%s: %d, not %d", path, r.status, status)
 		}
 	}
-	if r := call(t, "GET", web.URL+"/v2/models/all", nil); !strings.Contains(r.text(), `"versions":["1","10"]`) {
+	if r := call(t, "GET", web.URL+"/v2/models/all", nil); !strings.Contains(r.text(),
+		`"versions":["1","10"]`) {
 		t.Errorf("versions: %s", r.body)
 	}
-	if r := call(t, "GET", web.URL+"/v2/models/all/config", nil); !strings.Contains(r.text(), `"max_batch_size":4`) {
+	if r := call(t, "GET", web.URL+"/v2/models/all/config", nil); !strings.Contains(r.text(),
+		`"max_batch_size":4`) {
 		t.Errorf("configuration: %s", r.body)
 	}
 	body, length := binaryRequest(digit(1, 5))
-	if r := call(t, "POST", web.URL+"/v2/models/all/infer", body, "Inference-Header-Content-Length", length); r.status != 400 || !strings.Contains(r.text(), "4 at most") {
+	if r := call(t, "POST", web.URL+"/v2/models/all/infer", body, "Inference-Header-Content-Length",
+		length); r.status != 400 || !strings.Contains(r.text(), "4 at most") {
 		t.Errorf("five images: %d %s", r.status, r.body)
 	}
 	for name, config := range map[string]string{
-		"sequence": `sequence_batching {}`, "ensemble": `ensemble_scheduling {}`, "platform": `platform: "tensorrt_plan"`,
-		"name": `name: "other"`, "shape": `max_batch_size: 4 input { name: "input" data_type: TYPE_FP32 dims: [3, 28, 28] }`,
-		"type": `max_batch_size: 4 input { name: "input" data_type: TYPE_INT8 dims: [1, 28, 28] }`, "input": `input { name: "x" }`,
-		"syntax": `max_batch_size: `, "file": `default_model_filename: "../1/model.onnx"`,
+		"sequence": `sequence_batching {}`, "ensemble": `ensemble_scheduling {}`,
+		"platform": `platform: "tensorrt_plan"`,
+		"name":     `name: "other"`,
+		"shape":    `max_batch_size: 4 input { name: "input" data_type: TYPE_FP32 dims: [3, 28, 28] }`,
+		"type":     `max_batch_size: 4 input { name: "input" data_type: TYPE_INT8 dims: [1, 28, 28] }`,
+		"input":    `input { name: "x" }`,
+		"syntax":   `max_batch_size: `, "file": `default_model_filename: "../1/model.onnx"`,
 		"warm-up file": `max_batch_size: 1 model_warmup { name: "w" inputs { key: "input" value: { data_type: TYPE_FP32 dims: [1,28,28] input_data_file: "../../config.pbtxt" } } }`,
 	} {
 		put("bad/config.pbtxt", []byte(config))

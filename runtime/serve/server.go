@@ -83,14 +83,16 @@ type Server struct {
 // New makes a server that has no models yet: Load loads them.
 func New(opt Options) *Server {
 	opt.settle()
-	s := &Server{opt: opt, log: opt.Log, metrics: newMetrics(), tracer: opt.Traces.Tracer(scope), tokens: hashed(opt.Tokens)}
+	s := &Server{opt: opt, log: opt.Log, metrics: newMetrics(), tracer: opt.Traces.Tracer(scope),
+		tokens: hashed(opt.Tokens)}
 	s.memory.limit = opt.MaxMemory
 	s.models = &repository{opt: &s.opt, log: s.log, metrics: s.metrics, entries: map[string]*entry{}}
 	s.metrics.registry.MustRegister(newGauges(s))
 	return s
 }
 
-// Load loads and warms up the models of the options; then the server is ready. It fails where one of them does.
+// Load loads and warms up the models of the options; then the server is ready. It
+// fails where one of them does.
 func (s *Server) Load(ctx context.Context) error {
 	if err := s.models.scan(); err != nil {
 		return err
@@ -108,17 +110,17 @@ func (s *Server) Load(ctx context.Context) error {
 	return nil
 }
 
-// Reload loads models that are new or have changed on disk, and takes out those that are gone. Requests lose nothing by
-// it.
+// Reload loads models that are new or have changed on disk, and takes out those that are gone.
+// Requests lose nothing by it.
 func (s *Server) Reload(ctx context.Context) error { return s.models.refresh(ctx) }
 
 // ready reports whether requests are welcome.
 func (s *Server) ready() bool { return s.started.Load() && !s.draining.Load() }
 
-// Serve answers on the listeners, of which either may be nil, until ctx ends. Then it drains: it says that it is not
-// ready, goes on answering for DrainGrace so that balancers and clients go elsewhere, and waits for the requests that
-// it has taken. It gives an error where those were not through within DrainWait. Then it returns at once, or cutOff
-// later, also where a request that was cut off does not end.
+// Serve answers on the listeners, of which either may be nil, until ctx ends. Then it drains: it says that it
+// is not ready, goes on answering for DrainGrace so that balancers and clients go elsewhere, and waits for
+// the requests that it has taken. It gives an error where those were not through within DrainWait. Then it
+// returns at once, or cutOff later, also where a request that was cut off does not end.
 func (s *Server) Serve(ctx context.Context, overHTTP, overGRPC net.Listener) error {
 	web := s.webServer()
 	rpc := s.grpcServer()

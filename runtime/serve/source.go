@@ -34,8 +34,8 @@ type versionFile struct {
 	print   uint64 // of names, sizes and times of the files that belong to it
 }
 
-// sources finds the models that an argument of the command line names: a file, NAME=FILE, a folder of Triton's layout
-// (NAME/1/model.onnx), or a folder of files.
+// sources finds the models that an argument of the command line names: a file, NAME=FILE, a folder of
+// Triton's layout (NAME/1/model.onnx), or a folder of files.
 func sources(arg string) ([]source, error) {
 	if name, path, named := strings.Cut(arg, "="); named && modelName.MatchString(name) {
 		return namedSource(name, path)
@@ -100,7 +100,8 @@ func badName(name string) error {
 	return fmt.Errorf("%q cannot be a model's name: letters, digits, '.', '_' and '-' can; give it one as NAME=FILE", name)
 }
 
-// NameOf names a model by its file, without the extension; a model.onnx by its folder, since every training leaves one.
+// NameOf names a model by its file, without the extension; a model.onnx by its folder, since
+// every training leaves one.
 func NameOf(path string) string {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -152,7 +153,8 @@ func (s source) versions(c *oip.ModelConfig) ([]versionFile, error) {
 		name = c.GetDefaultModelFilename()
 	}
 	if !filepath.IsLocal(name) || filepath.Base(name) != name {
-		return nil, &onnxio.FormatError{Format: configFile, Msg: fmt.Sprintf("default_model_filename %q is no file's name", name)}
+		return nil, &onnxio.FormatError{Format: configFile,
+			Msg: fmt.Sprintf("default_model_filename %q is no file's name", name)}
 	}
 	var out []versionFile
 	for _, v := range served(versionDirs(s.dir), c.GetVersionPolicy()) {
@@ -175,14 +177,16 @@ func served(all []int64, p *oip.ModelVersionPolicy) []int64 {
 	case p.GetAll() != nil:
 		return all
 	case p.GetSpecific() != nil:
-		return slices.DeleteFunc(slices.Clone(all), func(v int64) bool { return !slices.Contains(p.GetSpecific().Versions, v) })
+		return slices.DeleteFunc(slices.Clone(all), func(v int64) bool {
+			return !slices.Contains(p.GetSpecific().Versions, v)
+		})
 	}
 	n := int(max(p.GetLatest().GetNumVersions(), 1))
 	return all[max(len(all)-n, 0):]
 }
 
-// fingerprint changes when one of the files does, or a file below one of the folders. A file that is not there counts as
-// one.
+// fingerprint changes when one of the files does, or a file below one of the folders. A file that
+// is not there counts as one.
 func fingerprint(paths ...string) (uint64, error) {
 	h := fnv.New64a()
 	for _, root := range paths {

@@ -111,6 +111,8 @@ func (r *recorder) snapshot(name, version string) statistics {
 	for _, b := range r.sizes {
 		out.BatchStats = append(out.BatchStats, *b)
 	}
-	slices.SortFunc(out.BatchStats, func(a, b batchStatistic) int { return cmp.Compare(a.BatchSize, b.BatchSize) })
+	slices.SortFunc(out.BatchStats, func(a, b batchStatistic) int {
+		return cmp.Compare(a.BatchSize, b.BatchSize)
+	})
 	return out
 }

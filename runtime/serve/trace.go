@@ -14,12 +14,15 @@ import (
 // scope names this package in traces.
 const scope = "github.com/cnnkit/cnnkit/runtime/serve"
 
-// traced begins the span of a request to a model, below the span that the client's W3C headers name. The function that it
-// gives ends the span.
-func (s *Server) traced(ctx context.Context, headers propagation.TextMapCarrier, m *model, protocol string) (context.Context, func(error)) {
+// traced begins the span of a request to a model, below the span that the client's W3C headers name. The
+// function that it gives ends the span.
+func (s *Server) traced(ctx context.Context, headers propagation.TextMapCarrier, m *model,
+	protocol string) (context.Context, func(error)) {
 	ctx = propagation.TraceContext{}.Extract(ctx, headers)
-	ctx, span := s.tracer.Start(ctx, "infer "+m.name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("model", m.name), attribute.String("version", m.versionText()), attribute.String("protocol", protocol)))
+	ctx, span := s.tracer.Start(ctx, "infer "+m.name, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(
+			attribute.String("model", m.name), attribute.String("version", m.versionText()),
+			attribute.String("protocol", protocol)))
 	return ctx, func(err error) {
 		if err != nil {
 			span.SetStatus(codes.Error, err.Error())
@@ -29,7 +32,8 @@ func (s *Server) traced(ctx context.Context, headers propagation.TextMapCarrier,
 	}
 }
 
-// phases adds the spans of a job that was answered: its time in the queue, and that of the run which it shared.
+// phases adds the spans of a job that was answered: its time in the queue, and that
+// of the run which it shared.
 func phases(j *job, end time.Time) {
 	parent := trace.SpanFromContext(j.ctx)
 	if !parent.IsRecording() {
@@ -38,7 +42,8 @@ func phases(j *job, end time.Time) {
 	tracer := parent.TracerProvider().Tracer(scope)
 	_, queued := tracer.Start(j.ctx, "queue", trace.WithTimestamp(j.came))
 	queued.End(trace.WithTimestamp(j.began))
-	_, run := tracer.Start(j.ctx, "run", trace.WithTimestamp(j.began), trace.WithAttributes(attribute.Int64("rows", j.rows)))
+	_, run := tracer.Start(j.ctx, "run", trace.WithTimestamp(j.began),
+		trace.WithAttributes(attribute.Int64("rows", j.rows)))
 	run.End(trace.WithTimestamp(end))
 }
 

@@ -43,7 +43,8 @@ func (m *model) warmAsConfigured(ctx context.Context, dir string) error {
 	return nil
 }
 
-func (m *model) warmInput(v *onnxio.ValueInfo, w *oip.ModelWarmup, said *oip.ModelWarmup_Input, dir string) (*onnxio.Tensor, error) {
+func (m *model) warmInput(v *onnxio.ValueInfo, w *oip.ModelWarmup, said *oip.ModelWarmup_Input,
+	dir string) (*onnxio.Tensor, error) {
 	if said.DataType != oip.DataType_TYPE_INVALID && said.DataType != configType(elemOf(v)) {
 		return nil, fmt.Errorf("%v, but the model takes %v", said.DataType, configType(elemOf(v)))
 	}

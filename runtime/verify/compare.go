@@ -17,8 +17,8 @@ type Difference struct {
 	Odd    int     `json:"odd"`     // elements of which one is NaN or infinite and the other is not the same
 }
 
-// Allowed is the largest MaxAbs that a tolerance lets pass: relative to the largest number when that is above 1, else
-// absolute.
+// Allowed is the largest MaxAbs that a tolerance lets pass: relative to the largest number when that
+// is above 1, else absolute.
 func (d Difference) Allowed(tolerance float64) float64 { return tolerance * math.Max(1, d.Scale) }
 
 // Within says that nothing differs by more than what tolerance allows.
@@ -85,7 +85,8 @@ func floats(t *onnxio.Tensor) ([]float64, error) {
 	case onnxio.Uint64:
 		return widened[uint64](t), nil
 	}
-	return nil, &onnxio.UnsupportedError{Op: "verify", Reason: fmt.Sprintf("tensors of %s are not compared", t.Type)}
+	return nil, &onnxio.UnsupportedError{Op: "verify", Reason: fmt.Sprintf("tensors of %s are not compared",
+		t.Type)}
 }
 
 func widened[T interface {

@@ -19,10 +19,12 @@ type Node struct {
 	OK bool `json:"ok"`
 }
 
-// Nodes runs a model on the native engine and on ORT with every value in between as an output, and compares them in the
-// model's order. Making values outputs keeps engines from fusing the nodes around them: a model whose outputs part while
-// no node does parts in a fusion. opts go to ORT; the native engine takes its defaults.
-func Nodes(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor, tolerance float64, opts ...runtime.Option) ([]Node, error) {
+// Nodes runs a model on the native engine and on ORT with every value in between as an output, and
+// compares them in the model's order. Making values outputs keeps engines from fusing the nodes around
+// them: a model whose outputs part while no node does parts in a fusion. opts go to ORT; the native
+// engine takes its defaults.
+func Nodes(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor, tolerance float64,
+	opts ...runtime.Option) ([]Node, error) {
 	all, err := exposed(m)
 	if err != nil {
 		return nil, err
@@ -31,7 +33,8 @@ func Nodes(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor, t
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", runtime.Native, err)
 	}
-	ort, err := values(ctx, all, in, append(append([]runtime.Option(nil), opts...), runtime.WithEngine(runtime.ORT))...)
+	ort, err := values(ctx, all, in, append(append([]runtime.Option(nil), opts...),
+		runtime.WithEngine(runtime.ORT))...)
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", runtime.ORT, err)
 	}
@@ -72,7 +75,8 @@ func exposed(m *onnxio.Model) (*onnxio.Model, error) {
 				continue
 			}
 			have[name] = true
-			if v := known.ValueInfo(name); v.Type.Elem != onnxio.Undefined && v.Type.Kind == onnxio.TensorType {
+			if v := known.ValueInfo(name); v.Type.Elem != onnxio.Undefined &&
+				v.Type.Kind == onnxio.TensorType {
 				g.Outputs = append(g.Outputs, v)
 			}
 		}
@@ -81,7 +85,8 @@ func exposed(m *onnxio.Model) (*onnxio.Model, error) {
 	return &out, nil
 }
 
-func values(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor, opts ...runtime.Option) (map[string]*onnxio.Tensor, error) {
+func values(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor,
+	opts ...runtime.Option) (map[string]*onnxio.Tensor, error) {
 	s, err := runtime.OpenModel(m, opts...)
 	if err != nil {
 		return nil, err

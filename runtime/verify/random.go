@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Random makes inputs: standard normal for floats, 0 or 1 for integers and booleans. A symbolic first dimension becomes
-// batch; so does any of the same name.
+// Random makes inputs: standard normal for floats, 0 or 1 for integers and booleans. A symbolic first
+// dimension becomes batch; so does any of the same name.
 func Random(inputs []*onnxio.ValueInfo, batch int64, seed uint64) (map[string]*onnxio.Tensor, error) {
 	r := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	bound := map[string]int64{}
@@ -20,7 +20,8 @@ func Random(inputs []*onnxio.ValueInfo, batch int64, seed uint64) (map[string]*o
 	out := map[string]*onnxio.Tensor{}
 	for _, v := range inputs {
 		if v.Type == nil || v.Type.Kind != onnxio.TensorType || !v.Type.HasShape {
-			return nil, fmt.Errorf("input %q declares no shape, so none can be made up: give it with --input", v.Name)
+			return nil, fmt.Errorf("input %q declares no shape, so none can be made up: give it with --input",
+				v.Name)
 		}
 		dims := make([]int64, len(v.Type.Shape))
 		for i, d := range v.Type.Shape {
@@ -33,7 +34,9 @@ func Random(inputs []*onnxio.ValueInfo, batch int64, seed uint64) (map[string]*o
 			case i == 0:
 				dims[i] = batch
 			default:
-				return nil, fmt.Errorf("input %q: dimension %d (%s) may be anything: give the input with --input", v.Name, i, d.Param)
+				return nil, fmt.Errorf(
+					"input %q: dimension %d (%s) may be anything: give the input with --input",
+					v.Name, i, d.Param)
 			}
 		}
 		t, err := random(r, v.Type.Elem, dims)
@@ -69,7 +72,8 @@ func random(r *rand.Rand, elem onnxio.DataType, dims []int64) (*onnxio.Tensor, e
 		for i := range x {
 			x[i] = r.NormFloat64()
 		}
-	case onnxio.Bool, onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16, onnxio.Int32, onnxio.Uint32, onnxio.Int64, onnxio.Uint64:
+	case onnxio.Bool, onnxio.Int8, onnxio.Uint8, onnxio.Int16, onnxio.Uint16, onnxio.Int32, onnxio.Uint32,
+		onnxio.Int64, onnxio.Uint64:
 		width := elem.Bits() / 8
 		for i := 0; i < len(t.Raw); i += width {
 			t.Raw[i] = byte(r.IntN(2))

@@ -22,19 +22,24 @@ func TestDifference(t *testing.T) {
 		ok   bool // within 1e-3
 	}{
 		{"equal", []float32{1, -2}, []float32{1, -2}, verify.Difference{Scale: 2}, true},
-		{"relative above 1", []float32{1000.5, 0}, []float32{1000, 0}, verify.Difference{MaxAbs: 0.5, MaxRel: 0.0005, Scale: 1000}, true},
-		{"absolute below 1", []float32{0.25, 0}, []float32{0.5, 0}, verify.Difference{MaxAbs: 0.25, MaxRel: 0.5, Scale: 0.5}, false},
+		{"relative above 1", []float32{1000.5, 0}, []float32{1000, 0}, verify.Difference{MaxAbs: 0.5,
+			MaxRel: 0.0005, Scale: 1000}, true},
+		{"absolute below 1", []float32{0.25, 0}, []float32{0.5, 0}, verify.Difference{MaxAbs: 0.25,
+			MaxRel: 0.5, Scale: 0.5}, false},
 		{"not a number in both", []float32{nan, 1}, []float32{nan, 1}, verify.Difference{Scale: 1}, true},
-		{"not a number in one", []float32{nan, 1}, []float32{1, 1}, verify.Difference{Scale: 1, Odd: 1}, false},
+		{"not a number in one", []float32{nan, 1}, []float32{1, 1}, verify.Difference{Scale: 1, Odd: 1},
+			false},
 		{"infinite in both", []float32{inf, 1}, []float32{inf, 1}, verify.Difference{Scale: 1}, true},
-		{"infinities of two signs", []float32{inf, 1}, []float32{-inf, 1}, verify.Difference{Scale: 1, Odd: 1}, false},
+		{"infinities of two signs", []float32{inf, 1}, []float32{-inf, 1},
+			verify.Difference{Scale: 1, Odd: 1}, false},
 		{"infinite in one", []float32{1, 1}, []float32{inf, 1}, verify.Difference{Scale: 1, Odd: 1}, false},
 		{"nothing", nil, nil, verify.Difference{}, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var d verify.Difference
-			if err := d.Add(onnxio.Floats(tt.a, int64(len(tt.a))), onnxio.Floats(tt.b, int64(len(tt.b)))); err != nil {
+			if err := d.Add(onnxio.Floats(tt.a, int64(len(tt.a))),
+				onnxio.Floats(tt.b, int64(len(tt.b)))); err != nil {
 				t.Fatal(err)
 			}
 			if d != tt.want || d.Within(1e-3) != tt.ok {
@@ -50,7 +55,8 @@ func TestDifference(t *testing.T) {
 	}
 	var d verify.Difference
 	one := onnxio.Floats([]float32{1}, 1)
-	for _, bad := range []*onnxio.Tensor{nil, onnxio.Floats([]float32{1}, 1, 1), onnxio.Int64s([]int64{1}, 1)} {
+	for _, bad := range []*onnxio.Tensor{nil, onnxio.Floats([]float32{1}, 1, 1),
+		onnxio.Int64s([]int64{1}, 1)} {
 		if err := d.Add(one, bad); err == nil {
 			t.Errorf("%v was compared", bad)
 		}

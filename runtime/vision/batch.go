@@ -50,7 +50,8 @@ func (b Batch[T]) Run(ctx context.Context, run Forward) (*onnxio.Tensor, error) 
 		if y != nil {
 			dims = y.Dims
 		}
-		return nil, &onnxio.FormatError{Format: "model", Msg: fmt.Sprintf("the output is %v for %d images", dims, len(b.Of))}
+		return nil, &onnxio.FormatError{Format: "model", Msg: fmt.Sprintf("the output is %v for %d images",
+			dims, len(b.Of))}
 	}
 	return y, nil
 }
@@ -64,8 +65,8 @@ func (b Batch[T]) Singles() []Batch[T] {
 	return out
 }
 
-// Batcher groups images into batches of a model's own size, else of Limit images, and in any case of one size of image.
-// It is not safe for concurrent use.
+// Batcher groups images into batches of a model's own size, else of Limit images, and in any case of one size
+// of image. It is not safe for concurrent use.
 type Batcher[T any] struct {
 	Input spec.Input
 	Limit int // 0: 1
@@ -73,8 +74,8 @@ type Batcher[T any] struct {
 	batch Batch[T]
 }
 
-// Add takes an image. Where it does not fit into the batch that is being gathered, it gives that one and begins
-// another.
+// Add takes an image. Where it does not fit into the batch that is being gathered, it gives
+// that one and begins another.
 func (b *Batcher[T]) Add(of T, img image.Image) (full Batch[T], ready bool) {
 	x := Input(img, b.Input)
 	limit := max(b.Limit, 1)

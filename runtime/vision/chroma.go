@@ -2,11 +2,12 @@ package vision
 
 import "image"
 
-// A JPEG or lossy WebP holds its chroma at half the size. Go's image packages repeat each sample; the libraries behind PIL
-// interpolate them, each in its own way and rounding, and models have learned from their pixels.
+// A JPEG or lossy WebP holds its chroma at half the size. Go's image packages repeat each sample;
+// the libraries behind PIL interpolate them, each in its own way and rounding, and models have
+// learned from their pixels.
 
-// chromaRows are the row of a chroma plane of w samples that covers image row y, and the nearer of its neighbors; at the
-// edge it is its own neighbor. half says that the plane has half the height of the image.
+// chromaRows are the row of a chroma plane of w samples that covers image row y, and the nearer of its
+// neighbors; at the edge it is its own neighbor. half says that the plane has half the height of the image.
 func chromaRows(plane []uint8, src *image.YCbCr, w, y int, half bool) (near, far []uint8) {
 	if !half {
 		row := plane[y*src.CStride:][:w]
@@ -22,8 +23,8 @@ func chromaRows(plane []uint8, src *image.YCbCr, w, y int, half bool) (near, far
 	return plane[at*src.CStride:][:w], plane[other*src.CStride:][:w]
 }
 
-// chromaJPEG writes a row of chroma at the image's width, as libjpeg's "fancy upsampling" does: three parts of the near
-// sample and one of the far, in each halved direction.
+// chromaJPEG writes a row of chroma at the image's width, as libjpeg's "fancy upsampling" does: three parts
+// of the near sample and one of the far, in each halved direction.
 func chromaJPEG(dst, plane []uint8, src *image.YCbCr, y int) {
 	w := src.Rect.Dx()
 	cw := (w + 1) / 2
@@ -55,9 +56,9 @@ func chromaJPEG(dst, plane []uint8, src *image.YCbCr, y int) {
 	}
 }
 
-// spread doubles a row of cw sums, which are divided by 1<<bits, 4 at least: the outer ones stand for themselves, the inner
-// ones are three parts of the nearer and one of the farther. Left and right pixels round apart, so that neither direction
-// is preferred.
+// spread doubles a row of cw sums, which are divided by 1<<bits, 4 at least: the outer ones stand for
+// themselves, the inner ones are three parts of the nearer and one of the farther. Left and right pixels
+// round apart, so that neither direction is preferred.
 func spread(dst []uint8, cw int, sum func(int) int, bits int) {
 	left, right := 1, 2
 	if bits == 4 {
@@ -78,8 +79,8 @@ func spread(dst []uint8, cw int, sum func(int) int, bits int) {
 	}
 }
 
-// chromaWebP writes a row of chroma as libwebp does: nine parts of the nearest of four samples, three of its neighbors,
-// one of the farthest, rounded in three steps.
+// chromaWebP writes a row of chroma as libwebp does: nine parts of the nearest of four samples, three of its
+// neighbors, one of the farthest, rounded in three steps.
 func chromaWebP(dst, plane []uint8, src *image.YCbCr, y int) {
 	w := src.Rect.Dx()
 	cw := (w + 1) / 2
@@ -103,11 +104,14 @@ func clamp8(v int) uint8 { return uint8(min(max(v, 0), 255)) }
 func jpegRGB(y, cb, cr uint8) (r, g, b uint8) {
 	const half = 1 << 15
 	l, u, v := int(y), int(cb)-128, int(cr)-128
-	return clamp8(l + (91881*v+half)>>16), clamp8(l + (-22554*u-46802*v+half)>>16), clamp8(l + (116130*u+half)>>16)
+	return clamp8(l + (91881*v+half)>>16), clamp8(l + (-22554*u-46802*v+half)>>16), clamp8(l +
+		(116130*u+half)>>16)
 }
 
-// webpRGB is libwebp's conversion from limited-range BT.601 (black is 16, white 235), with 6 bits of fraction.
+// webpRGB is libwebp's conversion from limited-range BT.601 (black is 16, white 235),
+// with 6 bits of fraction.
 func webpRGB(y, cb, cr uint8) (r, g, b uint8) {
 	l, u, v := int(y)*19077>>8, int(cb), int(cr)
-	return clamp8((l + v*26149>>8 - 14234) >> 6), clamp8((l - u*6419>>8 - v*13320>>8 + 8708) >> 6), clamp8((l + u*33050>>8 - 17685) >> 6)
+	return clamp8((l + v*26149>>8 - 14234) >> 6), clamp8((l - u*6419>>8 - v*13320>>8 + 8708) >> 6),
+		clamp8((l + u*33050>>8 - 17685) >> 6)
 }

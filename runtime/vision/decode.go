@@ -25,14 +25,15 @@ import (
 type Limits struct {
 	Pixels int64 `json:"pixels,omitempty"` // width times height; 0: 100 million
 	Bytes  int64 `json:"bytes,omitempty"`  // size of the file; 0: 1 GiB
-	// NoEXIF leaves pictures as the sensor saw them; without it they are turned upright as their EXIF orientation says.
+	// NoEXIF leaves pictures as the sensor saw them; without it they are turned upright as
+	// their EXIF orientation says.
 	NoEXIF bool `json:"no_exif,omitempty"`
 }
 
 var extensions = []string{".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 
-// Hidden reports whether a name begins with a dot, as those of the files that systems leave beside one's own do (.git,
-// .DS_Store, ._photo.jpg). Folders of images and data sets are read without them.
+// Hidden reports whether a name begins with a dot, as those of the files that systems leave beside one's own
+// do (.git, .DS_Store, ._photo.jpg). Folders of images and data sets are read without them.
 func Hidden(name string) bool { return strings.HasPrefix(filepath.Base(name), ".") }
 
 // IsImage reports whether a file of a folder counts as an image: by its extension, and not when it is Hidden.
@@ -43,8 +44,8 @@ func IsImage(name string) bool {
 // Extensions lists the extensions of image files.
 func Extensions() []string { return slices.Clone(extensions) }
 
-// Files lists the images that the arguments name: a file stands for itself, a folder for the images right inside it, in
-// order of their names.
+// Files lists the images that the arguments name: a file stands for itself, a folder for the images right
+// inside it, in order of their names.
 func Files(args []string) ([]string, error) {
 	var out []string
 	for _, arg := range args {
@@ -67,7 +68,8 @@ func Files(args []string) ([]string, error) {
 			}
 		}
 		if len(out) == before {
-			return nil, &onnxio.FormatError{Format: "image", Path: arg, Msg: "the folder has no images (" + strings.Join(extensions, ", ") + ")"}
+			return nil, &onnxio.FormatError{Format: "image", Path: arg, Msg: "the folder has no images (" +
+				strings.Join(extensions, ", ") + ")"}
 		}
 	}
 	return out, nil
@@ -91,7 +93,8 @@ func Load(path string, lim Limits) (image.Image, error) {
 		lim.Bytes = 1 << 30
 	}
 	if info.Size() > lim.Bytes {
-		return nil, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "bytes of an image file", Got: info.Size(), Limit: lim.Bytes})
+		return nil, fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "bytes of an image file",
+			Got: info.Size(), Limit: lim.Bytes})
 	}
 	img, err := Decode(f, lim)
 	if err != nil {
@@ -100,9 +103,9 @@ func Load(path string, lim Limits) (image.Image, error) {
 	return img, nil
 }
 
-// Decode reads an image as PIL's Image.open, ImageOps.exif_transpose and convert("RGB") do: upright, without alpha (a
-// transparent pixel has the color that the file gives it), the chroma of JPEG and WebP interpolated. Gray images stay
-// gray and palettes stay palettes. Its dimensions are checked before its pixels are decoded.
+// Decode reads an image as PIL's Image.open, ImageOps.exif_transpose and convert("RGB") do: upright, without
+// alpha (a transparent pixel has the color that the file gives it), the chroma of JPEG and WebP interpolated.
+// Gray images stay gray and palettes stay palettes. Its dimensions are checked before its pixels are decoded.
 func Decode(r io.ReadSeeker, lim Limits) (img image.Image, err error) {
 	defer func() { // the formats' decoders are others' code, and the file is hostile
 		if p := recover(); p != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
-// The golden files are Pillow's (testdata/images/decode/make.py). Every format must give its very levels, but for JPEG:
-// image/jpeg and libjpeg round their inverse DCTs differently in a few samples of a hundred, by one level, of which a
-// chroma sample makes up to two, and one of luma and one of chroma three.
+// The golden files are Pillow's (testdata/images/decode/make.py). Every format must give its very levels, but
+// for JPEG: image/jpeg and libjpeg round their inverse DCTs differently in a few samples of a hundred, by one
+// level, of which a chroma sample makes up to two, and one of luma and one of chroma three.
 func TestDecodingAsPIL(t *testing.T) {
 	paths, err := filepath.Glob(filepath.Join(files, "decode", "*.npy"))
 	if err != nil || len(paths) < 30 {
@@ -45,16 +45,19 @@ func TestDecodingAsPIL(t *testing.T) {
 		}
 		jpeg := strings.HasSuffix(picture, ".jpg")
 		if !jpeg && off > 0 || worst > 3 || 10*off > len(got.Pix) {
-			t.Errorf("%s: %d of %d levels differ, by %d at most", filepath.Base(picture), off, len(got.Pix), worst)
+			t.Errorf("%s: %d of %d levels differ, by %d at most", filepath.Base(picture), off,
+				len(got.Pix), worst)
 		} else if off > 0 {
-			t.Logf("%s: %d of %d levels differ, by %d at most", filepath.Base(picture), off, len(got.Pix), worst)
+			t.Logf("%s: %d of %d levels differ, by %d at most", filepath.Base(picture), off,
+				len(got.Pix), worst)
 		}
 	}
 }
 
 // The size is that of the picture that Decode gives, and NoEXIF leaves it as the sensor saw it.
 func TestOrientation(t *testing.T) {
-	for name, want := range map[string]image.Point{"orientation6.jpg": {9, 14}, "orientation6.png": {9, 14}, "orientation7.webp": {9, 14},
+	for name, want := range map[string]image.Point{"orientation6.jpg": {9, 14}, "orientation6.png": {9, 14},
+		"orientation7.webp": {9, 14},
 		"orientation5.tiff": {9, 14}, "orientation3.jpg": {14, 9}} {
 		path := filepath.Join(files, "decode", name)
 		f, err := os.Open(path)
@@ -74,7 +77,8 @@ func TestOrientation(t *testing.T) {
 
 // Files that systems leave beside one's own are no images.
 func TestHidden(t *testing.T) {
-	for name, want := range map[string]bool{"a.png": true, "A.JPG": true, "._a.png": false, ".a.png": false, "a.txt": false, "x/.a.png": false} {
+	for name, want := range map[string]bool{"a.png": true, "A.JPG": true, "._a.png": false, ".a.png": false,
+		"a.txt": false, "x/.a.png": false} {
 		if vision.IsImage(name) != want {
 			t.Errorf("IsImage(%q) is %v", name, !want)
 		}

@@ -11,7 +11,8 @@ import (
 
 // An image becomes an input, and an output a ranking.
 func Example() {
-	p := builders.Preprocessing{Size: [2]int{28, 28}, Channels: 1, Mean: []float32{0.1307}, Std: []float32{0.3081}}
+	p := builders.Preprocessing{Size: [2]int{28, 28}, Channels: 1, Mean: []float32{0.1307},
+		Std: []float32{0.3081}}
 	x := vision.Input(image.NewGray(image.Rect(0, 0, 200, 100)), p)
 	fmt.Println(x.Dims)
 

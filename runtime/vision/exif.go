@@ -11,9 +11,9 @@ import (
 // maxEXIF bounds what is read of an EXIF block: the orientation stands near its beginning.
 const maxEXIF = 1 << 16
 
-// scan looks for the EXIF orientation (1 where there is none) of a JPEG, PNG, WebP or TIFF, and whether a JPEG has four
-// components and no APP14 marker. It decodes nothing; of a damaged file it tells what it has found so far, and the
-// decoder tells the rest.
+// scan looks for the EXIF orientation (1 where there is none) of a JPEG, PNG, WebP or TIFF, and whether a
+// JPEG has four components and no APP14 marker. It decodes nothing; of a damaged file it tells what it has
+// found so far, and the decoder tells the rest.
 func scan(r io.ReadSeeker) (orientation int, bareCMYK bool, err error) {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return 1, false, err
@@ -71,8 +71,8 @@ func scanJPEG(r io.ReadSeeker) (exif []byte, bareCMYK bool) {
 	return exif, components == 4 && !adobe
 }
 
-// scanChunks finds a chunk of a PNG (its length first, a checksum last) or of a RIFF file (its name first, padded to
-// even length).
+// scanChunks finds a chunk of a PNG (its length first, a checksum last) or of a RIFF file (its name
+// first, padded to even length).
 func scanChunks(r io.ReadSeeker, at int64, name string, order binary.ByteOrder) []byte {
 	var head [8]byte
 	for range 1 << 16 {
@@ -99,8 +99,8 @@ func scanChunks(r io.ReadSeeker, at int64, name string, order binary.ByteOrder) 
 	return nil
 }
 
-// orientationOf reads tag 274 of the first directory of a TIFF structure, which is what EXIF is; 1 where it is not to be
-// found, or is no number from 1 to 8.
+// orientationOf reads tag 274 of the first directory of a TIFF structure, which is what EXIF is; 1 where it
+// is not to be found, or is no number from 1 to 8.
 func orientationOf(r io.ReadSeeker) int {
 	const upright, tag, short, long = 1, 274, 3, 4
 	var head [12]byte

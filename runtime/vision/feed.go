@@ -12,9 +12,9 @@ import (
 // Forward computes a model's first output of a batch.
 type Forward func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error)
 
-// Adapt makes run, which takes and gives what the model does, take float32 images [N,C,H,W] of any number and give float32:
-// images go in as in says, in its layout and type; a fixed batch is filled up with zeros, and the surplus is dropped.
-// Masks of a model with its channels last come out as [N,C,H,W].
+// Adapt makes run, which takes and gives what the model does, take float32 images [N,C,H,W] of any number and
+// give float32: images go in as in says, in its layout and type; a fixed batch is filled up with zeros, and
+// the surplus is dropped. Masks of a model with its channels last come out as [N,C,H,W].
 func Adapt(in spec.Input, run Forward) Forward {
 	return func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {
 		if len(x.Dims) != 4 || x.Type != onnxio.Float {
@@ -49,7 +49,8 @@ func adapted(ctx context.Context, in spec.Input, run Forward, x *onnxio.Tensor) 
 	if y, err = asFloat(y); err != nil {
 		return nil, err
 	}
-	if in.Layout == spec.NHWC && len(y.Dims) == 4 && (y.Dims[1] != 1 || y.Dims[2] != 1) && dims[0] == y.Dims[0] {
+	if in.Layout == spec.NHWC && len(y.Dims) == 4 && (y.Dims[1] != 1 || y.Dims[2] != 1) &&
+		dims[0] == y.Dims[0] {
 		y = permuted(y, false)
 	}
 	return y, nil
@@ -135,7 +136,8 @@ func asFloat(y *onnxio.Tensor) (*onnxio.Tensor, error) {
 			to[i] = float32(v)
 		}
 	default:
-		return nil, fmt.Errorf("the output is %v %v; numbers of float32, float16 or float64 are wanted", y.Type, y.Dims)
+		return nil, fmt.Errorf("the output is %v %v; numbers of float32, float16 or float64 are wanted",
+			y.Type, y.Dims)
 	}
 	return out, nil
 }

@@ -49,12 +49,14 @@ func TestAdapt(t *testing.T) {
 		y := &onnxio.Tensor{Type: x.Type, Dims: []int64{2, 6}, Raw: x.Raw}
 		return y, nil
 	}
-	y, err := vision.Adapt(spec.Input{Batch: 2, Layout: spec.NHWC, Type: "float16", Channels: 3}, run)(t.Context(), x)
+	y, err := vision.Adapt(spec.Input{Batch: 2, Layout: spec.NHWC, Type: "float16", Channels: 3},
+		run)(t.Context(), x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []float32{0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11, 12, 14, 16, 13, 15, 17}
-	if !slices.Equal(y.Dims, []int64{3, 6}) || !slices.Equal(y.Float32s(), want) || len(seen) != 2 || !slices.Equal(seen[1], []int64{2, 1, 2, 3}) {
+	if !slices.Equal(y.Dims, []int64{3, 6}) || !slices.Equal(y.Float32s(), want) || len(seen) != 2 ||
+		!slices.Equal(seen[1], []int64{2, 1, 2, 3}) {
 		t.Errorf("%v %v from %v", y.Dims, y.Float32s(), seen)
 	}
 }
@@ -63,8 +65,10 @@ func TestAdapt(t *testing.T) {
 func TestHalf(t *testing.T) {
 	echo := func(_ context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) { return x, nil }
 	run := vision.Adapt(spec.Input{Type: "float16"}, echo)
-	for given, want := range map[float32]float32{0: 0, 1: 1, -2.5: -2.5, 65504: 65504, 1e6: float32(math.Inf(1)), 1 + 0x1p-11: 1,
-		1 + 3*0x1p-11: 1 + 0x1p-9, 0x1p-24: 0x1p-24, 0x1.8p-25: 0x1p-24, 0x1p-25: 0, 0x1p-14: 0x1p-14, 1 + 0x1.1p-11: 1 + 0x1p-10} {
+	for given, want := range map[float32]float32{0: 0, 1: 1, -2.5: -2.5, 65504: 65504,
+		1e6: float32(math.Inf(1)), 1 + 0x1p-11: 1,
+		1 + 3*0x1p-11: 1 + 0x1p-9, 0x1p-24: 0x1p-24, 0x1.8p-25: 0x1p-24, 0x1p-25: 0, 0x1p-14: 0x1p-14,
+		1 + 0x1.1p-11: 1 + 0x1p-10} {
 		y, err := run(t.Context(), onnxio.Floats([]float32{given}, 1, 1, 1, 1))
 		if err != nil || y.Float32s()[0] != want {
 			t.Errorf("%v became %v, not %v; %v", given, y.Float32s()[0], want, err)
@@ -77,11 +81,13 @@ func TestScales(t *testing.T) {
 	p := onnxio.Floats([]float32{0.25, 0, 1}, 3)
 	run := func(context.Context, *onnxio.Tensor) (*onnxio.Tensor, error) { return p, nil }
 	y, _ := vision.AsLogits(run, vision.Probabilities)(t.Context(), nil)
-	if v := y.Float32s(); math.Abs(float64(v[0])+math.Log(3)) > 1e-6 || math.IsInf(float64(v[1]), 0) || math.IsInf(float64(v[2]), 0) {
+	if v := y.Float32s(); math.Abs(float64(v[0])+math.Log(3)) > 1e-6 || math.IsInf(float64(v[1]), 0) ||
+		math.IsInf(float64(v[2]), 0) {
 		t.Errorf("logits %v", v)
 	}
 	y, _ = vision.AsLogarithms(run, vision.Probabilities)(t.Context(), nil)
-	if v := y.Float32s(); math.Abs(float64(v[0])-math.Log(0.25)) > 1e-6 || math.IsInf(float64(v[1]), 0) || v[2] != 0 {
+	if v := y.Float32s(); math.Abs(float64(v[0])-math.Log(0.25)) > 1e-6 || math.IsInf(float64(v[1]), 0) ||
+		v[2] != 0 {
 		t.Errorf("logarithms %v", v)
 	}
 }

@@ -23,7 +23,8 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	p := builders.Preprocessing{Size: [2]int{8, 8}, Channels: 3, Mean: make([]float32, 3), Std: []float32{1, 1, 1}}
+	p := builders.Preprocessing{Size: [2]int{8, 8}, Channels: 3, Mean: make([]float32, 3),
+		Std: []float32{1, 1, 1}}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		img, err := vision.Decode(bytes.NewReader(b), vision.Limits{Pixels: 1 << 20})
 		if err == nil {

@@ -13,16 +13,16 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/vision/resample"
 )
 
-// Preprocessing is how a model takes images, as spec.Get says; recorded tells whether its metadata says it. A Size of 0 takes
-// images as large as they are.
+// Preprocessing is how a model takes images, as spec.Get says; recorded tells whether its metadata says it. A
+// Size of 0 takes images as large as they are.
 func Preprocessing(m *onnxio.Model) (p spec.Input, recorded bool, err error) {
 	s, err := spec.Get(m)
 	_, recorded = m.Property("preprocessing")
 	return s.Input, recorded, err
 }
 
-// Input makes one image's input [1,C,H,W] of float32, resized as PIL does and normalized: (v/255 - mean) / std, or bytes where
-// the model takes these. Fed brings it into the model's layout and type.
+// Input makes one image's input [1,C,H,W] of float32, resized as PIL does and normalized: (v/255 - mean) /
+// std, or bytes where the model takes these. Fed brings it into the model's layout and type.
 func Input(img image.Image, p spec.Input) *onnxio.Tensor {
 	m := Prepared(Planes(img, p.Channels), p)
 	t := onnxio.NewTensor(onnxio.Float, 1, int64(m.C), int64(m.H), int64(m.W))
@@ -35,8 +35,8 @@ func Input(img image.Image, p spec.Input) *onnxio.Tensor {
 	return t
 }
 
-// Prepared is an image at the size that p wants: resized, and cropped where p has a Shorter side, as torchvision's Resize and
-// CenterCrop do.
+// Prepared is an image at the size that p wants: resized, and cropped where p has a Shorter side, as
+// torchvision's Resize and CenterCrop do.
 func Prepared(m resample.Image, p spec.Input) resample.Image {
 	h, w := p.Sized(m.H, m.W)
 	dst := resample.New(m.C, h, w)

@@ -18,11 +18,13 @@ type Mask struct {
 	Pixels  []uint8
 }
 
-// Masks reads an output [N,C,H,W]: one channel is foreground where its probability is above the threshold; of several
-// channels the largest wins.
+// Masks reads an output [N,C,H,W]: one channel is foreground where its probability is above the threshold; of
+// several channels the largest wins.
 func Masks(y *onnxio.Tensor, scale Scale, threshold float64) ([]Mask, error) {
 	if y.Type != onnxio.Float || len(y.Dims) != 4 || y.Dims[1] < 1 || y.Dims[1] > 256 {
-		return nil, fmt.Errorf("the output is %v %v; a segmentation gives float32 [N,C,H,W] of 1 to 256 channels", y.Type, y.Dims)
+		return nil, fmt.Errorf(
+			"the output is %v %v; a segmentation gives float32 [N,C,H,W] of 1 to 256 channels",
+			y.Type, y.Dims)
 	}
 	n, c, h, w := int(y.Dims[0]), int(y.Dims[1]), int(y.Dims[2]), int(y.Dims[3])
 	limit := float32(threshold)
@@ -97,8 +99,8 @@ func (m Mask) Image() image.Image {
 	return img
 }
 
-// Overlay lays the mask, of the image's size, over the image, half transparent; class 0 stays clear. Edges are drawn
-// opaque.
+// Overlay lays the mask, of the image's size, over the image, half transparent; class 0 stays
+// clear. Edges are drawn opaque.
 func Overlay(img image.Image, m Mask) image.Image {
 	b := img.Bounds()
 	out := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))

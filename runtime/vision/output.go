@@ -25,7 +25,8 @@ type Guess struct {
 	Label       string   `json:"label"`
 	Probability float64  `json:"probability"`
 	Value       *float64 `json:"value,omitempty"` // of a model that gives numbers, in place of a probability
-	Given       *bool    `json:"given,omitempty"` // of several labels: the probability is above the label's threshold
+	// of several labels: the probability is above the label's threshold
+	Given *bool `json:"given,omitempty"`
 }
 
 // Result is what became of one image, as a line of JSON: its answer, or the reason why there is none.
@@ -35,12 +36,14 @@ type Result struct {
 	Error string  `json:"error,omitempty"`
 }
 
-// Answers is Top by what a model's output is asked: classes, whose probabilities add up to 1; several labels, each with a
-// probability of its own, given where that is above the label's threshold (out.Thresholds); or numbers, in their order.
+// Answers is Top by what a model's output is asked: classes, whose probabilities add up to 1; several
+// labels, each with a probability of its own, given where that is above the label's threshold
+// (out.Thresholds); or numbers, in their order.
 func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Guess, error) {
 	switch out.Task {
 	case spec.Boxes:
-		return nil, fmt.Errorf("the model gives boxes, not classes of an image: run it, and read its outputs boxes, scores and labels")
+		return nil, fmt.Errorf(
+			"the model gives boxes, not classes of an image: run it, and read its outputs boxes, scores and labels")
 	case spec.MultiLabel:
 		all, err := ranked(y, k, labels, func(row []float32) []float64 {
 			if out.Scale != Logits {
@@ -76,13 +79,15 @@ func Answers(y *onnxio.Tensor, out spec.Output, k int, labels []string) ([][]Gue
 	return Top(y, out.Scale, k, labels)
 }
 
-// Top ranks the k likeliest classes of every row of an output [N,classes], also [N,classes,1,1]. Labels may be nil.
+// Top ranks the k likeliest classes of every row of an output [N,classes], also
+// [N,classes,1,1]. Labels may be nil.
 func Top(y *onnxio.Tensor, scale Scale, k int, labels []string) ([][]Guess, error) {
 	return ranked(y, k, labels, func(row []float32) []float64 { return probabilities(row, scale) })
 }
 
 // ranked has the k likeliest of each row first.
-func ranked(y *onnxio.Tensor, k int, labels []string, probabilities func([]float32) []float64) ([][]Guess, error) {
+func ranked(y *onnxio.Tensor, k int, labels []string, probabilities func([]float32) []float64) ([][]Guess,
+	error) {
 	out, err := guesses(y, labels, probabilities)
 	for i, all := range out {
 		sort.SliceStable(all, func(a, b int) bool { return all[a].Probability > all[b].Probability })

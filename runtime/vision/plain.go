@@ -21,7 +21,8 @@ func plain(img image.Image, format string) (image.Image, error) {
 		}
 	case *image.Paletted:
 		if src.Rect.Min == (image.Point{}) {
-			return &image.Paletted{Pix: src.Pix, Stride: src.Stride, Rect: src.Rect, Palette: opaque(src.Palette)}, nil
+			return &image.Paletted{Pix: src.Pix, Stride: src.Stride, Rect: src.Rect,
+				Palette: opaque(src.Palette)}, nil
 		}
 	case *image.YCbCr:
 		return fromYCbCr(src, format), nil

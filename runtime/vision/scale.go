@@ -7,8 +7,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// AsLogits is run with its outputs as logits of one class against none: of probabilities log(p/(1-p)). A probability that
-// float32 has rounded to 0 or 1 counts as the nearest number between.
+// AsLogits is run with its outputs as logits of one class against none: of probabilities log(p/(1-p)). A
+// probability that float32 has rounded to 0 or 1 counts as the nearest number between.
 func AsLogits(run Forward, scale Scale) Forward {
 	return mapped(run, func(v float64) float64 {
 		switch scale {

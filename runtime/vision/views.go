@@ -43,15 +43,17 @@ func viewsOf(names []string) ([]view, error) {
 				more = append(more, v, m)
 				continue
 			}
-			more = append(more, view{v.weight / 2, v.mirror, 0}, view{v.weight / 4, v.mirror, 1}, view{v.weight / 4, v.mirror, -1})
+			more = append(more, view{v.weight / 2, v.mirror, 0}, view{v.weight / 4, v.mirror, 1},
+				view{v.weight / 4, v.mirror, -1})
 		}
 		out = more
 	}
 	return out, nil
 }
 
-// Augmented is run over several views of each image [N,C,H,W], whose outputs [N,K] are averaged: logits, or, as logs says,
-// log-probabilities, which are log-probabilities again (of the geometric mean of the probabilities).
+// Augmented is run over several views of each image [N,C,H,W], whose outputs [N,K] are averaged:
+// logits, or, as logs says, log-probabilities, which are log-probabilities again (of the geometric
+// mean of the probabilities).
 func Augmented(run Forward, names []string, logs bool) (Forward, error) {
 	views, err := viewsOf(names)
 	if err != nil || len(views) == 1 {
@@ -112,7 +114,8 @@ func (v view) of(x *onnxio.Tensor) *onnxio.Tensor {
 	return out
 }
 
-// reflected is the pixel that stands for i in 0 ... n-1, one step outside: the image mirrored without repeating its edge.
+// reflected is the pixel that stands for i in 0 ... n-1, one step outside: the image mirrored
+// without repeating its edge.
 func reflected(i, n int) int {
 	switch {
 	case n == 1:

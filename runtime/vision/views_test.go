@@ -100,7 +100,8 @@ func TestViewsRefuse(t *testing.T) {
 			t.Errorf("%q: no error", names)
 		}
 	}
-	run, err := Augmented(func(_ context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) { return x, nil }, []string{"mirror"}, false)
+	run, err := Augmented(func(_ context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) { return x, nil },
+		[]string{"mirror"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ import (
 
 const files = "../../testdata/images"
 
-var imagenet = builders.Preprocessing{Size: [2]int{17, 20}, Channels: 3, Mean: []float32{0.485, 0.456, 0.406}, Std: []float32{0.229, 0.224, 0.225}}
+var imagenet = builders.Preprocessing{Size: [2]int{17, 20}, Channels: 3, Mean: []float32{0.485, 0.456, 0.406},
+	Std: []float32{0.229, 0.224, 0.225}}
 
 func load(t *testing.T, name string) image.Image {
 	t.Helper()
@@ -33,7 +34,8 @@ func load(t *testing.T, name string) image.Image {
 
 func TestFormats(t *testing.T) {
 	want := load(t, "gradient.png")
-	for name, tolerance := range map[string]int{"gradient.bmp": 0, "gradient.tiff": 0, "gradient.webp": 0, "gradient.jpg": 24, "gradient.gif": 48} {
+	for name, tolerance := range map[string]int{"gradient.bmp": 0, "gradient.tiff": 0, "gradient.webp": 0,
+		"gradient.jpg": 24, "gradient.gif": 48} {
 		got := load(t, name)
 		if got.Bounds().Dx() != 64 || got.Bounds().Dy() != 48 {
 			t.Errorf("%s is %v", name, got.Bounds())
@@ -102,7 +104,8 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	var limit *onnxio.LimitError
-	if _, err := vision.Decode(bytes.NewReader(b.Bytes()), vision.Limits{Pixels: 9999}); !errors.As(err, &limit) {
+	if _, err := vision.Decode(bytes.NewReader(b.Bytes()), vision.Limits{Pixels: 9999}); !errors.As(err,
+		&limit) {
 		t.Errorf("10000 pixels of 9999: %v", err)
 	}
 	if _, err := vision.Decode(bytes.NewReader(b.Bytes()), vision.Limits{Pixels: 10000}); err != nil {
@@ -114,7 +117,8 @@ func TestLimits(t *testing.T) {
 	if _, err := vision.Decode(bytes.NewReader(huge), vision.Limits{}); err == nil {
 		t.Error("a PNG of 3.6 gigapixels was decoded")
 	}
-	if _, err := vision.Load(filepath.Join(files, "gradient.png"), vision.Limits{Bytes: 10}); !errors.As(err, &limit) {
+	if _, err := vision.Load(filepath.Join(files, "gradient.png"), vision.Limits{Bytes: 10}); !errors.As(err,
+		&limit) {
 		t.Errorf("a file above the limit: %v", err)
 	}
 	var format *onnxio.FormatError
@@ -153,12 +157,15 @@ func TestPreprocessing(t *testing.T) {
 	if err != nil || recorded || p.Size != [2]int{28, 28} || p.Channels != 1 || p.Std[0] != 1 {
 		t.Errorf("%+v, %v, %v", p, recorded, err)
 	}
-	builders.SetPreprocessing(m, builders.Preprocessing{Size: [2]int{28, 28}, Channels: 1, Mean: []float32{0.1307}, Std: []float32{0.3081}})
+	builders.SetPreprocessing(m, builders.Preprocessing{Size: [2]int{28, 28}, Channels: 1,
+		Mean: []float32{0.1307}, Std: []float32{0.3081}})
 	if p, recorded, err = vision.Preprocessing(m); err != nil || !recorded || p.Mean[0] != 0.1307 {
 		t.Errorf("%+v, %v, %v", p, recorded, err)
 	}
-	for _, bad := range []string{`{`, `{"size":[28,28],"channels":3,"mean":[0,0,0],"std":[1,1,1]}`, `{"size":[28,28],"channels":1,"mean":[0],"std":[0]}`,
-		`{"size":[99999999,28],"channels":1,"mean":[0],"std":[1]}`, `{"size":[28,28],"channels":1,"mean":[0,0],"std":[1]}`, `{"size":[28,28],"channels":-1}`} {
+	for _, bad := range []string{`{`, `{"size":[28,28],"channels":3,"mean":[0,0,0],"std":[1,1,1]}`,
+		`{"size":[28,28],"channels":1,"mean":[0],"std":[0]}`,
+		`{"size":[99999999,28],"channels":1,"mean":[0],"std":[1]}`,
+		`{"size":[28,28],"channels":1,"mean":[0,0],"std":[1]}`, `{"size":[28,28],"channels":-1}`} {
 		m.SetProperty("preprocessing", bad)
 		if _, _, err := vision.Preprocessing(m); err == nil {
 			t.Errorf("%s was taken", bad)
@@ -182,10 +189,12 @@ func TestTop(t *testing.T) {
 		t.Errorf("%+v", top[1])
 	}
 	logs := onnxio.Floats([]float32{float32(math.Log(0.25)), float32(math.Log(0.75))}, 1, 2)
-	if top, _ = vision.Top(logs, vision.LogProbabilities, 9, nil); len(top[0]) != 2 || math.Abs(top[0][0].Probability-0.75) > 1e-6 {
+	if top, _ = vision.Top(logs, vision.LogProbabilities, 9, nil); len(top[0]) != 2 ||
+		math.Abs(top[0][0].Probability-0.75) > 1e-6 {
 		t.Errorf("%+v", top)
 	}
-	for _, bad := range []*onnxio.Tensor{onnxio.Floats([]float32{1}, 1), onnxio.NewTensor(onnxio.Float, 1, 3, 2, 2), onnxio.NewTensor(onnxio.Float, 2, 0), onnxio.NewTensor(onnxio.Int64, 1, 3)} {
+	for _, bad := range []*onnxio.Tensor{onnxio.Floats([]float32{1}, 1), onnxio.NewTensor(onnxio.Float, 1, 3,
+		2, 2), onnxio.NewTensor(onnxio.Float, 2, 0), onnxio.NewTensor(onnxio.Int64, 1, 3)} {
 		if _, err := vision.Top(bad, vision.Logits, 1, nil); err == nil {
 			t.Errorf("%s %v was ranked", bad.Type, bad.Dims)
 		}
@@ -198,14 +207,17 @@ func TestMasks(t *testing.T) {
 	if err != nil || !bytes.Equal(masks[0].Pixels, []byte{0, 1, 1, 0}) || masks[0].Share() != 0.5 {
 		t.Fatalf("%v, %v", masks, err)
 	}
-	if masks, _ = vision.Masks(y, vision.Logits, 0.8); !bytes.Equal(masks[0].Pixels, []byte{0, 0, 1, 0}) { // sigmoid(0.5) = 0.62
+	// sigmoid(0.5) = 0.62
+	if masks, _ = vision.Masks(y, vision.Logits, 0.8); !bytes.Equal(masks[0].Pixels, []byte{0, 0, 1, 0}) {
 		t.Errorf("above 0.8: %v", masks[0].Pixels)
 	}
-	if masks, _ = vision.Masks(y, vision.Probabilities, 0.5); !bytes.Equal(masks[0].Pixels, []byte{0, 0, 1, 0}) {
+	if masks, _ = vision.Masks(y, vision.Probabilities, 0.5); !bytes.Equal(masks[0].Pixels,
+		[]byte{0, 0, 1, 0}) {
 		t.Errorf("probabilities: %v", masks[0].Pixels)
 	}
 	three := onnxio.Floats([]float32{0, 9, 1, 1, 2, 3}, 1, 3, 1, 2)
-	if masks, err = vision.Masks(three, vision.Logits, 0.5); err != nil || !bytes.Equal(masks[0].Pixels, []byte{2, 0}) {
+	if masks, err = vision.Masks(three, vision.Logits, 0.5); err != nil || !bytes.Equal(masks[0].Pixels,
+		[]byte{2, 0}) {
 		t.Fatalf("%v, %v", masks, err)
 	}
 	if p, ok := masks[0].Image().(*image.Paletted); !ok || p.ColorIndexAt(0, 0) != 2 {
@@ -227,18 +239,22 @@ func TestMasks(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	y := onnxio.NewTensor(onnxio.Float, 1, 3)
 	copy(y.Float32s(), []float32{0, 2, -2})
-	several, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits}, 2, []string{"a", "b", "c"})
-	if err != nil || len(several[0]) != 2 || several[0][0].Label != "b" || math.Abs(several[0][0].Probability-0.880797) > 1e-6 || several[0][1].Probability != 0.5 {
+	several, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits}, 2,
+		[]string{"a", "b", "c"})
+	if err != nil || len(several[0]) != 2 || several[0][0].Label != "b" ||
+		math.Abs(several[0][0].Probability-0.880797) > 1e-6 || several[0][1].Probability != 0.5 {
 		t.Errorf("%+v, %v", several, err)
 	}
 	if *several[0][0].Given != true || *several[0][1].Given != false {
 		t.Errorf("of 88%% and 50%% given are %v and %v", *several[0][0].Given, *several[0][1].Given)
 	}
-	by, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits, Thresholds: []float64{0.4, 0.9, 0.1}}, 3, nil)
+	by, err := vision.Answers(y, spec.Output{Task: spec.MultiLabel, Scale: spec.Logits,
+		Thresholds: []float64{0.4, 0.9, 0.1}}, 3, nil)
 	if err != nil || *by[0][0].Given || !*by[0][1].Given || !*by[0][2].Given {
 		t.Errorf("by thresholds: %+v, %v", by, err)
 	}
-	numbers, err := vision.Answers(y, spec.Output{Task: spec.Number, Scale: spec.Logits}, 1, []string{"a", "b", "c"})
+	numbers, err := vision.Answers(y, spec.Output{Task: spec.Number, Scale: spec.Logits}, 1,
+		[]string{"a", "b", "c"})
 	if err != nil || len(numbers[0]) != 3 || *numbers[0][1].Value != 2 || numbers[0][2].Label != "c" {
 		t.Errorf("%+v, %v", numbers, err)
 	}

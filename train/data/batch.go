@@ -50,7 +50,8 @@ func newBatchView(ds Source, x, target *onnxio.Tensor, n int) (*batchView, error
 	s := ds.Shape()
 	b := &batchView{c: s[0], h: s[1], w: s[2], hw: s[1] * s[2], per: s[0] * s[1] * s[2], n: n}
 	misfit := func(why string) error {
-		return fmt.Errorf("a batch of %d images of %v does not fit %v %v and %v %v%s", n, s, x.Type, x.Dims, target.Type, target.Dims, why)
+		return fmt.Errorf("a batch of %d images of %v does not fit %v %v and %v %v%s", n, s, x.Type, x.Dims,
+			target.Type, target.Dims, why)
 	}
 	if x.Type != onnxio.Float || len(x.Raw) != 4*b.per*n {
 		return nil, misfit("")
@@ -102,14 +103,16 @@ func (b *batchView) target(n int, s Sample) {
 // put normalises a sample of any size into the n-th place.
 func (b *batchView) put(n int, s Sample, norm *Norm) error {
 	if s.C != b.c || s.H <= 0 || s.W <= 0 || len(s.Pixels) != s.C*s.H*s.W && s.Values == nil {
-		return fmt.Errorf("an image of [%d,%d,%d] in %d bytes, where [%d,%d,%d] is wanted", s.C, s.H, s.W, len(s.Pixels), b.c, b.h, b.w)
+		return fmt.Errorf("an image of [%d,%d,%d] in %d bytes, where [%d,%d,%d] is wanted", s.C, s.H, s.W,
+			len(s.Pixels), b.c, b.h, b.w)
 	}
 	if (b.ofClass || b.ofBinary) && len(s.Mask) != s.H*s.W {
 		return fmt.Errorf("a mask of %d pixels for an image of %dx%d", len(s.Mask), s.H, s.W)
 	}
 	if s.Values != nil {
 		if s.H != b.h || s.W != b.w || len(s.Values) != b.per {
-			return fmt.Errorf("%d values of [%d,%d,%d], where [%d,%d,%d] is wanted", len(s.Values), s.C, s.H, s.W, b.c, b.h, b.w)
+			return fmt.Errorf("%d values of [%d,%d,%d], where [%d,%d,%d] is wanted", len(s.Values), s.C, s.H,
+				s.W, b.c, b.h, b.w)
 		}
 		copy(b.input(n), s.Values)
 		b.target(n, s)
@@ -121,14 +124,15 @@ func (b *batchView) put(n int, s Sample, norm *Norm) error {
 	return nil
 }
 
-// Resized is the sample at another size: the image as PIL resizes it, bilinear with a kernel that widens when it shrinks;
-// the mask by nearest pixel center.
+// Resized is the sample at another size: the image as PIL resizes it, bilinear with a kernel that widens when
+// it shrinks; the mask by nearest pixel center.
 func (s Sample) Resized(h, w int) Sample {
 	if s.H == h && s.W == w {
 		return s
 	}
 	out := Sample{C: s.C, H: h, W: w, Label: s.Label, Numbers: s.Numbers, Pixels: make([]uint8, s.C*h*w)}
-	resample.Resize(resample.Image{C: s.C, H: h, W: w, Pix: out.Pixels}, resample.Image{C: s.C, H: s.H, W: s.W, Pix: s.Pixels}, resample.Bilinear)
+	resample.Resize(resample.Image{C: s.C, H: h, W: w, Pix: out.Pixels}, resample.Image{C: s.C, H: s.H,
+		W: s.W, Pix: s.Pixels}, resample.Bilinear)
 	if s.Mask != nil {
 		out.Mask = make([]uint8, h*w)
 		for y := range h {

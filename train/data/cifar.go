@@ -18,7 +18,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-var cifar10Classes = []string{"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+var cifar10Classes = []string{"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse",
+	"ship", "truck"}
 
 // cifar100Classes are the fine labels.
 var cifar100Classes = strings.Fields(`apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge
@@ -29,8 +30,9 @@ var cifar100Classes = strings.Fields(`apple aquarium_fish baby bear beaver bed b
 	skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
 	train trout tulip turtle wardrobe whale willow_tree wolf woman worm`)
 
-// cifar is a CIFAR set in one of its forms: binary, pickled by Python, or a folder of images for each class. The binary
-// one has records of labels, of which the last counts, and the R, G and B planes of an image of 32x32.
+// cifar is a CIFAR set in one of its forms: binary, pickled by Python, or a folder of images for
+// each class. The binary one has records of labels, of which the last counts, and the R, G and B
+// planes of an image of 32x32.
 type cifar struct {
 	name      string
 	labels    int // bytes of a record before its pixels
@@ -45,17 +47,22 @@ type cifar struct {
 
 const cifarPixels = 3 * 32 * 32
 
-// cifar10 is data_batch_1..5.bin and test_batch.bin, each plain or packed with xz, or data_batch_1..5 and test_batch.
+// cifar10 is data_batch_1..5.bin and test_batch.bin, each plain or packed with xz, or
+// data_batch_1..5 and test_batch.
 var cifar10 = cifar{name: "cifar10", labels: 1, records: 10000, tests: 10000,
-	train: []string{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"}, test: "test_batch.bin",
-	pickles: cifarPickles{train: []string{"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"}, test: "test_batch",
+	train: []string{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+		"data_batch_5.bin"}, test: "test_batch.bin",
+	pickles: cifarPickles{train: []string{"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4",
+		"data_batch_5"}, test: "test_batch",
 		meta: "batches.meta", labels: "labels", names: "label_names"},
 	classes: cifar10Classes, mean: []float32{0.4914, 0.4822, 0.4465}, std: []float32{0.2470, 0.2435, 0.2616}}
 
-// cifar100 is train.bin and test.bin, or train and test; an image has a coarse label (of 20) and a fine one, which is
-// taken.
-var cifar100 = cifar{name: "cifar100", labels: 2, records: 50000, tests: 10000, train: []string{"train.bin"}, test: "test.bin",
-	pickles: cifarPickles{train: []string{"train"}, test: "test", meta: "meta", labels: "fine_labels", names: "fine_label_names"},
+// cifar100 is train.bin and test.bin, or train and test; an image has a coarse label (of 20) and a
+// fine one, which is taken.
+var cifar100 = cifar{name: "cifar100", labels: 2, records: 50000, tests: 10000, train: []string{"train.bin"},
+	test: "test.bin",
+	pickles: cifarPickles{train: []string{"train"}, test: "test", meta: "meta", labels: "fine_labels",
+		names: "fine_label_names"},
 	classes: cifar100Classes, mean: []float32{0.5071, 0.4865, 0.4409}, std: []float32{0.2673, 0.2564, 0.2762}}
 
 // signs are the files of which one shows that the set is in a folder, whatever its form.
@@ -84,7 +91,8 @@ func exists(path string) bool {
 }
 
 // files reads files side by side: unpacking takes a second or two each.
-func (c cifar) files(dir string, trainFiles []string, testFile string, readFile func(path string, into *cifarPart, from, records int) error) (Splits, error) {
+func (c cifar) files(dir string, trainFiles []string, testFile string, readFile func(path string,
+	into *cifarPart, from, records int) error) (Splits, error) {
 	s := Splits{Name: c.name, Mean: c.mean, Std: c.std}
 	train, test := newCIFARPart(c.records*len(trainFiles)), newCIFARPart(c.tests)
 	errs := make([]error, len(trainFiles)+1)
@@ -119,10 +127,11 @@ func (c cifar) files(dir string, trainFiles []string, testFile string, readFile 
 	return s, nil
 }
 
-// folders reads train/CLASS/*.png and test/CLASS/*.png (or validation, val, valid) into memory. How many images of a
-// class there are is not asked; that the classes are the set's is.
+// folders reads train/CLASS/*.png and test/CLASS/*.png (or validation, val, valid) into memory. How many
+// images of a class there are is not asked; that the classes are the set's is.
 func (c cifar) folders(dir string, o Options) (Splits, error) {
-	s, err := openImages(c.name, dir, Options{Mean: c.mean, Std: c.std, Limits: o.Limits, Validation: o.Validation, Seed: o.Seed})
+	s, err := openImages(c.name, dir, Options{Mean: c.mean, Std: c.std, Limits: o.Limits,
+		Validation: o.Validation, Seed: o.Seed})
 	if err != nil {
 		return s, err
 	}
@@ -131,7 +140,8 @@ func (c cifar) folders(dir string, o Options) (Splits, error) {
 			Msg: fmt.Sprintf("has folders for the classes %s, where %s has %s; a set of your own opens as images:%s", listed(names), c.name, listed(c.classes), dir)}
 	}
 	if shape := s.Train.Shape(); shape != [3]int{3, 32, 32} {
-		return s, &onnxio.FormatError{Format: c.name, Path: dir, Msg: fmt.Sprintf("its images are %v [C,H,W], where %s has [3 32 32]", shape, c.name)}
+		return s, &onnxio.FormatError{Format: c.name, Path: dir,
+			Msg: fmt.Sprintf("its images are %v [C,H,W], where %s has [3 32 32]", shape, c.name)}
 	}
 	for _, part := range []*Dataset{&s.Train, &s.Validation} {
 		if *part, err = InMemory(context.Background(), *part, runtime.GOMAXPROCS(0)); err != nil {

@@ -37,7 +37,8 @@ func fixture(t testing.TB, name string) string {
 
 // Batches as Python 2's cPickle and Python 3's pickle write them, with either version of numpy.
 func TestPickledBatches(t *testing.T) {
-	for _, name := range []string{"python2", "python2-fortran", "python2-100", "python3-2", "python3-3", "python3-4", "python3-5", "python3-bytes"} {
+	for _, name := range []string{"python2", "python2-fortran", "python2-100", "python3-2", "python3-3",
+		"python3-4", "python3-5", "python3-bytes"} {
 		t.Run(name, func(t *testing.T) {
 			c, factor := small(1), 1
 			if name == "python2-100" {
@@ -71,11 +72,13 @@ func TestPickledSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Train.Len() != 6 || s.Validation.Len() != 3 || s.Train.Classes()[2] != "bird" || s.Train.(Source).Label(5) != 2 {
+	if s.Train.Len() != 6 || s.Validation.Len() != 3 || s.Train.Classes()[2] != "bird" ||
+		s.Train.(Source).Label(5) != 2 {
 		t.Errorf("%+v", s)
 	}
 	put(t, filepath.Join(dir, "batches.meta"), "\x80\x02}.")
-	if _, err := small(2).open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "batches.meta") || !strings.Contains(err.Error(), "10 names") {
+	if _, err := small(2).open(dir, Options{}); err == nil || !strings.Contains(err.Error(),
+		"batches.meta") || !strings.Contains(err.Error(), "10 names") {
 		t.Errorf("%v", err)
 	}
 	os.Remove(filepath.Join(dir, "batches.meta"))
@@ -86,7 +89,8 @@ func TestPickledSet(t *testing.T) {
 	put(t, filepath.Join(dir, "cifar-10-batches-py", "data_batch_1"), fixture(t, "python2"))
 	os.Remove(filepath.Join(dir, "data_batch_1"))
 	var format *onnxio.FormatError
-	if _, err := Open("cifar10=" + dir); !errors.As(err, &format) || !strings.Contains(err.Error(), filepath.Join("cifar-10-batches-py", "data_batch_1")) ||
+	if _, err := Open("cifar10=" + dir); !errors.As(err, &format) || !strings.Contains(err.Error(),
+		filepath.Join("cifar-10-batches-py", "data_batch_1")) ||
 		!strings.Contains(err.Error(), "10000 images") {
 		t.Errorf("%v", err)
 	}
@@ -97,15 +101,17 @@ func TestHostilePickles(t *testing.T) {
 	whole := fixture(t, "python2")
 	dir := t.TempDir()
 	for name, c := range map[string]struct{ content, says string }{
-		"a call":        {"\x80\x02cos\nsystem\nU\x02ls\x85R.", "nothing was executed"},
-		"another call":  {"\x80\x02cnumpy\nndarray\n)R.", "ndarray"},
-		"no dict":       {"\x80\x02].", "no dict"},
-		"a tail":        {whole + "x", "follows"},
-		"a label":       {strings.Replace(whole, "(K\x00K\x01K\x02e", "(K\x00K\x0aK\x02e", 1), "label 10 is out of range"},
+		"a call":       {"\x80\x02cos\nsystem\nU\x02ls\x85R.", "nothing was executed"},
+		"another call": {"\x80\x02cnumpy\nndarray\n)R.", "ndarray"},
+		"no dict":      {"\x80\x02].", "no dict"},
+		"a tail":       {whole + "x", "follows"},
+		"a label": {strings.Replace(whole, "(K\x00K\x01K\x02e", "(K\x00K\x0aK\x02e", 1),
+			"label 10 is out of range"},
 		"labels":        {strings.Replace(whole, "(K\x00K\x01K\x02e", "(K\x00K\x01e", 1), "3 labels"},
 		"another shape": {strings.Replace(whole, "K\x03M\x00\x0c\x86", "K\x04M\x00\x0c\x86", 1), "BUILD"},
 		"floats":        {strings.Replace(whole, "U\x02u1", "U\x02f1", 1), "BUILD"},
-		"twice":         {"\x80\x02}(U\x04data" + whole[strings.Index(whole, "cnumpy.core"):strings.Index(whole, "U\x06labels")] + ")bu.", "BUILD"},
+		"twice": {"\x80\x02}(U\x04data" +
+			whole[strings.Index(whole, "cnumpy.core"):strings.Index(whole, "U\x06labels")] + ")bu.", "BUILD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.content == whole {
@@ -130,11 +136,13 @@ func TestHostilePickles(t *testing.T) {
 	}
 	var limit *onnxio.LimitError
 	path := put(t, filepath.Join(dir, "large"), strings.Repeat("x", 3*3*cifarPixels+1<<16+1))
-	if err := small(1).readPickle(path, newCIFARPart(3), 0, 3); !errors.As(err, &limit) || !strings.Contains(err.Error(), path) {
+	if err := small(1).readPickle(path, newCIFARPart(3), 0, 3); !errors.As(err, &limit) ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("%v", err)
 	}
 	// One text, encoded over and over, would need far more memory than the file has bytes.
-	bomb := "\x80\x02]q\x00(X\xe8\x03\x00\x00" + strings.Repeat("a", 1000) + "q\x01X\x06\x00\x00\x00latin1q\x02" +
+	bomb := "\x80\x02]q\x00(X\xe8\x03\x00\x00" + strings.Repeat("a", 1000) +
+		"q\x01X\x06\x00\x00\x00latin1q\x02" +
 		strings.Repeat("c_codecs\nencode\nh\x01h\x02\x86R", 50) + "e."
 	if _, err := loadPickle(strings.NewReader(bomb), int64(len(bomb)), 100); !errors.As(err, &limit) {
 		t.Errorf("%v", err)
@@ -178,7 +186,8 @@ func TestCIFARFolders(t *testing.T) {
 	if _, err := Open("cifar10=" + dir); err == nil || !strings.Contains(err.Error(), "images:"+dir) {
 		t.Errorf("%v", err)
 	}
-	if _, err := Open("cifar10=" + cifarFolder(t, 8)); err == nil || !strings.Contains(err.Error(), "[3 8 8]") {
+	if _, err := Open("cifar10=" + cifarFolder(t, 8)); err == nil ||
+		!strings.Contains(err.Error(), "[3 8 8]") {
 		t.Errorf("%v", err)
 	}
 }
@@ -187,7 +196,8 @@ func TestVerifyPickled(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "cifar-100-python", "train"), "x")
 	report, err := Verify("cifar100=" + dir)
-	if err != nil || len(report) != 3 || report[0].File != "train" || report[0].Err == nil || !errors.Is(report[2].Err, os.ErrNotExist) {
+	if err != nil || len(report) != 3 || report[0].File != "train" || report[0].Err == nil ||
+		!errors.Is(report[2].Err, os.ErrNotExist) {
 		t.Errorf("%+v: %v", report, err)
 	}
 }

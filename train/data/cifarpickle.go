@@ -11,7 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// cifarPickles are the files of the Python version of CIFAR: pickled dicts with the images as an array of numpy.
+// cifarPickles are the files of the Python version of CIFAR: pickled dicts with the
+// images as an array of numpy.
 type cifarPickles struct {
 	train      []string
 	test, meta string
@@ -29,7 +30,8 @@ type ndarray struct {
 // dtype is the name of an element's type.
 type dtype struct{ name string }
 
-// numpyGlobal lists the names that numpy's arrays are pickled with, by its versions 1 and 2, Python 2's and 3's.
+// numpyGlobal lists the names that numpy's arrays are pickled with, by its versions 1
+// and 2, Python 2's and 3's.
 func numpyGlobal(g pickle.Global) bool {
 	switch g.Module {
 	case "numpy":
@@ -46,7 +48,8 @@ func numpyGlobal(g pickle.Global) bool {
 
 // newCIFARPickle reads a pickle of about so many records: labels, file's names and what is memoized of them.
 func newCIFARPickle(r io.ReaderAt, size int64, records int) *pickle.Machine {
-	rules := pickle.Rules{Format: "cifar", Holds: "a batch of CIFAR", Max: int64(16*records) + 1024, Allowed: numpyGlobal, Python2: true}
+	rules := pickle.Rules{Format: "cifar", Holds: "a batch of CIFAR", Max: int64(16*records) + 1024,
+		Allowed: numpyGlobal, Python2: true}
 	encoded := int64(0)
 	rules.Reduce = func(g pickle.Global, args []any) (any, error) {
 		switch v := numpyReduce(g, args).(type) {
@@ -59,7 +62,8 @@ func newCIFARPickle(r io.ReaderAt, size int64, records int) *pickle.Machine {
 		default:
 			return v, nil
 		}
-		return nil, rules.Malformed("arguments of %s.%s are not what numpy writes of an array of bytes", g.Module, g.Name)
+		return nil, rules.Malformed("arguments of %s.%s are not what numpy writes of an array of bytes",
+			g.Module, g.Name)
 	}
 	rules.Build = func(target, state any) (any, error) {
 		if t, ok := state.(*pickle.Tuple); ok && numpyBuild(target, t.Items) {
@@ -108,8 +112,8 @@ func latin1(s string) any {
 	return pickle.Bytes(out)
 }
 
-// numpyBuild gives an array its state (version, shape, type, whether in Fortran's order, bytes). A type's own (byte
-// order, fields, alignment) must say that it is plain.
+// numpyBuild gives an array its state (version, shape, type, whether in Fortran's order, bytes). A type's own
+// (byte order, fields, alignment) must say that it is plain.
 func numpyBuild(target any, state []any) bool {
 	switch a := target.(type) {
 	case *ndarray:
@@ -194,7 +198,8 @@ func openPickle(path string, limit int64, read func(r io.ReaderAt, size int64) e
 		return err
 	}
 	if info.Size() > limit {
-		return fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "bytes of a pickled batch", Got: info.Size(), Limit: limit})
+		return fmt.Errorf("%s: %w", path, &onnxio.LimitError{What: "bytes of a pickled batch",
+			Got: info.Size(), Limit: limit})
 	}
 	err = read(f, info.Size())
 	if fe := new(onnxio.FormatError); errors.As(err, &fe) && fe.Path == "" {
@@ -233,7 +238,8 @@ func (c cifar) batch(d *pickle.Dict, into *cifarPart, from, records int) error {
 	for i, v := range labels.Items {
 		label, ok := v.(int64)
 		if !ok || label < 0 || label >= int64(len(c.classes)) {
-			return bad(fmt.Sprintf("record %d", i), "label %v is out of range: there are %d classes", v, len(c.classes))
+			return bad(fmt.Sprintf("record %d", i), "label %v is out of range: there are %d classes", v,
+				len(c.classes))
 		}
 		into.labels[from+i] = uint8(label)
 	}
@@ -264,12 +270,14 @@ func (c cifar) pickledNames(dir string) ([]string, error) {
 		}
 		list, ok := lookUp(d, c.pickles.names).(*pickle.List)
 		if !ok || len(list.Items) != len(c.classes) {
-			return &onnxio.FormatError{Format: c.name, Where: c.pickles.names, Msg: fmt.Sprintf("a list of %d names is wanted", len(c.classes))}
+			return &onnxio.FormatError{Format: c.name, Where: c.pickles.names,
+				Msg: fmt.Sprintf("a list of %d names is wanted", len(c.classes))}
 		}
 		names = make([]string, len(list.Items))
 		for i, v := range list.Items {
 			if names[i], ok = text(v); !ok {
-				return &onnxio.FormatError{Format: c.name, Where: c.pickles.names, Msg: fmt.Sprintf("name %d is no text", i)}
+				return &onnxio.FormatError{Format: c.name, Where: c.pickles.names,
+					Msg: fmt.Sprintf("name %d is no text", i)}
 			}
 		}
 		return nil

@@ -24,8 +24,8 @@ type Task string
 const (
 	// Classification has one class an image, in the column label.
 	Classification Task = ""
-	// MultiLabel has any number of labels an image: in the column labels, separated by | or blanks, or 0 and 1 in a column
-	// for each label.
+	// MultiLabel has any number of labels an image: in the column labels, separated by | or blanks, or 0 and
+	// 1 in a column for each label.
 	MultiLabel Task = "multi-label"
 	// Regression has a number in each column beside path and split.
 	Regression Task = "regression"
@@ -80,12 +80,13 @@ type csvReader struct {
 // fault is an error of the line that was read last.
 func (r *csvReader) fault(format string, args ...any) error {
 	line, _ := r.FieldPos(0)
-	return &onnxio.FormatError{Format: "csv", Path: r.path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf(format, args...)}
+	return &onnxio.FormatError{Format: "csv", Path: r.path, Where: fmt.Sprintf("line %d", line),
+		Msg: fmt.Sprintf(format, args...)}
 }
 
-// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task says
-// which columns hold them), and perhaps split (train; validation, val, valid or test) and weight, the name of a
-// column of weights.
+// readCSV reads a table whose first line names its columns: path (from the table's folder), the targets (Task
+// says which columns hold them), and perhaps split (train; validation, val, valid or test) and weight, the
+// name of a column of weights.
 func readCSV(in io.Reader, path string, task Task, weight string) (table, error) {
 	text := bufio.NewReader(io.LimitReader(in, maxList))
 	r := &csvReader{Reader: csv.NewReader(text), path: path}
@@ -113,7 +114,8 @@ func readCSV(in io.Reader, path string, task Task, weight string) (table, error)
 		rows = append(rows, one)
 	}
 	if len(rows) == 0 {
-		return table{}, &onnxio.FormatError{Format: "csv", Path: path, Msg: "no images: the table has no rows"}
+		return table{}, &onnxio.FormatError{Format: "csv", Path: path,
+			Msg: "no images: the table has no rows"}
 	}
 	classes, err := r.targets(rows, task)
 	if err != nil {
@@ -129,7 +131,8 @@ func readCSV(in io.Reader, path string, task Task, weight string) (table, error)
 	}
 	if r.part >= 0 && (len(t.train) == 0 || len(t.validation) == 0) {
 		return table{}, &onnxio.FormatError{Format: "csv", Path: path,
-			Msg: fmt.Sprintf("no images in one of the parts: %d to train on, %d to validate on", len(t.train), len(t.validation))}
+			Msg: fmt.Sprintf("no images in one of the parts: %d to train on, %d to validate on", len(t.train),
+				len(t.validation))}
 	}
 	return t, nil
 }
@@ -138,7 +141,8 @@ func readCSV(in io.Reader, path string, task Task, weight string) (table, error)
 func (r *csvReader) readHead(task Task, weight string) error {
 	head, err := r.Read()
 	if err != nil {
-		return &onnxio.FormatError{Format: "csv", Path: r.path, Msg: "no line that names the columns", Err: err}
+		return &onnxio.FormatError{Format: "csv", Path: r.path, Msg: "no line that names the columns",
+			Err: err}
 	}
 	at := map[string]int{}
 	for i, h := range head {
@@ -168,9 +172,12 @@ func (r *csvReader) readHead(task Task, weight string) error {
 			}
 		}
 	}
-	wanted := map[Task]string{Classification: "label", MultiLabel: "labels, or a column of 0 and 1 for each label,", Regression: "a column for each value"}[task]
+	wanted := map[Task]string{Classification: "label",
+		MultiLabel: "labels, or a column of 0 and 1 for each label,",
+		Regression: "a column for each value"}[task]
 	if r.columns.path < 0 || r.label < 0 && len(r.numbers) == 0 {
-		return r.fault("the first line names the columns %q: path and %s are wanted", strings.Join(head, ","), wanted)
+		return r.fault("the first line names the columns %q: path and %s are wanted",
+			strings.Join(head, ","), wanted)
 	}
 	return nil
 }
@@ -203,7 +210,8 @@ func (r *csvReader) row(fields []string, task Task) (row, error) {
 		case err != nil || math.IsInf(v, 0) || math.IsNaN(v):
 			return row{}, r.fault("column %q: %q is no number", r.head[i], text)
 		case task == MultiLabel && v != 0 && v != 1:
-			return row{}, r.fault("column %q: %q: 0 or 1 is wanted, for not and for having the label", r.head[i], text)
+			return row{}, r.fault("column %q: %q: 0 or 1 is wanted, for not and for having the label",
+				r.head[i], text)
 		}
 		out.Numbers = append(out.Numbers, float32(v))
 	}
@@ -211,7 +219,8 @@ func (r *csvReader) row(fields []string, task Task) (row, error) {
 		text := strings.TrimSpace(fields[r.weight])
 		w, err := strconv.ParseFloat(text, 64)
 		if err != nil || !isWeight(w) {
-			return row{}, r.fault("column %q: %q: a weight that is not negative is wanted", r.head[r.weight], text)
+			return row{}, r.fault("column %q: %q: a weight that is not negative is wanted",
+				r.head[r.weight], text)
 		}
 		out.Weight = w
 	}
@@ -272,7 +281,8 @@ func (r *csvReader) targets(rows []row, task Task) ([]string, error) {
 	return classes, nil
 }
 
-// separator is what the first line of a table has between its columns: comma, semicolon or tab, whichever is there most.
+// separator is what the first line of a table has between its columns: comma, semicolon or
+// tab, whichever is there most.
 func separator(r *bufio.Reader) rune {
 	head, _ := r.Peek(r.Size())
 	head, _, _ = bytes.Cut(head, []byte("\n"))
@@ -290,8 +300,8 @@ func emptyRow(row []string) bool {
 	return !slices.ContainsFunc(row, func(s string) bool { return strings.TrimSpace(s) != "" })
 }
 
-// beside is a path of a table, from the table's folder. Backslashes separate folders, as on Windows, unless there is a
-// file whose name has them.
+// beside is a path of a table, from the table's folder. Backslashes separate folders, as on Windows, unless
+// there is a file whose name has them.
 func beside(dir, file string) string {
 	from := func(file string) string {
 		if filepath.IsAbs(file) {
@@ -308,8 +318,9 @@ func beside(dir, file string) string {
 	return path
 }
 
-// classesOf orders labels and numbers them. Labels that are all whole numbers stand for themselves, so that a model's
-// outputs keep their meaning when a class has no image; a negative one, or one far beyond their count, is out of range.
+// classesOf orders labels and numbers them. Labels that are all whole numbers stand for themselves, so
+// that a model's outputs keep their meaning when a class has no image; a negative one, or one far beyond
+// their count, is out of range.
 func classesOf(known map[string]int) ([]string, error) {
 	numbers := map[string]int{}
 	top := 0

@@ -24,11 +24,13 @@ func TestTablesOfSpreadsheets(t *testing.T) {
 		got, err := readCSV(strings.NewReader(text), filepath.Join("set", "table.csv"), Classification, "")
 		classes, items := got.classes, got.train
 		if err != nil || !slices.Equal(classes, []string{"red", "sky"}) || len(items) != 2 ||
-			items[0].Image != filepath.Join("set", "a", "0.png") || items[1].Image != filepath.Join("set", "b", "1.png") || items[1].Label != 1 {
+			items[0].Image != filepath.Join("set", "a", "0.png") || items[1].Image != filepath.Join("set",
+			"b", "1.png") || items[1].Label != 1 {
 			t.Errorf("%s: %v, %v, %v", name, classes, items, err)
 		}
 	}
-	for name, text := range map[string]string{"a row too short": "path,label\na.png\nb.png,sky\n", "no label": "path,label\na.png,\nb.png,sky\n"} {
+	for name, text := range map[string]string{"a row too short": "path,label\na.png\nb.png,sky\n",
+		"no label": "path,label\na.png,\nb.png,sky\n"} {
 		if _, err := readCSV(strings.NewReader(text), "table.csv", Classification, ""); err == nil {
 			t.Errorf("%s was taken", name)
 		}
@@ -49,7 +51,8 @@ func TestBackslashInName(t *testing.T) {
 // Hidden files and folders, wherever they lie, are no images and no classes.
 func TestHiddenIsLeftOut(t *testing.T) {
 	dir := t.TempDir()
-	for _, f := range []string{"red/0.png", "red/._0.png", "red/.trash/9.png", "sky/sub/1.png", ".git/2.png"} {
+	for _, f := range []string{"red/0.png", "red/._0.png", "red/.trash/9.png", "sky/sub/1.png",
+		".git/2.png"} {
 		path := filepath.Join(dir, filepath.FromSlash(f))
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			t.Fatal(err)
@@ -71,9 +74,12 @@ func TestTasksOfTables(t *testing.T) {
 		names   []string
 		targets [][]float32 // nil: refused
 	}{
-		"values":         {Regression, "path,width,height\na.png,1.5,-2\nb.png,0,1e3\n", []string{"width", "height"}, [][]float32{{1.5, -2}, {0, 1000}}},
-		"labels":         {MultiLabel, "path,labels\na.png,sky|sea\nb.png,\nc.png,sea\n", []string{"sea", "sky"}, [][]float32{{1, 1}, {0, 0}, {1, 0}}},
-		"columns":        {MultiLabel, "path;sky;sea\na.png;1;0\nb.png;0;1\n", []string{"sky", "sea"}, [][]float32{{1, 0}, {0, 1}}},
+		"values": {Regression, "path,width,height\na.png,1.5,-2\nb.png,0,1e3\n",
+			[]string{"width", "height"}, [][]float32{{1.5, -2}, {0, 1000}}},
+		"labels": {MultiLabel, "path,labels\na.png,sky|sea\nb.png,\nc.png,sea\n",
+			[]string{"sea", "sky"}, [][]float32{{1, 1}, {0, 0}, {1, 0}}},
+		"columns": {MultiLabel, "path;sky;sea\na.png;1;0\nb.png;0;1\n", []string{"sky", "sea"},
+			[][]float32{{1, 0}, {0, 1}}},
 		"no number":      {Regression, "path,width\na.png,wide\n", nil, nil},
 		"not a number":   {Regression, "path,width\na.png,NaN\n", nil, nil},
 		"no column":      {Regression, "path,split\na.png,train\n", nil, nil},

@@ -21,7 +21,8 @@ func TestMNISTIsEmbedded(t *testing.T) {
 	if s.Train.Len() != 60000 || s.Validation.Len() != 10000 || s.Train.Shape() != [3]int{1, 28, 28} {
 		t.Fatalf("%d and %d images of %v", s.Train.Len(), s.Validation.Len(), s.Train.Shape())
 	}
-	// Over the training set, normalised pixels have mean 0 and deviation 1, to the digits that mean and std are given in.
+	// Over the training set, normalised pixels have mean 0 and deviation 1, to the digits that
+	// mean and std are given in.
 	x, y := onnxio.NewTensor(onnxio.Float, 60000, 1, 28, 28), onnxio.NewTensor(onnxio.Int64, 60000)
 	if err := s.Train.Fill(x, y, Sequence(60000)); err != nil {
 		t.Fatal(err)
@@ -105,7 +106,8 @@ func TestTruncatedIDX(t *testing.T) {
 	if _, _, err := ReadIDX(bytes.NewReader(append(whole, 0)), "x"); err == nil {
 		t.Error("a byte too many is no error")
 	}
-	if _, _, err := ReadIDX(bytes.NewReader([]byte{0, 0, 8, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}), "x"); err == nil {
+	if _, _, err := ReadIDX(bytes.NewReader([]byte{0, 0, 8, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xff}), "x"); err == nil {
 		t.Error("a giant is no error")
 	}
 }
@@ -145,7 +147,8 @@ func TestMNISTIsNotCarried(t *testing.T) {
 		func() error { _, err := Find("mnist"); return err },
 		func() error { _, err := Verify("mnist"); return err },
 	} {
-		if err := f(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `import _ "github.com/cnnkit/cnnkit/train/data/mnist"`) {
+		if err := f(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(),
+			`import _ "github.com/cnnkit/cnnkit/train/data/mnist"`) {
 			t.Error(err)
 		}
 	}

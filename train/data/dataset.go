@@ -15,16 +15,17 @@ type Dataset interface {
 	Shape() [3]int
 	// Classes names the classes, in the order of the labels, or of the values of a mask.
 	Classes() []string
-	// Fill writes the samples of the indices into x [N,C,H,W] float32 and target, of the form that NewBatch gives it.
+	// Fill writes the samples of the indices into x [N,C,H,W] float32 and target, of the
+	// form that NewBatch gives it.
 	Fill(x, target *onnxio.Tensor, indices []int) error
 }
 
-// Source is a Dataset that also gives its samples as they are before normalisation, which is what transforms, loaders
-// and splits work on. Every data set that Open gives is one, and SourceOf finds it behind subsets.
+// Source is a Dataset that also gives its samples as they are before normalisation, which is what transforms,
+// loaders and splits work on. Every data set that Open gives is one, and SourceOf finds it behind subsets.
 type Source interface {
 	Dataset
-	// Sample decodes a sample. Its image may be larger or smaller than Shape, and may lie in the data set's memory: it
-	// is to be read only.
+	// Sample decodes a sample. Its image may be larger or smaller than Shape, and may lie in the data set's
+	// memory: it is to be read only.
 	Sample(i int) (Sample, error)
 	// Label is the class of a sample, known without decoding it; 0 where masks are the targets.
 	Label(i int) int
@@ -45,7 +46,8 @@ type Sample struct {
 	Mask    []uint8 // [H,W], a class for each pixel; nil where labels are the targets
 	Label   int
 	Numbers []float32 // the target, where it is numbers: values to predict, or 0 and 1 of several labels
-	// Values [C,H,W] are taken for the input in place of normalised Pixels. Data sets leave it nil; a transform may set it.
+	// Values [C,H,W] are taken for the input in place of normalised Pixels. Data sets leave it
+	// nil; a transform may set it.
 	Values []float32
 }
 
@@ -66,7 +68,8 @@ type Norm struct {
 // NewNorm makes the table of it.
 func NewNorm(mean, std []float32) (*Norm, error) {
 	if len(mean) == 0 || len(mean) != len(std) {
-		return nil, fmt.Errorf("%d means and %d deviations: one of each for every channel is wanted", len(mean), len(std))
+		return nil, fmt.Errorf("%d means and %d deviations: one of each for every channel is wanted",
+			len(mean), len(std))
 	}
 	n := &Norm{Mean: mean, Std: std, table: make([][256]float32, len(mean))}
 	for c := range n.table {
@@ -105,8 +108,8 @@ type Images struct {
 	weights []float64 // N, or nil
 }
 
-// NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names. It
-// copies neither. Inputs are (p/255 - mean) / std, channel by channel.
+// NewImages makes a data set of images of a size C, H, W: pixels [N,C,H,W] and labels [N], numbers of names.
+// It copies neither. Inputs are (p/255 - mean) / std, channel by channel.
 func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []float32) (*Images, error) {
 	per, err := product(size[:]...)
 	if err != nil || per == 0 || len(pixels)/per != len(labels) || len(pixels)%per != 0 {
@@ -117,7 +120,8 @@ func NewImages(size [3]int, pixels, labels []uint8, names []string, mean, std []
 	}
 	for i, l := range labels {
 		if int(l) >= len(names) {
-			return nil, fmt.Errorf("label %d of image %d is out of range: there are %d classes", l, i, len(names))
+			return nil, fmt.Errorf("label %d of image %d is out of range: there are %d classes", l,
+				i, len(names))
 		}
 	}
 	norm, err := NewNorm(mean, std)
@@ -167,9 +171,10 @@ func (d *Images) Width() int {
 	return len(d.Names)
 }
 
-// NewValues is NewImages with numbers for targets, len(names) for each image: values to predict, or 0 and 1 of several
-// labels.
-func NewValues(size [3]int, pixels []uint8, numbers []float32, names []string, mean, std []float32) (*Images, error) {
+// NewValues is NewImages with numbers for targets, len(names) for each image: values to predict, or
+// 0 and 1 of several labels.
+func NewValues(size [3]int, pixels []uint8, numbers []float32, names []string, mean, std []float32) (*Images,
+	error) {
 	if len(names) == 0 || len(numbers)%len(names) != 0 {
 		return nil, fmt.Errorf("%d numbers do not make targets of %d", len(numbers), len(names))
 	}
@@ -193,7 +198,8 @@ func (d *Images) Sample(i int) (Sample, error) {
 	}
 	area := d.Size[1] * d.Size[2]
 	per := d.Size[0] * area
-	s := Sample{C: d.Size[0], H: d.Size[1], W: d.Size[2], Pixels: d.Pixels[i*per : (i+1)*per : (i+1)*per], Label: int(d.Labels[i])}
+	s := Sample{C: d.Size[0], H: d.Size[1], W: d.Size[2], Pixels: d.Pixels[i*per : (i+1)*per : (i+1)*per],
+		Label: int(d.Labels[i])}
 	if d.Masks != nil {
 		s.Mask = d.Masks[i*area : (i+1)*area : (i+1)*area]
 	}

@@ -20,9 +20,10 @@ type digester interface {
 // sampleEnds is how many bytes at each end of a file Digest reads.
 const sampleEnds = 4 << 10
 
-// Digest tells data sets apart: by their classes, the order of their samples, what these are and their weights.
-// Images in memory count whole; of files count their sizes and the bytes at their ends, which a changed image
-// changes. It is "" for a data set that gives no single samples, or whose samples only its own Sample knows.
+// Digest tells data sets apart: by their classes, the order of their samples, what these are and
+// their weights. Images in memory count whole; of files count their sizes and the bytes at their
+// ends, which a changed image changes. It is "" for a data set that gives no single samples, or whose
+// samples only its own Sample knows.
 func Digest(ds Dataset) (string, error) {
 	src, err := SourceOf(ds)
 	if err != nil {

@@ -39,7 +39,8 @@ func ExampleLoader() {
 		fmt.Println(err)
 		return
 	}
-	augment, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}})
+	augment, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{28},
+		Padding: transforms.Ints{2}})
 	if err != nil {
 		fmt.Println(err)
 		return

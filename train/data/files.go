@@ -40,8 +40,9 @@ type Files struct {
 
 // FilesConfig says how Files reads its items; names of classes are all that it cannot do without.
 type FilesConfig struct {
-	Classes   []string
-	Size      [2]int    // height and width of a batch's images; 0: that of the files, which must be of one size
+	Classes []string
+	// height and width of a batch's images; 0: that of the files, which must be of one size
+	Size      [2]int
 	Channels  int       // 3 (RGB) or 1 (grey); 0: 3
 	Mean, Std []float32 // nil: ImageNet's, or for grey their means
 	Coding    MaskCoding
@@ -59,8 +60,8 @@ var (
 // maxSide bounds the height and the width that a batch may be asked for.
 const maxSide = 1 << 14
 
-// NewFiles checks the items: that they are files, their classes, and, when no size is given, that the first of them are
-// of one size.
+// NewFiles checks the items: that they are files, their classes, and, when no size is given, that the
+// first of them are of one size.
 func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 	if len(items) == 0 {
 		return nil, errors.New("no images")
@@ -69,7 +70,9 @@ func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 		return nil, errors.New("no classes")
 	}
 	if cfg.Ignore != nil && (*cfg.Ignore < 0 || *cfg.Ignore > 255 || len(cfg.Classes) > Void) {
-		return nil, fmt.Errorf("ignoring label %d of %d classes: 0 to 255, of at most 255 classes, is possible", *cfg.Ignore, len(cfg.Classes))
+		return nil, fmt.Errorf(
+			"ignoring label %d of %d classes: 0 to 255, of at most 255 classes, is possible", *cfg.Ignore,
+			len(cfg.Classes))
 	}
 	d := &Files{items: items, names: cfg.Classes, coding: cfg.Coding, ignore: cfg.Ignore, limits: cfg.Limits}
 	d.size[0] = cfg.Channels
@@ -99,16 +102,19 @@ func NewFiles(items []Item, cfg FilesConfig) (*Files, error) {
 			return nil, fmt.Errorf("%s: some images have masks and some have none", it.Image)
 		}
 		if n := len(it.Numbers); n != len(items[0].Numbers) || n > 0 && n != len(cfg.Classes) {
-			return nil, fmt.Errorf("%s: a target of %d numbers, where there are %d names", it.Image, n, len(cfg.Classes))
+			return nil, fmt.Errorf("%s: a target of %d numbers, where there are %d names", it.Image, n,
+				len(cfg.Classes))
 		}
 		if it.Mask == "" && it.Numbers == nil && (it.Label < 0 || it.Label >= len(cfg.Classes)) {
-			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", it.Image, it.Label, len(cfg.Classes))
+			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", it.Image, it.Label,
+				len(cfg.Classes))
 		}
 	}
 	if cfg.Weighted {
 		for _, it := range items {
 			if !isWeight(it.Weight) {
-				return nil, fmt.Errorf("%s: weight %v: a finite number that is not negative is wanted", it.Image, it.Weight)
+				return nil, fmt.Errorf("%s: weight %v: a finite number that is not negative is wanted",
+					it.Image, it.Weight)
 			}
 			d.weights = append(d.weights, it.Weight)
 		}
@@ -194,7 +200,8 @@ func load(path string, lim vision.Limits) (image.Image, error) {
 
 // damaged says what to do about an image that cannot be decoded.
 func damaged(path string, err error) error {
-	return &onnxio.FormatError{Format: "image", Path: path, Msg: "damaged, or no image: replace the file, or take it out of the set", Err: err}
+	return &onnxio.FormatError{Format: "image", Path: path,
+		Msg: "damaged, or no image: replace the file, or take it out of the set", Err: err}
 }
 
 // Len is the number of images.
@@ -237,7 +244,8 @@ func (d *Files) Sample(i int) (Sample, error) {
 	s := Planes(img, d.size[0])
 	s.Label, s.Numbers = it.Label, it.Numbers
 	if d.exact && (s.H != d.size[1] || s.W != d.size[2]) {
-		return Sample{}, fmt.Errorf("%s is %dx%d, others %dx%d: say which size they are to be brought to", it.Image, s.W, s.H, d.size[2], d.size[1])
+		return Sample{}, fmt.Errorf("%s is %dx%d, others %dx%d: say which size they are to be brought to",
+			it.Image, s.W, s.H, d.size[2], d.size[1])
 	}
 	if it.Mask != "" {
 		if s.Mask, err = d.mask(it.Mask); err != nil {
@@ -246,7 +254,8 @@ func (d *Files) Sample(i int) (Sample, error) {
 		if len(s.Mask) != s.H*s.W {
 			w, h, _ := header(it.Mask, d.limits)
 			return Sample{}, &onnxio.FormatError{Format: "mask", Path: it.Mask,
-				Msg: fmt.Sprintf("%dx%d pixels, and its image %s has %dx%d: bring both to one size", w, h, it.Image, s.W, s.H)}
+				Msg: fmt.Sprintf("%dx%d pixels, and its image %s has %dx%d: bring both to one size", w, h,
+					it.Image, s.W, s.H)}
 		}
 	}
 	return s, nil
@@ -275,8 +284,8 @@ func Fill(d Source, x, target *onnxio.Tensor, indices []int) error {
 	return nil
 }
 
-// each calls f for every sample on several goroutines, until ctx ends or f gives an error. The error is that of the
-// first sample that has one.
+// each calls f for every sample on several goroutines, until ctx ends or f gives an error. The error is that
+// of the first sample that has one.
 func each(ctx context.Context, n, workers int, f func(i int) error) error {
 	errs := make([]error, max(workers, 1))
 	at := make([]int, len(errs))
@@ -314,8 +323,9 @@ func each(ctx context.Context, n, workers int, f func(i int) error) error {
 // maxInMemory bounds what InMemory holds.
 const maxInMemory = 8 << 30
 
-// InMemory decodes a whole data set at the size of its batches, so that an epoch decodes nothing: what small sets want.
-// Its 8-bit pixels and masks may take 8 GiB at most; a set of more than 256 classes stays as it is.
+// InMemory decodes a whole data set at the size of its batches, so that an epoch decodes
+// nothing: what small sets want. Its 8-bit pixels and masks may take 8 GiB at most; a set of
+// more than 256 classes stays as it is.
 func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 	src, err := SourceOf(ds)
 	if err != nil {
@@ -360,8 +370,9 @@ func InMemory(ctx context.Context, ds Dataset, workers int) (Dataset, error) {
 	return d, nil
 }
 
-// Sound decodes every sample and gives the subset of those that can be decoded, with the errors of the others, which
-// name their files: for a caller who would rather skip corrupt images, and count them, than stop.
+// Sound decodes every sample and gives the subset of those that can be decoded, with the
+// errors of the others, which name their files: for a caller who would rather skip corrupt
+// images, and count them, than stop.
 func Sound(ctx context.Context, ds Dataset, workers int) (Subset, []error, error) {
 	src, err := SourceOf(ds)
 	if err != nil {

@@ -49,7 +49,8 @@ func parts(name string, train, validation []Item, cfg FilesConfig) (t, v *Files,
 		return nil, nil, err
 	}
 	if t.size != v.size {
-		return nil, nil, fmt.Errorf("%s: the images to train on are %v [C,H,W] and those to validate on %v: say which size they are to be brought to",
+		return nil, nil, fmt.Errorf(
+			"%s: the images to train on are %v [C,H,W] and those to validate on %v: say which size they are to be brought to",
 			name, t.size, v.size)
 	}
 	return t, v, nil
@@ -77,7 +78,8 @@ func openImages(name, dir string, o Options) (Splits, error) {
 			return Splits{}, err
 		}
 		if !slices.Equal(classes, others) {
-			return Splits{}, fmt.Errorf("%s has the classes %s, and %s has %s", trainDir, listed(classes), validationDir, listed(others))
+			return Splits{}, fmt.Errorf("%s has the classes %s, and %s has %s", trainDir, listed(classes),
+				validationDir, listed(others))
 		}
 	}
 	if err := oneClass(name, classes); err != nil {
@@ -121,7 +123,8 @@ func classFolders(dir string) (classes []string, items []Item, err error) {
 			continue
 		}
 		before := len(items)
-		err := filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry,
+			err error) error {
 			if err == nil && d.IsDir() && vision.Hidden(d.Name()) {
 				return filepath.SkipDir
 			}
@@ -134,12 +137,15 @@ func classFolders(dir string) (classes []string, items []Item, err error) {
 			return nil, nil, err
 		}
 		if len(items) == before {
-			return nil, nil, &onnxio.FormatError{Format: "images", Path: root, Msg: "the class has no images (" + strings.Join(vision.Extensions(), ", ") + "): put some there, or remove the folder"}
+			return nil, nil, &onnxio.FormatError{Format: "images", Path: root,
+				Msg: "the class has no images (" + strings.Join(vision.Extensions(), ", ") +
+					"): put some there, or remove the folder"}
 		}
 		classes = append(classes, e.Name())
 	}
 	if len(classes) == 0 {
-		return nil, nil, &onnxio.FormatError{Format: "images", Path: dir, Msg: "no images: a folder for each class is wanted, with its images inside"}
+		return nil, nil, &onnxio.FormatError{Format: "images", Path: dir,
+			Msg: "no images: a folder for each class is wanted, with its images inside"}
 	}
 	return classes, items, nil
 }
@@ -180,7 +186,9 @@ func pairs(images, masks string) ([]Item, error) {
 		return nil, err
 	}
 	if len(pictures) == 0 {
-		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" + strings.Join(vision.Extensions(), ", ") + "): put them there, with masks of the same names in the other folder"}
+		return nil, &onnxio.FormatError{Format: "images", Path: images, Msg: "the folder has no images (" +
+			strings.Join(vision.Extensions(), ", ") +
+			"): put them there, with masks of the same names in the other folder"}
 	}
 	var items []Item
 	var missing []string
@@ -192,7 +200,8 @@ func pairs(images, masks string) ([]Item, error) {
 		items = append(items, Item{Image: pictures[stem], Mask: mask})
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%s: no mask in %s, and none for %d of %d images; a mask has its image's name, but for the extension: put it there, or take the image away: %w", pictures[missing[0]], masks, len(missing), len(items), fs.ErrNotExist)
+		return nil, fmt.Errorf(
+			"%s: no mask in %s, and none for %d of %d images; a mask has its image's name, but for the extension: put it there, or take the image away: %w", pictures[missing[0]], masks, len(missing), len(items), fs.ErrNotExist)
 	}
 	return items, nil
 }
@@ -211,7 +220,8 @@ func stems(dir string) (map[string]string, error) {
 		path := filepath.Join(dir, e.Name())
 		stem := strings.TrimSuffix(e.Name(), filepath.Ext(e.Name()))
 		if other, ok := out[stem]; ok {
-			return nil, fmt.Errorf("%s and %s have the same name but for the extension: which of them is meant?", other, path)
+			return nil, fmt.Errorf(
+				"%s and %s have the same name but for the extension: which of them is meant?", other, path)
 		}
 		out[stem] = path
 	}
@@ -221,8 +231,8 @@ func stems(dir string) (map[string]string, error) {
 // maxList bounds lists and tables: that of a set of ten million files.
 const maxList = 1 << 30
 
-// readList reads the lines of a list of samples, each cut at its spaces; those that start with # are comments. The
-// first word is the name of a file in the set's own folders: it leads nowhere else.
+// readList reads the lines of a list of samples, each cut at its spaces; those that start with # are
+// comments. The first word is the name of a file in the set's own folders: it leads nowhere else.
 func readList(dir, name string) ([][]string, error) {
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	if err := regular(path); err != nil {
@@ -246,7 +256,8 @@ func parseList(r io.Reader, path string) ([][]string, error) {
 			continue
 		}
 		if !filepath.IsLocal(words[0]) || strings.ContainsAny(words[0], `/\`+"\x00") {
-			return nil, &onnxio.FormatError{Format: "list", Path: path, Where: fmt.Sprintf("line %d", line), Msg: fmt.Sprintf("%q is not the name of a sample", words[0])}
+			return nil, &onnxio.FormatError{Format: "list", Path: path, Where: fmt.Sprintf("line %d", line),
+				Msg: fmt.Sprintf("%q is not the name of a sample", words[0])}
 		}
 		out = append(out, words)
 	}

@@ -15,8 +15,8 @@ import (
 type GetOptions struct {
 	// Dir is the data set's folder; "" is the first of its Places.
 	Dir string
-	// Mirror is the address (http or https) of a folder that has the set's files under their official names; "" is the
-	// official places. The hashes are the same.
+	// Mirror is the address (http or https) of a folder that has the set's files under their official names;
+	// "" is the official places. The hashes are the same.
 	Mirror string
 	// Client makes the requests; nil is one without a limit of time, but for a server that falls silent.
 	Client *http.Client
@@ -31,14 +31,16 @@ type Got struct {
 	Unpinned []string // files whose hash is not known, so that only their size has been checked
 }
 
-// Get fetches a data set into its folder, which appears when everything is there: files are checked against pinned
-// hashes and archives unpacked beside it first. What an interrupted Get has fetched is taken up by the next.
+// Get fetches a data set into its folder, which appears when everything is there: files are
+// checked against pinned hashes and archives unpacked beside it first. What an interrupted Get has
+// fetched is taken up by the next.
 func Get(ctx context.Context, name string, o GetOptions) (Got, error) {
 	name = family(name)
 	files, ok := remotes[name]
 	if !ok {
 		if name == "nuclei" {
-			return Got{}, errors.New("nuclei cannot be fetched: its place (Kaggle's Data Science Bowl 2018) wants an account, and keeps a mask for each nucleus; see Places for where it is looked for")
+			return Got{}, errors.New(
+				"nuclei cannot be fetched: its place (Kaggle's Data Science Bowl 2018) wants an account, and keeps a mask for each nucleus; see Places for where it is looked for")
 		}
 		return Got{}, fmt.Errorf("no data set %q that could be fetched", name)
 	}
@@ -59,7 +61,8 @@ func get(ctx context.Context, files []remote, o GetOptions) (got Got, err error)
 			got.Already = true
 			return got, nil
 		}
-		return got, fmt.Errorf("%s is not empty, and not what has been fetched before: take it away, or fetch into another folder", got.Dir)
+		return got, fmt.Errorf(
+			"%s is not empty, and not what has been fetched before: take it away, or fetch into another folder", got.Dir)
 	}
 	parent, base := filepath.Split(got.Dir)
 	work := filepath.Join(parent, "."+base+".partial")

@@ -68,7 +68,8 @@ func tarGz(t *testing.T, entries ...entry) []byte {
 		if e.kind == 0 {
 			e.kind = tar.TypeReg
 		}
-		if err := w.WriteHeader(&tar.Header{Name: e.name, Typeflag: e.kind, Linkname: e.link, Size: int64(len(e.content)), Mode: 0o777}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: e.name, Typeflag: e.kind, Linkname: e.link,
+			Size: int64(len(e.content)), Mode: 0o777}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write([]byte(e.content)); err != nil {
@@ -92,10 +93,12 @@ func read(t *testing.T, path ...string) string {
 
 func TestGet(t *testing.T) {
 	plain := []byte(strings.Repeat("plain ", 1000))
-	packed := tarGz(t, entry{name: "./set/", kind: tar.TypeDir}, entry{name: "./set/a.txt", content: "A"}, entry{name: "set/b/c.txt", content: "C"},
+	packed := tarGz(t, entry{name: "./set/", kind: tar.TypeDir}, entry{name: "./set/a.txt", content: "A"},
+		entry{name: "set/b/c.txt", content: "C"},
 		entry{name: "set/b/._c.txt", content: "what a Mac leaves"})
 	p := newPlace(t, map[string][]byte{"plain.gz": plain, "packed.tar.gz": packed})
-	files := []remote{{"plain.gz", []string{p.URL + "/nowhere/", p.url()}, int64(len(plain)), sum(plain), ""}, {"packed.tar.gz", []string{p.url()}, 0, sum(packed), "set"}}
+	files := []remote{{"plain.gz", []string{p.URL + "/nowhere/", p.url()}, int64(len(plain)), sum(plain), ""},
+		{"packed.tar.gz", []string{p.url()}, 0, sum(packed), "set"}}
 	dir := filepath.Join(t.TempDir(), "sets", "one")
 	var last int64
 	got, err := get(t.Context(), files, GetOptions{Dir: dir, Progress: func(file string, done, total int64) {
@@ -107,7 +110,8 @@ func TestGet(t *testing.T) {
 	if err != nil || got.Dir != dir || got.Already || len(got.Unpinned) > 0 || last != int64(len(packed)) {
 		t.Fatalf("%+v: %v", got, err)
 	}
-	if read(t, dir, "plain.gz") != string(plain) || read(t, dir, "a.txt") != "A" || read(t, dir, "b", "c.txt") != "C" {
+	if read(t, dir, "plain.gz") != string(plain) || read(t, dir, "a.txt") != "A" ||
+		read(t, dir, "b", "c.txt") != "C" {
 		t.Error("other files")
 	}
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
@@ -120,26 +124,31 @@ func TestGet(t *testing.T) {
 		t.Errorf("%+v: %v", report, err)
 	}
 	asked := len(p.ranges)
-	if got, err = get(t.Context(), files, GetOptions{Dir: dir}); err != nil || !got.Already || len(p.ranges) != asked {
+	if got, err = get(t.Context(), files, GetOptions{Dir: dir}); err != nil || !got.Already ||
+		len(p.ranges) != asked {
 		t.Errorf("again: %+v: %v", got, err)
 	}
 	// What has been changed is found, and not written over.
 	put(t, filepath.Join(dir, "a.txt"), "B")
-	if report, err = verifyFolder(dir, nil); err != nil || Sums(report) == nil || !strings.Contains(Sums(report).Error(), "a.txt") {
+	if report, err = verifyFolder(dir, nil); err != nil || Sums(report) == nil ||
+		!strings.Contains(Sums(report).Error(), "a.txt") {
 		t.Errorf("%+v: %v", report, err)
 	}
-	if _, err = get(t.Context(), files, GetOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, err = get(t.Context(), files, GetOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(),
+		"not empty") {
 		t.Errorf("%v", err)
 	}
 	// A mirror has the same files.
 	p.files["mirrored"] = plain
 	other := []remote{{"mirrored", []string{"http://127.0.0.1:1/"}, 0, "", ""}}
-	got, err = get(t.Context(), other, GetOptions{Dir: filepath.Join(t.TempDir(), "m"), Mirror: p.URL + "/sets"})
+	got, err = get(t.Context(), other, GetOptions{Dir: filepath.Join(t.TempDir(), "m"),
+		Mirror: p.URL + "/sets"})
 	if err != nil || !slices.Equal(got.Unpinned, []string{"mirrored"}) {
 		t.Errorf("%+v: %v", got, err)
 	}
 	for _, mirror := range []string{"file:///etc", "ftp://x/", "nonsense", "http://"} {
-		if _, err := get(t.Context(), other, GetOptions{Dir: filepath.Join(t.TempDir(), "m"), Mirror: mirror}); err == nil || !strings.Contains(err.Error(), "mirror") {
+		if _, err := get(t.Context(), other, GetOptions{Dir: filepath.Join(t.TempDir(), "m"),
+			Mirror: mirror}); err == nil || !strings.Contains(err.Error(), "mirror") {
 			t.Errorf("%s: %v", mirror, err)
 		}
 	}
@@ -163,7 +172,9 @@ func TestGetResumes(t *testing.T) {
 			p.ranges = nil
 			dir := filepath.Join(t.TempDir(), "set")
 			put(t, filepath.Join(filepath.Dir(dir), ".set.partial", "f.bin.part"), c.part)
-			if _, err := get(t.Context(), []remote{{"f.bin", []string{p.url()}, int64(len(content)), sum(content), ""}}, GetOptions{Dir: dir}); err != nil {
+			if _, err := get(t.Context(),
+				[]remote{{"f.bin", []string{p.url()}, int64(len(content)), sum(content), ""}},
+				GetOptions{Dir: dir}); err != nil {
 				t.Fatal(err)
 			}
 			if read(t, dir, "f.bin") != string(content) || !slices.Equal(p.ranges, c.ranges) {
@@ -174,7 +185,8 @@ func TestGetResumes(t *testing.T) {
 	// Of unknown size, the server says that nothing is lacking.
 	dir := filepath.Join(t.TempDir(), "set")
 	put(t, filepath.Join(filepath.Dir(dir), ".set.partial", "f.bin.part"), string(content))
-	if _, err := get(t.Context(), []remote{{"f.bin", []string{p.url()}, 0, sum(content), ""}}, GetOptions{Dir: dir}); err != nil {
+	if _, err := get(t.Context(), []remote{{"f.bin", []string{p.url()}, 0, sum(content), ""}},
+		GetOptions{Dir: dir}); err != nil {
 		t.Error(err)
 	}
 }
@@ -194,7 +206,8 @@ func TestGetGoesOnAfterABreak(t *testing.T) {
 	defer server.Close()
 	dir := filepath.Join(t.TempDir(), "set")
 	files := []remote{{"f.bin", []string{server.URL + "/"}, int64(len(content)), sum(content), ""}}
-	if _, err := get(t.Context(), files, GetOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), server.URL) {
+	if _, err := get(t.Context(), files, GetOptions{Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), server.URL) {
 		t.Fatalf("%v", err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -214,28 +227,34 @@ func TestGetGoesOnAfterABreak(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := get(ctx, files, GetOptions{Dir: filepath.Join(t.TempDir(), "set")}); !errors.Is(err, context.Canceled) {
+	if _, err := get(ctx, files, GetOptions{Dir: filepath.Join(t.TempDir(), "set")}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestGetRefuses(t *testing.T) {
 	content := []byte("content")
-	p := newPlace(t, map[string][]byte{"f.bin": content, "f.tar.gz": tarGz(t, entry{name: "../out.txt", content: "x"})})
+	p := newPlace(t, map[string][]byte{"f.bin": content,
+		"f.tar.gz": tarGz(t, entry{name: "../out.txt", content: "x"})})
 	for name, c := range map[string]struct {
 		file remote
 		says string
 	}{
-		"a wrong hash":   {remote{"f.bin", []string{p.url()}, 0, sum([]byte("other")), ""}, sum([]byte("other"))},
-		"a wrong MD5":    {remote{"f.bin", []string{p.url()}, 0, strings.Repeat("0", 32), ""}, "9a0364b9e99bb480dd25e1f0284c8555"},
-		"fewer bytes":    {remote{"f.bin", []string{p.url()}, 8, "", ""}, "7 bytes, where 8"},
-		"more bytes":     {remote{"f.bin", []string{p.url()}, 6, "", ""}, "exceeds the limit of 6"},
-		"nothing there":  {remote{"gone", []string{p.url()}, 0, "", ""}, "404"},
-		"a way out":      {remote{"f.tar.gz", []string{p.url()}, 0, "", ""}, "leads out"},
-		"no hash at all": {remote{"f.bin", []string{p.url()}, 0, "abc", ""}, "neither a SHA-256 nor its beginning nor an MD5"},
+		"a wrong hash": {remote{"f.bin", []string{p.url()}, 0, sum([]byte("other")), ""},
+			sum([]byte("other"))},
+		"a wrong MD5": {remote{"f.bin", []string{p.url()}, 0, strings.Repeat("0", 32), ""},
+			"9a0364b9e99bb480dd25e1f0284c8555"},
+		"fewer bytes":   {remote{"f.bin", []string{p.url()}, 8, "", ""}, "7 bytes, where 8"},
+		"more bytes":    {remote{"f.bin", []string{p.url()}, 6, "", ""}, "exceeds the limit of 6"},
+		"nothing there": {remote{"gone", []string{p.url()}, 0, "", ""}, "404"},
+		"a way out":     {remote{"f.tar.gz", []string{p.url()}, 0, "", ""}, "leads out"},
+		"no hash at all": {remote{"f.bin", []string{p.url()}, 0, "abc", ""},
+			"neither a SHA-256 nor its beginning nor an MD5"},
 	} {
 		dir := filepath.Join(t.TempDir(), "deep", "set")
-		if _, err := get(t.Context(), []remote{c.file}, GetOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := get(t.Context(), []remote{c.file}, GetOptions{Dir: dir}); err == nil ||
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -272,25 +291,34 @@ func TestUnpack(t *testing.T) {
 		content []byte
 		says    string // "" when it is fine
 	}{
-		"tar":                 {"x.tar.gz", tarGz(t, entry{name: "a/b.txt", content: "B"}), ""},
-		"zip":                 {"x.zip", zipped(entry{name: "a/b.txt", content: "B"}), ""},
-		"tar up":              {"x.tar.gz", tarGz(t, entry{name: "a/../../b.txt", content: "B"}), "leads out"},
-		"tar from the root":   {"x.tar.gz", tarGz(t, entry{name: "/tmp/b.txt", content: "B"}), "leads out"},
-		"tar backslash":       {"x.tar.gz", tarGz(t, entry{name: `..\b.txt`, content: "B"}), "leads out"},
-		"tar drive":           {"x.tar.gz", tarGz(t, entry{name: `C:b.txt`, content: "B"}), "leads out"},
-		"tar symbolic link":   {"x.tar.gz", tarGz(t, entry{name: "a", kind: tar.TypeSymlink, link: "/etc"}, entry{name: "a/b.txt", content: "B"}), "links"},
-		"tar hard link":       {"x.tar.gz", tarGz(t, entry{name: "a", kind: tar.TypeLink, link: "/etc/passwd"}), "links"},
-		"tar device":          {"x.tar.gz", tarGz(t, entry{name: "a", kind: tar.TypeChar}), "devices"},
-		"tar twice":           {"x.tar.gz", tarGz(t, entry{name: "a", content: "1"}, entry{name: "a", content: "2"}), "exists"},
-		"tar too large":       {"x.tar.gz", tarGz(t, entry{name: "a", content: strings.Repeat("a", 600)}, entry{name: "b", content: strings.Repeat("a", 600)}), "exceeds the limit"},
-		"tar cut":             {"x.tar.gz", cut[:len(cut)-20], "x.tar.gz"},
-		"tar rubbish":         {"x.tar.gz", []byte("rubbish"), "gzip"},
-		"zip up":              {"x.zip", zipped(entry{name: "../b.txt", content: "B"}), "leads out"},
-		"zip symbolic link":   {"x.zip", zipped(entry{name: "a", kind: tar.TypeSymlink, content: "/etc"}), "links"},
-		"zip too large":       {"x.zip", zipped(entry{name: "a", content: strings.Repeat("a", 2000)}), "exceeds the limit"},
-		"zip rubbish":         {"x.zip", []byte("rubbish"), "zip"},
-		"zip twice":           {"x.zip", zipped(entry{name: "a", content: "1"}, entry{name: "a", content: "2"}), "exists"},
-		"a file for a folder": {"x.tar.gz", tarGz(t, entry{name: "a", content: "1"}, entry{name: "a/b", content: "2"}), "x.tar.gz"},
+		"tar": {"x.tar.gz", tarGz(t, entry{name: "a/b.txt", content: "B"}), ""},
+		"zip": {"x.zip", zipped(entry{name: "a/b.txt", content: "B"}), ""},
+		"tar up": {"x.tar.gz", tarGz(t, entry{name: "a/../../b.txt", content: "B"}),
+			"leads out"},
+		"tar from the root": {"x.tar.gz", tarGz(t, entry{name: "/tmp/b.txt", content: "B"}), "leads out"},
+		"tar backslash":     {"x.tar.gz", tarGz(t, entry{name: `..\b.txt`, content: "B"}), "leads out"},
+		"tar drive":         {"x.tar.gz", tarGz(t, entry{name: `C:b.txt`, content: "B"}), "leads out"},
+		"tar symbolic link": {"x.tar.gz", tarGz(t, entry{name: "a", kind: tar.TypeSymlink, link: "/etc"},
+			entry{name: "a/b.txt", content: "B"}), "links"},
+		"tar hard link": {"x.tar.gz",
+			tarGz(t, entry{name: "a", kind: tar.TypeLink, link: "/etc/passwd"}), "links"},
+		"tar device": {"x.tar.gz", tarGz(t, entry{name: "a", kind: tar.TypeChar}), "devices"},
+		"tar twice": {"x.tar.gz", tarGz(t, entry{name: "a", content: "1"},
+			entry{name: "a", content: "2"}), "exists"},
+		"tar too large": {"x.tar.gz", tarGz(t, entry{name: "a", content: strings.Repeat("a", 600)},
+			entry{name: "b", content: strings.Repeat("a", 600)}), "exceeds the limit"},
+		"tar cut":     {"x.tar.gz", cut[:len(cut)-20], "x.tar.gz"},
+		"tar rubbish": {"x.tar.gz", []byte("rubbish"), "gzip"},
+		"zip up":      {"x.zip", zipped(entry{name: "../b.txt", content: "B"}), "leads out"},
+		"zip symbolic link": {"x.zip", zipped(entry{name: "a", kind: tar.TypeSymlink, content: "/etc"}),
+			"links"},
+		"zip too large": {"x.zip", zipped(entry{name: "a", content: strings.Repeat("a", 2000)}),
+			"exceeds the limit"},
+		"zip rubbish": {"x.zip", []byte("rubbish"), "zip"},
+		"zip twice": {"x.zip", zipped(entry{name: "a", content: "1"},
+			entry{name: "a", content: "2"}), "exists"},
+		"a file for a folder": {"x.tar.gz", tarGz(t, entry{name: "a", content: "1"},
+			entry{name: "a/b", content: "2"}), "x.tar.gz"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -361,7 +389,8 @@ func TestVerify(t *testing.T) {
 	if err != nil || len(report) != 6 || Sums(report) == nil || !errors.Is(report[5].Err, os.ErrNotExist) {
 		t.Errorf("%+v: %v", report, err)
 	}
-	for _, line := range []string{"x  a", strings.Repeat("0", 64) + "  ../a", strings.Repeat("0", 64) + " a", strings.Repeat("0", 64) + "  /a"} {
+	for _, line := range []string{"x  a", strings.Repeat("0", 64) + "  ../a", strings.Repeat("0", 64) + " a",
+		strings.Repeat("0", 64) + "  /a"} {
 		put(t, filepath.Join(dir, SumsFile), line+"\n")
 		var format *onnxio.FormatError
 		if _, err := Verify("cifar10=" + dir); !errors.As(err, &format) {
@@ -376,7 +405,8 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One of six, since unpacking takes seconds.
-	if report := verifyFS(os.DirFS(root), ".", pinned("cifar10")[5:]); len(report) != 1 || Sums(report) != nil {
+	if report := verifyFS(os.DirFS(root), ".", pinned("cifar10")[5:]); len(report) != 1 ||
+		Sums(report) != nil {
 		t.Errorf("%+v", report)
 	}
 }
@@ -392,7 +422,8 @@ func TestRemotesArePinned(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Get(t.Context(), "nuclei", GetOptions{}); err == nil || !strings.Contains(err.Error(), "account") {
+	if _, err := Get(t.Context(), "nuclei", GetOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "account") {
 		t.Errorf("%v", err)
 	}
 	if _, err := Get(t.Context(), "../x", GetOptions{}); err == nil {
@@ -411,7 +442,8 @@ func TestRemotesArePinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPlace(t, map[string][]byte{"f": []byte("theirs")})
-	if _, err := get(t.Context(), []remote{{"f", []string{p.url()}, 0, "", ""}}, GetOptions{Dir: filepath.Join(root, "set")}); err == nil || read(t, victim) != "mine" {
+	if _, err := get(t.Context(), []remote{{"f", []string{p.url()}, 0, "", ""}},
+		GetOptions{Dir: filepath.Join(root, "set")}); err == nil || read(t, victim) != "mine" {
 		t.Errorf("%v", err)
 	}
 }

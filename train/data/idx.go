@@ -12,8 +12,8 @@ import (
 // maxIDX bounds an IDX file's elements: ten times MNIST's largest.
 const maxIDX = 1 << 29
 
-// ReadIDX reads an IDX file of unsigned bytes, the format of MNIST: magic 0 0 8 rank, then the dimensions as big-endian
-// 32-bit numbers, then the elements. name stands in errors.
+// ReadIDX reads an IDX file of unsigned bytes, the format of MNIST: magic 0 0 8 rank, then the dimensions as
+// big-endian 32-bit numbers, then the elements. name stands in errors.
 func ReadIDX(r io.Reader, name string) (dims []int, data []uint8, err error) {
 	bad := func(format string, args ...any) error {
 		return &onnxio.FormatError{Format: "idx", Path: name, Msg: fmt.Sprintf(format, args...)}
@@ -29,7 +29,8 @@ func ReadIDX(r io.Reader, name string) (dims []int, data []uint8, err error) {
 	for range head[3] {
 		var b [4]byte
 		if _, err := io.ReadFull(r, b[:]); err != nil {
-			return nil, nil, &onnxio.FormatError{Format: "idx", Path: name, Msg: "truncated dimensions", Err: err}
+			return nil, nil, &onnxio.FormatError{Format: "idx", Path: name, Msg: "truncated dimensions",
+				Err: err}
 		}
 		d := int(binary.BigEndian.Uint32(b[:]))
 		if d == 0 || d > maxIDX/total {
@@ -40,7 +41,8 @@ func ReadIDX(r io.Reader, name string) (dims []int, data []uint8, err error) {
 	// The header's word is not taken for the size: memory grows with what is there.
 	data, err = io.ReadAll(io.LimitReader(r, int64(total)+1))
 	if err != nil {
-		return nil, nil, &onnxio.FormatError{Format: "idx", Path: name, Msg: "cannot read the elements", Err: err}
+		return nil, nil, &onnxio.FormatError{Format: "idx", Path: name, Msg: "cannot read the elements",
+			Err: err}
 	}
 	if len(data) != total {
 		return nil, nil, bad("%d elements or more where %v makes %d", len(data), dims, total)

@@ -70,7 +70,8 @@ func digest(t *testing.T, ds Dataset, cfg LoaderConfig, epoch, from int) string 
 
 func augment(t *testing.T) transforms.Compose {
 	t.Helper()
-	c, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{8}, Padding: transforms.Ints{2}}, transforms.RandomHorizontalFlip{P: 0.5},
+	c, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{8}, Padding: transforms.Ints{2}},
+		transforms.RandomHorizontalFlip{P: 0.5},
 		transforms.RandomRotation{Degrees: transforms.Values{20}})
 	if err != nil {
 		t.Fatal(err)
@@ -94,17 +95,21 @@ func TestLoaderIsTheSameForAnyWorkers(t *testing.T) {
 		"shuffled":  {labels, LoaderConfig{Batch: 16, Shuffle: true, Seed: 3}},
 		"dropped":   {labels, LoaderConfig{Batch: 16, Shuffle: true, DropLast: true}},
 		"augmented": {labels, LoaderConfig{Batch: 16, Shuffle: true, Transforms: augment(t), Seed: 5}},
-		"mixed":     {labels, LoaderConfig{Batch: 16, Shuffle: true, Transforms: augment(t), Mix: []transforms.BatchTransform{transforms.MixUp{P: 1}}}},
-		"masks":     {masks, LoaderConfig{Batch: 10, Shuffle: true, Transforms: augment(t)}},
-		"resized":   {masks, LoaderConfig{Batch: 10, Size: [2]int{5, 7}}},
-		"subset":    {Subset{labels, []int{5, 3, 100, 7, 9}}, LoaderConfig{Batch: 2, Shuffle: true, Transforms: augment(t)}},
+		"mixed": {labels, LoaderConfig{Batch: 16, Shuffle: true, Transforms: augment(t),
+			Mix: []transforms.BatchTransform{transforms.MixUp{P: 1}}}},
+		"masks":   {masks, LoaderConfig{Batch: 10, Shuffle: true, Transforms: augment(t)}},
+		"resized": {masks, LoaderConfig{Batch: 10, Size: [2]int{5, 7}}},
+		"subset": {Subset{labels, []int{5, 3, 100, 7, 9}}, LoaderConfig{Batch: 2, Shuffle: true,
+			Transforms: augment(t)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.cfg.Workers, c.cfg.Ahead = 1, 1
-			want, tail, second := digest(t, c.ds, c.cfg, 1, 0), digest(t, c.ds, c.cfg, 1, 2), digest(t, c.ds, c.cfg, 2, 0)
+			want, tail, second := digest(t, c.ds, c.cfg, 1, 0), digest(t, c.ds, c.cfg, 1, 2), digest(t,
+				c.ds, c.cfg, 2, 0)
 			for _, workers := range []int{2, 3, 8, 33} {
 				c.cfg.Workers, c.cfg.Ahead = workers, workers%4+1
-				if digest(t, c.ds, c.cfg, 1, 0) != want || digest(t, c.ds, c.cfg, 1, 2) != tail || digest(t, c.ds, c.cfg, 2, 0) != second {
+				if digest(t, c.ds, c.cfg, 1, 0) != want || digest(t, c.ds, c.cfg, 1, 2) != tail ||
+					digest(t, c.ds, c.cfg, 2, 0) != second {
 					t.Errorf("%d workers make other batches", workers)
 				}
 			}
@@ -136,7 +141,8 @@ func TestLoaderFills(t *testing.T) {
 		if err := ds.Fill(x, y, part); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(b.Indices, part) || !slices.Equal(b.X.Dims, x.Dims) || string(b.X.Raw) != string(x.Raw) || string(b.Target.Raw) != string(y.Raw) {
+		if !slices.Equal(b.Indices, part) || !slices.Equal(b.X.Dims, x.Dims) ||
+			string(b.X.Raw) != string(x.Raw) || string(b.Target.Raw) != string(y.Raw) {
 			t.Errorf("step %d is another batch", b.Step)
 		}
 	}
@@ -225,7 +231,8 @@ func TestLoaderErrorsNameTheSample(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, panics := range []bool{false, true} {
 		for _, workers := range []int{1, 4} {
-			l, err := NewLoader(broken{noise(t, 40, 3, [3]int{1, 2, 2}), panics}, LoaderConfig{Batch: 4, Workers: workers})
+			l, err := NewLoader(broken{noise(t, 40, 3, [3]int{1, 2, 2}), panics},
+				LoaderConfig{Batch: 4, Workers: workers})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +250,8 @@ func TestLoaderErrorsNameTheSample(t *testing.T) {
 		}
 	}
 	bad := transforms.Compose{transforms.RandomCrop{Size: transforms.Ints{50}}}
-	l, err := NewLoader(broken{noise(t, 40, 3, [3]int{1, 2, 2}), false}, LoaderConfig{Batch: 4, Transforms: bad})
+	l, err := NewLoader(broken{noise(t, 40, 3, [3]int{1, 2, 2}), false},
+		LoaderConfig{Batch: 4, Transforms: bad})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +267,8 @@ func TestLoaderCorruptFile(t *testing.T) {
 	dir := t.TempDir()
 	var items []Item
 	for i := range 6 {
-		items = append(items, Item{Image: save(t, filepath.Join(dir, fmt.Sprint(i, ".png")), image.NewGray(image.Rect(0, 0, 3, 3)))})
+		items = append(items, Item{Image: save(t, filepath.Join(dir, fmt.Sprint(i, ".png")),
+			image.NewGray(image.Rect(0, 0, 3, 3)))})
 	}
 	put(t, items[4].Image, "rubbish")
 	ds, err := NewFiles(items, FilesConfig{Classes: []string{"a"}, Size: [2]int{3, 3}})
@@ -282,7 +291,8 @@ func TestLoaderCorruptFile(t *testing.T) {
 
 func TestLoaderStops(t *testing.T) {
 	before := runtime.NumGoroutine()
-	l, err := NewLoader(noise(t, 4000, 3, [3]int{3, 8, 8}), LoaderConfig{Batch: 4, Workers: 4, Ahead: 8, Transforms: augment(t)})
+	l, err := NewLoader(noise(t, 4000, 3, [3]int{3, 8, 8}), LoaderConfig{Batch: 4, Workers: 4, Ahead: 8,
+		Transforms: augment(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,12 +328,14 @@ func TestLoaderSettings(t *testing.T) {
 		ds  Dataset
 		cfg LoaderConfig
 	}{
-		"no batch":              {ds, LoaderConfig{}},
-		"no images":             {Subset{Dataset: ds}, LoaderConfig{Batch: 1}},
-		"workers":               {ds, LoaderConfig{Batch: 1, Workers: -1}},
-		"a hostile size":        {ds, LoaderConfig{Batch: 1, Size: [2]int{1 << 40, 1}}},
-		"a hostile batch":       {noise(t, 4, 2, [3]int{1, 2, 2}), LoaderConfig{Batch: 4, Size: [2]int{1 << 14, 1 << 14}, Transforms: transforms.Compose{nil}}},
-		"a transform":           {ds, LoaderConfig{Batch: 1, Transforms: transforms.Compose{transforms.RandomHorizontalFlip{P: 2}}}},
+		"no batch":       {ds, LoaderConfig{}},
+		"no images":      {Subset{Dataset: ds}, LoaderConfig{Batch: 1}},
+		"workers":        {ds, LoaderConfig{Batch: 1, Workers: -1}},
+		"a hostile size": {ds, LoaderConfig{Batch: 1, Size: [2]int{1 << 40, 1}}},
+		"a hostile batch": {noise(t, 4, 2, [3]int{1, 2, 2}),
+			LoaderConfig{Batch: 4, Size: [2]int{1 << 14, 1 << 14}, Transforms: transforms.Compose{nil}}},
+		"a transform": {ds,
+			LoaderConfig{Batch: 1, Transforms: transforms.Compose{transforms.RandomHorizontalFlip{P: 2}}}},
 		"soft masks":            {&masks, LoaderConfig{Batch: 1, Soft: true}},
 		"a sample out of range": {Subset{ds, []int{9}}, LoaderConfig{Batch: 1, Soft: true}},
 	} {
@@ -339,7 +351,8 @@ func BenchmarkLoader(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	light, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}, transforms.RandomHorizontalFlip{P: 0.5})
+	light, err := transforms.Of(transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}},
+		transforms.RandomHorizontalFlip{P: 0.5})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 
 // Options says what Open cannot know; the zero value takes every set as it is meant.
 type Options struct {
-	// Size is the height and the width of a batch's images. 0 takes 128x128 for pets, and otherwise the size of the
-	// files, which must then be of one size. Sets in memory (MNIST, CIFAR) have the size they have.
+	// Size is the height and the width of a batch's images. 0 takes 128x128 for pets, and otherwise the size
+	// of the files, which must then be of one size. Sets in memory (MNIST, CIFAR) have the size they have.
 	Size [2]int `json:"size,omitzero"`
 	// Channels is 3 (RGB) or 1 (grey); 0 takes 1 for nuclei and 3 for others of image files.
 	Channels int `json:"channels,omitempty"`
@@ -33,13 +33,15 @@ type Options struct {
 	Ignore *int `json:"ignore,omitempty"`
 	// Task says what a csv: table's columns are; "" takes its label for a class.
 	Task Task `json:"task,omitempty"`
-	// WeightColumn names the column of a csv: table that has a weight for each image, which is no target then.
+	// WeightColumn names the column of a csv: table that has a weight for each image,
+	// which is no target then.
 	WeightColumn string        `json:"weight_column,omitempty"`
 	Limits       vision.Limits `json:"limits,omitzero"`
 }
 
 func (o Options) files(classes []string) FilesConfig {
-	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std, Limits: o.Limits,
+	return FilesConfig{Classes: classes, Size: o.Size, Channels: o.Channels, Mean: o.Mean, Std: o.Std,
+		Limits:   o.Limits,
 		Weighted: o.WeightColumn != ""}
 }
 
@@ -56,10 +58,14 @@ type set struct {
 var sets = []set{
 	{"mnist", "mnist", nil, idxSigns, openMNIST, false},
 	{"fashion-mnist", "fashion-mnist", nil, idxSigns, openFashion, false},
-	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(), cifar10.open, false},
-	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(), cifar100.open, false},
-	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openPets, false},
-	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"}, openBreeds, false},
+	{"cifar10", "cifar10", []string{"cifar-10-batches-bin", "cifar-10-batches-py"}, cifar10.signs(),
+		cifar10.open, false},
+	{"cifar100", "cifar100", []string{"cifar-100-binary", "cifar-100-python"}, cifar100.signs(),
+		cifar100.open, false},
+	{"pets", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"},
+		openPets, false},
+	{"pets-breeds", "pets", []string{"oxford-iiit-pet"}, []string{"trainval.txt", "annotations/trainval.txt"},
+		openBreeds, false},
 	{"nuclei", "nuclei", nil, []string{"train.txt"}, openNuclei, false},
 }
 
@@ -77,7 +83,8 @@ type embeddedSet struct {
 	open  func() (Splits, error)
 }
 
-// EmbedMNIST gives Open the four files of MNIST from the program itself. Package mnist, which has them, calls it.
+// EmbedMNIST gives Open the four files of MNIST from the program itself. Package mnist,
+// which has them, calls it.
 func EmbedMNIST(files fs.FS) {
 	registry.Lock()
 	defer registry.Unlock()
@@ -94,7 +101,8 @@ func (s set) embedded() *embeddedSet {
 	return nil
 }
 
-// Register adds a data set, which Open then knows by its name. dir is what stands behind NAME=, "" when nothing does.
+// Register adds a data set, which Open then knows by its name. dir is what stands behind
+// NAME=, "" when nothing does.
 func Register(name string, open func(dir string, o Options) (Splits, error)) error {
 	if name == "" || strings.ContainsAny(name, "=:, ") || open == nil {
 		return fmt.Errorf("data set %q: a word without blanks, =, : and commas is wanted, and a function that opens it", name)
@@ -153,7 +161,8 @@ func Open(word string) (Splits, error) { return OpenWith(word, Options{}) }
 // OpenWith is Open with options.
 func OpenWith(word string, o Options) (Splits, error) {
 	if o.Validation < 0 || o.Validation >= 1 {
-		return Splits{}, fmt.Errorf("a share of %v to validate on: more than 0 and less than 1 is wanted", o.Validation)
+		return Splits{}, fmt.Errorf("a share of %v to validate on: more than 0 and less than 1 is wanted",
+			o.Validation)
 	}
 	if o.Validation == 0 {
 		o.Validation = 0.2
@@ -168,16 +177,19 @@ func OpenWith(word string, o Options) (Splits, error) {
 		return Splits{}, fmt.Errorf("task %q: %s is wanted", o.Task, strings.Join(Tasks(), " or "))
 	}
 	if len(o.MaskClasses) > 0 && !strings.HasPrefix(word, "masks:") {
-		return Splits{}, fmt.Errorf("data set %s: the number of classes can be said of masks:IMAGES,MASKS only", word)
+		return Splits{}, fmt.Errorf(
+			"data set %s: the number of classes can be said of masks:IMAGES,MASKS only", word)
 	}
 	s, err := open(word, o)
 	if err != nil {
 		return Splits{}, err
 	}
 	if shape := s.Train.Shape(); o.Size != [2]int{} && o.Size != [2]int{shape[1], shape[2]} {
-		return Splits{}, fmt.Errorf("data set %s has images of %dx%d, not %dx%d", word, shape[1], shape[2], o.Size[0], o.Size[1])
+		return Splits{}, fmt.Errorf("data set %s has images of %dx%d, not %dx%d", word, shape[1], shape[2],
+			o.Size[0], o.Size[1])
 	} else if o.Channels != 0 && o.Channels != shape[0] {
-		return Splits{}, fmt.Errorf("data set %s has images of %d channels, not %d", word, shape[0], o.Channels)
+		return Splits{}, fmt.Errorf("data set %s has images of %d channels, not %d", word,
+			shape[0], o.Channels)
 	}
 	if len(o.Mean) > 0 || len(o.Std) > 0 {
 		return s, s.Normalise(o.Mean, o.Std)
@@ -185,8 +197,8 @@ func OpenWith(word string, o Options) (Splits, error) {
 	return s, nil
 }
 
-// Normalise gives sets in memory, which have been read with their own, another mean and deviation. Sets of files have got
-// theirs from Options.
+// Normalise gives sets in memory, which have been read with their own, another mean and deviation. Sets of
+// files have got theirs from Options.
 func (s *Splits) Normalise(mean, std []float32) error {
 	for _, part := range []Dataset{s.Train, s.Validation} {
 		if d, ok := part.(*Images); ok {
@@ -245,7 +257,8 @@ func open(word string, o Options) (Splits, error) {
 		}
 		return s.open(root, o)
 	}
-	return Splits{}, fmt.Errorf("no data set %q: known are %s, each also as NAME=FOLDER, and images:DIR, masks:IMAGES,MASKS, csv:FILE",
+	return Splits{}, fmt.Errorf(
+		"no data set %q: known are %s, each also as NAME=FOLDER, and images:DIR, masks:IMAGES,MASKS, csv:FILE",
 		word, strings.Join(Names(), ", "))
 }
 
@@ -298,13 +311,15 @@ func (s set) find(dir string) (string, error) {
 	if s.name == "mnist" {
 		inside = `, import _ "github.com/cnnkit/cnnkit/train/data/mnist", which has it`
 	}
-	return "", fmt.Errorf("data set %s is not here: no %s in %s; put it there%s, or say where with --data %s=FOLDER: %w",
+	return "", fmt.Errorf(
+		"data set %s is not here: no %s in %s; put it there%s, or say where with --data %s=FOLDER: %w",
 		s.name, strings.Join(s.files, " or "), strings.Join(tried, " or "), inside, s.name, fs.ErrNotExist)
 }
 
 var digits = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
-var fashion = []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"}
+var fashion = []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+	"Bag", "Ankle boot"}
 
 func openMNIST(dir string, _ Options) (Splits, error) { return readMNIST(os.DirFS(dir)) }
 

@@ -15,8 +15,9 @@ import (
 // petsSize is what pets are brought to when nothing else is said: their files are of every size.
 var petsSize = [2]int{128, 128}
 
-// petLists reads trainval.txt and test.txt of the Oxford-IIIT Pet set: lines of NAME CLASS SPECIES BREED, where CLASS is
-// 1 to 37. The lists and the trimaps lie in dir, or in dir/annotations as the official archives have it.
+// petLists reads trainval.txt and test.txt of the Oxford-IIIT Pet set: lines of NAME CLASS SPECIES
+// BREED, where CLASS is 1 to 37. The lists and the trimaps lie in dir, or in dir/annotations as the
+// official archives have it.
 func petLists(dir string) (annotations string, train, test [][]string, err error) {
 	annotations = dir
 	if isDir(filepath.Join(dir, "annotations")) {
@@ -39,7 +40,8 @@ func openPets(dir string, o Options) (Splits, error) {
 	}
 	cfg := o.files([]string{"background", "pet"})
 	cfg.Coding = Trimap
-	return listedPairs("pets", filepath.Join(dir, "images"), ".jpg", filepath.Join(annotations, "trimaps"), train, test, cfg)
+	return listedPairs("pets", filepath.Join(dir, "images"), ".jpg", filepath.Join(annotations, "trimaps"),
+		train, test, cfg)
 }
 
 // openBreeds reads the pets with their breeds.
@@ -59,8 +61,9 @@ func openBreeds(dir string, o Options) (Splits, error) {
 			n, _ = strconv.Atoi(words[1])
 		}
 		if n < 1 || n > 37 {
-			return 0, &onnxio.FormatError{Format: "list", Path: filepath.Join(annotations, file), Where: words[0],
-				Msg: fmt.Sprintf("%q: NAME CLASS SPECIES BREED is wanted, with a CLASS of 1 to 37; other labels are out of range", strings.Join(words, " "))}
+			return 0, &onnxio.FormatError{Format: "list", Path: filepath.Join(annotations, file),
+				Where: words[0],
+				Msg:   fmt.Sprintf("%q: NAME CLASS SPECIES BREED is wanted, with a CLASS of 1 to 37; other labels are out of range", strings.Join(words, " "))}
 		}
 		return n, nil
 	}
@@ -103,8 +106,8 @@ func openBreeds(dir string, o Options) (Splits, error) {
 	return splits("pets-breeds", t, v, o)
 }
 
-// openNuclei reads the nuclei of the Data Science Bowl 2018: images/ID.png, masks/ID.png and the lists train.txt and
-// test.txt.
+// openNuclei reads the nuclei of the Data Science Bowl 2018: images/ID.png, masks/ID.png and the
+// lists train.txt and test.txt.
 func openNuclei(dir string, o Options) (Splits, error) {
 	train, err := readList(dir, "train.txt")
 	if err != nil {
@@ -121,7 +124,8 @@ func openNuclei(dir string, o Options) (Splits, error) {
 	if cfg.Channels == 1 && cfg.Mean == nil && cfg.Std == nil {
 		cfg.Mean, cfg.Std = []float32{0.0490}, []float32{0.0658} // of the 268 images to train on
 	}
-	return listedPairs("nuclei", filepath.Join(dir, "images"), ".png", filepath.Join(dir, "masks"), train, test, cfg)
+	return listedPairs("nuclei", filepath.Join(dir, "images"), ".png", filepath.Join(dir, "masks"),
+		train, test, cfg)
 }
 
 // listedPairs makes the parts of a set whose lists name images IMAGES/NAME+ext and masks MASKS/NAME.png.
@@ -129,9 +133,12 @@ func listedPairs(name, images, ext, masks string, train, test [][]string, cfg Fi
 	items := func(list [][]string) ([]Item, error) {
 		var out []Item
 		for _, words := range list {
-			it := Item{Image: filepath.Join(images, words[0]+ext), Mask: filepath.Join(masks, words[0]+".png")}
+			it := Item{Image: filepath.Join(images, words[0]+ext),
+				Mask: filepath.Join(masks, words[0]+".png")}
 			if _, err := os.Stat(it.Mask); err != nil {
-				return nil, fmt.Errorf("%s: its mask is missing: put it there, or take the image out of the list: %w", it.Image, err)
+				return nil, fmt.Errorf(
+					"%s: its mask is missing: put it there, or take the image out of the list: %w",
+					it.Image, err)
 			}
 			out = append(out, it)
 		}
@@ -146,7 +153,8 @@ func listedPairs(name, images, ext, masks string, train, test [][]string, cfg Fi
 		return Splits{}, err
 	}
 	if n := overlap(a, b); n != "" {
-		return Splits{}, fmt.Errorf("%s: %s stands in both lists: what is validated on must not be trained on", name, n)
+		return Splits{}, fmt.Errorf(
+			"%s: %s stands in both lists: what is validated on must not be trained on", name, n)
 	}
 	t, v, err := parts(name, a, b, cfg)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
-// Planes makes a sample of a decoded image: three planes R, G and B, or one of grey, weighed as ITU-R 601 does.
+// Planes makes a sample of a decoded image: three planes R, G and B, or one of grey,
+// weighed as ITU-R 601 does.
 func Planes(img image.Image, channels int) Sample {
 	m := vision.Planes(img, channels)
 	return Sample{C: m.C, H: m.H, W: m.W, Pixels: m.Pix}
@@ -20,17 +21,19 @@ func Planes(img image.Image, channels int) Sample {
 type MaskCoding string
 
 const (
-	// Binary masks have 0 for background; foreground is 1 or, in grey levels, 128 and above. It is the zero value.
+	// Binary masks have 0 for background; foreground is 1 or, in grey levels, 128 and
+	// above. It is the zero value.
 	Binary MaskCoding = ""
-	// Indexed masks have the class of each pixel for its value: its grey level, or its index in the file's palette.
+	// Indexed masks have the class of each pixel for its value: its grey level, or its
+	// index in the file's palette.
 	Indexed MaskCoding = "indexed"
-	// Trimap is that of the Oxford-IIIT Pet set: 1 pet, 2 background, 3 the border between them, which the set calls not
-	// classified. Pet and border are foreground.
+	// Trimap is that of the Oxford-IIIT Pet set: 1 pet, 2 background, 3 the border between them, which the
+	// set calls not classified. Pet and border are foreground.
 	Trimap MaskCoding = "trimap"
 )
 
-// Void is the value of a sample's mask, and of a target, where a pixel does not count. A set with such pixels has at most
-// 255 classes.
+// Void is the value of a sample's mask, and of a target, where a pixel does not count. A set with such
+// pixels has at most 255 classes.
 const Void = 255
 
 // mask reads a class for each pixel.
@@ -84,8 +87,8 @@ func (d *Files) mask(path string) ([]uint8, error) {
 	return m, nil
 }
 
-// levels is a mask's values: a palette's indices, where they are what is wanted or the palette has colours, or else grey
-// levels.
+// levels is a mask's values: a palette's indices, where they are what is wanted or the palette has
+// colours, or else grey levels.
 func levels(img image.Image, coding MaskCoding) []uint8 {
 	p, ok := img.(*image.Paletted)
 	if !ok || coding == Binary && greys(p.Palette) {
@@ -108,7 +111,8 @@ func greys(p color.Palette) bool {
 	return true
 }
 
-// voided says that a mask has 255, and else only values so small that they are rather classes than grey levels.
+// voided says that a mask has 255, and else only values so small that they are rather
+// classes than grey levels.
 func voided(m []uint8) bool {
 	var has [256]bool
 	for _, v := range m {

@@ -8,14 +8,15 @@ import (
 	"sort"
 )
 
-// Weighted is a Dataset whose samples have weights: how often a Sampler draws each, or how much its loss counts.
+// Weighted is a Dataset whose samples have weights: how often a Sampler draws each, or
+// how much its loss counts.
 type Weighted interface {
 	// Weights are a number for each sample, or nil. They must not be changed.
 	Weights() []float64
 }
 
-// Wrapper is a Source that shows the samples of another in their order, resized for instance. Weights and Digest look
-// through it.
+// Wrapper is a Source that shows the samples of another in their order, resized for instance. Weights
+// and Digest look through it.
 type Wrapper interface {
 	Unwrap() Source
 }
@@ -52,11 +53,13 @@ func WithWeights(ds Dataset, weights []float64) (Dataset, error) {
 		return nil, err
 	}
 	if len(weights) != src.Len() {
-		return nil, fmt.Errorf("%d weights of %d samples: a weight for each sample is wanted", len(weights), src.Len())
+		return nil, fmt.Errorf("%d weights of %d samples: a weight for each sample is wanted", len(weights),
+			src.Len())
 	}
 	for i, w := range weights {
 		if !isWeight(w) {
-			return nil, fmt.Errorf("%s: weight %v: a finite number that is not negative is wanted", src.Where(i), w)
+			return nil, fmt.Errorf("%s: weight %v: a finite number that is not negative is wanted",
+				src.Where(i), w)
 		}
 	}
 	return weighted{src, weights}, nil
@@ -72,7 +75,8 @@ func (w weighted) Unwrap() Source     { return w.Source }
 
 func isWeight(w float64) bool { return w >= 0 && !math.IsInf(w, 1) }
 
-// BalancedWeights gives each sample the ClassWeights of its class, so that a Sampler draws every class alike often.
+// BalancedWeights gives each sample the ClassWeights of its class, so that a Sampler
+// draws every class alike often.
 func BalancedWeights(ds Dataset) ([]float64, error) {
 	labels, err := Labels(ds)
 	if err != nil {
@@ -89,8 +93,8 @@ func BalancedWeights(ds Dataset) ([]float64, error) {
 	return out, nil
 }
 
-// Sampler draws samples with replacement in proportion to their weights, as torch.utils.data.WeightedRandomSampler
-// does. It is safe for concurrent use.
+// Sampler draws samples with replacement in proportion to their weights, as
+// torch.utils.data.WeightedRandomSampler does. It is safe for concurrent use.
 type Sampler struct {
 	upTo []float64 // sums of the weights from the first on
 	last int       // the last sample whose weight is not 0
@@ -102,7 +106,8 @@ func NewSampler(weights []float64) (*Sampler, error) {
 	sum := 0.0
 	for i, w := range weights {
 		if !isWeight(w) {
-			return nil, fmt.Errorf("weight %v of sample %d: a finite number that is not negative is wanted", w, i)
+			return nil, fmt.Errorf("weight %v of sample %d: a finite number that is not negative is wanted",
+				w, i)
 		}
 		if w > 0 {
 			s.last = i

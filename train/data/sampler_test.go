@@ -11,8 +11,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// Draws are binomial, as torch.multinomial's with replacement: each sample's number lies within five deviations of
-// its share.
+// Draws are binomial, as torch.multinomial's with replacement: each sample's number lies within
+// five deviations of its share.
 func TestSamplerDrawsInProportion(t *testing.T) {
 	weights := []float64{3, 0, 1, 0.25, 5, 0}
 	s, err := NewSampler(weights)
@@ -66,7 +66,8 @@ func nineToOne(t *testing.T) *Images {
 	for i := range 10 {
 		labels[10*i+3] = 1
 	}
-	d, err := NewImages([3]int{1, 2, 2}, make([]uint8, 400), labels, []string{"often", "seldom"}, []float32{0}, []float32{1})
+	d, err := NewImages([3]int{1, 2, 2}, make([]uint8, 400), labels, []string{"often", "seldom"},
+		[]float32{0}, []float32{1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +106,8 @@ func (r record) Apply(s *transforms.Sample, random *rand.Rand) error {
 	return nil
 }
 
-// An epoch of a loader has as many samples as are asked for, in the sampler's order, and a sample that comes twice is
-// augmented in two ways.
+// An epoch of a loader has as many samples as are asked for, in the sampler's order, and a sample that comes
+// twice is augmented in two ways.
 func TestLoaderSampler(t *testing.T) {
 	d := nineToOne(t)
 	weights := make([]float64, d.Len())
@@ -117,7 +118,8 @@ func TestLoaderSampler(t *testing.T) {
 	}
 	for _, workers := range []int{1, 4} {
 		seen := make(chan [2]uint64, 1000)
-		l, err := NewLoader(d, LoaderConfig{Batch: 16, Workers: workers, Seed: 5, Sampler: s, Draws: 250, Transforms: transforms.Compose{record{seen}}})
+		l, err := NewLoader(d, LoaderConfig{Batch: 16, Workers: workers, Seed: 5, Sampler: s, Draws: 250,
+			Transforms: transforms.Compose{record{seen}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,8 +146,10 @@ func TestLoaderSampler(t *testing.T) {
 			t.Errorf("250 draws of 2 samples had %d keys and were augmented in %d ways", len(keys), len(ways))
 		}
 	}
-	for says, cfg := range map[string]LoaderConfig{"a sampler": {Batch: 1, Draws: 3}, "a sampler of 100": {Batch: 1, Sampler: s}} {
-		if _, err := NewLoader(Subset{Dataset: d, Indices: Sequence(9)}, cfg); err == nil || !strings.Contains(err.Error(), says) {
+	for says, cfg := range map[string]LoaderConfig{"a sampler": {Batch: 1, Draws: 3},
+		"a sampler of 100": {Batch: 1, Sampler: s}} {
+		if _, err := NewLoader(Subset{Dataset: d, Indices: Sequence(9)}, cfg); err == nil ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
@@ -209,7 +213,8 @@ func TestCSVWeights(t *testing.T) {
 		{MultiLabel, "Weight,path,x,y\n0.5,a.png,1,0\n2,b.png,0,1\n", []string{"x", "y"}},
 	} {
 		got, err := read(c.text, c.task, "weight")
-		if err != nil || got.train[0].Weight != 0.5 || got.train[1].Weight != 2 || !slices.Equal(got.classes, c.classes) {
+		if err != nil || got.train[0].Weight != 0.5 || got.train[1].Weight != 2 ||
+			!slices.Equal(got.classes, c.classes) {
 			t.Errorf("%s: %+v, %v", c.task, got, err)
 		}
 	}
@@ -218,14 +223,16 @@ func TestCSVWeights(t *testing.T) {
 		`column "weight": "NaN"`: "path,label,weight\na.png,x,NaN\nb.png,y,2\n",
 		`called "weight"`:        "path,label\na.png,x\nb.png,y\n",
 	} {
-		if _, err := read(text, Classification, "weight"); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := read(text, Classification, "weight"); err == nil ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
 	if _, err := read("path,label\na.png,x\n", Classification, "label"); err == nil {
 		t.Error("the labels taken for weights")
 	}
-	if _, err := OpenWith("mnist", Options{WeightColumn: "w"}); err == nil || !strings.Contains(err.Error(), "csv:FILE") {
+	if _, err := OpenWith("mnist", Options{WeightColumn: "w"}); err == nil ||
+		!strings.Contains(err.Error(), "csv:FILE") {
 		t.Error(err)
 	}
 }

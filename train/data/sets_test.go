@@ -86,8 +86,10 @@ func TestImageFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Train.Len() != 8 || s.Validation.Len() != 2 || s.Train.Shape() != [3]int{3, 4, 5} || !slices.Equal(s.Train.Classes(), []string{"blue", "red"}) {
-		t.Fatalf("%d and %d images of %v, classes %v", s.Train.Len(), s.Validation.Len(), s.Train.Shape(), s.Train.Classes())
+	if s.Train.Len() != 8 || s.Validation.Len() != 2 || s.Train.Shape() != [3]int{3, 4, 5} ||
+		!slices.Equal(s.Train.Classes(), []string{"blue", "red"}) {
+		t.Fatalf("%d and %d images of %v, classes %v", s.Train.Len(), s.Validation.Len(), s.Train.Shape(),
+			s.Train.Classes())
 	}
 	if c, err := Counts(s.Validation); err != nil || !slices.Equal(c, []int64{1, 1}) {
 		t.Errorf("counts %v of the part to validate on: %v", c, err)
@@ -115,7 +117,8 @@ func TestImageFolder(t *testing.T) {
 	if _, err := Open("images:" + dir); err == nil || !strings.Contains(err.Error(), "differ in size") {
 		t.Errorf("images of several sizes: %v", err)
 	}
-	s, err = OpenWith("images:"+dir, Options{Size: [2]int{6, 8}, Channels: 1, Mean: []float32{0}, Std: []float32{1}})
+	s, err = OpenWith("images:"+dir, Options{Size: [2]int{6, 8}, Channels: 1, Mean: []float32{0},
+		Std: []float32{1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,9 @@ func TestImageFolder(t *testing.T) {
 	if err := s.Train.Fill(x, y, []int{0, 1}); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := x.Float32s()[0]*255, (299*float64(blue.R)+587*float64(blue.G)+114*float64(blue.B))/1000; math.Abs(float64(got)-want) > 1.01 {
+	if got, want := x.Float32s()[0]*255,
+		(299*float64(blue.R)+587*float64(blue.G)+114*float64(blue.B))/1000; math.Abs(float64(got)-
+		want) > 1.01 {
 		t.Errorf("grey level %v, want %v", got, want)
 	}
 }
@@ -140,9 +145,11 @@ func TestMaskPairs(t *testing.T) {
 	gray(t, filepath.Join(masks, "a.png"), 2, 0, 255, 130, 3)
 	gray(t, filepath.Join(masks, "b_mask.png"), 2, 0, 1, 1, 0)
 	gray(t, filepath.Join(masks, "c.bmp"), 2, 0, 0, 0, 0)
-	save(t, filepath.Join(masks, "d.png"), &image.Paletted{Pix: []uint8{0, 1, 0, 1}, Stride: 2, Rect: image.Rect(0, 0, 2, 2), Palette: color.Palette{color.Black, red}})
+	save(t, filepath.Join(masks, "d.png"), &image.Paletted{Pix: []uint8{0, 1, 0, 1}, Stride: 2,
+		Rect: image.Rect(0, 0, 2, 2), Palette: color.Palette{color.Black, red}})
 	// A palette of grey levels is read by its levels: here 0 is white.
-	save(t, filepath.Join(masks, "e.png"), &image.Paletted{Pix: []uint8{0, 1, 0, 1}, Stride: 2, Rect: image.Rect(0, 0, 2, 2), Palette: color.Palette{color.White, color.Black}})
+	save(t, filepath.Join(masks, "e.png"), &image.Paletted{Pix: []uint8{0, 1, 0, 1}, Stride: 2,
+		Rect: image.Rect(0, 0, 2, 2), Palette: color.Palette{color.White, color.Black}})
 	word := "masks:" + images + "," + masks
 	s, err := Open(word)
 	if err != nil {
@@ -169,7 +176,8 @@ func TestMaskPairs(t *testing.T) {
 			t.Errorf("class %d of pixel %d", v, i)
 		}
 	}
-	if err := all.Fill(x, onnxio.NewTensor(onnxio.Int64, 5), Sequence(5)); err == nil || !strings.Contains(err.Error(), "targets are masks") {
+	if err := all.Fill(x, onnxio.NewTensor(onnxio.Int64, 5), Sequence(5)); err == nil ||
+		!strings.Contains(err.Error(), "targets are masks") {
 		t.Errorf("labels of a set of masks: %v", err)
 	}
 	mem, err := InMemory(t.Context(), all, 3)
@@ -177,7 +185,8 @@ func TestMaskPairs(t *testing.T) {
 		t.Fatal(err)
 	}
 	x2, y2 := NewBatch(mem, 5)
-	if err := mem.Fill(x2, y2, Sequence(5)); err != nil || string(x2.Raw) != string(x.Raw) || string(y2.Raw) != string(y.Raw) {
+	if err := mem.Fill(x2, y2, Sequence(5)); err != nil || string(x2.Raw) != string(x.Raw) ||
+		string(y2.Raw) != string(y.Raw) {
 		t.Errorf("in memory it is another set: %v", err)
 	}
 	if w, err := ClassWeights(all); err != nil || w[0] != 20/(2*12.) || w[1] != 20/(2*8.) {
@@ -205,13 +214,15 @@ func TestCSV(t *testing.T) {
 	dir := t.TempDir()
 	paint(t, filepath.Join(dir, "x", "1.png"), 2, 2, red)
 	absolute := paint(t, filepath.Join(t.TempDir(), "2.png"), 2, 2, blue)
-	table := put(t, filepath.Join(dir, "t.csv"), "\ufefflabel, path ,Split\n\"cat, big\",x/1.png,train\ndog,"+absolute+",train\ndog,x/1.png,val\n")
+	table := put(t, filepath.Join(dir, "t.csv"),
+		"\ufefflabel, path ,Split\n\"cat, big\",x/1.png,train\ndog,"+absolute+",train\ndog,x/1.png,val\n")
 	s, err := Open("csv:" + table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	labels, err := Labels(s.Train)
-	if err != nil || !slices.Equal(labels, []int{0, 1}) || !slices.Equal(s.Train.Classes(), []string{"cat, big", "dog"}) || s.Validation.Len() != 1 {
+	if err != nil || !slices.Equal(labels, []int{0, 1}) || !slices.Equal(s.Train.Classes(),
+		[]string{"cat, big", "dog"}) || s.Validation.Len() != 1 {
 		t.Errorf("labels %v of %q, %d to validate on: %v", labels, s.Train.Classes(), s.Validation.Len(), err)
 	}
 	put(t, table, "path,label\nx/1.png,10\nx/1.png,2\nx/1.png,2\nx/1.png,10\n")
@@ -219,7 +230,8 @@ func TestCSV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if labels, _ := Labels(s.Train); !slices.Equal(labels, []int{2, 10}) && !slices.Equal(labels, []int{10, 2}) || len(s.Train.Classes()) != 11 {
+	if labels, _ := Labels(s.Train); !slices.Equal(labels, []int{2, 10}) && !slices.Equal(labels,
+		[]int{10, 2}) || len(s.Train.Classes()) != 11 {
 		t.Errorf("labels %v of %q", labels, s.Train.Classes())
 	}
 }
@@ -228,10 +240,12 @@ func TestCSV(t *testing.T) {
 func pets(t *testing.T, annotations string) string {
 	dir := t.TempDir()
 	for _, n := range []string{"Birman_1", "Birman_2", "great_dane_1", "great_dane_2"} {
-		save(t, filepath.Join(dir, "images", n+".jpg"), image.NewGray(image.Rect(0, 0, 4, 1))) // whatever its name
+		// whatever its name
+		save(t, filepath.Join(dir, "images", n+".jpg"), image.NewGray(image.Rect(0, 0, 4, 1)))
 		gray(t, filepath.Join(dir, annotations, "trimaps", n+".png"), 4, 1, 2, 3, 1)
 	}
-	put(t, filepath.Join(dir, annotations, "trainval.txt"), "#Image CLASS-ID SPECIES BREED ID\nBirman_1 8 1 3\ngreat_dane_1 13 2 7\n")
+	put(t, filepath.Join(dir, annotations, "trainval.txt"),
+		"#Image CLASS-ID SPECIES BREED ID\nBirman_1 8 1 3\ngreat_dane_1 13 2 7\n")
 	put(t, filepath.Join(dir, annotations, "test.txt"), "great_dane_2 13 2 7\nBirman_2 8 1 3\n")
 	return dir
 }
@@ -254,7 +268,8 @@ func TestPets(t *testing.T) {
 			t.Fatal(err)
 		}
 		labels, err := Labels(s.Validation)
-		if err != nil || !slices.Equal(labels, []int{1, 0}) || !slices.Equal(s.Train.Classes(), []string{"Birman", "great dane"}) {
+		if err != nil || !slices.Equal(labels, []int{1, 0}) || !slices.Equal(s.Train.Classes(),
+			[]string{"Birman", "great dane"}) {
 			t.Errorf("labels %v of %v: %v", labels, s.Train.Classes(), err)
 		}
 		if s.Train.Shape() != [3]int{3, 128, 128} {
@@ -307,8 +322,10 @@ func TestRealPetsAndNuclei(t *testing.T) {
 				sum, squares = sum+float64(p), squares+float64(p)*float64(p)
 			}
 			mean := sum / float64(x.Size())
-			if variance := squares/float64(x.Size()) - mean*mean; math.Abs(mean) > 0.01 || math.Abs(variance-1) > 0.01 {
-				t.Errorf("nuclei: mean %v, variance %v after normalisation by %v, %v", mean, variance, s.Mean, s.Std)
+			if variance := squares/float64(x.Size()) - mean*mean; math.Abs(mean) > 0.01 ||
+				math.Abs(variance-1) > 0.01 {
+				t.Errorf("nuclei: mean %v, variance %v after normalisation by %v, %v", mean, variance,
+					s.Mean, s.Std)
 			}
 		}
 	}
@@ -316,7 +333,8 @@ func TestRealPetsAndNuclei(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Counts(s.Train); err != nil || !slices.Equal(s.Train.Classes(), []string{"Abyssinian", "american bulldog", "Bengal"}) {
+	if c, err := Counts(s.Train); err != nil || !slices.Equal(s.Train.Classes(),
+		[]string{"Abyssinian", "american bulldog", "Bengal"}) {
 		t.Errorf("breeds %v %v: %v", s.Train.Classes(), c, err)
 	}
 }
@@ -360,11 +378,13 @@ func TestBadSets(t *testing.T) {
 		}, []string{filepath.Join("b", "2.png")}, &format},
 		{"a folder for an image", func(t *testing.T) (string, Options) {
 			dir := t.TempDir()
-			return "csv:" + put(t, filepath.Join(dir, "t.csv"), "path,label\n.,0\n.,1\n.,0\n.,1\n"), Options{Size: [2]int{3, 3}}
+			return "csv:" + put(t, filepath.Join(dir, "t.csv"), "path,label\n.,0\n.,1\n.,0\n.,1\n"),
+				Options{Size: [2]int{3, 3}}
 		}, []string{"not a regular file"}, &format},
 		{"a missing image", func(t *testing.T) (string, Options) {
 			dir := t.TempDir()
-			return "csv:" + put(t, filepath.Join(dir, "t.csv"), "path,label\ngone.png,0\ngone.png,1\ngone.png,0\ngone.png,1\n"), Options{Size: [2]int{3, 3}}
+			return "csv:" + put(t, filepath.Join(dir, "t.csv"),
+				"path,label\ngone.png,0\ngone.png,1\ngone.png,0\ngone.png,1\n"), Options{Size: [2]int{3, 3}}
 		}, []string{"gone.png"}, nil},
 		{"a missing mask", func(t *testing.T) (string, Options) {
 			images, masks := masks(t)
@@ -396,15 +416,19 @@ func TestBadSets(t *testing.T) {
 			return "images:" + dir, Options{}
 		}, []string{"one class only (a)"}, nil},
 		{"one class only in a table", func(t *testing.T) (string, Options) {
-			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "path,label\na.png,1\nb.png,1\n"), Options{}
+			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"),
+				"path,label\na.png,1\nb.png,1\n"), Options{}
 		}, []string{"one class only (1)"}, nil},
-		{"no images", func(t *testing.T) (string, Options) { return "images:" + t.TempDir(), Options{} }, []string{"no images"}, &format},
+		{"no images", func(t *testing.T) (string, Options) { return "images:" + t.TempDir(), Options{} },
+			[]string{"no images"}, &format},
 		{"no images of a class", func(t *testing.T) (string, Options) {
 			dir := classes(t)
 			os.Mkdir(filepath.Join(dir, "c"), 0o777)
 			return "images:" + dir, Options{}
 		}, []string{filepath.Join("", "c"), "no images"}, &format},
-		{"no pairs", func(t *testing.T) (string, Options) { return "masks:" + t.TempDir() + "," + t.TempDir(), Options{} }, []string{"no images"}, &format},
+		{"no pairs", func(t *testing.T) (string, Options) {
+			return "masks:" + t.TempDir() + "," + t.TempDir(), Options{}
+		}, []string{"no images"}, &format},
 		{"no rows", func(t *testing.T) (string, Options) {
 			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "path,label\n"), Options{}
 		}, []string{"t.csv", "no images"}, &format},
@@ -417,13 +441,16 @@ func TestBadSets(t *testing.T) {
 			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "a.png,1\n"), Options{}
 		}, []string{"t.csv", "line 1", "path and label"}, &format},
 		{"a ragged table", func(t *testing.T) (string, Options) {
-			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "path,label\na.png,1\nb.png\n"), Options{}
+			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"),
+				"path,label\na.png,1\nb.png\n"), Options{}
 		}, []string{"t.csv", "line 3"}, &format},
 		{"a table's label out of range", func(t *testing.T) (string, Options) {
-			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "path,label\na.png,-1\nb.png,1\n"), Options{}
+			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"),
+				"path,label\na.png,-1\nb.png,1\n"), Options{}
 		}, []string{"t.csv", "-1 is out of range"}, &format},
 		{"a giant label", func(t *testing.T) (string, Options) {
-			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"), "path,label\na.png,2000000000\nb.png,1\n"), Options{}
+			return "csv:" + put(t, filepath.Join(t.TempDir(), "t.csv"),
+				"path,label\na.png,2000000000\nb.png,1\n"), Options{}
 		}, []string{"t.csv", "2000000000 is out of range"}, &format},
 		{"a breed out of range", func(t *testing.T) (string, Options) {
 			dir := pets(t, ".")
@@ -457,7 +484,9 @@ func TestBadSets(t *testing.T) {
 		{"a hostile size", func(t *testing.T) (string, Options) {
 			return "images:" + classes(t), Options{Size: [2]int{1 << 30, 1 << 30}}
 		}, []string{"1073741824"}, nil},
-		{"a set in memory at another size", func(t *testing.T) (string, Options) { return "mnist", Options{Size: [2]int{32, 32}} }, []string{"28x28", "32x32"}, nil},
+		{"a set in memory at another size", func(t *testing.T) (string, Options) {
+			return "mnist", Options{Size: [2]int{32, 32}}
+		}, []string{"28x28", "32x32"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			word, o := c.open(t)
@@ -498,7 +527,8 @@ func TestSound(t *testing.T) {
 	}
 	all := s.Train.(Subset).Dataset
 	good, bad, err := Sound(t.Context(), all, 2)
-	if err != nil || good.Len() != 7 || slices.Contains(good.Indices, 5) || len(bad) != 1 || !strings.Contains(bad[0].Error(), "2.png") {
+	if err != nil || good.Len() != 7 || slices.Contains(good.Indices, 5) || len(bad) != 1 ||
+		!strings.Contains(bad[0].Error(), "2.png") {
 		t.Errorf("%v, %v: %v", good.Indices, bad, err)
 	}
 	if _, err := InMemory(t.Context(), all, 2); err == nil || !strings.Contains(err.Error(), "2.png") {
@@ -550,13 +580,16 @@ func TestCIFAR100(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Train.Len() != 50000 || s.Validation.Len() != 10000 || s.Train.(*Images).Labels[7] != 7 || s.Train.(*Images).Pixels[7*cifarPixels] != 7 {
+	if s.Train.Len() != 50000 || s.Validation.Len() != 10000 || s.Train.(*Images).Labels[7] != 7 ||
+		s.Train.(*Images).Pixels[7*cifarPixels] != 7 {
 		t.Errorf("%d and %d images", s.Train.Len(), s.Validation.Len())
 	}
-	for name, content := range map[string]string{"cut": cifarFile(2, 9999), "longer": cifarFile(2, 10000) + "x", "label": strings.Repeat("\xff", 3074*10000)} {
+	for name, content := range map[string]string{"cut": cifarFile(2, 9999), "longer": cifarFile(2, 10000) +
+		"x", "label": strings.Repeat("\xff", 3074*10000)} {
 		put(t, filepath.Join(dir, "cifar-100-binary", "test.bin"), content)
 		var format *onnxio.FormatError
-		if _, err := Open("cifar100=" + dir); !errors.As(err, &format) || !strings.Contains(err.Error(), "test.bin") {
+		if _, err := Open("cifar100=" + dir); !errors.As(err, &format) ||
+			!strings.Contains(err.Error(), "test.bin") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -578,7 +611,8 @@ func TestLookUp(t *testing.T) {
 	if dir, err := Find("nuclei"); err != nil || dir != filepath.Join(root, "nuclei") {
 		t.Errorf("%s: %v", dir, err)
 	}
-	for word, want := range map[string]bool{"mnist": true, "pets=/x": true, "images:x": true, "csv:x": true, "image:x": false, "mnits": false} {
+	for word, want := range map[string]bool{"mnist": true, "pets=/x": true, "images:x": true, "csv:x": true,
+		"image:x": false, "mnits": false} {
 		if Known(word) != want {
 			t.Errorf("Known(%q) is %v", word, !want)
 		}

@@ -23,14 +23,15 @@ func Labels(ds Dataset) ([]int, error) {
 	out := make([]int, src.Len())
 	for i := range out {
 		if out[i] = src.Label(i); out[i] < 0 || out[i] >= len(src.Classes()) {
-			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", src.Where(i), out[i], len(src.Classes()))
+			return nil, fmt.Errorf("%s: label %d is out of range: there are %d classes", src.Where(i), out[i],
+				len(src.Classes()))
 		}
 	}
 	return out, nil
 }
 
-// groups are the samples of each class in an order that depends on the seed alone; all samples in one group where there
-// are masks, or where they are not to be told apart.
+// groups are the samples of each class in an order that depends on the seed alone; all samples in one group
+// where there are masks, or where they are not to be told apart.
 func groups(ds Dataset, seed uint64, stratified bool) ([][]int, error) {
 	src, err := SourceOf(ds)
 	if err != nil {
@@ -51,8 +52,8 @@ func groups(ds Dataset, seed uint64, stratified bool) ([][]int, error) {
 	return out, nil
 }
 
-// shares divides n among groups in proportion to their sizes, by largest remainders: each gets its exact share, rounded
-// down or up. The earlier group wins where remainders are equal.
+// shares divides n among groups in proportion to their sizes, by largest remainders: each gets its exact
+// share, rounded down or up. The earlier group wins where remainders are equal.
 func shares(groups [][]int, n int) []int {
 	total := 0
 	for _, g := range groups {
@@ -76,8 +77,9 @@ func shares(groups [][]int, n int) []int {
 	return out
 }
 
-// Take is a subset of n samples, chosen by the seed. Stratified, every class has its share of n to within one sample,
-// and at least one sample where n is no less than the number of classes. The indices are in the order of the set.
+// Take is a subset of n samples, chosen by the seed. Stratified, every class has its share of n to
+// within one sample, and at least one sample where n is no less than the number of classes. The indices
+// are in the order of the set.
 func Take(ds Dataset, n int, seed uint64, stratified bool) (Subset, error) {
 	if n < 1 || n > ds.Len() {
 		return Subset{}, fmt.Errorf("a subset of %d of %d samples", n, ds.Len())
@@ -116,13 +118,14 @@ func oneEach(groups [][]int, shares []int) {
 	}
 }
 
-// Split divides a set in two, stratified by class where it has labels: the second part is the fraction to validate on.
-// A class of one sample stays in the first part, and a class of more has at least one in each.
+// Split divides a set in two, stratified by class where it has labels: the second part is the fraction to
+// validate on. A class of one sample stays in the first part, and a class of more has at least one in each.
 func Split(ds Dataset, fraction float64, seed uint64) (train, validation Subset, err error) {
 	train.Dataset, validation.Dataset = ds, ds
 	n := int(fraction*float64(ds.Len()) + 0.5)
 	if !(fraction > 0 && fraction < 1) || n < 1 || n >= ds.Len() {
-		return train, validation, fmt.Errorf("%v of %d samples to validate on: each part needs one at least", fraction, ds.Len())
+		return train, validation, fmt.Errorf("%v of %d samples to validate on: each part needs one at least",
+			fraction, ds.Len())
 	}
 	g, err := groups(ds, seed, true)
 	if err != nil {
@@ -149,11 +152,12 @@ func Split(ds Dataset, fraction float64, seed uint64) (train, validation Subset,
 // Fold is one of the ways to divide a set in k-fold cross-validation.
 type Fold struct{ Train, Validation Subset }
 
-// KFold divides a set in k ways, stratified by class where it has labels: every sample is validated on once, the parts
-// differ by one sample at most, and so does what they have of each class.
+// KFold divides a set in k ways, stratified by class where it has labels: every sample is validated on once,
+// the parts differ by one sample at most, and so does what they have of each class.
 func KFold(ds Dataset, k int, seed uint64) ([]Fold, error) {
 	if k < 2 || k > ds.Len() {
-		return nil, fmt.Errorf("%d folds of %d samples: 2 at least, and no more than samples, are wanted", k, ds.Len())
+		return nil, fmt.Errorf("%d folds of %d samples: 2 at least, and no more than samples, are wanted",
+			k, ds.Len())
 	}
 	g, err := groups(ds, seed, true)
 	if err != nil {
@@ -182,8 +186,8 @@ func KFold(ds Dataset, k int, seed uint64) ([]Fold, error) {
 	return folds, nil
 }
 
-// Counts are the numbers of samples of each class, or of pixels of each class where there are masks, which takes
-// decoding all of them.
+// Counts are the numbers of samples of each class, or of pixels of each class where there are masks, which
+// takes decoding all of them.
 func Counts(ds Dataset) ([]int64, error) {
 	src, err := SourceOf(ds)
 	if err != nil {
@@ -207,7 +211,8 @@ func Counts(ds Dataset) ([]int64, error) {
 				continue
 			}
 			if int(m) >= len(out) {
-				return nil, fmt.Errorf("%s: label %d of its mask is out of range: there are %d classes", src.Where(i), m, len(out))
+				return nil, fmt.Errorf("%s: label %d of its mask is out of range: there are %d classes",
+					src.Where(i), m, len(out))
 			}
 			out[m]++
 		}
@@ -215,8 +220,8 @@ func Counts(ds Dataset) ([]int64, error) {
 	return out, nil
 }
 
-// ClassWeights are total / (classes * count): those of a class of the mean size are 1, and all weigh the same together
-// (scikit-learn's "balanced"). A class without samples has weight 0.
+// ClassWeights are total / (classes * count): those of a class of the mean size are 1, and all weigh the same
+// together (scikit-learn's "balanced"). A class without samples has weight 0.
 func ClassWeights(ds Dataset) ([]float32, error) {
 	counts, err := Counts(ds)
 	if err != nil {

@@ -68,7 +68,8 @@ func TestTake(t *testing.T) {
 	if !slices.Equal(again.Indices, same.Indices) || slices.Equal(again.Indices, other.Indices) {
 		t.Error("the subset must depend on the seed and on nothing else")
 	}
-	if plain, err := Take(d, 160, 3, false); err != nil || plain.Len() != 160 || slices.Equal(plain.Indices, again.Indices) {
+	if plain, err := Take(d, 160, 3, false); err != nil || plain.Len() != 160 ||
+		slices.Equal(plain.Indices, again.Indices) {
 		t.Errorf("%d samples: %v", plain.Len(), err)
 	}
 	for _, n := range []int{-1, 0, 551} {
@@ -137,7 +138,8 @@ func TestSplit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := counts(t, train), counts(t, validation); !slices.Equal(a, []int64{7, 1, 1}) || !slices.Equal(b, []int64{1, 0, 1}) {
+	if a, b := counts(t, train), counts(t, validation); !slices.Equal(a, []int64{7, 1, 1}) ||
+		!slices.Equal(b, []int64{1, 0, 1}) {
 		t.Errorf("%v and %v", a, b)
 	}
 	for _, fraction := range []float64{-1, 0, 1, 2, math.NaN()} {

@@ -26,8 +26,8 @@ func isTarGz(name string) bool {
 }
 func isZip(name string) bool { return strings.HasSuffix(name, ".zip") }
 
-// unpacker writes an archive's files below a folder, and nowhere else: names must be local, links and devices are
-// refused, nothing is written over, and size and number are bounded.
+// unpacker writes an archive's files below a folder, and nowhere else: names must be local, links and devices
+// are refused, nothing is written over, and size and number are bounded.
 type unpacker struct {
 	root    *os.Root
 	archive string
@@ -44,7 +44,8 @@ func unpack(archive, dir, strip string, maxBytes int64) (err error) {
 		return err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, archive: archive, strip: strip, left: maxBytes, made: map[string]bool{".": true}}
+	u := &unpacker{root: root, archive: archive, strip: strip, left: maxBytes,
+		made: map[string]bool{".": true}}
 	if isZip(archive) {
 		return u.zip()
 	}
@@ -52,7 +53,8 @@ func unpack(archive, dir, strip string, maxBytes int64) (err error) {
 }
 
 func (u *unpacker) bad(name string, msg string, args ...any) error {
-	return &onnxio.FormatError{Format: "archive", Path: u.archive, Where: fmt.Sprintf("%q", name), Msg: fmt.Sprintf(msg, args...)}
+	return &onnxio.FormatError{Format: "archive", Path: u.archive, Where: fmt.Sprintf("%q", name),
+		Msg: fmt.Sprintf(msg, args...)}
 }
 
 func (u *unpacker) tarGz() error {
@@ -84,7 +86,8 @@ func (u *unpacker) tarGz() error {
 				return err
 			}
 		default:
-			return u.bad(h.Name, "neither a file nor a folder (type %q): links and devices are refused", h.Typeflag)
+			return u.bad(h.Name, "neither a file nor a folder (type %q): links and devices are refused",
+				h.Typeflag)
 		}
 	}
 }
@@ -141,7 +144,8 @@ func (u *unpacker) file(name string, size int64, r io.Reader) error {
 		return nil
 	}
 	if size < 0 || size > u.left {
-		return fmt.Errorf("%s: %w", u.archive, &onnxio.LimitError{What: "bytes unpacked", Got: size, Limit: u.left})
+		return fmt.Errorf("%s: %w", u.archive, &onnxio.LimitError{What: "bytes unpacked", Got: size,
+			Limit: u.left})
 	}
 	if dir := path.Dir(local); !u.made[dir] {
 		if err := u.root.MkdirAll(filepath.FromSlash(dir), 0o777); err != nil {

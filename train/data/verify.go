@@ -22,23 +22,24 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// SumsFile lists the hashes of a folder that Get has made, as sha256sum does: of files that come from an archive whose
-// own hash was right.
+// SumsFile lists the hashes of a folder that Get has made, as sha256sum does: of files that come from an
+// archive whose own hash was right.
 const SumsFile = "SHA256SUMS"
 
 // FileReport is what Verify found of a file.
 type FileReport struct {
 	File string `json:"file"`
 	By   string `json:"by"` // sha256 or md5
-	// Official says that it was compared with the published file, not with what the folder's SumsFile says of it.
+	// Official says that it was compared with the published file, not with what the
+	// folder's SumsFile says of it.
 	Official bool   `json:"official"`
 	Err      error  `json:"-"` // nil when it is the file
 	Says     string `json:"says,omitempty"`
 }
 
-// Verify compares the files of a data set with the known hashes, those pinned here and those of its SumsFile; packed
-// ones as they are unpacked. word is a name or NAME=DIR. The report is empty when no hash is known: folders of one's own
-// have none.
+// Verify compares the files of a data set with the known hashes, those pinned here and those of its SumsFile;
+// packed ones as they are unpacked. word is a name or NAME=DIR. The report is empty when no hash is known:
+// folders of one's own have none.
 func Verify(word string) ([]FileReport, error) {
 	name, dir, elsewhere := strings.Cut(word, "=")
 	for _, s := range all() {
@@ -106,7 +107,9 @@ func verifyFS(files fs.FS, dir string, wanted []remote) []FileReport {
 		case err != nil:
 			rep.Err = fmt.Errorf("%s: %w", r.file, err)
 		case got != r.hash:
-			rep.Err = &onnxio.FormatError{Format: rep.By, Path: r.file, Msg: fmt.Sprintf("%s, where %s is wanted: it is another file, or has been changed", got, r.hash)}
+			rep.Err = &onnxio.FormatError{Format: rep.By, Path: r.file,
+				Msg: fmt.Sprintf("%s, where %s is wanted: it is another file, or has been changed",
+					got, r.hash)}
 		}
 		if rep.Err != nil {
 			rep.Says = rep.Err.Error()
@@ -176,8 +179,10 @@ func readSums(dir string) ([]remote, error) {
 	scan := bufio.NewScanner(io.LimitReader(f, maxList))
 	for line := 1; scan.Scan(); line++ {
 		sum, file, ok := strings.Cut(scan.Text(), "  ")
-		if _, err := hex.DecodeString(sum); err != nil || !ok || len(sum) != sha256.Size*2 || !fs.ValidPath(file) || !filepath.IsLocal(filepath.FromSlash(file)) {
-			return nil, &onnxio.FormatError{Format: "sha256sum", Path: path, Where: fmt.Sprintf("line %d", line), Msg: "HASH  FILE is wanted, FILE within the folder"}
+		if _, err := hex.DecodeString(sum); err != nil || !ok || len(sum) != sha256.Size*2 ||
+			!fs.ValidPath(file) || !filepath.IsLocal(filepath.FromSlash(file)) {
+			return nil, &onnxio.FormatError{Format: "sha256sum", Path: path, Where: fmt.Sprintf("line %d",
+				line), Msg: "HASH  FILE is wanted, FILE within the folder"}
 		}
 		out = append(out, remote{file: file, hash: strings.ToLower(sum)})
 	}

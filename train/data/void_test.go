@@ -35,7 +35,8 @@ func maskFile(t *testing.T, values ...uint8) Item {
 	return it
 }
 
-// The ignored value is Void in a sample, whatever it is in the file; a value that is no class is refused with what to do.
+// The ignored value is Void in a sample, whatever it is in the file; a value that is no class
+// is refused with what to do.
 func TestIgnoredLabel(t *testing.T) {
 	for ignore, c := range map[int]struct{ file, want []uint8 }{
 		255: {[]uint8{0, 1, 2, 255}, []uint8{0, 1, 2, Void}},
@@ -55,7 +56,8 @@ func TestIgnoredLabel(t *testing.T) {
 			t.Errorf("ignoring %d: %v, %v", ignore, counts, err)
 		}
 	}
-	d, err := NewFiles([]Item{maskFile(t, 0, 2, 255)}, FilesConfig{Classes: []string{"0", "1", "2"}, Coding: Indexed})
+	d, err := NewFiles([]Item{maskFile(t, 0, 2, 255)}, FilesConfig{Classes: []string{"0", "1", "2"},
+		Coding: Indexed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,8 @@ func TestVoidUnsaid(t *testing.T) {
 		values []uint8
 		want   []uint8 // nil: refused
 	}{
-		{[]uint8{0, 1, 255}, nil}, {[]uint8{0, 1, 2, 255}, nil}, {[]uint8{0, 1}, []uint8{0, 1}}, {[]uint8{0, 255}, []uint8{0, 1}},
+		{[]uint8{0, 1, 255}, nil}, {[]uint8{0, 1, 2, 255}, nil}, {[]uint8{0, 1}, []uint8{0, 1}},
+		{[]uint8{0, 255}, []uint8{0, 1}},
 		{[]uint8{0, 1, 60, 200, 254, 255}, []uint8{0, 0, 0, 1, 1, 1}},
 	} {
 		d, err := NewFiles([]Item{maskFile(t, c.values...)}, FilesConfig{Classes: foreground})
@@ -78,7 +81,8 @@ func TestVoidUnsaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := d.Sample(0)
-		if c.want == nil && (err == nil || !strings.Contains(err.Error(), "--mask-classes")) || c.want != nil && !slices.Equal(s.Mask, c.want) {
+		if c.want == nil && (err == nil || !strings.Contains(err.Error(), "--mask-classes")) ||
+			c.want != nil && !slices.Equal(s.Mask, c.want) {
 			t.Errorf("%v: %v, %v", c.values, s.Mask, err)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package recipes holds the recipes of the reference experiments, embedded: each is a file of fields that train.ReadFields
-// reads. `cnnkit train --recipe NAME` and `cnnkit sweep NAME.json` open them by name.
+// Package recipes holds the recipes of the reference experiments, embedded: each is a file of fields that
+// train.ReadFields reads. `cnnkit train --recipe NAME` and `cnnkit sweep NAME.json` open them by name.
 package recipes
 
 import (

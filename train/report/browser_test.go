@@ -23,8 +23,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/report"
 )
 
-// browser is a headless Chromium with one page, asked by the DevTools protocol over its pipe: JSON messages that end in
-// a zero byte, to its file 3 and from its file 4.
+// browser is a headless Chromium with one page, asked by the DevTools protocol over its pipe: JSON messages
+// that end in a zero byte, to its file 3 and from its file 4.
 type browser struct {
 	t       *testing.T
 	to      io.Writer
@@ -58,7 +58,8 @@ func start(t *testing.T) *browser {
 	if program == "" {
 		t.Skip("no chromium or google-chrome on the path: CNNKIT_BROWSER names one")
 	}
-	args := []string{"--headless=new", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir()}
+	args := []string{"--headless=new", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
+		"--remote-debugging-pipe", "--user-data-dir=" + t.TempDir()}
 	if os.Geteuid() == 0 { // its sandbox does not work for root
 		args = append(args, "--no-sandbox")
 	}
@@ -94,7 +95,8 @@ func start(t *testing.T) *browser {
 		from.Close()
 	})
 	target := b.ask("Target.createTarget", map[string]any{"url": "about:blank"})
-	attached := b.ask("Target.attachToTarget", map[string]any{"targetId": target["targetId"], "flatten": true})
+	attached := b.ask("Target.attachToTarget", map[string]any{"targetId": target["targetId"],
+		"flatten": true})
 	b.session, _ = attached["sessionId"].(string)
 	for _, domain := range []string{"Page", "Runtime", "Log"} {
 		b.ask(domain+".enable", nil)
@@ -157,7 +159,8 @@ func (b *browser) ask(method string, params map[string]any) map[string]any {
 
 // window sets the size of the page's window.
 func (b *browser) window(width, height int) {
-	b.ask("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false})
+	b.ask("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
+		"deviceScaleFactor": 1, "mobile": false})
 }
 
 // open loads an address.
@@ -211,7 +214,8 @@ func (b *browser) picture(name string) {
 	if dir == "" {
 		return
 	}
-	text, _ := b.ask("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true})["data"].(string)
+	text, _ := b.ask("Page.captureScreenshot", map[string]any{"format": "png",
+		"captureBeyondViewport": true})["data"].(string)
 	var raw []byte
 	if err := json.Unmarshal([]byte(`"`+text+`"`), &raw); err != nil {
 		b.t.Fatal(err)
@@ -224,7 +228,8 @@ func (b *browser) picture(name string) {
 	}
 }
 
-// drawn counts the curves of the page that the browser has given a length, and fails the test where it is not all.
+// drawn counts the curves of the page that the browser has given a length, and fails the
+// test where it is not all.
 func (b *browser) drawn(curves int) {
 	b.t.Helper()
 	got := b.eval(`[document.querySelectorAll("svg path.line").length,
@@ -243,11 +248,13 @@ func digits(t *testing.T, epochs int) (train.Recipe, data.Splits) {
 	}
 	splits.Train = data.Subset{Dataset: splits.Train, Indices: data.Sequence(200)}
 	splits.Validation = data.Subset{Dataset: splits.Validation, Indices: data.Sequence(100)}
-	return train.Recipe{Model: "lenet5", Data: "mnist", Config: train.Config{Epochs: epochs, Batch: 20, Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: []string{"f1", "confusion"}}}, splits
+	return train.Recipe{Model: "lenet5", Data: "mnist", Config: train.Config{Epochs: epochs, Batch: 20,
+		Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Metrics: []string{"f1", "confusion"}}}, splits
 }
 
 // runDigits trains, with the reports in dir and on the dashboard; each epoch is told to after.
-func runDigits(t *testing.T, recipe train.Recipe, splits data.Splits, dir string, board *report.Dashboard, after func(train.Epoch)) {
+func runDigits(t *testing.T, recipe train.Recipe, splits data.Splits, dir string, board *report.Dashboard,
+	after func(train.Epoch)) {
 	t.Helper()
 	m, err := builders.Build("lenet5", builders.Config{})
 	if err != nil {
@@ -263,8 +270,8 @@ func runDigits(t *testing.T, recipe train.Recipe, splits data.Splits, dir string
 	}
 }
 
-// A real training's report as a browser draws it, at the width of a desk and of a phone: every curve has its length and
-// every image its pixels, the pointer's figures appear, and nothing is wider than the window.
+// A real training's report as a browser draws it, at the width of a desk and of a phone: every curve has its
+// length and every image its pixels, the pointer's figures appear, and nothing is wider than the window.
 func TestReportInBrowser(t *testing.T) {
 	b := start(t)
 	dir := t.TempDir()
@@ -289,7 +296,8 @@ func TestReportInBrowser(t *testing.T) {
 		}
 		b.eval(`(() => { const svg = document.querySelector("svg[data-chart]"), box = svg.getBoundingClientRect();
 			svg.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: box.right - 15, clientY: box.top + 20})); })()`)
-		if tip, _ := b.eval(`document.getElementById("tip").textContent`).(string); !strings.HasPrefix(tip, "epoch 3\n") || strings.Count(tip, "\n") != 2 {
+		if tip, _ := b.eval(`document.getElementById("tip").textContent`).(string); !strings.HasPrefix(tip,
+			"epoch 3\n") || strings.Count(tip, "\n") != 2 {
 			t.Errorf("%s: the pointer shows %q", name, tip)
 		}
 		b.picture("report-" + name)
@@ -297,12 +305,13 @@ func TestReportInBrowser(t *testing.T) {
 	b.quiet()
 }
 
-// A page that is open while a training goes on shows each epoch as it comes, without being loaded again, and how the
-// training ended.
+// A page that is open while a training goes on shows each epoch as it comes, without being loaded again,
+// and how the training ended.
 func TestDashboardInBrowser(t *testing.T) {
 	b := start(t)
 	recipe, splits := digits(t, 4)
-	board := report.NewDashboard(report.Run{Title: "lenet5 on mnist", State: report.Running, Planned: recipe.Epochs})
+	board := report.NewDashboard(report.Run{Title: "lenet5 on mnist", State: report.Running,
+		Planned: recipe.Epochs})
 	l, err := report.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

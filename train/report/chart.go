@@ -18,7 +18,8 @@ const (
 	chartLeft, chartRight           = 60, 12
 	chartTop, chartBottom           = 10, 28
 	dotted                          = 40 // up to so many epochs each has its dot
-	plotWidth, plotHeight   float64 = chartWidth - chartLeft - chartRight, chartHeight - chartTop - chartBottom
+	plotWidth, plotHeight   float64 = chartWidth - chartLeft - chartRight, chartHeight -
+		chartTop - chartBottom
 )
 
 // chart is what the template draws of one panel.
@@ -41,8 +42,8 @@ type dot struct{ X, Y, Title string }
 
 type tick struct{ At, Label string }
 
-// hover is chart.Data: for each epoch its position from the left and its label, for each line positions from the top (null
-// where there is no value) and texts.
+// hover is chart.Data: for each epoch its position from the left and its label, for each line positions from
+// the top (null where there is no value) and texts.
 type hover struct {
 	X      []float64   `json:"x"`
 	Epochs []int       `json:"epochs"`
@@ -57,12 +58,14 @@ type hoverLine struct {
 
 // titles are the panels that have a place of their own, in their order.
 var titles = []struct{ key, title string }{
-	{"loss", "Loss"}, {"accuracy", "Accuracy"}, {"lr", "Learning rate"}, {"images_per_s", "Images per second, training"},
+	{"loss", "Loss"}, {"accuracy", "Accuracy"}, {"lr", "Learning rate"}, {"images_per_s",
+		"Images per second, training"},
 }
 
 // metricTitles are the names of the metrics that are written otherwise than their figures.
-var metricTitles = map[string]string{"iou": "IoU", "dice": "Dice", "f1": "F1", "precision": "Precision", "recall": "Recall",
-	"top3": "Top 3", "top5": "Top 5", "auc": "AUC"}
+var metricTitles = map[string]string{"iou": "IoU", "dice": "Dice", "f1": "F1", "precision": "Precision",
+	"recall": "Recall",
+	"top3":   "Top 3", "top5": "Top 5", "auc": "AUC"}
 
 // panelOf splits a figure's name into its panel and its line.
 func panelOf(name string) (panel, line string) {
@@ -125,13 +128,16 @@ func names(epochs []Epoch) []string {
 			all[name] = true
 		}
 	}
-	return slices.SortedFunc(maps.Keys(all), func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
+	return slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(rank(a)-rank(b), strings.Compare(a, b))
+	})
 }
 
 // rank puts the figures that are looked for first, and those that are not about learning last.
 func rank(name string) int {
 	panel, _ := panelOf(name)
-	return cmp.Or(map[string]int{"loss": 1, "accuracy": 2, "lr": 4, "seconds": 5, "images_per_s": 6}[panel], 3)
+	return cmp.Or(map[string]int{"loss": 1, "accuracy": 2, "lr": 4, "seconds": 5, "images_per_s": 6}[panel],
+		3)
 }
 
 // axis maps values to positions.
@@ -265,12 +271,14 @@ func drawPanel(panel string, figures []string, epochs []Epoch, planned int) (cha
 			text := short(v, percent)
 			hl.Y, hl.Text = append(hl.Y, &py), append(hl.Text, text)
 			if len(epochs) <= dotted {
-				l.Dots = append(l.Dots, dot{fmt.Sprintf("%g", px), fmt.Sprintf("%g", py), fmt.Sprintf("epoch %d: %s %s", e.Epoch, l.Name, text)})
+				l.Dots = append(l.Dots, dot{fmt.Sprintf("%g", px), fmt.Sprintf("%g", py),
+					fmt.Sprintf("epoch %d: %s %s", e.Epoch, l.Name, text)})
 			}
 		}
 		l.Path = path.String()
 		c.Lines, h.Lines = append(c.Lines, l), append(h.Lines, hl)
-		c.Summary += fmt.Sprintf("%s: %s after epoch %d. ", l.Name, hl.Text[len(hl.Text)-1], epochs[len(epochs)-1].Epoch)
+		c.Summary += fmt.Sprintf("%s: %s after epoch %d. ", l.Name, hl.Text[len(hl.Text)-1],
+			epochs[len(epochs)-1].Epoch)
 	}
 	data, err := json.Marshal(h)
 	c.Data, c.Summary = string(data), strings.TrimSpace(c.Summary)
@@ -316,7 +324,8 @@ var exponent = regexp.MustCompile(`e\+?(-?)0?`)
 // powerOfTen writes a number as 9.5e-5, with as many places as it needs, three at most.
 func powerOfTen(v float64) string {
 	mantissa, power, _ := strings.Cut(strconv.FormatFloat(v, 'e', 3, 64), "e")
-	return strings.TrimRight(strings.TrimRight(mantissa, "0"), ".") + exponent.ReplaceAllString("e"+power, "e$1")
+	return strings.TrimRight(strings.TrimRight(mantissa, "0"), ".") + exponent.ReplaceAllString("e"+power,
+		"e$1")
 }
 
 func missing(v float64, there bool) string {

@@ -15,12 +15,12 @@ import (
 	"github.com/cnnkit/cnnkit/runtime/vision"
 )
 
-// smallest is the width that a panel of Compare has at least: that of its caption. Smaller images are drawn larger, by a
-// whole number.
+// smallest is the width that a panel of Compare has at least: that of its caption. Smaller images are drawn
+// larger, by a whole number.
 const smallest = 160
 
-// Compare draws an image, the image under its true mask and under the predicted mask side by side, each with its caption.
-// Masks are brought to the image's size; without truth (nil) there are two panels.
+// Compare draws an image, the image under its true mask and under the predicted mask side by side, each with
+// its caption. Masks are brought to the image's size; without truth (nil) there are two panels.
 func Compare(input image.Image, truth *vision.Mask, prediction vision.Mask) (image.Image, error) {
 	b := input.Bounds()
 	if b.Empty() {
@@ -47,7 +47,8 @@ func Compare(input image.Image, truth *vision.Mask, prediction vision.Mask) (ima
 	draw.Draw(out, out.Bounds(), image.White, image.Point{}, draw.Src)
 	for i, p := range panels {
 		at := image.Pt(gap+i*(w+gap), bar)
-		draw.NearestNeighbor.Scale(out, image.Rect(0, 0, w, h).Add(at), p.image, p.image.Bounds(), draw.Src, nil)
+		draw.NearestNeighbor.Scale(out, image.Rect(0, 0, w, h).Add(at), p.image, p.image.Bounds(),
+			draw.Src, nil)
 		if err := write(out, at.X, bar-int(0.6*size), w, p.caption, size); err != nil {
 			return nil, err
 		}
@@ -74,13 +75,15 @@ func write(on draw.Image, x, y, w int, text string, size float64) error {
 	return nil
 }
 
-// Agreement is how well two masks agree: of two classes the foreground, of more the mean over the classes that occur.
+// Agreement is how well two masks agree: of two classes the foreground, of more the mean
+// over the classes that occur.
 type Agreement struct {
 	IoU  float64 `json:"iou"`
 	Dice float64 `json:"dice"`
 }
 
-// Overlap compares masks of one size; two empty ones agree. Pixels that are of no class in truth do not count.
+// Overlap compares masks of one size; two empty ones agree. Pixels that are of no
+// class in truth do not count.
 func Overlap(truth, prediction vision.Mask) Agreement {
 	classes := max(truth.Classes, prediction.Classes)
 	both, either := make([]int, classes), make([]int, classes)

@@ -83,10 +83,12 @@ func TestOverlap(t *testing.T) {
 		{"two classes", mask(2, 0, 1, 1, 1), mask(2, 0, 0, 1, 1), Agreement{2.0 / 3, 0.8}},
 		{"nothing", mask(2, 0, 0), mask(2, 0, 0), Agreement{1, 1}},
 		{"apart", mask(2, 0, 1), mask(2, 1, 0), Agreement{0, 0}},
-		{"three, one of which does not occur", mask(4, 0, 0, 1, 2), mask(4, 0, 1, 1, 2), Agreement{(0.5 + 0.5 + 1) / 3, (2.0/3 + 2.0/3 + 1) / 3}},
+		{"three, one of which does not occur", mask(4, 0, 0, 1, 2), mask(4, 0, 1, 1, 2),
+			Agreement{(0.5 + 0.5 + 1) / 3, (2.0/3 + 2.0/3 + 1) / 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := Overlap(c.a, c.b); math.Abs(got.IoU-c.want.IoU) > 1e-12 || math.Abs(got.Dice-c.want.Dice) > 1e-12 {
+			if got := Overlap(c.a, c.b); math.Abs(got.IoU-c.want.IoU) > 1e-12 ||
+				math.Abs(got.Dice-c.want.Dice) > 1e-12 {
 				t.Errorf("%v, want %v", got, c.want)
 			}
 		})

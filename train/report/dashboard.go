@@ -52,8 +52,8 @@ func (p Progress) MarshalJSON() ([]byte, error) {
 //	/events    server-sent events: "epoch" with an Epoch, "progress" with a Progress, "run" with the state when something
 //	           else of the run has changed
 //
-// It answers only to names of this machine, lest a page from elsewhere reads a run by rebinding its own name. All methods
-// may be called at any time from any goroutine.
+// It answers only to names of this machine, lest a page from elsewhere reads a run by rebinding its own name.
+// All methods may be called at any time from any goroutine.
 type Dashboard struct {
 	mu       sync.Mutex
 	run      Run
@@ -132,7 +132,8 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", policy("'self'")+"; frame-ancestors 'none'")
 	switch {
 	case !local(r.Host, d.remote.Load()):
-		http.Error(w, "this host name is not answered to: use localhost or the address", http.StatusMisdirectedRequest)
+		http.Error(w, "this host name is not answered to: use localhost or the address",
+			http.StatusMisdirectedRequest)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate":
 		http.Error(w, "other sites' pages are not answered to", http.StatusForbidden)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -151,8 +152,8 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// local says whether a Host header names this machine. A name that anybody's DNS may give is refused; an address cannot
-// be rebound.
+// local says whether a Host header names this machine. A name that anybody's DNS may give is refused; an
+// address cannot be rebound.
 func local(host string, remote bool) bool {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -195,8 +196,8 @@ func (d *Dashboard) json(w http.ResponseWriter) {
 	_, _ = w.Write(append(b, '\n'))
 }
 
-// events streams what has changed since the page with so many epochs and that version. A stream that comes again says by
-// Last-Event-ID what it has.
+// events streams what has changed since the page with so many epochs and that version. A stream that comes
+// again says by Last-Event-ID what it has.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	if d.streams.Add(1) > maxStreams {
 		d.streams.Add(-1)
@@ -208,7 +209,8 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	s.epochs, _ = strconv.Atoi(q.Get("epochs")) // 0 is as good as any
 	s.version, _ = strconv.ParseUint(q.Get("version"), 10, 64)
-	if _, err := fmt.Sscanf(r.Header.Get("Last-Event-ID"), "%d.%d", &s.epochs, &s.version); err != nil && s.epochs < 0 {
+	if _, err := fmt.Sscanf(r.Header.Get("Last-Event-ID"), "%d.%d", &s.epochs, &s.version); err != nil &&
+		s.epochs < 0 {
 		s.epochs = 0
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -257,7 +259,8 @@ func (s *stream) tell(now snapshot) error {
 		s.epochs, changed = 0, true
 	}
 	for ; s.epochs < len(now.run.Epochs); s.epochs++ {
-		if err := s.send("epoch", fmt.Sprintf("%d.%d", s.epochs+1, s.version), now.run.Epochs[s.epochs]); err != nil {
+		if err := s.send("epoch", fmt.Sprintf("%d.%d", s.epochs+1, s.version),
+			now.run.Epochs[s.epochs]); err != nil {
 			return err
 		}
 	}
@@ -300,8 +303,8 @@ func (s *stream) send(event, id string, v any) error {
 	return s.c.Flush()
 }
 
-// Listen opens addr, a host and a port, for Serve. Without a host it is 127.0.0.1, and without a port a free one: others on
-// the network see a run only where they are let in by name ("0.0.0.0:6006").
+// Listen opens addr, a host and a port, for Serve. Without a host it is 127.0.0.1, and without a port a free
+// one: others on the network see a run only where they are let in by name ("0.0.0.0:6006").
 func Listen(addr string) (net.Listener, error) {
 	if addr == "" {
 		addr = ":0"

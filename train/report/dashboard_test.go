@@ -44,29 +44,35 @@ func text(t *testing.T, r *http.Response) string {
 func TestDashboardPages(t *testing.T) {
 	d := NewDashboard(example(t))
 	r := get(t, d, "/", nil)
-	if s := text(t, r); r.StatusCode != 200 || !strings.Contains(s, `data-live="1" data-epochs="24"`) || !strings.Contains(s, "Worst mistakes") ||
+	if s := text(t, r); r.StatusCode != 200 || !strings.Contains(s, `data-live="1" data-epochs="24"`) ||
+		!strings.Contains(s, "Worst mistakes") ||
 		strings.Contains(s, "http-equiv") || strings.Contains(s, "<script>alert") {
 		t.Errorf("%d %.600s", r.StatusCode, s)
 	}
 	p := r.Header.Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
+	for _, want := range []string{"default-src 'none'", "script-src 'sha256-", "style-src 'sha256-",
+		"connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
 		if !strings.Contains(p, want) {
 			t.Errorf("the policy is %s", p)
 		}
 	}
-	if strings.Contains(p, "unsafe") || r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Cache-Control") != "no-store" {
+	if strings.Contains(p, "unsafe") || r.Header.Get("X-Content-Type-Options") != "nosniff" ||
+		r.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%v", r.Header)
 	}
-	if s := text(t, get(t, d, "/content", nil)); strings.Contains(s, "<html") || !strings.Contains(s, "Worst mistakes") {
+	if s := text(t, get(t, d, "/content", nil)); strings.Contains(s, "<html") ||
+		!strings.Contains(s, "Worst mistakes") {
 		t.Errorf("%.300s", s)
 	}
 	d.Epoch(Epoch{25, map[string]float64{"train_loss": 0.5}})
 	var run Run
-	if err := json.Unmarshal([]byte(text(t, get(t, d, "/run.json", nil))), &run); err != nil || len(run.Epochs) != 25 {
+	if err := json.Unmarshal([]byte(text(t, get(t, d, "/run.json", nil))), &run); err != nil ||
+		len(run.Epochs) != 25 {
 		t.Errorf("%d epochs, %v", len(run.Epochs), err)
 	}
 	d.Set(Run{Samples: []Sample{{Name: "a"}}})
-	if r := get(t, d, "/", nil); r.StatusCode != 500 || strings.Contains(r.Header.Get("Content-Type"), "html") {
+	if r := get(t, d, "/", nil); r.StatusCode != 500 ||
+		strings.Contains(r.Header.Get("Content-Type"), "html") {
 		t.Errorf("%d", r.StatusCode)
 	}
 }
@@ -82,10 +88,14 @@ func TestDashboardRefuses(t *testing.T) {
 		code   int
 	}{
 		{"localhost", "/", host("localhost:80"), 200}, {"LOCALHOST", "/", host("LocalHost"), 200},
-		{"loopback", "/", host("127.0.0.9"), 200}, {"IPv6", "/", host("[::1]:6006"), 200}, {"IPv6 without a port", "/", host("[::1]"), 200},
-		{"another name", "/", host("evil.example"), 421}, {"another name with a port", "/run.json", host("evil.example:6006"), 421},
-		{"a name that begins well", "/", host("localhost.evil.example"), 421}, {"an address in a name", "/", host("127.0.0.1.evil.example"), 421},
-		{"another address", "/", host("192.168.1.5:6006"), 421}, {"nothing", "/", host(""), 421}, {"no port", "/", host("localhost:x"), 421},
+		{"loopback", "/", host("127.0.0.9"), 200}, {"IPv6", "/", host("[::1]:6006"),
+			200}, {"IPv6 without a port", "/", host("[::1]"), 200},
+		{"another name", "/", host("evil.example"), 421}, {"another name with a port", "/run.json",
+			host("evil.example:6006"), 421},
+		{"a name that begins well", "/", host("localhost.evil.example"), 421}, {"an address in a name", "/",
+			host("127.0.0.1.evil.example"), 421},
+		{"another address", "/", host("192.168.1.5:6006"), 421}, {"nothing", "/", host(""), 421}, {"no port",
+			"/", host("localhost:x"), 421},
 		{"another site", "/run.json", func(r *http.Request) {
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
 			r.Header.Set("Sec-Fetch-Mode", "no-cors")
@@ -169,7 +179,8 @@ func TestDashboardEvents(t *testing.T) {
 	events, cancel := follow(t, server.URL+"/events?epochs=1&version=1", nil)
 	defer cancel()
 	d.Progress(Progress{Epoch: 2, Epochs: 3, Step: 4, Steps: 10, Loss: math.NaN(), ImagesPerSecond: 100})
-	if e := next(t, events); e != (sent{"", "progress", `{"epoch":2,"epochs":3,"step":4,"steps":10,"loss":null,"images_per_s":100}`}) {
+	if e := next(t, events); e != (sent{"", "progress",
+		`{"epoch":2,"epochs":3,"step":4,"steps":10,"loss":null,"images_per_s":100}`}) {
 		t.Errorf("%+v", e)
 	}
 	d.Epoch(Epoch{2, map[string]float64{"lr": 0.25}})
@@ -183,7 +194,8 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// A stream that comes again is told what it missed, and no more.
-	again, cancel2 := follow(t, server.URL+"/events?epochs=0&version=1", http.Header{"Last-Event-Id": {"1.2"}})
+	again, cancel2 := follow(t, server.URL+"/events?epochs=0&version=1",
+		http.Header{"Last-Event-Id": {"1.2"}})
 	defer cancel2()
 	if e := next(t, again); e.event != "epoch" || e.id != "2.2" {
 		t.Errorf("%+v", e)
@@ -271,7 +283,8 @@ func live(t *testing.T, d *Dashboard, url string, d2 time.Duration) {
 	for n := 6; time.Now().Before(end); {
 		for step := 1; step <= 20 && time.Now().Before(end); step++ {
 			time.Sleep(100 * time.Millisecond)
-			d.Progress(Progress{Epoch: n + 1, Epochs: 30, Step: step * 40, Steps: 800, Loss: 1 / float64(n), ImagesPerSecond: 5312})
+			d.Progress(Progress{Epoch: n + 1, Epochs: 30, Step: step * 40, Steps: 800, Loss: 1 / float64(n),
+				ImagesPerSecond: 5312})
 		}
 		if n < len(all) {
 			d.Epoch(all[n])
@@ -351,7 +364,8 @@ func TestRecorder(t *testing.T) {
 	if err != nil || len(found) != 4 {
 		t.Fatalf("%v, %v", found, err)
 	}
-	if got := readEvents(t, found[1]); len(got) != 3 || !got[1].start || got[1].step != 3 || got[2].tag != "loss/train" {
+	if got := readEvents(t, found[1]); len(got) != 3 || !got[1].start || got[1].step != 3 ||
+		got[2].tag != "loss/train" {
 		t.Errorf("%+v", got)
 	}
 	if got := readEvents(t, found[0]); len(got) != 6 || got[5].tag != "sample" {

@@ -20,9 +20,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Events writes a TensorBoard event file: TFRecords (tensorflow/core/lib/io/record_writer.h) of Event messages
-// (tensorflow/core/util/event.proto). A method that fails makes all later ones fail with the same error. Not safe for
-// concurrent use.
+// Events writes a TensorBoard event file: TFRecords (tensorflow/core/lib/io/record_writer.h) of Event
+// messages (tensorflow/core/util/event.proto). A method that fails makes all later ones fail with the same
+// error. Not safe for concurrent use.
 type Events struct {
 	f   *os.File
 	w   *bufio.Writer
@@ -56,8 +56,9 @@ const sessionStatusStart = 1 // SessionLog.START
 // files numbers the event files of this process, whose names would be the same within a second.
 var files atomic.Int64
 
-// CreateEvents makes an event file in dir, of the name that TensorBoard looks for. Of earlier files in dir TensorBoard
-// then forgets what is of the epoch from or later, which a resumed run writes again; 0 forgets nothing.
+// CreateEvents makes an event file in dir, of the name that TensorBoard looks for. Of earlier files
+// in dir TensorBoard then forgets what is of the epoch from or later, which a resumed run writes
+// again; 0 forgets nothing.
 func CreateEvents(dir string, from int) (*Events, error) {
 	return createEvents(dir, from, time.Now)
 }
@@ -70,11 +71,13 @@ func createEvents(dir string, from int, now func() time.Time) (*Events, error) {
 	}
 	e := &Events{f: f, w: bufio.NewWriterSize(f, 64<<10), now: now}
 	e.event(0, func(b []byte) []byte {
-		return protowire.AppendString(protowire.AppendTag(b, eventFileVersion, protowire.BytesType), "brain.Event:2")
+		return protowire.AppendString(protowire.AppendTag(b, eventFileVersion, protowire.BytesType),
+			"brain.Event:2")
 	})
 	if from > 0 {
 		e.event(int64(from), func(b []byte) []byte {
-			start := protowire.AppendVarint(protowire.AppendTag(nil, sessionStatus, protowire.VarintType), sessionStatusStart)
+			start := protowire.AppendVarint(protowire.AppendTag(nil, sessionStatus, protowire.VarintType),
+				sessionStatusStart)
 			return protowire.AppendBytes(protowire.AppendTag(b, eventSessionLog, protowire.BytesType), start)
 		})
 	}
@@ -90,8 +93,8 @@ func createEvents(dir string, from int, now func() time.Time) (*Events, error) {
 // Name is the file's.
 func (e *Events) Name() string { return e.f.Name() }
 
-// Epoch writes the figures of an epoch as scalars and flushes. train_loss becomes loss/train, so that TensorBoard puts
-// what belongs together into one section.
+// Epoch writes the figures of an epoch as scalars and flushes. train_loss becomes loss/train, so that
+// TensorBoard puts what belongs together into one section.
 func (e *Events) Epoch(epoch Epoch) error {
 	for _, name := range slices.Sorted(maps.Keys(epoch.Values)) {
 		e.scalar(tag(name), int64(epoch.Epoch), epoch.Values[name])
@@ -140,14 +143,16 @@ func number(b []byte, field protowire.Number, v uint64) []byte {
 }
 
 func (e *Events) scalar(tag string, step int64, v float64) {
-	e.summary(tag, step, protowire.AppendFixed32(protowire.AppendTag(nil, valueSimple, protowire.Fixed32Type), math.Float32bits(float32(v))))
+	e.summary(tag, step, protowire.AppendFixed32(protowire.AppendTag(nil, valueSimple, protowire.Fixed32Type),
+		math.Float32bits(float32(v))))
 }
 
 // summary writes an Event with a Summary of one Value, of which value is what comes after the tag.
 func (e *Events) summary(tag string, step int64, value []byte) {
 	tag = strings.ToValidUTF8(tag, "\uFFFD") // as proto3 has strings
 	v := protowire.AppendString(protowire.AppendTag(nil, valueTag, protowire.BytesType), tag)
-	s := protowire.AppendBytes(protowire.AppendTag(nil, summaryValue, protowire.BytesType), append(v, value...))
+	s := protowire.AppendBytes(protowire.AppendTag(nil, summaryValue, protowire.BytesType),
+		append(v, value...))
 	e.event(step, func(b []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(b, eventSummary, protowire.BytesType), s)
 	})
@@ -155,7 +160,8 @@ func (e *Events) summary(tag string, step int64, value []byte) {
 
 func (e *Events) event(step int64, what func([]byte) []byte) {
 	at := float64(e.now().UnixMicro()) / 1e6
-	b := protowire.AppendFixed64(protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type), math.Float64bits(at))
+	b := protowire.AppendFixed64(protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type),
+		math.Float64bits(at))
 	if step != 0 {
 		b = number(b, eventStep, uint64(step))
 	}
@@ -183,7 +189,8 @@ func (e *Events) flush() error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// masked is the CRC-32C of b, rotated and moved: records may contain records, whose plain checksums would be weak.
+// masked is the CRC-32C of b, rotated and moved: records may contain records, whose
+// plain checksums would be weak.
 func masked(b []byte) uint32 {
 	c := crc32.Checksum(b, castagnoli)
 	return (c>>15 | c<<17) + 0xa282ead8

@@ -44,10 +44,12 @@ func writeEvents(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	for _, err := range []error{
-		e.Epoch(Epoch{Epoch: 1, Values: map[string]float64{"train_loss": 1.5, "validation_loss": 1.25, "lr": 0.1, "top3": 0.75}}),
+		e.Epoch(Epoch{Epoch: 1, Values: map[string]float64{"train_loss": 1.5, "validation_loss": 1.25,
+			"lr": 0.1, "top3": 0.75}}),
 		e.Image("samples/0", 1, picture),
 		e.Scalar("loss/step", 4_000_000_000, 0.5),
-		e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"train_loss": math.Inf(1), "validation_loss": 0.3, "lr": 0.01, "top3": 1}}),
+		e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"train_loss": math.Inf(1), "validation_loss": 0.3,
+			"lr": 0.01, "top3": 1}}),
 		e.Close(),
 	} {
 		if err != nil {
@@ -74,7 +76,8 @@ func TestEventsGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, not the %d of %s; if that is meant, -update it and run check_events.py", len(got), len(want), path)
+		t.Errorf("%d bytes, not the %d of %s; if that is meant, -update it and run check_events.py", len(got),
+			len(want), path)
 	}
 }
 
@@ -126,7 +129,9 @@ func readEvents(t *testing.T, path string) []event {
 			case 5:
 				fields(t, sub, func(_ protowire.Number, _ uint64, value []byte) { e.read(t, value) })
 			case 7:
-				fields(t, sub, func(num protowire.Number, v uint64, _ []byte) { e.start = num == 1 && v == 1 })
+				fields(t, sub, func(num protowire.Number, v uint64, _ []byte) {
+					e.start = num == 1 && v == 1
+				})
 			}
 		})
 		out = append(out, e)
@@ -185,24 +190,31 @@ func fields(t *testing.T, b []byte, f func(num protowire.Number, v uint64, sub [
 
 func TestEvents(t *testing.T) {
 	path := writeEvents(t, t.TempDir())
-	if !regexp.MustCompile(`^events\.out\.tfevents\.1760000000\.cnnkit\.\d+\.\d+$`).MatchString(filepath.Base(path)) {
+	if !regexp.MustCompile(`^events\.out\.tfevents\.1760000000\.cnnkit\.\d+\.\d+$`).MatchString(
+		filepath.Base(path)) {
 		t.Error(path)
 	}
-	want := []event{{version: "brain.Event:2"}, {step: 1, tag: "run/lr", value: 0.1}, {step: 1, tag: "run/top3", value: 0.75},
-		{step: 1, tag: "loss/train", value: 1.5}, {step: 1, tag: "loss/validation", value: 1.25}, {step: 1, tag: "samples/0"},
-		{step: 4_000_000_000, tag: "loss/step", value: 0.5}, {step: 2, tag: "run/lr", value: 0.01}, {step: 2, tag: "run/top3", value: 1},
-		{step: 2, tag: "loss/train", value: float32(math.Inf(1))}, {step: 2, tag: "loss/validation", value: 0.3}}
+	want := []event{{version: "brain.Event:2"}, {step: 1, tag: "run/lr", value: 0.1},
+		{step: 1, tag: "run/top3", value: 0.75},
+		{step: 1, tag: "loss/train", value: 1.5}, {step: 1, tag: "loss/validation", value: 1.25}, {step: 1,
+			tag: "samples/0"},
+		{step: 4_000_000_000, tag: "loss/step", value: 0.5}, {step: 2, tag: "run/lr", value: 0.01}, {step: 2,
+			tag: "run/top3", value: 1},
+		{step: 2, tag: "loss/train", value: float32(math.Inf(1))},
+		{step: 2, tag: "loss/validation", value: 0.3}}
 	got := readEvents(t, path)
 	if len(got) != len(want) {
 		t.Fatalf("%d events, want %d", len(got), len(want))
 	}
 	for i, e := range got {
 		w := want[i]
-		if e.step != w.step || e.tag != w.tag || e.value != w.value || e.version != w.version || e.wall != 1760000001+0.5*float64(i) {
+		if e.step != w.step || e.tag != w.tag || e.value != w.value || e.version != w.version ||
+			e.wall != 1760000001+0.5*float64(i) {
 			t.Errorf("event %d is %+v, want %+v", i, e, w)
 		}
 		if e.tag == "samples/0" {
-			if img, err := png.Decode(bytes.NewReader(e.image)); err != nil || img.Bounds() != slope(12, 8).Bounds() {
+			if img, err := png.Decode(bytes.NewReader(e.image)); err != nil ||
+				img.Bounds() != slope(12, 8).Bounds() {
 				t.Errorf("%v", err)
 			}
 		}
@@ -217,11 +229,13 @@ func TestEventsResume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"bad \xff name": 1}}), e.Close()); err != nil {
+	if err := errors.Join(e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"bad \xff name": 1}}),
+		e.Close()); err != nil {
 		t.Fatal(err)
 	}
 	got := readEvents(t, e.Name())
-	if e.Name() == first || len(got) != 3 || !got[1].start || got[1].step != 2 || got[2].tag != "run/bad \uFFFD name" {
+	if e.Name() == first || len(got) != 3 || !got[1].start || got[1].step != 2 ||
+		got[2].tag != "run/bad \uFFFD name" {
 		t.Errorf("%s: %+v", e.Name(), got)
 	}
 }
@@ -245,11 +259,13 @@ func TestEventsFlushAndFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"lr": 1}}); !errors.Is(err, os.ErrClosed) {
+		if err := e.Epoch(Epoch{Epoch: 2, Values: map[string]float64{"lr": 1}}); !errors.Is(err,
+			os.ErrClosed) {
 			t.Error(err)
 		}
 	}
-	if _, err := CreateEvents(filepath.Join(t.TempDir(), strings.Repeat("no", 3)), 0); !errors.Is(err, os.ErrNotExist) {
+	if _, err := CreateEvents(filepath.Join(t.TempDir(), strings.Repeat("no", 3)), 0); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Error(err)
 	}
 }

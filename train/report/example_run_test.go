@@ -17,18 +17,24 @@ const hostile = `</script><script>alert("x")</script><img src=x onerror='alert(1
 // example is a run with everything in it.
 func example(t *testing.T) Run {
 	t.Helper()
-	run := Run{Title: "lenet5 on fashion-mnist", State: Running, Started: time.Date(2025, 10, 9, 8, 0, 0, 0, time.UTC), Planned: 30,
-		Config:      json.RawMessage(`{"arch":"lenet5","batch":64,"schedule":{"kind":"one-cycle","warmup":3},"betas":[0.9,0.999],"note":"<b>&"}`),
+	run := Run{Title: "lenet5 on fashion-mnist", State: Running, Started: time.Date(2025, 10, 9, 8, 0, 0, 0,
+		time.UTC), Planned: 30,
+		Config: json.RawMessage(
+			`{"arch":"lenet5","batch":64,"schedule":{"kind":"one-cycle","warmup":3},"betas":[0.9,0.999],"note":"<b>&"}`),
 		Environment: []Entry{{"cnnkit", "v1.2.3"}, {"processor", "A Processor (TM) " + hostile}}}
 	for n := 1; n <= 24; n++ {
 		at := float64(n)
 		run.Epochs = append(run.Epochs, Epoch{Epoch: n, Values: map[string]float64{
-			"train_loss": 2.2*math.Exp(-at/5) + 0.05, "validation_loss": 2.1*math.Exp(-at/5) + 0.3 + 0.02*math.Sin(at*1.7) + at/400,
-			"train_accuracy": 1 - 0.85*math.Exp(-at/4), "validation_accuracy": 0.91 - 0.8*math.Exp(-at/4) + 0.005*math.Sin(at*2),
-			"lr": 0.1 * math.Pow(0.75, at), "seconds": 11.5 + math.Sin(at), "images_per_s": 5300 + 150*math.Sin(at), "top3": 1 - 0.3*math.Exp(-at/3)}})
+			"train_loss": 2.2*math.Exp(-at/5) + 0.05, "validation_loss": 2.1*math.Exp(-at/5) + 0.3 +
+				0.02*math.Sin(at*1.7) + at/400,
+			"train_accuracy": 1 - 0.85*math.Exp(-at/4), "validation_accuracy": 0.91 - 0.8*math.Exp(-at/4) +
+				0.005*math.Sin(at*2),
+			"lr": 0.1 * math.Pow(0.75, at), "seconds": 11.5 + math.Sin(at), "images_per_s": 5300 +
+				150*math.Sin(at), "top3": 1 - 0.3*math.Exp(-at/3)}})
 	}
 	run.Best = 22
-	classes := []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", hostile}
+	classes := []string{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+		"Bag", hostile}
 	run.Confusion = &Confusion{Classes: classes, Counts: make([][]int64, 10)}
 	for i := range classes {
 		run.Confusion.Counts[i] = make([]int64, 10)
@@ -42,7 +48,8 @@ func example(t *testing.T) Run {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := Sample{Name: "test/000" + string(rune('0'+i)) + ".png", Image: picture, Truth: classes[i], Prediction: classes[9-i], Probability: 0.99 - 0.03*float64(i)}
+		s := Sample{Name: "test/000" + string(rune('0'+i)) + ".png", Image: picture, Truth: classes[i],
+			Prediction: classes[9-i], Probability: 0.99 - 0.03*float64(i)}
 		if i == 1 {
 			s.Name = hostile
 		}
@@ -52,13 +59,15 @@ func example(t *testing.T) Run {
 	}
 	for i := range 2 {
 		truth := disc(160, 120, 70+20*i, 60, 35, 1, 2)
-		triple, err := NewTriple("cells/"+string(rune('a'+i))+".png", slope(160, 120), &truth, disc(160, 120, 74, 63, 33, 1, 2))
+		triple, err := NewTriple("cells/"+string(rune('a'+i))+".png", slope(160, 120), &truth,
+			disc(160, 120, 74, 63, 33, 1, 2))
 		if err != nil {
 			t.Fatal(err)
 		}
 		run.Masks = append(run.Masks, triple)
 	}
-	alone, err := NewTriple(hostile, slope(90, 120), nil, vision.Mask{W: 9, H: 12, Classes: 2, Pixels: make([]uint8, 108)})
+	alone, err := NewTriple(hostile, slope(90, 120), nil, vision.Mask{W: 9, H: 12, Classes: 2,
+		Pixels: make([]uint8, 108)})
 	if err != nil {
 		t.Fatal(err)
 	}

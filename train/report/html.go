@@ -31,27 +31,28 @@ var script string
 
 var page = template.Must(template.New("page").Parse(pageTemplate))
 
-// maxMatrix is the number of classes up to which a confusion matrix is drawn; beyond it stand the pairs confused most.
-// maxCounts is that up to which the counts are written into it.
+// maxMatrix is the number of classes up to which a confusion matrix is drawn; beyond it stand the pairs
+// confused most. maxCounts is that up to which the counts are written into it.
 const (
 	maxMatrix = 120
 	maxCounts = 24
 	maxPairs  = 12
 )
 
-// policy is the Content-Security-Policy: the page's own style and script, by their hashes, embedded images and nothing
-// else. connect is what the script may connect to.
+// policy is the Content-Security-Policy: the page's own style and script, by their hashes, embedded images
+// and nothing else. connect is what the script may connect to.
 func policy(connect string) string {
 	hash := func(s string) string {
 		sum := sha256.Sum256([]byte(s))
 		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	return "default-src 'none'; img-src data:; style-src " + hash(style) + "; script-src " + hash(script) + "; connect-src " + connect +
+	return "default-src 'none'; img-src data:; style-src " + hash(style) + "; script-src " + hash(script) +
+		"; connect-src " + connect +
 		"; base-uri 'none'; form-action 'none'"
 }
 
-// WriteHTML writes the run as one page that needs no other file. It is an error when an image is not a PNG or the
-// confusion matrix not square.
+// WriteHTML writes the run as one page that needs no other file. It is an error when an image is not a PNG or
+// the confusion matrix not square.
 func WriteHTML(w io.Writer, run Run) error {
 	v, err := newView(run)
 	if err != nil {
@@ -116,8 +117,10 @@ type tripleView struct {
 }
 
 func newView(run Run) (*view, error) {
-	v := &view{Run: run, Style: template.CSS(style), Script: template.JS(script), Facts: facts(run), ChartWidth: chartWidth,
-		Policy: template.HTML(`<meta http-equiv="Content-Security-Policy" content="` + template.HTMLEscapeString(policy("'none'")) + `">`)}
+	v := &view{Run: run, Style: template.CSS(style), Script: template.JS(script), Facts: facts(run),
+		ChartWidth: chartWidth,
+		Policy: template.HTML(`<meta http-equiv="Content-Security-Policy" content="` +
+			template.HTMLEscapeString(policy("'none'")) + `">`)}
 	var err error
 	if len(run.Epochs) > 0 {
 		planned := 0
@@ -184,7 +187,8 @@ func facts(run Run) []Entry {
 				best, which = e, "best epoch, "+strconv.Itoa(e.Epoch)
 			}
 		}
-		for _, f := range []struct{ key, name string }{{"validation_accuracy", "validation accuracy"}, {"iou", "IoU"}, {"dice", "Dice"}, {"validation_loss", "validation loss"}} {
+		for _, f := range []struct{ key, name string }{{"validation_accuracy", "validation accuracy"},
+			{"iou", "IoU"}, {"dice", "Dice"}, {"validation_loss", "validation loss"}} {
 			if value, ok := best.Values[f.key]; ok {
 				text := short(value, false)
 				if f.key == "validation_accuracy" {
@@ -212,7 +216,8 @@ func newPicture(data []byte, caption string) (picture, error) {
 	if err != nil {
 		return picture{}, err
 	}
-	return picture{URL: template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data)), Width: c.Width, Height: c.Height,
+	return picture{URL: template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data)),
+		Width: c.Width, Height: c.Height,
 		Small: c.Width < 128, Caption: caption}, nil
 }
 
@@ -223,7 +228,8 @@ func sampleViews(samples []Sample) ([]sampleView, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sample %q: %w", s.Name, err)
 		}
-		out = append(out, sampleView{Sample: s, Picture: p, Wrong: s.Truth != s.Prediction, Chance: strconv.FormatFloat(100*s.Probability, 'f', 1, 64) + "%"})
+		out = append(out, sampleView{Sample: s, Picture: p, Wrong: s.Truth != s.Prediction,
+			Chance: strconv.FormatFloat(100*s.Probability, 'f', 1, 64) + "%"})
 	}
 	return out, nil
 }
@@ -377,7 +383,8 @@ func confused(c *Confusion) []Entry {
 	slices.SortStableFunc(all, func(a, b pair) int { return int(c.Counts[b.i][b.j] - c.Counts[a.i][a.j]) })
 	var out []Entry
 	for _, p := range all[:min(len(all), maxPairs)] {
-		out = append(out, Entry{c.Classes[p.i] + " taken for " + c.Classes[p.j], strconv.FormatInt(c.Counts[p.i][p.j], 10)})
+		out = append(out, Entry{c.Classes[p.i] + " taken for " + c.Classes[p.j],
+			strconv.FormatInt(c.Counts[p.i][p.j], 10)})
 	}
 	return out
 }
@@ -396,7 +403,8 @@ func scores(c *Confusion) []scoreRow {
 			of += k
 			as += c.Counts[j][i]
 		}
-		out = append(out, scoreRow{c.Classes[i], of, ratio(tp, as), ratio(tp, of), ratio(2*tp, of+as), ratio(tp, of+as-tp)})
+		out = append(out, scoreRow{c.Classes[i], of, ratio(tp, as), ratio(tp, of), ratio(2*tp, of+as),
+			ratio(tp, of+as-tp)})
 	}
 	return out
 }

@@ -31,9 +31,12 @@ func TestHTML(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range []string{"<title>lenet5 on fashion-mnist</title>", ">Loss<", "Accuracy, %", "Learning rate, logarithmic", "Worst mistakes",
-		"Predictions", "Confusion matrix", "Shirt taken for T-shirt/top: 312", "schedule.kind", "[0.9,0.999]", "&lt;b&gt;&amp;",
-		"data:image/png;base64,iVBORw0KGgo", "validation accuracy (best epoch, 22)", "prefers-color-scheme:dark", "iou 0.8", "24 of 30"} {
+	for _, s := range []string{"<title>lenet5 on fashion-mnist</title>", ">Loss<", "Accuracy, %",
+		"Learning rate, logarithmic", "Worst mistakes",
+		"Predictions", "Confusion matrix", "Shirt taken for T-shirt/top: 312", "schedule.kind", "[0.9,0.999]",
+		"&lt;b&gt;&amp;",
+		"data:image/png;base64,iVBORw0KGgo", "validation accuracy (best epoch, 22)",
+		"prefers-color-scheme:dark", "iou 0.8", "24 of 30"} {
 		if !strings.Contains(out, s) {
 			t.Errorf("the page does not say %s", s)
 		}
@@ -47,11 +50,13 @@ func TestHTML(t *testing.T) {
 func TestHTMLHostile(t *testing.T) {
 	run := example(t)
 	run.Title, run.Message, run.State = hostile, hostile, State(hostile)
-	run.Config = json.RawMessage(`{"a` + strings.ReplaceAll(hostile, `"`, `\"`) + `":"` + strings.ReplaceAll(hostile, `"`, `\"`) + `"}`)
+	run.Config = json.RawMessage(`{"a` + strings.ReplaceAll(hostile, `"`, `\"`) + `":"` +
+		strings.ReplaceAll(hostile, `"`, `\"`) + `"}`)
 	run.Epochs[3].Values[hostile] = 1
 	run.Epochs[3].Values["train_"+hostile] = 1
 	out := render(t, run)
-	if strings.Contains(out, "<script>alert") || strings.Contains(out, "<img src=x") || strings.Count(out, "<script") != 1 {
+	if strings.Contains(out, "<script>alert") || strings.Contains(out, "<img src=x") ||
+		strings.Count(out, "<script") != 1 {
 		t.Error("a name became an element")
 	}
 	// All tags are of the template: no attribute of an event, no address but data.
@@ -81,7 +86,8 @@ func TestHTMLPolicy(t *testing.T) {
 			t.Errorf("the %s is not in the page as it is", name)
 		}
 	}
-	if !strings.Contains(out, `http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-`) {
+	if !strings.Contains(out,
+		`http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-`) {
 		t.Error("no policy")
 	}
 }
@@ -99,10 +105,13 @@ func TestHTMLEdges(t *testing.T) {
 		want string
 	}{
 		{"nothing", Run{}, "No epoch is finished yet."},
-		{"one epoch", Run{Epochs: []Epoch{{1, map[string]float64{"train_loss": 0}}}}, "All figures of 1 epoch<"},
-		{"not finite", Run{Epochs: []Epoch{{1, map[string]float64{"a": math.NaN(), "b": 1}}, {2, map[string]float64{"a": math.Inf(1), "b": 1e300}},
+		{"one epoch", Run{Epochs: []Epoch{{1, map[string]float64{"train_loss": 0}}}},
+			"All figures of 1 epoch<"},
+		{"not finite", Run{Epochs: []Epoch{{1, map[string]float64{"a": math.NaN(), "b": 1}},
+			{2, map[string]float64{"a": math.Inf(1), "b": 1e300}},
 			{3, map[string]float64{}}}}, "NaN"},
-		{"equal", Run{Epochs: []Epoch{{1, map[string]float64{"lr": 0.1}}, {2, map[string]float64{"lr": 0.1}}}}, "Learning rate<"},
+		{"equal", Run{Epochs: []Epoch{{1, map[string]float64{"lr": 0.1}},
+			{2, map[string]float64{"lr": 0.1}}}}, "Learning rate<"},
 		{"many classes", Run{Confusion: big}, "Confused most"},
 		{"many epochs", Run{Epochs: make([]Epoch, 3000)}, "All figures of 3000"},
 		{"a list for a configuration", Run{Config: json.RawMessage("[1]")}, "[1]"},

@@ -24,7 +24,8 @@ func TestLines(t *testing.T) {
 		t.Fatalf("%q", lines)
 	}
 	back, err := ReadLines(&b)
-	if err != nil || len(back) != 2 || back[0].Epoch != 1 || len(back[0].Values) != 3 || back[0].Values["odd \"<name>\"\n"] != 1 ||
+	if err != nil || len(back) != 2 || back[0].Epoch != 1 || len(back[0].Values) != 3 ||
+		back[0].Values["odd \"<name>\"\n"] != 1 ||
 		back[0].Values["lr"] != 1e-4 || !math.IsNaN(back[1].Values["train_loss"]) {
 		t.Errorf("%v, %v", back, err)
 	}
@@ -41,12 +42,14 @@ func TestLines(t *testing.T) {
 }
 
 func TestLinesRefuse(t *testing.T) {
-	for _, s := range []string{"[]", `{"lr":1}`, `{"epoch":1.5}`, `{"epoch":null}`, `{"epoch":1,"lr":"a"}`, "{"} {
+	for _, s := range []string{"[]", `{"lr":1}`, `{"epoch":1.5}`, `{"epoch":null}`,
+		`{"epoch":1,"lr":"a"}`, "{"} {
 		if got, err := ReadLines(strings.NewReader(s)); err == nil {
 			t.Errorf("%s is %v", s, got)
 		}
 	}
-	if err := WriteLines(&bytes.Buffer{}, []Epoch{{Epoch: 1, Values: map[string]float64{"epoch": 2}}}); err == nil {
+	if err := WriteLines(&bytes.Buffer{},
+		[]Epoch{{Epoch: 1, Values: map[string]float64{"epoch": 2}}}); err == nil {
 		t.Error("two fields of one name")
 	}
 }
@@ -62,7 +65,8 @@ func TestRunIsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(back.Epochs) != len(run.Epochs) || back.Epochs[3].Values["lr"] != run.Epochs[3].Values["lr"] ||
-		!bytes.Equal(back.Mistakes[0].Image, run.Mistakes[0].Image) || back.Confusion.Counts[0][1] != run.Confusion.Counts[0][1] {
+		!bytes.Equal(back.Mistakes[0].Image, run.Mistakes[0].Image) ||
+		back.Confusion.Counts[0][1] != run.Confusion.Counts[0][1] {
 		t.Errorf("%.300s", b)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Logger takes a run's figures as they arise. Steps count from 1 through the whole run; the figures of an epoch come with
-// its last step. A Logger is used by one goroutine.
+// Logger takes a run's figures as they arise. Steps count from 1 through the whole run; the figures of an
+// epoch come with its last step. A Logger is used by one goroutine.
 type Logger interface {
 	// Log has given the figures to the system when it returns: a run that is killed has lost none of them.
 	Log(step int64, values map[string]float64) error
@@ -28,16 +28,17 @@ type Logger interface {
 // Resumed is a Logger that goes on with the log of a run from a step.
 type Resumed interface {
 	Logger
-	// Has reports whether the log had a figure of that step when it was opened. The figures of an epoch come after its
-	// checkpoint, so that those of the last may be missing where the run was killed between the two.
+	// Has reports whether the log had a figure of that step when it was opened. The figures of
+	// an epoch come after its checkpoint, so that those of the last may be missing where the run
+	// was killed between the two.
 	Has(name string) bool
 }
 
 // StepLinesFile is the name of a LineLogger's file in a run's folder.
 const StepLinesFile = "log.jsonl"
 
-// LineLogger writes a JSON object for each step, as Weights & Biases keeps its history: _step, _timestamp and _runtime in
-// seconds, and the figures by their names. Figures that are not finite are left out.
+// LineLogger writes a JSON object for each step, as Weights & Biases keeps its history: _step, _timestamp and
+// _runtime in seconds, and the figures by their names. Figures that are not finite are left out.
 type LineLogger struct {
 	f     *os.File
 	begun time.Time
@@ -45,8 +46,8 @@ type LineLogger struct {
 	had   map[string]bool
 }
 
-// NewLineLogger starts at a step, 0 for a new run: of a file that is there already, lines beyond it are dropped, since the
-// resumed run writes them again.
+// NewLineLogger starts at a step, 0 for a new run: of a file that is there already, lines beyond it are
+// dropped, since the resumed run writes them again.
 func NewLineLogger(path string, from int64) (*LineLogger, error) {
 	kept, had, err := linesUntil(path, from)
 	if err != nil {
@@ -81,7 +82,8 @@ func linesUntil(path string, last int64) (out []byte, had map[string]bool, err e
 	}
 	for line := range bytes.Lines(raw) {
 		row := map[string]float64{}
-		if json.Unmarshal(line, &row) != nil || !bytes.HasSuffix(line, []byte("\n")) || int64(row["_step"]) > last {
+		if json.Unmarshal(line, &row) != nil || !bytes.HasSuffix(line, []byte("\n")) ||
+			int64(row["_step"]) > last {
 			continue
 		}
 		out = append(out, line...)
@@ -97,7 +99,8 @@ func linesUntil(path string, last int64) (out []byte, had map[string]bool, err e
 // Log implements Logger.
 func (l *LineLogger) Log(step int64, values map[string]float64) error {
 	now := l.now()
-	row := map[string]any{"_step": step, "_timestamp": float64(now.UnixMilli()) / 1000, "_runtime": now.Sub(l.begun).Seconds()}
+	row := map[string]any{"_step": step, "_timestamp": float64(now.UnixMilli()) / 1000,
+		"_runtime": now.Sub(l.begun).Seconds()}
 	for name, v := range values {
 		if !math.IsNaN(v) && !math.IsInf(v, 0) {
 			row[name] = v

@@ -18,8 +18,8 @@ func rows(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSuffix(string(raw), "\n"), "\n")
 }
 
-// What was logged is in the file at once, so that a run which is killed, and closes nothing, has lost none of it; the
-// resumed run drops what lies beyond its checkpoint, and knows what the log has of its last step.
+// What was logged is in the file at once, so that a run which is killed, and closes nothing, has lost none of
+// it; the resumed run drops what lies beyond its checkpoint, and knows what the log has of its last step.
 func TestLineLoggerIsKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), StepLinesFile)
 	l, err := NewLineLogger(path, 0)
@@ -50,17 +50,19 @@ func TestLineLoggerIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close(Finished)
-	if n := len(rows(t, path)); n != 3 || !again.Has("validation_loss") || !again.Has("step_loss") || again.Has("half") {
+	if n := len(rows(t, path)); n != 3 || !again.Has("validation_loss") || !again.Has("step_loss") ||
+		again.Has("half") {
 		t.Errorf("%d lines, %v", n, again.had)
 	}
 }
 
-// A resumed run goes on in its run of MLflow, without what was logged beyond the checkpoint; a new one, or one whose
-// run was deleted, has a run of its own.
+// A resumed run goes on in its run of MLflow, without what was logged beyond the checkpoint; a new one, or
+// one whose run was deleted, has a run of its own.
 func TestMLflowGoesOn(t *testing.T) {
 	store, note := filepath.Join(t.TempDir(), "store"), filepath.Join(t.TempDir(), MLflowFile)
 	open := func(from int64, lr string) *MLflow {
-		m, err := NewMLflow(store, Run{Title: "a run", Config: json.RawMessage(`{"lr":` + lr + `}`)}, note, from)
+		m, err := NewMLflow(store, Run{Title: "a run", Config: json.RawMessage(`{"lr":` + lr + `}`)},
+			note, from)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,11 +88,13 @@ func TestMLflowGoesOn(t *testing.T) {
 	if err := second.Close(Finished); err != nil {
 		t.Fatal(err)
 	}
-	if got := rows(t, loss); len(got) != 4 || !strings.HasSuffix(got[3], " 40 4") || !strings.HasSuffix(got[2], " 3 3") {
+	if got := rows(t, loss); len(got) != 4 || !strings.HasSuffix(got[3], " 40 4") ||
+		!strings.HasSuffix(got[2], " 3 3") {
 		t.Error(got)
 	}
 	meta, err := os.ReadFile(filepath.Join(first.dir, "meta.yaml"))
-	if err != nil || !strings.Contains(string(meta), "status: 3\n") || second.meta.started.UnixMilli() != first.meta.started.UnixMilli() {
+	if err != nil || !strings.Contains(string(meta), "status: 3\n") ||
+		second.meta.started.UnixMilli() != first.meta.started.UnixMilli() {
 		t.Errorf("%s, %v", meta, err)
 	}
 	if lr := rows(t, filepath.Join(first.dir, "params", "lr")); lr[0] != "0.25" {

@@ -20,8 +20,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// MLflow writes a run into MLflow's file store, which `mlflow ui --backend-store-uri DIR` shows: the recipe's fields are
-// its params, the figures its metrics.
+// MLflow writes a run into MLflow's file store, which `mlflow ui --backend-store-uri DIR` shows: the recipe's
+// fields are its params, the figures its metrics.
 type MLflow struct {
 	dir   string // the run's
 	meta  mlflowRun
@@ -45,9 +45,9 @@ var mlflowStatus = map[State]int{Running: 1, Finished: 3, Failed: 4, Interrupted
 // mlflowExperiment is the number of the store's default experiment.
 const mlflowExperiment = "0"
 
-// NewMLflow starts a run in the store dir, under its default experiment, which is made where it is not there. The
-// file note (MLflowFile; "": none) remembers the run: from a step on, 0 for a new run, it goes on, without what was
-// logged beyond the step. Where the store has that run no more there is a new one.
+// NewMLflow starts a run in the store dir, under its default experiment, which is made where it is not there.
+// The file note (MLflowFile; "": none) remembers the run: from a step on, 0 for a new run, it goes on,
+// without what was logged beyond the step. Where the store has that run no more there is a new one.
 func NewMLflow(dir string, run Run, note string, from int64) (*MLflow, error) {
 	params, err := flatten(run.Config)
 	if err != nil {
@@ -79,7 +79,8 @@ func NewMLflow(dir string, run Run, note string, from int64) (*MLflow, error) {
 			return nil, err
 		}
 	}
-	tags := map[string]string{"mlflow.runName": run.Title, "mlflow.source.name": "cnnkit", "mlflow.source.type": "LOCAL"}
+	tags := map[string]string{"mlflow.runName": run.Title, "mlflow.source.name": "cnnkit",
+		"mlflow.source.type": "LOCAL"}
 	for name, v := range tags {
 		if err := m.put("tags", name, v); err != nil {
 			return nil, err
@@ -96,7 +97,8 @@ func (m *MLflow) identify(store, note string, from int64) error {
 			return fmt.Errorf("%s does not say which run of MLflow goes on: remove it, and there is a new one", note)
 		}
 		meta, err := os.ReadFile(filepath.Join(store, mlflowExperiment, was.Run, "meta.yaml"))
-		active := err == nil && was.Store == store && bytes.Contains(meta, []byte("\nlifecycle_stage: active\n"))
+		active := err == nil && was.Store == store && bytes.Contains(meta,
+			[]byte("\nlifecycle_stage: active\n"))
 		if found := mlflowStarted.FindSubmatch(meta); active && found != nil {
 			ms, err := strconv.ParseInt(string(found[1]), 10, 64)
 			m.meta.id, m.meta.started = was.Run, time.UnixMilli(ms)
@@ -134,7 +136,8 @@ func (m *MLflow) rewind(from int64) error {
 		for line := range bytes.Lines(raw) {
 			var at, step int64
 			var v string
-			if n, _ := fmt.Sscan(string(line), &at, &v, &step); n != 3 || step > from || !bytes.HasSuffix(line, []byte("\n")) {
+			if n, _ := fmt.Sscan(string(line), &at, &v, &step); n != 3 || step > from ||
+				!bytes.HasSuffix(line, []byte("\n")) {
 				continue
 			}
 			kept = append(kept, line...)
@@ -142,7 +145,10 @@ func (m *MLflow) rewind(from int64) error {
 				m.had[filepath.Base(path)] = true
 			}
 		}
-		if err := onnxio.WriteFile(path, func(w io.Writer) error { _, err := w.Write(kept); return err }); err != nil {
+		if err := onnxio.WriteFile(path, func(w io.Writer) error {
+			_, err := w.Write(kept)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -238,7 +244,8 @@ func makeExperiment(dir string) error {
 		return err
 	}
 	now := time.Now().UnixMilli()
-	text := fmt.Sprintf("artifact_location: %s\ncreation_time: %d\nexperiment_id: '%s'\nlast_update_time: %d\nlifecycle_stage: active\nname: Default\n",
+	text := fmt.Sprintf(
+		"artifact_location: %s\ncreation_time: %d\nexperiment_id: '%s'\nlast_update_time: %d\nlifecycle_stage: active\nname: Default\n",
 		yamlText(fileURI(dir)), now, mlflowExperiment, now)
 	return os.WriteFile(meta, []byte(text), 0o666)
 }

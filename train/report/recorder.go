@@ -11,8 +11,8 @@ const (
 	PageFile  = "report.html"
 )
 
-// Recorder writes a run's reports into a folder as the run goes on, and keeps a dashboard up to date. Not safe for
-// concurrent use.
+// Recorder writes a run's reports into a folder as the run goes on, and keeps a dashboard up to date.
+// Not safe for concurrent use.
 type Recorder struct {
 	// Run may be changed between calls, but for its epochs; Save then writes it.
 	Run Run
@@ -23,8 +23,8 @@ type Recorder struct {
 	events *Events
 }
 
-// NewRecorder starts in a folder that exists; "" writes no files. Epochs that run has already, being resumed, are kept;
-// those beyond them that event files of the folder have are void.
+// NewRecorder starts in a folder that exists; "" writes no files. Epochs that run has already, being resumed,
+// are kept; those beyond them that event files of the folder have are void.
 func NewRecorder(dir string, run Run) (*Recorder, error) {
 	r := &Recorder{Run: clipped(run), dir: dir}
 	if dir == "" {
@@ -75,7 +75,8 @@ func (r *Recorder) Save() error {
 	if r.dir == "" {
 		return nil
 	}
-	return errors.Join(SaveLines(filepath.Join(r.dir, LinesFile), r.Run.Epochs), SaveHTML(filepath.Join(r.dir, PageFile), r.Run))
+	return errors.Join(SaveLines(filepath.Join(r.dir, LinesFile), r.Run.Epochs),
+		SaveHTML(filepath.Join(r.dir, PageFile), r.Run))
 }
 
 // Close saves and closes the event file. The dashboard goes on as long as it is served.

@@ -68,7 +68,8 @@ type Sample struct {
 	Probability float64 `json:"probability"` // of the prediction, 0..1
 }
 
-// Triple is an image with its true mask and the predicted one, all PNG; Truth may be nil. Compare makes pictures of masks.
+// Triple is an image with its true mask and the predicted one, all PNG; Truth may be nil.
+// Compare makes pictures of masks.
 type Triple struct {
 	Name       string             `json:"name"`
 	Input      []byte             `json:"input"`
@@ -77,8 +78,8 @@ type Triple struct {
 	Scores     map[string]float64 `json:"scores,omitempty"` // iou, dice
 }
 
-// Epoch is the figures of one epoch. In JSON it is one flat object, {"epoch":1,"lr":0.01,...}; figures that are not
-// finite are null there, and NaN when they are read again.
+// Epoch is the figures of one epoch. In JSON it is one flat object, {"epoch":1,"lr":0.01,...}; figures that
+// are not finite are null there, and NaN when they are read again.
 type Epoch struct {
 	Epoch  int
 	Values map[string]float64
@@ -150,7 +151,8 @@ func Pixels(c, h, w int, pixels []uint8) (image.Image, error) {
 	}
 	img := image.NewRGBA(image.Rect(0, 0, w, h))
 	for i := range h * w {
-		img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = pixels[i], pixels[h*w+i], pixels[2*h*w+i], 255
+		img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = pixels[i], pixels[h*w+i],
+			pixels[2*h*w+i], 255
 	}
 	return img, nil
 }

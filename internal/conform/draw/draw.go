@@ -95,7 +95,8 @@ func New(choices []byte, nodes int, wild bool) *Case {
 
 // graphInputs declares one or two inputs: maps whose batch, and sometimes size, is open.
 func (d *drawer) graphInputs() {
-	elem := pick(d, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float,
+	elem := pick(d, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float, onnxio.Float,
+		onnxio.Float,
 		onnxio.Double, onnxio.Float16, onnxio.Int32, onnxio.Int64, onnxio.Uint8, onnxio.Int8, onnxio.BFloat16)
 	channels := pick[any](d, 3, 16, 1, 17, 8, 32, 5, 33, 2)
 	dims := []any{"N", channels}
@@ -111,7 +112,8 @@ func (d *drawer) graphInputs() {
 	for i := range 1 + d.n(2) {
 		v := onnxio.TensorInfo(fmt.Sprintf("x%d", i), elem, onnxio.Shape(dims...)...)
 		d.inputs = append(d.inputs, v)
-		d.add(&value{name: v.Name, info: &ops.Value{Type: elem, Shape: v.Type.Shape, HasShape: true}, exact: true, bound: 2})
+		d.add(&value{name: v.Name, info: &ops.Value{Type: elem, Shape: v.Type.Shape, HasShape: true},
+			exact: true, bound: 2})
 	}
 }
 
@@ -139,14 +141,16 @@ func (v *value) declared() *onnxio.ValueInfo {
 
 // withRuns makes the model, and the inputs of some runs.
 func (d *drawer) withRuns(outputs []*onnxio.ValueInfo) *Case {
-	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Outputs: outputs, Initializers: d.weights}
+	g := &onnxio.Graph{Name: "drawn", Nodes: d.nodes, Inputs: d.inputs, Outputs: outputs,
+		Initializers: d.weights}
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}
 	if d.opset > 18 {
 		m.IRVersion = 10
 	}
 	c := &Case{Model: m}
 	for range 5 {
-		bind := map[string]int64{"N": pick[int64](d, 1, 2, 3, 1, 4, 5, 0), "S": pick[int64](d, 8, 5, 1, 12, 2, 3, 9),
+		bind := map[string]int64{"N": pick[int64](d, 1, 2, 3, 1, 4, 5, 0),
+			"S": pick[int64](d, 8, 5, 1, 12, 2, 3, 9),
 			"T": pick[int64](d, 6, 1, 8, 2, 4, 17)}
 		run := map[string]*onnxio.Tensor{}
 		for _, in := range d.inputs {
@@ -246,7 +250,8 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 		}
 	}
 	// Some results are infinite or no numbers: of poles, and of windows and axes that hold nothing.
-	all.wild = all.wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") || form.op == "MaxPool"
+	all.wild = all.wild || form.careful && !form.moves || strings.HasPrefix(form.op, "Reduce") ||
+		form.op == "MaxPool"
 	all.sum = all.sum || strings.HasPrefix(form.op, "Reduce") || form.op == "CumSum"
 	for i, name := range n.Outputs {
 		if d.trains && i > 0 && n.OpType == "BatchNormalization" {
@@ -254,7 +259,8 @@ func (d *drawer) take(n *onnxio.Node, form form) bool {
 		}
 		if name != "" && out[i] != nil {
 			exact := all.exact && (form.moves || !ops.Floats.Has(out[i].Type))
-			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild, sum: all.sum})
+			d.add(&value{name: name, info: out[i], exact: exact, bound: all.bound, wild: all.wild,
+				sum: all.sum})
 		}
 	}
 	d.nodes = append(d.nodes, n)
@@ -310,7 +316,8 @@ func (d *drawer) sound(n *onnxio.Node) bool {
 	}
 	for _, name := range n.Outputs {
 		if name != "" {
-			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: onnxio.Float}})
+			g.Outputs = append(g.Outputs, &onnxio.ValueInfo{Name: name,
+				Type: &onnxio.Type{Elem: onnxio.Float}})
 		}
 	}
 	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: d.opset}}, Graph: g}

@@ -61,7 +61,8 @@ func listForms() []form {
 	registerMatrices()
 	var out []form
 	for _, d := range ops.Defs() {
-		if d.Domain != "" || d.Random && d.Name != "Dropout" || slices.Contains(left, d.Name) || d.EvalValues != nil {
+		if d.Domain != "" || d.Random && d.Name != "Dropout" || slices.Contains(left, d.Name) ||
+			d.EvalValues != nil {
 			continue
 		}
 		f, ok := special[d.Name]
@@ -150,7 +151,9 @@ func (d *drawer) value(ok func(*value) bool) *value {
 
 // ranked admits values of ranks from low to high.
 func ranked(low, high int) func(*value) bool {
-	return func(v *value) bool { return v.info.HasShape && len(v.info.Shape) >= low && len(v.info.Shape) <= high }
+	return func(v *value) bool {
+		return v.info.HasShape && len(v.info.Shape) >= low && len(v.info.Shape) <= high
+	}
 }
 
 // floating admits values of floating types whose channels are known.
@@ -235,7 +238,8 @@ func (d *drawer) generic(def *ops.Def) *onnxio.Node {
 		slices.Reverse(n.Inputs)
 	}
 	for _, a := range def.Attrs {
-		if (a.Since == 0 || a.Since <= since) && (a.Until == 0 || since <= a.Until) && (a.Required || d.one(2)) {
+		if (a.Since == 0 || a.Since <= since) && (a.Until == 0 || since <= a.Until) &&
+			(a.Required || d.one(2)) {
 			if made := d.attribute(a, len(x.info.Shape)); made != nil {
 				n.Attrs = append(n.Attrs, made)
 			}
@@ -320,7 +324,8 @@ func (d *drawer) attribute(a ops.AttrDef, rank int) *onnxio.Attribute {
 		case "axis":
 			return onnxio.IntAttr(a.Name, int64(d.n(2*rank)-rank))
 		case "to", "dtype":
-			to := pick(d, onnxio.Float, onnxio.Double, onnxio.Int32, onnxio.Float16, onnxio.Int64, onnxio.Bool)
+			to := pick(d, onnxio.Float, onnxio.Double, onnxio.Int32, onnxio.Float16, onnxio.Int64,
+				onnxio.Bool)
 			return onnxio.IntAttr(a.Name, int64(to))
 		case "blocksize":
 			return onnxio.IntAttr(a.Name, pick[int64](d, 2, 1, 3, 4))

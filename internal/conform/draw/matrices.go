@@ -68,11 +68,14 @@ func drawMatMul(d *drawer) *onnxio.Node {
 	k, elem := x.info.Shape[len(x.info.Shape)-1].Value, x.info.Type
 	switch d.n(4) {
 	case 0, 1:
-		return &onnxio.Node{Inputs: []string{x.name, d.init(elem, 4/float64(k), k, pick[int64](d, 16, 5, 1, 24))}}
+		return &onnxio.Node{Inputs: []string{x.name, d.init(elem, 4/float64(k), k,
+			pick[int64](d, 16, 5, 1, 24))}}
 	case 2: // a product from the left: [M, K] with [..., K, L]
-		if rank := len(x.info.Shape); rank >= 2 && x.info.Shape[rank-2].Known() && x.info.Shape[rank-2].Value > 0 {
+		if rank := len(x.info.Shape); rank >= 2 && x.info.Shape[rank-2].Known() &&
+			x.info.Shape[rank-2].Value > 0 {
 			k = x.info.Shape[rank-2].Value
-			return &onnxio.Node{Inputs: []string{d.init(elem, 4/float64(k), pick[int64](d, 7, 1, 16), k), x.name}}
+			return &onnxio.Node{Inputs: []string{d.init(elem, 4/float64(k), pick[int64](d, 7, 1, 16), k),
+				x.name}}
 		}
 	}
 	return &onnxio.Node{Inputs: []string{x.name, d.init(elem, 4/float64(k), k)}}

@@ -10,9 +10,12 @@ import (
 // registerShapes adds the operators that move numbers about or reduce axes.
 func registerShapes() {
 	for op, draw := range map[string]func(*drawer) *onnxio.Node{
-		"Reshape": drawReshape, "Transpose": drawTranspose, "Slice": drawSlice, "Pad": drawPad, "Concat": drawConcat,
-		"Split": drawSplit, "Unsqueeze": drawUnsqueeze, "Squeeze": drawSqueeze, "Gather": drawGather, "Expand": drawExpand,
-		"Tile": drawTile, "Clip": drawClip, "Where": drawWhere, "TopK": drawTopK, "Dropout": drawDropout, "CumSum": drawCumSum,
+		"Reshape": drawReshape, "Transpose": drawTranspose, "Slice": drawSlice, "Pad": drawPad,
+		"Concat": drawConcat,
+		"Split":  drawSplit, "Unsqueeze": drawUnsqueeze, "Squeeze": drawSqueeze, "Gather": drawGather,
+		"Expand": drawExpand,
+		"Tile":   drawTile, "Clip": drawClip, "Where": drawWhere, "TopK": drawTopK, "Dropout": drawDropout,
+		"CumSum": drawCumSum,
 		"Resize": drawResize, "Upsample": drawUpsample,
 	} {
 		special[op] = form{draw: draw}
@@ -216,7 +219,8 @@ func drawGather(d *drawer) *onnxio.Node {
 		return nil
 	}
 	index := func() int64 { return int64(d.n(int(2*size.Value))) - size.Value }
-	n := &onnxio.Node{Inputs: []string{x.name}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", int64(axis))}}
+	n := &onnxio.Node{Inputs: []string{x.name},
+		Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", int64(axis))}}
 	switch d.n(3) {
 	case 0:
 		n.Inputs = append(n.Inputs, d.keep(onnxio.Scalar(onnxio.Int64, max(index(), 0)), 0))
@@ -331,7 +335,8 @@ func drawCumSum(d *drawer) *onnxio.Node {
 	if x == nil || d.since("CumSum") == 0 {
 		return nil
 	}
-	n := &onnxio.Node{Inputs: []string{x.name, d.keep(onnxio.Scalar(onnxio.Int64, d.axis(len(x.info.Shape))), 0)}}
+	n := &onnxio.Node{Inputs: []string{x.name,
+		d.keep(onnxio.Scalar(onnxio.Int64, d.axis(len(x.info.Shape))), 0)}}
 	d.attr(n, "CumSum", onnxio.IntAttr("exclusive", int64(d.n(2))))
 	d.attr(n, "CumSum", onnxio.IntAttr("reverse", int64(d.n(2))))
 	return n
@@ -396,7 +401,8 @@ func drawUpsample(d *drawer) *onnxio.Node {
 		return nil
 	}
 	scales := []float32{1, 1, pick[float32](d, 2, 3, 1), pick[float32](d, 2, 1)}
-	n := &onnxio.Node{Inputs: []string{x.name}, Attrs: []*onnxio.Attribute{onnxio.StringAttr("mode", pick(d, "nearest", "linear"))}}
+	n := &onnxio.Node{Inputs: []string{x.name},
+		Attrs: []*onnxio.Attribute{onnxio.StringAttr("mode", pick(d, "nearest", "linear"))}}
 	if d.since("Upsample") == 7 {
 		n.Attrs = append(n.Attrs, &onnxio.Attribute{Name: "scales", Type: onnxio.AttrFloats, Floats: scales})
 	} else {

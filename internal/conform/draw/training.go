@@ -56,8 +56,8 @@ func NewTraining(choices []byte, nodes int) *Training {
 // learns says that a form is one of training: with a gradient, and without jumps.
 func learns(f form) bool { return !f.careful && def(f.op).Grad != nil }
 
-// loss adds the sum of one loss for each value that nothing reads, and gives the inputs that are targets, with their
-// numbers of classes.
+// loss adds the sum of one loss for each value that nothing reads, and gives the inputs that are targets,
+// with their numbers of classes.
 func (d *drawer) loss() map[string]int64 {
 	targets := map[string]int64{}
 	var terms []string

@@ -12,14 +12,24 @@ func registerWindows() {
 	for _, op := range []string{"MaxPool", "AveragePool", "LpPool"} {
 		special[op] = form{draw: func(d *drawer) *onnxio.Node { return d.pool(op) }}
 	}
-	special["LpPool"] = form{draw: special["LpPool"].draw, grows: func(size float64, _ *onnxio.Node) float64 { return 6 * size }}
-	for _, op := range []string{"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN", "MeanVarianceNormalization", "DepthToSpace", "SpaceToDepth"} {
+	special["LpPool"] = form{draw: special["LpPool"].draw, grows: func(size float64, _ *onnxio.Node) float64 {
+		return 6 * size
+	}}
+	for _, op := range []string{"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN",
+		"MeanVarianceNormalization", "DepthToSpace", "SpaceToDepth"} {
 		special[op] = form{draw: func(d *drawer) *onnxio.Node { return d.onMaps(op) }}
 	}
-	special["BatchNormalization"] = form{draw: drawBatchNorm, grows: func(size float64, _ *onnxio.Node) float64 { return 2*size + 4 }}
+	special["BatchNormalization"] = form{draw: drawBatchNorm, grows: func(size float64,
+		_ *onnxio.Node) float64 {
+		return 2*size + 4
+	}}
 	norm := func(size float64, _ *onnxio.Node) float64 { return 8 }
-	special["InstanceNormalization"] = form{draw: func(d *drawer) *onnxio.Node { return d.channelNorm("InstanceNormalization") }, grows: norm}
-	special["GroupNormalization"] = form{draw: func(d *drawer) *onnxio.Node { return d.channelNorm("GroupNormalization") }, grows: norm}
+	special["InstanceNormalization"] = form{draw: func(d *drawer) *onnxio.Node {
+		return d.channelNorm("InstanceNormalization")
+	}, grows: norm}
+	special["GroupNormalization"] = form{draw: func(d *drawer) *onnxio.Node {
+		return d.channelNorm("GroupNormalization")
+	}, grows: norm}
 }
 
 // onMaps is generic for values [N,C,...].
@@ -146,7 +156,8 @@ func drawConvTranspose(d *drawer) *onnxio.Node {
 	for _, k := range kernel {
 		fan *= float64(k)
 	}
-	n := &onnxio.Node{Inputs: []string{x.name, d.init(x.info.Type, 4/fan, append([]int64{c, each}, kernel...)...)}}
+	n := &onnxio.Node{Inputs: []string{x.name, d.init(x.info.Type, 4/fan,
+		append([]int64{c, each}, kernel...)...)}}
 	if d.one(2) {
 		n.Inputs = append(n.Inputs, d.init(x.info.Type, 1, each*groups))
 	}
@@ -167,7 +178,8 @@ func (d *drawer) pool(op string) *onnxio.Node {
 		return nil
 	}
 	kernel := d.kernel(len(x.info.Shape) - 2)
-	n := &onnxio.Node{Inputs: []string{x.name}, Attrs: []*onnxio.Attribute{onnxio.IntsAttr("kernel_shape", kernel...)}}
+	n := &onnxio.Node{Inputs: []string{x.name},
+		Attrs: []*onnxio.Attribute{onnxio.IntsAttr("kernel_shape", kernel...)}}
 	d.window(n, op, kernel)
 	if d.one(3) {
 		d.attr(n, op, onnxio.IntAttr("ceil_mode", 1))
@@ -192,7 +204,8 @@ func drawBatchNorm(d *drawer) *onnxio.Node {
 	c, elem := x.info.Shape[1].Value, x.info.Type
 	variance := d.tensor(elem, 1, c)
 	positive(variance)
-	n := &onnxio.Node{Inputs: []string{x.name, d.init(elem, 1, c), d.init(elem, 1, c), d.statistic(elem, c), d.keep(variance, 1)}}
+	n := &onnxio.Node{Inputs: []string{x.name, d.init(elem, 1, c), d.init(elem, 1, c), d.statistic(elem, c),
+		d.keep(variance, 1)}}
 	n.Attrs = append(n.Attrs, onnxio.FloatAttr("epsilon", pick[float32](d, 0.5, 1)))
 	if d.one(4) {
 		d.attr(n, "BatchNormalization", onnxio.FloatAttr("momentum", 0.5))

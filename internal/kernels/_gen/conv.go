@@ -45,8 +45,8 @@ const (
 	between = 3
 )
 
-// group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1, 2, 4}. The tile
-// says where groups lie: 0, apart[0], apart[1] and apart[0]+apart[1].
+// group is how many pixels one base register reaches: multiples 0..6 of the stride are base + {s, 3s, 5s}*{1,
+// 2, 4}. The tile says where groups lie: 0, apart[0], apart[1] and apart[0]+apart[1].
 const group = 7
 
 // pixels addresses the pixels of a tile.
@@ -98,7 +98,8 @@ func (g *gen) place(a reg.Register, x pixels, offset Mem) {
 	}
 }
 
-// convTile emits the tile of p pixels by a block of output channels: the sums stay in registers while the runs go by.
+// convTile emits the tile of p pixels by a block of output channels: the sums stay in
+// registers while the runs go by.
 func (g *gen) convTile(p int) {
 	g.text(fmt.Sprintf("convTile%d", p), "func(a *tile)",
 		fmt.Sprintf("computes, for every pixel i < %d of n tiles t and every lane o of %d,", p, g.block), "",
@@ -174,7 +175,8 @@ func (g *gen) convTile(p int) {
 // beginTiles puts the assembly at the first tile.
 func (g *gen) beginTiles(a reg.Register) {
 	p, n := g.GP64(), g.GP64()
-	for _, f := range []struct{ field, from, now int }{{tileX, tileFromX, nowX}, {tileRes, tileFromY, nowRes}, {tileY, tileFromY, nowY}} {
+	for _, f := range []struct{ field, from, now int }{{tileX, tileFromX, nowX}, {tileRes, tileFromY, nowRes},
+		{tileY, tileFromY, nowY}} {
 		g.MOVQ(at(a, f.field), p)
 		g.MOVQ(at(a, f.from), n)
 		if f.field == tileRes { // nil stays nil
@@ -369,8 +371,8 @@ func (g *gen) gradient() {
 	}
 }
 
-// shortRuns are the lengths of runs that go into a tile together, for their sums are too few to fill the pipeline: rows of
-// kernels over a single channel.
+// shortRuns are the lengths of runs that go into a tile together, for their sums are too few to fill the
+// pipeline: rows of kernels over a single channel.
 var shortRuns = map[int]bool{3: true, 5: true}
 
 // mostRuns is the number of runs of k floats that one tile takes at most.
@@ -381,8 +383,8 @@ func (i isa) mostRuns(k int) int {
 	return max(1, min(5, i.depth/k))
 }
 
-// gradTile emits the tile of m runs of k floats of x by a block of lanes of dy: the sums stay in registers while the pixels
-// go by.
+// gradTile emits the tile of m runs of k floats of x by a block of lanes of dy: the sums stay in
+// registers while the pixels go by.
 func (g *gen) gradTile(m, k int) {
 	if m == 1 {
 		g.text(fmt.Sprintf("gradTile%d", k), "func(a *gradTile)",

@@ -42,8 +42,8 @@ func (g *gen) lane(m Mem, j, per int, f func(v Op)) {
 	f(v)
 }
 
-// depthTile emits the tile of p pixels by a block of channels in groups of per: the sums stay in registers while the taps
-// go by.
+// depthTile emits the tile of p pixels by a block of channels in groups of per: the sums stay in
+// registers while the taps go by.
 func (g *gen) depthTile(name string, p, per int, product string) {
 	over := map[int]string{1: "taps", 4: "taps and j < 4"}[per]
 	g.text(fmt.Sprint(name, p), "func(a *tile)",
@@ -86,7 +86,8 @@ func (g *gen) depthTile(name string, p, per int, product string) {
 	g.ret()
 }
 
-// depthGradTile emits the sums of k taps: they stay in registers while the pixels go by, as do the taps' offsets.
+// depthGradTile emits the sums of k taps: they stay in registers while the pixels go
+// by, as do the taps' offsets.
 func (g *gen) depthGradTile(name string, k, per int, sum, x string) {
 	each := map[int]string{1: "", 4: ", every j < 4"}[per]
 	g.text(fmt.Sprint(name, k), "func(a *depthGradTile)",

@@ -12,8 +12,8 @@ import (
 
 // The routines of this file walk n > 0 groups of 16 floats. h holds up to four parameters of the function.
 
-// function is one row of the table of functions of one element: y = f(x), and dx = dy*f'(v) where it has a gradient, v
-// being x or y as the doc says. The names are those of kernels.Function.
+// function is one row of the table of functions of one element: y = f(x), and dx = dy*f'(v) where it has a
+// gradient, v being x or y as the doc says. The names are those of kernels.Function.
 type function struct {
 	name     string
 	h        int // parameters
@@ -157,7 +157,8 @@ var functions = []function{
 		g.VSQRTPS(x, v)
 		return v
 	}, "", nil},
-	{"Reciprocal", 0, "1/x", func(g *gen, x vec, h []vec) vec { return g.quotient(g.constant(1), x) }, "", nil},
+	{"Reciprocal", 0, "1/x", func(g *gen, x vec, h []vec) vec { return g.quotient(g.constant(1), x) },
+		"", nil},
 	{"Abs", 0, "|x|", func(g *gen, x vec, h []vec) vec { return g.magnitudeOf(x) }, "", nil},
 	{"Neg", 0, "-x", func(g *gen, x vec, h []vec) vec { return g.bitXor(x, signBit) }, "", nil},
 	{"Square", 0, "x*x", func(g *gen, x vec, h []vec) vec { return g.mul(x, x) }, "", nil},
@@ -226,10 +227,13 @@ func (g *gen) functions() {
 		if f.gradient == nil {
 			continue
 		}
-		g.text("grad"+f.name, "func(dx, dy, v, h *float32, n int)", "computes dx = "+f.gradDoc+"; v is "+f.of()+".")
+		g.text("grad"+f.name, "func(dx, dy, v, h *float32, n int)",
+			"computes dx = "+f.gradDoc+"; v is "+f.of()+".")
 		a = g.args("dx", "dy", "v", "h", "n")
 		h = g.parameters(a[3], f.h)
-		g.through(a[4], func() { g.stored(f.gradient(g, g.loaded(a[1]), g.loaded(a[2]), h), a[0]) }, a[0], a[1], a[2])
+		g.through(a[4], func() {
+			g.stored(f.gradient(g, g.loaded(a[1]), g.loaded(a[2]), h), a[0])
+		}, a[0], a[1], a[2])
 		g.ret()
 	}
 }
@@ -304,7 +308,8 @@ func elementwiseChoices(b *bytes.Buffer) {
 			for _, n := range names {
 				fmt.Fprintf(b, "case %s%s:\n%s%s%s(%s, n)\n", constant, n, prefix, n, i.name, args)
 			}
-			fmt.Fprintf(b, "default:\npanic(\"kernels: no routine for this %s\")\n}\n}\n\n", strings.ToLower(kind))
+			fmt.Fprintf(b, "default:\npanic(\"kernels: no routine for this %s\")\n}\n}\n\n",
+				strings.ToLower(kind))
 		}
 		byLevel(b, name, fmt.Sprintf("f %s, %s *float32, n int", kind, args), "f, "+args+", n", name)
 	}

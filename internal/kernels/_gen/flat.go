@@ -5,8 +5,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The routines of this file walk n > 0 groups of 16 floats. They use no fused multiply-add: memory bounds them anyway,
-// and so they give the bits of their Go twins.
+// The routines of this file walk n > 0 groups of 16 floats. They use no fused multiply-add: memory bounds
+// them anyway, and so they give the bits of their Go twins.
 
 func (g *gen) flat() {
 	g.relu()
@@ -43,7 +43,8 @@ func (g *gen) reluGrad() {
 }
 
 func (g *gen) clip() {
-	g.text("clip", "func(y, x, h *float32, n int)", "computes y = h[0] where x < h[0], h[1] where x > h[1], else x.")
+	g.text("clip", "func(y, x, h *float32, n int)",
+		"computes y = h[0] where x < h[0], h[1] where x > h[1], else x.")
 	a := g.args("y", "x", "h", "n")
 	low, high := g.scalar(a[2], 0), g.scalar(a[2], 1)
 	g.loop(a[3], func() {

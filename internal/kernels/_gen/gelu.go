@@ -8,8 +8,9 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 )
 
-// tailTable are polynomials of the probability of more than t of the normal distribution, around t = i/tailScale for column i,
-// in (t-i/tailScale)*tailScale. They are Chebyshev interpolations made for this package; the twin's stand in gelu.go.
+// tailTable are polynomials of the probability of more than t of the normal distribution, around t =
+// i/tailScale for column i, in (t-i/tailScale)*tailScale. They are Chebyshev interpolations made for this
+// package; the twin's stand in gelu.go.
 var tailTable = [][16]float64{
 	{0.5, 0.34457826614379883, 0.21185541152954102, 0.1150696724653244, 0.054799288511276245,
 		0.02275012992322445, 0.008197534829378128, 0.0025551302824169397, 0.0006871382938697934,
@@ -46,8 +47,8 @@ const (
 	tailEnd   = 6 // from here on the probability is that at 6, 1e-9
 )
 
-// gelu is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|. That larger one is taken as x less the smaller
-// one, so that -Inf gives NaN, as the product of it and 0 is.
+// gelu is x*Phi(x), as the larger of x and 0 less |x| times the tail beyond |x|. That larger one is taken as
+// x less the smaller one, so that -Inf gives NaN, as the product of it and 0 is.
 func (g *gen) gelu(x vec) vec {
 	t := g.atMost(tailEnd, g.magnitudeOf(x))
 	u := g.mul(t, tailScale)

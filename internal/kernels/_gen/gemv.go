@@ -10,7 +10,8 @@ const gemvPanels = 4
 
 // gemv emits the product of one row with a group of panels: their sums hide each other's latency.
 func (g *gen) gemv() {
-	g.text("gemv", "func(y, x, w *float32, k, step, more int)", "computes, for panels p < 4 and every lane o of 16,", "",
+	g.text("gemv", "func(y, x, w *float32, k, step, more int)",
+		"computes, for panels p < 4 and every lane o of 16,", "",
 		"\ty[p*16+o] = y[p*16+o] + sum over i < k of x[i] * w[p*step+i*16+o],", "",
 		"in that order, or with more 1 the sum first. k > 0.")
 	a := g.args("y", "x", "w", "k", "step", "more")

@@ -42,7 +42,8 @@ type quads struct{ pixels, taps int }
 
 var isas = []isa{
 	{name: "AVX2", lanes: 8, block: block, pixels: 6, depth: 6, taps: 6, quads: quads{6, 1}},
-	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28, taps: 9, quads: quads{14, 6}},
+	{name: "AVX512", lanes: 16, block: block, evex: true, pixels: 28, depth: 28, taps: 9,
+		quads: quads{14, 6}},
 }
 
 // narrow are the same for maps of 8 lanes.
@@ -51,8 +52,8 @@ var narrow = []isa{
 	{name: "NarrowAVX512", lanes: 8, block: 8, evex: true, pixels: 28, depth: 28},
 }
 
-// pair is for two panels of weights at a time: a float of a row is broadcast once for two products, so that the loads keep up
-// with two multiply-adds a cycle.
+// pair is for two panels of weights at a time: a float of a row is broadcast once for two products, so that
+// the loads keep up with two multiply-adds a cycle.
 var pair = isa{name: "PairAVX512", lanes: 16, block: 2 * block, evex: true, pixels: 14, paired: true}
 
 // few is for maps of up to 4 lanes.
@@ -62,7 +63,8 @@ var few = isa{name: "FewAVX2", lanes: 4, block: 4}
 type gen struct {
 	*build.Context
 	isa
-	types   map[string]string      // function -> Go type of its only argument, where avo's parser does not know it
+	// function -> Go type of its only argument, where avo's parser does not know it
+	types   map[string]string
 	numbers map[string]operand.Mem // constants so far
 	passes  int                    // labels so far of routines of several loops
 }
@@ -131,7 +133,8 @@ func main() {
 	log.SetFlags(0)
 	out := flag.String("asm", "", "assembly file")
 	stubs := flag.String("go", "", "Go file")
-	other := flag.String("other", "", "Go file of builds without assembly; the elementwise routines are written then")
+	other := flag.String("other", "",
+		"Go file of builds without assembly; the elementwise routines are written then")
 	flag.Parse()
 	c := build.NewContext()
 	c.ConstraintExpr("amd64,!purego")
@@ -238,7 +241,8 @@ func tileChoices(b *bytes.Buffer) {
 		choice(b, "convTiles"+i.name, "p", "tile", i.pixels)
 		choice(b, "gradTiles"+i.name, "k", "gradTile", i.depth)
 		together(b, i)
-		fmt.Fprintf(b, "const (\ntileWidth%s = %d\ngradDepth%s = %d\n)\n\n", i.name, i.pixels, i.name, i.depth)
+		fmt.Fprintf(b, "const (\ntileWidth%s = %d\ngradDepth%s = %d\n)\n\n", i.name, i.pixels,
+			i.name, i.depth)
 	}
 }
 
@@ -258,7 +262,8 @@ func together(b *bytes.Buffer, i isa) {
 
 // choice is a switch and not a table of functions: a call through a variable would make its argument escape.
 func choice(b *bytes.Buffer, name, arg, typ string, most int) {
-	fmt.Fprintf(b, "// %s calls the routine for %s.\nfunc %s(%s int, a *%s) {\nswitch %s {\n", name, arg, name, arg, typ, arg)
+	fmt.Fprintf(b, "// %s calls the routine for %s.\nfunc %s(%s int, a *%s) {\nswitch %s {\n", name, arg,
+		name, arg, typ, arg)
 	base, suffix, _ := strings.Cut(name, "Tiles")
 	for i := 1; i <= most; i++ {
 		fmt.Fprintf(b, "case %d:\n%sTile%d%s(a)\n", i, base, i, suffix)

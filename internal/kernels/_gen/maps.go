@@ -66,8 +66,8 @@ func (g *gen) loop(n reg.Register, body func(), pointers ...reg.Register) {
 	g.JNZ(LabelRef("loop"))
 }
 
-// area emits body for n blocks of each of rows rows and moves the pointers on; between rows they skip some floats. A
-// maybe is a pointer that may be nil, and that body itself moves from block to block.
+// area emits body for n blocks of each of rows rows and moves the pointers on; between rows they skip some
+// floats. A maybe is a pointer that may be nil, and that body itself moves from block to block.
 func (g *gen) area(n, rows, skip reg.Register, body func(), maybe reg.Register, pointers ...reg.Register) {
 	count := g.GP64()
 	g.SHLQ(U8(2), skip)
@@ -123,8 +123,8 @@ func (g *gen) take(v Mem, top, give, taken reg.VecVirtual) {
 	g.VANDNPS(give, m, give)
 }
 
-// most makes v the larger of v and what lies at m. VMAXPS gives its second source when one is NaN. Both orders, or-ed, keep
-// every NaN and else change nothing.
+// most makes v the larger of v and what lies at m. VMAXPS gives its second source when one is NaN. Both
+// orders, or-ed, keep every NaN and else change nothing.
 func (g *gen) most(m Mem, v reg.VecVirtual) {
 	w, r := g.vec(), g.vec()
 	g.VMOVUPS(m, w)
@@ -221,7 +221,8 @@ func (g *gen) coefficients(p reg.Register, n int) func(i, j int) Op {
 }
 
 // whereNormal clears d where t*factor + bias, computed as normalize does, is not positive.
-func (g *gen) whereNormal(t []reg.VecVirtual, zero reg.VecVirtual, d []reg.VecVirtual, c func(i, j int) Op, factor, bias int) {
+func (g *gen) whereNormal(t []reg.VecVirtual, zero reg.VecVirtual, d []reg.VecVirtual, c func(i, j int) Op,
+	factor, bias int) {
 	g.each(func(j, disp int) {
 		z := g.vec()
 		g.VMOVUPS(c(bias, j), z)
@@ -319,7 +320,8 @@ func (g *gen) normalizeBackwardRelu() {
 
 func (g *gen) maxPairs() {
 	g.text("maxPairs", "func(y, a, b *float32, n int)",
-		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of "+fmt.Sprint(g.block)+" lanes; NaN wins.")
+		"computes y[w] = max(a[2w], a[2w+1], b[2w], b[2w+1]) for n blocks of "+fmt.Sprint(g.block)+
+			" lanes; NaN wins.")
 	p := g.args("y", "a", "b", "n")
 	g.loop(p[3], func() {
 		g.each(func(j, d int) {

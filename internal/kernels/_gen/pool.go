@@ -18,8 +18,8 @@ func (g *gen) windows() {
 	g.maxWindowsBackward()
 }
 
-// window emits body for every pixel of a window of kh x kw; pointers are at the first one of each row and come with the
-// field that has the distance between their rows.
+// window emits body for every pixel of a window of kh x kw; pointers are at the first one of each row and
+// come with the field that has the distance between their rows.
 func (g *gen) window(a reg.Register, body func(p []reg.Register), rows []reg.Register, fields ...int) {
 	kh, kw, step := g.GP64(), g.GP64(), g.GP64()
 	p := make([]reg.Register, len(rows))
@@ -47,7 +47,8 @@ func (g *gen) window(a reg.Register, body func(p []reg.Register), rows []reg.Reg
 
 func (g *gen) maxWindows() {
 	g.text("maxWindows", "func(a *windows)", "computes the maximum of n windows of kh x kw pixels:", "",
-		"\ty[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]", "", "NaN wins. It counts n down.")
+		"\ty[i*16:][:16] = max over r < kh, c < kw of x[r*xRow+i*step+c*16:][:16]", "",
+		"NaN wins. It counts n down.")
 	a := g.arg("a")
 	y, x, row, step := g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	g.MOVQ(at(a, windowsY), y)
@@ -68,8 +69,10 @@ func (g *gen) maxWindows() {
 }
 
 func (g *gen) maxWindowsBackward() {
-	g.text("maxWindowsBackward", "func(a *windows)", "adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:", "",
-		"\tdx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]", "",
+	g.text("maxWindowsBackward", "func(a *windows)",
+		"adds dy[i*16:][:16] to the first pixel of window i, row by row, that equals y, lane by lane:", "",
+		"\tdx[r*dxRow+i*step+c*16:][:16] += dy[i*16:][:16] where x[r*xRow+i*step+c*16:][:16] = y[i*16:][:16]",
+		"",
 		"With relu 1, only where y is positive. It counts n down.")
 	a := g.arg("a")
 	y, dy, x, dx, xRow, dxRow, step := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()

@@ -8,15 +8,17 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Routines over a row, n > 0 groups of 16 floats. Sums have 16 lanes: lane o takes every 16th float from o on.
+// Routines over a row, n > 0 groups of 16 floats. Sums have 16 lanes: lane o takes
+// every 16th float from o on.
 
-// routine begins a routine and records it for the choice of an instruction set. Its arguments are pointers to floats,
-// then n.
+// routine begins a routine and records it for the choice of an instruction set. Its arguments are
+// pointers to floats, then n.
 func (g *gen) routine(name, pointers string, doc ...string) []reg.Register {
 	signature := pointers + " *float32, n int"
 	g.text(name, "func("+signature+")", doc...)
 	if g.lanes == 8 {
-		rowRoutines = append(rowRoutines, struct{ name, signature, call string }{name, signature, pointers + ", n"})
+		rowRoutines = append(rowRoutines, struct{ name, signature, call string }{name, signature,
+			pointers + ", n"})
 	}
 	return g.args(strings.Split(pointers+", n", ", ")...)
 }
@@ -29,7 +31,8 @@ func (g *gen) rows() {
 }
 
 // reduce emits body for every group; it adds to sums, which lie at the first argument.
-func (g *gen) reduce(a []reg.Register, blocks int, body func(sums []vec, j, disp int), pointers ...reg.Register) {
+func (g *gen) reduce(a []reg.Register, blocks int, body func(sums []vec, j, disp int),
+	pointers ...reg.Register) {
 	sums := g.load(a[0], blocks)
 	g.loop(a[len(a)-1], func() { g.each(func(j, d int) { body(sums, j, d) }) }, pointers...)
 	g.store(sums, a[0])
@@ -163,7 +166,8 @@ func (g *gen) softmaxRow() {
 
 // rowNormal emits the routines of LayerNormalization and RMSNormalization.
 func (g *gen) rowNormal() {
-	a := g.routine("rowNormal", "y, x, scale, bias, h", "computes y = (x-h[0])*h[1]*scale + bias; bias may be nil.")
+	a := g.routine("rowNormal", "y, x, scale, bias, h",
+		"computes y = (x-h[0])*h[1]*scale + bias; bias may be nil.")
 	mean, inv := g.scalar(a[4], 0), g.scalar(a[4], 1)
 	g.through(a[5], func() {
 		v := g.mul(g.mul(g.difference(g.loaded(a[1]), mean), inv), g.loaded(a[2]))
@@ -176,7 +180,8 @@ func (g *gen) rowNormal() {
 	}, a[0], a[1], a[2])
 	g.ret()
 
-	a = g.routine("rowNormalSums", "s, dy, x, scale, h", "adds d = dy*scale to s[o] and d*(x-h[0]) to s[16+o].")
+	a = g.routine("rowNormalSums", "s, dy, x, scale, h",
+		"adds d = dy*scale to s[o] and d*(x-h[0]) to s[16+o].")
 	mean = g.scalar(a[4], 0)
 	g.reduce(a, 2, func(s []vec, j, disp int) {
 		d, x := g.vec(), g.vec()
@@ -187,7 +192,8 @@ func (g *gen) rowNormal() {
 		g.plus(g.difference(x, mean), d, s[g.vectors()+j])
 	}, a[1], a[2], a[3])
 
-	a = g.routine("gradRowNormal", "dx, dy, x, scale, h", "computes dx = dy*scale*h[1] + (x-h[0])*h[2] + h[3].")
+	a = g.routine("gradRowNormal", "dx, dy, x, scale, h",
+		"computes dx = dy*scale*h[1] + (x-h[0])*h[2] + h[3].")
 	h := g.parameters(a[4], 4)
 	g.through(a[5], func() {
 		v := g.mul(g.mul(g.loaded(a[1]), g.loaded(a[3])), h[1])

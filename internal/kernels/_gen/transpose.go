@@ -5,7 +5,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// transpose8 turns a square of 8x8 floats. It has one form: shuffles across 512 bits cost more than they save.
+// transpose8 turns a square of 8x8 floats. It has one form: shuffles across 512 bits
+// cost more than they save.
 func (g *gen) transpose8() {
 	g.text("transpose8", "func(dst *float32, dstStride int, src *float32, srcStride int)",
 		"writes dst[j*dstStride+i] = src[i*srcStride+j] for i, j < 8.")

@@ -9,8 +9,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Arithmetic on vectors, each result in a register of its own. Operands are registers or numbers. Products and sums are
-// rounded one by one, but for fma and fnma, so that the Go twins give the same bits.
+// Arithmetic on vectors, each result in a register of its own. Operands are registers or numbers. Products
+// and sums are rounded one by one, but for fma and fnma, so that the Go twins give the same bits.
 
 type vec = reg.VecVirtual
 
@@ -288,8 +288,8 @@ func (g *gen) scaled(v, t, f vec) vec {
 	return g.mul(g.mul(v, g.power(half)), g.power(g.intDifference(n, half)))
 }
 
-// weight is exp for what may be -inf by design, where a row is filled up or masked: its 0 does not go by denormal numbers,
-// which cost 150 cycles.
+// weight is exp for what may be -inf by design, where a row is filled up or masked: its 0 does not go by
+// denormal numbers, which cost 150 cycles.
 func (g *gen) weight(x vec) vec {
 	below := g.compare(less, x, -104.0)
 	e, t, f := g.expParts(g.atMost(89, g.atLeast(-104, x)))

@@ -9,8 +9,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The transforms of Winograd's F(4x4,3x3) on the points 0, +-a, +-b and infinity with a = 1/sqrt(2), b = sqrt(2); see
-// kernels/winograd.go. Each is a one-dimensional transform applied to the columns of a tile and then to its rows.
+// The transforms of Winograd's F(4x4,3x3) on the points 0, +-a, +-b and infinity with a = 1/sqrt(2), b
+// = sqrt(2); see kernels/winograd.go. Each is a one-dimensional transform applied to the columns of a
+// tile and then to its rows.
 
 const (
 	pointA = math.Sqrt2 / 2
@@ -33,7 +34,8 @@ func (g *gen) multiples(floats Mem) (s, s3, s5 reg.GPVirtual) {
 	return s, s3, s5
 }
 
-// number is the operand that multiplies a vector by f: one float with AVX-512, which broadcasts it, else a whole vector.
+// number is the operand that multiplies a vector by f: one float with AVX-512, which
+// broadcasts it, else a whole vector.
 func (g *gen) number(f float64) Mem {
 	bits := math.Float32bits(float32(f))
 	name := fmt.Sprintf("number%s%08x", g.name, bits)
@@ -160,9 +162,11 @@ func (g *gen) weightsBackLine() line {
 	}}
 }
 
-// tile emits a two-dimensional transform. column(j) is called before column j is loaded, with load giving the operand
-// of its row i; row(i) before row i is stored. What does not fit into registers between the passes goes to the stack.
-func (g *gen) tile(l line, spill reg.Register, load func(i, j int) Mem, column, row func(int), store func(i, j int, v reg.VecVirtual)) {
+// tile emits a two-dimensional transform. column(j) is called before column j is loaded, with load giving
+// the operand of its row i; row(i) before row i is stored. What does not fit into registers between the
+// passes goes to the stack.
+func (g *gen) tile(l line, spill reg.Register, load func(i, j int) Mem, column, row func(int),
+	store func(i, j int, v reg.VecVirtual)) {
 	keep := 0 // columns that stay in registers
 	if g.lanes == 16 {
 		keep = 21 / l.out
@@ -246,7 +250,8 @@ func (g *gen) winograd() {
 		"\tpixels[(r*3+c)*row+t*16:][:16] = (G' m G)[r][c], m[i][j] = positions[(i*6+j)*step+t*next:][:16]")
 }
 
-// halves emits body for every vector of a block, then moves on to the next tile and repeats while there is one.
+// halves emits body for every vector of a block, then moves on to the next tile and
+// repeats while there is one.
 func (g *gen) halves(a reg.Register, body func(bytes int), pointers ...func()) {
 	g.Label("tile")
 	for j := range g.vectors() {
@@ -269,8 +274,8 @@ func (g *gen) next(a reg.Register, positions reg.GPVirtual) func() {
 	}
 }
 
-// winogradTo emits a transform to the 36 positions. Pixels lie in rows, pixelsApart floats from tile to tile; with 0
-// they are the taps of weights, all of them row floats apart.
+// winogradTo emits a transform to the 36 positions. Pixels lie in rows, pixelsApart floats from tile to tile;
+// with 0 they are the taps of weights, all of them row floats apart.
 func (g *gen) winogradTo(name string, l line, pixelsApart int, doc ...string) {
 	g.text(name, "func(a *winogradTile)", append(doc, "", "It counts n down.")...)
 	a := g.arg("a")
@@ -333,8 +338,8 @@ func (g *gen) winogradTo(name string, l line, pixelsApart int, doc ...string) {
 	}, g.next(a, v), func() { g.ADDQ(U32(pixelsApart*4), x) })
 }
 
-// askFor prefetches what column j of a tile has in the four rows below it, of which the next row of tiles consists: rows of
-// a map are too short for the processor to see a stream in them.
+// askFor prefetches what column j of a tile has in the four rows below it, of which the next row of tiles
+// consists: rows of a map are too short for the processor to see a stream in them.
 func (g *gen) askFor(below, r, r3 reg.Register, j int) {
 	if j >= 4 {
 		return
@@ -346,7 +351,8 @@ func (g *gen) askFor(below, r, r3 reg.Register, j int) {
 	}
 }
 
-// winogradFrom emits a transform from the 36 positions to 4x4 pixels with the epilogue of a convolution, or to 3x3 taps.
+// winogradFrom emits a transform from the 36 positions to 4x4 pixels with the epilogue of a
+// convolution, or to 3x3 taps.
 func (g *gen) winogradFrom(name string, l line, doc ...string) {
 	g.text(name, "func(a *winogradTile)", append(doc, "", "It counts n down.")...)
 	a := g.arg("a")
@@ -413,8 +419,8 @@ func (g *gen) winogradFrom(name string, l line, doc ...string) {
 	})
 }
 
-// pixelsOut adds bias and residual to the pixels of a row of a tile, clips and stores them. res lies to pixels as the
-// row to the tile.
+// pixelsOut adds bias and residual to the pixels of a row of a tile, clips and stores them. res lies to
+// pixels as the row to the tile.
 func (g *gen) pixelsOut(a reg.Register, label string, bytes int, to reg.GPVirtual, out []reg.VecVirtual) {
 	p := g.GP64()
 	g.MOVQ(at(a, winoBias), p)

@@ -21,7 +21,8 @@ func (g *gen) rowInput() line {
 		g.addTimes(5.25, x[3], last)
 		g.addTimes(-5.25, x[5], last)
 		y := []reg.VecVirtual{first}
-		for _, c := range []struct{ point, middle, low float64 }{{.5, -5, 4}, {1, -4.25, 1}, {2, -1.25, .25}} {
+		for _, c := range []struct{ point, middle, low float64 }{{.5, -5, 4}, {1, -4.25, 1},
+			{2, -1.25, .25}} {
 			even, odd := x[6], x[5]
 			if c.point != 2 {
 				even, odd = g.copied(even), g.copied(odd)
@@ -103,7 +104,8 @@ func (g *gen) rowTaps() line {
 			g.addTimes(n/90, c, acc)
 			return acc
 		}
-		return []reg.VecVirtual{sum(u[0], 0, s1, s2, s3), sum(nil, 1, d1, d2, d3), sum(nil, 2, s1, s2, s3), sum(nil, 3, d1, d2, d3), sum(u[7], 4, s1, s2, s3)}
+		return []reg.VecVirtual{sum(u[0], 0, s1, s2, s3), sum(nil, 1, d1, d2, d3), sum(nil, 2, s1, s2, s3),
+			sum(nil, 3, d1, d2, d3), sum(u[7], 4, s1, s2, s3)}
 	}}
 }
 
@@ -117,8 +119,10 @@ func (g *gen) winogradRows() {
 		fmt.Sprintf("transforms rows of n tiles of 4 pixels of %d lanes:", lanes), "",
 		fmt.Sprintf("\tpositions[i*step+r*down+t*next:][:%d] = (A y)[i], y[c] = pixels[r*row+(4*t+c)*%d:][:%d]", lanes, lanes, lanes))
 	g.row("rowOutput", g.rowOutput(),
-		fmt.Sprintf("transforms rows of n tiles back to 4 pixels of %d lanes, the epilogue included:", lanes), "",
-		fmt.Sprintf("\tpixels[at:][:%d] = finish( (A' m)[c] + bias, res[at:][:%d] ), at = r*row+(4*t+c)*%d,", lanes, lanes, lanes), "",
+		fmt.Sprintf("transforms rows of n tiles back to 4 pixels of %d lanes, the epilogue included:",
+			lanes), "",
+		fmt.Sprintf("\tpixels[at:][:%d] = finish( (A' m)[c] + bias, res[at:][:%d] ), at = r*row+(4*t+c)*%d,",
+			lanes, lanes, lanes), "",
 		fmt.Sprintf("with m[i] = positions[i*step+r*down+t*next:][:%d] and finish the epilogue. bias and res may be nil.", lanes))
 	if lanes < block {
 		return

@@ -1,4 +1,5 @@
-// Command optable writes the tables of the operators of ai.onnx and com.microsoft that package ops knows, OPERATORS.md.
+// Command optable writes the tables of the operators of ai.onnx and com.microsoft that
+// package ops knows, OPERATORS.md.
 package main
 
 import (
@@ -20,8 +21,8 @@ func main() {
 	}
 }
 
-// table is one line for each operator: the opsets that changed it, the element types of its first input, and whether
-// it has a gradient.
+// table is one line for each operator: the opsets that changed it, the element types of its first input, and
+// whether it has a gradient.
 func table() []byte {
 	own, forward, backward := rows("")
 	contrib, more, _ := rows(ops.ContribDomain)
@@ -57,7 +58,8 @@ func rows(domain string) (lines []byte, forward, backward int) {
 		for _, v := range d.Versions {
 			versions = append(versions, fmt.Sprint(v))
 		}
-		lines = fmt.Appendf(lines, "| %s | %s | %s | %s |\n", d.Name, strings.Join(versions, ", "), types(d), trains)
+		lines = fmt.Appendf(lines, "| %s | %s | %s | %s |\n", d.Name, strings.Join(versions, ", "),
+			types(d), trains)
 	}
 	return lines, forward, backward
 }
@@ -75,7 +77,8 @@ func types(d *ops.Def) string {
 	for _, g := range []struct {
 		set  ops.TypeSet
 		name string
-	}{{ops.Floats, "floats"}, {ops.Integers, "integers"}, {ops.Signed, "signed integers"}, {ops.Bools, "bool"}} {
+	}{{ops.Floats, "floats"}, {ops.Integers, "integers"}, {ops.Signed, "signed integers"},
+		{ops.Bools, "bool"}} {
 		if set&g.set == g.set {
 			names = append(names, g.name)
 			set &^= g.set

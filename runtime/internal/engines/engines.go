@@ -1,5 +1,5 @@
-// Package engines is where the engines that are not this module's own register, so that a program links those that it
-// imports and no other.
+// Package engines is where the engines that are not this module's own register, so that a program links those
+// that it imports and no other.
 package engines
 
 import (
@@ -31,17 +31,21 @@ type Options struct {
 
 // ORTOptions are what ONNX Runtime alone can be told.
 type ORTOptions struct {
-	Provider        string            // execution provider besides CPU and CUDA: tensorrt, openvino, coreml, directml, xnnpack, qnn, webgpu
-	ProviderOptions map[string]string // of that provider or of CUDA, in ONNX Runtime's words: gpu_mem_limit, device_type, ...
-	Graph           string            // optimizations: disable, basic, extended or all (the default)
-	Parallel        bool              // nodes that do not depend on each other run at once
-	NoArena         bool              // memory goes back to the system after every Run
-	Entries         map[string]string // session configuration entries, such as session.intra_op.allow_spinning
+	// execution provider besides CPU and CUDA: tensorrt, openvino, coreml, directml, xnnpack, qnn, webgpu
+	Provider string
+	// of that provider or of CUDA, in ONNX Runtime's words: gpu_mem_limit, device_type, ...
+	ProviderOptions map[string]string
+	Graph           string // optimizations: disable, basic, extended or all (the default)
+	Parallel        bool   // nodes that do not depend on each other run at once
+	NoArena         bool   // memory goes back to the system after every Run
+	// session configuration entries, such as session.intra_op.allow_spinning
+	Entries map[string]string
 }
 
 // IsZero says that nothing is told.
 func (o ORTOptions) IsZero() bool {
-	return o.Provider == "" && o.Graph == "" && !o.Parallel && !o.NoArena && len(o.ProviderOptions)+len(o.Entries) == 0
+	return o.Provider == "" && o.Graph == "" && !o.Parallel && !o.NoArena &&
+		len(o.ProviderOptions)+len(o.Entries) == 0
 }
 
 // Backend is an open model.
@@ -92,5 +96,6 @@ func Find(name string) (Engine, error) {
 		return e, nil
 	}
 	path := "github.com/cnnkit/cnnkit/runtime/" + name
-	return Engine{}, &MissingError{"engine " + name, "this program does not import package " + path, `add import _ "` + path + `"`}
+	return Engine{}, &MissingError{"engine " + name, "this program does not import package " + path,
+		`add import _ "` + path + `"`}
 }

@@ -24,9 +24,10 @@ const (
 	Bicubic  Kernel = "bicubic"
 )
 
-// Resize fills dst, of the size that is wanted and of src's channels: a pass along the rows and one along the columns,
-// each rounding to levels. The columns go first where they lose more than twice as many pixels as the rows, as in Pillow
-// 13.0. Older ones begin with the rows always, so that for those sizes a few levels differ.
+// Resize fills dst, of the size that is wanted and of src's channels: a pass along the rows and one
+// along the columns, each rounding to levels. The columns go first where they lose more than twice as
+// many pixels as the rows, as in Pillow 13.0. Older ones begin with the rows always, so that for those
+// sizes a few levels differ.
 func Resize(dst, src Image, by Kernel) {
 	switch {
 	case dst.W == src.W && dst.H == src.H:
@@ -61,7 +62,8 @@ func nearest(dst, src Image) {
 	}
 }
 
-// weightBits is the fixed point of PIL's weights: 8 bits for the pixel and 2 for the overshoot of bicubic are left.
+// weightBits is the fixed point of PIL's weights: 8 bits for the pixel and 2 for the
+// overshoot of bicubic are left.
 const weightBits = 32 - 8 - 2
 
 // tap is one output pixel's inputs: weights of the pixels from first on.

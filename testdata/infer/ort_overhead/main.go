@@ -1,5 +1,5 @@
-// Ort_overhead times a model through package runtime with engine ort, on demand: it reads a number of calls from each
-// line of its input and answers with the nanoseconds that one call took. ort_overhead.py drives it.
+// Ort_overhead times a model through package runtime with engine ort, on demand: it reads a number of calls
+// from each line of its input and answers with the nanoseconds that one call took. ort_overhead.py drives it.
 //
 //	go run ./testdata/infer/ort_overhead MODEL BATCH THREADS
 package main

@@ -1,4 +1,5 @@
-// Command load asks a model of a server on this machine, by so many clients at once, and prints throughput and latencies:
+// Command load asks a model of a server on this machine, by so many clients at once, and prints
+// throughput and latencies:
 //
 //	go run ./testdata/serve/load -url http://127.0.0.1:8000 -model digits -clients 1,8,32 -for 10s
 //
@@ -46,7 +47,9 @@ func main() {
 		if err != nil || n < 1 || n > 1024 {
 			log.Fatalf("-clients: %q", text)
 		}
-		report(n, *length, func(c *http.Client) error { return ask(c, *address+"/v2/models/"+*model+"/infer", body, header) })
+		report(n, *length, func(c *http.Client) error {
+			return ask(c, *address+"/v2/models/"+*model+"/infer", body, header)
+		})
 	}
 }
 
@@ -80,7 +83,8 @@ func request(address, model string) (body []byte, header string, err error) {
 		x.Float32s()[i] = rand.Float32()
 	}
 	shape, _ := json.Marshal(in.Shape)
-	head := fmt.Sprintf(`{"parameters":{"binary_data_output":true},"inputs":[{"name":%q,"shape":%s,"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
+	head := fmt.Sprintf(
+		`{"parameters":{"binary_data_output":true},"inputs":[{"name":%q,"shape":%s,"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
 		in.Name, shape, len(x.Raw))
 	return append([]byte(head), x.Raw...), strconv.Itoa(len(head)), nil
 }
@@ -140,7 +144,8 @@ func report(n int, length time.Duration, ask func(*http.Client) error) {
 	at := func(q float64) time.Duration {
 		return all[min(len(all)-1, int(math.Ceil(q*float64(len(all)))))].Round(time.Microsecond)
 	}
-	fmt.Printf("%-8d %-11.1f %-9v %-9v %-9v %d\n", n, float64(len(all))/took, at(0.5), at(0.99), all[len(all)-1].Round(time.Microsecond), errors)
+	fmt.Printf("%-8d %-11.1f %-9v %-9v %-9v %d\n", n, float64(len(all))/took, at(0.5), at(0.99),
+		all[len(all)-1].Round(time.Microsecond), errors)
 	if failed != nil {
 		fmt.Println("  the last error:", failed)
 	}

@@ -61,8 +61,8 @@ func inside(at float64, n int) int {
 	return -1
 }
 
-// warpNearest steps through the input in 16.16 fixed point, as PIL does for all but enormous images; for those the same
-// numbers are exact to a pixel.
+// warpNearest steps through the input in 16.16 fixed point, as PIL does for all but enormous images; for
+// those the same numbers are exact to a pixel.
 func warpNearest(dst, src Image, a [6]float64, fill Ints) {
 	fix := func(v float64) int64 { return int64(math.Floor(float64(v*65536) + 0.5)) }
 	dx, dy := fix(a[0]), fix(a[3])
@@ -93,8 +93,8 @@ func warpNearest(dst, src Image, a [6]float64, fill Ints) {
 	}
 }
 
-// warpBilinear weighs four pixels in float64 and cuts the fraction off, as PIL does. It rounds every product, so that
-// no processor's fused multiply-add changes a pixel.
+// warpBilinear weighs four pixels in float64 and cuts the fraction off, as PIL does. It rounds every product,
+// so that no processor's fused multiply-add changes a pixel.
 func warpBilinear(dst, src Image, a [6]float64, fill Ints) {
 	area, planes := src.H*src.W, dst.H*dst.W
 	width, height := float64(src.W), float64(src.H)
@@ -172,13 +172,15 @@ func (s *Sample) affine(h, w int, a [6]float64, by Interpolation, fill Ints, mas
 }
 
 // rotate turns counter-clockwise; center is [x, y] or nil.
-func (s *Sample) rotate(degrees float64, by Interpolation, expand bool, center Values, fill Ints, maskFill int) error {
+func (s *Sample) rotate(degrees float64, by Interpolation, expand bool, center Values, fill Ints,
+	maskFill int) error {
 	h, w := s.Image.H, s.Image.W
 	degrees = math.Mod(degrees, 360)
 	if degrees < 0 {
 		degrees += 360
 	}
-	if q := degrees / 90; len(center) == 0 && q == math.Trunc(q) && (q == 0 || q == 2 || q < 4 && (expand || h == w)) {
+	if q := degrees / 90; len(center) == 0 && q == math.Trunc(q) && (q == 0 || q == 2 || q < 4 &&
+		(expand || h == w)) {
 		if q != 0 && q != 2 {
 			h, w = w, h
 		}
@@ -193,7 +195,8 @@ func (s *Sample) rotate(degrees float64, by Interpolation, expand bool, center V
 	if expand {
 		h, w = expanded(&a, h, w)
 		if h > maxSide || w > maxSide {
-			return fmt.Errorf("rotating %dx%d makes %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W, h, w, maxSide)
+			return fmt.Errorf("rotating %dx%d makes %dx%d: sides of at most %d are wanted", s.Image.H,
+				s.Image.W, h, w, maxSide)
 		}
 	}
 	s.affine(h, w, a, by, fill, maskFill)
@@ -217,14 +220,16 @@ func expanded(a *[6]float64, h, w int) (int, int) {
 	return nh, nw
 }
 
-// RandomRotation turns the image by an angle of Degrees: 30 for [-30, 30], or [least, most], counter-clockwise.
+// RandomRotation turns the image by an angle of Degrees: 30 for [-30, 30], or [least,
+// most], counter-clockwise.
 type RandomRotation struct {
 	Degrees       Values        `json:"degrees"`
 	Interpolation Interpolation `json:"interpolation,omitempty"` // Nearest if not given
-	Expand        bool          `json:"expand,omitempty"`        // the result is as large as it must be to hold everything
-	Center        Values        `json:"center,omitempty"`        // [x, y]; the middle if not given
-	Fill          Ints          `json:"fill,omitempty"`
-	MaskFill      int           `json:"mask_fill,omitempty"`
+	// the result is as large as it must be to hold everything
+	Expand   bool   `json:"expand,omitempty"`
+	Center   Values `json:"center,omitempty"` // [x, y]; the middle if not given
+	Fill     Ints   `json:"fill,omitempty"`
+	MaskFill int    `json:"mask_fill,omitempty"`
 }
 
 func (t RandomRotation) check() error {
@@ -246,10 +251,12 @@ func (t RandomRotation) Apply(s *Sample, r *rand.Rand) error {
 
 // RandomAffine turns (clockwise), moves, scales and shears the image, its middle staying where it is.
 type RandomAffine struct {
-	Degrees       Values        `json:"degrees"`
-	Translate     Values        `json:"translate,omitempty"`     // [most of the width, most of the height], from 0 to 1
-	Scale         Values        `json:"scale,omitempty"`         // [least, most]
-	Shear         Values        `json:"shear,omitempty"`         // degrees: x for [-x, x], [least, most] along x, or four with those along y
+	Degrees Values `json:"degrees"`
+	// [most of the width, most of the height], from 0 to 1
+	Translate Values `json:"translate,omitempty"`
+	Scale     Values `json:"scale,omitempty"` // [least, most]
+	// degrees: x for [-x, x], [least, most] along x, or four with those along y
+	Shear         Values        `json:"shear,omitempty"`
 	Interpolation Interpolation `json:"interpolation,omitempty"` // Nearest if not given
 	Center        Values        `json:"center,omitempty"`        // [x, y]; the middle if not given
 	Fill          Ints          `json:"fill,omitempty"`
@@ -263,7 +270,8 @@ func (t RandomAffine) check() error {
 	if err := t.Degrees.checkSpan("degrees", 0, -1e6, 1e6); err != nil {
 		return err
 	}
-	if n := len(t.Translate); n != 0 && (n != 2 || checkP(t.Translate[0]) != nil || checkP(t.Translate[1]) != nil) {
+	if n := len(t.Translate); n != 0 && (n != 2 || checkP(t.Translate[0]) != nil ||
+		checkP(t.Translate[1]) != nil) {
 		return fmt.Errorf("translate %v: two shares from 0 to 1 are wanted", []float64(t.Translate))
 	}
 	if err := t.Scale.checkPair("scale", 1e-3, 1e3); err != nil {
@@ -275,7 +283,8 @@ func (t RandomAffine) check() error {
 			return err
 		}
 	}
-	if n := len(t.Center); n != 0 && (n != 2 || !(math.Abs(t.Center[0]) <= 1e6 && math.Abs(t.Center[1]) <= 1e6)) {
+	if n := len(t.Center); n != 0 &&
+		(n != 2 || !(math.Abs(t.Center[0]) <= 1e6 && math.Abs(t.Center[1]) <= 1e6)) {
 		return fmt.Errorf("center %v: [x, y] is wanted", []float64(t.Center))
 	}
 	if err := t.Fill.checkLevels("fill"); err != nil {
@@ -325,6 +334,7 @@ func (t RandomAffine) Apply(s *Sample, r *rand.Rand) error {
 	if len(t.Center) == 2 {
 		cx, cy = t.Center[0], t.Center[1]
 	}
-	s.affine(h, w, affineMatrix(degrees, tx, ty, factor, shearX, shearY, cx, cy), t.Interpolation, t.Fill, t.MaskFill)
+	s.affine(h, w, affineMatrix(degrees, tx, ty, factor, shearX, shearY, cx, cy), t.Interpolation,
+		t.Fill, t.MaskFill)
 	return nil
 }

@@ -123,23 +123,28 @@ func linspace(from, to float64, i, n int) float64 {
 
 // ordinary are the scales of AutoAugment and RandAugment; translations depend on the image.
 func ordinary(h, w int) scales {
-	return scales{shearX: 0.3, shearY: 0.3, translateX: 150.0 / 331.0 * float64(w), translateY: 150.0 / 331.0 * float64(h),
-		rotate: 30, brightness: 0.9, colour: 0.9, contrasting: 0.9, sharpness: 0.9, posterizing: 4, solarizing: 255}
+	return scales{shearX: 0.3, shearY: 0.3, translateX: 150.0 / 331.0 * float64(w),
+		translateY: 150.0 / 331.0 * float64(h),
+		rotate:     30, brightness: 0.9, colour: 0.9, contrasting: 0.9, sharpness: 0.9, posterizing: 4,
+		solarizing: 255}
 }
 
 // wide are the scales of TrivialAugmentWide.
-var wide = scales{shearX: 0.99, shearY: 0.99, translateX: 32, translateY: 32, rotate: 135, brightness: 0.99, colour: 0.99,
+var wide = scales{shearX: 0.99, shearY: 0.99, translateX: 32, translateY: 32, rotate: 135, brightness: 0.99,
+	colour:      0.99,
 	contrasting: 0.99, sharpness: 0.99, posterizing: 6, solarizing: 255}
 
 // drawn are the operations that RandAugment and TrivialAugmentWide draw from, in torchvision's order.
-var drawn = []operation{identity, shearX, shearY, translateX, translateY, rotate, brightness, colour, contrasting,
+var drawn = []operation{identity, shearX, shearY, translateX, translateY, rotate, brightness, colour,
+	contrasting,
 	sharpness, posterizing, solarizing, autoContrast, equalizing}
 
-// RandAugment applies NumOps operations, drawn at random, at the strength Magnitude: Cubuk et al. 2019. Masks follow
-// the geometric ones.
+// RandAugment applies NumOps operations, drawn at random, at the strength Magnitude: Cubuk et al. 2019. Masks
+// follow the geometric ones.
 type RandAugment struct {
-	NumOps        int           `json:"num_ops,omitempty"`            // 2 if not given
-	Magnitude     int           `json:"magnitude"`                    // 0 ... NumBins-1; 9 in JSON, if not given
+	NumOps int `json:"num_ops,omitempty"` // 2 if not given
+	// 0 ... NumBins-1; 9 in JSON, if not given
+	Magnitude     int           `json:"magnitude"`
 	NumBins       int           `json:"num_magnitude_bins,omitempty"` // 31 if not given
 	Interpolation Interpolation `json:"interpolation,omitempty"`      // Nearest if not given
 	Fill          Ints          `json:"fill,omitempty"`
@@ -194,8 +199,8 @@ func (t RandAugment) Apply(s *Sample, r *rand.Rand) error {
 	return nil
 }
 
-// TrivialAugmentWide applies one operation, drawn at random, at a random strength: Müller and Hutter 2021. Masks follow
-// the geometric ones.
+// TrivialAugmentWide applies one operation, drawn at random, at a random strength: Müller and Hutter 2021.
+// Masks follow the geometric ones.
 type TrivialAugmentWide struct {
 	NumBins       int           `json:"num_magnitude_bins,omitempty"` // 31 if not given
 	Interpolation Interpolation `json:"interpolation,omitempty"`      // Nearest if not given
@@ -204,7 +209,8 @@ type TrivialAugmentWide struct {
 }
 
 func (t TrivialAugmentWide) check() error {
-	return RandAugment{NumBins: t.NumBins, Interpolation: t.Interpolation, Fill: t.Fill, MaskFill: t.MaskFill}.check()
+	return RandAugment{NumBins: t.NumBins, Interpolation: t.Interpolation, Fill: t.Fill,
+		MaskFill: t.MaskFill}.check()
 }
 
 // Apply augments.
@@ -240,8 +246,8 @@ const (
 	SVHN     Policy = "svhn"
 )
 
-// AutoAugment applies one of 25 pairs of operations, each with its own probability and strength: Cubuk et al. 2018.
-// Masks follow the geometric ones.
+// AutoAugment applies one of 25 pairs of operations, each with its own probability and strength: Cubuk et al.
+// 2018. Masks follow the geometric ones.
 type AutoAugment struct {
 	Policy        Policy        `json:"policy,omitempty"`        // ImageNet if not given
 	Interpolation Interpolation `json:"interpolation,omitempty"` // Nearest if not given
@@ -287,7 +293,8 @@ func (t AutoAugment) Apply(s *Sample, r *rand.Rand) error {
 	return nil
 }
 
-// deed is an operation of a policy: how probable, and how strong (of ten steps; not used by those without strength).
+// deed is an operation of a policy: how probable, and how strong (of ten steps; not used
+// by those without strength).
 type deed struct {
 	op   operation
 	p    float64

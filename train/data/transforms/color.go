@@ -6,7 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// blend is a + factor (b - a) in float32, cut off to a level: PIL's Image.blend. Within [0, 1] nothing needs clipping.
+// blend is a + factor (b - a) in float32, cut off to a level: PIL's Image.blend. Within [0,
+// 1] nothing needs clipping.
 func blend(a, b uint8, factor float32) uint8 {
 	return uint8(min(max(float32(a)+float32(factor*float32(int(b)-int(a))), 0), 255))
 }
@@ -116,8 +117,9 @@ func fromHSV(h, s, v uint8) (r, g, b uint8) {
 	return v, p, q
 }
 
-// ColorJitter changes brightness, contrast and saturation by factors (0.4 for one in [0.6, 1.4], or [least, most]) and
-// the hue by a share of the circle (0.1 for one in [-0.1, 0.1], or [least, most], from -0.5 to 0.5), in random order.
+// ColorJitter changes brightness, contrast and saturation by factors (0.4 for one in [0.6, 1.4], or
+// [least, most]) and the hue by a share of the circle (0.1 for one in [-0.1, 0.1], or [least, most], from
+// -0.5 to 0.5), in random order.
 type ColorJitter struct {
 	Brightness Values `json:"brightness,omitempty"`
 	Contrast   Values `json:"contrast,omitempty"`
@@ -218,7 +220,8 @@ func grey(dst, src Image) {
 	}
 }
 
-// RandomGrayscale takes the colours away with probability P (0.1 in JSON, if not given); the channels stay as many.
+// RandomGrayscale takes the colours away with probability P (0.1 in JSON, if not given);
+// the channels stay as many.
 type RandomGrayscale struct {
 	P float64 `json:"p"`
 }

@@ -63,7 +63,8 @@ func (t RandomApply) Apply(s *Sample, r *rand.Rand) error {
 // RandomChoice applies one of the transforms.
 type RandomChoice struct {
 	Transforms Compose `json:"transforms"`
-	Weights    Values  `json:"p,omitempty"` // how probable each is, relative to the others; all alike if not given
+	// how probable each is, relative to the others; all alike if not given
+	Weights Values `json:"p,omitempty"`
 }
 
 func (t RandomChoice) check() error {
@@ -85,7 +86,8 @@ func checkWeights(n int, weights Values) error {
 		sum += w
 	}
 	if len(weights) != 0 && (len(weights) != n || !(sum > 0 && sum < 1e9)) {
-		return fmt.Errorf("p %v: a weight for each of %d transforms, not all zero, is wanted", []float64(weights), n)
+		return fmt.Errorf("p %v: a weight for each of %d transforms, not all zero, is wanted",
+			[]float64(weights), n)
 	}
 	return nil
 }

@@ -84,7 +84,8 @@ func (s *Sample) window(top, left, h, w int, mode PaddingMode, fill Ints, maskFi
 	})
 }
 
-// Pad widens the image by Padding: every side, [left and right, top and bottom], or [left, top, right, bottom].
+// Pad widens the image by Padding: every side, [left and right, top and bottom], or
+// [left, top, right, bottom].
 type Pad struct {
 	Padding  Ints        `json:"padding"`
 	Fill     Ints        `json:"fill,omitempty"`
@@ -116,7 +117,8 @@ func (t Pad) Apply(s *Sample, _ *rand.Rand) error {
 	left, top, right, bottom := t.Padding.sides()
 	h, w := s.Image.H+top+bottom, s.Image.W+left+right
 	if h > maxSide || w > maxSide {
-		return fmt.Errorf("padding %dx%d to %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W, h, w, maxSide)
+		return fmt.Errorf("padding %dx%d to %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W,
+			h, w, maxSide)
 	}
 	s.window(-top, -left, h, w, t.Mode, t.Fill, t.MaskFill)
 	return nil
@@ -149,9 +151,10 @@ func middle(have, n int) int {
 
 // RandomCrop pads the image and cuts Size out of it anywhere.
 type RandomCrop struct {
-	Size        Ints        `json:"size"`
-	Padding     Ints        `json:"padding,omitempty"`
-	PadIfNeeded bool        `json:"pad_if_needed,omitempty"` // widens an image that is too small, on both sides
+	Size    Ints `json:"size"`
+	Padding Ints `json:"padding,omitempty"`
+	// widens an image that is too small, on both sides
+	PadIfNeeded bool        `json:"pad_if_needed,omitempty"`
 	Fill        Ints        `json:"fill,omitempty"`
 	MaskFill    int         `json:"mask_fill,omitempty"`
 	Mode        PaddingMode `json:"padding_mode,omitempty"` // Constant if not given
@@ -195,8 +198,8 @@ func (t RandomCrop) Apply(s *Sample, r *rand.Rand) error {
 	return nil
 }
 
-// RandomResizedCrop cuts out a rectangle of random area and shape and resizes it to Size: the crop of the Inception
-// networks.
+// RandomResizedCrop cuts out a rectangle of random area and shape and resizes it to Size: the crop
+// of the Inception networks.
 type RandomResizedCrop struct {
 	Size          Ints          `json:"size"`
 	Scale         Values        `json:"scale,omitempty"`         // share of the area; [0.08, 1] if not given

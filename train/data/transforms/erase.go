@@ -38,9 +38,9 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v.Levels)
 }
 
-// RandomErasing erases a rectangle with probability P (0.5 in JSON, if not given): Zhong et al. 2017. It works on
-// levels: where torchvision erases normalised values by 0, the Value to give is the data set's mean times 255. The mask
-// stays.
+// RandomErasing erases a rectangle with probability P (0.5 in JSON, if not given): Zhong et al. 2017. It
+// works on levels: where torchvision erases normalised values by 0, the Value to give is the data set's mean
+// times 255. The mask stays.
 type RandomErasing struct {
 	P     float64 `json:"p"`
 	Scale Values  `json:"scale,omitempty"` // share of the area; [0.02, 0.33] if not given

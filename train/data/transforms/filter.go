@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// sharpen blends with the image smoothed by [1 1 1; 1 5 1; 1 1 1] / 13, whose edge is the image's own (PIL's SMOOTH).
-// No sum of levels over 13 lies halfway between two, so whole numbers round as PIL's float32 does.
+// sharpen blends with the image smoothed by [1 1 1; 1 5 1; 1 1 1] / 13, whose edge is the image's own (PIL's
+// SMOOTH). No sum of levels over 13 lies halfway between two, so whole numbers round as PIL's float32 does.
 func sharpen(dst, src Image, factor float32) {
 	h, w := src.H, src.W
 	copy(dst.Pix, src.Pix) // the edge: blended with itself
@@ -17,7 +17,8 @@ func sharpen(dst, src Image, factor float32) {
 			above, row, below := in[(y-1)*w:][:w], in[y*w:][:w], in[(y+1)*w:][:w]
 			to := out[y*w:][:w]
 			for x := 1; x < w-1; x++ {
-				sum := int(above[x-1]) + int(above[x]) + int(above[x+1]) + int(row[x-1]) + 5*int(row[x]) + int(row[x+1]) +
+				sum := int(above[x-1]) + int(above[x]) + int(above[x+1]) + int(row[x-1]) + 5*int(row[x]) +
+					int(row[x+1]) +
 					int(below[x-1]) + int(below[x]) + int(below[x+1])
 				to[x] = blend(uint8((2*sum+13)/26), row[x], factor)
 			}
@@ -25,7 +26,8 @@ func sharpen(dst, src Image, factor float32) {
 	}
 }
 
-// RandomAdjustSharpness sharpens with probability P (0.5 in JSON, if not given): Factor 0 is smooth, 1 the image, 2 sharp.
+// RandomAdjustSharpness sharpens with probability P (0.5 in JSON, if not given): Factor 0 is
+// smooth, 1 the image, 2 sharp.
 type RandomAdjustSharpness struct {
 	Factor float64 `json:"sharpness_factor"`
 	P      float64 `json:"p"`
@@ -43,7 +45,8 @@ func (t RandomAdjustSharpness) Apply(s *Sample, r *rand.Rand) error {
 	return maybe(t, t.P, s, r, func(dst, src Image) { sharpen(dst, src, float32(t.Factor)) })
 }
 
-// GaussianBlur blurs by a kernel of KernelSize (odd; one number or [width, height]) and a deviation from Sigma.
+// GaussianBlur blurs by a kernel of KernelSize (odd; one number or [width, height])
+// and a deviation from Sigma.
 type GaussianBlur struct {
 	KernelSize Ints   `json:"kernel_size"`
 	Sigma      Values `json:"sigma,omitempty"` // one number, or [least, most]; [0.1, 2] if not given
@@ -59,7 +62,8 @@ func (t GaussianBlur) check() error {
 	}
 	lo, hi := t.sigma()
 	if len(t.Sigma) > 2 || !(1e-3 <= lo && lo <= hi && hi <= 1e4) {
-		return fmt.Errorf("sigma %v: one number or [least, most] from 0.001 to 10000 is wanted", []float64(t.Sigma))
+		return fmt.Errorf("sigma %v: one number or [least, most] from 0.001 to 10000 is wanted",
+			[]float64(t.Sigma))
 	}
 	return nil
 }

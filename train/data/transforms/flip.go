@@ -32,9 +32,9 @@ func mirror(dst, src Image) {
 	}
 }
 
-// AlternatingFlip mirrors left and right in every second epoch: half of the images, chosen by the run's seed, in the odd ones
-// and the others in the even ones. So an image is seen as often either way, which chance does not see to (Jordan 2024,
-// arXiv:2404.00498, section 3.6). An image of no run, of epoch 0, stays as it is.
+// AlternatingFlip mirrors left and right in every second epoch: half of the images, chosen by the run's seed,
+// in the odd ones and the others in the even ones. So an image is seen as often either way, which chance does
+// not see to (Jordan 2024, arXiv:2404.00498, section 3.6). An image of no run, of epoch 0, stays as it is.
 type AlternatingFlip struct{}
 
 // Apply flips, or not.

@@ -20,8 +20,10 @@ func NewImage(c, h, w int) Image { return Image{C: c, H: h, W: w, Pix: make([]ui
 func (m Image) plane(c int) []uint8 { return m.Pix[c*m.H*m.W:][:m.H*m.W] }
 
 func (m Image) check() error {
-	if m.C != 1 && m.C != 3 || m.H <= 0 || m.W <= 0 || m.H > maxSide || m.W > maxSide || len(m.Pix) != m.C*m.H*m.W {
-		return fmt.Errorf("an image of [%d,%d,%d] in %d bytes: 1 or 3 channels of at most %dx%d are wanted", m.C, m.H, m.W,
+	if m.C != 1 && m.C != 3 || m.H <= 0 || m.W <= 0 || m.H > maxSide || m.W > maxSide ||
+		len(m.Pix) != m.C*m.H*m.W {
+		return fmt.Errorf("an image of [%d,%d,%d] in %d bytes: 1 or 3 channels of at most %dx%d are wanted",
+			m.C, m.H, m.W,
 			len(m.Pix), maxSide, maxSide)
 	}
 	return nil
@@ -37,16 +39,17 @@ func (m Mask) image() Image { return Image{C: 1, H: m.H, W: m.W, Pix: m.Pix} }
 
 // Sample is what the transforms change: an image, for segmentation its mask, and its label.
 //
-// The pixels that a caller puts in are read, never written; results lie in buffers that belong to the Sample, and that
-// the next transform but one writes again. So a loader's worker keeps one Sample, sets Image and Mask for each picture,
-// applies the list, and takes the result out before the next. A Sample is not to be copied after its first use, nor
-// used by two goroutines at once.
+// The pixels that a caller puts in are read, never written; results lie in buffers that belong to the Sample,
+// and that the next transform but one writes again. So a loader's worker keeps one Sample, sets Image and
+// Mask for each picture, applies the list, and takes the result out before the next. A Sample is not to be
+// copied after its first use, nor used by two goroutines at once.
 type Sample struct {
 	Image Image
 	Mask  *Mask // nil: none; otherwise as high and wide as Image
 	Label int
 
-	// Epoch counts from 1; Key is the sample's in the run, the same in every epoch. Zeros say that there is no run.
+	// Epoch counts from 1; Key is the sample's in the run, the same in every epoch. Zeros
+	// say that there is no run.
 	Epoch int
 	Key   uint64
 
@@ -75,7 +78,8 @@ func (s *Sample) check() error {
 		return err
 	}
 	if m := s.Mask; m != nil && (m.H != s.Image.H || m.W != s.Image.W || len(m.Pix) != m.H*m.W) {
-		return fmt.Errorf("a mask of [%d,%d] in %d bytes does not fit an image of [%d,%d,%d]", m.H, m.W, len(m.Pix),
+		return fmt.Errorf("a mask of [%d,%d] in %d bytes does not fit an image of [%d,%d,%d]", m.H,
+			m.W, len(m.Pix),
 			s.Image.C, s.Image.H, s.Image.W)
 	}
 	return nil
@@ -101,8 +105,8 @@ func (s *Sample) move(h, w int, f func(dst, src Image, masked bool)) {
 	}
 }
 
-// Transform changes a sample, drawing whatever is random from r. The package's transforms are plain values: they hold
-// no state and are safe for concurrent use.
+// Transform changes a sample, drawing whatever is random from r. The package's transforms are plain values:
+// they hold no state and are safe for concurrent use.
 type Transform interface {
 	Apply(s *Sample, r *rand.Rand) error
 }

@@ -8,16 +8,19 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// BatchTransform changes a batch in place: inputs x [N,C,H,W] float32 and soft targets y [N,classes] float32 (OneHot).
-// Each sample is mixed with the one before it, the first with the last, so the batch should be shuffled.
+// BatchTransform changes a batch in place: inputs x [N,C,H,W] float32 and soft targets y [N,classes]
+// float32 (OneHot). Each sample is mixed with the one before it, the first with the last, so the
+// batch should be shuffled.
 type BatchTransform interface {
 	ApplyBatch(x, y *onnxio.Tensor, r *rand.Rand) error
 }
 
 // OneHot writes labels [N] int64 as targets y [N,classes] float32: one at the label, zero elsewhere.
 func OneHot(y, labels *onnxio.Tensor) error {
-	if y.Type != onnxio.Float || labels.Type != onnxio.Int64 || len(y.Dims) != 2 || len(labels.Dims) != 1 || y.Dims[0] != labels.Dims[0] {
-		return fmt.Errorf("one-hot targets %v %v of labels %v %v: [N,classes] float32 of [N] int64 is wanted", y.Dims, y.Type,
+	if y.Type != onnxio.Float || labels.Type != onnxio.Int64 || len(y.Dims) != 2 || len(labels.Dims) != 1 ||
+		y.Dims[0] != labels.Dims[0] {
+		return fmt.Errorf("one-hot targets %v %v of labels %v %v: [N,classes] float32 of [N] int64 is wanted",
+			y.Dims, y.Type,
 			labels.Dims, labels.Type)
 	}
 	to, classes := y.Float32s(), y.Dims[1]
@@ -34,7 +37,8 @@ func OneHot(y, labels *onnxio.Tensor) error {
 // MixUp weighs each sample and its neighbour by a share from Beta(Alpha, Alpha): Zhang et al. 2017.
 type MixUp struct {
 	Alpha float64 `json:"alpha,omitempty"` // 1 if not given
-	P     float64 `json:"p"`               // how probable it is that a batch is mixed at all; 1 in JSON, if not given
+	// how probable it is that a batch is mixed at all; 1 in JSON, if not given
+	P float64 `json:"p"`
 }
 
 func (t MixUp) check() error { return checkMix(t.Alpha, t.P) }
@@ -84,11 +88,12 @@ func mixRows(rows []float32, n int, own float32) {
 	}
 }
 
-// CutMix puts a rectangle of its neighbour into each sample; its area's share is from Beta(Alpha, Alpha), what the
-// border cuts off taken away: Yun et al. 2019. The rectangle is the same for the whole batch.
+// CutMix puts a rectangle of its neighbour into each sample; its area's share is from Beta(Alpha, Alpha),
+// what the border cuts off taken away: Yun et al. 2019. The rectangle is the same for the whole batch.
 type CutMix struct {
 	Alpha float64 `json:"alpha,omitempty"` // 1 if not given
-	P     float64 `json:"p"`               // how probable it is that a batch is mixed at all; 1 in JSON, if not given
+	// how probable it is that a batch is mixed at all; 1 in JSON, if not given
+	P float64 `json:"p"`
 }
 
 func (t CutMix) check() error { return checkMix(t.Alpha, t.P) }
@@ -131,8 +136,10 @@ func readyBatch(t checker, x, y *onnxio.Tensor) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	if x.Type != onnxio.Float || y.Type != onnxio.Float || len(x.Dims) != 4 || len(y.Dims) != 2 || x.Dims[0] != y.Dims[0] {
-		return fmt.Errorf("inputs %v %v and targets %v %v: [N,C,H,W] and [N,classes] float32 are wanted", x.Dims, x.Type, y.Dims, y.Type)
+	if x.Type != onnxio.Float || y.Type != onnxio.Float || len(x.Dims) != 4 || len(y.Dims) != 2 ||
+		x.Dims[0] != y.Dims[0] {
+		return fmt.Errorf("inputs %v %v and targets %v %v: [N,C,H,W] and [N,classes] float32 are wanted",
+			x.Dims, x.Type, y.Dims, y.Type)
 	}
 	if x.Dims[0] != 0 && (x.Dims[1] < 1 || x.Dims[2] < 1 || x.Dims[3] < 1) {
 		return fmt.Errorf("inputs %v without pixels", x.Dims)

@@ -131,7 +131,8 @@ func TestMixErrors(t *testing.T) {
 		}
 	}
 	before := slices.Clone(x.Float32s())
-	if err := (BatchCompose{MixUp{P: 0}, CutMix{P: 0}}).ApplyBatch(x, y, r); err != nil || !slices.Equal(before, x.Float32s()) {
+	if err := (BatchCompose{MixUp{P: 0}, CutMix{P: 0}}).ApplyBatch(x, y, r); err != nil ||
+		!slices.Equal(before, x.Float32s()) {
 		t.Error("p 0 mixes", err)
 	}
 	empty, none := onnxio.NewTensor(onnxio.Float, 0, 1, 2, 2), onnxio.NewTensor(onnxio.Float, 0, 3)

@@ -18,9 +18,11 @@ var known map[string]Transform
 func init() { // not an initialiser: RandomApply's list refers back to the table
 	known = byName[Transform](
 		Resize{}, CenterCrop{}, Pad{}, RandomCrop{}, RandomResizedCrop{},
-		RandomHorizontalFlip{P: 0.5}, AlternatingFlip{}, RandomVerticalFlip{P: 0.5}, RandomRotation{}, RandomAffine{},
+		RandomHorizontalFlip{P: 0.5}, AlternatingFlip{}, RandomVerticalFlip{P: 0.5}, RandomRotation{},
+		RandomAffine{},
 		ColorJitter{}, Grayscale{}, RandomGrayscale{P: 0.1}, GaussianBlur{}, RandomAdjustSharpness{P: 0.5},
-		RandomInvert{P: 0.5}, RandomPosterize{P: 0.5}, RandomSolarize{P: 0.5}, RandomAutocontrast{P: 0.5}, RandomEqualize{P: 0.5},
+		RandomInvert{P: 0.5}, RandomPosterize{P: 0.5}, RandomSolarize{P: 0.5}, RandomAutocontrast{P: 0.5},
+		RandomEqualize{P: 0.5},
 		RandomErasing{P: 0.5}, AutoAugment{}, RandAugment{Magnitude: 9}, TrivialAugmentWide{},
 		RandomApply{P: 0.5}, RandomChoice{},
 	)
@@ -31,10 +33,12 @@ var knownBatch = byName[BatchTransform](MixUp{P: 1}, CutMix{P: 1})
 
 // required are the settings that have no default.
 var required = map[string][]string{
-	"Resize": {"size"}, "CenterCrop": {"size"}, "Pad": {"padding"}, "RandomCrop": {"size"}, "RandomResizedCrop": {"size"},
-	"RandomRotation": {"degrees"}, "RandomAffine": {"degrees"}, "GaussianBlur": {"kernel_size"},
-	"RandomAdjustSharpness": {"sharpness_factor"}, "RandomPosterize": {"bits"}, "RandomSolarize": {"threshold"},
-	"RandomApply": {"transforms"}, "RandomChoice": {"transforms"},
+	"Resize": {"size"}, "CenterCrop": {"size"}, "Pad": {"padding"}, "RandomCrop": {"size"},
+	"RandomResizedCrop": {"size"},
+	"RandomRotation":    {"degrees"}, "RandomAffine": {"degrees"}, "GaussianBlur": {"kernel_size"},
+	"RandomAdjustSharpness": {"sharpness_factor"}, "RandomPosterize": {"bits"},
+	"RandomSolarize": {"threshold"},
+	"RandomApply":    {"transforms"}, "RandomChoice": {"transforms"},
 }
 
 func byName[T any](ts ...T) map[string]T {
@@ -70,16 +74,19 @@ var registry sync.RWMutex
 // Checker is a transform that says whether its settings make sense.
 type Checker interface{ Check() error }
 
-// Register adds a transform, which Parse then knows by the name of its type. Its fields are its settings, by their JSON
-// names, and default are what stands in t. A transform that is a Checker is asked whether they make sense.
+// Register adds a transform, which Parse then knows by the name of its type. Its fields are its
+// settings, by their JSON names, and default are what stands in t. A transform that is a Checker is
+// asked whether they make sense.
 func Register(t Transform) error {
 	v := reflect.TypeOf(t)
 	if v == nil || v.Kind() != reflect.Struct || v.Name() == "" {
 		return fmt.Errorf("transform %T: a struct type with a name is wanted", t)
 	}
 	for i := range v.NumField() {
-		if name, _, _ := strings.Cut(v.Field(i).Tag.Get("json"), ","); name == "" || !v.Field(i).IsExported() {
-			return fmt.Errorf("transform %s: field %s wants to be exported, with a JSON name", v.Name(), v.Field(i).Name)
+		if name, _, _ := strings.Cut(v.Field(i).Tag.Get("json"), ","); name == "" ||
+			!v.Field(i).IsExported() {
+			return fmt.Errorf("transform %s: field %s wants to be exported, with a JSON name", v.Name(),
+				v.Field(i).Name)
 		}
 	}
 	registry.Lock()
@@ -91,7 +98,8 @@ func Register(t Transform) error {
 	return nil
 }
 
-// Settings are the settings of a transform in their order, with their defaults; a required one has none (nil).
+// Settings are the settings of a transform in their order, with their defaults; a
+// required one has none (nil).
 func Settings(name string) (names []string, defaults []any) {
 	registry.RLock()
 	defer registry.RUnlock()
@@ -118,8 +126,8 @@ func Settings(name string) (names []string, defaults []any) {
 //
 //	[{"name": "RandomCrop", "size": 32, "padding": 4}, {"name": "RandomHorizontalFlip"}]
 //
-// Names and settings are torchvision's. A name or a setting that is not known, that stands twice or makes no sense is an
-// error that says where. The empty list does nothing.
+// Names and settings are torchvision's. A name or a setting that is not known, that stands twice or makes no
+// sense is an error that says where. The empty list does nothing.
 func Parse(list []byte) (Compose, error) {
 	c := Compose{}
 	registry.RLock()
@@ -255,7 +263,8 @@ func fill[T any](defaults T, name string, fields []field) (T, error) {
 	for _, f := range fields {
 		i := slices.Index(settings, f.name)
 		if i < 0 {
-			return defaults, fmt.Errorf("no setting %q is known; there are %s", f.name, strings.Join(settings, ", "))
+			return defaults, fmt.Errorf("no setting %q is known; there are %s", f.name,
+				strings.Join(settings, ", "))
 		}
 		if bytes.Equal(f.value, []byte("null")) {
 			return defaults, fmt.Errorf("%s is null", f.name)
@@ -288,7 +297,8 @@ func checked(t any) error {
 }
 
 // kinds are the settings that are no list, in words.
-var kinds = map[reflect.Kind]string{reflect.Int: "a whole number", reflect.Float64: "a number", reflect.Bool: "true or false",
+var kinds = map[reflect.Kind]string{reflect.Int: "a whole number", reflect.Float64: "a number",
+	reflect.Bool:   "true or false",
 	reflect.String: "a string"}
 
 // settingsOf are the names of a transform's settings, in the order of its fields.

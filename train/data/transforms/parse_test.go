@@ -78,8 +78,10 @@ func TestParseEverything(t *testing.T) {
 
 // What is not given is torchvision's.
 func TestParseDefaults(t *testing.T) {
-	c, err := Parse([]byte(`[{"name": "RandomHorizontalFlip"}, {"name": "RandomGrayscale"}, {"name": "RandAugment"}, {"name": "RandomErasing"}]`))
-	want := Compose{RandomHorizontalFlip{0.5}, RandomGrayscale{0.1}, RandAugment{Magnitude: 9}, RandomErasing{P: 0.5}}
+	c, err := Parse([]byte(
+		`[{"name": "RandomHorizontalFlip"}, {"name": "RandomGrayscale"}, {"name": "RandAugment"}, {"name": "RandomErasing"}]`))
+	want := Compose{RandomHorizontalFlip{0.5}, RandomGrayscale{0.1}, RandAugment{Magnitude: 9},
+		RandomErasing{P: 0.5}}
 	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -90,7 +92,8 @@ func TestParseDefaults(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(m, BatchCompose{MixUp{0.2, 1}, CutMix{0, 0.5}}) {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if b, err := json.Marshal(m); err != nil || string(b) != `[{"name":"MixUp","alpha":0.2,"p":1},{"name":"CutMix","p":0.5}]` {
+	if b, err := json.Marshal(m); err != nil ||
+		string(b) != `[{"name":"MixUp","alpha":0.2,"p":1},{"name":"CutMix","p":0.5}]` {
 		t.Errorf("%s, %v", b, err)
 	}
 }
@@ -109,7 +112,8 @@ func TestParseErrors(t *testing.T) {
 		{`[{"name": "Normalize", "mean": 1}]`, `"Normalize" is not for a list`},
 		{`[{"name": "MixUp"}]`, `"MixUp" mixes batches`},
 		{`[{"name": "Resize"}]`, "transform 0, Resize: size is missing"},
-		{`[{"name": "Resize", "size": 3}, {"name": "Resize", "Size": 3}]`, `transform 1, Resize: no setting "Size"`},
+		{`[{"name": "Resize", "size": 3}, {"name": "Resize", "Size": 3}]`,
+			`transform 1, Resize: no setting "Size"`},
 		{`[{"name": "Resize", "size": 3, "size": 4}]`, `"size" stands twice`},
 		{`[{"name": "Resize", "size": null}]`, "size is null"},
 		{`[{"name": "Resize", "size": []}]`, "size: [] where a whole number"},
@@ -117,14 +121,16 @@ func TestParseErrors(t *testing.T) {
 		{`[{"name": "Resize", "size": 3.5}]`, "size: 3.5 where a whole number"},
 		{`[{"name": "Resize", "size": 100000}]`, "size [100000]"},
 		{`[{"name": "Resize", "size": [1, 2, 3]}]`, "size [1 2 3]"},
-		{`[{"name": "Resize", "size": 3, "interpolation": "lanczos"}]`, `interpolation "lanczos": nearest, bilinear, bicubic are known`},
+		{`[{"name": "Resize", "size": 3, "interpolation": "lanczos"}]`,
+			`interpolation "lanczos": nearest, bilinear, bicubic are known`},
 		{`[{"name": "Pad", "padding": [1, 2, 3]}]`, "padding [1 2 3]"},
 		{`[{"name": "Pad", "padding": -1}]`, "padding [-1]"},
 		{`[{"name": "Pad", "padding": 1, "fill": 256}]`, "fill [256]"},
 		{`[{"name": "Pad", "padding": 1, "fill": [1, 2]}]`, "fill [1 2]"},
 		{`[{"name": "Pad", "padding": 1, "mask_fill": -1}]`, "mask_fill -1"},
 		{`[{"name": "Pad", "padding": 1, "padding_mode": "wrap"}]`, `padding_mode "wrap"`},
-		{`[{"name": "RandomCrop", "size": 3, "pad_if_needed": 1}]`, "pad_if_needed: 1 where true or false is wanted"},
+		{`[{"name": "RandomCrop", "size": 3, "pad_if_needed": 1}]`,
+			"pad_if_needed: 1 where true or false is wanted"},
 		{`[{"name": "RandomResizedCrop", "size": 3, "scale": [0.5, 0.2]}]`, "scale [0.5 0.2]"},
 		{`[{"name": "RandomResizedCrop", "size": 3, "scale": 0.5}]`, "scale [0.5]"},
 		{`[{"name": "RandomResizedCrop", "size": 3, "ratio": [0, 2]}]`, "ratio [0 2]"},
@@ -147,7 +153,8 @@ func TestParseErrors(t *testing.T) {
 		{`[{"name": "RandomErasing", "value": "noise"}]`, `value: "noise" where a level`},
 		{`[{"name": "AutoAugment", "policy": "mnist"}]`, `policy "mnist"`},
 		{`[{"name": "RandAugment", "magnitude": 31}]`, "magnitude 31: from 0 to 30"},
-		{`[{"name": "RandomApply", "transforms": [{"name": "Pad"}]}]`, "transform 0, RandomApply: transforms: transform 0, Pad: padding is missing"},
+		{`[{"name": "RandomApply", "transforms": [{"name": "Pad"}]}]`,
+			"transform 0, RandomApply: transforms: transform 0, Pad: padding is missing"},
 		{`[{"name": "RandomChoice", "transforms": []}]`, "none to choose from"},
 		{`[{"name": "RandomChoice", "transforms": [{"name": "RandomInvert"}], "p": [1, 2]}]`, "p [1 2]"},
 	} {
@@ -164,7 +171,8 @@ func TestParseErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.list, err, c.want)
 		}
 	}
-	if _, err := Of(RandomCrop{}); err == nil || !strings.Contains(err.Error(), "transform 0, RandomCrop: size []") {
+	if _, err := Of(RandomCrop{}); err == nil || !strings.Contains(err.Error(),
+		"transform 0, RandomCrop: size []") {
 		t.Error(err)
 	}
 	if _, err := Of(nil); err == nil {

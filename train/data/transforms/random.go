@@ -5,8 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// NewRand is the source of one sample's random numbers: it depends on the run's seed, the epoch and the sample's index
-// alone, so that neither the order of the samples nor the number of workers changes what becomes of an image.
+// NewRand is the source of one sample's random numbers: it depends on the run's seed, the epoch and
+// the sample's index alone, so that neither the order of the samples nor the number of workers changes
+// what becomes of an image.
 func NewRand(seed uint64, epoch, index int) *rand.Rand {
 	a, b := Seeds(seed, epoch, index)
 	return rand.New(rand.NewPCG(a, b))
@@ -35,8 +36,8 @@ func mix(x uint64) uint64 {
 // uniform rounds its product, so that no processor's fused multiply-add changes a draw.
 func uniform(r *rand.Rand, lo, hi float64) float64 { return lo + float64((hi-lo)*r.Float64()) }
 
-// beta draws from Beta(a, a) as x/(x+y), x and y from Gamma(a). Their logarithms are used, since both would vanish for a
-// small a.
+// beta draws from Beta(a, a) as x/(x+y), x and y from Gamma(a). Their logarithms are used, since both
+// would vanish for a small a.
 func beta(r *rand.Rand, a float64) float64 {
 	x, y := logGamma(r, a), logGamma(r, a)
 	return 1 / (1 + math.Exp(y-x))

@@ -89,7 +89,8 @@ func TestRandomCropPlaces(t *testing.T) {
 	var s Sample
 	for i := range draws {
 		s.Image = in
-		if err := (RandomCrop{Size: Ints{12, 10}, Padding: Ints{4}, Mode: Edge}).Apply(&s, NewRand(1, 1, i)); err != nil {
+		if err := (RandomCrop{Size: Ints{12, 10}, Padding: Ints{4}, Mode: Edge}).Apply(&s,
+			NewRand(1, 1, i)); err != nil {
 			t.Fatal(err)
 		}
 		// the pixel in the middle tells where the crop began
@@ -101,15 +102,18 @@ func TestRandomCropPlaces(t *testing.T) {
 		expect(t, "column", columns[i], draws, 1.0/9)
 	}
 	s.Image = in
-	if err := (RandomCrop{Size: Ints{13, 10}}).Apply(&s, NewRand(1, 1, 1)); err == nil || !strings.Contains(err.Error(), "cannot cut 13x10 out of 12x10") {
+	if err := (RandomCrop{Size: Ints{13, 10}}).Apply(&s, NewRand(1, 1, 1)); err == nil ||
+		!strings.Contains(err.Error(), "cannot cut 13x10 out of 12x10") {
 		t.Error(err)
 	}
-	if err := (RandomCrop{Size: Ints{30, 40}, PadIfNeeded: true, Mode: Reflect}).Apply(&s, NewRand(1, 1, 1)); err != nil || s.Image.H != 30 || s.Image.W != 40 {
+	if err := (RandomCrop{Size: Ints{30, 40}, PadIfNeeded: true, Mode: Reflect}).Apply(&s,
+		NewRand(1, 1, 1)); err != nil || s.Image.H != 30 || s.Image.W != 40 {
 		t.Error(err, s.Image.H, s.Image.W)
 	}
 }
 
-// Areas are uniform over the scale, the logarithms of the ratios too; what cannot fit falls back to the middle.
+// Areas are uniform over the scale, the logarithms of the ratios too; what cannot fit
+// falls back to the middle.
 func TestRandomResizedCropShares(t *testing.T) {
 	crop := RandomResizedCrop{Size: Ints{8}, Scale: Values{0.2, 0.6}, Ratio: Values{0.5, 2}}
 	var small, tall, top int
@@ -132,7 +136,8 @@ func TestRandomResizedCropShares(t *testing.T) {
 			top++
 		}
 	}
-	// All shapes fit here: the longest side is sqrt(0.6*2)*400 > 400 only in a corner of the draws, which favours small ones.
+	// All shapes fit here: the longest side is sqrt(0.6*2)*400 > 400 only in a corner of the draws,
+	// which favours small ones.
 	if f := float64(small) / draws; f < 0.49 || f > 0.56 {
 		t.Errorf("%v of the areas are below the middle", f)
 	}
@@ -140,10 +145,12 @@ func TestRandomResizedCropShares(t *testing.T) {
 	if f := float64(top) / draws; f < 0.48 || f > 0.51 {
 		t.Errorf("%v of the crops lie in the upper half", f)
 	}
-	if y, x, h, w := (RandomResizedCrop{Scale: Values{1, 1}, Ratio: Values{1, 1}}).choose(10, 40, NewRand(0, 0, 0)); y != 0 || x != 15 || h != 10 || w != 10 {
+	if y, x, h, w := (RandomResizedCrop{Scale: Values{1, 1}, Ratio: Values{1, 1}}).choose(10, 40,
+		NewRand(0, 0, 0)); y != 0 || x != 15 || h != 10 || w != 10 {
 		t.Error("the fallback of a wide image is", y, x, h, w)
 	}
-	if y, x, h, w := (RandomResizedCrop{Scale: Values{1, 1}, Ratio: Values{1, 1}}).choose(40, 10, NewRand(0, 0, 0)); y != 15 || x != 0 || h != 10 || w != 10 {
+	if y, x, h, w := (RandomResizedCrop{Scale: Values{1, 1}, Ratio: Values{1, 1}}).choose(40, 10,
+		NewRand(0, 0, 0)); y != 15 || x != 0 || h != 10 || w != 10 {
 		t.Error("the fallback of a tall image is", y, x, h, w)
 	}
 }
@@ -208,8 +215,8 @@ func TestDraws(t *testing.T) {
 	expect(t, "identities", same, draws, 1.0/14)
 }
 
-// The same seed, epoch and index make the same bytes, in any order and in any number of goroutines; another epoch makes
-// others.
+// The same seed, epoch and index make the same bytes, in any order and in any number of goroutines;
+// another epoch makes others.
 func TestDeterminism(t *testing.T) {
 	list, err := Parse([]byte(every))
 	if err != nil {
@@ -250,7 +257,8 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// Masks go where their images go: an image that holds the mask in every channel ends up holding the moved mask.
+// Masks go where their images go: an image that holds the mask in every channel ends
+// up holding the moved mask.
 func TestMasksFollow(t *testing.T) {
 	list, err := Parse([]byte(`[{"name": "Pad", "padding": [3, 1]}, {"name": "RandomCrop", "size": 30, "padding": 4},
 		{"name": "RandomHorizontalFlip"}, {"name": "RandomVerticalFlip"}, {"name": "RandomRotation", "degrees": 40},
@@ -271,7 +279,8 @@ func TestMasksFollow(t *testing.T) {
 		}
 	}
 	s := Sample{Image: noise(3, 8, 8, 1), Mask: classes(8, 8)}
-	if err := (RandomRotation{Degrees: Values{45, 45}, Interpolation: Bilinear, Fill: Ints{9}, MaskFill: 255}).Apply(&s, NewRand(0, 0, 0)); err != nil {
+	if err := (RandomRotation{Degrees: Values{45, 45}, Interpolation: Bilinear, Fill: Ints{9},
+		MaskFill: 255}).Apply(&s, NewRand(0, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if s.Mask.Pix[0] != 255 || s.Image.Pix[0] != 9 {
@@ -286,8 +295,10 @@ func TestMasksFollow(t *testing.T) {
 
 // The policies run on grey and colour, and never write to what they are given.
 func TestPolicies(t *testing.T) {
-	for _, x := range []Transform{AutoAugment{}, AutoAugment{Policy: CIFAR10}, AutoAugment{Policy: SVHN}, RandAugment{Magnitude: 9},
-		RandAugment{NumOps: 4, Magnitude: 30, Interpolation: Bilinear, Fill: Ints{128}}, TrivialAugmentWide{}} {
+	for _, x := range []Transform{AutoAugment{}, AutoAugment{Policy: CIFAR10}, AutoAugment{Policy: SVHN},
+		RandAugment{Magnitude: 9},
+		RandAugment{NumOps: 4, Magnitude: 30, Interpolation: Bilinear, Fill: Ints{128}},
+		TrivialAugmentWide{}} {
 		for _, c := range []int{1, 3} {
 			in := noise(c, 21, 13, 5)
 			before := bytes.Clone(in.Pix)
@@ -317,7 +328,8 @@ func TestWrongSamples(t *testing.T) {
 	}
 	for _, s := range []Sample{
 		{}, {Image: Image{3, 2, 2, make([]uint8, 11)}}, {Image: Image{2, 2, 2, make([]uint8, 8)}},
-		{Image: NewImage(3, 2, 2), Mask: &Mask{2, 3, make([]uint8, 6)}}, {Image: NewImage(3, 2, 2), Mask: &Mask{2, 2, nil}},
+		{Image: NewImage(3, 2, 2), Mask: &Mask{2, 3, make([]uint8, 6)}}, {Image: NewImage(3, 2, 2),
+			Mask: &Mask{2, 2, nil}},
 	} {
 		for i, x := range c {
 			s := Sample{Image: s.Image, Mask: s.Mask}
@@ -333,7 +345,8 @@ func TestWrongSamples(t *testing.T) {
 		}
 	}
 	s := Sample{Image: NewImage(1, 9, 9)}
-	for _, x := range []Transform{Pad{Fill: Ints{1, 2, 3}}, RandomErasing{P: 1, Value: Value{Levels: Ints{1, 2, 3}}}, GaussianBlur{KernelSize: Ints{19}},
+	for _, x := range []Transform{Pad{Fill: Ints{1, 2, 3}},
+		RandomErasing{P: 1, Value: Value{Levels: Ints{1, 2, 3}}}, GaussianBlur{KernelSize: Ints{19}},
 		Pad{Padding: Ints{maxSide}}, RandomCrop{}, RandomChoice{}} {
 		if err := x.Apply(&s, NewRand(0, 0, 0)); err == nil {
 			t.Errorf("%+v takes a grey image of 9x9", x)
@@ -351,13 +364,15 @@ func TestNormalize(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := make([]float32, 6)
-	if err := n.Into(x, Image{3, 1, 2, []uint8{0, 255, 0, 255, 0, 255}}); err != nil || !slices.Equal(x, []float32{-1, 1, 0, 1, -0.5, 0}) {
+	if err := n.Into(x, Image{3, 1, 2, []uint8{0, 255, 0, 255, 0, 255}}); err != nil ||
+		!slices.Equal(x, []float32{-1, 1, 0, 1, -0.5, 0}) {
 		t.Error(x, err)
 	}
 	if n.Into(x[:5], NewImage(3, 1, 2)) == nil || n.Into(x[:2], NewImage(1, 1, 2)) == nil {
 		t.Error("sizes that do not fit are taken")
 	}
-	for _, c := range [][2][]float32{{{1}, {0}}, {{1, 2}, {1, 1}}, {{1}, {1, 1}}, {{float32(math.NaN())}, {1}}, {nil, nil}} {
+	for _, c := range [][2][]float32{{{1}, {0}}, {{1, 2}, {1, 1}}, {{1}, {1, 1}},
+		{{float32(math.NaN())}, {1}}, {nil, nil}} {
 		if _, err := Normalize(c[0], c[1]); err == nil {
 			t.Errorf("%v is taken", c)
 		}

@@ -10,14 +10,16 @@ import (
 // Interpolation says how a pixel between pixels is made.
 type Interpolation string
 
-// The interpolations. Where a shrinking image is resized, Bilinear and Bicubic widen their kernels (antialias).
+// The interpolations. Where a shrinking image is resized, Bilinear and Bicubic widen
+// their kernels (antialias).
 const (
 	Nearest  Interpolation = "nearest"
 	Bilinear Interpolation = "bilinear"
 	Bicubic  Interpolation = "bicubic"
 )
 
-// Resize makes the shorter side of the image Size, or the image Size [height, width]. Masks take the nearest pixel.
+// Resize makes the shorter side of the image Size, or the image Size [height, width].
+// Masks take the nearest pixel.
 type Resize struct {
 	Size          Ints          `json:"size"`
 	Interpolation Interpolation `json:"interpolation,omitempty"` // Bilinear if not given
@@ -43,7 +45,8 @@ func (t Resize) Apply(s *Sample, _ *rand.Rand) error {
 			w = t.Size[0] * s.Image.W / s.Image.H
 		}
 		if h > maxSide || w > maxSide {
-			return fmt.Errorf("resizing %dx%d to %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W, h, w, maxSide)
+			return fmt.Errorf("resizing %dx%d to %dx%d: sides of at most %d are wanted", s.Image.H, s.Image.W,
+				h, w, maxSide)
 		}
 	}
 	s.resize(h, w, t.Interpolation)
@@ -66,7 +69,8 @@ func (s *Sample) resize(h, w int, by Interpolation) {
 // resize is PIL's Image.resize.
 func resize(dst, src Image, by Interpolation) {
 	if by == Nearest {
-		scale(dst, src, [6]float64{float64(src.W) / float64(dst.W), 0, 0, 0, float64(src.H) / float64(dst.H), 0}, nil)
+		scale(dst, src, [6]float64{float64(src.W) / float64(dst.W), 0, 0, 0, float64(src.H) / float64(dst.H),
+			0}, nil)
 		return
 	}
 	resample.Resize(resample.Image(dst), resample.Image(src), resample.Kernel(by))

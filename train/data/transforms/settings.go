@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Ints is one whole number or several: a size (32, or [height, width]), a padding (4, [left and right, top and bottom],
-// or [left, top, right, bottom]), a fill (one level, or one for each channel). In JSON, one number stands bare.
+// Ints is one whole number or several: a size (32, or [height, width]), a padding (4, [left and right,
+// top and bottom], or [left, top, right, bottom]), a fill (one level, or one for each channel). In
+// JSON, one number stands bare.
 type Ints []int
 
 // UnmarshalJSON takes a number or a list of them.
@@ -19,8 +20,8 @@ func (v *Ints) UnmarshalJSON(b []byte) error {
 // MarshalJSON writes one number bare.
 func (v Ints) MarshalJSON() ([]byte, error) { return bare(v) }
 
-// Values is one number or several, as torchvision takes them: degrees 15 for [-15, 15], brightness 0.4 for [0.6, 1.4],
-// or [least, most]. In JSON, one number stands bare.
+// Values is one number or several, as torchvision takes them: degrees 15 for [-15, 15], brightness 0.4 for
+// [0.6, 1.4], or [least, most]. In JSON, one number stands bare.
 type Values []float64
 
 // UnmarshalJSON takes a number or a list of them.
@@ -52,7 +53,8 @@ func bare[T int | float64](v []T) ([]byte, error) {
 	return json.Marshal([]T(v))
 }
 
-// span is the interval that the setting means around a centre: x stands for [centre-x, centre+x]. Off is a nil setting.
+// span is the interval that the setting means around a centre: x stands for [centre-x,
+// centre+x]. Off is a nil setting.
 func (v Values) span(centre float64) (lo, hi float64) {
 	switch len(v) {
 	case 0:
@@ -66,7 +68,8 @@ func (v Values) span(centre float64) (lo, hi float64) {
 // checkSpan allows nil, one number that is not negative, or two in order, in [least, most].
 func (v Values) checkSpan(name string, centre, least, most float64) error {
 	if len(v) > 2 || len(v) == 1 && !(v[0] >= 0) {
-		return fmt.Errorf("%s %v: one number that is not negative, or [least, most], is wanted", name, []float64(v))
+		return fmt.Errorf("%s %v: one number that is not negative, or [least, most], is wanted",
+			name, []float64(v))
 	}
 	lo, hi := v.span(centre)
 	if len(v) == 1 {
@@ -111,7 +114,8 @@ func (v Ints) checkSize(name string) error {
 		ok = ok && n > 0 && n <= maxSide
 	}
 	if !ok {
-		return fmt.Errorf("%s %v: one number or [height, width], from 1 to %d, is wanted", name, []int(v), maxSide)
+		return fmt.Errorf("%s %v: one number or [height, width], from 1 to %d, is wanted", name,
+			[]int(v), maxSide)
 	}
 	return nil
 }
@@ -157,7 +161,8 @@ func (v Ints) checkLevels(name string) error {
 		ok = ok && n >= 0 && n <= 255
 	}
 	if !ok {
-		return fmt.Errorf("%s %v: one level or one for each channel, from 0 to 255, is wanted", name, []int(v))
+		return fmt.Errorf("%s %v: one level or one for each channel, from 0 to 255, is wanted",
+			name, []int(v))
 	}
 	return nil
 }

@@ -17,8 +17,8 @@ const (
 	sheetGain = 60 // of differences: one level is seen
 )
 
-// TestSheets draws, where CNNKIT_SHEETS names a folder, a picture for each transform. A row is a case: the input, our
-// result, torchvision's, and their difference, sixty times as strong on grey.
+// TestSheets draws, where CNNKIT_SHEETS names a folder, a picture for each transform. A row is a case: the
+// input, our result, torchvision's, and their difference, sixty times as strong on grey.
 func TestSheets(t *testing.T) {
 	dir := os.Getenv("CNNKIT_SHEETS")
 	if dir == "" {

@@ -141,7 +141,8 @@ func (t RandomPosterize) Apply(s *Sample, r *rand.Rand) error {
 	return maybe(t, t.P, s, r, func(dst, src Image) { posterize(dst, src, t.Bits) })
 }
 
-// RandomSolarize inverts the pixels that are not below Threshold with probability P (0.5 in JSON, if not given).
+// RandomSolarize inverts the pixels that are not below Threshold with probability P
+// (0.5 in JSON, if not given).
 type RandomSolarize struct {
 	Threshold float64 `json:"threshold"` // 0 to 256
 	P         float64 `json:"p"`

@@ -101,7 +101,8 @@ func redo(op string, a arguments, s *Sample) error {
 	case "vflip":
 		return once(s, RandomVerticalFlip{1})
 	case "rotate":
-		return once(s, RandomRotation{Values{a.Degrees, a.Degrees}, a.Interpolation, a.Expand, a.Center, a.Fill, 0})
+		return once(s, RandomRotation{Values{a.Degrees, a.Degrees}, a.Interpolation, a.Expand, a.Center,
+			a.Fill, 0})
 	case "affine":
 		cx, cy := float64(s.Image.W)*0.5, float64(s.Image.H)*0.5
 		if a.Center != nil {
@@ -145,10 +146,11 @@ func redo(op string, a arguments, s *Sample) error {
 	return fmt.Errorf("no case %q", op)
 }
 
-// Every function makes torchvision's bytes, two apart, which may differ by a level in a few of them. Blurring: torchvision
-// sums the kernel's products in an order that its convolution chooses, and a sum beside a half rounds either way. Turning
-// with bilinear weights: PIL cuts the fraction off, so where the weighted sum is a whole number (in the middle of an image
-// of odd size), the last bit of the sine decides, in which Go's and C's differ.
+// Every function makes torchvision's bytes, two apart, which may differ by a level in a few of them.
+// Blurring: torchvision sums the kernel's products in an order that its convolution chooses, and a sum
+// beside a half rounds either way. Turning with bilinear weights: PIL cuts the fraction off, so where the
+// weighted sum is a whole number (in the middle of an image of odd size), the last bit of the sine decides,
+// in which Go's and C's differ.
 func TestTorchvision(t *testing.T) {
 	w := readWitness(t)
 	far := map[string]int{}
@@ -165,7 +167,8 @@ func TestTorchvision(t *testing.T) {
 		}
 		want := w.image(c.place)
 		if s.Image.C != want.C || s.Image.H != want.H || s.Image.W != want.W {
-			t.Errorf("case %d, %s of %s, %+v: %d %d %d, torchvision %v", i, c.Op, c.Image, c.Args, s.Image.C, s.Image.H, s.Image.W, c.Shape)
+			t.Errorf("case %d, %s of %s, %+v: %d %d %d, torchvision %v", i, c.Op, c.Image, c.Args, s.Image.C,
+				s.Image.H, s.Image.W, c.Shape)
 			continue
 		}
 		most, differ := 0, 0
@@ -180,7 +183,8 @@ func TestTorchvision(t *testing.T) {
 			far[c.Op] += differ
 		}
 		if most > tolerance || differ > len(want.Pix)/200 {
-			t.Errorf("case %d, %s of %s, %+v: %d of %d bytes differ, by at most %d", i, c.Op, c.Image, c.Args, differ,
+			t.Errorf("case %d, %s of %s, %+v: %d of %d bytes differ, by at most %d", i, c.Op, c.Image,
+				c.Args, differ,
 				len(want.Pix), most)
 		}
 	}

@@ -117,7 +117,8 @@ func (g *gen) maxBytes(signed bool) {
 }
 
 func (g *gen) tableBytes() {
-	g.text("tableBytesVBMI", "(y, x *uint8, n int, table *[256]uint8)", 32, "is y[i] = table[x[i]] of n lines.")
+	g.text("tableBytesVBMI", "(y, x *uint8, n int, table *[256]uint8)", 32,
+		"is y[i] = table[x[i]] of n lines.")
 	g.load("y", "DI", "x", "SI", "n", "CX", "table", "AX")
 	for i := range 4 {
 		g.line("VMOVDQU64 %d(AX), Z%d", 64*i, i)
@@ -136,8 +137,8 @@ func (g *gen) tableBytes() {
 	})
 }
 
-// levels rounds the quotient of Z0 and the scale: scale, least, most and what stands for NaN are in Z16 to Z19, the zero point
-// in Z20.
+// levels rounds the quotient of Z0 and the scale: scale, least, most and what stands for NaN are in Z16 to
+// Z19, the zero point in Z20.
 func (g *gen) levels() {
 	g.line("VDIVPS Z16, Z0, Z0")
 	g.line("VCMPPS $3, Z0, Z0, K1")
@@ -199,7 +200,8 @@ func (g *gen) quantizePixels() {
 }
 
 func (g *gen) dequantize(signed bool) {
-	g.text("dequantizeBytes"+suffix(signed), "(dst *float32, src *uint8, n, dstStep, srcStep int, p *byteLevels)", 48,
+	g.text("dequantizeBytes"+suffix(signed),
+		"(dst *float32, src *uint8, n, dstStep, srcStep int, p *byteLevels)", 48,
 		"is the reverse of quantizeBytes: (byte - zero) * scale.")
 	g.load("dst", "DI", "src", "SI", "n", "CX", "dstStep", "R8", "srcStep", "R9", "p", "AX")
 	g.line("VBROADCASTSS (AX), Z16")
@@ -227,19 +229,22 @@ func depthwiseArg(name string) string {
 	panic(name)
 }
 
-// depthwise writes a convolution of k x k of each channel on its own, for groups of so many pixels of a row, stride apart. The
-// bytes of up to 4 rows at a column are interleaved to quads, which all pixels use that reach them. Sums of 16 channels of
-// pixel p are Z4p to Z4p+3, in the order in which the packing to bytes undoes the interleaving.
+// depthwise writes a convolution of k x k of each channel on its own, for groups of so many pixels of a
+// row, stride apart. The bytes of up to 4 rows at a column are interleaved to quads, which all pixels use
+// that reach them. Sums of 16 channels of pixel p are Z4p to Z4p+3, in the order in which the packing to
+// bytes undoes the interleaving.
 func (g *gen) depthwise(k, stride, pixels int) {
 	name := fmt.Sprintf("depthwise%dStride%dBy%d", k, stride, pixels)
 	g.text(name, "(a *depthwiseBytes)", 8, fmt.Sprintf(`computes, for every pixel i < %d groups and lane c < 64,
 //
 //	y[64 i + c] = requantize(bias[c] + sum over h, v < %d of (x[h row + 64 (%d i + v) + c] ^ flip) * w[h][v][c]).`, pixels, k, stride))
 	g.line("MOVQ a+0(FP), AX")
-	for _, f := range [][2]string{{"x", "SI"}, {"w", "R9"}, {"y", "DI"}, {"bias", "R10"}, {"scale", "R11"}, {"row", "R8"}, {"groups", "CX"}} {
+	for _, f := range [][2]string{{"x", "SI"}, {"w", "R9"}, {"y", "DI"}, {"bias", "R10"}, {"scale", "R11"},
+		{"row", "R8"}, {"groups", "CX"}} {
 		g.line("MOVQ %s, %s", depthwiseArg(f[0]), f[1])
 	}
-	for i, c := range []string{"VBROADCASTSS 56(AX)", "VBROADCASTSS 60(AX)", "VPBROADCASTD 64(AX)", "VPBROADCASTD 68(AX)"} {
+	for i, c := range []string{"VBROADCASTSS 56(AX)", "VBROADCASTSS 60(AX)", "VPBROADCASTD 64(AX)",
+		"VPBROADCASTD 68(AX)"} {
 		g.line("%s, Z%d", c, 28+i) // low, high, zero, flip
 	}
 	g.line("MOVL $0x00ff00ff, AX")

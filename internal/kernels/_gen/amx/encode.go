@@ -78,7 +78,8 @@ func memory(reg, base, index, disp int) []byte {
 	return []byte{0x80 | modrm, sib, byte(disp), byte(disp >> 8), byte(disp >> 16), byte(disp >> 24)}
 }
 
-var names = []string{"AX", "CX", "DX", "BX", "SP", "BP", "SI", "DI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"}
+var names = []string{"AX", "CX", "DX", "BX", "SP", "BP", "SI", "DI", "R8", "R9", "R10", "R11", "R12", "R13",
+	"R14", "R15"}
 
 func address(base, index, disp int) string {
 	s := fmt.Sprintf("(%s)(%s*1)", names[base], names[index])
@@ -91,13 +92,15 @@ func address(base, index, disp int) string {
 // tileLoad loads tile t from rows that are index bytes apart.
 func (g *gen) tileLoad(t, base, index, disp int) {
 	code := append(vex(t, index, base, 0, ppF2), 0x4b)
-	g.raw(fmt.Sprintf("TILELOADD %s, tmm%d", address(base, index, disp), t), append(code, memory(t, base, index, disp)...)...)
+	g.raw(fmt.Sprintf("TILELOADD %s, tmm%d", address(base, index, disp), t),
+		append(code, memory(t, base, index, disp)...)...)
 }
 
 // tileStore stores tile t into rows that are index bytes apart.
 func (g *gen) tileStore(t, base, index, disp int) {
 	code := append(vex(t, index, base, 0, ppF3), 0x4b)
-	g.raw(fmt.Sprintf("TILESTORED tmm%d, %s", t, address(base, index, disp)), append(code, memory(t, base, index, disp)...)...)
+	g.raw(fmt.Sprintf("TILESTORED tmm%d, %s", t, address(base, index, disp)),
+		append(code, memory(t, base, index, disp)...)...)
 }
 
 // tileConfig loads the configuration of the tiles from (CX).
@@ -107,16 +110,19 @@ func (g *gen) tileRelease() { g.raw("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
 
 // dotBF16 is c += a b for tiles of bf16.
 func (g *gen) dotBF16(c, a, b int) {
-	g.raw(fmt.Sprintf("TDPBF16PS tmm%d, tmm%d, tmm%d", b, a, c), append(vex(0, 0, 0, b, ppF3), 0x5c, byte(0xc0|c<<3|a))...)
+	g.raw(fmt.Sprintf("TDPBF16PS tmm%d, tmm%d, tmm%d", b, a, c), append(vex(0, 0, 0, b, ppF3), 0x5c,
+		byte(0xc0|c<<3|a))...)
 }
 
 // dotInt8 is c += a b for tiles of bytes, whose signs sign tells.
 func (g *gen) dotInt8(sign, c, a, b int) {
 	name := map[int]string{busd: "TDPBUSD", bssd: "TDPBSSD"}[sign]
-	g.raw(fmt.Sprintf("%s tmm%d, tmm%d, tmm%d", name, b, a, c), append(vex(0, 0, 0, b, sign), 0x5e, byte(0xc0|c<<3|a))...)
+	g.raw(fmt.Sprintf("%s tmm%d, tmm%d, tmm%d", name, b, a, c), append(vex(0, 0, 0, b, sign), 0x5e,
+		byte(0xc0|c<<3|a))...)
 }
 
 // toBF16 rounds the floats of lo and hi into the lower and upper half of dst; registers below 8.
 func (g *gen) toBF16(lo, hi, dst int) {
-	g.raw(fmt.Sprintf("VCVTNE2PS2BF16 Z%d, Z%d, Z%d", lo, hi, dst), 0x62, 0xf2, byte(^hi&15<<3|4|ppF2), 0x48, 0x72, byte(0xc0|dst<<3|lo))
+	g.raw(fmt.Sprintf("VCVTNE2PS2BF16 Z%d, Z%d, Z%d", lo, hi, dst), 0x62, 0xf2, byte(^hi&15<<3|4|ppF2), 0x48,
+		0x72, byte(0xc0|dst<<3|lo))
 }

@@ -1,7 +1,7 @@
 package main
 
-// maps writes what training does with maps in bf16: 32 channels of a pixel are a line, which is widened to two registers of
-// float32. Rows are n lines, skip bytes apart.
+// maps writes what training does with maps in bf16: 32 channels of a pixel are a line, which is widened to
+// two registers of float32. Rows are n lines, skip bytes apart.
 func (g *gen) maps() {
 	g.sumSquaresBF16()
 	for _, m := range []mask{noMask, ownMask, reluMask} {
@@ -40,7 +40,8 @@ func (g *gen) widen(p string, lo, hi int) {
 	g.line("VPSLLD $16, Z%d, Z%d", hi, hi)
 }
 
-// area runs body for R9 lines of each of R8 rows and moves the pointers on: by a line, and by R10 bytes after a row.
+// area runs body for R9 lines of each of R8 rows and moves the pointers on: by a line, and
+// by R10 bytes after a row.
 func (g *gen) area(body func(), pointers ...string) {
 	g.label("row")
 	g.line("MOVQ R9, CX")
@@ -58,8 +59,8 @@ func (g *gen) area(body func(), pointers ...string) {
 	g.line("JNZ row")
 }
 
-// coefficients loads n vectors of each half: from Z first on those of channels 0 to 15, then those of 16 to 31, which lie apart
-// bytes on.
+// coefficients loads n vectors of each half: from Z first on those of channels 0 to 15, then those of 16 to
+// 31, which lie apart bytes on.
 func (g *gen) coefficients(p string, first, n, apart int) {
 	for t := range 2 {
 		for i := range n {
@@ -97,8 +98,8 @@ func (g *gen) storeSums() {
 	g.end()
 }
 
-// masked clears the gradient in Z0 and Z1 where m says. Z2 and Z3 are x - mean, the map that masks is at (R11), Z31 is zero, and
-// factor and bias are the registers of a half, those of the other apart.
+// masked clears the gradient in Z0 and Z1 where m says. Z2 and Z3 are x - mean, the map that masks is at
+// (R11), Z31 is zero, and factor and bias are the registers of a half, those of the other apart.
 func (g *gen) masked(m mask, factor, bias, apart int) {
 	switch m {
 	case noMask:
@@ -126,10 +127,12 @@ func pointersOf(m mask, p ...string) []string {
 }
 
 func (g *gen) sumProductsBF16(m mask) {
-	g.text("sumProducts"+maskNames[m]+"BF16AVX512", "(sums *float32, dy, x, mask *uint16, coef *float32, n, rows, skip int)", 64,
+	g.text("sumProducts"+maskNames[m]+"BF16AVX512",
+		"(sums *float32, dy, x, mask *uint16, coef *float32, n, rows, skip int)", 64,
 		"adds d = dy[c] to sums[c] and d*(x[c]-mean[c]) to sums[16+c] for c < 16, and so on as sumSquaresBF16AVX512;",
 		"coef is 16 each of mean, factor and bias, twice.")
-	g.load("sums", "AX", "dy", "DI", "x", "SI", "mask", "R11", "coef", "BX", "n", "R9", "rows", "R8", "skip", "R10")
+	g.load("sums", "AX", "dy", "DI", "x", "SI", "mask", "R11", "coef", "BX", "n", "R9", "rows", "R8",
+		"skip", "R10")
 	g.coefficients("AX", 8, 2, 128)
 	g.coefficients("BX", 16, 3, 192)
 	g.line("VPXORQ Z31, Z31, Z31")
@@ -188,10 +191,12 @@ func (g *gen) normalizeBF16(residual, relu bool) {
 }
 
 func (g *gen) normalizeBackwardBF16(m mask) {
-	g.text("normalizeBackward"+maskNames[m]+"BF16AVX512", "(dx, dy, x, mask *uint16, coef *float32, n, rows, skip int)", 64,
+	g.text("normalizeBackward"+maskNames[m]+"BF16AVX512",
+		"(dx, dy, x, mask *uint16, coef *float32, n, rows, skip int)", 64,
 		"computes dx = dy*coef1 + (x-coef0)*coef2 + coef3 for rows of n lines, dy where the mask is positive, else 0; coef is 16 each",
 		"of 5, twice.")
-	g.load("dx", "DX", "dy", "DI", "x", "SI", "mask", "R11", "coef", "BX", "n", "R9", "rows", "R8", "skip", "R10")
+	g.load("dx", "DX", "dy", "DI", "x", "SI", "mask", "R11", "coef", "BX", "n", "R9", "rows", "R8",
+		"skip", "R10")
 	g.coefficients("BX", 16, 5, 320)
 	g.line("VPXORQ Z31, Z31, Z31")
 	g.area(func() {
@@ -251,7 +256,8 @@ func (g *gen) reluBF16() {
 }
 
 func (g *gen) reluGradBF16() {
-	g.text("reluGradBF16AVX512", "(dx, dy, y *uint16, n int)", 32, "computes dx = dy where y > 0, else 0, for n lines.")
+	g.text("reluGradBF16AVX512", "(dx, dy, y *uint16, n int)", 32,
+		"computes dx = dy where y > 0, else 0, for n lines.")
 	g.load("dx", "DI", "dy", "SI", "y", "R11", "n", "CX")
 	g.line("VPXORQ Z31, Z31, Z31")
 	g.loop(func() {
@@ -265,8 +271,8 @@ func (g *gen) reluGradBF16() {
 	})
 }
 
-// maxWindowsBF16 takes maxima of bf16 as of int16: flipping the lower bits of negative numbers puts them in order. The largest
-// magnitude tells where there is NaN.
+// maxWindowsBF16 takes maxima of bf16 as of int16: flipping the lower bits of negative numbers puts them in
+// order. The largest magnitude tells where there is NaN.
 func (g *gen) maxWindowsBF16() {
 	g.text("maxWindowsBF16AVX512", "(y, x *uint16, n, kh, kw, row, step int)", 56,
 		"is y[i] = max of x over kh rows, row bytes apart, of kw lines, for n windows step bytes apart; NaN wins.")
@@ -315,7 +321,8 @@ func (g *gen) ordered(from, to int) {
 
 func (g *gen) gatherBF16() {
 	for _, whole := range []bool{true, false} {
-		name, doc := "gatherLinesAVX512", "copies the values that mask says from src to n lines, src moving by step bytes; the rest of a line is zero."
+		name, doc := "gatherLinesAVX512",
+			"copies the values that mask says from src to n lines, src moving by step bytes; the rest of a line is zero."
 		if !whole {
 			name, doc = "gatherPartsAVX512", "is gatherLinesAVX512 that leaves the rest of a line as it is."
 		}

@@ -82,7 +82,8 @@ func (g *gen) structure() {
 	fmt.Fprintf(&g.decl, "_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-%d]\n)\n\n", end)
 }
 
-// epilogue is what becomes of the sums of a pixel: it lies at at(BX), and CX points to where it goes, or to trash.
+// epilogue is what becomes of the sums of a pixel: it lies at at(BX), and CX points to
+// where it goes, or to trash.
 type epilogue struct {
 	name     string
 	dot      func(g *gen, c, a, b int)
@@ -319,7 +320,8 @@ func (g *gen) constants(e epilogue) {
 	}
 }
 
-// begin finds the tiles of a block and loads the bias into the sums: rows that are 0 bytes apart, or sums to continue.
+// begin finds the tiles of a block and loads the bias into the sums: rows that are 0 bytes
+// apart, or sums to continue.
 func (g *gen) begin(m int) {
 	g.line("MOVQ %s, CX", arg("origins"))
 	g.line("MOVQ (CX)(R13*1), SI")

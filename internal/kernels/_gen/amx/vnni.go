@@ -5,7 +5,8 @@ import "fmt"
 // vnniRows are the heights of the products without tiles: a tile of up to 16 pixels is cut into these.
 var vnniRows = []int{8, 4, 2, 1}
 
-// rowAddress is where pixel i of 8 lies: SI and DI are the first and the fifth, R8 and R12 the stride and three of it.
+// rowAddress is where pixel i of 8 lies: SI and DI are the first and the fifth, R8 and R12
+// the stride and three of it.
 func rowAddress(i, disp int) string {
 	base := []string{"SI", "DI"}[i/4]
 	switch i % 4 {
@@ -17,8 +18,9 @@ func rowAddress(i, disp int) string {
 	return fmt.Sprintf("%d(%s)(R8*%d)", disp, base, i%4)
 }
 
-// vnni writes the product of n pixels by VPDPBUSD, whose first operand is unsigned: signed pixels are multiplied with 128 added
-// to them, and the products of 128 (Z22, Z23) are taken off. Sums of pixel i are Z2i and Z2i+1. Registers:
+// vnni writes the product of n pixels by VPDPBUSD, whose first operand is unsigned: signed pixels are
+// multiplied with 128 added to them, and the products of 128 (Z22, Z23) are taken off. Sums of pixel i are
+// Z2i and Z2i+1. Registers:
 //
 //	AX argument   SI, DI pixels 0 and 4   R8, R12 stride and three of it   R9 weights   R10 steps, R11 steps left
 //	R13 place     R15 y                   CX, R14 scratch                  DX lines of weights left of a step
@@ -30,7 +32,8 @@ func (g *gen) vnni(n int, e epilogue, signed bool) {
 //
 // and stores %s at y[places[i]].`, n, e.doc))
 	g.line("MOVQ a+0(FP), AX")
-	for _, f := range [][2]string{{"x", "SI"}, {"stride", "R8"}, {"w", "R9"}, {"steps", "R10"}, {"all", "R11"}, {"bias", "CX"}} {
+	for _, f := range [][2]string{{"x", "SI"}, {"stride", "R8"}, {"w", "R9"}, {"steps", "R10"},
+		{"all", "R11"}, {"bias", "CX"}} {
 		g.line("MOVQ %s, %s", arg(f[0]), f[1])
 	}
 	g.line("LEAQ (R8)(R8*2), R12")

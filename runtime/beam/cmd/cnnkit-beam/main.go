@@ -2,11 +2,13 @@
 //
 //	cnnkit-beam predict --model m.onnx --input 'images/*.jpg' --output out.jsonl
 //
-// Each image with an answer has a line of JSON in the output, as 'cnnkit predict --out' writes it, and each other one a
-// line with the reason in the file of --dead-letter. Package runtime/beam says how it runs on Flink, Spark and
-// Dataflow; 'cnnkit-beam predict --help' lists the flags, those of Beam and its runners among them.
+// Each image with an answer has a line of JSON in the output, as 'cnnkit predict --out' writes it,
+// and each other one a line with the reason in the file of --dead-letter. Package runtime/beam says
+// how it runs on Flink, Spark and Dataflow; 'cnnkit-beam predict --help' lists the flags, those of
+// Beam and its runners among them.
 //
-// The exit code is 0 when images have answers, 1 when none has or the pipeline fails, and 2 when it is called wrongly.
+// The exit code is 0 when images have answers, 1 when none has or the pipeline fails, and 2
+// when it is called wrongly.
 package main
 
 import (
@@ -35,10 +37,11 @@ var known = []string{"prism", "flink", "spark", "dataflow"}
 
 // The flags are global, as Beam's are: workers find those of the pipeline there.
 var (
-	model   = flag.String("model", "", "the model's `FILE`, which every worker can read")
-	input   = flag.String("input", "", "the `PATTERN` of the images' files, such as 'images/*.jpg'")
-	output  = flag.String("output", "", "the `FILE` of the answers, a line of JSON for each image")
-	dead    = flag.String("dead-letter", "", "the `FILE` of images without an answer (default: OUT.dead.jsonl of OUT.jsonl)")
+	model  = flag.String("model", "", "the model's `FILE`, which every worker can read")
+	input  = flag.String("input", "", "the `PATTERN` of the images' files, such as 'images/*.jpg'")
+	output = flag.String("output", "", "the `FILE` of the answers, a line of JSON for each image")
+	dead   = flag.String("dead-letter", "",
+		"the `FILE` of images without an answer (default: OUT.dead.jsonl of OUT.jsonl)")
 	engine  = flag.String("engine", "auto", "what runs the model: auto, native or ort")
 	threads = flag.Int("threads", 0, "threads of one run of the model (default: as many as there are)")
 	batch   = flag.Int("batch", 32, "images at a time")
@@ -97,7 +100,8 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 
 // config reads the flags.
 func config() (cbeam.Config, error) {
-	c := cbeam.Config{Model: *model, Engine: *engine, Threads: *threads, Batch: *batch, Top: *top, NoEXIF: *noEXIF}
+	c := cbeam.Config{Model: *model, Engine: *engine, Threads: *threads, Batch: *batch, Top: *top,
+		NoEXIF: *noEXIF}
 	if *runners.Runner == "" {
 		*runners.Runner = "prism"
 	}
@@ -114,7 +118,8 @@ func config() (cbeam.Config, error) {
 	case *threads < 0 || *batch < 1 || *top < 1:
 		return c, usage("--threads must be 0 or more, --batch and --top 1 or more")
 	case (*runners.Runner == "flink" || *runners.Runner == "spark") && *jobopts.Endpoint == "":
-		return c, usage("--runner %s wants the --endpoint of Beam's job server, such as localhost:8099", *runners.Runner)
+		return c, usage("--runner %s wants the --endpoint of Beam's job server, such as localhost:8099",
+			*runners.Runner)
 	}
 	if *dead == "" {
 		*dead = deadLetters(*output)
@@ -160,7 +165,8 @@ func predict(ctx context.Context, c cbeam.Config, log io.Writer) error {
 		return nil
 	}
 	answered, without := counted(result.Metrics())
-	fmt.Fprintf(log, "cnnkit-beam: %d images in %s, %d without an answer in %s\n", answered, *output, without, *dead)
+	fmt.Fprintf(log, "cnnkit-beam: %d images in %s, %d without an answer in %s\n", answered, *output,
+		without, *dead)
 	if answered == 0 && without > 0 {
 		return fmt.Errorf("no image has an answer: %s says why", *dead)
 	}

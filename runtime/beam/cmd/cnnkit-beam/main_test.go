@@ -71,7 +71,8 @@ func lines(t *testing.T, path string) (all []vision.Result) {
 
 func TestPredict(t *testing.T) {
 	dir, out := images(t), filepath.Join(t.TempDir(), "out.jsonl")
-	code, log := program(t, "predict", "--model", lenet, "--input", filepath.Join(dir, "*.png"), "--output", out,
+	code, log := program(t, "predict", "--model", lenet, "--input", filepath.Join(dir, "*.png"),
+		"--output", out,
 		"--top", "2", "--runner", "prism")
 	if code != 0 || !strings.Contains(log, "3 images in") || !strings.Contains(log, "1 without") {
 		t.Fatalf("exit code %d: %s", code, log)
@@ -81,14 +82,16 @@ func TestPredict(t *testing.T) {
 		filepath.Base(dead[0].File) != "d.png" || dead[0].Error == "" {
 		t.Errorf("%+v, dead letters %+v", answers, dead)
 	}
-	code, log = program(t, "predict", "--model", lenet, "--input", filepath.Join(dir, "d.png"), "--output", out)
+	code, log = program(t, "predict", "--model", lenet, "--input", filepath.Join(dir, "d.png"),
+		"--output", out)
 	if code != 1 || !strings.Contains(log, "no image has an answer") {
 		t.Errorf("without an answer: exit code %d: %s", code, log)
 	}
 }
 
 func TestUsage(t *testing.T) {
-	good := []string{"predict", "--model", lenet, "--input", "*.png", "--output", filepath.Join(t.TempDir(), "out.jsonl")}
+	good := []string{"predict", "--model", lenet, "--input", "*.png", "--output",
+		filepath.Join(t.TempDir(), "out.jsonl")}
 	for want, args := range map[string][]string{
 		"the verb is predict":             {"classify"},
 		"--model, --input":                {"predict", "--model", lenet},

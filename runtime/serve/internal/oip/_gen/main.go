@@ -1,5 +1,5 @@
-// Command _gen makes the Go files of ../inference/*.proto: it parses them itself, calls the generator of protoc-gen-go, and
-// runs protoc-gen-go-grpc as the plugin that it is, so that nothing but Go is needed.
+// Command _gen makes the Go files of ../inference/*.proto: it parses them itself, calls the generator of
+// protoc-gen-go, and runs protoc-gen-go-grpc as the plugin that it is, so that nothing but Go is needed.
 package main
 
 import (
@@ -37,7 +37,8 @@ func generate() error {
 	if err != nil {
 		return err
 	}
-	req := &pluginpb.CodeGeneratorRequest{FileToGenerate: sources, Parameter: proto.String("paths=source_relative")}
+	req := &pluginpb.CodeGeneratorRequest{FileToGenerate: sources,
+		Parameter: proto.String("paths=source_relative")}
 	for _, f := range files {
 		req.ProtoFile = append(req.ProtoFile, protodesc.ToFileDescriptorProto(f))
 	}
