@@ -274,6 +274,34 @@ func (r *Report) suggest(sd *StateDict, inits map[string]*onnxio.Tensor, opt App
 		bare[i] = strings.TrimPrefix(name, r.Better.Prefix)
 	}
 	nearestKeys(r.Missing, r.Unexpected, bare)
+	r.siblings(sd, inits, bare)
+}
+
+// siblings pairs keys that are spelled too differently to be near, where one of each list is left in a module: weight and gamma.
+// They must be of one shape.
+func (r *Report) siblings(sd *StateDict, inits map[string]*onnxio.Tensor, bare []string) {
+	module := func(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
+	missing, unexpected := map[string][]int{}, map[string][]int{}
+	for i, k := range r.Missing {
+		if k.Nearest == "" {
+			missing[module(k.Name)] = append(missing[module(k.Name)], i)
+		}
+	}
+	for j, k := range r.Unexpected {
+		if k.Nearest == "" {
+			unexpected[module(bare[j])] = append(unexpected[module(bare[j])], j)
+		}
+	}
+	for name, is := range missing {
+		js := unexpected[name]
+		if name == "" || len(is) != 1 || len(js) != 1 {
+			continue
+		}
+		m, u := &r.Missing[is[0]], &r.Unexpected[js[0]]
+		if t := sd.Get(u.Name); t != nil && slices.Equal(t.Dims, inits[m.Name].Dims) {
+			m.Nearest, u.Nearest = u.Name, m.Name
+		}
+	}
 }
 
 // strangers sorts the keys without a partner into ignored and unexpected.

@@ -150,3 +150,23 @@ func TestBatchesTracked(t *testing.T) {
 		t.Errorf("%d counters for %d layers", found, norms)
 	}
 }
+
+// A key that is called otherwise in its module is near by its place and shape.
+func TestNearestInModule(t *testing.T) {
+	m, err := builders.Build("resnet20", builders.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := FromModel(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sd := &StateDict{}
+	for _, e := range full.Entries() {
+		sd.Set(strings.Replace(e.Name, "layer2.0.bn1.weight", "layer2.0.bn1.gamma", 1), e.Tensor)
+	}
+	rep, err := Apply(m, sd, ApplyOptions{Strict: true})
+	if err == nil || len(rep.Missing) != 1 || rep.Missing[0].Nearest != "layer2.0.bn1.gamma" || rep.Unexpected[0].Nearest != "layer2.0.bn1.weight" {
+		t.Errorf("%v", err)
+	}
+}

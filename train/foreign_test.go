@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/convert"
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -22,9 +24,9 @@ type foreignCase struct {
 	Losses []float64 `json:"losses"`
 }
 
-func foreignCases(t *testing.T) map[string]foreignCase {
+func foreignCases(t *testing.T, folder string) map[string]foreignCase {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(foreign, "losses.json"))
+	raw, err := os.ReadFile(filepath.Join(folder, "losses.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,48 +52,78 @@ func foreignBatch(step int) (x, target *onnxio.Tensor) {
 // Graphs of other exporters train as their framework trains them where BatchNormalization was kept, and learn where it was
 // folded; every parameter moves, also those that are only added, multiplied or joined.
 func TestForeignGraphsTrain(t *testing.T) {
-	for name, c := range foreignCases(t) {
-		t.Run(name, func(t *testing.T) {
-			m, err := onnxio.Load(filepath.Join(foreign, name+".onnx"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr, err := NewTrainer(m, Config{Optimizer: "sgd", LR: 0.05, Momentum: 0.9, Threads: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tr.Close()
-			var losses []float64
-			for step := range 50 {
-				x, target := foreignBatch(step)
-				if strings.HasPrefix(name, "keras") {
-					x.Dims = []int64{8, 16, 16, 3}
-				}
-				loss, err := tr.Step(context.Background(), x, target)
-				if err != nil {
-					t.Fatal(err)
-				}
-				losses = append(losses, loss)
-			}
-			if strings.HasSuffix(name, "-kept") {
-				for i, loss := range losses {
-					if math.Abs(loss-c.Losses[i]) > 1e-3 {
-						t.Fatalf("step %d: loss %v, PyTorch's %v", i+1, loss, c.Losses[i])
-					}
-				}
-			} else if mean(losses[40:]) > 0.8*mean(losses[:10]) {
-				t.Errorf("the loss does not fall: %v", losses)
-			}
-			after, err := tr.Export()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range tr.Params() {
-				if slices.Equal(m.Graph.Initializer(name).Raw, after.Graph.Initializer(name).Raw) {
-					t.Errorf("%q has not moved", name)
-				}
-			}
-		})
+	for name, c := range foreignCases(t, foreign) {
+		t.Run(name, func(t *testing.T) { trainForeign(t, filepath.Join(foreign, name+".onnx"), c, 0.05, foreignBatch) })
+	}
+}
+
+// The same of torchvision's networks that testdata/foreign/networks.py exports into the folder CNNKIT_FOREIGN, and has losses of.
+func TestForeignNetworks(t *testing.T) {
+	folder := os.Getenv("CNNKIT_FOREIGN")
+	if folder == "" {
+		t.Skip("CNNKIT_FOREIGN is not set: testdata/foreign/peers.sh sets it")
+	}
+	batches, err := convert.Load(filepath.Join(folder, "batches.pth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := func(step int) (x, target *onnxio.Tensor) {
+		return batches.Get(fmt.Sprint("x", step%4)), batches.Get(fmt.Sprint("y", step%4))
+	}
+	for name, c := range foreignCases(t, folder) {
+		if len(c.Losses) == 0 {
+			continue
+		}
+		t.Run(name, func(t *testing.T) { trainForeign(t, filepath.Join(folder, name+".onnx"), c, 0.002, batch) })
+	}
+}
+
+// trainForeign takes 50 steps and compares the losses.
+func trainForeign(t *testing.T, path string, c foreignCase, lr float64, batch func(step int) (x, target *onnxio.Tensor)) {
+	m, err := onnxio.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := NewTrainer(m, Config{Optimizer: "sgd", LR: lr, Momentum: 0.9, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	var losses []float64
+	far := 0.0
+	kept := strings.HasSuffix(path, "-kept.onnx")
+	for step := range 50 {
+		x, target := batch(step)
+		if strings.HasPrefix(filepath.Base(path), "keras") {
+			x.Dims = []int64{8, 16, 16, 3}
+		}
+		loss, err := tr.Step(context.Background(), x, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, loss)
+		if kept {
+			far = max(far, math.Abs(loss-c.Losses[step]))
+		}
+	}
+	switch {
+	case kept && !(far <= 1e-3):
+		t.Errorf("losses are up to %.2g from PyTorch's:\n%v\n%v", far, losses, c.Losses)
+	case kept:
+		t.Logf("losses are up to %.2g from PyTorch's", far)
+	case !(mean(losses[40:]) <= 0.8*mean(losses[:10])):
+		t.Errorf("the loss does not fall: %v", losses)
+	default:
+		t.Logf("the loss falls from %.3f to %.3f", mean(losses[:10]), mean(losses[40:]))
+	}
+	after, err := tr.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range tr.Params() {
+		if slices.Equal(m.Graph.Initializer(name).Raw, after.Graph.Initializer(name).Raw) {
+			t.Errorf("%q has not moved", name)
+		}
 	}
 }
 

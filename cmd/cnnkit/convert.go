@@ -180,7 +180,7 @@ func fillModel(c *cli.Context, src *source, out string, opt convert.ApplyOptions
 		showMapping(c, src.sd, report)
 	}
 	if err != nil {
-		return misfit(src.path, err, m)
+		return misfit(src, err, m)
 	}
 	sayScheme(c, src.path, report)
 	if report.Prefix != "" {
@@ -227,15 +227,18 @@ func storedType(c *cli.Context) onnxio.DataType {
 	return onnxio.Float
 }
 
-// misfit says what to try: another number of classes, or a prefix.
-func misfit(path string, err error, m *onnxio.Model) error {
-	bad := badFile{fmt.Errorf("%s: %w", path, err)}
+// misfit says what to try: another number of classes, another network, or a prefix.
+func misfit(src *source, err error, m *onnxio.Model) error {
+	bad := badFile{fmt.Errorf("%s: %w", src.path, err)}
 	var e *convert.MatchError
 	if !errors.As(err, &e) {
 		return bad
 	}
 	if n := classesOf(m, e.Report); n > 0 {
 		return hinted{bad, fmt.Sprintf("the file's classifier has %d classes: say --classes %d", n, n)}
+	}
+	if fit := networksOf(src.sd, e.Report.Prefix); len(fit) > 0 {
+		return hinted{bad, "its keys and shapes are those of --arch " + strings.Join(fit, ", or ") + ", with no flag of shape but --classes"}
 	}
 	if e.Report.Better.Keys == 0 {
 		return bad
@@ -259,6 +262,44 @@ func classesOf(m *onnxio.Model, r convert.Report) int64 {
 		}
 	}
 	return n[0]
+}
+
+// networksOf are the networks in their own shape, but for the number of classes, whose parameters a state dict has, all of them and
+// no other.
+func networksOf(sd *convert.StateDict, prefix string) []string {
+	dims := map[string][]int64{}
+	for _, e := range sd.Entries() {
+		if !strings.HasSuffix(e.Name, "num_batches_tracked") {
+			dims[strings.TrimPrefix(e.Name, prefix)] = e.Tensor.Dims
+		}
+	}
+	var fit []string
+	for _, name := range builders.Names() {
+		m, err := builders.Outline(name, builders.Config{})
+		if err != nil {
+			continue
+		}
+		head, err := builders.Classifier(m)
+		if err != nil {
+			continue
+		}
+		keys := 0
+		same := func(t *onnxio.Tensor) bool {
+			is := dims[t.Name]
+			return slices.Equal(is, t.Dims) || slices.Contains(head, t.Name) && len(is) == len(t.Dims) && slices.Equal(is[1:], t.Dims[1:])
+		}
+		fits := true
+		for _, t := range m.Graph.Initializers {
+			if len(t.Dims) > 0 {
+				keys++
+				fits = fits && same(t)
+			}
+		}
+		if fits && keys == len(dims) {
+			fit = append(fit, name)
+		}
+	}
+	return fit
 }
 
 // graphFor is the graph that the state dict fills.

@@ -63,11 +63,15 @@ func recovered(c *cli.Context, path string, m *onnxio.Model, arch string) (*onnx
 	if _, err := convert.Apply(like, sd, convert.ApplyOptions{Strict: true}); err != nil {
 		return nil, nil, badFile{fmt.Errorf("%s as %s: %w", path, arch, err)}
 	}
+	w := c.App.ErrWriter
+	m, training := forInference(m)
+	if training > 0 {
+		fmt.Fprintf(w, "%s: exported in training mode: its answers are compared in inference mode\n", path)
+	}
 	far, err := distanceOf(c.Context, m, like)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := c.App.ErrWriter
 	fmt.Fprintf(w, "%s: %d tensors under their own names, %d names recovered, %d BatchNormalizations unfolded\n", path, report.Kept, report.Recovered, len(report.Unfolded))
 	if len(report.Unfolded) > 0 {
 		shown := report.Unfolded[:min(len(report.Unfolded), 6)]
@@ -97,6 +101,28 @@ func andMore(n int) string {
 		return ""
 	}
 	return fmt.Sprintf(" and %d more", n)
+}
+
+// forInference is a model whose BatchNormalizations and Dropouts are those of inference, and how many were not. PyTorch's exporter
+// leaves them in training mode where it is asked to keep them.
+func forInference(m *onnxio.Model) (*onnxio.Model, int) {
+	out, g, changed := *m, *m.Graph, 0
+	out.Graph, g.Nodes = &g, slices.Clone(g.Nodes)
+	for i, n := range g.Nodes {
+		c := *n
+		switch {
+		case n.OpType == "BatchNormalization" && n.Int("training_mode", 0) != 0:
+			c.Outputs = n.Outputs[:1]
+			c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return a.Name == "training_mode" })
+		case n.OpType == "Dropout" && len(n.Inputs) > 2:
+			c.Inputs = n.Inputs[:2]
+		default:
+			continue
+		}
+		changed++
+		g.Nodes[i] = &c
+	}
+	return &out, changed
 }
 
 // distanceOf is the largest difference of two models' first outputs for the same made-up input, by the largest output.
@@ -186,6 +212,7 @@ func verifyWeights(c *cli.Context, path, weights, arch string) error {
 	if err := fill(like, weights); err != nil {
 		return err
 	}
+	m, _ = forInference(m)
 	far, err := distanceOf(c.Context, m, like)
 	if err != nil {
 		return badFile{fmt.Errorf("%s and %s: %w", path, weights, err)}

@@ -35,4 +35,22 @@ func TestFromONNXBack(t *testing.T) {
 	if r := cnnkit(t, "convert", b, filepath.Join(dir, "c.pth"), "--arch", "resnet20"); r.code != exitBadFile {
 		t.Errorf("answers that are not numbers pass: %d %s", r.code, r.err)
 	}
+
+	// What an exporter left in training mode is compared as it infers.
+	if m, err = onnxio.Load(a); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range m.Graph.Nodes {
+		if n.OpType == "BatchNormalization" {
+			n.Attrs = append(n.Attrs, onnxio.IntAttr("training_mode", 1))
+			n.Outputs = append(n.Outputs, n.Outputs[0]+"_mean", n.Outputs[0]+"_var")
+		}
+	}
+	if err := onnxio.Save(b, m); err != nil {
+		t.Fatal(err)
+	}
+	if r := cnnkit(t, "convert", b, filepath.Join(dir, "c.pth"), "--arch", "resnet20"); r.code != exitDone || !strings.Contains(r.err, "exported in training mode") {
+		t.Errorf("an export in training mode: %d %s", r.code, r.err)
+	}
+	done(t, "verify", b, weights, "--arch", "resnet20")
 }

@@ -104,3 +104,16 @@ func TestTransferModel(t *testing.T) {
 		}
 	}
 }
+
+// A checkpoint of another network, or of another number of classes, says of which.
+func TestMisfit(t *testing.T) {
+	dir := t.TempDir()
+	model, weights, out := filepath.Join(dir, "m.onnx"), filepath.Join(dir, "m.pth"), filepath.Join(dir, "out.onnx")
+	done(t, "build", "resnet32", "--classes", "7", "--out", model)
+	done(t, "convert", model, weights)
+	for want, args := range map[string][]string{"those of --arch resnet32,": {"--arch", "resnet20"}, "say --classes 7": {"--arch", "resnet32"}} {
+		if r := cnnkit(t, append([]string{"convert", weights, out}, args...)...); r.code != exitBadFile || !strings.Contains(r.err, want) {
+			t.Errorf("no %q: %d %s", want, r.code, r.err)
+		}
+	}
+}

@@ -84,6 +84,9 @@ func (f File) from(ctx context.Context, address, path string, o Options) error {
 	for {
 		resumed, err := f.download(ctx, address, part, o)
 		if err != nil {
+			if info, serr := os.Stat(part); serr == nil && info.Size() == 0 {
+				_ = os.Remove(part)
+			}
 			return fmt.Errorf("%s: %w", address, err)
 		}
 		err = f.Check(part)

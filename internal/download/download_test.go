@@ -36,6 +36,9 @@ func TestFetch(t *testing.T) {
 			f := File{Name: "f", Bases: []string{server.URL + "/"}, Limit: c.limit, Hash: c.hash}
 			err := f.Fetch(t.Context(), path, Options{})
 			got, _ := os.ReadFile(path)
+			if left, _ := filepath.Glob(path + "*"); err != nil && len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
 			if !c.want(err) || (err == nil) != (string(got) == content) || err != nil && got != nil {
 				t.Errorf("%d bytes: %v", len(got), err)
 			}

@@ -92,8 +92,7 @@ def losses(model):
     return out
 
 
-def export(model, path, kept, dynamo):
-    x = batch(0)[0]
+def export(model, x, path, kept, dynamo):
     if dynamo:
         model.train(kept)
         program = torch.onnx.export(model, (x,), dynamo=True, optimize=not kept, opset_version=18, verbose=False, input_names=["input"],
@@ -117,7 +116,7 @@ def main(folder):
                 case = f"{name}-{'dynamo' if dynamo else 'torchscript'}-{'kept' if kept else 'folded'}"
                 state = {k: v.clone() for k, v in model.state_dict().items()}
                 try:
-                    export(model, os.path.join(folder, case + ".onnx"), kept, dynamo)
+                    export(model, batch(0)[0], os.path.join(folder, case + ".onnx"), kept, dynamo)
                 except Exception as e:
                     print(case, "not exported:", str(e)[:200])
                     continue

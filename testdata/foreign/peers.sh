@@ -7,7 +7,7 @@ python=${PYTHON:-python3}
 here=$PWD
 kept=$(mktemp -d)
 cp ./*.onnx losses.json "$kept"
-trap 'cp "$kept"/* "$here" && rm -r "$kept"' EXIT
+trap 'cp "$kept"/*.onnx "$kept"/losses.json "$here" && rm -r "$kept"' EXIT
 "$python" foreign.py
 if "$python" -c 'import tensorflow, tf2onnx' 2> /dev/null; then
 	"$python" keras_cnn.py
@@ -21,4 +21,9 @@ json.dump(now, open("losses.json", "w"), indent=1)
 P
 fi
 cd ../..
-go test ./train -count 1 -run 'TestForeign' -v
+go test ./train -count 1 -run 'TestForeign(Graphs|Weights)' -v
+networks=$kept/networks
+mkdir "$networks"
+PYTHONDONTWRITEBYTECODE=1 "$python" testdata/foreign/networks.py "$networks"
+CNNKIT_FOREIGN=$networks go test ./train -count 1 -run TestForeignNetworks -v
+PYTHONDONTWRITEBYTECODE=1 "$python" testdata/foreign/networks.py "$networks" "${CNNKIT:-cnnkit}"
