@@ -76,6 +76,9 @@ func (c goComm) meet(x []float32, bytes float64, combine func(parts [][]float32)
 	h := c.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.lost > 0 {
+		return &LostError{Rank: h.lost - 1, Err: errors.New("it has left")}
+	}
 	m := h.meeting(c.at)
 	m.parts[c.rank] = x
 	round := m.round

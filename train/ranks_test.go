@@ -72,6 +72,9 @@ func TestRanksFollowOne(t *testing.T) {
 			Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}}, 1e-5},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "norm sgd" && name != "drop" {
+				t.Skip("two of nine with -short")
+			}
 			splits := small(t, 195, 50)
 			c.cfg.Epochs, c.cfg.Batch, c.cfg.Seed, c.cfg.Metrics = 6, 24, 3, []string{"top3"}
 			want, history, end := jointRun(t, 1, c.net, splits, c.cfg)

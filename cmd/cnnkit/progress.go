@@ -28,8 +28,8 @@ type progress struct {
 	epoch    int
 }
 
-func newProgress(c *cli.Context, cfg train.Config) *progress {
-	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch,
+func newProgress(c *cli.Context, cfg train.Config, comm train.Comm) *progress {
+	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch * comm.Size(),
 		terminal: isTerminal(c.App.ErrWriter)}
 }
 

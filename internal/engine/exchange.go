@@ -223,7 +223,9 @@ func (l *lowering) jointMoments(mean, variance []float32) {
 	for i, m := range mean {
 		joint[i] = weight * m
 	}
-	l.sum(joint)
+	if !l.sum(joint) {
+		return
+	}
 	for i, m := range mean {
 		d := m - joint[i]
 		mean[i], variance[i] = joint[i], weight*(variance[i]+d*d)
@@ -244,16 +246,19 @@ func (l *lowering) jointSums(dscale, dbias []float32) {
 			both[i] = 0
 		}
 	}
-	l.sum(both)
-	copy(dscale, both[:n])
-	copy(dbias, both[n:])
+	if l.sum(both) {
+		copy(dscale, both[:n])
+		copy(dbias, both[n:])
+	}
 }
 
-// sum adds up x over all processes.
-func (l *lowering) sum(x []float32) {
-	if err := l.sync.Sum(x); err != nil && *l.err == nil {
+// sum adds up x over all processes, or ends the step.
+func (l *lowering) sum(x []float32) bool {
+	err := l.sync.Sum(x)
+	if err != nil && *l.err == nil {
 		*l.err = err
 	}
+	return err == nil
 }
 
 // jointCount is the number of elements of a channel in the joint batch, of x [N,C,H,W].
