@@ -19,7 +19,10 @@ type hub struct {
 	mu       sync.Mutex
 	meetings []*meeting
 	lost     int // a rank that has left, from 1; 0: none
-	waited   time.Duration
+
+	waits   []time.Time // when each rank began to wait for its gradients; zero: it computes
+	waited  time.Duration
+	exposed time.Duration // of waited, while the rank waited
 }
 
 // goComm is a rank of a hub.
@@ -41,7 +44,7 @@ var _ Comm = goComm{}
 
 // newHub makes the Comms of as many ranks.
 func newHub(size int) (*hub, []Comm) {
-	h := &hub{size: size, links: make([]sync.Mutex, size)}
+	h := &hub{size: size, links: make([]sync.Mutex, size), waits: make([]time.Time, size)}
 	comms := make([]Comm, size)
 	for rank := range comms {
 		comms[rank] = goComm{h, rank, 0, new(int)}
@@ -116,9 +119,31 @@ func (c goComm) delay(bytes float64) {
 	start := time.Now()
 	time.Sleep(h.latency + time.Duration(bytes*float64(h.perByte)/1000))
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.waited += time.Since(start)
-	h.mu.Unlock()
+	if waits := h.waits[c.rank]; !waits.IsZero() {
+		h.exposed += min(time.Since(start), time.Since(waits))
+	}
 }
+
+// begin and end say that a rank waits for its gradients, and that it computes.
+func (h *hub) begin(rank int) { h.waiting(rank, time.Now()) }
+func (h *hub) end(rank int)   { h.waiting(rank, time.Time{}) }
+
+func (h *hub) waiting(rank int, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits[rank] = since
+}
+
+// forget begins to measure anew; hidden is the share of delays in which ranks computed.
+func (h *hub) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waited, h.exposed = 0, 0
+}
+
+func (h *hub) hidden() float64 { return 1 - float64(h.exposed)/float64(h.waited) }
 
 func (c goComm) Rank() int { return c.rank }
 func (c goComm) Size() int { return c.hub.size }

@@ -138,6 +138,21 @@ func (r *ranks) Wait() error {
 // Sum implements engine.Exchange.
 func (r *ranks) Sum(x []float32) error { return r.comm.AllReduce(r.ctx, x) }
 
+// Same implements engine.Exchange.
+func (r *ranks) Same(hash uint64) (bool, error) {
+	mine := []float64{float64(hash >> 32), float64(hash & math.MaxUint32)}
+	rows, err := r.gather(r.ctx, mine...)
+	if err != nil {
+		return false, err
+	}
+	for _, row := range rows {
+		if !slices.Equal(row, rows[0]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // limbs is the number of float32 that hold a float64: 24 bits each.
 const limbs = 3
 
@@ -197,7 +212,7 @@ func (r *ranks) same(ctx context.Context, what string, hash uint64) error {
 	}
 	for rank, row := range rows {
 		if row[0] != rows[0][0] || row[1] != rows[0][1] {
-			return fmt.Errorf("rank %d has another %s than rank 0", rank, what)
+			return fmt.Errorf("rank %d does not have rank 0's %s", rank, what)
 		}
 	}
 	return nil
@@ -261,14 +276,19 @@ func (r *run) alike(ctx context.Context) error {
 	for _, c := range []struct {
 		what string
 		hash uint64
-	}{{"recipe", hashOf(string(raw))}, {"data set", hashOf(fmt.Sprint(r.splits.Train.Len()), digest)}, {"checkpoint", hashOf(position)}} {
+	}{
+		{"recipe", hashOf(string(raw))},
+		{"data set", hashOf(fmt.Sprint(r.splits.Train.Len()), digest)},
+		{"checkpoint", hashOf(position)},
+	} {
 		if err := r.ranks.same(ctx, c.what, c.hash); err != nil {
 			return fmt.Errorf("%w: all ranks are started by the same command and see the same files", err)
 		}
 	}
 	if r.cfg.Deterministic {
 		if err := r.ranks.same(ctx, "kernel level", level()); err != nil {
-			return fmt.Errorf("%w, and deterministic wants the same instructions everywhere: set CNNKIT_CPU on all ranks, or leave deterministic out", err)
+			return fmt.Errorf("%w, and deterministic wants the same instructions everywhere: "+
+				"set CNNKIT_CPU on all ranks, or leave deterministic out", err)
 		}
 	}
 	return nil
@@ -295,7 +315,8 @@ func (r *run) lost(err error) error {
 	if !errors.As(err, new(*LostError)) || r.dir == "" {
 		return err
 	}
-	return fmt.Errorf("%w; the checkpoint of epoch %d, step %d is in %s", err, r.kept.Epoch, r.kept.Step, filepath.Join(r.dir, CheckpointFile))
+	path := filepath.Join(r.dir, CheckpointFile)
+	return fmt.Errorf("%w; the checkpoint of epoch %d, step %d is in %s", err, r.kept.Epoch, r.kept.Step, path)
 }
 
 // What rank 0 tells of its validation.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
+	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/train/data"
 	"github.com/cnnkit/cnnkit/train/data/transforms"
@@ -67,7 +68,9 @@ func TestRanksFollowOne(t *testing.T) {
 		"norm swa":  {normNet, Config{Optimizer: "sgd", LR: 0.01, SyncBN: true, SWA: SWA{Start: 4}}, 1e-5},
 		"apart":     {lenet, Config{Optimizer: "sgd", LR: 0.02, Accumulate: 2, ClipNorm: 1}, 1e-5},
 		"drop":      {blockNet, Config{Optimizer: "sgd", LR: 1e-2, SyncBN: true}, 1e-5},
-		"augment":   {lenet, Config{Optimizer: "sgd", LR: 0.01, Augment: flips, Workers: 2}, 1e-5},
+		"thaw": {lenet, Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, Freeze: []string{"conv1", "conv2"},
+			Unfreeze: []Unfreeze{{Epoch: 3, Params: "conv2"}}}, 1e-5},
+		"augment": {lenet, Config{Optimizer: "sgd", LR: 0.01, Augment: flips, Workers: 2}, 1e-5},
 		"mix": {lenet, Config{Optimizer: "sgd", LR: 0.01, Loss: LossSoftNLL,
 			Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}}, 1e-5},
 	} {
@@ -149,6 +152,36 @@ func TestRanksAreDeterministic(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// flawed is a Comm whose sums are wrong on rank 1 in one number.
+type flawed struct{ Comm }
+
+func (f flawed) AllReduce(ctx context.Context, x []float32) error {
+	err := f.Comm.AllReduce(ctx, x)
+	if f.Rank() == 1 && len(x) > 10000 {
+		x[5000] += 1e-3
+	}
+	return err
+}
+
+func (f flawed) Dup() (Comm, error) {
+	c, err := f.Comm.Dup()
+	return flawed{c}, err
+}
+
+// With Deterministic the ranks compare their weights after an epoch.
+func TestRanksCompareWeights(t *testing.T) {
+	_, comms := newHub(2)
+	for rank, err := range eachRank(comms, func(c Comm) error {
+		cfg := Config{Optimizer: "sgd", LR: 0.1, Epochs: 2, Batch: 12, Threads: 1, Deterministic: true, Comm: flawed{c}}
+		_, err := Run(t.Context(), lenet(t), small(t, 195, 50), cfg, "", Observer{})
+		return err
+	}) {
+		if err == nil || !strings.Contains(err.Error(), "after epoch 1: rank 1 does not have rank 0's weights") {
+			t.Errorf("rank %d: %v", rank, err)
+		}
 	}
 }
 
@@ -310,12 +343,12 @@ func TestRefusedRanks(t *testing.T) {
 		net    func(testing.TB) *onnxio.Model
 		says   string
 	}{
-		"recipe": {func(rank int, cfg *Config, _ *data.Splits) { cfg.LR += float64(rank) / 100 }, lenet, "rank 1 has another recipe than rank 0"},
+		"recipe": {func(rank int, cfg *Config, _ *data.Splits) { cfg.LR += float64(rank) / 100 }, lenet, "rank 1 does not have rank 0's recipe"},
 		"data": {func(rank int, _ *Config, s *data.Splits) {
 			if rank == 1 {
 				*s = small(t, 194, 50)
 			}
-		}, lenet, "rank 1 has another data set than rank 0"},
+		}, lenet, "rank 1 does not have rank 0's data set"},
 		"features": {func(_ int, cfg *Config, _ *data.Splits) { cfg.Freeze, cfg.CacheFeatures = []string{"conv1"}, true }, lenet, "cache_features"},
 		"norm":     {func(_ int, cfg *Config, _ *data.Splits) { cfg.SyncBN = true }, vectorNet, "train without sync_bn"},
 	} {
@@ -459,6 +492,54 @@ func TestGradientsAreOnTheirWayEarly(t *testing.T) {
 	}) {
 		if err != nil {
 			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
+}
+
+// alone is an exchange of one process; agrees says that its gradients keep their packed forms.
+type alone struct{ agrees bool }
+
+func (alone) Part() (first, images, total int)    { return 0, 4, 4 }
+func (alone) Post([]float32)                      {}
+func (alone) Wait() error                         { return nil }
+func (alone) Sum([]float32) error                 { return nil }
+func (a alone) Same(uint64) (agree bool, _ error) { return a.agrees, nil }
+
+// Gradients that go through an exchange, packed or plain, are the same bits as those that do not.
+func TestExchangedForms(t *testing.T) {
+	graph, _, err := TrainingGraph(blockNet(t), LossAuto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train := func(x engine.Exchange) []float32 {
+		update, err := Config{Epochs: 1, Batch: 4, Optimizer: "adam", LR: 1e-2}.Update()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := engine.NewTrainer(graph, engine.TrainOptions{Loss: LossName, Update: update, Exchange: x})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ds := small(t, 40, 10).Train
+		for i := range 5 {
+			in, target := NewBatch(ds.Shape(), 4)
+			if err := ds.Fill(in, target, data.Sequence(40)[4*i:4*i+4]); err != nil {
+				t.Fatal(err)
+			}
+			if err := tr.Step(t.Context(), map[string]*onnxio.Tensor{graph.Graph.Inputs[0].Name: in, TargetName: target}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		end := withOwnInitializers(graph)
+		if err := tr.Export(end); err != nil {
+			t.Fatal(err)
+		}
+		return weights(t, end)
+	}
+	want := train(nil)
+	for _, agrees := range []bool{true, false} {
+		if !slices.Equal(train(alone{agrees}), want) {
+			t.Errorf("forms agree %v: other weights than without an exchange", agrees)
 		}
 	}
 }

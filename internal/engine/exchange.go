@@ -2,6 +2,8 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -23,6 +25,8 @@ type Exchange interface {
 	Wait() error
 	// Sum adds up x over all processes, in place, before it returns. Gradients may be on their way.
 	Sum(x []float32) error
+	// Same reports whether all processes have the same hash.
+	Same(hash uint64) (bool, error)
 }
 
 // shareOf is this process's weight in sums over the joint batch.
@@ -38,9 +42,10 @@ var exchangeNode = &ops.Node{Node: &onnxio.Node{OpType: "Exchange", Domain: layo
 // a latency of some 50 us.
 const bucketFloats = 1 << 20
 
-// bucket is a set of gradients that are added up together, as plain numbers: the ranks' plans may pack differently.
+// bucket is a set of gradients that are added up together, each in the form of Trainer.forms.
 type bucket struct {
 	names []string
+	forms []*packing
 	at    []int // where each begins
 	data  []float32
 	after int // the op after which all are there
@@ -64,6 +69,66 @@ func backwardOrder(g *graph, params []*value, grads map[*value]*value) []string 
 	return names
 }
 
+// agreeOnForms chooses the forms in which gradients are exchanged, for good: those in which the first plan has them, where all
+// processes' first plans have the same; else plain numbers.
+func (t *Trainer) agreeOnForms(names []string, grads map[*value]*value, g *graph) error {
+	forms, h := map[string]*packing{}, fnv.New64a()
+	for _, name := range names {
+		forms[name] = grads[g.values[name]].pack
+		fmt.Fprintf(h, "%q %q\n", name, forms[name].name())
+	}
+	same, err := t.opt.Exchange.Same(h.Sum64())
+	if !same {
+		clear(forms)
+	}
+	t.forms = forms
+	return err
+}
+
+// name is a packing's key, "" of plain numbers.
+func (p *packing) name() string {
+	if p == nil {
+		return ""
+	}
+	return p.key
+}
+
+// toForm writes the numbers of v in a form.
+func (v *value) toForm(form *packing, to []float32) {
+	from := v.buf.data
+	if form.name() == v.pack.name() {
+		copy(to, from)
+		return
+	}
+	if v.pack != nil {
+		from = make([]float32, v.size())
+		v.pack.conv.Unpack(from, v.buf.data)
+	}
+	if form != nil {
+		form.conv.Pack(to, from)
+	} else {
+		copy(to, from)
+	}
+}
+
+// fromForm is the reverse of toForm.
+func (v *value) fromForm(form *packing, from []float32) {
+	if form.name() == v.pack.name() {
+		copy(v.buf.data, from)
+		return
+	}
+	if form != nil {
+		plain := make([]float32, v.size())
+		form.conv.Unpack(plain, from)
+		from = plain
+	}
+	if v.pack != nil {
+		v.pack.conv.Pack(v.buf.data, from)
+	} else {
+		copy(v.buf.data, from)
+	}
+}
+
 // planBuckets parts the gradients among buckets. A bucket is posted after those before it. Plans share the buckets' memory.
 func (t *Trainer) planBuckets(g *graph, names []string, grads map[string]*value) []*bucket {
 	written := map[*value]int{}
@@ -82,14 +147,21 @@ func (t *Trainer) planBuckets(g *graph, names []string, grads map[string]*value)
 			}
 			all, size = append(all, next), 0
 		}
-		b := all[len(all)-1]
-		size += int(grads[name].size())
-		b.names, b.at = append(b.names, name), append(b.at, size)
+		b, form := all[len(all)-1], t.forms[name]
+		if form != nil {
+			size += form.conv.WeightSize()
+		} else {
+			size += int(grads[name].size())
+		}
+		b.names, b.forms, b.at = append(b.names, name), append(b.forms, form), append(b.at, size)
 		b.after = max(b.after, written[grads[name]])
 	}
 	for i, b := range all {
 		if i == len(t.sums) {
-			t.sums = append(t.sums, make([]float32, b.at[len(b.names)]))
+			t.sums = append(t.sums, nil)
+		}
+		if n := b.at[len(b.names)]; len(t.sums[i]) != n {
+			t.sums[i] = make([]float32, n)
 		}
 		b.data = t.sums[i]
 	}
@@ -107,15 +179,11 @@ func (t *Trainer) lowerPost(l *lowering, b *bucket, grads map[string]*value) {
 	s := l.add("gather gradients", len(from), bufs, func() func(int, int) {
 		return func(i, _ int) {
 			to, weight := b.data[b.at[i]:b.at[i+1]], shareOf(e)
-			switch v := from[i]; {
-			case weight == 0: // times which not every number is 0
+			if weight == 0 { // times which not every number is 0
 				clear(to)
 				return
-			case v.pack != nil:
-				v.pack.conv.Unpack(to, v.buf.data)
-			default:
-				copy(to, v.plainFloats())
 			}
+			from[i].toForm(b.forms[i], to)
 			for j := range to {
 				to[j] *= weight
 			}
@@ -150,22 +218,15 @@ func (t *Trainer) lowerSums(l *lowering, buckets []*bucket, grads map[string]*va
 			to, bufs = append(to, v), append(bufs, l.of(v))
 		}
 		s := l.add("take sums", len(to), bufs, func() func(int, int) {
-			return func(i, _ int) {
-				from := b.data[b.at[i]:b.at[i+1]]
-				if v := to[i]; v.pack != nil {
-					v.pack.conv.Pack(v.buf.data, from)
-				} else {
-					copy(v.plainFloats(), from)
-				}
-			}
+			return func(i, _ int) { to[i].fromForm(b.forms[i], b.data[b.at[i]:b.at[i+1]]) }
 		})
 		s.op = &op{node: exchangeNode, origin: "exchange"}
 	}
 }
 
-// lowerDrawn lowers the number-th op that draws random numbers to its reference kernel. What it draws depends on the seed, the
-// update and the op, not on the plan, whose steps differ from one batch size to another; and, since the kernel is told where in
-// the joint batch the step's images stand, not on the number of processes.
+// lowerDrawn lowers the number-th op that draws random numbers to its reference kernel. What it draws depends on the seed,
+// the update and the op, not on the plan, whose steps differ from one batch size to another; and, since the kernel is told
+// where in the joint batch the step's images stand, not on the number of processes.
 func (t *Trainer) lowerDrawn(l *lowering, o *op, number uint64) {
 	l.at = o
 	var bufs []*buffer

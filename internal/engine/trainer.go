@@ -64,7 +64,8 @@ type Trainer struct {
 	last    *trainPlan
 	weights Weights
 	steps   int64
-	sums    [][]float32 // of Exchange, by bucket
+	sums    [][]float32         // of Exchange, by bucket
+	forms   map[string]*packing // in which gradients are exchanged
 }
 
 // stored is a parameter or a running statistic.
@@ -235,6 +236,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		foldNarrow(g)
 	}
 	t.settle(g, grads)
+	if len(posted) > 0 && t.forms == nil {
+		if err := t.agreeOnForms(posted, grads, g); err != nil {
+			return nil, err
+		}
+	}
 	if len(t.plans) == 0 && floats >= muchMemory {
 		// The caller may have let go of the model, and packing of the parameters: before the optimiser's state and the
 		// arena come, the system has that memory back.

@@ -105,3 +105,37 @@ func sums(c train.Comm, n int, key uint64) error {
 	}
 	return nil
 }
+
+// BenchmarkAllReduce says how long sums take between the ranks of this machine, by the shortest of 20 rounds, since others may
+// be at work on it:
+//
+//	CC=mpicc go test -tags mpi -c -o mpi.test ./train/mpi
+//	CNNKIT_TEST_RANK=1 mpirun -n 2 --oversubscribe ./mpi.test -test.run xxx -test.bench AllReduce -test.benchtime 1x
+func BenchmarkAllReduce(b *testing.B) {
+	if os.Getenv(rankVariable) == "" {
+		b.Skip("runs under mpirun")
+	}
+	c, err := Open()
+	if err != nil {
+		b.Skip(err) // it was opened by a round before
+	}
+	for _, n := range []int{1, 256, 4096, 1 << 16, 1 << 20, 1 << 22} {
+		x, best := make([]float32, n), time.Duration(1<<62)
+		calls := max(2, min(200, 1<<21/n))
+		for range 20 {
+			start := time.Now()
+			for range calls {
+				if err := c.AllReduce(b.Context(), x); err != nil {
+					b.Fatal(err)
+				}
+			}
+			best = min(best, time.Since(start)/time.Duration(calls))
+		}
+		if c.Rank() == 0 {
+			fmt.Printf("%d ranks: %d floats in %v, %.2f GB/s\n", c.Size(), n, best, 4*float64(n)/float64(best.Nanoseconds()))
+		}
+	}
+	if err := c.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
