@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// hub connects goroutines as ranks, with an optional delay as that of a link: one for each rank, used in both directions at
-// once.
+// hub connects goroutines as ranks, with an optional delay as that of a link: one for each rank, used in both
+// directions at once.
 type hub struct {
 	size    int
 	latency time.Duration

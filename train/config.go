@@ -81,18 +81,18 @@ type Config struct {
 	// trains in float32.
 	Precision string `json:"precision,omitzero"`
 
-	// Distributed is how the processes of a data-parallel run are connected: mpi; "": there is one process. Comm is the connection.
-	// Rank r of N has part r of each joint batch of N times Batch images; the first ranks' parts of a short one are larger by an
-	// image. The run is that of one process with the joint batch, to rounding, where the loss is a mean over images and
-	// BatchNormalization is synchronized; losses over a whole batch (dice and its kind, class_weights, ignore_index) are means
-	// of the parts' losses, weighted by their images.
+	// Distributed is how the processes of a data-parallel run are connected: mpi; "": there is one process. Comm is the
+	// connection. Rank r of N has part r of each joint batch of N times Batch images; the first ranks' parts of a short
+	// one are larger by an image. The run is that of one process with the joint batch, to rounding, where the loss is a
+	// mean over images and BatchNormalization is synchronized; losses over a whole batch (dice and its kind,
+	// class_weights, ignore_index) are means of the parts' losses, weighted by their images.
 	Distributed string `json:"distributed,omitzero"`
 	Comm        Comm   `json:"-"` // nil: SingleProcess
-	// SyncBN makes BatchNormalization take the statistics of the joint batch; else each rank takes those of its part, and the
-	// running statistics that are kept are rank 0's.
+	// SyncBN makes BatchNormalization take the statistics of the joint batch; else each rank takes those of its part, and
+	// the running statistics that are kept are rank 0's.
 	SyncBN bool `json:"sync_bn,omitzero"`
-	// Deterministic refuses what could give two runs of the same ranks other bits, or ranks other weights: ranks whose processors
-	// have other instructions. It compares the ranks' weights after each epoch.
+	// Deterministic refuses what could give two runs of the same ranks other bits, or ranks other weights: ranks whose
+	// processors have other instructions. It compares the ranks' weights after each epoch.
 	Deterministic bool `json:"deterministic,omitzero"`
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// jointRun trains on so many ranks, whose batches together are cfg's, and gives rank 0's losses of the steps, its history and the
-// weights after the run of every rank.
+// jointRun trains on so many ranks, whose batches together are cfg's, and gives rank 0's losses of the steps, its
+// history and the weights after the run of every rank.
 func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, splits data.Splits, cfg Config) (losses []float64, h []Epoch, ends [][]float32) {
 	t.Helper()
 	_, comms := newHub(ranks)
@@ -51,9 +51,9 @@ func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, split
 	return losses, histories[0], ends
 }
 
-// Several ranks follow one rank with the joint batch: 54 steps, whose losses stay within 1e-5 of it and the weights within 1e-5
-// of 1+|w| (SGD) or 1e-3 (Adam). Of 195 images in joint batches of 24 three are left at the end of an epoch, so that the last of
-// four ranks has none. Settings are calm ones, since training amplifies roundings.
+// Several ranks follow one rank with the joint batch: 54 steps, whose losses stay within 1e-5 of it and the weights
+// within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam). Of 195 images in joint batches of 24 three are left at the end of an
+// epoch, so that the last of four ranks has none. Settings are calm ones, since training amplifies roundings.
 func TestRanksFollowOne(t *testing.T) {
 	flips := transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}}
 	for name, c := range map[string]struct {
@@ -113,8 +113,8 @@ func TestRanksFollowOne(t *testing.T) {
 	}
 }
 
-// blockNet is a residual block with stochastic depth, and every kind of Dropout. Its maps are large, so that no statistic is of a few
-// numbers, which would amplify roundings.
+// blockNet is a residual block with stochastic depth, and every kind of Dropout. Its maps are large, so that no
+// statistic is of a few numbers, which would amplify roundings.
 func blockNet(t testing.TB) *onnxio.Model {
 	t.Helper()
 	b := builders.New("block", 0, 0, 1, 28, 28)
@@ -185,8 +185,8 @@ func TestRanksCompareWeights(t *testing.T) {
 	}
 }
 
-// A rank that leaves in the second epoch ends the run on the others with a LostError that names it; from what rank 0 has written
-// all go on to the bits of a run that lost nobody. Other ranks write nothing.
+// A rank that leaves in the second epoch ends the run on the others with a LostError that names it; from what rank 0
+// has written all go on to the bits of a run that lost nobody. Other ranks write nothing.
 func TestLostRank(t *testing.T) {
 	cfg := Config{Optimizer: "adam", LR: 1e-3, Epochs: 3, Batch: 24, Threads: 1, SyncBN: true}
 	_, _, want := jointRun(t, 3, normNet, small(t, 195, 50), cfg)
@@ -248,8 +248,8 @@ func resumed(t *testing.T, ranks int, dir string, cfg Config) (end []float32) {
 	return end
 }
 
-// An interruption of one rank ends the run on all after the same step, with a checkpoint from which they go on to the same bits;
-// and so do other numbers of ranks with the same joint batch, to rounding. Another joint batch is refused.
+// An interruption of one rank ends the run on all after the same step, with a checkpoint from which they go on to the
+// same bits; and so do other numbers of ranks with the same joint batch, to rounding. Another joint batch is refused.
 func TestInterruptedRank(t *testing.T) {
 	cfg := Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, Epochs: 3, Batch: 24, Threads: 1}
 	_, _, want := jointRun(t, 4, lenet, small(t, 195, 50), cfg)
@@ -455,8 +455,8 @@ func TestTrainerOnRanks(t *testing.T) {
 	}
 }
 
-// Gradients are posted while the backward pass runs: of a ResNet-18, whose last layers have most of the weights, half of them
-// before a third of its steps.
+// Gradients are posted while the backward pass runs: of a ResNet-18, whose last layers have most of the weights, half
+// of them before a third of its steps.
 func TestGradientsAreOnTheirWayEarly(t *testing.T) {
 	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{3, 32, 32}, Classes: 10})
 	if err != nil {

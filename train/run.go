@@ -205,7 +205,8 @@ func (r *run) prepare() error {
 		return err
 	}
 	if r.cfg.Distributed != "" && r.cfg.Comm == nil {
-		return fmt.Errorf("distributed is %s, and there is no connection: 'cnnkit train' makes one, in Go it is Config.Comm", r.cfg.Distributed)
+		return fmt.Errorf("distributed is %s, and there is no connection: 'cnnkit train' makes one, in Go it is Config.Comm",
+			r.cfg.Distributed)
 	}
 	r.recipe.Comm = nil
 	if r.rank() > 0 { // rank 0 alone writes and reports
@@ -463,8 +464,8 @@ func (r *run) step(ctx context.Context, f *feeder) error {
 	return nil
 }
 
-// counts are what ranks tell each other after a step: right answers, of how many, whether the run is interrupted, and whether
-// the observer has ended it.
+// counts are what ranks tell each other after a step: right answers, of how many, whether the run is interrupted, and
+// whether the observer has ended it.
 func (r *run) counts(ctx context.Context, f *feeder, p portion) ([]float64, error) {
 	var right, counted int
 	if p.images > 0 {

@@ -34,9 +34,9 @@ type Trainer struct {
 	perEpoch int64 // steps of the optimiser, for rules that begin with an epoch
 }
 
-// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate is
-// cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. With a cfg.Comm every rank makes a
-// Trainer, which starts from the weights of rank 0's. Close frees what it holds.
+// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate
+// is cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. With a cfg.Comm every
+// rank makes a Trainer, which starts from the weights of rank 0's. Close frees what it holds.
 func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
 	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
@@ -196,10 +196,10 @@ func (t *Trainer) updates() int64 {
 	return t.trainer.Steps()
 }
 
-// Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with (Loss.Targets).
-// It gives the batch's loss before the step. With Accumulate every so many calls make a step of the optimiser. A loss that
-// is not finite is a *DivergedError. With a Comm the batch is this rank's part of the joint batch, and the loss that of all parts:
-// the ranks' losses weighted by their images.
+// Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with
+// (Loss.Targets). It gives the batch's loss before the step. With Accumulate every so many calls make a step of the
+// optimiser. A loss that is not finite is a *DivergedError. With a Comm the batch is this rank's part of the joint
+// batch, and the loss that of all parts: the ranks' losses weighted by their images.
 func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss float64, err error) {
 	if len(x.Dims) == 0 {
 		return 0, fmt.Errorf("the input is a single number: a batch is wanted")
@@ -228,14 +228,14 @@ func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss floa
 	return loss, err
 }
 
-// step trains on a part of a batch; flush says that the gradients so far make a step of the optimiser. It gives the loss of the
-// whole batch, and what after counts of the part once the step is made, of each rank.
-func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p portion, flush bool, after func() ([]float64, error)) (float64, [][]float64, error) {
+// step trains on a part of a batch; flush says that the gradients so far make a step of the optimiser. It gives the
+// loss of the whole batch, and what after counts of the part once the step is made, of each rank.
+func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p portion, flush bool,
+	after func() ([]float64, error)) (loss float64, rows [][]float64, err error) {
 	if t.ranks != nil {
 		t.ranks.begin(ctx, p)
 		ctx = context.WithoutCancel(ctx) // the ranks make a step together
 	}
-	var err error
 	if t.apart == nil {
 		err = t.trainer.Step(ctx, in)
 	} else {
@@ -250,7 +250,7 @@ func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p port
 			return 0, nil, err
 		}
 	}
-	loss, rows := float64(t.trainer.Output(LossName).Float32s()[0]), [][]float64{counts}
+	loss, rows = float64(t.trainer.Output(LossName).Float32s()[0]), [][]float64{counts}
 	if t.ranks != nil {
 		if loss, rows, err = t.jointLoss(loss, counts); err != nil {
 			return 0, nil, err

@@ -9,7 +9,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/mpi"
 )
 
-// A program that was built without MPI says how to build it with; what several processes cannot do is refused before they connect.
+// A program that was built without MPI says how to build it with; what several processes cannot do is refused before
+// they connect.
 func TestDistributed(t *testing.T) {
 	if _, err := mpi.Open(); !errors.Is(err, mpi.ErrNotBuilt) {
 		t.Skip("built with MPI: package train/mpi tests that")

@@ -46,9 +46,9 @@
 //
 // # Several processes
 //
-// With TrainOptions.Exchange the gradients of a joint batch are sums over processes. They are gathered in buckets behind the op
-// that completes one, and handed over; the update waits for all (exchange.go). The order of the buckets is that of the backward
-// pass as differentiate writes it, so that it is the same for every part's size.
+// With TrainOptions.Exchange the gradients of a joint batch are sums over processes. They are gathered in buckets
+// behind the op that completes one, and handed over; the update waits for all (exchange.go). The order of the buckets
+// is that of the backward pass as differentiate writes it, so that it is the same for every part's size.
 //
 // # What always holds
 //

@@ -41,8 +41,8 @@ type LoaderConfig struct {
 	Rank, Ranks int
 }
 
-// Part is the range [lo,hi) of n samples that one of several ranks has. Ranges differ by one sample at most; the longer ones
-// are the first ranks'.
+// Part is the range [lo,hi) of n samples that one of several ranks has. Ranges differ by one sample at most; the longer
+// ones are the first ranks'.
 func Part(n, rank, ranks int) (lo, hi int) {
 	each, more := n/ranks, n%ranks
 	lo = rank*each + min(rank, more)

@@ -93,8 +93,11 @@ func (w *world) Size() int { return w.size }
 // most is the number of floats that one message may have, well below MPI's int.
 const most = 1 << 28
 
+// exchange is a call of the shim.
+type exchange func(at C.int, x *C.float, n C.size_t, stop, lost *C.int) C.int
+
 // call makes a call of the shim on x, piece by piece.
-func (c *comm) call(ctx context.Context, x []float32, do func(at C.int, x *C.float, n C.size_t, stop, lost *C.int) C.int) error {
+func (c *comm) call(ctx context.Context, x []float32, do exchange) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(x) > 0 && c.broken == nil {
@@ -105,7 +108,7 @@ func (c *comm) call(ctx context.Context, x []float32, do func(at C.int, x *C.flo
 	return c.broken
 }
 
-func (c *comm) piece(ctx context.Context, x []float32, do func(at C.int, x *C.float, n C.size_t, stop, lost *C.int) C.int) error {
+func (c *comm) piece(ctx context.Context, x []float32, do exchange) error {
 	stop, lost := new(int32), C.int(-1)
 	ended := context.AfterFunc(ctx, func() {
 		time.AfterFunc(c.grace, func() { atomic.StoreInt32(stop, 1) })
@@ -122,7 +125,8 @@ func (c *comm) piece(ctx context.Context, x []float32, do func(at C.int, x *C.fl
 	leaked.vectors = append(leaked.vectors, x)
 	leaked.Unlock()
 	if rc == C.shim_stopped {
-		return &train.LostError{Rank: int(lost), Err: fmt.Errorf("the run was told to end, and no answer came for %v: %w", c.grace, context.Cause(ctx))}
+		err := fmt.Errorf("the run was told to end, and no answer came for %v: %w", c.grace, context.Cause(ctx))
+		return &train.LostError{Rank: int(lost), Err: err}
 	}
 	return &train.LostError{Rank: -1, Err: failure(rc)}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/cnnkit/cnnkit/train"
 )
 
-// TestRank is a rank that mpirun has started for TestMPI: sums have the bits of an addition in the order of the ranks, whatever the
-// length; broadcasts arrive; two connections work at the same time; a nil pointer is an error that Go recovers from; and a
-// rank that nobody answers gives up.
+// TestRank is a rank that mpirun has started for TestMPI: sums have the bits of an addition in the order of the ranks,
+// whatever the length; broadcasts arrive; two connections work at the same time; a nil pointer is an error that Go
+// recovers from; and a rank that nobody answers gives up.
 func TestRank(t *testing.T) {
 	if os.Getenv(rankVariable) == "" {
 		t.Skip("runs in the processes that TestMPI starts")
@@ -106,8 +106,8 @@ func sums(c train.Comm, n int, key uint64) error {
 	return nil
 }
 
-// BenchmarkAllReduce says how long sums take between the ranks of this machine, by the shortest of 20 rounds, since others may
-// be at work on it:
+// BenchmarkAllReduce says how long sums take between the ranks of this machine, by the shortest of 20 rounds, since
+// others may be at work on it:
 //
 //	CC=mpicc go test -tags mpi -c -o mpi.test ./train/mpi
 //	CNNKIT_TEST_RANK=1 mpirun -n 2 --oversubscribe ./mpi.test -test.run xxx -test.bench AllReduce -test.benchtime 1x

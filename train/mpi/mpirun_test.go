@@ -184,8 +184,9 @@ func normNet(t *testing.T) string {
 	return path
 }
 
-// Two and four processes follow one with the joint batch over 54 steps, the last of an epoch on three images: losses within 1e-5,
-// weights within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam), with BatchNormalization synchronized; and two runs give the same bits.
+// Two and four processes follow one with the joint batch over 54 steps, the last of an epoch on three images: losses
+// within 1e-5, weights within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam), with BatchNormalization synchronized; and two runs
+// give the same bits.
 func TestProcessesFollowOne(t *testing.T) {
 	net := []string{normNet(t), "--data", "mnist", "--subset", "195", "--epochs", "6", "--seed", "3"}
 	for name, c := range map[string]struct {
@@ -225,8 +226,8 @@ func TestProcessesFollowOne(t *testing.T) {
 	}
 }
 
-// A process that is killed ends the run with an error that says which one and how to go on; resumed for two epochs more, it gives
-// the weights of a run that was left alone.
+// A process that is killed ends the run with an error that says which one and how to go on; resumed for two epochs
+// more, it gives the weights of a run that was left alone.
 func TestKilledProcess(t *testing.T) {
 	common := []string{"lenet5", "--data", "mnist", "--subset", "6000", "--batch", "16", "--seed", "1"}
 	for victim := range 2 {

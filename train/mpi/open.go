@@ -17,8 +17,8 @@ const GraceVariable = "CNNKIT_MPI_GRACE"
 // defaultGrace is shorter than the second after which mpirun kills.
 const defaultGrace = 700 * time.Millisecond
 
-// Grace is how long a rank goes on waiting for the others after its context has ended. Where the launcher leaves ranks more time
-// than mpirun's second, a longer one lets long steps end.
+// Grace is how long a rank goes on waiting for the others after its context has ended. Where the launcher leaves ranks
+// more time than mpirun's second, a longer one lets long steps end.
 func Grace() (time.Duration, error) {
 	text := os.Getenv(GraceVariable)
 	if text == "" {

@@ -73,8 +73,8 @@ static int receive(connection_t *c, float *x, size_t n, int from) {
 	return MPI_Irecv(x, (int)n, MPI_FLOAT, from, tag, c->comm, &c->requests[c->pending++]) != MPI_SUCCESS;
 }
 
-// wait_all waits for the pending requests: at first by giving way to other threads, then asleep for 20 us at a time, so that the
-// kernels have the processor, and after some 50 ms, while rank 0 validates, for 500 us.
+// wait_all waits for the pending requests: at first by giving way to other threads, then asleep for 20 us at a time, so
+// that the kernels have the processor, and after some 50 ms, while rank 0 validates, for 500 us.
 static int wait_all(connection_t *c, const int *stop, int *lost) {
 	struct timespec nap = {0, 20000};
 	for (int spins = 0;; spins++) {

@@ -10,8 +10,8 @@ int shim_finalize(void);
 // shim_dup gives a connection of its own, from 0 on.
 int shim_dup(int *connection);
 
-// shim_all_reduce replaces x by the sum of all ranks' x, each element added up in the order of the ranks. Where it is stopped, *lost
-// is the first rank that it waits for.
+// shim_all_reduce replaces x by the sum of all ranks' x, each element added up in the order of the ranks. Where it is
+// stopped, *lost is the first rank that it waits for.
 int shim_all_reduce(int connection, float *x, size_t n, const int *stop, int *lost);
 
 // shim_broadcast replaces x by that of rank 0.
