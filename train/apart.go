@@ -70,8 +70,8 @@ func withOwnInitializers(m *onnxio.Model) *onnxio.Model {
 	return &out
 }
 
-// step computes the gradients of a batch of n images, and updates the parameters when flush says that enough batches have
-// come. The gradient of several is the mean over their images: that of one large batch.
+// step computes the gradients of a batch of n images, all ranks' together, and updates the parameters when flush says
+// that enough batches have come. The gradient of several is the mean over their images: that of one large batch.
 func (a *apart) step(ctx context.Context, in map[string]*onnxio.Tensor, n int, flush bool) error {
 	if err := a.trainer.Step(ctx, in); err != nil {
 		return err

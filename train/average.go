@@ -134,8 +134,11 @@ func (r *run) exportSWA(ctx context.Context) error {
 // computeStatistics gives the model the running statistics of its weights: the means over the batches of the epoch in
 // progress, each batch counting the same, as torch.optim.swa_utils.update_bn has them.
 func (r *run) computeStatistics(ctx context.Context) error {
-	forward, err := engine.NewTrainer(forgetful(r.graph, r.result.Model),
-		engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: []string{}, Seed: r.cfg.Seed})
+	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: []string{}, Seed: r.cfg.Seed}
+	if r.ranks != nil {
+		opt.Exchange, opt.SyncNorm = r.ranks, r.cfg.SyncBN
+	}
+	forward, err := engine.NewTrainer(forgetful(r.graph, r.result.Model), opt)
 	if err != nil {
 		return err
 	}
@@ -146,8 +149,12 @@ func (r *run) computeStatistics(ctx context.Context) error {
 	f := r.feeder(0)
 	defer f.stop()
 	for f.step < r.batches {
-		if _, err := r.fill(f); err != nil {
+		p, err := r.fill(f)
+		if err != nil {
 			return err
+		}
+		if r.ranks != nil {
+			r.ranks.begin(ctx, p)
 		}
 		if err := forward.Step(ctx, f.in); err != nil {
 			return fmt.Errorf("statistics of the averaged weights after epoch %d: %w", r.at, err)

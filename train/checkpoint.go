@@ -28,18 +28,19 @@ const CheckpointFile = "checkpoint.safetensors"
 // "average/NAME" an average that the optimiser does not keep: with EMA of a running statistic, with SWA of a parameter.
 type Checkpoint struct {
 	Recipe  Recipe  `json:"recipe"`
-	Samples int     `json:"samples"`       // in the data to train on
-	Data    string  `json:"data,omitzero"` // data.Digest of it
-	Epoch   int     `json:"epoch"`         // in progress, from 1
-	Step    int     `json:"step"`          // batches of it that are done
-	Steps   int64   `json:"steps"`         // batches that are done in all
-	Updates int64   `json:"updates"`       // the optimiser's
-	Loss    float64 `json:"loss"`          // sum over the epoch's images so far
-	Right   int     `json:"right"`         // right answers so far
-	Counted int     `json:"counted"`       // of so many
-	Seen    int     `json:"seen"`          // images so far
-	Seconds float64 `json:"seconds"`       // of the epoch so far
-	Images  int     `json:"images"`        // in the gathered gradients
+	Ranks   int     `json:"ranks,omitzero"` // that had a batch of the recipe's each; 0: 1
+	Samples int     `json:"samples"`        // in the data to train on
+	Data    string  `json:"data,omitzero"`  // data.Digest of it
+	Epoch   int     `json:"epoch"`          // in progress, from 1
+	Step    int     `json:"step"`           // batches of it that are done
+	Steps   int64   `json:"steps"`          // batches that are done in all
+	Updates int64   `json:"updates"`        // the optimiser's
+	Loss    float64 `json:"loss"`           // sum over the epoch's images so far
+	Right   int     `json:"right"`          // right answers so far
+	Counted int     `json:"counted"`        // of so many
+	Seen    int     `json:"seen"`           // images so far
+	Seconds float64 `json:"seconds"`        // of the epoch so far
+	Images  int     `json:"images"`         // in the gathered gradients
 	History []Epoch `json:"history"`
 	Best    int     `json:"best"` // index in History
 	Plateau Plateau `json:"plateau"`
@@ -64,6 +65,9 @@ func (r *run) capture() (*Checkpoint, error) {
 	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: s.steps, Updates: s.updates, Loss: r.lossSum,
 		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), Images: s.images, History: slices.Clone(r.result.History),
 		Best: r.result.Best, Plateau: r.plateau, model: s.weights, slots: s.slots, sums: s.sums, Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
+	if r.ranks != nil {
+		c.Ranks = r.size()
+	}
 	if c.Data, err = r.digest(); err != nil {
 		return nil, fmt.Errorf("data set %s: %w", r.splits.Name, err)
 	}

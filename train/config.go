@@ -89,6 +89,20 @@ type Config struct {
 	// statistics, losses and the optimiser are float32 in both, and so is validation. Where the processor has no AMX, bf16
 	// trains in float32.
 	Precision string `json:"precision,omitzero"`
+
+	// Distributed is how the processes of a data-parallel run are connected: mpi; "": there is one process. Comm is the
+	// connection. Rank r of N has part r of each joint batch of N times Batch images; the first ranks' parts of a short
+	// one are larger by an image. The run is that of one process with the joint batch, to rounding, where the loss is a
+	// mean over images and BatchNormalization is synchronized; losses over a whole batch (dice and its kind,
+	// class_weights, ignore_index) are means of the parts' losses, weighted by their images.
+	Distributed string `json:"distributed,omitzero"`
+	Comm        Comm   `json:"-"` // nil: SingleProcess
+	// SyncBN makes BatchNormalization take the statistics of the joint batch; else each rank takes those of its part, and
+	// the running statistics that are kept are rank 0's.
+	SyncBN bool `json:"sync_bn,omitzero"`
+	// Deterministic refuses what could give two runs of the same ranks other bits, or ranks other weights: ranks whose
+	// processors have other instructions. It compares the ranks' weights after each epoch.
+	Deterministic bool `json:"deterministic,omitzero"`
 }
 
 // Group gives some parameters their own settings; a parameter belongs to the first group that it fits.
@@ -132,6 +146,9 @@ func (c Config) With(optimizer string) Config {
 // Precisions lists what Config.Precision may be.
 func Precisions() []string { return []string{"float32", "bf16"} }
 
+// Distributions lists what Config.Distributed may be.
+func Distributions() []string { return []string{"mpi"} }
+
 // validate names the first field that makes no sense, of those that the table bounds and then of those that depend on another.
 func (c Config) validate() error {
 	if err := (Recipe{Config: c}).validateFields(); err != nil {
@@ -158,6 +175,9 @@ func (c Config) validate() error {
 	case c.SampleWeights && len(c.Mix) > 0:
 		return fmt.Errorf("sample_weights and mix do not go together, since a mixed image has the weights of two: "+
 			"draw by weights with sampler=%s", SamplerWeights)
+	}
+	if err := c.validateRanks(); err != nil {
+		return err
 	}
 	for _, g := range c.Groups {
 		if err := g.validate(); err != nil {
@@ -189,6 +209,16 @@ func (c Config) validate() error {
 		return err
 	}
 	return c.Schedule.validate()
+}
+
+func (c Config) validateRanks() error {
+	if c.Distributed != "" && !slices.Contains(Distributions(), c.Distributed) {
+		return fmt.Errorf("no distribution %q: known are %v", c.Distributed, Distributions())
+	}
+	if c.Comm != nil && c.Comm.Size() > 1 && c.CacheFeatures {
+		return fmt.Errorf("cache_features keeps what one process computes: leave it out of a run of several")
+	}
+	return nil
 }
 
 func (c Config) validateMetrics() error {

@@ -32,7 +32,7 @@ func (e *DivergedError) Error() string {
 // Relu may turn what is not a number into 0.
 func (r *run) explained(ctx context.Context, err error) error {
 	var d *DivergedError
-	if !errors.As(err, &d) {
+	if !errors.As(err, &d) || r.ranks != nil { // ranks would have to look together
 		return err
 	}
 	history, last := r.result.History, d.Step
@@ -48,7 +48,7 @@ func (r *run) explained(ctx context.Context, err error) error {
 	defer f.stop()
 	for r.done < last && ctx.Err() == nil {
 		step := r.done + 1
-		stepErr := r.step(f)
+		stepErr := r.step(context.Background(), f)
 		after := withOwnInitializers(r.graph)
 		if r.trainer.Export(after) != nil || stepErr != nil && !errors.As(stepErr, new(*DivergedError)) {
 			return d

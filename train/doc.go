@@ -22,6 +22,12 @@
 // All of a run is data: a Recipe, which is a JSON file whose fields are those of Recipe and Config. The same recipe gives
 // the same bits, whatever the number of threads, and however often the run was interrupted and resumed.
 //
+// With a Comm (Config.Comm; package train/mpi has MPI's) several processes train one network: rank r of N has part r of
+// each joint batch, and gradients are added up in buckets while the backward pass goes on. The run is that of one
+// process with the joint batch, to rounding: orders, augmentation, mixing and Dropout are drawn by image. Config.SyncBN
+// says whose statistics BatchNormalization takes. Rank 0 alone validates, writes and reports; train/mpi/SCALE.md says
+// what to expect.
+//
 // Inputs are [N,C,H,W] float32. Targets are [N] int64 class numbers; where the data set has masks, [N,1,H,W] float32 for
 // the losses of two classes and [N,H,W] int64 class numbers for cross-entropy. Mixed batches have [N,classes] float32, and
 // so have targets that are numbers: 0 and 1 of several labels, or values.

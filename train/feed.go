@@ -28,8 +28,9 @@ func (r *run) makeLoader() error {
 		return nil
 	}
 	var err error
-	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.cfg.Batch, Workers: r.cfg.Workers, Seed: r.cfg.Seed,
-		Shuffle: true, Sampler: r.sampler, Draws: r.cfg.Draws, Transforms: r.cfg.Augment, Soft: soft, Mix: r.cfg.Mix})
+	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.jointBatch(), Workers: r.cfg.Workers,
+		Seed: r.cfg.Seed, Shuffle: true, Sampler: r.sampler, Draws: r.cfg.Draws, Transforms: r.cfg.Augment,
+		Soft: soft, Mix: r.cfg.Mix, Rank: r.rank(), Ranks: r.size()})
 	if err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
 	}
@@ -66,44 +67,58 @@ func (r *run) feeder(step int) *feeder {
 	return f
 }
 
-// fill is the next batch; n is the number of its images.
-func (r *run) fill(f *feeder) (n int, err error) {
+// jointBatch is the number of images of a batch of all processes.
+func (r *run) jointBatch() int { return r.cfg.Batch * r.size() }
+
+// portion is what this process has of the feeder's next batch.
+func (r *run) portion(f *feeder) portion {
+	n := min(r.jointBatch(), r.images()-f.step*r.jointBatch())
+	lo, hi := data.Part(n, r.rank(), r.size())
+	return portion{lo, hi - lo, n}
+}
+
+// fill is this process's part of the next batch; one without images gets an image that does not count.
+func (r *run) fill(f *feeder) (p portion, err error) {
+	p = r.portion(f)
 	switch {
-	case f.order != nil && r.cached.has(f.part(r.cfg.Batch)):
-		part := f.part(r.cfg.Batch)
-		f.in = r.cached.get(part)
+	case f.order != nil && r.cached.has(f.samples(r.jointBatch(), p)):
+		f.in = r.cached.get(f.samples(r.jointBatch(), p))
 		f.target = f.in[TargetName]
 		f.step++
-		return len(part), nil
+		return p, nil
 	case f.next != nil:
 		err = r.load(f)
 	default:
-		err = r.copy(f)
+		err = r.copy(f, p)
 	}
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	if f.in, err = r.inputs(context.Background(), f.x, f.target); err != nil {
-		return 0, err
+		return p, err
 	}
 	r.weigh(f.in, f.indices)
 	if r.cached != nil {
 		if err := r.keepFeatures(r.cached, f.in, f.indices); err != nil {
-			return 0, err
+			return p, err
 		}
 	}
 	f.step++
-	return int(f.x.Dims[0]), nil
+	return p, nil
 }
 
-// part lists the samples of the next batch.
-func (f *feeder) part(batch int) []int {
-	return f.order[f.step*batch : min(len(f.order), (f.step+1)*batch)]
+// samples lists those of a part of the next batch.
+func (f *feeder) samples(batch int, p portion) []int {
+	all := f.order[f.step*batch:]
+	if p.images == 0 {
+		return all[:1]
+	}
+	return all[p.first : p.first+p.images]
 }
 
-func (r *run) copy(f *feeder) error {
+func (r *run) copy(f *feeder, p portion) error {
 	ds := r.splits.Train
-	part := f.part(r.cfg.Batch)
+	part := f.samples(r.jointBatch(), p)
 	f.indices = part
 	if f.x == nil || int(f.x.Dims[0]) != len(part) {
 		f.x, f.target = NewBatch(ds.Shape(), len(part))

@@ -92,6 +92,9 @@ func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits dat
 	if err != nil {
 		return nil, err
 	}
+	if recipe.Comm != nil && recipe.Comm.Size() > 1 {
+		return nil, fmt.Errorf("a learning rate is looked for in one process")
+	}
 	recipe.LR, recipe.Schedule, recipe.EMA, recipe.SWA = find.Low, Schedule{}, 0, SWA{}
 	own := withOwnInitializers(model)
 	own.Metadata = append([]onnxio.Property{}, model.Metadata...)
@@ -99,7 +102,7 @@ func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits dat
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	defer r.pool.Close()
+	defer r.Close()
 	return r.sweep(ctx, find)
 }
 
@@ -145,7 +148,7 @@ func (r *run) sweepStep(ctx context.Context, f *feeder) (float64, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		if err := r.step(f); err != nil {
+		if err := r.step(ctx, f); err != nil {
 			return 0, err
 		}
 	}

@@ -65,19 +65,21 @@ func (e *InterruptedError) Unwrap() error { return e.Err }
 // run is the state of Run.
 type run struct {
 	*Trainer
-	recipe  Recipe
-	splits  data.Splits
-	dir     string
-	obs     Observer
-	result  *Result
-	loader  *data.Loader  // nil where batches are copied from memory
-	sampler *data.Sampler // nil: every image once an epoch
-	weights []float64     // of the images' losses; nil: all alike
-	batches int           // of an epoch
-	ended   bool          // by ErrStop
-	resumed bool          // from a checkpoint
-	unlock  func()        // of dir
-	digest  func() (string, error)
+	recipe   Recipe
+	splits   data.Splits
+	dir      string
+	obs      Observer
+	result   *Result
+	loader   *data.Loader  // nil where batches are copied from memory
+	sampler  *data.Sampler // nil: every image once an epoch
+	weights  []float64     // of the images' losses; nil: all alike
+	batches  int           // of an epoch
+	ended    bool          // by ErrStop
+	ending   bool          // ErrStop was given here
+	stopping bool          // some rank was interrupted
+	resumed  bool          // from a checkpoint
+	unlock   func()        // of dir
+	digest   func() (string, error)
 
 	at      int     // the epoch in progress, from 1
 	done    int     // batches of it that are done
@@ -115,9 +117,17 @@ func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.S
 }
 
 // Resume goes on from a checkpoint of the same recipe. Only fields that RecipeFields lets move may differ, which cannot change
-// the numbers so far.
+// the numbers so far; and the number of ranks with the batch, where the joint batch stays the same.
 func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string, obs Observer) (*Result, error) {
-	if err := from.Recipe.continues(recipe); err != nil {
+	was := from.Recipe
+	if n, ranks := max(1, from.Ranks), recipe.ranks(); n != ranks {
+		if was.Batch*n != recipe.Batch*ranks {
+			return nil, fmt.Errorf("the checkpoint was made by %d ranks with a batch of %d each, and here are %d with %d: "+
+				"go on with as many ranks, or with a batch that makes %d together", n, was.Batch, ranks, recipe.Batch, was.Batch*n)
+		}
+		was.Batch = recipe.Batch
+	}
+	if err := was.continues(recipe); err != nil {
 		return nil, err
 	}
 	if from.Epoch > recipe.Epochs {
@@ -138,7 +148,7 @@ func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.S
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	defer r.pool.Close()
+	defer r.Close()
 	defer r.unlock()
 	if from != nil {
 		if err := r.sameData(from); err != nil {
@@ -148,6 +158,18 @@ func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.S
 			return nil, err
 		}
 	}
+	if r.ranks != nil {
+		r.ranks.ctx = ctx
+	}
+	if err := r.alike(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.connect(); err != nil {
+		return nil, err
+	}
+	if err := r.firstCheckpoint(); err != nil {
+		return nil, err
+	}
 	if obs.Start != nil {
 		obs.Start(r.batches, int(builders.Parameters(r.model)))
 	}
@@ -156,16 +178,42 @@ func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.S
 			return r.result, err
 		}
 		if err := r.epoch(ctx); err != nil {
-			return r.result, err
+			return r.result, r.lost(err)
 		}
 	}
 	return r.result, nil
 }
 
+// ranks is the number of processes.
+func (c Config) ranks() int {
+	if c.Comm == nil {
+		return 1
+	}
+	return c.Comm.Size()
+}
+
+// rank and size are those of the run's Comm.
+func (r *run) rank() int {
+	if r.cfg.Comm == nil {
+		return 0
+	}
+	return r.cfg.Comm.Rank()
+}
+
+func (r *run) size() int { return r.cfg.ranks() }
+
 // prepare finds out what can be found out before the first step.
 func (r *run) prepare() error {
 	if _, err := r.cfg.Update(); err != nil {
 		return err
+	}
+	if r.cfg.Distributed != "" && r.cfg.Comm == nil {
+		return fmt.Errorf("distributed is %s, and there is no connection: 'cnnkit train' makes one, in Go it is Config.Comm",
+			r.cfg.Distributed)
+	}
+	r.recipe.Comm = nil
+	if r.rank() > 0 { // rank 0 alone writes and reports
+		r.dir, r.obs = "", Observer{}
 	}
 	if err := r.compatible(); err != nil {
 		return err
@@ -225,7 +273,7 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	r.batches = (r.images() + r.cfg.Batch - 1) / r.cfg.Batch
+	r.batches = (r.images() + r.jointBatch() - 1) / r.jointBatch()
 	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
 	r.model = withOwnInitializers(r.model) // Result's comes to hold averages; training goes on from the values of frozen weights
@@ -236,7 +284,7 @@ func (r *run) prepare() error {
 		return err
 	}
 	if err := r.makeCaches(); err != nil {
-		r.pool.Close()
+		r.Close()
 		r.unlock()
 		return err
 	}
@@ -319,10 +367,10 @@ func (r *run) epoch(ctx context.Context) error {
 	f := r.feeder(r.done)
 	defer f.stop()
 	for r.done < r.batches && !r.ended {
-		if ctx.Err() != nil {
+		if r.halted(ctx) {
 			return r.interrupted(ctx)
 		}
-		if err := r.step(f); err != nil {
+		if err := r.step(ctx, f); err != nil {
 			return r.explained(ctx, err)
 		}
 		if r.obs.Step != nil {
@@ -351,10 +399,10 @@ func (r *run) epoch(ctx context.Context) error {
 	v := Score{Loss: math.NaN(), Accuracy: math.NaN()}
 	var err error
 	if r.validates() {
-		v, err = r.measure(ctx)
+		v, err = r.jointMeasure(ctx)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(err, context.Canceled) || ctx.Err() != nil && !errors.As(err, new(*LostError)) {
 			return r.interrupted(ctx)
 		}
 		return fmt.Errorf("validation after epoch %d: %w", r.at, err)
@@ -368,7 +416,7 @@ func (r *run) epoch(ctx context.Context) error {
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
 	r.result.History, r.result.Confusion, r.result.classes = append(r.result.History, e), v.Confusion, v.Classes
 	r.setThresholds(v)
-	return r.finish(e)
+	return r.finish(ctx, e)
 }
 
 // validates says that the epoch in progress is validated: every so many, and the last.
@@ -397,15 +445,19 @@ func (r *run) measured() []string {
 }
 
 // step trains on one batch.
-func (r *run) step(f *feeder) error {
-	n, err := r.fill(f)
+func (r *run) step(ctx context.Context, f *feeder) error {
+	p, err := r.fill(f)
 	if err != nil {
 		return err
 	}
 	r.setRates(r.scheduled(r.cfg.Epochs))
 	r.setShortRates()
 	updates := r.updates()
-	l, err := r.Trainer.step(context.Background(), f.in, n, (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches)
+	flush := (r.done+1)%max(1, r.cfg.Accumulate) == 0 || r.done+1 == r.batches
+	if r.ranks == nil {
+		ctx = context.Background() // a step that has begun is finished
+	}
+	l, counts, err := r.Trainer.step(ctx, f.in, p, flush, func() ([]float64, error) { return r.counts(ctx, f, p) })
 	if d := new(DivergedError); errors.As(err, &d) {
 		d.Epoch, d.Step = r.at, r.done+1
 		return d
@@ -416,14 +468,34 @@ func (r *run) step(f *feeder) error {
 	if r.cfg.EMA > 0 && r.updates() > updates {
 		r.moveMeans()
 	}
-	right, counted, err := r.kind.right(r.trainer.Output(r.output), f.target)
-	if err != nil {
-		return err
+	for _, row := range counts {
+		r.right, r.counted = r.right+int(row[0]), r.counted+int(row[1])
+		r.stopping, r.ended = r.stopping || row[2] != 0, r.ended || row[3] != 0
 	}
 	r.latest = l
-	r.lossSum, r.right, r.counted, r.seen = r.lossSum+l*float64(n), r.right+right, r.counted+counted, r.seen+n
+	r.lossSum, r.seen = r.lossSum+l*float64(p.total), r.seen+p.total
 	r.done++
 	return nil
+}
+
+// counts are what ranks tell each other after a step: right answers, of how many, whether the run is interrupted, and
+// whether the observer has ended it.
+func (r *run) counts(ctx context.Context, f *feeder, p portion) ([]float64, error) {
+	var right, counted int
+	if p.images > 0 {
+		var err error
+		if right, counted, err = r.kind.right(r.trainer.Output(r.output), f.target); err != nil {
+			return nil, err
+		}
+	}
+	return []float64{float64(right), float64(counted), flag(ctx.Err() != nil), flag(r.ending)}, nil
+}
+
+func flag(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
@@ -464,7 +536,8 @@ func (r *run) called(f func(Moment) error, epoch int, loss float64) error {
 	}
 	err := f(Moment{Epoch: epoch, Step: r.done, Loss: loss, History: slices.Clone(r.result.History), Trainer: r.Trainer})
 	if errors.Is(err, ErrStop) {
-		r.ended = true
+		r.ending = true // which the other ranks hear of with the next step
+		r.ended = r.ended || r.ranks == nil
 		return nil
 	}
 	return err
@@ -479,7 +552,7 @@ func (r *run) failed(err error) error {
 }
 
 // finish judges an epoch, saves and reports it, and turns to the next.
-func (r *run) finish(e Epoch) error {
+func (r *run) finish(ctx context.Context, e Epoch) error {
 	h := r.result.History
 	best := len(h) == 1 || r.better(e, h[r.result.Best])
 	if best {
@@ -509,6 +582,9 @@ func (r *run) finish(e Epoch) error {
 		r.obs.Epoch(e)
 	}
 	if err := r.called(r.obs.OnEpoch, e.Epoch, e.TrainLoss); err != nil {
+		return fmt.Errorf("after epoch %d: %w", e.Epoch, err)
+	}
+	if err := r.meet(ctx); err != nil {
 		return fmt.Errorf("after epoch %d: %w", e.Epoch, err)
 	}
 	r.result.Stopped = r.result.Stopped || r.ended

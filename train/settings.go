@@ -425,6 +425,9 @@ func init() { // not an initializer: the table's parsers read the table
 		field("keep", "keep", "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors").in(notNegative).moves(),
 		field("checkpoint_steps", "checkpoint-steps", "steps between checkpoints within an epoch").in(notNegative).moves(),
 		field("precision", "precision", "of maps and convolutions, where bf16 is faster with AMX and has 8 bits; weights and optimizer stay float32").words(Precisions),
+		field("distributed", "distributed", "how the processes of a data-parallel run are connected, which 'mpirun -n N cnnkit train' starts; --batch is each one's").words(Distributions).moves(),
+		field("sync_bn", "sync-bn", "with --distributed: BatchNormalization takes the statistics of all processes' images"),
+		field("deterministic", "deterministic", "with --distributed: refuse processors with other instructions than rank 0's, compare the processes' weights after each epoch").moves(),
 		field("threads", "threads", "threads to compute with (0: as many as the process may use)").in(notNegative).moves(),
 	}
 }

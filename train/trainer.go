@@ -27,14 +27,16 @@ type Trainer struct {
 	trainer *engine.Trainer
 	rules   []scaled // what the engine applies; nil when apart
 	apart   *apart   // makes the steps where the engine cannot
+	ranks   *ranks   // the other processes; nil: there are none
 	rate    float64  // of SetRate
 	calls   int      // of Step
 
 	perEpoch int64 // steps of the optimiser, for rules that begin with an epoch
 }
 
-// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate is
-// cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. Close frees what it holds.
+// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate
+// is cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. With a cfg.Comm every
+// rank makes a Trainer, which starts from the weights of rank 0's. Close frees what it holds.
 func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
 	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
@@ -60,7 +62,14 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 		return nil, err
 	}
 	t.kind = t.loss.kind(t.maps(), !t.maps(), t.logs())
-	return t, t.start()
+	if err := t.start(); err != nil {
+		return nil, err
+	}
+	if err := t.connect(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // maps says that the model's output is a map [N,C,H,W].
@@ -81,14 +90,23 @@ func (t *Trainer) makeGraph() (err error) {
 }
 
 // start makes the engine's trainer and the pool.
-func (t *Trainer) start() error {
-	t.pool = parallel.New(t.cfg.Threads)
-	err := t.cutTrunk()
-	if err == nil {
+func (t *Trainer) start() (err error) {
+	if t.ranks, err = newRanks(t.cfg.Comm); err != nil {
+		return err
+	}
+	threads := t.cfg.Threads
+	if threads == 0 && t.ranks != nil {
+		if threads, err = t.ranks.threads(t.ranks.ctx); err != nil {
+			t.ranks.close()
+			return err
+		}
+	}
+	t.pool = parallel.New(threads)
+	if err = t.cutTrunk(); err == nil {
 		err = t.makeTrainer()
 	}
 	if err != nil {
-		t.pool.Close()
+		t.Close()
 	}
 	return err
 }
@@ -118,6 +136,9 @@ func (t *Trainer) makeTrainer() error {
 	}
 	t.rules, t.apart = nil, nil
 	opt := engine.TrainOptions{Pool: t.pool, Loss: LossName, Params: names, Seed: t.cfg.Seed, BF16: t.cfg.Precision == "bf16"}
+	if t.ranks != nil {
+		opt.Exchange, opt.SyncNorm = t.ranks, t.cfg.SyncBN
+	}
 	if !t.cfg.needsApart() {
 		if t.rules, opt.Own, err = t.makeRules(); err != nil {
 			return err
@@ -133,8 +154,12 @@ func (t *Trainer) makeTrainer() error {
 	return err
 }
 
-// Close ends the trainer's goroutines.
-func (t *Trainer) Close() { t.pool.Close() }
+// Close ends the trainer's goroutines. The Comm stays open.
+func (t *Trainer) Close() {
+	t.pool.Close()
+	t.ranks.close()
+	t.ranks = nil
+}
 
 // Params lists the trained parameters.
 func (t *Trainer) Params() []string { return slices.Clone(t.trainer.Params()) }
@@ -172,9 +197,10 @@ func (t *Trainer) updates() int64 {
 	return t.trainer.Steps()
 }
 
-// Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with (Loss.Targets).
-// It gives the batch's loss before the step. With Accumulate every so many calls make a step of the optimiser. A loss that
-// is not finite is a *DivergedError.
+// Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with
+// (Loss.Targets). It gives the batch's loss before the step. With Accumulate every so many calls make a step of the
+// optimiser. A loss that is not finite is a *DivergedError. With a Comm the batch is this rank's part of the joint
+// batch, and the loss that of all parts: the ranks' losses weighted by their images.
 func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss float64, err error) {
 	if len(x.Dims) == 0 {
 		return 0, fmt.Errorf("the input is a single number: a batch is wanted")
@@ -185,25 +211,72 @@ func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss floa
 	if err != nil {
 		return 0, err
 	}
-	return t.step(ctx, in, int(x.Dims[0]), t.calls%max(1, t.cfg.Accumulate) == 0)
+	p := whole(int(x.Dims[0]))
+	if t.ranks != nil {
+		rows, err := t.ranks.gather(ctx, float64(p.images))
+		if err != nil {
+			return 0, err
+		}
+		p.total = 0
+		for rank, row := range rows {
+			if rank == t.ranks.rank() {
+				p.first = p.total
+			}
+			p.total += int(row[0])
+		}
+	}
+	loss, _, err = t.step(ctx, in, p, t.calls%max(1, t.cfg.Accumulate) == 0, nil)
+	return loss, err
 }
 
-// step trains on n images; flush says that the gradients so far make a step of the optimiser.
-func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, n int, flush bool) (float64, error) {
-	var err error
+// step trains on a part of a batch; flush says that the gradients so far make a step of the optimiser. It gives the
+// loss of the whole batch, and what after counts of the part once the step is made, of each rank.
+func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p portion, flush bool,
+	after func() ([]float64, error)) (loss float64, rows [][]float64, err error) {
+	if t.ranks != nil {
+		t.ranks.begin(ctx, p)
+		ctx = context.WithoutCancel(ctx) // the ranks make a step together
+	}
 	if t.apart == nil {
 		err = t.trainer.Step(ctx, in)
 	} else {
-		err = t.apart.step(ctx, in, n, flush)
+		err = t.apart.step(ctx, in, p.total, flush)
 	}
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	loss := float64(t.trainer.Output(LossName).Float32s()[0])
+	var counts []float64
+	if after != nil {
+		if counts, err = after(); err != nil {
+			return 0, nil, err
+		}
+	}
+	loss, rows = float64(t.trainer.Output(LossName).Float32s()[0]), [][]float64{counts}
+	if t.ranks != nil {
+		if loss, rows, err = t.jointLoss(loss, counts); err != nil {
+			return 0, nil, err
+		}
+	}
 	if !finite(loss) {
-		return 0, &DivergedError{Epoch: 1, Step: int(t.trainer.Steps()), What: fmt.Sprintf("the loss is %v", loss)}
+		return 0, nil, &DivergedError{Epoch: 1, Step: int(t.trainer.Steps()), What: fmt.Sprintf("the loss is %v", loss)}
 	}
-	return loss, nil
+	return loss, rows, nil
+}
+
+// jointLoss is the loss of all parts of a batch, and what each rank has counted.
+func (t *Trainer) jointLoss(loss float64, counts []float64) (float64, [][]float64, error) {
+	if loss *= t.ranks.portion.share(); t.ranks.portion.images == 0 {
+		loss = 0
+	}
+	rows, err := t.ranks.gather(t.ranks.ctx, append([]float64{loss}, counts...)...)
+	if err != nil {
+		return 0, nil, err
+	}
+	loss = 0
+	for i, row := range rows {
+		loss, rows[i] = loss+row[0], row[1:]
+	}
+	return loss, rows, nil
 }
 
 // Output is what the model gave in the last Step: a copy.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime"
+	"github.com/cnnkit/cnnkit/train/mpi"
 )
 
 // The exit codes; `cnnkit --help` lists them.
@@ -79,8 +80,10 @@ func exitCode(ctx context.Context, err error) int {
 		return exitNo
 	case errors.As(err, &u):
 		return exitUsage
-	case errors.As(err, &missing):
+	case errors.As(err, &missing), errors.Is(err, mpi.ErrNotBuilt):
 		return exitMissing
+	case isLost(err):
+		return exitNo
 	case errors.As(err, &out):
 		return exitNo
 	case errors.Is(err, context.Canceled) || ctx.Err() != nil:

@@ -29,8 +29,9 @@ type progress struct {
 	epoch    int
 }
 
-func newProgress(c *cli.Context, cfg train.Config) *progress {
-	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs, batch: cfg.Batch, sampler: cfg.Sampler,
+func newProgress(c *cli.Context, cfg train.Config, comm train.Comm) *progress {
+	return &progress{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), epochs: cfg.Epochs,
+		batch: cfg.Batch * comm.Size(), sampler: cfg.Sampler,
 		terminal: isTerminal(c.App.ErrWriter)}
 }
 

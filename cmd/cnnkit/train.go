@@ -18,6 +18,7 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/runtime"
 	"github.com/cnnkit/cnnkit/train"
+	"github.com/cnnkit/cnnkit/train/data"
 	"github.com/cnnkit/cnnkit/train/report"
 )
 
@@ -44,7 +45,8 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train exported.onnx --classes 37 --data pets-breeds --out tuned       (any exporter's: the last layer is replaced)
   cnnkit train resnet18 --weights resnet18.pth --classes 37 --data pets-breeds --freeze 'conv1,bn1,layer[1-3]' --out tuned
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
-  cnnkit train --resume cosine --epochs 10`,
+  cnnkit train --resume cosine --epochs 10
+  mpirun -n 4 cnnkit train resnet18 --data images:photos --batch 16 --sync-bn --distributed mpi --out photos   (64 images a step)`,
 		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), recipeFlags(), reportFlags(), findLRFlags(),
 			[]cli.Flag{presetFlag(), outFlag("the `DIR` to write"), jsonFlag()}),
 		Action: trainAction,
@@ -67,6 +69,18 @@ func trainAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	comm, err := connect(c, &j)
+	if err != nil {
+		return err
+	}
+	if err := trainJob(c, j, comm); err != nil {
+		return ofRank(comm, err)
+	}
+	return comm.Close()
+}
+
+// trainJob trains; ranks that are not the first do not report.
+func trainJob(c *cli.Context, j job, comm train.Comm) error {
 	splits, err := j.open(c)
 	if err != nil {
 		return err
@@ -77,6 +91,10 @@ func trainAction(c *cli.Context) error {
 	if c.Bool("find-lr") {
 		return findLR(c, j, splits)
 	}
+	if comm.Rank() > 0 {
+		_, err := runJob(c, j, splits, train.Observer{})
+		return err
+	}
 	logs, err := loggers(c, j)
 	if err != nil {
 		return err
@@ -86,7 +104,7 @@ func trainAction(c *cli.Context) error {
 		return err
 	}
 	defer dashboard.stop()
-	p := newProgress(c, j.recipe.Config)
+	p := newProgress(c, j.recipe.Config, comm)
 	observer := p.observer()
 	var reports *train.Reports
 	if dir := j.dir; !c.Bool("no-report") || dashboard.board != nil || len(logs) > 0 {
@@ -99,19 +117,14 @@ func trainAction(c *cli.Context) error {
 		}
 		observer = reports.Observer(observer)
 	}
-	var result *train.Result
-	if j.from != nil {
-		result, err = j.recipe.Resume(c.Context, j.from, splits, j.dir, observer)
-	} else {
-		result, err = j.recipe.Run(c.Context, j.model, splits, j.dir, observer)
-	}
+	result, err := runJob(c, j, splits, observer)
 	p.close()
 	var reportErr error
 	if reports != nil {
 		reportErr = reports.Close(c.Context, result, err)
 	}
 	if err != nil {
-		return trainError(c, err, j)
+		return trainError(c, err, j, comm)
 	}
 	if err := reportTrained(c, result, j); err != nil {
 		return err
@@ -120,6 +133,14 @@ func trainAction(c *cli.Context) error {
 		return hinted{saved(fmt.Errorf("report: %w", reportErr)), "the run itself is whole; --no-report goes without"}
 	}
 	return nil
+}
+
+// runJob runs a job, or goes on with it.
+func runJob(c *cli.Context, j job, splits data.Splits, observer train.Observer) (*train.Result, error) {
+	if j.from != nil {
+		return j.recipe.Resume(c.Context, j.from, splits, j.dir, observer)
+	}
+	return j.recipe.Run(c.Context, j.model, splits, j.dir, observer)
 }
 
 // served is a dashboard that is being served, or none.
@@ -160,8 +181,11 @@ func reportFlags() []cli.Flag {
 }
 
 // trainError says how to go on after an interruption.
-func trainError(c *cli.Context, err error, j job) error {
-	again := "cnnkit train --resume " + j.dir
+func trainError(c *cli.Context, err error, j job, comm train.Comm) error {
+	again := launcher(comm) + "cnnkit train --resume " + j.dir
+	if isLost(err) {
+		return hinted{err, "once all machines are there again, go on with: " + again}
+	}
 	if errors.Is(err, syscall.ENOSPC) {
 		if _, gone := os.Stat(filepath.Join(j.dir, train.CheckpointFile)); gone == nil {
 			return hinted{err, "nothing that was saved is lost: make room and go on with: " + again}
@@ -174,7 +198,7 @@ func trainError(c *cli.Context, err error, j job) error {
 	if stopped.Saved == "" {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
-	fresh := fmt.Sprintf("cnnkit train %s --data %s --out %s", stopped.Saved, j.recipe.Data, j.dir)
+	fresh := fmt.Sprintf("%scnnkit train %s --data %s --out %s", launcher(comm), stopped.Saved, j.recipe.Data, j.dir)
 	for _, f := range train.RecipeFields() {
 		if f.Part != train.OfNetwork && f.Name != "data" && f.Flag != "" && c.IsSet(f.Flag) {
 			fresh += fmt.Sprintf(" --%s=%s", f.Flag, quoted(fmt.Sprint(c.Value(f.Flag))))

@@ -44,6 +44,12 @@
 // away from the file's, which later ops pass on. The halo of a map of bytes holds the zero point of the convolutions that read it
 // (value.zero). With Reference the graph stays as it is.
 //
+// # Several processes
+//
+// With TrainOptions.Exchange the gradients of a joint batch are sums over processes. They are gathered in buckets
+// behind the op that completes one, and handed over; the update waits for all (exchange.go). The order of the buckets
+// is that of the backward pass as differentiate writes it, so that it is the same for every part's size.
+//
 // # What always holds
 //
 //   - Edges are values. The names that an op's node has are those of the file, for messages.

@@ -63,6 +63,7 @@ type lowering struct {
 	spreads bool
 	suspect *bool
 	watches bool // NaN is looked for
+	sync    Exchange
 }
 
 const unit = 16 // floats: 64 bytes, the alignment of every buffer

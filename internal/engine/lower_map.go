@@ -157,15 +157,16 @@ func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, varian
 	bufs := append([]*buffer{scratch, mean, invstd, variance}, l.all(o.in[3], o.in[4])...)
 	bufs = append(bufs, l.all(o.out[1:]...)...)
 	momentum := o.node.Float("momentum", 0.9)
-	unbias := float32(1)
-	if n := o.in[0].size() / o.in[0].dims[1]; o.node.Int(unbiasedAttr, 0) == 1 && n > 1 {
-		unbias = float32(n) / float32(n-1)
-	}
 	l.add("reduce", 1, bufs, func() func(int, int) {
 		runMean, runVar, oldMean, oldVar := saved(1).f(), saved(2).f(), o.in[3].f(), o.in[4].f()
 		savedMean, savedInv := saved(3).f(), saved(4).f()
 		return func(int, int) {
 			sum(mean.data, variance.data)
+			l.jointMoments(mean.data[:channels], variance.data[:channels])
+			unbias := float32(1)
+			if n := l.jointCount(o.in[0]); o.node.Int(unbiasedAttr, 0) == 1 && n > 1 {
+				unbias = float32(n) / float32(n-1)
+			}
 			inverse(invstd.data[:channels], variance.data, eps)
 			clearTails(channels, mean.data, invstd.data)
 			copy(savedMean, mean.data)
@@ -253,6 +254,7 @@ func (l *lowering) reduceNormSums(o *op, scratch *buffer, sums [2]*buffer, reduc
 	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
 		return func(int, int) {
 			reduce(sums[0].data, sums[1].data, scratch.data)
+			l.jointSums(sums[0].data[:channels], sums[1].data[:channels])
 			clearTails(channels, sums[0].data, sums[1].data)
 		}
 	})

@@ -86,6 +86,7 @@ type additions struct {
 	after func(l *lowering, i int)      // op i has been lowered
 	end   func(l *lowering)             // all have
 	brief func(output int) bool         // an output that need not stay readable
+	sync  Exchange                      // of BatchNormalization's statistics; nil: they are the batch's own
 }
 
 // finish runs the passes after differentiation. The plan runs once it is attached to memory.
@@ -109,7 +110,7 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	p.outputs = g.outputs
 	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, suspect: &p.suspect, weights: w,
 		watches:  more.end == nil && !opt.careful, // the trainer ends at NaN anyhow
-		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes()}
+		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes(), sync: more.sync}
 	for i, o := range g.ops {
 		l.order[o] = i
 	}

@@ -45,6 +45,10 @@ type TrainOptions struct {
 	// their gradients, statistics, the loss and the optimiser stay in float32.
 	BF16  bool
 	twins bool // also where it cannot: for tests
+	// Exchange adds up the gradients of the processes of a data-parallel run; nil: there is one.
+	Exchange Exchange
+	// SyncNorm makes BatchNormalization take the statistics of the joint batch, not of this process's part.
+	SyncNorm bool
 }
 
 // Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in training mode.
@@ -60,6 +64,8 @@ type Trainer struct {
 	last    *trainPlan
 	weights Weights
 	steps   int64
+	sums    [][]float32         // of Exchange, by bucket
+	forms   map[string]*packing // in which gradients are exchanged
 }
 
 // stored is a parameter or a running statistic.
@@ -219,6 +225,10 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 			g.outputs, order = append(g.outputs, grads[v]), append(order, v)
 		}
 	}
+	var posted []string
+	if t.opt.Exchange != nil {
+		posted = backwardOrder(g, order, grads)
+	}
 	g.training, g.bf16 = true, opt.runsBF16()
 	runningInPlace(g)
 	g.prune()
@@ -226,6 +236,11 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		foldNarrow(g)
 	}
 	t.settle(g, grads)
+	if len(posted) > 0 && t.forms == nil {
+		if err := t.agreeOnForms(posted, grads, g); err != nil {
+			return nil, err
+		}
+	}
 	if len(t.plans) == 0 && floats >= muchMemory {
 		// The caller may have let go of the model, and packing of the parameters: before the optimiser's state and the
 		// arena come, the system has that memory back.
@@ -239,13 +254,26 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		}
 	}
 	var early earlyUpdates
+	var buckets []*bucket
+	var refused error
+	var drawn uint64 // ops so far that draw
 	p.Plan, err = t.weights.finish(g, opt, additions{
+		sync: t.syncs(),
 		take: func(l *lowering, i int) bool {
 			if early.at == nil {
 				for i, v := range order {
 					p.grads[v.name] = g.outputs[first+i]
 				}
 				early = t.planEarly(g, p.grads)
+				buckets = t.planBuckets(g, posted, p.grads)
+			}
+			if o := g.ops[i]; t.opt.SyncNorm && refused == nil {
+				refused = unsynchronized(o)
+			}
+			if o := g.ops[i]; o.node.Def.Random && !o.folded() {
+				drawn++
+				t.lowerDrawn(l, o, drawn)
+				return true
 			}
 			s := early.streamed[i]
 			if s != nil {
@@ -257,12 +285,25 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 			if names := early.at[i]; len(names) > 0 {
 				t.lowerUpdate(l, p.grads, names)
 			}
+			for _, b := range buckets {
+				if b.after == i {
+					t.lowerPost(l, b, p.grads)
+				}
+			}
 		},
-		end: func(l *lowering) { t.lowerUpdate(l, p.grads, early.late) },
+		end: func(l *lowering) {
+			if len(buckets) > 0 {
+				t.lowerSums(l, buckets, p.grads)
+			}
+			t.lowerUpdate(l, p.grads, early.late)
+		},
 		brief: func(i int) bool {
 			return i >= first && early.has(order[i-first].name)
 		},
 	})
+	if err == nil {
+		err = refused
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -280,6 +321,14 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	}
 	t.plans = append(t.plans, p)
 	return p, nil
+}
+
+// syncs is the exchange through which BatchNormalization's statistics go; nil where they are the part's own.
+func (t *Trainer) syncs() Exchange {
+	if t.opt.SyncNorm {
+		return t.opt.Exchange
+	}
+	return nil
 }
 
 // runningInPlace lets the statistics that BatchNormalization puts out live where it reads the old ones.

@@ -168,7 +168,7 @@ func (t *Trainer) planEarly(g *graph, grads map[string]*value) earlyUpdates {
 		if grads[name] == nil {
 			continue
 		}
-		if t.opt.Update == nil || t.params[name].size() < earlySize {
+		if t.opt.Update == nil || t.opt.Exchange != nil || t.params[name].size() < earlySize {
 			e.late = append(e.late, name)
 			continue
 		}

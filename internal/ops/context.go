@@ -65,6 +65,9 @@ type Eval struct {
 	Out  []*onnxio.Tensor
 	// Seed drives the operators that draw random numbers.
 	Seed uint64
+	// First and Images say, of a part of a batch, which image of the whole is its first and how many images it has: an
+	// operator that draws a number for each element draws those of the whole. Images 0: the batch is whole.
+	First, Images int
 	// Want says which outputs are asked for; nil: those that the node names.
 	Want []bool
 	// Limit bounds the bytes of one output; 0 is MaxBytes.

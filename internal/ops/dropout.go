@@ -86,7 +86,7 @@ func dropping(c *Eval) (float64, error) {
 }
 
 // evalDropout zeroes elements with probability ratio and divides the others by 1-ratio. Element i is kept or not by
-// a hash of the seed, the node and i, whatever thread computes it.
+// a hash of the seed, the node and i, whatever thread computes it; of a part of a batch, i is the whole batch's.
 func evalDropout[T floating](c *Eval) error {
 	x := c.In[0]
 	ratio, err := dropping(c)
@@ -110,11 +110,11 @@ func evalDropout[T floating](c *Eval) error {
 			keepT = onnxio.Data[T](mask)
 		}
 	}
-	key := dropoutKey(c)
+	key, before := dropoutKey(c), c.before(int(x.Size()))
 	scale := 1 / (1 - ratio)
 	dst := onnxio.Data[T](y)
 	for i, v := range onnxio.Data[T](x) {
-		kept := ratio == 0 || uniform(key, uint64(i)) >= ratio
+		kept := ratio == 0 || uniform(key, uint64(before+i)) >= ratio
 		if kept {
 			dst[i] = T(float64(v) * scale)
 		} else {
@@ -130,6 +130,14 @@ func evalDropout[T floating](c *Eval) error {
 		}
 	}
 	return nil
+}
+
+// before is the number of elements that the images before the part's have, of a tensor whose part has size.
+func (c *Eval) before(size int) int {
+	if c.Images == 0 || size%c.Images != 0 {
+		return 0
+	}
+	return c.First * (size / c.Images)
 }
 
 // dropoutKey mixes the seeds of the run and of the node with its output's name, so that two nodes differ.

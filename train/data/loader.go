@@ -41,6 +41,28 @@ type LoaderConfig struct {
 	// Soft makes targets of labels [N,classes] float32, one at the label, and Mix then changes whole batches of them.
 	Soft bool
 	Mix  []transforms.BatchTransform
+	// Rank of Ranks processes takes its Part of each batch, which is Batch images large; where that has none, the batch's
+	// first image, so that there is one. Mix changes the whole batch, which is made in full for it. Ranks 0: it takes all.
+	Rank, Ranks int
+}
+
+// Part is the range [lo,hi) of n samples that one of several ranks has. Ranges differ by one sample at most; the longer
+// ones are the first ranks'.
+func Part(n, rank, ranks int) (lo, hi int) {
+	each, more := n/ranks, n%ranks
+	lo = rank*each + min(rank, more)
+	return lo, lo + each + max(0, min(1, more-rank))
+}
+
+// taken is Part, or the first sample where the part is empty.
+func (c LoaderConfig) taken(n int) (lo, hi int) {
+	lo, hi = 0, n
+	if c.Ranks > 1 {
+		if lo, hi = Part(n, c.Rank, c.Ranks); lo == hi {
+			return 0, 1
+		}
+	}
+	return lo, hi
 }
 
 // Batch is what a training step takes. It belongs to the Loader, which fills it again once the next one is asked for.
@@ -264,6 +286,15 @@ func first(t *onnxio.Tensor, n int) *onnxio.Tensor {
 	return part
 }
 
+// rows is the tensor of the rows [lo,hi), in the same memory.
+func rows(t *onnxio.Tensor, lo, hi int) *onnxio.Tensor {
+	if lo == 0 {
+		return first(t, hi)
+	}
+	each := len(t.Raw) / int(t.Dims[0])
+	return &onnxio.Tensor{Type: t.Type, Dims: append([]int64{int64(hi - lo)}, t.Dims[1:]...), Raw: t.Raw[lo*each : hi*each]}
+}
+
 // worker is what a worker uses again and again.
 type worker struct {
 	*epoch
@@ -305,6 +336,12 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 	}()
 	b.Indices = w.order[step*l.cfg.Batch : min((step+1)*l.cfg.Batch, len(w.order))]
 	b.Step = step
+	lo, hi := l.cfg.taken(len(b.Indices))
+	if mixed := len(l.cfg.Mix) > 0; !mixed {
+		b.Indices = b.Indices[lo:hi]
+	} else {
+		defer func() { b.Indices, b.X, b.Target = b.Indices[lo:hi], rows(b.X, lo, hi), rows(b.Target, lo, hi) }()
+	}
 	n := len(b.Indices)
 	b.fit(l, n)
 	if l.src == nil {
