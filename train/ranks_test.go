@@ -53,7 +53,9 @@ func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, split
 
 // Several ranks follow one rank with the joint batch: 54 steps, whose losses stay within 1e-5 of it and the weights
 // within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam). Of 195 images in joint batches of 24 three are left at the end of an
-// epoch, so that the last of four ranks has none. Settings are calm ones, since training amplifies roundings.
+// epoch, so that the last of four ranks has none. Settings are calm ones, since training amplifies roundings; and
+// the seed is one with which no rounding decides which of two pixels is the larger, or on which side of 0 one is: with
+// others a run of some leaves the other by 1e-4 there.
 func TestRanksFollowOne(t *testing.T) {
 	flips := transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}}
 	for name, c := range map[string]struct {
@@ -79,7 +81,7 @@ func TestRanksFollowOne(t *testing.T) {
 				t.Skip("two of nine with -short")
 			}
 			splits := small(t, 195, 50)
-			c.cfg.Epochs, c.cfg.Batch, c.cfg.Seed, c.cfg.Metrics = 6, 24, 3, []string{"top3"}
+			c.cfg.Epochs, c.cfg.Batch, c.cfg.Seed, c.cfg.Metrics = 6, 24, 4, []string{"top3"}
 			want, history, end := jointRun(t, 1, c.net, splits, c.cfg)
 			if len(want) < 50 {
 				t.Fatalf("%d steps", len(want))
