@@ -17,8 +17,8 @@ type ApplyOptions struct {
 	Prefix string
 	// Map renames keys before anything else is done; a key that it renames keeps that name.
 	Map *KeyMap
-	// Replaceable names initializers that keep the model's own values where the state dict has none of them, or has them
-	// for another number of classes: in another first dimension alone (Report.Replaced).
+	// Replaceable names initializers that keep the model's own values where the state dict has none of them,
+	// or has them for another number of classes: in another first dimension alone (Report.Replaced).
 	Replaceable []string
 }
 
@@ -54,14 +54,17 @@ type Report struct {
 	Missing    []Key    // parameters of the model that the state dict lacks
 	Unexpected []Key    // keys of the state dict that the model lacks
 	Mismatched []Mismatch
-	Replaced   []Mismatch // of ApplyOptions.Replaceable, those that keep the model's values; Dict is nil where the state dict has none
-	Ignored    []string   // num_batches_tracked, and keys tied to one that was applied
-	Pairs      []Pair     // the keys of Applied, in its order; several where a parameter is joined from parts
-	Unused     []string   // rules of the map that no key matches
-	Prefix     string     // taken off all keys because they fit without it
-	Scheme     string     // whose names for the modules the keys were found to be, where they are not the model's
-	Adapted    []string   // what of the graph was made as Scheme's library has it
-	Better     Fit        // the prefix without which most keys would fit, where that is more than do
+	// of ApplyOptions.Replaceable, those that keep the model's values; Dict is nil
+	// where the state dict has none
+	Replaced []Mismatch
+	Ignored  []string // num_batches_tracked, and keys tied to one that was applied
+	Pairs    []Pair   // the keys of Applied, in its order; several where a parameter is joined from parts
+	Unused   []string // rules of the map that no key matches
+	Prefix   string   // taken off all keys because they fit without it
+	// whose names for the modules the keys were found to be, where they are not the model's
+	Scheme  string
+	Adapted []string // what of the graph was made as Scheme's library has it
+	Better  Fit      // the prefix without which most keys would fit, where that is more than do
 }
 
 // OK reports whether every key found its partner, and every rule of the map its key.
@@ -91,13 +94,15 @@ func (r Report) String() string {
 	keys("missing", r.Missing)
 	keys("unexpected", r.Unexpected)
 	for _, m := range r.Mismatched {
-		fmt.Fprintf(&b, "\n  mismatched %q: the model has %v %v, the state dict %v %v", m.Name, m.ModelType, m.Model, m.DictType, m.Dict)
+		fmt.Fprintf(&b, "\n  mismatched %q: the model has %v %v, the state dict %v %v", m.Name, m.ModelType,
+			m.Model, m.DictType, m.Dict)
 	}
 	for _, rule := range r.Unused {
 		fmt.Fprintf(&b, "\n  rule %q of the map matches no key", rule)
 	}
 	if r.Better.Keys > 0 {
-		fmt.Fprintf(&b, "\n  without the prefix %q %d of %d keys fit", r.Better.Prefix, r.Better.Keys, r.Better.Of)
+		fmt.Fprintf(&b, "\n  without the prefix %q %d of %d keys fit", r.Better.Prefix, r.Better.Keys,
+			r.Better.Of)
 	}
 	return b.String()
 }
@@ -113,12 +118,12 @@ func (e *MatchError) Error() string {
 // Apply copies a state dict into the model's initializers of the same names. Before that, opt.Map renames
 // keys and opt.Prefix is taken off; what wrappers add ("module.", "_orig_mod.", "_fsdp_wrapped_module.") is
 // taken off keys that the model does not have, and so is a prefix that all keys have and at least half of
-// them fit without. Keys that other libraries give to torchvision's modules are known, if every one finds its partner; where the
-// library's network differs in a norm's epsilon or a convolution's padding, the graph is changed to the library's (Report.Adapted).
-// Floats are converted to the model's element type, rounding to nearest even.
-// num_batches_tracked is ignored when the model has no such initializer, and so are keys whose tensor is tied
-// to one that was applied. In strict mode the error is a *MatchError; so it is in any mode when no key of
-// either side finds a partner.
+// them fit without. Keys that other libraries give to torchvision's modules are known, if every one finds its
+// partner; where the library's network differs in a norm's epsilon or a convolution's padding, the graph is
+// changed to the library's (Report.Adapted). Floats are converted to the model's element type, rounding to
+// nearest even. num_batches_tracked is ignored when the model has no such initializer, and so are keys whose
+// tensor is tied to one that was applied. In strict mode the error is a *MatchError; so it is in any mode
+// when no key of either side finds a partner.
 func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err error) {
 	params, err := FromModel(m)
 	if err != nil {
@@ -152,7 +157,8 @@ func Apply(m *onnxio.Model, sd *StateDict, opt ApplyOptions) (rep Report, err er
 	for _, e := range params.entries {
 		// Integers are tables that the model has already: an index, not what was learnt.
 		if _, ok := fresh[e.Name]; !ok && inits[e.Name] != nil && isFloat(e.Tensor.Type) {
-			rep.Missing = append(rep.Missing, Key{Name: e.Name, Object: sd.objects[opt.Prefix+rep.Prefix+e.Name]})
+			rep.Missing = append(rep.Missing,
+				Key{Name: e.Name, Object: sd.objects[opt.Prefix+rep.Prefix+e.Name]})
 		}
 	}
 	rep.replace(opt.Replaceable, inits)
@@ -228,7 +234,8 @@ func (r *Report) pair(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyO
 		dst := inits[e.name]
 		raw, ok := converted(dst, e.Tensor)
 		if fresh[e.name] = raw; !ok {
-			r.Mismatched = append(r.Mismatched, Mismatch{e.name, dst.Type, e.Tensor.Type, dst.Dims, e.Tensor.Dims})
+			r.Mismatched = append(r.Mismatched, Mismatch{e.name, dst.Type, e.Tensor.Type, dst.Dims,
+				e.Tensor.Dims})
 			continue
 		}
 		r.Applied = append(r.Applied, e.name)
@@ -242,7 +249,8 @@ func (r *Report) pair(sd *StateDict, inits map[string]*onnxio.Tensor, opt ApplyO
 func (r *Report) replace(names []string, inits map[string]*onnxio.Tensor) {
 	var replaced []Mismatch
 	for _, m := range r.Mismatched {
-		if slices.Contains(names, m.Name) && len(m.Dict) > 0 && len(m.Dict) == len(m.Model) && slices.Equal(m.Dict[1:], m.Model[1:]) {
+		if slices.Contains(names, m.Name) && len(m.Dict) > 0 && len(m.Dict) == len(m.Model) &&
+			slices.Equal(m.Dict[1:], m.Model[1:]) {
 			replaced = append(replaced, m)
 		}
 	}
@@ -252,11 +260,14 @@ func (r *Report) replace(names []string, inits map[string]*onnxio.Tensor) {
 			replaced = append(replaced, Mismatch{Name: k.Name, ModelType: t.Type, Model: t.Dims})
 		}
 	}
-	if len(replaced) != len(names) { // an auxiliary classifier alone that does not fit is no other number of classes
+	// an auxiliary classifier alone that does not fit is no other number of classes
+	if len(replaced) != len(names) {
 		return
 	}
 	r.Replaced = replaced
-	r.Mismatched = slices.DeleteFunc(r.Mismatched, func(m Mismatch) bool { return slices.Contains(names, m.Name) })
+	r.Mismatched = slices.DeleteFunc(r.Mismatched, func(m Mismatch) bool {
+		return slices.Contains(names, m.Name)
+	})
 	r.Missing = slices.DeleteFunc(r.Missing, func(k Key) bool { return slices.Contains(names, k.Name) })
 }
 
@@ -277,8 +288,8 @@ func (r *Report) suggest(sd *StateDict, inits map[string]*onnxio.Tensor, opt App
 	r.siblings(sd, inits, bare)
 }
 
-// siblings pairs keys that are spelled too differently to be near, where one of each list is left in a module: weight and gamma.
-// They must be of one shape.
+// siblings pairs keys that are spelled too differently to be near, where one of each list is left in a
+// module: weight and gamma. They must be of one shape.
 func (r *Report) siblings(sd *StateDict, inits map[string]*onnxio.Tensor, bare []string) {
 	module := func(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
 	missing, unexpected := map[string][]int{}, map[string][]int{}

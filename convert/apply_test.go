@@ -17,7 +17,8 @@ func dictPickle(keys ...string) []byte {
 	p.op(pickle.OpProto, 2, pickle.OpEmptyDict, pickle.OpMark)
 	for _, k := range keys {
 		p.str(k)
-		one := statePickle(view{name: "w", storage: "FloatStorage", key: "0", numel: 1, sizes: []int64{1}, stride: []int64{1}})
+		one := statePickle(view{name: "w", storage: "FloatStorage", key: "0", numel: 1, sizes: []int64{1},
+			stride: []int64{1}})
 		p.b = append(p.b, one[2:len(one)-1]...) // without PROTO and STOP
 	}
 	p.str("epoch")
@@ -67,10 +68,12 @@ func TestReport(t *testing.T) {
 	if !errors.As(err, &me) {
 		t.Fatalf("error %v", err)
 	}
-	if len(rep.Missing) != 2 || len(rep.Unexpected) != 1 || len(rep.Mismatched) != 1 || len(rep.Ignored) != 1 {
+	if len(rep.Missing) != 2 || len(rep.Unexpected) != 1 || len(rep.Mismatched) != 1 ||
+		len(rep.Ignored) != 1 {
 		t.Errorf("report: %s", rep)
 	}
-	if rep.Missing[0] != (Key{Name: first.Name, Nearest: misspelt}) || rep.Unexpected[0] != (Key{Name: misspelt, Nearest: first.Name}) {
+	if rep.Missing[0] != (Key{Name: first.Name, Nearest: misspelt}) ||
+		rep.Unexpected[0] != (Key{Name: misspelt, Nearest: first.Name}) {
 		t.Errorf("nearest names: %+v, %+v", rep.Missing, rep.Unexpected)
 	}
 	for _, want := range []string{first.Name, misspelt, second.Name, last.Name, "[1 2 3]"} {
@@ -113,7 +116,8 @@ func TestApplyConvertsTypes(t *testing.T) {
 			}
 			continue
 		}
-		if y := m.Graph.Initializer(name); err != nil || y.Type != onnxio.Float || y.Float32s()[1] != -1.5 || y.Float32s()[0] != 0 {
+		if y := m.Graph.Initializer(name); err != nil || y.Type != onnxio.Float || y.Float32s()[1] != -1.5 ||
+			y.Float32s()[0] != 0 {
 			t.Errorf("%v: %v", typ, err)
 		}
 	}
@@ -136,7 +140,8 @@ func TestBatchesTracked(t *testing.T) {
 			continue
 		}
 		found++
-		if e.Tensor.Type != onnxio.Int64 || len(e.Tensor.Dims) != 0 || sd.Entries()[i-1].Name != p+".running_var" {
+		if e.Tensor.Type != onnxio.Int64 || len(e.Tensor.Dims) != 0 ||
+			sd.Entries()[i-1].Name != p+".running_var" {
 			t.Errorf("%s: %v %v after %s", e.Name, e.Tensor.Type, e.Tensor.Dims, sd.Entries()[i-1].Name)
 		}
 	}
@@ -166,7 +171,8 @@ func TestNearestInModule(t *testing.T) {
 		sd.Set(strings.Replace(e.Name, "layer2.0.bn1.weight", "layer2.0.bn1.gamma", 1), e.Tensor)
 	}
 	rep, err := Apply(m, sd, ApplyOptions{Strict: true})
-	if err == nil || len(rep.Missing) != 1 || rep.Missing[0].Nearest != "layer2.0.bn1.gamma" || rep.Unexpected[0].Nearest != "layer2.0.bn1.weight" {
+	if err == nil || len(rep.Missing) != 1 || rep.Missing[0].Nearest != "layer2.0.bn1.gamma" ||
+		rep.Unexpected[0].Nearest != "layer2.0.bn1.weight" {
 		t.Errorf("%v", err)
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// apart makes the optimiser's steps outside the engine, which computes gradients only. The engine applies a rule to ranges
-// of parameters as soon as it can, and does not tell it when all of a parameter's gradient, or all gradients, are there;
-// what needs to know is done here, at the price of copying parameters and gradients: rules that take norms, clipping, and
-// gradients of several batches in one step.
+// apart makes the optimiser's steps outside the engine, which computes gradients only. The engine applies a
+// rule to ranges of parameters as soon as it can, and does not tell it when all of a parameter's gradient, or
+// all gradients, are there; what needs to know is done here, at the price of copying parameters and
+// gradients: rules that take norms, clipping, and gradients of several batches in one step.
 type apart struct {
 	cfg     Config
 	trainer *engine.Trainer
@@ -41,7 +41,8 @@ func (c Config) needsApart() bool {
 // newApart takes a trainer without an Update.
 func newApart(t *Trainer) (*apart, error) {
 	cfg, graph, trainer, pool := t.cfg, t.graph, t.trainer, t.pool
-	a := &apart{cfg: cfg, trainer: trainer, pool: pool, weights: withOwnInitializers(graph), names: trainer.Params()}
+	a := &apart{cfg: cfg, trainer: trainer, pool: pool, weights: withOwnInitializers(graph),
+		names: trainer.Params()}
 	role, layer := roles(graph), cfg.layerScales(t.model)
 	for _, name := range a.names {
 		group := cfg.group(name, role[name])
@@ -70,8 +71,9 @@ func withOwnInitializers(m *onnxio.Model) *onnxio.Model {
 	return &out
 }
 
-// step computes the gradients of a batch of n images, all ranks' together, and updates the parameters when flush says
-// that enough batches have come. The gradient of several is the mean over their images: that of one large batch.
+// step computes the gradients of a batch of n images, all ranks' together, and updates the parameters
+// when flush says that enough batches have come. The gradient of several is the mean over their
+// images: that of one large batch.
 func (a *apart) step(ctx context.Context, in map[string]*onnxio.Tensor, n int, flush bool) error {
 	if err := a.trainer.Step(ctx, in); err != nil {
 		return err

@@ -11,14 +11,17 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// SWA is stochastic weight averaging: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization,
-// arXiv:1803.05407, by the rules of torch.optim.swa_utils. At the end of every epoch from Start on the weights join an
-// average in which all epochs count the same (AveragedModel). From then on it is the average that is validated and saved,
-// with BatchNormalization's running statistics computed for it from one more pass through the images to train on
-// (update_bn); a network without BatchNormalization is spared the pass. Training itself goes on from the weights.
+// SWA is stochastic weight averaging: Izmailov et al., Averaging Weights Leads to Wider Optima and Better
+// Generalization, arXiv:1803.05407, by the rules of torch.optim.swa_utils. At the end of every epoch from
+// Start on the weights join an average in which all epochs count the same (AveragedModel). From then on it is
+// the average that is validated and saved, with BatchNormalization's running statistics computed for it from
+// one more pass through the images to train on (update_bn); a network without BatchNormalization is spared
+// the pass. Training itself goes on from the weights.
 type SWA struct {
-	Start        int     `json:"start,omitzero"`         // the first epoch, from 1, whose weights are in the average; 0: no average
-	LR           float64 `json:"lr,omitzero"`            // what the learning rate becomes after epoch Start (SWALR); 0: the schedule goes on
+	// the first epoch, from 1, whose weights are in the average; 0: no average
+	Start int `json:"start,omitzero"`
+	// what the learning rate becomes after epoch Start (SWALR); 0: the schedule goes on
+	LR           float64 `json:"lr,omitzero"`
 	AnnealEpochs int     `json:"anneal_epochs,omitzero"` // within so many epochs: 10; negative: at once
 	Anneal       string  `json:"anneal,omitzero"`        // cos, or linear
 }
@@ -54,7 +57,8 @@ func (s SWA) rate(from float64, k int) float64 {
 // annealed says that SWA sets the learning rate, not the schedule.
 func (r *run) annealed() bool { return r.cfg.SWA.LR > 0 && r.at >= r.cfg.SWA.Start }
 
-// export puts the weights that are to be validated and kept into the model: the current ones, or their average.
+// export puts the weights that are to be validated and kept into the model: the
+// current ones, or their average.
 func (r *run) export(ctx context.Context) error {
 	if err := r.trainer.Export(r.result.Model); err != nil {
 		return err
@@ -73,9 +77,10 @@ func (r *run) export(ctx context.Context) error {
 	return nil
 }
 
-// exportEMA puts the moving averages in the place of the weights and the running statistics. PyTorch's AveragedModel
-// averages buffers only where it is told to (use_buffers), and else copies the current ones; averaging is what timm's
-// ModelEma and torchvision's recipes do. Averaged weights lag behind, and so do averaged statistics, by as much.
+// exportEMA puts the moving averages in the place of the weights and the running statistics. PyTorch's
+// AveragedModel averages buffers only where it is told to (use_buffers), and else copies the current ones;
+// averaging is what timm's ModelEma and torchvision's recipes do. Averaged weights lag behind, and so do
+// averaged statistics, by as much.
 func (r *run) exportEMA() error {
 	for i, name := range r.trainer.Params() {
 		mean, err := r.slot(i, r.slotCount(i)-1)
@@ -90,8 +95,8 @@ func (r *run) exportEMA() error {
 	return nil
 }
 
-// moveMeans moves the averages of the running statistics and of the stopped parameters after an optimiser's step, as averaged
-// does those of the trained ones.
+// moveMeans moves the averages of the running statistics and of the stopped parameters after an optimiser's
+// step, as averaged does those of the trained ones.
 func (r *run) moveMeans() {
 	keep := float32(1 - emaDecay(r.cfg.EMA, r.updates()))
 	move := func(name string, now []float32) {
@@ -112,7 +117,8 @@ func (r *run) moveMeans() {
 	}
 }
 
-// exportSWA puts the average with the epoch's weights in, and the running statistics that belong to it, into the model.
+// exportSWA puts the average with the epoch's weights in, and the running statistics that
+// belong to it, into the model.
 func (r *run) exportSWA(ctx context.Context) error {
 	share := 1 / float32(r.averaged+1)
 	r.next = map[string]*onnxio.Tensor{}
@@ -131,8 +137,8 @@ func (r *run) exportSWA(ctx context.Context) error {
 	return r.computeStatistics(ctx)
 }
 
-// computeStatistics gives the model the running statistics of its weights: the means over the batches of the epoch in
-// progress, each batch counting the same, as torch.optim.swa_utils.update_bn has them.
+// computeStatistics gives the model the running statistics of its weights: the means over the batches of the
+// epoch in progress, each batch counting the same, as torch.optim.swa_utils.update_bn has them.
 func (r *run) computeStatistics(ctx context.Context) error {
 	opt := engine.TrainOptions{Pool: r.pool, Loss: LossName, Params: []string{}, Seed: r.cfg.Seed}
 	if r.ranks != nil {
@@ -188,7 +194,9 @@ func forgetful(graph, m *onnxio.Model) *onnxio.Model {
 			continue
 		}
 		c := *n
-		c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return a.Name == "momentum" })
+		c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool {
+			return a.Name == "momentum"
+		})
 		c.Attrs = append(c.Attrs, onnxio.FloatAttr("momentum", 0))
 		out.Graph.Nodes[i] = &c
 	}
@@ -206,8 +214,10 @@ func (r *run) restoreMeans(c *Checkpoint) error {
 	for _, name := range slices.Sorted(maps.Keys(c.means)) {
 		mean, t, g := c.means[name], r.model.Graph.Initializer(name), r.cfg.group(name, role[name])
 		stopped := !slices.Contains(of, name)
-		if stopped && (!g.Freeze || g.Epochs == 0) || t == nil || mean.Type != onnxio.Float || mean.Size() != t.Size() {
-			return fmt.Errorf("the checkpoint's average of %q is %v %v, which this run has no use for", name, mean.Type, mean.Dims)
+		if stopped && (!g.Freeze || g.Epochs == 0) || t == nil || mean.Type != onnxio.Float ||
+			mean.Size() != t.Size() {
+			return fmt.Errorf("the checkpoint's average of %q is %v %v, which this run has no use for", name,
+				mean.Type, mean.Dims)
 		}
 		if means[name] = mean.Clone(); stopped {
 			r.stopped = append(r.stopped, name)

@@ -20,12 +20,14 @@ import (
 // CheckpointFile is the name of a run's checkpoint in its folder.
 const CheckpointFile = "checkpoint.safetensors"
 
-// Checkpoint is a run at one moment: from it the run goes on to the same bits as if it had never stopped. The orders of
-// the images and Dropout's draws depend on the seed and the position alone, so that they need no state of their own.
+// Checkpoint is a run at one moment: from it the run goes on to the same bits as if it had never stopped.
+// The orders of the images and Dropout's draws depend on the seed and the position alone, so that they
+// need no state of their own.
 //
-// As a file it is in safetensors form, written atomically: "state" is this struct as JSON, "model" the ONNX file with the
-// weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a gradient gathered so far,
-// "average/NAME" an average that the optimiser does not keep: with EMA of a running statistic, with SWA of a parameter.
+// As a file it is in safetensors form, written atomically: "state" is this struct as JSON, "model" the ONNX
+// file with the weights, "slot/I/NAME" the optimiser's I-th state of parameter NAME, "gradient/NAME" a
+// gradient gathered so far, "average/NAME" an average that the optimiser does not keep: with EMA of a running
+// statistic, with SWA of a parameter.
 type Checkpoint struct {
 	Recipe  Recipe  `json:"recipe"`
 	Ranks   int     `json:"ranks,omitzero"` // that had a batch of the recipe's each; 0: 1
@@ -62,9 +64,12 @@ func (r *run) capture() (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done, Steps: s.steps, Updates: s.updates, Loss: r.lossSum,
-		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), Images: s.images, History: slices.Clone(r.result.History),
-		Best: r.result.Best, Plateau: r.plateau, model: s.weights, slots: s.slots, sums: s.sums, Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
+	c := &Checkpoint{Recipe: r.recipe, Samples: r.splits.Train.Len(), Epoch: r.at, Step: r.done,
+		Steps: s.steps, Updates: s.updates, Loss: r.lossSum,
+		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), Images: s.images,
+		History: slices.Clone(r.result.History),
+		Best:    r.result.Best, Plateau: r.plateau, model: s.weights, slots: s.slots, sums: s.sums,
+		Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
 	if r.ranks != nil {
 		c.Ranks = r.size()
 	}
@@ -80,9 +85,11 @@ func (r *run) capture() (*Checkpoint, error) {
 // restore puts the run where c was taken.
 func (r *run) restore(c *Checkpoint) error {
 	if n := r.splits.Train.Len(); c.Samples != n || c.Step > r.batches {
-		return fmt.Errorf("the checkpoint was made with %d images to train on, and data set %s has %d", c.Samples, r.splits.Name, n)
+		return fmt.Errorf("the checkpoint was made with %d images to train on, and data set %s has %d",
+			c.Samples, r.splits.Name, n)
 	}
-	if err := r.Restore(&State{steps: c.Steps, updates: c.Updates, rate: r.rate, weights: c.model, slots: c.slots, sums: c.sums, images: c.Images}); err != nil {
+	if err := r.Restore(&State{steps: c.Steps, updates: c.Updates, rate: r.rate, weights: c.model,
+		slots: c.slots, sums: c.sums, images: c.Images}); err != nil {
 		return err
 	}
 	if err := r.restoreMeans(c); err != nil {
@@ -126,7 +133,8 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		file := filepath.Join(path, CheckpointFile)
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("folder %s holds no %s: no epoch was finished there: %w", path, CheckpointFile, err)
+			return nil, fmt.Errorf("folder %s holds no %s: no epoch was finished there: %w", path,
+				CheckpointFile, err)
 		}
 		path = file
 	}
@@ -145,16 +153,19 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 		}
 		raw[name] = t.Raw
 	}
-	c := &Checkpoint{slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}, means: map[string]*onnxio.Tensor{}}
+	c := &Checkpoint{slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{},
+		means: map[string]*onnxio.Tensor{}}
 	d := json.NewDecoder(bytes.NewReader(raw["state"]))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
 		return nil, &onnxio.FormatError{Format: "checkpoint", Where: path, Msg: "state", Err: err}
 	}
-	if c.Epoch < 1 || c.Step < 0 || c.Steps < 0 || c.Updates < 0 || c.Images < 0 || c.Averaged < 0 || c.Best < 0 || c.Best > max(0, len(c.History)-1) {
+	if c.Epoch < 1 || c.Step < 0 || c.Steps < 0 || c.Updates < 0 || c.Images < 0 || c.Averaged < 0 ||
+		c.Best < 0 || c.Best > max(0, len(c.History)-1) {
 		return nil, bad("its position makes no sense: epoch %d, step %d", c.Epoch, c.Step)
 	}
-	if c.model, err = onnxio.Decode(bytes.NewReader(raw["model"]), int64(len(raw["model"])), onnxio.Limits{}); err != nil {
+	if c.model, err = onnxio.Decode(bytes.NewReader(raw["model"]), int64(len(raw["model"])),
+		onnxio.Limits{}); err != nil {
 		return nil, err
 	}
 	for _, e := range sd.Entries() {

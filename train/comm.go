@@ -5,20 +5,20 @@ import (
 	"fmt"
 )
 
-// Comm connects the processes of a data-parallel run, its ranks 0 to Size-1. Every rank makes the same calls in the
-// same order with vectors of the same length; a call returns when this rank has its answer. A Comm takes one call at a
-// time: Dup gives another one for calls at the same time.
+// Comm connects the processes of a data-parallel run, its ranks 0 to Size-1. Every rank makes the same calls
+// in the same order with vectors of the same length; a call returns when this rank has its answer. A Comm
+// takes one call at a time: Dup gives another one for calls at the same time.
 //
-// A rank that does not answer, because its process has ended, makes a call fail with a *LostError. When ctx ends, a
-// call goes on for a while that the implementation chooses, so that ranks that were interrupted together can finish
-// their step together.
+// A rank that does not answer, because its process has ended, makes a call fail with a *LostError. When ctx
+// ends, a call goes on for a while that the implementation chooses, so that ranks that were interrupted
+// together can finish their step together.
 //
 // There are two implementations: SingleProcess, and package train/mpi.
 type Comm interface {
 	Rank() int
 	Size() int
-	// AllReduce replaces x by the sum of all ranks' x. Each element is added up in the order of the ranks: the same
-	// numbers give the same bits in each run and on each rank.
+	// AllReduce replaces x by the sum of all ranks' x. Each element is added up in the order of the ranks:
+	// the same numbers give the same bits in each run and on each rank.
 	AllReduce(ctx context.Context, x []float32) error
 	// Broadcast replaces x by that of rank 0.
 	Broadcast(ctx context.Context, x []float32) error

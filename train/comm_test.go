@@ -164,7 +164,9 @@ func (c goComm) AllReduce(_ context.Context, x []float32) error {
 }
 
 func (c goComm) Broadcast(_ context.Context, x []float32) error {
-	return c.meet(x, 4*float64(len(x)), func(parts [][]float32) []float32 { return append([]float32{}, parts[0]...) })
+	return c.meet(x, 4*float64(len(x)), func(parts [][]float32) []float32 {
+		return append([]float32{}, parts[0]...)
+	})
 }
 
 func (c goComm) Barrier(context.Context) error {

@@ -13,9 +13,11 @@ import (
 type DivergedError struct {
 	Epoch, Step int
 	What        string // the loss is NaN
-	Node        string // the first node of the training graph whose output is not finite, "" when it is not known
-	Parameter   string // else a parameter that was not finite before the step or after it, or whose gradient was not
-	Source      string // the two in words
+	// the first node of the training graph whose output is not finite, "" when it is not known
+	Node string
+	// else a parameter that was not finite before the step or after it, or whose gradient was not
+	Parameter string
+	Source    string // the two in words
 }
 
 // Error says where and what to do.
@@ -27,9 +29,9 @@ func (e *DivergedError) Error() string {
 	return s + ": lower the learning rate, or look for bad numbers in the data"
 }
 
-// explained finds out where a number that is not finite came from. The step has already changed the weights, but the run
-// repeats itself to the bit: it is put back to the kept checkpoint and looked at step by step. The loss alone does not tell:
-// Relu may turn what is not a number into 0.
+// explained finds out where a number that is not finite came from. The step has already changed the weights,
+// but the run repeats itself to the bit: it is put back to the kept checkpoint and looked at step by step.
+// The loss alone does not tell: Relu may turn what is not a number into 0.
 func (r *run) explained(ctx context.Context, err error) error {
 	var d *DivergedError
 	if !errors.As(err, &d) || r.ranks != nil { // ranks would have to look together
@@ -69,13 +71,15 @@ func (r *run) explained(ctx context.Context, err error) error {
 }
 
 // source looks for what was not finite in a step: a parameter before it, the output of a node, or a gradient.
-func (r *run) source(ctx context.Context, d *DivergedError, before *onnxio.Model, in map[string]*onnxio.Tensor) {
+func (r *run) source(ctx context.Context, d *DivergedError, before *onnxio.Model,
+	in map[string]*onnxio.Tensor) {
 	if name, v := r.strangeParameter(before); name != "" {
 		d.Parameter, d.Source = name, fmt.Sprintf("parameter %q was %v before the step", name, v)
 		return
 	}
 	if node, v := r.firstStrange(ctx, before, in); node != nil {
-		d.Node, d.Source = node.Name, fmt.Sprintf("the first output that is not finite is that of %s %q: %v", node.OpType, node.Name, v)
+		d.Node, d.Source = node.Name, fmt.Sprintf("the first output that is not finite is that of %s %q: %v",
+			node.OpType, node.Name, v)
 		return
 	}
 	for _, name := range r.trainer.Params() {
@@ -114,7 +118,8 @@ func strange(t *onnxio.Tensor) (v float32, found bool) {
 }
 
 // firstStrange runs the training graph forward, node by node, and finds the first output that is not finite.
-func (r *run) firstStrange(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor) (*onnxio.Node, float32) {
+func (r *run) firstStrange(ctx context.Context, m *onnxio.Model, in map[string]*onnxio.Tensor) (*onnxio.Node,
+	float32) {
 	shapes := map[string][]int64{}
 	for name, x := range in {
 		shapes[name] = x.Dims

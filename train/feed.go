@@ -28,8 +28,9 @@ func (r *run) makeLoader() error {
 		return nil
 	}
 	var err error
-	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.jointBatch(), Workers: r.cfg.Workers,
-		Seed: r.cfg.Seed, Shuffle: true, Sampler: r.sampler, Draws: r.cfg.Draws, Transforms: r.cfg.Augment,
+	r.loader, err = data.NewLoader(r.splits.Train, data.LoaderConfig{Batch: r.jointBatch(),
+		Workers: r.cfg.Workers,
+		Seed:    r.cfg.Seed, Shuffle: true, Sampler: r.sampler, Draws: r.cfg.Draws, Transforms: r.cfg.Augment,
 		Soft: soft, Mix: r.cfg.Mix, Rank: r.rank(), Ranks: r.size()})
 	if err != nil {
 		return fmt.Errorf("data set %s: %w", r.splits.Name, err)
@@ -37,7 +38,8 @@ func (r *run) makeLoader() error {
 	return nil
 }
 
-// filled says that a data set's own Fill makes the batches: of images in memory, and of sets without single samples.
+// filled says that a data set's own Fill makes the batches: of images in memory, and of
+// sets without single samples.
 func filled(ds data.Dataset) bool {
 	_, err := data.SourceOf(ds)
 	return err != nil || inMemory(ds)
@@ -161,8 +163,8 @@ func (k kind) taken(target *onnxio.Tensor) *onnxio.Tensor {
 	return target
 }
 
-// batches gives a data set's batches in its order, read ahead where they do not lie in memory. A batch is valid until the
-// next is asked for.
+// batches gives a data set's batches in its order, read ahead where they do not lie in memory. A batch is
+// valid until the next is asked for.
 func batches(ctx context.Context, ds data.Dataset, batch int, k kind) iter.Seq2[*data.Batch, error] {
 	return func(yield func(*data.Batch, error) bool) {
 		if !filled(ds) {

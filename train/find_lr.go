@@ -28,9 +28,10 @@ const (
 )
 
 // FindLR says how to look for a learning rate: Smith, Cyclical Learning Rates for Training Neural Networks,
-// arXiv:1506.01186, section 3.3. The rate grows exponentially from Low to High over so many steps of the optimiser, and the
-// search ends early when the smoothed loss exceeds Diverged times its lowest, or a number is not finite any more. Zero values
-// mean the default of the field's comment, which are those of fastai and PyTorch Lightning.
+// arXiv:1506.01186, section 3.3. The rate grows exponentially from Low to High over so many steps of the
+// optimiser, and the search ends early when the smoothed loss exceeds Diverged times its lowest, or a
+// number is not finite any more. Zero values mean the default of the field's comment, which are those of
+// fastai and PyTorch Lightning.
 type FindLR struct {
 	Low      float64 // 1e-7
 	High     float64 // 10
@@ -46,13 +47,16 @@ func (f FindLR) Validate() error {
 }
 
 func (f FindLR) filled() (FindLR, error) {
-	f.Low, f.High, f.Smooth, f.Diverged = or(f.Low, 1e-7), or(f.High, 10), or(f.Smooth, 0.98), or(f.Diverged, 4)
+	f.Low, f.High, f.Smooth, f.Diverged = or(f.Low, 1e-7), or(f.High, 10), or(f.Smooth,
+		0.98), or(f.Diverged, 4)
 	if f.Steps == 0 {
 		f.Steps = 100
 	}
 	switch {
 	case !(f.Low > 0 && f.Low < f.High) || math.IsInf(f.High, 1):
-		return f, fmt.Errorf("the rates %v to %v are no range: it wants two positive numbers, the lower one first", f.Low, f.High)
+		return f, fmt.Errorf(
+			"the rates %v to %v are no range: it wants two positive numbers, the lower one first",
+			f.Low, f.High)
 	case f.Steps < minSweep:
 		return f, fmt.Errorf("%d steps are too few to tell a slope: at least %d", f.Steps, minSweep)
 	case !(f.Smooth > 0 && f.Smooth < 1) || !(f.Diverged > 1):
@@ -66,28 +70,31 @@ const minSweep = 10
 
 // SweepStep is one step of a search.
 type SweepStep struct {
-	LR       float64 `json:"lr"`
-	Loss     float64 `json:"loss"`     // of the step's images, before the step
-	Smoothed float64 `json:"smoothed"` // exponentially weighted mean of the losses so far, its bias towards 0 corrected
+	LR   float64 `json:"lr"`
+	Loss float64 `json:"loss"` // of the step's images, before the step
+	// exponentially weighted mean of the losses so far, its bias towards 0 corrected
+	Smoothed float64 `json:"smoothed"`
 }
 
 // Sweep is what a search for the learning rate saw.
 type Sweep struct {
 	Steps []SweepStep `json:"steps"`
-	// Suggestion is the rate at which the smoothed loss falls most steeply over the logarithm of the rate, as PyTorch Lightning
-	// has it; 0 where it does not fall. The first tenth of the steps, which the smoothing has not settled in, and the last are
-	// left out, here and for Lowest, and so are those behind the lowest loss, where it may fall from a height that it has
-	// just been thrown to.
+	// Suggestion is the rate at which the smoothed loss falls most steeply over the logarithm of the rate, as
+	// PyTorch Lightning has it; 0 where it does not fall. The first tenth of the steps, which the smoothing
+	// has not settled in, and the last are left out, here and for Lowest, and so are those behind the lowest
+	// loss, where it may fall from a height that it has just been thrown to.
 	Suggestion float64 `json:"suggestion"`
-	// Lowest is the rate at which the smoothed loss is lowest. A tenth of it is fastai's older, more careful suggestion.
+	// Lowest is the rate at which the smoothed loss is lowest. A tenth of it is fastai's
+	// older, more careful suggestion.
 	Lowest   float64 `json:"lowest"`
 	Diverged bool    `json:"diverged"` // the search ended before its last step
 }
 
-// FindLR looks for a learning rate for the recipe, whose own rate, schedule and averages do not count. It takes the training
-// images in the order of a run. The model is not changed, and nothing is written. When ctx ends, so does the search, with
-// its error.
-func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits data.Splits, find FindLR) (*Sweep, error) {
+// FindLR looks for a learning rate for the recipe, whose own rate, schedule and averages do not count. It
+// takes the training images in the order of a run. The model is not changed, and nothing is written. When ctx
+// ends, so does the search, with its error.
+func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits data.Splits,
+	find FindLR) (*Sweep, error) {
 	find, err := find.filled()
 	if err != nil {
 		return nil, err
@@ -98,7 +105,8 @@ func (recipe Recipe) FindLR(ctx context.Context, model *onnxio.Model, splits dat
 	recipe.LR, recipe.Schedule, recipe.EMA, recipe.SWA = find.Low, Schedule{}, 0, SWA{}
 	own := withOwnInitializers(model)
 	own.Metadata = append([]onnxio.Property{}, model.Metadata...)
-	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: own}, unlock: func() {}, recipe: recipe, splits: splits, result: &Result{Model: own}, at: 1}
+	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: own}, unlock: func() {}, recipe: recipe,
+		splits: splits, result: &Result{Model: own}, at: 1}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -155,8 +163,9 @@ func (r *run) sweepStep(ctx context.Context, f *feeder) (float64, error) {
 	return r.lossSum / float64(r.seen), nil
 }
 
-// steepest is the rate at the least slope of the smoothed loss. The logarithms of the rates are evenly spaced, so that central
-// differences (at the ends one-sided, as numpy.gradient has them) need no division by that.
+// steepest is the rate at the least slope of the smoothed loss. The logarithms of the rates are
+// evenly spaced, so that central differences (at the ends one-sided, as numpy.gradient has them)
+// need no division by that.
 func steepest(steps []SweepStep) float64 {
 	rate, least := 0.0, 0.0
 	for i, s := range steps[:lowestOf(steps)] {
@@ -258,7 +267,8 @@ func (decades) Ticks(lo, hi float64) []plot.Tick {
 	return out
 }
 
-// heights is the range of losses to draw: up to one and a half times the first one, since those of a search that diverges know no bounds.
+// heights is the range of losses to draw: up to one and a half times the first one, since those of a search
+// that diverges know no bounds.
 func (s *Sweep) heights() (lo, hi float64) {
 	lo, hi = math.Inf(1), 0
 	for _, step := range s.Steps {

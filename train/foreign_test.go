@@ -49,15 +49,18 @@ func foreignBatch(step int) (x, target *onnxio.Tensor) {
 	return x, target
 }
 
-// Graphs of other exporters train as their framework trains them where BatchNormalization was kept, and learn where it was
-// folded; every parameter moves, also those that are only added, multiplied or joined.
+// Graphs of other exporters train as their framework trains them where BatchNormalization was kept, and learn
+// where it was folded; every parameter moves, also those that are only added, multiplied or joined.
 func TestForeignGraphsTrain(t *testing.T) {
 	for name, c := range foreignCases(t, foreign) {
-		t.Run(name, func(t *testing.T) { trainForeign(t, filepath.Join(foreign, name+".onnx"), c, 0.05, foreignBatch) })
+		t.Run(name, func(t *testing.T) {
+			trainForeign(t, filepath.Join(foreign, name+".onnx"), c, 0.05, foreignBatch)
+		})
 	}
 }
 
-// The same of torchvision's networks that testdata/foreign/networks.py exports into the folder CNNKIT_FOREIGN, and has losses of.
+// The same of torchvision's networks that testdata/foreign/networks.py exports into the folder
+// CNNKIT_FOREIGN, and has losses of.
 func TestForeignNetworks(t *testing.T) {
 	folder := os.Getenv("CNNKIT_FOREIGN")
 	if folder == "" {
@@ -74,12 +77,15 @@ func TestForeignNetworks(t *testing.T) {
 		if len(c.Losses) == 0 {
 			continue
 		}
-		t.Run(name, func(t *testing.T) { trainForeign(t, filepath.Join(folder, name+".onnx"), c, 0.002, batch) })
+		t.Run(name, func(t *testing.T) {
+			trainForeign(t, filepath.Join(folder, name+".onnx"), c, 0.002, batch)
+		})
 	}
 }
 
 // trainForeign takes 50 steps and compares the losses.
-func trainForeign(t *testing.T, path string, c foreignCase, lr float64, batch func(step int) (x, target *onnxio.Tensor)) {
+func trainForeign(t *testing.T, path string, c foreignCase, lr float64,
+	batch func(step int) (x, target *onnxio.Tensor)) {
 	m, err := onnxio.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -137,8 +143,10 @@ func mean(x []float64) float64 {
 
 // What is a weight follows from its use.
 func TestForeignWeights(t *testing.T) {
-	for name, want := range map[string]int{"tokens-torchscript-kept": 18, "tokens-dynamo-kept": 18, "tokens-torchscript-folded": 16,
-		"tokens-dynamo-folded": 16, "residual-torchscript-kept": 11, "residual-dynamo-folded": 8, "keras-tf2onnx": 8} {
+	for name, want := range map[string]int{"tokens-torchscript-kept": 18, "tokens-dynamo-kept": 18,
+		"tokens-torchscript-folded": 16,
+		"tokens-dynamo-folded":      16, "residual-torchscript-kept": 11, "residual-dynamo-folded": 8,
+		"keras-tf2onnx": 8} {
 		m, err := onnxio.Load(filepath.Join(foreign, name+".onnx"))
 		if err != nil {
 			t.Fatal(err)

@@ -19,8 +19,8 @@ const (
 	linkLatency   = 50 * time.Microsecond
 )
 
-// watched is an exchange that notes when gradients are posted, in processor time of the one thread that computes, and
-// when the step begins to wait for them.
+// watched is an exchange that notes when gradients are posted, in processor time of the one thread that
+// computes, and when the step begins to wait for them.
 type watched struct {
 	*ranks
 	h       *hub
@@ -41,8 +41,8 @@ func (w *watched) Wait() error {
 	return w.ranks.Wait()
 }
 
-// modelled is how much of the exchange of N ranks lies before the wait, when threads compute as many times as fast as
-// one, and how long the exchange takes.
+// modelled is how much of the exchange of N ranks lies before the wait, when threads compute as many times as
+// fast as one, and how long the exchange takes.
 func (w *watched) modelled(n int, threads float64) (hidden float64, all time.Duration) {
 	at := func(d time.Duration) time.Duration { return time.Duration(float64(d) / threads) }
 	end := time.Duration(0)
@@ -63,10 +63,10 @@ func processorTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// BenchmarkHidden says how much of the exchange of a ResNet-18's gradients (224x224, 1000 classes, 46.8 MB) is hidden
-// behind the backward pass on a link of 10 Gbit/s: of two ranks of one thread each whose Comm sleeps as long as the
-// link would take, and, from the processor time at which gradients are posted, of more ranks and threads. Processor
-// time does not depend on what else runs.
+// BenchmarkHidden says how much of the exchange of a ResNet-18's gradients (224x224, 1000 classes, 46.8 MB)
+// is hidden behind the backward pass on a link of 10 Gbit/s: of two ranks of one thread each whose Comm
+// sleeps as long as the link would take, and, from the processor time at which gradients are posted, of more
+// ranks and threads. Processor time does not depend on what else runs.
 func BenchmarkHidden(b *testing.B) {
 	const batch = 8
 	m, err := builders.Build("resnet18", builders.Config{})
@@ -96,7 +96,8 @@ func BenchmarkHidden(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		trainer, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: LossName, Update: update, Exchange: w})
+		trainer, err := engine.NewTrainer(graph, engine.TrainOptions{Pool: pool, Loss: LossName,
+			Update: update, Exchange: w})
 		if err != nil {
 			return err
 		}
@@ -129,7 +130,8 @@ func BenchmarkHidden(b *testing.B) {
 	for _, n := range []int{2, 4, 16, 64} {
 		for _, threads := range []float64{1, 4, 16} {
 			hidden, all := w.modelled(n, threads)
-			b.Logf("%d ranks of %v threads: exchange %v, %.0f%% hidden", n, threads, all.Round(time.Millisecond), 100*hidden)
+			b.Logf("%d ranks of %v threads: exchange %v, %.0f%% hidden", n, threads,
+				all.Round(time.Millisecond), 100*hidden)
 		}
 	}
 }

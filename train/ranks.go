@@ -21,8 +21,9 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// ranks are a Trainer's connections to the other processes of a data-parallel run. Gradients have one of their own,
-// since they are added up while the backward pass goes on, whose BatchNormalizations may exchange statistics.
+// ranks are a Trainer's connections to the other processes of a data-parallel run. Gradients have
+// one of their own, since they are added up while the backward pass goes on, whose
+// BatchNormalizations may exchange statistics.
 type ranks struct {
 	comm, grads Comm
 	ctx         context.Context // of the step
@@ -65,8 +66,8 @@ func newRanks(c Comm) (*ranks, error) {
 	return r, nil
 }
 
-// threads is how many threads a process takes where it is not told: an equal share of the processors that it may use
-// with other ranks of its machine, which launchers bind ranks to or do not.
+// threads is how many threads a process takes where it is not told: an equal share of the processors that it
+// may use with other ranks of its machine, which launchers bind ranks to or do not.
 func (r *ranks) threads(ctx context.Context) (int, error) {
 	host, _ := os.Hostname()
 	status, _ := os.ReadFile("/proc/self/status")
@@ -294,8 +295,8 @@ func (r *run) alike(ctx context.Context) error {
 	return nil
 }
 
-// firstCheckpoint writes one before the first step of several ranks, since a rank may be lost before the first epoch is
-// finished.
+// firstCheckpoint writes one before the first step of several ranks, since a rank may be lost before
+// the first epoch is finished.
 func (r *run) firstCheckpoint() error {
 	if r.ranks == nil || r.resumed {
 		return nil
@@ -303,7 +304,8 @@ func (r *run) firstCheckpoint() error {
 	return r.checkpoint()
 }
 
-// halted says that the run has been interrupted: with several ranks once all of them know, after the same step.
+// halted says that the run has been interrupted: with several ranks once all of them
+// know, after the same step.
 func (r *run) halted(ctx context.Context) bool {
 	if r.ranks != nil {
 		return r.stopping
@@ -317,7 +319,8 @@ func (r *run) lost(err error) error {
 		return err
 	}
 	path := filepath.Join(r.dir, CheckpointFile)
-	return fmt.Errorf("%w; the checkpoint of epoch %d, step %d is in %s", err, r.kept.Epoch, r.kept.Step, path)
+	return fmt.Errorf("%w; the checkpoint of epoch %d, step %d is in %s", err, r.kept.Epoch,
+		r.kept.Step, path)
 }
 
 // What rank 0 tells of its validation.
@@ -376,8 +379,8 @@ func (r *run) jointMeasure(ctx context.Context) (Score, error) {
 	return v, nil
 }
 
-// meet ends an epoch on all ranks: they hear whether rank 0's observer has ended the run, and with Deterministic their
-// weights are the same.
+// meet ends an epoch on all ranks: they hear whether rank 0's observer has ended the run, and with
+// Deterministic their weights are the same.
 func (r *run) meet(ctx context.Context) error {
 	if r.ranks == nil {
 		return nil

@@ -18,9 +18,10 @@ import (
 	"github.com/cnnkit/cnnkit/train/data/transforms"
 )
 
-// jointRun trains on so many ranks, whose batches together are cfg's, and gives rank 0's losses of the steps, its
-// history and the weights after the run of every rank.
-func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, splits data.Splits, cfg Config) (losses []float64, h []Epoch, ends [][]float32) {
+// jointRun trains on so many ranks, whose batches together are cfg's, and gives rank 0's losses of the steps,
+// its history and the weights after the run of every rank.
+func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, splits data.Splits,
+	cfg Config) (losses []float64, h []Epoch, ends [][]float32) {
 	t.Helper()
 	_, comms := newHub(ranks)
 	ends, histories := make([][]float32, ranks), make([][]Epoch, ranks)
@@ -43,7 +44,8 @@ func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, split
 	}
 	for rank, h := range histories {
 		for i, e := range h {
-			if o := histories[0][i]; e.TrainLoss != o.TrainLoss || e.ValidationLoss != o.ValidationLoss || e.LR != o.LR || e.TrainAccuracy != o.TrainAccuracy {
+			if o := histories[0][i]; e.TrainLoss != o.TrainLoss || e.ValidationLoss != o.ValidationLoss ||
+				e.LR != o.LR || e.TrainAccuracy != o.TrainAccuracy {
 				t.Errorf("rank %d has another history than rank 0: %+v, %+v", rank, e, o)
 			}
 		}
@@ -51,20 +53,23 @@ func jointRun(t *testing.T, ranks int, net func(testing.TB) *onnxio.Model, split
 	return losses, histories[0], ends
 }
 
-// Several ranks follow one rank with the joint batch: 54 steps, whose losses stay within 1e-5 of it and the weights
-// within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam). Of 195 images in joint batches of 24 three are left at the end of an
-// epoch, so that the last of four ranks has none. Settings are calm ones, since training amplifies roundings; and
-// the seed is one with which no rounding decides which of two pixels is the larger, or on which side of 0 one is: with
-// others a run of some leaves the other by 1e-4 there.
+// Several ranks follow one rank with the joint batch: 54 steps, whose losses stay within 1e-5 of it and the
+// weights within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam). Of 195 images in joint batches of 24 three are left at
+// the end of an epoch, so that the last of four ranks has none. Settings are calm ones, since training
+// amplifies roundings; and the seed is one with which no rounding decides which of two pixels is the larger,
+// or on which side of 0 one is: with others a run of some leaves the other by 1e-4 there.
 func TestRanksFollowOne(t *testing.T) {
-	flips := transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5}, transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}}
+	flips := transforms.Compose{transforms.RandomHorizontalFlip{P: 0.5},
+		transforms.RandomCrop{Size: transforms.Ints{28}, Padding: transforms.Ints{2}}}
 	for name, c := range map[string]struct {
 		net   func(testing.TB) *onnxio.Model
 		cfg   Config
 		limit float64 // of the weights
 	}{
-		"sgd":       {lenet, Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 1e-3, EMA: 0.9}, 1e-5},
-		"adam":      {lenet, Config{Optimizer: "adam", LR: 1e-4, Schedule: Schedule{Kind: Cosine, By: "step", Warmup: 1}}, 1e-3},
+		"sgd": {lenet, Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, WeightDecay: 1e-3, EMA: 0.9},
+			1e-5},
+		"adam": {lenet, Config{Optimizer: "adam", LR: 1e-4, Schedule: Schedule{Kind: Cosine, By: "step",
+			Warmup: 1}}, 1e-3},
 		"norm sgd":  {normNet, Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, SyncBN: true}, 1e-5},
 		"norm adam": {normNet, Config{Optimizer: "adam", LR: 1e-4, SyncBN: true}, 1e-3},
 		"norm swa":  {normNet, Config{Optimizer: "sgd", LR: 0.01, SyncBN: true, SWA: SWA{Start: 4}}, 1e-5},
@@ -74,7 +79,8 @@ func TestRanksFollowOne(t *testing.T) {
 			Unfreeze: []Unfreeze{{Epoch: 3, Params: "conv2"}}}, 1e-5},
 		"augment": {lenet, Config{Optimizer: "sgd", LR: 0.01, Augment: flips, Workers: 2}, 1e-5},
 		"mix": {lenet, Config{Optimizer: "sgd", LR: 0.01, Loss: LossSoftNLL,
-			Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1, P: 0.3}}}, 1e-5},
+			Mix: transforms.BatchCompose{transforms.MixUp{Alpha: 0.3, P: 0.7}, transforms.CutMix{Alpha: 1,
+				P: 0.3}}}, 1e-5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name != "norm sgd" && name != "drop" {
@@ -98,10 +104,12 @@ func TestRanksFollowOne(t *testing.T) {
 				off := farthest(ends[0], end[0])
 				t.Logf("%d ranks: losses within %.1e, weights within %.1e", ranks, worst, off)
 				if !(worst <= 1e-5) || !(off <= c.limit) {
-					t.Errorf("%d ranks leave one rank: losses by %v, weights by %v of %v", ranks, worst, off, c.limit)
+					t.Errorf("%d ranks leave one rank: losses by %v, weights by %v of %v", ranks, worst,
+						off, c.limit)
 				}
 				for i, e := range h {
-					if o := history[i]; math.Abs(e.ValidationLoss-o.ValidationLoss) > 1e-4 || e.TrainAccuracy != o.TrainAccuracy || len(e.Metrics) != len(o.Metrics) {
+					if o := history[i]; math.Abs(e.ValidationLoss-o.ValidationLoss) > 1e-4 ||
+						e.TrainAccuracy != o.TrainAccuracy || len(e.Metrics) != len(o.Metrics) {
 						t.Errorf("%d ranks: epoch %d is %+v, with one rank %+v", ranks, i+1, e, o)
 					}
 				}
@@ -115,8 +123,8 @@ func TestRanksFollowOne(t *testing.T) {
 	}
 }
 
-// blockNet is a residual block with stochastic depth, and every kind of Dropout. Its maps are large, so that no
-// statistic is of a few numbers, which would amplify roundings.
+// blockNet is a residual block with stochastic depth, and every kind of Dropout. Its maps are large, so that
+// no statistic is of a few numbers, which would amplify roundings.
 func blockNet(t testing.TB) *onnxio.Model {
 	t.Helper()
 	b := builders.New("block", 0, 0, 1, 28, 28)
@@ -143,7 +151,8 @@ func farthest(a, b []float32) float64 {
 func TestRanksAreDeterministic(t *testing.T) {
 	for _, sync := range []bool{false, true} {
 		t.Run(fmt.Sprint("sync ", sync), func(t *testing.T) {
-			cfg := Config{Optimizer: "adam", LR: 1e-3, Epochs: 2, Batch: 24, SyncBN: sync, Deterministic: true}
+			cfg := Config{Optimizer: "adam", LR: 1e-3, Epochs: 2, Batch: 24, SyncBN: sync,
+				Deterministic: true}
 			var ends [2][][]float32
 			for i := range ends {
 				_, _, ends[i] = jointRun(t, 4, dropNet, small(t, 195, 50), cfg)
@@ -177,18 +186,20 @@ func (f flawed) Dup() (Comm, error) {
 func TestRanksCompareWeights(t *testing.T) {
 	_, comms := newHub(2)
 	for rank, err := range eachRank(comms, func(c Comm) error {
-		cfg := Config{Optimizer: "sgd", LR: 0.1, Epochs: 2, Batch: 12, Threads: 1, Deterministic: true, Comm: flawed{c}}
+		cfg := Config{Optimizer: "sgd", LR: 0.1, Epochs: 2, Batch: 12, Threads: 1, Deterministic: true,
+			Comm: flawed{c}}
 		_, err := Run(t.Context(), lenet(t), small(t, 195, 50), cfg, "", Observer{})
 		return err
 	}) {
-		if err == nil || !strings.Contains(err.Error(), "after epoch 1: rank 1 does not have rank 0's weights") {
+		if err == nil || !strings.Contains(err.Error(),
+			"after epoch 1: rank 1 does not have rank 0's weights") {
 			t.Errorf("rank %d: %v", rank, err)
 		}
 	}
 }
 
-// A rank that leaves in the second epoch ends the run on the others with a LostError that names it; from what rank 0
-// has written all go on to the bits of a run that lost nobody. Other ranks write nothing.
+// A rank that leaves in the second epoch ends the run on the others with a LostError that names it; from what
+// rank 0 has written all go on to the bits of a run that lost nobody. Other ranks write nothing.
 func TestLostRank(t *testing.T) {
 	cfg := Config{Optimizer: "adam", LR: 1e-3, Epochs: 3, Batch: 24, Threads: 1, SyncBN: true}
 	_, _, want := jointRun(t, 3, normNet, small(t, 195, 50), cfg)
@@ -215,7 +226,8 @@ func TestLostRank(t *testing.T) {
 			t.Errorf("rank %d: %v", rank, err)
 		}
 	}
-	if !strings.Contains(errs[0].Error(), filepath.Join(dir, CheckpointFile)) || !strings.Contains(errs[0].Error(), "epoch 2, step 0") {
+	if !strings.Contains(errs[0].Error(), filepath.Join(dir, CheckpointFile)) ||
+		!strings.Contains(errs[0].Error(), "epoch 2, step 0") {
 		t.Errorf("rank 0 does not say where to go on: %v", errs[0])
 	}
 	if _, err := os.Stat(elsewhere); err == nil {
@@ -250,8 +262,9 @@ func resumed(t *testing.T, ranks int, dir string, cfg Config) (end []float32) {
 	return end
 }
 
-// An interruption of one rank ends the run on all after the same step, with a checkpoint from which they go on to the
-// same bits; and so do other numbers of ranks with the same joint batch, to rounding. Another joint batch is refused.
+// An interruption of one rank ends the run on all after the same step, with a checkpoint from which they
+// go on to the same bits; and so do other numbers of ranks with the same joint batch, to rounding.
+// Another joint batch is refused.
 func TestInterruptedRank(t *testing.T) {
 	cfg := Config{Optimizer: "sgd", LR: 0.01, Momentum: 0.9, Epochs: 3, Batch: 24, Threads: 1}
 	_, _, want := jointRun(t, 4, lenet, small(t, 195, 50), cfg)
@@ -301,7 +314,8 @@ func TestInterruptedRank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), from, small(t, 195, 50), dir, Observer{}); err == nil || !strings.Contains(err.Error(), "makes 24 together") {
+	if _, err := (Recipe{Config: cfg}).Resume(t.Context(), from, small(t, 195, 50), dir,
+		Observer{}); err == nil || !strings.Contains(err.Error(), "makes 24 together") {
 		t.Errorf("another joint batch: %v", err)
 	}
 }
@@ -316,7 +330,8 @@ func TestObserverStopsRanks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, comms := newHub(2)
 			for rank, err := range eachRank(comms, func(c Comm) error {
-				r, err := Run(t.Context(), lenet(t), small(t, 195, 50), Config{Optimizer: "sgd", LR: 0.01, Epochs: 5, Batch: 12, Threads: 1, Comm: c}, "", obs)
+				r, err := Run(t.Context(), lenet(t), small(t, 195, 50), Config{Optimizer: "sgd", LR: 0.01,
+					Epochs: 5, Batch: 12, Threads: 1, Comm: c}, "", obs)
 				if err == nil && len(r.History) != 2 {
 					return fmt.Errorf("%d epochs", len(r.History))
 				}
@@ -345,14 +360,18 @@ func TestRefusedRanks(t *testing.T) {
 		net    func(testing.TB) *onnxio.Model
 		says   string
 	}{
-		"recipe": {func(rank int, cfg *Config, _ *data.Splits) { cfg.LR += float64(rank) / 100 }, lenet, "rank 1 does not have rank 0's recipe"},
+		"recipe": {func(rank int, cfg *Config, _ *data.Splits) { cfg.LR += float64(rank) / 100 }, lenet,
+			"rank 1 does not have rank 0's recipe"},
 		"data": {func(rank int, _ *Config, s *data.Splits) {
 			if rank == 1 {
 				*s = small(t, 194, 50)
 			}
 		}, lenet, "rank 1 does not have rank 0's data set"},
-		"features": {func(_ int, cfg *Config, _ *data.Splits) { cfg.Freeze, cfg.CacheFeatures = []string{"conv1"}, true }, lenet, "cache_features"},
-		"norm":     {func(_ int, cfg *Config, _ *data.Splits) { cfg.SyncBN = true }, vectorNet, "train without sync_bn"},
+		"features": {func(_ int, cfg *Config, _ *data.Splits) {
+			cfg.Freeze, cfg.CacheFeatures = []string{"conv1"}, true
+		}, lenet, "cache_features"},
+		"norm": {func(_ int, cfg *Config, _ *data.Splits) { cfg.SyncBN = true }, vectorNet,
+			"train without sync_bn"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, comms := newHub(2)
@@ -370,7 +389,8 @@ func TestRefusedRanks(t *testing.T) {
 		})
 	}
 	base.Distributed = "mpi"
-	if _, err := Run(t.Context(), lenet(t), small(t, 195, 50), base, "", Observer{}); err == nil || !strings.Contains(err.Error(), "Config.Comm") {
+	if _, err := Run(t.Context(), lenet(t), small(t, 195, 50), base, "", Observer{}); err == nil ||
+		!strings.Contains(err.Error(), "Config.Comm") {
 		t.Errorf("distributed without a Comm: %v", err)
 	}
 }
@@ -393,7 +413,8 @@ func vectorNet(t testing.TB) *onnxio.Model {
 		m.Graph.Initializers = append(m.Graph.Initializers, v)
 	}
 	last := m.Graph.Nodes[len(m.Graph.Nodes)-1]
-	norm := &onnxio.Node{Name: "norm", OpType: "BatchNormalization", Inputs: []string{last.Inputs[0], "scale", "bias", "mean", "var"}, Outputs: []string{"normed"}}
+	norm := &onnxio.Node{Name: "norm", OpType: "BatchNormalization", Inputs: []string{last.Inputs[0], "scale",
+		"bias", "mean", "var"}, Outputs: []string{"normed"}}
 	last.Inputs[0] = "normed"
 	m.Graph.Nodes = append(m.Graph.Nodes[:len(m.Graph.Nodes)-1], norm, last)
 	return m
@@ -457,8 +478,8 @@ func TestTrainerOnRanks(t *testing.T) {
 	}
 }
 
-// Gradients are posted while the backward pass runs: of a ResNet-18, whose last layers have most of the weights, half
-// of them before a third of its steps.
+// Gradients are posted while the backward pass runs: of a ResNet-18, whose last layers have most of the
+// weights, half of them before a third of its steps.
 func TestGradientsAreOnTheirWayEarly(t *testing.T) {
 	m, err := builders.Build("resnet18", builders.Config{Input: [3]int{3, 32, 32}, Classes: 10})
 	if err != nil {
@@ -528,7 +549,8 @@ func TestExchangedForms(t *testing.T) {
 			if err := ds.Fill(in, target, data.Sequence(40)[4*i:4*i+4]); err != nil {
 				t.Fatal(err)
 			}
-			if err := tr.Step(t.Context(), map[string]*onnxio.Tensor{graph.Graph.Inputs[0].Name: in, TargetName: target}); err != nil {
+			if err := tr.Step(t.Context(), map[string]*onnxio.Tensor{graph.Graph.Inputs[0].Name: in,
+				TargetName: target}); err != nil {
 				t.Fatal(err)
 			}
 		}

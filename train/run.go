@@ -23,8 +23,9 @@ type Observer struct {
 	Step func(epoch, step, images int, loss float64)
 	// Epoch is called when an epoch is finished, validated and saved.
 	Epoch func(Epoch)
-	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change Moment's Trainer. ErrStop
-	// ends the run as if this were its last epoch; another error ends it where it is, with a checkpoint.
+	// OnStep and OnEpoch are Step and Epoch with a look at the model; they must not change
+	// Moment's Trainer. ErrStop ends the run as if this were its last epoch; another error ends it
+	// where it is, with a checkpoint.
 	OnStep, OnEpoch func(Moment) error
 }
 
@@ -41,8 +42,8 @@ type Result struct {
 	classes []ClassScore // after the last epoch
 }
 
-// InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, "" when there
-// was no folder, and Checkpoint the file from which Resume goes on.
+// InterruptedError says that the context ended a run; Saved is the file with the weights of that moment, ""
+// when there was no folder, and Checkpoint the file from which Resume goes on.
 type InterruptedError struct {
 	Epoch, Step int
 	Saved       string
@@ -90,7 +91,8 @@ type run struct {
 	seen    int
 	plateau Plateau
 
-	means    map[string]*onnxio.Tensor // averages: with EMA of the running statistics, with SWA of the parameters
+	// averages: with EMA of the running statistics, with SWA of the parameters
+	means    map[string]*onnxio.Tensor
 	stopped  []string                  // parameters of groups whose epochs are over that means has too
 	averaged int                       // epochs in SWA's
 	next     map[string]*onnxio.Tensor // SWA's with the epoch in progress, until that is finished
@@ -102,28 +104,34 @@ type run struct {
 	kept    *Checkpoint   // of the epoch's start or later
 }
 
-// Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in place: it holds the
-// weights of the last finished epoch (with EMA or SWA their average), labels and preprocessing. After every epoch
-// dir/model.onnx is replaced atomically, so that it is always whole and from a finished epoch. When ctx ends, the step in progress is finished, the
-// weights and a checkpoint are saved and the error is an *InterruptedError. Numbers that are not finite end the run with a
-// *DivergedError.
-func Run(ctx context.Context, model *onnxio.Model, splits data.Splits, cfg Config, dir string, obs Observer) (*Result, error) {
+// Run trains model on the splits and writes its files into dir ("" writes none). The model is changed in
+// place: it holds the weights of the last finished epoch (with EMA or SWA their average), labels and
+// preprocessing. After every epoch dir/model.onnx is replaced atomically, so that it is always whole and from
+// a finished epoch. When ctx ends, the step in progress is finished, the weights and a checkpoint are saved
+// and the error is an *InterruptedError. Numbers that are not finite end the run with a *DivergedError.
+func Run(ctx context.Context, model *onnxio.Model, splits data.Splits, cfg Config, dir string,
+	obs Observer) (*Result, error) {
 	return Recipe{Config: cfg}.Run(ctx, model, splits, dir, obs)
 }
 
 // Run is the function of the same name; the recipe is written into dir.
-func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer) (*Result, error) {
+func (recipe Recipe) Run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string,
+	obs Observer) (*Result, error) {
 	return recipe.run(ctx, model, splits, dir, obs, nil)
 }
 
-// Resume goes on from a checkpoint of the same recipe. Only fields that RecipeFields lets move may differ, which cannot change
-// the numbers so far; and the number of ranks with the batch, where the joint batch stays the same.
-func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string, obs Observer) (*Result, error) {
+// Resume goes on from a checkpoint of the same recipe. Only fields that RecipeFields lets move may
+// differ, which cannot change the numbers so far; and the number of ranks with the batch, where the
+// joint batch stays the same.
+func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.Splits, dir string,
+	obs Observer) (*Result, error) {
 	was := from.Recipe
 	if n, ranks := max(1, from.Ranks), recipe.ranks(); n != ranks {
 		if was.Batch*n != recipe.Batch*ranks {
-			return nil, fmt.Errorf("the checkpoint was made by %d ranks with a batch of %d each, and here are %d with %d: "+
-				"go on with as many ranks, or with a batch that makes %d together", n, was.Batch, ranks, recipe.Batch, was.Batch*n)
+			return nil, fmt.Errorf(
+				"the checkpoint was made by %d ranks with a batch of %d each, and here are %d with %d: "+
+					"go on with as many ranks, or with a batch that makes %d together", n, was.Batch, ranks,
+				recipe.Batch, was.Batch*n)
 		}
 		was.Batch = recipe.Batch
 	}
@@ -131,13 +139,16 @@ func (recipe Recipe) Resume(ctx context.Context, from *Checkpoint, splits data.S
 		return nil, err
 	}
 	if from.Epoch > recipe.Epochs {
-		return nil, fmt.Errorf("the checkpoint is that of the end, after %d epochs: ask for more epochs to go on", from.Epoch-1)
+		return nil, fmt.Errorf(
+			"the checkpoint is that of the end, after %d epochs: ask for more epochs to go on", from.Epoch-1)
 	}
 	return recipe.run(ctx, withOwnInitializers(from.model), splits, dir, obs, from)
 }
 
-func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string, obs Observer, from *Checkpoint) (*Result, error) {
-	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, unlock: func() {}, recipe: recipe, splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
+func (recipe Recipe) run(ctx context.Context, model *onnxio.Model, splits data.Splits, dir string,
+	obs Observer, from *Checkpoint) (*Result, error) {
+	r := &run{Trainer: &Trainer{cfg: recipe.Config, model: model}, unlock: func() {}, recipe: recipe,
+		splits: splits, dir: dir, obs: obs, result: &Result{Model: model}, at: 1,
 		resumed: from != nil, plateau: Plateau{LR: recipe.LR}, means: map[string]*onnxio.Tensor{}}
 	if from != nil { // a checkpoint between epochs is of the stage of the one before
 		r.at = from.Epoch
@@ -276,7 +287,8 @@ func (r *run) prepare() error {
 	r.batches = (r.images() + r.jointBatch() - 1) / r.jointBatch()
 	r.perEpoch = r.updatesPerEpoch()
 	r.describe()
-	r.model = withOwnInitializers(r.model) // Result's comes to hold averages; training goes on from the values of frozen weights
+	// Result's comes to hold averages; training goes on from the values of frozen weights
+	r.model = withOwnInitializers(r.model)
 	r.digest = sync.OnceValues(func() (string, error) { return data.Digest(r.splits.Train) })
 	go r.digest() // the first checkpoint asks for it
 	if err := r.start(); err != nil {
@@ -297,7 +309,8 @@ func (r *run) updatesPerEpoch() int64 {
 	return int64((r.batches + every - 1) / every)
 }
 
-// sameData compares the images to train on with those of a checkpoint. One without a digest is of a version that had none.
+// sameData compares the images to train on with those of a checkpoint. One without a digest is
+// of a version that had none.
 func (r *run) sameData(from *Checkpoint) error {
 	if from.Samples != r.splits.Train.Len() {
 		return nil // which restore tells
@@ -381,7 +394,8 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 		if n := r.cfg.CheckpointSteps; n > 0 && r.done%n == 0 && r.done < r.batches {
 			if err := r.checkpoint(); err != nil {
-				return fmt.Errorf("checkpoint in epoch %d after step %d: %w", r.at, r.done, r.explained(ctx, err))
+				return fmt.Errorf("checkpoint in epoch %d after step %d: %w", r.at, r.done,
+					r.explained(ctx, err))
 			}
 		}
 	}
@@ -393,7 +407,8 @@ func (r *run) epoch(ctx context.Context) error {
 		return err
 	}
 	if name, v := r.strangeParameter(r.result.Model); name != "" {
-		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("%q is %v", name, v)})
+		return r.explained(ctx, &DivergedError{Epoch: r.at, Step: r.done,
+			What: fmt.Sprintf("%q is %v", name, v)})
 	}
 	// The plan of the exported model packs its own weights: they are new tensors each time.
 	v := Score{Loss: math.NaN(), Accuracy: math.NaN()}
@@ -408,13 +423,15 @@ func (r *run) epoch(ctx context.Context) error {
 		return fmt.Errorf("validation after epoch %d: %w", r.at, err)
 	}
 	if r.validates() && !finite(v.Loss) {
-		return &DivergedError{Epoch: r.at, Step: r.done, What: fmt.Sprintf("the validation loss is %v", v.Loss)}
+		return &DivergedError{Epoch: r.at, Step: r.done,
+			What: fmt.Sprintf("the validation loss is %v", v.Loss)}
 	}
 	lr, _, _ := r.scheduled(r.cfg.Epochs)
 	e := Epoch{Epoch: r.at, TrainLoss: r.lossSum / float64(r.seen), TrainAccuracy: share(r.right, r.counted),
 		ValidationLoss: v.Loss, ValidationAccuracy: v.Accuracy, Seconds: r.elapsed().Seconds(),
 		ImagesPerSecond: float64(r.seen) / trained.Seconds(), LR: lr, Metrics: v.Metrics}
-	r.result.History, r.result.Confusion, r.result.classes = append(r.result.History, e), v.Confusion, v.Classes
+	r.result.History, r.result.Confusion, r.result.classes = append(r.result.History,
+		e), v.Confusion, v.Classes
 	r.setThresholds(v)
 	return r.finish(ctx, e)
 }
@@ -457,7 +474,9 @@ func (r *run) step(ctx context.Context, f *feeder) error {
 	if r.ranks == nil {
 		ctx = context.Background() // a step that has begun is finished
 	}
-	l, counts, err := r.Trainer.step(ctx, f.in, p, flush, func() ([]float64, error) { return r.counts(ctx, f, p) })
+	l, counts, err := r.Trainer.step(ctx, f.in, p, flush, func() ([]float64, error) {
+		return r.counts(ctx, f, p)
+	})
 	if d := new(DivergedError); errors.As(err, &d) {
 		d.Epoch, d.Step = r.at, r.done+1
 		return d
@@ -478,8 +497,8 @@ func (r *run) step(ctx context.Context, f *feeder) error {
 	return nil
 }
 
-// counts are what ranks tell each other after a step: right answers, of how many, whether the run is interrupted, and
-// whether the observer has ended it.
+// counts are what ranks tell each other after a step: right answers, of how many, whether the run is
+// interrupted, and whether the observer has ended it.
 func (r *run) counts(ctx context.Context, f *feeder, p portion) ([]float64, error) {
 	var right, counted int
 	if p.images > 0 {
@@ -515,8 +534,8 @@ func (r *run) figure(e Epoch) (v float64, rises bool) {
 	return math.Inf(-1), true
 }
 
-// better says whether epoch a is better than b; equal ones are told apart by their loss. One that was not validated is never
-// better, and always worse than one that was.
+// better says whether epoch a is better than b; equal ones are told apart by their loss. One that was not
+// validated is never better, and always worse than one that was.
 func (r *run) better(a, b Epoch) bool {
 	if math.IsNaN(a.ValidationLoss) || math.IsNaN(b.ValidationLoss) {
 		return !math.IsNaN(a.ValidationLoss)
@@ -534,7 +553,8 @@ func (r *run) called(f func(Moment) error, epoch int, loss float64) error {
 	if f == nil {
 		return nil
 	}
-	err := f(Moment{Epoch: epoch, Step: r.done, Loss: loss, History: slices.Clone(r.result.History), Trainer: r.Trainer})
+	err := f(Moment{Epoch: epoch, Step: r.done, Loss: loss, History: slices.Clone(r.result.History),
+		Trainer: r.Trainer})
 	if errors.Is(err, ErrStop) {
 		r.ending = true // which the other ranks hear of with the next step
 		r.ended = r.ended || r.ranks == nil

@@ -12,15 +12,16 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Field is a row of the table of a recipe's fields. The command line makes its flags and their help of the table, a recipe
-// is checked by it, and a resumed run may change what it says.
+// Field is a row of the table of a recipe's fields. The command line makes its flags and their help of the
+// table, a recipe is checked by it, and a resumed run may change what it says.
 type Field struct {
-	Setting                 // Name is the field's in JSON, of a nested one such as schedule.kind; Doc "" is an entry's
-	Part    Part            // of the recipe
-	Flag    string          // of cnnkit train; "": none
-	In      Interval        // where numbers must lie
-	Words   func() []string // what a text may be
-	Moves   bool            // a resumed run may have another value: what was computed so far stays the same
+	// Name is the field's in JSON, of a nested one such as schedule.kind; Doc "" is an entry's
+	Setting
+	Part  Part            // of the recipe
+	Flag  string          // of cnnkit train; "": none
+	In    Interval        // where numbers must lie
+	Words func() []string // what a text may be
+	Moves bool            // a resumed run may have another value: what was computed so far stays the same
 
 	parse func(text string) (any, error) // of a flag that says something else than the field
 }
@@ -121,8 +122,8 @@ func fieldNamed(t reflect.Type, name string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// Help is the field's documentation, after the names of the losses or optimizers that alone read it, and before the words that
-// it may be.
+// Help is the field's documentation, after the names of the losses or optimizers that alone read it, and
+// before the words that it may be.
 func (f Field) Help() string {
 	doc := f.Doc
 	for _, r := range [][]Entry{DescribeLosses(), DescribeOptimizers()} {
@@ -175,7 +176,8 @@ func (f Field) check(v reflect.Value) error {
 	return nil
 }
 
-// validateFields compares the numbers of a recipe with the table. A zero of a field whose zero is a default is one.
+// validateFields compares the numbers of a recipe with the table. A zero of a field whose
+// zero is a default is one.
 func (recipe Recipe) validateFields() error {
 	for _, f := range fields {
 		v, tag := reflect.ValueOf(recipe), ""
@@ -196,7 +198,8 @@ func (recipe Recipe) validateFields() error {
 	return nil
 }
 
-// SetFlag puts the value of a flag of cnnkit train into its field: a bool or a number as it is, text as the field takes it.
+// SetFlag puts the value of a flag of cnnkit train into its field: a bool or a number as it is,
+// text as the field takes it.
 func (f Fields) SetFlag(flag string, value any) error {
 	field, ok := found(func(f Field) bool { return f.Flag == flag })
 	if !ok || flag == "" {
@@ -227,7 +230,8 @@ func (f Field) Parse(text string) (any, error) {
 		}
 		v, err := floats(text)
 		if err != nil {
-			return nil, fmt.Errorf("it wants balanced, or a number for each class such as 1,2.5,1, not %q", text)
+			return nil, fmt.Errorf("it wants balanced, or a number for each class such as 1,2.5,1, not %q",
+				text)
 		}
 		return v, nil
 	case strings.HasSuffix(t.Name(), "Compose"):
@@ -342,48 +346,75 @@ func init() { // not an initializer: the table's parsers read the table
 	fields = []Field{
 		network("model", "", "a network of 'cnnkit list networks', or an .onnx file"),
 		network("opset", "opset", "ONNX operator set, 13 to 21 (default 17)"),
-		field("seed", "seed", "of the initial weights, the images' order and all that is drawn").of(OfNetwork),
-		network("input", "input", "input shape `CxHxW`, such as 3x32x32 (default: the network's own)").read(shapeText),
+		field("seed", "seed",
+			"of the initial weights, the images' order and all that is drawn").of(OfNetwork),
+		network("input", "input",
+			"input shape `CxHxW`, such as 3x32x32 (default: the network's own)").read(shapeText),
 		network("classes", "classes", "number of classes, or of mask channels").in(fromOne),
 		network("blocks", "blocks", "residual networks: blocks per layer, such as 2,2,2"),
-		network("width", "width", "unet, VGG, residual networks: width, the channels of the first level").in(fromOne),
+		network("width", "width",
+			"unet, VGG, residual networks: width, the channels of the first level").in(fromOne),
 		network("depth", "depth", "unet: number of levels").in(fromOne),
-		network("stochastic_depth", "stochastic-depth", "networks with residual blocks: probability `P` with which training drops the last one for an image; it rises linearly to that (default: torchvision's)"),
+		network("stochastic_depth", "stochastic-depth",
+			"networks with residual blocks: probability `P` with which training drops the last one for an image; it rises linearly to that (default: torchvision's)"),
 
-		images("data", "data", "data set `NAME` or NAME=FOLDER, images:DIR, masks:IMAGES,MASKS or csv:FILE (see 'cnnkit data list')").moves(),
-		images("size", "size", "`HEIGHTxWIDTH` to bring images to (default: the model's for image files, else the data set's)"),
+		images("data", "data",
+			"data set `NAME` or NAME=FOLDER, images:DIR, masks:IMAGES,MASKS or csv:FILE (see 'cnnkit data list')").moves(),
+		images("size", "size",
+			"`HEIGHTxWIDTH` to bring images to (default: the model's for image files, else the data set's)"),
 		images("subset", "subset", "train on so many of the images, chosen by the seed").in(notNegative),
 		images("stratified", "stratified", "the subset has of each class its share"),
-		images("validation", "validation", "`SHARE` of the images to train on to validate on (default: the set's own part; of a set without parts 0.2)"),
-		images("fold", "fold", "`I/K`, such as 2/5: validate on the second of five parts of the images to train on (k-fold cross-validation)"),
-		images("task", "task", "`TASK` of the columns of csv:FILE beside path and split (default: label, a class)").words(data.Tasks),
-		images("weight_column", "weight-column", "of csv:FILE: the `COLUMN` with a weight for each image, which --sampler weights and --sample-weights read; it is no target"),
-		images("no_exif", "no-exif", "leave photographs as the sensor saw them, whatever their EXIF orientation says"),
-		images("mask_classes", "mask-classes", "`K` classes, background included, that masks:IMAGES,MASKS have, whose values are 0 to K-1 (default: foreground, of 1 or 255)"),
-		images("ignore_index", "ignore", "with --mask-classes: the `LABEL` of pixels that do not count, such as 255"),
-		images("mean", "mean", "`NUMBERS`, one a channel: inputs are (p/255 - mean) / std (default: the model's, else the set's own)"),
+		images("validation", "validation",
+			"`SHARE` of the images to train on to validate on (default: the set's own part; of a set without parts 0.2)"),
+		images("fold", "fold",
+			"`I/K`, such as 2/5: validate on the second of five parts of the images to train on (k-fold cross-validation)"),
+		images("task", "task",
+			"`TASK` of the columns of csv:FILE beside path and split (default: label, a class)").words(
+			data.Tasks),
+		images("weight_column", "weight-column",
+			"of csv:FILE: the `COLUMN` with a weight for each image, which --sampler weights and --sample-weights read; it is no target"),
+		images("no_exif", "no-exif",
+			"leave photographs as the sensor saw them, whatever their EXIF orientation says"),
+		images("mask_classes", "mask-classes",
+			"`K` classes, background included, that masks:IMAGES,MASKS have, whose values are 0 to K-1 (default: foreground, of 1 or 255)"),
+		images("ignore_index", "ignore",
+			"with --mask-classes: the `LABEL` of pixels that do not count, such as 255"),
+		images("mean", "mean",
+			"`NUMBERS`, one a channel: inputs are (p/255 - mean) / std (default: the model's, else the set's own)"),
 		images("std", "std", "`NUMBERS` that go with --mean, such as 0.5,0.5,0.5"),
-		images("augment", "augment", "`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"),
+		images("augment", "augment",
+			"`LIST` of transforms, with torchvision's names: RandomHorizontalFlip,RandAugment, or with settings as JSON: [{\"name\":\"RandomCrop\",\"size\":32,\"padding\":4}]"),
 		images("mix", "mix", "`LIST` of what mixes batches: MixUp,CutMix, or with settings as JSON"),
-		images("workers", "workers", "goroutines that read and change images (0: as many as are useful)").in(notNegative).moves(),
+		images("workers", "workers", "goroutines that read and change images (0: as many as are useful)").in(
+			notNegative).moves(),
 		images("in_memory", "in-memory", "decode image files once; they are augmented at their --size then"),
 
-		field("weights", "weights", "start a network from a checkpoint `FILE`; a classifier for another number of classes is left out and starts anew").moves(),
-		field("freeze", "freeze", "`PATTERNS` of parameters and modules that stay as they are, such as 'conv1,bn1,layer[1-3].*'").read(patterns),
-		field("unfreeze", "", "gradual unfreezing: [{\"epoch\": 3, \"params\": \"layer4\"}] trains what freeze holds from an epoch on"),
-		field("lr_decay_per_layer", "lr-decay-per-layer", "`FACTOR` of the learning rate from each layer to the one below it").in(Interval{0, 1, false, false}),
-		field("cache_features", "cache-features", "with --freeze: compute what the frozen first layers give once for each image"),
-		field("cache_mib", "cache-mib", "with --cache-features: the most memory for it, in MiB (default: a quarter of the machine's)").in(notNegative).moves(),
+		field("weights", "weights",
+			"start a network from a checkpoint `FILE`; a classifier for another number of classes is left out and starts anew").moves(),
+		field("freeze", "freeze",
+			"`PATTERNS` of parameters and modules that stay as they are, such as 'conv1,bn1,layer[1-3].*'").read(patterns),
+		field("unfreeze", "",
+			"gradual unfreezing: [{\"epoch\": 3, \"params\": \"layer4\"}] trains what freeze holds from an epoch on"),
+		field("lr_decay_per_layer", "lr-decay-per-layer",
+			"`FACTOR` of the learning rate from each layer to the one below it").in(Interval{0, 1,
+			false, false}),
+		field("cache_features", "cache-features",
+			"with --freeze: compute what the frozen first layers give once for each image"),
+		field("cache_mib", "cache-mib",
+			"with --cache-features: the most memory for it, in MiB (default: a quarter of the machine's)").in(
+			notNegative).moves(),
 		field("epochs", "epochs", "times to go through the data").in(fromOne).moves(),
 		field("batch", "batch", "images a step").in(fromOne),
-		field("loss", "loss", "loss, or the `FILE`.onnx of a graph of the model's output and the target").words(Losses),
+		field("loss", "loss",
+			"loss, or the `FILE`.onnx of a graph of the model's output and the target").words(Losses),
 		field("optimizer", "optimizer", "optimizer").words(Optimizers),
 		field("lr", "lr", "learning rate; of one-cycle the highest").in(positive),
 		field("momentum", "momentum", "momentum").in(shareBelow1),
 		field("dampening", "dampening", ""),
 		field("nesterov", "nesterov", ""),
 		field("betas", "betas", "decay rates `B1,B2` (default 0.9,0.999; lion 0.9,0.99)").in(shareBelow1),
-		field("eps", "eps", "the constant in the denominator (default 1e-8; adagrad 1e-10, lamb 1e-6)").in(notNegative),
+		field("eps", "eps", "the constant in the denominator (default 1e-8; adagrad 1e-10, lamb 1e-6)").in(
+			notNegative),
 		field("alpha", "", "").in(shareBelow1),
 		field("centered", "", ""),
 		field("lr_decay", "", "").in(notNegative),
@@ -392,10 +423,13 @@ func init() { // not an initializer: the table's parsers read the table
 		field("ns_steps", "", "").in(notNegative),
 		field("unit_norm", "", ""),
 		field("weight_decay", "weight-decay", "weight decay").in(notNegative),
-		field("groups", "no-decay", "`GROUPS` of parameters without weight decay, such as bias,norm").read(undecayed),
+		field("groups", "no-decay",
+			"`GROUPS` of parameters without weight decay, such as bias,norm").read(undecayed),
 		field("schedule", "", "of the learning rate"),
-		field("schedule.kind", "schedule", "`KIND` of the learning rate's schedule, whose settings are set with --set schedule.FIELD=VALUE").words(Schedules),
-		field("schedule.warmup", "warmup", "epochs in which the learning rate rises to its value").in(notNegative),
+		field("schedule.kind", "schedule",
+			"`KIND` of the learning rate's schedule, whose settings are set with --set schedule.FIELD=VALUE").words(Schedules),
+		field("schedule.warmup", "warmup",
+			"epochs in which the learning rate rises to its value").in(notNegative),
 		field("accumulate", "accumulate", "batches whose gradients make one step").in(fromOne),
 		field("clip_norm", "clip-norm", "the greatest norm of the gradient").in(notNegative),
 		field("clip_value", "clip-value", "the greatest number in the gradient").in(notNegative),
@@ -403,31 +437,48 @@ func init() { // not an initializer: the table's parsers read the table
 		field("ema", "ema", "`DECAY` of a moving average of the weights, which is validated and saved in their place").in(shareBelow1),
 		field("whiten", "", "so many of the images to train on give the first convolution filters that whiten their patches").in(notNegative),
 		field("swa", "", "stochastic weight averaging"),
-		field("swa.start", "swa", "from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"),
-		field("swa.lr", "swa-lr", "with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"),
-		field("sampler", "sampler", "draw the images of an epoch with replacement, as PyTorch's WeightedRandomSampler does, so that all classes come alike often or by --weight-column (default: every image once)").words(Samplers),
-		field("draws", "draws", "with --sampler: `N` images an epoch (default: as many as there are)").in(notNegative),
+		field("swa.start", "swa",
+			"from `EPOCH` on validate and save the average of the epochs' weights (stochastic weight averaging)"),
+		field("swa.lr", "swa-lr",
+			"with --swa: the learning rate to end at; how fast with --set swa.anneal_epochs=N"),
+		field("sampler", "sampler",
+			"draw the images of an epoch with replacement, as PyTorch's WeightedRandomSampler does, so that all classes come alike often or by --weight-column (default: every image once)").words(Samplers),
+		field("draws", "draws", "with --sampler: `N` images an epoch (default: as many as there are)").in(
+			notNegative),
 		field("label_smoothing", "label-smoothing", "").in(shareBelow1),
 		field("class_weights", "class-weights", "balanced, or the `WEIGHT,...` of each class in the loss"),
-		field("sample_weights", "sample-weights", "each image's loss counts as many times as its --weight-column says"),
+		field("sample_weights", "sample-weights",
+			"each image's loss counts as many times as its --weight-column says"),
 		field("gamma", "", "").in(notNegative),
 		field("balance", "", "").in(shareBelow1),
 		field("smooth", "", "").in(notNegative),
 		field("delta", "", "").in(positive),
-		field("pos_weight", "pos-weight", "`WEIGHT,...` of the ones, one for each output, or one for all").in(positive),
+		field("pos_weight", "pos-weight",
+			"`WEIGHT,...` of the ones, one for each output, or one for all").in(positive),
 		field("tversky", "", "").in(notNegative),
 		field("settings", "", "of a loss, a metric or an optimizer that Register... added"),
-		field("thresholds", "thresholds", "of several labels an image: the `PROBABILITY,...` above which it has a label, one for all or one for each (default: what the model says, else 0.5); f1 finds those of the highest F1 on the images to validate on").read(parseThresholds),
+		field("thresholds", "thresholds",
+			"of several labels an image: the `PROBABILITY,...` above which it has a label, one for all or one for each (default: what the model says, else 0.5); f1 finds those of the highest F1 on the images to validate on").read(parseThresholds),
 		field("metrics", "metrics", "`NAMES` of what to measure beside accuracy").words(Metrics).moves(),
-		field("monitor", "monitor", "what the best model is best in (default accuracy): loss, or one of the metrics").moves(),
-		field("patience", "patience", "epochs without a better one after which to stop").in(notNegative).moves(),
-		field("validate_every", "", "epochs from one validation to the next; the last is always validated").in(notNegative).moves(),
-		field("keep", "keep", "`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors").in(notNegative).moves(),
-		field("checkpoint_steps", "checkpoint-steps", "steps between checkpoints within an epoch").in(notNegative).moves(),
-		field("precision", "precision", "of maps and convolutions, where bf16 is faster with AMX and has 8 bits; weights and optimizer stay float32").words(Precisions),
-		field("distributed", "distributed", "how the processes of a data-parallel run are connected, which 'mpirun -n N cnnkit train' starts; --batch is each one's").words(Distributions).moves(),
-		field("sync_bn", "sync-bn", "with --distributed: BatchNormalization takes the statistics of all processes' images"),
-		field("deterministic", "deterministic", "with --distributed: refuse processors with other instructions than rank 0's, compare the processes' weights after each epoch").moves(),
-		field("threads", "threads", "threads to compute with (0: as many as the process may use)").in(notNegative).moves(),
+		field("monitor", "monitor",
+			"what the best model is best in (default accuracy): loss, or one of the metrics").moves(),
+		field("patience", "patience",
+			"epochs without a better one after which to stop").in(notNegative).moves(),
+		field("validate_every", "",
+			"epochs from one validation to the next; the last is always validated").in(notNegative).moves(),
+		field("keep", "keep",
+			"`K` of the last epochs leave their model and checkpoint beside: epoch-0007.onnx, epoch-0007.safetensors").in(notNegative).moves(),
+		field("checkpoint_steps", "checkpoint-steps",
+			"steps between checkpoints within an epoch").in(notNegative).moves(),
+		field("precision", "precision",
+			"of maps and convolutions, where bf16 is faster with AMX and has 8 bits; weights and optimizer stay float32").words(Precisions),
+		field("distributed", "distributed",
+			"how the processes of a data-parallel run are connected, which 'mpirun -n N cnnkit train' starts; --batch is each one's").words(Distributions).moves(),
+		field("sync_bn", "sync-bn",
+			"with --distributed: BatchNormalization takes the statistics of all processes' images"),
+		field("deterministic", "deterministic",
+			"with --distributed: refuse processors with other instructions than rank 0's, compare the processes' weights after each epoch").moves(),
+		field("threads", "threads", "threads to compute with (0: as many as the process may use)").in(
+			notNegative).moves(),
 	}
 }

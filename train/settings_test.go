@@ -34,11 +34,16 @@ func TestFlagsOfFields(t *testing.T) {
 		text any
 		says string // of the error; "" for none
 	}{
-		{"lr", 0.1, ""}, {"lr", 0.0, "lr is 0: it must be positive"}, {"epochs", 0, "epochs is 0: at least 1"}, {"ema", 1.0, "in [0,1)"},
-		{"betas", "0.9,0.99", ""}, {"betas", "0.9", "two numbers"}, {"betas", "0.9,1", "in [0,1)"}, {"blocks", "2,0", "positive"},
-		{"mean", "0.5,x", "numbers"}, {"class-weights", "balanced", ""}, {"class-weights", "1,x", "balanced"}, {"no-decay", "bias,norm", ""},
-		{"augment", "RandomHorizontalFlip", ""}, {"augment", `[{"name": "Pad", "padding": 2}]`, ""}, {"augment", "[{", "unexpected"},
-		{"metrics", "top3,f1", ""}, {"schedule", "cosine", ""}, {"pos-weight", "0", "positive"}, {"gamma", 2.0, "no field has the flag"},
+		{"lr", 0.1, ""}, {"lr", 0.0, "lr is 0: it must be positive"}, {"epochs", 0,
+			"epochs is 0: at least 1"}, {"ema", 1.0, "in [0,1)"},
+		{"betas", "0.9,0.99", ""}, {"betas", "0.9", "two numbers"}, {"betas", "0.9,1", "in [0,1)"}, {"blocks",
+			"2,0", "positive"},
+		{"mean", "0.5,x", "numbers"}, {"class-weights", "balanced", ""}, {"class-weights", "1,x",
+			"balanced"}, {"no-decay", "bias,norm", ""},
+		{"augment", "RandomHorizontalFlip", ""}, {"augment", `[{"name": "Pad", "padding": 2}]`,
+			""}, {"augment", "[{", "unexpected"},
+		{"metrics", "top3,f1", ""}, {"schedule", "cosine", ""}, {"pos-weight", "0", "positive"}, {"gamma",
+			2.0, "no field has the flag"},
 	} {
 		f := Fields{}
 		err := f.SetFlag(c.flag, c.text)

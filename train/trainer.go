@@ -14,7 +14,8 @@ import (
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
-// Trainer trains a model step by step, for loops of one's own; Run is made of one. It is not safe for concurrent use.
+// Trainer trains a model step by step, for loops of one's own; Run is made of one. It is
+// not safe for concurrent use.
 type Trainer struct {
 	cfg     Config
 	model   *onnxio.Model
@@ -34,15 +35,18 @@ type Trainer struct {
 	perEpoch int64 // steps of the optimiser, for rules that begin with an epoch
 }
 
-// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg. The learning rate
-// is cfg.LR until SetRate changes it: schedules, averages of the weights and epochs are Run's. With a cfg.Comm every
-// rank makes a Trainer, which starts from the weights of rank 0's. Close frees what it holds.
+// NewTrainer prepares to train a model, which is not changed, by the loss and the optimiser of cfg.
+// The learning rate is cfg.LR until SetRate changes it: schedules, averages of the weights and epochs
+// are Run's. With a cfg.Comm every rank makes a Trainer, which starts from the weights of rank 0's.
+// Close frees what it holds.
 func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	cfg.Epochs, cfg.Batch = max(cfg.Epochs, 1), max(cfg.Batch, 1)
-	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" && cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
+	for field, set := range map[string]bool{"schedule": cfg.Schedule.Kind != "" &&
+		cfg.Schedule.Kind != Constant || cfg.Schedule.Warmup > 0,
 		"unfreeze": len(cfg.Unfreeze) > 0, "cache_features": cfg.CacheFeatures, "whiten": cfg.Whiten > 0,
-		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0, "class_weights of a data set": cfg.ClassWeights.Balanced,
-		"sampler": cfg.Sampler != "", "sample_weights": cfg.SampleWeights,
+		"ema": cfg.EMA > 0, "swa": cfg.SWA.Start > 0,
+		"class_weights of a data set": cfg.ClassWeights.Balanced,
+		"sampler":                     cfg.Sampler != "", "sample_weights": cfg.SampleWeights,
 		"epochs of a group": slices.ContainsFunc(cfg.Groups, func(g Group) bool { return g.Epochs > 0 })} {
 		if set {
 			return nil, fmt.Errorf("a Trainer has no %s: it belongs to Run", field)
@@ -135,7 +139,8 @@ func (t *Trainer) makeTrainer() error {
 		return err
 	}
 	t.rules, t.apart = nil, nil
-	opt := engine.TrainOptions{Pool: t.pool, Loss: LossName, Params: names, Seed: t.cfg.Seed, BF16: t.cfg.Precision == "bf16"}
+	opt := engine.TrainOptions{Pool: t.pool, Loss: LossName, Params: names, Seed: t.cfg.Seed,
+		BF16: t.cfg.Precision == "bf16"}
 	if t.ranks != nil {
 		opt.Exchange, opt.SyncNorm = t.ranks, t.cfg.SyncBN
 	}
@@ -198,9 +203,9 @@ func (t *Trainer) updates() int64 {
 }
 
 // Step trains on a batch: x is the model's input [N,C,H,W], target what the loss compares its output with
-// (Loss.Targets). It gives the batch's loss before the step. With Accumulate every so many calls make a step of the
-// optimiser. A loss that is not finite is a *DivergedError. With a Comm the batch is this rank's part of the joint
-// batch, and the loss that of all parts: the ranks' losses weighted by their images.
+// (Loss.Targets). It gives the batch's loss before the step. With Accumulate every so many calls make a step
+// of the optimiser. A loss that is not finite is a *DivergedError. With a Comm the batch is this rank's part
+// of the joint batch, and the loss that of all parts: the ranks' losses weighted by their images.
 func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss float64, err error) {
 	if len(x.Dims) == 0 {
 		return 0, fmt.Errorf("the input is a single number: a batch is wanted")
@@ -229,8 +234,8 @@ func (t *Trainer) Step(ctx context.Context, x, target *onnxio.Tensor) (loss floa
 	return loss, err
 }
 
-// step trains on a part of a batch; flush says that the gradients so far make a step of the optimiser. It gives the
-// loss of the whole batch, and what after counts of the part once the step is made, of each rank.
+// step trains on a part of a batch; flush says that the gradients so far make a step of the optimiser. It
+// gives the loss of the whole batch, and what after counts of the part once the step is made, of each rank.
 func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p portion, flush bool,
 	after func() ([]float64, error)) (loss float64, rows [][]float64, err error) {
 	if t.ranks != nil {
@@ -258,7 +263,8 @@ func (t *Trainer) step(ctx context.Context, in map[string]*onnxio.Tensor, p port
 		}
 	}
 	if !finite(loss) {
-		return 0, nil, &DivergedError{Epoch: 1, Step: int(t.trainer.Steps()), What: fmt.Sprintf("the loss is %v", loss)}
+		return 0, nil, &DivergedError{Epoch: 1, Step: int(t.trainer.Steps()),
+			What: fmt.Sprintf("the loss is %v", loss)}
 	}
 	return loss, rows, nil
 }
@@ -287,8 +293,8 @@ func (t *Trainer) Output() *onnxio.Tensor {
 	return nil
 }
 
-// Gradients are those of the last Step, by parameter. An optimiser that needs no whole gradients uses large ones up in the
-// middle of the step: they are absent.
+// Gradients are those of the last Step, by parameter. An optimiser that needs no whole gradients uses large
+// ones up in the middle of the step: they are absent.
 func (t *Trainer) Gradients() map[string]*onnxio.Tensor {
 	out := map[string]*onnxio.Tensor{}
 	for _, name := range t.trainer.Params() {
@@ -316,7 +322,8 @@ func (t *Trainer) Evaluate(ctx context.Context, ds data.Dataset) (Score, error) 
 	return c.measure(ctx, native(m, t.pool), ds, EvaluationBatch(ds.Shape()), t.kind.logs)
 }
 
-// State is a Trainer at one moment: with it another one of the same model and Config goes on to the same bits.
+// State is a Trainer at one moment: with it another one of the same model and Config
+// goes on to the same bits.
 type State struct {
 	steps, updates int64
 	calls          int
@@ -330,8 +337,9 @@ type State struct {
 
 // State copies what the trainer is made of.
 func (t *Trainer) State() (*State, error) {
-	s := &State{steps: t.trainer.Steps(), updates: t.updates(), calls: t.calls, rate: t.rate, weights: withOwnInitializers(t.model),
-		slots: map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}}
+	s := &State{steps: t.trainer.Steps(), updates: t.updates(), calls: t.calls, rate: t.rate,
+		weights: withOwnInitializers(t.model),
+		slots:   map[string][]*onnxio.Tensor{}, sums: map[string]*onnxio.Tensor{}}
 	if err := t.trainer.Export(s.weights); err != nil {
 		return nil, err
 	}
@@ -357,7 +365,8 @@ func (t *Trainer) Restore(s *State) error {
 	}
 	for i, name := range t.trainer.Params() {
 		if n := t.slotCount(i); len(s.slots[name]) != n && !(s.fresh && s.slots[name] == nil) {
-			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(s.slots[name]), name, t.cfg.Optimizer, n)
+			return fmt.Errorf("the checkpoint has %d states of %q, optimizer %s has %d", len(s.slots[name]),
+				name, t.cfg.Optimizer, n)
 		}
 		for k, slot := range s.slots[name] {
 			if err := t.setSlot(i, k, slot); err != nil {
@@ -411,7 +420,8 @@ func (t *Trainer) setSlot(i, k int, slot *onnxio.Tensor) error {
 		return fill(t.apart.slots[i][k], slot, name)
 	}
 	if like := t.model.Graph.Initializer(name); len(slot.Dims) == 1 && slot.Size() == like.Size() {
-		slot = &onnxio.Tensor{Name: slot.Name, Type: slot.Type, Dims: like.Dims, Raw: slot.Raw} // kept apart, as the states of groups once were
+		// kept apart, as the states of groups once were
+		slot = &onnxio.Tensor{Name: slot.Name, Type: slot.Type, Dims: like.Dims, Raw: slot.Raw}
 	}
 	return t.trainer.SetSlot(name, k, slot)
 }
@@ -424,14 +434,15 @@ func vector(x []float32) *onnxio.Tensor {
 
 func fill(to []float32, from *onnxio.Tensor, name string) error {
 	if from.Type != onnxio.Float || int(from.Size()) != len(to) {
-		return fmt.Errorf("the checkpoint's state of %q is %v %v; here it is float32 of %d", name, from.Type, from.Dims, len(to))
+		return fmt.Errorf("the checkpoint's state of %q is %v %v; here it is float32 of %d", name, from.Type,
+			from.Dims, len(to))
 	}
 	copy(to, from.Float32s())
 	return nil
 }
 
-// ErrStop, given by a function of Observer, ends a run as if it had been its last epoch: the epoch in progress ends with the
-// step, is validated and saved.
+// ErrStop, given by a function of Observer, ends a run as if it had been its last epoch: the epoch in
+// progress ends with the step, is validated and saved.
 var ErrStop = errors.New("stopped by a callback")
 
 // Moment is where a run is when it calls OnStep or OnEpoch.

@@ -42,15 +42,19 @@ for any text, and a left key with parentheses is a regular expression. FILE may 
   features.*.conv.* -> layers.*.*
   head\.(weight|bias) -> fc.$1`,
 		Flags: append(partFlags(train.OfNetwork), jsonFlag(),
-			presetFlag(), &cli.StringFlag{Name: "arch", Usage: "the network (`NAME`) that the state dict belongs to"},
+			presetFlag(), &cli.StringFlag{Name: "arch",
+				Usage: "the network (`NAME`) that the state dict belongs to"},
 			&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` whose graph the state dict fills"},
-			&cli.StringFlag{Name: "key", Usage: "which state dict of several: `NAME`, dotted for one further down"},
+			&cli.StringFlag{Name: "key",
+				Usage: "which state dict of several: `NAME`, dotted for one further down"},
 			&cli.StringFlag{Name: "prefix", Usage: "what to take off the keys, with its dot: `model.`"},
 			&cli.StringFlag{Name: "map", Usage: "rename keys by a `FILE`"},
 			&cli.BoolFlag{Name: "report", Usage: "show first which key becomes which"},
-			&cli.BoolFlag{Name: "float16", Usage: "store weights in float16: half the size, 11 bits (vectors, and what exceeds its range, stay float32)"},
+			&cli.BoolFlag{Name: "float16",
+				Usage: "store weights in float16: half the size, 11 bits (vectors, and what exceeds its range, stay float32)"},
 			&cli.BoolFlag{Name: "bfloat16", Usage: "store weights in bfloat16: half the size, 8 bits"},
-			&cli.BoolFlag{Name: "lenient", Usage: "leave what does not match and report it, instead of failing"}),
+			&cli.BoolFlag{Name: "lenient",
+				Usage: "leave what does not match and report it, instead of failing"}),
 		Action: runConvert,
 	}
 }
@@ -152,7 +156,8 @@ func readSource(path, key string) (*source, error) {
 	if format == convert.Unknown {
 		m, err := loadModel(path)
 		if err == nil && key != "" {
-			return nil, usageError("--key chooses one of a checkpoint's state dicts; %s is an ONNX model", path)
+			return nil, usageError("--key chooses one of a checkpoint's state dicts; %s is an ONNX model",
+				path)
 		}
 		if err == nil {
 			sd, err := convert.FromModel(m)
@@ -238,12 +243,14 @@ func misfit(src *source, err error, m *onnxio.Model) error {
 		return hinted{bad, fmt.Sprintf("the file's classifier has %d classes: say --classes %d", n, n)}
 	}
 	if fit := networksOf(src.sd, e.Report.Prefix); len(fit) > 0 {
-		return hinted{bad, "its keys and shapes are those of --arch " + strings.Join(fit, ", or ") + ", with no flag of shape but --classes"}
+		return hinted{bad, "its keys and shapes are those of --arch " + strings.Join(fit, ", or ") +
+			", with no flag of shape but --classes"}
 	}
 	if e.Report.Better.Keys == 0 {
 		return bad
 	}
-	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it", e.Report.Better.Prefix)}
+	return hinted{bad, fmt.Sprintf("try --prefix %s, with --lenient to leave the keys that do not have it",
+		e.Report.Better.Prefix)}
 }
 
 // classesOf is the number of classes that a file has where all that does not fit is the classifier; else 0.
@@ -257,15 +264,16 @@ func classesOf(m *onnxio.Model, r convert.Report) int64 {
 	}
 	n := r.Mismatched[0].Dict
 	for _, x := range r.Mismatched {
-		if !slices.Contains(head, x.Name) || len(x.Dict) == 0 || x.Dict[0] != n[0] || !slices.Equal(x.Dict[1:], x.Model[1:]) {
+		if !slices.Contains(head, x.Name) || len(x.Dict) == 0 || x.Dict[0] != n[0] ||
+			!slices.Equal(x.Dict[1:], x.Model[1:]) {
 			return 0
 		}
 	}
 	return n[0]
 }
 
-// networksOf are the networks in their own shape, but for the number of classes, whose parameters a state dict has, all of them and
-// no other.
+// networksOf are the networks in their own shape, but for the number of classes, whose parameters a state
+// dict has, all of them and no other.
 func networksOf(sd *convert.StateDict, prefix string) []string {
 	dims := map[string][]int64{}
 	for _, e := range sd.Entries() {
@@ -286,7 +294,8 @@ func networksOf(sd *convert.StateDict, prefix string) []string {
 		keys := 0
 		same := func(t *onnxio.Tensor) bool {
 			is := dims[t.Name]
-			return slices.Equal(is, t.Dims) || slices.Contains(head, t.Name) && len(is) == len(t.Dims) && slices.Equal(is[1:], t.Dims[1:])
+			return slices.Equal(is, t.Dims) || slices.Contains(head, t.Name) && len(is) == len(t.Dims) &&
+				slices.Equal(is[1:], t.Dims[1:])
 		}
 		fits := true
 		for _, t := range m.Graph.Initializers {
@@ -322,7 +331,8 @@ func graphFor(c *cli.Context, src *source) (*onnxio.Model, error) {
 	case src.model != nil:
 		return src.model, nil
 	}
-	return nil, usageError("%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model",
+	return nil, usageError(
+		"%s is a state dict, which has no graph: name the network with --arch, or give a graph with --model",
 		src.path)
 }
 

@@ -17,7 +17,8 @@ func connect(c *cli.Context, j *job) (train.Comm, error) {
 		return train.SingleProcess(), nil
 	}
 	if c.Bool("find-lr") {
-		return nil, usageError("--find-lr looks for a rate in one process: leave out --distributed; --batch is the joint batch then")
+		return nil, usageError(
+			"--find-lr looks for a rate in one process: leave out --distributed; --batch is the joint batch then")
 	}
 	comm, err := mpi.Open()
 	if err != nil {

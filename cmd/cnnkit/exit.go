@@ -88,7 +88,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitNo
 	case errors.Is(err, context.Canceled) || ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &bad), errors.As(err, &format), errors.As(err, &unsupported), errors.As(err, &limit), errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &bad), errors.As(err, &format), errors.As(err, &unsupported), errors.As(err,
+		&limit), errors.Is(err, fs.ErrNotExist):
 		return exitBadFile
 	}
 	return exitNo

@@ -51,7 +51,8 @@ func (p *progress) observer() train.Observer {
 func (p *progress) start(steps, parameters int) {
 	p.steps = steps
 	if !p.json {
-		fmt.Fprintf(p.out, "%d parameters, %d epochs of %d steps of %d images\n", parameters, p.epochs, steps, p.batch)
+		fmt.Fprintf(p.out, "%d parameters, %d epochs of %d steps of %d images\n", parameters, p.epochs,
+			steps, p.batch)
 		if p.sampler != "" {
 			fmt.Fprintf(p.out, "sampler %s: each epoch draws its images with replacement\n", p.sampler)
 		}
@@ -64,7 +65,8 @@ func (p *progress) step(epoch, step, images int, loss float64) {
 		p.epoch = epoch
 		p.bar = progressbar.NewOptions(p.steps*p.batch,
 			progressbar.OptionSetWriter(p.err), progressbar.OptionSetWidth(24), progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString("images"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetItsString("images"), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionClearOnFinish(),
 			progressbar.OptionThrottle(0), progressbar.OptionSetElapsedTime(false))
 	}
 	if time.Since(p.shown) < 100*time.Millisecond && step != p.steps {
@@ -82,7 +84,8 @@ func (p *progress) finished(e train.Epoch) {
 		return
 	}
 	fmt.Fprintf(p.out, "epoch %d/%d: train %s; validation %s; %.1f s, %.0f images/s\n", e.Epoch, p.epochs,
-		figures(e.TrainLoss, e.TrainAccuracy), figures(e.ValidationLoss, e.ValidationAccuracy), e.Seconds, e.ImagesPerSecond)
+		figures(e.TrainLoss, e.TrainAccuracy), figures(e.ValidationLoss, e.ValidationAccuracy), e.Seconds,
+		e.ImagesPerSecond)
 }
 
 // figures are a loss and an accuracy, where there is one.

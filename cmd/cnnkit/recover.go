@@ -18,15 +18,16 @@ import (
 	"github.com/cnnkit/cnnkit/train"
 )
 
-// sameAnswers is how far a network's outputs may be from those of the export that it was recovered from, by the largest output.
-// Where rounding alone moves an export's outputs, ten times that is allowed, and farthestAnswers at most: exports are 1e-6 apart
-// and closer, two draws of ResNet-20's weights 1.7.
+// sameAnswers is how far a network's outputs may be from those of the export that it was recovered from, by
+// the largest output. Where rounding alone moves an export's outputs, ten times that is allowed, and
+// farthestAnswers at most: exports are 1e-6 apart and closer, two draws of ResNet-20's weights 1.7.
 const (
 	sameAnswers     = 1e-4
 	farthestAnswers = 1e-2
 )
 
-// networkOf builds the network arch for the input and the classes that a model has, where no flag says otherwise.
+// networkOf builds the network arch for the input and the classes that a model has,
+// where no flag says otherwise.
 func networkOf(c *cli.Context, arch string, m *onnxio.Model) (*onnxio.Model, error) {
 	fields := train.Fields{"model": arch}
 	if err := setFields(c, fields, train.OfNetwork); err != nil {
@@ -50,8 +51,10 @@ func dimsOf(values []*onnxio.ValueInfo) []onnxio.Dim {
 	return values[0].Type.Shape
 }
 
-// recovered finds the weights of network arch in a model that an exporter wrote, says what was done, and compares the answers.
-func recovered(c *cli.Context, path string, m *onnxio.Model, arch string) (*onnxio.Model, *convert.StateDict, error) {
+// recovered finds the weights of network arch in a model that an exporter wrote, says what was done,
+// and compares the answers.
+func recovered(c *cli.Context, path string, m *onnxio.Model, arch string) (*onnxio.Model,
+	*convert.StateDict, error) {
 	like, err := networkOf(c, arch, m)
 	if err != nil {
 		return nil, nil, err
@@ -90,8 +93,9 @@ func recovered(c *cli.Context, path string, m *onnxio.Model, arch string) (*onnx
 		allowed = min(max(allowed, 10*noise), farthestAnswers)
 	}
 	if !(far <= allowed) {
-		return nil, nil, badFile{fmt.Errorf("%s as %s: the weights fit, and the answers differ by %.2g of the largest output, "+
-			"%.2g is allowed: the graph computes something else", path, arch, far, allowed)}
+		return nil, nil, badFile{fmt.Errorf(
+			"%s as %s: the weights fit, and the answers differ by %.2g of the largest output, "+
+				"%.2g is allowed: the graph computes something else", path, arch, far, allowed)}
 	}
 	return like, sd, nil
 }
@@ -103,8 +107,8 @@ func andMore(n int) string {
 	return fmt.Sprintf(" and %d more", n)
 }
 
-// forInference is a model whose BatchNormalizations and Dropouts are those of inference, and how many were not. PyTorch's exporter
-// leaves them in training mode where it is asked to keep them.
+// forInference is a model whose BatchNormalizations and Dropouts are those of inference, and how many were
+// not. PyTorch's exporter leaves them in training mode where it is asked to keep them.
 func forInference(m *onnxio.Model) (*onnxio.Model, int) {
 	out, g, changed := *m, *m.Graph, 0
 	out.Graph, g.Nodes = &g, slices.Clone(g.Nodes)
@@ -113,7 +117,9 @@ func forInference(m *onnxio.Model) (*onnxio.Model, int) {
 		switch {
 		case n.OpType == "BatchNormalization" && n.Int("training_mode", 0) != 0:
 			c.Outputs = n.Outputs[:1]
-			c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool { return a.Name == "training_mode" })
+			c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxio.Attribute) bool {
+				return a.Name == "training_mode"
+			})
 		case n.OpType == "Dropout" && len(n.Inputs) > 2:
 			c.Inputs = n.Inputs[:2]
 		default:
@@ -125,7 +131,8 @@ func forInference(m *onnxio.Model) (*onnxio.Model, int) {
 	return &out, changed
 }
 
-// distanceOf is the largest difference of two models' first outputs for the same made-up input, by the largest output.
+// distanceOf is the largest difference of two models' first outputs for the same made-up
+// input, by the largest output.
 func distanceOf(ctx context.Context, a, b *onnxio.Model) (float64, error) {
 	in, err := verify.Random(ownInputs(a), 2, 1)
 	if err != nil {
@@ -134,8 +141,8 @@ func distanceOf(ctx context.Context, a, b *onnxio.Model) (float64, error) {
 	return compareAnswers(ctx, [2]map[string]*onnxio.Tensor{in, in}, [2]*onnxio.Model{a, b})
 }
 
-// noiseOf is how far a model's answers are from each other when its input changes in its seventh digit. Deep networks with
-// weights that were never trained can lose most digits.
+// noiseOf is how far a model's answers are from each other when its input changes in its seventh digit. Deep
+// networks with weights that were never trained can lose most digits.
 func noiseOf(ctx context.Context, m *onnxio.Model) (float64, error) {
 	in, err := verify.Random(ownInputs(m), 2, 1)
 	if err != nil {
@@ -151,9 +158,10 @@ func noiseOf(ctx context.Context, m *onnxio.Model) (float64, error) {
 	return compareAnswers(ctx, [2]map[string]*onnxio.Tensor{in, near}, [2]*onnxio.Model{m, m})
 }
 
-// compareAnswers is the largest difference of two models' first outputs, by the largest output. The inputs have the first
-// model's names.
-func compareAnswers(ctx context.Context, in [2]map[string]*onnxio.Tensor, models [2]*onnxio.Model) (float64, error) {
+// compareAnswers is the largest difference of two models' first outputs, by the largest output. The inputs
+// have the first model's names.
+func compareAnswers(ctx context.Context, in [2]map[string]*onnxio.Tensor, models [2]*onnxio.Model) (float64,
+	error) {
 	var answers []*onnxio.Tensor
 	for at, m := range models {
 		s, err := runtime.OpenModel(m)
@@ -178,11 +186,14 @@ func compareAnswers(ctx context.Context, in [2]map[string]*onnxio.Tensor, models
 
 // ownInputs are the inputs that are no initializers.
 func ownInputs(m *onnxio.Model) []*onnxio.ValueInfo {
-	return slices.DeleteFunc(slices.Clone(m.Graph.Inputs), func(v *onnxio.ValueInfo) bool { return m.Graph.Initializer(v.Name) != nil })
+	return slices.DeleteFunc(slices.Clone(m.Graph.Inputs), func(v *onnxio.ValueInfo) bool {
+		return m.Graph.Initializer(v.Name) != nil
+	})
 }
 
 func apart(x, y *onnxio.Tensor) (float64, error) {
-	if x == nil || y == nil || x.Type != onnxio.Float || y.Type != onnxio.Float || !slices.Equal(x.Dims, y.Dims) {
+	if x == nil || y == nil || x.Type != onnxio.Float || y.Type != onnxio.Float ||
+		!slices.Equal(x.Dims, y.Dims) {
 		return 0, fmt.Errorf("the outputs are of different shapes or types: %v", [2]*onnxio.Tensor{x, y})
 	}
 	far, top := 0.0, 0.0
@@ -220,11 +231,14 @@ func verifyWeights(c *cli.Context, path, weights, arch string) error {
 	tolerance := c.Float64("tolerance")
 	same := far <= tolerance
 	if c.Bool("json") {
-		if err := printJSON(c, map[string]any{"model": path, "weights": weights, "arch": arch, "relative": jsonNumber(far), "tolerance": tolerance, "ok": same}); err != nil {
+		if err := printJSON(c, map[string]any{"model": path, "weights": weights, "arch": arch,
+			"relative": jsonNumber(far), "tolerance": tolerance, "ok": same}); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintf(c.App.Writer, "%s and %s with %s: answers differ by %.2g of the largest output, %g is allowed: %s\n", path, arch, weights, far, tolerance, verdict(same))
+		fmt.Fprintf(c.App.Writer,
+			"%s and %s with %s: answers differ by %.2g of the largest output, %g is allowed: %s\n", path,
+			arch, weights, far, tolerance, verdict(same))
 	}
 	if !same {
 		return errNo

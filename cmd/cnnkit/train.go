@@ -47,7 +47,8 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10
   mpirun -n 4 cnnkit train resnet18 --data images:photos --batch 16 --sync-bn --distributed mpi --out photos   (64 images a step)`,
-		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), recipeFlags(), reportFlags(), findLRFlags(),
+		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), recipeFlags(),
+			reportFlags(), findLRFlags(),
 			[]cli.Flag{presetFlag(), outFlag("the `DIR` to write"), jsonFlag()}),
 		Action: trainAction,
 	}
@@ -130,7 +131,8 @@ func trainJob(c *cli.Context, j job, comm train.Comm) error {
 		return err
 	}
 	if reportErr != nil {
-		return hinted{saved(fmt.Errorf("report: %w", reportErr)), "the run itself is whole; --no-report goes without"}
+		return hinted{saved(fmt.Errorf("report: %w", reportErr)),
+			"the run itself is whole; --no-report goes without"}
 	}
 	return nil
 }
@@ -156,9 +158,11 @@ func serveDashboard(c *cli.Context, j job) (served, error) {
 	}
 	l, err := report.Listen(c.String("dashboard-addr"))
 	if err != nil {
-		return served{}, hinted{fmt.Errorf("dashboard: %w", err), "--dashboard-addr takes HOST:PORT, such as 127.0.0.1:6006; without it a free port is taken"}
+		return served{}, hinted{fmt.Errorf("dashboard: %w", err),
+			"--dashboard-addr takes HOST:PORT, such as 127.0.0.1:6006; without it a free port is taken"}
 	}
-	board := report.NewDashboard(report.Run{Title: j.recipe.Model + " on " + j.recipe.Data, State: report.Running, Planned: j.recipe.Epochs})
+	board := report.NewDashboard(report.Run{Title: j.recipe.Model + " on " + j.recipe.Data,
+		State: report.Running, Planned: j.recipe.Epochs})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
 	done := make(chan struct{})
 	go func() {
@@ -174,8 +178,10 @@ func serveDashboard(c *cli.Context, j job) (served, error) {
 func reportFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-report", Usage: "write no history.jsonl, report.html and TensorBoard events"},
-		&cli.StringFlag{Name: "log", Usage: "`LIST` of where each step's figures go too: jsonl (DIR/" + report.StepLinesFile + ", as Weights & Biases has it), mlflow (./mlruns), mlflow=STORE"},
-		&cli.BoolFlag{Name: "dashboard", Usage: "serve the report while the run goes on, on localhost at a free port"},
+		&cli.StringFlag{Name: "log", Usage: "`LIST` of where each step's figures go too: jsonl (DIR/" +
+			report.StepLinesFile + ", as Weights & Biases has it), mlflow (./mlruns), mlflow=STORE"},
+		&cli.BoolFlag{Name: "dashboard",
+			Usage: "serve the report while the run goes on, on localhost at a free port"},
 		&cli.StringFlag{Name: "dashboard-addr", Usage: "--dashboard at `HOST:PORT`, or at PORT on localhost"},
 	}
 }
@@ -198,13 +204,15 @@ func trainError(c *cli.Context, err error, j job, comm train.Comm) error {
 	if stopped.Saved == "" {
 		return hinted{err, "nothing was trained yet: run the same command again"}
 	}
-	fresh := fmt.Sprintf("%scnnkit train %s --data %s --out %s", launcher(comm), stopped.Saved, j.recipe.Data, j.dir)
+	fresh := fmt.Sprintf("%scnnkit train %s --data %s --out %s", launcher(comm), stopped.Saved,
+		j.recipe.Data, j.dir)
 	for _, f := range train.RecipeFields() {
 		if f.Part != train.OfNetwork && f.Name != "data" && f.Flag != "" && c.IsSet(f.Flag) {
 			fresh += fmt.Sprintf(" --%s=%s", f.Flag, quoted(fmt.Sprint(c.Value(f.Flag))))
 		}
 	}
-	return hinted{err, "from where it stopped, to the same weights as without a stop: " + again + "; or from these weights, go on with: " + fresh}
+	return hinted{err, "from where it stopped, to the same weights as without a stop: " + again +
+		"; or from these weights, go on with: " + fresh}
 }
 
 // quoted is a word as a shell takes it.
@@ -239,7 +247,8 @@ func reportTrained(c *cli.Context, r *train.Result, j job) error {
 	}
 	if c.Bool("json") {
 		out := map[string]any{"done": true, "loss": r.Loss, "best_epoch": best.Epoch,
-			"best_loss": best.ValidationLoss, "model": last, "best": bestFile, "history": csv, "plot": png, "stopped_early": r.Stopped, "report": page}
+			"best_loss": best.ValidationLoss, "model": last, "best": bestFile, "history": csv, "plot": png,
+			"stopped_early": r.Stopped, "report": page}
 		if !math.IsNaN(best.ValidationAccuracy) {
 			out["best_accuracy"] = best.ValidationAccuracy
 		}
@@ -249,7 +258,8 @@ func reportTrained(c *cli.Context, r *train.Result, j job) error {
 	if r.Stopped {
 		fmt.Fprintf(w, "stopped: nothing got better after epoch %d\n", best.Epoch)
 	}
-	fmt.Fprintf(w, "best: epoch %d with validation %s, in %s\n", best.Epoch, monitored(best, j.recipe.Monitor), bestFile)
+	fmt.Fprintf(w, "best: epoch %d with validation %s, in %s\n", best.Epoch,
+		monitored(best, j.recipe.Monitor), bestFile)
 	fmt.Fprintf(w, "last: epoch %d, in %s; history in %s and %s\n", len(r.History), last, csv, png)
 	if page != "" {
 		fmt.Fprintf(w, "report: %s\n", page)

@@ -1,5 +1,5 @@
-// Package download fetches published files over HTTP: from the first of several places, resumed after an interruption, checked
-// against what is known of them, and never half under their own names.
+// Package download fetches published files over HTTP: from the first of several places, resumed after an
+// interruption, checked against what is known of them, and never half under their own names.
 package download
 
 import (
@@ -35,17 +35,18 @@ type File struct {
 
 // Options says how to fetch.
 type Options struct {
-	// Mirror is the address (http or https) of a folder that has the file under its name; "" is the places themselves.
+	// Mirror is the address (http or https) of a folder that has the file under its name; ""
+	// is the places themselves.
 	Mirror string
-	// Client makes the requests, by default with the proxies of the environment, without a limit of time but for a server that
-	// falls silent.
+	// Client makes the requests, by default with the proxies of the environment, without a limit of time but
+	// for a server that falls silent.
 	Client *http.Client
 	// Progress is called while a file comes; total is 0 when it is not known.
 	Progress func(file string, done, total int64)
 }
 
-// Fetch brings a file to path, complete and with the right hash, from the first place that has it. Until then it is path.part,
-// with which an interrupted Fetch goes on. A file at path that is another one is taken away.
+// Fetch brings a file to path, complete and with the right hash, from the first place that has it. Until then
+// it is path.part, with which an interrupted Fetch goes on. A file at path that is another one is taken away.
 func (f File) Fetch(ctx context.Context, path string, o Options) error {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().IsRegular() && f.Check(path) == nil {
@@ -77,8 +78,8 @@ func (f File) Fetch(ctx context.Context, path string, o Options) error {
 	return errors.Join(errs...)
 }
 
-// from downloads path.part, goes on with what there is of it, and once more from the beginning when that has the wrong
-// hash.
+// from downloads path.part, goes on with what there is of it, and once more from the beginning
+// when that has the wrong hash.
 func (f File) from(ctx context.Context, address, path string, o Options) error {
 	part := path + ".part"
 	for {
@@ -109,7 +110,8 @@ func (f File) Check(path string) error {
 		return err
 	}
 	if f.Size != 0 && info.Size() != f.Size {
-		return &onnxio.FormatError{Format: "download", Path: path, Msg: fmt.Sprintf("%d bytes, where %d are wanted", info.Size(), f.Size)}
+		return &onnxio.FormatError{Format: "download", Path: path,
+			Msg: fmt.Sprintf("%d bytes, where %d are wanted", info.Size(), f.Size)}
 	}
 	if f.Hash == "" {
 		return nil
@@ -130,8 +132,8 @@ func (f File) Check(path string) error {
 	return nil
 }
 
-// Digest is the hash of r by the algorithm of a hash like it, which its length tells: an MD5, a SHA-256, or eight digits and
-// more of one.
+// Digest is the hash of r by the algorithm of a hash like it, which its length tells: an MD5, a SHA-256, or
+// eight digits and more of one.
 func Digest(r io.Reader, like string) (string, error) {
 	var h hash.Hash
 	switch n := len(like); {
@@ -151,8 +153,8 @@ func Digest(r io.Reader, like string) (string, error) {
 // silence is how long a server may send nothing.
 const silence = time.Minute
 
-// download appends to part what it lacks, by a request for the range (RFC 9110, section 14), or all of it where the
-// server does not know ranges. resumed says that what was there has been kept.
+// download appends to part what it lacks, by a request for the range (RFC 9110, section 14), or all of it
+// where the server does not know ranges. resumed says that what was there has been kept.
 func (f File) download(ctx context.Context, address, part string, o Options) (resumed bool, err error) {
 	if info, err := os.Lstat(part); err == nil && !info.Mode().IsRegular() {
 		return false, fmt.Errorf("%s is not a regular file", part)
@@ -180,7 +182,9 @@ func (f File) download(ctx context.Context, address, part string, o Options) (re
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() { cancel(fmt.Errorf("the server has sent nothing for %v", silence)) })
+	quiet := time.AfterFunc(silence, func() {
+		cancel(fmt.Errorf("the server has sent nothing for %v", silence))
+	})
 	defer quiet.Stop()
 	res, err := request(ctx, address, have, o.Client)
 	if err != nil {
@@ -188,7 +192,8 @@ func (f File) download(ctx context.Context, address, part string, o Options) (re
 	}
 	defer res.Body.Close()
 	switch {
-	case res.StatusCode == http.StatusPartialContent && strings.HasPrefix(res.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
+	case res.StatusCode == http.StatusPartialContent && strings.HasPrefix(res.Header.Get("Content-Range"),
+		fmt.Sprintf("bytes %d-", have)):
 		resumed = have > 0
 	case res.StatusCode == http.StatusOK:
 		if have, err = 0, to.Truncate(0); err != nil {

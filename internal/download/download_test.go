@@ -18,7 +18,9 @@ import (
 func TestFetch(t *testing.T) {
 	content := strings.Repeat("0123456789", 1000)
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(content)) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(content))
+	}))
 	defer server.Close()
 	for name, c := range map[string]struct {
 		hash  string
@@ -27,9 +29,15 @@ func TestFetch(t *testing.T) {
 	}{
 		"whole":     {sum, 0, func(err error) bool { return err == nil }},
 		"beginning": {sum[:8], int64(len(content)), func(err error) bool { return err == nil }},
-		"another":   {"00000000", 0, func(err error) bool { return errors.As(err, new(*onnxio.FormatError)) }},
-		"too short": {sum[:4], 0, func(err error) bool { return err != nil && strings.Contains(err.Error(), "neither") }},
-		"too many":  {sum, int64(len(content)) - 1, func(err error) bool { return errors.As(err, new(*onnxio.LimitError)) }},
+		"another": {"00000000", 0, func(err error) bool {
+			return errors.As(err, new(*onnxio.FormatError))
+		}},
+		"too short": {sum[:4], 0, func(err error) bool {
+			return err != nil && strings.Contains(err.Error(), "neither")
+		}},
+		"too many": {sum, int64(len(content)) - 1, func(err error) bool {
+			return errors.As(err, new(*onnxio.LimitError))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")

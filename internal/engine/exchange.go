@@ -10,17 +10,18 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// Exchange connects the Trainers of a data-parallel run: each has a part of every joint batch, and all make the same
-// update.
+// Exchange connects the Trainers of a data-parallel run: each has a part of every joint batch, and
+// all make the same update.
 //
-// A gradient of the joint batch is the sum of the parts' gradients, each weighted by its share of the images. The
-// backward pass posts gradients in buckets as they are complete, in an order that depends on the model alone, and goes
-// on; the update waits for all of them.
+// A gradient of the joint batch is the sum of the parts' gradients, each weighted by its share of the images.
+// The backward pass posts gradients in buckets as they are complete, in an order that depends on the model
+// alone, and goes on; the update waits for all of them.
 type Exchange interface {
-	// Part says that the step has so many images of the joint batch's total, from number first on. Where images is 0 the
-	// step runs on a batch of one image that does not count.
+	// Part says that the step has so many images of the joint batch's total, from number first on. Where
+	// images is 0 the step runs on a batch of one image that does not count.
 	Part() (first, images, total int)
-	// Post hands over weighted gradients, which are to be added up over all processes, in place and meanwhile.
+	// Post hands over weighted gradients, which are to be added up over all
+	// processes, in place and meanwhile.
 	Post(x []float32)
 	// Wait returns when all that was posted has been added up.
 	Wait() error
@@ -39,8 +40,8 @@ func shareOf(e Exchange) float32 {
 // exchangeNode stands for the exchange of gradients in a plan's description.
 var exchangeNode = &ops.Node{Node: &onnxio.Node{OpType: "Exchange", Domain: layoutDomain, Name: "exchange"}}
 
-// bucketFloats is the number of floats from which on a bucket is complete: 4 MiB take 3 ms at 10 Gbit/s, where a
-// message has a latency of some 50 us.
+// bucketFloats is the number of floats from which on a bucket is complete: 4 MiB take 3 ms at 10 Gbit/s,
+// where a message has a latency of some 50 us.
 const bucketFloats = 1 << 20
 
 // bucket is a set of gradients that are added up together, each in the form of Trainer.forms.
@@ -52,8 +53,8 @@ type bucket struct {
 	after int // the op after which all are there
 }
 
-// backwardOrder sorts parameters by the moment at which the backward pass has their gradients, as it was written: no
-// pass that depends on shapes has run yet, so that all processes have the same order.
+// backwardOrder sorts parameters by the moment at which the backward pass has their gradients, as it was
+// written: no pass that depends on shapes has run yet, so that all processes have the same order.
 func backwardOrder(g *graph, params []*value, grads map[*value]*value) []string {
 	index := map[*op]int{}
 	for i, o := range g.ops {
@@ -70,8 +71,8 @@ func backwardOrder(g *graph, params []*value, grads map[*value]*value) []string 
 	return names
 }
 
-// agreeOnForms chooses the forms in which gradients are exchanged, for good: those in which the first plan has them,
-// where all processes' first plans have the same; else plain numbers.
+// agreeOnForms chooses the forms in which gradients are exchanged, for good: those in which the first plan
+// has them, where all processes' first plans have the same; else plain numbers.
 func (t *Trainer) agreeOnForms(names []string, grads map[*value]*value, g *graph) error {
 	forms, h := map[string]*packing{}, fnv.New64a()
 	for _, name := range names {
@@ -130,8 +131,8 @@ func (v *value) fromForm(form *packing, from []float32) {
 	}
 }
 
-// planBuckets parts the gradients among buckets. A bucket is posted after those before it. Plans share the buckets'
-// memory.
+// planBuckets parts the gradients among buckets. A bucket is posted after those before it. Plans
+// share the buckets' memory.
 func (t *Trainer) planBuckets(g *graph, names []string, grads map[string]*value) []*bucket {
 	written := map[*value]int{}
 	for i, o := range g.ops {
@@ -226,9 +227,10 @@ func (t *Trainer) lowerSums(l *lowering, buckets []*bucket, grads map[string]*va
 	}
 }
 
-// lowerDrawn lowers the number-th op that draws random numbers to its reference kernel. What it draws depends on the
-// seed, the update and the op, not on the plan, whose steps differ from one batch size to another; and, since the
-// kernel is told where in the joint batch the step's images stand, not on the number of processes.
+// lowerDrawn lowers the number-th op that draws random numbers to its reference kernel. What it
+// draws depends on the seed, the update and the op, not on the plan, whose steps differ from one
+// batch size to another; and, since the kernel is told where in the joint batch the step's images
+// stand, not on the number of processes.
 func (t *Trainer) lowerDrawn(l *lowering, o *op, number uint64) {
 	l.at = o
 	var bufs []*buffer
@@ -239,7 +241,8 @@ func (t *Trainer) lowerDrawn(l *lowering, o *op, number uint64) {
 	}
 	seed, fail, e := l.seed, l.err, t.opt.Exchange
 	l.add("reference", 1, bufs, func() func(int, int) {
-		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out)),
+		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)),
+			Out:  make([]*onnxio.Tensor, len(o.out)),
 			Want: make([]bool, len(o.out))}
 		for i, v := range o.in {
 			if v != nil && v.kind == constant {
@@ -273,12 +276,13 @@ func unsynchronized(o *op) error {
 	if o.node.Def.Running == nil || !training(o) || o.out[0].layout != nil || o.out[0].lines != nil {
 		return nil
 	}
-	return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(), Reason: "its statistics are synchronized for maps " +
-		"[N,C,H,W] float32 alone: train without sync_bn"}
+	return &onnxio.UnsupportedError{Op: o.node.OpType, Node: o.String(),
+		Reason: "its statistics are synchronized for maps " +
+			"[N,C,H,W] float32 alone: train without sync_bn"}
 }
 
-// jointMoments makes the mean and the variance of a part's channels those of the joint batch. The second sum is of
-// squares of differences from the joint mean: of squares themselves the difference would cancel.
+// jointMoments makes the mean and the variance of a part's channels those of the joint batch. The second sum
+// is of squares of differences from the joint mean: of squares themselves the difference would cancel.
 func (l *lowering) jointMoments(mean, variance []float32) {
 	if l.sync == nil {
 		return
@@ -297,9 +301,9 @@ func (l *lowering) jointMoments(mean, variance []float32) {
 	l.sum(variance)
 }
 
-// jointSums makes the gradients of scale and bias those of the joint batch. A part's own loss is the mean over its
-// images, so that its gradient by x, which takes the sums' mean over the part, comes out as the joint one over the
-// part's share.
+// jointSums makes the gradients of scale and bias those of the joint batch. A part's own loss is the mean
+// over its images, so that its gradient by x, which takes the sums' mean over the part, comes out as the
+// joint one over the part's share.
 func (l *lowering) jointSums(dscale, dbias []float32) {
 	if l.sync == nil {
 		return

@@ -59,7 +59,8 @@ type lowering struct {
 	winograd bool
 	limit    int64 // bytes of all values
 	over     int64 // the size of a buffer that is larger
-	// spreads says that a kernel so far may have made NaN where ONNX has numbers; suspect is told when NaN turns up.
+	// spreads says that a kernel so far may have made NaN where ONNX has numbers; suspect
+	// is told when NaN turns up.
 	spreads bool
 	suspect *bool
 	watches bool // NaN is looked for
@@ -115,7 +116,8 @@ func (l *lowering) constant(v *value) *buffer {
 }
 
 // form is the constant t in a form that kernels read, see Weights.get.
-func (l *lowering) form(t *onnxio.Tensor, form string, size, chunks int, part func(dst []float32, chunk int)) *buffer {
+func (l *lowering) form(t *onnxio.Tensor, form string, size, chunks int,
+	part func(dst []float32, chunk int)) *buffer {
 	b := l.weights.get(t, form, size, chunks, part)
 	l.forms = append(l.forms, b)
 	return b
@@ -128,13 +130,15 @@ func (l *lowering) alias(out, in *value) {
 	}
 }
 
-// inPlace gives out the memory of the first of ins that nobody reads after o and where nobody else's numbers are, and
-// reports whether there is one.
+// inPlace gives out the memory of the first of ins that nobody reads after o and where nobody else's numbers
+// are, and reports whether there is one.
 func (l *lowering) inPlace(o *op, out *value, ins ...*value) bool {
 	for _, in := range ins {
 		b := l.of(in)
-		if in.kind != computed || in.output || b.shared != 1 || b.persistent || out.buf != nil || !l.last(o, in) ||
-			in.form() != out.form() || in.lines != nil && *in.lines != *out.lines || in.layout != nil && *in.layout != *out.layout {
+		if in.kind != computed || in.output || b.shared != 1 || b.persistent || out.buf != nil ||
+			!l.last(o, in) ||
+			in.form() != out.form() || in.lines != nil && *in.lines != *out.lines || in.layout != nil &&
+			*in.layout != *out.layout {
 			continue
 		}
 		l.alias(out, in)
@@ -185,7 +189,8 @@ func (l *lowering) op(o *op, reference bool) error {
 			}
 		}
 	}
-	if o.relu || o.then != nil || o.residual != nil || o.mask != nil || o.within != nil || o.node.Def.Eval == nil {
+	if o.relu || o.then != nil || o.residual != nil || o.mask != nil || o.within != nil ||
+		o.node.Def.Eval == nil {
 		return fmt.Errorf("%s: fused, but it has no kernel for that", o)
 	}
 	return l.reference(o)
@@ -226,7 +231,8 @@ func (l *lowering) reference(o *op) error {
 	seed, fail, watched, suspect := l.seed, l.err, l.spreads && l.watches, l.suspect
 	number := uint64(len(l.steps)) + 1
 	l.add("reference", 1, bufs, func() func(int, int) {
-		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor, len(o.out)), Want: make([]bool, len(o.out))}
+		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor,
+			len(o.out)), Want: make([]bool, len(o.out))}
 		for i, v := range o.in {
 			switch {
 			case v == nil:

@@ -45,7 +45,8 @@ func (l *lowering) pool(o *op) (bool, error) {
 		return false, nil
 	}
 	spec := kernels.PoolSpec{X: *x.layout, Y: *y.layout, DX: *x.layout, DY: *y.layout, KH: w.kh, KW: w.kw,
-		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left, CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
+		StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left,
+		CountIncludePad: o.node.Int("count_include_pad", 0) == 1}
 	kind := *o.path().pool
 	if kind.maximum && kind.backward {
 		spec.X, spec.Y = *o.in[1].layout, *o.in[2].layout
@@ -77,18 +78,22 @@ func (l *lowering) batchNorm(o *op) (bool, error) {
 		return false, nil
 	}
 	k := kernels.NewBatchNorm(*o.out[0].layout)
-	mean, invstd := l.normStatistics(o, func() (*buffer, func(mean, variance []float32)) { return l.batchSums(o, k) })
+	mean, invstd := l.normStatistics(o, func() (*buffer, func(mean, variance []float32)) {
+		return l.batchSums(o, k)
+	})
 	bufs := append([]*buffer{mean, invstd}, l.all(o.in[0], o.in[1], o.in[2], o.residual, o.out[0])...)
 	l.add("normalize", k.Chunks(), bufs, func() func(int, int) {
-		y, x, scale, bias, r, relu := o.out[0].f(), o.in[0].f(), o.in[1].f(), o.in[2].f(), o.residual.f(), o.relu
+		y, x, scale, bias, r, relu := o.out[0].f(), o.in[0].f(), o.in[1].f(), o.in[2].f(),
+			o.residual.f(), o.relu
 		return func(chunk, _ int) { k.Normalize(chunk, y, x, mean.data, invstd.data, scale, bias, r, relu) }
 	})
 	return true, nil
 }
 
-// normStatistics is the mean and the inverse deviation that a BatchNormalization normalizes by: those of the batch in
-// training, from what sums adds up, else the running ones.
-func (l *lowering) normStatistics(o *op, sums func() (*buffer, func(mean, variance []float32))) (mean, invstd *buffer) {
+// normStatistics is the mean and the inverse deviation that a BatchNormalization normalizes by: those of the
+// batch in training, from what sums adds up, else the running ones.
+func (l *lowering) normStatistics(o *op, sums func() (*buffer, func(mean, variance []float32))) (mean,
+	invstd *buffer) {
 	channels := int(o.in[0].dims[1])
 	eps := o.node.Float("epsilon", 1e-5)
 	if !training(o) && o.in[3].kind == constant && o.in[4].kind == constant {
@@ -117,9 +122,10 @@ func (l *lowering) fixedStatistics(o *op, channels int, eps float32) (mean, invs
 	mean = l.form(running, "vector", roundUp(channels), 1, func(dst []float32, _ int) {
 		copy(dst, running.Float32s()[:channels])
 	})
-	invstd = l.form(variance, fmt.Sprintf("inverse deviation, epsilon %g", eps), roundUp(channels), 1, func(dst []float32, _ int) {
-		inverse(dst[:channels], variance.Float32s(), eps)
-	})
+	invstd = l.form(variance, fmt.Sprintf("inverse deviation, epsilon %g", eps), roundUp(channels), 1,
+		func(dst []float32, _ int) {
+			inverse(dst[:channels], variance.Float32s(), eps)
+		})
 	return mean, invstd
 }
 
@@ -129,8 +135,8 @@ func inverse(dst, variance []float32, eps float32) {
 	}
 }
 
-// batchSums gives the partial sums of a batch's statistics, which the convolution before has left or a step of their own
-// adds up, and what reduces them.
+// batchSums gives the partial sums of a batch's statistics, which the convolution before has left or a step
+// of their own adds up, and what reduces them.
 func (l *lowering) batchSums(o *op, k *kernels.BatchNorm) (*buffer, func(mean, variance []float32)) {
 	x, channels := l.of(o.in[0]), int(o.in[0].dims[1])
 	if s := o.in[0].stats; s != nil {
@@ -143,9 +149,10 @@ func (l *lowering) batchSums(o *op, k *kernels.BatchNorm) (*buffer, func(mean, v
 	return scratch, func(mean, variance []float32) { k.StatsReduce(mean, variance, scratch.data) }
 }
 
-// batchStatistics computes mean and inverse deviation over the batch from partial sums, saves them where the gradient wants
-// them and moves the running statistics: running = momentum*running + (1-momentum)*batch.
-func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, variance []float32), mean, invstd *buffer, eps float32) {
+// batchStatistics computes mean and inverse deviation over the batch from partial sums, saves them where the
+// gradient wants them and moves the running statistics: running = momentum*running + (1-momentum)*batch.
+func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, variance []float32), mean,
+	invstd *buffer, eps float32) {
 	channels := int(o.in[0].dims[1])
 	variance := l.buffer(channels)
 	saved := func(i int) *value {
@@ -177,7 +184,8 @@ func (l *lowering) batchStatistics(o *op, scratch *buffer, sum func(mean, varian
 	})
 }
 
-// normalizes reports whether o is a BatchNormalization by channels, of float32 throughout: what the fast paths compute.
+// normalizes reports whether o is a BatchNormalization by channels, of float32 throughout:
+// what the fast paths compute.
 func normalizes(o *op) bool {
 	if o.node.Def.Running == nil || o.node.Since < 9 && o.node.Int("spatial", 1) == 0 {
 		return false
@@ -205,8 +213,8 @@ func move(dst, old, batch []float32, momentum, factor float32) {
 	}
 }
 
-// unbiasedAttr is the private attribute that makes a training BatchNormalization move its running variance by the
-// unbiased variance of the batch, as PyTorch does, where ONNX says biased.
+// unbiasedAttr is the private attribute that makes a training BatchNormalization move its running variance by
+// the unbiased variance of the batch, as PyTorch does, where ONNX says biased.
 const unbiasedAttr = "cnnkit_unbiased"
 
 // batchNormGrad lowers BatchNormalizationGrad(dy, x, scale, saved_mean, saved_invstd).
@@ -218,25 +226,28 @@ func (l *lowering) batchNormGrad(o *op) (bool, error) {
 	scratch, sums := l.buffer(k.BackwardScratch()), l.normSums(o)
 	dy, x, mean, invstd := l.of(o.in[0]), l.of(o.in[1]), l.of(o.in[3]), l.of(o.in[4])
 	mask := l.all(o.mask, o.maskBias)
-	l.add("statistics backward", k.StatsChunks(), append([]*buffer{dy, x, mean, invstd, scratch, l.of(o.in[2])}, mask...), func() func(int, int) {
-		scale, mask := o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}
-		return func(chunk, _ int) {
-			k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, scale, mask)
-		}
-	})
+	l.add("statistics backward", k.StatsChunks(),
+		append([]*buffer{dy, x, mean, invstd, scratch, l.of(o.in[2])}, mask...), func() func(int, int) {
+			scale, mask := o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}
+			return func(chunk, _ int) {
+				k.BackwardStats(chunk, scratch.data, dy.data, x.data, mean.data, invstd.data, scale, mask)
+			}
+		})
 	l.reduceNormSums(o, scratch, sums, k.BackwardReduce)
 	l.inPlace(o, o.out[0], o.in[0], o.in[1])
 	bufs := append([]*buffer{dy, x, mean, invstd, sums[0], sums[1], l.of(o.in[2]), l.of(o.out[0])}, mask...)
 	l.add("normalize backward", k.Chunks(), bufs, func() func(int, int) {
 		dx, scale, mask := o.out[0].f(), o.in[2].f(), kernels.Mask{Y: o.mask.f(), Bias: o.maskBias.f()}
 		return func(chunk, _ int) {
-			k.BackwardData(chunk, dx, dy.data, x.data, mean.data, invstd.data, scale, sums[0].data, sums[1].data, mask)
+			k.BackwardData(chunk, dx, dy.data, x.data, mean.data, invstd.data, scale, sums[0].data,
+				sums[1].data, mask)
 		}
 	})
 	return true, nil
 }
 
-// normSums are the buffers of the gradients of scale and bias of a BatchNormalizationGrad, which its first output needs.
+// normSums are the buffers of the gradients of scale and bias of a BatchNormalizationGrad,
+// which its first output needs.
 func (l *lowering) normSums(o *op) (sums [2]*buffer) {
 	for i := range sums {
 		if v := o.out[i+1 : min(i+2, len(o.out))]; len(v) == 1 && v[0] != nil {
@@ -249,7 +260,8 @@ func (l *lowering) normSums(o *op) (sums [2]*buffer) {
 }
 
 // reduceNormSums adds up the partial sums of a BatchNormalizationGrad.
-func (l *lowering) reduceNormSums(o *op, scratch *buffer, sums [2]*buffer, reduce func(dscale, dbias, scratch []float32)) {
+func (l *lowering) reduceNormSums(o *op, scratch *buffer, sums [2]*buffer,
+	reduce func(dscale, dbias, scratch []float32)) {
 	channels := int(o.in[1].dims[1])
 	l.add("reduce", 1, []*buffer{scratch, sums[0], sums[1]}, func() func(int, int) {
 		return func(int, int) {

@@ -77,7 +77,8 @@ func (w *Weights) Compile(m *onnxio.Model, opt Options) (p *Plan, err error) {
 	return p, nil
 }
 
-// WinogradAllowed reports whether convolutions may run by Winograd's method: unless CNNKIT_WINOGRAD=off forbids it.
+// WinogradAllowed reports whether convolutions may run by Winograd's method: unless
+// CNNKIT_WINOGRAD=off forbids it.
 func WinogradAllowed() bool { return os.Getenv("CNNKIT_WINOGRAD") != "off" }
 
 // additions are what a training plan has beyond the graph's ops.
@@ -108,9 +109,11 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		}
 	}
 	p.outputs = g.outputs
-	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err, suspect: &p.suspect, weights: w,
+	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err,
+		suspect: &p.suspect, weights: w,
 		watches:  more.end == nil && !opt.careful, // the trainer ends at NaN anyhow
-		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes(), sync: more.sync}
+		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes(),
+		sync: more.sync}
 	for i, o := range g.ops {
 		l.order[o] = i
 	}
@@ -202,9 +205,10 @@ func (p *Plan) execute(r parallel.Region) {
 	}
 }
 
-// alone is how long a step may be expected to take for it to be run by the caller alone. A region costs 0.7 us before the
-// other threads have found it and the caller knows that they are done, three times the way of a line from cache to cache;
-// what was written by one core and is read by another comes at that speed, too. A parked worker costs 10 us to wake.
+// alone is how long a step may be expected to take for it to be run by the caller alone. A region costs 0.7
+// us before the other threads have found it and the caller knows that they are done, three times the way of a
+// line from cache to cache; what was written by one core and is read by another comes at that speed, too. A
+// parked worker costs 10 us to wake.
 const alone = 3 * time.Microsecond
 
 // execute runs the chunks, by all threads where that pays.
@@ -223,7 +227,8 @@ func (p *Plan) run(ctx context.Context, in []*onnxio.Tensor) error {
 	for i, v := range p.inputs {
 		t := in[i]
 		if t.Type != v.info.Type || !equalDims(t.Dims, v.dims) {
-			return fmt.Errorf("input %q is %v %v; this plan takes %v %v", v.name, t.Type, t.Dims, v.info.Type, v.dims)
+			return fmt.Errorf("input %q is %v %v; this plan takes %v %v", v.name, t.Type, t.Dims,
+				v.info.Type, v.dims)
 		}
 		copy(v.buf.bytes(int64(len(t.Raw))), t.Raw)
 	}
@@ -266,9 +271,10 @@ func (p *Plan) inputNames() string {
 	return strings.Join(names, ", ")
 }
 
-// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It ends early when
-// ctx does.
-func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor, err error) {
+// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's. It
+// ends early when ctx does.
+func (p *Plan) Run(ctx context.Context, in map[string]*onnxio.Tensor) (out map[string]*onnxio.Tensor,
+	err error) {
 	defer Recover(&err)
 	list, err := p.ordered(in)
 	if err != nil {
@@ -300,7 +306,8 @@ func (p *Plan) Profile(on bool) {
 func (p *Plan) Steps() []StepInfo {
 	out := make([]StepInfo, len(p.steps))
 	for i, s := range p.steps {
-		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops, Bytes: s.bytes,
+		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks,
+			FLOPs: s.flops, Bytes: s.bytes,
 			Estimate: s.estimate(p.pool.Threads())}
 		if len(s.op.out) > 0 && s.op.out[0] != nil {
 			out[i].Shape, out[i].Type = s.op.out[0].dims, s.op.out[0].typeName()

@@ -28,8 +28,8 @@ type TrainOptions struct {
 	Pool *parallel.Pool
 	// Loss names the graph output to minimise, a scalar.
 	Loss string
-	// Params names the initializers to train; nil means those that Trainable finds. With an empty list a step runs forward
-	// alone, and moves the running statistics.
+	// Params names the initializers to train; nil means those that Trainable finds. With an empty list a step
+	// runs forward alone, and moves the running statistics.
 	Params []string
 	// Update is the optimiser; nil computes gradients only.
 	Update Update
@@ -41,8 +41,8 @@ type TrainOptions struct {
 	Reference bool
 	// NoWinograd keeps to direct convolutions, whose rounding errors are smaller.
 	NoWinograd bool
-	// BF16 runs convolutions and what lies between them on maps in bf16, where the processor can (BF16Runs). Parameters,
-	// their gradients, statistics, the loss and the optimiser stay in float32.
+	// BF16 runs convolutions and what lies between them on maps in bf16, where the processor can (BF16Runs).
+	// Parameters, their gradients, statistics, the loss and the optimiser stay in float32.
 	BF16  bool
 	twins bool // also where it cannot: for tests
 	// Exchange adds up the gradients of the processes of a data-parallel run; nil: there is one.
@@ -51,9 +51,9 @@ type TrainOptions struct {
 	SyncNorm bool
 }
 
-// Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in training mode.
-// It holds the parameters and the optimiser's state; plans for batches of different shapes share them. It is not safe
-// for concurrent use.
+// Trainer runs training steps on a training graph: model, loss, and BatchNormalization and Dropout in
+// training mode. It holds the parameters and the optimiser's state; plans for batches of different shapes
+// share them. It is not safe for concurrent use.
 type Trainer struct {
 	model   *onnxio.Model
 	opt     TrainOptions
@@ -242,8 +242,8 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 		}
 	}
 	if len(t.plans) == 0 && floats >= muchMemory {
-		// The caller may have let go of the model, and packing of the parameters: before the optimiser's state and the
-		// arena come, the system has that memory back.
+		// The caller may have let go of the model, and packing of the parameters: before the optimiser's
+		// state and the arena come, the system has that memory back.
 		debug.FreeOSMemory()
 	}
 	p := &trainPlan{grads: map[string]*value{}, views: map[string]*onnxio.Tensor{}, shapes: shapes}
@@ -345,8 +345,8 @@ func runningInPlace(g *graph) {
 	}
 }
 
-// settle chooses the form in which parameters are stored: packed where every reader is a convolution of the same form
-// and the gradient comes straight from one.
+// settle chooses the form in which parameters are stored: packed where every reader is a convolution of the
+// same form and the gradient comes straight from one.
 func (t *Trainer) settle(g *graph, grads map[*value]*value) {
 	for _, name := range t.names {
 		v := g.values[name]
@@ -437,8 +437,8 @@ func (s *stored) unpack() {
 	s.pack = nil
 }
 
-// Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes may
-// differ from call to call. It does not begin when ctx has ended.
+// Step runs forward, backward and update on one batch. in holds every input of the training graph; its shapes
+// may differ from call to call. It does not begin when ctx has ended.
 func (t *Trainer) Step(ctx context.Context, in map[string]*onnxio.Tensor) (err error) {
 	defer Recover(&err)
 	if err := ctx.Err(); err != nil {

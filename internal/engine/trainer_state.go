@@ -31,8 +31,8 @@ func (s *stored) fill(b *buffer, t *onnxio.Tensor) error {
 	return nil
 }
 
-// Export puts the current parameters and running statistics into m's initializers of the same name, as new tensors.
-// m is the training graph's model or the one it was made from.
+// Export puts the current parameters and running statistics into m's initializers of the same name, as new
+// tensors. m is the training graph's model or the one it was made from.
 func (t *Trainer) Export(m *onnxio.Model) error {
 	found := 0
 	for i, init := range m.Graph.Initializers {
@@ -83,12 +83,13 @@ func (t *Trainer) Statistic(name string) []float32 {
 	return s.buf.data[:s.size()] // never packed: no convolution reads it
 }
 
-// Gradient is the gradient of a parameter in the last Step. A trainer with an optimiser does not keep those of large
-// parameters.
+// Gradient is the gradient of a parameter in the last Step. A trainer with an optimiser does not keep
+// those of large parameters.
 func (t *Trainer) Gradient(name string) (*onnxio.Tensor, error) {
 	s := t.params[name]
 	if t.last == nil || s == nil || t.last.grads[name] == nil {
-		return nil, fmt.Errorf("no gradient of %q: no step has been made, it is not trained, or it was used up", name)
+		return nil, fmt.Errorf(
+			"no gradient of %q: no step has been made, it is not trained, or it was used up", name)
 	}
 	v := t.last.grads[name]
 	if v.pack != nil {
@@ -138,12 +139,13 @@ type piece struct {
 	lo, hi int
 }
 
-// earlyUpdates says which parameters are updated in the middle of the backward pass: large ones, as soon as their gradient
-// is there and nobody reads them any more. The gradient is in the cache then, and its memory is free again.
+// earlyUpdates says which parameters are updated in the middle of the backward pass: large ones, as
+// soon as their gradient is there and nobody reads them any more. The gradient is in the cache then,
+// and its memory is free again.
 type earlyUpdates struct {
 	at map[int][]string // after the op of this index
-	// streamed are the parameters whose gradient the op of this index would compute: gradient and update are made together
-	// instead, see lowerStreamed.
+	// streamed are the parameters whose gradient the op of this index would compute: gradient and update are
+	// made together instead, see lowerStreamed.
 	streamed map[int]*stored
 	names    map[string]bool
 	late     []string // the others, updated together at the end
@@ -187,8 +189,8 @@ func (t *Trainer) planEarly(g *graph, grads map[string]*value) earlyUpdates {
 	return e
 }
 
-// lowerUpdate appends the optimiser's step for some parameters: all in one region, cut into chunks of about flatChunk
-// floats, small parameters together.
+// lowerUpdate appends the optimiser's step for some parameters: all in one region, cut into chunks of about
+// flatChunk floats, small parameters together.
 func (t *Trainer) lowerUpdate(l *lowering, grads map[string]*value, names []string) {
 	if t.opt.Update == nil || len(names) == 0 {
 		return

@@ -11,8 +11,8 @@ type Value struct {
 	HasShape bool
 	// Const is the value itself where it is known (initializers, folded constants).
 	Const *onnxio.Tensor
-	// Elems are the elements of a small integer vector or scalar that holds dimensions, some symbolic: what Shape
-	// gives and Gather, Concat and Slice pass on to Reshape.
+	// Elems are the elements of a small integer vector or scalar that holds dimensions, some symbolic: what
+	// Shape gives and Gather, Concat and Slice pass on to Reshape.
 	Elems []onnxio.Dim
 	// Kind is the type of a value that is no tensor, a sequence or an optional; nil for tensors.
 	Kind *onnxio.Type
@@ -57,16 +57,17 @@ func (c *Infer) SetType(i int, t onnxio.DataType) {
 	}
 }
 
-// Eval is one node's execution by its reference kernel. Out may hold preallocated tensors; kernels get every output
-// through Alloc, so that the same kernel serves a plan's arena and a caller with none.
+// Eval is one node's execution by its reference kernel. Out may hold preallocated tensors; kernels get every
+// output through Alloc, so that the same kernel serves a plan's arena and a caller with none.
 type Eval struct {
 	Node *Node
 	In   []*onnxio.Tensor // nil where an optional input is omitted
 	Out  []*onnxio.Tensor
 	// Seed drives the operators that draw random numbers.
 	Seed uint64
-	// First and Images say, of a part of a batch, which image of the whole is its first and how many images it has: an
-	// operator that draws a number for each element draws those of the whole. Images 0: the batch is whole.
+	// First and Images say, of a part of a batch, which image of the whole is its first and how many
+	// images it has: an operator that draws a number for each element draws those of the whole.
+	// Images 0: the batch is whole.
 	First, Images int
 	// Want says which outputs are asked for; nil: those that the node names.
 	Want []bool
@@ -94,7 +95,8 @@ func (c *Eval) Alloc(i int, t onnxio.DataType, dims ...int64) (*onnxio.Tensor, e
 	if o := c.Out[i]; o != nil {
 		if o.Type != t || !equal(o.Dims, dims) {
 			got := append([]int64(nil), dims...) // keeps dims itself off the heap
-			return nil, c.Node.Errorf("output %d is %v %v where inference said %v %v", i, t, got, o.Type, o.Dims)
+			return nil, c.Node.Errorf("output %d is %v %v where inference said %v %v", i, t, got,
+				o.Type, o.Dims)
 		}
 		return o, nil
 	}
@@ -106,7 +108,8 @@ func (c *Eval) Alloc(i int, t onnxio.DataType, dims ...int64) (*onnxio.Tensor, e
 	if n, err := onnxio.CheckedBytes(sized, shape); err != nil {
 		return nil, c.Node.Errorf("output %d: %w", i, err)
 	} else if limit := c.limit(); n > limit {
-		return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n, Limit: limit})
+		return nil, c.Node.Errorf("output %d: %w", i, &onnxio.LimitError{What: "bytes of a tensor", Got: n,
+			Limit: limit})
 	}
 	c.Out[i] = onnxio.NewTensor(t, shape...)
 	return c.Out[i], nil
@@ -138,7 +141,8 @@ func equal(a, b []int64) bool {
 type Graph interface {
 	// Value is what inference knows of a value: in training every shape is known.
 	Value(name string) *Value
-	// Emit appends a node of the given domain with nOut outputs and infers their shapes; it gives the outputs' names.
+	// Emit appends a node of the given domain with nOut outputs and infers their shapes; it
+	// gives the outputs' names.
 	Emit(domain, op string, nOut int, inputs []string, attrs ...*onnxio.Attribute) ([]string, error)
 	// Const adds a constant.
 	Const(t *onnxio.Tensor) string
@@ -151,8 +155,8 @@ type Graph interface {
 type Grad struct {
 	Graph
 	Node *Node
-	// Ins and Outs name the values of the node's inputs and outputs in the graph, "" where omitted. The node's own
-	// names are those of the file, which passes may have replaced.
+	// Ins and Outs name the values of the node's inputs and outputs in the graph, "" where omitted. The
+	// node's own names are those of the file, which passes may have replaced.
 	Ins, Outs []string
 	// DOut are names of gradients; "" where the output does not influence the loss. At least one is set.
 	DOut []string

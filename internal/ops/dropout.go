@@ -8,7 +8,8 @@ import (
 
 func init() {
 	grad := gradDef("DropoutGrad", []string{"dy"}, []string{"dx"})
-	grad.Inputs = append(grad.Inputs, Param{Name: "mask", Type: "M"}, Param{Name: "ratio", Type: "R", Optional: true})
+	grad.Inputs = append(grad.Inputs, Param{Name: "mask", Type: "M"}, Param{Name: "ratio", Type: "R",
+		Optional: true})
 	grad.Types = map[string]TypeSet{"T": Floats, "M": Bools, "R": Floats}
 	grad.Infer, grad.Eval = inferSame, byFloat(evalDropoutGrad[float32], evalDropoutGrad[float64])
 	register(&Def{
@@ -16,11 +17,13 @@ func init() {
 		Inputs: []Param{{Name: "data", Type: "T"}, {Name: "ratio", Type: "T1", Optional: true, Since: 12},
 			{Name: "training_mode", Type: "T2", Optional: true, Since: 12}},
 		Outputs: []Param{{Name: "output", Type: "T"}, {Name: "mask", Type: "M", Optional: true}},
-		Attrs: []AttrDef{floatA("ratio").until(10), intA("is_test").until(6), intsA("consumed_inputs").until(1),
+		Attrs: []AttrDef{floatA("ratio").until(10), intA("is_test").until(6),
+			intsA("consumed_inputs").until(1),
 			intA("seed").since(12)},
 		Types:  map[string]TypeSet{"T": Floats, "T1": Floats, "T2": Bools, "M": Bools | Floats},
 		Check:  checkDropout,
-		Random: true, Infer: inferDropout, Eval: byFloat(evalDropout[float32], evalDropout[float64]), Grad: gradDropout,
+		Random: true, Infer: inferDropout, Eval: byFloat(evalDropout[float32], evalDropout[float64]),
+		Grad: gradDropout,
 	}, grad)
 }
 
@@ -53,7 +56,8 @@ func inferDropout(c *Infer) error {
 	}
 	for i := 1; i < 3; i++ {
 		if shaped(c, i) && len(c.In[i].Shape) > 1 {
-			return c.Node.Errorf("%s is not a scalar but %s", c.Node.InParams()[i].Name, shapeText(c.In[i].Shape))
+			return c.Node.Errorf("%s is not a scalar but %s", c.Node.InParams()[i].Name,
+				shapeText(c.In[i].Shape))
 		}
 	}
 	return nil
@@ -85,8 +89,9 @@ func dropping(c *Eval) (float64, error) {
 	return ratio, nil
 }
 
-// evalDropout zeroes elements with probability ratio and divides the others by 1-ratio. Element i is kept or not by
-// a hash of the seed, the node and i, whatever thread computes it; of a part of a batch, i is the whole batch's.
+// evalDropout zeroes elements with probability ratio and divides the others by 1-ratio. Element i is
+// kept or not by a hash of the seed, the node and i, whatever thread computes it; of a part of a
+// batch, i is the whole batch's.
 func evalDropout[T floating](c *Eval) error {
 	x := c.In[0]
 	ratio, err := dropping(c)
@@ -172,7 +177,8 @@ func floatAt(t *onnxio.Tensor, i int) float64 {
 	return 0
 }
 
-// gradDropout passes the gradient through the mask of the forward run; outside training Dropout is the identity.
+// gradDropout passes the gradient through the mask of the forward run; outside
+// training Dropout is the identity.
 func gradDropout(g *Grad) error {
 	if !g.Wants[0] || g.DOut[0] == "" {
 		return nil
@@ -191,7 +197,8 @@ func gradDropout(g *Grad) error {
 		return nil
 	}
 	if n.Since < 12 {
-		return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name, Reason: "training needs opset 12"})
+		return n.Errorf("%w", &onnxio.UnsupportedError{Op: n.OpType, Opset: n.Since, Node: n.Name,
+			Reason: "training needs opset 12"})
 	}
 	mask, err := g.Save(n, 1)
 	if err != nil {

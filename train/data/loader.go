@@ -17,8 +17,8 @@ import (
 // LoaderConfig says how a Loader makes batches.
 type LoaderConfig struct {
 	Batch int
-	// Workers decode and transform, a batch each at a time; 0 takes one for each processor. Their number changes nothing
-	// but the time.
+	// Workers decode and transform, a batch each at a time; 0 takes one for each processor. Their number
+	// changes nothing but the time.
 	Workers int
 	// Ahead is how many batches may stand ready before they are asked for; 0 takes 2.
 	Ahead int
@@ -26,28 +26,30 @@ type LoaderConfig struct {
 	Seed uint64
 	// Shuffle takes the samples in the order that Order gives the epoch; otherwise they come as they stand.
 	Shuffle bool
-	// Sampler draws the samples of each epoch in place of that, Draws of them; 0 draws as many as there are. Where a
-	// sample is drawn again in an epoch, what is random in its transforms is drawn anew.
+	// Sampler draws the samples of each epoch in place of that, Draws of them; 0 draws as many as there are.
+	// Where a sample is drawn again in an epoch, what is random in its transforms is drawn anew.
 	Sampler *Sampler
 	Draws   int
 	// DropLast leaves out the last batch of an epoch when it is smaller than the others.
 	DropLast bool
-	// Size is the height and width of the inputs; 0 takes the data set's. What the transforms leave at another size is
-	// resized.
+	// Size is the height and width of the inputs; 0 takes the data set's. What the transforms leave
+	// at another size is resized.
 	Size [2]int
-	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index alone, and
-	// with a Sampler on how often the epoch has had the sample before.
+	// Transforms change each sample. What is random in them depends on seed, epoch and the sample's index
+	// alone, and with a Sampler on how often the epoch has had the sample before.
 	Transforms transforms.Compose
-	// Soft makes targets of labels [N,classes] float32, one at the label, and Mix then changes whole batches of them.
+	// Soft makes targets of labels [N,classes] float32, one at the label, and Mix then
+	// changes whole batches of them.
 	Soft bool
 	Mix  []transforms.BatchTransform
-	// Rank of Ranks processes takes its Part of each batch, which is Batch images large; where that has none, the batch's
-	// first image, so that there is one. Mix changes the whole batch, which is made in full for it. Ranks 0: it takes all.
+	// Rank of Ranks processes takes its Part of each batch, which is Batch images large; where that has none,
+	// the batch's first image, so that there is one. Mix changes the whole batch, which is made in full for
+	// it. Ranks 0: it takes all.
 	Rank, Ranks int
 }
 
-// Part is the range [lo,hi) of n samples that one of several ranks has. Ranges differ by one sample at most; the longer
-// ones are the first ranks'.
+// Part is the range [lo,hi) of n samples that one of several ranks has. Ranges differ by one sample at most;
+// the longer ones are the first ranks'.
 func Part(n, rank, ranks int) (lo, hi int) {
 	each, more := n/ranks, n%ranks
 	lo = rank*each + min(rank, more)
@@ -65,7 +67,8 @@ func (c LoaderConfig) taken(n int) (lo, hi int) {
 	return lo, hi
 }
 
-// Batch is what a training step takes. It belongs to the Loader, which fills it again once the next one is asked for.
+// Batch is what a training step takes. It belongs to the Loader, which fills it again once
+// the next one is asked for.
 type Batch struct {
 	X       *onnxio.Tensor // [N,C,H,W] float32
 	Target  *onnxio.Tensor // as NewBatch has it; [N,classes] float32 with soft targets
@@ -73,8 +76,8 @@ type Batch struct {
 	Step    int            // from 0 in the epoch
 }
 
-// Loader makes a data set's batches ahead of the steps that take them. It is safe for concurrent use; each Epoch has
-// workers of its own.
+// Loader makes a data set's batches ahead of the steps that take them. It is safe for concurrent use; each
+// Epoch has workers of its own.
 type Loader struct {
 	cfg LoaderConfig
 	ds  Dataset
@@ -91,10 +94,12 @@ func NewLoader(ds Dataset, cfg LoaderConfig) (*Loader, error) {
 		return nil, fmt.Errorf("a batch of %d images", cfg.Batch)
 	}
 	if cfg.Workers < 0 || cfg.Ahead < 0 {
-		return nil, fmt.Errorf("%d workers and %d batches ahead: neither can be negative", cfg.Workers, cfg.Ahead)
+		return nil, fmt.Errorf("%d workers and %d batches ahead: neither can be negative", cfg.Workers,
+			cfg.Ahead)
 	}
 	if cfg.Draws < 0 || cfg.Draws > 0 && cfg.Sampler == nil {
-		return nil, fmt.Errorf("%d draws: a number that is not negative, and a sampler, are wanted", cfg.Draws)
+		return nil, fmt.Errorf("%d draws: a number that is not negative, and a sampler, are wanted",
+			cfg.Draws)
 	}
 	if s := cfg.Sampler; s != nil && len(s.upTo) != ds.Len() {
 		return nil, fmt.Errorf("a sampler of %d samples, and the data set has %d", len(s.upTo), ds.Len())
@@ -114,7 +119,8 @@ func NewLoader(ds Dataset, cfg LoaderConfig) (*Loader, error) {
 		return nil, fmt.Errorf("inputs of %dx%d: 1 to %d are possible", h, w, maxSide)
 	}
 	if _, err := product(l.cfg.Batch, shape[0], l.cfg.Size[0], l.cfg.Size[1]); err != nil {
-		return nil, fmt.Errorf("a batch of %d images of %dx%dx%d: %w", l.cfg.Batch, shape[0], l.cfg.Size[0], l.cfg.Size[1], err)
+		return nil, fmt.Errorf("a batch of %d images of %dx%dx%d: %w", l.cfg.Batch, shape[0], l.cfg.Size[0],
+			l.cfg.Size[1], err)
 	}
 	if _, err := transforms.Of(cfg.Transforms...); err != nil {
 		return nil, err
@@ -164,9 +170,9 @@ func (l *Loader) Order(epoch int) []int {
 	return Sequence(l.ds.Len())
 }
 
-// Epoch gives the batches of an epoch from a step on (0 is the first), always the same ones in the same order. It ends
-// after the last, or with an error, which names the sample, or with that of ctx. Whoever leaves the loop earlier leaves
-// no worker behind.
+// Epoch gives the batches of an epoch from a step on (0 is the first), always the same ones in the same
+// order. It ends after the last, or with an error, which names the sample, or with that of ctx. Whoever
+// leaves the loop earlier leaves no worker behind.
 func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, error] {
 	from = max(from, 0)
 	return func(yield func(*Batch, error) bool) {
@@ -205,8 +211,8 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 
 // epoch is the state of one run through the data set.
 //
-// A worker first takes a free buffer and then the next step, so that the step that is waited for always has a buffer,
-// and steps on their way are fewer than buffers: each has a place of its own in ready.
+// A worker first takes a free buffer and then the next step, so that the step that is waited for always has a
+// buffer, and steps on their way are fewer than buffers: each has a place of its own in ready.
 type epoch struct {
 	l     *Loader
 	ctx   context.Context
@@ -232,7 +238,8 @@ type buffer struct {
 
 func (l *Loader) newEpoch(ctx context.Context, number, from int) *epoch {
 	n := l.cfg.Workers + l.cfg.Ahead + 1 // being made, standing ready, in use
-	e := &epoch{l: l, ctx: ctx, epoch: number, order: l.Order(number), free: make(chan *buffer, n), ready: make([]chan result, n)}
+	e := &epoch{l: l, ctx: ctx, epoch: number, order: l.Order(number), free: make(chan *buffer, n),
+		ready: make([]chan result, n)}
 	e.next.Store(int64(from))
 	if l.cfg.Sampler != nil && len(l.cfg.Transforms) > 0 {
 		e.again = make([]int, len(e.order))
@@ -270,7 +277,8 @@ func (b *buffer) fit(l *Loader, n int) {
 	if b.x == nil {
 		b.x, b.target = NewBatch(l.view(), l.cfg.Batch)
 		if l.soft() {
-			b.labels, b.target = b.target, onnxio.NewTensor(onnxio.Float, int64(l.cfg.Batch), int64(len(l.ds.Classes())))
+			b.labels, b.target = b.target, onnxio.NewTensor(onnxio.Float, int64(l.cfg.Batch),
+				int64(len(l.ds.Classes())))
 		}
 	}
 	b.X, b.Target = first(b.x, n), first(b.target, n)
@@ -292,7 +300,8 @@ func rows(t *onnxio.Tensor, lo, hi int) *onnxio.Tensor {
 		return first(t, hi)
 	}
 	each := len(t.Raw) / int(t.Dims[0])
-	return &onnxio.Tensor{Type: t.Type, Dims: append([]int64{int64(hi - lo)}, t.Dims[1:]...), Raw: t.Raw[lo*each : hi*each]}
+	return &onnxio.Tensor{Type: t.Type, Dims: append([]int64{int64(hi - lo)}, t.Dims[1:]...),
+		Raw: t.Raw[lo*each : hi*each]}
 }
 
 // worker is what a worker uses again and again.
@@ -340,7 +349,9 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 	if mixed := len(l.cfg.Mix) > 0; !mixed {
 		b.Indices = b.Indices[lo:hi]
 	} else {
-		defer func() { b.Indices, b.X, b.Target = b.Indices[lo:hi], rows(b.X, lo, hi), rows(b.Target, lo, hi) }()
+		defer func() {
+			b.Indices, b.X, b.Target = b.Indices[lo:hi], rows(b.X, lo, hi), rows(b.Target, lo, hi)
+		}()
 	}
 	n := len(b.Indices)
 	b.fit(l, n)
@@ -381,8 +392,8 @@ func (w *worker) fill(b *buffer, step int) (err error) {
 	return w.soften(b, target)
 }
 
-// transform applies the transforms to a sample that the epoch has had so many times before; the result lies in the
-// worker's memory.
+// transform applies the transforms to a sample that the epoch has had so many times before; the result
+// lies in the worker's memory.
 func (w *worker) transform(s Sample, index, again int) (Sample, error) {
 	w.pcg.Seed(transforms.Seeds(w.l.cfg.Seed, w.epoch.epoch, index+again*w.l.ds.Len()))
 	t := &w.sample

@@ -50,7 +50,8 @@ func TestLoaderOfRanks(t *testing.T) {
 						lo, hi = 0, 1
 					}
 					x, target := rows(w.X, lo, hi), rows(w.Target, lo, hi)
-					if !slices.Equal(b.Indices, w.Indices[lo:hi]) || !bytes.Equal(b.X.Raw, x.Raw) || !bytes.Equal(b.Target.Raw, target.Raw) ||
+					if !slices.Equal(b.Indices, w.Indices[lo:hi]) || !bytes.Equal(b.X.Raw, x.Raw) ||
+						!bytes.Equal(b.Target.Raw, target.Raw) ||
 						!slices.Equal(b.X.Dims, x.Dims) || !slices.Equal(b.Target.Dims, target.Dims) {
 						t.Errorf("rank %d, step %d: samples %v of %v", rank, step, b.Indices, w.Indices)
 					}
@@ -72,7 +73,8 @@ func loaded(t *testing.T, ds Dataset, cfg LoaderConfig) []Batch {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, Batch{X: b.X.Clone(), Target: b.Target.Clone(), Indices: slices.Clone(b.Indices), Step: b.Step})
+		out = append(out, Batch{X: b.X.Clone(), Target: b.Target.Clone(), Indices: slices.Clone(b.Indices),
+			Step: b.Step})
 	}
 	if len(out) != 4 {
 		t.Fatalf("%d batches", len(out))

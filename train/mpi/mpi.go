@@ -45,7 +45,8 @@ var leaked struct {
 	vectors [][]float32
 }
 
-// Open starts MPI and connects the ranks that mpirun has started; without mpirun there is one. A process opens it once.
+// Open starts MPI and connects the ranks that mpirun has started; without mpirun there is
+// one. A process opens it once.
 func Open() (train.Comm, error) {
 	grace, err := Grace()
 	if err != nil {
@@ -125,7 +126,8 @@ func (c *comm) piece(ctx context.Context, x []float32, do exchange) error {
 	leaked.vectors = append(leaked.vectors, x)
 	leaked.Unlock()
 	if rc == C.shim_stopped {
-		err := fmt.Errorf("the run was told to end, and no answer came for %v: %w", c.grace, context.Cause(ctx))
+		err := fmt.Errorf("the run was told to end, and no answer came for %v: %w", c.grace,
+			context.Cause(ctx))
 		return &train.LostError{Rank: int(lost), Err: err}
 	}
 	return &train.LostError{Rank: -1, Err: failure(rc)}

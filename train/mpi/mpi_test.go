@@ -14,9 +14,9 @@ import (
 	"github.com/cnnkit/cnnkit/train"
 )
 
-// TestRank is a rank that mpirun has started for TestMPI: sums have the bits of an addition in the order of the ranks,
-// whatever the length; broadcasts arrive; two connections work at the same time; a nil pointer is an error that Go
-// recovers from; and a rank that nobody answers gives up.
+// TestRank is a rank that mpirun has started for TestMPI: sums have the bits of an addition in the order of
+// the ranks, whatever the length; broadcasts arrive; two connections work at the same time; a nil pointer is
+// an error that Go recovers from; and a rank that nobody answers gives up.
 func TestRank(t *testing.T) {
 	if os.Getenv(rankVariable) == "" {
 		t.Skip("runs in the processes that TestMPI starts")
@@ -91,7 +91,8 @@ func sums(c train.Comm, n int, key uint64) error {
 	}
 	for i := range want {
 		if got[i] != want[i] {
-			return fmt.Errorf("rank %d, %d numbers: element %d is %v, not %v", c.Rank(), n, i, got[i], want[i])
+			return fmt.Errorf("rank %d, %d numbers: element %d is %v, not %v", c.Rank(), n, i,
+				got[i], want[i])
 		}
 	}
 	got = of(c.Rank())
@@ -100,14 +101,15 @@ func sums(c train.Comm, n int, key uint64) error {
 	}
 	for i, v := range of(0) {
 		if got[i] != v {
-			return fmt.Errorf("rank %d, %d numbers: element %d of the broadcast is %v, not %v", c.Rank(), n, i, got[i], v)
+			return fmt.Errorf("rank %d, %d numbers: element %d of the broadcast is %v, not %v", c.Rank(),
+				n, i, got[i], v)
 		}
 	}
 	return nil
 }
 
-// BenchmarkAllReduce says how long sums take between the ranks of this machine, by the shortest of 20 rounds, since
-// others may be at work on it:
+// BenchmarkAllReduce says how long sums take between the ranks of this machine, by the shortest of 20 rounds,
+// since others may be at work on it:
 //
 //	CC=mpicc go test -tags mpi -c -o mpi.test ./train/mpi
 //	CNNKIT_TEST_RANK=1 mpirun -n 2 --oversubscribe ./mpi.test -test.run xxx -test.bench AllReduce -test.benchtime 1x
@@ -132,7 +134,8 @@ func BenchmarkAllReduce(b *testing.B) {
 			best = min(best, time.Since(start)/time.Duration(calls))
 		}
 		if c.Rank() == 0 {
-			fmt.Printf("%d ranks: %d floats in %v, %.2f GB/s\n", c.Size(), n, best, 4*float64(n)/float64(best.Nanoseconds()))
+			fmt.Printf("%d ranks: %d floats in %v, %.2f GB/s\n", c.Size(), n, best,
+				4*float64(n)/float64(best.Nanoseconds()))
 		}
 	}
 	if err := c.Close(); err != nil {

@@ -31,7 +31,8 @@ func mpirun(t *testing.T, ranks int, command ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("mpirun", slices.Concat([]string{"-n", strconv.Itoa(ranks)}, command)...)
 	// Open MPI's; MPICH knows none of them and needs none.
-	cmd.Env = append(os.Environ(), "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "OMPI_MCA_rmaps_base_oversubscribe=1",
+	cmd.Env = append(os.Environ(), "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+		"OMPI_MCA_rmaps_base_oversubscribe=1",
 		"OMPI_MCA_btl_vader_single_copy_mechanism=none")
 	return cmd
 }
@@ -89,7 +90,8 @@ func cnnkit(t *testing.T) string {
 	needMPI(t)
 	program.Do(func() {
 		if program.dir, program.err = os.MkdirTemp("", "cnnkit-mpi"); program.err == nil {
-			program.err = compiled("build", "-tags", "mpi", "-o", filepath.Join(program.dir, "cnnkit"), "github.com/cnnkit/cnnkit/cmd/cnnkit")
+			program.err = compiled("build", "-tags", "mpi", "-o", filepath.Join(program.dir, "cnnkit"),
+				"github.com/cnnkit/cnnkit/cmd/cnnkit")
 		}
 	})
 	if program.err != nil {
@@ -106,11 +108,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// trained trains on so many ranks, 0 without mpirun, and gives the losses of the steps and the model's weights.
+// trained trains on so many ranks, 0 without mpirun, and gives the losses of the
+// steps and the model's weights.
 func trained(t *testing.T, ranks int, args ...string) (losses []float64, m *onnxio.Model) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "out")
-	args = slices.Concat([]string{cnnkit(t), "train"}, args, []string{"--out", dir, "--log", "jsonl", "--no-report", "--threads", "1"})
+	args = slices.Concat([]string{cnnkit(t), "train"}, args, []string{"--out", dir, "--log", "jsonl",
+		"--no-report", "--threads", "1"})
 	cmd := exec.Command(args[0], args[1:]...)
 	if ranks > 0 {
 		cmd = mpirun(t, ranks, append(args, "--distributed", "mpi")...)
@@ -161,7 +165,8 @@ func farthest(a, b *onnxio.Model) float64 {
 			continue
 		}
 		for j, v := range w.Float32s() {
-			worst = max(worst, math.Abs(float64(a.Graph.Initializers[i].Float32s()[j]-v))/(1+math.Abs(float64(v))))
+			worst = max(worst, math.Abs(float64(a.Graph.Initializers[i].Float32s()[j]-v))/(1+
+				math.Abs(float64(v))))
 		}
 	}
 	return worst
@@ -184,9 +189,9 @@ func normNet(t *testing.T) string {
 	return path
 }
 
-// Two and four processes follow one with the joint batch over 54 steps, the last of an epoch on three images: losses
-// within 1e-5, weights within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam), with BatchNormalization synchronized; and two runs
-// give the same bits.
+// Two and four processes follow one with the joint batch over 54 steps, the last of an epoch on three images:
+// losses within 1e-5, weights within 1e-5 of 1+|w| (SGD) or 1e-3 (Adam), with BatchNormalization
+// synchronized; and two runs give the same bits.
 func TestProcessesFollowOne(t *testing.T) {
 	net := []string{normNet(t), "--data", "mnist", "--subset", "195", "--epochs", "6", "--seed", "3"}
 	for name, c := range map[string]struct {
@@ -204,7 +209,8 @@ func TestProcessesFollowOne(t *testing.T) {
 			}
 			var first *onnxio.Model
 			for i, ranks := range []int{2, 4, 4} {
-				got, m := trained(t, ranks, append(args, "--deterministic", "--batch", strconv.Itoa(24/ranks))...)
+				got, m := trained(t, ranks, append(args, "--deterministic", "--batch",
+					strconv.Itoa(24/ranks))...)
 				if len(got) != len(want) {
 					t.Fatalf("%d ranks: %d losses, not %d", ranks, len(got), len(want))
 				}
@@ -215,7 +221,8 @@ func TestProcessesFollowOne(t *testing.T) {
 				off := farthest(m, end)
 				t.Logf("%d ranks: losses within %.1e, weights within %.1e", ranks, worst, off)
 				if !(worst <= 1e-5) || !(off <= c.limit) {
-					t.Errorf("%d ranks leave one: losses by %v, weights by %v of %v", ranks, worst, off, c.limit)
+					t.Errorf("%d ranks leave one: losses by %v, weights by %v of %v", ranks, worst,
+						off, c.limit)
 				}
 				if i == 2 && farthest(m, first) != 0 {
 					t.Error("two runs of four ranks give other weights")
@@ -226,13 +233,14 @@ func TestProcessesFollowOne(t *testing.T) {
 	}
 }
 
-// A process that is killed ends the run with an error that says which one and how to go on; resumed for two epochs
-// more, it gives the weights of a run that was left alone.
+// A process that is killed ends the run with an error that says which one and how to go on; resumed for two
+// epochs more, it gives the weights of a run that was left alone.
 func TestKilledProcess(t *testing.T) {
 	common := []string{"lenet5", "--data", "mnist", "--subset", "6000", "--batch", "16", "--seed", "1"}
 	for victim := range 2 {
 		dir := filepath.Join(t.TempDir(), "out")
-		cmd := mpirun(t, 2, slices.Concat([]string{cnnkit(t), "train"}, common, []string{"--epochs", "4000", "--out", dir, "--no-report", "--distributed", "mpi"})...)
+		cmd := mpirun(t, 2, slices.Concat([]string{cnnkit(t), "train"}, common,
+			[]string{"--epochs", "4000", "--out", dir, "--no-report", "--distributed", "mpi"})...)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Start(); err != nil {
@@ -257,21 +265,24 @@ func TestKilledProcess(t *testing.T) {
 			t.Error("mpirun does not fail")
 		}
 		text := out.String()
-		if victim == 1 && (!strings.Contains(text, "rank 1 does not answer") || !strings.Contains(text, "mpirun -n 2 cnnkit train --resume "+dir)) {
+		if victim == 1 && (!strings.Contains(text, "rank 1 does not answer") ||
+			!strings.Contains(text, "mpirun -n 2 cnnkit train --resume "+dir)) {
 			t.Errorf("rank 0 does not say what happened:\n%s", text)
 		}
 		history, err := os.ReadFile(filepath.Join(dir, "history.csv"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		epochs := strconv.Itoa(bytes.Count(history, []byte("\n")) + 2) // its first line has the names; one may be finished and not yet kept
+		// its first line has the names; one may be finished and not yet kept
+		epochs := strconv.Itoa(bytes.Count(history, []byte("\n")) + 2)
 		again := mpirun(t, 2, cnnkit(t), "train", "--resume", dir, "--epochs", epochs, "--no-report")
 		if more, err := again.CombinedOutput(); err != nil {
 			t.Fatalf("rank %d killed: resume: %v\n%s", victim, err, more)
 		}
 		_, want := trained(t, 2, append(common, "--epochs", epochs)...)
 		if farthest(weightsIn(t, dir), want) != 0 {
-			t.Errorf("rank %d killed: the run resumed up to epoch %s has other weights than one left alone", victim, epochs)
+			t.Errorf("rank %d killed: the run resumed up to epoch %s has other weights than one left alone",
+				victim, epochs)
 		}
 	}
 }
@@ -283,7 +294,8 @@ func rankOf(dir string, rank int) int {
 		line, _ := os.ReadFile(file)
 		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
 		for _, name := range []string{"OMPI_COMM_WORLD_RANK=", "PMI_RANK="} {
-			if bytes.Contains(line, []byte(dir)) && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+name+strconv.Itoa(rank)+"\x00")) {
+			if bytes.Contains(line, []byte(dir)) && bytes.Contains(append([]byte{0}, env...),
+				[]byte("\x00"+name+strconv.Itoa(rank)+"\x00")) {
 				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 				return pid
 			}
