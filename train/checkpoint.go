@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -48,11 +49,24 @@ type Checkpoint struct {
 	Plateau Plateau `json:"plateau"`
 
 	Averaged int `json:"averaged,omitzero"` // epochs in SWA's average
+	Draws    int `json:"draws,omitzero"`    // drawsByImage; 0: by batch, as before
 
 	model *onnxio.Model
 	slots map[string][]*onnxio.Tensor
 	sums  map[string]*onnxio.Tensor
 	means map[string]*onnxio.Tensor
+}
+
+// drawsByImage says that what Dropout and stochastic depth draw depends on the image, not on its batch.
+const drawsByImage = 1
+
+// OtherDraws reports that a resumed run draws other numbers for Dropout and stochastic depth than the run would
+// have: an earlier version drew them by batch.
+func (c *Checkpoint) OtherDraws() bool {
+	return c.Draws != drawsByImage && slices.ContainsFunc(c.model.Graph.Nodes, func(n *onnxio.Node) bool {
+		d := ops.Lookup(n.Domain, n.OpType)
+		return d != nil && d.Random
+	})
 }
 
 // Model is the model as it was then; its weights are not to be changed.
@@ -69,7 +83,7 @@ func (r *run) capture() (*Checkpoint, error) {
 		Right: r.right, Counted: r.counted, Seen: r.seen, Seconds: r.elapsed().Seconds(), Images: s.images,
 		History: slices.Clone(r.result.History),
 		Best:    r.result.Best, Plateau: r.plateau, model: s.weights, slots: s.slots, sums: s.sums,
-		Averaged: r.averaged, means: map[string]*onnxio.Tensor{}}
+		Averaged: r.averaged, Draws: drawsByImage, means: map[string]*onnxio.Tensor{}}
 	if r.ranks != nil {
 		c.Ranks = r.size()
 	}

@@ -209,6 +209,10 @@ func resumedJob(c *cli.Context) (job, error) {
 	if err != nil {
 		return job{}, badFile{err}
 	}
+	if from.OtherDraws() {
+		fmt.Fprintln(c.App.ErrWriter, "cnnkit: the run is of an earlier version, which drew Dropout and stochastic depth by "+
+			"batch: it goes on with other draws than it would have then")
+	}
 	j := job{from: from, dir: c.String("out")}
 	if j.dir == "" {
 		if j.dir = path; strings.HasSuffix(path, ".safetensors") {
