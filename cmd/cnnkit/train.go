@@ -46,7 +46,7 @@ field, flags do too; --resume goes on from a checkpoint to the same weights as w
   cnnkit train resnet18 --weights resnet18.pth --classes 37 --data pets-breeds --freeze 'conv1,bn1,layer[1-3]' --out tuned
   cnnkit train --recipe lenet5-mnist/recipe.json --set lr=0.1 --set schedule.kind=cosine --out cosine
   cnnkit train --resume cosine --epochs 10
-  mpirun -n 4 cnnkit train resnet18 --data images:photos --batch 16 --sync-bn --distributed mpi --out photos`,
+  mpirun -n 4 cnnkit train resnet18 --data images:photos --sync-bn --distributed mpi --out photos`,
 		Flags: slices.Concat(partFlags(train.OfNetwork, train.OfData, train.OfTraining), recipeFlags(),
 			reportFlags(), findLRFlags(),
 			[]cli.Flag{presetFlag(), outFlag("the `DIR` to write"), jsonFlag()}),
