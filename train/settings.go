@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cnnkit/cnnkit/train/data"
 )
@@ -114,13 +115,24 @@ func fieldNamed(t reflect.Type, name string) (reflect.StructField, bool) {
 	if t.Kind() != reflect.Struct {
 		return reflect.StructField{}, false
 	}
-	for _, s := range reflect.VisibleFields(t) {
-		if tag, _, _ := strings.Cut(s.Tag.Get("json"), ","); tag == name && !s.Anonymous {
-			return s, true
+	fields, ok := jsonFields.Load(t)
+	if !ok {
+		named := map[string]reflect.StructField{}
+		for _, s := range reflect.VisibleFields(t) {
+			tag, _, _ := strings.Cut(s.Tag.Get("json"), ",")
+			if _, twice := named[tag]; !twice && !s.Anonymous {
+				named[tag] = s
+			}
 		}
+		fields, _ = jsonFields.LoadOrStore(t, named)
 	}
-	return reflect.StructField{}, false
+	s, ok := fields.(map[string]reflect.StructField)[name]
+	return s, ok
 }
+
+// jsonFields are the fields of structs by their names in JSON, by type: a program asks for them hundreds of
+// times before it does anything.
+var jsonFields sync.Map
 
 // Help is the field's documentation, after the names of the losses or optimizers that alone read it, and
 // before the words that it may be.
