@@ -163,6 +163,9 @@ func (s *Server) drain(ctx context.Context, web *http.Server, rpc *grpc.Server) 
 		close(stopped)
 	}()
 	err := web.Shutdown(ctx)
+	if errors.Is(err, net.ErrClosed) { // its listener, by Serve
+		err = nil
+	}
 	select {
 	case <-stopped:
 	case <-ctx.Done():
