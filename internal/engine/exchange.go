@@ -233,42 +233,14 @@ func (t *Trainer) lowerSums(l *lowering, buckets []*bucket, grads map[string]*va
 // stand, not on the number of processes.
 func (t *Trainer) lowerDrawn(l *lowering, o *op, number uint64) {
 	l.at = o
-	var bufs []*buffer
-	for _, v := range append(slices.Clone(o.in), o.out...) {
-		if v != nil && v.kind != constant {
-			bufs = append(bufs, l.of(v))
+	var place func(*ops.Eval)
+	if e := t.opt.Exchange; e != nil {
+		place = func(ev *ops.Eval) {
+			first, images, _ := e.Part()
+			ev.First, ev.Images = first, max(1, images)
 		}
 	}
-	seed, fail, e := l.seed, l.err, t.opt.Exchange
-	l.add("reference", 1, bufs, func() func(int, int) {
-		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)),
-			Out:  make([]*onnxio.Tensor, len(o.out)),
-			Want: make([]bool, len(o.out))}
-		for i, v := range o.in {
-			if v != nil && v.kind == constant {
-				ev.In[i] = v.konst
-			} else if v != nil {
-				ev.In[i] = v.tensor()
-			}
-		}
-		outs := make([]*onnxio.Tensor, len(o.out))
-		for i, v := range o.out {
-			if v != nil {
-				outs[i], ev.Want[i] = v.tensor(), true
-			}
-		}
-		return func(int, int) {
-			copy(ev.Out, outs)
-			if e != nil {
-				first, images, _ := e.Part()
-				ev.First, ev.Images = first, max(1, images)
-			}
-			ev.Seed = mix(*seed + number)
-			if err := o.node.Def.Eval(ev); err != nil && *fail == nil {
-				*fail = err
-			}
-		}
-	})
+	l.evaluate(o, number, place)
 }
 
 // unsynchronized refuses a BatchNormalization in training that would keep to the statistics of its part.

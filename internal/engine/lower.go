@@ -220,8 +220,15 @@ func (l *lowering) view(o *op) (bool, error) {
 	return true, nil
 }
 
-// reference lowers an op to its reference kernel, in one chunk.
+// reference lowers an op to its reference kernel.
 func (l *lowering) reference(o *op) error {
+	l.evaluate(o, uint64(len(l.steps))+1, nil)
+	return nil
+}
+
+// evaluate appends the reference kernel of an op, in one chunk. It draws by the run's seed and number; place
+// tells it of each run where its images stand.
+func (l *lowering) evaluate(o *op, number uint64, place func(*ops.Eval)) {
 	var bufs []*buffer
 	for _, v := range append(slices.Clone(o.in), o.out...) {
 		if v != nil && v.kind != constant {
@@ -229,7 +236,6 @@ func (l *lowering) reference(o *op) error {
 		}
 	}
 	seed, fail, watched, suspect := l.seed, l.err, l.spreads && l.watches, l.suspect
-	number := uint64(len(l.steps)) + 1
 	l.add("reference", 1, bufs, func() func(int, int) {
 		ev := &ops.Eval{Node: o.node, In: make([]*onnxio.Tensor, len(o.in)), Out: make([]*onnxio.Tensor,
 			len(o.out)), Want: make([]bool, len(o.out))}
@@ -253,13 +259,15 @@ func (l *lowering) reference(o *op) error {
 				*suspect = true
 			}
 			copy(ev.Out, outs)
+			if place != nil {
+				place(ev)
+			}
 			ev.Seed = mix(*seed + number)
 			if err := o.node.Def.Eval(ev); err != nil && *fail == nil {
 				*fail = err
 			}
 		}
 	})
-	return nil
 }
 
 // mix is SplitMix64: neighbouring inputs give unrelated outputs.
