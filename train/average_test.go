@@ -95,7 +95,7 @@ func TestWrongAverages(t *testing.T) {
 		"not be negativ": {SWA: SWA{Start: 1, LR: -1}},
 	} {
 		c.Epochs, c.Batch, c.Optimizer, c.LR = 2, 1, "sgd", 0.1
-		if _, err := c.Update(); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := c.Rule(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: %v, which does not say %q", c.SWA, err, says)
 		}
 	}

@@ -92,7 +92,7 @@ func BenchmarkHidden(b *testing.B) {
 		watch[c.Rank()] = w
 		pool := parallel.New(1)
 		defer pool.Close()
-		update, err := Config{Epochs: 1, Batch: batch, Optimizer: "sgd", LR: 0.01, Momentum: 0.9}.Update()
+		update, err := Config{Epochs: 1, Batch: batch, Optimizer: "sgd", LR: 0.01, Momentum: 0.9}.Rule()
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
@@ -73,14 +72,8 @@ func Optimizers() []string { return optimizers.names() }
 // DescribeOptimizers lists the optimisers with their settings.
 func DescribeOptimizers() []Entry { return optimizers.describe() }
 
-// Update makes the optimiser.
-func (c Config) Update() (engine.Update, error) {
-	u, err := c.rule(Group{}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return u, nil
-}
+// Rule checks the settings and makes the rule of the parameters that no group has.
+func (c Config) Rule() (Rule, error) { return c.rule(Group{}, nil) }
 
 // optimizer is the optimiser of a group of parameters.
 func (c Config) optimizer(g Group) (Optimizer, error) {

@@ -65,7 +65,7 @@ func TestOptimisersFollowPyTorch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Epochs, c.Batch = 1, 1
-			u, err := c.Update()
+			u, err := c.Rule()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -535,7 +535,7 @@ func TestExchangedForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	train := func(x engine.Exchange) []float32 {
-		update, err := Config{Epochs: 1, Batch: 4, Optimizer: "adam", LR: 1e-2}.Update()
+		update, err := Config{Epochs: 1, Batch: 4, Optimizer: "adam", LR: 1e-2}.Rule()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -210,7 +210,7 @@ func (f Fields) Recipe(arch string) (Recipe, error) {
 	if err := recipe.ValidateData(); err != nil {
 		return recipe, err
 	}
-	_, err = recipe.Update()
+	_, err = recipe.Rule()
 	return recipe, err
 }
 

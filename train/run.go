@@ -215,7 +215,7 @@ func (r *run) size() int { return r.cfg.ranks() }
 
 // prepare finds out what can be found out before the first step.
 func (r *run) prepare() error {
-	if _, err := r.cfg.Update(); err != nil {
+	if _, err := r.cfg.Rule(); err != nil {
 		return err
 	}
 	if r.cfg.Distributed != "" && r.cfg.Comm == nil {

@@ -56,7 +56,7 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	if len(model.Graph.Inputs) == 0 {
 		return nil, fmt.Errorf("the model has no input")
 	}
-	if _, err := cfg.Update(); err != nil {
+	if _, err := cfg.Rule(); err != nil {
 		return nil, err
 	}
 	if err := t.makeGraph(); err != nil {

@@ -159,7 +159,7 @@ func TestBF16FollowsAutocast(t *testing.T) {
 // firstLosses trains m in bf16 on record.py's images: classes, or masks where m gives maps.
 func firstLosses(t *testing.T, m *onnxio.Model, cfg Config, steps int) []float64 {
 	t.Helper()
-	update, err := cfg.Update()
+	update, err := cfg.Rule()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func follow(t *testing.T, m *onnxio.Model, name string, cfg Config, fill func(x,
 		}
 	}
 	cfg.Epochs, cfg.Batch = 1, want.Batch
-	update, err := cfg.Update()
+	update, err := cfg.Rule()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestValidateEvery(t *testing.T) {
 func TestValidateEveryRefuses(t *testing.T) {
 	for _, c := range []Config{{Patience: 2}, {Schedule: Schedule{Kind: OnPlateau}}} {
 		c.Epochs, c.Batch, c.Loss, c.Optimizer, c.LR, c.ValidateEvery = 2, 1, "auto", "sgd", 0.1, 2
-		if _, err := c.Update(); err == nil || !strings.Contains(err.Error(), "validate_every") {
+		if _, err := c.Rule(); err == nil || !strings.Contains(err.Error(), "validate_every") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

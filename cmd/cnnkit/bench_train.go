@@ -95,7 +95,7 @@ func (b *bench) train(k benchCase, n int) error {
 	if k.optimizer == "sgd" {
 		cfg.LR, cfg.Momentum = 0.01, 0.5
 	}
-	update, err := cfg.Update()
+	update, err := cfg.Rule()
 	if err != nil {
 		return err
 	}

@@ -249,10 +249,7 @@ func softmaxAxis(u *upgrade, n *onnxio.Node) error {
 
 // rank is that of a value, 0 where it is not known.
 func (u *upgrade) rank(name string) int {
-	if v := u.before.Values[name]; v != nil && v.HasShape {
-		return len(v.Shape)
-	}
-	return 0
+	return len(u.before.ValueInfo(name).Type.Shape)
 }
 
 func padInputs(u *upgrade, n *onnxio.Node) error {

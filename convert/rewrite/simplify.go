@@ -229,15 +229,9 @@ func (s *simplifier) shapes() error {
 		if len(n.Outputs) != 1 || s.isOutput(n.Outputs[0]) || len(bodies(n)) > 0 {
 			return false
 		}
-		v := known.Values[n.Outputs[0]]
-		if v == nil || v.Type != onnxio.Int64 || v.Elems == nil && v.Const == nil {
+		t := known.Constant(n.Outputs[0])
+		if t == nil || t.Type != onnxio.Int64 {
 			return false
-		}
-		t := v.Const
-		if t == nil {
-			if t = elements(v); t == nil {
-				return false
-			}
 		}
 		own := *t
 		own.Name = n.Outputs[0]
@@ -246,22 +240,6 @@ func (s *simplifier) shapes() error {
 		return true
 	})
 	return nil
-}
-
-// elements is a small vector of dimensions, where all are numbers.
-func elements(v *ops.Value) *onnxio.Tensor {
-	dims, ok := v.Dims()
-	if !ok || len(dims) > 1 || slices.ContainsFunc(v.Elems, func(d onnxio.Dim) bool { return !d.Known() }) {
-		return nil
-	}
-	t := onnxio.NewTensor(onnxio.Int64, dims...)
-	if t.Size() != int64(len(v.Elems)) {
-		return nil
-	}
-	for i, d := range v.Elems {
-		onnxio.Data[int64](t)[i] = d.Value
-	}
-	return t
 }
 
 // fold computes the nodes that read constants alone.

@@ -54,7 +54,7 @@ func (r *Result) TotalFLOPs(g *onnxio.Graph) int64 {
 
 // dims are the sizes of a value, nil where one is not known.
 func (r *Result) dims(name string) []int64 {
-	v := r.Values[name]
+	v := r.values[name]
 	if v == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -11,7 +12,7 @@ import (
 
 // Result is what is known of each value of a graph: inputs, initializers and the outputs of nodes, by name.
 type Result struct {
-	Values map[string]*ops.Value
+	values map[string]*ops.Value
 	// Warnings say which shapes value_info and the graph's outputs declare otherwise than they follow from
 	// the nodes. A run gives the latter.
 	Warnings []string
@@ -19,7 +20,7 @@ type Result struct {
 
 // ValueInfo describes a value; its type says Undefined where nothing is known. It is never nil.
 func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
-	v := r.Values[name]
+	v := r.values[name]
 	if v == nil {
 		return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{}}
 	}
@@ -28,6 +29,37 @@ func (r *Result) ValueInfo(name string) *onnxio.ValueInfo {
 	}
 	return &onnxio.ValueInfo{Name: name, Type: &onnxio.Type{Elem: v.Type, Shape: v.Shape,
 		HasShape: v.HasShape}}
+}
+
+// Constant is a value that is the same in every run, as initializers are, and vectors of integers that follow
+// from known shapes. It is nil for all others, and is not to be written to.
+func (r *Result) Constant(name string) *onnxio.Tensor {
+	v := r.values[name]
+	switch {
+	case v == nil:
+		return nil
+	case v.Const != nil:
+		return v.Const
+	case v.Elems == nil || v.Type != onnxio.Int64:
+		return nil
+	}
+	return elements(v)
+}
+
+// elements is a small vector of dimensions, where all are numbers.
+func elements(v *ops.Value) *onnxio.Tensor {
+	dims, ok := v.Dims()
+	if !ok || len(dims) > 1 || slices.ContainsFunc(v.Elems, func(d onnxio.Dim) bool { return !d.Known() }) {
+		return nil
+	}
+	t := onnxio.NewTensor(onnxio.Int64, dims...)
+	if t.Size() != int64(len(v.Elems)) {
+		return nil
+	}
+	for i, d := range v.Elems {
+		onnxio.Data[int64](t)[i] = d.Value
+	}
+	return t
 }
 
 // Shapes infers every value of the main graph. The model is not changed. Calls of the model's own functions
@@ -52,7 +84,7 @@ func Shapes(m *onnxio.Model) (*Result, error) {
 	if err := w.declarations(); err != nil {
 		return nil, err
 	}
-	return &Result{Values: w.values, Warnings: w.warnings}, nil
+	return &Result{values: w.values, Warnings: w.warnings}, nil
 }
 
 // whole refuses a model with holes, which no file gives but a program may.
