@@ -2,6 +2,8 @@
 
 GO ?= go
 PYTHON ?= python3
+PACKAGES ?= ./...
+TARGETS ?= linux/arm64 darwin/arm64 darwin/amd64 windows/amd64
 
 .PHONY: all train test lint race-detector purego nocgo cross generate peers race fuzz
 
@@ -22,13 +24,13 @@ race-detector: ## tests under the race detector
 	$(GO) test -race -short -timeout 30m ./...
 
 purego: ## tests without assembly
-	$(GO) test -tags purego -short ./...
+	$(GO) test -tags purego -short $(PACKAGES)
 
 nocgo: ## tests without a C compiler
-	CGO_ENABLED=0 $(GO) test -short ./...
+	CGO_ENABLED=0 $(GO) test -short $(PACKAGES)
 
 cross: ## other systems: the Go kernels, no ONNX Runtime
-	for target in linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do \
+	for target in $(TARGETS); do \
 	  echo $$target; \
 	  CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit 1; \
 	done
