@@ -16,12 +16,14 @@ import (
 //	ReluGrad into the BatchNormalizationGrad that reads it, or into the convolution that made its input
 //	MaxPoolGrad + ReluGrad, where the pool's input is the ReLU's output
 //	MatMul + Softmax + MatMul, see attention
+//	Concat, Split, Slice, Gather of channels and their shuffles, see regrouping
 //	ConvGradBias of a MaxPoolGrad's output: the sum is taken of what goes into the pool's gradient
 //
 // A fused op's intermediate value no longer exists; a gradient that needs it prevents
 // the fusion by reading it.
 func fuse(g *graph) {
 	fuseAttention(g)
+	fuseChannels(g)
 	for i := 0; i < len(g.ops); i++ {
 		o := g.ops[i]
 		fuseRowBias(g, o)

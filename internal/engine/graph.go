@@ -63,7 +63,9 @@ type op struct {
 	within   *[2]int32 // the levels that an output of bytes is clipped to
 	// attention is what an Attention of fuse's own computes.
 	attention *attention
-	careful   bool // no kernel that spreads NaN may run it
+	// taken is what a Channels of fuse's own takes of each input.
+	taken   []kernels.Channel
+	careful bool // no kernel that spreads NaN may run it
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
 	origin string
 	linked []*value // those that list o among their users

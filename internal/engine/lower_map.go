@@ -272,34 +272,6 @@ func (l *lowering) reduceNormSums(o *op, scratch *buffer, sums [2]*buffer,
 	})
 }
 
-// concat lowers Concat along the channels of blocked maps.
-func (l *lowering) concat(o *op) (bool, error) {
-	if o.out[0].layout == nil {
-		return false, nil
-	}
-	at := 0
-	for _, v := range o.in {
-		l.copyChannels(o.out[0], at, v, 0, int(v.dims[1]))
-		at += int(v.dims[1])
-	}
-	return true, nil
-}
-
-// split lowers Split along the channels of a blocked map.
-func (l *lowering) split(o *op) (bool, error) {
-	if o.in[0].layout == nil {
-		return false, nil
-	}
-	at := 0
-	for i, n := range splitSizes(o) {
-		if v := o.out[i]; v != nil {
-			l.copyChannels(v, 0, o.in[0], at, int(n))
-		}
-		at += int(n)
-	}
-	return true, nil
-}
-
 // splitSizes are the numbers of channels of all parts of a Split, those that are omitted among them.
 func splitSizes(o *op) []int64 {
 	in, want := make([]*ops.Value, len(o.in)), make([]bool, len(o.out))
@@ -320,12 +292,4 @@ func splitSizes(o *op) []int64 {
 		sizes[i] = v.Shape[1].Value
 	}
 	return sizes
-}
-
-func (l *lowering) copyChannels(dst *value, dstC int, src *value, srcC, count int) {
-	k := kernels.NewCopyChannels(*dst.layout, dstC, *src.layout, srcC, count)
-	l.add("copy channels", k.Chunks(), []*buffer{l.of(src), l.of(dst)}, func() func(int, int) {
-		to, from := dst.f(), src.f()
-		return func(chunk, _ int) { k.Run(chunk, to, from) }
-	})
 }

@@ -37,6 +37,10 @@ type path struct {
 	view, same bool
 	// viewed is the view of the first input's elements that output v is. nil: it is none.
 	viewed func(o *op, v *value, in view) (view, bool)
+	// picks are the channels that output y, a feature map, takes from other maps. nil: it does no such
+	// thing. moves says that the op's kernels know no blocks, if it does.
+	picks func(o *op, y *value) []taken
+	moves bool
 	// permutes says that it is a Transpose.
 	permutes bool
 	// conv are the parts of a convolution, in any direction. nil: it is none.
@@ -111,13 +115,15 @@ const (
 // paths is the table of fast paths.
 var paths map[[2]string]*path
 
-// The compiler's own operators: those that only change a layout, and what fuseAttention composes.
+// The compiler's own operators: those that only change a layout, and what fuseAttention and fuseChannels
+// compose.
 const (
 	toBlocked         = "ToBlocked"
 	toPlain           = "ToPlain"
 	toBF16            = "ToBF16"
 	toBytes           = "ToBytes"
 	composedAttention = "Attention"
+	composedChannels  = "Channels"
 )
 
 func init() {
@@ -152,13 +158,14 @@ func init() {
 	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path {
 		return &path{control: run}
 	}
-	view := &path{view: true, viewed: reshaped, bytes: moves}
+	view := &path{view: true, viewed: reshaped, bytes: moves, picks: picksShuffled, moves: true}
 	paths = map[[2]string]*path{
 		{layoutDomain, toBlocked}:         only((*lowering).toBlocked),
 		{layoutDomain, toPlain}:           only((*lowering).toPlain),
 		{layoutDomain, toBF16}:            only((*lowering).toBF16),
 		{layoutDomain, toBytes}:           only((*lowering).toBytes),
 		{layoutDomain, composedAttention}: only((*lowering).attention),
+		{layoutDomain, composedChannels}:  {maps: everyMap, lower: (*lowering).regroup},
 
 		{"", "Conv"}:                       &forward,
 		{"", "ConvTranspose"}:              &transposed,
@@ -204,11 +211,12 @@ func init() {
 			stage: func(*op) stages { return stageMask }},
 		{ops.GradDomain, "ClipGrad"}: {maps: everyMap, narrow: same, halo: haloSame,
 			lower: (*lowering).clipGrad},
-		{"", "Concat"}: {accepts: alongChannels, maps: everyMap, bytes: moves, lower: (*lowering).joins},
+		{"", "Concat"}: {accepts: alongChannels, maps: everyMap, bytes: moves, picks: picksJoined,
+			lower: (*lowering).joins},
 		{"", "Split"}: {accepts: alongChannels, maps: func(o *op) maps {
 			return maps{in: []int{0}, out: upTo(len(o.out)), follows: true}
 		},
-			viewed: partOf, lower: (*lowering).parts},
+			viewed: partOf, picks: picksPart, lower: (*lowering).parts},
 
 		{ops.GradDomain, "SumTo"}: only((*lowering).sumRows),
 

@@ -196,6 +196,20 @@ func mostRuns(k int, narrow bool) int {
 	return mostRunsAVX2(k)
 }
 
+func pickLanes(dst, src []float32, lanes *[Block]int32, keep bool) {
+	n := len(dst) / Block
+	if current == levelGo || n == 0 {
+		pickLanesGo(dst, src, lanes, keep)
+		return
+	}
+	_ = src[n*Block-1]
+	if current == levelAVX512 {
+		pickLanesAVX512(&dst[0], &src[0], &lanes[0], n, flag(keep))
+	} else {
+		pickLanesAVX2(&dst[0], &src[0], &lanes[0], n, flag(keep))
+	}
+}
+
 func maxPairs(y, a, b []float32, narrow bool) {
 	block := lanes(narrow)
 	n := len(y) / block

@@ -33,7 +33,10 @@ func turn(dst []float32, dstStride int, src []float32, srcStride, rows, cols int
 	turnGo(dst, dstStride, src, srcStride, rows, cols)
 }
 func gather(dst, src []float32, stride, n, cols int) { gatherGo(dst, src, stride, n, cols) }
-func maxPairs(y, a, b []float32, narrow bool)        { maxPairsGo(y, a, b, narrow) }
+func pickLanes(dst, src []float32, lanes *[Block]int32, keep bool) {
+	pickLanesGo(dst, src, lanes, keep)
+}
+func maxPairs(y, a, b []float32, narrow bool) { maxPairsGo(y, a, b, narrow) }
 func maxPairsBackward(da, db, a, b, y, dy []float32, narrow, relu bool) {
 	maxPairsBackwardGo(da, db, a, b, y, dy, narrow, relu)
 }

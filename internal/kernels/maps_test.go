@@ -42,34 +42,57 @@ func TestReorder(t *testing.T) {
 	})
 }
 
-// TestCopyChannels concatenates two maps and splits them again.
-func TestCopyChannels(t *testing.T) {
-	r := rand.New(rand.NewPCG(12, 1))
-	for _, c := range [][2]int{{16, 16}, {5, 3}, {17, 30}, {1, 33}} {
-		a, b, both := plane(2, c[0], 3, 4, 0), plane(2, c[1], 3, 4, 1), plane(2, c[0]+c[1], 3, 4, 2)
-		x, y, out := random(r, 2*c[0]*12), random(r, 2*c[1]*12), guard(both.Size())
-		run := func(dst Layout, d int, src Layout, s, n int, to, from []float32) {
-			k := NewCopyChannels(dst, d, src, s, n)
-			for i := range k.Chunks() {
-				k.Run(i, to, from)
+// TestChannels concatenates two maps, splits them again, shuffles them and takes any channels of both, against
+// plain maps.
+func TestChannels(t *testing.T) {
+	levels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(12, 1))
+		for _, c := range [][2]int{{16, 16}, {5, 3}, {17, 30}, {1, 33}, {48, 24}, {29, 29}} {
+			for _, halo := range [][3]int{{0, 0, 0}, {0, 1, 2}, {1, 1, 0}} {
+				both := c[0] + c[1]
+				var joined, shuffled, some, none []Channel
+				for i := range both {
+					joined = append(joined, Channel{min(1, i/c[0]), i - min(1, i/c[0])*c[0]})
+					shuffled = append(shuffled, Channel{i % 2, i / 2 % c[i%2]})
+					some = append(some, joined[r.IntN(i+1)])
+					none = append(none, Channel{1, i % c[1]})
+				}
+				for _, from := range [][]Channel{joined, joined[:c[0]], joined[c[0]:], shuffled,
+					shuffled[both/2:], some, none} {
+					checkChannels(t, r, c, halo, from, 3, 5)
+				}
+				if c[0] == 29 { // in several chunks, of parts of the rows
+					checkChannels(t, r, c, halo, shuffled, 70, 40)
+				}
 			}
 		}
-		run(both, 0, a, 0, c[0], out.s, toBlocked(a, x))
-		run(both, c[0], b, 0, c[1], out.s, toBlocked(b, y))
-		out.intact(t, "concatenation")
-		zeroElsewhere(t, "concatenation", both, out.s)
-		one, two := AlignedSlice(a.Size()), AlignedSlice(b.Size())
-		run(a, 0, both, 0, c[0], one, out.s)
-		run(b, 0, both, c[0], c[1], two, out.s)
-		for i, v := range toPlain(a, one) {
-			if v != x[i] {
-				t.Fatalf("%v: first part at %d: %g, want %g", c, i, v, x[i])
-			}
-		}
-		for i, v := range toPlain(b, two) {
-			if v != y[i] {
-				t.Fatalf("%v: second part at %d: %g, want %g", c, i, v, y[i])
-			}
+	})
+}
+
+// checkChannels takes channels of two maps of c channels of h x w; halos are those of the two and of the
+// result.
+func checkChannels(t *testing.T, r *rand.Rand, c [2]int, halos [3]int, from []Channel, h, w int) {
+	const n = 2
+	what := fmt.Sprintf("%v channels, halos %v, %v", c, halos, from)
+	a, b, y := plane(n, c[0], h, w, halos[0]), plane(n, c[1], h, w, halos[1]), plane(n, len(from), h, w, halos[2])
+	x := [2][]float32{random(r, n*c[0]*h*w), random(r, n*c[1]*h*w)}
+	in := [][]float32{toBlocked(a, x[0]), toBlocked(b, x[1])}
+	out := guard(y.Size())
+	for i := range out.s {
+		out.s[i] = 7 // what lies there does not show through
+	}
+	k := NewChannels(y, []Layout{a, b}, from)
+	for i := range k.Chunks() {
+		k.Run(i, out.s, in)
+	}
+	out.intact(t, what)
+	zeroElsewhere(t, what, y, out.s)
+	got := toPlain(y, out.s)
+	for i, v := range got {
+		image, channel, pixel := i/(h*w)/len(from), i/(h*w)%len(from), i%(h*w)
+		f := from[channel]
+		if want := x[f.Map][(image*c[f.Map]+f.C)*h*w+pixel]; v != want {
+			t.Fatalf("%s: image %d, channel %d, pixel %d is %g, want %g", what, image, channel, pixel, v, want)
 		}
 	}
 }

@@ -367,6 +367,15 @@ func maxPairsBackwardAVX2(da *float32, db *float32, a *float32, b *float32, y *f
 //go:noescape
 func transpose8AVX2(dst *float32, dstStride int, src *float32, srcStride int)
 
+// pickLanesAVX2 sets lanes of n > 0 blocks of 16 from those of others, lane by lane:
+//
+//	dst[i*16+l] = src[i*16+lanes[l]]
+//
+// Where lanes[l] is negative, dst[i*16+l] stays as it is with keep 1, and becomes 0 with keep 0.
+//
+//go:noescape
+func pickLanesAVX2(dst *float32, src *float32, lanes *int32, n int, keep int)
+
 // reluAVX2 computes y = 0 where x < 0, else x.
 //
 //go:noescape
@@ -1680,6 +1689,15 @@ func maxPairsAVX512(y *float32, a *float32, b *float32, n int)
 //
 //go:noescape
 func maxPairsBackwardAVX512(da *float32, db *float32, a *float32, b *float32, y *float32, dy *float32, n int, relu int)
+
+// pickLanesAVX512 sets lanes of n > 0 blocks of 16 from those of others, lane by lane:
+//
+//	dst[i*16+l] = src[i*16+lanes[l]]
+//
+// Where lanes[l] is negative, dst[i*16+l] stays as it is with keep 1, and becomes 0 with keep 0.
+//
+//go:noescape
+func pickLanesAVX512(dst *float32, src *float32, lanes *int32, n int, keep int)
 
 // reluAVX512 computes y = 0 where x < 0, else x.
 //

@@ -6221,6 +6221,44 @@ TEXT ·transpose8AVX2(SB), NOSPLIT, $0-32
 	VZEROUPPER
 	RET
 
+// func pickLanesAVX2(dst *float32, src *float32, lanes *int32, n int, keep int)
+// Requires: AVX, AVX2, SSE2
+TEXT ·pickLanesAVX2(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lanes+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         keep+32(FP), SI
+	VMOVUPS      (DX), Y0
+	VMOVUPS      32(DX), Y1
+	NEGQ         SI
+	VPSLLD       $0x1c, Y0, Y2
+	VPSLLD       $0x1c, Y1, Y3
+	MOVQ         SI, X4
+	VPBROADCASTD X4, Y4
+
+loop:
+	VMOVUPS   (CX), Y5
+	VMOVUPS   32(CX), Y6
+	VPERMPS   Y5, Y0, Y7
+	VPERMPS   Y6, Y0, Y8
+	VBLENDVPS Y2, Y8, Y7, Y7
+	VANDPS    (AX), Y4, Y8
+	VBLENDVPS Y0, Y8, Y7, Y7
+	VMOVUPS   Y7, (AX)
+	VPERMPS   Y5, Y1, Y5
+	VPERMPS   Y6, Y1, Y6
+	VBLENDVPS Y3, Y6, Y5, Y5
+	VANDPS    32(AX), Y4, Y6
+	VBLENDVPS Y1, Y6, Y5, Y5
+	VMOVUPS   Y5, 32(AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000040, CX
+	DECQ      BX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
 // func reluAVX2(y *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·reluAVX2(SB), NOSPLIT, $0-24
@@ -40952,6 +40990,31 @@ all0:
 	ADDQ      $0x00000040, SI
 	ADDQ      $0x00000040, DI
 	DECQ      R8
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func pickLanesAVX512(dst *float32, src *float32, lanes *int32, n int, keep int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·pickLanesAVX512(SB), NOSPLIT, $0-40
+	MOVQ     dst+0(FP), AX
+	MOVQ     src+8(FP), CX
+	MOVQ     lanes+16(FP), DX
+	MOVQ     n+24(FP), BX
+	MOVQ     keep+32(FP), SI
+	VMOVUPS  (DX), Z0
+	NEGQ     SI
+	VPMOVD2M Z0, K1
+	KNOTW    K1, K1
+	KMOVW    SI, K2
+
+loop:
+	VMOVUPS.Z (AX), K2, Z1
+	VPERMPS   (CX), Z0, K1, Z1
+	VMOVUPS   Z1, (AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000040, CX
+	DECQ      BX
 	JNZ       loop
 	VZEROUPPER
 	RET

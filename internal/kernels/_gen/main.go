@@ -184,6 +184,7 @@ func products(c *build.Context, types map[string]string) {
 		g.depthwise()
 		g.gemv()
 		g.maps()
+		g.pickLanes()
 		g.flat()
 		g.winograd()
 		g.winogradRows()
