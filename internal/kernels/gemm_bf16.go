@@ -71,7 +71,7 @@ func (g *GemmBF16) RunFloat(chunk int, scratch, c []float32, a, b []uint16, e Ep
 func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, a, b []uint16,
 	e EpilogueBF16) {
 	kind, first, last, from, to := g.part(chunk)
-	p := bf16Call{x: a[first*g.LDA:], scratch: scratch}
+	p := bf16Call{x: a[first*g.LDA:], scratch: scratch, gate: e.Gate}
 	p.low, p.high = e.bounds()
 	for panel := from; panel < to; panel++ {
 		p.w = b[panel*g.steps*stepSize/2:]
