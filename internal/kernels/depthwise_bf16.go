@@ -91,7 +91,7 @@ func (d *DepthwiseBF16) Cost() float64 {
 type depthwiseLines struct {
 	y, x, res  []uint16 // res is nil or as y, but not y
 	w          []float32
-	bias       *[BF16Lanes]float32 // even channels first, as w
+	bias       [BF16Lanes]float32 // even channels first, as w
 	gate       *Gate
 	low, high  float32
 	rows, cols int
@@ -113,16 +113,15 @@ func (d *DepthwiseBF16) Run(chunk int, y, x []uint16, w []float32, e EpilogueBF1
 	for u := first; u < last; u++ {
 		lo, hi := span(s.Y.H, u%d.strips, d.strips)
 		n, b := u/d.strips/s.Y.Blocks(), u/d.strips%s.Y.Blocks()
-		var bias [BF16Lanes]float32
 		for c, v := range biasOf(e.Bias, b) {
-			bias[evenOdd(c)] = v
+			a.bias[evenOdd(c)] = v
 		}
 		to := s.Y.value(n, b, lo, 0)
 		a.x, a.y = x[s.X.value(n, b, lo*s.StrideH-s.PadTop, -s.PadLeft):], y[to:]
 		if e.Residual != nil {
 			a.res = e.Residual[to:]
 		}
-		a.w, a.bias, a.rows = w[b*d.block():][:d.block()], &bias, hi-lo
+		a.w, a.rows = w[b*d.block():][:d.block()], hi-lo
 		a.run()
 		fillHalo(s.Y, y, n, b, lo, hi, 0)
 	}

@@ -37,7 +37,7 @@ func (a *depthwiseLines) avx512() {
 // kernel's width and the stride, or 0 for any.
 func (a *depthwiseLines) groups(kind int, many bool, from, n int) {
 	b := linesBF16{x: pointer(a.x[from*a.apart:]), w: pointer(a.w), y: pointer(a.y[from*BF16Lanes:]),
-		bias: (*byte)(unsafe.Pointer(a.bias)), gate: (*byte)(unsafe.Pointer(a.gate)),
+		bias: pointer(a.bias[:]), gate: (*byte)(unsafe.Pointer(a.gate)),
 		kh: a.kh, kw: a.kw, down: 2 * a.down, across: 2 * a.across, apart: 2 * a.apart, groups: n,
 		rows: a.rows, xNext: 2 * a.xNext, yNext: 2 * a.yNext, order: pointer(lineOrder[:]), low: a.low,
 		high: a.high}
