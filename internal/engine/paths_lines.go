@@ -24,6 +24,8 @@ func init() {
 	set("", "Concat", always, (*lowering).concatLines)
 	set("", "Split", always, (*lowering).splitLines)
 	set("", "Add", addsMaps, (*lowering).addLines)
+	set("", "Mul", scalesMaps, (*lowering).scaleLines)
+	paths[[2]string{"", "Mul"}].linesIn = scaledMap
 	for _, key := range [][2]string{{"", "BatchNormalization"}, {ops.GradDomain, "BatchNormalizationGrad"},
 		{ops.GradDomain, "ConvGradBias"}, {"", "Relu"}, {ops.GradDomain, "ReluGrad"}, {"", "Add"}} {
 		paths[key].folds = true

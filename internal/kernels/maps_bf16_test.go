@@ -102,6 +102,33 @@ func checkPoolBF16(t *testing.T, r *rand.Rand, s PoolBF16Spec) {
 	})
 }
 
+// Factors of all images, or of each, are rounded with the product.
+func TestScaleBF16(t *testing.T) {
+	r := rand.New(rand.NewPCG(18, 1))
+	for i := range 20 {
+		l, images := randomLines(r), i%2 == 0
+		plain, x := roundedMap(r, l)
+		factors := random(r, l.N*l.C)
+		k := NewScaleBF16(l, images)
+		y := bothWays(t, "scale", l.Size(), func(y []uint16) {
+			copy(y, x) // in place
+			for i := range k.Chunks() {
+				k.Run(i, y, y, factors)
+			}
+		})
+		zeroOutside(t, "scale", l, y)
+		for i, got := range fromLines(l, y) {
+			c := i / (l.H * l.W)
+			if !images {
+				c %= l.C
+			}
+			if want := fromBF16(toBF16(plain[i] * factors[c])); got != want {
+				t.Fatalf("%+v: value %d is %g, want %g", l, i, got, want)
+			}
+		}
+	}
+}
+
 // Normalization gives what the float32 kernels give on the same numbers, to a rounding of the output.
 func TestBatchNormBF16(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 1))
