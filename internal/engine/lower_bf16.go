@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -306,18 +307,56 @@ func gemmInBF16(o *op, s kernels.GemmSpec) bool {
 	return gain > 6*float64(s.M)*float64(s.K)/reorderRate
 }
 
-// gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32.
+// chains reports whether products in bf16 alone read the output of o, a product, so that it can be what they
+// read: rows of bf16.
+func chains(o *op, s kernels.GemmSpec) bool {
+	y := o.out[0]
+	if y.output || s.N%lineChannels != 0 || o.then != nil && o.then.Gate() == nil {
+		return false
+	}
+	for _, u := range y.users {
+		if !u.path().product || u.in[0] != y || slices.Contains(u.in[1:], y) || !fastGemm(u) {
+			return false
+		}
+		if t := gemmSpec(u); t.M != s.M || t.K != s.N || !gemmInBF16(u, t) {
+			return false
+		}
+	}
+	return len(y.users) > 0
+}
+
+// bf16Rows is the first input of a product as rows of bf16.
+func (l *lowering) bf16Rows(x *value, g *kernels.GemmBF16) *buffer {
+	if rows := l.rowsOf[x]; rows != nil {
+		return rows
+	}
+	rows := l.buffer((g.M*g.LDA + 1) / 2)
+	l.add("to bf16", g.RowsChunks(), []*buffer{l.of(x), rows}, func() func(int, int) {
+		dst, src := rows.half(g.M*g.LDA), x.plainFloats()
+		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
+	})
+	return rows
+}
+
+// gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32 where no other
+// such product is before or behind them.
 func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
-	g, err := kernels.NewGemmBF16(kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K),
-		Float: true})
+	spec := kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K), Float: true}
+	chained := chains(o, s)
+	if chained {
+		spec.LDC, spec.Float = kernels.PaddedLDA(s.N), false
+	}
+	g, err := kernels.NewGemmBF16(spec)
 	if err != nil {
 		return false, err
 	}
-	rows := l.buffer((s.M*g.LDA + 1) / 2)
-	l.add("to bf16", g.RowsChunks(), []*buffer{l.of(o.in[0]), rows}, func() func(int, int) {
-		dst, src := rows.half(s.M*g.LDA), o.in[0].plainFloats()
-		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
-	})
+	rows, to := l.bf16Rows(o.in[0], g), (*buffer)(nil)
+	if chained {
+		to = l.buffer((g.M*g.LDC + 1) / 2)
+		l.rowsOf[o.out[0]] = to
+	} else {
+		to = l.of(o.out[0])
+	}
 	form := fmt.Sprintf("bf16 panels, transposed %t", s.TransB)
 	matrix := l.form(o.in[1].konst, form, (g.PackedSize()+1)/2, g.PackChunks(),
 		func(dst []float32, chunk int) {
@@ -325,20 +364,28 @@ func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
 		})
 	bias := l.paddedBias(o)
 	scratch, per := l.perWorker(g.Scratch())
-	bufs := []*buffer{rows, matrix, scratch, l.of(o.out[0])}
+	bufs := []*buffer{rows, matrix, scratch, to}
 	if bias != nil {
 		bufs = append(bufs, bias)
 	}
 	step := l.add("gemm "+kernels.LevelBF16()+" bf16", g.Chunks(), bufs, func() func(int, int) {
-		c, a, b := o.out[0].plainFloats(), rows.half(s.M*g.LDA), matrix.half(g.PackedSize())
+		a, b := rows.half(s.M*g.LDA), matrix.half(g.PackedSize())
 		e := kernels.EpilogueBF16{ReLU: o.relu}
 		if bias != nil {
 			e.Bias = bias.data
 		}
+		if chained {
+			c := to.half(g.M * g.LDC)
+			if o.then != nil {
+				e.Gate = o.then.Gate()
+			}
+			return func(chunk, worker int) { g.Run(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
+		}
+		c := o.out[0].plainFloats()
 		return func(chunk, worker int) { g.RunFloat(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
 	})
 	step.flops, step.cycles = 2*int64(s.M)*int64(s.N)*int64(s.K), g.Cost()
-	if o.then != nil {
+	if o.then != nil && !chained {
 		l.mapInPlace(o.then, o.out[0])
 	}
 	return true, nil

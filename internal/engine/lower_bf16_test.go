@@ -68,8 +68,9 @@ var bf16Nets = map[string]func() *net{
 		b := newNet(75, "N", 6, 8, 9)
 		b.node("Flatten", []string{"input"})
 		b.node("Relu", []string{b.linear(432, 70)})
-		b.node("HardSwish", []string{b.linear(70, 96)})
-		b.node("Flatten", []string{b.linear(96, 40)})
+		b.node("HardSwish", []string{b.linear(70, 96)}) // rows of bf16 for the next
+		b.linear(96, 160)
+		b.node("Flatten", []string{b.linear(160, 40)})
 		return b
 	},
 	"stem for float32": func() *net {

@@ -2,9 +2,9 @@ package kernels
 
 import "fmt"
 
-// DepthwiseBF16 is a planned convolution of maps in bf16 whose channels are groups of their own, of any kernel,
-// stride, dilation and pads. Its weights are float32, and so are its sums, to which every product is added in
-// one rounding, in the order of the kernel's rows and columns.
+// DepthwiseBF16 is a planned convolution of maps in bf16 whose channels are groups of their own, of any
+// kernel, stride, dilation and pads. Its weights are float32, and so are its sums, to which every product
+// is added in one rounding, in the order of the kernel's rows and columns.
 //
 // Weights are packed [C/32][KH][KW][2][16]: the even channels of a block, then the odd ones.
 type DepthwiseBF16 struct {
@@ -151,7 +151,8 @@ func (a *depthwiseLines) run() {
 
 // runGo computes, for every row r, pixel i and channel c < 32,
 //
-//	y[r yNext + 32 i + c] = finish(bias[c] + sum over h, v of x[r xNext + i apart + h down + v across + c] * w[h][v][c]).
+//	sum = bias[c] + sum over h, v of x[r xNext + i apart + h down + v across + c] * w[h][v][c]
+//	y[r yNext + 32 i + c] = gate(clip(sum + res[r yNext + 32 i + c])).
 func (a *depthwiseLines) runGo() {
 	for r := range a.rows {
 		for i := range a.cols {

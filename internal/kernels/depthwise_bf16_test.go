@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDepthwiseBF16 compares kernels of every width, stride, dilation and pads with sums of float64 and, bit by
-// bit, with the twin.
+// TestDepthwiseBF16 compares kernels of every width, stride, dilation and pads with sums of float64 and, bit
+// by bit, with the twin.
 func TestDepthwiseBF16(t *testing.T) {
 	cases := append([]convCase{depthwise(2, 70, 14, 3, 1, 1), depthwise(1, 33, 28, 3, 2, 1),
 		depthwise(1, 64, 14, 5, 1, 2), depthwise(2, 40, 15, 5, 2, 2), depthwise(1, 64, 14, 7, 1, 3),
@@ -95,9 +95,11 @@ func TestDepthwiseBF16Refuses(t *testing.T) {
 // leaves unseen, and without NaN that x is not.
 func TestGate(t *testing.T) {
 	for f, exact := range map[Function]func(x float64) float64{
-		FuncSwish:     func(x float64) float64 { return x / (1 + math.Exp(-x)) },
-		FuncGelu:      func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 },
-		FuncGeluTanh:  func(x float64) float64 { return x / (1 + math.Exp(-1.5957691216057308*(x+0.044715*x*x*x))) },
+		FuncSwish: func(x float64) float64 { return x / (1 + math.Exp(-x)) },
+		FuncGelu:  func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 },
+		FuncGeluTanh: func(x float64) float64 {
+			return x / (1 + math.Exp(-1.5957691216057308*(x+0.044715*x*x*x)))
+		},
 		FuncHardSwish: func(x float64) float64 { return x * min(1, max(0, x/6+0.5)) },
 	} {
 		m := NewMap(f, 1)
