@@ -64,6 +64,19 @@ var bf16Nets = map[string]func() *net{
 		b.conv(64, 40, 1, 1, 0)
 		return b
 	},
+	"tokens and back": func() *net {
+		b := newNet(79, "N", 3, 32, 24)
+		x := b.conv(3, 40, 4, 4, 0)
+		b.depthwiseOf(40, 7, 1, 3)
+		b.turn(b.last, 0, 2, 3, 1)
+		w := b.init("widen", b.random(1/6., 40, 160))
+		b.node("HardSwish", []string{b.node("MatMul", []string{b.last, w})})
+		b.times(b.last, b.init("narrow", b.random(1/12., 160, 40)))
+		b.node("Mul", []string{b.turn(b.last, 0, 3, 1, 2), b.init("scale", b.random(1, 40, 1, 1))})
+		b.node("Add", []string{b.last, x})
+		b.conv(40, 64, 2, 2, 0)
+		return b
+	},
 	"products": func() *net {
 		b := newNet(75, "N", 6, 8, 9)
 		b.node("Flatten", []string{"input"})

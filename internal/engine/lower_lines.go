@@ -23,6 +23,9 @@ func (l *layouts) inLines(o *op, p *path, m *maps) bool {
 	if p.linesIn != nil {
 		in = p.linesIn(o)
 	}
+	if len(in) == 0 { // a map of what is none
+		return o.out[0].dims[1] >= lineChannels && readInBF16(o.out[0])
+	}
 	if v := o.in[in[0]]; v.dims[1] < lineChannels && v.fold == 0 {
 		return false
 	}
@@ -75,6 +78,26 @@ func addsMaps(o *op) bool {
 func (o *op) onLines() bool {
 	has := func(v *value) bool { return v != nil && v.form() == linesForm }
 	return slices.ContainsFunc(o.in, has) || slices.ContainsFunc(o.out, has)
+}
+
+// tokenLines lowers the Transpose that brings channels to the end or back in front.
+func (l *lowering) tokenLines(o *op) error {
+	x, y := o.in[0], o.out[0]
+	back := y.form() == linesForm
+	m := x
+	if back {
+		m = y
+	}
+	k := kernels.NewTokensBF16(*m.lines)
+	l.add("tokens bf16", k.Chunks(), l.all(x, y), func() func(int, int) {
+		if back {
+			to, from := y.half(), x.plainFloats()
+			return func(chunk, _ int) { k.To(chunk, to, from) }
+		}
+		to, from := y.plainFloats(), x.half()
+		return func(chunk, _ int) { k.From(chunk, to, from) }
+	})
+	return nil
 }
 
 // poolLines lowers poolings and their gradients.
