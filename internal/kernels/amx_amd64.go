@@ -614,6 +614,11 @@ func gatherLinesAVX512(dst, src *uint16, n, step int, mask uint64)
 //go:noescape
 func gatherPartsAVX512(dst, src *uint16, n, step int, mask uint64)
 
+// mixThreeAVX512 is dst[3i] = a[i], dst[3i+1] = b[i], dst[3i+2] = c[i] for 32n values; order is from mixOrder.
+//
+//go:noescape
+func mixThreeAVX512(dst, a, b, c *uint16, n int, order *[96]uint16)
+
 // depthwise3Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
 //
 //	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).

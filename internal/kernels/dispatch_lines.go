@@ -89,3 +89,23 @@ func singleLines(kind int, b *linesBF16) {
 		depthwiseBy1BF16(b)
 	}
 }
+
+// mixOrder is, for each word of 32 mixed pixels, the pixel it comes from, and 32 more from the second channel.
+var mixOrder = func() (order [96]uint16) {
+	for i := range order {
+		order[i] = uint16(i/3 + i%3%2*BF16Lanes)
+	}
+	return order
+}()
+
+func mixThree(dst, a, b, c []uint16) {
+	n := 0
+	if useAMX() {
+		n = len(a) / BF16Lanes
+	}
+	if done := n * BF16Lanes; n > 0 {
+		mixThreeAVX512(at0(dst, 3*done), at0(a, done), at0(b, done), at0(c, done), n, &mixOrder)
+		dst, a, b, c = dst[3*done:], a[done:], b[done:], c[done:]
+	}
+	mixThreeGo(dst, a, b, c)
+}

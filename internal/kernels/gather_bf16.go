@@ -1,10 +1,6 @@
 package kernels
 
-import (
-	"encoding/binary"
-	"fmt"
-	"unsafe"
-)
+import "fmt"
 
 // GatherBF16 is a plain map of few channels [N,C,H,W], rounded to bf16, as a convolution of it reads
 // it fastest: a pixel for each output column, whose lanes are the pixels under a row of the kernel, or
@@ -148,16 +144,10 @@ func (g *GatherBF16) mix(row, apart []uint16, x []float32, n, h int) {
 	}
 }
 
-// mixThree writes three rows pixel by pixel, 8 bytes at a time as long as there are more.
-func mixThree(row, a, b, c []uint16) {
-	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(row))), 2*len(row))
-	b, c = b[:len(a)], c[:len(a)]
+// mixThreeGo writes three rows pixel by pixel.
+func mixThreeGo(dst, a, b, c []uint16) {
 	for i, v := range a {
-		if len(bytes) < 8 {
-			row[3*i], row[3*i+1], row[3*i+2] = v, b[i], c[i]
-			break
-		}
-		binary.LittleEndian.PutUint64(bytes, uint64(v)|uint64(b[i])<<16|uint64(c[i])<<32)
-		bytes = bytes[6:]
+		to := dst[3*i:][:3]
+		to[0], to[1], to[2] = v, b[i], c[i]
 	}
 }

@@ -452,6 +452,27 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 	near(t, "dw", plain, dw.v, dw.m, false)
 }
 
+// Three rows of any length are mixed as the twin does.
+func TestMixThree(t *testing.T) {
+	r := rand.New(rand.NewPCG(19, 1))
+	for n := range 100 {
+		var rows [3][]uint16
+		for c := range rows {
+			rows[c] = make([]uint16, n)
+			for i := range rows[c] {
+				rows[c][i] = uint16(r.Uint32())
+			}
+		}
+		for i, v := range bothWays(t, "mixed", 3*n, func(y []uint16) {
+			mixThree(y, rows[0], rows[1], rows[2])
+		}) {
+			if v != rows[i%3][i/3] {
+				t.Fatalf("%d pixels: value %d of pixel %d is another", n, i%3, i/3)
+			}
+		}
+	}
+}
+
 // Maxima of any bits are those of the twin, which takes them in the order of numbers, NaN first.
 func TestMaxWindowsBF16(t *testing.T) {
 	r := rand.New(rand.NewPCG(14, 1))
