@@ -185,8 +185,11 @@ func (l *layouts) rule(o *op) (m maps, f form) {
 	if f == plainForm {
 		return maps{}, f
 	}
-	if l.g.bf16 && (p.bf16 && l.convBF16(o) || l.inLines(o, p, m)) {
-		f = linesForm
+	if l.g.bf16 && p.bf16 && l.convBF16(o) {
+		return m, linesForm
+	}
+	if l.g.bf16 && l.inLines(o, p, &m) {
+		return m, linesForm
 	}
 	return m, f
 }

@@ -54,7 +54,8 @@ type lowering struct {
 	err     *error  // first error of a reference kernel
 	// weights caches packed constants, so that plans of one model for several shapes share them.
 	weights *Weights
-	forms   []*buffer // that the plan reads
+	forms   []*buffer          // that the plan reads
+	rowsOf  map[*value]*buffer // what is there as rows of bf16 alone
 	// winograd allows convolutions by Winograd's method.
 	winograd bool
 	limit    int64 // bytes of all values

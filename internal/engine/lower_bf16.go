@@ -2,14 +2,15 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
 	"github.com/cnnkit/cnnkit/internal/ops"
 )
 
-// Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32. Everything else stays
-// in float32, with conversions where the two meet.
+// Convolutions in bf16: maps and weights rounded to 8 bits, sums and biases in float32, and the weights of
+// those of each channel on its own. Everything else stays in float32, with conversions where the two meet.
 
 // BF16Runs reports whether this processor runs convolutions in bf16: with AMX.
 func BF16Runs() bool { return kernels.LevelBF16() == "amx" }
@@ -52,9 +53,12 @@ func (l *layouts) convBF16(o *op) bool {
 		return trainsBF16(o)
 	}
 	p, ok := conv(o)
+	if depthwise(o) {
+		return depthwiseBF16(o) && (o.in[0].form() == linesForm || o.in[0].twin(linesForm) != nil)
+	}
 	if gathers(o) {
-		return group(o) == 1 && p.y.dims[1] >= lineChannels && o.then == nil && o.mask == nil &&
-			o.residual == nil && l.writesBF16(o)
+		return group(o) == 1 && p.y.dims[1] >= lineChannels && (o.then == nil || o.then.Gate() != nil) &&
+			o.mask == nil && o.residual == nil && l.writesBF16(o)
 	}
 	if !ok || group(o) != 1 || p.x.dims[1] < 16 || p.y.dims[1] < 16 {
 		return false // tiles take 32 channels at a time: few are left to float32
@@ -81,10 +85,31 @@ func (l *layouts) convBF16(o *op) bool {
 // writesBF16 reports whether a convolution in bf16 writes its output so: for readers in bf16, or because a
 // residual asks for it, and in training. Else it writes the float32 sums, in blocks.
 func (l *layouts) writesBF16(o *op) bool {
-	if _, ok := conv(o); !ok || l.g.training {
+	if _, ok := conv(o); !ok || l.g.training || depthwise(o) {
 		return true
 	}
-	return o.path().transposed || o.residual != nil || o.then == nil && readInBF16(o.out[0])
+	plain := o.then == nil || o.then.Gate() != nil // the epilogue has nothing else
+	return o.path().transposed || o.residual != nil || plain && readInBF16(o.out[0])
+}
+
+// depthwiseBF16 reports whether a convolution of each channel on its own may run in bf16.
+func depthwiseBF16(o *op) bool {
+	p, _ := conv(o)
+	if !p.forward(o) || p.w.kind != constant || o.mask != nil || o.then != nil && o.then.Gate() == nil ||
+		!fastConv(o) {
+		return false
+	}
+	_, err := planDepthwiseBF16(o, false)
+	return err == nil
+}
+
+// planDepthwiseBF16 makes the kernel of a convolution of each channel on its own, as planBF16 does.
+func planDepthwiseBF16(o *op, settled bool) (*kernels.DepthwiseBF16, error) {
+	spec, err := specBF16(o, settled)
+	if err != nil {
+		return nil, err
+	}
+	return kernels.NewDepthwiseBF16(spec)
 }
 
 // readInBF16 reports whether a convolution that may run in bf16 reads v, or what takes
@@ -95,7 +120,8 @@ func readInBF16(v *value) bool {
 			p.lines(o) {
 			return true
 		}
-		if p, ok := conv(o); ok && group(o) == 1 && p.y.dims[1] >= 16 {
+		if p, ok := conv(o); ok && (group(o) == 1 && p.y.dims[1] >= 16 || depthwise(o) && p.x == v &&
+			depthwiseBF16(o)) {
 			return true
 		}
 	}
@@ -148,6 +174,9 @@ func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 // convLines lowers Conv, ConvTranspose and ConvGradInput in bf16, with what was fused into them.
 func (l *lowering) convLines(o *op) (bool, error) {
 	l.spreads = true
+	if depthwise(o) {
+		return true, l.depthwiseLines(o)
+	}
 	c, err := planBF16(o, true)
 	if err != nil {
 		return false, err
@@ -172,10 +201,7 @@ func (l *lowering) convLines(o *op) (bool, error) {
 	}
 	s := l.add(name+kernels.LevelBF16()+" bf16", c.Chunks(), bufs, func() func(int, int) {
 		x, weights := read(), w.half(c.WeightSize())
-		e := kernels.EpilogueBF16{Residual: o.residual.half(), ReLU: o.relu, High: o.high}
-		if bias != nil {
-			e.Bias = bias.data
-		}
+		e := o.epilogueBF16(bias)
 		if o.out[0].lines != nil {
 			y := o.out[0].half()
 			return func(chunk, worker int) { c.Run(chunk, scratch.data[worker*per:][:per], y, x, weights, e) }
@@ -186,13 +212,50 @@ func (l *lowering) convLines(o *op) (bool, error) {
 		}
 	})
 	s.flops, s.cycles = convFLOPs(o), c.Cost()
-	if o.then != nil {
+	if o.then != nil && o.gate() == nil {
 		l.mapInPlace(o.then, o.out[0])
 	}
 	if o.mask != nil {
 		l.maskLines(o.out[0], o.out[0], o.mask)
 	}
 	return true, nil
+}
+
+// gate is the function after a convolution to bf16 where its kernel takes it, else nil.
+func (o *op) gate() *kernels.Gate {
+	if o.then == nil || o.out[0].lines == nil || o.residual != nil {
+		return nil
+	}
+	return o.then.Gate()
+}
+
+// epilogueBF16 is what was fused into a convolution in bf16.
+func (o *op) epilogueBF16(bias *buffer) kernels.EpilogueBF16 {
+	e := kernels.EpilogueBF16{Residual: o.residual.half(), ReLU: o.relu, High: o.high, Gate: o.gate()}
+	if bias != nil {
+		e.Bias = bias.data
+	}
+	return e
+}
+
+// depthwiseLines lowers Conv of each channel on its own in bf16, with what was fused into it.
+func (l *lowering) depthwiseLines(o *op) error {
+	k, err := planDepthwiseBF16(o, true)
+	if err != nil {
+		return err
+	}
+	w, bias := o.in[1].konst, l.paddedBias(o)
+	packed := l.form(w, k.Form(), k.WeightSize(), 1, func(dst []float32, _ int) { k.Pack(dst, w.Float32s()) })
+	bufs := append([]*buffer{packed}, l.all(o.in[0], o.out[0], o.residual)...)
+	if bias != nil {
+		bufs = append(bufs, bias)
+	}
+	s := l.add("depthwise conv "+kernels.LevelBF16()+" bf16", k.Chunks(), bufs, func() func(int, int) {
+		y, x, e := o.out[0].half(), o.in[0].half(), o.epilogueBF16(bias)
+		return func(chunk, _ int) { k.Run(chunk, y, x, packed.data, e) }
+	})
+	s.flops, s.cycles = convFLOPs(o), k.Cost()
+	return nil
 }
 
 // linesRead is what a convolution in bf16 reads as its map: its input, or what is gathered from that.
@@ -244,18 +307,56 @@ func gemmInBF16(o *op, s kernels.GemmSpec) bool {
 	return gain > 6*float64(s.M)*float64(s.K)/reorderRate
 }
 
-// gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32.
+// chains reports whether products in bf16 alone read the output of o, a product, so that it can be what they
+// read: rows of bf16.
+func chains(o *op, s kernels.GemmSpec) bool {
+	y := o.out[0]
+	if y.output || s.N%lineChannels != 0 || o.then != nil && o.then.Gate() == nil {
+		return false
+	}
+	for _, u := range y.users {
+		if !u.path().product || u.in[0] != y || slices.Contains(u.in[1:], y) || !fastGemm(u) {
+			return false
+		}
+		if t := gemmSpec(u); t.M != s.M || t.K != s.N || !gemmInBF16(u, t) {
+			return false
+		}
+	}
+	return len(y.users) > 0
+}
+
+// bf16Rows is the first input of a product as rows of bf16.
+func (l *lowering) bf16Rows(x *value, g *kernels.GemmBF16) *buffer {
+	if rows := l.rowsOf[x]; rows != nil {
+		return rows
+	}
+	rows := l.buffer((g.M*g.LDA + 1) / 2)
+	l.add("to bf16", g.RowsChunks(), []*buffer{l.of(x), rows}, func() func(int, int) {
+		dst, src := rows.half(g.M*g.LDA), x.plainFloats()
+		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
+	})
+	return rows
+}
+
+// gemmBF16 lowers Gemm and MatMul with a constant B in bf16, from and to float32 where no other
+// such product is before or behind them.
 func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
-	g, err := kernels.NewGemmBF16(kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K),
-		Float: true})
+	spec := kernels.GemmBF16Spec{M: s.M, N: s.N, K: s.K, LDA: kernels.PaddedLDA(s.K), Float: true}
+	chained := chains(o, s)
+	if chained {
+		spec.LDC, spec.Float = kernels.PaddedLDA(s.N), false
+	}
+	g, err := kernels.NewGemmBF16(spec)
 	if err != nil {
 		return false, err
 	}
-	rows := l.buffer((s.M*g.LDA + 1) / 2)
-	l.add("to bf16", g.RowsChunks(), []*buffer{l.of(o.in[0]), rows}, func() func(int, int) {
-		dst, src := rows.half(s.M*g.LDA), o.in[0].plainFloats()
-		return func(chunk, _ int) { g.Rows(chunk, dst, src) }
-	})
+	rows, to := l.bf16Rows(o.in[0], g), (*buffer)(nil)
+	if chained {
+		to = l.buffer((g.M*g.LDC + 1) / 2)
+		l.rowsOf[o.out[0]] = to
+	} else {
+		to = l.of(o.out[0])
+	}
 	form := fmt.Sprintf("bf16 panels, transposed %t", s.TransB)
 	matrix := l.form(o.in[1].konst, form, (g.PackedSize()+1)/2, g.PackChunks(),
 		func(dst []float32, chunk int) {
@@ -263,20 +364,28 @@ func (l *lowering) gemmBF16(o *op, s kernels.GemmSpec) (bool, error) {
 		})
 	bias := l.paddedBias(o)
 	scratch, per := l.perWorker(g.Scratch())
-	bufs := []*buffer{rows, matrix, scratch, l.of(o.out[0])}
+	bufs := []*buffer{rows, matrix, scratch, to}
 	if bias != nil {
 		bufs = append(bufs, bias)
 	}
 	step := l.add("gemm "+kernels.LevelBF16()+" bf16", g.Chunks(), bufs, func() func(int, int) {
-		c, a, b := o.out[0].plainFloats(), rows.half(s.M*g.LDA), matrix.half(g.PackedSize())
+		a, b := rows.half(s.M*g.LDA), matrix.half(g.PackedSize())
 		e := kernels.EpilogueBF16{ReLU: o.relu}
 		if bias != nil {
 			e.Bias = bias.data
 		}
+		if chained {
+			c := to.half(g.M * g.LDC)
+			if o.then != nil {
+				e.Gate = o.then.Gate()
+			}
+			return func(chunk, worker int) { g.Run(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
+		}
+		c := o.out[0].plainFloats()
 		return func(chunk, worker int) { g.RunFloat(chunk, scratch.data[worker*per:][:per], c, a, b, e) }
 	})
 	step.flops, step.cycles = 2*int64(s.M)*int64(s.N)*int64(s.K), g.Cost()
-	if o.then != nil {
+	if o.then != nil && !chained {
 		l.mapInPlace(o.then, o.out[0])
 	}
 	return true, nil

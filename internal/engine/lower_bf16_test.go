@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -30,12 +31,59 @@ var bf16Nets = map[string]func() *net{
 		b.node("HardSwish", []string{b.conv(32, 32, 3, 1, 1)})
 		return b
 	},
+	"inverted residuals": func() *net {
+		b := newNet(77, "N", 3, 29, 31)
+		b.conv(3, 32, 3, 2, 1)
+		b.clip(0, 6)
+		b.depthwiseOf(32, 3, 1, 1)
+		b.clip(0, 6)
+		x := b.conv(32, 24, 1, 1, 0)
+		b.conv(24, 72, 1, 1, 0)
+		b.clip(0, 6)
+		b.depthwiseOf(72, 5, 1, 2)
+		b.clip(0, 6)
+		b.node("Add", []string{b.conv(72, 24, 1, 1, 0), x})
+		b.conv(24, 72, 1, 1, 0)
+		b.clip(0, 6)
+		b.depthwiseOf(72, 3, 2, 1)
+		b.conv(72, 40, 1, 1, 0)
+		return b
+	},
+	"squeezed and excited": func() *net {
+		b := newNet(78, "N", 3, 32, 30)
+		silu := func(x string) string {
+			return b.node("Mul", []string{x, b.node("Sigmoid", []string{x})})
+		}
+		silu(b.conv(3, 32, 3, 2, 1))
+		x := silu(b.depthwiseOf(32, 3, 1, 1))
+		b.node("GlobalAveragePool", []string{x})
+		silu(b.conv(32, 8, 1, 1, 0))
+		b.node("Mul", []string{x, b.node("Sigmoid", []string{b.conv(8, 32, 1, 1, 0)})})
+		b.node("HardSwish", []string{b.conv(32, 64, 1, 1, 0)})
+		b.node("HardSwish", []string{b.depthwiseOf(64, 7, 2, 3)})
+		b.conv(64, 40, 1, 1, 0)
+		return b
+	},
+	"tokens and back": func() *net {
+		b := newNet(79, "N", 3, 32, 24)
+		x := b.conv(3, 40, 4, 4, 0)
+		b.depthwiseOf(40, 7, 1, 3)
+		b.turn(b.last, 0, 2, 3, 1)
+		w := b.init("widen", b.random(1/6., 40, 160))
+		b.node("HardSwish", []string{b.node("MatMul", []string{b.last, w})})
+		b.times(b.last, b.init("narrow", b.random(1/12., 160, 40)))
+		b.node("Mul", []string{b.turn(b.last, 0, 3, 1, 2), b.init("scale", b.random(1, 40, 1, 1))})
+		b.node("Add", []string{b.last, x})
+		b.conv(40, 64, 2, 2, 0)
+		return b
+	},
 	"products": func() *net {
 		b := newNet(75, "N", 6, 8, 9)
 		b.node("Flatten", []string{"input"})
 		b.node("Relu", []string{b.linear(432, 70)})
-		b.node("HardSwish", []string{b.linear(70, 96)})
-		b.node("Flatten", []string{b.linear(96, 40)})
+		b.node("HardSwish", []string{b.linear(70, 96)}) // rows of bf16 for the next
+		b.linear(96, 160)
+		b.node("Flatten", []string{b.linear(160, 40)})
 		return b
 	},
 	"stem for float32": func() *net {
@@ -71,6 +119,15 @@ var bf16Nets = map[string]func() *net{
 	},
 }
 
+// depthwiseOf is a convolution of each channel on its own, of any kernel.
+func (b *net) depthwiseOf(c, k, stride, pad int64) string {
+	name := fmt.Sprintf("conv%d", b.n)
+	w := b.init(name+".weight", b.random(1/float32(k), c, 1, k, k))
+	return b.node("Conv", []string{b.last, w, b.init(name+".bias", b.random(0.1, c))},
+		onnxio.IntsAttr("kernel_shape", k, k), onnxio.IntsAttr("strides", stride, stride),
+		onnxio.IntsAttr("pads", pad, pad, pad, pad), onnxio.IntAttr("group", c))
+}
+
 // run compiles and runs b's graph once.
 func (b *net) run(t *testing.T, opt Options, x *onnxio.Tensor) (*onnxio.Tensor, []StepInfo) {
 	t.Helper()
@@ -84,6 +141,36 @@ func (b *net) run(t *testing.T, opt Options, x *onnxio.Tensor) (*onnxio.Tensor, 
 		t.Fatal(err)
 	}
 	return out[b.last], p.Steps()
+}
+
+// Between the stem and the last convolution of mobile networks no map is converted: what is in float32 are
+// the vectors of squeeze and excitation.
+func TestBF16Mobile(t *testing.T) {
+	for name, vectors := range map[string]int64{"inverted residuals": 0, "squeezed and excited": 32} {
+		b := bf16Nets[name]()
+		dims := []int64{1}
+		for _, d := range b.output().Graph.Inputs[0].Type.Shape[1:] {
+			dims = append(dims, d.Value)
+		}
+		_, steps := b.run(t, Options{BF16: true, twins: true}, b.random(1, dims...))
+		depthwise := 0
+		for _, s := range steps[:len(steps)-1] { // the last gives the output in float32
+			if strings.HasPrefix(s.Kernel, "depthwise conv") && strings.HasSuffix(s.Kernel, "bf16") {
+				depthwise++
+			}
+			converts := s.Kernel == "to bf16" || s.Kernel == "from bf16" || strings.HasPrefix(s.Kernel, "to ")
+			size := int64(1)
+			for _, d := range s.Shape {
+				size *= d
+			}
+			if converts && size > vectors {
+				t.Errorf("%s: %s of %v", name, s.Kernel, s.Shape)
+			}
+		}
+		if depthwise < 2 {
+			t.Errorf("%s: %d depthwise convolutions run in bf16", name, depthwise)
+		}
+	}
 }
 
 // Plans in bf16 compute what plans in float32 do, to the 8 bits that maps and weights have: 1% of the largest

@@ -14,20 +14,59 @@ import (
 const lineChannels = kernels.BF16Lanes
 
 // inLines reports whether o, which is no convolution, runs on maps in bf16: where they fill lines, in
-// training always, in inference where one of its inputs is in bf16 already.
-func (l *layouts) inLines(o *op, p *path, m maps) bool {
-	if p.lines == nil || !p.lines(o) {
+// training always, in inference where one of its inputs is in bf16 already. It settles the inputs in m.
+func (l *layouts) inLines(o *op, p *path, m *maps) bool {
+	if p.lines == nil || !p.lines(o) || l.g.training && p.linesIn != nil {
 		return false
 	}
-	if v := o.in[m.in[0]]; v.dims[1] < lineChannels && v.fold == 0 {
+	in := m.in
+	if p.linesIn != nil {
+		in = p.linesIn(o)
+	}
+	if len(in) == 0 { // a map of what is none
+		return o.out[0].dims[1] >= lineChannels && readInBF16(o.out[0])
+	}
+	if v := o.in[in[0]]; v.dims[1] < lineChannels && v.fold == 0 {
 		return false
 	}
-	if l.g.training {
+	if !l.g.training && !slices.ContainsFunc(in, func(i int) bool {
+		return o.in[i].form() == linesForm || o.in[i].twin(linesForm) != nil
+	}) {
+		return false
+	}
+	m.in = in
+	return true
+}
+
+// scalesMaps reports whether o multiplies a map by a factor for each of its channels.
+func scalesMaps(o *op) bool {
+	c, ok := combinationOf(o)
+	if !ok || c.operation != kernels.OpMul {
+		return false
+	}
+	switch c.broadcast {
+	case kernels.PerPixel, kernels.PerChannel, kernels.PerImageChannel:
 		return true
 	}
-	return slices.ContainsFunc(m.in, func(i int) bool {
-		return o.in[i].form() == linesForm || o.in[i].twin(linesForm) != nil
+	return false
+}
+
+func scaledMap(o *op) []int {
+	c, _ := combinationOf(o)
+	return []int{c.main}
+}
+
+// scaleLines lowers the Mul of a map by a factor for each of its channels.
+func (l *lowering) scaleLines(o *op) error {
+	c, _ := combinationOf(o)
+	x, y, factors := o.in[c.main], o.out[0], o.in[1-c.main]
+	l.inPlace(o, y, x)
+	k := kernels.NewScaleBF16(*y.lines, c.broadcast != kernels.PerChannel)
+	l.add("scale bf16", k.Chunks(), l.all(x, factors, y), func() func(int, int) {
+		to, from, f := y.half(), x.half(), factors.plainFloats()
+		return func(chunk, _ int) { k.Run(chunk, to, from, f) }
 	})
+	return nil
 }
 
 // addsMaps reports whether o adds two maps of one shape.
@@ -39,6 +78,26 @@ func addsMaps(o *op) bool {
 func (o *op) onLines() bool {
 	has := func(v *value) bool { return v != nil && v.form() == linesForm }
 	return slices.ContainsFunc(o.in, has) || slices.ContainsFunc(o.out, has)
+}
+
+// tokenLines lowers the Transpose that brings channels to the end or back in front.
+func (l *lowering) tokenLines(o *op) error {
+	x, y := o.in[0], o.out[0]
+	back := y.form() == linesForm
+	m := x
+	if back {
+		m = y
+	}
+	k := kernels.NewTokensBF16(*m.lines)
+	l.add("tokens bf16", k.Chunks(), l.all(x, y), func() func(int, int) {
+		if back {
+			to, from := y.half(), x.plainFloats()
+			return func(chunk, _ int) { k.To(chunk, to, from) }
+		}
+		to, from := y.plainFloats(), x.half()
+		return func(chunk, _ int) { k.From(chunk, to, from) }
+	})
+	return nil
 }
 
 // poolLines lowers poolings and their gradients.

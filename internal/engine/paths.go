@@ -25,6 +25,9 @@ type path struct {
 	// none, or is a convolution.
 	lines      func(o *op) bool
 	lowerLines func(l *lowering, o *op) error
+	// linesIn are the inputs that are maps in bf16 then, where they are others than those of maps.
+	// Such an op has kernels for maps in bf16 in inference alone.
+	linesIn func(o *op) []int
 	// halo records the halos that the kernels need and the values that must have the same.
 	halo func(l *layouts, o *op)
 	// folds says that lowerLines takes folded maps.

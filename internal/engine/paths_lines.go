@@ -24,6 +24,10 @@ func init() {
 	set("", "Concat", always, (*lowering).concatLines)
 	set("", "Split", always, (*lowering).splitLines)
 	set("", "Add", addsMaps, (*lowering).addLines)
+	set("", "Mul", scalesMaps, (*lowering).scaleLines)
+	paths[[2]string{"", "Mul"}].linesIn = scaledMap
+	set("", "Transpose", turnsTokens, (*lowering).tokenLines)
+	paths[[2]string{"", "Transpose"}].linesIn = func(o *op) []int { return tokenMaps(o).in }
 	for _, key := range [][2]string{{"", "BatchNormalization"}, {ops.GradDomain, "BatchNormalizationGrad"},
 		{ops.GradDomain, "ConvGradBias"}, {"", "Relu"}, {ops.GradDomain, "ReluGrad"}, {"", "Add"}} {
 		paths[key].folds = true

@@ -109,7 +109,8 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		}
 	}
 	p.outputs = g.outputs
-	l := &lowering{g: g, order: map[*op]int{}, threads: p.pool.Threads(), seed: &p.seed, err: &p.err,
+	l := &lowering{g: g, order: map[*op]int{}, rowsOf: map[*value]*buffer{}, threads: p.pool.Threads(),
+		seed: &p.seed, err: &p.err,
 		suspect: &p.suspect, weights: w,
 		watches:  more.end == nil && !opt.careful, // the trainer ends at NaN anyhow
 		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes(),

@@ -32,13 +32,14 @@ type amxTiles struct {
 	high     float32
 	zero     int32 // zero point
 	_        int32
-	toggle   int // zero; where in scratch the block goes
-	delta1   int // from the first tile's origin to the second's
-	delta2   int // from the second tile's origin to the third's
-	none     int // zero
-	biasRow  int // bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued
-	biasTile int // the same from tile to tile
-	biasAt   int // zero; where a block's bias lies
+	toggle   int   // zero; where in scratch the block goes
+	delta1   int   // from the first tile's origin to the second's
+	delta2   int   // from the second tile's origin to the third's
+	none     int   // zero
+	biasRow  int   // bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued
+	biasTile int   // the same from tile to tile
+	biasAt   int   // zero; where a block's bias lies
+	gate     *byte // a Gate, where the epilogue takes one
 }
 
 // The assembly reads the fields at these places: an index other than 0 does not compile.
@@ -73,7 +74,8 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-208]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-216]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-224]
-	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-232]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.gate)-232]
+	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-240]
 )
 
 // cpuidex asks the processor about itself.
@@ -109,6 +111,15 @@ func pairAMX(dst, src *uint16, order *[64]uint16, n int)
 //
 //go:noescape
 func tiles1BF16(a *amxTiles)
+
+// tiles1BF16Gate computes, for every block b, tile t < 1, pixel i < 16 and output o < 32,
+//
+//	sum = bias[o] + products of x[origins[1 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores bf16 = gate(clip(sum)) at y[places[16 (1 b+t) + i]]. While a block is multiplied, the one before is finished.
+//
+//go:noescape
+func tiles1BF16Gate(a *amxTiles)
 
 // tiles1BF16Add computes, for every block b, tile t < 1, pixel i < 16 and output o < 32,
 //
@@ -173,6 +184,15 @@ func tiles1SSDSum(a *amxTiles)
 //go:noescape
 func tiles2BF16(a *amxTiles)
 
+// tiles2BF16Gate computes, for every block b, tile t < 2, pixel i < 16 and output o < 32,
+//
+//	sum = bias[o] + products of x[origins[2 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores bf16 = gate(clip(sum)) at y[places[16 (2 b+t) + i]]. While a block is multiplied, the one before is finished.
+//
+//go:noescape
+func tiles2BF16Gate(a *amxTiles)
+
 // tiles2BF16Add computes, for every block b, tile t < 2, pixel i < 16 and output o < 32,
 //
 //	sum = bias[o] + products of x[origins[2 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
@@ -235,6 +255,15 @@ func tiles2SSDSum(a *amxTiles)
 //
 //go:noescape
 func tiles3BF16(a *amxTiles)
+
+// tiles3BF16Gate computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
+//
+//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
+//
+// and stores bf16 = gate(clip(sum)) at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
+//
+//go:noescape
+func tiles3BF16Gate(a *amxTiles)
 
 // tiles3BF16Add computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
 //
@@ -585,6 +614,11 @@ func gatherLinesAVX512(dst, src *uint16, n, step int, mask uint64)
 //go:noescape
 func gatherPartsAVX512(dst, src *uint16, n, step int, mask uint64)
 
+// mixThreeAVX512 is dst[3i] = a[i], dst[3i+1] = b[i], dst[3i+2] = c[i] for 32n values; order is from mixOrder.
+//
+//go:noescape
+func mixThreeAVX512(dst, a, b, c *uint16, n int, order *[96]uint16)
+
 // depthwise3Stride1By4 computes, for every pixel i < 4 groups and lane c < 64,
 //
 //	y[64 i + c] = requantize(bias[c] + sum over h, v < 3 of (x[h row + 64 (1 i + v) + c] ^ flip) * w[h][v][c]).
@@ -640,3 +674,115 @@ func depthwise5Stride2By4(a *depthwiseBytes)
 //
 //go:noescape
 func depthwise5Stride2By1(a *depthwiseBytes)
+
+// depthwise3Stride1By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 3, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise3Stride1By7BF16(a *linesBF16)
+
+// depthwise3Stride1By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 3, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise3Stride1By1BF16(a *linesBF16)
+
+// depthwise3Stride2By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 3, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise3Stride2By7BF16(a *linesBF16)
+
+// depthwise3Stride2By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 3, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise3Stride2By1BF16(a *linesBF16)
+
+// depthwise5Stride1By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 5, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise5Stride1By7BF16(a *linesBF16)
+
+// depthwise5Stride1By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 5, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise5Stride1By1BF16(a *linesBF16)
+
+// depthwise5Stride2By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 5, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise5Stride2By7BF16(a *linesBF16)
+
+// depthwise5Stride2By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 5, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise5Stride2By1BF16(a *linesBF16)
+
+// depthwise7Stride1By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 7, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise7Stride1By7BF16(a *linesBF16)
+
+// depthwise7Stride1By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 7, across = 64 and apart = 64; each product is added in one rounding.
+//
+//go:noescape
+func depthwise7Stride1By1BF16(a *linesBF16)
+
+// depthwise7Stride2By7BF16 computes, for every row r < rows, pixel i < 7 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 7, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise7Stride2By7BF16(a *linesBF16)
+
+// depthwise7Stride2By1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])), for kw = 7, across = 64 and apart = 128; each product is added in one rounding.
+//
+//go:noescape
+func depthwise7Stride2By1BF16(a *linesBF16)
+
+// depthwiseBy4BF16 computes, for every row r < rows, pixel i < 4 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])); each product is added in one rounding.
+//
+//go:noescape
+func depthwiseBy4BF16(a *linesBF16)
+
+// depthwiseBy1BF16 computes, for every row r < rows, pixel i < 1 groups and channel c < 32,
+//
+//	sum = bias[c] + sum over h < kh, v < kw of x[r xNext + i apart + h down + v across + 2 c] * w[h][v][c]
+//	y[r yNext + 64 i + 2 c] = gate(clip(sum + res[r yNext + 64 i + 2 c])); each product is added in one rounding.
+//
+//go:noescape
+func depthwiseBy1BF16(a *linesBF16)

@@ -4,12 +4,14 @@ import "math"
 
 // EpilogueBF16 is what a product in bf16 does to its float32 sums before it rounds or stores them: add the
 // bias (nil, or float32 padded with zeros to a multiple of 32) and the residual (nil, or of the output's
-// layout, with a bf16 output alone), then clip at zero and at High.
+// layout, with a bf16 output alone), then clip at zero and at High, then take the gate of it (nil for none;
+// products of tiles take none with a residual or a float32 output).
 type EpilogueBF16 struct {
 	Bias     []float32
 	Residual []uint16
 	ReLU     bool
 	High     float32 // where ReLU clips above, 0 for nowhere
+	Gate     *Gate
 }
 
 // bounds are those of the result: infinite where nothing is clipped.
@@ -35,6 +37,7 @@ type bf16Call struct {
 	out       []float32 // instead of y
 	apart     int       // bytes of out from the first 16 outputs to the second; 0: nobody wants those
 	low, high float32
+	gate      *Gate
 	scratch   []float32
 }
 
@@ -57,6 +60,9 @@ func (a *bf16Call) check() {
 	}
 	_, _ = t.origins[a.lo*t.m:a.hi*t.m], t.places[a.lo*t.m*tileRows:a.hi*t.m*tileRows]
 	_ = a.scratch[:tileScratch]
+	if a.gate != nil && (a.out != nil || a.res != nil) {
+		panic("kernels: a gate of float32 or with a residual")
+	}
 	if a.out != nil {
 		_ = a.out[:(t.extent+max(a.apart, 0)+3)/4]
 		return
@@ -113,12 +119,7 @@ func (a *bf16Call) finish(sums *[tileOuts]float32, place int) {
 		if a.res != nil {
 			v += fromBF16(a.res[place/2+o])
 		}
-		if v < a.low {
-			v = a.low
-		}
-		if v > a.high {
-			v = a.high
-		}
+		v = finishBF16(v, a.low, a.high, a.gate)
 		switch {
 		case a.out == nil:
 			a.y[place/2+o] = toBF16(v)
@@ -128,4 +129,18 @@ func (a *bf16Call) finish(sums *[tileOuts]float32, place int) {
 			a.out[(place+a.apart)/4+o-Block] = v
 		}
 	}
+}
+
+// finishBF16 clips and takes the gate.
+func finishBF16(v, low, high float32, g *Gate) float32 {
+	if v < low {
+		v = low
+	}
+	if v > high {
+		v = high
+	}
+	if g != nil {
+		v = g.at(v)
+	}
+	return v
 }

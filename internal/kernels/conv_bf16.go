@@ -106,7 +106,7 @@ func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, 
 	e EpilogueBF16) {
 	p := c.pass(chunk)
 	image, plane := c.in.imageLines()*BF16Lanes, c.out.planeLines()*BF16Lanes
-	a := bf16Call{t: &p.tiling, scratch: scratch}
+	a := bf16Call{t: &p.tiling, scratch: scratch, gate: e.Gate}
 	a.low, a.high = e.bounds()
 	w = w[p.weights/2:]
 	p.each(chunk-p.chunk, func(n, o, lo, hi int) {

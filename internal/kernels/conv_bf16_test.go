@@ -170,8 +170,9 @@ func compareConvBF16(t *testing.T, name string, k *ConvBF16, x []uint16, w []flo
 	l := k.out
 	bias, res := AlignedSlice(l.Blocks()*BF16Lanes), roundBF16(random(r, len(want.v)))
 	copy(bias, random(r, l.C))
-	for i, e := range []EpilogueBF16{{Bias: bias, ReLU: true}, {Bias: bias, Residual: toLines(l, res),
-		ReLU: true, High: 1.25}} {
+	gelu := NewMap(FuncGelu)
+	for i, e := range []EpilogueBF16{{Bias: bias, ReLU: true}, {Bias: bias, Gate: gelu.Gate()},
+		{Bias: bias, Residual: toLines(l, res), ReLU: true, High: 1.25}} {
 		out, twin := guardBF16(l.Size()), guardBF16(l.Size())
 		for chunk := range k.Chunks() {
 			k.Run(chunk, scratch.s, out.s, x, packed, e)
@@ -208,7 +209,10 @@ func (e EpilogueBF16) naive(l LineLayout, sums wide, res []float32) (v, m []floa
 		if e.Residual != nil {
 			v[i], m[i] = v[i]+float64(res[i]), m[i]+math.Abs(float64(res[i]))
 		}
-		v[i] = min(max(v[i], float64(low)), float64(high))
+		if v[i] = min(max(v[i], float64(low)), float64(high)); e.Gate != nil {
+			m[i] += 16 * math.Abs(v[i]) // a gate is less exact than a sum
+			v[i] = float64(e.Gate.at(float32(v[i])))
+		}
 	}
 	return v, m
 }

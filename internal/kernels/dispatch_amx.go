@@ -52,32 +52,41 @@ func (a *bf16Call) amx() {
 	if a.more {
 		b.biasRow, b.biasTile = tileOuts*4, tileRows*tileOuts*4
 	}
-	switch 3*a.t.m + a.kind() {
-	case 3:
-		tiles1BF16(&b)
+	b.gate = (*byte)(unsafe.Pointer(a.gate))
+	switch 4*a.t.m + a.kind() {
 	case 4:
-		tiles1BF16Add(&b)
+		tiles1BF16(&b)
 	case 5:
-		tiles1BF16Float(&b)
+		tiles1BF16Add(&b)
 	case 6:
-		tiles2BF16(&b)
+		tiles1BF16Float(&b)
 	case 7:
-		tiles2BF16Add(&b)
+		tiles1BF16Gate(&b)
 	case 8:
-		tiles2BF16Float(&b)
+		tiles2BF16(&b)
 	case 9:
-		tiles3BF16(&b)
+		tiles2BF16Add(&b)
 	case 10:
+		tiles2BF16Float(&b)
+	case 11:
+		tiles2BF16Gate(&b)
+	case 12:
+		tiles3BF16(&b)
+	case 13:
 		tiles3BF16Add(&b)
-	default:
+	case 14:
 		tiles3BF16Float(&b)
+	default:
+		tiles3BF16Gate(&b)
 	}
 	runtime.KeepAlive(a)
 }
 
-// kind is the epilogue: bf16, bf16 with a residual or float32.
+// kind is the epilogue: bf16, bf16 with a residual, float32 or bf16 of a gate.
 func (a *bf16Call) kind() int {
 	switch {
+	case a.gate != nil:
+		return 3
 	case a.out != nil:
 		return 2
 	case a.res != nil:

@@ -12,6 +12,8 @@ func (a *int8Call) vnni()                                { a.runGo() }
 func hasVNNI() bool                                      { return false }
 func hasVBMI() bool                                      { return false }
 func (a *depthwiseRow) vnni()                            { a.runGo() }
+func mixThree(dst, a, b, c []uint16)                     { mixThreeGo(dst, a, b, c) }
+func (a *depthwiseLines) avx512()                        { a.runGo() }
 func maxWindowsBF16(y, x []uint16, r windowsBF16)        { maxWindowsBF16Go(y, x, r) }
 func addBF16(y, a, b []uint16, relu bool)                { addBF16Go(y, a, b, relu) }
 func reluBF16(y, x []uint16)                             { reluBF16Go(y, x) }

@@ -74,8 +74,8 @@ func (g *GatherBF16) Weights(o int, oihw []float32) []float32 {
 func (g *GatherBF16) Chunks() int { return g.n * g.strips }
 
 // Scratch is the number of values that each concurrent Run needs: the rows of the map under one of the
-// output, and one of a channel.
-func (g *GatherBF16) Scratch() int { return g.rows*g.rowValues() + g.w }
+// output, and one of each channel.
+func (g *GatherBF16) Scratch() int { return g.rows*g.rowValues() + g.c*g.w }
 
 // rowValues is the values of a row with its padding: as far as the last window reaches.
 func (g *GatherBF16) rowValues() int {
@@ -87,16 +87,20 @@ func (g *GatherBF16) rowValues() int {
 func (g *GatherBF16) Run(chunk int, scratch, dst []uint16, x []float32) {
 	n := chunk / g.strips
 	lo, hi := span(g.Lines.H, chunk%g.strips, g.strips)
-	size := g.rowValues()
+	size, down := g.rowValues(), 1
+	if g.rows == g.from.KH {
+		down = g.from.StrideH
+	}
+	next := 0 // row that is not mixed yet, padding included; row i is in place i%rows
 	for h := lo; h < hi; h++ {
-		first := h - g.from.PadTop
-		if g.rows == g.from.KH {
-			first = h*g.from.StrideH - g.from.PadTop
-		}
 		to := dst[g.Lines.value(n, 0, h, 0):]
 		for r := range g.rows {
-			row := scratch[r*size:][:size]
-			g.mix(row, scratch[g.rows*size:][:g.w], x, n, first+r)
+			i := h*down + r
+			row := scratch[i%g.rows*size:][:size]
+			if i >= next {
+				g.mix(row, scratch[g.rows*size:], x, n, i-g.from.PadTop)
+				next = i + 1
+			}
 			gatherLines(to[r*g.lanes:], row, g.Lines.W, g.lanes, g.from.StrideW*g.c, r == 0)
 		}
 	}
@@ -113,9 +117,9 @@ func gatherLinesGo(dst, src []uint16, n, lanes, step int, whole bool) {
 	}
 }
 
-// mix writes row h of image n pixel by pixel, the padding left and right included. one
-// takes a row of a channel.
-func (g *GatherBF16) mix(row, one []uint16, x []float32, n, h int) {
+// mix writes row h of image n pixel by pixel, the padding left and right included. apart
+// takes a row of each channel.
+func (g *GatherBF16) mix(row, apart []uint16, x []float32, n, h int) {
 	if h < 0 || h >= g.h {
 		clear(row)
 		return
@@ -124,12 +128,26 @@ func (g *GatherBF16) mix(row, one []uint16, x []float32, n, h int) {
 	clear(row[:left])
 	clear(row[left+g.w*g.c:])
 	for c := range g.c {
-		from := x[((n*g.c+c)*g.h+h)*g.w:][:g.w]
-		ToBF16(one, from)
-		at := left + c
-		for _, v := range one {
+		ToBF16(apart[c*g.w:][:g.w], x[((n*g.c+c)*g.h+h)*g.w:][:g.w])
+	}
+	row = row[left:][:g.w*g.c]
+	if g.c == 3 {
+		mixThree(row, apart[:g.w], apart[g.w:][:g.w], apart[2*g.w:][:g.w])
+		return
+	}
+	for c := range g.c {
+		at := c
+		for _, v := range apart[c*g.w:][:g.w] {
 			row[at] = v
 			at += g.c
 		}
+	}
+}
+
+// mixThreeGo writes three rows pixel by pixel.
+func mixThreeGo(dst, a, b, c []uint16) {
+	for i, v := range a {
+		to := dst[3*i:][:3]
+		to[0], to[1], to[2] = v, b[i], c[i]
 	}
 }

@@ -4,6 +4,7 @@ package kernels
 type GemmBF16Spec struct {
 	M, N, K int
 	LDA     int  // values between rows of A: at least K rounded up to 32, and zeros from K on; 0 is K
+	LDC     int  // values between rows of C: at least N; 0 is N
 	Float   bool // C is float32
 }
 
@@ -22,12 +23,15 @@ func NewGemmBF16(s GemmBF16Spec) (*GemmBF16, error) {
 	if s.LDA == 0 {
 		s.LDA = s.K
 	}
+	if s.LDC == 0 {
+		s.LDC = s.N
+	}
 	g := &GemmBF16{GemmBF16Spec: s}
 	width := 2
 	if s.Float {
 		width = 4
 	}
-	if err := g.plan(s.M, s.N, s.K, BF16Lanes, 2*s.LDA, width); err != nil {
+	if err := g.plan(s.M, s.N, s.K, BF16Lanes, 2*s.LDA, s.LDC*width, width); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -71,12 +75,12 @@ func (g *GemmBF16) RunFloat(chunk int, scratch, c []float32, a, b []uint16, e Ep
 func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, a, b []uint16,
 	e EpilogueBF16) {
 	kind, first, last, from, to := g.part(chunk)
-	p := bf16Call{x: a[first*g.LDA:], scratch: scratch}
+	p := bf16Call{x: a[first*g.LDA:], scratch: scratch, gate: e.Gate}
 	p.low, p.high = e.bounds()
 	for panel := from; panel < to; panel++ {
 		p.w = b[panel*g.steps*stepSize/2:]
 		p.bias = biasOf(e.Bias, panel)
-		at, cols := first*g.N+panel*tileOuts, min(tileOuts, g.N-panel*tileOuts)
+		at, cols := first*g.LDC+panel*tileOuts, min(tileOuts, g.N-panel*tileOuts)
 		if cols == tileOuts {
 			p.t, p.hi = &kind[0], kind[0].blocks()
 			p.into(c, out, e.Residual, at)
@@ -88,17 +92,17 @@ func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, 
 		if g.Float {
 			p.into(nil, sums, nil, 0)
 			p.run()
-			copyColumns(out[at:], g.N, sums, tileOuts, last-first, cols)
+			copyColumns(out[at:], g.LDC, sums, tileOuts, last-first, cols)
 			continue
 		}
 		y, res := asBF16(sums), []uint16(nil)
 		if e.Residual != nil {
 			res = y[g.rows*tileOuts:]
-			copyColumns(res, tileOuts, e.Residual[at:], g.N, last-first, cols)
+			copyColumns(res, tileOuts, e.Residual[at:], g.LDC, last-first, cols)
 		}
 		p.into(y, nil, res, 0)
 		p.run()
-		copyColumns(c[at:], g.N, y, tileOuts, last-first, cols)
+		copyColumns(c[at:], g.LDC, y, tileOuts, last-first, cols)
 	}
 }
 

@@ -64,13 +64,57 @@ func checkGemmBF16(t *testing.T, s GemmBF16Spec, r *rand.Rand) {
 	copy(bias, random(r, s.N))
 	half := AlignedBF16(len(res))
 	ToBF16(half, res)
+	gelu := NewMap(FuncGelu)
 	for i, e := range []EpilogueBF16{{}, {Bias: bias, ReLU: true}, {Bias: bias, Residual: half, ReLU: true,
-		High: 1.25}} {
+		High: 1.25}, {Bias: bias, Gate: gelu.Gate()}} {
 		if s.Float {
-			e.Residual = nil
+			e.Residual, e.Gate = nil, nil
 		}
 		v, m := e.naive(LineLayout{C: s.N, H: 1, W: 1}, want, res)
 		compareGemmBF16(t, fmt.Sprint("epilogue ", i), g, rows.s, packed.s, e, v, m)
+	}
+}
+
+// Rows of C that lie apart are those that lie side by side, and nothing is written between them.
+func TestGemmBF16Apart(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 1))
+	for _, n := range []int{32, 40, 96} {
+		s := GemmBF16Spec{M: 60, N: n, K: 64}
+		g, err := NewGemmBF16(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.LDC = n + 24
+		k, err := NewGemmBF16(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b, scratch := AlignedBF16(s.M*s.K), AlignedBF16(g.PackedSize()), AlignedSlice(g.Scratch())
+		ToBF16(a, random(r, len(a)))
+		for i := range g.PackChunks() {
+			g.Pack(i, b, random(r, s.K*n), false)
+		}
+		want := AlignedBF16(s.M * n)
+		for i := range g.Chunks() {
+			g.Run(i, scratch, want, a, b, EpilogueBF16{})
+		}
+		got := bothWays(t, "apart", s.M*s.LDC, func(c []uint16) {
+			fill(c, sentinelBF16)
+			for i := range k.Chunks() {
+				k.Run(i, scratch, c, a, b, EpilogueBF16{})
+			}
+		})
+		for i, v := range got {
+			switch row, col := i/s.LDC, i%s.LDC; {
+			case col >= n && v != sentinelBF16:
+				t.Fatalf("%d columns: wrote %d of row %d", n, col, row)
+			case col < n && v != want[row*n+col]:
+				t.Fatalf("%d columns: another value in column %d of row %d", n, col, row)
+			}
+		}
+	}
+	if _, err := NewGemmBF16(GemmBF16Spec{M: 1, N: 40, K: 32, LDC: 39}); err == nil {
+		t.Error("rows of C overlap")
 	}
 }
 

@@ -33,7 +33,7 @@ func NewGemmInt8(s GemmInt8Spec) (*GemmInt8, error) {
 	if s.Sums {
 		width = 4
 	}
-	if err := g.plan(s.M, s.N, s.K, Int8Lanes, s.LDA, width); err != nil {
+	if err := g.plan(s.M, s.N, s.K, Int8Lanes, s.LDA, s.N*width, width); err != nil {
 		return nil, err
 	}
 	return g, nil

@@ -16,9 +16,10 @@ type tileGemm struct {
 	spare  bool // the last panel is not whole
 }
 
-// plan plans for rows of A of stride bytes, lanes values to a step, and elements of C of width bytes.
-func (g *tileGemm) plan(m, n, k, lanes, stride, width int) error {
-	if m < 0 || n < 1 || k < 1 || max(m, n, k) > 1<<28 || stride > 1<<30 {
+// plan plans for rows of A of stride bytes, lanes values to a step, and rows of C of row bytes of elements of
+// width bytes.
+func (g *tileGemm) plan(m, n, k, lanes, stride, row, width int) error {
+	if m < 0 || n < 1 || k < 1 || max(m, n, k) > 1<<28 || stride > 1<<30 || row < n*width || row > 1<<30 {
 		return fmt.Errorf("kernels: matrix product [%d,%d] x [%d,%d]", m, k, k, n)
 	}
 	g.steps, g.panels, g.height, g.spare = (k+lanes-1)/lanes, (n+tileOuts-1)/tileOuts, m, n%tileOuts > 0
@@ -34,7 +35,7 @@ func (g *tileGemm) plan(m, n, k, lanes, stride, width int) error {
 	g.rows = min(m, ((m+g.strips-1)/g.strips+tileRows-1)/tileRows*tileRows)
 	g.strips = (m + g.rows - 1) / g.rows
 	for i, rows := range []int{g.rows, m - (g.strips-1)*g.rows} {
-		for j, apart := range []int{n * width, tileOuts * width} {
+		for j, apart := range []int{row, tileOuts * width} {
 			if err := g.kinds[i][j].planRows(rows, g.steps, stride, apart); err != nil {
 				return err
 			}

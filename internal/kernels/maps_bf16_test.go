@@ -102,6 +102,33 @@ func checkPoolBF16(t *testing.T, r *rand.Rand, s PoolBF16Spec) {
 	})
 }
 
+// Factors of all images, or of each, are rounded with the product.
+func TestScaleBF16(t *testing.T) {
+	r := rand.New(rand.NewPCG(18, 1))
+	for i := range 20 {
+		l, images := randomLines(r), i%2 == 0
+		plain, x := roundedMap(r, l)
+		factors := random(r, l.N*l.C)
+		k := NewScaleBF16(l, images)
+		y := bothWays(t, "scale", l.Size(), func(y []uint16) {
+			copy(y, x) // in place
+			for i := range k.Chunks() {
+				k.Run(i, y, y, factors)
+			}
+		})
+		zeroOutside(t, "scale", l, y)
+		for i, got := range fromLines(l, y) {
+			c := i / (l.H * l.W)
+			if !images {
+				c %= l.C
+			}
+			if want := fromBF16(toBF16(plain[i] * factors[c])); got != want {
+				t.Fatalf("%+v: value %d is %g, want %g", l, i, got, want)
+			}
+		}
+	}
+}
+
 // Normalization gives what the float32 kernels give on the same numbers, to a rounding of the output.
 func TestBatchNormBF16(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 1))
@@ -423,6 +450,27 @@ func checkGatherBF16(t *testing.T, r *rand.Rand, c convCase, s ConvSpec) {
 	plain := make([]float32, len(w))
 	taps.Unpack(plain, dtaps)
 	near(t, "dw", plain, dw.v, dw.m, false)
+}
+
+// Three rows of any length are mixed as the twin does.
+func TestMixThree(t *testing.T) {
+	r := rand.New(rand.NewPCG(19, 1))
+	for n := range 100 {
+		var rows [3][]uint16
+		for c := range rows {
+			rows[c] = make([]uint16, n)
+			for i := range rows[c] {
+				rows[c][i] = uint16(r.Uint32())
+			}
+		}
+		for i, v := range bothWays(t, "mixed", 3*n, func(y []uint16) {
+			mixThree(y, rows[0], rows[1], rows[2])
+		}) {
+			if v != rows[i%3][i/3] {
+				t.Fatalf("%d pixels: value %d of pixel %d is another", n, i%3, i/3)
+			}
+		}
+	}
 }
 
 // Maxima of any bits are those of the twin, which takes them in the order of numbers, NaN first.

@@ -137,7 +137,28 @@ func orderedBF16(v uint16) int16 { return int16(v ^ uint16(int16(v)>>15)>>1) }
 
 // Average computes a part of the average.
 func (p *PoolBF16) Average(chunk int, scratch []float32, y, x []uint16) {
+	if p.Y.H == 1 && p.Y.W == 1 && p.KH == p.X.H && p.KW == p.X.W && p.PadTop == 0 && p.PadLeft == 0 {
+		p.averageAll(chunk, y, x)
+		return
+	}
 	p.forward(chunk, scratch, y, x, (*Pool).Average)
+}
+
+// averageAll is Average of one window over all pixels of a block.
+func (p *PoolBF16) averageAll(chunk int, y, x []uint16) {
+	n, b := chunk/p.X.Blocks(), chunk%p.X.Blocks()
+	var sums halfSums
+	var zero [2][Block]float32
+	rows := max(1, 4096/p.X.W) // of a call
+	for h := 0; h < p.X.H; h += rows {
+		sumSquaresBF16(&sums, x[p.X.value(n, b, h, 0):], &zero, p.X.area(min(rows, p.X.H-h)))
+	}
+	f := 1 / float32(p.X.H*p.X.W)
+	to := y[p.Y.value(n, b, 0, 0):][:BF16Lanes]
+	for c := range to {
+		to[c] = toBF16(sums[c/Block][c%Block] * f)
+	}
+	fillHalo(p.Y, y, n, b, 0, 1, 0)
 }
 
 func (p *PoolBF16) forward(chunk int, scratch []float32, y, x []uint16, pool func(p *Pool, chunk int, y,

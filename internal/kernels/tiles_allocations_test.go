@@ -13,6 +13,15 @@ func TestTilesAllocate(t *testing.T) {
 	x, y, w, scratch := AlignedBF16(l.Size()), AlignedBF16(l.Size()), AlignedBF16(c.WeightSize()),
 		AlignedSlice(c.Scratch())
 	noAllocations(t, "ConvBF16", func() { c.Run(0, scratch, y, x, w, EpilogueBF16{Residual: x, ReLU: true}) })
+	each, err := NewDepthwiseBF16(ConvBF16Spec{l, l, window})
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, floats, silu := AlignedBF16(l.Size()), AlignedSlice(each.WeightSize()), NewMap(FuncSwish, 1)
+	gate := silu.Gate()
+	noAllocations(t, "DepthwiseBF16", func() {
+		each.Run(0, y, x, floats, EpilogueBF16{Residual: more, Gate: gate})
+	})
 	d, err := NewConvBF16Weights(ConvBF16Spec{l, l, window})
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,63 @@ func (k *Tokens) To(chunk int, dst, nhwc []float32) {
 	}
 }
 
+// TokensBF16 is Tokens of a map in bf16.
+type TokensBF16 struct{ l LineLayout }
+
+// NewTokensBF16 plans the conversion to and from l.
+func NewTokensBF16(l LineLayout) *TokensBF16 { return &TokensBF16{l} }
+
+// Chunks is the number of chunks of either direction: one a row of an image.
+func (k *TokensBF16) Chunks() int { return k.l.N * k.l.H }
+
+// From writes a row of the plain map.
+func (k *TokensBF16) From(chunk int, nhwc []float32, src []uint16) {
+	k.each(chunk, nhwc, func(row []float32, at, real int) {
+		line := src[at:][:k.l.W*BF16Lanes]
+		if real == BF16Lanes {
+			widen(row, row[Block:], line, k.l.W, k.l.C)
+			return
+		}
+		for i, v := range line {
+			if c := i % BF16Lanes; c < real {
+				row[i/BF16Lanes*k.l.C+c] = fromBF16(v)
+			}
+		}
+	})
+}
+
+// To rounds a row to that of the map in bf16, halo and lanes past C included.
+func (k *TokensBF16) To(chunk int, dst []uint16, nhwc []float32) {
+	k.each(chunk, nhwc, func(row []float32, at, real int) {
+		line := dst[at:][:k.l.W*BF16Lanes]
+		if real == BF16Lanes {
+			narrow(line, row, row[Block:], k.l.W, k.l.C)
+			return
+		}
+		for i := range line {
+			if c := i % BF16Lanes; c < real {
+				line[i] = toBF16(row[i/BF16Lanes*k.l.C+c])
+			} else {
+				line[i] = 0
+			}
+		}
+	})
+	n, h := chunk/k.l.H, chunk%k.l.H
+	for b := range k.l.Blocks() {
+		fillHalo(k.l, dst, n, b, h, h+1, 0)
+	}
+}
+
+// each calls f for the blocks of a row: the plain row from the block's first channel on, where the block's row
+// begins, and how many channels it has.
+func (k *TokensBF16) each(chunk int, nhwc []float32, f func(row []float32, at, real int)) {
+	n, h := chunk/k.l.H, chunk%k.l.H
+	row := nhwc[chunk*k.l.W*k.l.C:][:k.l.W*k.l.C]
+	for b := range k.l.Blocks() {
+		f(row[b*BF16Lanes:], k.l.value(n, b, h, 0), min(BF16Lanes, k.l.C-b*BF16Lanes))
+	}
+}
+
 // MapMeans is the mean of every channel of a blocked map of 16 lanes, plain: [N,C].
 type MapMeans struct{ l Layout }
 

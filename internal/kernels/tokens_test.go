@@ -31,6 +31,43 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Maps in bf16 become rows of float32, and those are rounded on the way back.
+func TestTokensBF16(t *testing.T) {
+	r := rand.New(rand.NewPCG(63, 1))
+	for range 20 {
+		l := randomLines(r)
+		if r.IntN(2) == 0 {
+			l.C = (l.C + 31) &^ 31
+		}
+		plain, x := roundedMap(r, l)
+		k, nhwc := NewTokensBF16(l), guard(len(plain))
+		for chunk := range k.Chunks() {
+			k.From(chunk, nhwc.s, x)
+		}
+		nhwc.intact(t, "from")
+		for i, v := range plain {
+			n, c, p := i/(l.C*l.H*l.W), i/(l.H*l.W)%l.C, i%(l.H*l.W)
+			at := (n*l.H*l.W+p)*l.C + c
+			if nhwc.s[at] != v {
+				t.Fatalf("%+v: number %d is %g, want %g", l, i, nhwc.s[at], v)
+			}
+			nhwc.s[at] *= 1 + 1./1024 // rounded again
+			plain[i] = nhwc.s[at]
+		}
+		back := bothWays(t, "to", l.Size(), func(y []uint16) {
+			for chunk := range k.Chunks() {
+				k.To(chunk, y, nhwc.s)
+			}
+		})
+		zeroOutside(t, "to", l, back)
+		for i, v := range fromLines(l, back) {
+			if want := fromBF16(toBF16(plain[i])); v != want {
+				t.Fatalf("%+v and back: number %d is %g, want %g", l, i, v, want)
+			}
+		}
+	}
+}
+
 // TestMapMeans compares with float64.
 func TestMapMeans(t *testing.T) {
 	levels(t, func(t *testing.T) {

@@ -121,8 +121,13 @@ func (g *gen) dotInt8(sign, c, a, b int) {
 		byte(0xc0|c<<3|a))...)
 }
 
-// toBF16 rounds the floats of lo and hi into the lower and upper half of dst; registers below 8.
+// toBF16 rounds the floats of lo and hi into the lower and upper half of dst.
 func (g *gen) toBF16(lo, hi, dst int) {
-	g.raw(fmt.Sprintf("VCVTNE2PS2BF16 Z%d, Z%d, Z%d", lo, hi, dst), 0x62, 0xf2, byte(^hi&15<<3|4|ppF2), 0x48,
-		0x72, byte(0xc0|dst<<3|lo))
+	p0, p2 := byte(0xf2), byte(0x48)
+	for _, r := range []struct{ reg, eighth, sixteenth int }{{dst, 0x80, 0x10}, {lo, 0x20, 0x40}} {
+		p0 &^= byte(r.reg>>3&1*r.eighth | r.reg>>4&1*r.sixteenth)
+	}
+	p2 &^= byte(hi >> 4 & 1 * 8)
+	g.raw(fmt.Sprintf("VCVTNE2PS2BF16 Z%d, Z%d, Z%d", lo, hi, dst), 0x62, p0, byte(^hi&15<<3|4|ppF2), p2, 0x72,
+		byte(0xc0|dst&7<<3|lo&7))
 }

@@ -50,7 +50,7 @@ func main() {
 		}
 	}
 	for _, n := range vnniRows {
-		for _, e := range epilogues[3:] {
+		for _, e := range epilogues[4:] {
 			g.vnni(n, e, e.name[0] == 'S')
 		}
 	}
@@ -62,6 +62,7 @@ func main() {
 			g.depthwise(k, stride, 1)
 		}
 	}
+	g.depthwiseLines()
 	src, err := format.Source(g.decl.Bytes())
 	if err != nil {
 		log.Fatal(err)

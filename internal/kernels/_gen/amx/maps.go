@@ -19,6 +19,7 @@ func (g *gen) maps() {
 	g.reluGradBF16()
 	g.maxWindowsBF16()
 	g.gatherBF16()
+	g.mixBF16()
 }
 
 // mask is where a gradient passes: everywhere, where another map is positive, or where the normalized map is.
@@ -340,4 +341,36 @@ func (g *gen) gatherBF16() {
 			g.line("ADDQ DX, SI")
 		})
 	}
+}
+
+// mixBF16 takes each word of the output from two of the channels by one permutation, and from the third by
+// another under a mask.
+func (g *gen) mixBF16() {
+	g.text("mixThreeAVX512", "(dst, a, b, c *uint16, n int, order *[96]uint16)", 48,
+		"is dst[3i] = a[i], dst[3i+1] = b[i], dst[3i+2] = c[i] for 32n values; order is from mixOrder.")
+	g.load("dst", "DI", "a", "SI", "b", "DX", "c", "BX", "n", "CX", "order", "AX")
+	for k := range 3 {
+		mask := uint32(0)
+		for j := range 32 {
+			if (32*k+j)%3 == 2 {
+				mask |= 1 << j
+			}
+		}
+		g.line("VMOVDQU64 %d(AX), Z%d", 64*k, 3+k)
+		g.line("MOVL $%#x, R8", mask)
+		g.line("KMOVD R8, K%d", 1+k)
+	}
+	g.loop(func() {
+		for i, r := range []string{"SI", "DX", "BX"} {
+			g.line("VMOVDQU64 (%s), Z%d", r, i)
+			g.line("ADDQ $64, %s", r)
+		}
+		for k := range 3 {
+			g.line("VMOVDQA64 Z%d, Z6", 3+k)
+			g.line("VPERMI2W Z1, Z0, Z6")
+			g.line("VPERMW Z2, Z%d, K%d, Z6", 3+k, 1+k)
+			g.line("VMOVDQU64 Z6, %d(DI)", 64*k)
+		}
+		g.line("ADDQ $192, DI")
+	})
 }

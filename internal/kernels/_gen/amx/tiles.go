@@ -37,6 +37,7 @@ var fields = []field{
 	{"biasRow", "int", "bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued"},
 	{"biasTile", "int", "the same from tile to tile"},
 	{"biasAt", "int", "zero; where a block's bias lies"},
+	{"gate", "*byte", "a Gate, where the epilogue takes one"},
 }
 
 // offset is where a field lies.
@@ -95,6 +96,7 @@ type epilogue struct {
 
 var epilogues = []epilogue{
 	{"BF16", (*gen).dotBF16, false, false, finishBF16, "bf16 = clip(sum)"},
+	{"BF16Gate", (*gen).dotBF16, false, false, finishGate, "bf16 = gate(clip(sum))"},
 	{"BF16Add", (*gen).dotBF16, true, false, finishBF16, "bf16 = clip(sum + residual)"},
 	{"BF16Float", (*gen).dotBF16, false, true, finishFloat, "float32 = clip(sum)"},
 	{"USD", dotWith(busd), false, false, finishInt8, "byte = clip(round(sum * scale) + zero), x of uint8"},
@@ -117,6 +119,16 @@ func (g *gen) clip() {
 
 func finishBF16(g *gen, at int) {
 	g.clip()
+	g.toBF16(0, 1, 0)
+	g.line("VMOVDQU64 Z0, (CX)")
+}
+
+// finishGate has the table from Z16 on.
+func finishGate(g *gen, at int) {
+	g.clip()
+	for i := range 2 {
+		g.gate(i, 16, 2+4*i)
+	}
 	g.toBF16(0, 1, 0)
 	g.line("VMOVDQU64 Z0, (CX)")
 }
@@ -312,6 +324,10 @@ func (g *gen) prologue(e epilogue) {
 func (g *gen) constants(e epilogue) {
 	g.line("VBROADCASTSS %s, Z30", arg("low"))
 	g.line("VBROADCASTSS %s, Z31", arg("high"))
+	if e.name == "BF16Gate" {
+		g.line("MOVQ %s, CX", arg("gate"))
+		g.gateConstants("CX", "R14", 16)
+	}
 	if e.name == "USD" || e.name == "SSD" {
 		g.line("MOVQ %s, CX", arg("scale"))
 		g.line("VMOVUPS (CX), Z28")
