@@ -21,7 +21,7 @@ lint: ## formatting, vet, staticcheck
 	$(GO) tool staticcheck ./...
 
 race-detector: ## tests under the race detector
-	$(GO) test -race -short -timeout 30m ./...
+	$(GO) test -race -short -timeout 30m $(PACKAGES)
 
 purego: ## tests without assembly
 	$(GO) test -tags purego -short $(PACKAGES)
