@@ -79,7 +79,7 @@ func regroupingOf(o *op, y *value, known map[*value]*regrouping) *regrouping {
 	if list == nil || slices.ContainsFunc(list, func(t taken) bool { return !regrouped(t.from) }) {
 		return nil
 	}
-	direct, through := &regrouping{moved: p.moves}, &regrouping{moved: p.moves}
+	direct, through := &regrouping{moved: p.unblocked}, &regrouping{moved: p.unblocked}
 	for _, t := range list {
 		direct.take(t.from, t.channel)
 		if r := known[t.from]; r != nil {

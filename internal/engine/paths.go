@@ -41,9 +41,9 @@ type path struct {
 	// viewed is the view of the first input's elements that output v is. nil: it is none.
 	viewed func(o *op, v *value, in view) (view, bool)
 	// picks are the channels that output y, a feature map, takes from other maps. nil: it does no such
-	// thing. moves says that the op's kernels know no blocks, if it does.
-	picks func(o *op, y *value) []taken
-	moves bool
+	// thing. unblocked says that the kernels of an op that does know no blocks.
+	picks     func(o *op, y *value) []taken
+	unblocked bool
 	// permutes says that it is a Transpose.
 	permutes bool
 	// conv are the parts of a convolution, in any direction. nil: it is none.
@@ -161,7 +161,7 @@ func init() {
 	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path {
 		return &path{control: run}
 	}
-	view := &path{view: true, viewed: reshaped, bytes: moves, picks: picksShuffled, moves: true}
+	view := &path{view: true, viewed: reshaped, bytes: moves, picks: picksShuffled, unblocked: true}
 	paths = map[[2]string]*path{
 		{layoutDomain, toBlocked}:         only((*lowering).toBlocked),
 		{layoutDomain, toPlain}:           only((*lowering).toPlain),

@@ -45,8 +45,8 @@ func init() {
 	for name, p := range map[string]*path{
 		"Softmax": {softmax: true, lower: (*lowering).softmax}, "LogSoftmax": only((*lowering).logSoftmax),
 		"LayerNormalization": only((*lowering).layerNorm), "RMSNormalization": only((*lowering).rmsNorm),
-		"Gather":       {viewed: gathered, picks: picksGathered, moves: true, lower: (*lowering).gather},
-		"Slice":        {viewed: sliced, picks: picksSliced, moves: true, lower: (*lowering).slice},
+		"Gather":       {viewed: gathered, picks: picksGathered, unblocked: true, lower: (*lowering).gather},
+		"Slice":        {viewed: sliced, picks: picksSliced, unblocked: true, lower: (*lowering).slice},
 		"Expand":       only((*lowering).spread),
 		"DepthToSpace": only((*lowering).depthToSpace), "SpaceToDepth": only((*lowering).spaceToDepth),
 		"Transpose": {permutes: true, viewed: permuted, accepts: turnsTokens, maps: tokenMaps,
