@@ -149,13 +149,6 @@ func OpenModel(m *onnxio.Model, opts ...Option) (Session, error) {
 	if c.cuda >= 0 && c.engine != ORT {
 		return nil, fmt.Errorf("engine %s runs on the CPU: CUDA needs engine ort", c.engine)
 	}
-	if err := check.Structure(m); err != nil {
-		return nil, err
-	}
-	m, err := m.Canonical()
-	if err != nil {
-		return nil, err
-	}
 	if c.engine == Auto {
 		return openAuto(m, c)
 	}
@@ -168,6 +161,9 @@ func openAuto(m *onnxio.Model, c config) (Session, error) {
 	s, refused := openWith(m, c, "the native engine runs the model")
 	if refused == nil {
 		return s, nil
+	}
+	if err := check.Structure(m); err != nil {
+		return nil, err
 	}
 	if other, err := engines.Find(string(ORT)); err != nil || other.Available() != nil {
 		return s, refused
@@ -182,6 +178,17 @@ func openAuto(m *onnxio.Model, c config) (Session, error) {
 }
 
 func openWith(m *onnxio.Model, c config, reason string) (Session, error) {
+	sound := check.Structure
+	if c.engine == Native {
+		sound = check.Model
+	}
+	if err := sound(m); err != nil {
+		return nil, err
+	}
+	m, err := m.Canonical()
+	if err != nil {
+		return nil, err
+	}
 	b, err := c.open(m)
 	if err != nil {
 		return nil, err
@@ -189,13 +196,10 @@ func openWith(m *onnxio.Model, c config, reason string) (Session, error) {
 	return newSession(m, c, b, reason), nil
 }
 
-// open opens a model of sound structure with the engine chosen.
+// open opens a model that passed its engine's check.
 func (c config) open(m *onnxio.Model) (backend, error) {
 	switch c.engine {
 	case Native:
-		if err := check.Model(m); err != nil {
-			return nil, err
-		}
 		return native.Open(m, native.Options{Threads: c.threads, Streams: c.streams, NoWinograd: c.direct,
 			BF16: c.precision == BF16})
 	case ORT, OnnxGo:

@@ -116,8 +116,7 @@ func fastConv(o *op) bool {
 	}
 	hx, hy := w.halos()
 	x, y := blocked(p.x, hx, kernels.Block), blocked(p.y, hy, kernels.Block)
-	_, err := newConvolution(w.spec(x, y, group(o)))
-	return err == nil
+	return w.spec(x, y, group(o)).Check() == nil
 }
 
 // fastBatchNorm reports whether package kernels runs a BatchNormalization. The outputs of training before

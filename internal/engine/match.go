@@ -22,7 +22,7 @@ type match struct {
 
 // matches finds the ways in which v is t and reports whether accept takes one.
 func matches(t term, v *value, accept func(m *match) bool) bool {
-	m := &match{out: v, values: map[hole]*value{}, numbers: map[slot]float64{}}
+	m := &match{out: v}
 	return t.match(m, v, func() bool { return accept(m) })
 }
 
@@ -35,6 +35,9 @@ func (h hole) match(m *match, v *value, next func() bool) bool {
 	}
 	if bound := m.values[h]; bound != nil {
 		return bound == v && next()
+	}
+	if m.values == nil { // most values fail before
+		m.values = map[hole]*value{}
 	}
 	m.values[h] = v
 	if next() {
@@ -78,6 +81,9 @@ func (s slot) match(m *match, v *value, next func() bool) bool {
 func (s slot) bind(m *match, x float64, next func() bool) bool {
 	if bound, ok := m.numbers[s]; ok {
 		return bound == x && next()
+	}
+	if m.numbers == nil {
+		m.numbers = map[slot]float64{}
 	}
 	m.numbers[s] = x
 	if next() {

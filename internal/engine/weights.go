@@ -62,20 +62,31 @@ func (w *Weights) get(t *onnxio.Tensor, form string, size, chunks int, part func
 	return b
 }
 
+// spreadFloats is from how many floats on filling is worth waking other threads: with fewer their start takes
+// longer than the work.
+const spreadFloats = 1 << 18
+
 // fillAll makes the numbers of buffers on all threads: a large one in chunks, small ones side by side.
 func fillAll(pool *parallel.Pool, buffers []*buffer) {
-	var small []*buffer
-	for _, b := range buffers {
-		if b.filling.chunks > 1 {
-			b.fill(pool.Run)
-		} else {
-			small = append(small, b)
-		}
-	}
 	alone := func(chunks int, f func(chunk, worker int)) {
 		for i := range chunks {
 			f(i, 0)
 		}
 	}
-	pool.Run(len(small), func(i, _ int) { small[i].fill(alone) })
+	spread, floats := pool.Run, 0
+	for _, b := range buffers {
+		floats += b.filling.size
+	}
+	if floats < spreadFloats {
+		spread = alone
+	}
+	var small []*buffer
+	for _, b := range buffers {
+		if b.filling.chunks > 1 {
+			b.fill(spread)
+		} else {
+			small = append(small, b)
+		}
+	}
+	spread(len(small), func(i, _ int) { small[i].fill(alone) })
 }

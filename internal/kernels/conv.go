@@ -76,6 +76,9 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	return c, nil
 }
 
+// Check says why no kernel runs the convolution; nil where one does.
+func (s ConvSpec) Check() error { return s.settle() }
+
 // settle fills in what was left zero and checks the geometry.
 func (s *ConvSpec) settle() error {
 	if s.DX == (Layout{}) {
