@@ -14,19 +14,24 @@ func (r *run) compatible() error {
 		return fmt.Errorf("the model has no input or no output")
 	}
 	in, shape := r.model.Graph.Inputs[0], r.splits.Train.Shape()
-	if s, err := spec.Get(r.model); err == nil && (s.Input.Type != "float32" || s.Input.Layout == spec.NHWC) {
-		return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type +
-			", " + s.Input.Layout +
-			": float32 [N,C,H,W] is trained; export the model so"}
-	}
 	dims := in.Type.Shape
 	if len(dims) != 4 {
 		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
 	}
-	for i, d := range dims[1:] {
+	if s, err := spec.Get(r.model); err == nil {
+		if err := r.trainable(s.Input); err != nil {
+			return err
+		}
+		r.layout = s.Input.Layout
+	}
+	sides := dims[1:] // C,H,W
+	if r.layout == spec.NHWC {
+		sides = []onnxio.Dim{dims[3], dims[1], dims[2]}
+	}
+	for i, d := range sides {
 		if d.Known() && d.Value != int64(shape[i]) {
 			return fmt.Errorf("data set %s has images of %dx%dx%d, the model takes %dx%dx%d: build it with --input %dx%dx%d",
-				r.splits.Name, shape[0], shape[1], shape[2], dims[1].Value, dims[2].Value, dims[3].Value,
+				r.splits.Name, shape[0], shape[1], shape[2], sides[0].Value, sides[1].Value, sides[2].Value,
 				shape[0], shape[1], shape[2])
 		}
 	}
@@ -41,6 +46,23 @@ func (r *run) compatible() error {
 	}
 	return nil
 }
+
+// trainable refuses models of images that no training graph takes.
+func (r *run) trainable(in spec.Input) error {
+	refused := &onnxio.UnsupportedError{Op: "training", Node: r.model.Graph.Inputs[0].Name}
+	switch {
+	case in.Type != "float32":
+		refused.Reason = "images of " + in.Type + ": float32 is trained; export the model so"
+	case in.Layout == spec.NHWC && r.maps():
+		refused.Reason = "masks [N,H,W,C]: those of a model of images [N,C,H,W] are trained; export the model so"
+	default:
+		return nil
+	}
+	return refused
+}
+
+// takes says in what form the model takes images.
+func (r *run) takes() spec.Input { return spec.Input{Layout: r.layout} }
 
 // targets compares the data set's targets with those that the loss takes.
 func (r *run) targets() error {
@@ -77,8 +99,8 @@ func (r *run) describe() {
 		return
 	}
 	said, err := spec.Get(r.model)
-	s.Input = spec.Input{Size: [2]int{shape[1], shape[2]}, Channels: shape[0], Mean: r.splits.Mean,
-		Std: r.splits.Std, Resize: "bilinear"}
+	s.Input = spec.Input{Layout: r.layout, Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
+		Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"}
 	if err == nil && said.Input.Shorter > 0 && said.Input.Size == s.Input.Size {
 		s.Input.Shorter, s.Input.Resize = said.Input.Shorter, said.Input.Resize
 	}

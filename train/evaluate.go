@@ -465,8 +465,17 @@ func logSumExp(row []float32) float64 {
 	return top + math.Log(sum)
 }
 
-// native is the Forward of the native engine: one plan for full batches and one for the last.
+// native is the Forward of the native engine for images in the layout of data sets.
 func native(m *onnxio.Model, pool *parallel.Pool) Forward {
+	var in spec.Input
+	if s, err := spec.Get(m); err == nil {
+		in.Layout = s.Input.Layout
+	}
+	return vision.Adapt(in, planned(m, pool))
+}
+
+// planned has one plan for full batches and one for the last.
+func planned(m *onnxio.Model, pool *parallel.Pool) Forward {
 	var weights engine.Weights
 	plans := map[int64]*engine.Plan{}
 	return func(ctx context.Context, x *onnxio.Tensor) (*onnxio.Tensor, error) {

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/runtime/vision"
 	"github.com/cnnkit/cnnkit/train/data"
 )
 
@@ -96,7 +97,8 @@ func (r *run) fill(f *feeder) (p portion, err error) {
 	if err != nil {
 		return p, err
 	}
-	if f.in, err = r.inputs(context.Background(), f.x, f.target); err != nil {
+	x := vision.Fed(r.takes(), f.x)
+	if f.in, err = r.inputs(context.Background(), x, f.target); err != nil {
 		return p, err
 	}
 	r.weigh(f.in, f.indices)

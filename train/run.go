@@ -68,6 +68,7 @@ type run struct {
 	*Trainer
 	recipe   Recipe
 	splits   data.Splits
+	layout   string // of the model's images
 	dir      string
 	obs      Observer
 	result   *Result

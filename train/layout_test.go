@@ -1,0 +1,102 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
+)
+
+// channelsLast gives a model's input, and its output where that is a map, their channels last, as exporters
+// from Keras do.
+func channelsLast(m *onnxio.Model) *onnxio.Model {
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	moved := func(v *onnxio.ValueInfo) *onnxio.ValueInfo {
+		s := v.Type.Shape
+		return onnxio.TensorInfo(v.Name, onnxio.Float, s[0], s[2], s[3], s[1])
+	}
+	turn := func(from, to string, perm ...int64) *onnxio.Node {
+		return &onnxio.Node{OpType: "Transpose", Inputs: []string{from}, Outputs: []string{to},
+			Attrs: []*onnxio.Attribute{onnxio.IntsAttr("perm", perm...)}}
+	}
+	in, y := g.Inputs[0], g.Outputs[0]
+	g.Inputs = []*onnxio.ValueInfo{moved(in)}
+	g.Nodes = []*onnxio.Node{turn(in.Name, "first", 0, 3, 1, 2)}
+	for _, n := range m.Graph.Nodes {
+		c := *n
+		c.Inputs, c.Outputs = append([]string{}, n.Inputs...), append([]string{}, n.Outputs...)
+		for i := range c.Inputs {
+			if c.Inputs[i] == in.Name {
+				c.Inputs[i] = "first"
+			}
+		}
+		for i := range c.Outputs {
+			if len(y.Type.Shape) == 4 && c.Outputs[i] == y.Name {
+				c.Outputs[i] = "last"
+			}
+		}
+		g.Nodes = append(g.Nodes, &c)
+	}
+	if len(y.Type.Shape) == 4 {
+		g.Outputs = []*onnxio.ValueInfo{moved(y)}
+		g.Nodes = append(g.Nodes, turn("last", y.Name, 0, 2, 3, 1))
+	}
+	return &out
+}
+
+// A network that takes its channels last trains to the bit as the one that takes them first, also from cached
+// features and with averages, and says afterwards how it takes them.
+func TestChannelsLast(t *testing.T) {
+	for name, c := range map[string]Config{
+		"whole":  {EMA: 0.9},
+		"cached": {Freeze: []string{"stem", "body"}, CacheFeatures: true},
+		"swa":    {SWA: SWA{Start: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Epochs, c.Batch, c.Optimizer, c.LR, c.Threads = 2, 16, "adamw", 0.01, 1
+			first, last := stacked(t), channelsLast(stacked(t))
+			splits := small(t, 64, 32)
+			var got [2]*Result
+			for i, m := range []*onnxio.Model{first, last} {
+				var err error
+				if got[i], err = Run(context.Background(), m, splits, c, "", Observer{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, e := range got[0].History {
+				other := got[1].History[i]
+				if e.TrainLoss != other.TrainLoss || e.ValidationLoss != other.ValidationLoss ||
+					e.ValidationAccuracy != other.ValidationAccuracy {
+					t.Errorf("epoch %d: %+v, with the channels last %+v", i+1, e, other)
+				}
+			}
+			for _, w := range first.Graph.Initializers {
+				if !bytes.Equal(w.Raw, last.Graph.Initializer(w.Name).Raw) {
+					t.Errorf("%q differs", w.Name)
+				}
+			}
+			s, err := spec.Get(last)
+			if err != nil || s.Input.Layout != spec.NHWC || s.Input.Size != [2]int{28, 28} {
+				t.Errorf("the model says %+v %v", s.Input, err)
+			}
+			score, err := Evaluate(context.Background(), native(last, nil), splits.Validation, 32, false)
+			if want := got[1].History[1]; err != nil || score.Accuracy != want.ValidationAccuracy {
+				t.Errorf("measured again: %v %v, in the run %v", score.Accuracy, err, want.ValidationAccuracy)
+			}
+		})
+	}
+}
+
+// Masks with their channels last are refused before the first step, with what to do.
+func TestChannelsLastOfMasks(t *testing.T) {
+	cfg := Config{Epochs: 1, Batch: 2, LR: 0.1, Optimizer: "sgd"}
+	_, err := Run(context.Background(), channelsLast(unet(t, 1)), blocks(t, 8, 2), cfg, "", Observer{})
+	if !errors.As(err, new(*onnxio.UnsupportedError)) || !strings.Contains(err.Error(), "[N,H,W,C]") {
+		t.Errorf("masks: %v", err)
+	}
+}
