@@ -1,7 +1,10 @@
 package ops
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -94,16 +97,11 @@ func (d *Def) at(version int64) signature {
 
 // inForce are the params that a version has: all itself where that is every one.
 func inForce(all []Param, version int64) []Param {
-	var out []Param
-	for _, p := range all {
-		if p.Since <= version && (p.Until == 0 || version <= p.Until) {
-			out = append(out, p)
-		}
-	}
-	if len(out) == len(all) {
+	missing := func(p Param) bool { return version < p.Since || p.Until != 0 && p.Until < version }
+	if !slices.ContainsFunc(all, missing) {
 		return all
 	}
-	return out
+	return slices.DeleteFunc(slices.Clone(all), missing)
 }
 
 // AttrDef declares an attribute. Since and Until bound the definition versions that have it (0: unbounded).
@@ -197,7 +195,7 @@ func register(defs ...*Def) {
 		if registry[k] != nil {
 			panic("ops: registered twice: " + d.Name)
 		}
-		d.signatures = nil
+		d.signatures = make([]signature, 0, len(d.Versions))
 		for _, v := range d.Versions {
 			d.signatures = append(d.signatures, signature{inForce(d.Inputs, v), inForce(d.Outputs, v)})
 		}
@@ -233,15 +231,9 @@ func Bind(n *onnxio.Node, opset int64) (*Node, error) {
 
 // Defs lists every definition, sorted by domain and name.
 func Defs() []*Def {
-	out := make([]*Def, 0, len(registry))
-	for _, d := range registry {
-		out = append(out, d)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Domain != out[j].Domain {
-			return out[i].Domain < out[j].Domain
-		}
-		return out[i].Name < out[j].Name
+	out := slices.Collect(maps.Values(registry))
+	slices.SortFunc(out, func(a, b *Def) int {
+		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Name, b.Name))
 	})
 	return out
 }
