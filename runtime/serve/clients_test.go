@@ -27,6 +27,15 @@ func TestClientsForPeers(t *testing.T) {
 	serve.Python(t, "openapi_client.py", strings.TrimPrefix(web, "http://"))
 }
 
+// mlserver gives the same requests the same answers.
+func TestMLServerForPeers(t *testing.T) {
+	if os.Getenv("CNNKIT_MLSERVER_PYTHON") == "" {
+		t.Skip("CNNKIT_MLSERVER_PYTHON is not set: see testdata/serve/peers.sh")
+	}
+	_, web, rpc, _ := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, DrainGrace: time.Millisecond})
+	serve.PythonOf(t, "CNNKIT_MLSERVER_PYTHON", "mlserver_peer.py", strings.TrimPrefix(web, "http://"), rpc, lenet)
+}
+
 // A browser uses the page: an image is dropped, a digit is drawn, and axe-core finds nothing to say.
 func TestPageForPeers(t *testing.T) {
 	if os.Getenv("CNNKIT_SERVE_PYTHON") == "" {

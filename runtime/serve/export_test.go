@@ -32,9 +32,15 @@ func Descriptors(t testing.TB, path string) {
 // without one the test is skipped.
 func Python(t *testing.T, script string, args ...string) {
 	t.Helper()
-	python := os.Getenv("CNNKIT_SERVE_PYTHON")
+	PythonOf(t, "CNNKIT_SERVE_PYTHON", script, args...)
+}
+
+// PythonOf is Python with the interpreter that a variable names.
+func PythonOf(t *testing.T, variable, script string, args ...string) {
+	t.Helper()
+	python := os.Getenv(variable)
 	if python == "" {
-		t.Skip("CNNKIT_SERVE_PYTHON is not set: see testdata/serve/peers.sh")
+		t.Skip(variable + " is not set: see testdata/serve/peers.sh")
 	}
 	cmd := exec.Command(python, append([]string{filepath.Join("../../testdata/serve", script)}, args...)...)
 	out, err := cmd.CombinedOutput()

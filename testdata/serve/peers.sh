@@ -6,6 +6,9 @@
 #   python3 -m venv .serve && .serve/bin/pip install 'tritonclient[all]' kserve open-inference-openapi \
 #     playwright axe-playwright-python   # the last two for the page, in a Chromium (CNNKIT_BROWSER, or on the path)
 #   SERVE_PYTHON=.serve/bin/python testdata/serve/peers.sh
+#
+# mlserver answers the same requests where MLSERVER_PYTHON names a Python with mlserver and onnxruntime: another one, for the
+# clients' packages let pip take an old mlserver only.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 SERVE_PYTHON=${SERVE_PYTHON:-${PYTHON:-python3}}
@@ -16,4 +19,4 @@ for module in tritonclient.http tritonclient.grpc kserve open_inference playwrig
     exit 0
   fi
 done
-CNNKIT_SERVE_PYTHON=$SERVE_PYTHON go test ./runtime/serve -run ForPeers -v -count 1
+CNNKIT_SERVE_PYTHON=$SERVE_PYTHON CNNKIT_MLSERVER_PYTHON=${MLSERVER_PYTHON:-} go test ./runtime/serve -run ForPeers -v -count 1
