@@ -19,8 +19,9 @@ func (r *run) compatible() error {
 		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
 	}
 	if s, err := spec.Get(r.model); err == nil {
-		if err := r.trainable(s.Input); err != nil {
-			return err
+		if s.Input.Type != "float32" {
+			return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type +
+				": float32 is trained; export the model so"}
 		}
 		r.layout = s.Input.Layout
 	}
@@ -47,20 +48,6 @@ func (r *run) compatible() error {
 	return nil
 }
 
-// trainable refuses models of images that no training graph takes.
-func (r *run) trainable(in spec.Input) error {
-	refused := &onnxio.UnsupportedError{Op: "training", Node: r.model.Graph.Inputs[0].Name}
-	switch {
-	case in.Type != "float32":
-		refused.Reason = "images of " + in.Type + ": float32 is trained; export the model so"
-	case in.Layout == spec.NHWC && r.maps():
-		refused.Reason = "masks [N,H,W,C]: those of a model of images [N,C,H,W] are trained; export the model so"
-	default:
-		return nil
-	}
-	return refused
-}
-
 // takes says in what form the model takes images.
 func (r *run) takes() spec.Input { return spec.Input{Layout: r.layout} }
 
@@ -78,7 +65,7 @@ func (r *run) targets() error {
 	case !pixels && has:
 		return fmt.Errorf("data set %s has masks, and the model gives one answer for an image", r.splits.Name)
 	}
-	out, classes := r.model.Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
+	out, classes := channelsFirst(r.model).Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
 	if r.kind.values && (len(out) != 2 || out[1].Known() && out[1].Value != int64(width)) {
 		return fmt.Errorf("loss %s: data set %s has %d numbers an image, the model's output is %v: build it with --classes %d", loss, r.splits.Name, width, out, width)
 	}

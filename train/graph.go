@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
+	"github.com/cnnkit/cnnkit/onnxio/spec"
 )
 
 // Names of what TrainingGraph adds to a model's graph.
@@ -15,7 +16,7 @@ const (
 
 // TrainingGraph is the model with its loss: an input "target" and a scalar output "loss" beside the
 // model's first output, BatchNormalization and Dropout in training mode. m is not changed; initializers
-// are shared. Losses says which losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps
+// are shared. Maps that come out with their channels last are turned to [N,C,H,W], under a name of their own. Losses says which losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps
 // [N,1,H,W], else cross-entropy.
 func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) {
 	return Config{Loss: loss}.TrainingGraph(m)
@@ -32,6 +33,7 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
 		return nil, Loss{}, fmt.Errorf("the model has no output to train")
 	}
+	m = channelsFirst(m)
 	if err := c.checkFreeze(m); err != nil {
 		return nil, Loss{}, err
 	}
@@ -84,6 +86,30 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	}
 	return &out, loss, nil
 }
+
+// turnedMap names the maps of a model of images [N,H,W,C] as losses and metrics take them.
+const turnedMap = "train/map"
+
+// channelsFirst is m with its maps as [N,C,H,W]; m itself where they are.
+func channelsFirst(m *onnxio.Model) *onnxio.Model {
+	s, err := spec.Get(m)
+	y := m.Graph.Outputs[0]
+	if err != nil || s.Input.Layout != spec.NHWC || !isMap(y) {
+		return m
+	}
+	out, g := *m, *m.Graph
+	out.Graph = &g
+	d := y.Type.Shape
+	turned := onnxio.TensorInfo(turnedMap, y.Type.Elem, d[0], d[3], d[1], d[2])
+	g.Nodes = append(slices.Clone(g.Nodes), &onnxio.Node{OpType: "Transpose", Name: turnedMap,
+		Inputs: []string{y.Name}, Outputs: []string{turnedMap},
+		Attrs: []*onnxio.Attribute{onnxio.IntsAttr("perm", 0, 3, 1, 2)}})
+	g.Outputs = append([]*onnxio.ValueInfo{turned}, g.Outputs[1:]...)
+	return &out
+}
+
+// isMap says that an output has a value for each pixel.
+func isMap(y *onnxio.ValueInfo) bool { return y.Type != nil && len(y.Type.Shape) == 4 }
 
 // trainingFlag names the initializer that puts Dropout in training mode.
 const trainingFlag = "train/true"

@@ -76,11 +76,8 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	return t, nil
 }
 
-// maps says that the model's output is a map [N,C,H,W].
-func (t *Trainer) maps() bool {
-	y := t.model.Graph.Outputs[0].Type
-	return y != nil && len(y.Shape) == 4
-}
+// maps says that the model's output is a map.
+func (t *Trainer) maps() bool { return isMap(t.model.Graph.Outputs[0]) }
 
 // logs says that the model's output is log-probabilities.
 func (t *Trainer) logs() bool { return spec.End(t.model).Scale == spec.LogProbabilities }
@@ -88,7 +85,7 @@ func (t *Trainer) logs() bool { return spec.End(t.model).Scale == spec.LogProbab
 // makeGraph makes the training graph.
 func (t *Trainer) makeGraph() (err error) {
 	if t.graph, t.loss, err = t.cfg.trainingGraph(t.model); err == nil {
-		t.output = t.model.Graph.Outputs[0].Name
+		t.output = t.graph.Graph.Outputs[0].Name
 	}
 	return err
 }
