@@ -195,7 +195,7 @@ func (r *run) validationFeatures(ctx context.Context, ds data.Dataset,
 // headForward computes the model's output from the features, with the weights of this moment.
 func (r *run) headForward() func(context.Context, map[string]*onnxio.Tensor) (*onnxio.Tensor, error) {
 	var weights engine.Weights
-	plans, head := map[string]*engine.Plan{}, r.trunk.head(channelsFirst(r.result.Model))
+	plans, head := map[string]*engine.Plan{}, r.trunk.head(r.channelsFirst(r.result.Model))
 	return func(ctx context.Context, in map[string]*onnxio.Tensor) (*onnxio.Tensor, error) {
 		shapes := map[string][]int64{}
 		for name, x := range in {

@@ -65,7 +65,7 @@ func (r *run) targets() error {
 	case !pixels && has:
 		return fmt.Errorf("data set %s has masks, and the model gives one answer for an image", r.splits.Name)
 	}
-	out, classes := channelsFirst(r.model).Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
+	out, classes := r.channelsFirst(r.model).Graph.Outputs[0].Type.Shape, len(r.splits.Train.Classes())
 	if r.kind.values && (len(out) != 2 || out[1].Known() && out[1].Value != int64(width)) {
 		return fmt.Errorf("loss %s: data set %s has %d numbers an image, the model's output is %v: build it with --classes %d", loss, r.splits.Name, width, out, width)
 	}

@@ -16,7 +16,8 @@ const (
 
 // TrainingGraph is the model with its loss: an input "target" and a scalar output "loss" beside the
 // model's first output, BatchNormalization and Dropout in training mode. m is not changed; initializers
-// are shared. Maps that come out with their channels last are turned to [N,C,H,W], under a name of their own. Losses says which losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps
+// are shared. The loss takes the output as [N,C,...]; a Trainer turns maps that come out with their channels
+// last. Losses says which losses there are; auto is nll after a LogSoftmax, bce-with-logits for maps
 // [N,1,H,W], else cross-entropy.
 func TrainingGraph(m *onnxio.Model, loss string) (*onnxio.Model, string, error) {
 	return Config{Loss: loss}.TrainingGraph(m)
@@ -33,7 +34,6 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
 		return nil, Loss{}, fmt.Errorf("the model has no output to train")
 	}
-	m = channelsFirst(m)
 	if err := c.checkFreeze(m); err != nil {
 		return nil, Loss{}, err
 	}
@@ -91,12 +91,11 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 const turnedMap = "train/map"
 
 // channelsFirst is m with its maps as [N,C,H,W]; m itself where they are.
-func channelsFirst(m *onnxio.Model) *onnxio.Model {
-	s, err := spec.Get(m)
-	y := m.Graph.Outputs[0]
-	if err != nil || s.Input.Layout != spec.NHWC || !isMap(y) {
+func (t *Trainer) channelsFirst(m *onnxio.Model) *onnxio.Model {
+	if t.layout != spec.NHWC || len(m.Graph.Outputs) == 0 || !isMap(m.Graph.Outputs[0]) {
 		return m
 	}
+	y := m.Graph.Outputs[0]
 	out, g := *m, *m.Graph
 	out.Graph = &g
 	d := y.Type.Shape

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cnnkit/cnnkit/onnxio"
 	"github.com/cnnkit/cnnkit/onnxio/spec"
+	"github.com/cnnkit/cnnkit/train/data"
 )
 
 // channelsLast gives a model's input, and its output where that is a map, their channels last, as exporters
@@ -123,5 +124,33 @@ func TestChannelsLastOfMaps(t *testing.T) {
 		if y := last.Graph.Outputs[0]; len(last.Graph.Outputs) != 1 || y.Type.Shape[3].Value != int64(channels) {
 			t.Errorf("the output has become %+v", y)
 		}
+	}
+}
+
+// A Trainer takes the images as the model does, and the masks as the loss does.
+func TestTrainerOfChannelsLast(t *testing.T) {
+	splits := blocks(t, 4, 2)
+	x, target := NewBatch([3]int{1, 16, 16}, 4)
+	target = onnxio.NewTensor(onnxio.Float, 4, 1, 16, 16)
+	if err := splits.Train.Fill(x, target, data.Sequence(4)); err != nil {
+		t.Fatal(err)
+	}
+	var loss [2]float64
+	for i, m := range []*onnxio.Model{unet(t, 1), channelsLast(unet(t, 1))} {
+		tr, err := NewTrainer(m, Config{LR: 0.1, Optimizer: "sgd", Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		in := x
+		if i == 1 { // one channel lies alike in both
+			in = &onnxio.Tensor{Type: x.Type, Dims: []int64{4, 16, 16, 1}, Raw: x.Raw}
+		}
+		if loss[i], err = tr.Step(context.Background(), in, target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if loss[0] != loss[1] {
+		t.Errorf("loss %v, with the channels last %v", loss[0], loss[1])
 	}
 }

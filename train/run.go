@@ -68,7 +68,6 @@ type run struct {
 	*Trainer
 	recipe   Recipe
 	splits   data.Splits
-	layout   string // of the model's images
 	dir      string
 	obs      Observer
 	result   *Result

@@ -24,6 +24,7 @@ type Trainer struct {
 	loss    Loss
 	kind    kind
 	output  string
+	layout  string // of the model's images
 	pool    *parallel.Pool
 	trainer *engine.Trainer
 	rules   []scaled // what the engine applies; nil when apart
@@ -59,6 +60,9 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	if _, err := cfg.Rule(); err != nil {
 		return nil, err
 	}
+	if s, err := spec.Get(model); err == nil {
+		t.layout = s.Input.Layout
+	}
 	if err := t.makeGraph(); err != nil {
 		return nil, err
 	}
@@ -84,7 +88,7 @@ func (t *Trainer) logs() bool { return spec.End(t.model).Scale == spec.LogProbab
 
 // makeGraph makes the training graph.
 func (t *Trainer) makeGraph() (err error) {
-	if t.graph, t.loss, err = t.cfg.trainingGraph(t.model); err == nil {
+	if t.graph, t.loss, err = t.cfg.trainingGraph(t.channelsFirst(t.model)); err == nil {
 		t.output = t.graph.Graph.Outputs[0].Name
 	}
 	return err
