@@ -130,8 +130,8 @@ func TestChannelsLastOfMaps(t *testing.T) {
 // A Trainer takes the images as the model does, and the masks as the loss does.
 func TestTrainerOfChannelsLast(t *testing.T) {
 	splits := blocks(t, 4, 2)
-	x, target := NewBatch([3]int{1, 16, 16}, 4)
-	target = onnxio.NewTensor(onnxio.Float, 4, 1, 16, 16)
+	x, _ := NewBatch([3]int{1, 16, 16}, 4)
+	target := onnxio.NewTensor(onnxio.Float, 4, 1, 16, 16)
 	if err := splits.Train.Fill(x, target, data.Sequence(4)); err != nil {
 		t.Fatal(err)
 	}
