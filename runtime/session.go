@@ -162,7 +162,7 @@ func openAuto(m *onnxio.Model, c config) (Session, error) {
 	if refused == nil {
 		return s, nil
 	}
-	if err := check.Structure(m); err != nil {
+	if err := check.Structure(m); err != nil { // then it is no engine's, and operators do not matter
 		return nil, err
 	}
 	if other, err := engines.Find(string(ORT)); err != nil || other.Available() != nil {

@@ -180,7 +180,7 @@ func (r *run) validationFeatures(ctx context.Context, ds data.Dataset,
 		for b, err := range batches(ctx, ds, batch, k) {
 			var in map[string]*onnxio.Tensor
 			if err == nil {
-				in, err = r.inputs(ctx, vision.Fed(r.takes(), b.X), b.Target)
+				in, err = r.inputs(ctx, vision.Fed(r.takes, b.X), b.Target)
 			}
 			if err == nil {
 				err = r.keepFeatures(r.validated, in, b.Indices)

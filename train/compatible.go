@@ -18,15 +18,13 @@ func (r *run) compatible() error {
 	if len(dims) != 4 {
 		return fmt.Errorf("the model's input %q is no image [N,C,H,W]", in.Name)
 	}
-	if s, err := spec.Get(r.model); err == nil {
-		if s.Input.Type != "float32" {
-			return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type +
-				": float32 is trained; export the model so"}
-		}
-		r.layout = s.Input.Layout
+	if s, err := spec.Get(r.model); err == nil && s.Input.Type != "float32" {
+		return &onnxio.UnsupportedError{Op: "training", Node: in.Name, Reason: "images of " + s.Input.Type +
+			": float32 is trained; export the model so"}
 	}
+	r.takes = formOf(r.model)
 	sides := dims[1:] // C,H,W
-	if r.layout == spec.NHWC {
+	if r.takes.Layout == spec.NHWC {
 		sides = []onnxio.Dim{dims[3], dims[1], dims[2]}
 	}
 	for i, d := range sides {
@@ -47,9 +45,6 @@ func (r *run) compatible() error {
 	}
 	return nil
 }
-
-// takes says in what form the model takes images.
-func (r *run) takes() spec.Input { return spec.Input{Layout: r.layout} }
 
 // targets compares the data set's targets with those that the loss takes.
 func (r *run) targets() error {
@@ -86,7 +81,7 @@ func (r *run) describe() {
 		return
 	}
 	said, err := spec.Get(r.model)
-	s.Input = spec.Input{Layout: r.layout, Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
+	s.Input = spec.Input{Layout: r.takes.Layout, Size: [2]int{shape[1], shape[2]}, Channels: shape[0],
 		Mean: r.splits.Mean, Std: r.splits.Std, Resize: "bilinear"}
 	if err == nil && said.Input.Shorter > 0 && said.Input.Size == s.Input.Size {
 		s.Input.Shorter, s.Input.Resize = said.Input.Shorter, said.Input.Resize

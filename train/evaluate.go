@@ -467,11 +467,7 @@ func logSumExp(row []float32) float64 {
 
 // native is the Forward of the native engine for images in the layout of data sets.
 func native(m *onnxio.Model, pool *parallel.Pool) Forward {
-	var in spec.Input
-	if s, err := spec.Get(m); err == nil {
-		in.Layout = s.Input.Layout
-	}
-	return vision.Adapt(in, planned(m, pool))
+	return vision.Adapt(formOf(m), planned(m, pool))
 }
 
 // planned has one plan for full batches and one for the last.

@@ -97,7 +97,7 @@ func (r *run) fill(f *feeder) (p portion, err error) {
 	if err != nil {
 		return p, err
 	}
-	x := vision.Fed(r.takes(), f.x)
+	x := vision.Fed(r.takes, f.x)
 	if f.in, err = r.inputs(context.Background(), x, f.target); err != nil {
 		return p, err
 	}

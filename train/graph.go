@@ -92,7 +92,7 @@ const turnedMap = "train/map"
 
 // channelsFirst is m with its maps as [N,C,H,W]; m itself where they are.
 func (t *Trainer) channelsFirst(m *onnxio.Model) *onnxio.Model {
-	if t.layout != spec.NHWC || len(m.Graph.Outputs) == 0 || !isMap(m.Graph.Outputs[0]) {
+	if t.takes.Layout != spec.NHWC || len(m.Graph.Outputs) == 0 || !isMap(m.Graph.Outputs[0]) {
 		return m
 	}
 	y := m.Graph.Outputs[0]
@@ -105,6 +105,15 @@ func (t *Trainer) channelsFirst(m *onnxio.Model) *onnxio.Model {
 		Attrs: []*onnxio.Attribute{onnxio.IntsAttr("perm", 0, 3, 1, 2)}})
 	g.Outputs = append([]*onnxio.ValueInfo{turned}, g.Outputs[1:]...)
 	return &out
+}
+
+// formOf is the form in which a model that trains takes images: float32, in its layout.
+func formOf(m *onnxio.Model) spec.Input {
+	s, err := spec.Get(m)
+	if err != nil { // of which compatible, or the engine, tells
+		return spec.Input{}
+	}
+	return spec.Input{Layout: s.Input.Layout}
 }
 
 // isMap says that an output has a value for each pixel.

@@ -93,7 +93,8 @@ func TestChannelsLast(t *testing.T) {
 }
 
 // A network whose maps come out with their channels last trains as the one that gives them first, by the losses
-// of one channel and of several: to a few roundings, for the gradient of the map is added up in another order.
+// of one channel and of several. With several the gradient of the last bias is added up in another order, so the
+// numbers are those of float32 after six steps of a rate of 0.1, and of 3,072 pixels three may change sides.
 func TestChannelsLastOfMaps(t *testing.T) {
 	near := func(a, b, by float64) bool { return math.Abs(a-b) <= by }
 	for classes, channels := range map[int]int{2: 1, 3: 3} {

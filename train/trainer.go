@@ -24,7 +24,7 @@ type Trainer struct {
 	loss    Loss
 	kind    kind
 	output  string
-	layout  string // of the model's images
+	takes   spec.Input // the form of the model's images
 	pool    *parallel.Pool
 	trainer *engine.Trainer
 	rules   []scaled // what the engine applies; nil when apart
@@ -60,9 +60,7 @@ func NewTrainer(model *onnxio.Model, cfg Config) (*Trainer, error) {
 	if _, err := cfg.Rule(); err != nil {
 		return nil, err
 	}
-	if s, err := spec.Get(model); err == nil {
-		t.layout = s.Input.Layout
-	}
+	t.takes = formOf(model)
 	if err := t.makeGraph(); err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (h hole) match(m *match, v *value, next func() bool) bool {
 	if bound := m.values[h]; bound != nil {
 		return bound == v && next()
 	}
-	if m.values == nil { // most values fail before
+	if m.values == nil { // made late: most values fail at the root
 		m.values = map[hole]*value{}
 	}
 	m.values[h] = v

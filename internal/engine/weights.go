@@ -62,11 +62,11 @@ func (w *Weights) get(t *onnxio.Tensor, form string, size, chunks int, part func
 	return b
 }
 
-// spreadFloats is from how many floats on filling is worth waking other threads: with fewer their start takes
-// longer than the work.
+// spreadFloats is from how many floats on filling is worth waking other threads. LeNet-5's 60,000 take one
+// thread 0.1 ms, and a thread that sleeps as long to wake.
 const spreadFloats = 1 << 18
 
-// fillAll makes the numbers of buffers on all threads: a large one in chunks, small ones side by side.
+// fillAll makes the numbers of buffers, many on all threads: a large one in chunks, small ones side by side.
 func fillAll(pool *parallel.Pool, buffers []*buffer) {
 	alone := func(chunks int, f func(chunk, worker int)) {
 		for i := range chunks {

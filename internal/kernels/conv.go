@@ -76,7 +76,7 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	return c, nil
 }
 
-// Check says why no kernel runs the convolution; nil where one does.
+// Check refuses what NewConv refuses, without planning anything.
 func (s ConvSpec) Check() error { return s.settle() }
 
 // settle fills in what was left zero and checks the geometry.

@@ -29,9 +29,6 @@ func TestClientsForPeers(t *testing.T) {
 
 // mlserver gives the same requests the same answers.
 func TestMLServerForPeers(t *testing.T) {
-	if os.Getenv("CNNKIT_MLSERVER_PYTHON") == "" {
-		t.Skip("CNNKIT_MLSERVER_PYTHON is not set: see testdata/serve/peers.sh")
-	}
 	_, web, rpc, _ := serving(t, serve.Options{Models: []string{"lenet=" + lenet}, DrainGrace: time.Millisecond})
 	serve.PythonOf(t, "CNNKIT_MLSERVER_PYTHON", "mlserver_peer.py", strings.TrimPrefix(web, "http://"), rpc, lenet)
 }
