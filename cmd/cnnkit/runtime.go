@@ -15,16 +15,22 @@ func runtimeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "runtime", Usage: "install, find or remove ONNX Runtime",
 		UsageText: "cnnkit runtime install|where|remove [--flags]",
-		Description: `--engine ort needs ONNX Runtime's library. 'install' fetches the pinned version ` + install.Version + ` from the official release, or from
-the copies inside the npm package onnxruntime-node (needs npm) or the PyPI wheel onnxruntime (needs pip), checks its
-SHA-256 and puts it under the user's cache folder. CNNKIT_ORT_LIB names a library of your own instead.`,
+		Description: `--engine ort needs ONNX Runtime's library. 'install' fetches version ` + install.Version + ` from the PyPI wheel onnxruntime (needs
+pip), or an older one from the official release or the npm package onnxruntime-node (needs npm), checks its SHA-256 and
+puts it under the user's cache folder. CNNKIT_ORT_LIB names a library of your own instead.
+
+'install --cuda' fetches the build for NVIDIA GPUs, from the wheel onnxruntime-gpu. It wants NVIDIA's driver, CUDA 13
+and cuDNN 9 on the machine, where the system's loader finds them.`,
 		Subcommands: []*cli.Command{
 			{Name: "install", Usage: "fetch ONNX Runtime's library",
-				UsageText: "cnnkit runtime install [--from ARCHIVE]",
-				Description: "  cnnkit runtime install\n  cnnkit runtime install --from onnxruntime-node-" +
-					install.Version + ".tgz",
-				Flags: []cli.Flag{jsonFlag(), &cli.StringFlag{Name: "from",
-					Usage: "take it from a downloaded `ARCHIVE` (.tgz, .zip, .whl)"}},
+				UsageText: "cnnkit runtime install [--cuda] [--from ARCHIVE]",
+				Description: "  cnnkit runtime install\n  cnnkit runtime install --cuda\n" +
+					"  cnnkit runtime install --from onnxruntime-node-1.30.0.tgz",
+				Flags: []cli.Flag{jsonFlag(),
+					&cli.BoolFlag{Name: "cuda",
+						Usage: "the build with the CUDA and TensorRT execution providers"},
+					&cli.StringFlag{Name: "from",
+						Usage: "take it from a downloaded `ARCHIVE` (.tgz, .zip, .whl)"}},
 				Action: installRuntime},
 			{Name: "where", Usage: "print the path of the library in use", UsageText: "cnnkit runtime where",
 				Flags:  []cli.Flag{jsonFlag()},
@@ -53,7 +59,7 @@ func installRuntime(c *cli.Context) error {
 	if err := none(c); err != nil {
 		return err
 	}
-	path, err := install.Install(c.Context, install.Options{From: c.String("from"),
+	path, err := install.Install(c.Context, install.Options{CUDA: c.Bool("cuda"), From: c.String("from"),
 		Log: func(format string, args ...any) {
 			fmt.Fprintf(c.App.ErrWriter, format+"\n", args...)
 		}})

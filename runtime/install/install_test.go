@@ -34,13 +34,21 @@ func home(t *testing.T) {
 	}
 }
 
-// pin makes content the pinned library of this platform.
-func pin(t *testing.T, content []byte) {
+// pin makes files of these contents the builds of this platform, for the CPU and for CUDA.
+func pin(t *testing.T, cpu []byte, providers map[string][]byte) {
 	t.Helper()
-	sum := sha256.Sum256(content)
-	old := known[platform()]
-	known[platform()] = []string{hex.EncodeToString(sum[:])}
-	t.Cleanup(func() { known[platform()] = old })
+	sum := func(content []byte) []string {
+		s := sha256.Sum256(content)
+		return []string{hex.EncodeToString(s[:])}
+	}
+	for _, b := range []*build{newest, before, withCUDA} {
+		old := b.sums
+		t.Cleanup(func() { b.sums = old })
+		b.sums = map[string]map[string][]string{platform(): {fileName(): sum(cpu)}}
+	}
+	for name, content := range providers {
+		withCUDA.sums[platform()][name] = sum(content)
+	}
 }
 
 func tgz(t *testing.T, names []string, content []byte, kind byte) string {
@@ -65,15 +73,17 @@ func tgz(t *testing.T, names []string, content []byte, kind byte) string {
 	return write(t, "a.tgz", b.Bytes())
 }
 
-func zipped(t *testing.T, name string, content []byte) string {
+func zipped(t *testing.T, files map[string][]byte) string {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	w, err := z.Create(name)
-	if err != nil {
-		t.Fatal(err)
+	for name, content := range files {
+		w, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = w.Write(content)
 	}
-	_, _ = w.Write(content)
 	z.Close()
 	return write(t, "a.whl", b.Bytes())
 }
@@ -92,11 +102,11 @@ func TestInstallFromArchive(t *testing.T) {
 	for name, archive := range map[string]string{
 		"tgz": tgz(t, []string{"onnxruntime/README", "onnxruntime/lib/" + libraryName()}, content,
 			tar.TypeReg),
-		"whl": zipped(t, "onnxruntime/capi/"+libraryName(), content),
+		"whl": zipped(t, map[string][]byte{"onnxruntime/capi/" + libraryName(): content}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t)
-			pin(t, content)
+			pin(t, content, nil)
 			if _, err := Where(); err == nil {
 				t.Fatal("installed before it is")
 			}
@@ -156,7 +166,7 @@ func TestInstallRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			home(t)
-			pin(t, content)
+			pin(t, content, nil)
 			_, err := Install(context.Background(), Options{From: tt.archive})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, which does not say %q", err, tt.want)
@@ -171,29 +181,34 @@ func TestInstallRefuses(t *testing.T) {
 // The sources are tried in order; all that failed is told when none is left.
 func TestSourcesInOrder(t *testing.T) {
 	content := []byte("a library")
-	good := zipped(t, libraryName(), content)
+	good := zipped(t, map[string][]byte{libraryName(): content})
 	old := sources
 	defer func() { sources = old }()
 	sources = []source{
-		{"first", func(context.Context, string) (string, error) { return "", errors.New("host not found") }},
-		{"second", func(context.Context, string) (string, error) { return good, nil }},
-		{"third", func(context.Context, string) (string, error) {
+		{"first", newest, func(context.Context, string, string) (string, error) {
+			return "", errors.New("host not found")
+		}},
+		{"second", before, func(context.Context, string, string) (string, error) { return good, nil }},
+		{"third", before, func(context.Context, string, string) (string, error) {
 			t.Error("asked the third")
 			return "", nil
 		}},
 	}
 	home(t)
-	pin(t, content)
-	if _, err := Install(context.Background(), Options{}); err != nil {
-		t.Fatal(err)
+	pin(t, content, nil)
+	path, err := Install(context.Background(), Options{})
+	if err != nil || filepath.Base(filepath.Dir(path)) != before.version {
+		t.Fatalf("%s, %v", path, err)
+	}
+	if again, err := Install(context.Background(), Options{}); err != nil || again != path {
+		t.Errorf("with the older one installed: %s, %v", again, err)
 	}
 	home(t)
-	sources = append(sources[:1:1], source{"other", func(context.Context, string) (string, error) {
-		return "", errors.New("offline")
-	}})
-	_, err := Install(context.Background(), Options{})
-	if err == nil || !strings.Contains(err.Error(), "first: host not found") ||
-		!strings.Contains(err.Error(), "other: offline") {
+	sources = append(sources[:1:1], source{"other", before,
+		func(context.Context, string, string) (string, error) { return "", errors.New("offline") }})
+	_, err = Install(context.Background(), Options{})
+	if err == nil || !strings.Contains(err.Error(), "first "+newest.version+": host not found") ||
+		!strings.Contains(err.Error(), "other "+before.version+": offline") {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -203,21 +218,74 @@ func TestSourcesInOrder(t *testing.T) {
 	}
 }
 
+// The build with CUDA is installed whole or not at all, and goes before the CPU's.
+func TestInstallCUDA(t *testing.T) {
+	if goruntime.GOOS == "darwin" {
+		t.Skip("CUDA is not made for it")
+	}
+	provider := map[string]string{"linux": "libonnxruntime_providers_cuda.so",
+		"windows": "onnxruntime_providers_cuda.dll"}[goruntime.GOOS]
+	library, cuda := []byte("a library"), []byte("a provider")
+	whole := zipped(t, map[string][]byte{"capi/" + libraryName(): library, "capi/" + provider: cuda})
+	home(t)
+	pin(t, library, map[string][]byte{provider: cuda})
+	for name, tt := range map[string]struct {
+		files map[string][]byte
+		want  string
+	}{
+		"no provider":      {map[string][]byte{libraryName(): library}, "no " + provider},
+		"another provider": {map[string][]byte{libraryName(): library, provider: []byte("malware")}, "SHA-256"},
+	} {
+		_, err := Install(context.Background(), Options{CUDA: true, From: zipped(t, tt.files)})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, which does not say %q", name, err, tt.want)
+		}
+	}
+	if path, err := Where(); err == nil {
+		t.Fatalf("%s was installed", path)
+	}
+	if _, err := Install(context.Background(), Options{From: whole}); err != nil {
+		t.Fatalf("the CPU's build from the same archive: %v", err)
+	}
+	path, err := Install(context.Background(), Options{CUDA: true, From: whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if where, err := Where(); err != nil || where != path || !strings.Contains(path, "cuda") {
+		t.Errorf("%s is in use and %s installed, %v", where, path, err)
+	}
+	beside := filepath.Join(filepath.Dir(path), provider)
+	if got, err := os.ReadFile(beside); err != nil || !bytes.Equal(got, cuda) {
+		t.Errorf("the provider: %q, %v", got, err)
+	}
+	if err := os.Remove(beside); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Install(context.Background(), Options{CUDA: true, From: whole}); err != nil {
+		t.Errorf("over one without its provider: %v", err)
+	}
+	if _, err := os.Stat(beside); err != nil {
+		t.Error(err)
+	}
+}
+
 // The npm package has the libraries of every platform; only this one's will do.
 func TestOnlyThisPlatform(t *testing.T) {
 	if goruntime.GOOS != "linux" || goruntime.GOARCH != "amd64" {
 		t.Skip("the names are those of linux/amd64")
 	}
-	for name, want := range map[string]bool{
-		"package/bin/napi-v6/linux/x64/libonnxruntime.so.1":   true,
-		"package/bin/napi-v6/linux/arm64/libonnxruntime.so.1": false,
-		"package/bin/napi-v6/win32/x64/onnxruntime.dll":       false,
-		"onnxruntime/capi/libonnxruntime.so." + Version:       true,
-		"onnxruntime-linux-x64/lib/libonnxruntime.so":         false, // a link in the release archive
-		"libonnxruntime_providers_shared.so":                  false,
+	const library = "libonnxruntime.so"
+	for name, want := range map[string]string{
+		"package/bin/napi-v6/linux/x64/libonnxruntime.so.1":   library,
+		"package/bin/napi-v6/linux/arm64/libonnxruntime.so.1": "",
+		"package/bin/napi-v6/win32/x64/onnxruntime.dll":       "",
+		"onnxruntime/capi/libonnxruntime.so." + Version:       library,
+		"onnxruntime-linux-x64/lib/libonnxruntime.so":         "", // a link in the release archive
+		"../../libonnxruntime_providers_cuda.so":              "libonnxruntime_providers_cuda.so",
+		"onnxruntime/capi/onnxruntime_pybind11_state.so":      "",
 	} {
-		if isLibrary(name) != want {
-			t.Errorf("%s: %v", name, !want)
+		if got := installed(name); got != want {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

@@ -11,27 +11,29 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"time"
 )
 
-// source is a place that has the library; get puts an archive into dir and gives its path.
+// source is a place that has a build; get puts an archive of a version into dir and gives its path.
 type source struct {
-	name string
-	get  func(ctx context.Context, dir string) (string, error)
+	name  string
+	build *build
+	get   func(ctx context.Context, version, dir string) (string, error)
 }
 
 var sources = []source{
-	{"official release archive", release},
-	{"npm package onnxruntime-node", npm},
-	{"PyPI wheel onnxruntime", wheel},
+	{"PyPI wheel onnxruntime", newest, wheel("onnxruntime")},
+	{"official release archive", before, release},
+	{"npm package onnxruntime-node", before, npm},
 }
 
+var cudaSources = []source{{"PyPI wheel onnxruntime-gpu", withCUDA, wheel("onnxruntime-gpu")}}
+
 // release downloads the archive of the project's GitHub release.
-func release(ctx context.Context, dir string) (string, error) {
+func release(ctx context.Context, version, dir string) (string, error) {
 	name := map[string]string{"linux/amd64": "linux-x64", "linux/arm64": "linux-aarch64",
 		"darwin/arm64":  "osx-arm64",
 		"windows/amd64": "win-x64", "windows/arm64": "win-arm64"}[platform()]
@@ -40,7 +42,7 @@ func release(ctx context.Context, dir string) (string, error) {
 		ext = ".zip"
 	}
 	url := fmt.Sprintf("https://github.com/microsoft/onnxruntime/releases/download/v%s/onnxruntime-%s-%s%s",
-		Version, name, Version, ext)
+		version, name, version, ext)
 	client := &http.Client{Timeout: 10 * time.Minute}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -67,23 +69,31 @@ func release(ctx context.Context, dir string) (string, error) {
 }
 
 // npm packs the package; its install script is never run.
-func npm(ctx context.Context, dir string) (string, error) {
-	return tool(ctx, dir, "*.tgz", "npm", "pack", "--silent", "--ignore-scripts", "onnxruntime-node@"+Version)
+func npm(ctx context.Context, version, dir string) (string, error) {
+	return tool(ctx, dir, "*.tgz", "npm", "pack", "--silent", "--ignore-scripts", "onnxruntime-node@"+version)
 }
 
-// wheel downloads the wheel; nothing of it is installed.
-func wheel(ctx context.Context, dir string) (string, error) {
-	var last error
-	for _, python := range []string{"python3", "python"} {
-		file, err := tool(ctx, dir, "*.whl", python, "-m", "pip", "download", "--quiet", "--no-deps",
-			"--only-binary=:all:",
-			"--dest", ".", "onnxruntime=="+Version)
-		if err == nil {
-			return file, nil
+// wheels are the tags of the wheels that have a platform's library.
+var wheels = map[string]string{
+	"linux/amd64": "manylinux_2_28_x86_64", "linux/arm64": "manylinux_2_28_aarch64",
+	"darwin/arm64": "macosx_14_0_arm64", "windows/amd64": "win_amd64", "windows/arm64": "win_arm64"}
+
+// wheel downloads a wheel for this platform and Python 3.12, whichever Python pip runs in; nothing of it is
+// installed.
+func wheel(pkg string) func(ctx context.Context, version, dir string) (string, error) {
+	return func(ctx context.Context, version, dir string) (string, error) {
+		var last error
+		for _, python := range []string{"python3", "python"} {
+			file, err := tool(ctx, dir, "*.whl", python, "-m", "pip", "download", "--quiet", "--no-deps",
+				"--only-binary=:all:", "--platform", wheels[platform()], "--python-version", "3.12",
+				"--dest", ".", pkg+"=="+version)
+			if err == nil {
+				return file, nil
+			}
+			last = err
 		}
-		last = err
+		return "", last
 	}
-	return "", last
 }
 
 // tool runs a command in dir and gives the one file it left that matches pattern.
@@ -106,49 +116,11 @@ func tool(ctx context.Context, dir, pattern, name string, args ...string) (strin
 	return files[0], nil
 }
 
-// isLibrary reports whether an archive's entry is the library for this platform.
-func isLibrary(name string) bool {
-	name = path.Clean(name)
-	base := path.Base(name)
-	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[goruntime.GOARCH]
-	if strings.Contains(name, "/napi-v") { // the npm package has every platform's
-		system := map[string]string{"windows": "win32"}[goruntime.GOOS]
-		if system == "" {
-			system = goruntime.GOOS
-		}
-		if !strings.Contains(name, "/"+system+"/"+arch+"/") {
-			return false
-		}
-	}
-	switch goruntime.GOOS {
-	case "windows":
-		return base == "onnxruntime.dll"
-	case "darwin":
-		return base == "libonnxruntime."+Version+".dylib"
-	}
-	return base == "libonnxruntime.so."+Version || base == "libonnxruntime.so.1"
-}
-
-// extract hands the library in an archive to use. Nothing else is unpacked, and no path
-// from the archive is used.
-func extract(archive string, use func(io.Reader) error) error {
+// extract hands the library in an archive, and the providers beside it, to use. Nothing else is unpacked, and
+// no path from the archive is used.
+func extract(archive string, use func(name string, r io.Reader) error) error {
 	if strings.HasSuffix(archive, ".whl") || strings.HasSuffix(archive, ".zip") {
-		z, err := zip.OpenReader(archive)
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		for _, f := range z.File {
-			if f.Mode().IsRegular() && isLibrary(f.Name) {
-				r, err := f.Open()
-				if err != nil {
-					return err
-				}
-				defer r.Close()
-				return use(r)
-			}
-		}
-		return fmt.Errorf("%s has no library for %s", filepath.Base(archive), platform())
+		return unzip(archive, use)
 	}
 	f, err := os.Open(archive)
 	if err != nil {
@@ -163,13 +135,39 @@ func extract(archive string, use func(io.Reader) error) error {
 	for {
 		h, err := t.Next()
 		if err == io.EOF {
-			return fmt.Errorf("%s has no library for %s", filepath.Base(archive), platform())
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if h.Typeflag == tar.TypeReg && isLibrary(h.Name) {
-			return use(t)
+		if name := installed(h.Name); name != "" && h.Typeflag == tar.TypeReg {
+			if err := use(name, t); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+func unzip(archive string, use func(name string, r io.Reader) error) error {
+	z, err := zip.OpenReader(archive)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	for _, f := range z.File {
+		name := installed(f.Name)
+		if name == "" || !f.Mode().IsRegular() {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			return err
+		}
+		err = use(name, r)
+		r.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

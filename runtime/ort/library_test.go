@@ -72,7 +72,7 @@ func TestLibraryNotInstalled(t *testing.T) {
 	t.Setenv("LocalAppData", t.TempDir())
 	_, err := Library()
 	var missing *MissingError
-	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "no library at") {
+	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "no library under") {
 		t.Errorf("%v", err)
 	}
 }
