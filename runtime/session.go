@@ -55,6 +55,8 @@ type Session interface {
 	// Prepare readies the session for inputs of these shapes, by name, so that their first Run takes no
 	// longer than the next: it runs the model on zeros, and gives that run's error.
 	Prepare(ctx context.Context, shapes map[string][]int64) error
+	// Bind fixes the tensors that many Runs read and write, for engines that copy them to a device.
+	Bind(in, out map[string]*onnxio.Tensor) (*Binding, error)
 	// Inputs describes what Run takes, with symbolic dimensions.
 	Inputs() []*onnxio.ValueInfo
 	// Defaults describes the inputs that Run may be given as well: those with an initializer of the same
@@ -221,6 +223,7 @@ type session struct {
 	defaults defaults
 	outputs  []*onnxio.ValueInfo
 	metadata map[string]string
+	bindings map[*Binding]bool // that hold something of the engine's
 	backend
 }
 
@@ -279,10 +282,8 @@ func (s *session) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 	if err := s.takes(ctx, in); err != nil {
 		return err
 	}
-	for name := range out {
-		if !slices.ContainsFunc(s.outputs, func(v *onnxio.ValueInfo) bool { return v.Name == name }) {
-			return fmt.Errorf("the model has no output %q: it has %s", name, infoNames(s.outputs))
-		}
+	if err := s.has(out); err != nil {
+		return err
 	}
 	if s.defaulted(in) {
 		got, err := s.defaults.run(ctx, s.config, in)
@@ -292,6 +293,16 @@ func (s *session) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 		return engines.CopyInto(out, got)
 	}
 	return s.backend.RunInto(ctx, in, out)
+}
+
+// has reports whether all of these are outputs of the model.
+func (s *session) has(out map[string]*onnxio.Tensor) error {
+	for name := range out {
+		if !slices.ContainsFunc(s.outputs, func(v *onnxio.ValueInfo) bool { return v.Name == name }) {
+			return fmt.Errorf("the model has no output %q: it has %s", name, infoNames(s.outputs))
+		}
+	}
+	return nil
 }
 
 // defaulted reports whether initializers are given that the engine holds for constants.
@@ -371,7 +382,11 @@ func (s *session) Close() error {
 		return nil
 	}
 	s.closed = true
-	return errors.Join(s.backend.Close(), s.defaults.close())
+	var failures []error
+	for b := range s.bindings {
+		failures = append(failures, b.close())
+	}
+	return errors.Join(append(failures, s.backend.Close(), s.defaults.close())...)
 }
 
 func wanted(s Session) string {

@@ -426,6 +426,65 @@ func TestRunInto(t *testing.T) {
 	}
 }
 
+// A binding gives what Run gives, whatever its input holds when a Run says that it has changed, and ends with
+// its session.
+func TestBind(t *testing.T) {
+	ctx := context.Background()
+	m := build(t, "lenet5")
+	for _, e := range []runtime.Engine{runtime.Native, runtime.ORT, runtime.OnnxGo} {
+		t.Run(string(e), func(t *testing.T) {
+			s := open(t, m, e)
+			in, y := random(t, s, 3, 1), onnxio.NewTensor(onnxio.Float, 3, 10)
+			b, err := s.Bind(in, map[string]*onnxio.Tensor{"output": y})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for seed := range uint64(3) {
+				next := random(t, s, 3, seed)
+				copy(in["input"].Raw, next["input"].Raw)
+				want, err := s.Run(ctx, next)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Run(ctx, "input"); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(y.Float32s(), want["output"].Float32s()) {
+					t.Fatalf("%v, want %v", y.Float32s(), want["output"].Float32s())
+				}
+			}
+			if err := b.Run(ctx, "other"); err == nil || !strings.Contains(err.Error(), `"other"`) {
+				t.Errorf("an input that is not bound: %v", err)
+			}
+			done, cancel := context.WithCancel(ctx)
+			cancel()
+			if err := b.Run(done); !errors.Is(err, context.Canceled) {
+				t.Errorf("after its context: %v", err)
+			}
+			for word, out := range map[string]map[string]*onnxio.Tensor{
+				`no output "y"`: {"y": y}, "no tensor": {"output": nil},
+				"bytes": {"output": {Type: onnxio.Float, Dims: []int64{3, 10}}},
+			} {
+				if _, err := s.Bind(in, out); err == nil || !strings.Contains(err.Error(), word) {
+					t.Errorf("%v, want a word of %s", err, word)
+				}
+			}
+			if _, err := s.Bind(nil, nil); err == nil {
+				t.Error("bound without its input")
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Run(ctx); err == nil {
+				t.Error("runs after its session")
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // After Prepare a Run compiles nothing, which would allocate by the hundred.
 func TestPrepare(t *testing.T) {
 	ctx := context.Background()

@@ -168,7 +168,7 @@ func (a *adapter) input(v *onnxio.ValueInfo) string {
 	if a.inputs == nil {
 		a.inputs = map[string]*onnxio.ValueInfo{}
 	}
-	w := onnxio.TensorInfo(v.Name+"/cnnkit/vector", v.Type.Elem, onnxio.Shape(1)...)
+	w := onnxio.TensorInfo(vectorName(v.Name), v.Type.Elem, onnxio.Shape(1)...)
 	a.inputs[v.Name] = w
 	a.before = append(a.before, a.reshape(w.Name, v.Name))
 	return w.Name
@@ -213,12 +213,15 @@ func (a *adapter) output(o *output, ranked bool) string {
 				Attrs: []*onnxio.Attribute{onnxio.IntAttr("to", int64(onnxio.Float))}})
 		}
 	}
-	flat := o.name + "/cnnkit/flat"
+	flat := flatName(o.name)
 	a.after = append(a.after, a.reshape(from, flat, -1))
 	a.outputs = append(a.outputs, &onnxio.ValueInfo{Name: flat, Type: &onnxio.Type{Elem: elem}})
 	return flat
 }
 
+// The session's names of what the adapter has put beside the model's inputs and outputs.
+func vectorName(input string) string { return input + "/cnnkit/vector" }
+func flatName(output string) string  { return output + "/cnnkit/flat" }
 func shapeName(output string) string { return output + "/cnnkit/shape" }
 
 // done is the model with what has been collected; the model itself when that is nothing.

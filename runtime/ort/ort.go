@@ -82,7 +82,8 @@ func CUDA(device int) error {
 func useCUDA(o *onnxruntime.SessionOptions, device int, more map[string]string) error {
 	missing := func(err error) error {
 		return &MissingError{Component: "the CUDA execution provider", Reason: err.Error(),
-			Do: "install CUDA and point CNNKIT_ORT_LIB at a library that has the provider beside it, or use --provider cpu"}
+			Do: "run 'cnnkit runtime install --cuda', or point CNNKIT_ORT_LIB at a library that has the " +
+				"provider beside it, or use --provider cpu"}
 	}
 	cuda, err := onnxruntime.NewCUDAProviderOptions()
 	if err != nil {
@@ -100,8 +101,10 @@ func useCUDA(o *onnxruntime.SessionOptions, device int, more map[string]string) 
 	return nil
 }
 
-// Backend is an ONNX Runtime session. No Run may be in progress at Close, or come after it.
+// Backend is an ONNX Runtime session. No Run may be in progress at Close, or come after it. One that is
+// dropped without Close is closed by the garbage collector.
 type Backend struct {
+	dropped goruntime.Cleanup
 	session *onnxruntime.DynamicAdvancedSession
 	inputs  []string // the model's
 	vectors []bool   // inputs that are scalars to the model and vectors to the session
@@ -140,8 +143,12 @@ func Open(m *onnxio.Model, opt Options) (*Backend, error) {
 		return nil, err
 	}
 	defer o.Destroy()
-	b.session, err = create(m, ins, outs, o)
-	return b, err
+	if b.session, err = create(m, ins, outs, o); err != nil {
+		return nil, err
+	}
+	b.dropped = goruntime.AddCleanup(b,
+		func(s *onnxruntime.DynamicAdvancedSession) { _ = s.Destroy() }, b.session)
+	return b, nil
 }
 
 func sessionOptions(opt Options) (*onnxruntime.SessionOptions, error) {
@@ -322,6 +329,7 @@ var start = time.Now()
 
 // run ends the call when the context ends, where there is a context that can end.
 func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
+	defer goruntime.KeepAlive(b)
 	b.yield()
 	if ctx.Done() == nil {
 		return b.session.Run(in, out)
@@ -338,6 +346,7 @@ func (b *Backend) run(ctx context.Context, in, out []onnxruntime.Value) error {
 
 // Close releases the session; a profile is written now.
 func (b *Backend) Close() error {
+	b.dropped.Stop()
 	return b.session.Destroy()
 }
 

@@ -3,6 +3,8 @@
 package ort
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 
@@ -14,13 +16,16 @@ import (
 // empty stands for the elements of a tensor that has none, since ONNX Runtime's Go bindings want an address.
 var empty [16]byte
 
-// wrap makes an ONNX Runtime value that reads and, for outputs, writes t's memory. A scalar is copied.
+// wrap makes an ONNX Runtime value that reads and, for outputs, writes t's memory. Scalars and strings are
+// copied.
 func wrap(t *onnxio.Tensor) (onnxruntime.Value, error) {
-	if t.Type == onnxio.String || !t.Type.Valid() {
+	switch {
+	case !t.Type.Valid():
 		return nil, fmt.Errorf("element type %v cannot be handed over", t.Type)
-	}
-	if len(t.Dims) == 0 {
+	case len(t.Dims) == 0:
 		return wrapScalar(t)
+	case t.Type == onnxio.String:
+		return wrapStrings(t)
 	}
 	raw := t.Raw
 	if len(raw) == 0 {
@@ -71,6 +76,25 @@ func scalar[T element](t *onnxio.Tensor) (onnxruntime.Value, error) {
 	return v, nil
 }
 
+// wrapStrings is wrap for strings, which the bindings hand over as C does: up to the first byte of zero.
+func wrapStrings(t *onnxio.Tensor) (onnxruntime.Value, error) {
+	texts := make([]string, len(t.Strings))
+	for i, s := range t.Strings {
+		if bytes.IndexByte(s, 0) >= 0 {
+			return nil, fmt.Errorf("string %d has a byte of zero, behind which it would be cut off", i)
+		}
+		texts[i] = string(s)
+	}
+	v, err := onnxruntime.NewStringTensor(t.Dims)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.SetContents(texts); err != nil {
+		return nil, errors.Join(err, v.Destroy())
+	}
+	return v, nil
+}
+
 // element is what both sides take for one.
 type element interface {
 	onnxio.Element
@@ -106,7 +130,15 @@ func unwrap(v onnxruntime.Value) (*onnxio.Tensor, error) {
 	case *onnxruntime.CustomDataTensor:
 		return nil, fmt.Errorf("element type %v cannot be handed back", onnxio.DataType(v.DataType()))
 	case *onnxruntime.StringTensor:
-		return nil, fmt.Errorf("element type %v cannot be handed back", onnxio.String)
+		texts, err := v.GetContents()
+		if err != nil {
+			return nil, err
+		}
+		t := onnxio.NewTensor(onnxio.String, v.GetShape()...)
+		for i, s := range texts {
+			t.Strings[i] = []byte(s)
+		}
+		return t, nil
 	}
 	return nil, fmt.Errorf("ONNX Runtime gave a %T", v)
 }

@@ -6,8 +6,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -269,5 +273,95 @@ func TestSplitWithGap(t *testing.T) {
 	}
 	if split.Outputs[0] != "" {
 		t.Error("the model is changed")
+	}
+}
+
+// Scalars go through a binding as well, though the bindings copy them and the session has vectors for some.
+func TestBoundScalars(t *testing.T) {
+	for _, elem := range []onnxio.DataType{onnxio.Float, onnxio.Float16, onnxio.Int64} {
+		info := func(name string) []*onnxio.ValueInfo {
+			return []*onnxio.ValueInfo{onnxio.TensorInfo(name, elem, onnxio.Shape()...)}
+		}
+		b := opened(t, graph(info("x"), info("y"), node("Identity", []string{"x"}, "y")))
+		x, y := pattern(elem, nil), onnxio.NewTensor(elem)
+		k, err := b.Bind(map[string]*onnxio.Tensor{"x": x}, map[string]*onnxio.Tensor{"y": y})
+		if err != nil {
+			t.Fatalf("%v: %v", elem, err)
+		}
+		for range 2 {
+			x.Raw[0]++
+			if err := k.Run([]string{"x"}); err != nil {
+				t.Fatalf("%v: %v", elem, err)
+			}
+			if !same(x, y) {
+				t.Errorf("%v: %v came out of %v", elem, y.Raw, x.Raw)
+			}
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Strings go in and out, empty ones and none at all; what C would cut off is refused.
+func TestStrings(t *testing.T) {
+	info := func(name string) []*onnxio.ValueInfo {
+		return []*onnxio.ValueInfo{onnxio.TensorInfo(name, onnxio.String, onnxio.Shape("N", 2)...)}
+	}
+	b := opened(t, graph(info("x"), info("y"), node("Identity", []string{"x"}, "y")))
+	for _, texts := range [][]string{{"a", "b"}, {"", "tree frog"}, {"", ""}, {"ä", "", "last", "\xff"}} {
+		x := onnxio.NewTensor(onnxio.String, int64(len(texts)/2), 2)
+		for i, s := range texts {
+			x.Strings[i] = []byte(s)
+		}
+		y := ran(t, b, map[string]*onnxio.Tensor{"x": x})["y"]
+		if !slices.Equal(y.Dims, x.Dims) || !slices.EqualFunc(x.Strings, y.Strings, slices.Equal) {
+			t.Errorf("%q came out of %q", y.Strings, x.Strings)
+		}
+	}
+	x := onnxio.NewTensor(onnxio.String, 1, 2)
+	x.Strings = [][]byte{[]byte("a\x00b"), nil}
+	if _, err := b.Run(context.Background(), map[string]*onnxio.Tensor{"x": x}); err == nil ||
+		!strings.Contains(err.Error(), "zero") {
+		t.Errorf("a string with a byte of zero: %v", err)
+	}
+}
+
+// Sessions that nobody closes give their memory back: of forty with 16 MB of weights each, less than half
+// stays.
+func TestDroppedSession(t *testing.T) {
+	needORT(t)
+	resident := func() int {
+		var pages, in int
+		f, err := os.ReadFile("/proc/self/statm")
+		if err == nil {
+			_, err = fmt.Sscan(string(f), &pages, &in)
+		}
+		if err != nil {
+			t.Skipf("the system does not say how much memory is resident: %v", err)
+		}
+		return in * os.Getpagesize()
+	}
+	const size = 4 << 20
+	info := func(name string) []*onnxio.ValueInfo {
+		return []*onnxio.ValueInfo{onnxio.TensorInfo(name, onnxio.Float, onnxio.Shape(size)...)}
+	}
+	m := graph(info("x"), info("y"), node("Add", []string{"x", "w"}, "y"))
+	w := onnxio.NewTensor(onnxio.Float, size)
+	w.Name = "w"
+	m.Graph.Initializers = []*onnxio.Tensor{w}
+	before := 0
+	for i := range 42 {
+		if _, err := Open(m, Options{CUDA: -1, Threads: 1}); err != nil {
+			t.Fatal(err)
+		}
+		debug.FreeOSMemory()              // with a collection of garbage
+		time.Sleep(20 * time.Millisecond) // cleanups run in a goroutine of their own
+		if i == 1 {
+			before = resident()
+		}
+	}
+	if more := resident() - before; more > 40*size*4/2 {
+		t.Errorf("%d MB stay", more>>20)
 	}
 }

@@ -56,6 +56,18 @@ type Backend interface {
 	Close() error
 }
 
+// Binder is a Backend that can keep tensors where it computes.
+type Binder interface {
+	Bind(in, out map[string]*onnxio.Tensor) (Binding, error)
+}
+
+// Binding is a Backend's Run on fixed tensors.
+type Binding interface {
+	// Run reads the inputs again that have changed, by name.
+	Run(changed []string) error
+	Close() error
+}
+
 // CopyInto copies those results that have memory in out.
 func CopyInto(out, got map[string]*onnxio.Tensor) error {
 	for name, to := range out {
