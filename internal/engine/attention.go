@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/cnnkit/cnnkit/internal/kernels"
@@ -9,7 +10,8 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// attention is scaled-dot-product attention of many heads, composed by fuseAttention of
+// attention is scaled-dot-product attention of many heads, composed by fuseAttention of the operator of that
+// name, or of
 //
 //	MatMul(Softmax(scale * MatMul(q, k') + mask + ...), v)
 //
@@ -29,7 +31,10 @@ var attentionDef = &ops.Def{Name: composedAttention, Domain: layoutDomain}
 func fuseAttention(g *graph) {
 	found := false
 	for _, o := range slices.Clone(g.ops) {
-		if o.path().batched && len(o.out[0].dims) > 2 {
+		switch {
+		case o.path().attends:
+			found = g.attendByHeads(o) || found
+		case o.path().batched && len(o.out[0].dims) > 2:
 			found = g.composeAttention(o) || found
 		}
 	}
@@ -92,6 +97,12 @@ func (g *graph) composeAttention(o *op) bool {
 		}
 		in = append(in, mask)
 	}
+	g.attends(o, a, in, next)
+	return true
+}
+
+// attends makes o attention, which writes next's output where there is one.
+func (g *graph) attends(o *op, a *attention, in []*value, next *op) {
 	if next != nil {
 		g.take(o, next)
 	}
@@ -99,7 +110,78 @@ func (g *graph) composeAttention(o *op) bool {
 	n.Name = o.node.Name
 	o.node, o.in, o.inputs, o.attention = &ops.Node{Node: n, Def: attentionDef}, in, len(in), a
 	g.index()
+}
+
+// attendByHeads makes an Attention of operator set 23 attention, where it has a finite constant for a mask or
+// none, no past, and gives its first output alone.
+func (g *graph) attendByHeads(o *op) bool {
+	n, has := o.node, func(list []*value, i int) bool { return i < len(list) && list[i] != nil }
+	if slices.ContainsFunc([]int{4, 5, 6}, func(i int) bool { return has(o.in, i) }) ||
+		slices.ContainsFunc([]int{1, 2, 3}, func(i int) bool { return has(o.out, i) }) ||
+		n.Int("is_causal", 0) != 0 || n.Float("softcap", 0) != 0 || n.Int("left_window_size", -1) >= 0 ||
+		n.Int("right_window_size", -1) >= 0 || !isFloat(o.in[0], o.in[1], o.in[2], o.out[0]) {
+		return false
+	}
+	y, next := view{o.out[0], 0, o.out[0].dims, rowMajor(o.out[0].dims)}, (*op)(nil)
+	if len(y.dims) == 4 {
+		y, next = outputView(o)
+	}
+	heads, shared := n.Int("q_num_heads", 0), n.Int("kv_num_heads", 0)
+	qv, kv, vv := headed(o.in[0], heads), headed(o.in[1], shared), headed(o.in[2], shared)
+	yv := apart(y, heads)
+	all := qv.dims[:2]
+	a := &attention{q: qv.offsets(all), k: repeated(kv, all), v: repeated(vv, all), y: yv.offsets(all)}
+	a.head = kernels.AttentionSpec{Queries: int(qv.dims[2]), Keys: int(kv.dims[2]), Depth: int(qv.dims[3]),
+		Values: int(vv.dims[3]), QRow: qv.stride(2), KRow: kv.stride(2), KStep: kv.stride(1),
+		VRow: vv.stride(2), YRow: yv.stride(2),
+		Scale: n.Float("scale", float32(1/math.Sqrt(float64(qv.dims[3]))))}
+	in := []*value{qv.base, kv.base, vv.base}
+	if len(a.q) > maxProducts {
+		return false
+	}
+	if has(o.in, 3) {
+		m := o.in[3]
+		if !m.floats() || slices.ContainsFunc(m.konst.Float32s(), func(v float32) bool { return v-v != 0 }) {
+			return false
+		}
+		mask, ok := g.maskOf(a, o, []added{{m, []int64{all[0], all[1], qv.dims[2], kv.dims[2]}}})
+		if !ok {
+			return false
+		}
+		in = append(in, mask)
+	}
+	g.attends(o, a, in, next)
 	return true
+}
+
+// headed is v as [B,heads,L,D], of neighboring numbers along D.
+func headed(v *value, heads int64) view {
+	if w := apart(viewOf(v), heads); w.stride(1) == 1 {
+		return w
+	}
+	return apart(view{v, 0, v.dims, rowMajor(v.dims)}, heads)
+}
+
+// apart takes the heads of [B,L,heads*D] apart; what has four axes has them apart.
+func apart(w view, heads int64) view {
+	if len(w.dims) == 4 {
+		return w
+	}
+	d := w.dims[2] / heads
+	return view{w.base, w.offset, []int64{w.dims[0], heads, w.dims[1], d},
+		[]int{w.strides[0], w.strides[2] * int(d), w.strides[1], w.strides[2]}}
+}
+
+// repeated are where the heads of keys or values begin that heads of queries share, all being those [B,Hq].
+func repeated(w view, all []int64) []int {
+	own := w.offsets(w.dims[:2])
+	out := make([]int, 0, all[0]*all[1])
+	for b := range all[0] {
+		for h := range all[1] {
+			out = append(out, own[b*w.dims[1]+h*w.dims[1]/all[1]])
+		}
+	}
+	return out
 }
 
 // multiplies reports whether o is a product of pairs of matrices, nothing fused into

@@ -11,7 +11,9 @@ import (
 // attentionNets are attention as exporters spell it out; each is composed into one step.
 var attentionNets = []string{"attention of packed heads", "attention of heads in windows",
 	"attention with a computed mask",
-	"attention of three axes", "attention with a mask of keys", "attention of heads of odd sizes"}
+	"attention of three axes", "attention with a mask of keys", "attention of heads of odd sizes",
+	"the operator, heads side by side", "the operator, heads apart",
+	"the operator with shared keys and a mask"}
 
 // ints adds a constant of integers.
 func (b *net) ints(v ...int64) string {
@@ -116,6 +118,32 @@ func init() {
 		b.node("Softmax", []string{b.times(q, b.turn(k, 0, 1, 3, 2))})
 		b.turn(b.times(b.last, v), 2, 0, 1, 3)
 	}, "N", 5, 21)
+	heads := func(q, kv int64) []*onnxio.Attribute {
+		return []*onnxio.Attribute{onnxio.IntAttr("q_num_heads", q), onnxio.IntAttr("kv_num_heads", kv)}
+	}
+	fastNet(attentionNets[6], 23, func(b *net) {
+		qkv := b.dense(24, 72)
+		part := func(i int64) string {
+			return b.node("Slice", []string{qkv, b.ints(24 * i), b.ints(24*i + 24), b.ints(2)})
+		}
+		b.node("Attention", []string{part(0), part(1), part(2)}, heads(3, 3)...)
+		b.dense(24, 5)
+	}, "N", 13, 24)
+	fastNet(attentionNets[7], 24, func(b *net) {
+		q, k, v := b.packed(-1, 21, 3, 16)
+		b.node("Attention", []string{q, k, v}, onnxio.FloatAttr("scale", 0.3))
+		b.turn(b.last, 0, 2, 1, 3)
+		b.reshape(b.last, -1, 21, 48)
+	}, "N", 21, 48)
+	fastNet(attentionNets[8], 23, func(b *net) {
+		x := b.last
+		q := b.dense(20, 32)
+		b.last = x
+		k := b.dense(20, 16)
+		b.last = x
+		v := b.dense(20, 12)
+		b.node("Attention", []string{q, k, v, b.init("mask", b.random(1, 4, 1, 9))}, heads(4, 2)...)
+	}, "N", 9, 20)
 }
 
 // TestAttentionComposed: no scores are left, nor what cuts heads out of what they come from.
@@ -161,6 +189,36 @@ func TestScoresStay(t *testing.T) {
 			q, k, v := b.packed(-1, 5, 2, 8)
 			b.node("Softmax", []string{change(b, b.times(q, b.turn(k, 0, 1, 3, 2)))})
 			b.times(b.last, v)
+			p, err := Compile(b.output(), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range p.Steps() {
+				if strings.HasPrefix(s.Kernel, "attention") {
+					t.Error("composed")
+				}
+			}
+		})
+	}
+}
+
+// TestAttentionStays: what the composed attention does not do is left to the operator.
+func TestAttentionStays(t *testing.T) {
+	for name, attrs := range map[string][]*onnxio.Attribute{
+		"causal": {onnxio.IntAttr("is_causal", 1)}, "capped": {onnxio.FloatAttr("softcap", 2)},
+		"masked": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newNet(1, 2, 5, 16)
+			b.m.Opsets[0].Version = 23
+			q, k, v := b.packed(-1, 5, 2, 8)
+			in := []string{q, k, v}
+			if name == "masked" {
+				mask := onnxio.NewTensor(onnxio.Bool, 5, 5)
+				mask.Raw[0] = 1
+				in = append(in, b.init("mask", mask))
+			}
+			b.node("Attention", in, attrs...)
 			p, err := Compile(b.output(), Options{})
 			if err != nil {
 				t.Fatal(err)

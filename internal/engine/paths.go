@@ -56,6 +56,8 @@ type path struct {
 	product bool
 	// batched says that the product is of the last two axes, of each pair of matrices where there are more.
 	batched bool
+	// attends says that the op is scaled-dot-product attention.
+	attends bool
 	// softmax says that the op normalizes exponentials along an axis.
 	softmax bool
 	// operation is what it does with two elements. nil: it is no such operator.
@@ -200,6 +202,7 @@ func init() {
 		{"", "Gemm"}: {lower: (*lowering).gemm, accepts: fastGemm, product: true, channels: channelsOfProduct,
 			integer: gemmInteger,
 			takes:   stageRelu | stageMap},
+		{"", "Attention"}: {attends: true},
 		{"", "MatMul"}: {lower: (*lowering).matMul, accepts: fastGemm, product: true, batched: true,
 			integer: gemmInteger,
 			takes:   stageRelu | stageMap},
