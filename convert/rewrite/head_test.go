@@ -34,6 +34,12 @@ func TestHead(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, head, err := rewrite.Head(m, 7, 1)
+			if strings.HasPrefix(e.Name(), "rounded") { // the scales are of the old classifier
+				if err == nil || !strings.Contains(err.Error(), "DequantizeLinear") {
+					t.Errorf("a quantized classifier: %v", err)
+				}
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

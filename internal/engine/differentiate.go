@@ -27,10 +27,16 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 		}
 	}
 	if !dependents(g.ops, params)[loss] {
+		if err := g.reach(loss, params, nil); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("the loss %q depends on no parameter", loss.name)
 	}
 	d, err := backward(g, loss, params)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.reach(loss, params, d.grads); err != nil {
 		return nil, err
 	}
 	out := map[*value]*value{}
@@ -41,6 +47,35 @@ func differentiate(g *graph, loss *value) (map[*value]*value, error) {
 	}
 	g.index()
 	return out, nil
+}
+
+// reach refuses parameters on which the loss depends, but through operators alone that give no float32.
+func (g *graph) reach(loss *value, params map[*value]bool, grads map[*value]*value) error {
+	for _, v := range g.sortedValues() {
+		if !params[v] || grads[v] != nil {
+			continue
+		}
+		behind, at := map[*value]bool{v: true}, (*op)(nil)
+		for _, o := range g.ops {
+			if !slices.ContainsFunc(o.in, func(x *value) bool { return behind[x] }) {
+				continue
+			}
+			for _, y := range o.out {
+				if y == nil {
+					continue
+				}
+				if behind[y] = true; at == nil && y.info.Type != onnxio.Float {
+					at = o
+				}
+			}
+		}
+		if behind[loss] && at != nil {
+			return &onnxio.UnsupportedError{Op: at.node.OpType, Node: at.String(),
+				Reason: fmt.Sprintf("no gradient passes it, and the trained parameter %q lies behind it: freeze that",
+					v.name)}
+		}
+	}
+	return nil
 }
 
 // backward walks the graph in reverse, from the sum of y's elements to the values of

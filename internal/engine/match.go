@@ -70,6 +70,16 @@ func (n literal) match(_ *match, v *value, next func() bool) bool {
 	return ok && n.is(x) && next()
 }
 
+// named is a term whose value a hole also stands for.
+type named struct {
+	hole
+	term
+}
+
+func (n named) match(m *match, v *value, next func() bool) bool {
+	return n.term.match(m, v, func() bool { return n.hole.match(m, v, next) })
+}
+
 // slot is any constant of one element, the same wherever its name stands.
 type slot string
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cnnkit/cnnkit/internal/ops"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
@@ -53,6 +54,9 @@ var patterns = []pattern{
 	{"LayerNormalization with scale", applied("Mul", normalized.alone(), weight("scale")),
 		rowWeights, layerNorm},
 	{"LayerNormalization", normalized, rowWeights, layerNorm},
+	{"GroupNormalization by InstanceNormalization",
+		applied("Add", either{applied("Mul", applied("Reshape", instances).alone(), weight("scale")).alone(),
+			applied("Reshape", instances).alone()}, weight("bias")), groupsOfChannels, groupNormal},
 }
 
 // arg is what a spelled-out function is of.
@@ -74,6 +78,56 @@ var (
 		applied("Mul", centered, centered)}).where(overLast)
 	normalized = applied("Div", centered, applied("Sqrt", applied("Add", variance, slot("eps"))))
 )
+
+// instances is InstanceNormalization without scale and bias of a value that a Reshape has put into groups.
+var instances = named{"instances", applied("InstanceNormalization", applied("Reshape", arg), weight("ones"),
+	weight("zeros"))}
+
+// groupsOfChannels: what was put into groups are neighboring channels of x, and scale and bias are of
+// channels.
+func groupsOfChannels(m *match) bool {
+	x, groups := m.values[arg].info, m.values["instances"].info
+	if !sameShape(m) || len(x.Shape) < 3 || !groups.HasShape || len(groups.Shape) != 3 ||
+		groups.Shape[0] != x.Shape[0] {
+		return false
+	}
+	channels, count := x.Shape[1], groups.Shape[1]
+	if !channels.Known() || !count.Known() || count.Value < 1 || channels.Value%count.Value != 0 {
+		return false
+	}
+	for _, v := range m.of("scale", "bias") {
+		if v == nil { // a scale of ones is gone
+			continue
+		}
+		own := v.dims
+		for len(own) > len(x.Shape)-1 && own[0] == 1 {
+			own = own[1:]
+		}
+		if len(own) != len(x.Shape)-1 || own[0] != channels.Value || v.size() != channels.Value {
+			return false
+		}
+	}
+	all := func(v *value, x float32) bool {
+		return !slices.ContainsFunc(v.konst.Float32s(), func(e float32) bool { return e != x })
+	}
+	return all(m.values["ones"], 1) && all(m.values["zeros"], 0)
+}
+
+// groupNormal gives GroupNormalization.
+func groupNormal(g *graph, m *match) replacement {
+	in := m.of(arg, "scale", "bias")
+	for i, name := range []string{"/scale", "/bias"} {
+		if v := in[i+1]; v != nil {
+			in[i+1] = g.constant(m.out.name+name, onnxio.Floats(v.konst.Float32s(), v.size()))
+		} else {
+			in[i+1] = g.ones(m.out.name+name, in[0].info.Shape[1].Value)
+		}
+	}
+	v := m.values["instances"]
+	return replacement{"GroupNormalization", 21, in, []*onnxio.Attribute{
+		onnxio.IntAttr("num_groups", v.info.Shape[1].Value),
+		onnxio.FloatAttr("epsilon", v.computedBy().node.Float("epsilon", 1e-5))}}
+}
 
 func hardSwish(_ *graph, m *match) replacement {
 	return replacement{op: "HardSwish", opset: 14, in: m.of(arg)}
@@ -151,4 +205,19 @@ func overLast(o *op) bool {
 		}
 	}
 	return len(axes) == 1 && (axes[0] == -1 || axes[0] == rank-1)
+}
+
+// straightRounding is how training writes a QuantizeLinear of bytes: the quotient by scale, rounded and clipped.
+// The first input of each node is what the one before gives.
+func straightRounding(scale, low, high *value) []*onnxio.Node {
+	return []*onnxio.Node{
+		{OpType: "Div", Inputs: []string{"", scale.name}},
+		{OpType: "Round", Inputs: []string{""},
+			Attrs: []*onnxio.Attribute{onnxio.IntAttr(ops.StraightAttr, 1)}},
+		{OpType: "Clip", Inputs: []string{"", low.name, high.name}}}
+}
+
+// times is a product.
+func times(a, b *value) replacement {
+	return replacement{op: "Mul", opset: gradOpset, in: []*value{a, b}}
 }

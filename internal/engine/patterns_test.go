@@ -23,6 +23,17 @@ func TestRecognize(t *testing.T) {
 		root := b.node("Sqrt", []string{b.node("Add", []string{v, b.init("eps", number(1e-6))})})
 		return b.node("Div", []string{d, root})
 	}
+	groupNorm := func(b *net, groups int64, eps float32, dims ...int64) {
+		ones := b.init("ones", onnxio.NewTensor(onnxio.Float, groups))
+		for i := range groups {
+			b.m.Graph.Initializer(ones).Float32s()[i] = 1
+		}
+		x := b.node("Abs", []string{"input"})
+		y := b.node("InstanceNormalization", []string{b.reshape(x, 0, groups, -1), ones,
+			b.init("zeros", onnxio.NewTensor(onnxio.Float, groups))}, onnxio.FloatAttr("epsilon", eps))
+		y = b.node("Mul", []string{b.reshape(y, 0, 5, 8), b.init("scale", b.random(1, dims...))})
+		b.node("Add", []string{y, b.init("bias", b.random(1, dims...))})
+	}
 	rows := map[string]bool{}
 	for name, c := range map[string]struct {
 		build func(b *net)
@@ -83,6 +94,17 @@ func TestRecognize(t *testing.T) {
 		"layer norm, scaled by channels": {func(b *net) {
 			b.node("Mul", []string{b.init("scales", b.random(1, 5, 1)), layerNorm(b, false)})
 		}, "LayerNormalization", "LayerNormalization"},
+		"group norm": {func(b *net) { groupNorm(b, 1, 1e-3, 5, 1) },
+			"GroupNormalization by InstanceNormalization", "GroupNormalization"},
+		"group norm of five groups": {func(b *net) { groupNorm(b, 5, 1e-5, 1, 5, 1) },
+			"GroupNormalization by InstanceNormalization", "GroupNormalization"},
+		"group norm without a scale": {func(b *net) {
+			groupNorm(b, 1, 1e-3, 5, 1)
+			for i := range b.m.Graph.Initializer("scale").Float32s() {
+				b.m.Graph.Initializer("scale").Float32s()[i] = 1
+			}
+		}, "GroupNormalization by InstanceNormalization", "GroupNormalization"},
+		"group norm, scaled by places": {func(b *net) { groupNorm(b, 1, 1e-3, 8) }, "", ""},
 		"layer norm over another axis": {func(b *net) {
 			d := b.node("Sub", []string{"input", b.node("ReduceMean", []string{"input"},
 				onnxio.IntsAttr("axes", 1))})
@@ -116,7 +138,8 @@ func TestRecognize(t *testing.T) {
 			for _, s := range p.Steps() {
 				found[s.Op] = true
 			}
-			for _, op := range []string{"Swish", "HardSwish", "Gelu", "LayerNormalization"} {
+			for _, op := range []string{"Swish", "HardSwish", "Gelu", "LayerNormalization",
+				"GroupNormalization"} {
 				if found[op] != (op == c.want) {
 					t.Errorf("%s is recognized: %t; the plan has %v", op, found[op], found)
 				}

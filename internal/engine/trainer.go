@@ -203,6 +203,9 @@ func (t *Trainer) compile(shapes map[string][]int64) (*trainPlan, error) {
 	if err := g.after(simplifyPass.name); err != nil {
 		return nil, err
 	}
+	if err := straighten(g); err != nil {
+		return nil, err
+	}
 	loss := g.values[t.opt.Loss]
 	if loss == nil || !loss.output {
 		return nil, fmt.Errorf("the graph has no output %q to minimise", t.opt.Loss)

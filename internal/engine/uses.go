@@ -98,7 +98,7 @@ func newUsage(m *onnxio.Model) *usage {
 	}
 	for _, n := range slices.Backward(m.Graph.Nodes) {
 		d := ops.Lookup(n.Domain, n.OpType)
-		if d == nil || d.Grad == nil || !slices.ContainsFunc(n.Outputs,
+		if d == nil || d.Grad == nil && !d.Quantizes || !slices.ContainsFunc(n.Outputs,
 			func(o string) bool { return u.reaches[o] }) {
 			continue
 		}
@@ -120,7 +120,7 @@ func (u *usage) follow(n *onnxio.Node, d *ops.Def, views map[string]string) {
 		}
 		r := reader{n, d, i}
 		layer = layer || d != nil && slices.Contains(d.Weights, i)
-		if d != nil && len(n.Outputs) > 0 && i == 0 && (d.Rearranges || d.Repeats) {
+		if d != nil && len(n.Outputs) > 0 && i == 0 && (d.Rearranges || d.Repeats || d.Quantizes) {
 			views[n.Outputs[0]] = name
 			continue
 		}
@@ -256,6 +256,7 @@ func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 	for _, name := range names {
 		behind[name] = true
 	}
+	crooked := crooked(m, behind)
 	if len(m.Graph.Outputs) > 0 {
 		wanted[m.Graph.Outputs[0].Name] = true
 	}
@@ -280,6 +281,11 @@ func Obstacles(m *onnxio.Model) ([]Obstacle, error) {
 			weighs = false
 		case d == nil:
 			out = append(out, Obstacle{n, "the native engine does not know the operator"})
+		case d.Quantizes:
+			if weighs = !crooked[n.Outputs[0]]; !weighs {
+				out = append(out, Obstacle{n, "training differentiates it with the QuantizeLinear before it where " +
+					"both have one constant scale and zero point, for bytes"})
+			}
 		case d.Grad == nil && len(d.Outputs) > 0 && !givesFloat(d):
 			weighs = false // a comparison, an index
 		case d.Grad == nil:

@@ -57,6 +57,9 @@ type Def struct {
 	Running []int
 	// Rearranges says that the output has the first input's elements, in another shape or order at most.
 	Rearranges bool
+	// Quantizes says that the output stands for the first input's elements, rounded. Training differentiates
+	// the two operators that do so as one.
+	Quantizes bool
 	// Repeats says that the output has the first input's elements, each at least once unless there is none.
 	Repeats bool
 

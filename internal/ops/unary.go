@@ -58,6 +58,10 @@ func gradErf(g *Grad, dy string) (string, error) {
 // zero is the gradient of a step function: none.
 func zero(*Grad, string) (string, error) { return "", nil }
 
+// StraightAttr makes the gradient of a Round that of the identity, the straight-through estimator. The
+// compiler sets it; no file has it.
+const StraightAttr = "cnnkit_straight"
+
 var unaries = []unary{
 	{"Neg", []int64{1, 6, 13}, func(x float64) float64 { return -x }, Floats | Signed,
 		func(g *Grad, dy string) (string, error) {
@@ -112,7 +116,12 @@ var unaries = []unary{
 	{"Erf", []int64{9, 13}, math.Erf, Numbers, gradErf, kernel(kernels.FuncErf)},
 	{"Floor", []int64{1, 6, 13}, math.Floor, Floats, zero, kernel(kernels.FuncFloor)},
 	{"Ceil", []int64{1, 6, 13}, math.Ceil, Floats, zero, kernel(kernels.FuncCeil)},
-	{"Round", []int64{11, 22}, math.RoundToEven, Floats, zero, kernel(kernels.FuncRound)},
+	{"Round", []int64{11, 22}, math.RoundToEven, Floats, func(g *Grad, dy string) (string, error) {
+		if g.Node.Int(StraightAttr, 0) != 0 {
+			return dy, nil
+		}
+		return zero(g, dy)
+	}, kernel(kernels.FuncRound)},
 	{"Tan", []int64{7, 22}, math.Tan, Floats, func(g *Grad, dy string) (string, error) {
 		q, err := two(g, "Mul", g.Out(0), g.Out(0))
 		if err != nil {

@@ -2,7 +2,7 @@
 
 python foreign.py [DIR] writes NAME.onnx and losses.json. The networks hold what is easily taken for a constant: a scale that
 is learned, a bias that is added, a class token, a table of positions. "kept" are exports in training mode, with
-BatchNormalization and Dropout; "folded" those of an evaluation.
+BatchNormalization and Dropout; "folded" those of an evaluation. "rounded" fakes bytes.
 """
 import json
 import os
@@ -60,6 +60,32 @@ class Residual(nn.Module):
         return self.fc(self.pool(x).flatten(1))
 
 
+class Rounded(nn.Module):
+    """Quantization-aware training: weights rounded to int8 by channel, maps to uint8, by scales that stay."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.fc = nn.Linear(16, CLASSES)
+        for name in "conv1", "conv2", "fc":
+            w = getattr(self, name).weight.detach()
+            self.register_buffer(name + "_scale", w.abs().flatten(1).amax(1) / 100)
+            self.register_buffer(name + "_zero", torch.zeros(len(w), dtype=torch.int32))
+
+    def weight(self, name):
+        return torch.fake_quantize_per_channel_affine(getattr(self, name).weight, getattr(self, name + "_scale"),
+                                                      getattr(self, name + "_zero"), 0, -128, 127)
+
+    def forward(self, x):
+        to_bytes = torch.fake_quantize_per_tensor_affine
+        x = to_bytes(x, 0.01, 50, 0, 255)
+        x = nn.functional.conv2d(x, self.weight("conv1"), self.conv1.bias, padding=1)
+        x = to_bytes(torch.relu(x), 0.004, 0, 0, 255)
+        x = nn.functional.conv2d(x, self.weight("conv2"), self.conv2.bias, stride=2, padding=1)
+        x = to_bytes(torch.relu(x), 0.004, 0, 0, 255)
+        return nn.functional.linear(x.mean((2, 3)), self.weight("fc"), self.fc.bias)
+
+
 def batch(step):
     """Inputs and labels by a formula that any language repeats exactly."""
     n = BATCH * 3 * SIDE * SIDE
@@ -108,7 +134,7 @@ def main(folder):
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     said = {}
-    for name, make in {"tokens": Tokens, "residual": Residual}.items():
+    for name, make in {"tokens": Tokens, "residual": Residual, "rounded": Rounded}.items():
         for dynamo in (False, True):
             for kept in (True, False):
                 torch.manual_seed(7)
