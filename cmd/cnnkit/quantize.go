@@ -24,7 +24,8 @@ import (
 func quantizeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "quantize", Usage: "make an int8 model of a float32 one",
-		UsageText: "cnnkit quantize MODEL --data NAME | --images DIR --out FILE [--method M] [--per-channel] [--exclude NODE] [--no-gate]",
+		UsageText: "cnnkit quantize MODEL [--data NAME | --images DIR] --out FILE [--method M] [--per-channel] " +
+			"[--exclude NODE] [--no-gate] [--trainable]",
 		Description: `Runs the model on images, finds the range of every map, and writes a model with QuantizeLinear and DequantizeLinear
 around its convolutions and matrix products: activations in uint8, weights in int8, biases corrected for what rounding the
 weights adds on average. Without --per-channel the weights' ranges are first made alike from layer to layer.
@@ -34,7 +35,14 @@ The gate measures both models on this machine, layer by layer. What is not faste
 count; without labels, how often the largest output is the float32 model's. Exit code 1, after the table, where the whole
 model would be slower, or lose too much. --no-gate quantizes everything.
 
+What int8 loses, training gets back: --trainable writes a model that rounds as the int8 one does and learns, 'cnnkit train
+MODEL' fine-tunes it at a low rate, and quantize without --data and --images makes bytes of its weights. The same makes
+an int8 model of what PyTorch's quantization-aware training exports.
+
   cnnkit quantize resnet9-cifar10/model.onnx --data cifar10 --per-channel --out resnet9-int8.onnx
+  cnnkit quantize model.onnx --data cifar10 --per-channel --trainable --out rounding.onnx
+  cnnkit train rounding.onnx --data cifar10 --lr 1e-4 --epochs 2 --out tuned
+  cnnkit quantize tuned/model.onnx --out int8.onnx
   cnnkit quantize resnet18.onnx --images photos/ --preset imagenet --method entropy --out resnet18-int8.onnx`,
 		Flags: append(slices.Concat(specFlags(), fieldFlags("data", "threads", "no_exif")), jsonFlag(),
 			&cli.StringFlag{Name: "images", Usage: "`DIR` of images to find ranges on, instead of --data"},
@@ -44,6 +52,8 @@ model would be slower, or lose too much. --no-gate quantizes everything.
 			&cli.BoolFlag{Name: "per-channel", Usage: "a scale for each output of a layer's weights"},
 			&cli.StringSliceFlag{Name: "exclude", Usage: "a `NODE` that stays in float32"},
 			&cli.BoolFlag{Name: "no-gate", Usage: "quantize every layer, whatever it gains and costs"},
+			&cli.BoolFlag{Name: "trainable",
+				Usage: "keep the weights in float32, with the rounding behind them, for 'cnnkit train'"},
 			&cli.Float64Flag{Name: "max-loss", Value: 0.005,
 				Usage: "the largest share of right answers that may be lost"},
 			&cli.IntFlag{Name: "calibrate", Value: 256, Usage: "images to find ranges on"},
@@ -62,6 +72,9 @@ func runQuantize(c *cli.Context) error {
 	out, err := required(c, "out")
 	if err != nil {
 		return err
+	}
+	if c.String("data") == "" && c.String("images") == "" {
+		return finishQuantized(c, m, path, out)
 	}
 	opt, err := quantizeOptions(c)
 	if err != nil {
@@ -87,11 +100,31 @@ func runQuantize(c *cli.Context) error {
 	return reportQuantized(c, out, report, nil)
 }
 
+// finishQuantized makes bytes of the weights of a model that --trainable has made.
+func finishQuantized(c *cli.Context, m *onnxio.Model, path, out string) error {
+	q, count, err := quantize.Finish(m)
+	if err != nil {
+		return badFile{fmt.Errorf("%s: %w", path, err)}
+	}
+	if count == 0 {
+		return usageError("either --data or --images says what to find ranges on: %s has no weights with "+
+			"QuantizeLinear behind them", path)
+	}
+	if err := saved(onnxio.Save(out, q)); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"file": out, "weights": count})
+	}
+	fmt.Fprintf(c.App.Writer, "wrote %s: %d weights in int8\n", out, count)
+	return nil
+}
+
 func quantizeOptions(c *cli.Context) (opt quantize.Options, err error) {
 	if opt.Method, err = quantize.ParseMethod(c.String("method")); err != nil {
 		return opt, usageError("%w", err)
 	}
-	if (c.String("data") == "") == (c.String("images") == "") {
+	if c.String("data") != "" && c.String("images") != "" {
 		return opt, usageError("either --data or --images says what to find ranges on")
 	}
 	for _, name := range []string{"calibrate", "score", "batch"} {
@@ -107,6 +140,7 @@ func quantizeOptions(c *cli.Context) (opt quantize.Options, err error) {
 		return opt, err
 	}
 	opt.PerChannel, opt.NoGate, opt.MaxLoss = c.Bool("per-channel"), c.Bool("no-gate"), &loss
+	opt.Trainable = c.Bool("trainable")
 	opt.Exclude = c.StringSlice("exclude")
 	return opt, nil
 }

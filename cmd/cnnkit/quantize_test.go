@@ -41,6 +41,17 @@ func TestQuantize(t *testing.T) {
 		t.Errorf("%d steps of integers: %+v", integers, plan.Steps)
 	}
 
+	rounding := filepath.Join(t.TempDir(), "rounding.onnx")
+	done(t, "quantize", quantizable, "--data", "mnist", "--per-channel", "--no-gate", "--calibrate", "64",
+		"--trainable", "--out", rounding)
+	var finished struct{ Weights int }
+	answer(t, &finished, "quantize", rounding, "--out", out, "--json")
+	answer(t, &after, "eval", out, "--data", "mnist", "--engine", "native", "--json")
+	if finished.Weights != 5 || after.Accuracy < before.Accuracy-0.005 {
+		t.Errorf("by way of float32: %d weights, accuracy from %v to %v", finished.Weights, before.Accuracy,
+			after.Accuracy)
+	}
+
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, name := range []string{"a.png", "b.png", "c.png"} {

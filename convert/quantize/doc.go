@@ -9,6 +9,11 @@
 // for all outputs or one for each. The file runs in ONNX Runtime and in the native engine, which
 // makes integer kernels of it.
 //
+// What rounding costs, training gets back. Options.Trainable leaves the weights in float32 before their
+// QuantizeLinear: package train passes gradients through the rounding where nothing is clipped, and Finish
+// makes bytes of what it learned. It does so for models that PyTorch's quantization-aware training exports,
+// too.
+//
 // The gate runs both models on this machine. A layer that is slower in int8 stays float32; so does the layer
 // that costs most, until the loss is small enough. A model that is slower altogether is refused: ErrSlower.
 package quantize

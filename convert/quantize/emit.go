@@ -12,6 +12,7 @@ type quantizer struct {
 	g          *graph
 	seen       map[string]*observed
 	perChannel bool
+	trainable  bool // weights stay in float32, to be trained
 }
 
 // scaled is the quantization of a tensor to uint8.
@@ -198,6 +199,10 @@ func (e *emission) init(name string, t *onnxio.Tensor) string {
 
 // weights makes c read weights in int8 and a bias in int32, corrected for what the weights lost.
 func (e *emission) weights(n, c *onnxio.Node) {
+	if e.trainable {
+		e.float(n, c)
+		return
+	}
 	w, axis := e.g.floats(n, 1), channelAxis(n)
 	outs := w.Dims[axis]
 	bytes, scales := e.rounded(n, w)
@@ -212,27 +217,32 @@ func (e *emission) weights(n, c *onnxio.Node) {
 	if n.OpType == "MatMul" {
 		return
 	}
-	x := e.tensors[n.Inputs[0]].scale
 	bias := e.g.bias(n, outs).Float32s()
 	e.correct(n, w, bytes, scales, bias)
-	by := make([]float32, len(scales))
-	for i, s := range scales {
-		by[i] = x * s
-	}
-	whole := onnxio.NewTensor(onnxio.Int32, outs)
-	for o, b := range bias {
-		unit := float64(by[o%len(by)])
-		onnxio.Data[int32](whole)[o] = int32(min(max(math.RoundToEven(float64(b)/unit), math.MinInt32),
-			math.MaxInt32))
-	}
-	if attrs != nil {
-		attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}
-	}
-	e.dequantized(n.Name+"/bias", whole, onnxio.Floats(by, dims...), nil, attrs)
 	for len(c.Inputs) < 3 {
 		c.Inputs = append(c.Inputs, "")
 	}
-	c.Inputs[2] = n.Name + "/bias" + dequantizedSuffix
+	c.Inputs[2] = e.bias(n.Name+"/bias", bias, e.tensors[n.Inputs[0]].scale, onnxio.Floats(scales, dims...))
+}
+
+// bias writes a bias in int32, in units of the input's scale times the weights', and its DequantizeLinear,
+// whose output it names.
+func (e *emission) bias(name string, bias []float32, x float32, scales *onnxio.Tensor) string {
+	by := scales.Clone()
+	scaleBy(by.Float32s(), float64(x))
+	units := by.Float32s()
+	whole := onnxio.NewTensor(onnxio.Int32, int64(len(bias)))
+	for o, b := range bias {
+		unit := float64(units[o%len(units)])
+		onnxio.Data[int32](whole)[o] = int32(min(max(math.RoundToEven(float64(b)/unit), math.MinInt32),
+			math.MaxInt32))
+	}
+	var attrs []*onnxio.Attribute
+	if len(units) > 1 {
+		attrs = []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}
+	}
+	e.dequantized(name, whole, by, nil, attrs)
+	return name + dequantizedSuffix
 }
 
 // dequantized writes a constant in bytes, and its DequantizeLinear.

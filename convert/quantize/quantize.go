@@ -42,7 +42,10 @@ type Options struct {
 	PerChannel bool     // one scale for each output of a weight
 	Exclude    []string // names of nodes that stay float32
 	NoGate     bool     // quantize every layer, whatever it costs
-	Threads    int      // of the gate's measurement; 0 is one for each processor
+	// Trainable leaves weights and biases in float32, with QuantizeLinear and DequantizeLinear between the
+	// weights and their layers, for training that sees the rounding; Finish makes bytes of them.
+	Trainable bool
+	Threads   int // of the gate's measurement; 0 is one for each processor
 	// MaxLoss is the score that may be lost; nil is half a point of a hundred, 0.005.
 	MaxLoss *float64
 
@@ -94,10 +97,20 @@ func Static(ctx context.Context, m *onnxio.Model, data Data, opt Options) (*onnx
 	}
 	q := &quantizer{g: g, seen: seen, perChannel: opt.PerChannel}
 	if opt.NoGate {
+		q.trainable = opt.Trainable
 		out, err := q.model(float)
 		return out, nil, err
 	}
-	return q.gate(ctx, data, opt, float)
+	out, report, err := q.gate(ctx, data, opt, float)
+	if err != nil || !opt.Trainable {
+		return out, report, err
+	}
+	for _, l := range report.Layers {
+		float[l.Name] = l.Type == "float32"
+	}
+	q.trainable = true
+	out, err = q.model(float)
+	return out, report, err
 }
 
 func checkData(m *onnxio.Model, data Data) error {

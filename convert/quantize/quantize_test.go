@@ -3,6 +3,7 @@ package quantize
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -140,6 +141,71 @@ func TestStatic(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTrainable: what is to be trained computes what the int8 model does but for its biases, has its weights
+// in float32 under their own names, and comes to bytes that compute the same.
+func TestTrainable(t *testing.T) {
+	m, data := testNet(1), Data{Batches: batches(1, 4)}
+	for _, perChannel := range []bool{false, true} {
+		opt := Options{PerChannel: perChannel, NoGate: true}
+		direct, _, err := Static(t.Context(), m, data, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt.Trainable = true
+		q, _, err := Static(t.Context(), m, data, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, err := engine.Trainable(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights := 0
+		for _, name := range names {
+			if len(q.Graph.Initializer(name).Dims) > 1 {
+				weights++
+			}
+		}
+		done, count, err := Finish(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if weights == 0 || weights != count {
+			t.Errorf("%d weights are trainable and %d become bytes", weights, count)
+		}
+		for _, x := range []*onnxio.Model{q, done} {
+			if err := check.Model(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := run(t, q, data.Batches[0])
+		if e := off(got, run(t, direct, data.Batches[0])); !(e < 0.03) {
+			t.Errorf("per channel %v: the trainable model is off by %.3f", perChannel, e)
+		}
+		if e := off(run(t, done, data.Batches[0]), got); !(e < 0.01) {
+			t.Errorf("per channel %v: finished, the output is off by %.3f", perChannel, e)
+		}
+		if a, b := kinds(done), kinds(direct); a != b {
+			t.Errorf("per channel %v: finished it is\n%s\nand made at once\n%s", perChannel, a, b)
+		}
+		if _, again, err := Finish(done); err != nil || again != 0 {
+			t.Errorf("finished twice: %d, %v", again, err)
+		}
+	}
+}
+
+// kinds are the operators of a model and the types of its initializers.
+func kinds(m *onnxio.Model) string {
+	count := map[string]int{}
+	for _, n := range m.Graph.Nodes {
+		count[n.OpType]++
+	}
+	for _, t := range m.Graph.Initializers {
+		count[t.Type.String()]++
+	}
+	return fmt.Sprint(count)
 }
 
 // TestPrepared: folding and equalizing leave what the model computes.

@@ -62,6 +62,16 @@ func Simplify(m *onnxio.Model, dims map[string]int64) (*onnxio.Model, Simplified
 	return s.m, s.rep, nil
 }
 
+// Prune is m without the nodes and initializers that no output needs.
+func Prune(m *onnxio.Model) (*onnxio.Model, error) {
+	m, err := canonical(m)
+	if err != nil {
+		return nil, err
+	}
+	s := &simplifier{m: copied(m)}
+	return s.m, s.prune()
+}
+
 // canonical is m.Canonical of a model that has a graph.
 func canonical(m *onnxio.Model) (*onnxio.Model, error) {
 	if m.Graph == nil {
