@@ -3,7 +3,9 @@
 //
 //	go run ./testdata/serve/load -url http://127.0.0.1:8000 -model digits -clients 1,8,32 -for 10s
 //
-// The inputs are noise of the shape that the model's metadata say, a batch of one, in binary.
+// The inputs are noise of the shape that the model's metadata say, a batch of one, in binary; with -shapes of
+// so many sizes in turn, where the model leaves them open. -requests ends each line after so many. -first
+// asks one question, then a hundred, and one more after five seconds: what does a server's first answer take?
 package main
 
 import (
@@ -22,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cnnkit/cnnkit/onnxio"
@@ -33,13 +36,21 @@ func main() {
 	model := flag.String("model", "", "the model's name")
 	clients := flag.String("clients", "1,8,32", "how many at once, one line each")
 	length := flag.Duration("for", 10*time.Second, "of each")
+	requests := flag.Int64("requests", 0, "of each, where it is not time that counts")
+	shapes := flag.Int("shapes", 1, "sizes of images, where the model leaves them open")
+	first := flag.Bool("first", false, "the first request, and the first after a pause, against the median")
 	flag.Parse()
 	if u, err := url.Parse(*address); err != nil || !net.ParseIP(u.Hostname()).IsLoopback() {
 		log.Fatalf("%s is not of this machine: an address of 127.0.0.0/8 or [::1] is wanted", *address)
 	}
-	body, header, err := request(*address, *model)
+	bodies, err := questions(*address, *model, *shapes)
 	if err != nil {
 		log.Fatal(err)
+	}
+	to := *address + "/v2/models/" + *model + "/infer"
+	if *first {
+		firsts(to, bodies[0])
+		return
 	}
 	fmt.Println("clients  requests/s  p50       p99       slowest   errors")
 	for _, text := range strings.Split(*clients, ",") {
@@ -47,17 +58,53 @@ func main() {
 		if err != nil || n < 1 || n > 1024 {
 			log.Fatalf("-clients: %q", text)
 		}
-		report(n, *length, func(c *http.Client) error {
-			return ask(c, *address+"/v2/models/"+*model+"/infer", body, header)
+		var asked atomic.Int64
+		until := time.Now().Add(*length)
+		report(n, func() bool {
+			if *requests > 0 {
+				return asked.Load() < *requests
+			}
+			return time.Now().Before(until)
+		}, func(c *http.Client) error {
+			i := asked.Add(1)
+			return ask(c, to, bodies[i%int64(len(bodies))])
 		})
 	}
 }
 
-// request is a body for the model, and the length of its JSON.
-func request(address, model string) (body []byte, header string, err error) {
+// firsts prints what the first answer takes, and the first after five seconds.
+func firsts(to string, q question) {
+	c := &http.Client{}
+	timed := func() time.Duration {
+		asked := time.Now()
+		if err := ask(c, to, q); err != nil {
+			log.Fatal(err)
+		}
+		return time.Since(asked)
+	}
+	first := timed()
+	var all []time.Duration
+	for range 100 {
+		all = append(all, timed())
+	}
+	slices.Sort(all)
+	time.Sleep(5 * time.Second)
+	after, median := timed(), all[len(all)/2]
+	fmt.Printf("first %v, median %v, after 5 s %v: %.2f and %.2f times\n", first, median, after,
+		float64(first)/float64(median), float64(after)/float64(median))
+}
+
+// question is a body for the model, and the length of its JSON.
+type question struct {
+	body   []byte
+	header string
+}
+
+// questions are as many as there are shapes.
+func questions(address, model string, shapes int) ([]question, error) {
 	resp, err := http.Get(address + "/v2/models/" + model)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	var meta struct {
@@ -67,34 +114,46 @@ func request(address, model string) (body []byte, header string, err error) {
 		}
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&meta); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if len(meta.Inputs) != 1 || meta.Inputs[0].Datatype != "FP32" {
-		return nil, "", fmt.Errorf("%s is no model of one FP32 input", model)
+		return nil, fmt.Errorf("%s is no model of one FP32 input", model)
 	}
-	in := meta.Inputs[0]
-	for i, d := range in.Shape {
-		if d < 0 {
-			in.Shape[i] = 1
+	var out []question
+	for k := range int64(shapes) {
+		out = append(out, questionOf(meta.Inputs[0].Name, meta.Inputs[0].Shape, k))
+	}
+	return out, nil
+}
+
+// questionOf is a batch of one, of the k-th size: 32, 34, ... where the model leaves it open.
+func questionOf(name string, declared []int64, k int64) question {
+	dims := slices.Clone(declared)
+	for i, d := range dims {
+		if d >= 0 {
+			continue
+		}
+		if dims[i] = 1; i > 0 {
+			dims[i] = 32 + 2*k
 		}
 	}
-	x := onnxio.NewTensor(onnxio.Float, in.Shape...)
+	x := onnxio.NewTensor(onnxio.Float, dims...)
 	for i := range x.Float32s() {
 		x.Float32s()[i] = rand.Float32()
 	}
-	shape, _ := json.Marshal(in.Shape)
+	shape, _ := json.Marshal(dims)
 	head := fmt.Sprintf(
 		`{"parameters":{"binary_data_output":true},"inputs":[{"name":%q,"shape":%s,"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
-		in.Name, shape, len(x.Raw))
-	return append([]byte(head), x.Raw...), strconv.Itoa(len(head)), nil
+		name, shape, len(x.Raw))
+	return question{append([]byte(head), x.Raw...), strconv.Itoa(len(head))}
 }
 
-func ask(c *http.Client, to string, body []byte, header string) error {
-	req, err := http.NewRequest("POST", to, bytes.NewReader(body))
+func ask(c *http.Client, to string, q question) error {
+	req, err := http.NewRequest("POST", to, bytes.NewReader(q.body))
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Inference-Header-Content-Length", header)
+	req.Header.Set("Inference-Header-Content-Length", q.header)
 	resp, err := c.Do(req)
 	if err != nil {
 		return err
@@ -107,7 +166,7 @@ func ask(c *http.Client, to string, body []byte, header string) error {
 }
 
 // report lets n clients ask, each its next question after the answer, and prints a line.
-func report(n int, length time.Duration, ask func(*http.Client) error) {
+func report(n int, more func() bool, ask func(*http.Client) error) {
 	var mu sync.Mutex
 	var all []time.Duration
 	var failed error
@@ -119,7 +178,7 @@ func report(n int, length time.Duration, ask func(*http.Client) error) {
 			c := &http.Client{Transport: &http.Transport{}}
 			defer c.CloseIdleConnections()
 			var mine []time.Duration
-			for time.Since(start) < length {
+			for more() {
 				asked := time.Now()
 				if err := ask(c); err != nil {
 					mu.Lock()
