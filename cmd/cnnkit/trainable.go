@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -83,8 +84,11 @@ func trainingNotes(m *onnxio.Model) []string {
 	if counts["Dropout"] == 0 {
 		notes = append(notes, "no Dropout: there was none, or the exporter took it out")
 	}
-	if counts["QLinearConv"]+counts["DequantizeLinear"] > 0 {
-		notes = append(notes, "the model is quantized: its integer weights are not trained")
+	if counts["QLinearConv"] > 0 || slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
+		return n.OpType == "DequantizeLinear" && m.Graph.Initializer(n.Inputs[0]) != nil
+	}) {
+		notes = append(notes, "the model is quantized: its integer weights are not trained; 'cnnkit quantize "+
+			"--trainable' of the float32 model leaves them to be")
 	}
 	if in := m.Graph.Inputs; len(in) > 0 && in[0].Type != nil && len(in[0].Type.Shape) > 0 &&
 		in[0].Type.Shape[0].Known() {

@@ -26,6 +26,9 @@ func prepare(m *onnxio.Model) (*graph, error) {
 		return nil, err
 	}
 	m.Graph.Values = nil
+	m.Metadata = slices.DeleteFunc(m.Metadata, func(p onnxio.Property) bool { // it is that network no more
+		return p.Key == "cnnkit.arch" || p.Key == "cnnkit.config" || p.Key == "cnnkit.heads"
+	})
 	names := map[string]bool{}
 	for i, n := range m.Graph.Nodes {
 		for k := 0; n.Name == "" || names[n.Name]; k++ {

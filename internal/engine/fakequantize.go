@@ -30,11 +30,11 @@ func straighten(g *graph) error {
 
 // straightened makes o, a DequantizeLinear, the last op of what stands for it, and gives the others.
 func (g *graph) straightened(o *op) ([]*op, error) {
-	if o.role() != dequantizes {
+	if !o.node.Def.Quantizes {
 		return nil, nil
 	}
 	q := o.in[0].producer
-	if q == nil || q.role() != quantizes || !undoes(o, q) {
+	if q == nil || !q.node.Def.Quantizes || !undoes(o, q) {
 		return nil, nil
 	}
 	scale := scaleFor(q)
@@ -160,10 +160,10 @@ func crooked(m *onnxio.Model, params map[string]bool) map[string]bool {
 		return out // whoever trains the model is told why
 	}
 	for _, o := range g.ops {
-		if o.role() != dequantizes {
+		if !o.node.Def.Quantizes || o.out[0].info.Type != onnxio.Float {
 			continue
 		}
-		if q := o.in[0].producer; q != nil && q.role() == quantizes {
+		if q := o.in[0].producer; q != nil && q.node.Def.Quantizes {
 			out[o.out[0].name] = true
 		}
 	}

@@ -38,12 +38,13 @@ func main() {
 	length := flag.Duration("for", 10*time.Second, "of each")
 	requests := flag.Int64("requests", 0, "of each, where it is not time that counts")
 	shapes := flag.Int("shapes", 1, "sizes of images, where the model leaves them open")
+	text := flag.Bool("json", false, "the numbers as JSON, for servers that know nothing else")
 	first := flag.Bool("first", false, "the first request, and the first after a pause, against the median")
 	flag.Parse()
 	if u, err := url.Parse(*address); err != nil || !net.ParseIP(u.Hostname()).IsLoopback() {
 		log.Fatalf("%s is not of this machine: an address of 127.0.0.0/8 or [::1] is wanted", *address)
 	}
-	bodies, err := questions(*address, *model, *shapes)
+	bodies, err := questions(*address, *model, *shapes, *text)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -101,7 +102,7 @@ type question struct {
 }
 
 // questions are as many as there are shapes.
-func questions(address, model string, shapes int) ([]question, error) {
+func questions(address, model string, shapes int, text bool) ([]question, error) {
 	resp, err := http.Get(address + "/v2/models/" + model)
 	if err != nil {
 		return nil, err
@@ -121,13 +122,13 @@ func questions(address, model string, shapes int) ([]question, error) {
 	}
 	var out []question
 	for k := range int64(shapes) {
-		out = append(out, questionOf(meta.Inputs[0].Name, meta.Inputs[0].Shape, k))
+		out = append(out, questionOf(meta.Inputs[0].Name, meta.Inputs[0].Shape, k, text))
 	}
 	return out, nil
 }
 
 // questionOf is a batch of one, of the k-th size: 32, 34, ... where the model leaves it open.
-func questionOf(name string, declared []int64, k int64) question {
+func questionOf(name string, declared []int64, k int64, text bool) question {
 	dims := slices.Clone(declared)
 	for i, d := range dims {
 		if d >= 0 {
@@ -142,6 +143,11 @@ func questionOf(name string, declared []int64, k int64) question {
 		x.Float32s()[i] = rand.Float32()
 	}
 	shape, _ := json.Marshal(dims)
+	if text {
+		numbers, _ := json.Marshal(x.Float32s())
+		return question{body: fmt.Appendf(nil, `{"inputs":[{"name":%q,"shape":%s,"datatype":"FP32","data":%s}]}`,
+			name, shape, numbers)}
+	}
 	head := fmt.Sprintf(
 		`{"parameters":{"binary_data_output":true},"inputs":[{"name":%q,"shape":%s,"datatype":"FP32","parameters":{"binary_data_size":%d}}]}`,
 		name, shape, len(x.Raw))
@@ -153,7 +159,10 @@ func ask(c *http.Client, to string, q question) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Inference-Header-Content-Length", q.header)
+	if req.Header.Set("Content-Type", "application/json"); q.header != "" {
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Header.Set("Inference-Header-Content-Length", q.header)
+	}
 	resp, err := c.Do(req)
 	if err != nil {
 		return err
