@@ -41,7 +41,7 @@ an int8 model of what PyTorch's quantization-aware training exports.
 
   cnnkit quantize resnet9-cifar10/model.onnx --data cifar10 --per-channel --out resnet9-int8.onnx
   cnnkit quantize model.onnx --data cifar10 --per-channel --trainable --out rounding.onnx
-  cnnkit train rounding.onnx --data cifar10 --lr 1e-4 --epochs 2 --out tuned
+  cnnkit train rounding.onnx --data cifar10 --lr 1e-5 --epochs 2 --out tuned
   cnnkit quantize tuned/model.onnx --out int8.onnx
   cnnkit quantize resnet18.onnx --images photos/ --preset imagenet --method entropy --out resnet18-int8.onnx`,
 		Flags: append(slices.Concat(specFlags(), fieldFlags("data", "threads", "no_exif")), jsonFlag(),

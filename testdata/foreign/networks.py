@@ -18,8 +18,6 @@ from torch import nn
 import foreign
 
 SIDE, LR = 64, 0.002
-# Without normalization some want another rate: at LR the first stays where it is, the second diverges.
-FOLDED_LR = {'mobilenet_v2': 0.02, 'efficientnet_b0': 0.0002}
 NETWORKS = {
     'resnet18': lambda: torchvision.models.resnet18(num_classes=foreign.CLASSES),
     'mobilenet_v2': lambda: torchvision.models.mobilenet_v2(num_classes=foreign.CLASSES, dropout=0.0),
@@ -79,7 +77,6 @@ def make(folder):
                 case = f"{name}-{'dynamo' if dynamo else 'torchscript'}-{'kept' if kept else 'folded'}"
                 foreign.export(model, new[0][0], os.path.join(folder, case + '.onnx'), kept, dynamo)
                 said[case] = {'answer': answer, 'losses': losses if case in TRAINED else []}
-                said[case]['lr'] = LR if kept else FOLDED_LR.get(name, LR)
                 print(case, 'exported; the loss goes from', losses[0], 'to', losses[-1], flush=True)
     with open(os.path.join(folder, 'losses.json'), 'w') as f:
         json.dump(said, f)
