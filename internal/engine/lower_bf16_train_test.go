@@ -56,7 +56,11 @@ func norm(v []float32) float64 {
 // Training in bf16 follows training in float32 to the 8 bits of its maps, and any number of
 // threads gives the same bits.
 func TestTrainingBF16(t *testing.T) {
-	for _, name := range []string{"deep", "residual16", "residual32", "unet32", "tanh32"} {
+	names, n := []string{"deep", "residual16", "residual32", "unet32", "tanh32"}, 5
+	if testing.Short() && !BF16Runs() { // the twins of the kernels are slow
+		names, n = names[:2], 2
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			c := trainCases[name]
 			m, b := c.make()
@@ -69,17 +73,17 @@ func TestTrainingBF16(t *testing.T) {
 			}
 			compareGradients(t, got, want)
 			opt.Update = plainSGD{0.01, 0.5}
-			losses, params := steps(t, m, b, opt, 5, in...)
+			losses, params := steps(t, m, b, opt, n, in...)
 			pool := parallel.New(3)
 			defer pool.Close()
 			opt.Pool = pool
-			_, again := steps(t, m, b, opt, 5, in...)
+			_, again := steps(t, m, b, opt, n, in...)
 			for name, w := range params {
 				if string(again[name].Raw) != string(w.Raw) {
 					t.Errorf("%s has other bits with 3 threads", name)
 				}
 			}
-			floats, _ := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}}, 5, in...)
+			floats, _ := steps(t, m, b, TrainOptions{Update: plainSGD{0.01, 0.5}}, n, in...)
 			for i, l := range floats {
 				if d := math.Abs(losses[i] - l); !(d <= 0.03*(0.1+math.Abs(l))) {
 					t.Errorf("loss of step %d: %v, in float32 %v", i, losses[i], l)
