@@ -178,14 +178,18 @@ func (e *emission) bytes(name string) {
 		from, to = name+"/float32", name
 	}
 	s := e.tensors[name]
-	scale := e.init(name+"/scale", onnxio.Scalar(onnxio.Float, s.scale))
-	zero := e.init(name+"/zero_point", onnxio.Scalar(onnxio.Uint8, s.zero))
-	e.nodes = append(e.nodes,
-		&onnxio.Node{Name: name + "/QuantizeLinear", OpType: "QuantizeLinear", Inputs: []string{from, scale,
-			zero}, Outputs: []string{name + "/quantized"}},
-		&onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear",
-			Inputs: []string{name + "/quantized", scale, zero}, Outputs: []string{to}})
+	e.pair(name, from, to, onnxio.Scalar(onnxio.Float, s.scale), onnxio.Scalar(onnxio.Uint8, s.zero), nil)
 	e.written[name] = true
+}
+
+// pair writes a QuantizeLinear and the DequantizeLinear behind it.
+func (e *emission) pair(name, from, to string, scale, zero *onnxio.Tensor, attrs []*onnxio.Attribute) {
+	by := []string{e.init(name+"/scale", scale), e.init(name+"/zero_point", zero)}
+	e.nodes = append(e.nodes,
+		&onnxio.Node{Name: name + "/QuantizeLinear", OpType: "QuantizeLinear",
+			Inputs: append([]string{from}, by...), Outputs: []string{name + "/quantized"}, Attrs: attrs},
+		&onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear",
+			Inputs: append([]string{name + "/quantized"}, by...), Outputs: []string{to}, Attrs: attrs})
 }
 
 // init adds an initializer.
@@ -197,12 +201,9 @@ func (e *emission) init(name string, t *onnxio.Tensor) string {
 	return name
 }
 
-// weights makes c read weights in int8 and a bias in int32, corrected for what the weights lost.
+// weights makes c read weights in int8 and a bias in int32, corrected for what the weights lost; weights and a
+// bias in float32 where they are to be trained.
 func (e *emission) weights(n, c *onnxio.Node) {
-	if e.trainable {
-		e.float(n, c)
-		return
-	}
 	w, axis := e.g.floats(n, 1), channelAxis(n)
 	outs := w.Dims[axis]
 	bytes, scales := e.rounded(n, w)
@@ -211,9 +212,16 @@ func (e *emission) weights(n, c *onnxio.Node) {
 	if len(scales) == 1 {
 		attrs, dims = nil, nil
 	}
-	e.dequantized(n.Name+"/weight", bytes, onnxio.Floats(scales, dims...), onnxio.NewTensor(onnxio.Int8,
-		dims...), attrs)
-	c.Inputs[1] = n.Name + "/weight" + dequantizedSuffix
+	name, scale, zero := n.Name+"/weight", onnxio.Floats(scales, dims...), onnxio.NewTensor(onnxio.Int8, dims...)
+	c.Inputs[1] = name + dequantizedSuffix
+	if e.trainable { // training learns both in the presence of the rounding (Jacob et al., 2018)
+		e.pair(name, n.Inputs[1], c.Inputs[1], scale, zero, attrs)
+		if n.OpType != "MatMul" && e.g.floats(n, 2) == nil {
+			c.Inputs = append(c.Inputs[:2], e.init(n.Name+"/bias", e.g.bias(n, outs)))
+		}
+		return
+	}
+	e.dequantized(name, bytes, scale, zero, attrs)
 	if n.OpType == "MatMul" {
 		return
 	}
@@ -222,7 +230,7 @@ func (e *emission) weights(n, c *onnxio.Node) {
 	for len(c.Inputs) < 3 {
 		c.Inputs = append(c.Inputs, "")
 	}
-	c.Inputs[2] = e.bias(n.Name+"/bias", bias, e.tensors[n.Inputs[0]].scale, onnxio.Floats(scales, dims...))
+	c.Inputs[2] = e.bias(n.Name+"/bias", bias, e.tensors[n.Inputs[0]].scale, scale)
 }
 
 // bias writes a bias in int32, in units of the input's scale times the weights', and its DequantizeLinear,

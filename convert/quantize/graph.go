@@ -26,7 +26,8 @@ func prepare(m *onnxio.Model) (*graph, error) {
 		return nil, err
 	}
 	m.Graph.Values = nil
-	m.Metadata = slices.DeleteFunc(m.Metadata, func(p onnxio.Property) bool { // it is that network no more
+	// It is the network of a builder no more: what training takes for a weight must follow from its use.
+	m.Metadata = slices.DeleteFunc(m.Metadata, func(p onnxio.Property) bool {
 		return p.Key == "cnnkit.arch" || p.Key == "cnnkit.config" || p.Key == "cnnkit.heads"
 	})
 	names := map[string]bool{}

@@ -8,30 +8,6 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// float writes the weights of c in float32 with their QuantizeLinear and DequantizeLinear, and leaves the
-// bias: training learns both in the presence of the rounding (Jacob et al., 2018).
-func (e *emission) float(n, c *onnxio.Node) {
-	w, axis := e.g.floats(n, 1), channelAxis(n)
-	_, scales := e.rounded(n, w)
-	attrs := []*onnxio.Attribute{onnxio.IntAttr("axis", axis)}
-	dims := []int64{int64(len(scales))}
-	if len(scales) == 1 {
-		attrs, dims = nil, nil
-	}
-	name := n.Name + "/weight"
-	scale := e.init(name+"/scale", onnxio.Floats(scales, dims...))
-	zero := e.init(name+"/zero_point", onnxio.NewTensor(onnxio.Int8, dims...))
-	e.nodes = append(e.nodes, &onnxio.Node{Name: name + "/QuantizeLinear", OpType: "QuantizeLinear",
-		Inputs: []string{n.Inputs[1], scale, zero}, Outputs: []string{name + "/quantized"}, Attrs: attrs},
-		&onnxio.Node{Name: name + "/DequantizeLinear", OpType: "DequantizeLinear",
-			Inputs: []string{name + "/quantized", scale, zero}, Outputs: []string{name + dequantizedSuffix},
-			Attrs: attrs})
-	c.Inputs[1] = name + dequantizedSuffix
-	if n.OpType != "MatMul" && e.g.floats(n, 2) == nil { // one to learn
-		c.Inputs = append(c.Inputs[:2], e.init(n.Name+"/bias", e.g.bias(n, w.Dims[axis])))
-	}
-}
-
 // Finish makes bytes of the weights that Options.Trainable has left in float32, and int32 of the biases
 // behind them. It counts the weights; the model computes the same but for the rounding of the biases.
 func Finish(m *onnxio.Model) (*onnxio.Model, int, error) {

@@ -115,9 +115,9 @@ func (g *graph) attends(o *op, a *attention, in []*value, next *op) {
 // attendByHeads makes an Attention of operator set 23 attention, where it has a finite constant for a mask or
 // none, no past, and gives its first output alone.
 func (g *graph) attendByHeads(o *op) bool {
-	n, has := o.node, func(list []*value, i int) bool { return i < len(list) && list[i] != nil }
-	if slices.ContainsFunc([]int{4, 5, 6}, func(i int) bool { return has(o.in, i) }) ||
-		slices.ContainsFunc([]int{1, 2, 3}, func(i int) bool { return has(o.out, i) }) ||
+	n := o.node
+	if slices.ContainsFunc([]int{4, 5, 6}, func(i int) bool { return inputOf(o, i) != nil }) ||
+		slices.ContainsFunc(o.out[1:], func(v *value) bool { return v != nil }) ||
 		n.Int("is_causal", 0) != 0 || n.Float("softcap", 0) != 0 || n.Int("left_window_size", -1) >= 0 ||
 		n.Int("right_window_size", -1) >= 0 || !isFloat(o.in[0], o.in[1], o.in[2], o.out[0]) {
 		return false
@@ -139,8 +139,7 @@ func (g *graph) attendByHeads(o *op) bool {
 	if len(a.q) > maxProducts {
 		return false
 	}
-	if has(o.in, 3) {
-		m := o.in[3]
+	if m := inputOf(o, 3); m != nil {
 		if !m.floats() || slices.ContainsFunc(m.konst.Float32s(), func(v float32) bool { return v-v != 0 }) {
 			return false
 		}

@@ -189,16 +189,22 @@ func TestScoresStay(t *testing.T) {
 			q, k, v := b.packed(-1, 5, 2, 8)
 			b.node("Softmax", []string{change(b, b.times(q, b.turn(k, 0, 1, 3, 2)))})
 			b.times(b.last, v)
-			p, err := Compile(b.output(), Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range p.Steps() {
-				if strings.HasPrefix(s.Kernel, "attention") {
-					t.Error("composed")
-				}
-			}
+			stays(t, b)
 		})
+	}
+}
+
+// stays asks that no attention is composed.
+func stays(t *testing.T, b *net) {
+	t.Helper()
+	p, err := Compile(b.output(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range p.Steps() {
+		if strings.HasPrefix(s.Kernel, "attention") {
+			t.Error("composed")
+		}
 	}
 }
 
@@ -219,15 +225,7 @@ func TestAttentionStays(t *testing.T) {
 				in = append(in, b.init("mask", mask))
 			}
 			b.node("Attention", in, attrs...)
-			p, err := Compile(b.output(), Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range p.Steps() {
-				if strings.HasPrefix(s.Kernel, "attention") {
-					t.Error("composed")
-				}
-			}
+			stays(t, b)
 		})
 	}
 }

@@ -3,7 +3,9 @@ package install
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -89,17 +91,21 @@ func (b *build) whole(root string) bool {
 		}
 		sums[name] = sum
 	}
-	return b.pinned(sums)
+	return b.refuses(sums) == nil
 }
 
-// pinned reports whether files of these sums are the build.
-func (b *build) pinned(sums map[string]string) bool {
-	for name, known := range b.sums[platform()] {
-		if !slices.Contains(known, sums[name]) {
-			return false
+// refuses says which of the build's files those of these sums are not.
+func (b *build) refuses(sums map[string]string) error {
+	known := b.sums[platform()]
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		switch sum := sums[name]; {
+		case sum == "":
+			return fmt.Errorf("no %s is in it, which belongs to ONNX Runtime %s", name, b.name)
+		case !slices.Contains(known[name], sum):
+			return fmt.Errorf("the SHA-256 of %s is %s, which is not a pinned one", name, sum)
 		}
 	}
-	return true
+	return nil
 }
 
 // place moves the build's files to where they belong, the library last: it says that the build is there.

@@ -10,10 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -31,19 +29,12 @@ func Install(ctx context.Context, opt Options) (string, error) {
 	if opt.Log == nil {
 		opt.Log = func(string, ...any) {}
 	}
-	list := sources
-	if opt.CUDA {
-		list = cudaSources
-	}
-	if opt.From != "" {
-		return installFrom(ctx, list, opt)
-	}
 	root, err := root()
 	if err != nil {
 		return "", err
 	}
 	var failures []error
-	for _, s := range list {
+	for _, s := range opt.sources() {
 		if len(s.build.sums[platform()]) == 0 {
 			continue
 		}
@@ -52,9 +43,9 @@ func Install(ctx context.Context, opt Options) (string, error) {
 			return s.build.library(root), nil
 		}
 		opt.Log("trying the %s %s", s.name, s.build.version)
-		path, err := fetch(ctx, s, root)
+		err := fetch(ctx, s, root)
 		if err == nil {
-			return path, nil
+			return s.build.library(root), nil
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -64,107 +55,77 @@ func Install(ctx context.Context, opt Options) (string, error) {
 		failures = append(failures, err)
 	}
 	if len(failures) == 0 {
-		return "", unpinned(opt.CUDA)
+		return "", opt.unpinned()
 	}
 	return "", fmt.Errorf("ONNX Runtime could not be installed:\n%w", errors.Join(failures...))
 }
 
-func unpinned(cuda bool) error {
+// sources are the places to try; an archive may have any of the builds.
+func (opt Options) sources() []source {
+	list := sources
+	if opt.CUDA {
+		list = cudaSources
+	}
+	if opt.From == "" {
+		return list
+	}
+	var out []source
+	for _, s := range list {
+		if len(out) == 0 || out[len(out)-1].build != s.build {
+			out = append(out, source{"archive " + opt.From + " for version", s.build,
+				func(context.Context, string, string) (string, error) { return opt.From, nil }})
+		}
+	}
+	return out
+}
+
+func (opt Options) unpinned() error {
 	what := "ONNX Runtime"
-	if cuda {
+	if opt.CUDA {
 		what += " with CUDA"
 	}
 	return fmt.Errorf("no pinned %s for %s: set CNNKIT_ORT_LIB to a library of version 1.24 or newer", what,
 		platform())
 }
 
-// installFrom takes whichever of the builds an archive has.
-func installFrom(ctx context.Context, list []source, opt Options) (string, error) {
-	root, err := root()
-	if err != nil {
-		return "", err
-	}
-	var builds []*build
-	for _, s := range list {
-		if len(s.build.sums[platform()]) == 0 {
-			continue
-		}
-		if s.build.whole(root) {
-			opt.Log("ONNX Runtime %s is installed already", s.build.name)
-			return s.build.library(root), nil
-		}
-		builds = append(builds, s.build)
-	}
-	if len(builds) == 0 {
-		return "", unpinned(opt.CUDA)
-	}
-	opt.Log("trying the archive %s", opt.From)
-	path, err := unpack(ctx, opt.From, root, builds...)
-	if err != nil {
-		return "", fmt.Errorf("archive %s: %w", opt.From, err)
-	}
-	return path, nil
-}
-
-// fetch gets one source's archive and installs the library from it.
-func fetch(ctx context.Context, s source, root string) (string, error) {
+// fetch gets one source's archive and installs its build: all files of it, or nothing.
+func fetch(ctx context.Context, s source, root string) error {
 	dir, err := os.MkdirTemp("", "cnnkit-install-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	archive, err := s.get(ctx, s.build.version, dir)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return unpack(ctx, archive, root, s.build)
-}
-
-// unpack installs the one of the builds whose files an archive has: all of them, or nothing.
-func unpack(ctx context.Context, archive, root string, builds ...*build) (string, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", err
+		return err
 	}
-	dir, err := os.MkdirTemp(root, ".part-")
+	part, err := os.MkdirTemp(root, ".part-") // beside its place, so that files can be moved there
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(part)
 	sums := map[string]string{}
 	err = extract(archive, func(name string, r io.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var err error
-		sums[name], err = save(filepath.Join(dir, name), r)
+		sums[name], err = save(filepath.Join(part, name), r)
 		return err
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
 	if sums[fileName()] == "" {
-		return "", fmt.Errorf("%s has no library for %s", filepath.Base(archive), platform())
+		return fmt.Errorf("%s has no library for %s", filepath.Base(archive), platform())
 	}
-	for _, b := range builds {
-		if b.pinned(sums) {
-			return b.library(root), b.place(dir, root)
-		}
+	if err := s.build.refuses(sums); err != nil {
+		return err
 	}
-	return "", refusal(sums, builds[0])
-}
-
-// refusal says which of a build's files an archive does not have.
-func refusal(sums map[string]string, b *build) error {
-	known := b.sums[platform()]
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		switch sum := sums[name]; {
-		case sum == "":
-			return fmt.Errorf("no %s is in it, which belongs to ONNX Runtime %s", name, b.name)
-		case !slices.Contains(known[name], sum):
-			return fmt.Errorf("the SHA-256 of %s is %s, which is not a pinned one", name, sum)
-		}
-	}
-	return nil
+	return s.build.place(part, root)
 }
 
 // save writes a file and gives its sum.
