@@ -76,11 +76,19 @@ func installRuntime(c *cli.Context) error {
 	return reportLibrary(c, path)
 }
 
-// reportLibrary loads the library, since a file that is there may still not work.
-func reportLibrary(c *cli.Context, path string) error {
+// reportLibrary loads the library in use, since a file that is there may still not work. It may be another than
+// the installed one: the build with CUDA, or CNNKIT_ORT_LIB's.
+func reportLibrary(c *cli.Context, installed string) error {
 	version, err := ort.Version()
 	if err != nil {
 		return missingError(err)
+	}
+	path, err := ort.Library()
+	if err != nil {
+		return missingError(err)
+	}
+	if path != installed {
+		fmt.Fprintf(c.App.ErrWriter, "%s is installed; another is in use\n", installed)
 	}
 	if c.Bool("json") {
 		return printJSON(c, map[string]string{"path": path, "version": version})
