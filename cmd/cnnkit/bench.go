@@ -56,7 +56,7 @@ func benchCommand() *cli.Command {
 				UsageText: "cnnkit bench train [--cases A,B | --model FILE --optimizer adamw] [--batch 32,64] [--threads N] [--per-op] [--trace FILE] [--json]",
 				Flags: benchFlags(
 					&cli.StringFlag{Name: "batch", Usage: "images a step (default: the case's, or 16)"},
-					&cli.StringFlag{Name: "model", Usage: "a classifier's .onnx `FILE` instead of the cases"},
+					&cli.StringFlag{Name: "model", Usage: "an .onnx `FILE` of a network for classes or masks instead of the cases"},
 					&cli.StringFlag{Name: "optimizer", Value: "sgd",
 						Usage: "with --model: sgd, adam or adamw"},
 					&cli.StringFlag{Name: "engine", Value: "native",

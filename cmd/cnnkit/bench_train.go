@@ -54,8 +54,8 @@ func benchTrain(c *cli.Context) error {
 	return b.close()
 }
 
-// modelCase is a classifier of a file as a case: its BatchNormalizations and Dropouts
-// train, whatever the file says.
+// modelCase is a file's network as a case, of classes for images or pixels, or of a mask: its
+// BatchNormalizations and Dropouts train, whatever the file says.
 func modelCase(path, optimizer string) (benchCase, error) {
 	m, err := loadModel(path)
 	if err != nil {
@@ -68,12 +68,15 @@ func modelCase(path, optimizer string) (benchCase, error) {
 	}
 	out := m.Graph.Outputs[0]
 	shape := shapes.ValueInfo(out.Name).Type.Shape
-	if len(shape) == 2 && shape[1].Known() {
+	if (len(shape) == 2 || len(shape) == 4) && shape[1].Known() {
 		k.classes = int(shape[1].Value)
 	}
-	if k.classes < 2 {
-		return k, badFile{fmt.Errorf("%s: the output %q is %v: a classifier gives [N,classes]", path,
-			out.Name, shape)}
+	switch {
+	case len(shape) == 4 && k.classes == 1:
+		k.classes = 0 // a mask
+	case k.classes < 2:
+		return k, badFile{fmt.Errorf("%s: the output %q is %v: classes are [N,classes] or [N,classes,H,W], masks [N,1,H,W]",
+			path, out.Name, shape)}
 	}
 	return k, nil
 }

@@ -228,7 +228,8 @@ func TestChannelsAreOneOp(t *testing.T) {
 	}
 }
 
-// TestNormalizationsTrain compares steps of training through normalizations with the reference kernels.
+// TestNormalizationsTrain compares steps of training through normalizations, and what moves or resizes maps, with
+// the reference kernels.
 func TestNormalizationsTrain(t *testing.T) {
 	for name, f := range map[string]func(b *net){
 		"layer": func(b *net) {
@@ -246,6 +247,17 @@ func TestNormalizationsTrain(t *testing.T) {
 		"shuffle": func(b *net) {
 			x, y := b.halves("halves", b.shuffle(b.last, 4, 5, 6, 6), 10)
 			b.node("Concat", []string{y, x}, onnxio.IntAttr("axis", 1))
+			b.node("Flatten", []string{b.last})
+		},
+		"resize": func(b *net) {
+			for _, r := range []struct {
+				scale float32
+				mode  string
+			}{{2, "nearest"}, {0.25, "nearest"}, {2.7, "cubic"}, {0.75, "linear"}} {
+				b.node("Resize", []string{b.last, "", b.floats(fmt.Sprint("by", r.scale), 1, 1, r.scale, r.scale)},
+					onnxio.StringAttr("mode", r.mode))
+			}
+			b.conv(20, 20, 1, 1, 0)
 			b.node("Flatten", []string{b.last})
 		},
 		"rms": func(b *net) {

@@ -8,14 +8,26 @@ import (
 	"github.com/cnnkit/cnnkit/onnxio"
 )
 
-// resizeTaps are the weighted sums of a Resize of a feature map along H and W; ok is false for other resizes.
-func resizeTaps(o *op) (rows, columns kernels.Taps, ok bool) {
+// A resizing is a Resize or its gradient: what each place of the output is made of.
+type resizing func(o *op) (taps [][][]ops.ResizeTap, ok bool)
+
+func resizes(o *op) ([][][]ops.ResizeTap, bool) {
+	in, computed := o.constants()
+	return ops.ResolveResize(o.node, o.in[0].dims, in, computed)
+}
+
+func resizesBack(o *op) ([][][]ops.ResizeTap, bool) {
+	in, computed := o.constants()
+	return ops.ResolveResizeGrad(o.node, in, computed)
+}
+
+// taps are the weighted sums of a feature map along H and W; ok is false for what else is resized.
+func (r resizing) taps(o *op) (rows, columns kernels.Taps, ok bool) {
 	x, y := o.in[0], o.out[0]
 	if !x.isFloat4() || !y.isFloat4() || x.size() == 0 || y.size() == 0 {
 		return rows, columns, false
 	}
-	in, computed := o.constants()
-	taps, ok := ops.ResolveResize(o.node, x.dims, in, computed)
+	taps, ok := r(o)
 	if !ok || taps[0] != nil || taps[1] != nil {
 		return rows, columns, false
 	}
@@ -37,9 +49,11 @@ func tapsOf(places [][]ops.ResizeTap, size int) kernels.Taps {
 	}
 	for _, p := range places {
 		for k := range t.Count {
-			tap := ops.ResizeTap{At: p[0].At}
+			var tap ops.ResizeTap
 			if k < len(p) {
 				tap = p[k]
+			} else if len(p) > 0 {
+				tap.At = p[0].At
 			}
 			t.Index, t.Weights = append(t.Index, int(tap.At)), append(t.Weights, float32(tap.Weight))
 		}
@@ -47,14 +61,15 @@ func tapsOf(places [][]ops.ResizeTap, size int) kernels.Taps {
 	return t
 }
 
-func fastResize(o *op) bool {
-	_, _, ok := resizeTaps(o)
+// fast reports whether package kernels resizes it.
+func (r resizing) fast(o *op) bool {
+	_, _, ok := r.taps(o)
 	return ok
 }
 
-// resize lowers a Resize or Upsample of a blocked map.
-func (l *lowering) resize(o *op) (bool, error) {
-	rows, columns, ok := resizeTaps(o)
+// lower lowers the resize of a blocked map.
+func (r resizing) lower(l *lowering, o *op) (bool, error) {
+	rows, columns, ok := r.taps(o)
 	x, y := o.in[0], o.out[0]
 	if !ok || x.layout == nil || y.layout == nil {
 		return false, nil

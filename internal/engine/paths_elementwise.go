@@ -42,6 +42,7 @@ func init() {
 	paths[[2]string{"", "Mul"}].passes = passesFactor
 	first := func(*op) maps { return maps{in: []int{0}, out: []int{0}, follows: true} }
 	only := func(f func(*lowering, *op) (bool, error)) *path { return &path{lower: f} }
+	resized := func(r resizing) *path { return &path{accepts: r.fast, maps: first, lower: r.lower} }
 	for name, p := range map[string]*path{
 		"Softmax": {softmax: true, lower: (*lowering).softmax}, "LogSoftmax": only((*lowering).logSoftmax),
 		"LayerNormalization": only((*lowering).layerNorm), "RMSNormalization": only((*lowering).rmsNorm),
@@ -51,9 +52,8 @@ func init() {
 		"DepthToSpace": only((*lowering).depthToSpace), "SpaceToDepth": only((*lowering).spaceToDepth),
 		"Transpose": {permutes: true, viewed: permuted, accepts: turnsTokens, maps: tokenMaps,
 			lower: (*lowering).transpose, bytes: moves},
-		"Resize":   {accepts: fastResize, maps: first, lower: (*lowering).resize},
-		"Upsample": {accepts: fastResize, maps: first, lower: (*lowering).resize},
-		"LRN":      {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
+		"Resize": resized(resizes), "Upsample": resized(resizes),
+		"LRN": {accepts: fastLRN, maps: first, halo: haloFirst, lower: (*lowering).lrn},
 		"GroupNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst,
 			lower: (*lowering).groupNorm},
 		"InstanceNormalization": {accepts: fastGroupNorm, maps: first, halo: haloFirst,
@@ -72,6 +72,7 @@ func init() {
 		"SoftmaxGrad": (*lowering).softmaxGrad, "LogSoftmaxGrad": (*lowering).logSoftmaxGrad} {
 		paths[[2]string{ops.GradDomain, name}] = only(lower)
 	}
+	paths[[2]string{ops.GradDomain, "ResizeGrad"}] = resized(resizesBack)
 	paths[[2]string{ops.GradDomain, "RowNormalizationGrad"}] = &path{accepts: isMapNorm, halo: haloNormGrad,
 		maps: func(*op) maps {
 			return maps{in: []int{0, 1}, out: []int{0}, follows: true}

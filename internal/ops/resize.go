@@ -498,10 +498,15 @@ func resizeGradDef() *Def {
 	return d
 }
 
+// resizeBehind is the operator that a ResizeGrad is the gradient of.
+func resizeBehind(n *Node) *Node {
+	return &Node{&onnxio.Node{Name: n.Name, OpType: n.Str("forward", "Resize"), Attrs: n.Attrs}, n.Def,
+		n.Int("version", 19)}
+}
+
 func evalResizeGrad(c *Eval) error {
 	shape, dy := c.Node.Ints("shape"), c.In[0]
-	n := &Node{&onnxio.Node{Name: c.Node.Name, OpType: c.Node.Str("forward", "Resize"), Attrs: c.Node.Attrs},
-		c.Node.Def, c.Node.Int("version", 19)}
+	n := resizeBehind(c.Node)
 	r, err := resizingWhileRunning(c, n, shape)
 	if err != nil {
 		return err

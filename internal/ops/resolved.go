@@ -94,3 +94,23 @@ func ResolveResize(n *Node, dims []int64, in []*onnxio.Tensor,
 	}
 	return taps, true
 }
+
+// ResolveResizeGrad is the same for ResizeGrad: for each dimension of dx, what every place is made of in dy.
+// Places that no output was made of have nothing.
+func ResolveResizeGrad(n *Node, in []*onnxio.Tensor, computed func(i int) bool) (taps [][][]ResizeTap, ok bool) {
+	shape := n.Ints("shape")
+	taps, ok = ResolveResize(resizeBehind(n), shape, in, computed)
+	for axis, places := range taps {
+		if places == nil {
+			continue
+		}
+		back := make([][]ResizeTap, shape[axis])
+		for i, place := range places {
+			for _, t := range place {
+				back[t.At] = append(back[t.At], ResizeTap{int64(i), t.Weight})
+			}
+		}
+		taps[axis] = back
+	}
+	return taps, ok
+}

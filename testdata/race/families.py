@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""torchvision's families for the race, and their exports: families.py FOLDER [NAME...] [NAME-train...]
+"""torchvision's families, and others' kin, for the race, and their exports: families.py FOLDER [NAME...] [NAME-train...]
 
 NAME.onnx is for inference: normalizations folded, the batch free and named N. NAME-train.onnx is for training: torch.onnx's
 training mode, in which they stay nodes. TorchScript exporter, opset 17. Weights are the constructors' own, and nothing is downloaded.
@@ -38,11 +38,19 @@ FAMILIES = {
     'convnext_tiny': Family(batch=4, optimiser='adamw'),
     'vit_b_16': Family(),
     'swin_t': Family(),
+    'smp-unet-resnet34': Family(batch=4),
+    'vit_small_patch16_224': Family(batch=8, optimiser='adamw'),
 }
 
 
 def network(name):
-    """The network by torchvision, without the classifiers that help training alone."""
+    """The network by torchvision, without the classifiers that help training alone, by segmentation_models_pytorch or timm."""
+    if name.startswith('smp-'):
+        import segmentation_models_pytorch as smp
+        return smp.Unet(name.removeprefix('smp-unet-'), encoder_weights=None)
+    if name.startswith('vit_small'):
+        import timm
+        return timm.create_model(name)
     import torchvision
     more = {}
     if name in ('googlenet', 'inception_v3'):
@@ -56,7 +64,8 @@ def case(name):
     """The family as peer_torch.py trains it."""
     from networks import Case
     f = FAMILIES[name]
-    return Case(lambda: network(name), (3, f.size, f.size), f.batch, 1000, 'ce', f.optimiser)
+    classes, loss = (0, 'bce') if name.startswith('smp-') else (1000, 'ce')
+    return Case(lambda: network(name), (3, f.size, f.size), f.batch, classes, loss, f.optimiser)
 
 
 def export(file, path):
