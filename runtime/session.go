@@ -49,6 +49,8 @@ type MissingError = engines.MissingError
 type Session interface {
 	// Run computes the outputs from the inputs, both by name. The tensors it gives are the caller's.
 	Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor, error)
+	// RunValues is Run for models that give sequences, maps (ONNX Runtime alone) or optionals too.
+	RunValues(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]onnxio.Value, error)
 	// RunInto is Run for outputs that have their memory already, by name: tensors of the type and shape that
 	// the model gives for these inputs. Outputs that out does not name are left out.
 	RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error
@@ -263,6 +265,32 @@ func (s *session) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 		return s.defaults.run(ctx, s.config, in)
 	}
 	return s.backend.Run(ctx, in)
+}
+
+func (s *session) RunValues(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]onnxio.Value,
+	error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.takes(ctx, in); err != nil {
+		return nil, err
+	}
+	var tensors map[string]*onnxio.Tensor
+	var err error
+	if s.defaulted(in) {
+		tensors, err = s.defaults.run(ctx, s.config, in)
+	} else if b, ok := s.backend.(engines.Valuer); ok {
+		return b.RunValues(ctx, in)
+	} else {
+		tensors, err = s.backend.Run(ctx, in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]onnxio.Value, len(tensors))
+	for name, t := range tensors {
+		out[name] = t
+	}
+	return out, nil
 }
 
 // takes reports whether a Run may start.

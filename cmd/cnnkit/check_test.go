@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,6 +65,40 @@ func TestRunWithDefaults(t *testing.T) {
 	}
 	if r := cnnkit(t, "run", path, "--out", dir, "--input", "x="+x, "--input", "c="+x); r.code != exitUsage {
 		t.Errorf("an input that is not there: %+v", r)
+	}
+}
+
+// The items of a sequence are written one by one, on every engine that gives them.
+func TestRunWritesSequences(t *testing.T) {
+	parts := &onnxio.ValueInfo{Name: "parts", Type: &onnxio.Type{Kind: onnxio.SequenceType,
+		Of: &onnxio.Type{Elem: onnxio.Float}}}
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "g",
+		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape(4)...)},
+		Outputs: []*onnxio.ValueInfo{parts},
+		Nodes: []*onnxio.Node{{OpType: "SplitToSequence", Name: "split", Inputs: []string{"x"},
+			Outputs: []string{"parts"}, Attrs: []*onnxio.Attribute{onnxio.IntAttr("axis", 0)}}}}}
+	path, x := filepath.Join(t.TempDir(), "m.onnx"), array(t, 4)
+	if err := onnxio.Save(path, m); err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range []string{"native", "ort"} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == "ort" {
+				needORT(t)
+			}
+			dir := t.TempDir()
+			var said struct{ Outputs []written }
+			answer(t, &said, "run", path, "--input", x, "--out", dir, "--engine", engine)
+			for i := range 4 {
+				y, err := npy.Load(filepath.Join(dir, fmt.Sprintf("parts.%d.npy", i)))
+				if err != nil || y.Size() != 1 {
+					t.Errorf("item %d: %v, %v", i, y, err)
+				}
+			}
+			if len(said.Outputs) != 4 || said.Outputs[3].Name != "parts.3" {
+				t.Errorf("%+v", said)
+			}
+		})
 	}
 }
 

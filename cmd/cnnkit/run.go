@@ -18,7 +18,8 @@ func runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a model once on NumPy files",
 		UsageText: "cnnkit run MODEL --input name=x.npy [--input ...] --out DIR [--engine E] [--json]",
-		Description: `Every output is written to DIR as NAME.npy; characters that do not belong into a file name become _.
+		Description: `Every output is written to DIR as NAME.npy; characters that do not belong into a file name become _. The items
+of a sequence are NAME.0.npy and so on; a map is NAME.keys.npy and NAME.values.npy.
 
   cnnkit run resnet.onnx --input input=x.npy --out answers
   cnnkit run resnet.onnx --input x.npy --out answers --engine ort      (a model of one input needs no name)`,
@@ -46,7 +47,7 @@ func runCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			out, err := s.Run(c.Context, in)
+			out, err := s.RunValues(c.Context, in)
 			if err != nil {
 				if c.Context.Err() != nil {
 					return err
@@ -100,36 +101,64 @@ func inputs(args []string, s runtime.Session) (map[string]*onnxio.Tensor, error)
 	return in, nil
 }
 
-func writeOutputs(c *cli.Context, s runtime.Session, out map[string]*onnxio.Tensor, dir string) error {
+// written is a tensor of an output in its file.
+type written struct {
+	Name  string  `json:"name"`
+	Type  string  `json:"type"`
+	Shape []int64 `json:"shape"`
+	File  string  `json:"file"`
+}
+
+func writeOutputs(c *cli.Context, s runtime.Session, out map[string]onnxio.Value, dir string) error {
 	if err := saved(os.MkdirAll(dir, 0o777)); err != nil {
 		return err
 	}
-	type row struct {
-		Name  string  `json:"name"`
-		Type  string  `json:"type"`
-		Shape []int64 `json:"shape"`
-		File  string  `json:"file"`
-	}
-	var rows []row
+	rows := []written{}
 	taken := map[string]bool{}
 	for i, v := range s.Outputs() {
-		t := out[v.Name]
 		name := fileName(v.Name)
 		if taken[name] {
 			name = fmt.Sprintf("%s_%d", name, i)
 		}
 		taken[name] = true
-		file := filepath.Join(dir, name+".npy")
-		if err := saved(npy.Save(file, t)); err != nil {
+		if err := writeValue(out[v.Name], v.Name, filepath.Join(dir, name), &rows); err != nil {
 			return fmt.Errorf("output %q: %w", v.Name, err)
 		}
-		rows = append(rows, row{v.Name, t.Type.String(), t.Dims, file})
 	}
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{"engine": s.Engine(), "outputs": rows})
 	}
 	for _, r := range rows {
 		fmt.Fprintf(c.App.Writer, "%s  %s %v  %s\n", r.Name, r.Type, r.Shape, r.File)
+	}
+	return nil
+}
+
+// writeValue writes a value's tensors to files whose names begin with path, and lists them.
+func writeValue(v onnxio.Value, name, path string, rows *[]written) error {
+	part := func(v onnxio.Value, which string) error {
+		return writeValue(v, name+"."+which, path+"."+which, rows)
+	}
+	switch v := v.(type) {
+	case *onnxio.Tensor:
+		file := path + ".npy"
+		*rows = append(*rows, written{name, v.Type.String(), v.Dims, file})
+		return saved(npy.Save(file, v))
+	case *onnxio.Sequence:
+		for i, item := range v.Items {
+			if err := part(item, fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+	case *onnxio.Map:
+		if err := part(v.Keys, "keys"); err != nil {
+			return err
+		}
+		return part(v.Values, "values")
+	case *onnxio.Optional:
+		if v.Value != nil {
+			return writeValue(v.Value, name, path, rows)
+		}
 	}
 	return nil
 }

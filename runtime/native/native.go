@@ -144,8 +144,8 @@ func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 	})
 }
 
-// RunValues is Run with sequences and optionals among the values.
-func (b *Backend) RunValues(ctx context.Context, in map[string]onnxio.Value) (map[string]onnxio.Value,
+// RunValues is Run with sequences and optionals among the outputs.
+func (b *Backend) RunValues(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]onnxio.Value,
 	error) {
 	out := make(map[string]onnxio.Value, len(b.model.Graph.Outputs))
 	err := run(ctx, b, in, func(p *engine.Program, l *engine.Lane, list []onnxio.Value) error {

@@ -209,6 +209,12 @@ func (b *Backend) Run(ctx context.Context, in map[string]*onnxio.Tensor) (map[st
 	return b.runFor(ctx, in, nil)
 }
 
+// RunValues is Run with sequences and maps among the outputs.
+func (b *Backend) RunValues(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]onnxio.Value,
+	error) {
+	return runFor(ctx, b, in, nil, valueOf)
+}
+
 // RunInto implements the session. ONNX Runtime writes outputs of known shape where they shall
 // be; others are copied there.
 func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor) error {
@@ -219,19 +225,25 @@ func (b *Backend) RunInto(ctx context.Context, in, out map[string]*onnxio.Tensor
 	return engines.CopyInto(out, got)
 }
 
-// runFor runs; room is the memory of outputs, where the caller has it.
 func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor) (map[string]*onnxio.Tensor,
 	error) {
+	return runFor(ctx, b, in, room, unwrap)
+}
+
+// runFor runs; room is the memory of outputs, where the caller has it, and unwrap takes over those that ONNX
+// Runtime has allocated.
+func runFor[V onnxio.Value](ctx context.Context, b *Backend, in, room map[string]*onnxio.Tensor,
+	unwrap func(onnxruntime.Value) (V, error)) (map[string]V, error) {
 	if b.unsure.Load() {
-		return b.runWith(ctx, in, nil, false)
+		return runWith(ctx, b, in, nil, false, unwrap)
 	}
-	out, err := b.runWith(ctx, in, room, true)
+	out, err := runWith(ctx, b, in, room, true, unwrap)
 	if err == nil || ctx.Err() != nil {
 		return out, err
 	}
 	// Where the model describes an operator of a foreign domain wrongly, the fault may lie
 	// with the prepared outputs.
-	out, again := b.runWith(ctx, in, nil, false)
+	out, again := runWith(ctx, b, in, nil, false, unwrap)
 	if again != nil {
 		return nil, err
 	}
@@ -240,8 +252,8 @@ func (b *Backend) runFor(ctx context.Context, in, room map[string]*onnxio.Tensor
 }
 
 // runWith runs with prepared outputs, or without those that may be of a wrong shape.
-func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tensor,
-	prepared bool) (map[string]*onnxio.Tensor, error) {
+func runWith[V onnxio.Value](ctx context.Context, b *Backend, in, room map[string]*onnxio.Tensor, prepared bool,
+	unwrap func(onnxruntime.Value) (V, error)) (map[string]V, error) {
 	values := make([]onnxruntime.Value, len(b.inputs)+b.results)
 	defer destroy(values)
 	inputs, outputs := values[:len(b.inputs)], values[len(b.inputs):]
@@ -263,7 +275,7 @@ func (b *Backend) runWith(ctx context.Context, in, room map[string]*onnxio.Tenso
 	if err := b.run(ctx, inputs, outputs); err != nil {
 		return nil, err
 	}
-	return b.take(made, outputs)
+	return take(b, made, outputs, unwrap)
 }
 
 // make prepares the outputs whose shape is known, or only the scalars, whose shape is certain;
@@ -288,28 +300,33 @@ func (b *Backend) make(in []*onnxio.Tensor, room map[string]*onnxio.Tensor, valu
 }
 
 // take brings what the session has computed into the model's form.
-func (b *Backend) take(made []*onnxio.Tensor, values []onnxruntime.Value) (map[string]*onnxio.Tensor, error) {
+func take[V onnxio.Value](b *Backend, made []*onnxio.Tensor, values []onnxruntime.Value,
+	unwrap func(onnxruntime.Value) (V, error)) (map[string]V, error) {
+	all := make([]onnxio.Value, len(made))
 	for i, t := range made {
-		if t != nil {
+		if all[i] = t; t != nil {
 			continue
 		}
 		var err error
-		if made[i], err = unwrap(values[i]); err != nil {
+		if all[i], err = unwrap(values[i]); err != nil {
 			return nil, fmt.Errorf("output %q: %w", b.outputs[min(i, len(b.outputs)-1)].name, err)
 		}
 	}
-	out := make(map[string]*onnxio.Tensor, len(b.outputs))
+	out := make(map[string]V, len(b.outputs))
 	for i := range b.outputs {
 		o := &b.outputs[i]
-		var shape *onnxio.Tensor
-		if o.shape >= 0 {
-			shape = made[o.shape]
+		if t, ok := all[i].(*onnxio.Tensor); ok {
+			var shape *onnxio.Tensor
+			if o.shape >= 0 {
+				shape, _ = all[o.shape].(*onnxio.Tensor)
+			}
+			t, err := o.result(t, shape)
+			if err != nil {
+				return nil, fmt.Errorf("output %q: %w", o.name, err)
+			}
+			all[i] = t
 		}
-		t, err := o.result(made[i], shape)
-		if err != nil {
-			return nil, fmt.Errorf("output %q: %w", o.name, err)
-		}
-		out[o.name] = t
+		out[o.name] = all[i].(V)
 	}
 	return out, nil
 }

@@ -140,7 +140,41 @@ func unwrap(v onnxruntime.Value) (*onnxio.Tensor, error) {
 		}
 		return t, nil
 	}
-	return nil, fmt.Errorf("ONNX Runtime gave a %T", v)
+	return nil, fmt.Errorf("it is %v, no tensor: RunValues gives sequences and maps", v.GetONNXType())
+}
+
+// valueOf is unwrap for values of every kind.
+func valueOf(v onnxruntime.Value) (onnxio.Value, error) {
+	switch v := v.(type) {
+	case *onnxruntime.Sequence:
+		items, err := v.GetValues()
+		if err != nil {
+			return nil, err
+		}
+		s := &onnxio.Sequence{}
+		for i, item := range items {
+			x, err := valueOf(item)
+			if err != nil {
+				return nil, fmt.Errorf("item %d: %w", i, err)
+			}
+			s.Items = append(s.Items, x)
+		}
+		return s, nil
+	case *onnxruntime.Map:
+		keys, values, err := v.GetKeysAndValues()
+		if err != nil {
+			return nil, err
+		}
+		m := &onnxio.Map{}
+		if m.Keys, err = unwrap(keys); err != nil {
+			return nil, fmt.Errorf("keys: %w", err)
+		}
+		if m.Values, err = valueOf(values); err != nil {
+			return nil, fmt.Errorf("values: %w", err)
+		}
+		return m, nil
+	}
+	return unwrap(v)
 }
 
 func taken[T element](typ onnxio.DataType, v *onnxruntime.Tensor[T]) *onnxio.Tensor {

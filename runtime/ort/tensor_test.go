@@ -365,3 +365,48 @@ func TestDroppedSession(t *testing.T) {
 		t.Errorf("%d MB stay", more>>20)
 	}
 }
+
+// Sequences and maps come back by RunValues, and Run says so.
+func TestValues(t *testing.T) {
+	x := onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3)...)
+	float := &onnxio.Type{Elem: onnxio.Float}
+	parts := &onnxio.ValueInfo{Name: "parts", Type: &onnxio.Type{Kind: onnxio.SequenceType, Of: float}}
+	scores := &onnxio.ValueInfo{Name: "scores", Type: &onnxio.Type{Kind: onnxio.SequenceType,
+		Of: &onnxio.Type{Kind: onnxio.MapType, Key: onnxio.String, Of: float}}}
+	zip := node("ZipMap", []string{"x"}, "scores", &onnxio.Attribute{Name: "classlabels_strings", Type: onnxio.AttrStrings,
+		Strings: [][]byte{[]byte("cat"), []byte("dog"), []byte("owl")}})
+	zip.Domain = "ai.onnx.ml"
+	m := graph([]*onnxio.ValueInfo{x}, []*onnxio.ValueInfo{parts, scores},
+		node("SplitToSequence", []string{"x"}, "parts", onnxio.IntAttr("axis", 1), onnxio.IntAttr("keepdims", 0)), zip)
+	m.Opsets = append(m.Opsets, onnxio.Opset{Domain: "ai.onnx.ml", Version: 1})
+	b := opened(t, m)
+	in := map[string]*onnxio.Tensor{"x": onnxio.Floats([]float32{1, 2, 3, 4, 5, 6}, 2, 3)}
+	if _, err := b.Run(t.Context(), in); err == nil || !strings.Contains(err.Error(), "RunValues") {
+		t.Errorf("Run says %v", err)
+	}
+	out, err := b.RunValues(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := out["parts"].(*onnxio.Sequence).Items
+	for i, item := range list {
+		if got := item.(*onnxio.Tensor); !slices.Equal(got.Float32s(), []float32{float32(i + 1), float32(i + 4)}) {
+			t.Errorf("part %d is %v %v", i, got.Dims, got.Float32s())
+		}
+	}
+	maps := out["scores"].(*onnxio.Sequence).Items
+	if len(list) != 3 || len(maps) != 2 {
+		t.Fatalf("%d parts and %d maps", len(list), len(maps))
+	}
+	for i, item := range maps {
+		one := item.(*onnxio.Map)
+		got := map[string]float32{}
+		for k, key := range one.Keys.Strings {
+			got[string(key)] = one.Values.(*onnxio.Tensor).Float32s()[k]
+		}
+		from := float32(3 * i)
+		if len(got) != 3 || got["cat"] != from+1 || got["dog"] != from+2 || got["owl"] != from+3 {
+			t.Errorf("image %d is %v", i, got)
+		}
+	}
+}

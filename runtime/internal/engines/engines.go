@@ -56,6 +56,11 @@ type Backend interface {
 	Close() error
 }
 
+// Valuer is a Backend whose outputs may be other values than tensors.
+type Valuer interface {
+	RunValues(ctx context.Context, in map[string]*onnxio.Tensor) (map[string]onnxio.Value, error)
+}
+
 // Binder is a Backend that can keep tensors where it computes.
 type Binder interface {
 	Bind(in, out map[string]*onnxio.Tensor) (Binding, error)
