@@ -43,7 +43,6 @@ func (r *repository) open(ctx context.Context, s source, f versionFile, given *o
 		return nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	m.start(instances)
-	r.rehearse(ctx, m)
 	r.log.Info("model ready", "model", m.id(), "engine", m.session.Engine(), "why", m.session.Reason(),
 		"max_batch", m.queue.most, "instances", instances)
 	return m, nil
@@ -139,7 +138,7 @@ func (m *model) warm(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		why = "tried on noise: " + err.Error()
+		why = "on noise the model says: " + err.Error()
 	}
 	if why != "" && m.queue.share {
 		m.queue.share = false
@@ -152,6 +151,11 @@ func (m *model) warm(ctx context.Context) error {
 
 // tried runs batches of noise; why says what speaks against sharing runs.
 func (m *model) tried(ctx context.Context, sizes []int64) (why string, err error) {
+	for _, v := range m.session.Inputs() {
+		if elemOf(v) == onnxio.String || dimsOf(v) == nil {
+			return fmt.Sprintf("input %q cannot be tried without data", v.Name), nil
+		}
+	}
 	for _, n := range sizes {
 		in, err := m.example(n)
 		if err != nil {
@@ -175,9 +179,6 @@ func (m *model) example(n int64) (map[string]*onnxio.Tensor, error) {
 	in := map[string]*onnxio.Tensor{}
 	for _, v := range m.session.Inputs() {
 		dims := dimsOf(v)
-		if elemOf(v) == onnxio.String || dims == nil {
-			return nil, fmt.Errorf("input %q cannot be tried without data", v.Name)
-		}
 		for i := range dims {
 			switch {
 			case dims[i] < 0 && i == 0:

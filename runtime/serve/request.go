@@ -39,7 +39,7 @@ type (
 		Shape      []int64         `json:"shape"`
 		Datatype   string          `json:"datatype"`
 		Parameters parameters      `json:"parameters"`
-		Data       json.RawMessage `json:"data,omitempty"`
+		Data       json.RawMessage `json:"data"`
 	}
 	jsonOutput struct {
 		Name       string     `json:"name"`
@@ -52,7 +52,7 @@ type (
 		Classification   int             `json:"classification"`
 		Timeout          uint64          `json:"timeout"` // microseconds
 		Priority         uint64          `json:"priority"`
-		Sequence         json.RawMessage `json:"sequence_id,omitempty"`
+		Sequence         json.RawMessage `json:"sequence_id"`
 		SharedMemory     string          `json:"shared_memory_region"`
 	}
 )
