@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
@@ -50,7 +51,7 @@ func main() {
 	}
 	to := *address + "/v2/models/" + *model + "/infer"
 	if *first {
-		firsts(to, bodies[0])
+		firsts(*address, to, bodies[0])
 		return
 	}
 	fmt.Println("clients  requests/s  p50       p99       slowest   errors")
@@ -73,10 +74,25 @@ func main() {
 	}
 }
 
-// firsts prints what the first answer takes, on a connection of its own, and the first after five seconds, in which
-// the client does not sleep.
-func firsts(to string, q question) {
+// firsts prints what the first answer takes, on a connection that has asked whether the server is ready, and the first
+// after five seconds, in which the client does not sleep. It practices on a server of its own first.
+func firsts(server, to string, q question) {
+	own := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
 	c := &http.Client{Transport: &http.Transport{}}
+	for range 100 {
+		if err := ask(c, own.URL, q); err != nil {
+			log.Fatal(err)
+		}
+	}
+	own.Close()
+	ready, err := c.Get(server + "/v2/health/ready")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, ready.Body)
+	ready.Body.Close()
 	timed := func() time.Duration {
 		asked := time.Now()
 		if err := ask(c, to, q); err != nil {
