@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/builders"
@@ -119,6 +120,22 @@ func TestRoles(t *testing.T) {
 		}
 		if role[name] != want {
 			t.Errorf("%s is %q, not %q", name, role[name], want)
+		}
+	}
+	if m, err = builders.Build("vit_b_16", builders.Config{Input: [3]int{3, 32, 32}}); err != nil {
+		t.Fatal(err)
+	}
+	ofTokens := roles(m)
+	for _, name := range builders.ParameterNames(m) {
+		want := ""
+		switch norm := strings.Contains(name, "ln"); {
+		case norm:
+			want = "norm"
+		case strings.HasSuffix(name, "bias"):
+			want = "bias"
+		}
+		if ofTokens[name] != want {
+			t.Errorf("%s is %q, not %q", name, ofTokens[name], want)
 		}
 	}
 	c := Config{Groups: []Group{{Params: "layer1.*", LRScale: new(2.0)}, {Params: "norm", LRScale: new(3.0)}}}

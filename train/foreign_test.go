@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cnnkit/cnnkit/builders"
 	"github.com/cnnkit/cnnkit/convert"
+	"github.com/cnnkit/cnnkit/convert/recover"
 	"github.com/cnnkit/cnnkit/internal/engine"
 	"github.com/cnnkit/cnnkit/onnxio"
 )
@@ -59,10 +61,9 @@ func TestForeignGraphsTrain(t *testing.T) {
 	}
 }
 
-// The same of torchvision's networks that testdata/foreign/networks.py exports into the folder
-// CNNKIT_FOREIGN, and has losses of.
-func TestForeignNetworks(t *testing.T) {
-	folder := os.Getenv("CNNKIT_FOREIGN")
+// networks gives the folder of what testdata/foreign/networks.py exports, and its batches.
+func networks(t *testing.T) (folder string, batch func(step int) (x, target *onnxio.Tensor)) {
+	folder = os.Getenv("CNNKIT_FOREIGN")
 	if folder == "" {
 		t.Skip("CNNKIT_FOREIGN is not set: testdata/foreign/peers.sh sets it")
 	}
@@ -70,16 +71,85 @@ func TestForeignNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := func(step int) (x, target *onnxio.Tensor) {
+	return folder, func(step int) (x, target *onnxio.Tensor) {
 		return batches.Get(fmt.Sprint("x", step%4)), batches.Get(fmt.Sprint("y", step%4))
 	}
+}
+
+// networksRate is LR of networks.py.
+const networksRate = 0.002
+
+// The same of torchvision's networks, where PyTorch's losses are there.
+func TestForeignNetworks(t *testing.T) {
+	folder, batch := networks(t)
 	for name, c := range foreignCases(t, folder) {
 		if len(c.Losses) == 0 {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			trainForeign(t, filepath.Join(folder, name+".onnx"), c, 0.002, batch)
+			trainForeign(t, filepath.Join(folder, name+".onnx"), c, networksRate, batch)
 		})
+	}
+}
+
+// Torchvision's networks whose BatchNormalizations were folded get them and their names back, and learn.
+func TestUnfoldedNetworks(t *testing.T) {
+	folder, batch := networks(t)
+	for name := range foreignCases(t, folder) {
+		if !strings.HasSuffix(name, "-folded") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			m, err := onnxio.Load(filepath.Join(folder, name+".onnx"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			arch, _, _ := strings.Cut(name, "-")
+			x, _ := batch(0)
+			like, err := builders.Build(arch, builders.Config{Classes: 5,
+				Input: [3]int{int(x.Dims[1]), int(x.Dims[2]), int(x.Dims[3])}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sd, report, err := recover.Weights(m, like)
+			if err != nil || len(report.Unfolded) == 0 {
+				t.Fatal(report, err)
+			}
+			if _, err := convert.Apply(like, sd, convert.ApplyOptions{Strict: true}); err != nil {
+				t.Fatal(err)
+			}
+			tr, err := NewTrainer(like, Config{Optimizer: "sgd", LR: networksRate, Momentum: 0.9, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tr.Close()
+			falls(t, taken(t, tr, batch))
+		})
+	}
+}
+
+// taken are the losses of 50 steps.
+func taken(t *testing.T, tr *Trainer, batch func(step int) (x, target *onnxio.Tensor)) []float64 {
+	t.Helper()
+	var losses []float64
+	for step := range 50 {
+		x, target := batch(step)
+		loss, err := tr.Step(context.Background(), x, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, loss)
+	}
+	return losses
+}
+
+// falls reports a loss that does not.
+func falls(t *testing.T, losses []float64) {
+	t.Helper()
+	if from, to := mean(losses[:10]), mean(losses[40:]); !(to <= 0.8*from) {
+		t.Errorf("the loss does not fall: %v", losses)
+	} else {
+		t.Logf("the loss falls from %.3f to %.3f", from, to)
 	}
 }
 
@@ -95,32 +165,25 @@ func trainForeign(t *testing.T, path string, c foreignCase, lr float64,
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	var losses []float64
-	far := 0.0
-	kept := strings.HasSuffix(path, "-kept.onnx")
-	for step := range 50 {
-		x, target := batch(step)
-		if strings.HasPrefix(filepath.Base(path), "keras") {
+	keras := strings.HasPrefix(filepath.Base(path), "keras")
+	losses := taken(t, tr, func(step int) (x, target *onnxio.Tensor) {
+		if x, target = batch(step); keras {
 			x.Dims = []int64{8, 16, 16, 3}
 		}
-		loss, err := tr.Step(context.Background(), x, target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		losses = append(losses, loss)
-		if kept {
+		return x, target
+	})
+	if strings.HasSuffix(path, "-kept.onnx") {
+		far := 0.0
+		for step, loss := range losses {
 			far = max(far, math.Abs(loss-c.Losses[step]))
 		}
-	}
-	switch {
-	case kept && !(far <= 1e-3):
-		t.Errorf("losses are up to %.2g from PyTorch's:\n%v\n%v", far, losses, c.Losses)
-	case kept:
-		t.Logf("losses are up to %.2g from PyTorch's", far)
-	case !(mean(losses[40:]) <= 0.8*mean(losses[:10])):
-		t.Errorf("the loss does not fall: %v", losses)
-	default:
-		t.Logf("the loss falls from %.3f to %.3f", mean(losses[:10]), mean(losses[40:]))
+		if !(far <= 1e-3) {
+			t.Errorf("losses are up to %.2g from PyTorch's:\n%v\n%v", far, losses, c.Losses)
+		} else {
+			t.Logf("losses are up to %.2g from PyTorch's", far)
+		}
+	} else {
+		falls(t, losses)
 	}
 	after, err := tr.Export()
 	if err != nil {

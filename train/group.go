@@ -36,11 +36,12 @@ func (g Group) validate() error {
 
 // roles says of each initializer whether it is a "bias" or of a "norm", by the nodes that read it.
 func roles(m *onnxio.Model) map[string]string {
-	out := map[string]string{}
+	out, product := map[string]string{}, map[string]bool{}
 	for _, n := range m.Graph.Nodes {
 		for i, name := range n.Inputs {
 			switch n.OpType {
-			case "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization":
+			case "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
+				"RMSNormalization":
 				if i == 1 || i == 2 {
 					out[name] = "norm"
 				}
@@ -48,6 +49,13 @@ func roles(m *onnxio.Model) map[string]string {
 				if i == 2 && out[name] == "" {
 					out[name] = "bias"
 				}
+			case "Add": // of a linear layer over tokens
+				if t := m.Graph.Initializer(name); t != nil && len(t.Dims) == 1 && len(n.Inputs) == 2 &&
+					product[n.Inputs[1-i]] && out[name] == "" {
+					out[name] = "bias"
+				}
+			case "MatMul":
+				product[n.Outputs[0]] = true
 			}
 		}
 	}

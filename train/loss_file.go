@@ -46,11 +46,24 @@ func lossFile(path string) (Loss, error) {
 		return bad("input %q is %v: the second input is the target, int64 class numbers or float32",
 			in[1].Name, elem)
 	}
+	if !reads(g, in[0].Name) {
+		return bad("no node reads the first input, %q, the model's output: exporters merge inputs that are one tensor", in[0].Name)
+	}
 	if t := g.Outputs[0].Type; t == nil || t.Elem != onnxio.Float || t.HasShape && len(t.Shape) > 0 {
 		return bad("output %q is not one float32 number", g.Outputs[0].Name)
 	}
 	loss.Emit = func(l *LossGraph) (string, error) { return l.call(m, in[0].Name, in[1].Name) }
 	return loss, nil
+}
+
+// reads reports whether a node of the graph, or of one within it, reads a value.
+func reads(g *onnxio.Graph, name string) bool {
+	return slices.ContainsFunc(g.Nodes, func(n *onnxio.Node) bool {
+		return slices.Contains(n.Inputs, name) || slices.ContainsFunc(n.Attrs, func(a *onnxio.Attribute) bool {
+			return a.G != nil && reads(a.G, name) ||
+				slices.ContainsFunc(a.Graphs, func(g *onnxio.Graph) bool { return reads(g, name) })
+		})
+	})
 }
 
 // call appends a call of m's graph as a function, which is declared once.

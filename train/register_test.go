@@ -211,3 +211,59 @@ func TestLossFile(t *testing.T) {
 		t.Errorf("the file's loss is %v, the package's %v", a, b)
 	}
 }
+
+// The loss that examples/own-loss/structure.py exports is what PyTorch says, by this script beside it:
+//
+//	i = torch.arange(2*1*24*20)
+//	x = ((i*7919 % 1009).float()/252 - 2).view(2, 1, 24, 20)
+//	m = (i//3*31 % 97 < 40).float().view(2, 1, 24, 20)
+//	print(Structure()(x.double(), m.double()))
+func TestLossFromPyTorch(t *testing.T) {
+	const want = 1.4773491051103547
+	x := onnxio.NewTensor(onnxio.Float, 2, 1, 24, 20)
+	mask := onnxio.NewTensor(onnxio.Float, 2, 1, 24, 20)
+	for i := range x.Float32s() {
+		x.Float32s()[i] = float32(i*7919%1009)/252 - 2
+		if i/3*31%97 < 40 {
+			mask.Float32s()[i] = 1
+		}
+	}
+	one := onnxio.Floats([]float32{1}, 1, 1, 1, 1)
+	one.Name = "weight"
+	same := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "same",
+		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 1, 24, 20)...)},
+		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 1, 24, 20)...)},
+		Initializers: []*onnxio.Tensor{one},
+		Nodes: []*onnxio.Node{{OpType: "Conv", Name: "conv", Inputs: []string{"x", "weight"},
+			Outputs: []string{"y"}}}}}
+	tr, err := train.NewTrainer(same, train.Config{Loss: "../examples/own-loss/structure.onnx", Optimizer: "sgd",
+		LR: 0.1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	if got, err := tr.Step(t.Context(), x, mask); err != nil || !(math.Abs(got-want) < 1e-5) {
+		t.Errorf("%v, want %v; %v", got, want, err)
+	}
+}
+
+// A loss that does not depend on the model's output is refused by name.
+func TestLossOfNothing(t *testing.T) {
+	mask := onnxio.TensorInfo("mask", onnxio.Float, onnxio.Shape("N", 10)...)
+	m := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "loss",
+		Inputs:  []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float, onnxio.Shape("N", 10)...), mask},
+		Outputs: []*onnxio.ValueInfo{onnxio.TensorInfo("l", onnxio.Float)},
+		Nodes: []*onnxio.Node{{OpType: "ReduceMean", Name: "l", Inputs: []string{"mask"}, Outputs: []string{"l"},
+			Attrs: []*onnxio.Attribute{onnxio.IntAttr("keepdims", 0)}}}}}
+	path := filepath.Join(t.TempDir(), "own.onnx")
+	if err := onnxio.Save(path, m); err != nil {
+		t.Fatal(err)
+	}
+	net, err := builders.Build("lenet5", builders.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err = train.TrainingGraph(net, path); err == nil || !strings.Contains(err.Error(), `"y"`) {
+		t.Errorf("%v", err)
+	}
+}
