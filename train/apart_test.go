@@ -138,7 +138,7 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s is %q, not %q", name, ofTokens[name], want)
 		}
 	}
-	c := Config{Groups: []Group{{Params: "layer1.*", LRScale: new(2.0)}, {Params: "norm", LRScale: new(3.0)}}}
+	c := Config{Groups: []Group{{Params: "layer1", LRScale: new(2.0)}, {Params: "norm", LRScale: new(3.0)}}}
 	for name, want := range map[string]float64{"layer1.0.bn1.weight": 2, "bn.bias": 3, "fc.weight": 1} {
 		if got := value(c.group(name, role[name]).LRScale, 1); got != want {
 			t.Errorf("%s is in group %v, not %v", name, got, want)

@@ -137,7 +137,7 @@ type Config struct {
 // Group gives some parameters their own settings; a parameter belongs to the first group that it fits.
 type Group struct {
 	// Params is "bias" (what Conv, ConvTranspose, Gemm and an Add behind a MatMul add), "norm" (weight and bias
-	// of the normalisations), or a pattern of parameter names as path.Match has it.
+	// of the normalisations), or a pattern of parameters or modules, as in Config.Freeze.
 	Params      string   `json:"params"`
 	LRScale     *float64 `json:"lr_scale,omitempty"`     // null: 1
 	WeightDecay *float64 `json:"weight_decay,omitempty"` // null: the run's

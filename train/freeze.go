@@ -74,34 +74,38 @@ func (c Config) freezes(name string) bool {
 		!slices.ContainsFunc(c.Unfreeze, func(u Unfreeze) bool { return fits(u.Params, name) })
 }
 
-// checkFreeze names all patterns that fit nothing in the model, with the name that is spelled most like each.
-func (c Config) checkFreeze(m *onnxio.Model) error {
-	patterns := slices.Clone(c.Freeze)
-	for _, u := range c.Unfreeze {
-		patterns = append(patterns, u.Params)
-	}
+// checkPatterns names all patterns of Freeze, Unfreeze and Groups that fit nothing in the model, with the name that
+// is spelled most like each.
+func (c Config) checkPatterns(m *onnxio.Model) error {
 	var bad []string
-	for _, p := range patterns {
-		if !slices.ContainsFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool {
-			return fits(p, t.Name)
-		}) &&
-			!slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
-				return n.OpType == "Dropout" && fits(p, n.Name)
-			}) {
-			bad = append(bad, p)
+	known := modules(m)
+	check := func(what, p string, also bool) {
+		if also || slices.ContainsFunc(m.Graph.Initializers, func(t *onnxio.Tensor) bool { return fits(p, t.Name) }) {
+			return
 		}
+		bad = append(bad, fmt.Sprintf("%s %q", what, p))
+		if near := convert.Nearest(p, known); near != "" {
+			bad[len(bad)-1] += fmt.Sprintf(" (nearest: %q)", near)
+		}
+	}
+	dropout := func(p string) bool {
+		return slices.ContainsFunc(m.Graph.Nodes, func(n *onnxio.Node) bool {
+			return n.OpType == "Dropout" && fits(p, n.Name)
+		})
+	}
+	for _, p := range c.Freeze {
+		check("freeze", p, dropout(p))
+	}
+	for _, u := range c.Unfreeze {
+		check("unfreeze", u.Params, dropout(u.Params))
+	}
+	for _, g := range c.Groups {
+		check("group", g.Params, g.Params == "bias" || g.Params == "norm")
 	}
 	if bad == nil {
 		return nil
 	}
-	known := modules(m)
-	for i, p := range bad {
-		bad[i] = fmt.Sprintf("%q", p)
-		if near := convert.Nearest(p, known); near != "" {
-			bad[i] += fmt.Sprintf(" (nearest: %q)", near)
-		}
-	}
-	return fmt.Errorf("freeze: no parameter or module fits %s", strings.Join(bad, ", "))
+	return fmt.Errorf("no parameter or module fits %s", strings.Join(bad, ", "))
 }
 
 // modules lists the float initializers' names and those of the modules above them.

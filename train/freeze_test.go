@@ -231,8 +231,9 @@ func TestGradualUnfreezing(t *testing.T) {
 
 func TestFreezeMistakes(t *testing.T) {
 	for want, c := range map[string]Config{
-		`"stm" (nearest: "stem"), "body.cnov" (nearest: "body.conv")`: {Freeze: []string{"stm", "fc",
-			"body.cnov"}},
+		`freeze "stm" (nearest: "stem"), freeze "body.cnov" (nearest: "body.conv"), group "topp" (nearest: "top")`: {
+			Freeze: []string{"stm", "fc", "body.cnov"},
+			Groups: []Group{{Params: "norm"}, {Params: "top"}, {Params: "topp", LRScale: new(2.0)}}},
 		"every parameter is frozen":      {Freeze: []string{"*"}},
 		"no frozen layer comes before":   {Freeze: []string{"top"}, CacheFeatures: true},
 		"nothing is frozen":              {Unfreeze: []Unfreeze{{2, "stem"}}},

@@ -34,7 +34,7 @@ func (c Config) trainingGraph(m *onnxio.Model) (*onnxio.Model, Loss, error) {
 	if m.Graph == nil || len(m.Graph.Outputs) == 0 {
 		return nil, Loss{}, fmt.Errorf("the model has no output to train")
 	}
-	if err := c.checkFreeze(m); err != nil {
+	if err := c.checkPatterns(m); err != nil {
 		return nil, Loss{}, err
 	}
 	still := c.stillNodes(m)

@@ -65,8 +65,7 @@ func roles(m *onnxio.Model) map[string]string {
 // groupIndex finds the group of a parameter; -1 when it is in none.
 func (c Config) groupIndex(name, role string) int {
 	return slices.IndexFunc(c.Groups, func(g Group) bool {
-		matched, _ := path.Match(g.Params, name)
-		return g.Params == role || matched
+		return g.Params == role || fits(g.Params, name)
 	})
 }
 

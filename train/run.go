@@ -229,7 +229,7 @@ func (r *run) prepare() error {
 	if err := r.compatible(); err != nil {
 		return err
 	}
-	if err := r.cfg.checkFreeze(r.model); err != nil {
+	if err := r.cfg.checkPatterns(r.model); err != nil {
 		return err
 	}
 	r.cfg = r.cfg.at(r.at)
