@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -138,10 +139,34 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s is %q, not %q", name, ofTokens[name], want)
 		}
 	}
+	spelled := roles(&onnxio.Model{Graph: &onnxio.Graph{
+		Initializers: []*onnxio.Tensor{named("w", 4, 1, 1), named("b", 4, 1, 1), named("v", 8), named("c", 8),
+			named("eps"), named("table", 3, 8), named("linear", 8, 8), named("add", 8)},
+		Nodes: []*onnxio.Node{ // GroupNorm, then LayerNorm, as torch.onnx writes them
+			nodeOf("Reshape", "a", "x", "shape"), nodeOf("InstanceNormalization", "n", "a", "one", "zero"),
+			nodeOf("Reshape", "r", "n", "shape"), nodeOf("Mul", "m", "r", "w"), nodeOf("Add", "g", "m", "b"),
+			nodeOf("Mul", "sq", "g", "g"), nodeOf("ReduceMean", "var", "sq"), nodeOf("Add", "more", "var", "eps"),
+			nodeOf("Sqrt", "std", "more"), nodeOf("Div", "d", "g", "std"), nodeOf("Mul", "dm", "v", "d"),
+			nodeOf("Add", "l", "dm", "c"), nodeOf("Add", "placed", "l", "table"),
+			nodeOf("MatMul", "p", "placed", "linear"), nodeOf("Add", "y", "add", "p")}}})
+	if want := map[string]string{"one": "norm", "zero": "norm", "w": "norm", "b": "norm", "v": "norm", "c": "norm",
+		"add": "bias"}; !maps.Equal(spelled, want) {
+		t.Errorf("%v, not %v", spelled, want)
+	}
 	c := Config{Groups: []Group{{Params: "layer1", LRScale: new(2.0)}, {Params: "norm", LRScale: new(3.0)}}}
 	for name, want := range map[string]float64{"layer1.0.bn1.weight": 2, "bn.bias": 3, "fc.weight": 1} {
 		if got := value(c.group(name, role[name]).LRScale, 1); got != want {
 			t.Errorf("%s is in group %v, not %v", name, got, want)
 		}
 	}
+}
+
+func nodeOf(op, out string, in ...string) *onnxio.Node {
+	return &onnxio.Node{OpType: op, Inputs: in, Outputs: []string{out}}
+}
+
+func named(name string, dims ...int64) *onnxio.Tensor {
+	t := onnxio.NewTensor(onnxio.Float, dims...)
+	t.Name = name
+	return t
 }

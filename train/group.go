@@ -36,10 +36,12 @@ func (g Group) validate() error {
 
 // roles says of each initializer whether it is a "bias" or of a "norm", by the nodes that read it.
 func roles(m *onnxio.Model) map[string]string {
-	out, product := map[string]string{}, map[string]bool{}
+	out := map[string]string{}
+	behind := map[string]string{} // of values: the operator that they come from, through those that change no numbers
 	for _, n := range m.Graph.Nodes {
+		op := n.OpType
 		for i, name := range n.Inputs {
-			switch n.OpType {
+			switch op {
 			case "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
 				"RMSNormalization":
 				if i == 1 || i == 2 {
@@ -49,17 +51,46 @@ func roles(m *onnxio.Model) map[string]string {
 				if i == 2 && out[name] == "" {
 					out[name] = "bias"
 				}
-			case "Add": // of a linear layer over tokens
-				if t := m.Graph.Initializer(name); t != nil && len(t.Dims) == 1 && len(n.Inputs) == 2 &&
-					product[n.Inputs[1-i]] && out[name] == "" {
-					out[name] = "bias"
+			case "Add", "Mul": // of a linear layer over tokens, or of a normalization that an exporter has spelled out
+				if len(n.Inputs) != 2 || out[name] != "" || !isVector(m.Graph.Initializer(name)) {
+					continue
 				}
-			case "MatMul":
-				product[n.Outputs[0]] = true
+				switch other := behind[n.Inputs[1-i]]; {
+				case other == "MatMul" && op == "Add":
+					out[name] = "bias"
+				case other == "InstanceNormalization" || other == "Div by Sqrt":
+					out[name], op = "norm", other
+				}
 			}
 		}
+		if len(n.Inputs) == 0 || len(n.Outputs) == 0 {
+			continue
+		}
+		switch op {
+		case "Reshape", "Transpose", "Flatten":
+			op = behind[n.Inputs[0]]
+		case "Div":
+			if len(n.Inputs) == 2 && behind[n.Inputs[1]] == "Sqrt" {
+				op = "Div by Sqrt"
+			}
+		}
+		behind[n.Outputs[0]] = op
 	}
 	return out
+}
+
+// isVector reports whether t has numbers along one dimension alone: [C], [C,1,1].
+func isVector(t *onnxio.Tensor) bool {
+	if t == nil || len(t.Dims) == 0 {
+		return false
+	}
+	long := 0
+	for _, d := range t.Dims {
+		if d != 1 {
+			long++
+		}
+	}
+	return long <= 1
 }
 
 // groupIndex finds the group of a parameter; -1 when it is in none.
