@@ -43,7 +43,11 @@ func newApart(t *Trainer) (*apart, error) {
 	cfg, graph, trainer, pool := t.cfg, t.graph, t.trainer, t.pool
 	a := &apart{cfg: cfg, trainer: trainer, pool: pool, weights: withOwnInitializers(graph),
 		names: trainer.Params()}
-	role, layer := roles(graph), cfg.layerScales(t.model)
+	layer, err := cfg.layerScales(t.model)
+	if err != nil {
+		return nil, err
+	}
+	role := roles(graph)
 	for _, name := range a.names {
 		group := cfg.group(name, role[name])
 		p := graph.Graph.Initializer(name)

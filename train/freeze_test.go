@@ -311,8 +311,8 @@ func TestLayers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		of, n := layers(m)
-		if n != want.n {
+		of, n, err := layers(m)
+		if err != nil || n != want.n {
 			t.Errorf("%s: %d layers, want %d", arch, n, want.n)
 		}
 		for name, i := range want.of {
@@ -323,6 +323,16 @@ func TestLayers(t *testing.T) {
 		if len(of) != len(builders.ParameterNames(m)) {
 			t.Errorf("%s: %d of %d parameters have a layer", arch, len(of), len(builders.ParameterNames(m)))
 		}
+	}
+	foreign := &onnxio.Model{IRVersion: 8, Opsets: []onnxio.Opset{{Version: 17}}, Graph: &onnxio.Graph{Name: "g",
+		Inputs:       []*onnxio.ValueInfo{onnxio.TensorInfo("x", onnxio.Float, onnxio.Shape("N", 3, 8, 8)...)},
+		Outputs:      []*onnxio.ValueInfo{onnxio.TensorInfo("y", onnxio.Float)},
+		Initializers: []*onnxio.Tensor{named("a.weight", 4, 3, 1, 1), named("up.scales", 4), named("b.weight", 5, 4, 1, 1)},
+		Nodes: []*onnxio.Node{nodeOf("Conv", "a", "x", "a.weight"), nodeOf("Resize", "up", "a", "", "up.scales"),
+			nodeOf("Conv", "y", "up", "b.weight")}}}
+	of, n, err := layers(foreign)
+	if err != nil || n != 2 || len(of) != 2 || of["b.weight"] != 1 {
+		t.Errorf("constants of a foreign graph are layers: %v, %d, %v", of, n, err)
 	}
 }
 

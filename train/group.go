@@ -178,7 +178,11 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 	if _, err := rule(common); err != nil {
 		return nil, nil, err
 	}
-	role, layer := roles(t.graph), c.layerScales(t.model)
+	layer, err := c.layerScales(t.model)
+	if err != nil {
+		return nil, nil, err
+	}
+	role := roles(t.graph)
 	own = map[string]engine.Update{}
 	for _, init := range t.graph.Graph.Initializers {
 		s := c.settings(init.Name, role[init.Name], layer, t.perEpoch)
@@ -192,22 +196,26 @@ func (t *Trainer) makeRules() (all []scaled, own map[string]engine.Update, err e
 	return all, own, nil
 }
 
-// trained lists the parameters of a training graph of m that are trained: of a network of
-// package builders all of its parameters, of another model what engine.Uses finds to be weights,
-// without those that are frozen.
-func (c Config) trained(m, graph *onnxio.Model) ([]string, error) {
-	all := slices.Sorted(slices.Values(builders.ParameterNames(m)))
-	if _, _, built := builders.Arch(m); !built {
-		found, err := engine.Trainable(m)
-		if err != nil {
-			return nil, err
-		}
-		all = slices.Sorted(slices.Values(found))
-		if len(all) == 0 {
-			return nil, fmt.Errorf(
-				"the model has no weights to train: 'cnnkit inspect --trainable' says what its initializers are")
-		}
+// parametersOf lists what of a model can be trained: of a network of package builders all of its parameters, of
+// another model what engine.Uses finds to be weights.
+func parametersOf(m *onnxio.Model) ([]string, error) {
+	if _, _, built := builders.Arch(m); built {
+		return builders.ParameterNames(m), nil
 	}
+	return engine.Trainable(m)
+}
+
+// trained lists the parameters of a training graph of m that are trained, without those that are frozen.
+func (c Config) trained(m, graph *onnxio.Model) ([]string, error) {
+	all, err := parametersOf(m)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf(
+			"the model has no weights to train: 'cnnkit inspect --trainable' says what its initializers are")
+	}
+	slices.Sort(all)
 	role, names := roles(graph), []string{}
 	for _, name := range all {
 		if graph.Graph.Initializer(name) != nil && !c.group(name, role[name]).Freeze && !c.freezes(name) {
