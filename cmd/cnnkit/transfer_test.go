@@ -51,7 +51,7 @@ func TestTransfer(t *testing.T) {
 	}
 	r = cnnkit(t, "train", "resnet20", "--input", "1x28x28", "--data", "mnist", "--freeze", "layr1,bnn1",
 		"--out", out+"3")
-	if !strings.Contains(r.err, `"layr1" (nearest: "layer1"), "bnn1" (nearest: "bn1")`) {
+	if !strings.Contains(r.err, `freeze "layr1" (nearest: "layer1"), freeze "bnn1" (nearest: "bn1")`) {
 		t.Errorf("wrong patterns are not named: %s", r.err)
 	}
 }
