@@ -34,63 +34,53 @@ func (g Group) validate() error {
 	return nil
 }
 
-// roles says of each initializer whether it is a "bias" or of a "norm", by the nodes that read it.
+// roles says of each initializer whether it is a "bias" or of a "norm", by the nodes that read it. Exporters spell
+// layers out: what scales and shifts normalized maps is of a norm, what is added to a MatMul is a bias.
 func roles(m *onnxio.Model) map[string]string {
-	out := map[string]string{}
-	behind := map[string]string{} // of values: the operator that they come from, through those that change no numbers
+	const normalized = "normalized"
+	out, from := map[string]string{}, map[string]string{} // from: the operator that made a value, or normalized
 	for _, n := range m.Graph.Nodes {
-		op := n.OpType
-		for i, name := range n.Inputs {
-			switch op {
-			case "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
-				"RMSNormalization":
-				if i == 1 || i == 2 {
-					out[name] = "norm"
-				}
-			case "Conv", "ConvTranspose", "Gemm":
-				if i == 2 && out[name] == "" {
-					out[name] = "bias"
-				}
-			case "Add", "Mul": // of a linear layer over tokens, or of a normalization that an exporter has spelled out
-				if len(n.Inputs) != 2 || out[name] != "" || !isVector(m.Graph.Initializer(name)) {
-					continue
-				}
-				switch other := behind[n.Inputs[1-i]]; {
-				case other == "MatMul" && op == "Add":
-					out[name] = "bias"
-				case other == "InstanceNormalization" || other == "Div by Sqrt":
-					out[name], op = "norm", other
-				}
+		in := append(slices.Clone(n.Inputs), "", "", "")
+		made := n.OpType
+		switch n.OpType {
+		case "InstanceNormalization":
+			out[in[1]], out[in[2]], made = "norm", "norm", normalized
+		case "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization":
+			out[in[1]], out[in[2]] = "norm", "norm"
+		case "Conv", "ConvTranspose", "Gemm":
+			if out[in[2]] == "" {
+				out[in[2]] = "bias"
 			}
-		}
-		if len(n.Inputs) == 0 || len(n.Outputs) == 0 {
-			continue
-		}
-		switch op {
+		case "Add", "Mul":
+			vector, other := in[0], in[1]
+			if m.Graph.Initializer(vector) == nil {
+				vector, other = other, vector
+			}
+			switch {
+			case !isVector(m.Graph.Initializer(vector)):
+			case from[other] == normalized:
+				out[vector], made = "norm", normalized
+			case from[other] == "MatMul" && n.OpType == "Add" && out[vector] == "":
+				out[vector] = "bias"
+			}
 		case "Reshape", "Transpose", "Flatten":
-			op = behind[n.Inputs[0]]
+			made = from[in[0]]
 		case "Div":
-			if len(n.Inputs) == 2 && behind[n.Inputs[1]] == "Sqrt" {
-				op = "Div by Sqrt"
+			if from[in[1]] == "Sqrt" { // of a variance
+				made = normalized
 			}
 		}
-		behind[n.Outputs[0]] = op
+		for _, y := range n.Outputs[:min(1, len(n.Outputs))] {
+			from[y] = made
+		}
 	}
+	delete(out, "")
 	return out
 }
 
 // isVector reports whether t has numbers along one dimension alone: [C], [C,1,1].
 func isVector(t *onnxio.Tensor) bool {
-	if t == nil || len(t.Dims) == 0 {
-		return false
-	}
-	long := 0
-	for _, d := range t.Dims {
-		if d != 1 {
-			long++
-		}
-	}
-	return long <= 1
+	return t != nil && len(t.Dims) > 0 && t.Size() == slices.Max(t.Dims)
 }
 
 // groupIndex finds the group of a parameter; -1 when it is in none.
