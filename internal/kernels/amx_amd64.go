@@ -33,13 +33,14 @@ type amxTiles struct {
 	zero     int32 // zero point
 	_        int32
 	toggle   int   // zero; where in scratch the block goes
-	delta1   int   // from the first tile's origin to the second's
-	delta2   int   // from the second tile's origin to the third's
+	delta    int   // from the first tile's origin to the second's
 	none     int   // zero
 	biasRow  int   // bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued
 	biasTile int   // the same from tile to tile
 	biasAt   int   // zero; where a block's bias lies
 	gate     *byte // a Gate, where the epilogue takes one
+	next     *byte // the weights of the next call, to be fetched into the second-level cache
+	lines    int   // lines of them a step
 }
 
 // The assembly reads the fields at these places: an index other than 0 does not compile.
@@ -68,14 +69,15 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.high)-164]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.zero)-168]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.toggle)-176]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta1)-184]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta2)-192]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.none)-200]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-208]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-216]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-224]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.gate)-232]
-	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-240]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta)-184]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.none)-192]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-200]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-208]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-216]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.gate)-224]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.next)-232]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.lines)-240]
+	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-248]
 )
 
 // cpuidex asks the processor about itself.
@@ -246,78 +248,6 @@ func tiles2USDSum(a *amxTiles)
 //
 //go:noescape
 func tiles2SSDSum(a *amxTiles)
-
-// tiles3BF16 computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores bf16 = clip(sum) at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3BF16(a *amxTiles)
-
-// tiles3BF16Gate computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores bf16 = gate(clip(sum)) at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3BF16Gate(a *amxTiles)
-
-// tiles3BF16Add computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores bf16 = clip(sum + residual) at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3BF16Add(a *amxTiles)
-
-// tiles3BF16Float computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores float32 = clip(sum) at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3BF16Float(a *amxTiles)
-
-// tiles3USD computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores byte = clip(round(sum * scale) + zero), x of uint8 at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3USD(a *amxTiles)
-
-// tiles3SSD computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores byte = clip(round(sum * scale) + zero), x of int8 at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3SSD(a *amxTiles)
-
-// tiles3USDSum computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores int32 = sum, x of uint8 at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3USDSum(a *amxTiles)
-
-// tiles3SSDSum computes, for every block b, tile t < 3, pixel i < 16 and output o < 32,
-//
-//	sum = bias[o] + products of x[origins[3 b+t] + i stride + steps[s]...] and w[2048 s...] over all steps s,
-//
-// and stores int32 = sum, x of int8 at y[places[16 (3 b+t) + i]]. While a block is multiplied, the one before is finished.
-//
-//go:noescape
-func tiles3SSDSum(a *amxTiles)
 
 // vnni8USD computes, for every pixel i < 8 and output o < 32,
 //

@@ -39,6 +39,8 @@ type bf16Call struct {
 	low, high float32
 	gate      *Gate
 	scratch   []float32
+	next      []uint16 // of which each step fetches lines: the weights of the next call
+	lines     int
 }
 
 var noBias [tileOuts]float32

@@ -109,7 +109,8 @@ func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, 
 	a := bf16Call{t: &p.tiling, scratch: scratch, gate: e.Gate}
 	a.low, a.high = e.bounds()
 	w = w[p.weights/2:]
-	p.each(chunk-p.chunk, func(n, o, lo, hi int) {
+	p.each(chunk-p.chunk, func(u unit) {
+		n, o := u.n, u.o
 		to := (n*c.out.Blocks() + o) * plane
 		if e.Residual != nil {
 			a.res = e.Residual[to:][:plane]
@@ -122,15 +123,16 @@ func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, 
 				a.apart = c.float.plane() * 4
 			}
 		}
-		a.lo, a.hi = lo, hi
+		a.lo, a.hi = u.lo, u.hi
 		if len(p.taps) == 0 {
 			sums := [tileOuts]float32(biasOf(e.Bias, o))
 			p.eachPlace(c.out, func(place int) { a.finish(&sums, place) })
 		} else {
 			a.x, a.w, a.bias = x[n*image:][:image], w[o*len(p.steps)*stepSize/2:], biasOf(e.Bias, o)
+			a.next, a.lines = w[u.next*len(p.steps)*stepSize/2:], p.fetching(u)
 			a.run()
 		}
-		c.halo(p, y, out, n, o, p.rows[lo], p.rows[hi])
+		c.halo(p, y, out, n, o, p.rows[u.lo], p.rows[u.hi])
 	})
 }
 

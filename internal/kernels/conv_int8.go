@@ -134,15 +134,17 @@ func (c *ConvInt8) Run(chunk int, scratch []float32, y, x, w []uint8, e Requanti
 	image, plane := c.in.image(), c.out.planeLines()*Int8Lanes
 	a := int8Call{t: &p.tiling, scratch: scratch, from: c.from, to: c.to}
 	a.bounds(&e)
-	p.each(chunk-p.chunk, func(n, o, lo, hi int) {
+	p.each(chunk-p.chunk, func(u unit) {
+		n, o := u.n, u.o
 		b := o * tileOuts / Int8Lanes
-		a.lo, a.hi = lo, hi
+		a.lo, a.hi = u.lo, u.hi
 		a.y = y[(n*c.out.Blocks()+b)*plane:][:plane][o*tileOuts%Int8Lanes:]
 		a.x, a.w = x[n*image:][:image], w[o*len(p.steps)*stepSize:]
+		a.next, a.lines = w[u.next*len(p.steps)*stepSize:], p.fetching(u)
 		a.bias, a.scale = e.Bias[o*tileOuts:][:tileOuts], e.Scale[o*tileOuts:][:tileOuts]
 		a.run()
 		if o*tileOuts%Int8Lanes == 0 {
-			first, last := p.outRows(p.rows[lo], p.rows[hi], c.out.H)
+			first, last := p.outRows(p.rows[u.lo], p.rows[u.hi], c.out.H)
 			fillHalo(c.out, y, n, b, first, last, c.fill)
 		}
 	})

@@ -158,6 +158,14 @@ func (p *convPass) place(halo, row int) func(h, w int) int {
 	return func(h, w int) int { return ((top+h*down)*row + left + w*across) * lineBytes }
 }
 
+// fetching is how many lines of the weights of the unit after u a step of u fetches.
+func (p *convPass) fetching(u unit) int {
+	if u.next == u.o {
+		return 0
+	}
+	return fetching(u.hi-u.lo, p.size())
+}
+
 // size is the bytes of its packed weights.
 func (p *convPass) size() int { return p.outs * len(p.steps) * stepSize }
 

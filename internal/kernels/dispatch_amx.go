@@ -7,20 +7,16 @@ import (
 	"unsafe"
 )
 
-// amxConfigs are the configurations of the tiles for m-1 and rows-1, in the format of LDTILECFG: the sums are
-// tiles 0 to 5, and x is in 4 and 5, or 6 where there are three tiles of pixels.
-var amxConfigs = func() (all [3][tileRows][64]byte) {
-	for m := range all {
-		for r := range all[m] {
-			c := &all[m][r]
-			c[0] = 1 // palette
-			for t := range 8 {
-				c[16+2*t], c[48+t] = lineBytes, byte(r+1)
-				if t == 7 || t == 6 && m < 2 {
-					c[48+t] = tileRows
-				}
-			}
+// amxConfigs are the configurations of the tiles for rows-1, in the format of LDTILECFG: the sums are tiles 0
+// to 3, x is in 6 and the weights are in 7.
+var amxConfigs = func() (all [tileRows][64]byte) {
+	for r := range all {
+		c := &all[r]
+		c[0] = 1 // palette
+		for t := range 8 {
+			c[16+2*t], c[48+t] = lineBytes, byte(r+1)
 		}
+		c[48+7] = tileRows
 	}
 	return all
 }()
@@ -32,7 +28,7 @@ func pointer[T any](s []T) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceDat
 func newAMX(t *tiling, lo, hi int, scratch []float32) amxTiles {
 	early, per, quads := t.turnover()
 	return amxTiles{
-		config: &amxConfigs[t.m-1][t.rows-1], origins: &t.origins[lo*t.m], places: &t.places[lo*t.m*tileRows],
+		config: &amxConfigs[t.rows-1], origins: &t.origins[lo*t.m], places: &t.places[lo*t.m*tileRows],
 		steps:  &t.steps[0],
 		stride: t.stride, blocks: hi - lo, early: early, late: len(t.steps) - early, all: len(t.steps),
 		per: per, quads: quads,
@@ -45,13 +41,14 @@ func (a *bf16Call) amx() {
 	b := newAMX(a.t, a.lo, a.hi, a.scratch)
 	b.x, b.w, b.bias, b.low, b.high, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias), a.low,
 		a.high, a.apart
-	b.y, b.res = pointer(a.y), pointer(a.res)
+	b.y, b.res, b.next, b.lines = pointer(a.y), pointer(a.res), pointer(a.next), a.lines
 	if a.out != nil {
 		b.y = pointer(a.out)
 	}
 	if a.more {
 		b.biasRow, b.biasTile = tileOuts*4, tileRows*tileOuts*4
 	}
+	b.next, b.lines = pointer(a.next), a.lines
 	b.gate = (*byte)(unsafe.Pointer(a.gate))
 	switch 4*a.t.m + a.kind() {
 	case 4:
@@ -68,16 +65,8 @@ func (a *bf16Call) amx() {
 		tiles2BF16Add(&b)
 	case 10:
 		tiles2BF16Float(&b)
-	case 11:
-		tiles2BF16Gate(&b)
-	case 12:
-		tiles3BF16(&b)
-	case 13:
-		tiles3BF16Add(&b)
-	case 14:
-		tiles3BF16Float(&b)
 	default:
-		tiles3BF16Gate(&b)
+		tiles2BF16Gate(&b)
 	}
 	runtime.KeepAlive(a)
 }
@@ -101,6 +90,7 @@ func (a *int8Call) amx() {
 	b.x, b.w, b.bias, b.scale, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias),
 		pointer(a.scale), a.apart
 	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
+	b.next, b.lines = pointer(a.next), a.lines
 	if a.out != nil {
 		b.y = pointer(a.out)
 	}
@@ -119,16 +109,8 @@ func (a *int8Call) amx() {
 		tiles2SSD(&b)
 	case 10:
 		tiles2USDSum(&b)
-	case 11:
-		tiles2SSDSum(&b)
-	case 12:
-		tiles3USD(&b)
-	case 13:
-		tiles3SSD(&b)
-	case 14:
-		tiles3USDSum(&b)
 	default:
-		tiles3SSDSum(&b)
+		tiles2SSDSum(&b)
 	}
 	runtime.KeepAlive(a)
 }

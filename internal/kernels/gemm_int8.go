@@ -108,6 +108,8 @@ func (g *GemmInt8) run(chunk int, scratch []float32, c []uint8, out []int32, a, 
 		whole := cols == tileOuts
 		p.t = &kind[flag(!whole)]
 		p.hi = p.t.blocks()
+		next, lines := g.fetching(panel, p.hi)
+		p.next, p.lines = b[next*g.steps*stepSize:], lines
 		switch {
 		case g.Sums && whole:
 			p.out = out[at:]

@@ -30,7 +30,7 @@ func (g *tileGemm) plan(m, n, k, lanes, stride, row, width int) error {
 	if m == 0 {
 		return nil
 	}
-	near := max(48, nearBytes/2/stride/48*48) // rows of A that stay in the second-level cache
+	near := max(32, nearBytes/2/stride/32*32) // rows of A that stay in the second-level cache
 	g.strips = (m + near - 1) / near
 	g.rows = min(m, ((m+g.strips-1)/g.strips+tileRows-1)/tileRows*tileRows)
 	g.strips = (m + g.rows - 1) / g.rows
@@ -77,6 +77,14 @@ func (g *tileGemm) part(chunk int) (kind *[2]tiling, first, last, from, to int) 
 		kind = &g.kinds[1]
 	}
 	return kind, strip * g.rows, min(g.height, (strip+1)*g.rows), from, to
+}
+
+// fetching is the panel that comes after one, and how many lines of it a step of that fetches.
+func (g *tileGemm) fetching(panel, blocks int) (next, lines int) {
+	if panel+1 == g.panels {
+		return panel, 0
+	}
+	return panel + 1, fetching(blocks, g.panels*g.steps*stepSize)
 }
 
 // PackChunks is the number of chunks of Pack: one a panel.

@@ -58,6 +58,8 @@ type int8Call struct {
 	from, to    Quantized
 	least, most float32 // of the scaled sums, before the zero point is added
 	scratch     []float32
+	next        []uint8 // of which each step fetches lines: the weights of the next call
+	lines       int
 }
 
 // bounds sets the limits of the scaled sums.

@@ -42,19 +42,32 @@ func newSchedule(images, outs int, t *tiling, imageBytes, weightBytes int) sched
 
 const nearBytes = 1 << 20 // that stay in the second-level cache
 
-// each calls f for the units of a chunk: image n, group of outputs o and blocks [lo, hi).
-func (s *schedule) each(chunk int, f func(n, o, lo, hi int)) {
+// unit is the blocks [lo, hi) of image n for group o of outputs. That after it is for group next.
+type unit struct{ n, o, lo, hi, next int }
+
+// each calls f for the units of a chunk.
+func (s *schedule) each(chunk int, f func(u unit)) {
 	first, last := span(s.images*s.outs*s.strips, chunk, s.chunks)
-	for u := first; u < last; u++ {
-		var n, o, strip int
-		if s.weightsOutside {
-			n, o, strip = u/s.strips%s.images, u/s.strips/s.images, u%s.strips
-		} else {
-			n, o, strip = u/s.outs/s.strips, u%s.outs, u/s.outs%s.strips
+	for i := first; i < last; i++ {
+		u := s.unit(i)
+		u.next = u.o
+		if i+1 < s.images*s.outs*s.strips {
+			u.next = s.unit(i + 1).o
 		}
-		lo, hi := span(s.blocks, strip, s.strips)
-		f(n, o, lo, hi)
+		f(u)
 	}
+}
+
+// unit is number i of all.
+func (s *schedule) unit(i int) (u unit) {
+	strip := i / s.outs % s.strips
+	if s.weightsOutside {
+		u.n, u.o, strip = i/s.strips%s.images, i/s.strips/s.images, i%s.strips
+	} else {
+		u.n, u.o = i/s.outs/s.strips, i%s.outs
+	}
+	u.lo, u.hi = span(s.blocks, strip, s.strips)
+	return u
 }
 
 // amxCost is cycles at 2.6 GHz in the unit of the costs.

@@ -6,11 +6,12 @@ import (
 )
 
 // tileRows is the number of rows of a tile of AMX: pixels, or rows of A. tileOuts is the number of outputs of
-// a product: two tiles side by side.
+// a product: two tiles side by side. A block has up to mostTiles.
 const (
-	tileRows = 16
-	tileOuts = 32
-	stepSize = tileOuts * lineBytes // bytes of weights of a step
+	tileRows  = 16
+	tileOuts  = 32
+	mostTiles = 2
+	stepSize  = tileOuts * lineBytes // bytes of weights of a step
 )
 
 // tiling is how the pixels of a plane are cut into tiles, and what is summed for each. A tile is up to 16
@@ -70,28 +71,27 @@ func rowCut(h, w int) cut {
 // tileCycles is what a product of tiles of so many rows takes, as measured on Emerald Rapids.
 func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
 
-// stepCycles is what a step of m tiles takes where the weights come from the second-level cache. Many steps
-// want three tiles, which load less of the weights; few want one, whose pixels are finished soonest.
+// stepCycles is what a step of m tiles takes. Weights of few steps stay in the first-level cache, and one tile
+// has its pixels finished sooner and holds less; those of many come from the second, for two tiles at once.
 func stepCycles(m, rows, steps int) float64 {
 	each := 2 * tileCycles(rows) / efficiency
 	switch {
-	case m == 1 && steps < 12:
+	case m == 1 && steps <= nearSteps:
 		return 0.95 * each
 	case m == 1:
 		return 1.25 * each
-	case m == 3 && steps < 18:
-		return 3.2 * each
-	case m == 3:
-		return 2.65 * each
 	}
 	return 2 * each
 }
+
+// nearSteps are those whose weights stay in the first-level cache, of 2 KiB each.
+const nearSteps = 20
 
 const efficiency = 0.65 // of the products' own cycles
 
 // best is the number of tiles in a block that does so many with the least cycles, and those cycles.
 func (c cut) best(steps int) (m int, cycles float64) {
-	for i := 1; i <= 3; i++ {
+	for i := 1; i <= mostTiles; i++ {
 		blocks := (len(c.tiles) + i - 1) / i
 		if n := float64(blocks*steps) * stepCycles(i, c.rows, steps); m == 0 || n < cycles {
 			m, cycles = i, n
@@ -155,7 +155,7 @@ func (t *tiling) blockCycles() float64 {
 // of the first early steps.
 func (t *tiling) turnover() (early, per, quads int) {
 	n := t.m * tileRows
-	for _, per := range []int{1, 2, 4, 8, 12, 16, 24, 32, 48} {
+	for _, per := range []int{1, 2, 4, 8, 16, 32} {
 		if n%per == 0 && n/per <= len(t.steps) {
 			return n / per, min(per, 4), per / 4
 		}
@@ -164,8 +164,17 @@ func (t *tiling) turnover() (early, per, quads int) {
 }
 
 // tileScratch is the number of floats that each concurrent Run of a kernel on tiles needs: the sums of two
-// blocks of up to 3 tiles, and a line that takes what nobody wants.
-const tileScratch = 2*3*tileRows*tileOuts + Block
+// blocks, and a line that takes what nobody wants.
+const tileScratch = 2*mostTiles*tileRows*tileOuts + Block
+
+// fetching is how many lines of the weights that come next a step fetches while so many blocks are computed:
+// none where all weights stay in the second-level cache, or where waiting for them counts for little.
+func fetching(blocks, allWeights int) int {
+	if blocks > stepSize/lineBytes || allWeights <= nearBytes/2 {
+		return 0
+	}
+	return stepSize / lineBytes / blocks
+}
 
 // pixelGrid is an output of h by w pixels that lie strideH rows and strideW pixels of the map in apart.
 type pixelGrid struct {

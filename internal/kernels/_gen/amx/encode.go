@@ -106,6 +106,11 @@ func (g *gen) tileStore(t, base, index, disp int) {
 // tileConfig loads the configuration of the tiles from (CX).
 func (g *gen) tileConfig() { g.raw("LDTILECFG (CX)", 0xc4, 0xe2, 0x78, 0x49, 0x01) }
 
+// tileZero clears tile t.
+func (g *gen) tileZero(t int) {
+	g.raw(fmt.Sprintf("TILEZERO tmm%d", t), 0xc4, 0xe2, 0x7b, 0x49, byte(0xc0|t<<3))
+}
+
 func (g *gen) tileRelease() { g.raw("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0) }
 
 // dotBF16 is c += a b for tiles of bf16.

@@ -44,7 +44,7 @@ func main() {
 	g.detection()
 	g.conversions()
 	g.pairing()
-	for m := 1; m <= 3; m++ {
+	for m := 1; m <= 2; m++ {
 		for _, e := range epilogues {
 			g.tiles(m, e)
 		}

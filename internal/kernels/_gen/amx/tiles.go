@@ -31,13 +31,14 @@ var fields = []field{
 	{"zero", "int32", "zero point"},
 	{"_", "int32", ""},
 	{"toggle", "int", "zero; where in scratch the block goes"},
-	{"delta1", "int", "from the first tile's origin to the second's"},
-	{"delta2", "int", "from the second tile's origin to the third's"},
+	{"delta", "int", "from the first tile's origin to the second's"},
 	{"none", "int", "zero"},
 	{"biasRow", "int", "bytes from the bias of a pixel to that of the next: 0, or 128 where sums are continued"},
 	{"biasTile", "int", "the same from tile to tile"},
 	{"biasAt", "int", "zero; where a block's bias lies"},
 	{"gate", "*byte", "a Gate, where the epilogue takes one"},
+	{"next", "*byte", "the weights of the next call, to be fetched into the second-level cache"},
+	{"lines", "int", "lines of them a step"},
 }
 
 // offset is where a field lies.
@@ -210,43 +211,61 @@ func (g *gen) quads(e epilogue) {
 	g.line("JNZ %s", l)
 }
 
-// step multiplies m tiles of x with two of w and moves on. Sums are tiles 2i and 2i+1.
+// The tiles of x and w; those before are sums, that of tile i and half h of the outputs number i + m h. A tile
+// is loaded again and again, for the fewer hold something, the better: both threads of a core share what it
+// has beyond the eight of each, and a tile is not written before the one that it takes the place of is free.
+const (
+	tileX = 6
+	tileW = 7
+)
+
+// step multiplies m tiles of x with two of w and moves on. The second tile of x takes the halves in reverse,
+// so that it finds the one before it. Clearing a tile gives its place back at once.
 func (g *gen) step(m int, e epilogue) {
 	g.line("MOVQ (R10), R14")
 	g.line("ADDQ SI, R14")
-	move := func(op string, i int) { g.line("%s %s, R14", op, arg(fmt.Sprintf("delta%d", i))) }
-	if m == 3 {
-		g.tileLoad(7, r9, r12, 0)
-		for i := range 3 {
-			if i > 0 {
-				move("ADDQ", i)
+	loaded := -1
+	for i := range m {
+		if i > 0 {
+			g.line("ADDQ %s, R14", arg("delta"))
+			g.tileZero(tileX)
+		}
+		g.tileLoad(tileX, r14, r8, 0)
+		for _, h := range [][]int{{0, 1}, {1, 0}}[i] {
+			if h != loaded {
+				if m > 1 && loaded >= 0 {
+					g.tileZero(tileW)
+				}
+				g.tileLoad(tileW, r9, r12, 1024*h)
+				loaded = h
 			}
-			g.tileLoad(6, r14, r8, 0)
-			e.dot(g, 2*i, 6, 7)
+			e.dot(g, i+m*h, tileX, tileW)
 		}
-		g.tileLoad(7, r9, r12, 1024)
-		for i := 2; i >= 0; i-- {
-			e.dot(g, 2*i+1, 6, 7)
-			if i > 0 {
-				move("SUBQ", i)
-				g.tileLoad(6, r14, r8, 0)
-			}
-		}
-	} else {
-		g.tileLoad(4, r14, r8, 0)
-		g.tileLoad(6, r9, r12, 0)
-		e.dot(g, 0, 4, 6)
-		g.tileLoad(7, r9, r12, 1024)
-		e.dot(g, 1, 4, 7)
-		if m == 2 {
-			move("ADDQ", 1)
-			g.tileLoad(5, r14, r8, 0)
-			e.dot(g, 2, 5, 6)
-			e.dot(g, 3, 5, 7)
-		}
+	}
+	if m > 1 {
+		g.tileZero(tileX)
+		g.tileZero(tileW)
 	}
 	g.line("ADDQ $8, R10")
 	g.line("ADDQ $2048, R9")
+	g.fetch()
+}
+
+// fetch fetches lines of the weights that come next.
+func (g *gen) fetch() {
+	g.labels++
+	l := fmt.Sprintf("fetch%d", g.labels)
+	g.line("MOVQ %s, R14", arg("lines"))
+	g.line("TESTQ R14, R14")
+	g.line("JZ %sed", l)
+	g.line("MOVQ %s, CX", arg("next"))
+	g.label(l)
+	g.line("PREFETCHT1 (CX)")
+	g.line("ADDQ $64, CX")
+	g.line("DECQ R14")
+	g.line("JNZ %s", l)
+	g.line("MOVQ CX, %s", arg("next"))
+	g.label(l + "ed")
 }
 
 // stepLoop runs as many steps as R11 says, each followed by body.
@@ -341,10 +360,10 @@ func (g *gen) constants(e epilogue) {
 func (g *gen) begin(m int) {
 	g.line("MOVQ %s, CX", arg("origins"))
 	g.line("MOVQ (CX)(R13*1), SI")
-	for i := 1; i < m; i++ {
-		g.line("MOVQ %d(CX)(R13*1), R14", 8*i)
-		g.line("SUBQ %d(CX)(R13*1), R14", 8*i-8)
-		g.line("MOVQ R14, %s", arg(fmt.Sprintf("delta%d", i)))
+	if m > 1 {
+		g.line("MOVQ 8(CX)(R13*1), R14")
+		g.line("SUBQ SI, R14")
+		g.line("MOVQ R14, %s", arg("delta"))
 	}
 	g.line("ADDQ %s, SI", arg("x"))
 	g.line("ADDQ $%d, R13", 8*m)
@@ -354,8 +373,8 @@ func (g *gen) begin(m int) {
 	g.line("ADDQ %s, CX", arg("biasAt"))
 	g.line("MOVQ %s, R14", arg("biasRow"))
 	for i := range m {
-		g.tileLoad(2*i, cx, r14, 0)
-		g.tileLoad(2*i+1, cx, r14, 64)
+		g.tileLoad(i, cx, r14, 0)
+		g.tileLoad(i+m, cx, r14, 64)
 		g.line("ADDQ %s, CX", arg("biasTile"))
 	}
 	g.line("SUBQ %s, CX", arg("bias"))
@@ -368,7 +387,8 @@ func (g *gen) store(m int) {
 	g.line("XORQ $%d, %s", 2048*m, arg("toggle"))
 	g.line("ADDQ %s, BX", arg("scratch"))
 	g.line("MOVQ $128, R14")
-	for i := range 2 * m {
-		g.tileStore(i, bx, r14, i/2*2048+i%2*64)
+	for i := range m {
+		g.tileStore(i, bx, r14, 2048*i)
+		g.tileStore(i+m, bx, r14, 2048*i+64)
 	}
 }
