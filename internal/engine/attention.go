@@ -339,7 +339,7 @@ const attentionWork = 2 << 20
 func (l *lowering) attention(o *op) (bool, error) {
 	a := o.attention
 	spec := a.head
-	k, err := kernels.NewAttention(spec)
+	k, level, err := l.head(spec)
 	if err != nil {
 		return false, err
 	}
@@ -355,7 +355,7 @@ func (l *lowering) attention(o *op) (bool, error) {
 		bufs = append(bufs, mask)
 	}
 	chunks := (heads + per - 1) / per * parts
-	s := l.add("attention "+kernels.Level(), chunks, bufs, func() func(int, int) {
+	s := l.add("attention "+level, chunks, bufs, func() func(int, int) {
 		y, q, keys, v := o.out[0].plainFloats(), o.in[0].plainFloats(), o.in[1].plainFloats(),
 			o.in[2].plainFloats()
 		return func(chunk, worker int) {
@@ -375,14 +375,33 @@ func (l *lowering) attention(o *op) (bool, error) {
 	return true, nil
 }
 
+// head is a planned head of attention.
+type head interface {
+	Scratch() int
+	Width() int
+	PadMask(dst, src []float32, rows int)
+	Run(scratch, y, q, keys, v, mask []float32, lo, hi int)
+}
+
+// head plans a head and names its kernel: with products in bf16 where that is asked for and they are large
+// enough to be worth the rounding of their operands.
+func (l *lowering) head(spec kernels.AttentionSpec) (head, string, error) {
+	if l.g.bf16 && min(spec.Queries, spec.Keys) >= 48 && min(spec.Depth, spec.Values) >= 32 {
+		k, err := kernels.NewAttentionBF16(spec)
+		return k, kernels.LevelBF16() + " bf16", err
+	}
+	k, err := kernels.NewAttention(spec)
+	return k, kernels.Level(), err
+}
+
 // paddedMask is the mask with rows of whole blocks: packed once where it is constant, else before each use.
-func (l *lowering) paddedMask(o *op, k *kernels.Attention) *buffer {
+func (l *lowering) paddedMask(o *op, k head) *buffer {
 	if len(o.in) < 4 {
 		return nil
 	}
 	v, rows := o.in[3], o.attention.rows
 	if v.kind == constant {
-		return l.form(v.konst, "padded rows", rows*k.Width(), 1, func(dst []float32, _ int) {
+		return l.form(v.konst, fmt.Sprintf("rows padded to %d", k.Width()), rows*k.Width(), 1, func(dst []float32, _ int) {
 			k.PadMask(dst, v.konst.Float32s(), rows)
 		})
 	}

@@ -31,6 +31,15 @@ var bf16Nets = map[string]func() *net{
 		b.node("HardSwish", []string{b.conv(32, 32, 3, 1, 1)})
 		return b
 	},
+	"attention": func() *net {
+		b := newNet(80, "N", 50, 64)
+		q, k, v := b.packed(-1, 50, 2, 32)
+		b.node("Softmax", []string{b.times(b.node("Mul", []string{q, b.number(0.17)}), b.turn(k, 0, 1, 3, 2))})
+		b.turn(b.times(b.last, v), 0, 2, 1, 3)
+		b.reshape(b.last, -1, 50, 64)
+		b.dense(64, 48)
+		return b
+	},
 	"inverted residuals": func() *net {
 		b := newNet(77, "N", 3, 29, 31)
 		b.conv(3, 32, 3, 2, 1)
@@ -191,8 +200,12 @@ func TestBF16(t *testing.T) {
 			got, steps := b.run(t, Options{BF16: true, twins: true}, x)
 			convs := 0
 			for _, s := range steps {
-				if strings.Contains(s.Kernel, "bf16") && s.FLOPs > 0 {
+				in := strings.Contains(s.Kernel, "bf16")
+				if in && s.FLOPs > 0 {
 					convs++
+				}
+				if strings.HasPrefix(s.Kernel, "attention") && !in {
+					t.Errorf("%q in %q", s.Kernel, name)
 				}
 			}
 			if convs < 2 {

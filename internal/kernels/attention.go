@@ -17,6 +17,7 @@ type AttentionSpec struct {
 // Attention is a planned head. It takes queries in strips, whose scores stay in the second-level cache.
 type Attention struct {
 	AttentionSpec
+	unit  int // rows of scores are multiples of so many
 	strip int
 	blank []float32 // a row of the mask where there is none
 }
@@ -36,15 +37,21 @@ func NewAttention(s AttentionSpec) (*Attention, error) {
 	if s.KRow != 1 && s.KStep != 1 {
 		return nil, fmt.Errorf("kernels: keys in strides of %d and %d", s.KRow, s.KStep)
 	}
-	k := &Attention{AttentionSpec: s}
+	k := &Attention{AttentionSpec: s, unit: Block}
 	k.strip = max(1, min(s.Queries, stripQueries, max(fewGemmRows, stripScores/k.Width())))
-	k.blank = AlignedSlice(k.Width())
-	fill(k.blank[s.Keys:], -inf32)
+	k.blank = k.noMask()
 	return k, nil
 }
 
-// Width is the number of floats of a row of the mask: whole blocks, -inf past the keys.
-func (k *Attention) Width() int { return (k.Keys + Block - 1) / Block * Block }
+// noMask is a row of a mask that leaves the keys as they are.
+func (k *Attention) noMask() []float32 {
+	row := AlignedSlice(k.Width())
+	fill(row[k.Keys:], -inf32)
+	return row
+}
+
+// Width is the number of floats of a row of the mask: whole units, -inf past the keys.
+func (k *Attention) Width() int { return (k.Keys + k.unit - 1) / k.unit * k.unit }
 
 // valueWidth is the number of floats of a row of y in whole blocks.
 func (k *Attention) valueWidth() int { return (k.Values + Block - 1) / Block * Block }

@@ -22,18 +22,33 @@ func TestAttention(t *testing.T) {
 					s.KRow, s.KStep = 1, s.Keys+bits
 				}
 				t.Run(fmt.Sprintf("%+v/%d", s, bits), func(t *testing.T) {
-					checkAttention(t, r, s, bits&2 != 0, bits&4 != 0)
+					k, err := NewAttention(s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkAttention(t, r, k, k, 1e-5, bits&2 != 0, bits&4 != 0)
+				})
+				t.Run(fmt.Sprintf("bf16 %+v/%d", s, bits), func(t *testing.T) {
+					k, err := NewAttentionBF16(s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					// Of numbers that bf16 has, weights are rounded by 2^-9 of theirs, and values lie below 5.
+					checkAttention(t, r, k.Attention, k, 1e-2, bits&2 != 0, bits&4 != 0)
 				})
 			}
 		}
 	})
 }
 
-func checkAttention(t *testing.T, r *rand.Rand, s AttentionSpec, masked, row bool) {
-	k, err := NewAttention(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+// head is planned attention.
+type head interface {
+	Scratch() int
+	Run(scratch, y, q, keys, v, mask []float32, lo, hi int)
+}
+
+func checkAttention(t *testing.T, r *rand.Rand, k *Attention, run head, far float64, masked, row bool) {
+	s := k.AttentionSpec
 	var mask []float32
 	if masked {
 		rows := 1
@@ -51,8 +66,15 @@ func checkAttention(t *testing.T, r *rand.Rand, s AttentionSpec, masked, row boo
 	}
 	q, v := random(r, s.Queries*s.QRow), random(r, s.Keys*s.VRow)
 	keys, y := random(r, s.Keys*s.KRow+s.Depth*s.KStep), guard(s.Queries*s.YRow)
-	k.Run(AlignedSlice(k.Scratch()), y.s, q, keys, v, mask, 0, s.Queries/2)
-	k.Run(AlignedSlice(k.Scratch()), y.s, q, keys, v, mask, s.Queries/2, s.Queries)
+	if _, ok := run.(*AttentionBF16); ok {
+		for _, x := range [][]float32{q, keys, v} {
+			for i, f := range x {
+				x[i] = fromBF16(toBF16(f))
+			}
+		}
+	}
+	run.Run(AlignedSlice(run.Scratch()), y.s, q, keys, v, mask, 0, s.Queries/2)
+	run.Run(AlignedSlice(run.Scratch()), y.s, q, keys, v, mask, s.Queries/2, s.Queries)
 	y.intact(t, "y")
 	weights := make([]float64, s.Keys)
 	for i := range s.Queries {
@@ -74,7 +96,7 @@ func checkAttention(t *testing.T, r *rand.Rand, s AttentionSpec, masked, row boo
 			for j, w := range weights {
 				want += w / sum * float64(v[j*s.VRow+f])
 			}
-			if got := float64(y.s[i*s.YRow+f]); !(math.Abs(got-want) < 1e-5) {
+			if got := float64(y.s[i*s.YRow+f]); !(math.Abs(got-want) < far) {
 				t.Fatalf("query %d, number %d: %v, want %v", i, f, got, want)
 			}
 		}
@@ -102,7 +124,7 @@ func TestAttentionRows(t *testing.T) {
 				a.s[i] = r.Float32()*4 - 2
 			}
 			copy(b.s, a.s)
-			k := &Attention{AttentionSpec: AttentionSpec{Keys: width, MaskRows: true, Scale: 0.7}}
+			k := &Attention{AttentionSpec: AttentionSpec{Keys: width, MaskRows: true, Scale: 0.7}, unit: Block}
 			k.softmax(a.s, mask, 0, rows)
 			attentionRowsGo(b.s, mask, 0.7, width, rows, width)
 			a.intact(t, "a")
