@@ -4,7 +4,8 @@ python networks.py DIR writes NAME.onnx, NAME.pth, batches.pth and losses.json f
 steps from the same weights. python networks.py DIR CNNKIT then gets the weights back under torchvision's names and loads them
 strictly. Noise that PyTorch and others draw otherwise is off: Dropout and stochastic depth are 0. "kept" and "folded" are as in
 foreign.py. The images differ in broad patches, and the networks have been trained on them under other labels: where all images are
-alike or no layer is trained, BatchNormalization makes so much of rounding that PyTorch does not follow itself in float64.
+alike or no layer is trained, BatchNormalization makes so much of rounding that PyTorch does not follow itself in float64. Their
+classifiers are a tenth of what was learned: sure of the old labels, they would make steps so large that roundings of 1e-7 grew to 1e-2 in 50 of them.
 """
 import json
 import os
@@ -17,20 +18,12 @@ from torch import nn
 
 import foreign
 
-SIDE, LR = 64, 0.002
+SIDE, LR = 64, 0.005
 NETWORKS = {
     'resnet18': lambda: torchvision.models.resnet18(num_classes=foreign.CLASSES),
     'mobilenet_v2': lambda: torchvision.models.mobilenet_v2(num_classes=foreign.CLASSES, dropout=0.0),
     'efficientnet_b0': lambda: torchvision.models.efficientnet_b0(num_classes=foreign.CLASSES, dropout=0.0, stochastic_depth_prob=0.0),
 }
-
-
-# The cases whose training is compared. MobileNet v2 is left out: in the first step an activation lies within rounding of a bound of
-# ReLU6, and on which side it falls moves the gradients below by 0.5%. PyTorch on one thread parts there from PyTorch on two, which
-# stays at float64's; cnnkit parts there and at a second one, and is within 1e-5 of float64 above them, as PyTorch is. Folded, it
-# and EfficientNet-B0 want rates of their own: at LR the first stays where it is, the second diverges.
-TRAINED = ('resnet18-torchscript-kept', 'resnet18-torchscript-folded', 'resnet18-dynamo-kept', 'resnet18-dynamo-folded',
-           'efficientnet_b0-torchscript-kept', 'efficientnet_b0-dynamo-kept')
 
 
 def batches(shift):
@@ -58,13 +51,22 @@ def train(model, data, steps, lr):
     return losses
 
 
+def calm(model):
+    """Takes most of what it believes off a network, as a fresh classifier would."""
+    last = model.fc if hasattr(model, 'fc') else model.classifier[-1]
+    with torch.no_grad():
+        for p in last.parameters():
+            p.mul_(0.1)
+
+
 def make(folder):
     said, old, new = {}, list(batches(0)), list(batches(1))
     torch.save({f'{k}{i}': t for i, pair in enumerate(new) for k, t in zip('xy', pair)}, os.path.join(folder, 'batches.pth'))
     for name, network in NETWORKS.items():
         torch.manual_seed(7)
         model = network()
-        train(model, old, 8, 0.02)
+        train(model, old, 40, 0.02)
+        calm(model)
         state = {k: v.clone() for k, v in model.state_dict().items()}
         torch.save(state, os.path.join(folder, name + '.pth'))
         model.eval()
@@ -76,7 +78,7 @@ def make(folder):
                 model.load_state_dict(state)
                 case = f"{name}-{'dynamo' if dynamo else 'torchscript'}-{'kept' if kept else 'folded'}"
                 foreign.export(model, new[0][0], os.path.join(folder, case + '.onnx'), kept, dynamo)
-                said[case] = {'answer': answer, 'losses': losses if case in TRAINED else []}
+                said[case] = {'answer': answer, 'losses': losses}
                 print(case, 'exported; the loss goes from', losses[0], 'to', losses[-1], flush=True)
     with open(os.path.join(folder, 'losses.json'), 'w') as f:
         json.dump(said, f)

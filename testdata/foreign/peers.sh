@@ -25,5 +25,5 @@ go test ./train -count 1 -run 'TestForeign(Graphs|Weights)' -v
 networks=$kept/networks
 mkdir "$networks"
 PYTHONDONTWRITEBYTECODE=1 "$python" testdata/foreign/networks.py "$networks"
-CNNKIT_FOREIGN=$networks go test ./train -count 1 -run TestForeignNetworks -v
+CNNKIT_FOREIGN=$networks go test ./train -count 1 -run 'Test(Foreign|Unfolded)Networks' -v
 PYTHONDONTWRITEBYTECODE=1 "$python" testdata/foreign/networks.py "$networks" "${CNNKIT:-cnnkit}"
