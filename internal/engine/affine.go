@@ -204,14 +204,17 @@ func foldPads(g *graph) {
 			continue
 		}
 		pad := o.in[0].computedBy()
+		if pad != nil && pad.role() == dequantizes {
+			pad = g.padOfLevels(o.in[0])
+		}
 		if pad == nil || pad.path().pads == nil {
 			continue
 		}
-		if pad.in[0] == nil || pad.in[0].info.Type != onnxio.Float || !pad.in[0].info.HasShape {
+		if pad.in[0] == nil || !pad.in[0].info.HasShape {
 			continue
 		}
-		more, ok := pad.path().pads(pad, len(pad.in[0].info.Shape))
-		if !ok {
+		more, number, ok := pad.path().pads(pad, len(pad.in[0].info.Shape))
+		if !ok || !o.takesForNothing(number) {
 			continue
 		}
 		n := *o.node.Node
@@ -233,24 +236,71 @@ func foldPads(g *graph) {
 	}
 }
 
-// zeroPads are what a Pad puts around the spatial axes, where that is all it does, in zeros.
-func zeroPads(pad *op, rank int) ([]int64, bool) {
+// padOfLevels is the Pad behind v, which was quantized and dequantized since by the scale and the zero point
+// that what it pads was dequantized by: zero and all numbers of the map have a level, and stay what they are.
+func (g *graph) padOfLevels(v *value) *op {
+	x, q, ok := g.dequantized(v)
+	if !ok {
+		return nil
+	}
+	by := x.computedBy()
+	if by == nil || by.role() != quantizes {
+		return nil
+	}
+	pad := by.in[0].computedBy()
+	if to, ok := g.to(by); !ok || !to.same(q) || pad == nil {
+		return nil
+	}
+	if _, from, ok := g.dequantized(pad.in[0]); !ok || !from.same(q) {
+		return nil
+	}
+	return pad
+}
+
+// takesForNothing reports whether a convolution takes a number, nil for 0, for what lies outside of its map:
+// 0, or the zero point of the map.
+func (o *op) takesForNothing(number *value) bool {
+	if o.in[0].info.Type == onnxio.Float {
+		zero, ok := float64(0), true
+		if number != nil {
+			zero, ok = number.scalar()
+		}
+		return ok && zero == 0
+	}
+	zero := o.path().padding
+	if zero == 0 || len(o.in) <= zero {
+		return false
+	}
+	level := func(v *value) (int32, bool) {
+		switch {
+		case v == nil:
+			return 0, true
+		case v.kind != constant || !v.isByte() || v.size() != 1:
+			return 0, false
+		}
+		return levelOf(v.konst), true
+	}
+	outside, known := level(o.in[zero])
+	filled, ok := level(number)
+	return known && ok && outside == filled
+}
+
+// constantPads are what a Pad puts around the spatial axes, where that is all it does, and of which number.
+func constantPads(pad *op, rank int) (pads []int64, number *value, ok bool) {
 	if pad.node.Str("mode", "constant") != "constant" || pad.node.Float("value", 0) != 0 || rank < 3 {
-		return nil, false
+		return nil, nil, false
 	}
 	if len(pad.in) > 3 && pad.in[3] != nil {
-		return nil, false // axes of its own
+		return nil, nil, false // axes of its own
 	}
-	if len(pad.in) > 2 && pad.in[2] != nil {
-		if zero, ok := pad.in[2].scalar(); !ok || zero != 0 {
-			return nil, false
-		}
+	if len(pad.in) > 2 {
+		number = pad.in[2]
 	}
 	list := pad.node.Ints("pads", pad.node.Ints("paddings")...)
 	if len(pad.in) > 1 {
 		elems, ok := pad.in[1].info.Known()
 		if !ok {
-			return nil, false
+			return nil, nil, false
 		}
 		list = nil
 		for _, e := range elems {
@@ -258,10 +308,10 @@ func zeroPads(pad *op, rank int) ([]int64, bool) {
 		}
 	}
 	if len(list) != 2*rank || slices.Min(list) < 0 || slices.Max(list) > math.MaxInt32 {
-		return nil, false
+		return nil, nil, false
 	}
 	if list[0] != 0 || list[1] != 0 || list[rank] != 0 || list[rank+1] != 0 {
-		return nil, false
+		return nil, nil, false
 	}
-	return append(slices.Clone(list[2:rank]), list[rank+2:]...), true
+	return append(slices.Clone(list[2:rank]), list[rank+2:]...), number, true
 }

@@ -196,6 +196,23 @@ func (b *levelsNet) conv(x []string) []string {
 	return append([]string{b.last}, y...)
 }
 
+// pad adds a Pad of a map, most often of its zero point.
+func (b *levelsNet) pad(x []string) []string {
+	p := onnxio.NewTensor(onnxio.Int64, 8)
+	for _, i := range []int{2, 3, 6, 7} {
+		onnxio.Data[int64](p)[i] = b.r.Int64N(3)
+	}
+	b.h += onnxio.Data[int64](p)[2] + onnxio.Data[int64](p)[6]
+	b.w += onnxio.Data[int64](p)[3] + onnxio.Data[int64](p)[7]
+	b.n++
+	with := x[2]
+	if b.r.IntN(4) == 0 {
+		with = b.byteInit(fmt.Sprintf("fill%d", b.n), b.typ)
+	}
+	b.op("", "Pad", []string{x[0], b.init(fmt.Sprintf("pads%d", b.n), p), with})
+	return append([]string{b.last}, x[1:]...)
+}
+
 // more adds an operator behind a map: of those that keep its quantization or give another.
 func (b *levelsNet) more(x []string) []string {
 	y := b.scaled(0.5, b.typ, 0)
@@ -230,6 +247,69 @@ func (b *levelsNet) more(x []string) []string {
 	return append([]string{b.last}, y...)
 }
 
+// TestPadsOfLevels: a Pad between DequantizeLinear and QuantizeLinear of the same scale becomes a part of the
+// convolution, as exporters of TensorFlow's SAME write it; of another scale, or of a number that is not 0, it
+// stays.
+func TestPadsOfLevels(t *testing.T) {
+	for name, c := range map[string]struct {
+		scale, fill float32
+		pads        int // that are left
+	}{"same": {0.02, 0, 0}, "another scale": {0.03, 0, 1}, "another number": {0.02, 0.1, 1}} {
+		t.Run(name, func(t *testing.T) {
+			b := &levelsNet{net: newNet(5, 1, 20, 9, 9), typ: onnxio.Uint8}
+			number := func(name string, v float32) string {
+				s := onnxio.NewTensor(onnxio.Float)
+				s.Float32s()[0] = v
+				return b.init(name, s)
+			}
+			levels := func(name string, scale float32) []string {
+				return []string{number("s"+name, scale), b.byteInit("z"+name, onnxio.Uint8)}
+			}
+			q := levels("x", 0.02)
+			padded := append([]string{number("sp", c.scale)}, q[1])
+			quantized := func(x string, q []string) string {
+				return b.node("DequantizeLinear", append([]string{b.node("QuantizeLinear",
+					append([]string{x}, q...))}, q...))
+			}
+			p := onnxio.NewTensor(onnxio.Int64, 8)
+			copy(onnxio.Data[int64](p), []int64{0, 0, 0, 1, 0, 0, 1, 1})
+			b.node("Pad", []string{quantized("input", q), b.init("pads", p), number("fill", c.fill)})
+			x := quantized(b.last, padded)
+			w := b.node("DequantizeLinear", []string{b.byteInit("w", onnxio.Int8, 33, 20, 3, 3),
+				number("ws", 0.01)})
+			quantized(b.node("Conv", []string{x, w}, onnxio.IntsAttr("pads", 1, 0, 0, 0)), levels("y", 0.5))
+			m := b.output()
+			in := map[string]*onnxio.Tensor{"input": b.random(1, 1, 20, 9, 9)}
+			var got [2]*onnxio.Tensor
+			for i, opt := range []Options{{}, {Reference: true}} {
+				plan, err := Compile(m, opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := plan.Run(t.Context(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[i] = out[b.last]
+				pads := 0
+				for _, s := range plan.Steps() {
+					if s.Op == "Pad" {
+						pads++
+					}
+				}
+				if i == 0 && Int8Runs() && pads != c.pads {
+					t.Errorf("%d pads are left, want %d", pads, c.pads)
+				}
+			}
+			for i, v := range got[0].Float32s() {
+				if w := got[1].Float32s()[i]; math.Abs(float64(v-w)) > 0.5*1.5 {
+					t.Fatalf("[%d] is %v, want %v", i, v, w)
+				}
+			}
+		})
+	}
+}
+
 // TestLevelsEqualReference draws networks of operators on bytes: the fast plan gives the bytes
 // of the reference kernels.
 func TestLevelsEqualReference(t *testing.T) {
@@ -246,6 +326,9 @@ func TestLevelsEqualReference(t *testing.T) {
 		b.node("QuantizeLinear", append([]string{"input"}, q...))
 		x := append([]string{b.last}, q...)
 		for range 5 {
+			if b.r.IntN(4) == 0 {
+				x = b.pad(x)
+			}
 			if x = b.conv(x); b.r.IntN(3) > 0 {
 				x = b.more(x)
 			}
@@ -271,7 +354,7 @@ func TestLevelsEqualReference(t *testing.T) {
 					got[i] = out[b.last]
 				}
 				for _, s := range p.Steps() {
-					if i == 0 && s.Kernel == "reference" {
+					if i == 0 && s.Kernel == "reference" && s.Op != "Pad" { // of other numbers it stays
 						t.Errorf("%s %s runs on its reference kernel", s.Op, s.Name)
 					}
 				}

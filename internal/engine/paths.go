@@ -69,10 +69,11 @@ type path struct {
 	// channels is the axis of the weights along which output channels lie that can be
 	// scaled and shifted; -1: none.
 	channels func(o *op) int
-	// padded says that zeros around the first input may become part of the attribute pads.
+	// padded says that zeros around the first input, or zero points, may become part of the attribute pads.
 	padded bool
-	// pads are what the op puts around the spatial axes, where it puts zeros there and does nothing else.
-	pads func(o *op, rank int) ([]int64, bool)
+	// pads are what the op puts around the spatial axes, where it puts one constant number there, nil for 0, and
+	// does nothing else.
+	pads func(o *op, rank int) (pads []int64, number *value, ok bool)
 	// control runs the op with its bodies; chooses says that a bool chooses the body.
 	control func(r *run, o *op, in []onnxio.Value) ([]onnxio.Value, error)
 	chooses bool
@@ -181,7 +182,7 @@ func init() {
 		}, narrow: same,
 			sums: true, halo: func(l *layouts, o *op) { l.same(o.in[0], o.mask) },
 			lower: (*lowering).channelSum},
-		{"", "Pad"}: {pads: zeroPads, passes: passesPad, lower: (*lowering).pad},
+		{"", "Pad"}: {pads: constantPads, passes: passesPad, lower: (*lowering).pad},
 
 		{"", "BatchNormalization"}: {accepts: fastBatchNorm, maps: func(*op) maps {
 			return maps{in: []int{0}, out: []int{0}}

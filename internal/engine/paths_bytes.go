@@ -14,10 +14,10 @@ func init() {
 		{"", "DequantizeLinear"}: {accepts: dequantizesMap, maps: dequantizedMaps, bytes: dequantizes,
 			lower: (*lowering).dequantize},
 
-		{"", "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2,
+		{"", "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2, padded: true,
 			takes: stageLevels,
 			lower: (*lowering).convInt8},
-		{microsoft, "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2,
+		{microsoft, "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2, padded: true,
 			takes: stageLevels,
 			lower: (*lowering).convInt8},
 		{microsoft, "QGemm"}:  &product,

@@ -116,7 +116,12 @@ func (r *ReorderInt8) Quantize(chunk int, dst []uint8, src []float32, q *Levels)
 				planes[c] = src[r.plain(n, c, h):][:l.W]
 			}
 			q.pixels(row, &planes, l.W)
-		case r.blocked.N == 0 || r.blocked.Lanes != Block:
+		case r.blocked.N == 0:
+			r.eachTurned(n, b, h, func(buf []float32, plain, lane, channels, pixels int) {
+				turn(buf, Block, src[plain:], l.H*l.W, channels, pixels)
+				q.quantize(row[lane:], buf, pixels, Int8Lanes, Block)
+			})
+		case r.blocked.Lanes != Block:
 			r.quantizeEach(row, src, n, b, h, q)
 		default:
 			for c := b * Int8Lanes; c < min(l.C, (b+1)*Int8Lanes); c += Block {
@@ -127,16 +132,28 @@ func (r *ReorderInt8) Quantize(chunk int, dst []uint8, src []float32, q *Levels)
 	r.fill(dst, n, b, lo, hi)
 }
 
-// quantizeEach does so one by one, from the plain layout or blocks of 8 lanes or fewer.
+// eachTurned calls f for pieces of a row of the plain layout, up to 64 pixels of up to 16 channels: buf has
+// room for them pixel by pixel, 16 floats each, and zeros for the channels that there are not. plain and lane
+// are where the piece begins in the plain layout and in a row of lines.
+func (r *ReorderInt8) eachTurned(n, b, h int, f func(buf []float32, plain, lane, channels, pixels int)) {
+	const pixels = 64
+	var buf [pixels * Block]float32
+	for c := b * Int8Lanes; c < min(r.lines.C, (b+1)*Int8Lanes); c += Block {
+		channels := min(Block, r.lines.C-c)
+		if channels < Block {
+			clear(buf[:])
+		}
+		for w := 0; w < r.lines.W; w += pixels {
+			f(buf[:], r.plain(n, c, h)+w, w*Int8Lanes+c%Int8Lanes, channels, min(pixels, r.lines.W-w))
+		}
+	}
+}
+
+// quantizeEach does so one by one, from blocks of 8 lanes or fewer.
 func (r *ReorderInt8) quantizeEach(row []uint8, src []float32, n, b, h int, q *Levels) {
 	l := r.lines
 	for c := range min(l.Lanes, l.C-b*l.Lanes) {
-		at, step := 0, 1
-		if r.blocked.N == 0 {
-			at = r.plain(n, b*l.Lanes+c, h)
-		} else {
-			at, step = r.blocked.at(n, 0, h, 0)+c, r.blocked.Lanes
-		}
+		at, step := r.blocked.at(n, 0, h, 0)+c, r.blocked.Lanes
 		for w := range l.W {
 			row[w*l.Lanes+c] = q.level(src[at+w*step])
 		}
@@ -149,7 +166,14 @@ func (r *ReorderInt8) Dequantize(chunk int, dst []float32, src []uint8, q *Level
 	l := r.lines
 	for h := lo; h < hi; h++ {
 		row := src[l.value(n, b, h, 0):][:l.W*l.Lanes]
-		if r.blocked.N == 0 || r.blocked.Lanes != Block {
+		switch {
+		case r.blocked.N == 0:
+			r.eachTurned(n, b, h, func(buf []float32, plain, lane, channels, pixels int) {
+				q.dequantize(buf, row[lane:], pixels, Block, Int8Lanes)
+				turn(dst[plain:], l.H*l.W, buf, Block, pixels, channels)
+			})
+			continue
+		case r.blocked.Lanes != Block:
 			r.dequantizeEach(dst, row, n, b, h, q)
 			continue
 		}
@@ -171,15 +195,12 @@ func (r *ReorderInt8) Dequantize(chunk int, dst []float32, src []uint8, q *Level
 
 func (r *ReorderInt8) dequantizeEach(dst []float32, row []uint8, n, b, h int, q *Levels) {
 	l := r.lines
-	step := max(1, r.blocked.Lanes)
-	if r.blocked.N > 0 && l.C < step {
+	step := r.blocked.Lanes
+	if l.C < step {
 		clear(dst[r.blocked.at(n, 0, h, 0):][:l.W*step])
 	}
 	for c := range min(l.Lanes, l.C-b*l.Lanes) {
-		at := r.plain(n, b*l.Lanes+c, h)
-		if r.blocked.N > 0 {
-			at = r.blocked.at(n, 0, h, 0) + c
-		}
+		at := r.blocked.at(n, 0, h, 0) + c
 		for w := range l.W {
 			dst[at+w*step] = float32(q.to.value(row[w*l.Lanes+c])-q.zero) * q.scale
 		}
