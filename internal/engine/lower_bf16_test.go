@@ -216,7 +216,11 @@ func TestBF16(t *testing.T) {
 				largest = max(largest, math.Abs(float64(w)))
 				worst = max(worst, math.Abs(float64(got.Float32s()[i])-float64(w)))
 			}
-			if !(worst <= 0.01*largest) || worst == 0 {
+			bound := 0.01
+			if name == "attention" { // exponentials of scores that are off by 2^-9 of up to 8
+				bound = 0.02
+			}
+			if !(worst <= bound*largest) || worst == 0 {
 				t.Errorf("largest difference %g where the largest output is %g", worst, largest)
 			}
 			pool := parallel.New(3)

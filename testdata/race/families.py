@@ -38,9 +38,12 @@ FAMILIES = {
     'convnext_tiny': Family(batch=4, optimiser='adamw'),
     'vit_b_16': Family(),
     'swin_t': Family(),
+    'efficientnet_lite0': Family(),
     'smp-unet-resnet34': Family(batch=4),
     'vit_small_patch16_224': Family(batch=8, optimiser='adamw'),
 }
+
+TIMM = {'vit_small_patch16_224': 'vit_small_patch16_224', 'efficientnet_lite0': 'tf_efficientnet_lite0'}
 
 
 def network(name):
@@ -48,9 +51,9 @@ def network(name):
     if name.startswith('smp-'):
         import segmentation_models_pytorch as smp
         return smp.Unet(name.removeprefix('smp-unet-'), encoder_weights=None)
-    if name.startswith('vit_small'):
+    if name in TIMM:
         import timm
-        return timm.create_model(name)
+        return timm.create_model(TIMM[name])
     import torchvision
     more = {}
     if name in ('googlenet', 'inception_v3'):

@@ -23,8 +23,10 @@ CASES = {
     'resnet18-224': 'resnet18 --input 3x224x224 --classes 1000', 'vgg16-224': 'vgg16 --input 3x224x224 --classes 1000',
 }
 SETS = ['reference', 'families']
-PRECISIONS = ['float32', 'bf16']
+PRECISIONS = ['float32', 'bf16', 'int8']
 EAGER = ['eager-nchw-fused', 'eager-nhwc-fused', 'eager-nhwc-foreach']
+# How PyTorch may infer in bf16: under autocast, or with the network in bf16; both with memory channels_last.
+VARIANTS = {'torch': ['autocast', 'bfloat16']}
 WINDOWS = 3
 
 
@@ -35,7 +37,8 @@ def arguments():
     p.add_argument('--cnnkit', required=True, help='the binary')
     p.add_argument('--set', choices=SETS, default=env('SET') or SETS[0], help='of networks: what cnnkit builds, or exports of torchvision')
     p.add_argument('--precision', choices=PRECISIONS, default=env('PRECISION') or PRECISIONS[0],
-                   help='of all sides, in train and infer: bf16 is autocast in PyTorch; ONNX Runtime has none')
+                   help='of all sides, in train and infer: bf16 is autocast in PyTorch, ONNX Runtime has none; int8, in infer alone, are files '
+                        'that ONNX Runtime quantized. cnnkit in float32 races along with either')
     p.add_argument('--exports', default=env('EXPORTS'), help='a folder that keeps the exports of the families')
     p.add_argument('--cases', default=env('CASES'), help='default: all of the set')
     p.add_argument('--threads', default=env('THREADS') or '1,2')
@@ -54,6 +57,8 @@ def arguments():
             p.error(f'no mode {mode}: {", ".join(MODULES)}')
         if args.precision != PRECISIONS[0] and mode not in ('train', 'infer'):
             p.error(f'{mode} is raced in {PRECISIONS[0]} alone')
+        if args.precision == 'int8' and mode == 'train':
+            p.error('int8 is raced in infer alone')
     for case in args.cases:
         if case not in known:
             p.error(f'no case {case}: {", ".join(known)}')
@@ -84,13 +89,14 @@ class Race:
     def __init__(self, args, folder, log):
         self.args, self.folder, self.log = args, folder, log
         self.flags = ['--windows', str(WINDOWS), '--seconds', str(args.seconds / WINDOWS)]
-        self.precision = ['--precision', args.precision]
+        # The precision of int8 is its file's.
+        self.precision = ['--precision', args.precision if args.precision == 'bf16' else PRECISIONS[0]]
         self.versions = {}
         self.busy = []  # what the tables' last column says
 
-    def bench(self, threads, *rest, env=None):
+    def bench(self, threads, *rest, label='cnnkit', env=None):
         winograd = ['--no-winograd'] if os.environ.get('NO_WINOGRAD') else []
-        return Side('cnnkit', {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']}, env)
+        return Side(label, {'': [self.args.cnnkit, 'bench', *rest, '--threads', str(threads), *self.flags, *winograd, '--json']}, env)
 
     def peer(self, label, threads, commands):
         env = peer_env(threads, preload=label != 'OpenVINO')  # which frees in its libraries what others allocated: it crashes
@@ -135,13 +141,17 @@ class Race:
             if os.environ.get('COMPILE') and case.startswith('resnet'):
                 variants.append('compile-nchw-fused')
             for threads in self.args.threads:
-                yield from self.contest('train', case, threads, self.bench(threads, 'train', *flags, *self.precision), [
-                    self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v, *self.precision] for v in variants})])
+                peers = [self.peer('PyTorch', threads, {v: [f'{HERE}/peer_torch.py', case, '--variant', v, *self.precision] for v in variants})]
+                if self.args.precision != PRECISIONS[0]:
+                    peers.append(self.bench(threads, 'train', *flags, label='cnnkit float32'))
+                yield from self.contest('train', case, threads, self.bench(threads, 'train', *flags, *self.precision), peers)
             self.drop(path)
 
     def infer(self):
-        engines = [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')]
-        return self.inference('infer', 'native', engines if self.args.precision == PRECISIONS[0] else engines[1:])
+        engines = {'float32': [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')],
+                   'bf16': [('OpenVINO', 'openvino'), ('PyTorch', 'torch')],
+                   'int8': [('ONNX Runtime', 'ort'), ('OpenVINO', 'openvino')]}
+        return self.inference('infer', 'native', engines[self.args.precision])
 
     def ort(self):
         """ONNX Runtime through the package runtime/ort against ONNX Runtime through its Python package, both with the peers' allocator."""
@@ -149,17 +159,27 @@ class Race:
 
     def inference(self, mode, own, engines):
         for case in self.args.cases:
-            model = self.made(mode, case)
-            if model is None:
+            plain = self.made(mode, case)
+            if plain is None:
                 continue
+            model = plain
+            if self.args.precision == 'int8':
+                model = f'{self.folder}/{case}-int8.onnx'
+                run([sys.executable, f'{HERE}/quantize.py', plain, model])
             for batch in self.args.batch:
                 for threads in self.args.threads:
-                    ours = self.bench(threads, 'infer', '--model', model, '--batch', str(batch), '--engine', own, *self.precision,
+                    given = ['infer', '--batch', str(batch)]
+                    ours = self.bench(threads, *given, '--model', model, '--engine', own, *self.precision,
                                       env=peer_env(threads) if own == 'ort' else None)
-                    peers = [self.peer(label, threads, {'': [f'{HERE}/peer_infer.py', model, '--engine', engine, '--batch', str(batch), *self.precision]})
+                    peers = [self.peer(label, threads, {v: [f'{HERE}/peer_infer.py', model, '--engine', engine, '--case', case,
+                                                            '--batch', str(batch), *self.precision, '--variant', v] for v in VARIANTS.get(engine, [''])})
                              for label, engine in engines]
+                    if self.args.precision != PRECISIONS[0]:
+                        peers.append(self.bench(threads, *given, '--model', plain, label='cnnkit float32'))
                     yield from self.contest(mode, case, threads, ours, peers)
-            self.drop(model)
+            if model != plain:
+                self.drop(model)
+            self.drop(plain)
 
     def start(self):
         """Opening a file and its first answer, batch 1: in a process that has done nothing else, and again within one process."""
@@ -185,7 +205,8 @@ class Race:
             return
         key = 'images_per_s' if mode == 'train' else 'ms'
         for label, variant, mine, its in results:
-            self.versions[label] = its[0]['version']
+            if 'version' in its[0]:
+                self.versions[label] = its[0]['version']
             if 'level' in mine[0]:
                 self.versions['cnnkit'] = f"kernels {mine[0]['level']}, Winograd {'allowed' if mine[0]['winograd'] else 'off'}"
             ratios = [faster(a, b) for a, b in zip(mine, its)]

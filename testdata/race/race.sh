@@ -14,8 +14,9 @@
 #   mnist  the README's training, from the start of the process to the saved file, against a PyTorch script that has the
 #          data in memory; a seed a round, EPOCHS=5
 #
-# PRECISION=bf16 races train and infer in bf16: PyTorch under autocast, OpenVINO with its hint. It needs a processor with AMX
-# to mean anything.
+# PRECISION=bf16 races train and infer in bf16: PyTorch under autocast (or, to infer, as a network in bf16), OpenVINO with its
+# hint. It needs a processor with AMX to mean anything. PRECISION=int8 races infer on files that ONNX Runtime's quantizer makes.
+# cnnkit in float32 races along with both.
 #
 # families.py lists the families and exports them, into EXPORTS=FOLDER where they are to be kept. CASES picks some of them;
 # those that it gives a batch are raced in training too.
