@@ -401,9 +401,8 @@ func (l *lowering) paddedMask(o *op, k head) *buffer {
 	}
 	v, rows := o.in[3], o.attention.rows
 	if v.kind == constant {
-		return l.form(v.konst, fmt.Sprintf("rows padded to %d", k.Width()), rows*k.Width(), 1, func(dst []float32, _ int) {
-			k.PadMask(dst, v.konst.Float32s(), rows)
-		})
+		return l.form(v.konst, fmt.Sprintf("rows padded to %d", k.Width()), rows*k.Width(), 1,
+			func(dst []float32, _ int) { k.PadMask(dst, v.konst.Float32s(), rows) })
 	}
 	dst := l.buffer(rows * k.Width())
 	l.add("pad rows", 1, []*buffer{l.of(v), dst}, func() func(int, int) {

@@ -34,7 +34,8 @@ var bf16Nets = map[string]func() *net{
 	"attention": func() *net {
 		b := newNet(80, "N", 50, 64)
 		q, k, v := b.packed(-1, 50, 2, 32)
-		b.node("Softmax", []string{b.times(b.node("Mul", []string{q, b.number(0.17)}), b.turn(k, 0, 1, 3, 2))})
+		q = b.node("Mul", []string{q, b.number(0.17)})
+		b.node("Softmax", []string{b.times(q, b.turn(k, 0, 1, 3, 2))})
 		b.turn(b.times(b.last, v), 0, 2, 1, 3)
 		b.reshape(b.last, -1, 50, 64)
 		b.dense(64, 48)

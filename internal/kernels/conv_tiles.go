@@ -163,7 +163,7 @@ func (p *convPass) fetching(u unit) int {
 	if u.next == u.o {
 		return 0
 	}
-	return fetching(u.hi-u.lo, p.size())
+	return fetching(u.hi-u.lo, len(p.steps)*stepSize, p.size())
 }
 
 // size is the bytes of its packed weights.

@@ -84,7 +84,7 @@ func (g *tileGemm) fetching(panel, blocks int) (next, lines int) {
 	if panel+1 == g.panels {
 		return panel, 0
 	}
-	return panel + 1, fetching(blocks, g.panels*g.steps*stepSize)
+	return panel + 1, fetching(blocks, g.steps*stepSize, g.panels*g.steps*stepSize)
 }
 
 // PackChunks is the number of chunks of Pack: one a panel.

@@ -168,9 +168,10 @@ func (t *tiling) turnover() (early, per, quads int) {
 const tileScratch = 2*mostTiles*tileRows*tileOuts + Block
 
 // fetching is how many lines of the weights that come next a step fetches while so many blocks are computed:
-// none where all weights stay in the second-level cache, or where waiting for them counts for little.
-func fetching(blocks, allWeights int) int {
-	if blocks > stepSize/lineBytes || allWeights <= nearBytes/2 {
+// none where all weights stay in the second-level cache, where those of two calls do not, or where waiting for
+// them counts for little.
+func fetching(blocks, weights, allWeights int) int {
+	if blocks > stepSize/lineBytes || weights > nearBytes*3/4 || allWeights <= nearBytes/2 {
 		return 0
 	}
 	return stepSize / lineBytes / blocks
