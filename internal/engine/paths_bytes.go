@@ -18,7 +18,7 @@ func init() {
 			padded: true, takes: stageLevels,
 			lower: (*lowering).convInt8},
 		{microsoft, "QLinearConv"}: {accepts: integerConv, maps: one, halo: haloInteger, padding: 2,
-			padded: true, takes: stageLevels,
+			takes: stageLevels, // its channels may be last, where pads are of other axes
 			lower: (*lowering).convInt8},
 		{microsoft, "QGemm"}:  &product,
 		{"", "QLinearMatMul"}: &product,

@@ -79,17 +79,17 @@ func (g *GemmBF16) run(chunk int, scratch []float32, c []uint16, out []float32, 
 	p.low, p.high = e.bounds()
 	for panel := from; panel < to; panel++ {
 		p.w = b[panel*g.steps*stepSize/2:]
+		next, lines := g.fetching(panel, kind[0].blocks())
+		p.next, p.lines = b[next*g.steps*stepSize/2:], lines
 		p.bias = biasOf(e.Bias, panel)
 		at, cols := first*g.LDC+panel*tileOuts, min(tileOuts, g.N-panel*tileOuts)
 		if cols == tileOuts {
 			p.t, p.hi = &kind[0], kind[0].blocks()
-			next, lines := g.fetching(panel, p.hi)
-			p.next, p.lines = b[next*g.steps*stepSize/2:], lines
 			p.into(c, out, e.Residual, at)
 			p.run()
 			continue
 		}
-		p.t, p.hi, p.lines = &kind[1], kind[1].blocks(), 0
+		p.t, p.hi = &kind[1], kind[1].blocks()
 		sums := scratch[tileScratch:]
 		if g.Float {
 			p.into(nil, sums, nil, 0)
