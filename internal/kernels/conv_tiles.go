@@ -129,8 +129,8 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 		p.place(c.out.Halo, c.out.rowLines())); err != nil {
 		return err
 	}
-	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, c.in.imageLines()*c.in.pixel(),
-		len(p.steps)*stepSize)
+	read := c.in.imageLines() * c.in.pixel() * min(c.kh, strideH) / strideH // other rows nobody reads
+	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, read, len(p.steps)*stepSize)
 	c.passes = append(c.passes, p)
 	return nil
 }

@@ -3,11 +3,13 @@ package kernels
 // schedule is the order in which the blocks of all planes are computed, and how they are cut into chunks. A
 // unit is a stretch of the blocks of one image for one group of 32 outputs.
 type schedule struct {
-	images, outs   int
-	blocks         int // of a plane
-	strips         int // of a plane: units of it
-	chunks         int
-	weightsOutside bool // all images for one group of outputs, then the next
+	images, outs int
+	blocks       int // of a plane
+	strips       int // of a plane: units of it
+	chunks       int
+	// together is so many images for one group of outputs before the next, where weights do not stay in the
+	// second-level cache and images do; 0: all outputs of a strip, then the next.
+	together int
 }
 
 // The length of a call of the assembly, which cannot be preempted, and of a chunk, in cycles at 2.6 GHz.
@@ -16,8 +18,8 @@ const (
 	chunkCycles = 13_000  // 5 us: what a chunk takes at least
 )
 
-// newSchedule plans for maps whose image has so many bytes, and groups of outputs with
-// so many bytes of weights.
+// newSchedule plans for maps of whose image so many bytes are read, and groups of outputs with so many bytes of
+// weights.
 func newSchedule(images, outs int, t *tiling, imageBytes, weightBytes int) schedule {
 	s := schedule{images: images, outs: outs, blocks: t.blocks(), strips: 1}
 	units := images * outs
@@ -26,9 +28,11 @@ func newSchedule(images, outs int, t *tiling, imageBytes, weightBytes int) sched
 	}
 	each := t.blockCycles()
 	total := each * float64(s.blocks) * float64(units)
-	s.weightsOutside = outs*weightBytes > nearBytes/2 && imageBytes <= nearBytes
+	if outs*weightBytes > nearBytes/2 && imageBytes <= nearBytes {
+		s.together = min(images, nearBytes/max(1, imageBytes))
+	}
 	most := max(1, int(callCycles/each))
-	if !s.weightsOutside && imageBytes > nearBytes {
+	if imageBytes > nearBytes {
 		most = max(1, min(most, int(int64(s.blocks)*(nearBytes/2)/int64(imageBytes))))
 	}
 	s.strips = (s.blocks + most - 1) / most
@@ -60,11 +64,15 @@ func (s *schedule) each(chunk int, f func(u unit)) {
 
 // unit is number i of all.
 func (s *schedule) unit(i int) (u unit) {
-	strip := i / s.outs % s.strips
-	if s.weightsOutside {
-		u.n, u.o, strip = i/s.strips%s.images, i/s.strips/s.images, i%s.strips
+	var strip int
+	if s.together > 0 {
+		group := i / (s.together * s.outs * s.strips)
+		first := group * s.together
+		many := min(s.together, s.images-first)
+		i -= first * s.outs * s.strips
+		u.n, u.o, strip = first+i/s.strips%many, i/s.strips/many, i%s.strips
 	} else {
-		u.n, u.o = i/s.outs/s.strips, i%s.outs
+		u.n, u.o, strip = i/s.outs/s.strips, i%s.outs, i/s.outs%s.strips
 	}
 	u.lo, u.hi = span(s.blocks, strip, s.strips)
 	return u
@@ -76,8 +84,11 @@ func amxCost(cycles float64) float64 { return cycles / 2.6 / NanosecondsPerCycle
 // cost is that of all blocks, and of weights that do not stay in the second-level cache.
 func (s *schedule) cost(t *tiling) float64 {
 	times := 1
-	if s.outs*len(t.steps)*stepSize > nearBytes && !s.weightsOutside {
+	if s.outs*len(t.steps)*stepSize > nearBytes {
 		times = s.images * s.strips
+		if s.together > 0 {
+			times = (s.images + s.together - 1) / s.together
+		}
 	}
 	return amxCost(t.blockCycles()*float64(s.blocks*s.images*s.outs)) +
 		float64(times)*far(s.outs*len(t.steps)*stepSize/4)
