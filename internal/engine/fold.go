@@ -6,9 +6,9 @@ import (
 	"github.com/cnnkit/cnnkit/internal/kernels"
 )
 
-// Folding: in training in bf16 a line of a map of 16 channels holds two pixels of a row, so that it takes
-// half of the memory and its convolutions half of the products. Convolutions have other weights then
-// (kernels.FoldedWeights), which are made in every step; those of the model stay as they are.
+// Folding: in bf16 a line of a map of 16 channels holds two pixels of a row, so that it takes half of the
+// memory and its convolutions half of the products. Convolutions have other weights then
+// (kernels.FoldedWeights), which training makes in every step; those of the model stay as they are.
 
 const (
 	foldChannels = lineChannels / 2
@@ -18,33 +18,44 @@ const (
 // folded is the number of pixels in a line of v.
 func (v *value) folded() int { return max(1, v.fold) }
 
-// foldNarrow folds the maps of 16 channels of a training graph, where every op that touches one has a kernel
-// for that, so that no such map needs another form.
+// foldNarrow folds maps of 16 channels where every op that touches them has a kernel for that, so that no such
+// map needs another form. In training, where maps meet their gradients, it folds all or none.
 func foldNarrow(g *graph) {
-	var maps []*value
 	for _, o := range g.ops {
 		for _, v := range append(o.reads(), o.out...) {
-			if v.foldable() && v.fold == 0 {
+			if v.foldable() {
 				v.fold = foldPixels
-				maps = append(maps, v)
 			}
 		}
 	}
-	if slices.ContainsFunc(g.ops, func(o *op) bool { return !foldsAll(o) }) {
-		for _, v := range maps {
-			v.fold = 0
+	for again := true; again; {
+		again = false
+		for _, o := range g.ops {
+			if foldsAll(o, g.training) {
+				continue
+			}
+			again = true
+			touched := append(o.reads(), o.out...)
+			if g.training {
+				touched = g.sortedValues()
+			}
+			for _, v := range touched {
+				if v != nil {
+					v.fold = 0
+				}
+			}
 		}
 	}
 }
 
 // foldable reports whether two pixels of v fit a line.
 func (v *value) foldable() bool {
-	return v.isFloat4() && v.size() > 0 && v.kind == computed && !v.output && v.dims[1] == foldChannels &&
+	return v != nil && v.isFloat4() && v.size() > 0 && v.kind == computed && !v.output && v.dims[1] == foldChannels &&
 		v.dims[3]%foldPixels == 0
 }
 
 // foldsAll reports whether o computes with the folded maps among its values, if there are any.
-func foldsAll(o *op) bool {
+func foldsAll(o *op, training bool) bool {
 	isFolded := func(v *value) bool { return v != nil && v.fold > 0 }
 	if !slices.ContainsFunc(o.reads(), isFolded) && !slices.ContainsFunc(o.out, isFolded) {
 		return true
@@ -54,7 +65,7 @@ func foldsAll(o *op) bool {
 		return false
 	}
 	if p.conv != nil {
-		return trainsBF16(o)
+		return training && trainsBF16(o) || !training && infersFolded(o)
 	}
 	if !p.folds || !p.lines(o) {
 		return false
@@ -68,6 +79,21 @@ func foldsAll(o *op) bool {
 	return !slices.ContainsFunc(m.out, func(i int) bool {
 		return i < len(o.out) && o.out[i] != nil && !isFolded(o.out[i])
 	})
+}
+
+// infersFolded reports whether o, a convolution in inference, computes with its folded maps.
+func infersFolded(o *op) bool {
+	p, _ := conv(o)
+	if group(o) != 1 || !fastConv(o) || o.mask != nil ||
+		o.then != nil && (o.then.Gate() == nil || o.residual != nil) {
+		return false
+	}
+	if gathers(o) {
+		_, err := planGather(o)
+		return err == nil && o.residual == nil
+	}
+	_, err := planBF16(o, false)
+	return err == nil && p.x.dims[1] >= foldChannels && p.y.dims[1] >= foldChannels
 }
 
 // foldOf is how the maps of a convolution are folded.
@@ -109,13 +135,23 @@ func foldedWeights(o *op) (*kernels.FoldedWeights, *kernels.TapWeights, error) {
 	return f, taps, err
 }
 
-// packedFolded is the weights of o, a convolution of folded maps, as c reads them: made in every run.
+// packedFolded is the weights of o, a convolution of folded maps, as c reads them: made once for constants, in
+// every run for what is computed.
 func (l *lowering) packedFolded(o *op, c *kernels.ConvBF16) (*buffer, error) {
 	f, taps, err := foldedWeights(o)
 	if err != nil {
 		return nil, err
 	}
 	w := o.in[1]
+	if w.kind == constant {
+		return l.form(w.konst, c.Form()+", "+f.Form(), (c.WeightSize()+1)/2, 1, func(dst []float32, _ int) {
+			wide, to := make([]float32, taps.WeightSize()), (&buffer{data: dst}).half(c.WeightSize())
+			f.Expand(wide, w.konst.Float32s())
+			for chunk := range c.TapChunks() {
+				c.PackTaps(chunk, to, wide)
+			}
+		}), nil
+	}
 	wide, dst := l.buffer(taps.WeightSize()), l.buffer((c.WeightSize()+1)/2)
 	l.add("fold weights", 1, []*buffer{l.of(w), wide}, func() func(int, int) {
 		from := w.plainFloats()

@@ -18,6 +18,9 @@ const layoutDomain = "cnnkit.layout"
 // value is the largest that a reader needs. Values that an elementwise kernel walks together have the same
 // halo, so that it can walk them flat.
 func chooseLayouts(g *graph) {
+	if g.bf16 && !g.training {
+		foldNarrow(g)
+	}
 	l := &layouts{g: g, halo: map[*value]int{}, parent: map[*value]*value{}}
 	l.findNarrow()
 	old := g.ops

@@ -56,6 +56,9 @@ func (l *layouts) convBF16(o *op) bool {
 	if depthwise(o) {
 		return depthwiseBF16(o) && (o.in[0].form() == linesForm || o.in[0].twin(linesForm) != nil)
 	}
+	if isFoldedConv(o) {
+		return true
+	}
 	if gathers(o) {
 		return group(o) == 1 && p.y.dims[1] >= lineChannels && (o.then == nil || o.then.Gate() != nil) &&
 			o.mask == nil && o.residual == nil && l.writesBF16(o)
@@ -89,7 +92,7 @@ func (l *layouts) writesBF16(o *op) bool {
 		return true
 	}
 	plain := o.then == nil || o.then.Gate() != nil // the epilogue has nothing else
-	return o.path().transposed || o.residual != nil || plain && readInBF16(o.out[0])
+	return o.path().transposed || o.residual != nil || o.out[0].fold > 0 || plain && readInBF16(o.out[0])
 }
 
 // depthwiseBF16 reports whether a convolution of each channel on its own may run in bf16.
@@ -441,20 +444,21 @@ func (l *lowering) paddedBias(o *op) *buffer {
 	}
 	v, fold := o.in[2], o.out[0].folded()
 	n := (int(v.size())*fold + kernels.BF16Lanes - 1) / kernels.BF16Lanes * kernels.BF16Lanes
-	if v.kind == constant && fold == 1 {
-		return l.form(v.konst, "padded to 32", n, 1, func(dst []float32, _ int) {
-			copy(dst, v.konst.Float32s())
+	pad := func(dst, bias []float32) {
+		at := 0
+		for range fold {
+			at += copy(dst[at:], bias)
+		}
+		clear(dst[at:])
+	}
+	if v.kind == constant {
+		return l.form(v.konst, fmt.Sprintf("%d times, padded to 32", fold), n, 1, func(dst []float32, _ int) {
+			pad(dst, v.konst.Float32s())
 		})
 	}
 	src, dst := l.of(v), l.buffer(n)
 	l.add("pad", 1, []*buffer{src, dst}, func() func(int, int) {
-		return func(int, int) {
-			at := 0
-			for range fold {
-				at += copy(dst.data[at:], v.plainFloats())
-			}
-			clear(dst.data[at:])
-		}
+		return func(int, int) { pad(dst.data, v.plainFloats()) }
 	})
 	return dst
 }

@@ -116,6 +116,33 @@ var bf16Nets = map[string]func() *net{
 		b.linear(48, 10)
 		return b
 	},
+	"two pixels a line": func() *net {
+		b := newNet(81, "N", 3, 12, 16)
+		b.node("Relu", []string{b.conv(3, 16, 3, 1, 1)})
+		for range 2 {
+			x := b.last
+			b.node("Relu", []string{b.conv(16, 16, 3, 1, 1)})
+			b.node("Relu", []string{b.node("Add", []string{b.conv(16, 16, 3, 1, 1), x})})
+		}
+		x := b.last
+		y := b.node("Relu", []string{b.conv(16, 32, 3, 2, 1)})
+		b.last = x
+		b.node("Add", []string{y, b.conv(16, 32, 1, 2, 0)})
+		b.conv(32, 40, 3, 1, 1)
+		return b
+	},
+	"two pixels in some lines": func() *net {
+		b := newNet(82, "N", 3, 16, 16)
+		b.node("Relu", []string{b.conv(3, 16, 3, 1, 1)})
+		b.node("HardSwish", []string{b.conv(16, 16, 5, 1, 2)})
+		x := b.conv(16, 16, 3, 2, 1)
+		b.node("Sigmoid", []string{x}) // has no kernel in bf16
+		b.conv(16, 16, 3, 1, 1)
+		y := b.node("Relu", []string{b.conv(16, 16, 3, 1, 1)})
+		b.node("Concat", []string{x, y}, onnxio.IntAttr("axis", 1))
+		b.conv(32, 32, 3, 1, 1)
+		return b
+	},
 	"up and down": func() *net {
 		b := newNet(73, "N", 3, 16, 16)
 		b.conv(3, 32, 3, 1, 1)
@@ -180,6 +207,33 @@ func TestBF16Mobile(t *testing.T) {
 		if depthwise < 2 {
 			t.Errorf("%s: %d depthwise convolutions run in bf16", name, depthwise)
 		}
+	}
+}
+
+// Maps of 16 channels are folded where every op on them takes folded maps: none is converted or in float32.
+func TestFoldedInference(t *testing.T) {
+	b := bf16Nets["two pixels a line"]()
+	_, steps := b.run(t, Options{BF16: true, twins: true}, b.random(1, 2, 3, 12, 16))
+	for _, s := range steps[:len(steps)-2] { // but for the output
+		if s.Type != "bf16" {
+			t.Errorf("%s of %s %v is in %s", s.Kernel, s.Name, s.Shape, s.Type)
+		}
+	}
+	g := bf16Nets["two pixels in some lines"]()
+	var folded []string
+	opt := Options{BF16: true, twins: true, Dims: map[string]int64{"N": 1}}
+	opt.watch = func(pass string, g *graph) {
+		for _, v := range g.sortedValues() {
+			if pass == layoutPass.name && v.fold > 0 {
+				folded = append(folded, v.producer.node.OpType)
+			}
+		}
+	}
+	if _, err := Compile(g.output(), opt); err != nil {
+		t.Fatal(err)
+	}
+	if len(folded) != 2 {
+		t.Errorf("the outputs of %v are folded", folded)
 	}
 }
 

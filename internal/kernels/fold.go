@@ -46,6 +46,11 @@ func NewFoldedWeights(o, c int, v Window, f Fold, taps *TapWeights) (*FoldedWeig
 	return &FoldedWeights{o, c, v, to, f, taps}, nil
 }
 
+// Form names the order of the folded weights: strides and pads decide which pixel each belongs to.
+func (w *FoldedWeights) Form() string {
+	return fmt.Sprintf("folded %dx%d, stride %d, pad %d", w.fold.Y, w.fold.X, w.v.StrideW, w.v.PadLeft)
+}
+
 // each calls f for each weight of the folded maps that is not zero for good, and the one that it is.
 func (w *FoldedWeights) each(f func(wide, plain int)) {
 	for py := range w.fold.Y {
