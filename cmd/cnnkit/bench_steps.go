@@ -27,10 +27,12 @@ type stepTime struct {
 	Shape  []int64 `json:"shape"`
 	Layout string  `json:"layout,omitempty"`
 	Chunks int     `json:"chunks"`
-	MS     float64 `json:"ms"`
-	Share  float64 `json:"share"`
-	GFLOPs float64 `json:"gflop_per_s,omitempty"`
-	GBs    float64 `json:"gb_per_s,omitempty"`
+	// Portions are those of the batch; 0: the step is one of all images.
+	Portions int     `json:"portions,omitempty"`
+	MS       float64 `json:"ms"`
+	Share    float64 `json:"share"`
+	GFLOPs   float64 `json:"gflop_per_s,omitempty"`
+	GBs      float64 `json:"gb_per_s,omitempty"`
 }
 
 // profile times the plan's steps. MS is the mean time of a call as a whole, Min and Max bound it.
@@ -72,8 +74,8 @@ func stepTimes(steps []engine.StepInfo) []stepTime {
 	for i, s := range steps {
 		ns := float64(max(s.Time.Nanoseconds(), 1))
 		out[i] = stepTime{Step: i, Name: s.Name, Op: s.Op, Kernel: s.Kernel, Shape: s.Shape, Layout: s.Layout,
-			Chunks: s.Chunks,
-			MS:     short(ns / 1e6), Share: short(ns / float64(max(total.Nanoseconds(), 1))),
+			Chunks: s.Chunks, Portions: s.Portions,
+			MS: short(ns / 1e6), Share: short(ns / float64(max(total.Nanoseconds(), 1))),
 			GFLOPs: short(float64(s.FLOPs) / ns), GBs: short(float64(s.Bytes) / ns)}
 	}
 	return out
@@ -98,7 +100,8 @@ func (b *bench) reportProfile(p stepProfile) error {
 			return cmp.Compare(y.MS, x.MS)
 		})
 		for _, s := range slowest {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%v\t%d\t%.4f\t%.1f%%\t%s\t%s\n", s.Step, s.Name, s.Kernel, s.Shape,
+			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%.4f\t%.1f%%\t%s\t%s\n", s.Step, s.Name, s.Kernel,
+				portioned(s.Portions, s.Shape),
 				s.Chunks, s.MS, 100*s.Share,
 				rate(s.GFLOPs), rate(s.GBs))
 		}

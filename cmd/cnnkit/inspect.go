@@ -203,8 +203,8 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 	fmt.Fprintln(t, "step\tnode\top\tkernel\tshape\ttype\tlayout\tchunks\tMFLOP\testimated\tmeasured")
 	var estimated, measured time.Duration
 	for i, s := range steps {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel, s.Shape,
-			s.Type, s.Layout, s.Chunks, mega(s.FLOPs),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", i, s.Name, s.Op, s.Kernel,
+			portioned(s.Portions, s.Shape), s.Type, s.Layout, s.Chunks, mega(s.FLOPs),
 			micro(s.Estimate), micro(s.Time))
 		estimated, measured = estimated+s.Estimate, measured+s.Time
 	}
@@ -214,6 +214,14 @@ func inspectPlan(c *cli.Context, m *onnxio.Model) error {
 	}
 	fmt.Fprintf(c.App.Writer, "arena: %.1f MB\n", float64(plan.ArenaBytes())/1e6)
 	return nil
+}
+
+// portioned is the shape of what a step gives, with the number of portions of the batch.
+func portioned(portions int, shape []int64) string {
+	if portions == 0 {
+		return fmt.Sprint(shape)
+	}
+	return fmt.Sprintf("%d x %v", portions, shape)
 }
 
 // measurePlan runs a plan a few times, at most about a second, with every step timed.

@@ -49,6 +49,14 @@
 // halo of a map of bytes holds the zero point of the convolutions that read it (value.zero). With Reference
 // the graph stays as it is.
 //
+// # Portions
+//
+// Where the maps of a whole batch do not stay in the second-level cache and those of few images do, a stretch
+// of ops runs in portions of the batch: a thread takes some images through all of them, then the next, in
+// memory of its own (portions.go). The stretch is the one that saves the most bytes from and to far, less
+// the weights that each portion reads again. Algorithms are chosen for the batch, so that portions change no
+// bit.
+//
 // # Several processes
 //
 // With TrainOptions.Exchange the gradients of a joint batch are sums over processes. They are gathered

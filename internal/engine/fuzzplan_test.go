@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -152,17 +153,19 @@ func comparePaths(choices []byte) error {
 	pool := parallel.New(1 + len(choices)%2)
 	defer pool.Close()
 	fast := newPath(c, engine.Options{Pool: pool})
+	portions := newPath(c, engine.Options{Pool: pool}.InPortions(1))
 	reference := newPath(c, engine.Options{Pool: pool, Reference: true})
 	for i, in := range c.Runs {
 		got, err := fast.run(in)
+		apart, parted := portions.run(in)
 		want, refused := reference.run(in)
 		var fault *engine.FaultError
 		switch {
-		case errors.As(err, &fault), errors.As(refused, &fault):
+		case errors.As(err, &fault), errors.As(parted, &fault), errors.As(refused, &fault):
 			return fmt.Errorf("run %d: panic: %v\n%s\n%s", i, fault.Value, fault.Stack, c.Show(in))
-		case (err == nil) != (refused == nil):
-			return fmt.Errorf("run %d: the fast path says %v, the reference %v\n%s", i, err,
-				refused, c.Show(in))
+		case (err == nil) != (refused == nil), (err == nil) != (parted == nil):
+			return fmt.Errorf("run %d: the fast path says %v, in portions %v, the reference %v\n%s", i, err,
+				parted, refused, c.Show(in))
 		case err != nil:
 			refusals.Add(1)
 			continue
@@ -171,6 +174,9 @@ func comparePaths(choices []byte) error {
 		for k, out := range c.Model.Graph.Outputs {
 			if err := draw.Near(got[k], want[k]); err != nil {
 				return fmt.Errorf("run %d: output %s: %w\n%s", i, out.Name, err, c.Show(in))
+			}
+			if !bytes.Equal(got[k].Raw, apart[k].Raw) {
+				return fmt.Errorf("run %d: output %s: portions give other bits\n%s", i, out.Name, c.Show(in))
 			}
 		}
 	}

@@ -66,6 +66,8 @@ type op struct {
 	// taken is what a Channels of fuse's own takes of each input.
 	taken   []kernels.Channel
 	careful bool // no kernel that spreads NaN may run it
+	// portions is how many ops like this do together what the op did on the whole batch; 0: it does so.
+	portions int
 	// origin is the node the user wrote, for reports: a gradient's is its forward node.
 	origin string
 	linked []*value // those that list o among their users

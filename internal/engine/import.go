@@ -35,6 +35,9 @@ type Options struct {
 	// careful keeps to kernels that spread no NaN: see careful.go.
 	careful bool
 	twins   bool // BF16 by the kernels' twins in Go, for tests
+	// portions are the images of a portion of the batch wherever an op is imagewise, for tests; 0: where it
+	// pays, below: nowhere.
+	portions int
 }
 
 // importer turns a model's graph, and the subgraphs in it, into the compiler's form.

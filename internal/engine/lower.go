@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/cnnkit/cnnkit/internal/ops"
@@ -37,6 +38,11 @@ type step struct {
 	bytes  int64
 	cycles float64 // estimated; 0: what its bytes take
 	short  bool    // not worth the other threads
+	// A step that runs portions: what each worker has for them, and where.
+	portions *portions
+	teams    []team
+	room     *buffer
+	time     atomic.Int64 // of a step of a team, when profiling
 	// bind makes the function, once the buffers have memory.
 	bind func() func(chunk, worker int)
 	run  func(chunk, worker int)
@@ -66,6 +72,8 @@ type lowering struct {
 	suspect *bool
 	watches bool // NaN is looked for
 	sync    Exchange
+	ended   func() bool // the run has
+	timed   func() bool // steps are
 }
 
 const unit = 16 // floats: 64 bytes, the alignment of every buffer

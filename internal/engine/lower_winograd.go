@@ -13,7 +13,7 @@ func (l *lowering) byWinograd(o *op, c convolution, w *value) *kernels.Winograd 
 	if !ok || !l.winograd {
 		return &kernels.Winograd{}
 	}
-	return kernels.NewWinograd(dense, w.kind == constant)
+	return kernels.NewWinograd(dense, w.kind == constant, max(1, o.portions))
 }
 
 // transformed is the weights of c as one of its Winograd passes reads them: made once for constants, in every

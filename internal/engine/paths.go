@@ -17,6 +17,11 @@ type path struct {
 	// maps says which inputs and outputs are feature maps in blocks when o runs. nil:
 	// the op runs on plain values.
 	maps func(o *op) maps
+	// mixes reports whether o, where it has maps, computes with several images of a batch at once. nil: it
+	// does not.
+	mixes func(o *op) bool
+	// converts says that o gives its input in another layout.
+	converts bool
 	// narrow reports whether the kernels take maps of 8 lanes. nil: they do not.
 	narrow func(o *op) bool
 	// bf16 says that o is a convolution that may run in bf16.
@@ -161,15 +166,18 @@ func init() {
 		return row
 	}
 	only := func(lower func(*lowering, *op) (bool, error)) *path { return &path{lower: lower} }
+	converts := func(lower func(*lowering, *op) (bool, error)) *path {
+		return &path{lower: lower, converts: true}
+	}
 	control := func(run func(*run, *op, []onnxio.Value) ([]onnxio.Value, error)) *path {
 		return &path{control: run}
 	}
 	view := &path{view: true, viewed: reshaped, bytes: moves, picks: picksShuffled, unblocked: true}
 	paths = map[[2]string]*path{
-		{layoutDomain, toBlocked}:         only((*lowering).toBlocked),
-		{layoutDomain, toPlain}:           only((*lowering).toPlain),
-		{layoutDomain, toBF16}:            only((*lowering).toBF16),
-		{layoutDomain, toBytes}:           only((*lowering).toBytes),
+		{layoutDomain, toBlocked}:         converts((*lowering).toBlocked),
+		{layoutDomain, toPlain}:           converts((*lowering).toPlain),
+		{layoutDomain, toBF16}:            converts((*lowering).toBF16),
+		{layoutDomain, toBytes}:           converts((*lowering).toBytes),
 		{layoutDomain, composedAttention}: only((*lowering).attention),
 		{layoutDomain, composedChannels}:  {maps: everyMap, lower: (*lowering).regroup},
 
@@ -187,7 +195,8 @@ func init() {
 		{"", "BatchNormalization"}: {accepts: fastBatchNorm, maps: func(*op) maps {
 			return maps{in: []int{0}, out: []int{0}}
 		},
-			halo: haloBatchNorm, takes: stageRelu | stageResidual, lower: (*lowering).batchNorm},
+			halo: haloBatchNorm, mixes: training, takes: stageRelu | stageResidual,
+			lower: (*lowering).batchNorm},
 		{ops.GradDomain, "BatchNormalizationGrad"}: {accepts: fastBatchNormGrad, takes: stageFirstMask,
 			maps: func(*op) maps { return maps{in: []int{0, 1}, out: []int{0}} },
 			halo: haloBatchNormGrad, lower: (*lowering).batchNormGrad},

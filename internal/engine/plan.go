@@ -48,6 +48,7 @@ type StepInfo struct {
 	Layout   string        // "" is plain
 	Type     string        // of the numbers: float32, bf16, uint8 and so on
 	Chunks   int           // pieces the step is cut into
+	Portions int           // of the batch, for each of which it runs with those before and behind; 0: for all
 	FLOPs    int64         // of convolutions and matrix products
 	Bytes    int64         // of the buffers it touches
 	Estimate time.Duration // by the cost model that chooses between algorithms
@@ -115,10 +116,20 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 		watches:  more.end == nil && !opt.careful, // the trainer ends at NaN anyhow
 		winograd: !opt.NoWinograd && !opt.careful && WinogradAllowed(), limit: opt.maxBytes(),
 		sync: more.sync}
+	l.ended, l.timed = func() bool { return p.ctx.Err() != nil }, func() bool { return p.times != nil }
 	for i, o := range g.ops {
 		l.order[o] = i
 	}
+	cut := g.choosePortions(l.threads, opt.portions)
 	for i, o := range g.ops {
+		if cut != nil && i == cut.from {
+			if err := l.portions(cut); err != nil {
+				return nil, err
+			}
+		}
+		if cut.has(i) {
+			continue
+		}
 		if more.take == nil || !more.take(l, i) {
 			if err := l.op(o, opt.Reference); err != nil {
 				return nil, err
@@ -147,6 +158,11 @@ func (w *Weights) finish(g *graph, opt Options, more additions) (*Plan, error) {
 	}
 	p.exec = p.execute
 	p.offsets, p.size = allocate(l.buffers)
+	for _, s := range p.steps {
+		if s.room != nil {
+			s.places(p.offsets[s.room], p.offsets)
+		}
+	}
 	if need := max(l.over, 4*int64(p.size)); need > l.limit {
 		return nil, &onnxio.LimitError{What: "bytes of a run's values", Got: need, Limit: l.limit}
 	}
@@ -189,8 +205,7 @@ func (p *Plan) detach() {
 // execute runs the steps; it stops between two when the context ends.
 func (p *Plan) execute(r parallel.Region) {
 	for i, s := range p.steps {
-		if i%8 == 0 && p.ctx.Err() != nil {
-			p.err = p.ctx.Err()
+		if i%8 == 0 && p.endedEarly() {
 			return
 		}
 		if p.times != nil {
@@ -200,10 +215,18 @@ func (p *Plan) execute(r parallel.Region) {
 		} else {
 			s.execute(r)
 		}
-		if p.err != nil {
+		if p.err != nil || s.portions != nil && p.endedEarly() {
 			return
 		}
 	}
+}
+
+// endedEarly reports whether the context has ended, and leaves its error.
+func (p *Plan) endedEarly() bool {
+	if err := p.ctx.Err(); err != nil {
+		p.err = err
+	}
+	return p.err != nil
 }
 
 // alone is how long a step may be expected to take for it to be run by the caller alone. A region costs 0.7
@@ -301,28 +324,59 @@ func (p *Plan) Profile(on bool) {
 	if p.times = nil; on {
 		p.times, p.timed = make([]time.Duration, len(p.steps)), 0
 	}
+	for _, s := range p.steps {
+		for _, t := range s.teams {
+			for _, inner := range t.steps {
+				inner.time.Store(0)
+			}
+		}
+	}
 }
 
 // Steps describes the plan.
 func (p *Plan) Steps() []StepInfo {
-	out := make([]StepInfo, len(p.steps))
+	var out []StepInfo
+	measured := p.times != nil && p.timed > 0
 	for i, s := range p.steps {
-		out[i] = StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks,
-			FLOPs: s.flops, Bytes: s.bytes,
-			Estimate: s.estimate(p.pool.Threads())}
-		if len(s.op.out) > 0 && s.op.out[0] != nil {
-			out[i].Shape, out[i].Type = s.op.out[0].dims, s.op.out[0].typeName()
-			if y := s.op.out[0].layout; y != nil {
-				out[i].Layout = fmt.Sprintf("NCHWc%d halo %d", y.Lanes, y.Halo)
-			} else if y := s.op.out[0].lines; y != nil {
-				out[i].Layout = fmt.Sprintf("NCHWc%d %s halo %d", y.Lanes, out[i].Type, y.Halo)
+		if s.portions == nil {
+			info := s.info(p.pool.Threads())
+			if measured {
+				info.Time = p.times[i] / time.Duration(p.timed)
 			}
+			out = append(out, info)
+			continue
 		}
-		if p.times != nil && p.timed > 0 {
-			out[i].Time = p.times[i] / time.Duration(p.timed)
+		for j, inner := range s.teams[0].steps {
+			info := inner.info(1)
+			info.Portions = s.portions.count
+			info.FLOPs *= int64(info.Portions)
+			info.Bytes *= int64(info.Portions)
+			info.Estimate *= time.Duration(info.Portions) / time.Duration(len(s.teams))
+			if measured {
+				info.Time = s.spent(j, p.timed)
+			}
+			out = append(out, info)
 		}
 	}
 	return out
+}
+
+// info describes a step that so many threads run.
+func (s *step) info(threads int) StepInfo {
+	info := StepInfo{Name: s.op.origin, Op: s.op.node.OpType, Kernel: s.kernel, Chunks: s.chunks, FLOPs: s.flops,
+		Bytes: s.bytes, Estimate: s.estimate(threads)}
+	if len(s.op.out) == 0 || s.op.out[0] == nil {
+		return info
+	}
+	y := s.op.out[0]
+	info.Shape, info.Type = y.dims, y.typeName()
+	switch {
+	case y.layout != nil:
+		info.Layout = fmt.Sprintf("NCHWc%d halo %d", y.layout.Lanes, y.layout.Halo)
+	case y.lines != nil:
+		info.Layout = fmt.Sprintf("NCHWc%d %s halo %d", y.lines.Lanes, info.Type, y.lines.Halo)
+	}
+	return info
 }
 
 // typeName is the type of v's numbers as they lie in memory.
@@ -335,11 +389,15 @@ func (v *value) typeName() string {
 
 // estimate is what the cost model expects of a step.
 func (s *step) estimate(threads int) time.Duration {
-	ns := s.cycles * kernels.NanosecondsPerCycle
-	if ns == 0 {
-		ns = float64(s.bytes) / kernels.BytesPerNanosecond
+	return time.Duration(s.cost() * kernels.NanosecondsPerCycle / float64(min(threads, s.chunks)))
+}
+
+// cost is the cycles of a step, or those that its bytes take.
+func (s *step) cost() float64 {
+	if s.cycles == 0 {
+		return float64(s.bytes) / kernels.BytesPerNanosecond / kernels.NanosecondsPerCycle
 	}
-	return time.Duration(ns / float64(min(threads, s.chunks)))
+	return s.cycles
 }
 
 // Inputs lists the names and shapes the plan was compiled for, in the model's order.

@@ -110,7 +110,7 @@ func benchConvFloat(b *testing.B, c convCase) {
 	x, y, w := random(r, s.X.Size()), AlignedSlice(s.Y.Size()), random(r, k.WeightSize())
 	e := Epilogue{Bias: AlignedSlice(s.Y.Blocks() * Block), ReLU: true}
 	flops := 2 * c.n * c.o * s.Y.H * s.Y.W * c.c * c.kh * c.kw
-	if p := NewWinograd(k, true).Forward; p != nil {
+	if p := NewWinograd(k, true, 1).Forward; p != nil {
 		u, scratch := random(r, p.WeightSize()), AlignedSlice(p.Scratch())
 		rates(b, flops, func() {
 			for i := range p.Chunks() {

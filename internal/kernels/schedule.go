@@ -18,8 +18,8 @@ const (
 	chunkCycles = 13_000  // 5 us: what a chunk takes at least
 )
 
-// newSchedule plans for maps of whose image so many bytes are read, and groups of outputs with so many bytes of
-// weights.
+// newSchedule plans for maps of whose image so many bytes are read, and groups of outputs with so many bytes
+// of weights.
 func newSchedule(images, outs int, t *tiling, imageBytes, weightBytes int) schedule {
 	s := schedule{images: images, outs: outs, blocks: t.blocks(), strips: 1}
 	units := images * outs

@@ -54,19 +54,34 @@ type WinogradWeights interface {
 }
 
 // NewWinograd plans c by Winograd's method; a nil pass says that the direct kernel does better or the method
-// does not fit. constant says that the weights are transformed once and for all.
-func NewWinograd(c *Conv, constant bool) *Winograd {
+// does not fit. constant says that the weights are transformed once and for all. c may be one of so many
+// portions of a batch: what does better is asked of the whole, for the bits do not depend on portions.
+func NewWinograd(c *Conv, constant bool, portions int) *Winograd {
 	w := planWinograd(c)
-	if w.Forward != nil && w.Forward.Cost(constant) >= c.ForwardCost() {
+	whole, all := w, c
+	if portions > 1 {
+		all = c.times(portions)
+		whole = planWinograd(all)
+	}
+	if w.Forward != nil && whole.Forward != nil && whole.Forward.Cost(constant) >= all.ForwardCost() {
 		w.Forward = nil
 	}
-	if w.Data != nil && w.Data.Cost(constant) >= c.BackwardDataCost() {
+	if w.Data != nil && whole.Data != nil && whole.Data.Cost(constant) >= all.BackwardDataCost() {
 		w.Data = nil
 	}
-	if w.Weights != nil && w.Weights.Cost() >= c.BackwardWeightsCost() {
+	if w.Weights != nil && whole.Weights != nil && whole.Weights.Cost() >= all.BackwardWeightsCost() {
 		w.Weights = nil
 	}
 	return w
+}
+
+// times is c for so many times its images.
+func (c *Conv) times(n int) *Conv {
+	all := *c
+	for _, l := range []*Layout{&all.X, &all.Y, &all.DX, &all.DY} {
+		l.N *= n
+	}
+	return &all
 }
 
 // planWinograd plans the passes that the method fits, whether they pay or not.
