@@ -114,7 +114,7 @@ func lineWindow(o *op) (geometry, bool) {
 	w, ok := window(o, p.kernel, p.x.dims, p.y.dims)
 	if f := foldOf(o); ok && isFoldedConv(o) {
 		var v kernels.Window
-		if v, ok = kernels.FoldWindow(w.windowBF16(), f); !ok {
+		if v, ok = kernels.FoldWindow(w.window(), f); !ok {
 			return w, false
 		}
 		w.kw, w.sw, w.left = v.KW, v.StrideW, v.PadLeft
@@ -131,7 +131,7 @@ func foldedWeights(o *op) (*kernels.FoldedWeights, *kernels.TapWeights, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := kernels.NewFoldedWeights(int(p.y.dims[1]), int(p.x.dims[1]), w.windowBF16(), foldOf(o), taps)
+	f, err := kernels.NewFoldedWeights(int(p.y.dims[1]), int(p.x.dims[1]), w.window(), foldOf(o), taps)
 	return f, taps, err
 }
 

@@ -46,6 +46,17 @@ func window(o *op, kernel, large, small []int64) (w geometry, ok bool) {
 	return w, w.top >= 0 && w.left >= 0 && min(w.sh, w.sw, w.dh, w.dw, w.kh, w.kw) > 0
 }
 
+// strides reports whether the window is one pixel, and does not come to every pixel.
+func (w geometry) strides() bool {
+	return w.kh == 1 && w.kw == 1 && w.top == 0 && w.left == 0 && max(w.sh, w.sw) > 1
+}
+
+// unstrided is w over the pixels that it comes to.
+func (w geometry) unstrided() geometry {
+	w.sh, w.sw, w.bottom, w.right = 1, 1, 0, 0
+	return w
+}
+
 // settleTransposed finds the pads of a ConvTranspose whose output's size is given, by
 // output_shape or auto_pad: ONNX halves what is left over, and the odd pixel goes to the end with
 // SAME_UPPER, else to the beginning.

@@ -171,7 +171,14 @@ func specBF16(o *op, settled bool) (kernels.ConvBF16Spec, error) {
 		}
 		return kernels.ConvBF16Spec{X: g.Lines, Y: y, Window: g.Window}, nil
 	}
-	return kernels.ConvBF16Spec{X: x, Y: y, Window: w.windowBF16()}, nil
+	if p.forward(o) && w.strides() {
+		s, err := kernels.NewSubsample(x, w.sh, w.sw)
+		if err != nil {
+			return kernels.ConvBF16Spec{}, err
+		}
+		return kernels.ConvBF16Spec{X: s.Out, Y: y, Window: w.unstrided().window()}, nil
+	}
+	return kernels.ConvBF16Spec{X: x, Y: y, Window: w.window()}, nil
 }
 
 // convLines lowers Conv, ConvTranspose and ConvGradInput in bf16, with what was fused into them.
@@ -194,6 +201,9 @@ func (l *lowering) convLines(o *op) (bool, error) {
 		return false, err
 	}
 	scratch, per := l.perWorker(c.Scratch())
+	if o.residual != nil && o.residual != o.in[0] { // each pixel is read when it is written
+		l.inPlace(o, o.out[0], o.residual)
+	}
 	bufs := append([]*buffer{from, w, scratch, l.of(o.out[0])}, l.all(o.residual)...)
 	if bias != nil {
 		bufs = append(bufs, bias)
@@ -264,6 +274,14 @@ func (l *lowering) depthwiseLines(o *op) error {
 // linesRead is what a convolution in bf16 reads as its map: its input, or what is gathered from that.
 func (l *lowering) linesRead(o *op) (*buffer, func() []uint16, error) {
 	if !gathers(o) {
+		p, _ := conv(o)
+		if w, ok := lineWindow(o); ok && p.forward(o) && w.strides() {
+			b, s, err := l.subsample(o, w)
+			if err != nil {
+				return nil, nil, err
+			}
+			return b, func() []uint16 { return b.half(s.Out.Size()) }, nil
+		}
 		return l.of(o.in[0]), func() []uint16 { return o.in[0].half() }, nil
 	}
 	g, err := planGather(o)
@@ -272,6 +290,23 @@ func (l *lowering) linesRead(o *op) (*buffer, func() []uint16, error) {
 	}
 	b := l.gatherLines(o, g)
 	return b, func() []uint16 { return b.half(g.Lines.Size()) }, nil
+}
+
+// subsample appends the step that copies the pixels that o, whose window is w, reads of its input in lines, and
+// gives what it writes.
+func (l *lowering) subsample(o *op, w geometry) (*buffer, *kernels.Subsample, error) {
+	s, err := kernels.NewSubsample(*o.in[0].lines, w.sh, w.sw)
+	if err != nil {
+		return nil, nil, err
+	}
+	bytes := 2 * int64(s.Out.Size())
+	b := l.buffer(int((bytes + 3) / 4))
+	step := l.add("subsample", s.Chunks(), []*buffer{l.of(o.in[0]), b}, func() func(int, int) {
+		dst, src := b.bytes(bytes), o.in[0].buf.bytes(o.in[0].memory())
+		return func(chunk, _ int) { s.Run(chunk, dst, src) }
+	})
+	step.cycles = s.Cost()
+	return b, s, nil
 }
 
 // mapInPlace takes a function of a value where it lies.

@@ -39,8 +39,8 @@ func gathers(o *op) bool {
 	return ok && w.dh == 1 && w.dw == 1 && p.x.dims[1]*int64(w.kw) <= kernels.BF16Lanes
 }
 
-// windowBF16 is w as the kernels take it.
-func (w geometry) windowBF16() kernels.Window {
+// window is w as the kernels take it.
+func (w geometry) window() kernels.Window {
 	return kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top, PadLeft: w.left,
 		DilH: w.dh, DilW: w.dw}
 }
@@ -51,7 +51,7 @@ func planGather(o *op) (*kernels.GatherBF16, error) {
 	w, _ := lineWindow(o)
 	x, y := p.x.dims, p.y.dims
 	return kernels.NewGatherBF16(int(x[0]), int(x[1]), int(x[2]), int(x[3]), int(y[2]),
-		int(y[3])/p.y.folded(), w.windowBF16())
+		int(y[3])/p.y.folded(), w.window())
 }
 
 // gatherLines appends the step that lays the input of a convolution out for it, and gives what it writes.

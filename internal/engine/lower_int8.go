@@ -198,9 +198,7 @@ func planInteger(o *op, settled bool) (k integerKernel, l linearOp, groups int, 
 	}
 	halo, _ := w.halos()
 	spec := kernels.ConvInt8Spec{X: byteLines(x, halo), Y: byteLines(y, 0), From: l.a.kind(), To: l.y.kind(),
-		Fill: y.zero,
-		Window: kernels.Window{KH: w.kh, KW: w.kw, StrideH: w.sh, StrideW: w.sw, PadTop: w.top,
-			PadLeft: w.left, DilH: w.dh, DilW: w.dw}}
+		Fill: y.zero, Window: w.window()}
 	if settled {
 		spec.X, spec.Y = *x.lines, *y.lines
 	}

@@ -13,7 +13,11 @@ type resizing func(o *op) (taps [][][]ops.ResizeTap, ok bool)
 
 func resizes(o *op) ([][][]ops.ResizeTap, bool) {
 	in, computed := o.constants()
-	return ops.ResolveResize(o.node, o.in[0].dims, in, computed)
+	dims := slices.Clone(o.in[0].dims)
+	if o.portions > 0 { // sizes are of the batch
+		dims[0] *= int64(o.portions)
+	}
+	return ops.ResolveResize(o.node, dims, in, computed)
 }
 
 func resizesBack(o *op) ([][][]ops.ResizeTap, bool) {

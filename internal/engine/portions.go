@@ -98,7 +98,7 @@ func (o *op) imagewise(n, images int64) bool {
 			blocks++
 		}
 	}
-	return blocks > 0 && !o.readsBatch(p) && o.broadcastsAlike(images)
+	return blocks > 0 && !o.readsBatch(p) && o.sameApart(&portions{images: int(images), count: int(n / images)})
 }
 
 // readsBatch reports whether a constant stands where o has a map: it may be of all images.
@@ -112,25 +112,29 @@ func (o *op) readsBatch(p *path) bool {
 	return p.converts && isConstant(0) || p.maps != nil && slices.ContainsFunc(p.maps(o).in, isConstant)
 }
 
-// broadcastsAlike reports whether an operator of two elements takes its inputs for the same in a portion: a
-// map of one image may have the shape of what is broadcast to it.
-func (o *op) broadcastsAlike(images int64) bool {
-	if o.path().operation == nil {
-		return true
-	}
+// sameApart reports whether the kernels take o for the same in a portion. What is broadcast to a map may have
+// the shape of one image, and a constant may name the batch.
+func (o *op) sameApart(p *portions) bool {
 	small := *o
 	part := func(list []*value) []*value {
 		out := slices.Clone(list)
 		for i, v := range out {
 			if v != nil && v.kind != constant {
 				w := *v
-				w.dims = append([]int64{images}, v.dims[1:]...)
+				w.portion(p)
 				out[i] = &w
 			}
 		}
 		return out
 	}
-	small.in, small.out = part(o.in), part(o.out)
+	small.in, small.out, small.portions = part(o.in), part(o.out), p.count
+	row := o.path()
+	if row.accepts != nil && row.accepts(o) != row.accepts(&small) {
+		return false
+	}
+	if row.operation == nil {
+		return true
+	}
 	c, ok := combinationOf(o)
 	d, same := combinationOf(&small)
 	return ok == same && c == d
@@ -197,10 +201,9 @@ type pane struct {
 func (l *lowering) portions(p *portions) error {
 	ops := l.g.ops[p.from:p.to]
 	panes, inside := l.cut(ops, p)
-	threads := min(l.threads, p.count)
+	teams := make([]team, l.threads) // any worker may come first
 	outer, outerThreads, outerBuffers := l.steps, l.threads, l.buffers
 	l.threads = 1
-	teams := make([]team, threads)
 	for i := range teams {
 		l.steps, l.buffers = nil, nil
 		for _, v := range inside {

@@ -39,6 +39,15 @@ var portionNets = map[string]func() *net{
 		b.conv(16, 5, 1, 1, 0)
 		return b
 	},
+	"a size that names the batch": func() *net {
+		b := newNet(95, "N", 3, 9, 7)
+		b.node("Relu", []string{b.conv(3, 32, 3, 1, 1)})
+		b.node("Resize", []string{b.last, "", "", b.ints(4, 32, 18, 15)}, onnxio.StringAttr("mode", "linear"))
+		b.conv(32, 32, 3, 1, 1)
+		b.node("Add", []string{b.last, b.init("images", b.random(1, 4, 32, 18, 15))})
+		b.conv(32, 16, 1, 1, 0)
+		return b
+	},
 	"the input again": func() *net {
 		b := newNet(93, "N", 16, 9, 9)
 		b.node("Relu", []string{b.conv(16, 16, 3, 1, 1)})
