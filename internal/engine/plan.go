@@ -351,7 +351,7 @@ func (p *Plan) Steps() []StepInfo {
 			info.Portions = s.portions.count
 			info.FLOPs *= int64(info.Portions)
 			info.Bytes *= int64(info.Portions)
-			info.Estimate *= time.Duration(info.Portions) / time.Duration(len(s.teams))
+			info.Estimate = info.Estimate * time.Duration(info.Portions) / time.Duration(len(s.teams))
 			if measured {
 				info.Time = s.spent(j, p.timed)
 			}
