@@ -63,16 +63,18 @@ func TestPlansAreKept(t *testing.T) {
 	}
 }
 
-// Many shapes share the memory of the largest, and the number of plans is bounded.
+// Many shapes share the memory of the one that takes most, which need not be the largest batch: some run in
+// portions. The number of plans is bounded.
 func TestManyShapesTakeTheMemoryOfOne(t *testing.T) {
-	b := opened(t, "lenet5")
-	ran(t, b, batch(100, 0.5))
-	largest := b.lanes.idle[0].Bytes()
+	b, largest := opened(t, "lenet5"), int64(0)
 	for n := range int64(100) {
+		alone := opened(t, "lenet5")
+		ran(t, alone, batch(100-n, 0.5))
+		largest = max(largest, alone.lanes.idle[0].Bytes())
 		ran(t, b, batch(100-n, 0.5))
 	}
 	if got := b.lanes.idle[0].Bytes(); got != largest {
-		t.Errorf("100 shapes take %d bytes, the largest alone %d", got, largest)
+		t.Errorf("100 shapes take %d bytes, one alone at most %d", got, largest)
 	}
 	if n := b.lanes.idle[0].Segments(); n > 64 {
 		t.Errorf("100 shapes leave %d plans", n)
