@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cnnkit/cnnkit/internal/parallel"
@@ -217,7 +218,8 @@ func TestPortionsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := &endsAfter{Context: t.Context(), calls: 9}
+	ctx := &endsAfter{Context: t.Context()}
+	ctx.calls.Store(9)
 	if _, err := p.Run(ctx, in); !errors.Is(err, context.Canceled) {
 		t.Errorf("a run that is ended gives %v", err)
 	}
@@ -230,11 +232,11 @@ func TestPortionsEnd(t *testing.T) {
 // endsAfter is a context that has ended when it was asked so often.
 type endsAfter struct {
 	context.Context
-	calls int
+	calls atomic.Int64 // from the goroutines of the pool
 }
 
 func (c *endsAfter) Err() error {
-	if c.calls--; c.calls < 0 {
+	if c.calls.Add(-1) < 0 {
 		return context.Canceled
 	}
 	return nil
