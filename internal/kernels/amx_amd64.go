@@ -30,7 +30,9 @@ type amxTiles struct {
 	apart    int     // bytes from the first 16 outputs to the second, of float32 and int32
 	low      float32 // bounds of the result
 	high     float32
-	zero     int32 // zero point
+	zero     int32 // zero point, from the least byte that there is, in both words
+	least    int32 // lower bound of the result, from there, in all bytes
+	flip     int32 // 0x80808080 where bytes are signed
 	_        int32
 	toggle   int   // zero; where in scratch the block goes
 	delta    int   // from the first tile's origin to the second's
@@ -68,16 +70,18 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.low)-160]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.high)-164]
 	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.zero)-168]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.toggle)-176]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta)-184]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.none)-192]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-200]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-208]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-216]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.gate)-224]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.next)-232]
-	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.lines)-240]
-	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-248]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.least)-172]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.flip)-176]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.toggle)-184]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.delta)-192]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.none)-200]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasRow)-208]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasTile)-216]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.biasAt)-224]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.gate)-232]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.next)-240]
+	_ = [1]struct{}{}[unsafe.Offsetof(amxTiles{}.lines)-248]
+	_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-256]
 )
 
 // cpuidex asks the processor about itself.
@@ -393,40 +397,50 @@ func vnni1USDSum(a *amxTiles)
 //go:noescape
 func vnni1SSDSum(a *amxTiles)
 
-// addBytesUnsigned is y[i] = round(clamp(a[i]*p[0] + (b[i]*p[1] + p[2]), p[3], p[4])) of n lines; each sum is rounded once.
+// addBytesUnsigned is y[i] = max(round(min(a[i]*byA + (b[i]*byB + fixed), high)), low) of n lines; each sum is rounded once.
 //
 //go:noescape
-func addBytesUnsigned(y, a, b *uint8, n int, p *[5]float32)
+func addBytesUnsigned(y, a, b *uint8, n int, p *byteSum)
 
-// mulBytesUnsigned is y[i] = round(clamp((a[i]-p[0]) * (b[i]-p[1]) * p[2] + p[3], p[4], p[5])) of n lines, those of b step bytes apart.
+// mulBytesUnsigned is y[i] = max(round(min((a[i]-zeroA) * (b[i]-zeroB) * by + zero, high)), low) of n lines, those of b step bytes apart.
 //
 //go:noescape
-func mulBytesUnsigned(y, a, b *uint8, n, step int, p *[6]float32)
+func mulBytesUnsigned(y, a, b *uint8, n, step int, p *byteProduct)
 
 // maxBytesUnsigned is y[i] = max(y[i], x[i]) of n lines, those of x step bytes apart.
 //
 //go:noescape
 func maxBytesUnsigned(y, x *uint8, n, step int)
 
+// sumBytesUnsigned adds n lines to sums.
+//
+//go:noescape
+func sumBytesUnsigned(sums *[64]int32, x *uint8, n int)
+
 // dequantizeBytesUnsigned is the reverse of quantizeBytes: (byte - zero) * scale.
 //
 //go:noescape
 func dequantizeBytesUnsigned(dst *float32, src *uint8, n, dstStep, srcStep int, p *byteLevels)
 
-// addBytesSigned is y[i] = round(clamp(a[i]*p[0] + (b[i]*p[1] + p[2]), p[3], p[4])) of n lines; each sum is rounded once.
+// addBytesSigned is y[i] = max(round(min(a[i]*byA + (b[i]*byB + fixed), high)), low) of n lines; each sum is rounded once.
 //
 //go:noescape
-func addBytesSigned(y, a, b *uint8, n int, p *[5]float32)
+func addBytesSigned(y, a, b *uint8, n int, p *byteSum)
 
-// mulBytesSigned is y[i] = round(clamp((a[i]-p[0]) * (b[i]-p[1]) * p[2] + p[3], p[4], p[5])) of n lines, those of b step bytes apart.
+// mulBytesSigned is y[i] = max(round(min((a[i]-zeroA) * (b[i]-zeroB) * by + zero, high)), low) of n lines, those of b step bytes apart.
 //
 //go:noescape
-func mulBytesSigned(y, a, b *uint8, n, step int, p *[6]float32)
+func mulBytesSigned(y, a, b *uint8, n, step int, p *byteProduct)
 
 // maxBytesSigned is y[i] = max(y[i], x[i]) of n lines, those of x step bytes apart.
 //
 //go:noescape
 func maxBytesSigned(y, x *uint8, n, step int)
+
+// sumBytesSigned adds n lines to sums.
+//
+//go:noescape
+func sumBytesSigned(sums *[64]int32, x *uint8, n int)
 
 // dequantizeBytesSigned is the reverse of quantizeBytes: (byte - zero) * scale.
 //

@@ -205,6 +205,21 @@ func (t *ByteTable) Run(y, x []uint8) {
 	}
 }
 
+// sumLines adds n lines of x to sums.
+func sumLines(sums *[Int8Lanes]int32, x []uint8, n int, signed bool) {
+	x = x[:n*lineBytes]
+	if n > 0 && useVNNI() {
+		sumLinesAVX512(sums, x, n, signed)
+		return
+	}
+	q := Quantized{Signed: signed}
+	for ; len(x) > 0; x = x[lineBytes:] {
+		for c, v := range x[:lineBytes] {
+			sums[c] += q.value(v)
+		}
+	}
+}
+
 // maxLines is y = max(y, x) of n lines, those of x step bytes apart.
 func maxLines(y, x []uint8, n, step int, signed bool) {
 	_, _ = y[:n*lineBytes], x[:(n-1)*step+lineBytes]

@@ -89,7 +89,8 @@ func (a *int8Call) amx() {
 	b := newAMX(a.t, a.lo, a.hi, a.scratch)
 	b.x, b.w, b.bias, b.scale, b.apart = pointer(a.x), pointer(a.w), pointer(a.bias),
 		pointer(a.scale), a.apart
-	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
+	b.y = pointer(a.y)
+	b.levels(a)
 	b.next, b.lines = pointer(a.next), a.lines
 	if a.out != nil {
 		b.y = pointer(a.out)
@@ -115,11 +116,24 @@ func (a *int8Call) amx() {
 	runtime.KeepAlive(a)
 }
 
+// levels fills in the bounds of bytes.
+func (b *amxTiles) levels(a *int8Call) {
+	low, _ := a.to.limits()
+	b.high = a.most
+	b.zero = (a.to.Zero - low) * 0x10001
+	b.least = int32(eachByte(uint8(int32(a.least) + a.to.Zero - low)))
+	b.flip = int32(eachByte(uint8(-low)))
+}
+
+// eachByte is four times b.
+func eachByte(b uint8) uint32 { return uint32(b) * 0x01010101 }
+
 // vnni runs the call by VPDPBUSD: tile by tile, up to 8 pixels at a time.
 func (a *int8Call) vnni() {
 	b := newAMX(a.t, a.lo, a.hi, a.scratch)
 	b.w, b.bias, b.scale, b.apart = pointer(a.w), pointer(a.bias), pointer(a.scale), a.apart
-	b.y, b.low, b.high, b.zero = pointer(a.y), a.least, a.most, a.to.Zero
+	b.y = pointer(a.y)
+	b.levels(a)
 	if a.out != nil {
 		b.y = pointer(a.out)
 	}

@@ -42,8 +42,20 @@ func (l *Levels) pixelsAVX512(dst []uint8, planes *[PixelLanes][]float32, w int)
 	return n * Block
 }
 
+// byteSum and byteProduct are AddBytes and MulBytes as the assembly reads them: low is in all four bytes.
+type (
+	byteSum struct {
+		byA, byB, fixed, high float32
+		low                   uint32
+	}
+	byteProduct struct {
+		zeroA, zeroB, by, zero, high float32
+		low                          uint32
+	}
+)
+
 func (p *AddBytes) runAVX512(y, a, b []uint8, n int) {
-	args := [5]float32{p.ByA, p.ByB, p.Fixed, p.Low, p.High}
+	args := byteSum{p.ByA, p.ByB, p.Fixed, p.High, eachByte(uint8(int32(p.Low)))}
 	if p.Signed {
 		addBytesSigned(&y[0], &a[0], &b[0], n, &args)
 		return
@@ -52,7 +64,7 @@ func (p *AddBytes) runAVX512(y, a, b []uint8, n int) {
 }
 
 func (p *MulBytes) runAVX512(y, a, b []uint8, n, step int) {
-	args := [6]float32{p.ZeroA, p.ZeroB, p.By, p.Zero, p.Low, p.High}
+	args := byteProduct{p.ZeroA, p.ZeroB, p.By, p.Zero, p.High, eachByte(uint8(int32(p.Low)))}
 	if p.Signed {
 		mulBytesSigned(&y[0], &a[0], &b[0], n, step, &args)
 		return
@@ -62,6 +74,14 @@ func (p *MulBytes) runAVX512(y, a, b []uint8, n, step int) {
 
 func (t *ByteTable) runVBMI(y, x []uint8, n int) {
 	tableBytesVBMI(&y[0], &x[0], n, (*[256]uint8)(t))
+}
+
+func sumLinesAVX512(sums *[Int8Lanes]int32, x []uint8, n int, signed bool) {
+	if signed {
+		sumBytesSigned(sums, &x[0], n)
+		return
+	}
+	sumBytesUnsigned(sums, &x[0], n)
 }
 
 func maxLinesAVX512(y, x []uint8, n, step int, signed bool) {

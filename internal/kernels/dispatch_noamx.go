@@ -47,4 +47,5 @@ func (l *Levels) pixelsAVX512(dst []uint8, planes *[PixelLanes][]float32, w int)
 func (p *AddBytes) runAVX512(y, a, b []uint8, n int)                                 {}
 func (p *MulBytes) runAVX512(y, a, b []uint8, n, step int)                           {}
 func (t *ByteTable) runVBMI(y, x []uint8, n int)                                     {}
+func sumLinesAVX512(sums *[Int8Lanes]int32, x []uint8, n int, signed bool)           {}
 func maxLinesAVX512(y, x []uint8, n, step int, signed bool)                          {}

@@ -133,18 +133,7 @@ func (p *PoolInt8) Global(chunk int, y, x []uint8) {
 	area := p.X.H * p.X.W
 	var sums [Int8Lanes]int32
 	for h := range p.X.H {
-		row := x[p.X.value(n, b, h, 0):][:p.X.W*lineBytes]
-		for ; len(row) > 0; row = row[lineBytes:] {
-			if p.From.Signed {
-				for c, v := range row[:lineBytes] {
-					sums[c] += int32(int8(v))
-				}
-				continue
-			}
-			for c, v := range row[:lineBytes] {
-				sums[c] += int32(v)
-			}
-		}
+		sumLines(&sums, x[p.X.value(n, b, h, 0):], p.X.W, p.From.Signed)
 	}
 	call := int8Call{to: p.To}
 	call.bounds(&Requantize{})

@@ -72,10 +72,13 @@ func rowCut(h, w int) cut {
 func tileCycles(rows int) float64 { return min(16, max(9.5, float64(rows)+1.2)) }
 
 // stepCycles is what a step of m tiles takes. Weights of few steps stay in the first-level cache, and one tile
-// has its pixels finished sooner and holds less; those of many come from the second, for two tiles at once.
+// has its pixels finished sooner and holds less; a single step is soon done with two; weights of many come from
+// the second, for two tiles at once.
 func stepCycles(m, rows, steps int) float64 {
 	each := 2 * tileCycles(rows) / efficiency
 	switch {
+	case m == 1 && steps == 1:
+		return 1.05 * each
 	case m == 1 && steps <= nearSteps:
 		return 0.95 * each
 	case m == 1:
@@ -89,11 +92,14 @@ const nearSteps = 20
 
 const efficiency = 0.65 // of the products' own cycles
 
+const lastCycles = 128 // to finish the pixels of the last block, a tile
+
 // best is the number of tiles in a block that does so many with the least cycles, and those cycles.
 func (c cut) best(steps int) (m int, cycles float64) {
 	for i := 1; i <= mostTiles; i++ {
 		blocks := (len(c.tiles) + i - 1) / i
-		if n := float64(blocks*steps) * stepCycles(i, c.rows, steps); m == 0 || n < cycles {
+		n := float64(blocks*steps)*stepCycles(i, c.rows, steps) + float64(i*lastCycles)
+		if m == 0 || n < cycles {
 			m, cycles = i, n
 		}
 	}

@@ -8,6 +8,7 @@ func (g *gen) bytes() {
 		g.addBytes(signed)
 		g.mulBytes(signed)
 		g.maxBytes(signed)
+		g.sumBytes(signed)
 		g.dequantize(signed)
 	}
 	g.tableBytes()
@@ -47,13 +48,36 @@ func (g *gen) loop(body func()) {
 	g.line("RET")
 }
 
-func (g *gen) addBytes(signed bool) {
-	g.text("addBytes"+suffix(signed), "(y, a, b *uint8, n int, p *[5]float32)", 40,
-		"is y[i] = round(clamp(a[i]*p[0] + (b[i]*p[1] + p[2]), p[3], p[4])) of n lines; each sum is rounded once.")
-	g.load("y", "DI", "a", "SI", "b", "DX", "n", "CX", "p", "AX")
-	for i := range 5 {
+// bounded loads so many factors to Z16 and on, the upper bound behind them, and to Z30 and Z31 what packLine
+// needs.
+func (g *gen) bounded(factors int) {
+	for i := range factors + 1 {
 		g.line("VBROADCASTSS %d(AX), Z%d", 4*i, 16+i)
 	}
+	g.line("VPBROADCASTD %d(AX), Z30", 4*(factors+1))
+	g.line("VMOVDQU64 packed<>(SB), Z31")
+}
+
+// packLine rounds Z0, Z2, Z4 and Z6 to bytes between those of Z30 and the upper bound in Z<high>, and stores
+// them. What lies below all bytes stays below when it becomes an integer.
+func (g *gen) packLine(high int, signed bool) {
+	for i := range 4 {
+		g.line("VMINPS Z%d, Z%d, Z%d", high, 2*i, 2*i)
+		g.line("VCVTPS2DQ Z%d, Z%d", 2*i, 2*i)
+	}
+	g.line("VPACKSSDW Z2, Z0, Z0")
+	g.line("VPACKSSDW Z6, Z4, Z4")
+	g.line("VPACK%sSWB Z4, Z0, Z0", map[bool]string{false: "U", true: "S"}[signed])
+	g.line("VPERMD Z0, Z31, Z0")
+	g.line("VPMAX%sB Z30, Z0, Z0", map[bool]string{false: "U", true: "S"}[signed])
+	g.line("VMOVDQU64 Z0, (DI)")
+}
+
+func (g *gen) addBytes(signed bool) {
+	g.text("addBytes"+suffix(signed), "(y, a, b *uint8, n int, p *byteSum)", 40,
+		"is y[i] = max(round(min(a[i]*byA + (b[i]*byB + fixed), high)), low) of n lines; each sum is rounded once.")
+	g.load("y", "DI", "a", "SI", "b", "DX", "n", "CX", "p", "AX")
+	g.bounded(3)
 	g.loop(func() {
 		for i := range 4 {
 			g.line("%s %d(SI), Z%d", extend(signed), 16*i, 2*i)
@@ -62,11 +86,8 @@ func (g *gen) addBytes(signed bool) {
 			g.line("VCVTDQ2PS Z%d, Z%d", 2*i+1, 2*i+1)
 			g.line("VFMADD213PS Z18, Z17, Z%d", 2*i+1)
 			g.line("VFMADD213PS Z%d, Z16, Z%d", 2*i+1, 2*i)
-			g.line("VMAXPS Z19, Z%d, Z%d", 2*i, 2*i)
-			g.line("VMINPS Z20, Z%d, Z%d", 2*i, 2*i)
-			g.line("VCVTPS2DQ Z%d, Z%d", 2*i, 2*i)
-			g.line("VPMOVDB Z%d, %d(DI)", 2*i, 16*i)
 		}
+		g.packLine(19, signed)
 		for _, r := range []string{"DI", "SI", "DX"} {
 			g.line("ADDQ $64, %s", r)
 		}
@@ -74,12 +95,10 @@ func (g *gen) addBytes(signed bool) {
 }
 
 func (g *gen) mulBytes(signed bool) {
-	g.text("mulBytes"+suffix(signed), "(y, a, b *uint8, n, step int, p *[6]float32)", 48,
-		"is y[i] = round(clamp((a[i]-p[0]) * (b[i]-p[1]) * p[2] + p[3], p[4], p[5])) of n lines, those of b step bytes apart.")
+	g.text("mulBytes"+suffix(signed), "(y, a, b *uint8, n, step int, p *byteProduct)", 48,
+		"is y[i] = max(round(min((a[i]-zeroA) * (b[i]-zeroB) * by + zero, high)), low) of n lines, those of b step bytes apart.")
 	g.load("y", "DI", "a", "SI", "b", "DX", "n", "CX", "step", "R8", "p", "AX")
-	for i := range 6 {
-		g.line("VBROADCASTSS %d(AX), Z%d", 4*i, 16+i)
-	}
+	g.bounded(4)
 	g.loop(func() {
 		for i := range 4 {
 			g.line("%s %d(SI), Z%d", extend(signed), 16*i, 2*i)
@@ -91,11 +110,8 @@ func (g *gen) mulBytes(signed bool) {
 			g.line("VMULPS Z%d, Z%d, Z%d", 2*i+1, 2*i, 2*i)
 			g.line("VMULPS Z18, Z%d, Z%d", 2*i, 2*i)
 			g.line("VADDPS Z19, Z%d, Z%d", 2*i, 2*i)
-			g.line("VMAXPS Z20, Z%d, Z%d", 2*i, 2*i)
-			g.line("VMINPS Z21, Z%d, Z%d", 2*i, 2*i)
-			g.line("VCVTPS2DQ Z%d, Z%d", 2*i, 2*i)
-			g.line("VPMOVDB Z%d, %d(DI)", 2*i, 16*i)
 		}
+		g.packLine(20, signed)
 		g.line("ADDQ $64, DI")
 		g.line("ADDQ $64, SI")
 		g.line("ADDQ R8, DX")
@@ -114,6 +130,28 @@ func (g *gen) maxBytes(signed bool) {
 		g.line("ADDQ $64, DI")
 		g.line("ADDQ DX, SI")
 	})
+}
+
+func (g *gen) sumBytes(signed bool) {
+	g.text("sumBytes"+suffix(signed), "(sums *[64]int32, x *uint8, n int)", 24,
+		"adds n lines to sums.")
+	g.load("sums", "DI", "x", "SI", "n", "CX")
+	for i := range 4 {
+		g.line("VMOVDQU64 %d(DI), Z%d", 64*i, i)
+	}
+	g.label("lines")
+	for i := range 4 {
+		g.line("%s %d(SI), Z%d", extend(signed), 16*i, 4+i)
+		g.line("VPADDD Z%d, Z%d, Z%d", 4+i, i, i)
+	}
+	g.line("ADDQ $64, SI")
+	g.line("DECQ CX")
+	g.line("JNZ lines")
+	for i := range 4 {
+		g.line("VMOVDQU64 Z%d, %d(DI)", i, 64*i)
+	}
+	g.line("VZEROUPPER")
+	g.line("RET")
 }
 
 func (g *gen) tableBytes() {

@@ -41,6 +41,7 @@ func main() {
 	g.asm.WriteString(header + "#include \"textflag.h\"\n")
 	g.decl.WriteString(header + "package kernels\n\nimport \"unsafe\"\n\n")
 	g.structure()
+	g.order()
 	g.detection()
 	g.conversions()
 	g.pairing()

@@ -28,7 +28,9 @@ var fields = []field{
 	{"apart", "int", "bytes from the first 16 outputs to the second, of float32 and int32"},
 	{"low", "float32", "bounds of the result"},
 	{"high", "float32", ""},
-	{"zero", "int32", "zero point"},
+	{"zero", "int32", "zero point, from the least byte that there is, in both words"},
+	{"least", "int32", "lower bound of the result, from there, in all bytes"},
+	{"flip", "int32", "0x80808080 where bytes are signed"},
 	{"_", "int32", ""},
 	{"toggle", "int", "zero; where in scratch the block goes"},
 	{"delta", "int", "from the first tile's origin to the second's"},
@@ -84,118 +86,151 @@ func (g *gen) structure() {
 	fmt.Fprintf(&g.decl, "_ = [1]struct{}{}[unsafe.Sizeof(amxTiles{})-%d]\n)\n\n", end)
 }
 
-// epilogue is what becomes of the sums of a pixel: it lies at at(BX), and CX points to
-// where it goes, or to trash.
+// epilogue is what becomes of the sums of pixels. Those of pixel i are in registers z+2i and z+2i+1, and the
+// i-th of pixelAddress points to where it goes, or to trash.
 type epilogue struct {
 	name     string
 	dot      func(g *gen, c, a, b int)
-	residual bool
-	second   bool // the second 16 outputs go to an address of their own
-	finish   func(g *gen, at int)
+	residual bool // R14 points to the residual
+	second   bool // the second 16 outputs go to an address of their own, R14 bytes further
+	each     int  // pixels that are finished together, or one alone
+	finish   func(g *gen, z, pixels int)
 	doc      string
 }
 
+var pixelAddress = []string{"CX", "R14"}
+
 var epilogues = []epilogue{
-	{"BF16", (*gen).dotBF16, false, false, finishBF16, "bf16 = clip(sum)"},
-	{"BF16Gate", (*gen).dotBF16, false, false, finishGate, "bf16 = gate(clip(sum))"},
-	{"BF16Add", (*gen).dotBF16, true, false, finishBF16, "bf16 = clip(sum + residual)"},
-	{"BF16Float", (*gen).dotBF16, false, true, finishFloat, "float32 = clip(sum)"},
-	{"USD", dotWith(busd), false, false, finishInt8, "byte = clip(round(sum * scale) + zero), x of uint8"},
-	{"SSD", dotWith(bssd), false, false, finishInt8, "byte = clip(round(sum * scale) + zero), x of int8"},
-	{"USDSum", dotWith(busd), false, true, finishSum, "int32 = sum, x of uint8"},
-	{"SSDSum", dotWith(bssd), false, true, finishSum, "int32 = sum, x of int8"},
+	{"BF16", (*gen).dotBF16, false, false, 1, finishBF16, "bf16 = clip(sum)"},
+	{"BF16Gate", (*gen).dotBF16, false, false, 1, finishGate, "bf16 = gate(clip(sum))"},
+	{"BF16Add", (*gen).dotBF16, true, false, 1, finishAdd, "bf16 = clip(sum + residual)"},
+	{"BF16Float", (*gen).dotBF16, false, true, 1, finishFloat, "float32 = clip(sum)"},
+	{"USD", dotWith(busd), false, false, 2, finishInt8, "byte = clip(round(sum * scale) + zero), x of uint8"},
+	{"SSD", dotWith(bssd), false, false, 2, finishInt8, "byte = clip(round(sum * scale) + zero), x of int8"},
+	{"USDSum", dotWith(busd), false, true, 1, finishSum, "int32 = sum, x of uint8"},
+	{"SSDSum", dotWith(bssd), false, true, 1, finishSum, "int32 = sum, x of int8"},
 }
 
 func dotWith(sign int) func(*gen, int, int, int) {
 	return func(g *gen, c, a, b int) { g.dotInt8(sign, c, a, b) }
 }
 
-// clip bounds Z0 and Z1 where they are not NaN.
-func (g *gen) clip() {
+// clip bounds the sums of a pixel where they are not NaN.
+func (g *gen) clip(z int) {
 	for _, op := range []string{"VMAXPS Z%d, Z30, Z%d", "VMINPS Z%d, Z31, Z%d"} {
-		g.line(op, 0, 0)
-		g.line(op, 1, 1)
+		g.line(op, z, z)
+		g.line(op, z+1, z+1)
 	}
 }
 
-func finishBF16(g *gen, at int) {
-	g.clip()
-	g.toBF16(0, 1, 0)
-	g.line("VMOVDQU64 Z0, (CX)")
+func finishBF16(g *gen, z, _ int) {
+	g.clip(z)
+	g.toBF16(z, z+1, z)
+	g.line("VMOVDQU64 Z%d, (CX)", z)
+}
+
+func finishAdd(g *gen, z, pixels int) {
+	for i := range 2 {
+		g.line("VPMOVZXWD %d(R14), Z%d", 32*i, z+2+i)
+		g.line("VPSLLD $16, Z%d, Z%d", z+2+i, z+2+i)
+		g.line("VADDPS Z%d, Z%d, Z%d", z+2+i, z+i, z+i)
+	}
+	finishBF16(g, z, pixels)
 }
 
 // finishGate has the table from Z16 on.
-func finishGate(g *gen, at int) {
-	g.clip()
+func finishGate(g *gen, z, _ int) {
+	g.clip(z)
 	for i := range 2 {
-		g.gate(i, 16, 2+4*i)
+		g.gate(z+i, 16, z+2+4*i)
 	}
-	g.toBF16(0, 1, 0)
-	g.line("VMOVDQU64 Z0, (CX)")
+	g.toBF16(z, z+1, z)
+	g.line("VMOVDQU64 Z%d, (CX)", z)
 }
 
 // finishFloat stores the first lanes last: apart is 0 where nobody wants the second.
-func finishFloat(g *gen, at int) {
-	g.clip()
-	g.line("VMOVUPS Z1, (CX)(R14*1)")
-	g.line("VMOVUPS Z0, (CX)")
+func finishFloat(g *gen, z, pixels int) {
+	g.clip(z)
+	finishSum(g, z, pixels)
 }
 
-func finishSum(g *gen, at int) {
-	g.line("VMOVUPS Z1, (CX)(R14*1)")
-	g.line("VMOVUPS Z0, (CX)")
+func finishSum(g *gen, z, _ int) {
+	g.line("VMOVUPS Z%d, (CX)(R14*1)", z+1)
+	g.line("VMOVUPS Z%d, (CX)", z)
 }
 
-func finishInt8(g *gen, at int) {
-	for i := range 2 {
-		g.line("VCVTDQ2PS Z%d, Z%d", i, i)
-		g.line("VMULPS Z%d, Z%d, Z%d", 28+i, i, i)
+// finishInt8 packs to bytes of a range that begins at zero, which saturates: what lies below it stays below when
+// it becomes an integer, and what lies above it is bounded first.
+func finishInt8(g *gen, z, pixels int) {
+	for i := range 2 * pixels {
+		g.line("VCVTDQ2PS Z%d, Z%d", z+i, z+i)
+		g.line("VMULPS Z%d, Z%d, Z%d", 28+i%2, z+i, z+i)
+		g.line("VMINPS Z31, Z%d, Z%d", z+i, z+i)
+		g.line("VCVTPS2DQ Z%d, Z%d", z+i, z+i)
 	}
-	g.clip()
-	for i := range 2 {
-		g.line("VCVTPS2DQ Z%d, Z%d", i, i)
-		g.line("VPADDD Z27, Z%d, Z%d", i, i)
-		g.line("VPMOVDB Z%d, %d(CX)", i, 16*i)
+	for i := range pixels {
+		g.line("VPACKSSDW Z%d, Z%d, Z%d", z+2*i+1, z+2*i, z+2*i)
+		g.line("VPADDSW Z27, Z%d, Z%d", z+2*i, z+2*i)
+	}
+	g.line("VPACKUSWB Z%d, Z%d, Z%d", z+2*(pixels-1), z, z)
+	g.line("VPERMD Z%d, Z24, Z%d", z, z)
+	g.line("VPMAXUB Z25, Z%d, Z%d", z, z)
+	g.line("VPXORD Z26, Z%d, Z%d", z, z)
+	g.line("VMOVDQU Y%d, (CX)", z)
+	if pixels > 1 {
+		g.line("VEXTRACTI64X4 $1, Z%d, (R14)", z)
 	}
 }
 
-// pixel finishes the pixel number i from BX and DX on. It uses CX, R14 and Z0 to Z3.
-func (g *gen) pixel(e epilogue, i int) {
-	g.line("MOVLQSX %d(DX), CX", 4*i)
-	switch {
-	case e.residual:
-		g.line("MOVQ %s, R14", arg("res"))
-	case e.second:
-		g.line("MOVQ %s, R14", arg("apart"))
+// order is where VPERMD finds the bytes of four vectors of 16 that were packed in pairs, and
+// then the pairs.
+func (g *gen) order() {
+	for i := range 16 {
+		fmt.Fprintf(&g.asm, "DATA packed<>+%d(SB)/4, $%d\n", 4*i, i%4*4+i/4)
 	}
-	g.line("TESTQ CX, CX")
-	if e.residual {
-		g.line("LEAQ (R14)(CX*1), R14")
-	}
-	g.line("LEAQ (R15)(CX*1), CX")
-	g.line("CMOVQLT %s, CX", arg("trash"))
-	switch {
-	case e.residual:
-		g.line("CMOVQLT %s, R14", arg("trash"))
-	case e.second:
-		g.line("CMOVQLT %s, R14", arg("none"))
-	}
-	g.line("VMOVUPS %d(BX), Z0", 128*i)
-	g.line("VMOVUPS %d(BX), Z1", 128*i+64)
-	if e.residual {
-		for z := 2; z < 4; z++ {
-			g.line("VPMOVZXWD %d(R14), Z%d", 32*(z-2), z)
-			g.line("VPSLLD $16, Z%d, Z%d", z, z)
-			g.line("VADDPS Z%d, Z%d, Z%d", z, z-2, z-2)
+	fmt.Fprint(&g.asm, "GLOBL packed<>(SB), RODATA|NOPTR, $64\n")
+}
+
+// addresses finds where pixels with their places at places(i) go: CX, and R14 for the second or as
+// the epilogue wants it.
+func (g *gen) addresses(e epilogue, pixels int, places func(i int) string) {
+	for i := range pixels {
+		r := pixelAddress[i]
+		g.line("MOVLQSX %s, %s", places(i), r)
+		switch {
+		case e.residual:
+			g.line("MOVQ %s, R14", arg("res"))
+		case e.second:
+			g.line("MOVQ %s, R14", arg("apart"))
+		}
+		g.line("TESTQ %s, %s", r, r)
+		if e.residual {
+			g.line("LEAQ (R14)(CX*1), R14")
+		}
+		g.line("LEAQ (R15)(%s*1), %s", r, r)
+		g.line("CMOVQLT %s, %s", arg("trash"), r)
+		switch {
+		case e.residual:
+			g.line("CMOVQLT %s, R14", arg("trash"))
+		case e.second:
+			g.line("CMOVQLT %s, R14", arg("none"))
 		}
 	}
-	e.finish(g, 128*i)
+}
+
+// finishPixels finishes those from number i on, from BX and DX on.
+func (g *gen) finishPixels(e epilogue, i, pixels int) {
+	g.addresses(e, pixels, func(j int) string { return fmt.Sprintf("%d(DX)", 4*(i+j)) })
+	for j := range 2 * pixels {
+		g.line("VMOVUPS %d(BX), Z%d", 128*i+64*j, j)
+	}
+	e.finish(g, 0, pixels)
 }
 
 // pixels finishes n pixels and moves on.
 func (g *gen) pixels(e epilogue, n int) {
-	for i := range n {
-		g.pixel(e, i)
+	for i := 0; i < n; i += e.each {
+		g.finishPixels(e, i, min(n, e.each))
 	}
 	g.line("ADDQ $%d, DX", 4*n)
 	g.line("ADDQ $%d, BX", 128*n)
@@ -339,7 +374,7 @@ func (g *gen) prologue(e epilogue) {
 	g.constants(e)
 }
 
-// constants loads those of an epilogue into Z27 to Z31.
+// constants loads those of an epilogue into Z16 to Z31.
 func (g *gen) constants(e epilogue) {
 	g.line("VBROADCASTSS %s, Z30", arg("low"))
 	g.line("VBROADCASTSS %s, Z31", arg("high"))
@@ -351,7 +386,10 @@ func (g *gen) constants(e epilogue) {
 		g.line("MOVQ %s, CX", arg("scale"))
 		g.line("VMOVUPS (CX), Z28")
 		g.line("VMOVUPS 64(CX), Z29")
-		g.line("VPBROADCASTD %s, Z27", arg("zero"))
+		g.line("VMOVDQU64 packed<>(SB), Z24")
+		for i, name := range []string{"least", "flip", "zero"} {
+			g.line("VPBROADCASTD %s, Z%d", arg(name), 25+i)
+		}
 	}
 }
 

@@ -96,21 +96,9 @@ func (g *gen) vnniStore(n int, e epilogue) {
 	if !e.second {
 		g.constants(e)
 	}
-	for i := range n {
-		g.line("MOVLQSX %d(R13), CX", 4*i)
-		if e.second {
-			g.line("MOVQ %s, R14", arg("apart"))
-		}
-		g.line("TESTQ CX, CX")
-		g.line("LEAQ (R15)(CX*1), CX")
-		g.line("CMOVQLT %s, CX", arg("trash"))
-		if e.second {
-			g.line("CMOVQLT %s, R14", arg("none"))
-		}
-		if i > 0 {
-			g.line("VMOVDQA64 Z%d, Z0", 2*i)
-			g.line("VMOVDQA64 Z%d, Z1", 2*i+1)
-		}
-		e.finish(g, 0)
+	for i := 0; i < n; i += e.each {
+		many, z := min(n, e.each), 2*i
+		g.addresses(e, many, func(j int) string { return fmt.Sprintf("%d(R13)", 4*(i+j)) })
+		e.finish(g, z, many)
 	}
 }
