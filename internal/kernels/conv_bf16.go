@@ -19,8 +19,14 @@ type ConvBF16 struct {
 }
 
 // NewConvBF16 plans a convolution; an error says that these kernels do not cover it.
-func NewConvBF16(s ConvBF16Spec) (*ConvBF16, error) {
-	c := &ConvBF16{tileConv: tileConv{in: s.X, out: s.Y, kh: s.KH, kw: s.KW}}
+func NewConvBF16(s ConvBF16Spec) (*ConvBF16, error) { return newConvBF16(s, Layout{}) }
+
+func newConvBF16(s ConvBF16Spec, float Layout) (*ConvBF16, error) {
+	c := &ConvBF16{tileConv: tileConv{in: s.X, out: s.Y, apart: s.Y.imageBytes(), kh: s.KH, kw: s.KW},
+		float: float}
+	if float.N > 0 {
+		c.apart = float.image() * 4
+	}
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
@@ -39,18 +45,14 @@ func NewConvBF16Float(s ConvBF16Spec, y Layout) (*ConvBF16, error) {
 		return nil, fmt.Errorf("kernels: convolution to %+v stored as %+v", s.Y, y)
 	}
 	s.Y.Halo = y.Halo
-	c, err := NewConvBF16(s)
-	if err != nil {
-		return nil, err
-	}
-	c.float = y
-	return c, nil
+	return newConvBF16(s, y)
 }
 
 // NewConvBF16Data plans the gradient of the input of the convolution s: from dy, of s.Y, to dx, of s.X.
 // ConvHalo tells the halo that it needs around dy.
 func NewConvBF16Data(s ConvBF16Spec) (*ConvBF16, error) {
-	c := &ConvBF16{tileConv: tileConv{in: s.Y, out: s.X, kh: s.KH, kw: s.KW, flipped: true}}
+	c := &ConvBF16{tileConv: tileConv{in: s.Y, out: s.X, apart: s.X.imageBytes(), kh: s.KH, kw: s.KW,
+		flipped: true}}
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
@@ -110,13 +112,13 @@ func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, 
 	a.low, a.high = e.bounds()
 	w = w[p.weights/2:]
 	p.each(chunk-p.chunk, func(u unit) {
-		n, o := u.n, u.o
-		to := (n*c.out.Blocks() + o) * plane
+		n, o := u.n*p.bunch, u.o
+		to, size := (n*c.out.Blocks()+o)*plane, (p.bunch-1)*c.out.image()+plane
 		if e.Residual != nil {
-			a.res = e.Residual[to:][:plane]
+			a.res = e.Residual[to:][:size]
 		}
 		if out == nil {
-			a.y = y[to:][:plane]
+			a.y = y[to:][:size]
 		} else {
 			a.out, a.apart = out[c.float.at(n, 2*o, -c.float.Halo, -c.float.Halo):], 0
 			if 2*o+1 < c.float.Blocks() {
@@ -128,19 +130,18 @@ func (c *ConvBF16) run(chunk int, scratch []float32, y []uint16, out []float32, 
 			sums := [tileOuts]float32(biasOf(e.Bias, o))
 			p.eachPlace(c.out, func(place int) { a.finish(&sums, place) })
 		} else {
-			a.x, a.w, a.bias = x[n*image:][:image], w[o*len(p.steps)*stepSize/2:], biasOf(e.Bias, o)
+			a.x, a.w = x[n*image:][:p.bunch*image], w[o*len(p.steps)*stepSize/2:]
+			a.bias = biasOf(e.Bias, o)
 			a.next, a.lines = w[u.next*len(p.steps)*stepSize/2:], p.fetching(u)
 			a.run()
 		}
-		c.halo(p, y, out, n, o, p.rows[u.lo], p.rows[u.hi])
+		p.eachImage(u, c.out.H, func(n, lo, hi int) { c.halo(y, out, n, o, lo, hi) })
 	})
 }
 
-// halo clears what surrounds rows [lo, hi) of the pass.
-func (c *ConvBF16) halo(p *convPass, y []uint16, out []float32, n, o, lo, hi int) {
-	lo, hi = p.outRows(lo, hi, c.out.H)
+// halo clears what surrounds rows [lo, hi).
+func (c *ConvBF16) halo(y []uint16, out []float32, n, o, lo, hi int) {
 	switch {
-	case lo == hi:
 	case out == nil:
 		fillHalo(c.out, y, n, o, lo, hi, 0)
 	default:

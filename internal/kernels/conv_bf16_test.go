@@ -121,6 +121,9 @@ var bf16Cases = append([]convCase{
 	square(3, 96, 5, 64, 5, 1, 2),
 	square(1, 64, 23, 64, 3, 2, 1),
 	square(1, 40, 15, 33, 2, 3, 0),
+	square(8, 40, 7, 70, 1, 1, 0), // several images a call
+	square(6, 33, 5, 40, 3, 1, 1),
+	square(4, 70, 8, 33, 3, 2, 1),
 }, convCases...)
 
 // products is the number of multiplications of whole blocks.

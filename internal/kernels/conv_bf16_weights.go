@@ -90,15 +90,15 @@ func (k *ConvBF16Weights) plan(images int) ([]tiling, error) {
 	}
 	c := cut{rows: tileRows}
 	for i := 0; i < k.x.C; i += tileRows {
-		c.tiles = append(c.tiles, tilePixels{i, 0, tileRows})
+		c.tiles = append(c.tiles, tilePixels{0, i, 0, tileRows})
 	}
 	parts := make([]tiling, (len(steps)+mostSteps-1)/mostSteps)
 	for i := range parts {
 		lo, hi := span(len(steps), i, len(parts))
 		parts[i] = tiling{stride: k.pitch * 2, steps: steps[lo:hi]}
-		err := parts[i].plan(c, min(2, len(c.tiles)), func(i int) int {
+		err := parts[i].plan(c, min(2, len(c.tiles)), func(_, i int) int {
 			return (i/BF16Lanes*k.x.N*k.image() + i%BF16Lanes*k.pitch) * 2
-		}, func(i int) int { return i * tileOuts * 4 })
+		}, func(_, i int) int { return i * tileOuts * 4 })
 		if err != nil {
 			return nil, err
 		}

@@ -54,7 +54,8 @@ func NewConvInt8(s ConvInt8Spec) (*ConvInt8, error) {
 	if err := s.Window.valid(s.X, s.Y); err != nil {
 		return nil, err
 	}
-	c := &ConvInt8{tileConv{in: s.X, out: s.Y, kh: s.KH, kw: s.KW}, s.From, s.To, s.Fill, max(1, s.Copies)}
+	c := &ConvInt8{tileConv{in: s.X, out: s.Y, apart: s.Y.imageBytes(), kh: s.KH, kw: s.KW}, s.From, s.To,
+		s.Fill, max(1, s.Copies)}
 	c.repeat = c.copies
 	if c.copies > 3 {
 		return nil, fmt.Errorf("kernels: %d copies of weights", c.copies)
@@ -135,17 +136,16 @@ func (c *ConvInt8) Run(chunk int, scratch []float32, y, x, w []uint8, e Requanti
 	a := int8Call{t: &p.tiling, scratch: scratch, from: c.from, to: c.to}
 	a.bounds(&e)
 	p.each(chunk-p.chunk, func(u unit) {
-		n, o := u.n, u.o
+		n, o := u.n*p.bunch, u.o
 		b := o * tileOuts / Int8Lanes
 		a.lo, a.hi = u.lo, u.hi
-		a.y = y[(n*c.out.Blocks()+b)*plane:][:plane][o*tileOuts%Int8Lanes:]
-		a.x, a.w = x[n*image:][:image], w[o*len(p.steps)*stepSize:]
+		a.y = y[(n*c.out.Blocks()+b)*plane:][:(p.bunch-1)*c.out.image()+plane][o*tileOuts%Int8Lanes:]
+		a.x, a.w = x[n*image:][:p.bunch*image], w[o*len(p.steps)*stepSize:]
 		a.next, a.lines = w[u.next*len(p.steps)*stepSize:], p.fetching(u)
 		a.bias, a.scale = e.Bias[o*tileOuts:][:tileOuts], e.Scale[o*tileOuts:][:tileOuts]
 		a.run()
 		if o*tileOuts%Int8Lanes == 0 {
-			first, last := p.outRows(p.rows[u.lo], p.rows[u.hi], c.out.H)
-			fillHalo(c.out, y, n, b, first, last, c.fill)
+			p.eachImage(u, c.out.H, func(n, lo, hi int) { fillHalo(c.out, y, n, b, lo, hi, c.fill) })
 		}
 	})
 }

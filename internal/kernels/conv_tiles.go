@@ -15,6 +15,7 @@ type tileConv struct {
 	in, out LineLayout // of what is read and written
 	passes  []convPass
 	kh, kw  int
+	apart   int  // bytes between images of the output
 	flipped bool // the gradient of the input: weights go from O to C
 	repeat  int  // how often the steps are done, with other weights; 0 is once
 }
@@ -26,7 +27,8 @@ type convPass struct {
 	taps           []convTap
 	weights        int   // where its weights begin, in bytes
 	chunk          int   // its first
-	rows           []int // of the pass in which each block begins, and the end
+	bunch          int   // images that are one to the schedule
+	rows           []int // of the pass in which each block begins, counted through the bunch, and the end
 	top, left      int   // its first pixel
 	downH, acrossW int   // between its pixels
 }
@@ -115,6 +117,7 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 			c.passes[n-1].chunk+c.passes[n-1].chunks
 	}
 	if len(p.taps) == 0 { // nothing reaches these pixels
+		p.bunch = 1
 		p.schedule = schedule{images: c.out.N, outs: c.groups(), blocks: 1, strips: 1,
 			chunks: min(1, c.out.N)}
 		p.rows = []int{0, h}
@@ -124,13 +127,18 @@ func (c *tileConv) add(p convPass, strideH, strideW int) error {
 	for range max(1, c.repeat) {
 		p.addSteps(c)
 	}
+	grid := pixelGrid{h, w, strideH, strideW, c.in, c.in.imageBytes(), c.apart}
+	tiles := grid.cut(1, len(p.steps))
+	if p.downH == 1 && p.acrossW == 1 {
+		tiles = grid.bunch(c.out.N, len(p.steps))
+	}
+	p.bunch = tiles.images
 	var err error
-	if p.rows, err = p.cut(pixelGrid{h, w, strideH, strideW, c.in},
-		p.place(c.out.Halo, c.out.rowLines())); err != nil {
+	if p.rows, err = p.lay(grid, tiles, p.place(c.out.Halo, c.out.rowLines())); err != nil {
 		return err
 	}
 	read := c.in.imageLines() * c.in.pixel() * min(c.kh, strideH) / strideH // other rows nobody reads
-	p.schedule = newSchedule(c.out.N, c.groups(), &p.tiling, read, len(p.steps)*stepSize)
+	p.schedule = newSchedule(c.out.N/p.bunch, c.groups(), &p.tiling, read*p.bunch, len(p.steps)*stepSize)
 	c.passes = append(c.passes, p)
 	return nil
 }
@@ -208,13 +216,19 @@ func (p *convPass) eachPlace(l LineLayout, f func(place int)) {
 	}
 }
 
-// outRows is the rows of the output whose halo the pass writes for its rows [lo, hi): the
-// first pass does so for all.
-func (p *convPass) outRows(lo, hi, high int) (int, int) {
+// eachImage calls f for the images of a unit, with those rows of an output of so many whose halo the pass writes:
+// the first pass does so for all.
+func (p *convPass) eachImage(u unit, high int, f func(n, lo, hi int)) {
 	if p.top > 0 || p.left > 0 {
-		return 0, 0
+		return
 	}
-	return lo * p.downH, min(hi*p.downH, high)
+	rows := p.rows[len(p.rows)-1] / p.bunch
+	for i := range p.bunch {
+		lo, hi := max(0, p.rows[u.lo]-i*rows), min(rows, p.rows[u.hi]-i*rows)
+		if lo < hi {
+			f(u.n*p.bunch+i, lo*p.downH, min(hi*p.downH, high))
+		}
+	}
 }
 
 // Chunks is the number of chunks of Run.

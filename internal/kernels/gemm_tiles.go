@@ -53,7 +53,7 @@ func (t *tiling) planRows(rows, steps, stride, apart int) error {
 	}
 	c := flatCut(1, rows, rows)
 	m, _ := c.best(steps)
-	return t.plan(c, m, func(i int) int { return i * stride }, func(i int) int { return i * apart })
+	return t.plan(c, m, func(_, i int) int { return i * stride }, func(_, i int) int { return i * apart })
 }
 
 // cut decides on the chunks: groups of panels of a strip.

@@ -41,6 +41,14 @@ func (l LineLayout) image() int {
 	return l.imageLines() * l.Lanes
 }
 
+// imageBytes is the bytes between images.
+func (l LineLayout) imageBytes() int {
+	if l.Lanes == PixelLanes {
+		return l.image()
+	}
+	return l.imageLines() * lineBytes
+}
+
 // pixel is the bytes of a pixel.
 func (l LineLayout) pixel() int {
 	if l.Lanes == PixelLanes {

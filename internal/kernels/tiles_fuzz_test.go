@@ -14,7 +14,7 @@ func FuzzTiles(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		c := randomConv(r)
-		c.c, c.o = 1+r.IntN(140), 1+r.IntN(140)
+		c.n, c.c, c.o = 1+r.IntN(8), 1+r.IntN(140), 1+r.IntN(140)
 		for c.n*c.c*c.o*c.h*c.w*c.kh*c.kw > 1<<22 { // the fuzzer gives up after 10 s
 			c.c, c.h, c.w = (c.c+1)/2, (c.h+1)/2, (c.w+1)/2
 		}

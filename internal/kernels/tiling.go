@@ -34,21 +34,42 @@ type cut struct {
 	tiles []tilePixels
 }
 
-// tilePixels is a tile: pixels at to at+rows-1 of the plane, in the pitch of the cut, of which those from
-// at+from to before at+to are not in an earlier tile.
-type tilePixels struct{ at, from, to int }
+// tilePixels is a tile: pixels at to at+rows-1 of the plane of an image, in the pitch of the cut, of which those
+// from at+from to before at+to are not in an earlier tile.
+type tilePixels struct{ image, at, from, to int }
 
-// flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over
-// the gap between the rows.
+// of is the cut of so many images behind one another.
+func (c cut) of(images int) cut {
+	all := cut{rows: c.rows}
+	for i := range images {
+		for _, t := range c.tiles {
+			t.image = i
+			all.tiles = append(all.tiles, t)
+		}
+	}
+	return all
+}
+
+// flatCut cuts a plane of rows of w pixels, pitch pixels apart, into tiles that run over the gap between the
+// rows: as few as there can be, and no higher than they need to be.
 func flatCut(h, w, pitch int) cut {
 	total := (h-1)*pitch + w
-	c := cut{rows: min(tileRows, total)}
+	c := flatTiles(total, w, pitch, min(tileRows, total))
+	n := len(c.tiles) // gaps between rows that no tile has do not count
+	if even := flatTiles(total, w, pitch, min(c.rows, (total+n-1)/n)); len(even.tiles) == n {
+		return even
+	}
+	return c
+}
+
+func flatTiles(total, w, pitch, rows int) cut {
+	c := cut{rows: rows}
 	for next := 0; next < total; {
 		if in := next % pitch; in >= w {
 			next += pitch - in
 		}
 		at := min(next, total-c.rows)
-		c.tiles = append(c.tiles, tilePixels{at, next - at, c.rows})
+		c.tiles = append(c.tiles, tilePixels{0, at, next - at, c.rows})
 		next = at + c.rows
 	}
 	return c
@@ -62,7 +83,7 @@ func rowCut(h, w int) cut {
 	for row := range h {
 		for next := 0; next < w; next += c.rows {
 			at := min(next, w-c.rows)
-			c.tiles = append(c.tiles, tilePixels{row*w + at, next - at, c.rows})
+			c.tiles = append(c.tiles, tilePixels{0, row*w + at, next - at, c.rows})
 		}
 	}
 	return c
@@ -106,24 +127,24 @@ func (c cut) best(steps int) (m int, cycles float64) {
 	return m, cycles
 }
 
-// plan fills in the blocks of m tiles. origin and place tell where pixel i of the cut lies in x and in y;
-// place is negative where it is none. Tiles that fill up the last block go nowhere.
-func (t *tiling) plan(c cut, m int, origin func(i int) int, place func(i int) int) error {
+// plan fills in the blocks of m tiles. origin and place tell where pixel i of the cut of an image lies in x and
+// in y; place is negative where it is none. Tiles that fill up the last block go nowhere.
+func (t *tiling) plan(c cut, m int, origin, place func(image, i int) int) error {
 	t.m, t.rows = m, c.rows
 	for len(c.tiles)%m != 0 {
 		last := c.tiles[len(c.tiles)-1]
-		c.tiles = append(c.tiles, tilePixels{last.at, 0, 0})
+		c.tiles = append(c.tiles, tilePixels{last.image, last.at, 0, 0})
 	}
 	t.origins, t.places = make([]int, len(c.tiles)), make([]int32, len(c.tiles)*tileRows)
-	first, last := origin(c.tiles[0].at), 0
+	first, last := origin(0, c.tiles[0].at), 0
 	for i, s := range c.tiles {
-		at := origin(s.at)
+		at := origin(s.image, s.at)
 		first, last = min(first, at), max(last, at)
 		t.origins[i] = at
 		for j := range tileRows {
 			p := -1
 			if j >= s.from && j < s.to {
-				p = place(s.at + j)
+				p = place(s.image, s.at+j)
 			}
 			if p > 1<<31-1-lineBytes {
 				return fmt.Errorf("kernels: a plane of the output exceeds 2 GiB")
@@ -183,38 +204,72 @@ func fetching(blocks, weights, allWeights int) int {
 	return stepSize / lineBytes / blocks
 }
 
-// pixelGrid is an output of h by w pixels that lie strideH rows and strideW pixels of the map in apart.
+// pixelGrid is an output of h by w pixels that lie strideH rows and strideW pixels of the map in apart. Images
+// are apartIn and apartOut bytes apart.
 type pixelGrid struct {
 	h, w, strideH, strideW int
 	in                     LineLayout
+	apartIn, apartOut      int
 }
 
-// cut plans the tiles of a grid for the steps of the tiling: over the gaps between rows or row by row, by
-// what takes less. place is where a pixel goes. It returns the row in which each block begins, and the end.
-func (t *tiling) cut(v pixelGrid, place func(h, w int) int) ([]int, error) {
-	row := v.in.rowLines()
-	base := v.in.at(0, 0, 0, 0)
-	c, pitch := rowCut(v.h, v.w), v.w
-	m, cycles := c.best(len(t.steps))
-	if v.strideH*row%v.strideW == 0 {
-		p := v.strideH * row / v.strideW
-		flat := flatCut(v.h, v.w, p)
-		if n, less := flat.best(len(t.steps)); less < cycles {
-			c, pitch, m = flat, p, n
+// gridCut is a cut of the images of a bunch in a pitch, into blocks of m tiles, and what they take.
+type gridCut struct {
+	cut
+	images, pitch, m int
+	cycles           float64
+}
+
+// cut cuts so many images for sums of steps: over the gaps between rows or row by row, by what takes less.
+func (v *pixelGrid) cut(images, steps int) gridCut {
+	best := gridCut{cut: rowCut(v.h, v.w).of(images), images: images, pitch: v.w}
+	best.m, best.cycles = best.best(steps)
+	if row := v.strideH * v.in.rowLines(); row%v.strideW == 0 {
+		flat := gridCut{cut: flatCut(v.h, v.w, row/v.strideW).of(images), images: images,
+			pitch: row / v.strideW}
+		if flat.m, flat.cycles = flat.best(steps); flat.cycles < best.cycles {
+			best = flat
 		}
 	}
+	return best
+}
+
+// callOverhead is what a call of the assembly takes beside its blocks, in cycles.
+const callOverhead = 250
+
+// bunch cuts as many images together as take least, a power of two of them that divides n: the tiles of
+// small maps do not fill blocks, and a call of few blocks does not overlap them.
+func (v *pixelGrid) bunch(n, steps int) gridCut {
+	best := v.cut(1, steps)
+	each := func(c gridCut) float64 { return (c.cycles + callOverhead) / float64(c.images) }
+	for images := 2; n%images == 0 && n > 0; images *= 2 {
+		if images*v.apartIn > nearBytes/4 || images*v.apartOut > nearBytes || each(best) > callCycles/4 {
+			break
+		}
+		if c := v.cut(images, steps); each(c) < 0.98*each(best) {
+			best = c
+		}
+	}
+	return best
+}
+
+// lay plans the tiles of a cut of a grid for the steps of the tiling. place is where a pixel goes in an image. It
+// returns the row in which each block begins, counted through the images, and the end.
+func (t *tiling) lay(v pixelGrid, c gridCut, place func(h, w int) int) ([]int, error) {
+	row, pitch := v.in.rowLines(), c.pitch
+	base := v.in.at(0, 0, 0, 0)
 	t.stride = v.strideW * v.in.pixel()
-	err := t.plan(c, m, func(i int) int {
-		return (base + i/pitch*v.strideH*row + i%pitch*v.strideW) * v.in.pixel()
-	}, func(i int) int {
+	err := t.plan(c.cut, c.m, func(image, i int) int {
+		return image*v.apartIn + (base+i/pitch*v.strideH*row+i%pitch*v.strideW)*v.in.pixel()
+	}, func(image, i int) int {
 		if i%pitch >= v.w {
 			return -1
 		}
-		return place(i/pitch, i%pitch)
+		return image*v.apartOut + place(i/pitch, i%pitch)
 	})
 	var rows []int
-	for i := 0; i < len(c.tiles); i += m {
-		rows = append(rows, (c.tiles[i].at+c.tiles[i].from)/pitch)
+	for i := 0; i < len(c.tiles); i += c.m {
+		s := c.tiles[i]
+		rows = append(rows, s.image*v.h+(s.at+s.from)/pitch)
 	}
-	return append(rows, v.h), err
+	return append(rows, c.images*v.h), err
 }
